@@ -1,0 +1,113 @@
+//! Certificate facts to an [`Identity`]: which names a certificate has, and whom the roster knows by them.
+//!
+//! Never: verifies a chain (that is `tls::verify`), reads a file, knows the wire.
+
+pub mod facts;
+pub mod pattern;
+pub mod roster;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use facts::{CertificateFacts, CertificateSummary, Digest256};
+pub use pattern::{AddressPattern, AddressPatterns};
+pub use roster::{NoIdentity, Roster};
+
+use crate::mail::LocalPartCase;
+use crate::sys::WallTime;
+
+/// Where in the configuration a decision was written: `identity "billing-robot" (sealpost.toml:31)`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// What it is called, as people would say it: `identity "billing-robot"`, `client_ca "staff"`.
+    pub name: Arc<str>,
+    /// File and line, when it was read from a file.
+    pub place: Option<Arc<str>>,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "{} ({place})", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// What is asked besides the certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SecondFactor {
+    /// Nothing: the certificate is enough.
+    #[default]
+    None,
+    /// A password of the same identity (AUTH).
+    Password,
+}
+
+/// How much. `None` means: only the server's own limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Recipients in one message.
+    pub recipients_per_message: Option<u32>,
+    /// Octets of one message.
+    pub message_size: Option<u64>,
+}
+
+/// What an identity may do. An empty list grants nothing.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Addresses it may send as: envelope sender, From, Sender, Resent-From, Resent-Sender.
+    pub send_as: AddressPatterns,
+    /// Addresses it may send to.
+    pub send_to: AddressPatterns,
+    /// What is asked besides the certificate.
+    pub second_factor: SecondFactor,
+    /// How much.
+    pub limits: Limits,
+    /// Whether `MAIL FROM:<>` is allowed (RFC 6409 §3.2: legal at submission).
+    pub null_sender: bool,
+    /// How local parts compare.
+    pub local_part_case: LocalPartCase,
+    /// Where this grant is written.
+    pub rule: Rule,
+}
+
+/// Who a verified certificate stands for. Made only by [`Roster::identify`], from a `VerifiedChain`.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    name: Arc<str>,
+    ca: Option<Arc<str>>,
+    grant: Arc<Grant>,
+    certificate: Arc<CertificateSummary>,
+    good_until: WallTime,
+}
+
+impl Identity {
+    /// Its name: the `[[identity]]`'s, or `ca:address` when the certificate alone names it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The CA under which the chain was verified; none for a pinned certificate.
+    pub fn ca(&self) -> Option<&str> {
+        self.ca.as_deref()
+    }
+
+    /// What it may do.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Which certificate showed it.
+    pub fn certificate(&self) -> &CertificateSummary {
+        &self.certificate
+    }
+
+    /// Until when this may be relied on: the earliest notAfter of the chain and nextUpdate of each CRL it rests on. From that moment it must
+    /// be made anew.
+    pub fn good_until(&self) -> WallTime {
+        self.good_until
+    }
+}

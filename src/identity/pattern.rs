@@ -1,0 +1,12 @@
+//! Address patterns of grants.
+
+/// One pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressPattern {
+    /// `*`
+    Any,
+}
+
+/// A list of patterns; empty grants nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressPatterns {}

@@ -1,0 +1,23 @@
+//! sealpost: the mail submission relay where the certificate is the login.
+//!
+//! The modules stand in the order in which a message meets them. `intake` carries it from accept to custody, `delivery` from the queue to an
+//! outcome; the stations between are pure values and decisions. See docs/ARCHITECTURE.md.
+
+// The words: pure values.
+pub mod mail;
+pub mod smtp;
+
+// The line, in order.
+pub mod content;
+pub mod identity;
+pub mod policy;
+pub mod queue;
+pub mod report;
+pub mod route;
+pub mod session;
+pub mod tls;
+pub mod upstream;
+
+// The house.
+pub mod config;
+pub mod sys;

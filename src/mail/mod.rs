@@ -1,0 +1,16 @@
+//! The words: addresses, paths, envelopes, header fields, trace, custody. Pure values (RFC 5321 §4.1.2, RFC 5322).
+//!
+//! Never: opens, reads or writes anything; judges who may send what.
+
+pub mod address;
+pub mod custody;
+pub mod envelope;
+pub mod header;
+pub mod trace;
+
+pub use address::{Address, AddressFault, CanonicalAddress, Domain, Host, LocalPartCase};
+pub use custody::{Custody, Keeper, QueueId};
+pub use envelope::{
+    Body, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, OriginalRecipient, Recipient, RecipientParameters,
+    Ret, ReversePath,
+};

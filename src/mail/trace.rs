@@ -1,0 +1,1 @@
+//! The Received field (RFC 5321 §4.4).

@@ -1,0 +1,2 @@
+//! sealpost: arguments, settings, run.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Recipients to upstream groups.

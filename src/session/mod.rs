@@ -1,0 +1,192 @@
+//! The dialogue as pure machines: [`Preamble`] before TLS, [`Session`] with an identity, [`Refused`] without one.
+//!
+//! `on(event, now) -> Step`: intake reads, asks the machine, and does what it says. The machine never waits: what it needs from the
+//! world it asks for with [`Step::Ask`], and intake feeds the [`Answer`] back. Never: reads a socket, a clock or a file, writes the log.
+
+pub mod auth;
+pub mod preamble;
+pub mod refused;
+pub mod replies;
+pub mod secured;
+pub mod transaction;
+
+use std::sync::Arc;
+
+use crate::content::{BodyFacts, HeaderFacts};
+use crate::identity::{Identity, NoIdentity};
+use crate::mail::{Address, Custody, Envelope, ForwardPath};
+use crate::smtp::{LineFault, Reply};
+use crate::sys::WallTime;
+use crate::tls::CertificateFault;
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A line without its CRLF, or what is wrong with it.
+    Line(Result<&'a [u8], LineFault>),
+    /// The header section has been read whole (or found faulty: the facts say so).
+    HeaderRead(HeaderFacts),
+    /// The message, or this BDAT chunk, has been read to its end (or its end is in dispute: the facts say so).
+    BodyEnded(BodyFacts),
+    /// The answer to the question asked last.
+    Answer(Answer),
+    /// A deadline has passed.
+    TimedOut(Deadline),
+    /// The daemon is shutting down.
+    Draining,
+}
+
+/// Which deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// No command came for too long.
+    Idle,
+    /// The transaction took too long or came too slowly.
+    Transaction,
+    /// The session is older than `session_max`.
+    Session,
+}
+
+/// How the octets of a message are framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// DATA: up to CRLF.CRLF, dots stuffed (RFC 5321 §4.5.2).
+    Dot,
+    /// BDAT: so many octets (RFC 3030 §2).
+    Octets {
+        /// The chunk's size.
+        count: u64,
+        /// Whether it is the last.
+        last: bool,
+    },
+}
+
+/// What intake is to do next. Exactly one thing.
+#[derive(Debug)]
+pub enum Step {
+    /// Say it and read the next line.
+    Say(Reply),
+    /// AUTH: say the 334 and read a line of up to 12,288 octets (RFC 4954 §4).
+    Challenge(Reply),
+    /// Say the prompt, where there is one (354), and read the message: header whole, then `HeaderRead`; body streamed, then `BodyEnded`.
+    /// After `HeaderRead` it means: go on, the header stands.
+    Receive {
+        /// 354 for DATA; none for BDAT and when going on after the header.
+        prompt: Option<Reply>,
+        /// How the octets are framed.
+        framing: Framing,
+    },
+    /// Read to the true end and keep nothing; then `BodyEnded`.
+    Discard(Framing),
+    /// Find the answer and feed it back.
+    Ask(Question),
+    /// Say it and close.
+    Close(Reply),
+    /// The end of the data is in dispute: say it now, half-close, discard what still comes within limits, close.
+    Dispute(Reply),
+}
+
+/// What the machine needs from the world.
+#[derive(Debug)]
+pub enum Question {
+    /// Is the identity still good, by the newest snapshot and by now? Asked at each MAIL.
+    Reidentify,
+    /// Is this the password of this identity? Asked after AUTH PLAIN, LOGIN.
+    CheckPassword {
+        /// The user named in AUTH.
+        user: String,
+        /// The password, as given.
+        password: Secret,
+    },
+    /// May the identity spend so much now?
+    Spend {
+        /// Messages.
+        messages: u32,
+        /// Recipients.
+        recipients: u32,
+    },
+    /// Cut-through: does the upstream take this recipient?
+    Offer(ForwardPath),
+    /// Is there room for a message of this envelope? Asked before 354; takes the budgets.
+    Admit(Box<Envelope>),
+    /// Take custody of the message just read.
+    Commit,
+}
+
+/// Octets that are wiped when dropped and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(zeroize::Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the octets over.
+    pub fn new(octets: Vec<u8>) -> Self {
+        Self(zeroize::Zeroizing::new(octets))
+    }
+
+    /// The octets, for whoever must check them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// Why custody could not be taken: the client is told to come again (REPLIES: 452 4.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// A budget was not granted in time, or the disk is full.
+    Full,
+    /// The store failed.
+    Broken,
+}
+
+/// Why there is no identity: by the judge of chains, or by the roster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unidentified {
+    /// The client showed no certificate.
+    NoCertificate,
+    /// The chain is no good.
+    Certificate(CertificateFault),
+    /// The chain is good, but the roster knows nobody by it.
+    Roster(NoIdentity),
+}
+
+/// The world's answer.
+#[derive(Debug)]
+pub enum Answer {
+    /// To `Reidentify`.
+    Identified(Result<Arc<Identity>, Unidentified>),
+    /// To `CheckPassword`: whether it is; `None` when the credential store can't say now.
+    Password(Option<bool>),
+    /// To `Spend`: granted, or not before a moment.
+    Spent(Result<(), WallTime>),
+    /// To `Offer`: what the upstream said.
+    Offered(Reply),
+    /// To `Admit`.
+    Admitted(Result<(), NoRoom>),
+    /// To `Commit`.
+    Committed(Result<Custody, NoRoom>),
+}
+
+/// What a session goes by, from the configuration.
+#[derive(Clone, Debug)]
+pub struct SessionSettings {
+    /// Our name in greeting, EHLO and trace.
+    pub hostname: String,
+    /// The largest message, octets; advertised by SIZE.
+    pub message_size_max: u64,
+    /// The most recipients in one transaction; at least 100 (RFC 5321 §4.5.3.1.8).
+    pub recipients_max: usize,
+    /// Where mail to the bare `<postmaster>` goes.
+    pub postmaster: Option<Address>,
+    /// Whether an upstream of every route may take SMTPUTF8; else the extension is still offered, and a report says 5.6.7.
+    pub smtputf8: bool,
+    /// Failed AUTH commands before `421`.
+    pub auth_failures_max: u32,
+    /// Commands that come to nothing (unknown, out of order, NOOP, RSET without a transaction) before `421`.
+    pub idle_commands_max: u32,
+}

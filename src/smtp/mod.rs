@@ -1,0 +1,15 @@
+//! The wire: octets to values and back. One line codec for both directions; no state of a dialogue, no sockets.
+//!
+//! RFC 5321 §2.3.8: only CRLF ends a line. Never: guesses what a malformed line meant.
+
+pub mod command;
+pub mod data;
+pub mod extension;
+pub mod line;
+pub mod reply;
+
+pub use command::{Command, CommandFault};
+pub use data::{DotReader, DotWriter};
+pub use extension::Extension;
+pub use line::{LineFault, LineReader};
+pub use reply::{Code, Reply, Status};

@@ -1,0 +1,1 @@
+//! The disk seam. (Owned by the queue's author.)

@@ -1,0 +1,11 @@
+//! The seams to the world: time, disk, randomness. Each has a real and a simulated form.
+//!
+//! Everything else takes these as arguments, so that expiry, retry, crash and power-cut tests need no waiting and a
+//! seed replays. Never: decides anything about mail.
+
+pub mod clock;
+pub mod disk;
+pub mod entropy;
+
+pub use clock::{Clock, ManualClock, MonoTime, Now, SystemClock, WallTime};
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy};

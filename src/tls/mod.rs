@@ -1,0 +1,54 @@
+//! TLS: listener settings, the one judge of chains, revocation, and their hot swap.
+//!
+//! `verify` is pure; the rest builds rustls configurations. Never: resumes a session (rustls restores the peer's identity on resumption
+//! without asking the verifier), trusts the system's store.
+
+pub mod listener;
+pub mod revocation;
+pub mod verify;
+
+use std::sync::Arc;
+
+use crate::sys::WallTime;
+
+/// The certificates a client showed, leaf first, whose leaf's key it has proved to hold (the handshake's CertificateVerify).
+#[derive(Clone, Debug)]
+pub struct PeerChain(pub Vec<rustls::pki_types::CertificateDer<'static>>);
+
+/// What a chain was verified to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// A configured CA of this name.
+    Ca(Arc<str>),
+    /// The certificate or its key is pinned in the roster.
+    Pin,
+}
+
+/// Why a certificate is not good. Each has its own reply (REPLIES.md) and whether a later attempt may succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateFault {
+    /// No chain to a configured anchor, or a broken one.
+    #[error("{cause}")]
+    Untrusted {
+        /// For the reply: short, printable, without paths.
+        cause: String,
+    },
+    /// Past its notAfter.
+    #[error("expired on {}", .at.rfc3339())]
+    Expired {
+        /// Its notAfter.
+        at: WallTime,
+    },
+    /// Before its notBefore.
+    #[error("not valid before {}", .from.rfc3339())]
+    NotYetValid {
+        /// Its notBefore.
+        from: WallTime,
+    },
+    /// Listed in a CRL of its issuer.
+    #[error("revoked")]
+    Revoked,
+    /// Revocation is required, and no fresh CRL covers it.
+    #[error("revocation status unknown")]
+    RevocationUnknown,
+}
