@@ -20,4 +20,5 @@ pub mod upstream;
 
 // The house.
 pub mod config;
+pub mod pki;
 pub mod sys;

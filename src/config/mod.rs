@@ -1,1 +1,10 @@
 //! Configuration.
+
+mod environment;
+mod mistake;
+mod nearest;
+mod origin;
+mod schema;
+mod text;
+mod units;
+mod written;
