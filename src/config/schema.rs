@@ -167,7 +167,9 @@ const UPSTREAM: &[Key] = &[
     key("username", Kind::Text),
     key("password_file", Kind::Text),
     key("connections", Kind::Count),
+    key("messages_per_connection", Kind::Count),
     key("idle", Kind::Wait),
+    key("our_fault", Kind::Texts),
     key("password", PASSWORD),
 ];
 

@@ -220,7 +220,10 @@ pub(super) struct WrittenUpstream {
     pub(super) username: Option<String>,
     pub(super) password_file: Option<String>,
     pub(super) connections: Option<u32>,
+    pub(super) messages_per_connection: Option<u32>,
     pub(super) idle: Option<Wait>,
+    #[serde(default)]
+    pub(super) our_fault: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
