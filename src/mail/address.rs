@@ -365,6 +365,11 @@ fn is_dot_atom(text: &str) -> bool {
     text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
+/// Whether a person sees it, and sees what it is: no control, no filler, no mark of direction.
+pub(crate) fn is_visible(letter: char) -> bool {
+    visible(letter).is_ok()
+}
+
 /// Refuses what nobody sees, and the characters whose canonical decomposition is ASCII: normalised, they would pass for another address.
 fn visible(letter: char) -> Result<(), AddressFault> {
     match letter {
