@@ -2,7 +2,6 @@
 //!
 //! Faults are the whole sentence for the reply: the field and what is wrong with it. Never: asks whether an address is granted.
 
-use crate::mail::Address;
 use crate::mail::header::{HeaderSection, RawField, SectionEnd};
 use crate::mail::trace::Utf8Header;
 

@@ -245,7 +245,7 @@ impl fmt::Display for Host {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
-    text: String,
+    text: Box<str>,
     /// Where the `@` stands.
     at: usize,
     host: Host,
@@ -266,7 +266,7 @@ impl Address {
             return Err(AddressFault::LocalPartTooLong);
         }
         let host = Host::parse(text.get(at.saturating_add(1)..).unwrap_or_default())?;
-        Ok(Self { text: text.to_owned(), at, host })
+        Ok(Self { text: text.into(), at, host })
     }
 
     /// As written.
@@ -326,7 +326,7 @@ impl std::str::FromStr for Address {
 
 impl From<Address> for String {
     fn from(address: Address) -> Self {
-        address.text
+        address.text.into()
     }
 }
 

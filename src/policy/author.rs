@@ -18,21 +18,16 @@ pub fn author(identity: &Identity, facts: &HeaderFacts) -> Verdict {
 
 /// The same for whatever grants.
 fn judge(rule: &Rule, facts: &HeaderFacts, granted: impl Fn(&Address) -> bool) -> Verdict {
-    let offence = header_offence(facts).map(|reason| Offence::Header { reason });
-    let offence = offence.or_else(|| {
-        let (field, address) = claimed(facts).find(|(_, address)| !granted(address))?;
-        Some(Offence::Author { field, address: address.to_string() })
-    });
-    match offence {
+    let refused = |offence, cause| Verdict::Refused(Refusal { offence, rule: rule.clone(), cause });
+    if let Some(reason) = header_offence(facts) {
+        let cause = format!("the header can't be judged: {reason}");
+        return refused(Offence::Header { reason }, cause);
+    }
+    match claimed(facts).find(|(_, address)| !granted(address)) {
         None => Verdict::Allowed(rule.clone()),
-        Some(offence) => {
-            let cause = match &offence {
-                Offence::Author { field, address } => {
-                    format!("{field} names <{address}>, which send_as does not grant")
-                }
-                _ => "the header can't be judged".to_owned(),
-            };
-            Verdict::Refused(Refusal { offence, rule: rule.clone(), cause })
+        Some((field, address)) => {
+            let cause = format!("{field} names <{address}>, which send_as does not grant");
+            refused(Offence::Author { field, address: address.to_string() }, cause)
         }
     }
 }

@@ -61,8 +61,9 @@ fn line(text: &str) -> Vec<u8> {
     while let Some((before, escape)) = rest.split_once('\\') {
         octets.extend_from_slice(before.as_bytes());
         if let Some(hex) = escape.strip_prefix('x') {
-            octets.push(u8::from_str_radix(&hex[..2], 16).unwrap());
-            rest = &hex[2..];
+            let (digits, behind) = hex.split_at(2);
+            octets.push(u8::from_str_radix(digits, 16).unwrap());
+            rest = behind;
         } else {
             octets.push(b'\\');
             rest = escape.strip_prefix('\\').unwrap();
@@ -100,7 +101,11 @@ fn outcome(case: &Case, facts: &HeaderFacts) -> String {
         (_, Verdict::Refused(refusal)) => match refusal.offence {
             Offence::Author { field, address } => format!("author {field} {address}"),
             Offence::Header { reason } => format!("header {reason}"),
-            other => format!("{other:?}"),
+            other @ (Offence::Sender { .. }
+            | Offence::NullSender
+            | Offence::Recipient { .. }
+            | Offence::TooManyRecipients { .. }
+            | Offence::TooLarge { .. }) => format!("{other:?}"),
         },
     }
 }
