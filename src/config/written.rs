@@ -309,11 +309,19 @@ pub(super) enum WrittenLogLevel {
     Trace,
 }
 
+/// The layers in one.
+#[derive(Clone, Debug)]
+pub(super) struct Layered {
+    pub(super) value: Written,
+    /// The same without types, to tell what a reload changes.
+    pub(super) told: Value,
+}
+
 /// Layers defaults, the usable part of the file, and the environment, the later over the earlier.
 ///
 /// # Errors
 /// The layers do not fit the types; since all three were held against the list of keys before, that is a slip of this module.
-pub(super) fn layer(file: &Table, environment: Vec<(String, Value)>) -> Result<Written, config::ConfigError> {
+pub(super) fn layer(file: &Table, environment: Vec<(String, Value)>) -> Result<Layered, config::ConfigError> {
     let text = toml::to_string(file).map_err(|fault| config::ConfigError::Foreign(Box::new(fault)))?;
     let mut layers = config::Config::builder()
         .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml))
@@ -321,7 +329,8 @@ pub(super) fn layer(file: &Table, environment: Vec<(String, Value)>) -> Result<W
     for (path, value) in environment {
         layers = layers.set_override(path, as_layer(value))?;
     }
-    layers.build()?.try_deserialize()
+    let layered = layers.build()?;
+    Ok(Layered { told: layered.clone().try_deserialize()?, value: layered.try_deserialize()? })
 }
 
 fn as_layer(value: Value) -> config::Value {
@@ -341,7 +350,7 @@ mod tests {
 
     #[test]
     fn the_defaults_fit_the_types() {
-        let written = layer(&Table::new(), Vec::new()).unwrap();
+        let written = layer(&Table::new(), Vec::new()).unwrap().value;
         assert_eq!(written.tls.min_version, WrittenVersion::V12);
         assert_eq!(written.queue.retry.len(), 4);
     }
@@ -357,7 +366,7 @@ mod tests {
             ("limits.connections".to_owned(), Value::Integer(8)),
             ("queue.retry".to_owned(), Value::Array(vec![Value::String("2m".to_owned())])),
         ];
-        let written = layer(&file, environment).unwrap();
+        let written = layer(&file, environment).unwrap().value;
         assert_eq!((written.limits.connections, written.limits.auth_failures, written.limits.idle_commands), (8, 9, 50));
         assert_eq!(written.queue.retry, [Wait(std::time::Duration::from_secs(120))]);
     }
