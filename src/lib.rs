@@ -19,6 +19,7 @@ pub mod tls;
 pub mod upstream;
 
 // The house.
+pub mod cli;
 pub mod config;
 pub mod pki;
 pub mod sys;

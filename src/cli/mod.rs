@@ -8,11 +8,12 @@ pub mod submit;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-use crate::sys::{Clock as _, SystemClock, WallTime};
+use crate::sys::{Clock, SystemClock};
 
 /// A mail submission relay where the TLS client certificate is the login.
 ///
@@ -204,8 +205,8 @@ pub enum QueueStateArgument {
 /// What the command could not do.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
-        Command::Check(arguments) => Ok(check::run(arguments, &environment(), now())),
-        Command::Pki(arguments) => pki::run(arguments, now()),
+        Command::Check(arguments) => Ok(check::run(arguments, &environment(), &clock())),
+        Command::Pki(arguments) => pki::run(arguments, clock().now().wall),
         Command::Submit(arguments) => submit::run(arguments),
         Command::Serve(_) | Command::Quickstart(_) | Command::Explain(_) | Command::Queue(_) => {
             anyhow::bail!("this build does not hold that command")
@@ -214,6 +215,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// The environment's variables that are text; others can't name a key.
+#[expect(clippy::disallowed_methods, reason = "the environment is read here and given on as an argument")]
 pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }
@@ -224,9 +226,9 @@ pub(crate) fn read_text(path: &std::path::Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| path.display().to_string())
 }
 
-/// The wall clock, for commands.
-pub fn now() -> WallTime {
-    SystemClock::start().now().wall
+/// The machine's clocks, for commands.
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::start())
 }
 
 #[cfg(test)]

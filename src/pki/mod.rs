@@ -7,6 +7,8 @@
 mod authority;
 mod folder;
 mod index;
+#[cfg(test)]
+mod tests;
 
 pub use authority::{Authority, Bearer, Issued, Validity, pkcs12};
 pub use folder::{Folder, Given, Made};
