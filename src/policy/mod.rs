@@ -16,6 +16,7 @@ pub mod recipient;
 pub mod sender;
 pub mod verdict;
 
+pub use author::author;
 pub use recipient::recipient;
 pub use sender::sender;
 pub use verdict::{Offence, Refusal, Verdict};
