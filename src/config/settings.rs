@@ -28,7 +28,7 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Where clients come in; never empty.
     pub listeners: Vec<ListenerSettings>,
-    /// Our certificates and versions, for every listener.
+    /// Our certificates and versions; for a listener see [`Settings::listener_tls`].
     pub tls: ListenerTls,
     /// Which CAs and pins count.
     pub trust: Arc<Trust>,
@@ -57,6 +57,18 @@ pub struct Settings {
     /// How many of each there are, for people.
     pub census: Census,
     pub(super) told: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// What a listener's TLS is made from.
+    pub fn listener_tls(&self, listener: &ListenerSettings) -> ListenerTls {
+        ListenerTls { refusal: listener.refusal, ..self.tls.clone() }
+    }
+
+    /// What a listener's sessions go by.
+    pub fn listener_session(&self, listener: &ListenerSettings) -> SessionSettings {
+        SessionSettings { refusal: listener.refusal, ..self.session.clone() }
+    }
 }
 
 /// How TLS begins on a listener.

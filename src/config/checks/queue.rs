@@ -41,11 +41,8 @@ impl Checking<'_> {
         self.at_least_octets("queue.memory", written.memory.0, MEMORY_LEAST);
         self.at_least_octets("queue.size", written.size.0, SIZE_LEAST);
         self.at_least("queue.count", written.count, COUNT_LEAST, "too few: some are kept for reports");
-        let retry = written.retry.iter().map(|wait| wait.0).collect();
-        match Schedule::new(retry, warn, give_up) {
-            Some(schedule) => Some(schedule),
-            None => None,
-        }
+        let retry: Vec<Duration> = written.retry.iter().map(|wait| wait.0).collect();
+        Schedule::new(&retry, Some(warn), give_up)
     }
 
     fn at_least_octets(&mut self, key: &str, octets: u64, least: u64) {

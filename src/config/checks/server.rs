@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use x509_parser::certificate::X509Certificate;
@@ -128,25 +129,26 @@ impl Checking<'_> {
             pairs.push((format!("tls.certificates[{index}]"), entry.certificate.clone(), entry.private_key.clone()));
         }
         let expected = pairs.len();
-        let certificates: Vec<ServerCertificate> = pairs
-            .into_iter()
-            .filter_map(|(path, certificate, key)| self.server_certificate(&path, certificate.as_ref(), key.as_ref()))
-            .collect();
+        let mut certificates = Vec::new();
+        for (path, certificate, key) in pairs {
+            certificates.extend(self.server_certificate(&path, certificate.as_ref(), key.as_ref()));
+        }
         self.warn_of_foreign_names(&certificates, hostname);
         let min_version = match written.min_version {
             WrittenVersion::V12 => MinVersion::Tls12,
             WrittenVersion::V13 => MinVersion::Tls13,
         };
-        (certificates.len() == expected).then_some(ListenerTls { certificates, min_version })
+        let refusal = refusal(written.refusal);
+        (certificates.len() == expected).then_some(ListenerTls { certificates, min_version, refusal })
     }
 
     fn server_certificate(&mut self, path: &str, certificate: Option<&String>, key: Option<&String>) -> Option<ServerCertificate> {
         let (certificate_key, private_key_key) = (format!("{path}.certificate"), format!("{path}.private_key"));
         let certificate = self.required(&certificate_key, certificate, "write the file of the server's certificate chain, PEM, leaf first");
         let key = self.required(&private_key_key, key, "write the file of the certificate's private key, PEM");
-        let chain = certificate.and_then(|file| {
-            let contents = self.read(&certificate_key, &file, Secrecy::Public)?;
-            self.taken(&certificate_key, &file, read::certificates(&contents.octets))
+        let chain = certificate.as_ref().and_then(|file| {
+            let contents = self.read(&certificate_key, file, Secrecy::Public)?;
+            self.taken(&certificate_key, file, read::certificates(&contents.octets))
         });
         let key = key.and_then(|file| {
             let contents = self.read(&private_key_key, &file, Secrecy::Secret)?;
@@ -155,13 +157,19 @@ impl Checking<'_> {
         if let Some(leaf) = chain.as_ref().and_then(|chain| chain.first()) {
             self.check_dates_of_own(&certificate_key, leaf);
         }
-        match ServerCertificate::new(chain?, key?) {
-            Ok(made) => Some(made),
-            Err(fault) => {
-                self.findings.mistake(&private_key_key, fault.to_string(), ());
-                None
-            }
+        let place = self.resolve(&certificate?).display().to_string();
+        let made = ServerCertificate { place, chain: chain?, key: key? };
+        self.try_listener(&private_key_key, &made).then_some(made)
+    }
+
+    /// A certificate and a key that belong together and that TLS can use: a listener is made of them, and dropped.
+    fn try_listener(&mut self, key: &str, certificate: &ServerCertificate) -> bool {
+        let alone = ListenerTls { certificates: vec![certificate.clone()], min_version: MinVersion::Tls12, refusal: RefusalMode::Reply };
+        let made = alone.server_config(&Arc::default(), self.clock);
+        if let Err(fault) = &made {
+            self.findings.mistake(key, fault.to_string(), ());
         }
+        made.is_ok()
     }
 
     /// What a reader of files gave, or a mistake with the file's name.
@@ -196,7 +204,7 @@ impl Checking<'_> {
     /// Clients compare the name they connect to with the certificate's names (RFC 6125 §6); ours should be among them.
     fn warn_of_foreign_names(&mut self, certificates: &[ServerCertificate], hostname: Option<&str>) {
         let Some(hostname) = hostname.filter(|_| !certificates.is_empty()) else { return };
-        let named = certificates.iter().filter_map(|one| one.chain().first()).any(|leaf| {
+        let named = certificates.iter().filter_map(|one| one.chain.first()).any(|leaf| {
             x509_parser::parse_x509_certificate(leaf).is_ok_and(|(_, leaf)| is_for(&leaf, hostname))
         });
         if !named {

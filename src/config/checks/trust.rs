@@ -168,15 +168,7 @@ impl Checking<'_> {
     }
 
     fn ca_grant(&mut self, path: &str, written: &WrittenCa, name: Option<&str>) -> Option<CaGrant> {
-        let domains = match written.domains.as_deref().map(|list| DomainSet::read(list.iter().map(String::as_str))) {
-            None => None,
-            Some(Ok(domains)) => Some(domains),
-            Some(Err(faults)) => {
-                let list = written.domains.as_deref().unwrap_or_default();
-                self.list_faults(&format!("{path}.domains"), list, &faults);
-                None
-            }
-        };
+        let domains = self.domains(&format!("{path}.domains"), written.domains.as_deref());
         let send_to = self.patterns(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
         self.warn_of_idle_keys(path, written);
         let send_as_email = written.send_as_email.then(|| EmailGrant {
@@ -195,6 +187,17 @@ impl Checking<'_> {
             send_as_email,
             rule: self.rule(path),
         })
+    }
+
+    fn domains(&mut self, key: &str, written: Option<&[String]>) -> Option<DomainSet> {
+        let list = written?;
+        match DomainSet::read(list.iter().map(String::as_str)) {
+            Ok(domains) => Some(domains),
+            Err(faults) => {
+                self.list_faults(key, list, &faults);
+                None
+            }
+        }
     }
 
     /// What is written for identities that this CA does not make.

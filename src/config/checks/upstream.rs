@@ -8,6 +8,7 @@ use crate::config::files;
 use crate::config::written::{WrittenMode, WrittenUpstream, WrittenUpstreamTls};
 use crate::mail::Domain;
 use crate::tls::read;
+use crate::upstream::settings::NotAReplyPattern;
 use crate::upstream::{Anchors, Credentials, Mode, ReplyPattern, Secret, Security, TlsDemand, TlsMaterial, Upstream};
 
 /// Connections at once to one upstream at most: more is a slip.
@@ -186,9 +187,9 @@ impl Checking<'_> {
         for (index, text) in written.iter().enumerate() {
             match text.parse() {
                 Ok(pattern) => patterns.push(pattern),
-                Err(fault) => {
+                Err(NotAReplyPattern) => {
                     let wrong = format!("{text:?}: not a reply");
-                    self.findings.mistake(&format!("{path}.our_fault[{index}]"), wrong, ToString::to_string(&fault as &crate::upstream::settings::NotAReplyPattern));
+                    self.findings.mistake(&format!("{path}.our_fault[{index}]"), wrong, NotAReplyPattern.to_string());
                 }
             }
         }
