@@ -5,13 +5,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Checking;
-use super::trust::Cas;
+use super::trust::{Cas, second_factor};
 use crate::config::nearest::nearest;
 use crate::config::units::size_text;
 use crate::config::written::{Written, WrittenIdentity, WrittenMatch};
 use crate::identity::pattern::{ListPurpose, PatternList};
 use crate::identity::roster::{EntryState, MatchKeys, RosterEntry};
-use crate::identity::{Digest256, Rule, SecondFactor, Roster};
+use crate::identity::{Digest256, Roster, Rule};
 use crate::mail::Domain;
 use crate::tls::Trust;
 
@@ -125,7 +125,7 @@ impl Checking<'_> {
             state: if written.disabled { EntryState::Disabled } else { EntryState::Enabled },
             send_as,
             send_to,
-            second_factor: SecondFactor::None,
+            second_factor: second_factor(written.second_factor),
             limits,
             null_sender: written.null_sender.unwrap_or(true),
             rule: self.rule(path),

@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use super::{Checking, ENDING_SOON_DAYS, Secrecy};
 use crate::config::files;
 use crate::config::schema::quoted;
-use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation};
+use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation, WrittenSecondFactor};
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use crate::identity::roster::{CaGrant, EmailGrant};
 use crate::identity::{Limits, SecondFactor};
@@ -173,7 +173,7 @@ impl Checking<'_> {
         self.warn_of_idle_keys(path, written);
         let send_as_email = written.send_as_email.then(|| EmailGrant {
             send_to: send_to.unwrap_or_default(),
-            second_factor: SecondFactor::None,
+            second_factor: second_factor(written.second_factor),
             limits: self.identity_limits(&format!("{path}.limits"), written.limits),
             null_sender: written.null_sender.unwrap_or(true),
         });
@@ -251,5 +251,11 @@ impl CrlFiles {
     fn key_of(&self, place: &str) -> String {
         let found = self.places.iter().find(|(known, _)| known == place);
         found.map_or_else(|| format!("{}.crls", self.path), |(_, key)| key.clone())
+    }
+}
+
+pub(super) fn second_factor(written: WrittenSecondFactor) -> SecondFactor {
+    match written {
+        WrittenSecondFactor::None => SecondFactor::None,
     }
 }
