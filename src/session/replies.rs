@@ -264,7 +264,7 @@ pub fn command_fault(fault: &CommandFault) -> Reply {
         CommandFault::UnknownParameter(keyword) => unknown_parameter(keyword),
         CommandFault::Parameter { keyword, why } => bad_parameter(keyword, why),
         CommandFault::Base64 => not_base64(),
-        CommandFault::Chunk => bad_argument(&fault.to_string()),
+        CommandFault::StartTls | CommandFault::Bdat => bad_argument(&fault.to_string()),
     }
 }
 
@@ -399,11 +399,6 @@ pub fn header_too_large(limit: usize) -> Reply {
 /// A line of the message over the limit (RFC 5321 §4.5.3.1.6 asks for 1,000 octets at least; RFC 3463 X.6.0).
 pub fn data_line_too_long(limit: usize) -> Reply {
     said(554, (5, 6, 0), format!("A line of the message is longer than {limit} octets"))
-}
-
-/// A header with UTF-8 in a message that was not announced so (RFC 6531 §3.6, RFC 6532 §3; RFC 5248 X.6.9).
-pub fn header_needs_smtputf8() -> Reply {
-    said(550, (5, 6, 9), "UTF-8 in the header without SMTPUTF8")
 }
 
 /// Larger than the server takes (RFC 1870 §6.1, §6.3: 552; RFC 3463 X.3.4).

@@ -8,4 +8,5 @@ pub mod disk;
 pub mod entropy;
 
 pub use clock::{Clock, ManualClock, MonoTime, Now, SystemClock, WallTime};
+pub use disk::{Disk, DiskFile, SimulatedDisk, SystemDisk};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
