@@ -171,15 +171,13 @@ impl DotReader {
     fn end_of_text(&self, at: usize) -> usize {
         match self.place {
             Place::Cr | Place::Over(DotState::Fault(OctetFault::BareLf | OctetFault::Nul)) => at.saturating_sub(1),
-            _ => at,
+            Place::LineStart | Place::Dot | Place::DotCr | Place::Inside | Place::Over(_) => at,
         }
     }
 
     fn progress(&self, consumed: usize) -> DotProgress {
-        match self.place {
-            Place::Over(state) => DotProgress { consumed, state },
-            _ => DotProgress { consumed, state: DotState::More },
-        }
+        let state = if let Place::Over(state) = self.place { state } else { DotState::More };
+        DotProgress { consumed, state }
     }
 }
 
