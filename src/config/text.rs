@@ -15,7 +15,8 @@ use super::units::{read_size, read_wait};
 pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Table> {
     let (table, faults) = DeTable::parse_recoverable(text);
     for fault in &faults {
-        let place = findings.origins().at_octet(fault.span().map_or(0, |span| span.start.min(text.len().saturating_sub(1))));
+        let place =
+            findings.origins().at_octet(fault.span().map_or(0, |span| span.start.min(text.len().saturating_sub(1))));
         findings.at(place, format!("not TOML: {}", fault.message()));
     }
     faults.is_empty().then(|| Reading { findings }.table("", table.get_ref(), schema::TOP))
@@ -24,6 +25,9 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Table> {
 struct Reading<'f> {
     findings: &'f mut Findings,
 }
+
+/// Shorter words are too near to everything.
+const GUESSED_LEAST: usize = 4;
 
 type Written<'t> = Spanned<DeValue<'t>>;
 
@@ -47,7 +51,12 @@ impl Reading<'_> {
 
     fn unknown(&mut self, path: &str, written: &str, keys: &'static [Key]) {
         let remedy = match nearest(written, schema::names(keys)) {
-            Some(meant) => format!("did you mean \"{meant}\"?"),
+            Some(meant) => {
+                // It is misspelt, not missing too.
+                let above = path.strip_suffix(written).unwrap_or_default();
+                self.findings.origins_mut().spoil(&format!("{above}{meant}"));
+                format!("did you mean \"{meant}\"?")
+            }
             None => format!("known here: {}", schema::names(keys).collect::<Vec<_>>().join(", ")),
         };
         self.findings.mistake(path, "there is no such key", remedy);
@@ -56,14 +65,24 @@ impl Reading<'_> {
     fn value(&mut self, path: &str, value: &Written<'_>, kind: &Kind) -> Option<Value> {
         match (kind, value.get_ref()) {
             (Kind::Later, _) => self.wrong(path, "not supported yet by this version", "remove it"),
-            (Kind::Never(remedy), _) => self.wrong(path, "must not be written here", *remedy),
+            (Kind::Secret(file_key), _) => {
+                let above = path.rsplit_once('.').map_or("", |(above, _)| above);
+                self.findings.origins_mut().spoil(&join(above, file_key));
+                self.wrong(
+                    path,
+                    "must not be written here: secrets come from files",
+                    format!("write {file_key} = \"FILE\""),
+                )
+            }
             (Kind::Table(keys), DeValue::Table(table)) => Some(Value::Table(self.table(path, table, keys))),
             (Kind::Tables(keys), DeValue::Array(list)) => Some(Value::Array(self.tables(path, list.iter(), keys))),
             (Kind::Tables(_), DeValue::Table(_)) => {
                 let remedy = format!("write [[{path}]]");
                 self.wrong(path, "this is a list of tables", remedy)
             }
-            (Kind::Texts, DeValue::String(_)) => self.scalar(path, value, &Kind::Text).map(|one| Value::Array(vec![one])),
+            (Kind::Texts, DeValue::String(_)) => {
+                self.scalar(path, value, &Kind::Text).map(|one| Value::Array(vec![one]))
+            }
             (Kind::Texts, DeValue::Array(list)) => Some(self.list(path, list.iter(), &Kind::Text)),
             (Kind::Waits, DeValue::Array(list)) => Some(self.list(path, list.iter(), &Kind::Wait)),
             _ => self.scalar(path, value, kind),
@@ -77,6 +96,7 @@ impl Reading<'_> {
         keys: &'static [Key],
     ) -> Vec<Value> {
         let mut usable = Vec::new();
+        self.findings.origins_mut().holds_entries(path);
         for (index, entry) in list.enumerate() {
             let here = format!("{path}[{index}]");
             self.findings.origins_mut().stands_at(&here, entry.span().start);
@@ -113,7 +133,9 @@ impl Reading<'_> {
             (Kind::Text | Kind::Wait | Kind::Choice(..), DeValue::String(text)) => text.to_string(),
             (Kind::Size, DeValue::String(text)) => text.to_string(),
             (Kind::Count | Kind::Size, DeValue::Integer(number)) => {
-                i64::from_str_radix(number.as_str(), number.radix()).map(|number| number.to_string()).unwrap_or_default()
+                i64::from_str_radix(number.as_str(), number.radix())
+                    .map(|number| number.to_string())
+                    .unwrap_or_default()
             }
             (_, other) => {
                 return self.wrong(path, format!("must be {}, not {}", kind.wanted(), article(other)), ());
@@ -125,7 +147,12 @@ impl Reading<'_> {
         }
     }
 
-    fn wrong<T>(&mut self, path: &str, wrong: impl Into<String>, remedy: impl Into<super::mistake::Remedy>) -> Option<T> {
+    fn wrong<T>(
+        &mut self,
+        path: &str,
+        wrong: impl Into<String>,
+        remedy: impl Into<super::mistake::Remedy>,
+    ) -> Option<T> {
         self.findings.mistake(path, wrong, remedy);
         None
     }
@@ -146,17 +173,19 @@ pub(super) fn read_scalar(text: &str, kind: &Kind) -> Result<Value, (String, Opt
         },
         Kind::Flag => text.parse().map(Value::Boolean).map_err(|_| (format!("{text:?}: not true or false"), wanted())),
         Kind::Choice(now, _) if now.contains(&text) => Ok(as_text()),
-        Kind::Choice(now, later) if later.contains(&text) => {
-            Err((format!("{text:?}: not supported yet by this version"), Some(format!("write {}", schema::quoted(now)))))
-        }
+        Kind::Choice(now, later) if later.contains(&text) => Err((
+            format!("{text:?}: not supported yet by this version"),
+            Some(format!("write {}", schema::quoted(now))),
+        )),
         Kind::Choice(now, _) => {
-            let remedy = match nearest(text, now.iter().copied()) {
+            let meant = nearest(text, now.iter().copied()).filter(|_| text.len() >= GUESSED_LEAST);
+            let remedy = match meant {
                 Some(meant) => format!("did you mean \"{meant}\"?"),
                 None => format!("write one of {}", schema::quoted(now)),
             };
             Err((format!("{text:?}: there is no such choice"), Some(remedy)))
         }
-        Kind::Texts | Kind::Waits | Kind::Table(_) | Kind::Tables(_) | Kind::Later | Kind::Never(_) => {
+        Kind::Texts | Kind::Waits | Kind::Table(_) | Kind::Tables(_) | Kind::Later | Kind::Secret(_) => {
             Err((format!("must be {}", kind.wanted()), None))
         }
     }

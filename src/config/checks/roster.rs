@@ -35,7 +35,8 @@ impl Checking<'_> {
                     let path = rules.get(&mistake.rule).cloned().unwrap_or_default();
                     // A name that is there twice has been told of with its own line.
                     if !mistake.sentence.contains("is taken by") {
-                        self.findings.mistake(&path, mistake.sentence, ());
+                        let (key, sentence) = key_within(&path, &mistake.sentence);
+                        self.findings.mistake(&key, sentence, ());
                     }
                 }
                 None
@@ -58,7 +59,10 @@ impl Checking<'_> {
         for doubt in roster.lint() {
             let found = rules.iter().find_map(|(rule, path)| Some((path, doubt.strip_prefix(&format!("{rule}: "))?)));
             match found {
-                Some((path, sentence)) => self.findings.warning(path, sentence, ()),
+                Some((path, sentence)) => {
+                    let (key, sentence) = key_within(path, sentence);
+                    self.findings.warning(&key, sentence, ());
+                }
                 None => self.findings.warning("", doubt, ()),
             }
         }
@@ -68,7 +72,9 @@ impl Checking<'_> {
     fn check_name(&mut self, path: &str, name: Option<&str>, cas: &Cas) {
         let Some((ca, _)) = name.and_then(|name| name.split_once(':')) else { return };
         if cas.names.contains(ca) {
-            let wrong = format!("begins with the name of a client_ca and a colon, as certificates of {ca:?} are called in the log");
+            let wrong = format!(
+                "begins with the name of a client_ca and a colon, as certificates of {ca:?} are called in the log"
+            );
             self.findings.mistake(&format!("{path}.name"), wrong, "write another name");
         }
     }
@@ -91,8 +97,15 @@ impl Checking<'_> {
         let nobody = written.client_ca.is_empty() && written.identity.is_empty();
         let spoiled = ["client_ca", "identity"].iter().any(|list| self.findings.origins().is_spoiled(list));
         if nobody && !spoiled {
-            self.findings.mistake("client_ca", "is missing: no certificate would be trusted", "write [[client_ca]] with name and certificates");
-        } else if written.identity.is_empty() && !cas.grants.is_empty() && cas.grants.iter().all(|ca| ca.send_as_email.is_none()) {
+            self.findings.mistake(
+                "client_ca",
+                "is missing: no certificate would be trusted",
+                "write [[client_ca]] with name and certificates",
+            );
+        } else if written.identity.is_empty()
+            && !cas.grants.is_empty()
+            && cas.grants.iter().all(|ca| ca.send_as_email.is_none())
+        {
             let remedy = "write send_as_email = true, or an [[identity]]";
             self.findings.warning("client_ca", "no certificate stands for anybody: nobody can send", remedy);
         }
@@ -114,7 +127,11 @@ impl Checking<'_> {
     }
 
     fn entry(&mut self, path: &str, written: &WrittenIdentity, name: Option<&str>, cas: &Cas) -> Option<RosterEntry> {
-        let keys = self.required(&format!("{path}.match"), written.matches.as_ref(), "write match = { ca = \"...\", email = \"...\" }");
+        let keys = self.required(
+            &format!("{path}.match"),
+            written.matches.as_ref(),
+            "write match = { ca = \"...\", email = \"...\" }",
+        );
         let keys = keys.and_then(|keys| self.match_keys(&format!("{path}.match"), &keys, cas));
         let send_as = self.granted(&format!("{path}.send_as"), written.send_as.as_deref(), ListPurpose::SendAs);
         let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
@@ -133,9 +150,10 @@ impl Checking<'_> {
     }
 
     /// An unwritten list grants nothing; a list with a mistake stands for one in what follows, so that the mistake is told once.
-    fn granted(&mut self, key: &str, written: Option<&[String]>, purpose: ListPurpose) -> PatternList {
+    pub(super) fn granted(&mut self, key: &str, written: Option<&[String]>, purpose: ListPurpose) -> PatternList {
         let stand_in = || PatternList::read(["*"], purpose).unwrap_or_default();
         match written {
+            None if self.findings.origins().is_spoiled(key) => stand_in(),
             None => PatternList::default(),
             Some(_) => self.patterns(key, written, purpose).unwrap_or_else(stand_in),
         }
@@ -149,6 +167,9 @@ impl Checking<'_> {
             }
             ca => ca.as_deref().map(Arc::from),
         };
+        if self.findings.origins().is_spoiled_within(path) {
+            return None;
+        }
         let email = written.email.as_ref().map(|text| self.address(&format!("{path}.email"), text));
         let dns = written.dns.as_ref().map(|text| self.dns_name(&format!("{path}.dns"), text));
         let fingerprint = written.fingerprint.as_ref().map(|text| self.digest(&format!("{path}.fingerprint"), text));
@@ -187,7 +208,11 @@ impl Checking<'_> {
         let good = text.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
             && text.bytes().all(|octet| octet.is_ascii_graphic());
         if !good {
-            self.findings.mistake(key, format!("{text:?}: not a URI"), "write one like \"spiffe://example.com/billing\"");
+            self.findings.mistake(
+                key,
+                format!("{text:?}: not a URI"),
+                "write one like \"spiffe://example.com/billing\"",
+            );
         }
         good.then(|| text.to_owned())
     }
@@ -206,5 +231,13 @@ impl Checking<'_> {
                 None
             }
         }
+    }
+}
+
+/// The roster speaks of an entry: `send_as is empty`. What it says of a key belongs to the key's line.
+fn key_within<'s>(entry: &str, sentence: &'s str) -> (String, &'s str) {
+    match sentence.split_once(' ') {
+        Some((key @ ("match" | "send_as" | "send_to" | "send_as_email"), rest)) => (format!("{entry}.{key}"), rest),
+        _ => (entry.to_owned(), sentence),
     }
 }

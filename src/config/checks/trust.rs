@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{Checking, ENDING_SOON_DAYS, Secrecy};
 use crate::config::files;
+use crate::config::mistake::Remedy;
 use crate::config::schema::quoted;
 use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation, WrittenSecondFactor};
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
@@ -53,7 +54,8 @@ impl Checking<'_> {
             return None;
         }
         let behind = certificates.len();
-        let settings = ClientCaSettings { name: name.into(), certificates, intermediates, crls: crls.files.clone(), revocation };
+        let settings =
+            ClientCaSettings { name: name.into(), certificates, intermediates, crls: crls.files.clone(), revocation };
         match ClientCa::new(settings) {
             Err(fault) => {
                 self.findings.mistake(&format!("{path}.certificates"), fault.to_string(), ());
@@ -100,7 +102,11 @@ impl Checking<'_> {
                 RevocationMode::Require
             }
             Some(WrittenRevocation::IfAvailable) if without_crls => {
-                self.findings.warning(&key, "\"if-available\", and there are no crls: it never applies", "name the CRL files in crls");
+                self.findings.warning(
+                    &key,
+                    "\"if-available\", and there are no crls: it never applies",
+                    "name the CRL files in crls",
+                );
                 RevocationMode::IfAvailable
             }
             Some(WrittenRevocation::Off) if !written.crls.is_empty() => {
@@ -121,7 +127,11 @@ impl Checking<'_> {
             match files::files_of(&directory) {
                 Err(wrong) => self.findings.mistake(&key, format!("{}: {wrong}", directory.display()), ()),
                 Ok(found) if found.is_empty() => {
-                    self.findings.mistake(&key, format!("{}: holds no file", directory.display()), "put the CA's CRL there");
+                    self.findings.mistake(
+                        &key,
+                        format!("{}: holds no file", directory.display()),
+                        "put the CA's CRL there",
+                    );
                 }
                 Ok(found) => {
                     for file in found {
@@ -151,7 +161,11 @@ impl Checking<'_> {
             let which = if anchors == 1 { "a certificate of this CA" } else { "one of the certificates of this CA" };
             let key = format!("{path}.certificates");
             if until < self.now {
-                self.findings.warning(&key, format!("{which} has ended on {}: what it issued is refused", until.rfc3339()), "renew it");
+                self.findings.warning(
+                    &key,
+                    format!("{which} has ended on {}: what it issued is refused", until.rfc3339()),
+                    "renew it",
+                );
             } else if days_left(until, self.now) < ENDING_SOON_DAYS {
                 self.findings.warning(&key, format!("{which} ends on {}", until.rfc3339()), "renew it soon");
             }
@@ -169,10 +183,10 @@ impl Checking<'_> {
 
     fn ca_grant(&mut self, path: &str, written: &WrittenCa, name: Option<&str>) -> Option<CaGrant> {
         let domains = self.domains(&format!("{path}.domains"), written.domains.as_deref());
-        let send_to = self.patterns(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
+        let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
         self.warn_of_idle_keys(path, written);
         let send_as_email = written.send_as_email.then(|| EmailGrant {
-            send_to: send_to.unwrap_or_default(),
+            send_to,
             second_factor: second_factor(written.second_factor),
             limits: self.identity_limits(&format!("{path}.limits"), written.limits),
             null_sender: written.null_sender.unwrap_or(true),
@@ -194,19 +208,24 @@ impl Checking<'_> {
         match DomainSet::read(list.iter().map(String::as_str)) {
             Ok(domains) => Some(domains),
             Err(faults) => {
-                self.list_faults(key, list, &faults);
-                None
+                self.list_faults(key, list, &faults, ());
+                // Stands for the list in what follows, so that the mistake is told once.
+                DomainSet::read(["*"]).ok()
             }
         }
     }
 
     /// What is written for identities that this CA does not make.
     fn warn_of_idle_keys(&mut self, path: &str, written: &WrittenCa) {
-        if written.send_as_email {
+        if written.send_as_email || self.findings.origins().is_spoiled(&format!("{path}.send_as_email")) {
             return;
         }
         let limited = written.limits.message_size.is_some() || written.limits.recipients_per_message.is_some();
-        for (key, is_written) in [("send_to", written.send_to.is_some()), ("null_sender", written.null_sender.is_some()), ("limits", limited)] {
+        for (key, is_written) in [
+            ("send_to", written.send_to.is_some()),
+            ("null_sender", written.null_sender.is_some()),
+            ("limits", limited),
+        ] {
             if is_written {
                 self.findings.warning(&format!("{path}.{key}"), "never applies without send_as_email = true", ());
             }
@@ -214,29 +233,51 @@ impl Checking<'_> {
     }
 
     /// A list of patterns; what is wrong with one is told at its own place.
-    pub(super) fn patterns(&mut self, key: &str, written: Option<&[String]>, purpose: ListPurpose) -> Option<PatternList> {
+    pub(super) fn patterns(
+        &mut self,
+        key: &str,
+        written: Option<&[String]>,
+        purpose: ListPurpose,
+    ) -> Option<PatternList> {
         let list = written?;
         match PatternList::read(list.iter().map(String::as_str), purpose) {
             Ok(patterns) => Some(patterns),
             Err(faults) => {
-                self.list_faults(key, list, &faults);
+                self.list_faults(key, list, &faults, "write \"alice@example.com\", \"*@example.com\" or \"*\"");
                 None
             }
         }
     }
 
-    fn list_faults<F: std::fmt::Display>(&mut self, key: &str, list: &[String], faults: &[(usize, F)]) {
+    /// Tells each fault at its own line; `otherwise` is the remedy where the fault itself names none.
+    fn list_faults<F: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        list: &[String],
+        faults: &[(usize, F)],
+        otherwise: impl Into<Remedy>,
+    ) {
+        let otherwise = otherwise.into();
         for (place, fault) in faults {
             let written = list.get(*place).map(String::as_str).unwrap_or_default();
-            self.findings.mistake(&format!("{key}[{place}]"), format!("{}: {fault}", quoted(&[written])), ());
+            let fault = fault.to_string();
+            let remedy = if fault.contains("write") { Remedy::from(()) } else { otherwise.clone() };
+            self.findings.mistake(&format!("{key}[{place}]"), format!("{}: {fault}", quoted(&[written])), remedy);
         }
     }
 
     pub(super) fn identity_limits(&mut self, path: &str, written: WrittenLimits) -> Limits {
         if written.recipients_per_message == Some(0) {
-            self.findings.mistake(&format!("{path}.recipients_per_message"), "0: nothing could be sent", "write 1 or more");
+            self.findings.mistake(
+                &format!("{path}.recipients_per_message"),
+                "0: nothing could be sent",
+                "write 1 or more",
+            );
         }
-        Limits { recipients_per_message: written.recipients_per_message, message_size: written.message_size.map(|size| size.0) }
+        Limits {
+            recipients_per_message: written.recipients_per_message,
+            message_size: written.message_size.map(|size| size.0),
+        }
     }
 }
 
