@@ -34,6 +34,8 @@ use crate::tls::read;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// For the message to be taken and answered (RFC 5321 §4.5.3.2.6: ten minutes for the reply to the final dot).
 const MESSAGE_PATIENCE: Duration = Duration::from_secs(1200);
+/// For the reply to QUIT.
+const GOODBYE_PATIENCE: Duration = Duration::from_secs(5);
 /// The largest message read from standard input, octets.
 const MESSAGE_MAX: u64 = 256 * 1024 * 1024;
 
@@ -159,7 +161,8 @@ impl Failure {
 /// The asynchronous runtime can't be made. What goes wrong with the message is told here, and by the exit code.
 pub fn run(arguments: &SubmitArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(submit(arguments)) {
+    let read = read_message(std::io::stdin().lock());
+    match read.and_then(|octets| runtime.block_on(submit(arguments, &octets))) {
         Ok(reply) => {
             println!("{reply}");
             Ok(ExitCode::SUCCESS)
@@ -171,16 +174,16 @@ pub fn run(arguments: &SubmitArguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn submit(arguments: &SubmitArguments) -> Result<String, Failure> {
+async fn submit(arguments: &SubmitArguments, octets: &[u8]) -> Result<String, Failure> {
     let tls = Tls::load(arguments)?;
-    let letter = Letter::new(arguments, &tls)?;
+    let letter = Letter::new(arguments, &tls, octets)?;
     let stream = connect(arguments, &tls).await?;
     let ours = client_id(stream.local);
     let greeted = AsyncSmtpConnection::connect_with_transport(Box::new(stream), &ours);
     let mut connection = patient(PATIENCE, "EHLO", greeted).await?;
     let reply = letter.send(&mut connection).await?;
-    // The message is sent; how the goodbye goes changes nothing.
-    let _ = patient(PATIENCE, "QUIT", connection.quit()).await;
+    // QUIT, and the end of TLS. The message is sent; how the goodbye goes changes nothing.
+    let _ = tokio::time::timeout(GOODBYE_PATIENCE, connection.abort()).await;
     Ok(reply)
 }
 
@@ -242,7 +245,7 @@ struct Letter {
 }
 
 impl Letter {
-    fn new(arguments: &SubmitArguments, tls: &Tls) -> Result<Self, Failure> {
+    fn new(arguments: &SubmitArguments, tls: &Tls, octets: &[u8]) -> Result<Self, Failure> {
         let sender = match arguments.from.as_deref() {
             Some("" | "<>") => String::new(),
             Some(from) => address(from)?.to_string(),
@@ -251,10 +254,9 @@ impl Letter {
             })?,
         };
         let recipients = arguments.recipients.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
-        let octets = read_message(std::io::stdin().lock())?;
-        let header = header_of(&octets);
+        let header = header_of(octets);
         let utf8 = !sender.is_ascii() || !recipients.iter().all(Address::is_ascii) || !header.is_ascii();
-        Ok(Self { sender, recipients, octets: wire_form(&octets), utf8 })
+        Ok(Self { sender, recipients, octets: wire_form(octets), utf8 })
     }
 
     /// MAIL, RCPT for each, DATA and the message; the reply to its end.
@@ -299,9 +301,9 @@ fn own_address(certificate: &CertificateDer<'_>) -> Option<String> {
     use x509_parser::extensions::GeneralName;
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let names = parsed.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::RFC822Name(email) => Address::parse(email).ok().map(|address| address.to_string()),
-        _ => None,
+    names.value.general_names.iter().find_map(|name| {
+        let GeneralName::RFC822Name(email) = name else { return None };
+        Address::parse(email).ok().map(|address| address.to_string())
     })
 }
 
@@ -535,48 +537,4 @@ fn said(reply: &Response) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_line_goes_out_with_crlf_and_lettre_adds_the_last() {
-        for (read, wire) in [
-            (&b"a\nb\n"[..], &b"a\r\nb"[..]),
-            (b"a\r\nb\r\n", b"a\r\nb"),
-            (b"a", b"a"),
-            (b"a\n\n", b"a\r\n"),
-            (b"a\rb\n", b"a\rb"),
-            (b"", b""),
-        ] {
-            assert_eq!(wire_form(read), wire, "{read:?}");
-        }
-    }
-
-    #[test]
-    fn only_the_header_decides_about_smtputf8() {
-        assert_eq!(header_of(b"A: b\n\n\xc3\xa4\n"), b"A: b\n");
-        assert_eq!(header_of(b"A: b\r\n\r\n\xc3\xa4\r\n"), b"A: b\r\n");
-        assert_eq!(header_of(b"A: b\n"), b"A: b\n");
-    }
-
-    #[test]
-    fn servers_are_written_host_and_port() {
-        let server = |host: &str, port| Ok(Server { host: host.to_owned(), port });
-        assert_eq!("mail.example.com:587".parse(), server("mail.example.com", 587));
-        assert_eq!("[2001:db8::1]:465".parse(), server("2001:db8::1", 465));
-        for wrong in ["mail.example.com", "2001:db8::1:465", ":25", "a:b", "a:70000"] {
-            assert!(wrong.parse::<Server>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn exit_codes_tell_whether_to_try_again_and_whose_fault_it_is() {
-        let refused =
-            |code, text: &str| Failure::Refused { step: "MAIL".to_owned(), code, text: text.to_owned() }.exit_code();
-        assert_eq!(refused(452, "4.3.1 full"), 75);
-        assert_eq!(refused(550, "5.7.1 Sender not allowed"), 77);
-        assert_eq!(refused(530, "Authentication required"), 77);
-        assert_eq!(refused(550, "5.1.1 no such user"), 69);
-        assert_eq!(Failure::Unreachable(String::new()).exit_code(), 75);
-    }
-}
+mod tests;
