@@ -1,0 +1,21 @@
+//! Integration tests, one binary, in reading order.
+
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::as_conversions,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    reason = "a test that meets something unexpected must fail at once, and it has files of its own"
+)]
+
+mod recipe;
+
+mod dialog;
+mod session;
