@@ -18,4 +18,5 @@
 mod recipe;
 
 mod dialog;
+mod policy;
 mod session;

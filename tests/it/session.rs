@@ -13,7 +13,7 @@ use sealpost::session::{
     turn,
 };
 use sealpost::smtp::LineFault;
-use sealpost::sys::disk::simulated::SimulatedDisk;
+use sealpost::sys::disk::SimulatedDisk;
 use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
@@ -139,6 +139,8 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
 fn applies(phase: Phase, trigger: Trigger, event: &Move) -> bool {
     let is_line = matches!(event, Move::Line(_) | Move::FaultyLine(LineFault::TooLong));
     match (phase, trigger) {
+        // Intake owes the header before the body's end; only an end in dispute can come first.
+        (Phase::Header, Trigger::BodyEnded) => matches!(event, Move::Body(BodyEnd::Disputed(_))),
         (Phase::Challenged, trigger) => !is_line || trigger == Trigger::Response,
         (_, Trigger::Response) => false,
         _ => true,
@@ -172,18 +174,10 @@ fn custody() -> Custody {
 }
 
 fn deposit() -> Deposit {
-    let recipient = Recipient {
-        forward_path: ForwardPath::Postmaster,
-        parameters: RecipientParameters::default(),
-    };
+    let recipient = Recipient { forward_path: ForwardPath::Postmaster, parameters: RecipientParameters::default() };
     Deposit {
         envelope: Envelope::new(ReversePath::Null, MailParameters::default(), vec![recipient]).unwrap(),
-        custodian: Custodian {
-            identity: "alice".to_owned(),
-            ca: None,
-            fingerprint: String::new(),
-            chain: Vec::new(),
-        },
+        custodian: Custodian { identity: "alice".to_owned(), ca: None, fingerprint: String::new(), chain: Vec::new() },
         trace: TraceFacts {
             client: String::new(),
             helo: String::new(),
@@ -284,7 +278,10 @@ fn every_way_that_the_table_allows_is_gone_by_some_event() {
                     event.feed(&mut session);
                     session.phase() == *expected
                 });
-                assert!(reached || is_by_limit(trigger, *expected), "{phase:?}, {trigger:?} never leads to {expected:?}");
+                assert!(
+                    reached || is_by_limit(trigger, *expected),
+                    "{phase:?}, {trigger:?} never leads to {expected:?}"
+                );
             }
         }
     }
@@ -386,7 +383,9 @@ proptest! {
 
 fn step_replies(step: &Step) -> Vec<String> {
     match step {
-        Step::Say(reply) | Step::Challenge(reply) | Step::Close(reply) | Step::Dispute(reply) => vec![reply.to_string()],
+        Step::Say(reply) | Step::Challenge(reply) | Step::Close(reply) | Step::Dispute(reply) => {
+            vec![reply.to_string()]
+        }
         Step::Leave { reply, farewell } => vec![reply.to_string(), farewell.to_string()],
         Step::Receive { prompt, .. } => prompt.iter().map(ToString::to_string).collect(),
         Step::Discard(_) | Step::Ask(_) | Step::Proceed => Vec::new(),

@@ -171,10 +171,7 @@ impl Cast {
         };
         vec![
             ("robot", robot),
-            (
-                "quiet",
-                RosterEntry { null_sender: false, ..workload("quiet-robot", "quiet", &["quiet@example.com"]) },
-            ),
+            ("quiet", RosterEntry { null_sender: false, ..workload("quiet-robot", "quiet", &["quiet@example.com"]) }),
             (
                 "disabled",
                 RosterEntry {
@@ -211,7 +208,8 @@ fn rule(name: &str) -> Rule {
 fn mailboxes(name: &str, laxity: Laxity) -> CaGrant {
     CaGrant {
         ca: name.into(),
-        domains: (laxity != Laxity::GrantsAllSenders).then(|| DomainSet::read(["example.com", ".example.com"]).unwrap()),
+        domains: (laxity != Laxity::GrantsAllSenders)
+            .then(|| DomainSet::read(["example.com", ".example.com"]).unwrap()),
         local_part_case: LocalPartCase::Ignored,
         send_as_email: Some(EmailGrant {
             send_to: list(&["*"], ListPurpose::SendTo),
@@ -247,10 +245,7 @@ fn workload(name: &str, uri: &str, send_as: &[&str]) -> RosterEntry {
 
 fn mailbox(name: &str, email: &str, send_as: &[&str]) -> RosterEntry {
     let email = Some(Address::parse(email).unwrap());
-    RosterEntry {
-        keys: MatchKeys { ca: Some("staff".into()), email, ..MatchKeys::default() },
-        ..entry(name, send_as)
-    }
+    RosterEntry { keys: MatchKeys { ca: Some("staff".into()), email, ..MatchKeys::default() }, ..entry(name, send_as) }
 }
 
 fn loosen(entry: &mut RosterEntry, laxity: Laxity) {

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sealpost::content::{BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderLimits, read_header};
 use sealpost::identity::Identity;
@@ -15,7 +16,7 @@ use sealpost::session::{
 };
 use sealpost::smtp::data::{Chunk, OctetReader};
 use sealpost::smtp::{DotReader, DotState, LineReader, Reply, ReplyReader};
-use sealpost::sys::disk::simulated::{Fault, SimulatedDisk};
+use sealpost::sys::disk::{Fault, SimulatedDisk};
 use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
@@ -56,7 +57,6 @@ struct Receiving {
     dots: DotReader,
     /// Until the header is whole.
     collector: Option<HeaderCollector>,
-    incoming: Option<Incoming>,
     octets: u64,
     kept: Kept,
 }
@@ -80,6 +80,7 @@ struct Connection {
 pub(crate) struct MemoryStage {
     runtime: tokio::runtime::Runtime,
     queue: Queue,
+    clock: Arc<ManualClock>,
     disk: SimulatedDisk,
     claims: Vec<Claim>,
     kept: Vec<KeptMessage>,
@@ -108,11 +109,13 @@ impl MemoryStage {
         let clock = Arc::new(ManualClock::at(WallTime::from_seconds(NOW)));
         let (queue, _) = {
             let _inside = runtime.enter();
+            let clock = Arc::clone(&clock);
             Queue::open(queue_settings, Arc::new(disk.clone()), clock, Arc::new(SeededEntropy::new(1))).unwrap()
         };
         Self {
             runtime,
             queue,
+            clock,
             disk,
             claims: Vec::new(),
             kept: Vec::new(),
@@ -380,7 +383,7 @@ impl MemoryStage {
             }
             Framing::Octets { count, last } => {
                 let mut chunk = OctetReader::default();
-                chunk.begin(count, if last { Chunk::Last } else { Chunk::MoreFollow });
+                chunk.begin(count, if last { Chunk::Last } else { Chunk::Middle });
                 connection.reading = Reading::Chunk(chunk);
             }
         }
@@ -411,6 +414,8 @@ impl MemoryStage {
         if self.store == Store::Full && self.mutant != Mutant::Says354WithoutRoom {
             return Err(NoRoom::Full);
         }
+        // Each message a second later, so that they are due in the order in which they came.
+        self.clock.advance(Duration::from_secs(1));
         let incoming = self.runtime.block_on(self.queue.admit(envelope.parameters().size));
         self.incoming = Some(incoming.map_err(|_| NoRoom::Full)?);
         self.envelope = Some(envelope);
@@ -430,12 +435,9 @@ impl MemoryStage {
     }
 
     fn collect(&mut self) {
-        loop {
-            let stats = self.runtime.block_on(self.queue.stats()).unwrap();
-            if stats.totals.queued.count <= u64::try_from(self.claims.len()).unwrap() {
-                return;
-            }
-            let claim = self.runtime.block_on(self.queue.claim());
+        // The queue runs inline: a claim that is not there at once is not there.
+        let next = || async { tokio::time::timeout(Duration::ZERO, self.queue.claim()).await };
+        while let Ok(claim) = self.runtime.block_on(next()) {
             let octets = self.runtime.block_on(whole(&claim));
             let envelope = &claim.record().envelope;
             self.kept.push(KeptMessage {
@@ -453,7 +455,6 @@ impl MemoryStage {
         Receiving {
             dots: DotReader::default(),
             collector: Some(HeaderCollector::new(&self.header_limits)),
-            incoming: None,
             octets: 0,
             kept: Kept::Well,
         }
@@ -490,7 +491,6 @@ impl MemoryStage {
         state: DotState,
     ) -> Option<Vec<u8>> {
         let Some(mut collector) = receiving.collector.take() else { return Some(octets.to_vec()) };
-        let before = collector.section().len();
         let collected = collector.push(octets);
         let whole = matches!(collected, Ok(Collected::Whole { .. })) || state == DotState::End;
         let facts = match collected {
@@ -501,7 +501,6 @@ impl MemoryStage {
                 return Some(octets.to_vec());
             }
         };
-        let _ = before;
         let mut facts = facts;
         self.mutant.header(&mut facts);
         self.feed(connection, Event::HeaderRead(&facts));

@@ -38,8 +38,11 @@ fn every_dialog_goes_the_same_octet_by_octet() {
 
 #[test]
 fn every_mutant_is_caught_by_a_dialog() {
-    let scripts = scripts();
-    let survivors: Vec<Mutant> = Mutant::ALL.into_iter().filter(|&mutant| catcher(&scripts, mutant).is_none()).collect();
+    let mut scripts = scripts();
+    // A script that fails by itself catches nothing.
+    scripts.retain(|script| play(script, &mut MemoryStage::new(Arrival::Whole, Mutant::Faithful)).is_ok());
+    let survivors: Vec<Mutant> =
+        Mutant::ALL.into_iter().filter(|&mutant| catcher(&scripts, mutant).is_none()).collect();
     assert!(survivors.is_empty(), "no dialog catches {survivors:?}");
 }
 
