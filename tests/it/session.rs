@@ -28,7 +28,7 @@ enum Move {
     Line(&'static [u8]),
     FaultyLine(LineFault),
     TalkedEarly,
-    Header(HeaderFacts),
+    Header(Box<HeaderFacts>),
     Body(BodyEnd),
     Identified(Result<Arc<Identity>, Unidentified>),
     Admitted(Result<(), NoRoom>),
@@ -65,7 +65,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
     let line = |text: &'static str| Move::Line(text.as_bytes());
     let alice: HeaderFacts = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
     let forged = HeaderFacts { from: vec!["bob@example.com".parse().unwrap()], ..HeaderFacts::default() };
-    let faulty = |fault| HeaderFacts { fault: Some(fault), ..HeaderFacts::default() };
+    let faulty = |fault| Box::new(HeaderFacts { fault: Some(fault), ..HeaderFacts::default() });
     vec![
         (Trigger::Ehlo, vec![line("EHLO client.example")]),
         (Trigger::Helo, vec![line("HELO client.example")]),
@@ -101,9 +101,9 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
         (
             Trigger::HeaderRead,
             vec![
-                Move::Header(alice),
-                Move::Header(forged),
-                Move::Header(HeaderFacts::default()),
+                Move::Header(Box::new(alice)),
+                Move::Header(Box::new(forged)),
+                Move::Header(Box::default()),
                 Move::Header(faulty(HeaderFault::Field("why".to_owned()))),
                 Move::Header(faulty(HeaderFault::Octets(OctetFault::BareLf))),
             ],
@@ -213,7 +213,7 @@ fn at(phase: Phase) -> Session {
         Move::Line(b"RCPT TO:<bob@example.net>"),
         Move::Line(b"DATA"),
         Move::Admitted(Ok(())),
-        Move::Header(header),
+        Move::Header(Box::new(header)),
         Move::Body(BodyEnd::Complete),
     ];
     let detour: Vec<Move> = match phase {

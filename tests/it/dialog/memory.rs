@@ -2,25 +2,25 @@
 //!
 //! It does what intake does, and decides as little. What it can't show: the handshake itself, and time in which nothing happens.
 
+mod reading;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use sealpost::content::{BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderLimits, read_header};
+use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits};
 use sealpost::identity::Identity;
-use sealpost::mail::{Custody, Envelope};
-use sealpost::queue::{Claim, Custodian, Deposit, Driving, Incoming, Queue, QueueSettings, TraceFacts};
+use sealpost::mail::Custody;
 use sealpost::session::{
     Answer, Deadline, Decision, Event, Framing, NoRoom, Preamble, PreambleEvent, PreambleStep, Question, Refused,
     Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
 };
 use sealpost::smtp::data::{Chunk, OctetReader};
-use sealpost::smtp::{DotReader, DotState, LineReader, Reply, ReplyReader};
-use sealpost::sys::disk::{Fault, SimulatedDisk};
-use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
+use sealpost::smtp::{DotReader, LineReader, Reply, ReplyReader};
+use sealpost::sys::WallTime;
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
 use super::cast::{Cast, Season};
+use super::custody::MemoryQueue;
 use super::mutants::Mutant;
 use super::play::{Heard, KeptMessage, Stage};
 use super::script::{Store, Wait};
@@ -41,7 +41,7 @@ enum Machine {
     /// STARTTLS was answered; what comes next is TLS.
     AwaitingHandshake,
     Session(Box<Session>),
-    Refused(Refused),
+    Refused(Box<Refused>),
 }
 
 /// What the octets at hand are.
@@ -78,22 +78,14 @@ struct Connection {
 
 /// See the module.
 pub(crate) struct MemoryStage {
-    runtime: tokio::runtime::Runtime,
-    queue: Queue,
-    clock: Arc<ManualClock>,
-    disk: SimulatedDisk,
-    claims: Vec<Claim>,
-    kept: Vec<KeptMessage>,
+    queue: MemoryQueue,
     settings: SessionSettings,
     readiness: TlsReadiness,
     header_limits: HeaderLimits,
     line_max: usize,
     wall: i64,
     season: Season,
-    store: Store,
     connection: Option<Connection>,
-    incoming: Option<Incoming>,
-    envelope: Option<Envelope>,
     heard: VecDeque<Heard>,
     audited: Option<String>,
     arrival: Arrival,
@@ -103,32 +95,15 @@ pub(crate) struct MemoryStage {
 impl MemoryStage {
     /// A fresh server.
     pub(crate) fn new(arrival: Arrival, mutant: Mutant) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let disk = SimulatedDisk::new(1);
-        let queue_settings = QueueSettings { driving: Driving::Inline, ..QueueSettings::new("/queue") };
-        let clock = Arc::new(ManualClock::at(WallTime::from_seconds(NOW)));
-        let (queue, _) = {
-            let _inside = runtime.enter();
-            let clock = Arc::clone(&clock);
-            Queue::open(queue_settings, Arc::new(disk.clone()), clock, Arc::new(SeededEntropy::new(1))).unwrap()
-        };
         Self {
-            runtime,
-            queue,
-            clock,
-            disk,
-            claims: Vec::new(),
-            kept: Vec::new(),
+            queue: MemoryQueue::new(),
             settings: settings(),
             readiness: TlsReadiness::Ready,
             header_limits: HeaderLimits::default(),
             line_max: 64 * 1024,
             wall: NOW,
             season: Season { laxity: mutant.laxity(), ..Season::default() },
-            store: Store::Fine,
             connection: None,
-            incoming: None,
-            envelope: None,
             heard: VecDeque::new(),
             audited: None,
             arrival,
@@ -189,7 +164,7 @@ impl MemoryStage {
 
     fn open(&mut self, persona: &str, machine: Machine) {
         self.heard.clear();
-        self.incoming = None;
+        self.queue.forget();
         let persona = persona.to_owned();
         let (lines, reading) = (LineReader::new(), Reading::Lines);
         self.connection = Some(Connection { persona, machine, lines, reading, closed: false });
@@ -203,89 +178,8 @@ impl MemoryStage {
     fn secured(&mut self, persona: &str) -> Machine {
         match self.identify(persona) {
             Ok(identity) => Machine::Session(Box::new(Session::new(identity, self.shared_settings()))),
-            Err(cause) => Machine::Refused(Refused::new(cause, self.shared_settings(), self.now())),
+            Err(cause) => Machine::Refused(Box::new(Refused::new(cause, self.shared_settings(), self.now()))),
         }
-    }
-
-    // --- Octets in.
-
-    fn receive(&mut self, octets: &[u8]) {
-        let Some(connection) = &mut self.connection else { return };
-        let mut rest = octets;
-        while !rest.is_empty() && !connection.closed {
-            let room = connection.lines.room().min(rest.len());
-            let (piece, behind) = rest.split_at(room);
-            connection.lines.push(piece);
-            rest = behind;
-            while self.turn() {}
-            let Some(again) = &mut self.connection else { return };
-            assert!(room > 0 || again.closed, "no room and nothing read");
-            return self.receive(rest);
-        }
-    }
-
-    /// One line or one piece of a message; false when more octets are needed.
-    fn turn(&mut self) -> bool {
-        let Some(mut connection) = self.connection.take() else { return false };
-        let more = !connection.closed && self.read_on(&mut connection);
-        let closed = connection.closed;
-        self.connection = Some(connection);
-        more && !closed
-    }
-
-    fn read_on(&mut self, connection: &mut Connection) -> bool {
-        match std::mem::replace(&mut connection.reading, Reading::Lines) {
-            Reading::Lines => self.read_line(connection),
-            Reading::Message(receiving) => self.read_message(connection, receiving),
-            Reading::Over(mut dots) => {
-                let progress = dots.discard(connection.lines.buffered());
-                connection.lines.consume(progress.consumed);
-                match progress.state {
-                    DotState::More => {
-                        connection.reading = Reading::Over(dots);
-                        false
-                    }
-                    DotState::End => self.end_body(connection, BodyEnd::Complete, 0),
-                    DotState::Fault(fault) => self.end_body(connection, BodyEnd::Disputed(fault), 0),
-                }
-            }
-            Reading::Chunk(mut chunk) => {
-                let progress = chunk.discard(connection.lines.buffered());
-                connection.lines.consume(progress.consumed);
-                match progress.state {
-                    DotState::More => {
-                        connection.reading = Reading::Chunk(chunk);
-                        false
-                    }
-                    DotState::End | DotState::Fault(_) => self.end_body(connection, BodyEnd::Complete, 0),
-                }
-            }
-        }
-    }
-
-    fn read_line(&mut self, connection: &mut Connection) -> bool {
-        let limit = match &connection.machine {
-            Machine::Preamble(preamble) => preamble.line_limit(),
-            Machine::AwaitingHandshake => return false,
-            Machine::Session(session) => session.line_limit(),
-            Machine::Refused(refused) => refused.line_limit(),
-        };
-        let Some(line) = connection.lines.next_line(limit) else { return false };
-        let line = line.map(<[u8]>::to_vec);
-        match &mut connection.machine {
-            Machine::Preamble(preamble) => {
-                let step = preamble.on(PreambleEvent::Line(line.as_deref().map_err(|fault| *fault)), now(self.wall));
-                self.preamble_step(connection, step, line.as_deref().unwrap_or_default());
-            }
-            Machine::AwaitingHandshake => return false,
-            Machine::Session(session) => {
-                let in_transaction = session.transaction().is_some();
-                let line = line.map(|line| self.mutant.command(&line, in_transaction));
-                self.feed(connection, Event::Line(line.as_deref().map_err(|fault| *fault)));
-            }
-            Machine::Refused(_) => self.feed(connection, Event::Line(line.as_deref().map_err(|fault| *fault))),
-        }
-        true
     }
 
     fn preamble_step(&mut self, connection: &mut Connection, step: PreambleStep, line: &[u8]) {
@@ -396,7 +290,10 @@ impl MemoryStage {
                 Some(Answer::Identified(Ok(Arc::clone(session.identity()))))
             }
             Question::Reidentify => Some(Answer::Identified(self.identify(&connection.persona))),
-            Question::Admit(envelope) => Some(Answer::Admitted(self.admit(*envelope))),
+            Question::Admit(envelope) => {
+                let patient = self.mutant == Mutant::Says354WithoutRoom;
+                Some(Answer::Admitted(self.queue.admit(*envelope).or(if patient { Ok(()) } else { Err(NoRoom::Full) })))
+            }
             Question::Commit if self.mutant == Mutant::Says250BeforeCommit => {
                 self.say(&replies::kept(sealpost::mail::QueueId::from_u128(1)));
                 connection.machine =
@@ -408,166 +305,9 @@ impl MemoryStage {
         }
     }
 
-    // --- The queue.
-
-    fn admit(&mut self, envelope: Envelope) -> Result<(), NoRoom> {
-        if self.store == Store::Full && self.mutant != Mutant::Says354WithoutRoom {
-            return Err(NoRoom::Full);
-        }
-        // Each message a second later, so that they are due in the order in which they came.
-        self.clock.advance(Duration::from_secs(1));
-        let incoming = self.runtime.block_on(self.queue.admit(envelope.parameters().size));
-        self.incoming = Some(incoming.map_err(|_| NoRoom::Full)?);
-        self.envelope = Some(envelope);
-        Ok(())
-    }
-
     fn commit(&mut self, connection: &Connection) -> Result<Custody, NoRoom> {
-        let (Some(incoming), Some(envelope)) = (self.incoming.take(), self.envelope.take()) else {
-            return Err(NoRoom::Broken);
-        };
-        if self.store == Store::Broken {
-            self.disk.fail(1, 1 << 40, Fault::Error);
-        }
         let Machine::Session(session) = &connection.machine else { return Err(NoRoom::Broken) };
-        let deposit = deposit(session, envelope, self.now());
-        self.runtime.block_on(incoming.commit(deposit)).map_err(|_| NoRoom::Broken)
-    }
-
-    fn collect(&mut self) {
-        // The queue runs inline: a claim that is not there at once is not there.
-        let next = || async { tokio::time::timeout(Duration::ZERO, self.queue.claim()).await };
-        while let Ok(claim) = self.runtime.block_on(next()) {
-            let octets = self.runtime.block_on(whole(&claim));
-            let envelope = &claim.record().envelope;
-            self.kept.push(KeptMessage {
-                from: envelope.reverse_path().as_str().to_owned(),
-                to: envelope.recipients().iter().map(|to| to.forward_path.as_str().to_owned()).collect(),
-                octets,
-            });
-            self.claims.push(claim);
-        }
-    }
-
-    // --- The message.
-
-    fn begin_message(&mut self) -> Receiving {
-        Receiving {
-            dots: DotReader::default(),
-            collector: Some(HeaderCollector::new(&self.header_limits)),
-            octets: 0,
-            kept: Kept::Well,
-        }
-    }
-
-    fn read_message(&mut self, connection: &mut Connection, mut receiving: Box<Receiving>) -> bool {
-        let mut octets = Vec::new();
-        let progress = receiving.dots.read(connection.lines.buffered(), &mut octets);
-        connection.lines.consume(progress.consumed);
-        if self.mutant == Mutant::KeepsDots && octets.starts_with(b".") {
-            octets.insert(0, b'.');
-        }
-        let body = self.read_header(connection, &mut receiving, &octets, progress.state);
-        let Some(body) = body else {
-            return self.header_refused(connection, receiving, progress.state);
-        };
-        self.write(connection, &mut receiving, &body);
-        match progress.state {
-            DotState::More => {
-                connection.reading = Reading::Message(receiving);
-                false
-            }
-            DotState::Fault(fault) => self.end_body(connection, BodyEnd::Disputed(fault), receiving.octets),
-            DotState::End => self.end_message(connection, &receiving),
-        }
-    }
-
-    /// The octets to write; none when the header was refused.
-    fn read_header(
-        &mut self,
-        connection: &mut Connection,
-        receiving: &mut Receiving,
-        octets: &[u8],
-        state: DotState,
-    ) -> Option<Vec<u8>> {
-        let Some(mut collector) = receiving.collector.take() else { return Some(octets.to_vec()) };
-        let collected = collector.push(octets);
-        let whole = matches!(collected, Ok(Collected::Whole { .. })) || state == DotState::End;
-        let facts = match collected {
-            Err(fault) => HeaderFacts { fault: Some(fault), ..HeaderFacts::default() },
-            Ok(_) if whole => self.facts(connection, collector.section()),
-            Ok(_) => {
-                receiving.collector = Some(collector);
-                return Some(octets.to_vec());
-            }
-        };
-        let mut facts = facts;
-        self.mutant.header(&mut facts);
-        self.feed(connection, Event::HeaderRead(&facts));
-        let Machine::Session(session) = &connection.machine else { return None };
-        match session.phase() {
-            sealpost::session::Phase::Body => Some(octets.to_vec()),
-            _ => None,
-        }
-    }
-
-    fn facts(&self, connection: &Connection, section: &[u8]) -> HeaderFacts {
-        let Machine::Session(session) = &connection.machine else { return HeaderFacts::default() };
-        read_header(section, &self.header_limits, session.utf8())
-    }
-
-    fn header_refused(&mut self, connection: &mut Connection, receiving: Box<Receiving>, state: DotState) -> bool {
-        if connection.closed || matches!(self.mutant, Mutant::AnswersBeforeTheEnd) {
-            return !connection.closed;
-        }
-        match state {
-            DotState::More => {
-                connection.reading = Reading::Over(receiving.dots);
-                false
-            }
-            DotState::End => self.end_body(connection, BodyEnd::Complete, receiving.octets),
-            DotState::Fault(fault) => self.end_body(connection, BodyEnd::Disputed(fault), receiving.octets),
-        }
-    }
-
-    fn write(&mut self, connection: &Connection, receiving: &mut Receiving, octets: &[u8]) {
-        let Machine::Session(session) = &connection.machine else { return };
-        receiving.octets += u64::try_from(octets.len()).unwrap();
-        if self.store == Store::Failing {
-            receiving.kept = Kept::Failed;
-        }
-        if receiving.octets > session.message_size_max() && self.mutant != Mutant::IgnoresSize {
-            return;
-        }
-        if let Some(incoming) = &mut self.incoming {
-            if self.runtime.block_on(incoming.write(octets)).is_err() {
-                receiving.kept = Kept::Failed;
-            }
-        }
-    }
-
-    fn end_message(&mut self, connection: &mut Connection, receiving: &Receiving) -> bool {
-        let Machine::Session(session) = &connection.machine else { return false };
-        let end = if receiving.octets > session.message_size_max() {
-            BodyEnd::TooLarge
-        } else if receiving.dots.longest_line() > self.line_max {
-            BodyEnd::LineTooLong { limit: self.line_max }
-        } else if receiving.kept == Kept::Failed {
-            BodyEnd::NotKept
-        } else {
-            BodyEnd::Complete
-        };
-        self.end_body(connection, end, receiving.octets)
-    }
-
-    fn end_body(&mut self, connection: &mut Connection, end: BodyEnd, octets: u64) -> bool {
-        let mut facts = BodyFacts { end, octets };
-        self.mutant.body(&mut facts);
-        self.feed(connection, Event::BodyEnded(facts));
-        if self.store == Store::Broken {
-            self.disk.mend();
-        }
-        true
+        self.queue.commit(session, self.now())
     }
 
     /// Something that is not an octet.
@@ -683,7 +423,7 @@ impl Stage for MemoryStage {
     }
 
     fn store(&mut self, store: Store) -> Result<(), String> {
-        self.store = store;
+        self.queue.state = store;
         Ok(())
     }
 
@@ -707,8 +447,7 @@ impl Stage for MemoryStage {
     }
 
     fn kept(&mut self) -> Vec<KeptMessage> {
-        self.collect();
-        self.kept.clone()
+        self.queue.kept()
     }
 
     fn audit(&mut self) -> Result<String, String> {
@@ -740,38 +479,6 @@ fn refusal(word: &str) -> Result<RefusalMode, String> {
 
 fn now(seconds: i64) -> WallTime {
     WallTime::from_seconds(seconds)
-}
-
-async fn whole(claim: &Claim) -> Vec<u8> {
-    let mut body = claim.body();
-    let mut octets = Vec::new();
-    while let Some(piece) = body.next().await.unwrap() {
-        octets.extend_from_slice(&piece);
-    }
-    octets
-}
-
-fn deposit(session: &Session, envelope: Envelope, now: WallTime) -> Deposit {
-    let identity = session.identity();
-    let certificate = identity.certificate();
-    let trace = session.trace();
-    Deposit {
-        envelope,
-        custodian: Custodian {
-            identity: identity.name().to_owned(),
-            ca: identity.ca().map(str::to_owned),
-            fingerprint: certificate.fingerprint.to_string(),
-            chain: certificate.chain.clone(),
-        },
-        trace: TraceFacts {
-            client: "192.0.2.1:40000".to_owned(),
-            helo: trace.helo.to_owned(),
-            protocol: trace.protocol.to_string(),
-            tls: "TLSv1.3".to_owned(),
-            arrived: now,
-            message_id: session.transaction().and_then(|transaction| transaction.message_id()).map(str::to_owned),
-        },
-    }
 }
 
 /// The decision as the audit might write it.

@@ -1,6 +1,7 @@
 //! The dialogs of fixtures/dialog, played on the pure machines; and the mutants, to show that the dialogs can fail.
 
 pub(crate) mod cast;
+mod custody;
 mod memory;
 mod mutants;
 mod play;

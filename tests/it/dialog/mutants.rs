@@ -154,21 +154,18 @@ impl Mutant {
     /// What it makes of a header.
     pub(crate) fn header(self, facts: &mut HeaderFacts) {
         match self {
-            Self::IgnoresFrom => {
-                if facts.sender.is_none() && facts.resent_from.is_empty() {
-                    facts.from = vec!["alice@example.com".parse().unwrap()];
-                    facts.display_addresses.clear();
-                }
+            Self::IgnoresFrom if facts.sender.is_none() && facts.resent_from.is_empty() => {
+                facts.from = vec!["alice@example.com".parse().unwrap()];
+                facts.display_addresses.clear();
             }
             Self::IgnoresOtherOriginators => {
                 facts.sender = None;
                 facts.resent_from.clear();
                 facts.resent_sender = None;
             }
-            Self::IgnoresHeaderFaults => {
-                if facts.fault.take().is_some() {
-                    facts.from = vec!["alice@example.com".parse().unwrap()];
-                }
+            Self::IgnoresHeaderFaults if facts.fault.is_some() => {
+                facts.fault = None;
+                facts.from = vec!["alice@example.com".parse().unwrap()];
             }
             Self::IgnoresHops => facts.received = 0,
             _ => {}
