@@ -22,7 +22,11 @@ pub mod report;
 
 // The house.
 pub mod audit;
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod doors;
 pub mod house;
+pub mod pki;
 pub mod snapshot;
 pub mod sys;
