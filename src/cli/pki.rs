@@ -172,7 +172,8 @@ fn answer(command: &PkiCommand, now: WallTime, entropy: &dyn Entropy) -> anyhow:
         PkiCommand::Init { dir, name, days } => init(&dir.dir, name, Validity::days(now, *days), now, entropy),
         PkiCommand::Server { dir, names, made } => {
             let bearer = Bearer::Server { names: names.clone() };
-            let given = Given { name: made.file.clone(), bearer, validity: Validity::days(now, made.days), password: None };
+            let given =
+                Given { name: made.file.clone(), bearer, validity: Validity::days(now, made.days), password: None };
             Ok(told(&Folder::open(&dir.dir)?.issue(&given, entropy)?, None))
         }
         PkiCommand::Issue { dir, email, common_name, dns, uri, made, bundle } => {
@@ -224,23 +225,29 @@ fn init(path: &Path, name: &str, validity: Validity, now: WallTime, entropy: &dy
 
 fn told(made: &Made, password: Option<&str>) -> String {
     let entry = &made.issued.entry;
-    let mut text = format!(
-        "certificate {}\nkey         {}\n",
-        made.certificate.display(),
-        made.key.display()
-    );
+    let mut text = format!("certificate {}\nkey         {}\n", made.certificate.display(), made.key.display());
     if let Some(bundle) = &made.pkcs12 {
         let _ = writeln!(text, "PKCS#12     {}", bundle.display());
     }
     if let Some(password) = password {
         let _ = writeln!(text, "password    {password} (of the PKCS#12 file; it is kept nowhere)");
     }
-    let _ = writeln!(text, "for         {}\nserial      {}\ngood until  {}", entry.names.join(", "), entry.serial, entry.until);
+    let _ = writeln!(
+        text,
+        "for         {}\nserial      {}\ngood until  {}",
+        entry.names.join(", "),
+        entry.serial,
+        entry.until
+    );
     text
 }
 
 fn crl_told(folder: &Folder) -> String {
-    format!("CRL {} number {}; make the relay read it with SIGHUP\n", folder.file("ca.crl").display(), folder.index().crl_number)
+    format!(
+        "CRL {} number {}; make the relay read it with SIGHUP\n",
+        folder.file("ca.crl").display(),
+        folder.index().crl_number
+    )
 }
 
 fn state(entry: &Entry, now: WallTime) -> String {

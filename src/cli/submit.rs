@@ -122,7 +122,9 @@ enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Setup(text) | Self::Unreadable(text) | Self::Unsendable(text) | Self::Unreachable(text) => f.write_str(text),
+            Self::Setup(text) | Self::Unreadable(text) | Self::Unsendable(text) | Self::Unreachable(text) => {
+                f.write_str(text)
+            }
             Self::Untrusted(text) => write!(f, "the server can't be trusted: {text}"),
             Self::CertificateRefused(text) => write!(f, "the server refused the certificate: {text}"),
             Self::Nonsense(text) => write!(f, "the server does not speak SMTP as it should: {text}"),
@@ -197,7 +199,8 @@ impl Tls {
             read::certificates(&open(path)?.octets).map_err(|fault| setup(path, fault.to_string()))
         };
         let chain = certificates(&arguments.cert)?;
-        let key = read::private_key(&open(&arguments.key)?.octets).map_err(|fault| setup(&arguments.key, fault.to_string()))?;
+        let key = read::private_key(&open(&arguments.key)?.octets)
+            .map_err(|fault| setup(&arguments.key, fault.to_string()))?;
         let mut roots = rustls::RootCertStore::empty();
         for root in certificates(&arguments.ca)? {
             roots.add(root).map_err(|fault| setup(&arguments.ca, format!("can't be a trust anchor: {fault}")))?;
@@ -209,7 +212,9 @@ impl Tls {
             .map_err(|fault| Failure::Setup(fault.to_string()))?
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
-            .map_err(|fault| setup(&arguments.cert, format!("can't be used with {}: {fault}", arguments.key.display())))?;
+            .map_err(|fault| {
+                setup(&arguments.cert, format!("can't be used with {}: {fault}", arguments.key.display()))
+            })?;
         config.resumption = rustls::client::Resumption::disabled();
         let name = arguments.server_name.clone().unwrap_or_else(|| arguments.server.host.clone());
         let server_name = ServerName::try_from(name.clone())
@@ -221,7 +226,9 @@ impl Tls {
         let (peer, local) = (stream.peer_addr().map_err(unreachable)?, stream.local_addr().map_err(unreachable)?);
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.config));
         let shaken = tokio::time::timeout(PATIENCE, connector.connect(self.server_name.clone(), stream)).await;
-        let stream = shaken.map_err(|_| Failure::Unreachable("the TLS handshake took too long".to_owned()))?.map_err(tls_failure)?;
+        let stream = shaken
+            .map_err(|_| Failure::Unreachable("the TLS handshake took too long".to_owned()))?
+            .map_err(tls_failure)?;
         Ok(Secured { greeting, stream, peer, local })
     }
 }
@@ -265,9 +272,8 @@ impl Letter {
 
     fn parameters(&self, connection: &AsyncSmtpConnection) -> Result<String, Failure> {
         let mut parameters = String::new();
-        let lacks = |what: &str, keyword| {
-            Failure::Unsendable(format!("{what}, and the server does not offer {keyword}"))
-        };
+        let lacks =
+            |what: &str, keyword| Failure::Unsendable(format!("{what}, and the server does not offer {keyword}"));
         if !self.octets.is_ascii() {
             if !connection.server_info().supports_feature(Extension::EightBitMime) {
                 return Err(lacks("the message holds 8-bit octets", "8BITMIME"));
@@ -369,7 +375,9 @@ impl Plain {
         self.say(&hello).await?;
         let offered = self.expect("EHLO", 250).await?;
         if !offered.lines().iter().skip(1).any(|line| line.trim().eq_ignore_ascii_case("STARTTLS")) {
-            return Err(Failure::Untrusted("it does not offer STARTTLS (for TLS from the first octet use --implicit)".to_owned()));
+            return Err(Failure::Untrusted(
+                "it does not offer STARTTLS (for TLS from the first octet use --implicit)".to_owned(),
+            ));
         }
         self.say("STARTTLS\r\n").await?;
         self.expect("STARTTLS", 220).await?;
@@ -392,7 +400,11 @@ impl Plain {
             return Ok(reply);
         }
         let status = reply.status().map(|status| format!("{status} ")).unwrap_or_default();
-        Err(Failure::Refused { step: step.to_owned(), code: reply.code().number(), text: format!("{status}{}", reply.text()) })
+        Err(Failure::Refused {
+            step: step.to_owned(),
+            code: reply.code().number(),
+            text: format!("{status}{}", reply.text()),
+        })
     }
 
     async fn reply(&mut self) -> Result<Reply, Failure> {
@@ -559,7 +571,8 @@ mod tests {
 
     #[test]
     fn exit_codes_tell_whether_to_try_again_and_whose_fault_it_is() {
-        let refused = |code, text: &str| Failure::Refused { step: "MAIL".to_owned(), code, text: text.to_owned() }.exit_code();
+        let refused =
+            |code, text: &str| Failure::Refused { step: "MAIL".to_owned(), code, text: text.to_owned() }.exit_code();
         assert_eq!(refused(452, "4.3.1 full"), 75);
         assert_eq!(refused(550, "5.7.1 Sender not allowed"), 77);
         assert_eq!(refused(530, "Authentication required"), 77);

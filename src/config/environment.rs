@@ -42,9 +42,14 @@ fn find(path: &str) -> Result<&'static Key, Wrong> {
         };
         match (&key.kind, names.peek()) {
             (Kind::Tables(_), _) => {
-                return Err((format!("keys of [[{name}]] can't be set from the environment"), Some("write it in the file".to_owned())));
+                return Err((
+                    format!("keys of [[{name}]] can't be set from the environment"),
+                    Some("write it in the file".to_owned()),
+                ));
             }
-            (Kind::Later, _) => return Err(("not supported yet by this version".to_owned(), Some("remove it".to_owned()))),
+            (Kind::Later, _) => {
+                return Err(("not supported yet by this version".to_owned(), Some("remove it".to_owned())));
+            }
             (Kind::Table(inner), Some(_)) => keys = inner,
             (Kind::Table(_), None) => return Err(("this is a table, not a key".to_owned(), None)),
             (_, None) => return Ok(key),

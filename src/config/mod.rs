@@ -5,7 +5,6 @@
 //! stations' own types, or tell *every* mistake, each with its place and remedy. Never: stops at the first mistake; lets a key that nothing
 //! obeys pass; reads a secret from anything but a file of its own.
 
-
 mod checks;
 mod difference;
 mod environment;

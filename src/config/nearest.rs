@@ -47,7 +47,9 @@ mod tests {
 
     #[test]
     fn a_slip_finds_what_was_meant() {
-        for (written, meant) in [("sendas", "send_as"), ("send-to", "send_to"), ("limit", "limits"), ("sned_as", "send_as")] {
+        for (written, meant) in
+            [("sendas", "send_as"), ("send-to", "send_to"), ("limit", "limits"), ("sned_as", "send_as")]
+        {
             assert_eq!(nearest(written, KNOWN), Some(meant), "{written}");
         }
     }

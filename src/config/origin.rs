@@ -21,13 +21,7 @@ impl Origins {
     pub(super) fn new(file: &str, text: &str) -> Self {
         let after_line_ends = text.bytes().enumerate().filter(|(_, octet)| *octet == b'\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(after_line_ends).collect();
-        Self {
-            file: file.into(),
-            line_starts,
-            places: BTreeMap::new(),
-            names: BTreeMap::new(),
-            spoiled: Vec::new(),
-        }
+        Self { file: file.into(), line_starts, places: BTreeMap::new(), names: BTreeMap::new(), spoiled: Vec::new() }
     }
 
     /// The place of an octet of the file.

@@ -15,7 +15,8 @@ use super::units::{read_size, read_wait};
 pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Table> {
     let (table, faults) = DeTable::parse_recoverable(text);
     for fault in &faults {
-        let place = findings.origins().at_octet(fault.span().map_or(0, |span| span.start.min(text.len().saturating_sub(1))));
+        let place =
+            findings.origins().at_octet(fault.span().map_or(0, |span| span.start.min(text.len().saturating_sub(1))));
         findings.at(place, format!("not TOML: {}", fault.message()));
     }
     faults.is_empty().then(|| Reading { findings }.table("", table.get_ref(), schema::TOP))
@@ -63,7 +64,9 @@ impl Reading<'_> {
                 let remedy = format!("write [[{path}]]");
                 self.wrong(path, "this is a list of tables", remedy)
             }
-            (Kind::Texts, DeValue::String(_)) => self.scalar(path, value, &Kind::Text).map(|one| Value::Array(vec![one])),
+            (Kind::Texts, DeValue::String(_)) => {
+                self.scalar(path, value, &Kind::Text).map(|one| Value::Array(vec![one]))
+            }
             (Kind::Texts, DeValue::Array(list)) => Some(self.list(path, list.iter(), &Kind::Text)),
             (Kind::Waits, DeValue::Array(list)) => Some(self.list(path, list.iter(), &Kind::Wait)),
             _ => self.scalar(path, value, kind),
@@ -113,7 +116,9 @@ impl Reading<'_> {
             (Kind::Text | Kind::Wait | Kind::Choice(..), DeValue::String(text)) => text.to_string(),
             (Kind::Size, DeValue::String(text)) => text.to_string(),
             (Kind::Count | Kind::Size, DeValue::Integer(number)) => {
-                i64::from_str_radix(number.as_str(), number.radix()).map(|number| number.to_string()).unwrap_or_default()
+                i64::from_str_radix(number.as_str(), number.radix())
+                    .map(|number| number.to_string())
+                    .unwrap_or_default()
             }
             (_, other) => {
                 return self.wrong(path, format!("must be {}, not {}", kind.wanted(), article(other)), ());
@@ -125,7 +130,12 @@ impl Reading<'_> {
         }
     }
 
-    fn wrong<T>(&mut self, path: &str, wrong: impl Into<String>, remedy: impl Into<super::mistake::Remedy>) -> Option<T> {
+    fn wrong<T>(
+        &mut self,
+        path: &str,
+        wrong: impl Into<String>,
+        remedy: impl Into<super::mistake::Remedy>,
+    ) -> Option<T> {
         self.findings.mistake(path, wrong, remedy);
         None
     }
@@ -146,9 +156,10 @@ pub(super) fn read_scalar(text: &str, kind: &Kind) -> Result<Value, (String, Opt
         },
         Kind::Flag => text.parse().map(Value::Boolean).map_err(|_| (format!("{text:?}: not true or false"), wanted())),
         Kind::Choice(now, _) if now.contains(&text) => Ok(as_text()),
-        Kind::Choice(now, later) if later.contains(&text) => {
-            Err((format!("{text:?}: not supported yet by this version"), Some(format!("write {}", schema::quoted(now)))))
-        }
+        Kind::Choice(now, later) if later.contains(&text) => Err((
+            format!("{text:?}: not supported yet by this version"),
+            Some(format!("write {}", schema::quoted(now))),
+        )),
         Kind::Choice(now, _) => {
             let remedy = match nearest(text, now.iter().copied()) {
                 Some(meant) => format!("did you mean \"{meant}\"?"),

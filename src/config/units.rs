@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use serde::de::{self, Deserializer};
 use serde::Deserialize;
+use serde::de::{self, Deserializer};
 
 /// The longest duration that a configuration may name: ten years, so that adding it to a moment always gives a moment.
 const WAIT_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -115,7 +115,15 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        let table = [("30s", 30), ("1m", 60), ("4h", 14_400), ("5d", 432_000), ("1h30m", 5_400), ("1 h 30 m", 5_400), ("2w", 1_209_600)];
+        let table = [
+            ("30s", 30),
+            ("1m", 60),
+            ("4h", 14_400),
+            ("5d", 432_000),
+            ("1h30m", 5_400),
+            ("1 h 30 m", 5_400),
+            ("2w", 1_209_600),
+        ];
         for (text, seconds) in table {
             assert_eq!(read_wait(text), Ok(Wait(Duration::from_secs(seconds))), "{text}");
         }
@@ -124,7 +132,9 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_is_told_with_an_example() {
-        for text in ["", "5", "h", "5 parsecs", "-5s", "1.5h", "99999999999999999999s", "11w9999999999999999w", "4000000h"] {
+        for text in
+            ["", "5", "h", "5 parsecs", "-5s", "1.5h", "99999999999999999999s", "11w9999999999999999w", "4000000h"]
+        {
             assert!(read_wait(text).is_err(), "{text}");
         }
         assert!(read_wait("5").unwrap_err().contains("needs a unit"));
@@ -132,7 +142,14 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_people_write_them() {
-        let table = [("0", 0), ("10MiB", 10 << 20), ("10 mib", 10 << 20), ("512K", 512 << 10), ("1GB", 1_000_000_000), ("64B", 64)];
+        let table = [
+            ("0", 0),
+            ("10MiB", 10 << 20),
+            ("10 mib", 10 << 20),
+            ("512K", 512 << 10),
+            ("1GB", 1_000_000_000),
+            ("64B", 64),
+        ];
         for (text, octets) in table {
             assert_eq!(read_size(text), Ok(Size(octets)), "{text}");
         }

@@ -367,7 +367,10 @@ mod tests {
             ("queue.retry".to_owned(), Value::Array(vec![Value::String("2m".to_owned())])),
         ];
         let written = layer(&file, environment).unwrap().value;
-        assert_eq!((written.limits.connections, written.limits.auth_failures, written.limits.idle_commands), (8, 9, 50));
+        assert_eq!(
+            (written.limits.connections, written.limits.auth_failures, written.limits.idle_commands),
+            (8, 9, 50)
+        );
         assert_eq!(written.queue.retry, [Wait(std::time::Duration::from_secs(120))]);
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use crate::config::{ListenerMode, Settings, Shown as ShownSetting};
 use crate::content::HeaderLimits;
+use crate::identity::CertificateFacts;
 use crate::intake::{IntakeLimits, PaceLimits};
 use crate::route::{Route, Routes};
 use crate::session::SessionSettings;
 use crate::snapshot::{Door, DoorLimits, End, Mode, ReceivedDetail, Shown, Snapshot};
 use crate::sys::Clock;
-use crate::identity::CertificateFacts;
 use crate::tls::{ListenerFault, ListenerTls};
 
 /// How long before its end a certificate is told of.
@@ -86,7 +86,12 @@ fn ends(settings: &Settings) -> Vec<End> {
     let servers = settings.tls.certificates.iter().filter_map(|server| {
         let facts = CertificateFacts::of(server.chain.first()?).ok()?;
         let remedy = "put a new one in its place and reload";
-        Some(End { what: format!("the server certificate {}", server.place), at: facts.summary.not_after, early: EARLY_CERTIFICATE, remedy })
+        Some(End {
+            what: format!("the server certificate {}", server.place),
+            at: facts.summary.not_after,
+            early: EARLY_CERTIFICATE,
+            remedy,
+        })
     });
     let cas = settings.trust.cas().iter().flat_map(|ca| {
         let crls = ca.crls_fresh_until().map(|at| End {

@@ -188,7 +188,10 @@ impl Daemon {
                 for mistake in &mistakes {
                     tracing::error!("{mistake}");
                 }
-                tracing::error!(mistakes = mistakes.len(), "the new configuration is wrong; the old one stays in force");
+                tracing::error!(
+                    mistakes = mistakes.len(),
+                    "the new configuration is wrong; the old one stays in force"
+                );
                 return;
             }
         };
@@ -205,14 +208,17 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         if let Some(what) = needs_restart(&self.settings, &new) {
-            tracing::error!("{what} can't be changed while running: restart for it; the old configuration stays in force");
+            tracing::error!(
+                "{what} can't be changed while running: restart for it; the old configuration stays in force"
+            );
             return;
         }
         let changes = config::differences(&self.settings, &new);
         self.house.courier.retain(&new.upstreams);
         self.house.swap(snapshot);
         self.settings = new;
-        let changed = if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };
+        let changed =
+            if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };
         tracing::info!(generation, changed, "reloaded");
     }
 
@@ -263,7 +269,9 @@ fn listen_on_all(settings: &Settings) -> Result<Vec<(TcpListener, SocketAddr)>, 
     settings
         .listeners
         .iter()
-        .map(|listener| listen(listener.address).map_err(|fault| DaemonFault::Listen { address: listener.address, fault }))
+        .map(|listener| {
+            listen(listener.address).map_err(|fault| DaemonFault::Listen { address: listener.address, fault })
+        })
         .collect()
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, RevocationReason, RevokedCertParams, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, RevocationReason, RevokedCertParams, SanType,
+    SerialNumber,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -34,7 +35,8 @@ pub struct Validity {
 impl Validity {
     /// So many days from now (at most [`DAYS_MAX`]); it begins an hour earlier, for clocks that are behind.
     pub fn days(now: WallTime, days: u32) -> Self {
-        let from = WallTime::from_millis(now.millis().saturating_sub(i64::try_from(CLOCK_SLACK.as_millis()).unwrap_or(0)));
+        let from =
+            WallTime::from_millis(now.millis().saturating_sub(i64::try_from(CLOCK_SLACK.as_millis()).unwrap_or(0)));
         Self { from, until: now.after(Duration::from_secs(u64::from(days.min(DAYS_MAX)) * 86_400)) }
     }
 }
@@ -146,7 +148,13 @@ impl Authority {
     ///
     /// # Errors
     /// [`PkiError::Name`], [`PkiError::Nameless`], [`PkiError::BeyondAuthority`].
-    pub fn issue(&self, name: &str, bearer: &Bearer, validity: Validity, entropy: &dyn Entropy) -> Result<Issued, PkiError> {
+    pub fn issue(
+        &self,
+        name: &str,
+        bearer: &Bearer,
+        validity: Validity,
+        entropy: &dyn Entropy,
+    ) -> Result<Issued, PkiError> {
         if validity.until > self.until {
             return Err(PkiError::BeyondAuthority(self.until.rfc3339()));
         }
@@ -199,7 +207,8 @@ impl Authority {
 /// [`PkiError::Pkcs12`].
 pub fn pkcs12(issued: &Issued, authority: &Authority, password: &str) -> Result<Vec<u8>, PkiError> {
     let fault = |fault: p12_keystore::error::Error| PkiError::Pkcs12(fault.to_string());
-    let key = PrivatePkcs8KeyDer::from_pem_slice(issued.key_pem.as_bytes()).map_err(|fault| PkiError::Pkcs12(fault.to_string()))?;
+    let key = PrivatePkcs8KeyDer::from_pem_slice(issued.key_pem.as_bytes())
+        .map_err(|fault| PkiError::Pkcs12(fault.to_string()))?;
     let key = p12_keystore::PrivateKey::from_der(key.secret_pkcs8_der()).map_err(fault)?;
     let leaf = p12_keystore::Certificate::from_der(&issued.certificate).map_err(fault)?;
     let root = p12_keystore::Certificate::from_der(&authority.certificate).map_err(fault)?;
@@ -358,7 +367,10 @@ pub(super) fn hex(octets: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.chars().map(|letter| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<Vec<_>>>()?;
+    let digits = text
+        .chars()
+        .map(|letter| letter.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<Vec<_>>>()?;
     let pair = |pair: &[u8]| match pair {
         [high, low] => Some(high << 4 | low),
         _ => None,

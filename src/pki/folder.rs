@@ -64,7 +64,13 @@ impl Folder {
     ///
     /// # Errors
     /// [`PkiError::Exists`] when there is one already; [`PkiError::File`].
-    pub fn create(path: &Path, name: &str, validity: Validity, now: WallTime, entropy: &dyn Entropy) -> Result<Self, PkiError> {
+    pub fn create(
+        path: &Path,
+        name: &str,
+        validity: Validity,
+        now: WallTime,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, PkiError> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|fault| file_fault(path, fault))?;
         let lock = lock(path)?;
         let (certificate, key) = (path.join("ca.pem"), path.join("ca.key"));
@@ -119,7 +125,8 @@ impl Folder {
         let [certificate, key, bundle] = self.files_of(&name);
         refuse_if_any_exists(&[&certificate, &key, &bundle])?;
         let issued = self.authority.issue(&name, &given.bearer, given.validity, entropy)?;
-        let bundled = given.password.as_deref().map(|password| pkcs12(&issued, &self.authority, password)).transpose()?;
+        let bundled =
+            given.password.as_deref().map(|password| pkcs12(&issued, &self.authority, password)).transpose()?;
         self.index.entries.push(issued.entry.clone());
         self.write_index()?;
         write_new(&key, issued.key_pem.as_bytes(), Readers::Owner)?;
@@ -136,7 +143,13 @@ impl Folder {
     ///
     /// # Errors
     /// [`PkiError::Unknown`]; those of [`Self::issue`].
-    pub fn renew(&mut self, which: &str, validity: Validity, password: Option<String>, entropy: &dyn Entropy) -> Result<Made, PkiError> {
+    pub fn renew(
+        &mut self,
+        which: &str,
+        validity: Validity,
+        password: Option<String>,
+        entropy: &dyn Entropy,
+    ) -> Result<Made, PkiError> {
         let old = self.index.find(which).cloned().ok_or_else(|| PkiError::Unknown(which.to_owned()))?;
         let given = Given { name: Some(old.name.clone()), bearer: Bearer::of(&old), validity, password };
         // What would fail is tried before the old files are moved out of the way.
@@ -178,7 +191,8 @@ impl Folder {
 
     fn write_index(&self) -> Result<(), PkiError> {
         let path = self.path.join("index.toml");
-        let text = toml::to_string(&self.index).map_err(|fault| PkiError::Index { path: path.clone(), reason: fault.to_string() })?;
+        let text = toml::to_string(&self.index)
+            .map_err(|fault| PkiError::Index { path: path.clone(), reason: fault.to_string() })?;
         replace(&path, text.as_bytes())
     }
 }
@@ -198,7 +212,12 @@ fn file_name(name: &str) -> Result<String, PkiError> {
 
 fn lock(path: &Path) -> Result<File, PkiError> {
     let path = path.join("index.lock");
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(|fault| file_fault(&path, fault))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|fault| file_fault(&path, fault))?;
     file.lock().map_err(|fault| file_fault(&path, fault))?;
     Ok(file)
 }

@@ -107,7 +107,10 @@ impl Index {
     /// # Errors
     /// [`PkiError::Unknown`], [`PkiError::AlreadyRevoked`].
     pub fn revoke(&mut self, which: &str, at: WallTime, reason: Reason) -> Result<(), PkiError> {
-        let entry = self.position(which).and_then(|at| self.entries.get_mut(at)).ok_or_else(|| PkiError::Unknown(which.to_owned()))?;
+        let entry = self
+            .position(which)
+            .and_then(|at| self.entries.get_mut(at))
+            .ok_or_else(|| PkiError::Unknown(which.to_owned()))?;
         if entry.revoked.is_some() {
             return Err(PkiError::AlreadyRevoked(which.to_owned()));
         }

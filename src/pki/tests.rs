@@ -66,7 +66,10 @@ fn keys_are_the_owners_alone_and_nothing_is_overwritten() {
     let path = dir.path().join("pki");
     let mut folder = folder(&path);
     let made = folder.issue(&Given { password: Some("p".into()), ..person("a@example.com", "a") }, &entropy()).unwrap();
-    assert_eq!([mode(&path), mode(&path.join("ca.key")), mode(&made.key), mode(&made.pkcs12.unwrap())], [0o700, 0o600, 0o600, 0o600]);
+    assert_eq!(
+        [mode(&path), mode(&path.join("ca.key")), mode(&made.key), mode(&made.pkcs12.unwrap())],
+        [0o700, 0o600, 0o600, 0o600]
+    );
     let before = std::fs::read(&made.key).unwrap();
     assert!(matches!(folder.issue(&person("a@example.com", "a"), &entropy()), Err(PkiError::Exists(_))));
     assert_eq!(std::fs::read(&made.key).unwrap(), before);
@@ -94,8 +97,14 @@ fn a_revoked_certificate_stands_in_the_next_crl_and_its_number_grows() {
     assert_eq!(list.iter_revoked_certificates().next().unwrap().raw_serial(), leaf.raw_serial());
     let (_, root) = x509_parser::parse_x509_certificate(folder.authority().certificate()).unwrap();
     list.verify_signature(root.public_key()).unwrap();
-    assert!(matches!(folder.revoke("alice", Reason::Unspecified, NOW, Validity::days(NOW, 7)), Err(PkiError::AlreadyRevoked(_))));
-    assert!(matches!(folder.revoke("nobody", Reason::Unspecified, NOW, Validity::days(NOW, 7)), Err(PkiError::Unknown(_))));
+    assert!(matches!(
+        folder.revoke("alice", Reason::Unspecified, NOW, Validity::days(NOW, 7)),
+        Err(PkiError::AlreadyRevoked(_))
+    ));
+    assert!(matches!(
+        folder.revoke("nobody", Reason::Unspecified, NOW, Validity::days(NOW, 7)),
+        Err(PkiError::Unknown(_))
+    ));
 }
 
 #[test]
@@ -126,7 +135,10 @@ fn renewing_keeps_the_old_files_and_the_names() {
     assert_eq!(new.certificate, old.certificate);
     assert_ne!(new.issued.entry.serial, serial);
     assert_eq!(new.issued.entry.names, ["alice@example.com"]);
-    assert_eq!(CertificateDer::from_pem_file(folder.file(&format!("alice-{serial}.pem"))).unwrap(), old.issued.certificate);
+    assert_eq!(
+        CertificateDer::from_pem_file(folder.file(&format!("alice-{serial}.pem"))).unwrap(),
+        old.issued.certificate
+    );
     assert!(folder.file(&format!("alice-{serial}.key")).exists());
     assert_eq!(folder.index().find("alice").unwrap().serial, new.issued.entry.serial);
     assert_eq!(folder.index().find(&serial).unwrap().until, old.issued.entry.until);
@@ -139,7 +151,8 @@ fn a_pkcs12_file_holds_key_certificate_and_authority() {
     let given = Given { password: Some("open sesame".into()), ..person("alice@example.com", "alice") };
     let made = folder.issue(&given, &entropy()).unwrap();
     let octets = std::fs::read(made.pkcs12.unwrap()).unwrap();
-    let read = |password| p12_keystore::KeyStore::from_pkcs12(&octets, password, p12_keystore::Pkcs12ImportPolicy::Strict);
+    let read =
+        |password| p12_keystore::KeyStore::from_pkcs12(&octets, password, p12_keystore::Pkcs12ImportPolicy::Strict);
     assert!(read("wrong").is_err());
     let store = read("open sesame").unwrap();
     let (_, chain) = store.private_key_chain().unwrap();
@@ -152,9 +165,8 @@ fn serials_are_random_positive_and_of_one_length() {
     let authority = Authority::create("x", Validity::days(NOW, 10), &entropy()).unwrap();
     let bearer = Bearer::Server { names: vec!["localhost".into()] };
     let random = SeededEntropy::new(11);
-    let mut serials: Vec<String> = (0..50)
-        .map(|_| authority.issue("x", &bearer, Validity::days(NOW, 1), &random).unwrap().entry.serial)
-        .collect();
+    let mut serials: Vec<String> =
+        (0..50).map(|_| authority.issue("x", &bearer, Validity::days(NOW, 1), &random).unwrap().entry.serial).collect();
     assert!(serials.iter().all(|serial| serial.len() == 32 && ('4'..='7').contains(&serial.chars().next().unwrap())));
     serials.sort();
     serials.dedup();
@@ -184,7 +196,9 @@ fn names_that_no_certificate_may_carry_are_refused() {
     for bearer in bad {
         assert!(authority.issue("x", &bearer, validity, &entropy()).is_err(), "{bearer:?}");
     }
-    for bearer in [robot(&["a.example"], &["spiffe://a/b"]), Bearer::Server { names: vec!["*.a.example".into(), "::1".into()] }] {
+    for bearer in
+        [robot(&["a.example"], &["spiffe://a/b"]), Bearer::Server { names: vec!["*.a.example".into(), "::1".into()] }]
+    {
         assert!(authority.issue("x", &bearer, validity, &entropy()).is_ok(), "{bearer:?}");
     }
 }
@@ -193,7 +207,10 @@ fn names_that_no_certificate_may_carry_are_refused() {
 fn nothing_outlives_its_authority() {
     let authority = Authority::create("x", Validity::days(NOW, 10), &entropy()).unwrap();
     let bearer = Bearer::Server { names: vec!["localhost".into()] };
-    assert!(matches!(authority.issue("x", &bearer, Validity::days(NOW, 11), &entropy()), Err(PkiError::BeyondAuthority(_))));
+    assert!(matches!(
+        authority.issue("x", &bearer, Validity::days(NOW, 11), &entropy()),
+        Err(PkiError::BeyondAuthority(_))
+    ));
 }
 
 #[test]

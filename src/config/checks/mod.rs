@@ -122,9 +122,17 @@ impl<'a> Checking<'a> {
     fn check_mode(&mut self, key: &str, path: &Path, contents: &Contents, secrecy: Secrecy) {
         let (shown, mode) = (path.display(), contents.mode_text());
         if secrecy == Secrecy::Secret && contents.is_readable_by_others() {
-            self.findings.mistake(key, format!("{shown}: everybody may read it (mode {mode})"), format!("chmod 640 {shown}"));
+            self.findings.mistake(
+                key,
+                format!("{shown}: everybody may read it (mode {mode})"),
+                format!("chmod 640 {shown}"),
+            );
         } else if contents.is_writable_by_everybody() {
-            self.findings.mistake(key, format!("{shown}: everybody may write it (mode {mode})"), format!("chmod o-w {shown}"));
+            self.findings.mistake(
+                key,
+                format!("{shown}: everybody may write it (mode {mode})"),
+                format!("chmod o-w {shown}"),
+            );
         }
     }
 

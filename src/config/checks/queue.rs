@@ -21,7 +21,11 @@ const COUNT_LEAST: u32 = 2000;
 impl Checking<'_> {
     pub(super) fn schedule(&mut self, written: &WrittenQueue) -> Option<Schedule> {
         if written.retry.is_empty() && !self.findings.origins().is_spoiled("queue.retry") {
-            self.findings.mistake("queue.retry", "is empty: nothing would be tried again", "write [\"1m\", \"5m\", \"15m\", \"1h\"]");
+            self.findings.mistake(
+                "queue.retry",
+                "is empty: nothing would be tried again",
+                "write [\"1m\", \"5m\", \"15m\", \"1h\"]",
+            );
         }
         for (index, wait) in written.retry.iter().enumerate() {
             if wait.0 < RETRY_LEAST {
@@ -29,13 +33,15 @@ impl Checking<'_> {
                 self.findings.mistake(&format!("queue.retry[{index}]"), wrong, ());
             }
         }
-        let (first, warn, give_up) = (written.retry.first().map(|wait| wait.0), written.warn_after.0, written.give_up_after.0);
+        let (first, warn, give_up) =
+            (written.retry.first().map(|wait| wait.0), written.warn_after.0, written.give_up_after.0);
         if first.is_some_and(|first| first > give_up) {
             let wrong = format!("{}: gives up before the first retry", wait_text(give_up));
             self.findings.mistake("queue.give_up_after", wrong, "RFC 5321 section 4.5.4.1 asks for four to five days");
         }
         if warn >= give_up {
-            let wrong = format!("{}: never happens, since mail is given up after {}", wait_text(warn), wait_text(give_up));
+            let wrong =
+                format!("{}: never happens, since mail is given up after {}", wait_text(warn), wait_text(give_up));
             self.findings.warning("queue.warn_after", wrong, ());
         }
         self.at_least_octets("queue.memory", written.memory.0, MEMORY_LEAST);
@@ -47,7 +53,11 @@ impl Checking<'_> {
 
     fn at_least_octets(&mut self, key: &str, octets: u64, least: u64) {
         if octets < least {
-            self.findings.mistake(key, format!("{}: too small", size_text(octets)), format!("write {} or more", size_text(least)));
+            self.findings.mistake(
+                key,
+                format!("{}: too small", size_text(octets)),
+                format!("write {} or more", size_text(least)),
+            );
         }
     }
 }

@@ -68,7 +68,9 @@ impl Checking<'_> {
     fn check_name(&mut self, path: &str, name: Option<&str>, cas: &Cas) {
         let Some((ca, _)) = name.and_then(|name| name.split_once(':')) else { return };
         if cas.names.contains(ca) {
-            let wrong = format!("begins with the name of a client_ca and a colon, as certificates of {ca:?} are called in the log");
+            let wrong = format!(
+                "begins with the name of a client_ca and a colon, as certificates of {ca:?} are called in the log"
+            );
             self.findings.mistake(&format!("{path}.name"), wrong, "write another name");
         }
     }
@@ -91,8 +93,15 @@ impl Checking<'_> {
         let nobody = written.client_ca.is_empty() && written.identity.is_empty();
         let spoiled = ["client_ca", "identity"].iter().any(|list| self.findings.origins().is_spoiled(list));
         if nobody && !spoiled {
-            self.findings.mistake("client_ca", "is missing: no certificate would be trusted", "write [[client_ca]] with name and certificates");
-        } else if written.identity.is_empty() && !cas.grants.is_empty() && cas.grants.iter().all(|ca| ca.send_as_email.is_none()) {
+            self.findings.mistake(
+                "client_ca",
+                "is missing: no certificate would be trusted",
+                "write [[client_ca]] with name and certificates",
+            );
+        } else if written.identity.is_empty()
+            && !cas.grants.is_empty()
+            && cas.grants.iter().all(|ca| ca.send_as_email.is_none())
+        {
             let remedy = "write send_as_email = true, or an [[identity]]";
             self.findings.warning("client_ca", "no certificate stands for anybody: nobody can send", remedy);
         }
@@ -114,7 +123,11 @@ impl Checking<'_> {
     }
 
     fn entry(&mut self, path: &str, written: &WrittenIdentity, name: Option<&str>, cas: &Cas) -> Option<RosterEntry> {
-        let keys = self.required(&format!("{path}.match"), written.matches.as_ref(), "write match = { ca = \"...\", email = \"...\" }");
+        let keys = self.required(
+            &format!("{path}.match"),
+            written.matches.as_ref(),
+            "write match = { ca = \"...\", email = \"...\" }",
+        );
         let keys = keys.and_then(|keys| self.match_keys(&format!("{path}.match"), &keys, cas));
         let send_as = self.granted(&format!("{path}.send_as"), written.send_as.as_deref(), ListPurpose::SendAs);
         let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
@@ -187,7 +200,11 @@ impl Checking<'_> {
         let good = text.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
             && text.bytes().all(|octet| octet.is_ascii_graphic());
         if !good {
-            self.findings.mistake(key, format!("{text:?}: not a URI"), "write one like \"spiffe://example.com/billing\"");
+            self.findings.mistake(
+                key,
+                format!("{text:?}: not a URI"),
+                "write one like \"spiffe://example.com/billing\"",
+            );
         }
         good.then(|| text.to_owned())
     }

@@ -51,9 +51,17 @@ pub(super) struct Limits {
 
 impl Checking<'_> {
     pub(super) fn basics(&mut self, written: &Written) -> Option<Basics> {
-        let hostname = self.required("hostname", written.hostname.as_ref(), "write the server's name, like hostname = \"mail.example.com\"");
+        let hostname = self.required(
+            "hostname",
+            written.hostname.as_ref(),
+            "write the server's name, like hostname = \"mail.example.com\"",
+        );
         let hostname = hostname.and_then(|name| self.hostname(&name));
-        let data_dir = self.required("data_dir", written.data_dir.as_ref(), "write the directory for the queue, like data_dir = \"/var/lib/sealpost\"");
+        let data_dir = self.required(
+            "data_dir",
+            written.data_dir.as_ref(),
+            "write the directory for the queue, like data_dir = \"/var/lib/sealpost\"",
+        );
         let data_dir = data_dir.map(|written| self.resolve(&written));
         if let Some(path) = data_dir.as_ref().filter(|path| path.is_file()) {
             self.findings.mistake("data_dir", format!("{}: is a file, not a directory", path.display()), ());
@@ -63,36 +71,58 @@ impl Checking<'_> {
 
     fn hostname(&mut self, name: &str) -> Option<String> {
         let Ok(domain) = Domain::parse(name) else {
-            self.findings.mistake("hostname", format!("{name:?}: not a domain name"), "write a name like \"mail.example.com\"");
+            self.findings.mistake(
+                "hostname",
+                format!("{name:?}: not a domain name"),
+                "write a name like \"mail.example.com\"",
+            );
             return None;
         };
         if !domain.ascii().contains('.') && domain.ascii() != "localhost" {
             let remedy = "write the whole name, like \"mail.example.com\" (RFC 5321 section 2.3.5)";
-            self.findings.warning("hostname", format!("{name:?}: not fully qualified; upstreams may refuse it in EHLO"), remedy);
+            self.findings.warning(
+                "hostname",
+                format!("{name:?}: not fully qualified; upstreams may refuse it in EHLO"),
+                remedy,
+            );
         }
         Some(domain.ascii().to_owned())
     }
 
     pub(super) fn listeners(&mut self, written: &Written) -> Vec<ListenerSettings> {
         if written.listener.is_empty() && !self.findings.origins().is_spoiled("listener") {
-            self.findings.mistake("listener", "is missing: nobody could connect", "write [[listener]] with address = \"0.0.0.0:587\" and mode = \"starttls\"");
+            self.findings.mistake(
+                "listener",
+                "is missing: nobody could connect",
+                "write [[listener]] with address = \"0.0.0.0:587\" and mode = \"starttls\"",
+            );
         }
         let mut seen = HashSet::new();
         let mut listeners = Vec::new();
         for (index, entry) in written.listener.iter().enumerate() {
             let path = format!("listener[{index}]");
             let key = format!("{path}.address");
-            let Some(text) = self.required(&key, entry.address.as_ref(), "write address = \"0.0.0.0:587\"") else { continue };
+            let Some(text) = self.required(&key, entry.address.as_ref(), "write address = \"0.0.0.0:587\"") else {
+                continue;
+            };
             let Some(address) = self.listen_address(&key, &text) else { continue };
             if address.port() != 0 && !seen.insert(address) {
-                self.findings.mistake(&key, format!("{text:?}: another listener has this address"), "remove one of the two");
+                self.findings.mistake(
+                    &key,
+                    format!("{text:?}: another listener has this address"),
+                    "remove one of the two",
+                );
             }
             let mode = match entry.mode.unwrap_or(WrittenMode::Starttls) {
                 WrittenMode::Starttls => ListenerMode::StartTls,
                 WrittenMode::Implicit => ListenerMode::Implicit,
             };
             self.warn_of_swapped_mode(&path, address, mode);
-            listeners.push(ListenerSettings { address, mode, refusal: refusal(entry.refusal.unwrap_or(written.tls.refusal)) });
+            listeners.push(ListenerSettings {
+                address,
+                mode,
+                refusal: refusal(entry.refusal.unwrap_or(written.tls.refusal)),
+            });
         }
         listeners
     }
@@ -142,9 +172,18 @@ impl Checking<'_> {
         (certificates.len() == expected).then_some(ListenerTls { certificates, min_version, refusal })
     }
 
-    fn server_certificate(&mut self, path: &str, certificate: Option<&String>, key: Option<&String>) -> Option<ServerCertificate> {
+    fn server_certificate(
+        &mut self,
+        path: &str,
+        certificate: Option<&String>,
+        key: Option<&String>,
+    ) -> Option<ServerCertificate> {
         let (certificate_key, private_key_key) = (format!("{path}.certificate"), format!("{path}.private_key"));
-        let certificate = self.required(&certificate_key, certificate, "write the file of the server's certificate chain, PEM, leaf first");
+        let certificate = self.required(
+            &certificate_key,
+            certificate,
+            "write the file of the server's certificate chain, PEM, leaf first",
+        );
         let key = self.required(&private_key_key, key, "write the file of the certificate's private key, PEM");
         let chain = certificate.as_ref().and_then(|file| {
             let contents = self.read(&certificate_key, file, Secrecy::Public)?;
@@ -164,7 +203,11 @@ impl Checking<'_> {
 
     /// A certificate and a key that belong together and that TLS can use: a listener is made of them, and dropped.
     fn try_listener(&mut self, key: &str, certificate: &ServerCertificate) -> bool {
-        let alone = ListenerTls { certificates: vec![certificate.clone()], min_version: MinVersion::Tls12, refusal: RefusalMode::Reply };
+        let alone = ListenerTls {
+            certificates: vec![certificate.clone()],
+            min_version: MinVersion::Tls12,
+            refusal: RefusalMode::Reply,
+        };
         let made = alone.server_config(&Arc::default(), self.clock);
         if let Err(fault) = &made {
             self.findings.mistake(key, fault.to_string(), ());
@@ -195,7 +238,11 @@ impl Checking<'_> {
         if self.now > until {
             self.findings.mistake(key, format!("the certificate has expired on {}", until.rfc3339()), "renew it");
         } else if self.now < from {
-            self.findings.mistake(key, format!("the certificate is not valid before {}", from.rfc3339()), "wait, or set the clock");
+            self.findings.mistake(
+                key,
+                format!("the certificate is not valid before {}", from.rfc3339()),
+                "wait, or set the clock",
+            );
         } else if days_left < ENDING_SOON_DAYS {
             self.findings.warning(key, format!("the certificate ends on {}", until.rfc3339()), "renew it soon");
         }
@@ -204,11 +251,13 @@ impl Checking<'_> {
     /// Clients compare the name they connect to with the certificate's names (RFC 6125 §6); ours should be among them.
     fn warn_of_foreign_names(&mut self, certificates: &[ServerCertificate], hostname: Option<&str>) {
         let Some(hostname) = hostname.filter(|_| !certificates.is_empty()) else { return };
-        let named = certificates.iter().filter_map(|one| one.chain.first()).any(|leaf| {
-            x509_parser::parse_x509_certificate(leaf).is_ok_and(|(_, leaf)| is_for(&leaf, hostname))
-        });
+        let named = certificates
+            .iter()
+            .filter_map(|one| one.chain.first())
+            .any(|leaf| x509_parser::parse_x509_certificate(leaf).is_ok_and(|(_, leaf)| is_for(&leaf, hostname)));
         if !named {
-            let wrong = format!("no certificate is for {hostname:?}: clients that connect to this name will not trust it");
+            let wrong =
+                format!("no certificate is for {hostname:?}: clients that connect to this name will not trust it");
             self.findings.warning("tls.certificate", wrong, "get one with this name, or set hostname to a name it has");
         }
     }
@@ -222,7 +271,10 @@ impl Checking<'_> {
         let why = "RFC 5321 section 4.5.3.1.8 has servers take 100";
         self.at_least("limits.recipients_per_transaction", limits.recipients_per_transaction, RECIPIENTS_LEAST, why);
         if limits.message_size.0 < MESSAGE_SIZE_LEAST {
-            let wrong = format!("{}: too small; RFC 5321 section 4.5.3.1.7 has servers take 64 KiB", size_text(limits.message_size.0));
+            let wrong = format!(
+                "{}: too small; RFC 5321 section 4.5.3.1.7 has servers take 64 KiB",
+                size_text(limits.message_size.0)
+            );
             self.findings.mistake("limits.message_size", wrong, ());
         }
         if !(HEADER_SIZE_LEAST..=HEADER_SIZE_MOST).contains(&limits.header_size.0) {
@@ -263,7 +315,11 @@ impl Checking<'_> {
         match Address::parse(text) {
             Ok(address) => Some(address),
             Err(fault) => {
-                self.findings.mistake(key, format!("{text:?}: {fault}"), "write an address like \"postmaster@example.com\"");
+                self.findings.mistake(
+                    key,
+                    format!("{text:?}: {fault}"),
+                    "write an address like \"postmaster@example.com\"",
+                );
                 None
             }
         }
@@ -284,7 +340,11 @@ impl Checking<'_> {
             }
         }
         if written.command.0 < COMMAND_WAIT_LEAST {
-            self.findings.warning("deadlines.command", "under the five minutes that RFC 5321 section 4.5.3.2.7 asks for", ());
+            self.findings.warning(
+                "deadlines.command",
+                "under the five minutes that RFC 5321 section 4.5.3.2.7 asks for",
+                (),
+            );
         }
         Deadlines {
             handshake: written.handshake.0,
@@ -300,7 +360,9 @@ impl Checking<'_> {
     pub(super) fn reports(&mut self, written: &WrittenReports, basics: Option<&Basics>) -> Option<ReportSettings> {
         match &written.from {
             Some(text) => self.address("reports.from", text).map(|from| ReportSettings { from }),
-            None => Address::parse(&format!("MAILER-DAEMON@{}", basics?.hostname)).ok().map(|from| ReportSettings { from }),
+            None => {
+                Address::parse(&format!("MAILER-DAEMON@{}", basics?.hostname)).ok().map(|from| ReportSettings { from })
+            }
         }
     }
 }

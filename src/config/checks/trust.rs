@@ -53,7 +53,8 @@ impl Checking<'_> {
             return None;
         }
         let behind = certificates.len();
-        let settings = ClientCaSettings { name: name.into(), certificates, intermediates, crls: crls.files.clone(), revocation };
+        let settings =
+            ClientCaSettings { name: name.into(), certificates, intermediates, crls: crls.files.clone(), revocation };
         match ClientCa::new(settings) {
             Err(fault) => {
                 self.findings.mistake(&format!("{path}.certificates"), fault.to_string(), ());
@@ -100,7 +101,11 @@ impl Checking<'_> {
                 RevocationMode::Require
             }
             Some(WrittenRevocation::IfAvailable) if without_crls => {
-                self.findings.warning(&key, "\"if-available\", and there are no crls: it never applies", "name the CRL files in crls");
+                self.findings.warning(
+                    &key,
+                    "\"if-available\", and there are no crls: it never applies",
+                    "name the CRL files in crls",
+                );
                 RevocationMode::IfAvailable
             }
             Some(WrittenRevocation::Off) if !written.crls.is_empty() => {
@@ -121,7 +126,11 @@ impl Checking<'_> {
             match files::files_of(&directory) {
                 Err(wrong) => self.findings.mistake(&key, format!("{}: {wrong}", directory.display()), ()),
                 Ok(found) if found.is_empty() => {
-                    self.findings.mistake(&key, format!("{}: holds no file", directory.display()), "put the CA's CRL there");
+                    self.findings.mistake(
+                        &key,
+                        format!("{}: holds no file", directory.display()),
+                        "put the CA's CRL there",
+                    );
                 }
                 Ok(found) => {
                     for file in found {
@@ -151,7 +160,11 @@ impl Checking<'_> {
             let which = if anchors == 1 { "a certificate of this CA" } else { "one of the certificates of this CA" };
             let key = format!("{path}.certificates");
             if until < self.now {
-                self.findings.warning(&key, format!("{which} has ended on {}: what it issued is refused", until.rfc3339()), "renew it");
+                self.findings.warning(
+                    &key,
+                    format!("{which} has ended on {}: what it issued is refused", until.rfc3339()),
+                    "renew it",
+                );
             } else if days_left(until, self.now) < ENDING_SOON_DAYS {
                 self.findings.warning(&key, format!("{which} ends on {}", until.rfc3339()), "renew it soon");
             }
@@ -206,7 +219,11 @@ impl Checking<'_> {
             return;
         }
         let limited = written.limits.message_size.is_some() || written.limits.recipients_per_message.is_some();
-        for (key, is_written) in [("send_to", written.send_to.is_some()), ("null_sender", written.null_sender.is_some()), ("limits", limited)] {
+        for (key, is_written) in [
+            ("send_to", written.send_to.is_some()),
+            ("null_sender", written.null_sender.is_some()),
+            ("limits", limited),
+        ] {
             if is_written {
                 self.findings.warning(&format!("{path}.{key}"), "never applies without send_as_email = true", ());
             }
@@ -214,7 +231,12 @@ impl Checking<'_> {
     }
 
     /// A list of patterns; what is wrong with one is told at its own place.
-    pub(super) fn patterns(&mut self, key: &str, written: Option<&[String]>, purpose: ListPurpose) -> Option<PatternList> {
+    pub(super) fn patterns(
+        &mut self,
+        key: &str,
+        written: Option<&[String]>,
+        purpose: ListPurpose,
+    ) -> Option<PatternList> {
         let list = written?;
         match PatternList::read(list.iter().map(String::as_str), purpose) {
             Ok(patterns) => Some(patterns),
@@ -234,9 +256,16 @@ impl Checking<'_> {
 
     pub(super) fn identity_limits(&mut self, path: &str, written: WrittenLimits) -> Limits {
         if written.recipients_per_message == Some(0) {
-            self.findings.mistake(&format!("{path}.recipients_per_message"), "0: nothing could be sent", "write 1 or more");
+            self.findings.mistake(
+                &format!("{path}.recipients_per_message"),
+                "0: nothing could be sent",
+                "write 1 or more",
+            );
         }
-        Limits { recipients_per_message: written.recipients_per_message, message_size: written.message_size.map(|size| size.0) }
+        Limits {
+            recipients_per_message: written.recipients_per_message,
+            message_size: written.message_size.map(|size| size.0),
+        }
     }
 }
 

@@ -17,7 +17,11 @@ const CONNECTIONS_MOST: u32 = 1000;
 impl Checking<'_> {
     pub(super) fn upstreams(&mut self, written: &[WrittenUpstream], hostname: Option<&str>) -> Vec<Arc<Upstream>> {
         if written.is_empty() && !self.findings.origins().is_spoiled("upstream") {
-            self.findings.mistake("upstream", "is missing: mail could go nowhere", "write [[upstream]] with name and address");
+            self.findings.mistake(
+                "upstream",
+                "is missing: mail could go nowhere",
+                "write [[upstream]] with name and address",
+            );
         }
         let mut names = HashSet::new();
         let mut upstreams = Vec::new();
@@ -30,7 +34,12 @@ impl Checking<'_> {
     }
 
     /// A name that must be there, and there once only.
-    pub(super) fn unique_name(&mut self, path: &str, name: Option<&String>, names: &mut HashSet<String>) -> Option<String> {
+    pub(super) fn unique_name(
+        &mut self,
+        path: &str,
+        name: Option<&String>,
+        names: &mut HashSet<String>,
+    ) -> Option<String> {
         let key = format!("{path}.name");
         let name = self.required(&key, name, "write name = \"...\": log and queue call it so")?;
         if !names.insert(name.clone()) {
@@ -40,7 +49,11 @@ impl Checking<'_> {
     }
 
     fn upstream(&mut self, path: &str, written: &WrittenUpstream, hostname: &str) -> Option<Upstream> {
-        let address = self.required(&format!("{path}.address"), written.address.as_ref(), "write address = \"smtp.example.net:587\"");
+        let address = self.required(
+            &format!("{path}.address"),
+            written.address.as_ref(),
+            "write address = \"smtp.example.net:587\"",
+        );
         let address = address.and_then(|text| self.upstream_address(&format!("{path}.address"), &text));
         let demand = written.tls.map_or(TlsDemand::Verify, demand);
         let credentials = self.credentials(path, written, demand);
@@ -52,7 +65,11 @@ impl Checking<'_> {
             self.findings.mistake(&format!("{path}.connections"), wrong, ());
         }
         if written.messages_per_connection == Some(0) {
-            self.findings.mistake(&format!("{path}.messages_per_connection"), "0: nothing could be sent", "write 1 or more");
+            self.findings.mistake(
+                &format!("{path}.messages_per_connection"),
+                "0: nothing could be sent",
+                "write 1 or more",
+            );
         }
         let (host, port) = address?;
         let mut upstream = Upstream::new(written.name.clone()?, host, port, hostname);
@@ -74,7 +91,8 @@ impl Checking<'_> {
     fn upstream_address(&mut self, key: &str, text: &str) -> Option<(String, u16)> {
         let address = split_address(text);
         if address.is_none() {
-            let remedy = "write a host and a port, like \"smtp.example.net:587\", \"192.0.2.1:25\", \"[2001:db8::1]:25\"";
+            let remedy =
+                "write a host and a port, like \"smtp.example.net:587\", \"192.0.2.1:25\", \"[2001:db8::1]:25\"";
             self.findings.mistake(key, format!("{text:?}: not the address of a server"), remedy);
         }
         address
@@ -110,7 +128,11 @@ impl Checking<'_> {
         }
         for (key, is_written) in [("ca", !written.ca.is_empty()), ("server_name", written.server_name.is_some())] {
             if is_written {
-                self.findings.warning(&format!("{path}.{key}"), "never applies: the certificate is looked at only with tls = \"verify\"", ());
+                self.findings.warning(
+                    &format!("{path}.{key}"),
+                    "never applies: the certificate is looked at only with tls = \"verify\"",
+                    (),
+                );
             }
         }
     }
@@ -133,15 +155,19 @@ impl Checking<'_> {
         &mut self,
         path: &str,
         written: &WrittenUpstream,
-    ) -> Option<Option<(Vec<rustls::pki_types::CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>)>> {
+    ) -> Option<Option<(Vec<rustls::pki_types::CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>)>>
+    {
         let (certificate_key, private_key_key) = (format!("{path}.certificate"), format!("{path}.private_key"));
         match (&written.certificate, &written.private_key) {
             (None, None) => Some(None),
             (Some(certificate), Some(key)) => {
                 let chain = self.read(&certificate_key, certificate, Secrecy::Public);
-                let chain = chain.and_then(|contents| self.taken(&certificate_key, certificate, read::certificates(&contents.octets)));
+                let chain = chain.and_then(|contents| {
+                    self.taken(&certificate_key, certificate, read::certificates(&contents.octets))
+                });
                 let secret = self.read(&private_key_key, key, Secrecy::Secret);
-                let secret = secret.and_then(|contents| self.taken(&private_key_key, key, read::private_key(&contents.octets)));
+                let secret =
+                    secret.and_then(|contents| self.taken(&private_key_key, key, read::private_key(&contents.octets)));
                 Some(Some((chain?, secret?)))
             }
             (Some(_), None) => {
@@ -167,8 +193,10 @@ impl Checking<'_> {
             let wrong = "with tls = \"require\" the password goes to whoever answers";
             self.findings.warning(&password_key, wrong, "write tls = \"verify\"");
         }
-        let username = self.required(&username_key, written.username.as_ref(), "write the user that the password belongs to");
-        let file = self.required(&password_key, written.password_file.as_ref(), "write the file that holds the password");
+        let username =
+            self.required(&username_key, written.username.as_ref(), "write the user that the password belongs to");
+        let file =
+            self.required(&password_key, written.password_file.as_ref(), "write the file that holds the password");
         let password = file.and_then(|file| {
             let contents = self.read(&password_key, &file, Secrecy::Secret)?;
             self.taken(&password_key, &file, files::password(&contents))
