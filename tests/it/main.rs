@@ -1,0 +1,3 @@
+//! Tests of whole stations, one binary.
+
+mod store;
