@@ -334,10 +334,7 @@ async fn characters_of_header(body: &mut impl MessageBody) -> Result<Characters,
 }
 
 fn lost(fault: &io::Error) -> FaultCause {
-    match fault.kind() {
-        io::ErrorKind::UnexpectedEof => FaultCause::Closed,
-        _ => FaultCause::Lost(fault.to_string()),
-    }
+    if fault.kind() == io::ErrorKind::UnexpectedEof { FaultCause::Closed } else { FaultCause::Lost(fault.to_string()) }
 }
 
 /// The moment so long from now, by tokio's clock, which a test may hold or push on.

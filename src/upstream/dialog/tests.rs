@@ -182,6 +182,21 @@ fn all_recipients_refused_and_data_granted_ends_with_a_lone_dot() {
     assert!(talk.dialog.is_usable());
 }
 
+/// A refusal answers what was sent ahead of it too; the 503s behind it are nobody's fault.
+#[test]
+fn replies_behind_a_refusal_say_nothing() {
+    for (replies, expected) in [
+        ("550 5.7.1 no\r\n503 5.5.1 MAIL?\r\n503 5.5.1 MAIL?\r\n503 5.5.1 RCPT?\r\n", "done FF"),
+        ("451 4.7.1 no\r\n503 5.5.1 MAIL?\r\n530 5.7.0 who?\r\n554 5.5.1 RCPT?\r\n", "done LL"),
+        ("250 ok\r\n550 5.1.1 no\r\n450 4.2.1 later\r\n503 5.5.1 RCPT?\r\n", "done FL"),
+        ("250 ok\r\n550 5.1.1 no\r\n450 4.2.1 later\r\n421 4.3.2 bye\r\n", "done FL Data Leaves"),
+    ] {
+        let mut talk = Talk::ready(PIPELINED);
+        talk.dialog.on(Event::Begin(order(2)));
+        talk.hear(replies, expected);
+    }
+}
+
 #[test]
 fn data_granted_without_a_sender_ends_the_connection_and_sends_nothing() {
     let mut talk = Talk::ready(PIPELINED);
