@@ -88,6 +88,20 @@ class Postfix:
         """Returns when it listens: master reports back after it has opened its sockets."""
         self._control("start")
 
+    def demand_password(self, user, password, mechanisms):
+        """Relays only after AUTH, checked by Cyrus SASL in a database of this instance's own (Debian reads its settings beside main.cf)."""
+        directory = self.directory / "sasl"
+        directory.mkdir()
+        database = directory / "sasldb2"
+        must(["saslpasswd2", "-p", "-c", "-f", database, "-u", "upstream.test", user], stdin=password.encode())
+        must(["chown", "postfix", database])
+        (directory / "smtpd.conf").write_text(
+            f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {database}\nmech_list: {mechanisms}\n")
+        self.set("smtpd_sasl_auth_enable", "yes")
+        self.set("smtpd_sasl_local_domain", "upstream.test")
+        self.set("smtpd_sasl_security_options", "noanonymous")
+        self.set("smtpd_relay_restrictions", "permit_sasl_authenticated, reject")
+
     def stop(self):
         self._control("stop")
 
@@ -126,21 +140,4 @@ def client_certificates(ca):
         "smtpd_tls_CAfile": ca,
         "smtpd_tls_req_ccert": "yes",
         "smtpd_relay_restrictions": "permit_tls_all_clientcerts, reject",
-    }
-
-
-def sasl(directory, user, password, mechanisms):
-    """Settings for AUTH with a password, checked by Cyrus SASL in a database of this instance's own. `directory` must exist."""
-    directory = Path(directory)
-    database = directory / "sasldb2"
-    must(["saslpasswd2", "-p", "-c", "-f", database, "-u", "upstream.test", user], stdin=password.encode())
-    must(["chown", "postfix", database])
-    (directory / "smtpd.conf").write_text(
-        f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {database}\nmech_list: {mechanisms}\n")
-    return {
-        "smtpd_sasl_auth_enable": "yes",
-        "cyrus_sasl_config_path": directory,
-        "smtpd_sasl_local_domain": "upstream.test",
-        "smtpd_sasl_security_options": "noanonymous",
-        "smtpd_relay_restrictions": "permit_sasl_authenticated, reject",
     }

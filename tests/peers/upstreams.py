@@ -21,6 +21,7 @@ SENDER = "alice@example.com"
 READER = "reader@example.net"
 NOBODY = "nobody@example.net"
 _SMTPLIB = next(client for client in CLIENTS if client.name == "smtplib")
+_PLAIN = ("{port} inet n - n - - smtpd",)
 _IMPLICIT = ("{port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes",)
 
 
@@ -58,7 +59,7 @@ class Upstreams:
             bench.arrives()
 
     def _password(self, mechanisms):
-        with self._bench(self._sasl(mechanisms), self._with_password("right")) as bench:
+        with self._demanding_password(mechanisms, "right") as bench:
             bench.arrives()
             if "sasl_username=relay" not in bench.postfix.log():
                 raise Fault(bench.postfix.log())
@@ -76,7 +77,7 @@ class Upstreams:
             bench.waits_in_the_queue()
 
     def _wrong_password(self):
-        with self._bench(self._sasl("PLAIN LOGIN"), self._with_password("wrong")) as bench:
+        with self._demanding_password("PLAIN LOGIN", "wrong") as bench:
             bench.waits_in_the_queue()
 
     def _refused_recipient(self):
@@ -118,25 +119,20 @@ class Upstreams:
             for message_id in message_ids:
                 bench.arrivals.wait_for(message_id)
 
-    def _bench(self, settings, upstream_settings, services=("{port} inet n - n - - smtpd",)):
+    def _bench(self, settings, upstream_settings, services=_PLAIN):
         return _Bench(self, settings, upstream_settings, services)
 
     def _verified(self, mode, **more):
         return {"mode": mode, "tls": "verify", "ca": self.certificates.ca, **more}
 
-    def _sasl(self, mechanisms):
+    def _demanding_password(self, mechanisms, ours):
         if lacking := missing(["saslpasswd2"]):
             raise Skip(f"not on this machine: {lacking[0]} (package sasl2-bin)")
-        directory = self.directory / "sasl"
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir()
-        return {**postfix.tls(*self.certificates.server, "encrypt"), **postfix.sasl(directory, "relay", "right", mechanisms)}
-
-    def _with_password(self, password):
         file = self.directory / "password"
         file.touch(mode=0o600)
-        file.write_text(password + "\n")
-        return self._verified("starttls", username="relay@upstream.test", password_file=file)
+        file.write_text(ours + "\n")
+        settings = self._verified("starttls", username="relay@upstream.test", password_file=file)
+        return _Bench(self, postfix.tls(*self.certificates.server, "encrypt"), settings, _PLAIN, mechanisms)
 
     @staticmethod
     def _answering(reply):
@@ -146,8 +142,9 @@ class Upstreams:
 class _Bench:
     """A Postfix, a sealpost in front of it, and what arrives behind it."""
 
-    def __init__(self, place, settings, upstream_settings, services):
+    def __init__(self, place, settings, upstream_settings, services, mechanisms=None):
         self._place, self._settings, self._upstream_settings, self._services = place, settings, upstream_settings, services
+        self._mechanisms = mechanisms
         self._directory = place.directory / "one"
 
     def __enter__(self):
@@ -157,6 +154,8 @@ class _Bench:
         self.relay = Relay(self._place.program, self._directory / "relay", self._place.certificates,
                            upstream(self.postfix.port, **self._upstream_settings))
         try:
+            if self._mechanisms:
+                self.postfix.demand_password("relay", "right", self._mechanisms)
             self.postfix.start()
             self.relay.start()
         except BaseException:
