@@ -5,16 +5,8 @@
 
 use crate::mail::Address;
 
-/// What is wrong with the octets themselves, wherever they stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OctetFault {
-    /// CR without LF.
-    BareCr,
-    /// LF without CR.
-    BareLf,
-    /// NUL.
-    Nul,
-}
+pub use crate::mail::header::HeaderFault;
+pub use crate::smtp::data::OctetFault;
 
 /// What the header section says. Made by [`crate::content`]; `fault` set means that it can't be judged at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,25 +31,6 @@ pub struct HeaderFacts {
     pub eight_bit: bool,
     /// The fields' names in any DKIM-Signature's `h=`, lower case: not to be added or changed.
     pub signed: Vec<String>,
-}
-
-/// Why a header section can't be judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeaderFault {
-    /// Bare CR, LF or NUL: the end of the data is in dispute.
-    Octets(OctetFault),
-    /// Larger than the limit, in octets.
-    TooLarge {
-        /// The limit.
-        limit: usize,
-    },
-    /// A line over the limit, in octets.
-    LineTooLong {
-        /// The limit.
-        limit: usize,
-    },
-    /// A field that could be read two ways, is there twice, or is missing; the sentence for the reply, printable ASCII.
-    Field(String),
 }
 
 /// How the body went by.

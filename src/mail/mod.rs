@@ -14,3 +14,5 @@ pub use envelope::{
     Body, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, OriginalRecipient, Recipient, RecipientParameters,
     Ret, ReversePath,
 };
+pub use header::{HeaderFault, HeaderLimits, HeaderSection, RawField};
+pub use trace::{Protocol, ShownClient, Trace, Utf8Header};

@@ -1,8 +1,368 @@
-//! Extensions by their EHLO keyword.
+//! Extensions by their EHLO keyword: what we offer, and what an upstream offers (RFC 5321 §4.1.1.1, §2.2).
+//!
+//! [`Offered`] is one value for both directions: the session is given one, writes it into its EHLO reply and reads commands by it; the
+//! upstream dialogue reads one out of a reply. Never: decides what to offer; BINARYMIME and ETRN are not known here at all.
+//! Nothing fails: a line that is not understood offers nothing.
+
+use super::line::COMMAND_LINE_MAX;
+use super::reply::Reply;
+use crate::sys::WallTime;
+
+/// The most SASL mechanisms that are kept of an upstream's offer.
+pub const MECHANISMS_MAX: usize = 32;
 
 /// An extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extension {
     /// PIPELINING (RFC 2920).
     Pipelining,
+    /// SIZE (RFC 1870).
+    Size,
+    /// 8BITMIME (RFC 6152).
+    EightBitMime,
+    /// CHUNKING (RFC 3030).
+    Chunking,
+    /// SMTPUTF8 (RFC 6531).
+    SmtpUtf8,
+    /// DSN (RFC 3461).
+    Dsn,
+    /// ENHANCEDSTATUSCODES (RFC 2034).
+    EnhancedStatusCodes,
+    /// STARTTLS (RFC 3207).
+    StartTls,
+    /// AUTH (RFC 4954).
+    Auth,
+    /// REQUIRETLS (RFC 8689).
+    RequireTls,
+    /// LIMITS (RFC 9422).
+    Limits,
+    /// DELIVERBY (RFC 2852).
+    DeliverBy,
+    /// FUTURERELEASE (RFC 4865).
+    FutureRelease,
+    /// MT-PRIORITY (RFC 6710).
+    MtPriority,
+}
+
+impl Extension {
+    /// All of them, in the order in which they are offered.
+    pub const ALL: [Self; 14] = [
+        Self::Pipelining,
+        Self::Size,
+        Self::EightBitMime,
+        Self::Chunking,
+        Self::SmtpUtf8,
+        Self::Dsn,
+        Self::EnhancedStatusCodes,
+        Self::StartTls,
+        Self::Auth,
+        Self::RequireTls,
+        Self::Limits,
+        Self::DeliverBy,
+        Self::FutureRelease,
+        Self::MtPriority,
+    ];
+
+    /// The EHLO keyword.
+    pub const fn keyword(self) -> &'static str {
+        match self {
+            Self::Pipelining => "PIPELINING",
+            Self::Size => "SIZE",
+            Self::EightBitMime => "8BITMIME",
+            Self::Chunking => "CHUNKING",
+            Self::SmtpUtf8 => "SMTPUTF8",
+            Self::Dsn => "DSN",
+            Self::EnhancedStatusCodes => "ENHANCEDSTATUSCODES",
+            Self::StartTls => "STARTTLS",
+            Self::Auth => "AUTH",
+            Self::RequireTls => "REQUIRETLS",
+            Self::Limits => "LIMITS",
+            Self::DeliverBy => "DELIVERBY",
+            Self::FutureRelease => "FUTURERELEASE",
+            Self::MtPriority => "MT-PRIORITY",
+        }
+    }
+
+    /// The extension of a keyword, in any case (RFC 5321 §2.4).
+    pub fn from_keyword(keyword: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|extension| extension.keyword().eq_ignore_ascii_case(keyword))
+    }
+
+    /// By how many octets it lengthens MAIL and RCPT; each document says so in its summary of the extension.
+    const fn lengthens(self) -> (usize, usize) {
+        match self {
+            Self::Size => (26, 0),
+            Self::EightBitMime => (17, 0),
+            Self::SmtpUtf8 => (10, 0),
+            // RET=HDRS, ENVID= with 100; NOTIFY= with all three, ORCPT= with 500 (RFC 3461 §4).
+            Self::Dsn => (9 + 107, 29 + 507),
+            Self::Auth => (500, 0),
+            Self::RequireTls => (11, 0),
+            Self::DeliverBy => (17, 0),
+            Self::FutureRelease => (34, 0),
+            Self::MtPriority => (15, 0),
+            Self::Pipelining | Self::Chunking | Self::EnhancedStatusCodes | Self::StartTls | Self::Limits => (0, 0),
+        }
+    }
+
+    const fn bit(self) -> u32 {
+        match self {
+            Self::Pipelining => 1,
+            Self::Size => 1 << 1,
+            Self::EightBitMime => 1 << 2,
+            Self::Chunking => 1 << 3,
+            Self::SmtpUtf8 => 1 << 4,
+            Self::Dsn => 1 << 5,
+            Self::EnhancedStatusCodes => 1 << 6,
+            Self::StartTls => 1 << 7,
+            Self::Auth => 1 << 8,
+            Self::RequireTls => 1 << 9,
+            Self::Limits => 1 << 10,
+            Self::DeliverBy => 1 << 11,
+            Self::FutureRelease => 1 << 12,
+            Self::MtPriority => 1 << 13,
+        }
+    }
+}
+
+/// The values of LIMITS (RFC 9422 §4); `None`: not said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `MAILMAX`: transactions in a session.
+    pub mail_max: Option<u32>,
+    /// `RCPTMAX`: recipients in a transaction.
+    pub rcpt_max: Option<u32>,
+    /// `RCPTDOMAINMAX`: different recipient domains in a transaction.
+    pub rcpt_domain_max: Option<u32>,
+}
+
+/// How long a message may be held (RFC 4865 §4.1): the values that FUTURERELEASE carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldLimits {
+    /// The longest hold, seconds.
+    pub interval_max: u32,
+    /// The latest moment.
+    pub latest: WallTime,
+}
+
+/// A set of extensions with their values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    extensions: u32,
+    name: String,
+    size: Option<u64>,
+    mechanisms: Vec<String>,
+    limits: Limits,
+    deliver_by_min: Option<u32>,
+    hold: Option<HoldLimits>,
+    priority_profile: Option<String>,
+}
+
+impl Offered {
+    /// This and one more, without a value.
+    #[must_use]
+    pub fn with(mut self, extension: Extension) -> Self {
+        self.extensions |= extension.bit();
+        self
+    }
+
+    /// This without one.
+    #[must_use]
+    pub fn without(mut self, extension: Extension) -> Self {
+        self.extensions &= !extension.bit();
+        self
+    }
+
+    /// SIZE with the largest message, octets.
+    #[must_use]
+    pub fn with_size(mut self, octets: u64) -> Self {
+        self.size = Some(octets);
+        self.with(Extension::Size)
+    }
+
+    /// AUTH with its mechanisms; without any it is not offered.
+    #[must_use]
+    pub fn with_auth(mut self, mechanisms: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.mechanisms = mechanisms.into_iter().map(Into::into).collect();
+        if self.mechanisms.is_empty() { self.without(Extension::Auth) } else { self.with(Extension::Auth) }
+    }
+
+    /// LIMITS with its values; without any it is not offered.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        if limits == Limits::default() { self.without(Extension::Limits) } else { self.with(Extension::Limits) }
+    }
+
+    /// DELIVERBY with the shortest by-time, seconds (RFC 2852 §4).
+    #[must_use]
+    pub fn with_deliver_by(mut self, shortest: Option<u32>) -> Self {
+        self.deliver_by_min = shortest;
+        self.with(Extension::DeliverBy)
+    }
+
+    /// FUTURERELEASE with its limits.
+    #[must_use]
+    pub fn with_future_release(mut self, limits: HoldLimits) -> Self {
+        self.hold = Some(limits);
+        self.with(Extension::FutureRelease)
+    }
+
+    /// Whether an extension is offered.
+    pub fn has(&self, extension: Extension) -> bool {
+        self.extensions & extension.bit() != 0
+    }
+
+    /// The name in the first line of the EHLO reply this was read from; empty when it was not read from one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The largest message, octets; `None` when SIZE is not offered, or names no fixed limit (RFC 1870 §4: none, or 0).
+    pub fn size_limit(&self) -> Option<u64> {
+        self.size.filter(|&octets| octets > 0)
+    }
+
+    /// The mechanisms of AUTH, in upper case.
+    pub fn auth_mechanisms(&self) -> &[String] {
+        &self.mechanisms
+    }
+
+    /// The values of LIMITS.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The shortest by-time of DELIVERBY, seconds.
+    pub fn deliver_by_min(&self) -> Option<u32> {
+        self.deliver_by_min
+    }
+
+    /// The limits of FUTURERELEASE.
+    pub fn hold_limits(&self) -> Option<HoldLimits> {
+        self.hold
+    }
+
+    /// The longest command line under these extensions, octets with CRLF: 512 and what they add to MAIL or RCPT, whichever is more (RFC 5321 §4.5.3.1.4).
+    pub fn command_line_limit(&self) -> usize {
+        let offered = Extension::ALL.into_iter().filter(|&extension| self.has(extension));
+        let (mail, rcpt) = offered.map(Extension::lengthens).fold((0, 0), |sum, add| (sum.0 + add.0, sum.1 + add.1));
+        COMMAND_LINE_MAX + mail.max(rcpt)
+    }
+
+    /// The lines of the EHLO reply behind the first (RFC 5321 §4.1.1.1), in a fixed order.
+    pub fn ehlo_lines(&self) -> Vec<String> {
+        Extension::ALL
+            .into_iter()
+            .filter(|&extension| self.has(extension))
+            .map(|extension| self.ehlo_line(extension))
+            .collect()
+    }
+
+    fn ehlo_line(&self, extension: Extension) -> String {
+        let mut line = extension.keyword().to_owned();
+        for value in self.values(extension) {
+            line.push(' ');
+            line.push_str(&value);
+        }
+        line
+    }
+
+    fn values(&self, extension: Extension) -> Vec<String> {
+        match extension {
+            Extension::Size => self.size.iter().map(u64::to_string).collect(),
+            Extension::Auth => self.mechanisms.clone(),
+            Extension::Limits => self.limits.values(),
+            Extension::DeliverBy => self.deliver_by_min.iter().map(u32::to_string).collect(),
+            Extension::FutureRelease => {
+                self.hold.iter().flat_map(|hold| [hold.interval_max.to_string(), hold.latest.rfc3339()]).collect()
+            }
+            Extension::MtPriority => self.priority_profile.iter().cloned().collect(),
+            Extension::Pipelining
+            | Extension::EightBitMime
+            | Extension::Chunking
+            | Extension::SmtpUtf8
+            | Extension::Dsn
+            | Extension::EnhancedStatusCodes
+            | Extension::StartTls
+            | Extension::RequireTls => Vec::new(),
+        }
+    }
+
+    /// What an EHLO reply offers: its first line is the server's name, each other one a keyword with values (RFC 5321 §4.1.1.1). Keywords and
+    /// mechanisms in any case. The `AUTH=` of servers older than RFC 4954 counts as `AUTH`.
+    pub fn from_ehlo(reply: &Reply) -> Self {
+        let mut lines = reply.lines().iter();
+        let name = lines.next().and_then(|line| line.split_ascii_whitespace().next()).unwrap_or_default();
+        let mut offered = Self { name: name.to_owned(), ..Self::default() };
+        lines.for_each(|line| offered.read_line(line));
+        offered
+    }
+
+    fn read_line(&mut self, line: &str) {
+        let mut words = line.split_ascii_whitespace();
+        let Some(first) = words.next() else { return };
+        let (keyword, glued) = match first.split_once('=') {
+            Some((keyword, mechanism)) if keyword.eq_ignore_ascii_case("AUTH") => (keyword, Some(mechanism)),
+            _ => (first, None),
+        };
+        let Some(extension) = Extension::from_keyword(keyword) else { return };
+        self.extensions |= extension.bit();
+        self.read_values(extension, &glued.into_iter().chain(words).collect::<Vec<_>>());
+    }
+
+    fn read_values(&mut self, extension: Extension, values: &[&str]) {
+        let first = values.first().copied();
+        match extension {
+            Extension::Size => self.size = first.and_then(|value| value.parse().ok()),
+            Extension::Auth => values.iter().for_each(|name| self.add_mechanism(name)),
+            Extension::Limits => self.limits = Limits::read(values),
+            Extension::DeliverBy => self.deliver_by_min = first.and_then(|value| value.parse().ok()),
+            Extension::FutureRelease => self.hold = read_hold(values),
+            Extension::MtPriority => self.priority_profile = first.map(str::to_owned),
+            Extension::Pipelining
+            | Extension::EightBitMime
+            | Extension::Chunking
+            | Extension::SmtpUtf8
+            | Extension::Dsn
+            | Extension::EnhancedStatusCodes
+            | Extension::StartTls
+            | Extension::RequireTls => {}
+        }
+    }
+
+    fn add_mechanism(&mut self, name: &str) {
+        let name = name.to_ascii_uppercase();
+        if !name.is_empty() && self.mechanisms.len() < MECHANISMS_MAX && !self.mechanisms.contains(&name) {
+            self.mechanisms.push(name);
+        }
+    }
+}
+
+impl Limits {
+    fn values(self) -> Vec<String> {
+        let named = [("MAILMAX", self.mail_max), ("RCPTMAX", self.rcpt_max), ("RCPTDOMAINMAX", self.rcpt_domain_max)];
+        named.into_iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}"))).collect()
+    }
+
+    /// Limits with names or values that are not understood say nothing (RFC 9422 §3).
+    fn read(values: &[&str]) -> Self {
+        let mut limits = Self::default();
+        for (name, value) in values.iter().filter_map(|value| value.split_once('=')) {
+            let value = value.parse().ok().filter(|&value| value > 0);
+            match name.to_ascii_uppercase().as_str() {
+                "MAILMAX" => limits.mail_max = value,
+                "RCPTMAX" => limits.rcpt_max = value,
+                "RCPTDOMAINMAX" => limits.rcpt_domain_max = value,
+                _ => {}
+            }
+        }
+        limits
+    }
+}
+
+fn read_hold(values: &[&str]) -> Option<HoldLimits> {
+    let interval_max = values.first()?.parse().ok()?;
+    let latest = values.get(1)?.parse::<jiff::Timestamp>().ok()?;
+    Some(HoldLimits { interval_max, latest: WallTime::from_seconds(latest.as_second()) })
 }

@@ -1,18 +1,188 @@
 //! The strict line codec: octets in, lines out (RFC 5321 §2.3.8: only CRLF ends a line).
+//!
+//! One buffer per connection, of [`BUFFER_MAX`] octets. A bare CR, a bare LF or a NUL makes the line faulty as soon as the octet is there; what
+//! follows up to the line's CRLF is thrown away, so nothing behind a disputed end is ever read as a command. A line over its limit
+//! is thrown away as it comes and reported at its CRLF. The lines and faults are the same however the stream was cut into pieces.
+//! Never: guesses where a line was meant to end, reads a socket. What can fail: [`LineFault`].
+
+use memchr::memchr3;
+
+/// What the buffer holds at most, octets. No line can be longer, whatever limit is asked for.
+pub const BUFFER_MAX: usize = 16 * 1024;
+
+/// What every command line may have with its CRLF, octets (RFC 5321 §4.5.3.1.4). Extensions add to it:
+/// [`super::extension::Offered::command_line_limit`].
+pub const COMMAND_LINE_MAX: usize = 512;
+
+/// What a line of an AUTH exchange may have with its CRLF, octets (RFC 4954 §4).
+pub const AUTH_LINE_MAX: usize = 12_288;
+
+/// CR and LF, which count against a line's limit.
+const CRLF_LENGTH: usize = 2;
 
 /// What is wrong with a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineFault {
     /// CR not followed by LF.
+    #[error("a CR that no LF follows")]
     BareCr,
     /// LF not preceded by CR.
+    #[error("a LF that no CR precedes")]
     BareLf,
     /// NUL.
+    #[error("a NUL")]
     Nul,
     /// Longer than the limit. The line has been skipped to its CRLF.
+    #[error("a line longer than allowed")]
     TooLong,
 }
 
+/// How the line at the front of the buffer fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Front {
+    /// It is whole so far.
+    #[default]
+    Sound,
+    /// Its beginning is thrown away; that is said at its CRLF.
+    TooLong,
+    /// Its fault has been reported; the rest of it is thrown away.
+    Reported,
+}
+
+/// What stands at the next octet that is not plain text.
+enum Mark {
+    /// None there yet: so many octets of text.
+    None(usize),
+    /// CRLF behind so many octets of text.
+    End(usize),
+    /// A fault behind so many octets of text.
+    Fault(usize, LineFault),
+}
+
 /// Collects octets as they come and gives out whole lines.
+///
+/// ```
+/// use sealpost::smtp::{LineFault, LineReader};
+/// let mut lines = LineReader::new();
+/// lines.push(b"NOOP\r\nRSET\nQU");
+/// assert_eq!(lines.next_line(512), Some(Ok(&b"NOOP"[..])));
+/// assert_eq!(lines.next_line(512), Some(Err(LineFault::BareLf)));
+/// assert_eq!(lines.next_line(512), None);
+/// ```
 #[derive(Debug, Default)]
-pub struct LineReader {}
+pub struct LineReader {
+    octets: Vec<u8>,
+    /// Where the part that nobody has taken yet begins.
+    start: usize,
+    /// So many octets from `start` are known to be plain text.
+    plain: usize,
+    front: Front,
+}
+
+impl LineReader {
+    /// With nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many octets it can still take. Read no more than that from the peer at a time; it is never 0 after `next_line` returned `None`.
+    pub fn room(&self) -> usize {
+        BUFFER_MAX.saturating_sub(self.buffered().len())
+    }
+
+    /// Takes octets in. More than [`Self::room`] are not lost, but the bound on memory is then the caller's.
+    pub fn push(&mut self, octets: &[u8]) {
+        self.octets.drain(..self.start.min(self.octets.len()));
+        self.start = 0;
+        self.octets.extend_from_slice(octets);
+    }
+
+    /// The next line without its CRLF, or what is wrong with it; `None` when more octets are needed. `limit` counts octets with the CRLF and
+    /// is at most [`BUFFER_MAX`]. A bare octet is reported when seen, once a line; a line over the limit at its CRLF.
+    pub fn next_line(&mut self, limit: usize) -> Option<Result<&[u8], LineFault>> {
+        let longest = limit.min(BUFFER_MAX).saturating_sub(CRLF_LENGTH);
+        loop {
+            match self.next_mark() {
+                Mark::None(text) => {
+                    self.wait_behind(text, longest);
+                    return None;
+                }
+                Mark::Fault(text, fault) => {
+                    self.consume(text.saturating_add(1));
+                    if std::mem::replace(&mut self.front, Front::Reported) != Front::Reported {
+                        return Some(Err(fault));
+                    }
+                }
+                Mark::End(text) => {
+                    let line = self.start..self.start.saturating_add(text);
+                    self.consume(text.saturating_add(CRLF_LENGTH));
+                    match std::mem::take(&mut self.front) {
+                        Front::Reported => {}
+                        Front::Sound if text <= longest => return self.octets.get(line).map(Ok),
+                        Front::Sound | Front::TooLong => return Some(Err(LineFault::TooLong)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// The octets that are in no line yet: for reading data, and for seeing that nothing was sent ahead of STARTTLS's reply.
+    /// Only whole after `next_line` gave a line.
+    pub fn buffered(&self) -> &[u8] {
+        self.octets.get(self.start..).unwrap_or_default()
+    }
+
+    /// Takes so many octets of [`Self::buffered`] out, as data or to be thrown away.
+    pub fn consume(&mut self, count: usize) {
+        self.start = self.start.saturating_add(count).min(self.octets.len());
+        self.plain = 0;
+    }
+
+    /// Whether `next_line` has something to give without more octets: then the reply to the line before can wait, to go out with the next
+    /// (RFC 2920 §3.2).
+    pub fn has_line(&self) -> bool {
+        let mut rest = self.buffered();
+        let mut reported = self.front == Front::Reported;
+        loop {
+            match mark(rest, 0) {
+                Mark::None(_) => return false,
+                Mark::Fault(..) | Mark::End(_) if !reported => return true,
+                Mark::Fault(text, _) => rest = rest.get(text.saturating_add(1)..).unwrap_or_default(),
+                Mark::End(text) => {
+                    reported = false;
+                    rest = rest.get(text.saturating_add(CRLF_LENGTH)..).unwrap_or_default();
+                }
+            }
+        }
+    }
+
+    fn next_mark(&self) -> Mark {
+        mark(self.buffered(), self.plain)
+    }
+
+    /// No CRLF yet behind so much text: remember how far we looked, and hold no text that nobody will be given.
+    fn wait_behind(&mut self, text: usize, longest: usize) {
+        self.plain = text;
+        if self.front == Front::Sound && text > longest {
+            self.front = Front::TooLong;
+        }
+        if self.front != Front::Sound {
+            self.consume(text);
+        }
+    }
+}
+
+/// Finds what ends the plain text; its first `plain` octets have been looked at before. A CR that is the last octet decides nothing yet.
+fn mark(octets: &[u8], plain: usize) -> Mark {
+    let Some(found) = octets.get(plain..).and_then(|unseen| memchr3(b'\r', b'\n', 0, unseen)) else {
+        return Mark::None(octets.len());
+    };
+    let at = plain.saturating_add(found);
+    match (octets.get(at), octets.get(at.saturating_add(1))) {
+        (Some(b'\r'), None) => Mark::None(at),
+        (Some(b'\r'), Some(b'\n')) => Mark::End(at),
+        (Some(b'\r'), Some(_)) => Mark::Fault(at, LineFault::BareCr),
+        (Some(b'\n'), _) => Mark::Fault(at, LineFault::BareLf),
+        _ => Mark::Fault(at, LineFault::Nul),
+    }
+}

@@ -1,23 +1,35 @@
 //! Replies: a code, an enhanced status, lines of text (RFC 5321 §4.2, RFC 3463, RFC 2034).
 //!
-//! Made by the catalogue on our side, read strictly from upstreams. A reply holds no CR, LF or NUL: what would inject a line is
-//! replaced when the reply is made.
+//! Made by the catalogue on our side, read strictly from upstreams by [`ReplyReader`]. A reply holds no CR, LF or NUL: what would inject a
+//! line is replaced when the reply is made. Never: judges what a reply means. What can fail: reading one, [`ReplyFault`].
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 /// The longest reply line, with its CRLF (RFC 5321 §4.5.3.1.5).
 pub const REPLY_LINE_MAX: usize = 512;
 
+/// The longest reply line that is read, octets with CRLF. RFC 5321 §4.5.3.1.5 says 512; servers that put a URL or a trace into a refusal
+/// send more, and what they refuse is worth knowing.
+pub const REPLY_LINE_READ_MAX: usize = 2048;
+
+/// The most lines of one reply that are read.
+pub const REPLY_LINES_MAX: usize = 100;
+
+/// The most octets of one reply that are read.
+pub const REPLY_OCTETS_MAX: usize = 32 * 1024;
+
 /// A three-digit reply code, 200 to 599.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Code(u16);
 
 impl Code {
-    /// The code, if it is one that RFC 5321 §4.2 knows the shape of (first digit 2 to 5, second 0 to 5).
+    /// The code, if its first digit is one of RFC 5321 §4.2.1. The second may be any: 571 and the like are said in the world, and a client goes by the
+    /// first digit of what it does not know (RFC 5321 §4.2).
     pub const fn new(number: u16) -> Option<Self> {
-        if number >= 200 && number <= 599 && number / 10 % 10 <= 5 { Some(Self(number)) } else { None }
+        if number >= 200 && number <= 599 { Some(Self(number)) } else { None }
     }
 
     /// For the catalogue's constants: a code whose shape is known when the program is written.
@@ -175,6 +187,163 @@ impl Reply {
             wire.extend_from_slice(b"\r\n");
         }
     }
+}
+
+/// Why what a server said is no reply. Whoever hears one can't know what else of the dialogue to believe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplyFault {
+    /// The line does not begin with three digits of a code, 200 to 599.
+    #[error("a reply without a reply code")]
+    NoCode,
+    /// Neither a space nor a hyphen behind the code.
+    #[error("a reply code that neither space nor hyphen follows")]
+    Separator,
+    /// The lines of one reply have different codes (RFC 5321 §4.2.1).
+    #[error("a reply whose lines have different codes, {0} and {1}")]
+    CodeChanged(Code, Code),
+    /// A line over the limit.
+    #[error("a reply line longer than allowed")]
+    LineTooLong,
+    /// More lines than the limit.
+    #[error("a reply of too many lines")]
+    TooManyLines,
+    /// More octets than the limit.
+    #[error("a reply of too many octets")]
+    TooLarge,
+}
+
+/// How much of a reply is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyLimits {
+    /// Octets of a line, with CRLF.
+    pub line: usize,
+    /// Lines of a reply.
+    pub lines: usize,
+    /// Octets of a reply, with each CRLF.
+    pub octets: usize,
+}
+
+impl Default for ReplyLimits {
+    fn default() -> Self {
+        Self { line: REPLY_LINE_READ_MAX, lines: REPLY_LINES_MAX, octets: REPLY_OCTETS_MAX }
+    }
+}
+
+/// Gathers lines into replies, strictly (RFC 5321 §4.2.1): three digits, then a space or nothing on the last line, a hyphen on others, the same
+/// code on all. Text that is not UTF-8 is not a fault: what can't be read becomes U+FFFD.
+///
+/// An enhanced status counts only when its class is the code's first digit (RFC 2034 §4); else it stays part of the text.
+#[derive(Debug, Default)]
+pub struct ReplyReader {
+    limits: ReplyLimits,
+    gathered: Option<Gathered>,
+}
+
+/// The lines so far of a reply that goes on.
+#[derive(Debug)]
+struct Gathered {
+    code: Code,
+    status: Option<Status>,
+    lines: Vec<String>,
+    octets: usize,
+}
+
+impl ReplyReader {
+    /// With other limits than the default ones.
+    pub fn with_limits(limits: ReplyLimits) -> Self {
+        Self { limits, gathered: None }
+    }
+
+    /// Takes a line without its CRLF; a reply when the line was its last. After a fault it begins anew.
+    pub fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, ReplyFault> {
+        let earlier = self.gathered.take();
+        if line.len().saturating_add(2) > self.limits.line {
+            return Err(ReplyFault::LineTooLong);
+        }
+        let (code, is_last, text) = split_line(line)?;
+        let mut reply = earlier.unwrap_or(Gathered { code, status: None, lines: Vec::new(), octets: 0 });
+        if reply.code != code {
+            return Err(ReplyFault::CodeChanged(reply.code, code));
+        }
+        reply.octets = reply.octets.saturating_add(line.len()).saturating_add(2);
+        if reply.octets > self.limits.octets {
+            return Err(ReplyFault::TooLarge);
+        }
+        if reply.lines.len() >= self.limits.lines {
+            return Err(ReplyFault::TooManyLines);
+        }
+        reply.add(&String::from_utf8_lossy(text));
+        if is_last {
+            return Ok(Some(Reply { code, status: reply.status, lines: reply.lines }));
+        }
+        self.gathered = Some(reply);
+        Ok(None)
+    }
+
+    /// Whether a reply has begun and goes on.
+    pub fn is_inside(&self) -> bool {
+        self.gathered.is_some()
+    }
+}
+
+impl Gathered {
+    /// The status of the first line is the reply's; a line that repeats it is given without.
+    fn add(&mut self, text: &str) {
+        let (status, behind) = split_status(self.code, text);
+        if self.lines.is_empty() {
+            self.status = status;
+        }
+        let text = if status.is_some() && status == self.status { behind } else { text };
+        self.lines.push(printable(text.to_owned()));
+    }
+}
+
+/// Code, whether it is the last line, and the text.
+fn split_line(line: &[u8]) -> Result<(Code, bool, &[u8]), ReplyFault> {
+    let (digits, rest) = line.split_at_checked(3).ok_or(ReplyFault::NoCode)?;
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return Err(ReplyFault::NoCode);
+    }
+    let number = digits.iter().fold(0, |number: u16, digit| number * 10 + u16::from(digit - b'0'));
+    let code = Code::new(number).ok_or(ReplyFault::NoCode)?;
+    match rest.split_first() {
+        None => Ok((code, true, &[])),
+        Some((b' ', text)) => Ok((code, true, text)),
+        Some((b'-', text)) => Ok((code, false, text)),
+        Some(_) => Err(ReplyFault::Separator),
+    }
+}
+
+/// The enhanced status at the beginning of the text, and the text behind it (RFC 2034 §4: status, space, text).
+fn split_status(code: Code, text: &str) -> (Option<Status>, &str) {
+    let (word, behind) = text.split_once(' ').unwrap_or((text, ""));
+    match word.parse::<Status>() {
+        Ok(status) if u16::from(status.class()) == code.number() / 100 => (Some(status), behind),
+        _ => (None, text),
+    }
+}
+
+/// The text is no status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an enhanced status code")]
+pub struct NotAStatus;
+
+impl FromStr for Status {
+    type Err = NotAStatus;
+
+    /// RFC 3463 §2: class, subject and detail, one to three digits each, without leading zeros.
+    fn from_str(text: &str) -> Result<Self, NotAStatus> {
+        let mut numbers = text.splitn(3, '.').map(status_number);
+        let mut next = || numbers.next().flatten().ok_or(NotAStatus);
+        let (class, subject, detail) = (next()?, next()?, next()?);
+        u8::try_from(class).ok().and_then(|class| Self::new(class, subject, detail)).ok_or(NotAStatus)
+    }
+}
+
+fn status_number(digits: &str) -> Option<u16> {
+    let is_number = (1..=3).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let has_leading_zero = digits.len() > 1 && digits.starts_with('0');
+    if is_number && !has_leading_zero { digits.parse().ok() } else { None }
 }
 
 impl fmt::Display for Reply {

@@ -1,0 +1,264 @@
+//! Commands and their arguments (RFC 5321 §4.1.1, and the extensions that add to them).
+//!
+//! The grammar is read strictly. Three things that real clients do, and that can be read in one way only, are let pass: one space behind
+//! `FROM:` and `TO:` (RFC 5321 §3.3 forbids it; Postfix, Exim, mox and KumoMTA all came to take it, since printers and old libraries send it),
+//! white space at the end of a line (RFC 5321 §4.1.1 asks for that), more than one space between parameters. The angle brackets must be there.
+//!
+//! Never: knows what state the session is in, judges an address, looks at a clock: `BY=` and `HOLDFOR=` become moments by the `now` that is passed in.
+//! What can fail: [`CommandFault`], which says enough to choose the reply.
+
+mod helo;
+mod parameters;
+mod path;
+#[cfg(test)]
+mod tests;
+pub mod xtext;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+pub use helo::{HELO_NAME_MAX, HeloName};
+pub use path::PathFault;
+
+use super::extension::Offered;
+use crate::mail::{ForwardPath, MailParameters, RecipientParameters, ReversePath};
+use crate::sys::WallTime;
+
+/// The longest name of a SASL mechanism, octets (RFC 4422 §3.1).
+const MECHANISM_MAX: usize = 20;
+
+/// The most digits of a number on the wire that counts octets (RFC 1870 §4, RFC 3030 §2).
+const OCTET_COUNT_DIGITS: usize = 20;
+
+/// A command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// EHLO (RFC 5321 §4.1.1.1).
+    Ehlo(HeloName),
+    /// HELO (RFC 5321 §4.1.1.1).
+    Helo(HeloName),
+    /// STARTTLS (RFC 3207 §4).
+    StartTls,
+    /// AUTH (RFC 4954 §4).
+    Auth {
+        /// In upper case. Which ones are known is the session's to say.
+        mechanism: String,
+        /// The initial response; empty when it was `=`.
+        initial: Option<AuthOctets>,
+    },
+    /// MAIL (RFC 5321 §4.1.1.2).
+    Mail {
+        /// Who is to be told.
+        reverse_path: ReversePath,
+        /// What was asked for.
+        parameters: MailParameters,
+    },
+    /// RCPT (RFC 5321 §4.1.1.3).
+    Rcpt {
+        /// Where to.
+        forward_path: ForwardPath,
+        /// What was asked for.
+        parameters: RecipientParameters,
+    },
+    /// DATA (RFC 5321 §4.1.1.4).
+    Data,
+    /// BDAT (RFC 3030 §2).
+    Bdat {
+        /// So many octets follow.
+        count: u64,
+        /// They are the last.
+        last: bool,
+    },
+    /// RSET (RFC 5321 §4.1.1.5).
+    Rset,
+    /// NOOP (RFC 5321 §4.1.1.9); its argument means nothing.
+    Noop,
+    /// VRFY (RFC 5321 §4.1.1.6) and what is asked for, controls replaced by `?`.
+    Vrfy(String),
+    /// EXPN (RFC 5321 §4.1.1.7).
+    Expn,
+    /// HELP (RFC 5321 §4.1.1.8), on anything.
+    Help,
+    /// QUIT (RFC 5321 §4.1.1.10).
+    Quit,
+}
+
+/// What is wrong with a command. The text is printable ASCII, fit for a reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandFault {
+    /// No such command (500 5.5.1).
+    #[error("command not recognized")]
+    Unknown,
+    /// An argument is missing, too many, or malformed (501 5.5.4); the text says what is right.
+    #[error("{0}")]
+    Argument(&'static str),
+    /// EHLO or HELO without a name, or with one that is too long (501, no status: RFC 2034 §4).
+    #[error("a domain name or an address literal must follow")]
+    HeloName,
+    /// The reverse path (501 5.1.7).
+    #[error("{0}")]
+    Sender(PathFault),
+    /// The forward path (501 5.1.3).
+    #[error("{0}")]
+    Recipient(PathFault),
+    /// A parameter that is not known, or not offered (555 5.5.4); its keyword in upper case.
+    #[error("parameter {0} not recognized")]
+    UnknownParameter(String),
+    /// A known parameter with a wrong value, or given twice (501 5.5.4).
+    #[error("parameter {keyword}: {why}")]
+    Parameter {
+        /// In upper case.
+        keyword: String,
+        /// What is wrong, or what would be right.
+        why: &'static str,
+    },
+    /// The initial response of AUTH is not base64 (501 5.5.2).
+    #[error("not base64")]
+    Base64,
+    /// BDAT that can't be read: where the chunk ends is not known, so the connection can't go on (501 5.5.4, close).
+    #[error("BDAT takes a number of octets, and LAST")]
+    Chunk,
+}
+
+/// What a client says in AUTH: perhaps a password. Wiped when dropped, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuthOctets(Zeroizing<Vec<u8>>);
+
+impl AuthOctets {
+    /// Takes the octets over.
+    pub fn new(octets: Vec<u8>) -> Self {
+        Self(Zeroizing::new(octets))
+    }
+
+    /// The octets, for the mechanism.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads base64 as RFC 4648 §4 writes it: padded, nothing between, no bits left over.
+    pub fn from_base64(text: &[u8]) -> Result<Self, CommandFault> {
+        STANDARD.decode(text).map(Self::new).map_err(|_| CommandFault::Base64)
+    }
+}
+
+impl std::fmt::Debug for AuthOctets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// What a client answers to a 334 (RFC 4954 §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthAnswer {
+    /// `*`: it gives up.
+    Cancel,
+    /// The response.
+    Response(AuthOctets),
+}
+
+impl AuthAnswer {
+    /// Reads a line without its CRLF.
+    pub fn parse(line: &[u8]) -> Result<Self, CommandFault> {
+        match trim_end(line) {
+            b"*" => Ok(Self::Cancel),
+            text => AuthOctets::from_base64(text).map(Self::Response),
+        }
+    }
+}
+
+impl Command {
+    /// Reads a line without its CRLF. `offered` says which parameters of MAIL and RCPT are known here; verbs are read whether offered or not.
+    pub fn parse(line: &[u8], offered: &Offered, now: WallTime) -> Result<Self, CommandFault> {
+        let line = trim_end(line);
+        let (verb, argument) = match line.iter().position(|&octet| octet == b' ') {
+            Some(space) => (line.get(..space).unwrap_or_default(), line.get(space.saturating_add(1)..)),
+            None => (line, None),
+        };
+        let argument = argument.unwrap_or_default();
+        match verb.to_ascii_uppercase().as_slice() {
+            b"EHLO" => HeloName::read(argument).map(Self::Ehlo),
+            b"HELO" => HeloName::read(argument).map(Self::Helo),
+            b"MAIL" => mail(argument, offered, now),
+            b"RCPT" => rcpt(argument, offered),
+            b"DATA" => alone(Self::Data, argument, "DATA takes no argument"),
+            b"BDAT" => bdat(argument),
+            b"RSET" => alone(Self::Rset, argument, "RSET takes no argument"),
+            b"QUIT" => alone(Self::Quit, argument, "QUIT takes no argument"),
+            b"STARTTLS" => alone(Self::StartTls, argument, "STARTTLS takes no argument"),
+            b"AUTH" => auth(argument),
+            b"NOOP" => Ok(Self::Noop),
+            b"HELP" => Ok(Self::Help),
+            b"VRFY" if argument.is_empty() => Err(CommandFault::Argument("VRFY takes a user or an address")),
+            b"VRFY" => Ok(Self::Vrfy(printable(argument))),
+            b"EXPN" => Ok(Self::Expn),
+            _ => Err(CommandFault::Unknown),
+        }
+    }
+}
+
+fn alone(command: Command, argument: &[u8], otherwise: &'static str) -> Result<Command, CommandFault> {
+    if argument.is_empty() { Ok(command) } else { Err(CommandFault::Argument(otherwise)) }
+}
+
+fn mail(argument: &[u8], offered: &Offered, now: WallTime) -> Result<Command, CommandFault> {
+    let (path, rest) = path::split(argument, b"FROM:")
+        .ok_or(CommandFault::Argument("MAIL takes FROM:<address> and parameters"))?
+        .map_err(CommandFault::Sender)?;
+    let reverse_path = path::reverse(path).map_err(CommandFault::Sender)?;
+    Ok(Command::Mail { reverse_path, parameters: parameters::of_mail(rest, offered, now)? })
+}
+
+fn rcpt(argument: &[u8], offered: &Offered) -> Result<Command, CommandFault> {
+    let (path, rest) = path::split(argument, b"TO:")
+        .ok_or(CommandFault::Argument("RCPT takes TO:<address> and parameters"))?
+        .map_err(CommandFault::Recipient)?;
+    let forward_path = path::forward(path).map_err(CommandFault::Recipient)?;
+    Ok(Command::Rcpt { forward_path, parameters: parameters::of_rcpt(rest, offered)? })
+}
+
+/// RFC 3030 §2: `BDAT SP chunk-size [SP end-marker]`.
+fn bdat(argument: &[u8]) -> Result<Command, CommandFault> {
+    let text = std::str::from_utf8(argument).map_err(|_| CommandFault::Chunk)?;
+    let (count, last) = match text.split_once(' ') {
+        None => (text, false),
+        Some((count, marker)) if marker.eq_ignore_ascii_case("LAST") => (count, true),
+        Some(_) => return Err(CommandFault::Chunk),
+    };
+    if count.len() > OCTET_COUNT_DIGITS || !is_digits(count) {
+        return Err(CommandFault::Chunk);
+    }
+    Ok(Command::Bdat { count: count.parse().map_err(|_| CommandFault::Chunk)?, last })
+}
+
+/// RFC 4954 §4: `AUTH SP mechanism [SP initial-response]`; `=` is an empty one.
+fn auth(argument: &[u8]) -> Result<Command, CommandFault> {
+    let mut words = argument.splitn(2, |&octet| octet == b' ');
+    let name = words.next().unwrap_or_default();
+    let is_name = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+    if name.is_empty() || name.len() > MECHANISM_MAX || !name.iter().all(is_name) {
+        return Err(CommandFault::Argument("AUTH takes a mechanism"));
+    }
+    let initial = match words.next() {
+        None => None,
+        Some(b"=") => Some(AuthOctets::new(Vec::new())),
+        Some(b"") => return Err(CommandFault::Base64),
+        Some(text) => Some(AuthOctets::from_base64(text)?),
+    };
+    Ok(Command::Auth { mechanism: printable(name).to_ascii_uppercase(), initial })
+}
+
+/// RFC 5321 §4.1.1: white space before the CRLF is tolerated.
+fn trim_end(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|octet| !matches!(octet, b' ' | b'\t'));
+    line.get(..end.map_or(0, |last| last.saturating_add(1))).unwrap_or_default()
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit())
+}
+
+/// As text for a log; what is not UTF-8 and what is a control replaced.
+fn printable(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
