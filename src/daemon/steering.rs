@@ -234,3 +234,229 @@ impl Sums {
         }
     }
 }
+
+impl Entry {
+    /// A stored message as operators see it.
+    pub fn of(record: &Record) -> Self {
+        let recipients = record.envelope.recipients().iter().zip(&record.recipients);
+        Self {
+            id: record.id.to_string(),
+            state: record.state.into(),
+            reason: record.reason.clone(),
+            identity: record.custodian.identity.clone(),
+            ca: record.custodian.ca.clone(),
+            fingerprint: record.custodian.fingerprint.clone(),
+            chain: record.custodian.chain.clone(),
+            sender: match record.envelope.reverse_path() {
+                ReversePath::Null => String::new(),
+                ReversePath::Address(address) => address.to_string(),
+            },
+            recipients: recipients.map(|(to, state)| EntryRecipient::of(to.forward_path.as_str(), state)).collect(),
+            arrived: record.trace.arrived.rfc3339(),
+            due: record.due.rfc3339(),
+            attempts: record.attempts,
+            octets: record.length,
+            message_id: record.trace.message_id.clone(),
+            client: record.trace.client.clone(),
+            helo: record.trace.helo.clone(),
+            tls: record.trace.tls.clone(),
+        }
+    }
+}
+
+impl EntryRecipient {
+    fn of(address: &str, state: &RecipientState) -> Self {
+        let (outcome, detail) = match &state.last {
+            None => ("waiting", String::new()),
+            Some(Outcome::Delivered { reply }) => ("delivered", reply.to_string()),
+            Some(Outcome::Deferred { reason, .. }) => ("deferred", reason.clone()),
+            Some(Outcome::Failed { reason, .. }) => ("failed", reason.clone()),
+        };
+        Self {
+            address: address.to_owned(),
+            outcome: outcome.to_owned(),
+            detail,
+            attempts: state.attempts,
+            upstream: state.last_attempt.as_ref().map(|(_, upstream)| upstream.clone()),
+            last_attempt: state.last_attempt.as_ref().map(|(at, _)| at.rfc3339()),
+        }
+    }
+}
+
+/// The answers to one command, one at a time, so that a listing of a large queue is never held whole.
+#[derive(Debug)]
+pub struct Answers {
+    by: String,
+    left: Left,
+    ready: VecDeque<Answer>,
+}
+
+/// What is left to do.
+#[derive(Debug)]
+enum Left {
+    List { state: Option<State>, after: Option<QueueId>, limit: usize },
+    Show { id: String },
+    Steer { action: Action, ids: VecDeque<String> },
+    SteerAll { action: Action, after: Option<QueueId> },
+    Stats,
+    Nothing,
+    Ended,
+}
+
+impl Answers {
+    /// The answers to `command`, asked by `by` (for the audit).
+    pub fn new(command: Command, by: String) -> Self {
+        let left = match command {
+            Command::List { state, limit } => Left::List { state: state.map(State::from), after: None, limit },
+            Command::Show { id } => Left::Show { id },
+            Command::Steer { action, target: Target::Ids(ids) } => Left::Steer { action, ids: ids.into() },
+            Command::Steer { action, target: Target::All } => Left::SteerAll { action, after: None },
+            Command::Stats => Left::Stats,
+        };
+        Self { by, left, ready: VecDeque::new() }
+    }
+
+    /// One answer: it can't be done.
+    pub fn fault(why: String) -> Self {
+        Self { by: String::new(), left: Left::Nothing, ready: VecDeque::from([Answer::Fault(why)]) }
+    }
+
+    /// The next answer; `None` behind [`Answer::End`].
+    pub async fn next(&mut self, queue: &Queue, now: WallTime) -> Option<Answer> {
+        loop {
+            if let Some(answer) = self.ready.pop_front() {
+                return Some(answer);
+            }
+            match self.more(queue, now).await {
+                Ok(More::Perhaps) => {}
+                Ok(More::Never) => return None,
+                Err(fault) => {
+                    self.left = Left::Nothing;
+                    self.ready.push_back(Answer::Fault(fault.to_string()));
+                }
+            }
+        }
+    }
+
+    async fn more(&mut self, queue: &Queue, now: WallTime) -> Result<More, QueueError> {
+        match std::mem::replace(&mut self.left, Left::Nothing) {
+            Left::List { state, after, limit } => self.list(queue, state, after, limit).await?,
+            Left::Show { id } => self.show(queue, id).await?,
+            Left::Steer { action, mut ids } => {
+                if let Some(id) = ids.pop_front() {
+                    self.steer(queue, action, id).await?;
+                    self.left = Left::Steer { action, ids };
+                }
+            }
+            Left::SteerAll { action, after } => self.steer_all(queue, action, after).await?,
+            Left::Stats => {
+                let sums = Sums::of(&queue.stats().await?, now);
+                self.ready.push_back(Answer::Stats(sums));
+            }
+            Left::Nothing => {
+                self.ready.push_back(Answer::End);
+                self.left = Left::Ended;
+            }
+            Left::Ended => {
+                self.left = Left::Ended;
+                return Ok(More::Never);
+            }
+        }
+        Ok(More::Perhaps)
+    }
+
+    async fn list(
+        &mut self,
+        queue: &Queue,
+        state: Option<State>,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<(), QueueError> {
+        let listing = queue.list(Filter { state }, Page { after, limit: limit.min(PAGE) }).await?;
+        let left = limit.saturating_sub(listing.entries.len());
+        self.ready.extend(listing.entries.into_iter().map(|listed| Answer::Entry(Box::new(shown(&listed)))));
+        if let Some(after) = listing.next.filter(|_| left > 0) {
+            self.left = Left::List { state, after: Some(after), limit: left };
+        }
+        Ok(())
+    }
+
+    async fn show(&mut self, queue: &Queue, id: String) -> Result<(), QueueError> {
+        let answer = match id.parse::<QueueId>() {
+            Err(_) => Answer::Missing(id),
+            Ok(number) => match queue.show(number).await {
+                Ok(listed) => Answer::Entry(Box::new(shown(&listed))),
+                Err(QueueError::NotFound(_)) => Answer::Missing(id),
+                Err(fault) => return Err(fault),
+            },
+        };
+        self.ready.push_back(answer);
+        Ok(())
+    }
+
+    async fn steer(&mut self, queue: &Queue, action: Action, id: String) -> Result<(), QueueError> {
+        let Ok(number) = id.parse::<QueueId>() else {
+            self.ready.push_back(Answer::Missing(id));
+            return Ok(());
+        };
+        let done = match action {
+            Action::Hold => queue.hold(number).await,
+            Action::Release => queue.release(number).await,
+            Action::Retry => queue.retry(number).await,
+            Action::Remove => queue.remove(number).await,
+        };
+        match done {
+            Ok(()) => {
+                audit::steered(action.word(), number, &self.by);
+                self.ready.push_back(Answer::Done(id));
+            }
+            Err(QueueError::NotFound(_)) => self.ready.push_back(Answer::Missing(id)),
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    async fn steer_all(&mut self, queue: &Queue, action: Action, after: Option<QueueId>) -> Result<(), QueueError> {
+        let listing = queue.list(Filter::default(), Page { after, limit: PAGE }).await?;
+        for listed in &listing.entries {
+            if action.concerns(listed.state()) {
+                self.steer(queue, action, listed.id().to_string()).await?;
+            }
+        }
+        if let Some(after) = listing.next {
+            self.left = Left::SteerAll { action, after: Some(after) };
+        }
+        Ok(())
+    }
+}
+
+/// Whether another look may bring something.
+enum More {
+    Perhaps,
+    Never,
+}
+
+fn shown(listed: &Listed) -> Entry {
+    match listed {
+        Listed::Message(record) => Entry::of(record),
+        Listed::Unreadable(id, reason) => Entry {
+            id: id.to_string(),
+            state: StateName::Dead,
+            reason: Some(reason.clone()),
+            identity: "(unreadable)".to_owned(),
+            ca: None,
+            fingerprint: String::new(),
+            chain: Vec::new(),
+            sender: String::new(),
+            recipients: Vec::new(),
+            arrived: String::new(),
+            due: String::new(),
+            attempts: 0,
+            octets: 0,
+            message_id: None,
+            client: String::new(),
+            helo: String::new(),
+            tls: String::new(),
+        },
+    }
+}

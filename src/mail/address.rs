@@ -245,7 +245,7 @@ impl fmt::Display for Host {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
-    text: String,
+    text: Box<str>,
     /// Where the `@` stands.
     at: usize,
     host: Host,
@@ -266,7 +266,7 @@ impl Address {
             return Err(AddressFault::LocalPartTooLong);
         }
         let host = Host::parse(text.get(at.saturating_add(1)..).unwrap_or_default())?;
-        Ok(Self { text: text.to_owned(), at, host })
+        Ok(Self { text: text.into(), at, host })
     }
 
     /// As written.
@@ -326,7 +326,7 @@ impl std::str::FromStr for Address {
 
 impl From<Address> for String {
     fn from(address: Address) -> Self {
-        address.text
+        address.text.into()
     }
 }
 
@@ -363,6 +363,11 @@ pub(crate) fn is_atext(letter: char) -> bool {
 
 fn is_dot_atom(text: &str) -> bool {
     text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
+}
+
+/// Whether a person sees it, and sees what it is: no control, no filler, no mark of direction.
+pub(crate) fn is_visible(letter: char) -> bool {
+    visible(letter).is_ok()
 }
 
 /// Refuses what nobody sees, and the characters whose canonical decomposition is ASCII: normalised, they would pass for another address.

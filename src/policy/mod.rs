@@ -8,4 +8,5 @@ pub mod recipient;
 pub mod sender;
 pub mod verdict;
 
+pub use author::author;
 pub use verdict::{Offence, Refusal, Verdict};
