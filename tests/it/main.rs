@@ -23,3 +23,4 @@ mod structure;
 
 mod daemon;
 mod kill;
+mod strace;

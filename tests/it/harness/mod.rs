@@ -2,6 +2,7 @@
 //!
 //! Whatever is waited for is an event (a datagram, a line of the log, an arrival), and every wait has an end.
 
+pub mod bench;
 pub mod certificates;
 pub mod client;
 pub mod process;
