@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 pub use helo::{HELO_NAME_MAX, HeloName};
 pub use path::PathFault;
 
-use super::extension::Offered;
+pub use super::extension::Offered;
 use crate::mail::{ForwardPath, MailParameters, RecipientParameters, ReversePath};
 use crate::sys::WallTime;
 
@@ -93,6 +93,9 @@ pub enum CommandFault {
     /// An argument is missing, too many, or malformed (501 5.5.4); the text says what is right.
     #[error("{0}")]
     Argument(&'static str),
+    /// STARTTLS with an argument (501 5.5.4, RFC 3207 §4); of its own, because it is answered before TLS.
+    #[error("STARTTLS takes no argument")]
+    StartTls,
     /// EHLO or HELO without a name, or with one that is too long (501, no status: RFC 2034 §4).
     #[error("a domain name or an address literal must follow")]
     HeloName,
@@ -118,7 +121,7 @@ pub enum CommandFault {
     Base64,
     /// BDAT that can't be read: where the chunk ends is not known, so the connection can't go on (501 5.5.4, close).
     #[error("BDAT takes a number of octets, and LAST")]
-    Chunk,
+    Bdat,
 }
 
 /// What a client says in AUTH: perhaps a password. Wiped when dropped, never printed.
@@ -181,11 +184,11 @@ impl Command {
             b"HELO" => HeloName::read(argument).map(Self::Helo),
             b"MAIL" => mail(argument, offered, now),
             b"RCPT" => rcpt(argument, offered),
-            b"DATA" => alone(Self::Data, argument, "DATA takes no argument"),
+            b"DATA" => alone(Self::Data, argument, CommandFault::Argument("DATA takes no argument")),
             b"BDAT" => bdat(argument),
-            b"RSET" => alone(Self::Rset, argument, "RSET takes no argument"),
-            b"QUIT" => alone(Self::Quit, argument, "QUIT takes no argument"),
-            b"STARTTLS" => alone(Self::StartTls, argument, "STARTTLS takes no argument"),
+            b"RSET" => alone(Self::Rset, argument, CommandFault::Argument("RSET takes no argument")),
+            b"QUIT" => alone(Self::Quit, argument, CommandFault::Argument("QUIT takes no argument")),
+            b"STARTTLS" => alone(Self::StartTls, argument, CommandFault::StartTls),
             b"AUTH" => auth(argument),
             b"NOOP" => Ok(Self::Noop),
             b"HELP" => Ok(Self::Help),
@@ -197,8 +200,8 @@ impl Command {
     }
 }
 
-fn alone(command: Command, argument: &[u8], otherwise: &'static str) -> Result<Command, CommandFault> {
-    if argument.is_empty() { Ok(command) } else { Err(CommandFault::Argument(otherwise)) }
+fn alone(command: Command, argument: &[u8], otherwise: CommandFault) -> Result<Command, CommandFault> {
+    if argument.is_empty() { Ok(command) } else { Err(otherwise) }
 }
 
 fn mail(argument: &[u8], offered: &Offered, now: WallTime) -> Result<Command, CommandFault> {
@@ -219,16 +222,16 @@ fn rcpt(argument: &[u8], offered: &Offered) -> Result<Command, CommandFault> {
 
 /// RFC 3030 §2: `BDAT SP chunk-size [SP end-marker]`.
 fn bdat(argument: &[u8]) -> Result<Command, CommandFault> {
-    let text = std::str::from_utf8(argument).map_err(|_| CommandFault::Chunk)?;
+    let text = std::str::from_utf8(argument).map_err(|_| CommandFault::Bdat)?;
     let (count, last) = match text.split_once(' ') {
         None => (text, false),
         Some((count, marker)) if marker.eq_ignore_ascii_case("LAST") => (count, true),
-        Some(_) => return Err(CommandFault::Chunk),
+        Some(_) => return Err(CommandFault::Bdat),
     };
     if count.len() > OCTET_COUNT_DIGITS || !is_digits(count) {
-        return Err(CommandFault::Chunk);
+        return Err(CommandFault::Bdat);
     }
-    Ok(Command::Bdat { count: count.parse().map_err(|_| CommandFault::Chunk)?, last })
+    Ok(Command::Bdat { count: count.parse().map_err(|_| CommandFault::Bdat)?, last })
 }
 
 /// RFC 4954 §4: `AUTH SP mechanism [SP initial-response]`; `=` is an empty one.
