@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::harness::PATIENCE;
 use super::harness::bench::Bench;
 use super::harness::client::{Client, Said};
-use super::harness::process::{Process, Start, sealpost};
+use super::harness::process::{Process, Start, list_queue};
 use super::harness::upstream::{Arrival, Manner, Upstream};
 
 /// Messages that must be acknowledged.
@@ -312,11 +312,8 @@ fn attempt_in(text: &str) -> Option<Attempt> {
 
 /// What the running daemon says is queued, and dead.
 fn in_queue(bench: &Bench) -> (BTreeSet<Attempt>, BTreeSet<Attempt>) {
-    let output = sealpost(&["queue", "list", "--json", "--config", bench.config_argument()]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let messages = listed.as_array().or_else(|| listed["messages"].as_array()).unwrap_or_else(|| panic!("{listed}"));
-    let (dead, queued): (Vec<&Value>, Vec<&Value>) = messages.iter().partition(|one| one["state"].as_str().unwrap() == "dead");
-    let attempts = |some: Vec<&Value>| some.into_iter().filter_map(|one| attempt_in(&one.to_string())).collect();
+    let messages = list_queue(bench);
+    let (dead, queued): (Vec<Value>, Vec<Value>) = messages.into_iter().partition(|one| one["state"] == "dead");
+    let attempts = |some: Vec<Value>| some.iter().filter_map(|one| attempt_in(one["message_id"].as_str()?)).collect();
     (attempts(queued), attempts(dead))
 }

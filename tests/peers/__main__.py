@@ -19,7 +19,7 @@ import postfix
 from arrivals import Arrivals
 from bench import Check, Count
 from certificates import Certificates
-from clients import CLIENTS, Target, lettre
+from clients import CLIENTS, Target, lettre, submit
 from relay import Relay, upstream
 from submissions import Submissions
 from upstreams import Upstreams
@@ -67,7 +67,7 @@ def sealpost(given, directory, certificates, count):
     arrivals = Arrivals()
     mta = postfix.Postfix(directory / "postfix", arrivals.port)
     relay = Relay(given.sealpost, directory / "relay", certificates, upstream(mta.port))
-    clients = [*CLIENTS, lettre(given.lettre)]
+    clients = [*CLIENTS, lettre(given.lettre), submit(given.sealpost)]
     submissions = Submissions(clients, certificates, relay.target, arrivals, directory, hops=2, protocol=b"SMTPS")
     try:
         mta.start()

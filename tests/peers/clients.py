@@ -60,6 +60,7 @@ class Client:
     stdin: Callable | None = None
     ways: tuple = WAYS
     unable: dict = field(default_factory=dict)  # shape name -> why this client can't send it
+    needs_certificate: bool = False  # cannot be told to show none
     hides_untrusted: bool = False  # shows no certificate rather than one that the server does not ask for
 
     def why_not(self, shape):
@@ -124,6 +125,19 @@ def lettre(program):
     return Client("lettre", (program,), command, sent=_one_line_end_more, unable={
         "smtputf8": "asks for SMTPUTF8 only when an address is not ASCII",
     })
+
+
+def submit(program):
+    """The row of sealpost's own client."""
+
+    def command(target, way, mail):
+        yield from [program, "submit", "--server", f"{target.host}:{target.ports[way]}", "--ca", target.ca]
+        yield from ["--cert", mail.certificate, "--key", mail.key, "-f", mail.sender]
+        if way == "implicit":
+            yield "--implicit"
+        yield from mail.recipients
+
+    return Client("sealpost submit", (program,), command, stdin=_as_given, needs_certificate=True, can=frozenset({"smtputf8"}))
 
 
 CLIENTS = [

@@ -193,10 +193,9 @@ class _Bench:
         """Submits one message, which is tried and kept: neither delivered nor reported."""
         self.submit(READER)
         self.relay.wait_for_log("deferred")
-        listed = json.loads(self.relay.queue("list", "--json"))
-        messages = listed if isinstance(listed, list) else listed.get("messages", [])
-        if len(messages) != 1:
-            raise Fault(f"the queue holds not one message: {listed}")
+        listed = [json.loads(line) for line in self.relay.queue("list", "--json").splitlines()]
+        if [one["state"] for one in listed] != ["queued"]:
+            raise Fault(f"the queue holds not one waiting message: {listed}")
         if self.arrivals.all():
             raise Fault(f"something arrived: {self.arrivals.all()}")
 

@@ -8,7 +8,10 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::PATIENCE;
+use super::bench::Bench;
 
 /// What the thread that reads the log says on the notify socket when the log, and so the process, has ended.
 const ENDED: &[u8] = b"X_ENDED=1";
@@ -90,6 +93,11 @@ impl Process {
         }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success(), "kill -s {name}");
@@ -156,4 +164,17 @@ fn read_log(stderr: ChildStderr, mut file: File, log: &Log, socket: &PathBuf) {
 /// Runs `sealpost` with these words to its end.
 pub fn sealpost(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sealpost")).args(words).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs `sealpost` with these words, which must succeed; its standard output.
+pub fn sealpost_says(words: &[&str]) -> String {
+    let output = sealpost(words);
+    assert!(output.status.success(), "sealpost {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// All that `sealpost queue list` knows.
+pub fn list_queue(bench: &Bench) -> Vec<Value> {
+    let said = sealpost_says(&["queue", "list", "--json", "--limit", "1000000", "--config", bench.config_argument()]);
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
