@@ -69,9 +69,9 @@ pub fn attempted(record: &Record, recipient: &ForwardPath, upstream: &str, outco
     }
 }
 
-/// A report (RFC 3464) on a message was queued.
-pub fn reported(id: QueueId, to: &str, action: &str) {
-    tracing::info!(target: "audit", event = "reported", %id, to, action, "reported");
+/// A report (RFC 3464) on a message was queued: to its sender, about these recipients.
+pub fn reported(id: QueueId, to: &str, about: &str, report: &str) {
+    tracing::info!(target: "audit", event = "reported", %id, to, about, report, "reported");
 }
 
 /// A message can be neither delivered nor reported; it is kept.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::daemon::doors::Doors;
+use crate::doors::Doors;
 use crate::queue::Queue;
 use crate::snapshot::Snapshot;
 use crate::sys::{Clock, Entropy, Now, Tasks};

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::content::HeaderLimits;
-use crate::daemon::doors::DoorLimits;
 use crate::identity::Roster;
 use crate::intake::IntakeLimits;
 use crate::queue::schedule::Schedule;
@@ -39,6 +38,15 @@ pub struct Door {
     pub trust: Arc<Trust>,
 }
 
+/// How many connections are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoorLimits {
+    /// In all.
+    pub connections: usize,
+    /// From one IPv4 address or IPv6 /64.
+    pub connections_per_address: usize,
+}
+
 /// Everything that a reload may change.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -60,6 +68,10 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     /// When to try again, when to warn, when to give up.
     pub schedule: Arc<Schedule>,
+    /// What our reports say.
+    pub reports: Arc<ReportSettings>,
+    /// Our name.
+    pub hostname: Arc<str>,
 }
 
 /// What our Received field tells besides what RFC 5321 §4.4 asks for; recipients can read it.

@@ -4,6 +4,7 @@
 //! lets a failed recipient vanish without a report or a place among the dead.
 
 pub mod conclusion;
+mod stored;
 
 use std::sync::Arc;
 
@@ -11,13 +12,14 @@ use tokio::sync::Semaphore;
 
 use crate::audit;
 use crate::house::House;
-use crate::mail::Envelope;
-use crate::queue::{BodyReader, Claim, Outcome};
-use crate::route::Group;
+use crate::queue::{Claim, Conclusion, Deposit, Next, Outcome, Record, Tried};
+use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::snapshot::Snapshot;
-use crate::upstream::{Attempt, MessageBody, Upstream};
+use crate::upstream::{Retry, UpstreamFault};
+use conclusion::Plan;
+use stored::Stored;
 
-/// Deliveries under way at once; the upstreams' own connection limits lie below.
+/// Deliveries under way at once; each upstream's own limit on connections lies below.
 pub const DELIVERIES_MAX: usize = 256;
 
 /// Takes claims from the queue, each into a task of its own, until the drain begins.
@@ -36,7 +38,7 @@ pub async fn run(house: Arc<House>) {
         };
         let working = Arc::clone(&house);
         house.tasks.spawn("delivery", async move {
-            deliver(claim, &working).await;
+            Box::pin(deliver(claim, &working)).await;
             drop(place);
         });
     }
@@ -45,18 +47,112 @@ pub async fn run(house: Arc<House>) {
 /// Tries one claimed message once: every route, each route's upstreams in order, and records what came of it.
 async fn deliver(claim: Claim, house: &House) {
     let snapshot = house.snapshot();
-    let open = claim.record().open_recipients();
-    let mut attempt = Attempt::default();
-    for group in snapshot.routes.groups(&claim.record().envelope, &open) {
-        attempt.followed_by(try_group(&claim, &group, house).await);
-    }
-    note_outcomes(&claim, &attempt);
-    let conclusion = conclusion::conclude(claim.record(), &attempt, &snapshot.schedule, &reporter(house, &snapshot));
-    note_conclusion(&claim, &conclusion);
+    let tried = hand_over(&claim, &snapshot, house).await;
+    let now = house.now().wall;
+    let mut plan = conclusion::plan(claim.record(), tried, &snapshot.schedule, now, house.entropy.next_u64());
+    let report = match compose(&claim, &plan, &snapshot, house).await {
+        Ok(report) => report,
+        Err(NoReport::NullSender | NoReport::NotWanted) => None,
+        Err(fault @ NoReport::NotComposed) => {
+            // The failure would vanish: the message stays, for a person to look at.
+            plan.next = Next::Dead(fault.to_string());
+            None
+        }
+    };
+    note(claim.record(), &plan, report.as_ref());
     let id = claim.record().id;
-    if let Err(fault) = claim.conclude(conclusion.into_queue()).await {
-        // The message stays as it was: it will be tried again, which may deliver it twice (promise 4: a crash between the upstream's 250 and
-        // our record of it is one of the windows).
+    let conclusion = Conclusion {
+        outcomes: plan.outcomes,
+        next: plan.next,
+        report: report.map(|report| deposit(report, claim.record(), &snapshot, house)),
+        warned: plan.warned,
+    };
+    if let Err(fault) = claim.conclude(conclusion).await {
+        // Promise 4: this is one of the windows. The message stays as it was and is tried again when its claim has run out.
         tracing::error!(%id, %fault, "the outcome could not be recorded; the message stays queued and may arrive twice");
+    }
+}
+
+async fn hand_over(claim: &Claim, snapshot: &Snapshot, house: &House) -> Vec<Tried> {
+    let record = claim.record();
+    let routed = snapshot.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
+    let mut tried = Vec::new();
+    for group in routed.groups {
+        let first = record.undetermined_upstream(&group.recipients);
+        let mut body = Stored::new(claim);
+        let handover =
+            house.courier.hand_over(&group.upstreams, first, &record.envelope, &group.recipients, &mut body).await;
+        for fault in &handover.faults {
+            alarm(fault);
+        }
+        tried.extend(handover.outcomes.into_iter().map(|(recipient, outcome, upstream)| Tried {
+            recipient,
+            upstream,
+            outcome,
+        }));
+    }
+    tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
+        recipient,
+        upstream: "-".to_owned(),
+        outcome: Outcome::Deferred { reason: "no route of the configuration takes this recipient".to_owned(), reply: None },
+    }));
+    tried
+}
+
+/// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps.
+fn alarm(fault: &UpstreamFault) {
+    match fault.retry() {
+        Retry::HelpsAfterRepair => tracing::error!(upstream = fault.upstream, %fault, "an upstream needs a repair; mail waits"),
+        Retry::Helps => tracing::warn!(upstream = fault.upstream, %fault, "an upstream can't take mail; it is tried again"),
+    }
+}
+
+/// The report that the plan asks for; none when nobody is to be told.
+async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House) -> Result<Option<Report>, NoReport> {
+    if plan.tell.is_empty() {
+        return Ok(None);
+    }
+    let record = claim.record();
+    let excerpt = Stored::new(claim).excerpt(report::WHOLE_MAX).await;
+    let original = Original {
+        id: record.id,
+        envelope: &record.envelope,
+        arrived: record.trace.arrived,
+        header: excerpt.header(),
+        whole: excerpt.whole(record.length),
+    };
+    let now = house.now().wall;
+    let recipients: Vec<Reported<'_>> = plan
+        .tell
+        .iter()
+        .filter_map(|&(place, fate)| {
+            let tried = plan.outcomes.iter().find(|one| one.recipient == place)?;
+            Some(Reported { place, fate, outcome: &tried.outcome, upstream: Some(&tried.upstream), last_attempt: now })
+        })
+        .collect();
+    let random = u128::from(house.entropy.next_u64()) << 64 | u128::from(house.entropy.next_u64());
+    report::compose(&snapshot.hostname, &original, &recipients, now, random).map(Some)
+}
+
+/// A report is mail of our own: from nobody, on the authority of the message it is about.
+fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -> (Deposit, Vec<u8>) {
+    let deposit = Deposit::report(report.envelope, report.message_id, about, &snapshot.hostname, house.now().wall);
+    (deposit, report.octets)
+}
+
+fn note(record: &Record, plan: &Plan, report: Option<&Report>) {
+    for one in &plan.outcomes {
+        if let Some(recipient) = record.envelope.recipients().get(one.recipient) {
+            audit::attempted(record, &recipient.forward_path, &one.upstream, &one.outcome);
+        }
+    }
+    if let Some(report) = report {
+        let recipients = record.envelope.recipients();
+        let about: Vec<_> = report.told.iter().filter_map(|&place| recipients.get(place)).collect();
+        let about = about.iter().map(|one| one.forward_path.as_str()).collect::<Vec<_>>().join(",");
+        audit::reported(record.id, record.envelope.reverse_path().as_str(), &about, &report.message_id);
+    }
+    if let Next::Dead(reason) = &plan.next {
+        audit::dead(record.id, &record.custodian.identity, reason);
     }
 }

@@ -6,14 +6,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many connections are allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DoorLimits {
-    /// In all.
-    pub connections: usize,
-    /// From one IPv4 address or IPv6 /64.
-    pub connections_per_address: usize,
-}
+use crate::snapshot::DoorLimits;
 
 /// Which limit was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

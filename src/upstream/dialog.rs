@@ -1,0 +1,650 @@
+//! Our side of the dialogue with an upstream, as a pure machine: octets and events in, one [`Step`] out.
+//!
+//! | stage       | waits for                                   | leads to                                              |
+//! |-------------|---------------------------------------------|-------------------------------------------------------|
+//! | setup       | greeting, EHLO (HELO), STARTTLS, EHLO, AUTH | idle ([`Step::Ready`]), or [`Step::Over`]             |
+//! | idle        | [`Event::Begin`], [`Event::Leave`]          | transaction; leaving                                  |
+//! | transaction | RSET, MAIL, RCPT…, DATA, body, final dot    | idle with [`Step::Done`]; or the same and not usable  |
+//! | leaving     | the reply to QUIT                           | [`Step::Left`]                                        |
+//!
+//! Replies are counted: each command puts what it expects into one queue, and an octet that nobody asked for ends the dialogue. That is
+//! what stops injected replies, after STARTTLS (RFC 3207 §4.2, CVE-2021-38371) and anywhere else.
+//!
+//! Never: reads a socket or a clock, holds the message, says a password without demanded TLS, goes on after a reply it can't explain.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use zeroize::Zeroizing;
+
+use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::blame::{Judgement, Phase, judge};
+use super::settings::{Credentials, ReplyPattern, Security, Upstream};
+use super::transaction::{Order, Planned, Transaction};
+use crate::smtp::extension::{Extension, Offered};
+use crate::smtp::line::{COMMAND_LINE_MAX, LineReader};
+use crate::smtp::reply::{REPLY_LINE_READ_MAX, Reply, ReplyReader};
+
+/// Commands sent ahead of their replies at most, so that neither side's buffers fill while both write (RFC 2920 §3.1).
+pub const PIPELINE_WINDOW: usize = 50;
+
+/// What is agreed with an upstream before the first octet.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The upstream's name, for faults.
+    pub upstream: String,
+    /// The address connected to, for faults.
+    pub address: Option<SocketAddr>,
+    /// What we call ourselves.
+    pub helo: String,
+    /// What is to become of TLS.
+    pub tls: TlsTerm,
+    /// Who we are, if the upstream wants to know.
+    pub credentials: Option<Credentials>,
+    /// Replies that mean us, not the message.
+    pub ours: Vec<ReplyPattern>,
+}
+
+/// What is to become of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsTerm {
+    /// None.
+    Never,
+    /// STARTTLS when offered; else, or when it is refused, plaintext.
+    IfOffered,
+    /// STARTTLS or nothing.
+    Demanded,
+    /// The connection begins inside TLS.
+    FromTheStart,
+}
+
+impl Terms {
+    /// The terms for a connection to `address` of an upstream.
+    pub fn of(upstream: &Upstream, address: Option<SocketAddr>) -> Self {
+        Self {
+            upstream: upstream.name.clone(),
+            address,
+            helo: upstream.helo.clone(),
+            tls: match upstream.security {
+                Security::Plaintext => TlsTerm::Never,
+                Security::Opportunistic(_) => TlsTerm::IfOffered,
+                Security::StartTls(_) => TlsTerm::Demanded,
+                Security::Implicit(_) => TlsTerm::FromTheStart,
+            },
+            credentials: upstream.credentials.clone(),
+            ours: upstream.ours.clone(),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The connection stands, TLS included where it is from the start.
+    Connected,
+    /// Octets came; at most [`Dialog::room`].
+    Received(&'a [u8]),
+    /// TLS stands, after [`Step::StartTls`].
+    TlsReady,
+    /// A message is to be sent; only when idle.
+    Begin(Order),
+    /// What the header section is made of, after [`Step::LookAtHeader`].
+    HeaderSeen(Characters),
+    /// All octets of the message but the final dot are written or about to be, after [`Step::SendBody`].
+    BodyAtEnd,
+    /// The connection, TLS or the message's source failed, or nothing came in time.
+    Failed(FaultCause),
+    /// No more messages; only when idle.
+    Leave,
+}
+
+/// Of what a header section is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Characters {
+    /// ASCII only.
+    Ascii,
+    /// Also UTF-8 (RFC 6532).
+    Utf8,
+}
+
+/// What is to be done next. Exactly one thing.
+#[derive(Debug)]
+pub enum Step {
+    /// Write these octets, then read; the time for the next reply starts when they are written.
+    Send(Zeroizing<Vec<u8>>),
+    /// Read.
+    Read(Patience),
+    /// Make TLS on this connection; then `TlsReady`, or `Failed` with what went wrong.
+    StartTls,
+    /// The session stands and is idle.
+    Ready,
+    /// Look at the message's header section; then `HeaderSeen`.
+    LookAtHeader,
+    /// Write the message from its beginning, dots stuffed; say `BodyAtEnd` before the final dot goes. Anything received meanwhile is an
+    /// early refusal and comes with `Received`.
+    SendBody,
+    /// Write the final dot, then read.
+    EndBody,
+    /// The message has its outcomes. Idle again when [`Dialog::is_usable`]; else close.
+    Done(Attempt),
+    /// The connection is of no use, and no message was begun: close.
+    Over(UpstreamFault),
+    /// QUIT has been answered, or will not be: close.
+    Left,
+}
+
+/// Whether the time for the reply starts anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// A whole reply came; the next has its own time.
+    Anew,
+    /// The reply is not whole: what is left of its time. An upstream that sends an octet a minute gains nothing.
+    GoesOn,
+}
+
+/// What the next reply answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expect {
+    Greeting,
+    Ehlo,
+    Helo,
+    StartTls,
+    Auth(AuthStep),
+    Reset,
+    Mail,
+    /// RCPT: its place in the order.
+    Recipient(usize),
+    Data,
+    EndOfData,
+    /// The end of an empty message that nobody receives (RFC 2920 §3.1).
+    LoneDot,
+    Quit,
+}
+
+impl Expect {
+    fn phase(self) -> Phase {
+        match self {
+            Self::Greeting => Phase::Greeting,
+            Self::Ehlo | Self::Helo => Phase::Hello,
+            Self::StartTls => Phase::StartTls,
+            Self::Auth(_) => Phase::Auth,
+            Self::Reset => Phase::Reset,
+            Self::Mail => Phase::Mail,
+            Self::Recipient(_) => Phase::Recipient,
+            Self::Data => Phase::Data,
+            Self::EndOfData | Self::LoneDot => Phase::EndOfData,
+            Self::Quit => Phase::Quit,
+        }
+    }
+}
+
+/// Where AUTH stands: what the prompt asks for, or the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AuthStep {
+    /// PLAIN without initial response: the prompt for all.
+    PlainPrompt,
+    /// LOGIN: the prompt for the user name.
+    LoginUser,
+    /// LOGIN: the prompt for the password.
+    LoginPassword,
+    /// Yes or no.
+    Verdict,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Setup,
+    StartingTls,
+    Idle,
+    Transaction(Box<Transaction>),
+    Leaving,
+    Over,
+}
+
+/// The dialogue over one connection, for as many messages as it carries.
+#[derive(Debug)]
+pub struct Dialog {
+    terms: Terms,
+    stage: Stage,
+    inside_tls: bool,
+    offered: Offered,
+    lines: LineReader,
+    replies: ReplyReader,
+    expected: VecDeque<Expect>,
+    /// Messages begun.
+    messages: u32,
+    /// Whether the last transaction left something behind that RSET must clear.
+    stained: bool,
+    /// Whether a reply about the last message came.
+    answered: bool,
+}
+
+impl Dialog {
+    /// A dialogue that begins with [`Event::Connected`].
+    pub fn new(terms: Terms) -> Self {
+        Self {
+            inside_tls: terms.tls == TlsTerm::FromTheStart,
+            terms,
+            stage: Stage::Setup,
+            offered: Offered::default(),
+            lines: LineReader::new(),
+            replies: ReplyReader::default(),
+            expected: VecDeque::new(),
+            messages: 0,
+            stained: false,
+            answered: false,
+        }
+    }
+
+    /// Octets that [`Event::Received`] may bring now.
+    pub fn room(&self) -> usize {
+        self.lines.room()
+    }
+
+    /// Where the dialogue is: which deadline runs.
+    pub fn phase(&self) -> Phase {
+        match &self.stage {
+            Stage::StartingTls => Phase::Tls,
+            Stage::Transaction(transaction) if transaction.is_sending() => Phase::Body,
+            _ => self.expected.front().map_or(Phase::Reset, |expect| expect.phase()),
+        }
+    }
+
+    /// Whether a further message may be begun.
+    pub fn is_usable(&self) -> bool {
+        matches!(self.stage, Stage::Idle) && self.lines.buffered().is_empty()
+    }
+
+    /// Messages begun on this connection.
+    pub fn messages(&self) -> u32 {
+        self.messages
+    }
+
+    /// Whether the upstream has said anything about the last message. A kept connection that ends before, or whose RSET fails, was simply
+    /// old, and says nothing about the upstream.
+    pub fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The next step.
+    pub fn on(&mut self, event: Event<'_>) -> Step {
+        match event {
+            Event::Connected => self.read_for(Expect::Greeting),
+            Event::Received(octets) => {
+                self.lines.push(octets);
+                self.read_replies()
+            }
+            Event::TlsReady => self.begin_anew_inside_tls(),
+            Event::Begin(order) => self.begin(order),
+            Event::HeaderSeen(characters) => self.header_seen(characters),
+            Event::BodyAtEnd => self.end_body(),
+            Event::Failed(cause) => self.fail(cause),
+            Event::Leave => self.leave(),
+        }
+    }
+
+    fn read_for(&mut self, expect: Expect) -> Step {
+        self.expected.push_back(expect);
+        Step::Read(Patience::Anew)
+    }
+
+    fn say(&mut self, line: &str, expect: Expect) -> Step {
+        self.say_all(Zeroizing::new(format!("{line}\r\n").into_bytes()), &[expect])
+    }
+
+    /// Sends commands, unless something stands in the buffer that no command asked for.
+    fn say_all(&mut self, octets: Zeroizing<Vec<u8>>, expect: &[Expect]) -> Step {
+        if self.expected.is_empty() && !self.lines.buffered().is_empty() {
+            return self.unasked(expect);
+        }
+        self.expected.extend(expect);
+        Step::Send(octets)
+    }
+
+    /// The only thing that a server may say unasked is 421 (RFC 5321 §3.8).
+    fn unasked(&mut self, expect: &[Expect]) -> Step {
+        self.expected.extend(expect);
+        match self.next_reply() {
+            Ok(Some(reply)) if reply.code().number() == 421 => self.fail(FaultCause::Leaves(reply)),
+            _ => self.fail(FaultCause::Unasked),
+        }
+    }
+
+    fn read_replies(&mut self) -> Step {
+        let mut patience = Patience::GoesOn;
+        loop {
+            match self.next_reply() {
+                Err(why) => return self.fail(FaultCause::Unintelligible(why)),
+                Ok(None) => return Step::Read(patience),
+                Ok(Some(reply)) => match self.expected.pop_front() {
+                    None => return self.fail(FaultCause::Unasked),
+                    Some(expect) => {
+                        patience = Patience::Anew;
+                        if let Some(step) = self.replied(expect, reply) {
+                            return step;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn next_reply(&mut self) -> Result<Option<Reply>, String> {
+        while let Some(line) = self.lines.next_line(REPLY_LINE_READ_MAX) {
+            let line = line.map_err(|fault| fault.to_string())?;
+            if let Some(reply) = self.replies.line(line).map_err(|fault| fault.to_string())? {
+                return Ok(Some(reply));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a reply leads to; `None`: to reading the next one.
+    fn replied(&mut self, expect: Expect, reply: Reply) -> Option<Step> {
+        if expect == Expect::Quit {
+            self.stage = Stage::Over;
+            return Some(Step::Left);
+        }
+        let judgement = judge(expect.phase(), &reply, &self.terms.ours);
+        // A reply that comes before the final dot went is judged like the one to it, and told as what it is.
+        let phase = if self.phase() == Phase::Body { Phase::Body } else { expect.phase() };
+        if let Some(step) = self.fallen_back(expect, &reply, judgement) {
+            return Some(step);
+        }
+        match judgement {
+            Judgement::Over => Some(self.fail_at(phase, FaultCause::Leaves(reply))),
+            Judgement::Broken => Some(self.fail_at(phase, FaultCause::RefusesUs(reply))),
+            Judgement::Busy => Some(self.fail_at(phase, FaultCause::Busy(reply))),
+            Judgement::Unexpected => Some(self.fail_at(phase, FaultCause::UnexpectedReply(reply))),
+            Judgement::Proceed | Judgement::Later | Judgement::Never | Judgement::TooMany => match expect {
+                Expect::Greeting => Some(self.hello()),
+                Expect::Ehlo => Some(self.greeted(Offered::from_ehlo(&reply))),
+                Expect::Helo => Some(self.greeted(Offered::default())),
+                Expect::StartTls => Some(self.start_tls()),
+                Expect::Auth(step) => Some(self.auth(step, reply)),
+                Expect::Reset
+                | Expect::Mail
+                | Expect::Recipient(_)
+                | Expect::Data
+                | Expect::EndOfData
+                | Expect::LoneDot => self.in_transaction(expect, judgement, reply),
+                Expect::Quit => None,
+            },
+        }
+    }
+
+    /// The two refusals that the terms let us live with: EHLO unknown, STARTTLS refused where it was only hoped for.
+    fn fallen_back(&mut self, expect: Expect, reply: &Reply, judgement: Judgement) -> Option<Step> {
+        match expect {
+            // RFC 5321 §4.1.4: HELO when EHLO is not recognized. It can't lead to STARTTLS or AUTH.
+            Expect::Ehlo if matches!(reply.code().number(), 500 | 502 | 504) && self.can_do_without_extensions() => {
+                let helo = format!("HELO {}", self.terms.helo);
+                Some(self.say(&helo, Expect::Helo))
+            }
+            Expect::StartTls
+                if self.terms.tls == TlsTerm::IfOffered && matches!(judgement, Judgement::Busy | Judgement::Broken) =>
+            {
+                self.terms.tls = TlsTerm::Never;
+                Some(self.authenticate_or_rest())
+            }
+            _ => None,
+        }
+    }
+
+    fn can_do_without_extensions(&self) -> bool {
+        self.terms.credentials.is_none() && (self.inside_tls || self.terms.tls != TlsTerm::Demanded)
+    }
+
+    // Setup.
+
+    fn hello(&mut self) -> Step {
+        let ehlo = format!("EHLO {}", self.terms.helo);
+        self.say(&ehlo, Expect::Ehlo)
+    }
+
+    fn greeted(&mut self, offered: Offered) -> Step {
+        self.offered = offered;
+        let has_starttls = self.offered.has(Extension::StartTls);
+        match self.terms.tls {
+            TlsTerm::Demanded | TlsTerm::IfOffered if self.inside_tls => self.authenticate_or_rest(),
+            TlsTerm::Demanded | TlsTerm::IfOffered if has_starttls => self.say("STARTTLS", Expect::StartTls),
+            TlsTerm::Demanded => self.fail_at(Phase::StartTls, FaultCause::TlsNotOffered),
+            TlsTerm::IfOffered | TlsTerm::Never | TlsTerm::FromTheStart => self.authenticate_or_rest(),
+        }
+    }
+
+    /// The 220 to STARTTLS must be the last plaintext octet (RFC 3207 §4.2): what stands behind it would be read as if it came inside TLS.
+    fn start_tls(&mut self) -> Step {
+        if !self.lines.buffered().is_empty() {
+            return self.fail_at(Phase::StartTls, FaultCause::Injected);
+        }
+        self.stage = Stage::StartingTls;
+        Step::StartTls
+    }
+
+    /// Nothing learned in plaintext is kept (RFC 3207 §4.2).
+    fn begin_anew_inside_tls(&mut self) -> Step {
+        self.stage = Stage::Setup;
+        self.inside_tls = true;
+        self.offered = Offered::default();
+        self.lines = LineReader::new();
+        self.replies = ReplyReader::default();
+        self.hello()
+    }
+
+    fn authenticate_or_rest(&mut self) -> Step {
+        let Some(credentials) = self.terms.credentials.clone() else {
+            return self.rest();
+        };
+        let demanded = matches!(self.terms.tls, TlsTerm::Demanded | TlsTerm::FromTheStart);
+        if !(self.inside_tls && demanded) {
+            return self.fail_at(Phase::Auth, FaultCause::CredentialsInTheClear);
+        }
+        let offers = |name: &str| self.offered.auth_mechanisms().iter().any(|offer| offer.eq_ignore_ascii_case(name));
+        if offers("PLAIN") {
+            self.auth_plain(&credentials)
+        } else if offers("LOGIN") {
+            self.say("AUTH LOGIN", Expect::Auth(AuthStep::LoginUser))
+        } else {
+            let offered = self.offered.auth_mechanisms().to_vec();
+            self.fail_at(Phase::Auth, FaultCause::NoMechanism(offered))
+        }
+    }
+
+    fn auth_plain(&mut self, credentials: &Credentials) -> Step {
+        let response = plain_response(credentials);
+        let line = Zeroizing::new(format!("AUTH PLAIN {}\r\n", *response));
+        // RFC 4954 §4: a line too long for a command (RFC 5321 §4.5.3.1.4) goes behind a prompt.
+        if line.len() > COMMAND_LINE_MAX {
+            return self.say("AUTH PLAIN", Expect::Auth(AuthStep::PlainPrompt));
+        }
+        self.say_all(Zeroizing::new(line.as_bytes().to_vec()), &[Expect::Auth(AuthStep::Verdict)])
+    }
+
+    fn auth(&mut self, step: AuthStep, reply: Reply) -> Step {
+        let is_prompt = reply.code().is_intermediate();
+        let Some(credentials) = self.terms.credentials.clone() else {
+            return self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply));
+        };
+        let (response, next) = match (step, is_prompt) {
+            (AuthStep::Verdict, false) => return self.rest(),
+            (AuthStep::PlainPrompt, true) => (plain_response(&credentials), AuthStep::Verdict),
+            (AuthStep::LoginUser, true) => (base64(credentials.username().as_bytes()), AuthStep::LoginPassword),
+            (AuthStep::LoginPassword, true) => (base64(credentials.password().reveal().as_bytes()), AuthStep::Verdict),
+            (AuthStep::Verdict, true)
+            | (AuthStep::PlainPrompt | AuthStep::LoginUser | AuthStep::LoginPassword, false) => {
+                return self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply));
+            }
+        };
+        let mut octets = Zeroizing::new(Vec::with_capacity(response.len() + 2));
+        octets.extend_from_slice(response.as_bytes());
+        octets.extend_from_slice(b"\r\n");
+        self.say_all(octets, &[Expect::Auth(next)])
+    }
+
+    fn rest(&mut self) -> Step {
+        self.stage = Stage::Idle;
+        if self.lines.buffered().is_empty() { Step::Ready } else { self.unasked(&[]) }
+    }
+
+    // Messages.
+
+    fn begin(&mut self, order: Order) -> Step {
+        self.messages = self.messages.saturating_add(1);
+        self.answered = false;
+        match Transaction::plan(order, &self.offered) {
+            Planned::Settled(attempt) => Step::Done(attempt),
+            Planned::LookAtHeader(transaction) => {
+                self.stage = Stage::Transaction(transaction);
+                Step::LookAtHeader
+            }
+            Planned::Go(transaction) => self.start(transaction),
+        }
+    }
+
+    fn header_seen(&mut self, characters: Characters) -> Step {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Transaction(transaction) if characters == Characters::Ascii => self.start(transaction),
+            Stage::Transaction(transaction) => Step::Done(transaction.utf8_header_not_taken()),
+            other => self.out_of_turn(other),
+        }
+    }
+
+    fn start(&mut self, mut transaction: Box<Transaction>) -> Step {
+        transaction.queue_commands(self.stained, &self.offered);
+        self.stained = true;
+        self.stage = Stage::Transaction(transaction);
+        self.send_commands()
+    }
+
+    /// The next commands: as many as the window takes when PIPELINING is offered, else one (RFC 2920 §3.1).
+    fn send_commands(&mut self) -> Step {
+        let window = if self.offered.has(Extension::Pipelining) { PIPELINE_WINDOW } else { 1 };
+        let Stage::Transaction(transaction) = &mut self.stage else {
+            return self.fail(FaultCause::Unasked);
+        };
+        let (octets, expect) = transaction.next_commands(window);
+        if expect.is_empty() { self.conclude() } else { self.say_all(Zeroizing::new(octets), &expect) }
+    }
+
+    fn in_transaction(&mut self, expect: Expect, judgement: Judgement, reply: Reply) -> Option<Step> {
+        let Stage::Transaction(transaction) = &mut self.stage else {
+            return Some(self.fail(FaultCause::Unasked));
+        };
+        self.answered |= expect != Expect::Reset;
+        match expect {
+            Expect::Data if judgement == Judgement::Proceed => return Some(self.go_ahead(reply)),
+            Expect::EndOfData if transaction.is_sending() => return Some(self.refused_early(judgement, reply)),
+            Expect::EndOfData => {
+                transaction.end(judgement, &reply);
+                // RFC 5321 §4.1.1.4: the end of data clears all buffers, whatever the reply; RSET is for those who don't.
+                self.stained = judgement != Judgement::Proceed;
+            }
+            Expect::Mail => transaction.mail(judgement, &reply),
+            Expect::Recipient(place) => transaction.recipient(place, judgement, reply),
+            Expect::Data => transaction.data_refused(judgement, &reply),
+            Expect::LoneDot | Expect::Reset => {}
+            Expect::Greeting | Expect::Ehlo | Expect::Helo | Expect::StartTls | Expect::Auth(_) | Expect::Quit => {}
+        }
+        if self.expected.is_empty() { Some(self.send_commands()) } else { None }
+    }
+
+    /// 354. Sent ahead, DATA may be granted although nobody receives: then a lone dot ends it (RFC 2920 §3.1).
+    fn go_ahead(&mut self, reply: Reply) -> Step {
+        let Stage::Transaction(transaction) = &mut self.stage else {
+            return self.fail(FaultCause::Unasked);
+        };
+        if transaction.sender_is_refused() {
+            return self.fail_at(Phase::Data, FaultCause::UnexpectedReply(reply));
+        }
+        if !transaction.has_accepted() {
+            return self.say(".", Expect::LoneDot);
+        }
+        if !self.lines.buffered().is_empty() {
+            return self.unasked(&[]);
+        }
+        transaction.send_body();
+        self.expected.push_back(Expect::EndOfData);
+        Step::SendBody
+    }
+
+    /// A reply while the message is still on its way: it can only be a refusal, and the rest can't be called back.
+    fn refused_early(&mut self, judgement: Judgement, reply: Reply) -> Step {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Transaction(mut transaction) if matches!(judgement, Judgement::Later | Judgement::Never) => {
+                transaction.end(judgement, &reply);
+                Step::Done(transaction.conclude())
+            }
+            stage => {
+                self.stage = stage;
+                self.fail_at(Phase::Body, FaultCause::UnexpectedReply(reply))
+            }
+        }
+    }
+
+    fn end_body(&mut self) -> Step {
+        match &mut self.stage {
+            Stage::Transaction(transaction) if transaction.is_sending() => {
+                transaction.send_dot();
+                Step::EndBody
+            }
+            _ => self.fail(FaultCause::Unasked),
+        }
+    }
+
+    /// All commands are answered. Recipients that were too many for one transaction get a further one, as long as each delivers some.
+    fn conclude(&mut self) -> Step {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Transaction(transaction) => match transaction.rest() {
+                Err(attempt) => Step::Done(attempt),
+                Ok(next) => self.start(next),
+            },
+            other => self.out_of_turn(other),
+        }
+    }
+
+    fn leave(&mut self) -> Step {
+        if !matches!(self.stage, Stage::Idle) {
+            self.stage = Stage::Over;
+            return Step::Left;
+        }
+        self.stage = Stage::Leaving;
+        self.say("QUIT", Expect::Quit)
+    }
+
+    // Endings.
+
+    fn out_of_turn(&mut self, stage: Stage) -> Step {
+        self.stage = stage;
+        self.fail(FaultCause::Unasked)
+    }
+
+    fn fail(&mut self, cause: FaultCause) -> Step {
+        self.fail_at(self.phase(), cause)
+    }
+
+    fn fail_at(&mut self, phase: Phase, cause: FaultCause) -> Step {
+        let fault = UpstreamFault { upstream: self.terms.upstream.clone(), address: self.terms.address, phase, cause };
+        self.expected.clear();
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Transaction(transaction) => Step::Done(transaction.broken_off(fault)),
+            Stage::Leaving => Step::Left,
+            Stage::Setup | Stage::StartingTls | Stage::Idle | Stage::Over => Step::Over(fault),
+        }
+    }
+}
+
+/// RFC 4616 §2: `authzid NUL authcid NUL passwd`, the authzid empty.
+fn plain_response(credentials: &Credentials) -> Zeroizing<String> {
+    let clear = Zeroizing::new(format!("\0{}\0{}", credentials.username(), credentials.password().reveal()));
+    base64(clear.as_bytes())
+}
+
+fn base64(clear: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(BASE64.encode(clear))
+}
+
+#[cfg(test)]
+mod tests;
