@@ -86,6 +86,10 @@ class Relay:
                 if said == b"ENDED":
                     raise Fault(f"sealpost ended before it was ready:\n{self.log()}")
 
+    @property
+    def process_id(self):
+        return self._process.pid
+
     def stop(self):
         """A drain: SIGTERM, and the exit status must be 0."""
         self._process.send_signal(signal.SIGTERM)

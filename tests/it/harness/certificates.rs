@@ -18,6 +18,13 @@ pub struct Leaf {
     serial: u64,
 }
 
+impl Leaf {
+    /// One that somebody else made; it can't be revoked here.
+    pub fn from_files(certificate: &Path, key: &Path) -> Self {
+        Self { certificate: certificate.to_owned(), key: key.to_owned(), serial: 0 }
+    }
+}
+
 /// A CA in a directory of its own.
 pub struct Authority {
     directory: PathBuf,
