@@ -8,12 +8,9 @@
 use super::secured::{Session, State};
 use super::transaction::{Denied, Transaction};
 use super::{Decision, Framing, NoRoom, Question, Ruling, Step, Subject, replies};
-use crate::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault};
+use crate::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, RECEIVED_MAX};
 use crate::mail::Custody;
 use crate::policy;
-
-/// The most Received fields a message may have on arrival (RFC 5321 §6.3: at least 100).
-pub const RECEIVED_MAX: usize = 100;
 
 impl Session {
     /// DATA: is there room?
@@ -59,8 +56,7 @@ impl Session {
         if let Some(HeaderFault::Octets(octet)) = facts.fault {
             return self.dispute(&octet);
         }
-        let State::Header(transaction) = &self.state else { return self.our_fault() };
-        match self.judge_header(transaction, facts) {
+        match self.judge_header(facts) {
             Ok(()) => self.go_on(),
             Err(denied) => self.discard(denied),
         }
@@ -82,13 +78,10 @@ impl Session {
         Step::Discard(Framing::Dot)
     }
 
-    fn judge_header(&self, transaction: &Transaction, facts: &HeaderFacts) -> Result<(), Denied> {
+    fn judge_header(&self, facts: &HeaderFacts) -> Result<(), Denied> {
         // A loop comes first: whatever else is wrong with the message, its sender must not be told again and again.
         if facts.received > RECEIVED_MAX {
             return Err(Denied::by_server(replies::loops(RECEIVED_MAX)));
-        }
-        if facts.eight_bit && !transaction.parameters().smtputf8 {
-            return Err(Denied::by_server(replies::header_needs_smtputf8()));
         }
         match &facts.fault {
             Some(HeaderFault::Octets(octet)) => Err(Denied::by_server(replies::disputed(octet))),

@@ -401,11 +401,6 @@ pub fn data_line_too_long(limit: usize) -> Reply {
     said(554, (5, 6, 0), format!("A line of the message is longer than {limit} octets"))
 }
 
-/// A header with UTF-8 in a message that was not announced so (RFC 6531 §3.6, RFC 6532 §3; RFC 5248 X.6.9).
-pub fn header_needs_smtputf8() -> Reply {
-    said(550, (5, 6, 9), "UTF-8 in the header without SMTPUTF8")
-}
-
 /// Larger than the server takes (RFC 1870 §6.1, §6.3: 552; RFC 3463 X.3.4).
 pub fn too_large(limit: u64) -> Reply {
     said(552, (5, 3, 4), format!("Message too large: at most {limit} octets"))
