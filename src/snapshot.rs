@@ -68,8 +68,6 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     /// When to try again, when to warn, when to give up.
     pub schedule: Arc<Schedule>,
-    /// What our reports say.
-    pub reports: Arc<ReportSettings>,
     /// Our name.
     pub hostname: Arc<str>,
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::mail::QueueId;
 use crate::smtp::data::{DotReader, DotState};
-use crate::smtp::extension::Offered;
+use crate::smtp::extension::{Extension, Offered};
 use crate::smtp::{Code, Command, LineReader, Reply, Status};
 use crate::sys::{Clock, Entropy, Tasks};
 
@@ -109,10 +109,11 @@ impl Dialogue {
     }
 
     async fn run(mut self, mailbox: &Mailbox) -> io::Result<()> {
+        let offered = Offered::default().with(Extension::EightBitMime).with(Extension::SmtpUtf8);
         self.say(220, None, "catcher ESMTP: keeps everything, sends nothing").await?;
         loop {
             let Some(line) = self.line().await? else { return Ok(()) };
-            match Command::parse(&line, &Offered::everything()) {
+            match Command::parse(&line, &offered, mailbox.clock.now().wall) {
                 Ok(Command::Ehlo(_)) => self.greet().await?,
                 Ok(Command::Helo(_)) => self.say(250, None, "catcher").await?,
                 Ok(Command::Mail { .. } | Command::Rcpt { .. } | Command::Rset | Command::Noop) => self.done().await?,

@@ -52,7 +52,6 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         roster: Arc::clone(&settings.roster),
         routes: Arc::new(Routes::new(route.into_iter().collect())),
         schedule: Arc::new(settings.schedule.clone()),
-        reports: Arc::new(settings.reports.clone()),
         hostname: settings.hostname.as_str().into(),
     })
 }

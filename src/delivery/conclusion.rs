@@ -12,8 +12,8 @@
 use std::time::Duration;
 
 use crate::mail::{Notify, ReversePath};
-use crate::queue::schedule::{Schedule, Verdict};
-use crate::queue::{Next, Outcome, Record, Tried};
+use crate::queue::schedule::{self, Schedule, Warned, Warning};
+use crate::queue::{Certainty, Next, Outcome, Record, Tried};
 use crate::report::Fate;
 use crate::sys::WallTime;
 
@@ -36,12 +36,17 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
     let mut plan = Plan { outcomes: tried, next: Next::Finished, tell: Vec::new(), warned: record.warned };
     plan.tell_failures();
     if !open.is_empty() {
-        match schedule.after(record.trace.arrived, record.attempts.saturating_add(1), now, jitter) {
-            Verdict::Retry(at) => {
+        let attempts = record.attempts.saturating_add(1);
+        match schedule.next(record.trace.arrived, attempts, Warned::from(record.warned), now, jitter) {
+            schedule::Plan::Retry { at, warning } => {
                 plan.next = Next::Retry(at);
-                plan.tell_delay(record, &open, schedule, now);
+                if warning == Warning::Due {
+                    plan.warned = true;
+                    let until = schedule.gives_up_at(record.trace.arrived);
+                    plan.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
+                }
             }
-            Verdict::GiveUp => plan.give_up(record, &open, now),
+            schedule::Plan::GiveUp => plan.give_up(record, &open, now),
         }
     }
     if plan.next == Next::Finished {
@@ -54,15 +59,6 @@ impl Plan {
     fn tell_failures(&mut self) {
         let failed = self.outcomes.iter().filter(|one| matches!(one.outcome, Outcome::Failed { .. }));
         self.tell = failed.map(|one| (one.recipient, Fate::Failed)).collect();
-    }
-
-    fn tell_delay(&mut self, record: &Record, open: &[usize], schedule: &Schedule, now: WallTime) {
-        if self.warned || now < record.trace.arrived.after(schedule.warn_after) {
-            return;
-        }
-        let until = record.trace.arrived.after(schedule.give_up_after);
-        self.warned = true;
-        self.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
     }
 
     fn give_up(&mut self, record: &Record, open: &[usize], now: WallTime) {
@@ -80,7 +76,8 @@ impl Plan {
             let reason = format!("given up after {}: {reason}", humantime::format_duration(waited));
             let outcome = Outcome::Failed { reason, reply };
             self.outcomes.retain(|one| one.recipient != place);
-            self.outcomes.push(Tried { recipient: place, upstream: upstream.unwrap_or_default(), outcome });
+            let upstream = upstream.unwrap_or_default();
+            self.outcomes.push(Tried { recipient: place, upstream, outcome, certainty: Certainty::Known });
             self.tell.push((place, Fate::GaveUp));
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::audit;
 use crate::house::House;
-use crate::queue::{Claim, Conclusion, Deposit, Next, Outcome, Record, Tried};
+use crate::queue::{Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, Record, TraceFacts, Tried};
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Retry, UpstreamFault};
@@ -21,6 +21,9 @@ use stored::Stored;
 
 /// Deliveries under way at once; each upstream's own limit on connections lies below.
 pub const DELIVERIES_MAX: usize = 256;
+
+/// On whose authority our own reports are sent, in the queue's listing and the audit.
+const REPORTS: &str = "reports";
 
 /// Takes claims from the queue, each into a task of its own, until the drain begins.
 pub async fn run(house: Arc<House>) {
@@ -85,16 +88,17 @@ async fn hand_over(claim: &Claim, snapshot: &Snapshot, house: &House) -> Vec<Tri
         for fault in &handover.faults {
             alarm(fault);
         }
-        tried.extend(handover.outcomes.into_iter().map(|(recipient, outcome, upstream)| Tried {
-            recipient,
-            upstream,
-            outcome,
-        }));
+        for (recipient, outcome, upstream) in handover.outcomes {
+            let unknown = handover.undetermined.iter().any(|(place, _)| *place == recipient);
+            let certainty = if unknown { Certainty::Undetermined } else { Certainty::Known };
+            tried.push(Tried { recipient, upstream, outcome, certainty });
+        }
     }
     tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
         recipient,
         upstream: "-".to_owned(),
         outcome: Outcome::Deferred { reason: "no route of the configuration takes this recipient".to_owned(), reply: None },
+        certainty: Certainty::Known,
     }));
     tried
 }
@@ -136,7 +140,23 @@ async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House)
 
 /// A report is mail of our own: from nobody, on the authority of the message it is about.
 fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -> (Deposit, Vec<u8>) {
-    let deposit = Deposit::report(report.envelope, report.message_id, about, &snapshot.hostname, house.now().wall);
+    let deposit = Deposit {
+        envelope: report.envelope,
+        custodian: Custodian {
+            identity: REPORTS.to_owned(),
+            ca: None,
+            fingerprint: String::new(),
+            chain: Vec::new(),
+        },
+        trace: TraceFacts {
+            client: format!("report on {}", about.id),
+            helo: snapshot.hostname.to_string(),
+            protocol: "local".to_owned(),
+            tls: String::new(),
+            arrived: house.now().wall,
+            message_id: Some(report.message_id),
+        },
+    };
     (deposit, report.octets)
 }
 

@@ -8,14 +8,14 @@ use super::Peer;
 use super::arrival::Arrival;
 use crate::content::{self, HeaderFacts};
 use crate::house::House;
-use crate::identity::{CertificateSummary, Identity};
+use crate::identity::{CertificateFacts, CertificateSummary, Identity};
 use crate::mail::trace::{ShownClient, Trace};
 use crate::mail::{Envelope, QueueId};
 use crate::queue::{Custodian, Deposit, Incoming, QueueError, TraceFacts};
 use crate::session::{Answer, NoRoom, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
 use crate::sys::WallTime;
-use crate::tls;
+use crate::tls::{self, VerifiedChain};
 
 /// Why there is no identity: the cause for the reply, the detail for the log.
 #[derive(Debug)]
@@ -39,7 +39,19 @@ pub(super) fn identify(peer: &Peer, snapshot: &Snapshot, now: WallTime) -> Resul
         .roster
         .identify(&verified)
         .map(Arc::new)
-        .map_err(|cause| no_one(Unidentified::Roster(cause), CertificateSummary::of(&verified).for_people()))
+        .map_err(|cause| no_one(Unidentified::Roster(cause), shown(&verified)))
+}
+
+/// The certificate and the names in it, for the log.
+fn shown(chain: &VerifiedChain) -> String {
+    let Ok(facts) = CertificateFacts::of_chain(chain) else { return String::new() };
+    let emails = facts.emails.iter().map(|email| format!("email {email}"));
+    let dns = facts.dns.iter().map(|name| format!("dns {name}"));
+    let uris = facts.uris.iter().map(|uri| format!("uri {uri}"));
+    let unusable = facts.unusable.iter().map(|name| format!("unusable: {} ({})", name.name, name.reason));
+    let names: Vec<String> = emails.chain(dns).chain(uris).chain(unusable).collect();
+    let CertificateSummary { subject, issuer, serial, fingerprint, .. } = facts.summary;
+    format!("subject {subject}, issuer {issuer}, serial {serial}, fingerprint {fingerprint}; {}", names.join(", "))
 }
 
 /// What one session's questions are answered from.
@@ -114,12 +126,12 @@ impl Answers {
         let (id, said) = (incoming.id(), session.trace());
         let client = ShownClient { helo: said.helo, address: self.peer.client.ip().to_canonical() };
         let trace = Trace {
-            hostname: &session.settings().hostname,
+            hostname: &snapshot.hostname,
             client: (snapshot.received.client_address == Shown::Yes).then_some(client),
             identity: (snapshot.received.identity == Shown::Yes).then(|| session.identity().name()),
             protocol: said.protocol,
-            tls_version: self.peer.tls_version,
-            tls_cipher: self.peer.tls_cipher,
+            tls_version: self.peer.tls.version,
+            tls_cipher: &self.peer.tls.cipher,
             id,
             recipient: match envelope.recipients() {
                 [only] => Some(&only.forward_path),
@@ -152,7 +164,7 @@ impl Answers {
                 client: self.peer.client.to_string(),
                 helo: said.helo.to_owned(),
                 protocol: said.protocol.as_str().to_owned(),
-                tls: format!("{} {}", self.peer.tls_version, self.peer.tls_cipher),
+                tls: format!("{} {}", self.peer.tls.version, self.peer.tls.cipher),
                 arrived: self.house.now().wall,
                 message_id: self.message_id.take(),
             },
@@ -169,6 +181,10 @@ impl Answers {
 fn no_room(fault: &QueueError) -> NoRoom {
     match fault {
         QueueError::Full(_) => NoRoom::Full,
-        QueueError::Broken(_) | QueueError::NotFound(_) | QueueError::Fenced(_) => NoRoom::Broken,
+        QueueError::Broken(_)
+        | QueueError::NotFound(_)
+        | QueueError::Fenced(_)
+        | QueueError::Damaged(..)
+        | QueueError::Closed => NoRoom::Broken,
     }
 }

@@ -17,12 +17,8 @@ use crate::house::House;
 use crate::identity::Identity;
 use crate::session::{Deadline, Event, Framing, Refused, Session, Step};
 use crate::smtp::Reply;
-use crate::smtp::line::{AUTH_LINE_MAX, COMMAND_LINE_MAX};
 use crate::snapshot::Mode;
 use crate::sys::{Drain, MonoTime};
-
-/// Room for the parameters of MAIL and RCPT beyond the 512 octets of a plain command line (RFC 5321 §4.1.1.11 and the extensions).
-const COMMAND_LIMIT: usize = COMMAND_LINE_MAX * 4;
 
 /// Talks with whoever is behind `peer` until the connection ends.
 pub async fn converse<S>(stream: S, peer: Peer, house: Arc<House>, drain: Drain)
@@ -35,7 +31,7 @@ where
     let now = house.now();
     match identify(&peer, &snapshot, now.wall) {
         Ok(identity) => {
-            audit::identified(peer.client, peer.tls_version, &identity);
+            audit::identified(peer.client, peer.tls.version, &identity);
             let session = Session::new(Arc::clone(&identity), Arc::clone(&door.session));
             let answers = Answers::new(Arc::clone(&house), peer.clone(), identity, snapshot.generation);
             let mut conversation = Conversation {
@@ -72,7 +68,7 @@ async fn refuse<S>(
 {
     let limits = house.snapshot().intake;
     if let Some(decision) = machine.take_decision() {
-        audit::unidentified(peer.client, peer.tls_version, &decision, &detail);
+        audit::unidentified(peer.client, peer.tls.version, &decision, &detail);
     }
     let mut next = match mode {
         Mode::Implicit => Some(machine.greeting(house.now().wall)),
@@ -95,7 +91,7 @@ async fn refuse<S>(
             Some(_) => return,
             None => {}
         }
-        let heard = wire.hear(COMMAND_LIMIT, limits.command, Some(&mut drain)).await;
+        let heard = wire.hear(machine.line_limit(), limits.command, Some(&mut drain)).await;
         let event = match heard {
             Heard::Line(line) => Event::Line(line.map(|()| wire.line())),
             Heard::Draining => Event::Draining,
@@ -127,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let greeting = self.session.greeting();
         let first = match mode {
             Mode::Implicit => self.say_and_hear(&greeting).await,
-            Mode::StartTls => self.hear(COMMAND_LIMIT).await,
+            Mode::StartTls => self.hear().await,
         };
         let mut next = first;
         while let Ok(step) = next {
@@ -145,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                     return Ok(self.feed(Event::TalkedEarly));
                 }
                 self.wire.say(&reply);
-                self.hear(AUTH_LINE_MAX).await
+                self.hear().await
             }
             Step::Receive { prompt, framing } => self.receive(prompt, framing).await,
             Step::Discard(framing) => self.discard(framing).await,
@@ -153,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 let answer = self.answers.find(question, &self.session).await;
                 Ok(self.feed(Event::Answer(answer)))
             }
-            Step::Proceed => self.hear(COMMAND_LIMIT).await,
+            Step::Proceed => self.hear().await,
             Step::Close(reply) => self.hang_up(&[&reply]).await,
             Step::Leave { reply, farewell } => self.hang_up(&[&reply, &farewell]).await,
             Step::Dispute(reply) => {
@@ -170,16 +166,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     async fn say_and_hear(&mut self, reply: &Reply) -> Result<Step, Over> {
         self.wire.say(reply);
-        self.hear(COMMAND_LIMIT).await
+        self.hear().await
     }
 
     /// Waits for the next line, no longer than the session may live.
-    async fn hear(&mut self, limit: usize) -> Result<Step, Over> {
+    async fn hear(&mut self) -> Result<Step, Over> {
         let left = self.limits.session_max.saturating_sub(self.house.now().mono.since(self.began));
         if left == Duration::ZERO {
             return Ok(self.feed(Event::TimedOut(Deadline::Session)));
         }
-        let heard = self.wire.hear(limit, self.limits.command.min(left), self.drain.as_mut()).await;
+        let heard = self.wire.hear(self.session.line_limit(), self.limits.command.min(left), self.drain.as_mut()).await;
         let now = self.house.now().wall;
         Ok(match heard {
             Heard::Line(line) => self.session.on(Event::Line(line.map(|()| self.wire.line())), now),

@@ -18,14 +18,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+pub use converse::converse;
 pub use pace::PaceLimits;
 
 use crate::house::House;
 use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadiness};
-use crate::smtp::line::COMMAND_LINE_MAX;
-use crate::snapshot::{Door, Mode, Snapshot};
+use crate::snapshot::{Door, Mode};
 use crate::sys::Drain;
-use crate::tls::{PeerChain, listener};
+use crate::tls::{Negotiated, PeerChain, negotiated, peer_chain};
 use wire::{Gone, Heard, Wire};
 
 /// How long intake waits, and for how much.
@@ -52,10 +52,8 @@ pub struct IntakeLimits {
 pub struct Peer {
     /// Where the connection came from.
     pub client: SocketAddr,
-    /// The TLS version for people: `TLSv1.3`.
-    pub tls_version: &'static str,
-    /// The cipher suite's registered name.
-    pub tls_cipher: &'static str,
+    /// What the handshake agreed on.
+    pub tls: Negotiated,
     /// The certificates shown, whose key the client holds; none is no certificate.
     pub chain: Option<PeerChain>,
     /// Which of the snapshot's doors it came in by.
@@ -69,7 +67,7 @@ pub async fn serve(stream: TcpStream, client: SocketAddr, door: usize, house: Ar
     let mut drain = house.tasks.drain();
     let arriving = async {
         let stream = match entered.mode {
-            Mode::StartTls => preamble(stream, &entered, &snapshot, &mut drain).await?,
+            Mode::StartTls => preamble(stream, &entered, snapshot.intake, &house, &mut drain).await?,
             Mode::Implicit => stream,
         };
         handshake(stream, client, &entered).await
@@ -80,36 +78,42 @@ pub async fn serve(stream: TcpStream, client: SocketAddr, door: usize, house: Ar
     };
     let Some(stream) = arrived else { return };
     let (_, tls) = stream.get_ref();
-    let (tls_version, tls_cipher) = listener::negotiated(tls);
-    let peer = Peer { client, tls_version, tls_cipher, chain: listener::peer_chain(tls), door };
+    // Both ends have agreed by now; without it there would be no stream.
+    let Some(negotiated) = negotiated(tls) else { return };
+    let peer = Peer { client, tls: negotiated, chain: peer_chain(tls), door };
     drop(snapshot);
-    converse::converse(stream, peer, house, drain).await;
+    converse(stream, peer, house, drain).await;
 }
 
 /// The dialogue before TLS. `None`: it ended there.
-async fn preamble(stream: TcpStream, door: &Door, snapshot: &Snapshot, drain: &mut Drain) -> Option<TcpStream> {
-    let limits = snapshot.intake;
+async fn preamble(
+    stream: TcpStream,
+    door: &Door,
+    limits: IntakeLimits,
+    house: &House,
+    drain: &mut Drain,
+) -> Option<TcpStream> {
     let mut preamble = Preamble::new(Arc::clone(&door.session), TlsReadiness::Ready);
     let mut wire = Wire::new(stream, limits.write);
     // RFC 5321 §3.1: the client waits for our greeting. Whoever does not is no SMTP client.
     let mut step = match wire.has_spoken().await {
-        true => preamble.on(PreambleEvent::TalkedEarly),
+        true => preamble.on(PreambleEvent::TalkedEarly, house.now().wall),
         false => PreambleStep::Say(preamble.greeting()),
     };
     loop {
         match step {
             PreambleStep::Say(reply) => {
                 wire.say(&reply);
-                let heard = wire.hear(COMMAND_LINE_MAX, limits.command, Some(drain)).await;
-                step = preamble.on(match heard {
+                let event = match wire.hear(preamble.line_limit(), limits.command, Some(drain)).await {
                     Heard::Line(line) => PreambleEvent::Line(line.map(|()| wire.line())),
                     Heard::Draining => PreambleEvent::Draining,
                     Heard::Gone(Gone::TimedOut) => PreambleEvent::TimedOut(Deadline::Idle),
                     Heard::Gone(Gone::Closed | Gone::Broken(_)) => return None,
-                });
+                };
+                step = preamble.on(event, house.now().wall);
             }
             // RFC 3207 §4.2 and CVE-2011-0411: octets behind STARTTLS were not said by whoever the handshake will show.
-            PreambleStep::StartTls(_) if wire.has_spoken().await => step = preamble.on(PreambleEvent::TalkedEarly),
+            PreambleStep::StartTls(_) if wire.has_spoken().await => step = preamble.on(PreambleEvent::TalkedEarly, house.now().wall),
             PreambleStep::StartTls(reply) => {
                 wire.say(&reply);
                 wire.flush().await.ok()?;

@@ -67,7 +67,7 @@ pub use record::{Custodian, Outcome, RecipientState, Record, State, TraceFacts};
 pub use recover::{OpenError, Recovery};
 pub use schedule::{Plan, Schedule};
 pub use settings::{Driving, QueueSettings};
-pub use store::{Filter, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
+pub use store::{Certainty, Filter, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
 
 use budget::{Budgets, Granted, Level, Place};
 use claim::Taken;

@@ -264,7 +264,7 @@ pub fn command_fault(fault: &CommandFault) -> Reply {
         CommandFault::UnknownParameter(keyword) => unknown_parameter(keyword),
         CommandFault::Parameter { keyword, why } => bad_parameter(keyword, why),
         CommandFault::Base64 => not_base64(),
-        CommandFault::Chunk => bad_argument(&fault.to_string()),
+        CommandFault::StartTls | CommandFault::Bdat => bad_argument(&fault.to_string()),
     }
 }
 

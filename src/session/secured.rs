@@ -298,7 +298,7 @@ impl Session {
     fn fault(&mut self, fault: &CommandFault) -> Step {
         match fault {
             // RFC 3030 §2: where the chunk ends is not known, nor where the next command begins.
-            CommandFault::Chunk => self.interrupt(replies::command_fault(fault), "a chunk without a size"),
+            CommandFault::Bdat => self.interrupt(replies::command_fault(fault), "a chunk without a size"),
             CommandFault::Base64 => self.not_base64(),
             _ => self.idle(replies::command_fault(fault)),
         }
@@ -402,7 +402,7 @@ impl Input<'_> {
     fn trigger(&self) -> Trigger {
         match self {
             Self::Command(command) => Trigger::of(command),
-            Self::Fault(CommandFault::Chunk) | Self::Disputed(_) => Trigger::Disputed,
+            Self::Fault(CommandFault::Bdat) | Self::Disputed(_) => Trigger::Disputed,
             Self::Fault(_) | Self::TooLong => Trigger::Faulty,
             Self::Response(_) => Trigger::Response,
             Self::Event(event) => Trigger::of_event(event),
