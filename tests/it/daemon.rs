@@ -53,7 +53,10 @@ fn a_message_goes_in_with_a_certificate_and_arrives_octet_for_octet() {
     submit(&mut client, &[READER], "<implicit@example.com>");
     for id in ["<starttls@example.com>", "<implicit@example.com>"] {
         let arrival = upstream.wait_for(id);
-        assert_eq!((arrival.sender.as_str(), arrival.recipients.as_slice()), ("alice@example.com", &[READER.to_owned()][..]));
+        assert_eq!(
+            (arrival.sender.as_str(), arrival.recipients.as_slice()),
+            ("alice@example.com", &[READER.to_owned()][..])
+        );
         let trace = arrival.octets.strip_suffix(message(id).as_slice()).expect("the message changed on its way");
         assert!(trace.starts_with(b"Received: ") && !trace.windows(4).any(|four| four == b"\r\n\r\n"));
     }
@@ -83,7 +86,8 @@ fn without_an_identity_everything_is_refused_with_its_cause() {
 #[test]
 fn a_certificate_revoked_by_a_reload_sends_no_more_even_on_an_open_session() {
     let (_upstream, bench, mut process) = running();
-    let (mut of_alice, mut of_bob) = (alice(&bench), Client::starttls(bench.starttls, &bench.tls(Some(&bench.bob))).unwrap().0);
+    let (mut of_alice, mut of_bob) =
+        (alice(&bench), Client::starttls(bench.starttls, &bench.tls(Some(&bench.bob))).unwrap().0);
     submit(&mut of_alice, &[READER], "<before@example.com>");
     bench.staff.write_crl(2, &[&bench.alice]);
     process.signal("HUP");
@@ -150,7 +154,9 @@ fn one_process_owns_a_data_directory() {
     let other = bench.directory.path().join("other.toml");
     let text = fs::read_to_string(&bench.configuration).unwrap();
     let [starttls, implicit] = free_addresses();
-    let text = text.replace(&bench.starttls.to_string(), &starttls.to_string()).replace(&bench.implicit.to_string(), &implicit.to_string());
+    let text = text
+        .replace(&bench.starttls.to_string(), &starttls.to_string())
+        .replace(&bench.implicit.to_string(), &implicit.to_string());
     fs::write(&other, text).unwrap();
     let output = sealpost(&["serve", "--config", other.to_str().unwrap()]);
     assert!(!output.status.success());
@@ -197,7 +203,9 @@ fn what_cannot_be_delivered_is_reported_and_what_cannot_be_reported_is_dead() {
     submit(&mut client, &["gone@example.net", READER], "<half@example.com>");
     assert_eq!(upstream.wait_for("<half@example.com>").recipients, [READER]);
     let reported = |all: &[super::harness::upstream::Arrival]| {
-        all.iter().any(|one| one.sender.is_empty() && one.recipients == ["alice@example.com"] && has(&one.octets, "gone@example.net"))
+        all.iter().any(|one| {
+            one.sender.is_empty() && one.recipients == ["alice@example.com"] && has(&one.octets, "gone@example.net")
+        })
     };
     assert!(upstream.wait_until(PATIENCE, reported), "no report:\n{}", process.log());
     let said = client.submit("", &["gone@example.net"], &message("<null@example.com>")).unwrap();

@@ -191,7 +191,8 @@ impl Killer {
 
 #[test]
 fn nothing_acknowledged_is_lost_under_twenty_kills() {
-    let seed = std::env::var("SEALPOST_SEED").map_or_else(|_| u64::from(std::process::id()), |text| text.parse().unwrap());
+    let seed =
+        std::env::var("SEALPOST_SEED").map_or_else(|_| u64::from(std::process::id()), |text| text.parse().unwrap());
     println!("SEALPOST_SEED={seed}");
     let upstream = Upstream::start(Manner::Polite);
     let course = Arc::new(Course {

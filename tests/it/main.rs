@@ -3,6 +3,9 @@
 //! Real peers (Postfix, swaks, curl, ..) are in tests/peers; `tests/run` runs everything.
 
 #![allow(
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -72,7 +72,8 @@ fn what_the_table_names_is_in_the_source() {
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
     let held = rows.iter().filter(|row| row.held.starts_with("yes"));
-    let (code, test) = held.fold((0, 0), |(code, test), row| (code + usize::from(row.code == "-"), test + usize::from(row.test == "-")));
+    let (code, test) = held
+        .fold((0, 0), |(code, test), row| (code + usize::from(row.code == "-"), test + usize::from(row.test == "-")));
     println!("{} rows; of those that say yes, {code} name no code yet and {test} no test", rows.len());
 }
 
@@ -104,7 +105,8 @@ fn what_the_source_cites_has_a_row() {
 
 /// A row speaks of the section that is cited, of a part of it, or of the section it is a part of.
 fn covers(row: &str, cited: &str) -> bool {
-    let within = |part: &str, whole: &str| part == whole || part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.'));
+    let within =
+        |part: &str, whole: &str| part == whole || part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.'));
     within(row, cited) || within(cited, row)
 }
 
@@ -114,8 +116,11 @@ fn citations(text: &str) -> Vec<(String, String)> {
     for rest in text.split("RFC ").skip(1) {
         let rfc: String = rest.chars().take_while(char::is_ascii_digit).collect();
         let mut rest = &rest[rfc.len()..];
-        while let Some(section) = rest.strip_prefix(" §").or_else(|| rest.strip_prefix(", §")).or_else(|| rest.strip_prefix(" and §")) {
-            let length = section.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(section.len());
+        while let Some(section) =
+            rest.strip_prefix(" §").or_else(|| rest.strip_prefix(", §")).or_else(|| rest.strip_prefix(" and §"))
+        {
+            let length =
+                section.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(section.len());
             found.push((rfc.clone(), section[..length].trim_end_matches('.').to_owned()));
             rest = &section[length..];
         }

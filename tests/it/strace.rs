@@ -8,11 +8,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use super::harness::PATIENCE;
 use super::harness::bench::Bench;
 use super::harness::client::Client;
 use super::harness::process::{Process, Start};
 use super::harness::upstream::{Manner, Upstream};
-use super::harness::PATIENCE;
 
 const READS: &[&str] = &["read", "recvfrom", "recvmsg", "readv"];
 const WRITES: &[&str] = &["write", "sendto", "sendmsg", "writev"];
@@ -26,14 +26,16 @@ fn strace_shows_a_completed_sync_before_each_250() {
     let upstream = Upstream::start(Manner::Silent);
     let bench = Bench::new(&[upstream.address]);
     let trace = bench.directory.path().join("strace");
-    let calls = format!("trace=accept4,{}", [READS, WRITES, SYNCS].concat().join(","));
-    let wrapper = ["strace", "-f", "-qq", "-e", &calls, "-e", "signal=none", "-s", "0", "-o", trace.to_str().unwrap()];
+    let filter = format!("trace=accept4,{}", [READS, WRITES, SYNCS].concat().join(","));
+    let wrapper = ["strace", "-f", "-qq", "-e", &filter, "-e", "signal=none", "-s", "0", "-o", trace.to_str().unwrap()];
     let mut process = Process::spawn(&bench.configuration, &wrapper);
     assert_eq!(process.wait_ready(PATIENCE), Start::Ready, "{}", process.log());
     let (mut client, _) = Client::implicit(bench.implicit, &bench.tls(Some(&bench.alice))).unwrap();
     assert_eq!(client.command("EHLO client.example.com").unwrap().code, 250);
     for length in BODIES {
-        let head = format!("From: alice@example.com\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <s.{length}@example.com>\r\n\r\n");
+        let head = format!(
+            "From: alice@example.com\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <s.{length}@example.com>\r\n\r\n"
+        );
         let body = "0123456789abcdef\r\n".repeat(length / 18 + 1);
         let said = client.submit("alice@example.com", &["reader@example.net"], (head + &body).as_bytes()).unwrap();
         assert_eq!(said.code, 250, "{said:?}");
@@ -47,10 +49,16 @@ fn strace_shows_a_completed_sync_before_each_250() {
     let asked = 2 * BODIES.len() + 1;
     assert!(turns.len() > asked, "{} turns, and {asked} were taken", turns.len());
     for (body, turn) in BODIES.iter().zip(turns[turns.len() - asked..].iter().skip(1).step_by(2)) {
-        assert!(turn.has_sync(&calls), "no completed sync between the last octet and the 250 of the body of {body} octets: {turn:?}");
+        assert!(
+            turn.has_sync(&calls),
+            "no completed sync between the last octet and the 250 of the body of {body} octets: {turn:?}"
+        );
     }
     let commands = turns[turns.len() - asked..].iter().step_by(2).filter(|turn| turn.has_sync(&calls)).count();
-    println!("{} syncs in all; {commands} turns without a message synced too", calls.iter().filter(|call| call.is(SYNCS)).count());
+    println!(
+        "{} syncs in all; {commands} turns without a message synced too",
+        calls.iter().filter(|call| call.is(SYNCS)).count()
+    );
 }
 
 /// Kills the traced daemon and waits for strace to have written all it saw.
@@ -122,7 +130,8 @@ impl Turn {
 
 /// The turns of the one connection that was accepted.
 fn turns(calls: &[Call]) -> Vec<Turn> {
-    let accepted: Vec<i64> = calls.iter().filter(|call| call.name == "accept4" && call.result >= 0).map(|call| call.result).collect();
+    let accepted: Vec<i64> =
+        calls.iter().filter(|call| call.name == "accept4" && call.result >= 0).map(|call| call.result).collect();
     let [connection] = accepted.as_slice() else { panic!("not one connection: {accepted:?}") };
     let mut turns = Vec::new();
     let mut last_read = None;

@@ -97,7 +97,9 @@ fn stations_know_only_whom_they_may() {
         let (_, allowed) = ARROWS.iter().find(|(module, _)| *module == file.module())?;
         named_modules(line)
             .into_iter()
-            .find(|named| *named != file.module() && !WORDS.contains(&named.as_str()) && !allowed.contains(&named.as_str()))
+            .find(|named| {
+                *named != file.module() && !WORDS.contains(&named.as_str()) && !allowed.contains(&named.as_str())
+            })
             .map(|named| format!("{} may not know {named}", file.module()))
     }));
 }
@@ -153,7 +155,9 @@ fn begins_like_a_reply(text: &str) -> bool {
     let numbers: Vec<&str> = word.split('.').collect();
     numbers.len() == 3
         && matches!(numbers[0], "2" | "4" | "5")
-        && numbers[1..].iter().all(|number| (1..=3).contains(&number.len()) && number.bytes().all(|octet| octet.is_ascii_digit()))
+        && numbers[1..]
+            .iter()
+            .all(|number| (1..=3).contains(&number.len()) && number.bytes().all(|octet| octet.is_ascii_digit()))
 }
 
 /// The string literals of a line; escapes are left as they are written.
@@ -181,6 +185,7 @@ fn a_reply_is_told_from_other_texts() {
 #[test]
 fn the_library_of_the_store_is_named_by_the_queue_only() {
     assert_none(&offences(|file, line| {
-        (file.module() != "queue" && line.contains("redb::")).then(|| "the store is hidden behind queue's trait".to_owned())
+        (file.module() != "queue" && line.contains("redb::"))
+            .then(|| "the store is hidden behind queue's trait".to_owned())
     }));
 }

@@ -4,6 +4,9 @@
 
 #![allow(
     dead_code,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -41,7 +44,8 @@ fn main() {
     let next = AtomicU64::new(0);
     let began = Instant::now();
     let mut waits: Vec<Duration> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..connections).map(|_| scope.spawn(|| work(server, &tls, &next, messages, octets))).collect();
+        let workers: Vec<_> =
+            (0..connections).map(|_| scope.spawn(|| work(server, &tls, &next, messages, octets))).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     let seconds = began.elapsed().as_secs_f64();
@@ -58,7 +62,13 @@ fn main() {
 }
 
 /// One connection: submits as long as messages are left; how long each transaction took.
-fn work(server: SocketAddr, tls: &std::sync::Arc<rustls::ClientConfig>, next: &AtomicU64, messages: u64, octets: usize) -> Vec<Duration> {
+fn work(
+    server: SocketAddr,
+    tls: &std::sync::Arc<rustls::ClientConfig>,
+    next: &AtomicU64,
+    messages: u64,
+    octets: usize,
+) -> Vec<Duration> {
     let (mut client, greeted) = Client::starttls(server, tls).unwrap();
     assert_eq!(greeted.code, 250, "{greeted:?}");
     let mut waits = Vec::new();

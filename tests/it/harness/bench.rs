@@ -54,7 +54,9 @@ impl Bench {
         let upstreams: String = upstreams
             .iter()
             .enumerate()
-            .map(|(index, address)| format!("[[upstream]]\nname = \"upstream-{index}\"\naddress = \"{address}\"\ntls = \"none\"\n\n"))
+            .map(|(index, address)| {
+                format!("[[upstream]]\nname = \"upstream-{index}\"\naddress = \"{address}\"\ntls = \"none\"\n\n")
+            })
             .collect();
         let text = format!(
             r#"hostname = "localhost"

@@ -46,7 +46,8 @@ impl Process {
         let socket = directory.join("notify");
         let _ = fs::remove_file(&socket);
         let told = UnixDatagram::bind(&socket).unwrap();
-        let line: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_sealpost"), "serve", "--config"]).collect();
+        let line: Vec<&str> =
+            wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_sealpost"), "serve", "--config"]).collect();
         let mut child = Command::new(line[0])
             .args(&line[1..])
             .arg(configuration)

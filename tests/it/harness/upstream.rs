@@ -22,7 +22,8 @@ impl Arrival {
     /// The value of its Message-ID field.
     pub fn message_id(&self) -> String {
         let header = String::from_utf8_lossy(header_of(&self.octets)).into_owned();
-        let field = header.lines().find(|line| line.to_ascii_lowercase().starts_with("message-id:")).unwrap_or_default();
+        let field =
+            header.lines().find(|line| line.to_ascii_lowercase().starts_with("message-id:")).unwrap_or_default();
         field.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
     }
 }
@@ -59,7 +60,8 @@ impl Upstream {
     pub fn start(manner: Manner) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { manner, arrivals: Mutex::default(), news: Condvar::new(), mark: AtomicU64::new(0) });
+        let shared =
+            Arc::new(Shared { manner, arrivals: Mutex::default(), news: Condvar::new(), mark: AtomicU64::new(0) });
         let own = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -128,7 +130,9 @@ impl Dialogue {
         while let Some(line) = self.line()? {
             let line = String::from_utf8_lossy(&line).into_owned();
             match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
-                "EHLO" => self.say("250-upstream.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES")?,
+                "EHLO" => self.say(
+                    "250-upstream.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES",
+                )?,
                 "MAIL" => {
                     (sender, recipients) = (path(&line), Vec::new());
                     self.say("250 2.1.0 ok")?;
