@@ -12,7 +12,7 @@ use sealpost::sys::{Clock, ManualClock};
 use sealpost::upstream::attempt::{Blame, Retry};
 use sealpost::upstream::health::Condition;
 use sealpost::upstream::{
-    Anchors, Attempt, BodyFault, Courier, Credentials, InMemory, MessageBody, Mode, Phase, Secret, Security,
+    Anchors, Attempt, BodyFault, Courier, Credentials, Deadlines, InMemory, MessageBody, Mode, Phase, Secret, Security,
     SystemNetwork, TlsDemand, TlsMaterial, Upstream,
 };
 
@@ -556,6 +556,20 @@ async fn an_upstream_that_stops_reading_holds_nothing_for_ever() {
     let mut body = InMemory::new(vec![b'x'; 1024 * 1024]);
     let attempt = scene.courier.deliver(&scene.settings, &envelope(1), &[0], &mut body).await;
     assert_eq!(show(&attempt), "L Body Silent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_takes_too_long_in_all_ends_and_is_not_hurried_at_the_dot() {
+    // Each reply keeps its deadline; the message as a whole does not.
+    let slow = Script { misdeed: Some((Phase::Mail, Misdeed::Dribble(b"250\r\n"))), ..Script::default() };
+    let mut deadlines = Deadlines { transaction: Duration::from_secs(4 * 60), ..Deadlines::default() };
+    let scene = Scene::with(slow, |upstream, _| Upstream { deadlines, ..upstream });
+    assert_eq!(show(&scene.send(1).await), "L Mail Silent");
+    // A dot that is answered after that is waited for.
+    deadlines.transaction = Duration::from_secs(60);
+    let slow = Script { misdeed: Some((Phase::EndOfData, Misdeed::Dribble(b"250 \r\n"))), ..Script::default() };
+    let scene = Scene::with(slow, |upstream, _| Upstream { deadlines, ..upstream });
+    assert_eq!(show(&scene.send(1).await), "D");
 }
 
 // Several upstreams.

@@ -162,6 +162,8 @@ fn a_second_message_needs_rset_only_after_a_failure() {
         .on(Event::BodyAtEnd, "end body")
         .hear("250 ok\r\n", "done D");
     talk.on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com>");
+    let mut talk = brought_to(Phase::EndOfData);
+    talk.hear("554 5.7.1 spam\r\n", "done FF").on(Event::Begin(order(1)), "> RSET");
 }
 
 #[test]
