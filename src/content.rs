@@ -1,14 +1,82 @@
 //! One streamed look at the message: facts, no opinion; and the fix-ups (RFC 6409 §8).
 //!
-//! The header section is read whole within its limit; the body goes by piece by piece and is never judged.
-//! Never: decides who may send what (that is `policy::author`), changes an octet of the body.
+//! The header section is read whole within its limit; the body goes by piece by piece and is never judged. Two readers look at the section,
+//! ours and mail-parser: where they would see different fields, or different mailboxes in From, Sender and the topmost Resent block, the
+//! section can't be judged, and [`HeaderFacts::fault`] says why in a sentence for the reply.
+//!
+//! Only the fields that say who a message is from are read closely. Of the others it is checked that there are no more than RFC 5322 §3.6
+//! allows; MIME fields are not counted, since how a body is read is not judged here. What stands behind the first blank line is body: a From
+//! there is absent. Never: decides who may send what (that is `policy::author`), changes an octet of the body or of a field.
 
-use crate::mail::Address;
+mod collector;
+mod display;
+mod fix_ups;
+mod mailboxes;
+mod originators;
+mod second_reader;
 
-pub use crate::mail::header::HeaderFault;
+pub use collector::{Collected, HeaderCollector};
+pub use fix_ups::fix_ups;
+
+pub use crate::mail::header::{HeaderFault, HeaderLimits};
+pub use crate::mail::trace::Utf8Header;
 pub use crate::smtp::data::OctetFault;
 
-/// What the header section says. Made by [`crate::content`]; `fault` set means that it can't be judged at all.
+use crate::mail::Address;
+use crate::mail::header::HeaderSection;
+
+/// The most Received fields of a message; one with more goes in circles (RFC 5321 §6.3).
+pub const RECEIVED_MAX: usize = 100;
+/// As much of a Message-ID as is kept for the log, characters.
+const MESSAGE_ID_SHOWN: usize = 250;
+/// The most field names that are kept of all `h=` tags.
+const SIGNED_MAX: usize = 1000;
+
+/// A field that says who a message is from (RFC 5322 §3.6.2, §3.6.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Originator {
+    /// From.
+    From,
+    /// Sender.
+    Sender,
+    /// Resent-From of the topmost Resent block.
+    ResentFrom,
+    /// Resent-Sender of the topmost Resent block.
+    ResentSender,
+}
+
+impl Originator {
+    /// The field's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::From => "From",
+            Self::Sender => "Sender",
+            Self::ResentFrom => "Resent-From",
+            Self::ResentSender => "Resent-Sender",
+        }
+    }
+
+    /// What is said of an address in its display name.
+    pub const fn display_name(self) -> &'static str {
+        match self {
+            Self::From => "From (display name)",
+            Self::Sender => "Sender (display name)",
+            Self::ResentFrom => "Resent-From (display name)",
+            Self::ResentSender => "Resent-Sender (display name)",
+        }
+    }
+}
+
+/// An address that a display name or a comment shows to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisplayAddress {
+    /// In which field.
+    pub field: Originator,
+    /// The address shown.
+    pub address: Address,
+}
+
+/// What the header section says. Made by [`read_header`]; `fault` set means that it can't be judged at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderFacts {
     /// Why the section can't be judged: which field, and why; for people.
@@ -21,16 +89,71 @@ pub struct HeaderFacts {
     pub resent_from: Vec<Address>,
     /// The mailbox of the topmost Resent-Sender.
     pub resent_sender: Option<Address>,
+    /// Addresses in the display names and comments of all these.
+    pub display_addresses: Vec<DisplayAddress>,
     /// Whether a Date field is there.
     pub has_date: bool,
-    /// Whether a Message-ID field is there, and its value without white space, for the log.
+    /// Whether a Message-ID field is there, and its value without white space, printable, for the log.
     pub message_id: Option<String>,
-    /// How many Received fields: the hop count (RFC 5321 §6.3).
+    /// How many Received fields: the hop count (RFC 5321 §6.3). More than [`RECEIVED_MAX`] is a loop.
     pub received: usize,
     /// Whether the section holds octets over 127 (RFC 6532).
     pub eight_bit: bool,
     /// The fields' names in any DKIM-Signature's `h=`, lower case: not to be added or changed.
     pub signed: Vec<String>,
+}
+
+/// Looks at a header section as [`HeaderCollector`] gathered it (what is behind its blank line is not looked at).
+///
+/// Without SMTPUTF8, octets over 127 in the fields that say who it is from are a fault; in other fields they pass (RFC 6532 §3.2 wants
+/// them declared, but raw Latin-1 subjects are honest).
+pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> HeaderFacts {
+    let section = match HeaderSection::read(octets, limits) {
+        Ok(section) => section,
+        Err(fault) => return HeaderFacts { fault: Some(fault), ..HeaderFacts::default() },
+    };
+    let mut facts = HeaderFacts {
+        has_date: section.named("Date").next().is_some(),
+        message_id: section.named("Message-ID").next().map(|field| shown_message_id(&field.unfolded())),
+        received: section.named("Received").count(),
+        eight_bit: section.fields().iter().any(|field| !field.value.is_ascii()),
+        signed: signed_names(&section),
+        ..HeaderFacts::default()
+    };
+    let section_octets = octets.get(..section.length()).unwrap_or_default();
+    if let Err(fault) = originators::read(&section, section_octets, utf8, &mut facts) {
+        facts.fault = Some(HeaderFault::Field(fault));
+    }
+    facts
+}
+
+fn shown_message_id(value: &[u8]) -> String {
+    let printable = |octet: &u8| if octet.is_ascii_graphic() { char::from(*octet) } else { '?' };
+    value.iter().filter(|octet| !matches!(octet, b' ' | b'\t')).take(MESSAGE_ID_SHOWN).map(printable).collect()
+}
+
+/// RFC 6376 §3.5: the names in `h=`, colon-separated, white space anywhere between.
+fn signed_names(section: &HeaderSection<'_>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for field in section.named("DKIM-Signature") {
+        let value = field.unfolded();
+        for tag in value.split(|&octet| octet == b';') {
+            let Some((b"h", list)) = tag_value(tag) else { continue };
+            let plain =
+                list.split(|&octet| octet == b':').filter_map(|name| std::str::from_utf8(name.trim_ascii()).ok());
+            names.extend(plain.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase));
+        }
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(SIGNED_MAX);
+    }
+    names
+}
+
+fn tag_value(tag: &[u8]) -> Option<(&[u8], &[u8])> {
+    let place = tag.iter().position(|&octet| octet == b'=')?;
+    let (name, value) = tag.split_at_checked(place)?;
+    Some((name.trim_ascii(), value.get(1..)?))
 }
 
 /// How the body went by.
@@ -59,3 +182,6 @@ pub struct BodyFacts {
     /// Octets of the message as received, without the framing.
     pub octets: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use facts::{CertificateFacts, CertificateSummary, Digest256};
-pub use pattern::{AddressPattern, AddressPatterns};
-pub use roster::{NoIdentity, Roster};
+pub use facts::{CertificateFacts, CertificateSummary, Digest256, UnusableName};
+pub use pattern::{AddressPattern, AddressPatterns, DomainSet, Granting, ListPurpose, PatternEntry, PatternList};
+pub use roster::{
+    CaGrant, EmailGrant, EntryState, Examination, MatchKeys, NoIdentity, Roster, RosterEntry, RosterMistake,
+};
 
 use crate::mail::LocalPartCase;
 use crate::sys::WallTime;

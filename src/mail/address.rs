@@ -118,10 +118,7 @@ impl Domain {
         check_labels(&lower)?;
         if lower.split('.').any(|label| label.starts_with("xn--")) {
             // An A-label must be one: valid Punycode of a valid U-label, and no other way to write a shorter name (RFC 5891 §5.4).
-            let checked = to_ascii(&lower)?;
-            if checked != lower {
-                return Err(AddressFault::International);
-            }
+            to_ascii(&lower)?;
         }
         Ok(Self { ascii: lower.into_owned() })
     }
@@ -245,9 +242,7 @@ impl fmt::Display for Host {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
-    text: String,
-    /// Where the `@` stands.
-    at: usize,
+    text: Box<str>,
     host: Host,
 }
 
@@ -266,7 +261,7 @@ impl Address {
             return Err(AddressFault::LocalPartTooLong);
         }
         let host = Host::parse(text.get(at.saturating_add(1)..).unwrap_or_default())?;
-        Ok(Self { text: text.to_owned(), at, host })
+        Ok(Self { text: text.into(), host })
     }
 
     /// As written.
@@ -276,7 +271,8 @@ impl Address {
 
     /// The local part as written (quotes kept).
     pub fn local_part(&self) -> &str {
-        self.text.get(..self.at).unwrap_or_default()
+        // No host holds an `@`, so the last one is the one.
+        self.text.rsplit_once('@').map_or("", |(local, _)| local)
     }
 
     /// Right of the `@`.
@@ -326,7 +322,7 @@ impl std::str::FromStr for Address {
 
 impl From<Address> for String {
     fn from(address: Address) -> Self {
-        address.text
+        address.text.into()
     }
 }
 
@@ -363,6 +359,11 @@ pub(crate) fn is_atext(letter: char) -> bool {
 
 fn is_dot_atom(text: &str) -> bool {
     text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
+}
+
+/// Whether a person sees it, and sees what it is: no control, no filler, no mark of direction.
+pub(crate) fn is_visible(letter: char) -> bool {
+    visible(letter).is_ok()
 }
 
 /// Refuses what nobody sees, and the characters whose canonical decomposition is ASCII: normalised, they would pass for another address.

@@ -25,6 +25,11 @@ impl QueueId {
         Self((millis << 80) | (random & ((1 << 80) - 1)))
     }
 
+    /// When the message arrived, as far as its id tells: to the millisecond, by the clock of the machine that took it.
+    pub fn arrived(self) -> WallTime {
+        WallTime::from_millis(i64::try_from(self.0 >> 80).unwrap_or(0))
+    }
+
     /// The id as a number, for keys that sort.
     pub fn to_u128(self) -> u128 {
         self.0

@@ -1,1 +1,31 @@
-//! limits
+//! How much: recipients and octets of one message, by the identity's grant. The server's own limits are the session's settings.
+
+use super::{Offence, Refusal, Verdict};
+use crate::identity::Identity;
+
+/// Whether `identity` may name `count` recipients in one message.
+pub fn recipients(identity: &Identity, count: usize) -> Verdict {
+    let grant = identity.grant();
+    match grant.limits.recipients_per_message {
+        Some(limit) if u32::try_from(count).is_ok_and(|count| count <= limit) => Verdict::Allowed(grant.rule.clone()),
+        None => Verdict::Allowed(grant.rule.clone()),
+        Some(limit) => Verdict::Refused(Refusal {
+            offence: Offence::TooManyRecipients { limit },
+            rule: grant.rule.clone(),
+            cause: format!("recipient {count} of a message, recipients_per_message is {limit}"),
+        }),
+    }
+}
+
+/// Whether `identity` may send a message of `octets`, declared (RFC 1870 §6.1) or counted (§6.3).
+pub fn size(identity: &Identity, octets: u64) -> Verdict {
+    let grant = identity.grant();
+    match grant.limits.message_size {
+        Some(limit) if octets > limit => Verdict::Refused(Refusal {
+            offence: Offence::TooLarge { limit },
+            rule: grant.rule.clone(),
+            cause: format!("a message of {octets} octets, message_size is {limit}"),
+        }),
+        _ => Verdict::Allowed(grant.rule.clone()),
+    }
+}

@@ -1,6 +1,14 @@
-//! May this identity do that? Pure functions from a grant and a fact to a [`Verdict`].
+//! May this identity do that? Pure functions from an identity and a fact to a [`Verdict`].
 //!
-//! `explain` calls the same functions. Never: chooses a reply, reads a clock, looks anything up.
+//! | question | function | source |
+//! |---|---|---|
+//! | may it be the envelope sender? | [`sender()`] | RFC 6409 §6.1 |
+//! | may it be in From, Sender, Resent-From, Resent-Sender? | [`author()`] | RFC 6409 §8.1, RFC 5322 §3.6.2 |
+//! | may it be written to? | [`recipient()`] | RFC 6409 §6.2 |
+//! | so many recipients, so large a message? | [`limits`] | RFC 5321 §4.5.3.1 |
+//!
+//! An empty grant grants nothing. `explain` calls the same functions. Never: chooses a reply, reads a clock, looks anything up. Nothing
+//! here can fail: what is not allowed is refused, with the rule and a cause.
 
 pub mod author;
 pub mod limits;
@@ -8,4 +16,7 @@ pub mod recipient;
 pub mod sender;
 pub mod verdict;
 
+pub use author::author;
+pub use recipient::recipient;
+pub use sender::sender;
 pub use verdict::{Offence, Refusal, Verdict};

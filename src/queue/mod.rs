@@ -1,13 +1,80 @@
-//! The store: custody between the client's 250 and the upstream's.
+//! The queue: custody between the client's 250 and the upstream's.
 //!
-//! States, leftovers, budgets: see the table below (written with the store).
+//! A message enters by [`Queue::admit`], [`Incoming::write`], [`Incoming::commit`], and leaves by [`Queue::claim`], [`Claim::conclude`].
+//!
+//! # States
+//!
+//! ```text
+//! state      on the disk                          leaves it by
+//! receiving  nothing, or a body file              commit -> queued; drop, crash -> nothing
+//! queued     record, due entry, body              claim and conclude -> queued later, gone, dead; hold -> held
+//! claimed    as queued; the claim is in memory    conclude; its lease runs out, crash -> queued
+//! held       record, body                         release -> queued, due now
+//! dead       record with its reason, body         retry -> queued, due now
+//! gone       nothing, or a body file              -
+//! any        -                                    remove -> gone
+//! ```
+//!
+//! What a conclusion says and the report on it are one transaction. A claimed message that an operator holds or removes: the outcome of the
+//! attempt under way is still recorded in the first case, and finds nothing in the second.
+//!
+//! # What a crash leaves, and what it means
+//!
+//! ```text
+//! leftover                              meaning                                          recovery
+//! store.redb.new                        the store was being made for the first time      removed; made again
+//! store.redb not closed                 a crash; redb has the last whole transaction     redb walks and mends it
+//! body file, no record                  never answered 250; or finished                  removed
+//! record, body file missing or short    a disk that lost what it had synced; or a commit dead, with the reason, reported
+//!                                       that failed (its client heard 452)               in Recovery
+//! record or body fails its checksum     damage                                           dead when next read; others go on
+//! message whose commit failed           its client heard 452, but the sync had reached   disowned: taken out when the
+//!                                       the disk                                         store is opened again
+//! ```
+//!
+//! The last has one window: when the power goes between the failed commit and the re-opening, the message is kept although its client heard 452.
+//! It will arrive twice, and is not lost.
+//!
+//! Never: says that something is kept before it is on stable storage; retries a sync; drops a damaged message.
 
 pub mod record;
 pub mod schedule;
+pub mod settings;
+pub mod store;
+
+mod budget;
+mod claim;
+mod claims;
+mod codec;
+mod embedded;
+mod incoming;
+mod reading;
+mod recover;
+mod sweeper;
+mod tables;
+mod writer;
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, Semaphore};
 
 use crate::mail::{Envelope, QueueId};
+use crate::sys::{Clock, Disk, Entropy};
 
-pub use record::{Custodian, Outcome, RecipientState, Record, TraceFacts};
+pub use claim::{BodyReader, Claim, Conclusion};
+pub use incoming::Incoming;
+pub use record::{Custodian, Outcome, RecipientState, Record, State, TraceFacts};
+pub use recover::{OpenError, Recovery};
+pub use schedule::{Plan, Schedule};
+pub use settings::{Driving, QueueSettings};
+pub use store::{Certainty, Filter, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
+
+use budget::{Budgets, Granted, Level, Place};
+use claim::Taken;
+use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, READERS};
+use store::{Order, Store, Ticket, Work};
+use sweeper::Sweeper;
+use writer::{Desk, Holding, Writer};
 
 /// Why the queue could not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +91,12 @@ pub enum QueueError {
     /// Somebody else has claimed it meanwhile; what was recorded with the old claim changes nothing.
     #[error("the claim on {0} has lapsed")]
     Fenced(QueueId),
+    /// What is kept of it is not what was received; it is set aside.
+    #[error("message {0} is damaged: {1}")]
+    Damaged(QueueId, String),
+    /// The queue has been closed.
+    #[error("the queue is closed")]
+    Closed,
 }
 
 /// What intake hands over with a message, besides its octets.
@@ -36,3 +109,266 @@ pub struct Deposit {
     /// How it came.
     pub trace: TraceFacts,
 }
+
+/// The queue. Clones are the same queue. Its methods need a tokio runtime with its clock enabled.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    inner: Arc<Inner>,
+}
+
+/// What all clones, claims and messages being received share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    store: Arc<dyn Store>,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    settings: QueueSettings,
+    sweeper: Sweeper,
+    writer: Writer,
+    budgets: Budgets,
+    /// Rung when something may be due.
+    work: Arc<Notify>,
+    readers: Arc<Semaphore>,
+}
+
+impl Queue {
+    /// Opens the queue in its folder, making it when there is none, and clears away what a crash left. Blocks: on a large store after a crash for
+    /// seconds.
+    ///
+    /// # Errors
+    ///
+    /// Another process has it, a newer program wrote it, or the disk fails.
+    pub fn open(
+        settings: QueueSettings,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let (embedded, recovery) = recover::open(&settings, Arc::clone(&disk))?;
+        let sweeper = embedded.sweeper();
+        let store: Arc<dyn Store> = Arc::new(embedded);
+        let budgets = Budgets::new(&settings);
+        let work = Arc::new(Notify::new());
+        let desk = Desk {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            work: Arc::clone(&work),
+            room: Arc::clone(&budgets.room),
+        };
+        let writer = match settings.driving {
+            Driving::Inline => Writer::Inline(desk),
+            Driving::WriterThread => {
+                Writer::start(desk).map_err(|fault| OpenError::Disk(settings.data_dir.clone(), fault))?
+            }
+        };
+        let readers = Arc::new(Semaphore::new(READERS));
+        let inner = Inner { store, disk, clock, entropy, settings, sweeper, writer, budgets, work, readers };
+        Ok((Self { inner: Arc::new(inner) }, recovery))
+    }
+
+    /// Asks for room for one message, of `declared` octets when the client said so (RFC 1870); to be done before `354`. Waits as long as the settings
+    /// say.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Full`] when a budget was not granted in time, [`QueueError::Broken`] when the store can't be used: `452 4.3.1`.
+    pub async fn admit(&self, declared: Option<u64>) -> Result<Incoming, QueueError> {
+        let granted = self.inner.grant(declared.unwrap_or(0)).await?;
+        Ok(Incoming::new(Arc::clone(&self.inner), self.inner.new_id(), granted))
+    }
+
+    /// Waits until a message is due, and claims it. Cancel-safe: a dropped future has claimed nothing. After [`Self::close`] it waits for ever.
+    pub async fn claim(&self) -> Claim {
+        loop {
+            let rung = self.inner.work.notified();
+            tokio::pin!(rung);
+            // From here on no bell is missed, and only then is the store looked at.
+            rung.as_mut().enable();
+            let wait = match self.inner.take_work().await {
+                Ok(Work::Claimed(ticket, record)) => return Claim::new(Arc::clone(&self.inner), ticket, record),
+                Ok(Work::Unreadable(ticket, reason)) => {
+                    self.inner.set_aside(ticket, &reason).await;
+                    continue;
+                }
+                Ok(Work::Nothing(wait)) => wait.unwrap_or(NAP_MAX).min(NAP_MAX),
+                Err(QueueError::Closed) => return std::future::pending().await,
+                Err(fault) => {
+                    tracing::error!(%fault, "the queue gives out no messages");
+                    AFTER_FAILURE
+                }
+            };
+            // Which of the two it was does not matter: the store is asked again.
+            tokio::time::timeout(wait, rung).await.ok();
+        }
+    }
+
+    /// Part of the list of messages, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`] when the disk fails, as with all that follow.
+    pub async fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
+        let store = Arc::clone(&self.inner.store);
+        self.inner.work_on(move || store.list(filter, page)).await?
+    }
+
+    /// What is known of one message.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`].
+    pub async fn show(&self, id: QueueId) -> Result<Listed, QueueError> {
+        let store = Arc::clone(&self.inner.store);
+        self.inner.work_on(move || store.show(id)).await?
+    }
+
+    /// Makes a message due now: a dead one too, for every recipient that does not have it, and a held one.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`], [`QueueError::Damaged`].
+    pub async fn retry(&self, id: QueueId) -> Result<(), QueueError> {
+        self.inner.writer.submit(Order::Retry(id), Holding::default()).await
+    }
+
+    /// Forgets a message, whatever its state.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`].
+    pub async fn remove(&self, id: QueueId) -> Result<(), QueueError> {
+        self.inner.writer.submit(Order::Remove(id), Holding::default()).await
+    }
+
+    /// Keeps a queued message back; does nothing to a dead one. An attempt under way goes on, and its outcome is recorded.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`], [`QueueError::Damaged`].
+    pub async fn hold(&self, id: QueueId) -> Result<(), QueueError> {
+        self.inner.writer.submit(Order::Hold(id), Holding::default()).await
+    }
+
+    /// Makes a held message due now; does nothing to others.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`], [`QueueError::Damaged`].
+    pub async fn release(&self, id: QueueId) -> Result<(), QueueError> {
+        self.inner.writer.submit(Order::Release(id), Holding::default()).await
+    }
+
+    /// How many there are in each state, and how large.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`].
+    pub async fn stats(&self) -> Result<Stats, QueueError> {
+        let store = Arc::clone(&self.inner.store);
+        self.inner.work_on(move || store.stats()).await?
+    }
+
+    /// Obeys what was handed over, closes the store and gives the folder back.
+    pub async fn close(&self) {
+        self.inner.writer.close().await;
+    }
+}
+
+impl Inner {
+    fn new_id(&self) -> QueueId {
+        let random = (u128::from(self.entropy.next_u64()) << 64) | u128::from(self.entropy.next_u64());
+        QueueId::new(self.clock.now().wall, random)
+    }
+
+    /// Runs something that blocks: on the bounded pool, or here when the core runs inline.
+    async fn work_on<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueueError> {
+        if self.settings.driving == Driving::Inline {
+            return Ok(work());
+        }
+        let permit = Arc::clone(&self.readers).acquire_owned().await.map_err(|_| QueueError::Closed)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(permit);
+            done
+        });
+        done.await.map_err(|fault| QueueError::Broken(fault.to_string()))
+    }
+
+    async fn take_work(self: &Arc<Self>) -> Result<Work, QueueError> {
+        let queue = Arc::clone(self);
+        let taken = self.work_on(move || Taken::take(&queue)).await?;
+        match taken {
+            Ok(taken) => Ok(taken.work()),
+            Err(QueueError::Broken(_) | QueueError::Full(_)) => {
+                // Only the writer opens the store again.
+                self.writer.submit(Order::Mend, Holding::default()).await?;
+                let queue = Arc::clone(self);
+                Ok(self.work_on(move || Taken::take(&queue)).await??.work())
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// A damaged message stops no other: it is set aside, and its operator told.
+    async fn set_aside(&self, ticket: Ticket, reason: &str) {
+        tracing::error!(id = %ticket.id, reason, "a message is damaged; it is set aside as dead");
+        let order = Order::SetAside { ticket, reason: reason.to_owned() };
+        if let Err(fault) = self.writer.submit(order, Holding::default()).await {
+            tracing::error!(id = %ticket.id, %fault, "it could not be set aside; it will be found again");
+        }
+    }
+
+    async fn grant(self: &Arc<Self>, octets: u64) -> Result<Granted, QueueError> {
+        let mut waiting_for = "memory";
+        let all = async {
+            let memory = self.budgets.memory.take(u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX)).await;
+            waiting_for = "the disk, which does not keep up";
+            drop(self.budgets.backlog.take(1).await);
+            waiting_for = "room";
+            let place = self.wait_for_room(|level| self.budgets.room.place(octets, level)).await?;
+            Ok(Granted { memory, place })
+        };
+        match tokio::time::timeout(self.settings.wait, all).await {
+            Ok(granted) => granted,
+            Err(_) => Err(QueueError::Full(format!("waited in vain for {waiting_for}"))),
+        }
+    }
+
+    async fn enlarge(self: &Arc<Self>, place: &mut Place, octets: u64) -> Result<(), QueueError> {
+        let enlarged = self.wait_for_room(|level| place.enlarge(octets, level).then_some(()));
+        match tokio::time::timeout(self.settings.wait, enlarged).await {
+            Ok(enlarged) => enlarged,
+            Err(_) => Err(QueueError::Full("waited in vain for room".to_owned())),
+        }
+    }
+
+    async fn wait_for_room<T>(self: &Arc<Self>, mut ask: impl FnMut(Level) -> Option<T>) -> Result<T, QueueError> {
+        loop {
+            let freed = self.budgets.room.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if let Some(granted) = ask(self.level().await?) {
+                return Ok(granted);
+            }
+            freed.await;
+        }
+    }
+
+    async fn level(self: &Arc<Self>) -> Result<Level, QueueError> {
+        let measure = || {
+            let store = Arc::clone(&self.store);
+            self.work_on(move || store.space_left().map(|free| Level { kept: store.totals().all(), free }))
+        };
+        match measure().await? {
+            Err(QueueError::Broken(_)) => {
+                self.writer.submit(Order::Mend, Holding::default()).await?;
+                measure().await?
+            }
+            level => level,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

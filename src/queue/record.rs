@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Deposit;
+use super::store::{Certainty, Tried};
 use crate::mail::{Envelope, QueueId};
 use crate::smtp::Reply;
 use crate::sys::WallTime;
@@ -73,6 +75,8 @@ pub struct RecipientState {
     pub last: Option<Outcome>,
     /// When and by which upstream it was last tried.
     pub last_attempt: Option<(WallTime, String)>,
+    /// Whether that upstream may have it: it got the final dot and was silent. The next attempt begins with it.
+    pub undetermined: bool,
 }
 
 /// The state of a whole message.
@@ -99,6 +103,8 @@ pub struct Record {
     pub trace: TraceFacts,
     /// Where it stands.
     pub state: State,
+    /// Why it is dead or held, for the operator.
+    pub reason: Option<String>,
     /// Per recipient, in the envelope's order.
     pub recipients: Vec<RecipientState>,
     /// When it is to be tried next.
@@ -109,6 +115,110 @@ pub struct Record {
     pub warned: bool,
     /// Octets of the stored message.
     pub length: u64,
-    /// CRC-32C (or what the store uses) of the stored message.
+    /// XXH3-64 of the stored message.
     pub checksum: u64,
+}
+
+impl Record {
+    /// The record of a message that has just come: every recipient open, due at once, or when its sender asked for (RFC 4865 §4).
+    pub fn new(id: QueueId, deposit: Deposit, length: u64, checksum: u64) -> Self {
+        let Deposit { envelope, custodian, trace } = deposit;
+        let fresh = RecipientState { open: true, attempts: 0, last: None, last_attempt: None, undetermined: false };
+        let due = envelope.parameters().hold_until.map_or(trace.arrived, |until| until.max(trace.arrived));
+        Self {
+            id,
+            recipients: vec![fresh; envelope.recipients().len()],
+            envelope,
+            custodian,
+            trace,
+            state: State::Queued,
+            reason: None,
+            due,
+            attempts: 0,
+            warned: false,
+            length,
+            checksum,
+        }
+    }
+
+    /// The places in the envelope of those for whom something is left to do.
+    pub fn open_recipients(&self) -> Vec<usize> {
+        self.recipients.iter().enumerate().filter(|(_, state)| state.open).map(|(place, _)| place).collect()
+    }
+
+    /// The upstream that may have the message for one of these recipients already: it is asked first.
+    pub fn undetermined_upstream(&self, places: &[usize]) -> Option<&str> {
+        let states = places.iter().filter_map(|&place| self.recipients.get(place));
+        states.filter(|state| state.undetermined).find_map(|state| state.last_attempt.as_ref()).map(|(_, upstream)| upstream.as_str())
+    }
+
+    /// Notes what came of one attempt. Delivered and failed recipients are closed: nothing is left to do for them.
+    pub(super) fn note(&mut self, tried: &Tried, at: WallTime) {
+        let Some(recipient) = self.recipients.get_mut(tried.recipient) else { return };
+        recipient.open = matches!(tried.outcome, Outcome::Deferred { .. });
+        recipient.attempts = recipient.attempts.saturating_add(1);
+        recipient.last = Some(tried.outcome.clone());
+        recipient.last_attempt = Some((at, tried.upstream.clone()));
+        recipient.undetermined = tried.certainty == Certainty::Undetermined;
+    }
+
+    /// Due now, whatever its state; a dead one starts again with all recipients that do not have it.
+    pub(super) fn retry(&mut self, now: WallTime) {
+        if self.state == State::Dead {
+            for recipient in &mut self.recipients {
+                recipient.open = !matches!(recipient.last, Some(Outcome::Delivered { .. }));
+            }
+        }
+        self.state = State::Queued;
+        self.reason = None;
+        self.due = now;
+    }
+
+    /// Nobody tries it any more, and its operator reads why.
+    pub(super) fn set_aside(&mut self, reason: &str) {
+        self.state = State::Dead;
+        self.reason = Some(reason.to_owned());
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! Records for tests.
+
+    use super::*;
+    use crate::mail::{Address, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
+
+    pub(crate) fn deposit(arrived: WallTime) -> Deposit {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let recipient = |text: &str| Recipient {
+            forward_path: ForwardPath::Address(address(text)),
+            parameters: RecipientParameters::default(),
+        };
+        Deposit {
+            envelope: Envelope::new(
+                ReversePath::Address(address("alice@example.com")),
+                MailParameters::default(),
+                vec![recipient("bob@example.net"), recipient("carol@example.org")],
+            )
+            .unwrap(),
+            custodian: Custodian {
+                identity: "staff:alice@example.com".to_owned(),
+                ca: Some("staff".to_owned()),
+                fingerprint: "ab".repeat(32),
+                chain: vec![("CN=Staff issuing".to_owned(), "01af".to_owned())],
+            },
+            trace: TraceFacts {
+                client: "192.0.2.1:40000".to_owned(),
+                helo: "laptop.example.com".to_owned(),
+                protocol: "ESMTPS".to_owned(),
+                tls: "TLS1.3 TLS_AES_256_GCM_SHA384".to_owned(),
+                arrived,
+                message_id: Some("<1@example.com>".to_owned()),
+            },
+        }
+    }
+
+    pub(crate) fn record(number: u128) -> Record {
+        Record::new(QueueId::from_u128(number), deposit(WallTime::from_seconds(1_000)), 3, 0)
+    }
 }

@@ -1,31 +1,53 @@
 //! The dialogue as pure machines: [`Preamble`] before TLS, [`Session`] with an identity, [`Refused`] without one.
 //!
 //! `on(event, now) -> Step`: intake reads, asks the machine, and does what it says. The machine never waits: what it needs from the
-//! world it asks for with [`Step::Ask`], and intake feeds the [`Answer`] back. Never: reads a socket, a clock or a file, writes the log.
+//! world it asks for with [`Step::Ask`], and intake feeds the [`Answer`] back.
+//!
+//! What intake owes the machine, and all it has to know of SMTP:
+//!
+//! 1. `greeting()` is said first under implicit TLS; after STARTTLS the client speaks first (RFC 3207 §4.2).
+//! 2. Lines are read only after [`Step::Say`] and [`Step::Challenge`]; the message only after [`Step::Receive`] and [`Step::Discard`].
+//! 3. Where the client has to wait for our words (before a greeting, behind STARTTLS, before the prompt of a [`Step::Receive`] or a
+//!    [`Step::Challenge`]), octets that are there before the words are written are [`Event::TalkedEarly`].
+//! 4. After each step, `take_decision()` goes to the audit. After a step that closes, nothing is fed any more.
+//!
+//! Never: reads a socket, a clock or a file, writes the log. Nothing here can fail: what is wrong becomes a reply.
 
 pub mod auth;
+pub mod decision;
+pub mod message;
 pub mod preamble;
 pub mod refused;
 pub mod replies;
 pub mod secured;
+pub mod table;
 pub mod transaction;
 
 use std::sync::Arc;
+
+pub use decision::{Decision, Ruling, Subject};
+pub use preamble::{Preamble, PreambleEvent, PreambleStep, TlsReadiness};
+pub use refused::Refused;
+pub use secured::{Session, SessionTrace};
+pub use table::{Phase, TABLE, Trigger, Turn, turn};
+pub use transaction::Transaction;
 
 use crate::content::{BodyFacts, HeaderFacts};
 use crate::identity::{Identity, NoIdentity};
 use crate::mail::{Address, Custody, Envelope, ForwardPath};
 use crate::smtp::{LineFault, Reply};
 use crate::sys::WallTime;
-use crate::tls::CertificateFault;
+use crate::tls::{CertificateFault, RefusalMode};
 
 /// What happened.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A line without its CRLF, or what is wrong with it.
     Line(Result<&'a [u8], LineFault>),
+    /// Octets were there before the words they had to wait for were written.
+    TalkedEarly,
     /// The header section has been read whole (or found faulty: the facts say so).
-    HeaderRead(HeaderFacts),
+    HeaderRead(&'a HeaderFacts),
     /// The message, or this BDAT chunk, has been read to its end (or its end is in dispute: the facts say so).
     BodyEnded(BodyFacts),
     /// The answer to the question asked last.
@@ -45,6 +67,17 @@ pub enum Deadline {
     Transaction,
     /// The session is older than `session_max`.
     Session,
+}
+
+impl Deadline {
+    /// What is said when it has passed.
+    fn reply(self) -> Reply {
+        replies::timed_out(match self {
+            Self::Idle => "Idle too long",
+            Self::Transaction => "The message came too slowly",
+            Self::Session => "The session is too old, connect again",
+        })
+    }
 }
 
 /// How the octets of a message are framed.
@@ -82,6 +115,16 @@ pub enum Step {
     Ask(Question),
     /// Say it and close.
     Close(Reply),
+    /// Say both and close: the reply to what was asked, and why we leave.
+    Leave {
+        /// What was asked for.
+        reply: Reply,
+        /// 421.
+        farewell: Reply,
+    },
+    /// Nothing to say now: go on with what the step before said. Only ever the answer to [`Event::Draining`], whose consequence follows by itself
+    /// when the transaction ends.
+    Proceed,
     /// The end of the data is in dispute: say it now, half-close, discard what still comes within limits, close.
     Dispute(Reply),
 }
@@ -144,6 +187,16 @@ pub enum NoRoom {
     Broken,
 }
 
+impl NoRoom {
+    /// The private cause.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Full => "no room: a budget or the disk is full",
+            Self::Broken => "the store failed",
+        }
+    }
+}
+
 /// Why there is no identity: by the judge of chains, or by the roster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unidentified {
@@ -181,10 +234,10 @@ pub struct SessionSettings {
     pub message_size_max: u64,
     /// The most recipients in one transaction; at least 100 (RFC 5321 §4.5.3.1.8).
     pub recipients_max: usize,
-    /// Where mail to the bare `<postmaster>` goes.
+    /// Where mail to the bare `<postmaster>` goes; without one it goes on as `<postmaster>`, to the upstream's (RFC 5321 §4.5.1).
     pub postmaster: Option<Address>,
-    /// Whether an upstream of every route may take SMTPUTF8; else the extension is still offered, and a report says 5.6.7.
-    pub smtputf8: bool,
+    /// How this listener tells a client that it has no identity.
+    pub refusal: RefusalMode,
     /// Failed AUTH commands before `421`.
     pub auth_failures_max: u32,
     /// Commands that come to nothing (unknown, out of order, NOOP, RSET without a transaction) before `421`.

@@ -1,1 +1,439 @@
-//! replies
+//! The catalogue: every reply of ours, said once, with its code, its status and where both come from.
+//!
+//! Every 2yz, 4yz and 5yz carries an enhanced status of its own class (RFC 2034 §4, RFC 3463), but for the greeting and the replies to EHLO
+//! and HELO. One exception to the exception: who has no identity hears the cause with its status whatever was said, EHLO included, because
+//! that is mostly the only reply it ever sees. Texts are ASCII (RFC 6531 §3.7.4 allows more only where SMTPUTF8 was asked for), hold what a
+//! person can act on, and no secrets. Never: decides which reply is due. Nothing here can fail.
+
+use std::fmt;
+
+use crate::identity::NoIdentity;
+use crate::mail::QueueId;
+use crate::policy::{Offence, Refusal};
+use crate::session::Unidentified;
+use crate::smtp::{Code, CommandFault, PathFault, Reply, Status};
+use crate::sys::WallTime;
+use crate::tls::CertificateFault;
+
+/// A reply of one line with a status.
+fn said(code: u16, (class, subject, detail): (u8, u16, u16), text: impl AsRef<str>) -> Reply {
+    Reply::new(Code::known(code), Some(Status::known(class, subject, detail)), ascii(text.as_ref()))
+}
+
+/// A reply without a status: greeting, EHLO, HELO, 3yz.
+fn bare(code: u16, text: impl AsRef<str>) -> Reply {
+    Reply::new(Code::known(code), None, ascii(text.as_ref()))
+}
+
+/// What is not ASCII in RFC 6533's way (§3, `\x{E9}`), so that the person still can tell which address is meant.
+fn ascii(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_ascii() {
+            plain.push(letter);
+        } else {
+            plain.push_str(&format!("\\x{{{:X}}}", u32::from(letter)));
+        }
+    }
+    plain
+}
+
+// --- Hello and goodbye.
+
+/// The greeting (RFC 5321 §4.2: 220 and our name).
+pub fn greeting(hostname: &str) -> Reply {
+    bare(220, format!("{hostname} ESMTP sealpost"))
+}
+
+/// To EHLO (RFC 5321 §4.1.1.1): our name, then a line for each extension.
+pub fn ehlo(hostname: &str, extensions: impl IntoIterator<Item = String>) -> Reply {
+    Reply::multiline(Code::known(250), None, std::iter::once(hostname.to_owned()).chain(extensions))
+}
+
+/// To HELO (RFC 5321 §4.1.1.1).
+pub fn helo(hostname: &str) -> Reply {
+    bare(250, hostname)
+}
+
+/// EHLO or HELO without a name, or with what is none (RFC 5321 §4.1.1.1).
+pub fn helo_name() -> Reply {
+    bare(501, "A domain name or an address literal must follow")
+}
+
+/// To QUIT (RFC 5321 §4.1.1.10).
+pub fn bye() -> Reply {
+    said(221, (2, 0, 0), "Bye")
+}
+
+/// To NOOP (RFC 5321 §4.1.1.9).
+pub fn noop() -> Reply {
+    said(250, (2, 0, 0), "Nothing done")
+}
+
+/// To RSET (RFC 5321 §4.1.1.5).
+pub fn reset() -> Reply {
+    said(250, (2, 0, 0), "Forgotten")
+}
+
+/// To VRFY (RFC 5321 §3.5.3: 252 when the server does not say).
+pub fn verify() -> Reply {
+    said(252, (2, 5, 0), "Addresses are not verified here; send, and a report will tell")
+}
+
+/// To HELP (RFC 5321 §4.1.1.8).
+pub fn help() -> Reply {
+    let lines = [
+        "sealpost relays mail for who presents a known TLS client certificate.",
+        "Commands: EHLO HELO AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT",
+        "The certificate is the login. AUTH EXTERNAL is there for programs that want it.",
+        "Envelope sender, From and Sender must be addresses granted to your certificate.",
+        "A refusal says why; your postmaster's log says more.",
+    ];
+    Reply::multiline(Code::known(214), Some(Status::known(2, 0, 0)), lines.map(str::to_owned))
+}
+
+// --- TLS (RFC 3207).
+
+/// To STARTTLS (RFC 3207 §4).
+pub fn ready_for_tls() -> Reply {
+    said(220, (2, 0, 0), "Ready to start TLS")
+}
+
+/// TLS is not possible now (RFC 3207 §4: 454).
+pub fn tls_unavailable() -> Reply {
+    said(454, (4, 7, 0), "TLS not available now, try later")
+}
+
+/// Any other command before TLS (RFC 3207 §4: 530).
+pub fn starttls_first() -> Reply {
+    said(530, (5, 7, 0), "Must issue a STARTTLS command first")
+}
+
+/// STARTTLS inside TLS (RFC 3207 §4.2: not offered again, so out of order).
+pub fn tls_already() -> Reply {
+    said(503, (5, 5, 1), "TLS is active already")
+}
+
+/// Octets where the client had to wait for us: before the greeting, behind STARTTLS, DATA or AUTH (RFC 5321 §4.3.1, RFC 2920 §3.1).
+pub fn talked_early() -> Reply {
+    said(554, (5, 5, 0), "You spoke out of turn: wait for the reply")
+}
+
+// --- No identity.
+
+/// Whether the cause may pass by itself, so that nobody's queued mail should bounce over it.
+pub fn passes_by_itself(cause: &Unidentified) -> bool {
+    match cause {
+        Unidentified::Certificate(CertificateFault::NotYetValid { .. } | CertificateFault::RevocationUnknown) => true,
+        Unidentified::NoCertificate | Unidentified::Roster(_) | Unidentified::Certificate(_) => false,
+    }
+}
+
+/// Who can't be identified: 554 (RFC 3207 §4.1), or 421 with the same text for what passes by itself.
+pub fn unidentified(cause: &Unidentified, now: WallTime) -> Reply {
+    let text = unidentified_text(cause, now);
+    match cause {
+        _ if passes_by_itself(cause) => said(421, (4, 7, 0), text),
+        Unidentified::Roster(_) => said(554, (5, 7, 1), text),
+        Unidentified::NoCertificate | Unidentified::Certificate(_) => said(554, (5, 7, 0), text),
+    }
+}
+
+/// The same in the mode `defer`: always 421 (RFC 5321 §3.8), for MTAs as clients.
+pub fn unidentified_deferred(cause: &Unidentified, now: WallTime) -> Reply {
+    said(421, (4, 7, 0), unidentified_text(cause, now))
+}
+
+fn unidentified_text(cause: &Unidentified, now: WallTime) -> String {
+    match cause {
+        Unidentified::NoCertificate => "Client certificate required".to_owned(),
+        Unidentified::Certificate(fault) => certificate_text(fault, now),
+        Unidentified::Roster(NoIdentity::Unknown) => {
+            "Certificate valid, but no identity here is granted to it".to_owned()
+        }
+        Unidentified::Roster(NoIdentity::Disabled { .. }) => {
+            "Certificate valid, but its identity is disabled here".to_owned()
+        }
+        Unidentified::Roster(NoIdentity::Ambiguous { .. }) => {
+            "Certificate valid, but two identities of equal rank match it here".to_owned()
+        }
+    }
+}
+
+fn certificate_text(fault: &CertificateFault, now: WallTime) -> String {
+    match fault {
+        CertificateFault::Untrusted { cause } => format!("Client certificate not trusted: {cause}"),
+        CertificateFault::Expired { at } => format!("Client certificate expired on {}", at.rfc3339()),
+        CertificateFault::NotYetValid { from } => {
+            format!("Client certificate not valid before {} (server time {})", from.rfc3339(), now.rfc3339())
+        }
+        CertificateFault::Revoked => "Client certificate revoked".to_owned(),
+        CertificateFault::RevocationUnknown => {
+            "Revocation status of the client certificate is unknown, try later".to_owned()
+        }
+    }
+}
+
+// --- AUTH (RFC 4954).
+
+/// The empty challenge of EXTERNAL (RFC 4422 appendix A, RFC 4954 §4).
+pub fn challenge() -> Reply {
+    bare(334, "")
+}
+
+/// Authenticated (RFC 4954 §6).
+pub fn authenticated() -> Reply {
+    said(235, (2, 7, 0), "Authentication succeeded")
+}
+
+/// Not authenticated, one text for whatever reason (RFC 4954 §6).
+pub fn authentication_refused() -> Reply {
+    said(535, (5, 7, 8), "Authentication credentials invalid")
+}
+
+/// A mechanism that is not offered (RFC 4954 §4: 504).
+pub fn mechanism_unknown() -> Reply {
+    said(504, (5, 5, 4), "Mechanism not offered; EXTERNAL is")
+}
+
+/// AUTH after a successful AUTH (RFC 4954 §4: 503).
+pub fn authenticated_already() -> Reply {
+    said(503, (5, 5, 1), "Authenticated already")
+}
+
+/// AUTH in a transaction (RFC 4954 §4: 503).
+pub fn authentication_in_transaction() -> Reply {
+    said(503, (5, 5, 1), "No AUTH in a mail transaction; RSET first")
+}
+
+/// `*` (RFC 4954 §4: 501).
+pub fn authentication_cancelled() -> Reply {
+    said(501, (5, 7, 0), "Authentication cancelled")
+}
+
+/// What is no base64 (RFC 4954 §4: 501, 5.5.2).
+pub fn not_base64() -> Reply {
+    said(501, (5, 5, 2), "Cannot decode: base64 expected")
+}
+
+/// A line of AUTH over 12,288 octets (RFC 4954 §4, §6: 500 5.5.6).
+pub fn authentication_too_long() -> Reply {
+    said(500, (5, 5, 6), "Authentication exchange line is too long")
+}
+
+/// Too many failures (RFC 4954 §4 advises a limit; 421 closes, RFC 5321 §3.8).
+pub fn authentication_exhausted() -> Reply {
+    said(421, (4, 7, 0), "Too many failed authentications")
+}
+
+/// A second factor is demanded and was not shown (RFC 4954 §6: 530).
+pub fn authentication_required() -> Reply {
+    said(530, (5, 7, 0), "Authentication required")
+}
+
+// --- Grammar and order.
+
+/// No such command (RFC 5321 §4.2.4: 500).
+pub fn unknown_command() -> Reply {
+    said(500, (5, 5, 1), "Unknown command; HELP lists them")
+}
+
+/// A command that exists but is not offered here (RFC 5321 §4.2.4: 502).
+pub fn not_offered(verb: &str) -> Reply {
+    said(502, (5, 5, 1), format!("{verb} is not offered here"))
+}
+
+/// A wrong argument (RFC 5321 §4.2.3: 501).
+pub fn bad_argument(why: &str) -> Reply {
+    said(501, (5, 5, 4), why)
+}
+
+/// A parameter with a wrong value (RFC 5321 §4.2.3: 501).
+pub fn bad_parameter(keyword: &str, why: &str) -> Reply {
+    said(501, (5, 5, 4), format!("Parameter {keyword}: {why}"))
+}
+
+/// What a command that can't be read is answered.
+pub fn command_fault(fault: &CommandFault) -> Reply {
+    match fault {
+        CommandFault::Unknown => unknown_command(),
+        CommandFault::Argument(why) => bad_argument(why),
+        CommandFault::HeloName => helo_name(),
+        CommandFault::Sender(fault) => sender_syntax(*fault),
+        CommandFault::Recipient(fault) => recipient_syntax(*fault),
+        CommandFault::UnknownParameter(keyword) => unknown_parameter(keyword),
+        CommandFault::Parameter { keyword, why } => bad_parameter(keyword, why),
+        CommandFault::Base64 => not_base64(),
+        CommandFault::StartTls | CommandFault::Bdat => bad_argument(&fault.to_string()),
+    }
+}
+
+/// A command line over the limit (RFC 5321 §4.5.3.1.4: 500).
+pub fn line_too_long() -> Reply {
+    said(500, (5, 5, 2), "Line too long")
+}
+
+/// Bare CR, bare LF or NUL (RFC 5321 §2.3.8: only CRLF ends a line).
+pub fn disputed(what: &dyn fmt::Display) -> Reply {
+    said(550, (5, 5, 2), format!("Found {what}; lines end in CRLF and hold no NUL"))
+}
+
+/// A command that needs EHLO first (RFC 5321 §4.1.4: 503).
+pub fn ehlo_first() -> Reply {
+    said(503, (5, 5, 1), "Send EHLO first")
+}
+
+/// RCPT or DATA without MAIL (RFC 5321 §4.1.4: 503).
+pub fn mail_first() -> Reply {
+    said(503, (5, 5, 1), "Send MAIL first")
+}
+
+/// MAIL in a transaction (RFC 5321 §4.1.4: 503).
+pub fn mail_already() -> Reply {
+    said(503, (5, 5, 1), "A mail transaction is open already; RSET drops it")
+}
+
+/// DATA with no recipient taken (RFC 5321 §3.3: 554).
+pub fn no_recipients() -> Reply {
+    said(554, (5, 5, 1), "No valid recipients")
+}
+
+/// A parameter of MAIL or RCPT that is not offered (RFC 5321 §4.1.1.11: 555).
+pub fn unknown_parameter(name: &str) -> Reply {
+    said(555, (5, 5, 4), format!("Parameter {name} is not known here"))
+}
+
+/// Too many commands that come to nothing (421 closes, RFC 5321 §3.8).
+pub fn too_many_idle_commands() -> Reply {
+    said(421, (4, 7, 0), "Too many commands that come to nothing")
+}
+
+/// Too many refused recipients in one session (421 closes, RFC 5321 §3.8).
+pub fn too_many_refused_recipients() -> Reply {
+    said(421, (4, 7, 0), "Too many refused recipients")
+}
+
+// --- Envelope.
+
+/// To MAIL (RFC 5321 §3.3).
+pub fn sender_taken() -> Reply {
+    said(250, (2, 1, 0), "Sender ok")
+}
+
+/// To RCPT (RFC 5321 §3.3).
+pub fn recipient_taken() -> Reply {
+    said(250, (2, 1, 5), "Recipient ok")
+}
+
+/// A reverse path that is no address (RFC 5321 §4.2.3: 501; RFC 3463 X.1.7).
+pub fn sender_syntax(fault: PathFault) -> Reply {
+    said(501, (5, 1, 7), format!("Bad sender address: {fault}"))
+}
+
+/// A forward path that is no address (RFC 5321 §4.2.3: 501; RFC 3463 X.1.3).
+pub fn recipient_syntax(fault: PathFault) -> Reply {
+    said(501, (5, 1, 3), format!("Bad recipient address: {fault}"))
+}
+
+/// A sender whose domain is not fully qualified (RFC 6409 §4.2: 554; RFC 3463 X.1.8).
+pub fn sender_unqualified(domain: &str) -> Reply {
+    said(554, (5, 1, 8), format!("Sender domain {domain} is not fully qualified"))
+}
+
+/// A recipient whose domain is not fully qualified (RFC 6409 §4.2: 554; RFC 3463 X.1.2).
+pub fn recipient_unqualified(domain: &str) -> Reply {
+    said(554, (5, 1, 2), format!("Recipient domain {domain} is not fully qualified"))
+}
+
+/// A non-ASCII address without SMTPUTF8 (RFC 6531 §3.5: 553, X.6.7).
+pub fn needs_smtputf8() -> Reply {
+    said(553, (5, 6, 7), "Non-ASCII address without SMTPUTF8")
+}
+
+/// More recipients than the server takes in one message (RFC 5321 §4.5.3.1.10: 452).
+pub fn too_many_recipients() -> Reply {
+    said(452, (4, 5, 3), "Too many recipients in one message; send the others in another")
+}
+
+/// What policy refused. RFC 6409 §6.1 and §6.2 give 550 5.7.1, §4.3 lets a bad header be 554, RFC 1870 §6.3 gives 552.
+pub fn refused(refusal: &Refusal, identity: &str) -> Reply {
+    match &refusal.offence {
+        Offence::Sender { address } => said(550, (5, 7, 1), format!("Sender <{address}> not allowed for {identity}")),
+        Offence::NullSender => said(550, (5, 7, 1), format!("Sender <> not allowed for {identity}")),
+        Offence::Author { field, address } => {
+            said(550, (5, 7, 1), format!("{field} <{address}> not allowed for {identity}"))
+        }
+        Offence::Header { reason } => header_unclear(reason),
+        Offence::Recipient { .. } => said(550, (5, 7, 1), "Recipient not permitted for this sender"),
+        Offence::TooManyRecipients { limit } => {
+            said(550, (5, 7, 1), format!("At most {limit} recipients in one message for {identity}"))
+        }
+        Offence::TooLarge { limit } => {
+            said(552, (5, 3, 4), format!("Message too large: {identity} may send {limit} octets"))
+        }
+    }
+}
+
+// --- The message.
+
+/// To DATA (RFC 5321 §4.1.1.4).
+pub fn send_data() -> Reply {
+    bare(354, "Send the message, end it with CRLF.CRLF")
+}
+
+/// Custody is taken (RFC 5321 §6.1): the only reply that promises anything.
+pub fn kept(id: QueueId) -> Reply {
+    said(250, (2, 0, 0), format!("Accepted, id={id}"))
+}
+
+/// A header that can't be judged (RFC 6409 §8: 554; RFC 3463 X.6.0).
+pub fn header_unclear(reason: &str) -> Reply {
+    said(554, (5, 6, 0), reason)
+}
+
+/// A header section over the limit (RFC 3463 X.6.0).
+pub fn header_too_large(limit: usize) -> Reply {
+    said(554, (5, 6, 0), format!("Header section larger than {limit} octets"))
+}
+
+/// A line of the message over the limit (RFC 5321 §4.5.3.1.6 asks for 1,000 octets at least; RFC 3463 X.6.0).
+pub fn data_line_too_long(limit: usize) -> Reply {
+    said(554, (5, 6, 0), format!("A line of the message is longer than {limit} octets"))
+}
+
+/// Larger than the server takes (RFC 1870 §6.1, §6.3: 552; RFC 3463 X.3.4).
+pub fn too_large(limit: u64) -> Reply {
+    said(552, (5, 3, 4), format!("Message too large: at most {limit} octets"))
+}
+
+/// Over so many hops (RFC 5321 §6.3; RFC 3463 X.4.6).
+pub fn loops(limit: usize) -> Reply {
+    said(554, (5, 4, 6), format!("Mail loop: more than {limit} Received fields"))
+}
+
+/// No room, or the store fails: come again (RFC 5321 §4.2.3: 452; RFC 3463 X.3.1).
+pub fn no_room() -> Reply {
+    said(452, (4, 3, 1), "Cannot keep the message now, try later")
+}
+
+// --- Leaving, 421 (RFC 5321 §3.8).
+
+/// Shutting down (RFC 3463 X.3.2).
+pub fn shutting_down() -> Reply {
+    said(421, (4, 3, 2), "Shutting down, try again soon")
+}
+
+/// No more connections (RFC 3463 X.7.0).
+pub fn too_many_connections() -> Reply {
+    said(421, (4, 7, 0), "Too many connections, try later")
+}
+
+/// Idle too long, too slow, or too old (RFC 5321 §4.5.3.2.7; RFC 3463 X.4.2).
+pub fn timed_out(what: &str) -> Reply {
+    said(421, (4, 4, 2), what)
+}
+
+/// We are at fault, and say no more on the wire (RFC 3463 X.3.0).
+pub fn our_fault() -> Reply {
+    said(421, (4, 3, 0), "Internal fault, try later")
+}

@@ -1,1 +1,411 @@
-//! secured
+//! The dialogue inside TLS, with an identity.
+//!
+//! A [`Session`] can't be made without an [`Identity`], and MAIL asks for it anew each time ([`Question::Reidentify`]): promise 1 and promise 5.
+//! [`TABLE`](super::table::TABLE) is the whole dialogue (RFC 5321 §4.1.4: the order of commands): for each phase and trigger, where it may lead.
+//! The machine obeys it: what the table calls out of order is refused before any code of that command runs.
+//!
+//! [`Question::Reidentify`]: super::Question::Reidentify
+//!
+//! The commands of the envelope are in `transaction`, those of the message in `message`, AUTH in `auth`. Never: keeps a word from before TLS,
+//! says 250 to a message without a [`Custody`](crate::mail::Custody). Nothing can fail; what intake must not do closes with 421.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::table::{Phase, Trigger, Turn, turn};
+use super::transaction::{Opening, Transaction};
+use super::auth::EXTERNAL;
+use super::{Answer, Deadline, Decision, Event, Framing, SessionSettings, Step, Subject, replies};
+use crate::identity::Identity;
+use crate::mail::trace::{Authentication, Protocol, Utf8Header};
+use crate::smtp::line::AUTH_LINE_MAX;
+use crate::smtp::{Command, CommandFault, Extension, HeloName, LineFault, Offered, Reply};
+use crate::sys::WallTime;
+
+/// The state, and what belongs to it: nothing of a transaction outlives the variant that holds it.
+#[derive(Debug)]
+pub(super) enum State {
+    Idle,
+    Challenged,
+    Identifying(Box<Opening>),
+    Open(Box<Transaction>),
+    Admitting(Box<Transaction>),
+    Header(Box<Transaction>),
+    Body(Box<Transaction>),
+    /// The reply that is due at the true end.
+    Discarding(Box<Reply>),
+    /// With the octets that were counted.
+    Committing(Box<Transaction>, u64),
+    Closed,
+}
+
+/// How the client introduced itself.
+#[derive(Clone, Debug)]
+pub(super) enum Introduction {
+    /// EHLO: with the extensions.
+    Ehlo(HeloName),
+    /// HELO: without.
+    Helo(HeloName),
+}
+
+/// Whether the daemon is shutting down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    AsLongAsYouLike,
+    UntilTheTransactionEnds,
+}
+
+/// What intake needs for the Received field (RFC 5321 §4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTrace<'a> {
+    /// What the client called itself.
+    pub helo: &'a str,
+    /// The `with` clause for the transaction at hand.
+    pub protocol: Protocol,
+}
+
+/// An event with its command read.
+enum Input<'a> {
+    Command(Command),
+    Fault(CommandFault),
+    TooLong,
+    Disputed(LineFault),
+    Response(Result<&'a [u8], LineFault>),
+    Event(Event<'a>),
+}
+
+/// The machine with an identity.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) identity: Arc<Identity>,
+    pub(super) settings: Arc<SessionSettings>,
+    pub(super) introduction: Option<Introduction>,
+    pub(super) authentication: Authentication,
+    pub(super) authentication_failures: u32,
+    pub(super) recipients_refused: u32,
+    pub(super) state: State,
+    idle_commands: u32,
+    stay: Stay,
+    decision: Option<Decision>,
+}
+
+impl Session {
+    /// A dialogue, inside TLS, with whom `identity` says. Nothing of what was said before TLS is known to it (RFC 3207 §4.2).
+    pub fn new(identity: Arc<Identity>, settings: Arc<SessionSettings>) -> Self {
+        Self {
+            identity,
+            settings,
+            introduction: None,
+            authentication: Authentication::Certificate,
+            authentication_failures: 0,
+            recipients_refused: 0,
+            state: State::Idle,
+            idle_commands: 0,
+            stay: Stay::AsLongAsYouLike,
+            decision: None,
+        }
+    }
+
+    /// The first thing to say under implicit TLS (RFC 8314 §3.3). After STARTTLS nothing is said first.
+    pub fn greeting(&self) -> Reply {
+        replies::greeting(&self.settings.hostname)
+    }
+
+    /// What to do about `event`, `now` by the wall clock.
+    pub fn on(&mut self, event: Event<'_>, now: WallTime) -> Step {
+        self.decision = None;
+        let input = self.read(event, now);
+        let trigger = input.trigger();
+        match turn(self.phase(), trigger) {
+            Turn::To(_) => self.act(input, now),
+            Turn::OutOfOrder => self.out_of_order(trigger),
+            Turn::Never => self.our_fault(),
+        }
+    }
+
+    /// What the audit must know of the last event; once.
+    pub fn take_decision(&mut self) -> Option<Decision> {
+        self.decision.take()
+    }
+
+    /// Who this is, as of the last MAIL.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// The transaction at hand; its envelope is complete from `Ask(Admit)` on.
+    pub fn transaction(&self) -> Option<&Transaction> {
+        match &self.state {
+            State::Open(transaction)
+            | State::Admitting(transaction)
+            | State::Header(transaction)
+            | State::Body(transaction)
+            | State::Committing(transaction, _) => Some(transaction),
+            State::Idle | State::Challenged | State::Identifying(_) | State::Discarding(_) | State::Closed => None,
+        }
+    }
+
+    /// What the Received field says of this session and of the transaction at hand.
+    pub fn trace(&self) -> SessionTrace<'_> {
+        let helo = match &self.introduction {
+            Some(Introduction::Ehlo(name) | Introduction::Helo(name)) => name.as_str(),
+            None => "",
+        };
+        SessionTrace { helo, protocol: Protocol::of(self.authentication, self.utf8()) }
+    }
+
+    /// Whether the transaction at hand said SMTPUTF8; what the reader of its header must know.
+    pub fn utf8(&self) -> Utf8Header {
+        match self.transaction() {
+            Some(transaction) if transaction.parameters().smtputf8 => Utf8Header::Declared,
+            Some(_) | None => Utf8Header::NotDeclared,
+        }
+    }
+
+    /// The largest message this identity may send, octets: the smaller of the server's limit and the grant's.
+    pub fn message_size_max(&self) -> u64 {
+        let granted = self.identity.grant().limits.message_size.unwrap_or(u64::MAX);
+        self.settings.message_size_max.min(granted)
+    }
+
+    /// Where the dialogue stands.
+    pub fn phase(&self) -> Phase {
+        match &self.state {
+            State::Idle if self.introduction.is_none() => Phase::Start,
+            State::Idle => Phase::Ready,
+            State::Challenged => Phase::Challenged,
+            State::Identifying(_) => Phase::Identifying,
+            State::Open(transaction) if transaction.recipients().is_empty() => Phase::Opened,
+            State::Open(_) => Phase::Addressed,
+            State::Admitting(_) => Phase::Admitting,
+            State::Header(_) => Phase::Header,
+            State::Body(_) => Phase::Body,
+            State::Discarding(_) => Phase::Discarding,
+            State::Committing(..) => Phase::Committing,
+            State::Closed => Phase::Closed,
+        }
+    }
+
+    /// How long the next line may be, octets with its CRLF (RFC 5321 §4.5.3.1.4, RFC 4954 §4).
+    pub fn line_limit(&self) -> usize {
+        match self.phase() {
+            Phase::Challenged => AUTH_LINE_MAX,
+            _ => self.offered().command_line_limit(),
+        }
+    }
+
+    /// What EHLO tells of.
+    fn extensions(&self) -> Offered {
+        Offered::default()
+            .with(Extension::Pipelining)
+            .with_size(self.message_size_max())
+            .with(Extension::EightBitMime)
+            .with(Extension::SmtpUtf8)
+            .with(Extension::EnhancedStatusCodes)
+            .with_auth([EXTERNAL])
+    }
+
+    /// What commands are read by: who said HELO was told of nothing.
+    fn offered(&self) -> Offered {
+        match self.introduction {
+            Some(Introduction::Helo(_)) => Offered::default(),
+            Some(Introduction::Ehlo(_)) | None => self.extensions(),
+        }
+    }
+
+    // --- From event to handler.
+
+    fn read<'a>(&self, event: Event<'a>, now: WallTime) -> Input<'a> {
+        match event {
+            Event::Line(line) if self.phase() == Phase::Challenged => match line {
+                Err(fault @ (LineFault::BareCr | LineFault::BareLf | LineFault::Nul)) => Input::Disputed(fault),
+                Ok(_) | Err(LineFault::TooLong) => Input::Response(line),
+            },
+            Event::Line(Ok(line)) => match Command::parse(line, &self.offered(), now) {
+                Ok(command) => Input::Command(command),
+                Err(fault) => Input::Fault(fault),
+            },
+            Event::Line(Err(LineFault::TooLong)) => Input::TooLong,
+            Event::Line(Err(fault)) => Input::Disputed(fault),
+            other => Input::Event(other),
+        }
+    }
+
+    fn act(&mut self, input: Input<'_>, now: WallTime) -> Step {
+        match input {
+            Input::Command(command) => self.command(command),
+            Input::Fault(fault) => self.fault(&fault),
+            Input::TooLong => self.idle(replies::line_too_long()),
+            Input::Disputed(fault) => self.dispute(&fault),
+            Input::Response(line) => self.auth_response(line),
+            Input::Event(event) => self.event(event, now),
+        }
+    }
+
+    fn command(&mut self, command: Command) -> Step {
+        match command {
+            Command::Ehlo(name) => self.introduce(Introduction::Ehlo(name)),
+            Command::Helo(name) => self.introduce(Introduction::Helo(name)),
+            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial),
+            Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters),
+            Command::Rcpt { forward_path, parameters } => self.rcpt(forward_path, parameters),
+            Command::Data => self.data(),
+            Command::Bdat { count, last } => self.bdat(Framing::Octets { count, last }),
+            Command::Rset => self.rset(),
+            Command::Noop => self.idle(replies::noop()),
+            Command::Vrfy(_) => self.idle(replies::verify()),
+            Command::Expn => self.idle(replies::not_offered("EXPN")),
+            Command::Help => self.idle(replies::help()),
+            Command::Quit => self.close(replies::bye()),
+            Command::StartTls => self.our_fault(),
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>, now: WallTime) -> Step {
+        match event {
+            Event::HeaderRead(facts) => self.header_read(facts),
+            Event::BodyEnded(facts) => self.body_ended(facts),
+            Event::Answer(Answer::Identified(answer)) => self.identified(answer, now),
+            Event::Answer(Answer::Admitted(answer)) => self.admitted(answer),
+            Event::Answer(Answer::Committed(answer)) => self.committed(answer),
+            Event::TalkedEarly => self.interrupt(replies::talked_early(), "octets where the client had to wait"),
+            Event::TimedOut(deadline) => self.timed_out(deadline),
+            Event::Draining => self.drain(),
+            Event::Answer(Answer::Password(_) | Answer::Spent(_) | Answer::Offered(_)) | Event::Line(_) => {
+                self.our_fault()
+            }
+        }
+    }
+
+    // --- Commands without a mail.
+
+    fn introduce(&mut self, introduction: Introduction) -> Step {
+        let reply = match &introduction {
+            Introduction::Ehlo(_) => replies::ehlo(&self.settings.hostname, self.extensions().ehlo_lines()),
+            Introduction::Helo(_) => replies::helo(&self.settings.hostname),
+        };
+        self.introduction = Some(introduction);
+        // RFC 5321 §4.1.4: EHLO in mid-session does what RSET does.
+        self.state = State::Idle;
+        self.idle(reply)
+    }
+
+    fn rset(&mut self) -> Step {
+        self.state = State::Idle;
+        self.idle(replies::reset())
+    }
+
+    fn fault(&mut self, fault: &CommandFault) -> Step {
+        match fault {
+            // RFC 3030 §2: where the chunk ends is not known, nor where the next command begins.
+            CommandFault::Bdat => self.interrupt(replies::command_fault(fault), "a chunk without a size"),
+            CommandFault::Base64 => self.not_base64(),
+            _ => self.idle(replies::command_fault(fault)),
+        }
+    }
+
+    fn out_of_order(&mut self, trigger: Trigger) -> Step {
+        let reply = match (trigger, self.phase()) {
+            (Trigger::StartTls, _) => replies::tls_already(),
+            (Trigger::Auth, Phase::Opened | Phase::Addressed) => replies::authentication_in_transaction(),
+            (Trigger::Mail, Phase::Opened | Phase::Addressed) => replies::mail_already(),
+            (Trigger::Data, Phase::Opened) => replies::no_recipients(),
+            (_, Phase::Start) => replies::ehlo_first(),
+            _ => replies::mail_first(),
+        };
+        self.idle(reply)
+    }
+
+    // --- The ways in which a step ends.
+
+    /// A command that came to nothing, and its reply.
+    pub(super) fn idle(&mut self, reply: Reply) -> Step {
+        self.idle_commands = self.idle_commands.saturating_add(1);
+        if self.idle_commands > self.settings.idle_commands_max {
+            return self.close(replies::too_many_idle_commands());
+        }
+        self.say(reply)
+    }
+
+    /// A reply; the last one when the daemon is shutting down and no transaction is open (any more).
+    pub(super) fn say(&mut self, reply: Reply) -> Step {
+        match (self.stay, &self.state) {
+            (Stay::UntilTheTransactionEnds, State::Idle) => {
+                self.state = State::Closed;
+                Step::Leave { reply, farewell: replies::shutting_down() }
+            }
+            _ => Step::Say(reply),
+        }
+    }
+
+    /// A message was kept: the client is at work.
+    pub(super) fn earned(&mut self) {
+        self.idle_commands = 0;
+    }
+
+    pub(super) fn close(&mut self, reply: Reply) -> Step {
+        self.state = State::Closed;
+        Step::Close(reply)
+    }
+
+    pub(super) fn our_fault(&mut self) -> Step {
+        self.close(replies::our_fault())
+    }
+
+    /// Bare CR, bare LF or NUL: whatever comes behind may be a command to one reader and text to another (CVE-2023-51764).
+    pub(super) fn dispute(&mut self, what: &dyn fmt::Display) -> Step {
+        let reply = replies::disputed(what);
+        self.decide(Decision::refused(Subject::Message, reply.clone(), format!("{what} on the wire")));
+        self.state = State::Closed;
+        Step::Dispute(reply)
+    }
+
+    /// Something cuts the dialogue off; if a mail is on its way, that is a refusal.
+    fn interrupt(&mut self, reply: Reply, cause: &str) -> Step {
+        if self.transaction().is_some() {
+            self.decide(Decision::refused(Subject::Message, reply.clone(), cause));
+        }
+        self.close(reply)
+    }
+
+    fn timed_out(&mut self, deadline: Deadline) -> Step {
+        match self.state {
+            // Custody is being taken, which can't be called back: the answer decides.
+            State::Committing(..) => Step::Proceed,
+            _ => self.interrupt(deadline.reply(), "a deadline has passed"),
+        }
+    }
+
+    fn drain(&mut self) -> Step {
+        match self.state {
+            State::Idle | State::Challenged => self.close(replies::shutting_down()),
+            _ => {
+                self.stay = Stay::UntilTheTransactionEnds;
+                Step::Proceed
+            }
+        }
+    }
+
+    // --- What the audit is told.
+
+    /// Keeps the decision for the audit, with what is known of the identity and of the transaction at hand.
+    pub(super) fn decide(&mut self, mut decision: Decision) {
+        decision.identity = Some(Arc::clone(&self.identity));
+        if let Some(transaction) = self.transaction() {
+            transaction.describe(&mut decision);
+        }
+        self.decision = Some(decision);
+    }
+}
+
+impl Input<'_> {
+    fn trigger(&self) -> Trigger {
+        match self {
+            Self::Command(command) => Trigger::of(command),
+            Self::Fault(CommandFault::Bdat) | Self::Disputed(_) => Trigger::Disputed,
+            Self::Fault(_) | Self::TooLong => Trigger::Faulty,
+            Self::Response(_) => Trigger::Response,
+            Self::Event(event) => Trigger::of_event(event),
+        }
+    }
+}

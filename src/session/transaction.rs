@@ -1,1 +1,259 @@
-//! transaction
+//! The mail transaction (RFC 5321 §3.3): one value, made by MAIL, dropped whole by RSET, EHLO, HELO and the end of the message. And the two
+//! commands that fill it.
+//!
+//! Nothing of a transaction is kept anywhere else, so nothing can be forgotten when it is dropped. MAIL asks for the identity anew before it
+//! judges anything: what was revoked a second ago sends no more. Never: clears a field, judges by itself (that is `policy`).
+
+use std::sync::Arc;
+
+use super::secured::{Session, State};
+use super::{Decision, Question, Step, Subject, Unidentified, refused, replies};
+use crate::identity::{Identity, Rule, SecondFactor};
+use crate::mail::trace::Authentication;
+use crate::mail::{Address, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
+use crate::policy::{self, Verdict};
+use crate::smtp::Reply;
+use crate::sys::WallTime;
+
+/// Refused recipients in one session before 421: nobody finds out by trial whom he may write to (RFC 5321 §7.3 on harvesting).
+pub const RECIPIENTS_REFUSED_MAX: u32 = 1000;
+
+/// What MAIL asked for, while the identity is looked at anew.
+#[derive(Clone, Debug)]
+pub(super) struct Opening {
+    pub(super) reverse_path: ReversePath,
+    pub(super) parameters: MailParameters,
+}
+
+/// From MAIL to the end of the message.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    reverse_path: ReversePath,
+    parameters: MailParameters,
+    recipients: Vec<Recipient>,
+    rule: Rule,
+    message_id: Option<String>,
+}
+
+impl Transaction {
+    /// The transaction that `rule` allowed.
+    pub(super) fn open(opening: Opening, rule: Rule) -> Self {
+        let Opening { reverse_path, parameters } = opening;
+        Self { reverse_path, parameters, recipients: Vec::new(), rule, message_id: None }
+    }
+
+    /// One more recipient. The session counts before it calls.
+    pub(super) fn add(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) {
+        self.recipients.push(Recipient { forward_path, parameters });
+    }
+
+    /// The header has named the message.
+    pub(super) fn name(&mut self, message_id: Option<String>) {
+        self.message_id = message_id;
+    }
+
+    /// Who is told when it cannot be delivered.
+    pub fn reverse_path(&self) -> &ReversePath {
+        &self.reverse_path
+    }
+
+    /// The parameters of MAIL.
+    pub fn parameters(&self) -> &MailParameters {
+        &self.parameters
+    }
+
+    /// The recipients taken so far.
+    pub fn recipients(&self) -> &[Recipient] {
+        &self.recipients
+    }
+
+    /// The rule that allowed the sender.
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// The Message-ID, once the header was read.
+    pub fn message_id(&self) -> Option<&str> {
+        self.message_id.as_deref()
+    }
+
+    /// The envelope, once there is a recipient.
+    pub fn envelope(&self) -> Option<Envelope> {
+        Envelope::new(self.reverse_path.clone(), self.parameters.clone(), self.recipients.clone())
+    }
+
+    /// Puts what is known of the mail into a decision about it.
+    pub(super) fn describe(&self, decision: &mut Decision) {
+        decision.sender = Some(self.reverse_path.clone());
+        decision.message_id.clone_from(&self.message_id);
+        let taken = self.recipients.iter().map(|recipient| recipient.forward_path.clone());
+        decision.recipients.splice(0..0, taken);
+    }
+}
+
+/// A refusal on its way: what is said, and what the audit is told.
+pub(super) struct Denied {
+    reply: Reply,
+    cause: String,
+    rule: Option<Rule>,
+}
+
+impl Denied {
+    /// Refused by the protocol or by a limit of the server.
+    pub(super) fn by_server(reply: Reply) -> Self {
+        let cause = reply.text();
+        Self { reply, cause, rule: None }
+    }
+
+    /// Refused by the identity's grant; or the rule that allowed it.
+    pub(super) fn by(verdict: Verdict, identity: &Identity) -> Result<Rule, Self> {
+        match verdict {
+            Verdict::Allowed(rule) => Ok(rule),
+            Verdict::Refused(refusal) => Err(Self {
+                reply: replies::refused(&refusal, identity.name()),
+                cause: refusal.cause,
+                rule: Some(refusal.rule),
+            }),
+        }
+    }
+
+    /// The reply, and the decision that goes with it.
+    pub(super) fn decided(self, subject: Subject) -> (Reply, Decision) {
+        let mut decision = Decision::refused(subject, self.reply.clone(), self.cause);
+        decision.rule = self.rule;
+        (self.reply, decision)
+    }
+}
+
+impl Session {
+    /// MAIL (RFC 5321 §4.1.1.2): first of all, is the identity still what it was?
+    pub(super) fn mail(&mut self, reverse_path: ReversePath, parameters: MailParameters) -> Step {
+        self.state = State::Identifying(Box::new(Opening { reverse_path, parameters }));
+        Step::Ask(Question::Reidentify)
+    }
+
+    /// The answer: judge the sender, or tell the client what has become of its certificate.
+    pub(super) fn identified(&mut self, answer: Result<Arc<Identity>, Unidentified>, now: WallTime) -> Step {
+        let State::Identifying(opening) = std::mem::replace(&mut self.state, State::Idle) else {
+            return self.our_fault();
+        };
+        match answer {
+            Ok(identity) => {
+                self.adopt(identity);
+                self.open(*opening)
+            }
+            Err(cause) => self.lost(*opening, &cause, now),
+        }
+    }
+
+    /// Another name means that what AUTH proved was about somebody else.
+    fn adopt(&mut self, identity: Arc<Identity>) {
+        if identity.name() != self.identity.name() {
+            self.authentication = Authentication::Certificate;
+        }
+        self.identity = identity;
+    }
+
+    fn lost(&mut self, opening: Opening, cause: &Unidentified, now: WallTime) -> Step {
+        let reply = refused::refusal(cause, self.settings.refusal, now);
+        let mut decision = Decision::refused(Subject::Connection, reply.clone(), format!("{cause:?}"));
+        decision.sender = Some(opening.reverse_path);
+        self.decide(decision);
+        // RFC 5321 §3.8: 421 closes. After 554 the client may ask again: each MAIL looks anew.
+        if reply.code().is_transient() { self.close(reply) } else { self.say(reply) }
+    }
+
+    fn open(&mut self, opening: Opening) -> Step {
+        match self.judge_sender(&opening) {
+            Ok(rule) => {
+                self.state = State::Open(Box::new(Transaction::open(opening, rule)));
+                self.say(replies::sender_taken())
+            }
+            Err(denied) => {
+                let (reply, mut decision) = denied.decided(Subject::Sender);
+                decision.sender = Some(opening.reverse_path);
+                self.decide(decision);
+                self.say(reply)
+            }
+        }
+    }
+
+    fn judge_sender(&self, opening: &Opening) -> Result<Rule, Denied> {
+        // AUTH EXTERNAL shows the certificate once more, which is no second factor; passwords are not offered yet.
+        match self.identity.grant().second_factor {
+            SecondFactor::None => {}
+            SecondFactor::Password => return Err(Denied::by_server(replies::authentication_required())),
+        }
+        if let ReversePath::Address(address) = &opening.reverse_path {
+            travels(address, &opening.parameters)?;
+            if !address.host().is_fully_qualified() {
+                return Err(Denied::by_server(replies::sender_unqualified(&address.host().to_string())));
+            }
+        }
+        let rule = Denied::by(policy::sender(&self.identity, &opening.reverse_path), &self.identity)?;
+        match opening.parameters.size {
+            Some(octets) => self.judge_size(octets),
+            None => Ok(rule),
+        }
+    }
+
+    /// RFC 1870 §6.1 for what MAIL declares, §6.3 for what came.
+    pub(super) fn judge_size(&self, octets: u64) -> Result<Rule, Denied> {
+        if octets > self.settings.message_size_max {
+            return Err(Denied::by_server(replies::too_large(self.settings.message_size_max)));
+        }
+        Denied::by(policy::limits::size(&self.identity, octets), &self.identity)
+    }
+
+    /// RCPT (RFC 5321 §4.1.1.3).
+    pub(super) fn rcpt(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) -> Step {
+        let State::Open(transaction) = &self.state else { return self.our_fault() };
+        match self.judge_recipient(transaction, &forward_path) {
+            Ok(_) => self.take_recipient(forward_path, parameters),
+            Err(denied) => self.refuse_recipient(forward_path, denied),
+        }
+    }
+
+    fn take_recipient(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) -> Step {
+        let forward_path = match (forward_path, &self.settings.postmaster) {
+            (ForwardPath::Postmaster, Some(postmaster)) => ForwardPath::Address(postmaster.clone()),
+            (path, _) => path,
+        };
+        if let State::Open(transaction) = &mut self.state {
+            transaction.add(forward_path, parameters);
+        }
+        self.say(replies::recipient_taken())
+    }
+
+    fn refuse_recipient(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
+        let (reply, mut decision) = denied.decided(Subject::Recipient);
+        decision.recipients.push(forward_path);
+        self.decide(decision);
+        self.recipients_refused = self.recipients_refused.saturating_add(1);
+        if self.recipients_refused > RECIPIENTS_REFUSED_MAX {
+            return self.close(replies::too_many_refused_recipients());
+        }
+        self.say(reply)
+    }
+
+    fn judge_recipient(&self, transaction: &Transaction, forward_path: &ForwardPath) -> Result<Rule, Denied> {
+        if let ForwardPath::Address(address) = forward_path {
+            travels(address, &transaction.parameters)?;
+            if !address.host().is_fully_qualified() {
+                return Err(Denied::by_server(replies::recipient_unqualified(&address.host().to_string())));
+            }
+        }
+        let rule = Denied::by(policy::recipient(&self.identity, forward_path), &self.identity)?;
+        let count = transaction.recipients.len().saturating_add(1);
+        if count > self.settings.recipients_max {
+            return Err(Denied::by_server(replies::too_many_recipients()));
+        }
+        Denied::by(policy::limits::recipients(&self.identity, count), &self.identity)?;
+        Ok(rule)
+    }
+}
+
+/// RFC 6531 §3.4: a non-ASCII address needs SMTPUTF8 on MAIL.
+fn travels(address: &Address, parameters: &MailParameters) -> Result<(), Denied> {
+    if address.is_ascii() || parameters.smtputf8 { Ok(()) } else { Err(Denied::by_server(replies::needs_smtputf8())) }
+}

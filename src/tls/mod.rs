@@ -1,13 +1,34 @@
-//! TLS: listener settings, the one judge of chains, revocation, and their hot swap.
+//! TLS: listener settings, the one judge of chains, revocation, and what they are made from.
 //!
-//! `verify` is pure; the rest builds rustls configurations. Never: resumes a session (rustls restores the peer's identity on resumption
-//! without asking the verifier), trusts the system's store.
+//! - [`read`]: PEM or DER octets to certificates, keys and CRLs.
+//! - [`trust`]: the configured CAs, their intermediates and CRLs, and the pins.
+//! - [`revocation`]: CRLs, verified once when loaded (RFC 5280 §5).
+//! - [`verify`]: [`judge`], the only way to a [`VerifiedChain`] (RFC 5280 §6).
+//! - [`listener`]: the rustls configuration of a listener.
+//!
+//! `verify` is pure; the rest builds values from octets. Never: resumes a session (rustls restores the peer's identity on resumption
+//! without asking the verifier), trusts the system's store, opens a file.
 
 pub mod listener;
+pub mod read;
 pub mod revocation;
+pub mod trust;
 pub mod verify;
+mod view;
+
+#[cfg(test)]
+#[path = "../../tests/it/recipe.rs"]
+pub(crate) mod recipe;
 
 use std::sync::Arc;
+
+pub use listener::{
+    ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, negotiated, peer_chain,
+    rejection_of,
+};
+pub use revocation::{CrlCause, CrlFault, RevocationMode};
+pub use trust::{CaFault, ClientCa, ClientCaSettings, CrlFile, Pins, Trust};
+pub use verify::{Culprit, Flaw, Rejection, VerifiedChain, judge, verify};
 
 use crate::sys::WallTime;
 

@@ -1,0 +1,168 @@
+//! From, Sender and the topmost Resent block: how many, which mailboxes, what their display names show.
+//!
+//! Faults are the whole sentence for the reply: the field and what is wrong with it. Never: asks whether an address is granted.
+
+use crate::mail::header::{HeaderSection, RawField, SectionEnd};
+use crate::mail::trace::Utf8Header;
+
+use super::display::{addresses_in, decode_words};
+use super::mailboxes::{Mailbox, read_mailboxes};
+use super::second_reader::SecondReading;
+use super::{DisplayAddress, HeaderFacts, Originator};
+
+/// The longest field that says who a message is from, octets with its folds.
+const ORIGINATOR_MAX: usize = 16 * 1024;
+/// The most addresses that display names may show in one message.
+const DISPLAY_ADDRESSES_MAX: usize = 64;
+
+/// RFC 5322 §3.6: these stand once or not at all.
+const SINGLETONS: [&str; 11] =
+    ["From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Message-ID", "In-Reply-To", "References", "Subject", "Date"];
+
+/// Fills in who the message says it is from.
+pub(super) fn read(
+    section: &HeaderSection<'_>,
+    octets: &[u8],
+    utf8: Utf8Header,
+    facts: &mut HeaderFacts,
+) -> Result<(), String> {
+    let from = check_counts(section)?;
+    let resent = topmost_resent(section)?;
+    let sender = named(section, "Sender").next();
+    let strictly =
+        |field: Option<Placed<'_>>, which| field.map(|(_, field)| strict_reading(field, which, utf8)).transpose();
+    let read = [
+        (Originator::From, Some(from), strictly(Some(from), Originator::From)?),
+        (Originator::Sender, sender, strictly(sender, Originator::Sender)?),
+        (Originator::ResentFrom, resent.from, strictly(resent.from, Originator::ResentFrom)?),
+        (Originator::ResentSender, resent.sender, strictly(resent.sender, Originator::ResentSender)?),
+    ];
+    let second = SecondReading::of(section, octets).ok_or("The header can be cut into fields in two ways")?;
+    for (which, field, mailboxes) in read {
+        let (Some(field), Some(mailboxes)) = (field, mailboxes) else { continue };
+        let names = agreed_names(&mailboxes, field, &second)
+            .ok_or_else(|| format!("Field {} can be read two ways; write it as Name <local@domain>", which.name()))?;
+        show(&mailboxes, names, which, &mut facts.display_addresses)?;
+        let mut addresses = mailboxes.into_iter().map(|mailbox| mailbox.address);
+        match which {
+            Originator::From => facts.from = addresses.collect(),
+            Originator::Sender => facts.sender = addresses.next(),
+            Originator::ResentFrom => facts.resent_from = addresses.collect(),
+            Originator::ResentSender => facts.resent_sender = addresses.next(),
+        }
+    }
+    Ok(())
+}
+
+/// A field and its place among the fields of the section.
+type Placed<'a> = (usize, &'a RawField<'a>);
+
+fn named<'s>(section: &'s HeaderSection<'_>, name: &'static str) -> impl Iterator<Item = Placed<'s>> {
+    section.fields().iter().enumerate().filter(move |(_, field)| field.is(name))
+}
+
+/// One From, and no field twice that may stand once.
+fn check_counts<'s>(section: &'s HeaderSection<'_>) -> Result<Placed<'s>, String> {
+    for name in SINGLETONS {
+        let count = named(section, name).count();
+        if count > 1 {
+            return Err(format!("Field {name} is there {count} times; it may stand only once"));
+        }
+    }
+    named(section, "From").next().ok_or_else(|| match (section.fields().is_empty(), section.end()) {
+        (true, SectionEnd::BlankLine) => {
+            "The message begins with a blank line: it has no header, and so no From".to_owned()
+        }
+        (true, SectionEnd::EndOfMessage) => "The message is empty: it has no From".to_owned(),
+        (false, _) => "Field From is missing".to_owned(),
+    })
+}
+
+#[derive(Default)]
+struct Resent<'s> {
+    from: Option<Placed<'s>>,
+    sender: Option<Placed<'s>>,
+}
+
+/// RFC 5322 §3.6.6: each resending puts a block on top. A block ends where a trace field stands, or a Resent field comes a second time. One
+/// without Resent-From could be read as part of another: when it is the topmost, or has a Resent-Sender, it is refused.
+fn topmost_resent<'s>(section: &'s HeaderSection<'_>) -> Result<Resent<'s>, String> {
+    let mut blocks: Vec<Vec<Placed<'s>>> = Vec::new();
+    let mut open = false;
+    for (place, field) in section.fields().iter().enumerate() {
+        if field.is("Received") || field.is("Return-Path") {
+            open = false;
+        }
+        if !field.name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("Resent-")) {
+            continue;
+        }
+        match blocks.last_mut() {
+            Some(block) if open && !block.iter().any(|(_, other)| other.is(field.name)) => block.push((place, field)),
+            _ => blocks.push(vec![(place, field)]),
+        }
+        open = true;
+    }
+    let find = |block: &Vec<Placed<'s>>, name| block.iter().find(|(_, field)| field.is(name)).copied();
+    for (depth, block) in blocks.iter().enumerate() {
+        if find(block, "Resent-From").is_none() && (depth == 0 || find(block, "Resent-Sender").is_some()) {
+            let name = block.first().map_or("Resent-From", |(_, field)| field.name);
+            let name = if name.len() < 40 { name } else { "Resent-" };
+            return Err(format!("Field {name} begins a Resent block that has no Resent-From"));
+        }
+    }
+    let Some(block) = blocks.first() else { return Ok(Resent::default()) };
+    Ok(Resent { from: find(block, "Resent-From"), sender: find(block, "Resent-Sender") })
+}
+
+fn strict_reading(field: &RawField<'_>, which: Originator, utf8: Utf8Header) -> Result<Vec<Mailbox>, String> {
+    let name = which.name();
+    if field.value.len() > ORIGINATOR_MAX {
+        return Err(format!("Field {name} is longer than {ORIGINATOR_MAX} octets"));
+    }
+    if utf8 == Utf8Header::NotDeclared && !field.value.is_ascii() {
+        return Err(format!("Field {name} holds 8-bit characters, and MAIL did not say SMTPUTF8"));
+    }
+    let unfolded = field.unfolded();
+    let value = std::str::from_utf8(&unfolded).map_err(|_| format!("Field {name} is not in UTF-8"))?;
+    let mailboxes = read_mailboxes(value).map_err(|fault| format!("Field {name} {fault}"))?;
+    // RFC 5322 §3.6.2: sender = "Sender:" mailbox; §3.6.6 the same for Resent-Sender.
+    let several = mailboxes.len() > 1 && matches!(which, Originator::Sender | Originator::ResentSender);
+    if several { Err(format!("Field {name} names several mailboxes; it may name only one")) } else { Ok(mailboxes) }
+}
+
+/// What the second reader takes for the names, if it sees the same mailboxes and each stands in the raw value.
+fn agreed_names(mailboxes: &[Mailbox], (place, field): Placed<'_>, second: &SecondReading<'_>) -> Option<Vec<String>> {
+    let others = second.mailboxes(place)?;
+    let literal = |address: &str| field.value.windows(address.len().max(1)).any(|part| part == address.as_bytes());
+    let agreed = others.len() == mailboxes.len()
+        && mailboxes.iter().zip(&others).all(|(mailbox, other)| {
+            let address = mailbox.address.as_str();
+            other.address() == Some(address) && literal(address)
+        });
+    agreed.then(|| others.iter().filter_map(|other| other.name()).map(str::to_owned).collect())
+}
+
+/// Gathers the addresses that people see in the names: in ours with all encoded words decoded, and in the second reader's.
+fn show(
+    mailboxes: &[Mailbox],
+    names: Vec<String>,
+    which: Originator,
+    shown: &mut Vec<DisplayAddress>,
+) -> Result<(), String> {
+    let ours = mailboxes.iter().flat_map(|mailbox| &mailbox.texts).map(|text| decode_words(text));
+    for text in ours.chain(names) {
+        if text.chars().any(|letter| letter.is_control() && letter != '\t') {
+            return Err(format!("Field {} has a name that decodes to control characters", which.name()));
+        }
+        for address in addresses_in(&text) {
+            let address = DisplayAddress { field: which, address };
+            if !shown.contains(&address) {
+                shown.push(address);
+            }
+        }
+        if shown.len() > DISPLAY_ADDRESSES_MAX {
+            return Err(format!("Field {} shows too many addresses in its display names", which.name()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! The exclusive right to try one message, until its lease runs out.
+//!
+//! Dropping a [`Claim`] does nothing, on purpose: it happens when a delivery panics or is cancelled, perhaps after the upstream had the last octet.
+//! To give the message out at once would make a duplicate, or a loop of panics; when the lease has run out it is given out again, with a
+//! higher fencing number, and the old claim can record nothing any more.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::store::{NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
+use super::writer::Holding;
+use super::{Deposit, Inner, QueueError, Record};
+use crate::mail::QueueId;
+
+/// What came of an attempt, and what follows.
+#[derive(Debug)]
+pub struct Conclusion {
+    /// The recipients that were tried.
+    pub outcomes: Vec<Tried>,
+    /// What is to become of the message.
+    pub next: Next,
+    /// A report that is kept in the same transaction as the outcome: its envelope and its octets. Neither is ever there without the other.
+    pub report: Option<(Deposit, Vec<u8>)>,
+    /// Whether the sender has now been told of the delay.
+    pub warned: bool,
+}
+
+/// The exclusive right to try one message.
+#[derive(Debug)]
+pub struct Claim {
+    queue: Arc<Inner>,
+    ticket: Ticket,
+    record: Box<Record>,
+}
+
+impl Claim {
+    pub(super) fn new(queue: Arc<Inner>, ticket: Ticket, record: Box<Record>) -> Self {
+        Self { queue, ticket, record }
+    }
+
+    /// The message's name.
+    pub fn id(&self) -> QueueId {
+        self.ticket.id
+    }
+
+    /// What was known of it when it was claimed.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Its octets, from the first on.
+    pub fn body(&self) -> BodyReader {
+        BodyReader {
+            queue: Arc::clone(&self.queue),
+            ticket: self.ticket,
+            length: self.record.length,
+            checksum: self.record.checksum,
+            offset: 0,
+            sum: Box::new(Xxh3::new()),
+        }
+    }
+
+    /// Prolongs the lease by its whole length from now.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Fenced`]: it had run out, and somebody else has the message.
+    pub fn renew(&self) -> Result<(), QueueError> {
+        self.queue.store.renew(self.ticket, self.queue.clock.now())
+    }
+
+    /// Records what came of the attempt, and the report on it; returns the report's name. On stable storage when this returns. Dropping the future
+    /// does not undo it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Fenced`]: somebody else has claimed it, nothing was recorded. [`QueueError::NotFound`]: an operator has removed it; so was
+    /// nothing of this conclusion. [`QueueError::Full`], [`QueueError::Broken`]: nothing was recorded; when the lease runs out it is tried again.
+    pub async fn conclude(self, conclusion: Conclusion) -> Result<Option<QueueId>, QueueError> {
+        let Conclusion { outcomes, next, report, warned } = conclusion;
+        let report = report.map(|(deposit, octets)| {
+            let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+            let record = Record::new(self.queue.new_id(), deposit, length, xxhash_rust::xxh3::xxh3_64(&octets));
+            Box::new(NewMessage { record, body: NewBody::Octets(octets) })
+        });
+        let id = report.as_ref().map(|report| report.record.id);
+        let order = Order::Conclude { ticket: self.ticket, outcomes, next, warned, report };
+        self.queue.writer.submit(order, Holding::default()).await?;
+        Ok(id)
+    }
+}
+
+/// A message's octets, piece by piece, each read in a transaction of its own.
+///
+/// The last piece is handed out only when the whole agrees with its checksum: nobody ever has a damaged message whole.
+pub struct BodyReader {
+    queue: Arc<Inner>,
+    ticket: Ticket,
+    length: u64,
+    checksum: u64,
+    offset: u64,
+    sum: Box<Xxh3>,
+}
+
+impl std::fmt::Debug for BodyReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BodyReader").field("ticket", &self.ticket).field("offset", &self.offset).finish_non_exhaustive()
+    }
+}
+
+impl BodyReader {
+    /// Octets of the whole body.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The next piece, never empty; none at the end. Cancel-safe: a dropped future has read nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Damaged`]: what is kept is not what was received; the message has been set aside as dead, and the claim is over.
+    /// [`QueueError::NotFound`]: it was removed meanwhile. [`QueueError::Broken`]: the disk fails.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, QueueError> {
+        if self.offset >= self.length {
+            return Ok(None);
+        }
+        let (store, id, offset) = (Arc::clone(&self.queue.store), self.ticket.id, self.offset);
+        let read = self.queue.work_on(move || store.piece(id, offset)).await?;
+        match read.and_then(|piece| self.checked(piece)) {
+            Err(QueueError::Damaged(id, reason)) => {
+                self.queue.set_aside(self.ticket, &reason).await;
+                Err(QueueError::Damaged(id, reason))
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// Begins again at the first octet.
+    pub fn rewind(&mut self) {
+        self.offset = 0;
+        self.sum.reset();
+    }
+
+    fn checked(&mut self, piece: Vec<u8>) -> Result<Bytes, QueueError> {
+        let damaged = |what: &str| Err(QueueError::Damaged(self.ticket.id, what.to_owned()));
+        let end = self.offset.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        if piece.is_empty() || end > self.length {
+            return damaged("its body has another length than its record says");
+        }
+        self.sum.update(&piece);
+        if end == self.length && self.sum.digest() != self.checksum {
+            return damaged("its body fails its checksum");
+        }
+        self.offset = end;
+        Ok(Bytes::from(piece))
+    }
+}
+
+/// Work that was taken from the store and has not reached anybody yet: dropped, it is given back.
+pub(super) struct Taken {
+    store: Arc<dyn Store>,
+    bell: Arc<Notify>,
+    work: Option<Work>,
+}
+
+impl Taken {
+    /// Runs on the pool.
+    pub(super) fn take(queue: &Inner) -> Result<Self, QueueError> {
+        let work = queue.store.claim(queue.clock.now())?;
+        Ok(Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) })
+    }
+
+    pub(super) fn work(mut self) -> Work {
+        self.work.take().unwrap_or(Work::Nothing(None))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(Work::Claimed(ticket, _) | Work::Unreadable(ticket, _)) = &self.work {
+            self.store.unclaim(*ticket);
+            self.bell.notify_waiters();
+        }
+    }
+}

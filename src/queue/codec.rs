@@ -1,0 +1,90 @@
+//! A record on the disk: format version, checksum, postcard.
+//!
+//! ```text
+//! u16 LE  version of the record's format
+//! u64 LE  XXH3-64 of version and payload
+//! ...     the record in postcard
+//! ```
+//!
+//! Never: guesses at what fails its checksum.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::record::Record;
+
+/// The format that this program writes.
+pub(super) const RECORD_VERSION: u16 = 1;
+
+/// Why octets are no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CodecFault {
+    #[error("its record fails its checksum")]
+    Checksum,
+    #[error("its record has format {0}, newer than {RECORD_VERSION}, the newest that this sealpost knows")]
+    Newer(u16),
+    #[error("its record can't be read: {0}")]
+    Content(String),
+}
+
+pub(super) fn encode(record: &Record) -> Result<Vec<u8>, CodecFault> {
+    let payload = postcard::to_stdvec(record).map_err(|fault| CodecFault::Content(fault.to_string()))?;
+    let version = RECORD_VERSION.to_le_bytes();
+    let mut octets = Vec::with_capacity(payload.len() + 10);
+    octets.extend_from_slice(&version);
+    octets.extend_from_slice(&checksum(version, &payload).to_le_bytes());
+    octets.extend_from_slice(&payload);
+    Ok(octets)
+}
+
+pub(super) fn decode(octets: &[u8]) -> Result<Record, CodecFault> {
+    let (version, rest) = octets.split_first_chunk::<2>().ok_or(CodecFault::Checksum)?;
+    let (sum, payload) = rest.split_first_chunk::<8>().ok_or(CodecFault::Checksum)?;
+    if checksum(*version, payload) != u64::from_le_bytes(*sum) {
+        return Err(CodecFault::Checksum);
+    }
+    let version = u16::from_le_bytes(*version);
+    if version > RECORD_VERSION {
+        return Err(CodecFault::Newer(version));
+    }
+    postcard::from_bytes(payload).map_err(|fault| CodecFault::Content(fault.to_string()))
+}
+
+fn checksum(version: [u8; 2], payload: &[u8]) -> u64 {
+    let mut sum = Xxh3::new();
+    sum.update(&version);
+    sum.update(payload);
+    sum.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::record::samples;
+
+    #[test]
+    fn a_record_reads_back() {
+        let record = samples::record(7);
+        assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let octets = encode(&samples::record(7)).unwrap();
+        for place in 0..octets.len() * 8 {
+            let mut damaged = octets.clone();
+            damaged[place / 8] ^= 1 << (place % 8);
+            assert_eq!(decode(&damaged), Err(CodecFault::Checksum), "bit {place}");
+        }
+    }
+
+    #[test]
+    fn a_newer_record_is_refused_by_name() {
+        let mut octets = encode(&samples::record(7)).unwrap();
+        let version = (RECORD_VERSION + 1).to_le_bytes();
+        let payload = octets.split_off(10);
+        let mut newer = version.to_vec();
+        newer.extend_from_slice(&checksum(version, &payload).to_le_bytes());
+        newer.extend_from_slice(&payload);
+        assert_eq!(decode(&newer), Err(CodecFault::Newer(RECORD_VERSION + 1)));
+    }
+}

@@ -1,0 +1,473 @@
+//! The embedded store: one redb file and a folder of large bodies, owned by one process.
+//!
+//! ```text
+//! data_dir/            mode 0700
+//!   lock               held while a process owns the folder
+//!   store.redb         everything but large bodies
+//!   store.redb.new     a store that was being made when the power went: nothing in it, removed
+//!   bodies/ID          large bodies, one file each
+//! ```
+//!
+//! After one I/O error redb refuses everything; and after a failed sync nobody knows what is on the disk. So any failure closes the handle,
+//! and the next change opens the file afresh. What was being committed then may turn out to be there although its client heard 452: it is
+//! disowned, taken out again before anybody sees it.
+//!
+//! Claims are in memory: they end with the process. Never: retries a sync, holds a read transaction across two calls.
+
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use redb::{Database, ReadableDatabase};
+
+use super::QueueError;
+use super::claims::Claims;
+use super::record::{Record, State};
+use super::recover::OpenError;
+use super::store::{NewBody, NewMessage, Next, Order, Ticket, Tried};
+use super::sweeper::Sweeper;
+use super::tables::{DiskFault, Known, Sums, Tables};
+use crate::mail::QueueId;
+use crate::sys::disk::Lock;
+use crate::sys::{Disk, DiskFile, Now};
+
+/// The store in `data_dir`.
+#[derive(Debug)]
+pub(super) struct Embedded {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) folder: PathBuf,
+    pub(super) sweeper: Sweeper,
+    pub(super) lease: std::time::Duration,
+    cache: usize,
+    handle: RwLock<Option<Database>>,
+    /// Set by whoever saw the disk fail: the handle is good for nothing any more.
+    broken: AtomicBool,
+    claims: Mutex<Claims>,
+    sums: Mutex<Sums>,
+    /// What may be on the disk although its client heard that it is not.
+    disowned: Mutex<Vec<QueueId>>,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+/// What is to be done when a transaction is on the disk.
+#[derive(Debug, Default)]
+struct Aftermath {
+    sums: Sums,
+    /// Body files whose record is gone.
+    files: Vec<QueueId>,
+    /// Messages that are no more.
+    gone: Vec<QueueId>,
+}
+
+/// An order could not be obeyed; which is nobody's fault, or the disk's.
+enum Obstacle {
+    Order(QueueError),
+    Disk(DiskFault),
+}
+
+impl<E: Into<DiskFault>> From<E> for Obstacle {
+    fn from(fault: E) -> Self {
+        Self::Disk(fault.into())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Embedded {
+    /// A store that is not open yet; see [`super::recover`].
+    pub(super) fn closed(
+        disk: Arc<dyn Disk>,
+        settings: &super::QueueSettings,
+        sweeper: Sweeper,
+        lock: Box<dyn Lock>,
+    ) -> Self {
+        Self {
+            disk,
+            folder: settings.data_dir.clone(),
+            sweeper,
+            lease: settings.lease,
+            cache: usize::try_from(settings.cache).unwrap_or(usize::MAX),
+            handle: RwLock::new(None),
+            broken: AtomicBool::new(true),
+            claims: Mutex::default(),
+            sums: Mutex::default(),
+            disowned: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        }
+    }
+
+    pub(super) fn sweeper(&self) -> Sweeper {
+        self.sweeper.clone()
+    }
+
+    pub(super) fn file(&self) -> PathBuf {
+        self.folder.join("store.redb")
+    }
+
+    pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
+        locked(&self.claims)
+    }
+
+    pub(super) fn sums(&self) -> Sums {
+        *locked(&self.sums)
+    }
+
+    pub(super) fn cache(&self) -> usize {
+        self.cache
+    }
+
+    /// Runs a look at the store in one read transaction, which ends with it.
+    pub(super) fn read<T>(
+        &self,
+        look: impl FnOnce(&redb::ReadTransaction) -> Result<T, DiskFault>,
+    ) -> Result<T, QueueError> {
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = handle.as_ref() else { return Err(not_open()) };
+        let seen = database.begin_read().map_err(DiskFault::from).and_then(|transaction| look(&transaction));
+        seen.map_err(|fault| {
+            self.broken.store(true, Ordering::Release);
+            fault.into()
+        })
+    }
+
+    /// Whether the handle can still be used.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.broken.load(Ordering::Acquire)
+    }
+
+    /// Makes sure there is a handle that works, opening the file afresh when the last one failed.
+    pub(super) fn mend(&self) -> Result<(), OpenError> {
+        if self.is_whole() {
+            return Ok(());
+        }
+        if locked(&self.lock).is_none() {
+            return Err(OpenError::Closed);
+        }
+        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one goes first: two handles on one file would each believe to be alone. Its error was told when it happened.
+        drop(handle.take());
+        let database = super::recover::open_database(self, &AtomicBool::new(false))?;
+        let sums = self.disown(&database).map_err(|fault| OpenError::Store(fault.0.to_string()))?;
+        *locked(&self.sums) = sums;
+        *handle = Some(database);
+        self.broken.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes out what clients were told is not here, before anybody can see it.
+    fn disown(&self, database: &Database) -> Result<Sums, DiskFault> {
+        let mut disowned = locked(&self.disowned);
+        let transaction = database.begin_write()?;
+        let mut tables = Tables::open(&transaction)?;
+        for &id in disowned.iter() {
+            if let Known::Record(record) = tables.known(id)? {
+                tables.take(&record)?;
+            }
+        }
+        tables.save_sums()?;
+        let sums = tables.sums;
+        drop(tables);
+        if disowned.is_empty() {
+            transaction.abort()?;
+        } else {
+            transaction.commit()?;
+            disowned.clear();
+        }
+        Ok(sums)
+    }
+
+    fn transact(&self, batch: &[Order], now: Now, concluding: &mut Vec<Ticket>) -> Result<Answers, QueueError> {
+        self.mend().map_err(|fault| QueueError::from(&fault))?;
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = handle.as_ref() else { return Err(not_open()) };
+        self.commit(database, batch, now, concluding).map_err(QueueError::from)
+    }
+
+    fn commit(
+        &self,
+        database: &Database,
+        batch: &[Order],
+        now: Now,
+        concluding: &mut Vec<Ticket>,
+    ) -> Result<Answers, DiskFault> {
+        let transaction = database.begin_write()?;
+        let mut tables = Tables::open(&transaction)?;
+        let mut aftermath = Aftermath::default();
+        let mut answers = Vec::with_capacity(batch.len());
+        for order in batch {
+            let mut work = Work { store: self, tables: &mut tables, aftermath: &mut aftermath, concluding, now };
+            answers.push(match work.obey(order) {
+                Ok(()) => Ok(()),
+                Err(Obstacle::Order(fault)) => Err(fault),
+                Err(Obstacle::Disk(fault)) => return Err(fault),
+            });
+        }
+        tables.save_sums()?;
+        aftermath.sums = tables.sums;
+        drop(tables);
+        // Syncs: when this returns, what the answers say is on stable storage, and not before.
+        transaction.commit()?;
+        Ok(Answers { answers, aftermath })
+    }
+
+    fn after_commit(&self, batch: Vec<Order>, aftermath: Aftermath, concluded: &[Ticket]) {
+        *locked(&self.sums) = aftermath.sums;
+        let mut claims = self.claims();
+        for &ticket in concluded {
+            claims.end(ticket);
+        }
+        for id in aftermath.gone {
+            claims.forget(id);
+        }
+        drop(claims);
+        for order in batch {
+            if let Order::Deposit(message) = order
+                && let NewBody::File(file) = message.body
+            {
+                file.keep();
+            }
+        }
+        for id in aftermath.files {
+            self.sweeper.remove(id);
+        }
+    }
+
+    fn after_failure(&self, batch: &[Order], concluding: &[Ticket], fault: &QueueError) {
+        tracing::error!(%fault, orders = batch.len(), "the store failed; it is opened again");
+        let mut claims = self.claims();
+        for &ticket in concluding {
+            claims.resume(ticket);
+        }
+        drop(claims);
+        // Reports are not disowned: if one turns out to be there, so does the outcome it reports.
+        let deposits = batch.iter().filter_map(|order| match order {
+            Order::Deposit(message) => Some(message.record.id),
+            Order::Conclude { .. }
+            | Order::SetAside { .. }
+            | Order::Retry(_)
+            | Order::Hold(_)
+            | Order::Release(_)
+            | Order::Remove(_)
+            | Order::Mend => None,
+        });
+        locked(&self.disowned).extend(deposits);
+        self.broken.store(true, Ordering::Release);
+        if let Err(fault) = self.mend() {
+            tracing::error!(%fault, "the store could not be opened again; the next change will try");
+        }
+    }
+
+    pub(super) fn apply_batch(&self, batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
+        let mut concluding = Vec::new();
+        // A panic within redb (a damaged page) must end neither the writer nor the claims of this batch.
+        let done = std::panic::catch_unwind(AssertUnwindSafe(|| self.transact(&batch, now, &mut concluding)))
+            .unwrap_or_else(|_| Err(QueueError::Broken("the store panicked; see the log".to_owned())));
+        match done {
+            Ok(Answers { answers, aftermath }) => {
+                self.after_commit(batch, aftermath, &concluding);
+                answers
+            }
+            Err(fault) => {
+                self.after_failure(&batch, &concluding, &fault);
+                vec![Err(fault); batch.len()]
+            }
+        }
+    }
+
+    pub(super) fn shut(&self) {
+        let database = self.handle.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.broken.store(true, Ordering::Release);
+        if let Some(Err(fault)) = database.map(Database::close) {
+            tracing::warn!(%fault, "the store did not close cleanly; the next start repairs it");
+        }
+        self.sweeper.close();
+        drop(locked(&self.lock).take());
+    }
+}
+
+struct Answers {
+    answers: Vec<Result<(), QueueError>>,
+    aftermath: Aftermath,
+}
+
+/// One transaction at work.
+struct Work<'a, 'txn> {
+    store: &'a Embedded,
+    tables: &'a mut Tables<'txn>,
+    aftermath: &'a mut Aftermath,
+    /// The claims that end when this transaction is on the disk.
+    concluding: &'a mut Vec<Ticket>,
+    now: Now,
+}
+
+impl Work<'_, '_> {
+    fn obey(&mut self, order: &Order) -> Result<(), Obstacle> {
+        match order {
+            Order::Deposit(message) => self.deposit(message),
+            Order::Conclude { ticket, outcomes, next, warned, report } => {
+                self.record_outcomes(*ticket, outcomes, next, *warned)?;
+                report.as_ref().map_or(Ok(()), |report| self.deposit(report))
+            }
+            Order::SetAside { ticket, reason } => self.set_aside(*ticket, reason),
+            Order::Retry(id) => {
+                let now = self.now.wall;
+                self.change(*id, |record| record.retry(now))
+            }
+            Order::Hold(id) => self.change(*id, |record| {
+                if record.state == State::Queued {
+                    record.state = State::Held;
+                }
+            }),
+            Order::Release(id) => {
+                let now = self.now.wall;
+                self.change(*id, |record| {
+                    if record.state == State::Held {
+                        record.retry(now);
+                    }
+                })
+            }
+            Order::Remove(id) => self.remove(*id),
+            Order::Mend => Ok(()),
+        }
+    }
+
+    fn deposit(&mut self, message: &NewMessage) -> Result<(), Obstacle> {
+        Ok(self.tables.add(message)?)
+    }
+
+    fn record(&self, id: QueueId) -> Result<Record, Obstacle> {
+        match self.tables.known(id)? {
+            Known::Record(record) => Ok(*record),
+            Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(id))),
+            Known::Unreadable(fault) => Err(Obstacle::Order(QueueError::Damaged(id, fault.to_string()))),
+        }
+    }
+
+    fn change(&mut self, id: QueueId, change: impl FnOnce(&mut Record)) -> Result<(), Obstacle> {
+        let old = self.record(id)?;
+        let mut new = old.clone();
+        change(&mut new);
+        Ok(self.tables.put(Some(&old), &new)?)
+    }
+
+    /// Nothing that an old fencing number brings is recorded.
+    fn fenced(&mut self, ticket: Ticket) -> Result<(), Obstacle> {
+        if !self.store.claims().conclude(ticket) {
+            return Err(Obstacle::Order(QueueError::Fenced(ticket.id)));
+        }
+        self.concluding.push(ticket);
+        Ok(())
+    }
+
+    fn record_outcomes(
+        &mut self,
+        ticket: Ticket,
+        outcomes: &[Tried],
+        next: &Next,
+        warned: bool,
+    ) -> Result<(), Obstacle> {
+        self.fenced(ticket)?;
+        // What is on the disk, not what the claim saw: an operator may have changed it meanwhile.
+        let old = self.record(ticket.id)?;
+        let mut new = old.clone();
+        for tried in outcomes {
+            new.note(tried, self.now.wall);
+        }
+        new.attempts = new.attempts.saturating_add(u32::from(!outcomes.is_empty()));
+        new.warned |= warned;
+        match next {
+            Next::Finished => return self.take(&old),
+            Next::Retry(at) => new.due = *at,
+            Next::Dead(reason) => new.set_aside(reason),
+        }
+        Ok(self.tables.put(Some(&old), &new)?)
+    }
+
+    fn set_aside(&mut self, ticket: Ticket, reason: &str) -> Result<(), Obstacle> {
+        self.fenced(ticket)?;
+        match self.tables.known(ticket.id)? {
+            Known::Record(_) => self.change(ticket.id, |record| record.set_aside(reason)),
+            Known::Unreadable(_) => Ok(self.tables.set_unreadable_aside(ticket.id, reason)?),
+            Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(ticket.id))),
+        }
+    }
+
+    fn remove(&mut self, id: QueueId) -> Result<(), Obstacle> {
+        match self.tables.known(id)? {
+            Known::Record(record) => self.take(&record),
+            Known::Unreadable(fault) => {
+                self.tables.set_unreadable_aside(id, &fault.to_string())?;
+                let in_file = self.tables.take_unreadable(id)?;
+                self.gone(id, in_file);
+                Ok(())
+            }
+            Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(id))),
+        }
+    }
+
+    fn take(&mut self, record: &Record) -> Result<(), Obstacle> {
+        let in_file = self.tables.take(record)?;
+        self.gone(record.id, in_file);
+        Ok(())
+    }
+
+    fn gone(&mut self, id: QueueId, in_file: bool) {
+        self.aftermath.gone.push(id);
+        if in_file {
+            self.aftermath.files.push(id);
+        }
+    }
+}
+
+fn not_open() -> QueueError {
+    QueueError::Broken("the store is not open".to_owned())
+}
+
+impl From<DiskFault> for QueueError {
+    fn from(DiskFault(fault): DiskFault) -> Self {
+        match fault {
+            redb::Error::Io(fault) => Self::from_io(&fault),
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}
+
+impl QueueError {
+    /// Want of space is for the client to wait out; anything else is for the operator.
+    pub(super) fn from_io(fault: &io::Error) -> Self {
+        match fault.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(fault.to_string()),
+            _ => Self::Broken(fault.to_string()),
+        }
+    }
+}
+
+/// A disk file as redb wants it.
+#[derive(Debug)]
+pub(super) struct Storage(pub(super) Box<dyn DiskFile>);
+
+impl redb::StorageBackend for Storage {
+    fn len(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, out)
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_length(length)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn write(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, octets)
+    }
+}

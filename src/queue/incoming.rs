@@ -1,0 +1,191 @@
+//! A message being received: its octets gather in memory, or go to a file of their own when there are many of them or memory is short.
+//!
+//! Dropped before [`Incoming::commit`] has handed it over, it leaves nothing.
+
+use std::io;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::budget::Granted;
+use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY};
+use super::store::{NewBody, NewMessage, Order};
+use super::sweeper::BodyFile;
+use super::writer::Holding;
+use super::{Deposit, Inner, QueueError, Record};
+use crate::mail::{Custody, QueueId};
+use crate::sys::DiskFile;
+use crate::sys::disk::Open;
+
+/// A message being received.
+#[derive(Debug)]
+#[must_use = "dropped, it leaves nothing"]
+pub struct Incoming {
+    queue: Arc<Inner>,
+    id: QueueId,
+    granted: Granted,
+    /// The whole body so far, or what is not yet in the file.
+    gathered: Vec<u8>,
+    file: Option<BeingWritten>,
+    length: u64,
+    sum: Sum,
+    condition: Condition,
+}
+
+/// Whether all that was written is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Whole,
+    /// A write failed, or its future was dropped half-way.
+    Torn,
+}
+
+#[derive(Clone, Debug)]
+struct BeingWritten {
+    file: Arc<dyn DiskFile>,
+    written: u64,
+    name: Arc<std::sync::Mutex<Option<BodyFile>>>,
+}
+
+struct Sum(Box<Xxh3>);
+
+impl std::fmt::Debug for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sum({:016x})", self.0.digest())
+    }
+}
+
+impl Incoming {
+    pub(super) fn new(queue: Arc<Inner>, id: QueueId, granted: Granted) -> Self {
+        Self {
+            queue,
+            id,
+            granted,
+            gathered: Vec::new(),
+            file: None,
+            length: 0,
+            sum: Sum(Box::new(Xxh3::new())),
+            condition: Condition::Whole,
+        }
+    }
+
+    /// The name it will have in the queue.
+    pub fn id(&self) -> QueueId {
+        self.id
+    }
+
+    /// Octets written so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Adds octets. Waits while the disk writes them: whoever reads from the client stops meanwhile, and TCP holds the client back.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Full`] when the queue or the disk has no room for them; [`QueueError::Broken`] when the disk fails. Nothing more can be
+    /// written or committed then.
+    pub async fn write(&mut self, octets: &[u8]) -> Result<(), QueueError> {
+        self.begin()?;
+        let length = self.length.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
+        if length > self.granted.place.octets() {
+            self.queue.enlarge(&mut self.granted.place, length).await?;
+        }
+        for piece in octets.chunks(GRANTED_MEMORY) {
+            self.gather(piece).await?;
+        }
+        self.sum.0.update(octets);
+        self.length = length;
+        self.condition = Condition::Whole;
+        Ok(())
+    }
+
+    /// Whole until proven otherwise, and torn until then: a future dropped at any point in between leaves it so.
+    fn begin(&mut self) -> Result<(), QueueError> {
+        match std::mem::replace(&mut self.condition, Condition::Torn) {
+            Condition::Whole => Ok(()),
+            Condition::Torn => Err(QueueError::Broken("an earlier write of this message failed".to_owned())),
+        }
+    }
+
+    async fn gather(&mut self, piece: &[u8]) -> Result<(), QueueError> {
+        let gathered = self.gathered.len() + piece.len();
+        let needed = u64::try_from(gathered).unwrap_or(u64::MAX);
+        let enough = needed <= self.granted.memory.octets()
+            || (self.file.is_none()
+                && gathered <= GATHER_MAX
+                && self.queue.budgets.memory.enlarge(&mut self.granted.memory, needed));
+        if !enough {
+            self.flush().await?;
+        }
+        self.gathered.extend_from_slice(piece);
+        Ok(())
+    }
+
+    /// Writes what has gathered to the message's file, making it when there is none.
+    async fn flush(&mut self) -> Result<(), QueueError> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let (queue, id, known) = (Arc::clone(&self.queue), self.id, self.file.clone());
+        let written = self.queue.work_on(move || queue.write_body(id, known, &gathered)).await?;
+        self.file = Some(written.map_err(|fault| QueueError::from_io(&fault))?);
+        Ok(())
+    }
+
+    /// Puts the message on stable storage. When this returns, it is kept: only now may anybody say 250.
+    ///
+    /// Dropping the future does not undo it: once the writer has it, the message is kept, and until then nothing is left of it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Full`], [`QueueError::Broken`]: it is not kept, the client must come again.
+    pub async fn commit(mut self, deposit: Deposit) -> Result<Custody, QueueError> {
+        self.begin()?;
+        let body = self.settle().await?;
+        let waiting = u64::try_from(self.gathered.len()).unwrap_or(u64::MAX);
+        let Self { queue, id, granted, length, sum, .. } = self;
+        let backlog = tokio::time::timeout(COMMIT_WAIT, queue.budgets.backlog.take(waiting)).await;
+        let backlog = backlog.map_err(|_| QueueError::Full("the disk does not keep up".to_owned()))?;
+        let record = Record::new(id, deposit, length, sum.0.digest());
+        let recipients = record.recipients.len();
+        let order = Order::Deposit(Box::new(NewMessage { record, body }));
+        let holding = Holding { granted: Some(granted), backlog: Some(backlog) };
+        queue.writer.submit(order, holding).await?;
+        Ok(Custody::spooled(id, recipients))
+    }
+
+    /// The body as the store takes it: a file is synced, with its folder, before any record names it.
+    async fn settle(&mut self) -> Result<NewBody, QueueError> {
+        if self.file.is_none() {
+            return Ok(NewBody::Octets(std::mem::take(&mut self.gathered)));
+        }
+        self.flush().await?;
+        let Some(BeingWritten { file, name, .. }) = self.file.take() else {
+            return Err(QueueError::Broken("the body file went away".to_owned()));
+        };
+        let queue = Arc::clone(&self.queue);
+        let synced = self.queue.work_on(move || {
+            file.sync()?;
+            queue.disk.sync_folder(queue.sweeper.folder())
+        });
+        synced.await?.map_err(|fault| QueueError::from_io(&fault))?;
+        let named = name.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        named.map(NewBody::File).ok_or_else(|| QueueError::Broken("the body file went away".to_owned()))
+    }
+}
+
+impl Inner {
+    /// Runs on the pool. The name is in the answer, so that it is removed when nobody waits for the answer any more.
+    fn write_body(&self, id: QueueId, known: Option<BeingWritten>, octets: &[u8]) -> io::Result<BeingWritten> {
+        let mut body = match known {
+            Some(body) => body,
+            None => {
+                let file = self.disk.open(&self.sweeper.path(id), Open::New)?;
+                let name = BodyFile::new(id, self.sweeper.clone());
+                BeingWritten { file: Arc::from(file), written: 0, name: Arc::new(std::sync::Mutex::new(Some(name))) }
+            }
+        };
+        body.file.write_at(body.written, octets)?;
+        body.written = body.written.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
+        Ok(body)
+    }
+}

@@ -1,0 +1,234 @@
+//! The embedded store as a [`Store`]: its reads, each one short transaction.
+
+use std::collections::VecDeque;
+use std::ops::Bound;
+use std::time::Duration;
+
+use redb::ReadableTable;
+
+use super::QueueError;
+use super::codec;
+use super::embedded::Embedded;
+use super::record::State;
+use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX, WINDOW};
+use super::store::{Filter, Listed, Listing, Order, Page, Stats, Store, Ticket, Totals, Work};
+use super::tables::{BODIES, DUE, DiskFault, FILES, RECORDS, UNREAD};
+use crate::mail::QueueId;
+use crate::sys::disk::Open;
+use crate::sys::{Now, WallTime};
+
+impl Store for Embedded {
+    fn apply(&self, batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
+        self.apply_batch(batch, now)
+    }
+
+    fn claim(&self, now: Now) -> Result<Work, QueueError> {
+        loop {
+            let taken = self.claims().take(now.mono, self.lease);
+            let Some(ticket) = taken else {
+                match self.refill(now)? {
+                    Some(wait) => return Ok(Work::Nothing(wait)),
+                    None => continue,
+                }
+            };
+            // Read after it was claimed: whoever had it before has recorded by now.
+            match self.read(|transaction| row(transaction, ticket.id)) {
+                Ok(Row::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
+                    return Ok(Work::Claimed(ticket, record));
+                }
+                Ok(Row::Record(_) | Row::Nothing) => self.unclaim(ticket),
+                Ok(Row::Unreadable(reason)) => return Ok(Work::Unreadable(ticket, reason)),
+                Err(fault) => {
+                    self.unclaim(ticket);
+                    return Err(fault);
+                }
+            }
+        }
+    }
+
+    fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError> {
+        let renewed = self.claims().renew(ticket, now.mono.after(self.lease));
+        if renewed { Ok(()) } else { Err(QueueError::Fenced(ticket.id)) }
+    }
+
+    fn unclaim(&self, ticket: Ticket) {
+        self.claims().end(ticket);
+    }
+
+    fn show(&self, id: QueueId) -> Result<Listed, QueueError> {
+        match self.read(|transaction| row(transaction, id))? {
+            Row::Record(record) => Ok(Listed::Message(record)),
+            Row::Unreadable(reason) => Ok(Listed::Unreadable(id, reason)),
+            Row::Nothing => Err(QueueError::NotFound(id)),
+        }
+    }
+
+    fn piece(&self, id: QueueId, offset: u64) -> Result<Vec<u8>, QueueError> {
+        let place = self.read(|transaction| place(transaction, id, offset))?;
+        match place {
+            Place::Octets(octets) => Ok(octets),
+            Place::File(length) => self.file_piece(id, offset, length),
+            Place::Gap => Err(QueueError::Damaged(id, "part of its body is missing".to_owned())),
+            Place::Nothing => Err(QueueError::NotFound(id)),
+        }
+    }
+
+    fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
+        self.read(|transaction| listing(transaction, filter, page))
+    }
+
+    fn totals(&self) -> Totals {
+        self.sums().totals
+    }
+
+    fn stats(&self) -> Result<Stats, QueueError> {
+        let oldest =
+            self.read(|transaction| Ok(transaction.open_table(RECORDS)?.first()?.map(|(id, _)| id.value())))?;
+        let file = self.disk.open(&self.file(), Open::Existing).and_then(|file| file.length());
+        Ok(Stats {
+            totals: self.totals(),
+            claimed: self.claims().count(),
+            oldest: oldest.map(|id| QueueId::from_u128(id).arrived()),
+            file: file.map_err(|fault| QueueError::from_io(&fault))?,
+        })
+    }
+
+    fn space_left(&self) -> Result<u64, QueueError> {
+        if !self.is_whole() {
+            return Err(QueueError::Broken("the store has to be opened again".to_owned()));
+        }
+        let measured = self.disk.space_left(&self.folder).and_then(|free| {
+            let file = self.disk.open(&self.file(), Open::Existing)?;
+            Ok((free, file.length()?))
+        });
+        let (free, length) = measured.map_err(|fault| QueueError::from_io(&fault))?;
+        // redb gives little back to the disk but uses freed pages again. Its pages are half full at worst on average.
+        let within = length.saturating_sub(self.sums().within.saturating_mul(2));
+        Ok(free.saturating_add(within))
+    }
+
+    fn close(&self) {
+        self.shut();
+    }
+}
+
+impl Embedded {
+    /// Looks for due messages that nobody has; when there are none, says how long to wait for the next.
+    fn refill(&self, now: Now) -> Result<Option<Option<Duration>>, QueueError> {
+        let (window, next) = self.read(|transaction| {
+            let due = transaction.open_table(DUE)?;
+            let mut window = VecDeque::new();
+            for entry in due.iter()? {
+                let ((at, id), ()) = entry.map(|(key, value)| (key.value(), value.value()))?;
+                let (at, id) = (WallTime::from_millis(at), QueueId::from_u128(id));
+                if at > now.wall {
+                    return Ok((window, Some(at)));
+                }
+                if self.claims().is_free(id, now.mono) {
+                    window.push_back(id);
+                }
+                if window.len() == WINDOW {
+                    break;
+                }
+            }
+            Ok((window, None))
+        })?;
+        if !window.is_empty() {
+            self.claims().refill(window);
+            return Ok(None);
+        }
+        let until_due = next.map(|at| at.since(now.wall));
+        let until_free = self.claims().first_end(now.mono);
+        Ok(Some(until_due.into_iter().chain(until_free).min()))
+    }
+
+    fn file_piece(&self, id: QueueId, offset: u64, length: u64) -> Result<Vec<u8>, QueueError> {
+        let wanted = length.saturating_sub(offset).min(u64::try_from(PIECE).unwrap_or(u64::MAX));
+        let mut octets = vec![0; usize::try_from(wanted).unwrap_or(0)];
+        let read = self.disk.open(&self.sweeper.path(id), Open::Existing).and_then(|file| {
+            file.read_at(offset, &mut octets)?;
+            Ok(octets)
+        });
+        read.map_err(|fault| match fault.kind() {
+            std::io::ErrorKind::NotFound => QueueError::Damaged(id, "its body file is missing".to_owned()),
+            std::io::ErrorKind::UnexpectedEof => QueueError::Damaged(id, "its body file is too short".to_owned()),
+            _ => QueueError::from_io(&fault),
+        })
+    }
+}
+
+enum Row {
+    Nothing,
+    Record(Box<super::Record>),
+    Unreadable(String),
+}
+
+fn row(transaction: &redb::ReadTransaction, id: QueueId) -> Result<Row, DiskFault> {
+    let octets = transaction.open_table(RECORDS)?.get(id.to_u128())?;
+    Ok(match octets.map(|octets| codec::decode(octets.value())) {
+        None => Row::Nothing,
+        Some(Ok(record)) => Row::Record(Box::new(record)),
+        Some(Err(fault)) => {
+            let noted = transaction.open_table(UNREAD)?.get(id.to_u128())?;
+            Row::Unreadable(noted.map_or_else(|| fault.to_string(), |reason| reason.value().to_owned()))
+        }
+    })
+}
+
+enum Place {
+    Nothing,
+    Gap,
+    Octets(Vec<u8>),
+    File(u64),
+}
+
+fn place(transaction: &redb::ReadTransaction, id: QueueId, offset: u64) -> Result<Place, DiskFault> {
+    let key = id.to_u128();
+    let first = u32::try_from(offset / u64::try_from(CHUNK).unwrap_or(1)).unwrap_or(u32::MAX);
+    let mut octets = Vec::new();
+    let bodies = transaction.open_table(BODIES)?;
+    for (row, expected) in bodies.range((key, first)..=(key, u32::MAX))?.zip(first..) {
+        let (place, chunk) = row?;
+        if place.value().1 != expected {
+            return Ok(Place::Gap);
+        }
+        octets.extend_from_slice(chunk.value());
+        if octets.len() >= PIECE {
+            break;
+        }
+    }
+    if !octets.is_empty() {
+        return Ok(Place::Octets(octets));
+    }
+    if let Some(length) = transaction.open_table(FILES)?.get(key)? {
+        return Ok(Place::File(length.value()));
+    }
+    Ok(if transaction.open_table(RECORDS)?.get(key)?.is_some() { Place::Gap } else { Place::Nothing })
+}
+
+fn listing(transaction: &redb::ReadTransaction, filter: Filter, page: Page) -> Result<Listing, DiskFault> {
+    let start = page.after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_u128()));
+    let limit = page.limit.clamp(1, PAGE_MAX);
+    let records = transaction.open_table(RECORDS)?;
+    let unread = transaction.open_table(UNREAD)?;
+    let mut listing = Listing::default();
+    for (seen, entry) in (1..).zip(records.range::<u128>((start, Bound::Unbounded))?) {
+        let (key, octets) = entry?;
+        let id = QueueId::from_u128(key.value());
+        let listed = match codec::decode(octets.value()) {
+            Ok(record) => Listed::Message(Box::new(record)),
+            Err(fault) => {
+                let noted = unread.get(key.value())?;
+                Listed::Unreadable(id, noted.map_or_else(|| fault.to_string(), |reason| reason.value().to_owned()))
+            }
+        };
+        if filter.state.is_none_or(|state| state == listed.state()) {
+            listing.entries.push(listed);
+        }
+        if listing.entries.len() == limit || seen == SCAN_MAX {
+            listing.next = Some(id);
+            return Ok(listing);
+        }
+    }
+    Ok(listing)
+}

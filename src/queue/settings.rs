@@ -1,0 +1,104 @@
+//! What the operator may set of the queue, and the constants that nobody sets.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+/// The largest body that gathers in memory and goes into the store's own file, octets; larger ones get a file of their own.
+pub const GATHER_MAX: usize = 256 * 1024;
+
+/// Octets of a body in one row of the store. With its key and redb's page header it fills pages of 32 KiB: measured in
+/// docs/decisions/0001-store-layout.md.
+pub const CHUNK: usize = 32_000;
+
+/// Octets of a body that one read transaction fetches.
+pub const PIECE: usize = 4 * CHUNK;
+
+/// The memory that every message being received holds, octets: it is granted before `354`, and is the write buffer of a body file.
+pub const GRANTED_MEMORY: usize = 64 * 1024;
+
+/// How many orders the writer takes into one transaction.
+pub const BATCH_MAX: usize = 512;
+
+/// Orders that may wait for the writer. Their octets have a budget of their own.
+pub const HAND_OFF: usize = 1024;
+
+/// Reads that may run side by side.
+pub const READERS: usize = 8;
+
+/// How many due messages one look at the store brings in.
+pub const WINDOW: usize = 256;
+
+/// The longest sleep of a claim before it looks at the clock again: the wall clock may have been set.
+pub const NAP_MAX: Duration = Duration::from_secs(60);
+
+/// How long a claim waits after the store failed, before it tries again.
+pub const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// How long a finished message waits for room in the writer's backlog before its client is told to come again.
+pub const COMMIT_WAIT: Duration = Duration::from_secs(60);
+
+/// The most entries of one listing.
+pub const PAGE_MAX: usize = 1000;
+
+/// The most records one listing reads in one transaction, matching or not.
+pub const SCAN_MAX: usize = 10_000;
+
+/// Who runs the store's core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driving {
+    /// One thread that commits whatever has gathered, and a bounded pool for reads.
+    #[default]
+    WriterThread,
+    /// Whoever calls, before the call returns: no threads, so that a simulation replays.
+    Inline,
+}
+
+/// Settings of the queue.
+#[derive(Clone, Debug)]
+pub struct QueueSettings {
+    /// The folder that this queue owns; made with mode 0700.
+    pub data_dir: PathBuf,
+    /// Octets of memory for messages being received and waiting for the writer.
+    pub memory: u64,
+    /// Octets of bodies that may wait for the writer.
+    pub backlog: u64,
+    /// Octets of messages in the queue.
+    pub size: u64,
+    /// Messages in the queue.
+    pub count: u64,
+    /// Octets of `size`, and of free disk, that intake leaves to outcomes and reports.
+    pub reserve_size: u64,
+    /// Messages of `count` that intake leaves to reports.
+    pub reserve_count: u64,
+    /// How long a message may wait for a budget before its client hears 452.
+    pub wait: Duration,
+    /// How long a claim is exclusive unless renewed; longer than the longest attempt (RFC 5321 §4.5.3.2 allows 10 minutes for the last reply alone).
+    pub lease: Duration,
+    /// redb's cache, octets.
+    pub cache: u64,
+    /// Who runs the core.
+    pub driving: Driving,
+}
+
+impl QueueSettings {
+    /// The defaults, in this folder.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            memory: 64 * MIB,
+            backlog: 32 * MIB,
+            size: 20 * GIB,
+            count: 1_000_000,
+            reserve_size: 64 * MIB,
+            reserve_count: 1_000,
+            wait: Duration::from_secs(5),
+            lease: Duration::from_secs(3600),
+            cache: 32 * MIB,
+            driving: Driving::WriterThread,
+        }
+    }
+}

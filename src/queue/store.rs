@@ -1,0 +1,275 @@
+//! What any store must do. The embedded one ([`super::embedded`]) keeps everything in one folder of one machine; a shared one may follow.
+//!
+//! A store is synchronous: it has no opinion on threads. [`Store::apply`] is the only way to change it, and what it answers is on stable
+//! storage. Never: waits for a budget or a due time, asks a clock, draws a random number: these come as arguments.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::QueueError;
+use super::record::{Outcome, Record, State};
+use super::sweeper::BodyFile;
+use crate::mail::QueueId;
+use crate::sys::{Now, WallTime};
+
+/// A message to be kept.
+#[derive(Debug)]
+pub struct NewMessage {
+    /// What is known of it.
+    pub record: Record,
+    /// Its octets.
+    pub body: NewBody,
+}
+
+/// The octets of a message to be kept.
+#[derive(Debug)]
+pub enum NewBody {
+    /// These.
+    Octets(Vec<u8>),
+    /// In a file of their own, synced with its folder.
+    File(BodyFile),
+}
+
+/// The right to record what came of a message: of all that were ever given for it, the one with the highest number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Which message.
+    pub id: QueueId,
+    /// The fencing number.
+    pub fence: u64,
+}
+
+/// One attempt at one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Its place in the envelope.
+    pub recipient: usize,
+    /// By which upstream.
+    pub upstream: String,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Whether that is all there is to know.
+    pub certainty: Certainty,
+}
+
+/// Whether it is known what the upstream did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Certainty {
+    /// It is.
+    #[default]
+    Known,
+    /// It got the final dot and was silent: it may have the message.
+    Undetermined,
+}
+
+/// What is to become of a message after an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It is tried again at this moment.
+    Retry(WallTime),
+    /// Nothing is left to do: record and body go.
+    Finished,
+    /// It can be neither delivered nor reported, for this reason: it is kept for the operator.
+    Dead(String),
+}
+
+/// One change.
+#[derive(Debug)]
+pub enum Order {
+    /// Keep this message.
+    Deposit(Box<NewMessage>),
+    /// Record what came of an attempt, and keep the report on it, both or neither.
+    Conclude {
+        /// By this right.
+        ticket: Ticket,
+        /// For these recipients.
+        outcomes: Vec<Tried>,
+        /// And then.
+        next: Next,
+        /// Whether the sender has now been told of the delay.
+        warned: bool,
+        /// The report.
+        report: Option<Box<NewMessage>>,
+    },
+    /// This message is damaged: nobody tries it any more.
+    SetAside {
+        /// By this right.
+        ticket: Ticket,
+        /// What is wrong with it, for the operator.
+        reason: String,
+    },
+    /// Try it now; a dead or held one too.
+    Retry(QueueId),
+    /// Keep it back.
+    Hold(QueueId),
+    /// Keep it back no longer.
+    Release(QueueId),
+    /// Forget it, whatever its state.
+    Remove(QueueId),
+    /// Change nothing, but open the store again if it has failed.
+    Mend,
+}
+
+/// What a store has to give to somebody who asks for work.
+#[derive(Debug)]
+pub enum Work {
+    /// This message is due, and yours.
+    Claimed(Ticket, Box<Record>),
+    /// This message is due and yours, but what was kept of it can't be read: set it aside.
+    Unreadable(Ticket, String),
+    /// Nothing is due; the next thing may be after so long; none when nothing at all is waiting.
+    Nothing(Option<Duration>),
+}
+
+/// Which messages a listing shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only those in this state.
+    pub state: Option<State>,
+}
+
+/// Which part of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Start after this message; at the oldest when none.
+    pub after: Option<QueueId>,
+    /// At most so many; never more than [`super::settings::PAGE_MAX`].
+    pub limit: usize,
+}
+
+/// One entry of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// A message.
+    Message(Box<Record>),
+    /// Something that was a message and can't be read any more; it counts as dead.
+    Unreadable(QueueId, String),
+}
+
+impl Listed {
+    /// Which one.
+    pub fn id(&self) -> QueueId {
+        match self {
+            Self::Message(record) => record.id,
+            Self::Unreadable(id, _) => *id,
+        }
+    }
+
+    /// In which state.
+    pub fn state(&self) -> State {
+        match self {
+            Self::Message(record) => record.state,
+            Self::Unreadable(..) => State::Dead,
+        }
+    }
+}
+
+/// Part of a listing, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The entries; there may be more even when there are fewer than were asked for.
+    pub entries: Vec<Listed>,
+    /// Where to go on; none at the end.
+    pub next: Option<QueueId>,
+}
+
+/// How many, how large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Tally {
+    /// Messages.
+    pub count: u64,
+    /// Octets of their bodies.
+    pub octets: u64,
+}
+
+/// Sums over the whole store, kept up with every change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Totals {
+    /// To be tried when due.
+    pub queued: Tally,
+    /// Kept back.
+    pub held: Tally,
+    /// Set aside.
+    pub dead: Tally,
+}
+
+impl Totals {
+    /// The sum for a state.
+    pub fn of(&mut self, state: State) -> &mut Tally {
+        match state {
+            State::Queued => &mut self.queued,
+            State::Held => &mut self.held,
+            State::Dead => &mut self.dead,
+        }
+    }
+
+    /// Of all states.
+    pub fn all(&self) -> Tally {
+        let sum = |pick: fn(&Tally) -> u64| {
+            pick(&self.queued).saturating_add(pick(&self.held)).saturating_add(pick(&self.dead))
+        };
+        Tally { count: sum(|tally| tally.count), octets: sum(|tally| tally.octets) }
+    }
+
+    pub(super) fn add(&mut self, state: State, octets: u64) {
+        let tally = self.of(state);
+        tally.count = tally.count.saturating_add(1);
+        tally.octets = tally.octets.saturating_add(octets);
+    }
+
+    pub(super) fn subtract(&mut self, state: State, octets: u64) {
+        let tally = self.of(state);
+        tally.count = tally.count.saturating_sub(1);
+        tally.octets = tally.octets.saturating_sub(octets);
+    }
+}
+
+/// The figures of `queue stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// By state.
+    pub totals: Totals,
+    /// Of the queued, how many are being tried now, or were by somebody who went away.
+    pub claimed: u64,
+    /// When the oldest of all came.
+    pub oldest: Option<WallTime>,
+    /// Octets of the store's own file.
+    pub file: u64,
+}
+
+/// A store.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Makes these changes in one transaction, on stable storage when this returns; one answer for each, in order. An order that can't be
+    /// obeyed changes nothing and hinders no other. When the disk fails, none is made, and all answers say so.
+    fn apply(&self, batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>>;
+
+    /// Gives out the message that is due longest, for as long as the lease says.
+    fn claim(&self, now: Now) -> Result<Work, QueueError>;
+
+    /// Prolongs a claim by a whole lease from now.
+    fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError>;
+
+    /// Takes a claim back of which nobody has seen anything.
+    fn unclaim(&self, ticket: Ticket);
+
+    /// What is known of a message.
+    fn show(&self, id: QueueId) -> Result<Listed, QueueError>;
+
+    /// Octets of a body from `offset`, which is 0 or where the last piece ended; empty at its end.
+    fn piece(&self, id: QueueId, offset: u64) -> Result<Vec<u8>, QueueError>;
+
+    /// Part of the list of all messages, by id and so by age.
+    fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError>;
+
+    /// The sums, without a look at the disk.
+    fn totals(&self) -> Totals;
+
+    /// The figures.
+    fn stats(&self) -> Result<Stats, QueueError>;
+
+    /// Octets that may still be written: free on the disk, and free within the store's own file.
+    fn space_left(&self) -> Result<u64, QueueError>;
+
+    /// Closes it; everything asked of it afterwards fails.
+    fn close(&self);
+}

@@ -1,0 +1,211 @@
+//! The tables of the embedded store, and one write transaction's view of them.
+//!
+//! ```text
+//! meta     name -> octets            "format", "sums"
+//! records  id -> record              one for each message (see codec)
+//! due      (due time, id) -> ()      the queued ones: the second order
+//! bodies   (id, number) -> octets    bodies that are kept here, in rows of CHUNK octets
+//! files    id -> length              bodies that are kept in a file of their own, bodies/ID
+//! unread   id -> reason              records that can't be read, set aside
+//! ```
+//!
+//! Every change keeps the tables in step with one another; redb makes them true together or not at all.
+
+use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+
+use super::codec::{self, CodecFault};
+use super::record::{Record, State};
+use super::settings::CHUNK;
+use super::store::{NewBody, NewMessage, Totals};
+use crate::mail::QueueId;
+
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const RECORDS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("records");
+pub(super) const DUE: TableDefinition<'static, (i64, u128), ()> = TableDefinition::new("due");
+pub(super) const BODIES: TableDefinition<'static, (u128, u32), &[u8]> = TableDefinition::new("bodies");
+pub(super) const FILES: TableDefinition<'static, u128, u64> = TableDefinition::new("files");
+pub(super) const UNREAD: TableDefinition<'static, u128, &str> = TableDefinition::new("unread");
+
+pub(super) const FORMAT_KEY: &str = "format";
+const SUMS_KEY: &str = "sums";
+
+/// What is kept up with every change, so that a start need not count.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Sums {
+    pub(super) totals: Totals,
+    /// Octets of bodies within the store's own file.
+    pub(super) within: u64,
+}
+
+/// The disk, or redb's file, did not do as it was asked. The transaction is lost, and the handle with it.
+#[derive(Debug)]
+pub(super) struct DiskFault(pub(super) redb::Error);
+
+impl<E: Into<redb::Error>> From<E> for DiskFault {
+    fn from(fault: E) -> Self {
+        Self(fault.into())
+    }
+}
+
+/// What the store knows of a message.
+#[derive(Debug)]
+pub(super) enum Known {
+    Nothing,
+    Record(Box<Record>),
+    Unreadable(CodecFault),
+}
+
+pub(super) struct Tables<'txn> {
+    meta: Table<'txn, &'static str, &'static [u8]>,
+    records: Table<'txn, u128, &'static [u8]>,
+    due: Table<'txn, (i64, u128), ()>,
+    bodies: Table<'txn, (u128, u32), &'static [u8]>,
+    pub(super) files: Table<'txn, u128, u64>,
+    unread: Table<'txn, u128, &'static str>,
+    pub(super) sums: Sums,
+}
+
+impl<'txn> Tables<'txn> {
+    /// Opens all, making those that are missing.
+    pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, DiskFault> {
+        let meta = transaction.open_table(META)?;
+        let sums = match meta.get(SUMS_KEY)? {
+            Some(octets) => postcard::from_bytes(octets.value())
+                .map_err(|_| redb::Error::Corrupted("the store's sums can't be read".to_owned()))?,
+            None => Sums::default(),
+        };
+        Ok(Self {
+            meta,
+            records: transaction.open_table(RECORDS)?,
+            due: transaction.open_table(DUE)?,
+            bodies: transaction.open_table(BODIES)?,
+            files: transaction.open_table(FILES)?,
+            unread: transaction.open_table(UNREAD)?,
+            sums,
+        })
+    }
+
+    pub(super) fn set_meta(&mut self, name: &'static str, octets: &[u8]) -> Result<(), DiskFault> {
+        self.meta.insert(name, octets)?;
+        Ok(())
+    }
+
+    pub(super) fn save_sums(&mut self) -> Result<(), DiskFault> {
+        let octets = postcard::to_stdvec(&self.sums).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
+        self.set_meta(SUMS_KEY, &octets)
+    }
+
+    pub(super) fn known(&self, id: QueueId) -> Result<Known, DiskFault> {
+        let row = self.records.get(id.to_u128())?;
+        Ok(match row.map(|octets| codec::decode(octets.value())) {
+            None => Known::Nothing,
+            Some(Ok(record)) => Known::Record(Box::new(record)),
+            Some(Err(fault)) => Known::Unreadable(fault),
+        })
+    }
+
+    /// Keeps a new message, record and body.
+    pub(super) fn add(&mut self, message: &NewMessage) -> Result<(), DiskFault> {
+        let id = message.record.id.to_u128();
+        match &message.body {
+            NewBody::File(_) => {
+                self.files.insert(id, message.record.length)?;
+            }
+            NewBody::Octets(octets) => {
+                for (number, chunk) in (0_u32..).zip(octets.chunks(CHUNK)) {
+                    self.bodies.insert((id, number), chunk)?;
+                }
+                self.sums.within = self.sums.within.saturating_add(message.record.length);
+            }
+        }
+        self.put(None, &message.record)
+    }
+
+    /// Puts a record in the place of an older one, or of none.
+    pub(super) fn put(&mut self, old: Option<&Record>, new: &Record) -> Result<(), DiskFault> {
+        if let Some(old) = old {
+            self.leave(old)?;
+        }
+        let octets = codec::encode(new).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
+        self.records.insert(new.id.to_u128(), octets.as_slice())?;
+        self.sums.totals.add(new.state, new.length);
+        if new.state == State::Queued {
+            self.due.insert((new.due.millis(), new.id.to_u128()), ())?;
+        }
+        Ok(())
+    }
+
+    /// Takes a message away, record and body; true when its body is a file, which is to be removed once this is on the disk.
+    pub(super) fn take(&mut self, record: &Record) -> Result<bool, DiskFault> {
+        self.leave(record)?;
+        self.take_rows(record.id, record.length)
+    }
+
+    /// The same for one that can't be read, after [`Self::set_unreadable_aside`].
+    pub(super) fn take_unreadable(&mut self, id: QueueId) -> Result<bool, DiskFault> {
+        let length = self.kept_octets(id)?;
+        self.sums.totals.subtract(State::Dead, length);
+        self.unread.remove(id.to_u128())?;
+        self.take_rows(id, length)
+    }
+
+    /// Notes that a record can't be read: it leaves the order of due times and counts as dead.
+    pub(super) fn set_unreadable_aside(&mut self, id: QueueId, reason: &str) -> Result<(), DiskFault> {
+        if self.unread.insert(id.to_u128(), reason)?.is_some() {
+            return Ok(());
+        }
+        let length = self.kept_octets(id)?;
+        // Its due time is within what can't be read, so the whole order is searched: rare, and a second at a million messages.
+        let mut entry = None;
+        for row in self.due.iter()? {
+            let (key, ()) = row.map(|(key, value)| (key.value(), value.value()))?;
+            if key.1 == id.to_u128() {
+                entry = Some(key);
+                break;
+            }
+        }
+        let former = if let Some(key) = entry {
+            self.due.remove(key)?;
+            State::Queued
+        } else {
+            State::Held
+        };
+        self.sums.totals.subtract(former, length);
+        self.sums.totals.add(State::Dead, length);
+        Ok(())
+    }
+
+    fn leave(&mut self, record: &Record) -> Result<(), DiskFault> {
+        self.sums.totals.subtract(record.state, record.length);
+        if record.state == State::Queued {
+            self.due.remove((record.due.millis(), record.id.to_u128()))?;
+        }
+        Ok(())
+    }
+
+    fn take_rows(&mut self, id: QueueId, length: u64) -> Result<bool, DiskFault> {
+        let id = id.to_u128();
+        self.records.remove(id)?;
+        if self.files.remove(id)?.is_some() {
+            return Ok(true);
+        }
+        let rows = length.div_ceil(u64::try_from(CHUNK).unwrap_or(u64::MAX));
+        for number in 0..u32::try_from(rows).unwrap_or(u32::MAX) {
+            self.bodies.remove((id, number))?;
+        }
+        self.sums.within = self.sums.within.saturating_sub(length);
+        Ok(false)
+    }
+
+    fn kept_octets(&self, id: QueueId) -> Result<u64, DiskFault> {
+        let id = id.to_u128();
+        if let Some(length) = self.files.get(id)? {
+            return Ok(length.value());
+        }
+        let mut sum = 0_u64;
+        for row in self.bodies.range((id, 0)..=(id, u32::MAX))? {
+            sum = sum.saturating_add(u64::try_from(row?.1.value().len()).unwrap_or(0));
+        }
+        Ok(sum)
+    }
+}

@@ -1,0 +1,156 @@
+//! The one writer: takes orders over a bounded hand-off, commits whatever has gathered, answers each.
+//!
+//! When nobody else waits, an order is committed at once; while a commit is under way, the next batch gathers. Never: answers before the
+//! store says that it is on stable storage.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::QueueError;
+use super::budget::{Granted, Room, Share};
+use super::settings::{BATCH_MAX, HAND_OFF};
+use super::store::{Order, Store};
+use crate::sys::Clock;
+
+type Answer = Result<(), QueueError>;
+
+/// What an order holds of the budgets until it is on the disk.
+#[derive(Debug, Default)]
+#[expect(dead_code, reason = "it is held and dropped, never read")]
+pub(super) struct Holding {
+    pub(super) granted: Option<Granted>,
+    pub(super) backlog: Option<Share>,
+}
+
+pub(super) struct HandedOver {
+    order: Order,
+    holding: Holding,
+    answer: oneshot::Sender<Answer>,
+}
+
+pub(super) enum Message {
+    Order(Box<HandedOver>),
+    Close(oneshot::Sender<()>),
+}
+
+/// What the writer works with.
+pub(super) struct Desk {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Rung after every commit: something may be due.
+    pub(super) work: Arc<Notify>,
+    pub(super) room: Arc<Room>,
+}
+
+/// The way to the writer.
+pub(super) enum Writer {
+    /// A thread.
+    Thread(mpsc::Sender<Message>),
+    /// Whoever calls.
+    Inline(Desk),
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Thread(_) => "Writer::Thread",
+            Self::Inline(_) => "Writer::Inline",
+        })
+    }
+}
+
+impl Writer {
+    pub(super) fn start(desk: Desk) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel(HAND_OFF);
+        std::thread::Builder::new().name("queue-writer".to_owned()).spawn(move || desk.run(receiver))?;
+        Ok(Self::Thread(sender))
+    }
+
+    /// Has an order obeyed. Dropped before the hand-over, nothing has happened; after it, the order is obeyed all the same.
+    pub(super) async fn submit(&self, order: Order, holding: Holding) -> Answer {
+        match self {
+            Self::Inline(desk) => {
+                let answer = desk.store.apply(vec![order], desk.clock.now()).pop();
+                drop(holding);
+                desk.ring();
+                answer.unwrap_or(Err(QueueError::Closed))
+            }
+            Self::Thread(sender) => {
+                let (answer, answered) = oneshot::channel();
+                let message = Message::Order(Box::new(HandedOver { order, holding, answer }));
+                sender.send(message).await.map_err(|_| QueueError::Closed)?;
+                answered.await.unwrap_or(Err(QueueError::Closed))
+            }
+        }
+    }
+
+    /// Obeys what has been handed over, then closes the store.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Inline(desk) => desk.store.close(),
+            Self::Thread(sender) => {
+                let (closed, is_closed) = oneshot::channel();
+                // An error says that it is closed already.
+                if sender.send(Message::Close(closed)).await.is_ok() {
+                    is_closed.await.ok();
+                }
+            }
+        }
+    }
+}
+
+impl Desk {
+    fn run(self, mut receiver: mpsc::Receiver<Message>) {
+        let mut closing = None;
+        while closing.is_none()
+            && let Some(first) = receiver.blocking_recv()
+        {
+            let mut batch = Vec::new();
+            let mut next = Some(first);
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Order(order) => batch.push(*order),
+                    Message::Close(closed) => {
+                        closing = Some(closed);
+                        break;
+                    }
+                }
+                if batch.len() < BATCH_MAX {
+                    next = receiver.try_recv().ok();
+                }
+            }
+            self.obey(batch);
+        }
+        self.store.close();
+        if let Some(closed) = closing {
+            closed.send(()).ok();
+        }
+    }
+
+    fn obey(&self, batch: Vec<HandedOver>) {
+        let mut orders = Vec::with_capacity(batch.len());
+        let mut waiting = Vec::with_capacity(batch.len());
+        for HandedOver { order, holding, answer } in batch {
+            orders.push(order);
+            waiting.push((holding, answer));
+        }
+        if orders.is_empty() {
+            return;
+        }
+        let answers = self.store.apply(orders, self.clock.now());
+        for ((holding, waiter), answer) in waiting.into_iter().zip(answers) {
+            drop(holding);
+            // Whoever asked may have gone away; what was asked is done.
+            waiter.send(answer).ok();
+        }
+        self.ring();
+    }
+
+    fn ring(&self) {
+        self.work.notify_waiters();
+        self.room.freed.notify_waiters();
+    }
+}

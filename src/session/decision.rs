@@ -1,0 +1,93 @@
+//! What the audit keeps: one [`Decision`] for each message and each refusal.
+//!
+//! The machine says on the wire what a person can act on; here it says the rest: whose, by which rule, and the private cause. An event makes
+//! one decision at most, so there is one place for it and nothing to grow: intake takes it after each step (`take_decision`) and hands it
+//! to the audit. Certificate, CA and serial are read from the identity. Never: writes the log.
+
+use std::sync::Arc;
+
+use crate::identity::{Identity, Rule};
+use crate::mail::{ForwardPath, QueueId, ReversePath};
+use crate::smtp::Reply;
+
+/// What was decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// Whether to talk at all: no identity, or not any more.
+    Connection,
+    /// AUTH.
+    Authentication,
+    /// MAIL: the envelope sender.
+    Sender,
+    /// RCPT: the last of the decision's recipients.
+    Recipient,
+    /// The message: its header, size, octets, custody.
+    Message,
+}
+
+impl Subject {
+    /// In one word, for the audit line and the counters.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Authentication => "authentication",
+            Self::Sender => "sender",
+            Self::Recipient => "recipient",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// How it was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// The message is kept under this id.
+    Kept(QueueId),
+    /// Refused, and this was said.
+    Refused(Reply),
+}
+
+/// One line of the audit, as a value.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// On what.
+    pub subject: Subject,
+    /// How.
+    pub ruling: Ruling,
+    /// Whose certificate; none when there is no identity.
+    pub identity: Option<Arc<Identity>>,
+    /// The reverse path, once one was named.
+    pub sender: Option<ReversePath>,
+    /// The forward paths taken so far; for [`Subject::Recipient`] the refused one is the last.
+    pub recipients: Vec<ForwardPath>,
+    /// The rule that spoke, where a rule did.
+    pub rule: Option<Rule>,
+    /// The private cause: for the log, never on the wire.
+    pub cause: String,
+    /// The message's Message-ID, once its header was read.
+    pub message_id: Option<String>,
+    /// The message's octets, once it was read to its end.
+    pub octets: Option<u64>,
+}
+
+impl Decision {
+    /// A decision of which nothing is known but this; the rest is filled in by who knows it.
+    pub(crate) fn new(subject: Subject, ruling: Ruling, cause: impl Into<String>) -> Self {
+        Self {
+            subject,
+            ruling,
+            identity: None,
+            sender: None,
+            recipients: Vec::new(),
+            rule: None,
+            cause: cause.into(),
+            message_id: None,
+            octets: None,
+        }
+    }
+
+    /// A refusal.
+    pub(crate) fn refused(subject: Subject, reply: Reply, cause: impl Into<String>) -> Self {
+        Self::new(subject, Ruling::Refused(reply), cause)
+    }
+}
