@@ -196,7 +196,10 @@ fn all_mistakes_are_told_at_once() {
         "send_to = [\"*@example.net\"]",
         "ca = \"ca.pem\"",
     ];
-    let changes: Vec<_> = chosen.iter().filter_map(|line| table.iter().find(|broken| broken.line == *line)).collect();
+    let changes: Vec<_> = chosen
+        .iter()
+        .filter_map(|line| table.iter().find(|broken| broken.line == *line && !broken.told[0].contains("not TOML")))
+        .collect();
     assert_eq!(changes.len(), chosen.len());
     let text = changes.iter().fold(RIGHT.to_owned(), |text, broken| text.replacen(broken.line, broken.instead, 1));
     let told = told(&text, &[]);
@@ -215,7 +218,7 @@ fn every_documented_key_is_known_and_every_key_is_documented() {
     fn check(keys: &'static [schema::Key], text: &str) {
         for key in keys {
             let is_there = match key.kind {
-                schema::Kind::Later | schema::Kind::Never(_) => continue,
+                schema::Kind::Later | schema::Kind::Secret(_) => continue,
                 schema::Kind::Table(inner) | schema::Kind::Tables(inner) => {
                     check(inner, text);
                     text.contains(&format!("{}]", key.name)) || text.contains(&format!("{} = {{", key.name))
@@ -291,7 +294,15 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
     let read = |text: &str| load_text(&path, text, &[], &clock()).unwrap_or_else(|found| panic!("{found:#?}")).settings;
     // What is shown as a default is the default: only examples without one differ.
     let changed = differences(&read(&plain), &read(&uncommented));
-    let examples = ["postmaster", "identity", "tls.certificates", "client_ca", "upstream", "reports.from"];
+    let examples = [
+        "postmaster",
+        "identity",
+        "listener 1: refusal: now \"reply\"",
+        "tls.certificates",
+        "client_ca",
+        "upstream",
+        "reports.from",
+    ];
     let unexpected: Vec<_> =
         changed.iter().filter(|line| !examples.iter().any(|example| line.starts_with(example))).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
@@ -319,6 +330,7 @@ fn a_reload_tells_what_is_different() {
         [
             "client_ca \"staff\": crls: [\"ca.crl\"] -> [\"stale.crl\"]",
             "client_ca \"staff\": crls: content of ca.crl: no longer read",
+            "client_ca \"staff\": crls: content of stale.crl: read now",
             "data_dir: \"data\" -> \"elsewhere\" (from the next start on)",
             "identity \"bob\": added",
             "identity \"robot\": send_to: [\"*@example.net\"] -> [\"*\"]",
