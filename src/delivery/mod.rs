@@ -97,7 +97,10 @@ async fn hand_over(claim: &Claim, snapshot: &Snapshot, house: &House) -> Vec<Tri
     tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
         recipient,
         upstream: "-".to_owned(),
-        outcome: Outcome::Deferred { reason: "no route of the configuration takes this recipient".to_owned(), reply: None },
+        outcome: Outcome::Deferred {
+            reason: "no route of the configuration takes this recipient".to_owned(),
+            reply: None,
+        },
         certainty: Certainty::Known,
     }));
     tried
@@ -106,8 +109,12 @@ async fn hand_over(claim: &Claim, snapshot: &Snapshot, house: &House) -> Vec<Tri
 /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps.
 fn alarm(fault: &UpstreamFault) {
     match fault.retry() {
-        Retry::HelpsAfterRepair => tracing::error!(upstream = fault.upstream, %fault, "an upstream needs a repair; mail waits"),
-        Retry::Helps => tracing::warn!(upstream = fault.upstream, %fault, "an upstream can't take mail; it is tried again"),
+        Retry::HelpsAfterRepair => {
+            tracing::error!(upstream = fault.upstream, %fault, "an upstream needs a repair; mail waits")
+        }
+        Retry::Helps => {
+            tracing::warn!(upstream = fault.upstream, %fault, "an upstream can't take mail; it is tried again")
+        }
     }
 }
 
@@ -142,12 +149,7 @@ async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House)
 fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -> (Deposit, Vec<u8>) {
     let deposit = Deposit {
         envelope: report.envelope,
-        custodian: Custodian {
-            identity: REPORTS.to_owned(),
-            ca: None,
-            fingerprint: String::new(),
-            chain: Vec::new(),
-        },
+        custodian: Custodian { identity: REPORTS.to_owned(), ca: None, fingerprint: String::new(), chain: Vec::new() },
         trace: TraceFacts {
             client: format!("report on {}", about.id),
             helo: snapshot.hostname.to_string(),

@@ -113,7 +113,9 @@ async fn preamble(
                 step = preamble.on(event, house.now().wall);
             }
             // RFC 3207 §4.2 and CVE-2011-0411: octets behind STARTTLS were not said by whoever the handshake will show.
-            PreambleStep::StartTls(_) if wire.has_spoken().await => step = preamble.on(PreambleEvent::TalkedEarly, house.now().wall),
+            PreambleStep::StartTls(_) if wire.has_spoken().await => {
+                step = preamble.on(PreambleEvent::TalkedEarly, house.now().wall)
+            }
             PreambleStep::StartTls(reply) => {
                 wire.say(&reply);
                 wire.flush().await.ok()?;

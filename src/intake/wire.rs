@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-use crate::sys::Drain;
 use crate::smtp::{LineFault, LineReader, Reply};
+use crate::sys::Drain;
 
 /// Octets of replies that may gather before they are written although more commands wait.
 const OUT_MAX: usize = 4 * 1024;

@@ -223,6 +223,18 @@ impl Queue {
         self.inner.work_on(move || store.show(id)).await?
     }
 
+    /// A message's octets, without a claim: to be looked at, not to be delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`], [`QueueError::Damaged`].
+    pub async fn body(&self, id: QueueId) -> Result<BodyReader, QueueError> {
+        match self.show(id).await? {
+            Listed::Message(record) => Ok(BodyReader::new(Arc::clone(&self.inner), &record, None)),
+            Listed::Unreadable(id, reason) => Err(QueueError::Damaged(id, reason)),
+        }
+    }
+
     /// Makes a message due now: a dead one too, for every recipient that does not have it, and a held one.
     ///
     /// # Errors
