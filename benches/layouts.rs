@@ -311,11 +311,8 @@ fn measure(name: &str, folder: &Path, count: &str, octets: &str, gigabytes: &str
     let (count, octets): (u64, usize) = (count.parse().unwrap(), octets.parse().unwrap());
     let mut store = Store::open(layout, &flood);
     if layout == Layout::Segments {
-        store.segment = Some(Segment {
-            number: 1_000_000,
-            file: File::create(flood.join("segment-1000000")).unwrap(),
-            end: SEGMENT,
-        });
+        store.segment =
+            Some(Segment { number: 10_000, file: File::create(flood.join("segment-10000")).unwrap(), end: SEGMENT });
     }
     let done: Vec<u128> = (0..count).filter(|number| number % 100 != 0).map(id).collect();
     let start = Instant::now();

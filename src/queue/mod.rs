@@ -71,7 +71,7 @@ pub use store::{Certainty, Filter, Listed, Listing, Next, Page, Stats, Tally, To
 
 use budget::{Budgets, Granted, Level, Place};
 use claim::Taken;
-use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, READERS};
+use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
 use store::{Order, Store, Ticket, Work};
 use sweeper::Sweeper;
 use writer::{Desk, Holding, Writer};
@@ -162,7 +162,7 @@ impl Queue {
                 Writer::start(desk).map_err(|fault| OpenError::Disk(settings.data_dir.clone(), fault))?
             }
         };
-        let readers = Arc::new(Semaphore::new(READERS));
+        let readers = Arc::new(Semaphore::new(POOL));
         let inner = Inner { store, disk, clock, entropy, settings, sweeper, writer, budgets, work, readers };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }

@@ -1,3 +1,5 @@
+#![allow(clippy::as_conversions, clippy::disallowed_methods, reason = "tests count and measure")]
+
 use std::path::Path;
 use std::time::Duration;
 
