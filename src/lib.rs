@@ -8,16 +8,25 @@ pub mod mail;
 pub mod smtp;
 
 // The line, in order.
-pub mod content;
-pub mod identity;
-pub mod policy;
-pub mod queue;
-pub mod report;
-pub mod route;
-pub mod session;
+pub mod intake;
 pub mod tls;
+pub mod identity;
+pub mod session;
+pub mod policy;
+pub mod content;
+pub mod queue;
+pub mod delivery;
+pub mod route;
 pub mod upstream;
+pub mod report;
 
 // The house.
+pub mod audit;
+pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod doors;
+pub mod house;
+pub mod pki;
+pub mod snapshot;
 pub mod sys;

@@ -47,3 +47,48 @@ impl<'a> SecondReading<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mail::header::HeaderLimits;
+
+    fn section(text: &str) -> HeaderSection<'_> {
+        HeaderSection::read(text.as_bytes(), &HeaderLimits::default()).unwrap()
+    }
+
+    #[test]
+    fn other_fields_than_the_strict_reader_saw_are_no_reading() {
+        let seen = "A: b\r\nFrom: a@x.example\r\n\r\n";
+        assert!(SecondReading::of(&section(seen), seen.as_bytes()).is_some());
+        for other in [
+            "A: b\r\n From: a@x.example\r\n\r\n",
+            "A: bb\r\nFrom: a@x.example\r\n\r\n",
+            "A: b\r\nFram: a@x.example\r\n\r\n",
+            "A: b\r\nFrom : a@x.example\r\n\r\n",
+            "A: b\r\nFrom: a@x.example\r\nX: y\r\n\r\n",
+        ] {
+            assert!(SecondReading::of(&section(seen), other.as_bytes()).is_none(), "{other}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// So honest mail is never refused for the way it is cut.
+        #[test]
+        fn what_the_strict_reader_cuts_the_second_cuts_alike(
+            fields in prop::collection::vec(
+                ("From|Sender|Resent-From|Subject|[!-9;-~]{1,20}", "( ?([!-~é\\xff]|=\\?utf-8\\?[QB]\\?|\\?=){1,9}|\r\n [!-~]{1,9}){0,5}"), 0..8),
+            ended: bool,
+        ) {
+            let mut text: String = fields.iter().map(|(name, value)| format!("{name}:{value}\r\n")).collect();
+            if ended {
+                text.push_str("\r\n");
+            }
+            prop_assert!(SecondReading::of(&section(&text), text.as_bytes()).is_some());
+        }
+    }
+}

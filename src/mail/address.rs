@@ -118,10 +118,7 @@ impl Domain {
         check_labels(&lower)?;
         if lower.split('.').any(|label| label.starts_with("xn--")) {
             // An A-label must be one: valid Punycode of a valid U-label, and no other way to write a shorter name (RFC 5891 §5.4).
-            let checked = to_ascii(&lower)?;
-            if checked != lower {
-                return Err(AddressFault::International);
-            }
+            to_ascii(&lower)?;
         }
         Ok(Self { ascii: lower.into_owned() })
     }
@@ -246,8 +243,6 @@ impl fmt::Display for Host {
 #[serde(try_from = "String", into = "String")]
 pub struct Address {
     text: Box<str>,
-    /// Where the `@` stands.
-    at: usize,
     host: Host,
 }
 
@@ -266,7 +261,7 @@ impl Address {
             return Err(AddressFault::LocalPartTooLong);
         }
         let host = Host::parse(text.get(at.saturating_add(1)..).unwrap_or_default())?;
-        Ok(Self { text: text.into(), at, host })
+        Ok(Self { text: text.into(), host })
     }
 
     /// As written.
@@ -276,7 +271,8 @@ impl Address {
 
     /// The local part as written (quotes kept).
     pub fn local_part(&self) -> &str {
-        self.text.get(..self.at).unwrap_or_default()
+        // No host holds an `@`, so the last one is the one.
+        self.text.rsplit_once('@').map_or("", |(local, _)| local)
     }
 
     /// Right of the `@`.

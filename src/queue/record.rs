@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Deposit;
-use super::store::Tried;
+use super::store::{Certainty, Tried};
 use crate::mail::{Envelope, QueueId};
 use crate::smtp::Reply;
 use crate::sys::WallTime;
@@ -75,6 +75,8 @@ pub struct RecipientState {
     pub last: Option<Outcome>,
     /// When and by which upstream it was last tried.
     pub last_attempt: Option<(WallTime, String)>,
+    /// Whether that upstream may have it: it got the final dot and was silent. The next attempt begins with it.
+    pub undetermined: bool,
 }
 
 /// The state of a whole message.
@@ -121,7 +123,7 @@ impl Record {
     /// The record of a message that has just come: every recipient open, due at once, or when its sender asked for (RFC 4865 §4).
     pub fn new(id: QueueId, deposit: Deposit, length: u64, checksum: u64) -> Self {
         let Deposit { envelope, custodian, trace } = deposit;
-        let fresh = RecipientState { open: true, attempts: 0, last: None, last_attempt: None };
+        let fresh = RecipientState { open: true, attempts: 0, last: None, last_attempt: None, undetermined: false };
         let due = envelope.parameters().hold_until.map_or(trace.arrived, |until| until.max(trace.arrived));
         Self {
             id,
@@ -139,6 +141,20 @@ impl Record {
         }
     }
 
+    /// The places in the envelope of those for whom something is left to do.
+    pub fn open_recipients(&self) -> Vec<usize> {
+        self.recipients.iter().enumerate().filter(|(_, state)| state.open).map(|(place, _)| place).collect()
+    }
+
+    /// The upstream that may have the message for one of these recipients already: it is asked first.
+    pub fn undetermined_upstream(&self, places: &[usize]) -> Option<&str> {
+        let states = places.iter().filter_map(|&place| self.recipients.get(place));
+        states
+            .filter(|state| state.undetermined)
+            .find_map(|state| state.last_attempt.as_ref())
+            .map(|(_, upstream)| upstream.as_str())
+    }
+
     /// Notes what came of one attempt. Delivered and failed recipients are closed: nothing is left to do for them.
     pub(super) fn note(&mut self, tried: &Tried, at: WallTime) {
         let Some(recipient) = self.recipients.get_mut(tried.recipient) else { return };
@@ -146,6 +162,7 @@ impl Record {
         recipient.attempts = recipient.attempts.saturating_add(1);
         recipient.last = Some(tried.outcome.clone());
         recipient.last_attempt = Some((at, tried.upstream.clone()));
+        recipient.undetermined = tried.certainty == Certainty::Undetermined;
     }
 
     /// Due now, whatever its state; a dead one starts again with all recipients that do not have it.

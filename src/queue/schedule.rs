@@ -63,6 +63,11 @@ impl Schedule {
         Plan::Retry { at: now.after(wait), warning }
     }
 
+    /// When a message that came at `arrived` is given up.
+    pub fn gives_up_at(&self, arrived: WallTime) -> WallTime {
+        arrived.after(self.give_up_after)
+    }
+
     fn wait_after(&self, attempts: u32) -> Duration {
         let place = usize::try_from(attempts).unwrap_or(usize::MAX).saturating_sub(1);
         match place.checked_sub(1) {

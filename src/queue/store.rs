@@ -48,6 +48,18 @@ pub struct Tried {
     pub upstream: String,
     /// What came of it.
     pub outcome: Outcome,
+    /// Whether that is all there is to know.
+    pub certainty: Certainty,
+}
+
+/// Whether it is known what the upstream did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Certainty {
+    /// It is.
+    #[default]
+    Known,
+    /// It got the final dot and was silent: it may have the message.
+    Undetermined,
 }
 
 /// What is to become of a message after an attempt.

@@ -125,7 +125,7 @@ impl Extension {
     }
 }
 
-/// The values of LIMITS (RFC 9422 §4); `None`: not said.
+/// The values of LIMITS (RFC 9422); `None`: not said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// `MAILMAX`: transactions in a session.
@@ -136,7 +136,7 @@ pub struct Limits {
     pub rcpt_domain_max: Option<u32>,
 }
 
-/// How long a message may be held (RFC 4865 §4.1): the values that FUTURERELEASE carries.
+/// How long a message may be held (RFC 4865): the values that FUTURERELEASE carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HoldLimits {
     /// The longest hold, seconds.
@@ -345,7 +345,7 @@ impl Limits {
         named.into_iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}"))).collect()
     }
 
-    /// Limits with names or values that are not understood say nothing (RFC 9422 §3).
+    /// Limits with names or values that are not understood say nothing (RFC 9422).
     fn read(values: &[&str]) -> Self {
         let mut limits = Self::default();
         for (name, value) in values.iter().filter_map(|value| value.split_once('=')) {
@@ -365,4 +365,104 @@ fn read_hold(values: &[&str]) -> Option<HoldLimits> {
     let interval_max = values.first()?.parse().ok()?;
     let latest = values.get(1)?.parse::<jiff::Timestamp>().ok()?;
     Some(HoldLimits { interval_max, latest: WallTime::from_seconds(latest.as_second()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::reply::Code;
+
+    fn ehlo(lines: &[&str]) -> Offered {
+        let lines = std::iter::once(&"relay.example says hello").chain(lines).map(|&line| line.to_owned());
+        Offered::from_ehlo(&Reply::multiline(Code::known(250), None, lines))
+    }
+
+    #[test]
+    fn keywords_are_read_in_any_case() {
+        for extension in Extension::ALL {
+            assert!(ehlo(&[extension.keyword()]).has(extension), "{extension:?}");
+            assert!(ehlo(&[&extension.keyword().to_ascii_lowercase()]).has(extension), "{extension:?}");
+            let others = Extension::ALL.into_iter().filter(|&other| other != extension);
+            assert!(others.into_iter().all(|other| !ehlo(&[extension.keyword()]).has(other)), "{extension:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_line_is_a_name_and_offers_nothing() {
+        let reply =
+            Reply::multiline(Code::known(250), None, ["PIPELINING".to_owned(), "XYZ".to_owned(), String::new()]);
+        let offered = Offered::from_ehlo(&reply);
+        assert_eq!(offered.name(), "PIPELINING");
+        assert!(Extension::ALL.into_iter().all(|extension| !offered.has(extension)));
+        assert_eq!(ehlo(&[]).name(), "relay.example");
+    }
+
+    #[test]
+    fn values_are_read() {
+        let offered = ehlo(&[
+            "SIZE 35882577",
+            "AUTH PLAIN login",
+            "auth=LOGIN CRAM-MD5",
+            "LIMITS RCPTMAX=100 mailmax=5 XMAX=2 RCPTDOMAINMAX=0",
+            "DELIVERBY 240",
+            "FUTURERELEASE 86400 2027-01-15T08:00:00Z",
+        ]);
+        assert_eq!(offered.size_limit(), Some(35_882_577));
+        assert_eq!(offered.auth_mechanisms(), ["PLAIN", "LOGIN", "CRAM-MD5"]);
+        assert_eq!(offered.limits(), Limits { mail_max: Some(5), rcpt_max: Some(100), rcpt_domain_max: None });
+        assert_eq!(offered.deliver_by_min(), Some(240));
+        let hold = HoldLimits { interval_max: 86_400, latest: WallTime::from_seconds(1_800_000_000) };
+        assert_eq!(offered.hold_limits(), Some(hold));
+    }
+
+    #[test]
+    fn no_value_and_zero_are_no_fixed_size_limit() {
+        for line in ["SIZE", "SIZE 0", "SIZE many"] {
+            assert!(ehlo(&[line]).has(Extension::Size), "{line}");
+            assert_eq!(ehlo(&[line]).size_limit(), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_offer_of_endless_mechanisms_is_cut() {
+        let names: Vec<String> = (0..1000).map(|number| format!("M{number}")).collect();
+        assert_eq!(ehlo(&[&format!("AUTH {}", names.join(" "))]).auth_mechanisms().len(), MECHANISMS_MAX);
+    }
+
+    #[test]
+    fn an_offer_is_written_in_a_fixed_order_with_its_values() {
+        let offered = Offered::default()
+            .with_limits(Limits { mail_max: Some(50), rcpt_max: Some(100), rcpt_domain_max: None })
+            .with_auth(["EXTERNAL", "PLAIN"])
+            .with(Extension::EightBitMime)
+            .with_size(1000)
+            .with(Extension::Pipelining)
+            .with_deliver_by(Some(60))
+            .with_future_release(HoldLimits { interval_max: 60, latest: WallTime::from_seconds(1_800_000_000) });
+        let lines = [
+            "PIPELINING",
+            "SIZE 1000",
+            "8BITMIME",
+            "AUTH EXTERNAL PLAIN",
+            "LIMITS MAILMAX=50 RCPTMAX=100",
+            "DELIVERBY 60",
+            "FUTURERELEASE 60 2027-01-15T08:00:00Z",
+        ];
+        assert_eq!(offered.ehlo_lines(), lines);
+    }
+
+    #[test]
+    fn what_has_no_values_is_not_offered() {
+        let offered = Offered::default().with_auth(Vec::<String>::new()).with_limits(Limits::default());
+        assert!(offered.ehlo_lines().is_empty());
+    }
+
+    #[test]
+    fn extensions_lengthen_the_command_line() {
+        assert_eq!(Offered::default().command_line_limit(), 512);
+        assert_eq!(Offered::default().with_size(1).with(Extension::EightBitMime).command_line_limit(), 512 + 26 + 17);
+        assert_eq!(Offered::default().with(Extension::Dsn).command_line_limit(), 512 + 536);
+        let everything = crate::smtp::claims::everything_offered().command_line_limit();
+        assert!((1200..2048).contains(&everything), "{everything}");
+    }
 }

@@ -186,3 +186,112 @@ fn mark(octets: &[u8], plain: usize) -> Mark {
         _ => Mark::Fault(at, LineFault::Nul),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Octets, and the lines and faults in them.
+    type Case = (&'static [u8], &'static [Result<&'static str, LineFault>]);
+
+    fn all_of(octets: &[u8], limit: usize) -> Vec<Result<String, LineFault>> {
+        let mut reader = LineReader::new();
+        reader.push(octets);
+        let mut lines = Vec::new();
+        while let Some(line) = reader.next_line(limit) {
+            lines.push(line.map(|line| String::from_utf8_lossy(line).into_owned()));
+        }
+        lines
+    }
+
+    #[test]
+    fn only_crlf_ends_a_line() {
+        let table: [Case; 9] = [
+            (b"NOOP\r\n", &[Ok("NOOP")]),
+            (b"\r\n\r\n", &[Ok(""), Ok("")]),
+            (b"NOOP\r\nQUIT\r\n", &[Ok("NOOP"), Ok("QUIT")]),
+            (b"NOOP\nQUIT\r\n", &[Err(LineFault::BareLf)]),
+            (b"NOOP\rQUIT\r\n", &[Err(LineFault::BareCr)]),
+            (b"NOOP\r\r\nQUIT\r\n", &[Err(LineFault::BareCr), Ok("QUIT")]),
+            (b"NO\0OP\r\nQUIT\r\n", &[Err(LineFault::Nul), Ok("QUIT")]),
+            (b"\n\n\0\r", &[Err(LineFault::BareLf)]),
+            (b"NOOP\r", &[]),
+        ];
+        for (octets, expected) in table {
+            let expected: Vec<_> = expected.iter().map(|line| line.map(str::to_owned)).collect();
+            assert_eq!(all_of(octets, COMMAND_LINE_MAX), expected, "{}", octets.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_bare_cr_at_the_end_of_the_buffer_waits_for_the_next_octet() {
+        let mut reader = LineReader::new();
+        reader.push(b"NOOP\r");
+        assert_eq!(reader.next_line(512), None);
+        reader.push(b"\n");
+        assert_eq!(reader.next_line(512), Some(Ok(&b"NOOP"[..])));
+        reader.push(b"NOOP\r");
+        assert!(!reader.has_line());
+        reader.push(b"x");
+        assert!(reader.has_line());
+        assert_eq!(reader.next_line(512), Some(Err(LineFault::BareCr)));
+    }
+
+    #[test]
+    fn a_fault_is_reported_before_the_line_ends() {
+        assert_eq!(all_of(b"EHLO a\n", 512), [Err(LineFault::BareLf)]);
+    }
+
+    #[test]
+    fn the_limit_counts_the_crlf() {
+        assert_eq!(all_of(b"12345678\r\n", 10), [Ok("12345678".to_owned())]);
+        assert_eq!(all_of(b"123456789\r\nQUIT\r\n", 10), [Err(LineFault::TooLong), Ok("QUIT".to_owned())]);
+    }
+
+    #[test]
+    fn an_endless_line_is_thrown_away_as_it_comes() {
+        let mut reader = LineReader::new();
+        for _ in 0..1000 {
+            reader.push(&[b'x'; 4096]);
+            assert_eq!(reader.next_line(usize::MAX), None);
+            assert!(reader.room() > 0);
+            assert!(reader.octets.capacity() <= 4 * BUFFER_MAX, "capacity {}", reader.octets.capacity());
+        }
+        reader.push(b"\r\nQUIT\r\n");
+        assert_eq!(reader.next_line(512), Some(Err(LineFault::TooLong)));
+        assert_eq!(reader.next_line(512), Some(Ok(&b"QUIT"[..])));
+    }
+
+    #[test]
+    fn there_is_always_room_for_the_line_that_is_waited_for() {
+        let mut reader = LineReader::new();
+        loop {
+            assert_eq!(reader.next_line(AUTH_LINE_MAX), None);
+            let room = reader.room();
+            assert!(room > 0);
+            reader.push(&vec![b'x'; room.min(3000)]);
+            if reader.buffered().is_empty() || reader.front == Front::TooLong {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_may_change_from_line_to_line() {
+        let mut reader = LineReader::new();
+        reader.push(&[b"AUTH PLAIN\r\n".as_slice(), &[b'x'; 12_286], b"\r\n"].concat());
+        assert_eq!(reader.next_line(512), Some(Ok(&b"AUTH PLAIN"[..])));
+        assert_eq!(reader.next_line(AUTH_LINE_MAX).map(|line| line.map(<[u8]>::len)), Some(Ok(12_286)));
+    }
+
+    #[test]
+    fn data_behind_a_line_is_read_out_of_line_mode() {
+        let mut reader = LineReader::new();
+        reader.push(b"BDAT 4\r\n\0\n\r\rNOOP\r\n");
+        assert_eq!(reader.next_line(512), Some(Ok(&b"BDAT 4"[..])));
+        assert_eq!(&reader.buffered()[..4], b"\0\n\r\r");
+        reader.consume(4);
+        assert_eq!(reader.next_line(512), Some(Ok(&b"NOOP"[..])));
+        assert!(reader.buffered().is_empty());
+    }
+}

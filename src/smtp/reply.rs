@@ -372,3 +372,144 @@ fn cut(text: &str, room: usize) -> &str {
     }
     text.get(..end).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(lines: &[&[u8]]) -> Result<Option<Reply>, ReplyFault> {
+        let mut reader = ReplyReader::default();
+        let mut reply = None;
+        for line in lines {
+            reply = reader.line(line)?;
+        }
+        Ok(reply)
+    }
+
+    fn code(number: u16) -> Code {
+        Code::new(number).unwrap()
+    }
+
+    fn reply(number: u16, status: Option<(u8, u16, u16)>, lines: &[&str]) -> Result<Option<Reply>, ReplyFault> {
+        let status = status.map(|(class, subject, detail)| Status::new(class, subject, detail).unwrap());
+        Ok(Some(Reply::multiline(code(number), status, lines.iter().map(|&line| line.to_owned()))))
+    }
+
+    #[test]
+    fn replies_are_read() {
+        let table: [(&[&[u8]], _); 14] = [
+            (&[b"250 Ok"], reply(250, None, &["Ok"])),
+            (&[b"250"], reply(250, None, &[""])),
+            (&[b"250 "], reply(250, None, &[""])),
+            (&[b"250-a", b"250-", b"250 b"], reply(250, None, &["a", "", "b"])),
+            (&[b"250-a", b"250"], reply(250, None, &["a", ""])),
+            (&[b"250 2.1.0 Ok"], reply(250, Some((2, 1, 0)), &["Ok"])),
+            (&[b"550 5.7.1"], reply(550, Some((5, 7, 1)), &[""])),
+            (&[b"550-5.7.1 a", b"550-5.7.1 b", b"550 c"], reply(550, Some((5, 7, 1)), &["a", "b", "c"])),
+            (&[b"550-5.7.1 a", b"550 5.1.1 b"], reply(550, Some((5, 7, 1)), &["a", "5.1.1 b"])),
+            (&[b"450 5.7.1 no"], reply(450, None, &["5.7.1 no"])),
+            (&[b"354 3.0.0 go"], reply(354, None, &["3.0.0 go"])),
+            (&[b"571 5.07.1 no"], reply(571, None, &["5.07.1 no"])),
+            (&[b"220 caf\xe9 \x07\x1b[1m"], reply(220, None, &["caf\u{fffd} ??[1m"])),
+            (&["550 gr\u{fc}\u{df}e".as_bytes()], reply(550, None, &["gr\u{fc}\u{df}e"])),
+        ];
+        for (lines, expected) in table {
+            assert_eq!(read(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_a_fault() {
+        let table: [(&[&[u8]], ReplyFault); 12] = [
+            (&[b""], ReplyFault::NoCode),
+            (&[b"25"], ReplyFault::NoCode),
+            (&[b"2x0 Ok"], ReplyFault::NoCode),
+            (&[b" 250 Ok"], ReplyFault::NoCode),
+            (&[b"199 Ok"], ReplyFault::NoCode),
+            (&[b"600 Ok"], ReplyFault::NoCode),
+            (&[b"hello"], ReplyFault::NoCode),
+            (&[b"2500 Ok"], ReplyFault::Separator),
+            (&[b"250\tOk"], ReplyFault::Separator),
+            (&[b"250-a", b"550 b"], ReplyFault::CodeChanged(Code(250), Code(550))),
+            (&[b"250-a", b"b"], ReplyFault::NoCode),
+            (&[b"250-a", &[b'2'; REPLY_LINE_READ_MAX]], ReplyFault::LineTooLong),
+        ];
+        for (lines, fault) in table {
+            assert_eq!(read(lines), Err(fault), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_endless_reply_is_a_fault() {
+        let mut reader = ReplyReader::default();
+        for _ in 0..REPLY_LINES_MAX {
+            assert_eq!(reader.line(b"250-x"), Ok(None));
+        }
+        assert_eq!(reader.line(b"250 x"), Err(ReplyFault::TooManyLines));
+        let mut reader = ReplyReader::default();
+        let line = [b"250-".as_slice(), &[b'x'; 2000]].concat();
+        let fault = (0..REPLY_LINES_MAX).find_map(|_| reader.line(&line).err());
+        assert_eq!(fault, Some(ReplyFault::TooLarge));
+    }
+
+    #[test]
+    fn after_a_fault_the_reader_begins_anew() {
+        let mut reader = ReplyReader::with_limits(ReplyLimits { line: REPLY_LINE_MAX, lines: 2, octets: 1000 });
+        assert_eq!(reader.line(b"250-a"), Ok(None));
+        assert!(reader.is_inside());
+        assert_eq!(reader.line(b"x"), Err(ReplyFault::NoCode));
+        assert!(!reader.is_inside());
+        assert_eq!(reader.line(b"550 b"), reply(550, None, &["b"]));
+        assert_eq!(reader.line(&[b'2'; 511]), Err(ReplyFault::LineTooLong));
+    }
+
+    #[test]
+    fn nothing_in_a_text_ends_the_line() {
+        let mut wire = Vec::new();
+        Reply::new(code(550), Status::new(5, 7, 1), "a\r\n250 Ok\0\u{85}\u{9b}b").write_to(&mut wire);
+        assert_eq!(wire, b"550 5.7.1 a??250 Ok???b\r\n");
+    }
+
+    #[test]
+    fn no_line_is_longer_than_512_octets_and_no_character_is_cut() {
+        let mut wire = Vec::new();
+        Reply::multiline(code(550), Status::new(5, 7, 1), ["\u{20ac}".repeat(400), "b".to_owned()]).write_to(&mut wire);
+        let text = String::from_utf8(wire).unwrap();
+        let lines: Vec<&str> = text.split_inclusive("\r\n").collect();
+        assert!(lines[0].len() <= REPLY_LINE_MAX && lines[0].len() > REPLY_LINE_MAX - 3, "{}", lines[0].len());
+        assert_eq!(lines[1], "550 5.7.1 b\r\n");
+    }
+
+    #[test]
+    fn a_status_is_three_numbers_without_leading_zeros() {
+        assert_eq!("5.7.30".parse(), Ok(Status::known(5, 7, 30)));
+        for text in
+            ["", "5", "5.7", "5.7.", "5..1", "3.0.0", "5.1000.0", "5.07.1", "5.7.1.1", "+5.7.1", "5.7.1 ", "05.7.1"]
+        {
+            assert_eq!(text.parse::<Status>(), Err(NotAStatus), "{text}");
+        }
+    }
+
+    fn any_reply() -> impl Strategy<Value = Reply> {
+        let status = prop::option::of((0_u16..1000, 0_u16..1000));
+        let lines = prop::collection::vec("[a-z\u{e9} ][ -~\u{e9}\u{4e2d}]{0,60}", 1..8);
+        (prop::sample::select(vec![2_u16, 4, 5]), 0_u16..100, status, lines).prop_map(|(class, rest, status, lines)| {
+            let status =
+                status.and_then(|(subject, detail)| Status::new(u8::try_from(class).unwrap(), subject, detail));
+            Reply::multiline(code(class * 100 + rest), status, lines)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_reply_comes_back_as_it_was_written(reply in any_reply()) {
+            let mut wire = Vec::new();
+            reply.write_to(&mut wire);
+            let text = String::from_utf8(wire).unwrap();
+            let lines: Vec<&[u8]> = text.split_terminator("\r\n").map(str::as_bytes).collect();
+            prop_assert_eq!(read(&lines), Ok(Some(reply)));
+        }
+    }
+}

@@ -6,7 +6,9 @@
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod tasks;
 
 pub use clock::{Clock, ManualClock, MonoTime, Now, SystemClock, WallTime};
 pub use disk::{Disk, DiskFile, SimulatedDisk, SystemDisk};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use tasks::{Drain, Tasks};

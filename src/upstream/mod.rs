@@ -1,1 +1,41 @@
-//! The upstream.
+//! The upstream: the next MTA, the dialogue with it, and whose fault it is when it does not take a message.
+//!
+//! | module        | what it is                                                                    | pure |
+//! |---------------|-------------------------------------------------------------------------------|------|
+//! | `settings`    | what is configured of an upstream, checked                                     | yes  |
+//! | `blame`       | the table: what a reply says of the message, and what of us                    | yes  |
+//! | `attempt`     | what came of an attempt; faults, in values and sentences                       | yes  |
+//! | `transaction` | one message: commands out, a stand per recipient                               | yes  |
+//! | `dialog`      | the client's side of SMTP as a machine                                         | yes  |
+//! | `health`      | closed, open, half-open                                                        | yes  |
+//! | `body`        | where a message's octets come from                                             | seam |
+//! | `network`     | names to addresses, addresses to streams                                       | seam |
+//! | `tls`         | what the upstream's certificate must prove                                     |      |
+//! | `connection`  | does what the dialogue says, over one stream                                   |      |
+//! | `courier`     | connects, keeps and limits connections, goes on to the next upstream           |      |
+//!
+//! Three promises are kept here. Mail is never returned because an upstream, or our settings for it, are broken: only what is said about
+//! *this message* fails it. Where TLS is demanded there is no way to plaintext. A message whose final dot was sent without an answer goes to
+//! nobody else at once.
+
+pub mod attempt;
+pub mod blame;
+pub mod body;
+pub mod courier;
+pub mod dialog;
+pub mod health;
+pub mod network;
+pub mod settings;
+pub mod tls;
+
+mod connection;
+mod transaction;
+
+pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};
+pub use blame::Phase;
+pub use body::{BodyFault, InMemory, MessageBody};
+pub use courier::{Courier, Handover, Standing};
+pub use network::{Network, SystemNetwork};
+pub use settings::{Credentials, Deadlines, ReplyPattern, Secret, Security, Upstream};
+pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
+pub use transaction::Order;

@@ -1,4 +1,6 @@
-//! Integration tests, one binary, in reading order.
+//! Integration tests, one binary, in reading order: what the source looks like, the daemon as a process, the daemon killed.
+//!
+//! Real peers (Postfix, swaks, curl, ..) are in tests/peers; `tests/run` runs everything.
 
 #![allow(
     unreachable_pub,
@@ -12,11 +14,25 @@
     clippy::as_conversions,
     clippy::wildcard_enum_match_arm,
     clippy::disallowed_methods,
-    reason = "a test that meets something unexpected must fail at once, and it has files of its own"
+    clippy::disallowed_types,
+    reason = "a test that meets something unexpected must fail at once, and it has files, processes and sockets of its own"
 )]
 
+mod harness;
 mod recipe;
+mod source;
 
-mod dialog;
+mod rfc;
+mod structure;
+
 mod policy;
 mod session;
+mod dialog;
+mod store;
+
+mod scripted_upstream;
+mod upstream;
+
+mod daemon;
+mod kill;
+mod strace;

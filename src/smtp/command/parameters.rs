@@ -1,6 +1,6 @@
 //! The parameters of MAIL and RCPT (RFC 5321 §4.1.2, and one document for each extension).
 //!
-//! Only what is offered is known; each may stand once (RFC 1869 §6: a parameter names one thing). Keywords and fixed values in any case.
+//! Only what is offered is known. Each may stand once: no RFC says which of two would count. Keywords and fixed values in any case.
 
 use super::{CommandFault, OCTET_COUNT_DIGITS, is_digits, xtext};
 use crate::mail::{Body, DeliverBy, MailParameters, Notify, OriginalRecipient, RecipientParameters, Ret};
@@ -11,9 +11,9 @@ use crate::sys::WallTime;
 const ENVID_MAX: usize = 100;
 /// The longest ORCPT, characters (RFC 3461 §4.2).
 const ORCPT_MAX: usize = 500;
-/// The most digits of a number of seconds (RFC 2852 §4, RFC 4865 §5).
+/// The most digits of a number of seconds (RFC 2852 §4, RFC 4865).
 const SECONDS_DIGITS: usize = 9;
-/// `2026-11-24T01:48:00Z` (RFC 4865 §5: to the second, UTC).
+/// `2026-11-24T01:48:00Z` (RFC 4865: RFC 3339 to the second, UTC).
 const DATE_SHAPE: &str = "dddd-dd-ddTdd:dd:ddZ";
 
 const NOT_A_PARAMETER: CommandFault = CommandFault::Argument("a parameter is KEYWORD or KEYWORD=value");
@@ -215,7 +215,7 @@ fn by(value: &str, now: WallTime) -> Option<DeliverBy> {
     Some(DeliverBy { deadline, or_return, trace })
 }
 
-/// RFC 4865 §5: one of the two, once.
+/// RFC 4865: one of the two, once.
 fn hold(all: &mut MailParameters, parameter: &Parameter<'_>, now: WallTime) -> Result<(), CommandFault> {
     if all.hold_until.is_some() {
         return Err(parameter.wrong("HOLDFOR and HOLDUNTIL exclude each other"));
@@ -229,7 +229,7 @@ fn hold(all: &mut MailParameters, parameter: &Parameter<'_>, now: WallTime) -> R
     Ok(())
 }
 
-/// RFC 6710 §4: -9 to 9, without a plus and without leading zeros.
+/// RFC 6710: -9 to 9, without a plus and without leading zeros.
 fn priority(value: &str) -> Option<i8> {
     let number: i8 = value.parse().ok()?;
     ((-9..=9).contains(&number) && number.to_string() == value).then_some(number)

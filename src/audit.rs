@@ -1,0 +1,102 @@
+//! The audit: one function per thing an operator may ask about, one line in the log for each (target `audit`).
+//!
+//! Who sent what, by which certificate, and what became of it, is answered from these lines alone. Values that a client chose are written
+//! escaped. Never: holds a password, a key, or an octet of a body.
+
+use std::net::SocketAddr;
+
+use crate::identity::Identity;
+use crate::mail::{ForwardPath, QueueId, ReversePath};
+use crate::queue::{Outcome, Record};
+use crate::session::{Decision, Ruling};
+
+/// A certificate that stands for somebody was shown.
+pub fn identified(client: SocketAddr, tls: &str, identity: &Identity) {
+    let certificate = identity.certificate();
+    tracing::info!(
+        target: "audit", event = "identified", identity = identity.name(), ca = identity.ca().unwrap_or("(pinned)"),
+        serial = certificate.serial, fingerprint = %certificate.fingerprint, subject = certificate.subject,
+        issuer = certificate.issuer, good_until = identity.good_until().rfc3339(), %client, tls,
+        "identified"
+    );
+}
+
+/// A client has no identity: no certificate, a bad one, or one that nobody here is known by. `detail` is for the log only.
+pub fn unidentified(client: SocketAddr, tls: &str, decision: &Decision, detail: &str) {
+    tracing::warn!(
+        target: "audit", event = "unidentified", %client, tls, reply = said(decision), cause = decision.cause, detail,
+        "no identity"
+    );
+}
+
+/// A message was accepted or refused, or a sender, a recipient, an authentication was refused.
+pub fn decided(client: SocketAddr, decision: &Decision) {
+    let (name, serial) = match &decision.identity {
+        Some(identity) => (identity.name(), identity.certificate().serial.as_str()),
+        None => ("-", "-"),
+    };
+    let sender = decision.sender.as_ref().map_or("-", shown_sender);
+    let recipients = decision.recipients.iter().map(ForwardPath::as_str).collect::<Vec<_>>().join(",");
+    let rule = decision.rule.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let message_id = decision.message_id.as_deref().unwrap_or("-");
+    match &decision.ruling {
+        Ruling::Kept(id) => tracing::info!(
+            target: "audit", event = "accepted", %id, identity = name, serial, %client, sender, recipients,
+            octets = decision.octets, message_id, rule,
+            "accepted"
+        ),
+        Ruling::Refused(reply) => tracing::warn!(
+            target: "audit", event = "refused", subject = decision.subject.word(), identity = name, serial, %client, sender,
+            recipients, octets = decision.octets, message_id, rule, cause = decision.cause, %reply,
+            "refused"
+        ),
+    }
+}
+
+/// What came of an attempt for one recipient.
+pub fn attempted(record: &Record, recipient: &ForwardPath, upstream: &str, outcome: &Outcome) {
+    let (id, identity, recipient) = (record.id, record.custodian.identity.as_str(), recipient.as_str());
+    match outcome {
+        Outcome::Delivered { reply } => tracing::info!(
+            target: "audit", event = "delivered", %id, identity, recipient, upstream, %reply, "delivered"
+        ),
+        Outcome::Deferred { reason, .. } => tracing::warn!(
+            target: "audit", event = "deferred", %id, identity, recipient, upstream, reason, "deferred"
+        ),
+        Outcome::Failed { reason, .. } => tracing::warn!(
+            target: "audit", event = "failed", %id, identity, recipient, upstream, reason, "failed"
+        ),
+    }
+}
+
+/// A report (RFC 3464) on a message was queued: to its sender, about these recipients.
+pub fn reported(id: QueueId, to: &str, about: &str, report: &str) {
+    tracing::info!(target: "audit", event = "reported", %id, to, about, report, "reported");
+}
+
+/// A message can be neither delivered nor reported; it is kept.
+pub fn dead(id: QueueId, identity: &str, reason: &str) {
+    tracing::error!(
+        target: "audit", event = "dead", %id, identity, reason,
+        "dead: it can be neither delivered nor reported; see `sealpost queue show`"
+    );
+}
+
+/// An operator steered the queue.
+pub fn steered(action: &str, id: QueueId, by: &str) {
+    tracing::info!(target: "audit", event = "steered", %id, action, by, "steered");
+}
+
+fn said(decision: &Decision) -> String {
+    match &decision.ruling {
+        Ruling::Kept(id) => id.to_string(),
+        Ruling::Refused(reply) => reply.to_string(),
+    }
+}
+
+fn shown_sender(path: &ReversePath) -> &str {
+    match path {
+        ReversePath::Null => "<>",
+        ReversePath::Address(address) => address.as_str(),
+    }
+}

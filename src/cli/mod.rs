@@ -1,0 +1,300 @@
+//! The command line: what can be asked of the program, and who answers. `--help` is written to teach.
+//!
+//! Exit codes are told by each command's help. Never: decides anything about mail.
+
+pub mod catcher;
+pub mod check;
+pub mod explain;
+pub mod pki;
+pub mod queue;
+pub mod quickstart;
+pub mod serve;
+pub mod submit;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Mistake;
+use crate::sys::{Clock, SystemClock};
+
+/// A mail submission relay where the TLS client certificate is the login.
+///
+/// A client must present a certificate; the certificate decides which addresses it may send as and to whom. Approved mail goes to an upstream
+/// mail server, the rest is refused with a reason.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sealpost",
+    version,
+    arg_required_else_help = true,
+    after_help = "To see it work on this machine, with certificates made for you:\n\n  sealpost quickstart\n\n\
+        To set up your own:\n\n  sealpost pki init --dir pki\n  sealpost pki server --dir pki mail.example.com\n  \
+        sealpost pki issue --dir pki --email alice@example.com\n  sealpost check --config sealpost.toml\n  \
+        sealpost serve --config sealpost.toml\n\n\
+        Every command has its own --help with examples; conf/sealpost.toml explains every key of the configuration."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be asked.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the relay in the foreground until SIGTERM; SIGHUP reloads the configuration
+    Serve(ServeArguments),
+    /// Make a CA, certificates and a configuration, start relay and a catching upstream, and show one mail go through and one refused
+    Quickstart(QuickstartArguments),
+    /// Read the configuration and tell every mistake at once, with file, line and remedy
+    Check(check::CheckArguments),
+    /// Say what would be decided about a certificate and a mail, by which rule, and where that rule is written
+    Explain(ExplainArguments),
+    /// Look at the queue and act on it
+    Queue(QueueArguments),
+    /// Keep a small certificate authority: certificates for the server and its clients, and the CRL
+    Pki(pki::PkiArguments),
+    /// Submit one message from standard input with a client certificate
+    Submit(submit::SubmitArguments),
+}
+
+/// The configuration file, for all commands that take one.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgument {
+    /// The configuration file; any key outside [[...]] lists can also be set by the environment, like SEALPOST__TLS__MIN_VERSION=1.3
+    #[arg(long, short, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// `sealpost serve`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n\n  sealpost serve --config /etc/sealpost/sealpost.toml\n  \
+    kill -HUP $(pidof sealpost)       new configuration, certificates and CRLs; a wrong one is refused and the old kept\n  \
+    kill -TERM $(pidof sealpost)      finish what is under way, then stop; a second TERM does not wait\n\n\
+    Exit codes: 0 stopped when asked, 78 the configuration is wrong, 70 it could not go on (the log says why).")]
+pub struct ServeArguments {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgument,
+}
+
+/// `sealpost quickstart`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:\n\n  sealpost quickstart\n\n\
+    It listens on 127.0.0.1:1587 (STARTTLS) and :1465 (implicit TLS); the catching upstream is on 127.0.0.1:1025 and puts mail into outbox/. \
+    Run again, it keeps what is there.")]
+pub struct QuickstartArguments {
+    /// Where to put everything
+    #[arg(long, value_name = "DIR", default_value = "sealpost-quickstart")]
+    pub dir: PathBuf,
+}
+
+/// `sealpost explain`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n\n  sealpost explain --config sealpost.toml --cert alice.pem\n  \
+    sealpost explain --config sealpost.toml --cert alice.pem --from ceo@example.com --to bob@example.net\n  \
+    sealpost explain --config sealpost.toml --cert alice.pem --message draft.eml\n\n\
+    Exit codes: 0 all of it would be allowed, 1 something would be refused, 78 the configuration is wrong.")]
+pub struct ExplainArguments {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgument,
+    /// The client's certificate, and its intermediates behind it
+    #[arg(long, value_name = "PEM")]
+    pub cert: PathBuf,
+    /// Would it be allowed to send as this address? (`<>` is the null sender)
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<String>,
+    /// Would it be allowed to send to this address? May be given more than once
+    #[arg(long, value_name = "ADDRESS")]
+    pub to: Vec<String>,
+    /// Would this message's header be allowed?
+    #[arg(long, value_name = "FILE")]
+    pub message: Option<PathBuf>,
+}
+
+/// `sealpost queue`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n\n  sealpost queue list --config sealpost.toml\n  \
+    sealpost queue list --config sealpost.toml --state dead --json\n  \
+    sealpost queue show --config sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \
+    sealpost queue retry --config sealpost.toml --all\n\n\
+    While the daemon runs, it is asked; else the store is opened, by its owner only.\n\
+    Exit codes: 0 done, 1 no such message, 69 neither daemon nor store can be reached, 77 not allowed.")]
+pub struct QueueArguments {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: QueueCommand,
+}
+
+/// What can be done with the queue.
+#[derive(Clone, Debug, Subcommand)]
+pub enum QueueCommand {
+    /// List what is in the queue, oldest first
+    List {
+        /// Which queue.
+        #[command(flatten)]
+        common: QueueCommon,
+        /// Only messages in this state
+        #[arg(long, value_enum)]
+        state: Option<QueueStateArgument>,
+        /// At most so many
+        #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Show one message: envelope, who sent it, each recipient and its last reply
+    Show {
+        /// Which queue.
+        #[command(flatten)]
+        common: QueueCommon,
+        /// The message
+        id: String,
+    },
+    /// Keep messages back until released
+    Hold(QueueSelection),
+    /// Let held messages go on
+    Release(QueueSelection),
+    /// Try messages now, dead ones included
+    Retry(QueueSelection),
+    /// Remove messages; nobody is told
+    Remove(QueueSelection),
+    /// Count messages by state, and their octets
+    Stats {
+        /// Which queue.
+        #[command(flatten)]
+        common: QueueCommon,
+    },
+}
+
+/// What all queue commands take.
+#[derive(Clone, Debug, Args)]
+pub struct QueueCommon {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgument,
+    /// One JSON object for each message
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which messages.
+#[derive(Clone, Debug, Args)]
+pub struct QueueSelection {
+    /// Which queue.
+    #[command(flatten)]
+    pub common: QueueCommon,
+    /// The messages
+    #[arg(required_unless_present = "all", value_name = "ID")]
+    pub ids: Vec<String>,
+    /// All that this can be done to
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+}
+
+/// A state to filter by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum QueueStateArgument {
+    /// To be tried when due
+    Queued,
+    /// Kept back
+    Held,
+    /// Can't be delivered nor reported
+    Dead,
+}
+
+/// Does what was asked; errors that are no part of a command's own output come back for `main` to print.
+///
+/// # Errors
+/// What the command could not do.
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        Command::Check(arguments) => Ok(check::run(arguments, &environment(), &clock())),
+        Command::Pki(arguments) => pki::run(arguments, clock().now().wall),
+        Command::Submit(arguments) => submit::run(arguments),
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Quickstart(arguments) => quickstart::run(arguments),
+        Command::Queue(arguments) => queue::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+    }
+}
+
+/// Prints every mistake of a configuration; gives the exit code for it (`EX_CONFIG`).
+pub fn tell_mistakes(mistakes: &[Mistake]) -> ExitCode {
+    const MISCONFIGURED: u8 = 78;
+    for mistake in mistakes {
+        eprintln!("{mistake}");
+    }
+    ExitCode::from(MISCONFIGURED)
+}
+
+/// The environment's variables that are text; others can't name a key.
+#[expect(clippy::disallowed_methods, reason = "the environment is read here and given on as an argument")]
+pub fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// A text file that was named on the command line.
+#[expect(clippy::disallowed_methods, reason = "files named on the command line are read here")]
+pub(crate) fn read_text(path: &std::path::Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
+
+/// The machine's clocks, for commands.
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::start())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_teaches_by_example() {
+        for command in Arguments::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("sealpost {}", command.get_name())), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn the_lines_of_the_design_are_understood() {
+        for line in [
+            "serve --config f",
+            "quickstart",
+            "quickstart --dir d",
+            "check --config f",
+            "explain --config f --cert c --from a@b --to c@d --to e@f --message m",
+            "queue list --config f --json",
+            "queue show --config f ID",
+            "queue hold --config f ID ID",
+            "queue release --config f --all",
+            "queue retry --config f ID",
+            "queue remove --config f ID",
+            "queue stats --config f",
+            "pki init --dir d",
+            "pki server --dir d mail.example.com",
+            "pki issue --dir d --email a@b.example",
+            "pki issue --dir d --dns robot.example --uri spiffe://a/b",
+            "pki revoke --dir d alice",
+            "pki crl --dir d",
+            "pki renew --dir d alice",
+            "pki list --dir d",
+            "submit --server h:587 --cert c --key k --ca a -f a@b c@d e@f",
+        ] {
+            let words = std::iter::once("sealpost").chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! `sealpost quickstart`: the whole line on one machine, with nothing prepared.
+//!
+//! Makes a CA, certificates and a configuration, starts the relay and a catching upstream, and runs the very commands that it prints, so that
+//! what is shown is what a person would see. Never: overwrites what is there; listens beyond loopback.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+
+use super::QuickstartArguments;
+use super::catcher::{self, Catcher};
+use crate::daemon::{Daemon, DaemonFault};
+use crate::pki::{Bearer, CERTIFICATE_DAYS, Folder, Given, ROOT_DAYS, Validity};
+use crate::sys::{Clock, Entropy, SystemClock, SystemEntropy, Tasks};
+
+/// Where the relay takes STARTTLS.
+const STARTTLS: &str = "127.0.0.1:1587";
+/// Where the relay takes TLS from the first octet.
+const IMPLICIT: &str = "127.0.0.1:1465";
+/// Where the catching upstream listens.
+const UPSTREAM: &str = "127.0.0.1:1025";
+/// The password of the PKCS#12 files; they are for a trial.
+const PKCS12_PASSWORD: &str = "sealpost";
+/// How long the message may take from 250 into the outbox.
+const CATCH_MAX: Duration = Duration::from_secs(20);
+
+/// Sets everything up, shows one mail go through and one refused, and stays up until Ctrl-C.
+///
+/// # Errors
+/// What could not be made or started, in words that name the remedy.
+pub fn run(arguments: &QuickstartArguments) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let stage =
+        Stage { dir: arguments.dir.clone(), clock: Arc::new(SystemClock::start()), entropy: Arc::new(SystemEntropy) };
+    let code = runtime.block_on(stage.play());
+    runtime.shutdown_background();
+    code
+}
+
+struct Stage {
+    dir: PathBuf,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Stage {
+    async fn play(&self) -> anyhow::Result<ExitCode> {
+        self.prepare()?;
+        let tasks = Tasks::default();
+        let mut catcher = self.catch(&tasks).await?;
+        let config = self.file("sealpost.toml");
+        // The trial's own words come first; the relay's log speaks from warnings on.
+        let mut environment = super::environment();
+        environment.push(("SEALPOST__LOG__LEVEL".to_owned(), "warn".to_owned()));
+        let daemon = match Daemon::start(&config, environment, Arc::clone(&self.clock)).await {
+            Ok(daemon) => daemon,
+            Err(DaemonFault::Configuration(mistakes)) => return Ok(super::tell_mistakes(&mistakes)),
+            Err(fault) => return Err(fault.into()),
+        };
+        say("");
+        say(&format!(
+            "The relay listens on {STARTTLS} (STARTTLS) and {IMPLICIT} (TLS); its upstream catches mail on {UPSTREAM}."
+        ));
+        let went_well = self.show(&mut catcher).await?;
+        self.hints();
+        if !went_well {
+            bail!("the trial did not go as it should; the lines above say where");
+        }
+        daemon.run().await?;
+        tasks.begin_drain();
+        tasks.wait(Duration::from_secs(1)).await;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Certificates and configuration; what is there is kept.
+    fn prepare(&self) -> anyhow::Result<()> {
+        say(&format!("Everything is in {}:", self.dir.display()));
+        let now = self.clock.now().wall;
+        let mut folder = if self.file("ca.pem").exists() {
+            say("  ca.pem             kept");
+            Folder::open(&self.dir)?
+        } else {
+            say("  ca.pem             a CA of your own, and ca.crl, its list of revoked certificates");
+            Folder::create(&self.dir, "sealpost quickstart CA", Validity::days(now, ROOT_DAYS), now, &*self.entropy)?
+        };
+        let server = Bearer::Server { names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()] };
+        self.certificate(&mut folder, "server", server, "the relay's certificate, for localhost")?;
+        for person in ["alice", "bob"] {
+            let emails = vec![format!("{person}@example.com")];
+            let what =
+                format!("{person}@example.com, also as {person}.p12 for mail programs (password: {PKCS12_PASSWORD})");
+            self.certificate(&mut folder, person, Bearer::Person { emails, common_name: None }, &what)?;
+        }
+        self.configuration()
+    }
+
+    fn certificate(&self, folder: &mut Folder, name: &str, bearer: Bearer, what: &str) -> anyhow::Result<()> {
+        if self.file(&format!("{name}.pem")).exists() {
+            say(&format!("  {:18} kept", format!("{name}.pem, .key")));
+            return Ok(());
+        }
+        let password = matches!(bearer, Bearer::Person { .. }).then(|| PKCS12_PASSWORD.to_owned());
+        let validity = Validity::days(self.clock.now().wall, CERTIFICATE_DAYS);
+        folder.issue(&Given { name: Some(name.to_owned()), bearer, validity, password }, &*self.entropy)?;
+        say(&format!("  {:18} {what}", format!("{name}.pem, .key")));
+        Ok(())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "quickstart makes files for its user")]
+    fn configuration(&self) -> anyhow::Result<()> {
+        let path = self.file("sealpost.toml");
+        if path.exists() {
+            say("  sealpost.toml      kept");
+            return Ok(());
+        }
+        std::fs::write(&path, CONFIGURATION).with_context(|| path.display().to_string())?;
+        say("  sealpost.toml      the relay's configuration");
+        Ok(())
+    }
+
+    async fn catch(&self, tasks: &Tasks) -> anyhow::Result<Catcher> {
+        let listener = TcpListener::bind(UPSTREAM).await.with_context(|| {
+            format!(
+                "can't listen on {UPSTREAM} for the catching upstream; does another quickstart run? (see `ss -ltnp`)"
+            )
+        })?;
+        let outbox = self.file("outbox");
+        let catcher = catcher::start(listener, &outbox, Arc::clone(&self.clock), Arc::clone(&self.entropy), tasks)
+            .with_context(|| outbox.display().to_string())?;
+        say("  outbox/            a maildir of what the upstream caught");
+        Ok(catcher)
+    }
+
+    /// The two scenes. Gives whether both went as they should.
+    async fn show(&self, catcher: &mut Catcher) -> anyhow::Result<bool> {
+        say("");
+        say("1. alice sends a message with her certificate:");
+        let sent = self.submit("alice@example.com", "alice@example.com").await?;
+        let arrived = if sent { self.arrived(catcher).await } else { false };
+        say("");
+        say("2. alice tries to send as bob, with her own certificate:");
+        let forged = self.submit("bob@example.com", "bob@example.com").await?;
+        say(if forged { "   It was accepted. It should not have been!" } else { "   Refused, as it should be." });
+        Ok(sent && arrived && !forged)
+    }
+
+    /// Runs `sealpost submit` as a person would; gives whether it was accepted.
+    async fn submit(&self, envelope: &str, author: &str) -> anyhow::Result<bool> {
+        let date = self.clock.now().wall.rfc5322();
+        let message = format!(
+            "From: {author}\r\nTo: carol@example.net\r\nSubject: the certificate is the login\r\nDate: {date}\r\n\r\n\
+             Sent with alice's certificate, from {author}.\r\n"
+        );
+        let words = submit_words(&self.dir, envelope);
+        say(&format!("   $ sealpost {} < message.eml", words.join(" ")));
+        let program = std::env::current_exe()?;
+        let output = tokio::task::spawn_blocking(move || {
+            let mut child = Command::new(program)
+                .args(words)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()?;
+            if let Some(mut stdin) = child.stdin.take() {
+                stdin.write_all(message.as_bytes())?;
+            }
+            child.wait_with_output()
+        })
+        .await??;
+        for line in [&output.stdout, &output.stderr].into_iter().flat_map(|text| text.split(|&octet| octet == b'\n')) {
+            if !line.is_empty() {
+                say(&format!("   {}", String::from_utf8_lossy(line)));
+            }
+        }
+        Ok(output.status.success())
+    }
+
+    async fn arrived(&self, catcher: &mut Catcher) -> bool {
+        let Ok(Some(file)) = tokio::time::timeout(CATCH_MAX, catcher.caught.recv()).await else {
+            say("   It did not arrive at the upstream.");
+            return false;
+        };
+        say(&format!("   It arrived at the upstream: {}", file.display()));
+        if let Ok(text) = tokio::fs::read_to_string(&file).await {
+            for line in text.lines() {
+                say(&format!("   | {line}"));
+            }
+        }
+        true
+    }
+
+    fn hints(&self) {
+        let dir = self.dir.display();
+        let submit = submit_words(&self.dir, "alice@example.com").join(" ");
+        say(&format!(
+            "
+Try it by hand, in another terminal:
+
+  printf 'From: alice@example.com\\nTo: carol@example.net\\nSubject: by hand\\n\\nhello\\n' > message.eml
+
+  sealpost {submit} < message.eml
+
+  curl --ssl-reqd --url smtp://localhost:1587 --cacert {dir}/ca.pem --cert {dir}/alice.pem --key {dir}/alice.key \\
+       --mail-from alice@example.com --mail-rcpt carol@example.net --upload-file message.eml
+
+  swaks --server localhost:1587 --tls --tls-ca-path {dir}/ca.pem --tls-verify \\
+        --tls-cert {dir}/alice.pem --tls-key {dir}/alice.key --from alice@example.com --to carol@example.net
+
+  openssl s_client -connect localhost:1465 -quiet -crlf -CAfile {dir}/ca.pem -cert {dir}/alice.pem -key {dir}/alice.key
+
+  sealpost explain --config {dir}/sealpost.toml --cert {dir}/alice.pem --from bob@example.com --to carol@example.net
+  sealpost queue list --config {dir}/sealpost.toml
+
+Ctrl-C stops it. Run again, it keeps what is there."
+        ));
+    }
+}
+
+fn submit_words(dir: &Path, from: &str) -> Vec<String> {
+    let file = |name: &str| dir.join(name).display().to_string();
+    [
+        "submit",
+        "--server",
+        "localhost:1587",
+        "--cert",
+        &file("alice.pem"),
+        "--key",
+        &file("alice.key"),
+        "--ca",
+        &file("ca.pem"),
+        "-f",
+        from,
+        "carol@example.net",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// The configuration of the trial: as a real one, but on loopback and with an upstream without TLS.
+const CONFIGURATION: &str = r#"# Made by `sealpost quickstart`. conf/sealpost.toml explains every key.
+
+hostname = "localhost"
+data_dir = "data"
+
+[[listener]]
+address = "127.0.0.1:1587"
+mode = "starttls"
+
+[[listener]]
+address = "127.0.0.1:1465"
+mode = "implicit"
+
+[tls]
+certificate = "server.pem"
+private_key = "server.key"
+
+# Whoever has a certificate of this CA sends as the e-mail addresses in it, within example.com.
+[[client_ca]]
+name = "quickstart"
+certificates = "ca.pem"
+crls = ["ca.crl"]
+revocation = "require"
+domains = ["example.com"]
+send_as_email = true
+send_to = ["*"]
+
+[[upstream]]
+name = "catcher"
+address = "127.0.0.1:1025"
+tls = "none"
+"#;

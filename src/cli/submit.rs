@@ -1,0 +1,582 @@
+//! `sealpost submit`: one message from standard input, with a client certificate, to any submission server.
+//!
+//! The SMTP client is lettre's connection. Its own TLS cannot present intermediates, and it keeps what a server says in plaintext behind
+//! STARTTLS (the response injection of CVE-2021-38371); so the way up to and through the TLS handshake is walked here, on our own line codec,
+//! and lettre is given a stream that is TLS already ([`Secured`]). lettre stuffs dots behind CRLF only and adds a CRLF of its own:
+//! [`wire_form`] gives it a body that comes out right.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use clap::Args;
+use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
+use lettre::transport::smtp::extension::{ClientId, Extension};
+use lettre::transport::smtp::response::Response;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::files;
+use crate::mail::Address;
+use crate::smtp::LineReader;
+use crate::smtp::reply::{REPLY_LINE_MAX, Reply, ReplyReader};
+use crate::tls::read;
+
+/// For connecting, for the TLS handshake, and for each reply but the last.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// For the message to be taken and answered (RFC 5321 §4.5.3.2.6: ten minutes for the reply to the final dot).
+const MESSAGE_PATIENCE: Duration = Duration::from_secs(1200);
+/// The largest message read from standard input, octets.
+const MESSAGE_MAX: u64 = 256 * 1024 * 1024;
+
+/// `sealpost submit`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n\n  \
+    sealpost submit --server localhost:1587 --cert alice.pem --key alice.key --ca ca.pem bob@example.net < mail.eml\n  \
+    printf 'From: alice@example.com\\nSubject: hello\\n\\nhello\\n' | sealpost submit --server mail.example.com:465 --implicit \
+    --cert alice.pem --key alice.key --ca ca.pem -f alice@example.com bob@example.net\n\n\
+    The message is sent as it is, its line ends made CRLF. One refused recipient, and nothing is sent.\n\n\
+    Exit codes (sysexits.h): 0 sent; 2 wrong arguments; 65 the message can't be sent as it is; 66 it can't be read;\n\
+    69 refused by the server; 75 not now: try again; 76 the server does not speak SMTP as it should;\n\
+    77 refused for who you are or what you may; 78 certificate, key or CA can't be used.")]
+pub struct SubmitArguments {
+    /// The server, like mail.example.com:587
+    #[arg(long, value_name = "HOST:PORT")]
+    pub server: Server,
+    /// The name that the server's certificate must carry, where it is not the host
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// TLS from the first octet (port 465) instead of STARTTLS
+    #[arg(long)]
+    pub implicit: bool,
+    /// Your certificate, and its intermediates behind it
+    #[arg(long, value_name = "PEM")]
+    pub cert: PathBuf,
+    /// The private key of your certificate
+    #[arg(long, value_name = "PEM")]
+    pub key: PathBuf,
+    /// The CA that the server's certificate must come from
+    #[arg(long, value_name = "PEM")]
+    pub ca: PathBuf,
+    /// The envelope's sender; the first e-mail address of your certificate when nothing is said; `<>` is the null sender
+    #[arg(short = 'f', long = "from", value_name = "FROM")]
+    pub from: Option<String>,
+    /// The recipients
+    #[arg(required = true, value_name = "RCPT")]
+    pub recipients: Vec<String>,
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// A name, or an IP address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl std::str::FromStr for Server {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || "write HOST:PORT, like mail.example.com:587 or [2001:db8::1]:465".to_owned();
+        let (host, port) = text.rsplit_once(':').ok_or_else(wanted)?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bracketed.unwrap_or(host);
+        if host.is_empty() || (bracketed.is_none() && host.contains(':')) {
+            return Err(wanted());
+        }
+        Ok(Self { host: host.to_owned(), port: port.parse().map_err(|_| wanted())? })
+    }
+}
+
+/// Why it was not sent.
+#[derive(Debug)]
+enum Failure {
+    /// Certificate, key, CA or names can't be used.
+    Setup(String),
+    /// The message can't be read.
+    Unreadable(String),
+    /// The message or an address can't be sent as it is.
+    Unsendable(String),
+    /// The connection failed, or took too long.
+    Unreachable(String),
+    /// TLS failed: we do not trust the server.
+    Untrusted(String),
+    /// TLS failed: the server does not take our certificate.
+    CertificateRefused(String),
+    /// The server said something that is no SMTP.
+    Nonsense(String),
+    /// The server refused, at this step, with this reply.
+    Refused { step: String, code: u16, text: String },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setup(text) | Self::Unreadable(text) | Self::Unsendable(text) | Self::Unreachable(text) => {
+                f.write_str(text)
+            }
+            Self::Untrusted(text) => write!(f, "the server can't be trusted: {text}"),
+            Self::CertificateRefused(text) => write!(f, "the server refused the certificate: {text}"),
+            Self::Nonsense(text) => write!(f, "the server does not speak SMTP as it should: {text}"),
+            Self::Refused { step, code, text } => write!(f, "refused at {step}: {code} {text}"),
+        }
+    }
+}
+
+impl Failure {
+    /// The codes of sysexits.h.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unsendable(_) => 65,
+            Self::Unreadable(_) => 66,
+            Self::Untrusted(_) => 69,
+            Self::Unreachable(_) => 75,
+            Self::Nonsense(_) => 76,
+            Self::CertificateRefused(_) => 77,
+            Self::Setup(_) => 78,
+            Self::Refused { code: 400..=499, .. } => 75,
+            // RFC 3463 §3.8: 5.7 is security and policy; RFC 4954 §6: 530 and 535 are authentication.
+            Self::Refused { code: 530 | 535, .. } => 77,
+            Self::Refused { text, .. } if text.starts_with("5.7.") => 77,
+            Self::Refused { .. } => 69,
+        }
+    }
+}
+
+/// Submits the message on standard input.
+///
+/// # Errors
+/// The asynchronous runtime can't be made. What goes wrong with the message is told here, and by the exit code.
+pub fn run(arguments: &SubmitArguments) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(submit(arguments)) {
+        Ok(reply) => {
+            println!("{reply}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failure) => {
+            eprintln!("sealpost submit: {failure}");
+            Ok(ExitCode::from(failure.exit_code()))
+        }
+    }
+}
+
+async fn submit(arguments: &SubmitArguments) -> Result<String, Failure> {
+    let tls = Tls::load(arguments)?;
+    let letter = Letter::new(arguments, &tls)?;
+    let stream = connect(arguments, &tls).await?;
+    let ours = client_id(stream.local);
+    let greeted = AsyncSmtpConnection::connect_with_transport(Box::new(stream), &ours);
+    let mut connection = patient(PATIENCE, "EHLO", greeted).await?;
+    let reply = letter.send(&mut connection).await?;
+    // The message is sent; how the goodbye goes changes nothing.
+    let _ = patient(PATIENCE, "QUIT", connection.quit()).await;
+    Ok(reply)
+}
+
+/// What TLS is made with.
+struct Tls {
+    config: Arc<rustls::ClientConfig>,
+    server_name: ServerName<'static>,
+    leaf: CertificateDer<'static>,
+}
+
+impl Tls {
+    fn load(arguments: &SubmitArguments) -> Result<Self, Failure> {
+        let setup = |path: &std::path::Path, wrong: String| Failure::Setup(format!("{}: {wrong}", path.display()));
+        let open = |path: &std::path::Path| files::read(path).map_err(|wrong| setup(path, wrong));
+        let certificates = |path: &std::path::Path| {
+            read::certificates(&open(path)?.octets).map_err(|fault| setup(path, fault.to_string()))
+        };
+        let chain = certificates(&arguments.cert)?;
+        let key = read::private_key(&open(&arguments.key)?.octets)
+            .map_err(|fault| setup(&arguments.key, fault.to_string()))?;
+        let mut roots = rustls::RootCertStore::empty();
+        for root in certificates(&arguments.ca)? {
+            roots.add(root).map_err(|fault| setup(&arguments.ca, format!("can't be a trust anchor: {fault}")))?;
+        }
+        let leaf = chain.first().cloned().ok_or_else(|| setup(&arguments.cert, "is empty".to_owned()))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|fault| Failure::Setup(fault.to_string()))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(|fault| {
+                setup(&arguments.cert, format!("can't be used with {}: {fault}", arguments.key.display()))
+            })?;
+        config.resumption = rustls::client::Resumption::disabled();
+        let name = arguments.server_name.clone().unwrap_or_else(|| arguments.server.host.clone());
+        let server_name = ServerName::try_from(name.clone())
+            .map_err(|_| Failure::Setup(format!("{name:?} is no name that a certificate can carry")))?;
+        Ok(Self { config: Arc::new(config), server_name, leaf })
+    }
+
+    async fn handshake(&self, stream: TcpStream, greeting: &'static [u8]) -> Result<Secured, Failure> {
+        let (peer, local) = (stream.peer_addr().map_err(unreachable)?, stream.local_addr().map_err(unreachable)?);
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.config));
+        let shaken = tokio::time::timeout(PATIENCE, connector.connect(self.server_name.clone(), stream)).await;
+        let stream = shaken
+            .map_err(|_| Failure::Unreachable("the TLS handshake took too long".to_owned()))?
+            .map_err(tls_failure)?;
+        Ok(Secured { greeting, stream, peer, local })
+    }
+}
+
+/// The envelope and the octets.
+struct Letter {
+    sender: String,
+    recipients: Vec<Address>,
+    octets: Vec<u8>,
+    utf8: bool,
+}
+
+impl Letter {
+    fn new(arguments: &SubmitArguments, tls: &Tls) -> Result<Self, Failure> {
+        let sender = match arguments.from.as_deref() {
+            Some("" | "<>") => String::new(),
+            Some(from) => address(from)?.to_string(),
+            None => own_address(&tls.leaf).ok_or_else(|| {
+                Failure::Unsendable("the certificate holds no e-mail address: say who sends with -f".to_owned())
+            })?,
+        };
+        let recipients = arguments.recipients.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
+        let octets = read_message(std::io::stdin().lock())?;
+        let header = header_of(&octets);
+        let utf8 = !sender.is_ascii() || !recipients.iter().all(Address::is_ascii) || !header.is_ascii();
+        Ok(Self { sender, recipients, octets: wire_form(&octets), utf8 })
+    }
+
+    /// MAIL, RCPT for each, DATA and the message; the reply to its end.
+    async fn send(&self, connection: &mut AsyncSmtpConnection) -> Result<String, Failure> {
+        let mail = format!("MAIL FROM:<{}>{}\r\n", self.sender, self.parameters(connection)?);
+        patient(PATIENCE, "MAIL", connection.command(mail)).await?;
+        for recipient in &self.recipients {
+            let step = format!("RCPT TO:<{recipient}>");
+            patient(PATIENCE, &step, connection.command(format!("{step}\r\n"))).await?;
+        }
+        patient(PATIENCE, "DATA", connection.command("DATA\r\n")).await?;
+        let reply = patient(MESSAGE_PATIENCE, "the end of the message", connection.message(&self.octets)).await?;
+        Ok(said(&reply))
+    }
+
+    fn parameters(&self, connection: &AsyncSmtpConnection) -> Result<String, Failure> {
+        let mut parameters = String::new();
+        let lacks =
+            |what: &str, keyword| Failure::Unsendable(format!("{what}, and the server does not offer {keyword}"));
+        if !self.octets.is_ascii() {
+            if !connection.server_info().supports_feature(Extension::EightBitMime) {
+                return Err(lacks("the message holds 8-bit octets", "8BITMIME"));
+            }
+            parameters.push_str(" BODY=8BITMIME");
+        }
+        if self.utf8 {
+            if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+                return Err(lacks("an address or the header is not ASCII", "SMTPUTF8"));
+            }
+            parameters.push_str(" SMTPUTF8");
+        }
+        Ok(parameters)
+    }
+}
+
+fn address(text: &str) -> Result<Address, Failure> {
+    Address::parse(text).map_err(|_| Failure::Unsendable(format!("{text:?} is no e-mail address")))
+}
+
+/// The first e-mail address of a certificate.
+fn own_address(certificate: &CertificateDer<'_>) -> Option<String> {
+    use x509_parser::extensions::GeneralName;
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::RFC822Name(email) => Address::parse(email).ok().map(|address| address.to_string()),
+        _ => None,
+    })
+}
+
+fn read_message(from: impl io::Read) -> Result<Vec<u8>, Failure> {
+    let mut octets = Vec::new();
+    let read = io::Read::read_to_end(&mut io::Read::take(from, MESSAGE_MAX + 1), &mut octets);
+    read.map_err(|fault| Failure::Unreadable(format!("standard input: {fault}")))?;
+    if u64::try_from(octets.len()).unwrap_or(u64::MAX) > MESSAGE_MAX {
+        return Err(Failure::Unsendable(format!("the message has more than {MESSAGE_MAX} octets")));
+    }
+    Ok(octets)
+}
+
+/// All up to the first empty line.
+fn header_of(octets: &[u8]) -> &[u8] {
+    let lines = octets.split_inclusive(|octet| *octet == b'\n');
+    let end = lines.take_while(|line| *line != b"\n" && *line != b"\r\n").map(<[u8]>::len).sum();
+    octets.get(..end).unwrap_or(octets)
+}
+
+/// The message as lettre must be given it: every line ends with CRLF (RFC 5321 §2.3.8), but the last one, whose CRLF lettre adds.
+/// A CR that ends no line stays: the server is to say what it thinks of it.
+fn wire_form(octets: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(octets.len() + octets.len() / 32);
+    let mut previous = 0;
+    for &octet in octets {
+        if octet == b'\n' && previous != b'\r' {
+            wire.push(b'\r');
+        }
+        wire.push(octet);
+        previous = octet;
+    }
+    if wire.ends_with(b"\r\n") {
+        wire.truncate(wire.len() - 2);
+    }
+    wire
+}
+
+/// Connects, and goes through TLS: from the first octet, or by STARTTLS (RFC 3207).
+async fn connect(arguments: &SubmitArguments, tls: &Tls) -> Result<Secured, Failure> {
+    let Server { host, port } = &arguments.server;
+    let connected = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), *port))).await;
+    let stream = match connected {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(fault)) => return Err(Failure::Unreachable(format!("{host}:{port}: {fault}"))),
+        Err(_) => return Err(Failure::Unreachable(format!("{host}:{port}: connecting took too long"))),
+    };
+    stream.set_nodelay(true).map_err(unreachable)?;
+    if arguments.implicit {
+        return tls.handshake(stream, b"").await;
+    }
+    let mut plain = Plain { ours: stream.local_addr().map_err(unreachable)?, stream, reader: LineReader::new() };
+    plain.start_tls().await?;
+    tls.handshake(plain.stream, AFTER_STARTTLS).await
+}
+
+/// lettre begins with a greeting, and behind STARTTLS there is none: this one is put before the first reply.
+const AFTER_STARTTLS: &[u8] = b"220 TLS\r\n";
+
+/// The dialogue before TLS: greeting, EHLO, STARTTLS.
+struct Plain {
+    ours: SocketAddr,
+    stream: TcpStream,
+    reader: LineReader,
+}
+
+impl Plain {
+    async fn start_tls(&mut self) -> Result<(), Failure> {
+        self.expect("the greeting", 220).await?;
+        let hello = format!("EHLO {}\r\n", client_id(self.ours));
+        self.say(&hello).await?;
+        let offered = self.expect("EHLO", 250).await?;
+        if !offered.lines().iter().skip(1).any(|line| line.trim().eq_ignore_ascii_case("STARTTLS")) {
+            return Err(Failure::Untrusted(
+                "it does not offer STARTTLS (for TLS from the first octet use --implicit)".to_owned(),
+            ));
+        }
+        self.say("STARTTLS\r\n").await?;
+        self.expect("STARTTLS", 220).await?;
+        // What stands behind the reply was said in plaintext and would be taken for a reply inside TLS.
+        if self.reader.buffered().is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Untrusted("something was said in plaintext behind the reply to STARTTLS".to_owned()))
+        }
+    }
+
+    async fn say(&mut self, line: &str) -> Result<(), Failure> {
+        self.stream.write_all(line.as_bytes()).await.map_err(unreachable)
+    }
+
+    async fn expect(&mut self, step: &str, code: u16) -> Result<Reply, Failure> {
+        let reply = tokio::time::timeout(PATIENCE, self.reply()).await;
+        let reply = reply.map_err(|_| Failure::Unreachable(format!("no reply to {step} came")))??;
+        if reply.code().number() == code {
+            return Ok(reply);
+        }
+        let status = reply.status().map(|status| format!("{status} ")).unwrap_or_default();
+        Err(Failure::Refused {
+            step: step.to_owned(),
+            code: reply.code().number(),
+            text: format!("{status}{}", reply.text()),
+        })
+    }
+
+    async fn reply(&mut self) -> Result<Reply, Failure> {
+        let mut replies = ReplyReader::default();
+        loop {
+            while let Some(line) = self.reader.next_line(REPLY_LINE_MAX) {
+                let line = line.map_err(|fault| Failure::Nonsense(format!("a line with {fault:?}")))?;
+                match replies.line(line) {
+                    Ok(Some(reply)) => return Ok(reply),
+                    Ok(None) => {}
+                    Err(fault) => return Err(Failure::Nonsense(format!("a reply that is none: {fault}"))),
+                }
+            }
+            let mut piece = vec![0; self.reader.room()];
+            let count = self.stream.read(&mut piece).await.map_err(unreachable)?;
+            match piece.get(..count) {
+                Some(came) if !came.is_empty() => self.reader.push(came),
+                _ => return Err(Failure::Unreachable("the server closed the connection".to_owned())),
+            }
+        }
+    }
+}
+
+/// A stream inside TLS, with a greeting before what the server says.
+#[derive(Debug)]
+struct Secured {
+    greeting: &'static [u8],
+    stream: TlsStream<TcpStream>,
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
+impl AsyncTokioStream for Secured {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.peer)
+    }
+}
+
+impl AsyncRead for Secured {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.greeting.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, room);
+        }
+        let (now, later) = self.greeting.split_at_checked(room.remaining()).unwrap_or((self.greeting, b""));
+        room.put_slice(now);
+        self.greeting = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Secured {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// What we call ourselves: the address we come from (RFC 5321 §4.1.4: a client without a name of its own says a literal).
+fn client_id(local: SocketAddr) -> ClientId {
+    match local.ip().to_canonical() {
+        std::net::IpAddr::V4(address) => ClientId::Ipv4(address),
+        std::net::IpAddr::V6(address) => ClientId::Ipv6(address),
+    }
+}
+
+/// Waits for a step of lettre's, but not for ever.
+async fn patient<T>(
+    patience: Duration,
+    step: &str,
+    doing: impl Future<Output = Result<T, lettre::transport::smtp::Error>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(patience, doing).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(fault)) => Err(failure(step, &fault)),
+        Err(_) => Err(Failure::Unreachable(format!("no reply to {step} came"))),
+    }
+}
+
+fn failure(step: &str, fault: &lettre::transport::smtp::Error) -> Failure {
+    use std::error::Error as _;
+    let source = fault.source();
+    if let Some(code) = fault.status() {
+        let text = source.map(ToString::to_string).unwrap_or_default();
+        return Failure::Refused { step: step.to_owned(), code: code.into(), text };
+    }
+    let mut cause = source;
+    while let Some(inner) = cause {
+        if let Some(failure) = inner.downcast_ref::<io::Error>().and_then(alert) {
+            return failure;
+        }
+        cause = inner.source();
+    }
+    if fault.is_response() {
+        return Failure::Nonsense(format!("at {step}: {fault}"));
+    }
+    Failure::Unreachable(format!("at {step}: {fault}"))
+}
+
+/// With TLS 1.3 a server's refusal of our certificate comes only after the handshake, with the first reply.
+fn alert(fault: &io::Error) -> Option<Failure> {
+    match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(alert)) => Some(Failure::CertificateRefused(format!("alert {alert:?}"))),
+        _ => None,
+    }
+}
+
+fn tls_failure(fault: io::Error) -> Failure {
+    alert(&fault).unwrap_or_else(|| match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(tls) => Failure::Untrusted(tls.to_string()),
+        None => unreachable(fault),
+    })
+}
+
+fn unreachable(fault: io::Error) -> Failure {
+    Failure::Unreachable(format!("connection: {fault}"))
+}
+
+fn said(reply: &Response) -> String {
+    let lines: Vec<&str> = reply.message().collect();
+    format!("{} {}", reply.code(), lines.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_goes_out_with_crlf_and_lettre_adds_the_last() {
+        for (read, wire) in [
+            (&b"a\nb\n"[..], &b"a\r\nb"[..]),
+            (b"a\r\nb\r\n", b"a\r\nb"),
+            (b"a", b"a"),
+            (b"a\n\n", b"a\r\n"),
+            (b"a\rb\n", b"a\rb"),
+            (b"", b""),
+        ] {
+            assert_eq!(wire_form(read), wire, "{read:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_header_decides_about_smtputf8() {
+        assert_eq!(header_of(b"A: b\n\n\xc3\xa4\n"), b"A: b\n");
+        assert_eq!(header_of(b"A: b\r\n\r\n\xc3\xa4\r\n"), b"A: b\r\n");
+        assert_eq!(header_of(b"A: b\n"), b"A: b\n");
+    }
+
+    #[test]
+    fn servers_are_written_host_and_port() {
+        let server = |host: &str, port| Ok(Server { host: host.to_owned(), port });
+        assert_eq!("mail.example.com:587".parse(), server("mail.example.com", 587));
+        assert_eq!("[2001:db8::1]:465".parse(), server("2001:db8::1", 465));
+        for wrong in ["mail.example.com", "2001:db8::1:465", ":25", "a:b", "a:70000"] {
+            assert!(wrong.parse::<Server>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn exit_codes_tell_whether_to_try_again_and_whose_fault_it_is() {
+        let refused =
+            |code, text: &str| Failure::Refused { step: "MAIL".to_owned(), code, text: text.to_owned() }.exit_code();
+        assert_eq!(refused(452, "4.3.1 full"), 75);
+        assert_eq!(refused(550, "5.7.1 Sender not allowed"), 77);
+        assert_eq!(refused(530, "Authentication required"), 77);
+        assert_eq!(refused(550, "5.1.1 no such user"), 69);
+        assert_eq!(Failure::Unreachable(String::new()).exit_code(), 75);
+    }
+}

@@ -1,0 +1,302 @@
+//! Client CAs: their certificates, CRLs and grants.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+
+use super::{Checking, ENDING_SOON_DAYS, Secrecy};
+use crate::config::files;
+use crate::config::mistake::Remedy;
+use crate::config::schema::quoted;
+use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation, WrittenSecondFactor};
+use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
+use crate::identity::roster::{CaGrant, EmailGrant};
+use crate::identity::{Limits, SecondFactor};
+use crate::mail::LocalPartCase;
+use crate::sys::WallTime;
+use crate::tls::{ClientCa, ClientCaSettings, CrlFile, RevocationMode, read};
+
+/// What is known of the CAs: the good ones, and the names of all.
+#[derive(Default)]
+pub(super) struct Cas {
+    pub(super) good: Vec<Arc<ClientCa>>,
+    pub(super) grants: Vec<CaGrant>,
+    /// Of every `[[client_ca]]`, even one with a mistake elsewhere.
+    pub(super) names: HashSet<String>,
+}
+
+impl Checking<'_> {
+    pub(super) fn client_cas(&mut self, written: &[WrittenCa]) -> Cas {
+        let mut cas = Cas::default();
+        for (index, entry) in written.iter().enumerate() {
+            let path = format!("client_ca[{index}]");
+            let name = self.unique_name(&path, entry.name.as_ref(), &mut cas.names);
+            let grant = self.ca_grant(&path, entry, name.as_deref());
+            let ca = self.client_ca(&path, entry, name.as_deref().unwrap_or_default());
+            cas.grants.extend(grant);
+            cas.good.extend(ca.map(Arc::new));
+        }
+        cas
+    }
+
+    fn client_ca(&mut self, path: &str, written: &WrittenCa, name: &str) -> Option<ClientCa> {
+        if written.certificates.is_empty() && !self.findings.origins().is_spoiled(&format!("{path}.certificates")) {
+            let remedy = "write certificates = \"ca.pem\", the file of the CA's root";
+            self.findings.mistake(&format!("{path}.certificates"), "is missing", remedy);
+        }
+        let revocation = self.revocation(path, written);
+        let certificates = self.certificates(&format!("{path}.certificates"), &written.certificates);
+        let intermediates = self.certificates(&format!("{path}.intermediates"), &written.intermediates);
+        let crls = self.crl_files(path, &written.crls);
+        let (certificates, intermediates) = (certificates?, intermediates?);
+        if certificates.is_empty() {
+            return None;
+        }
+        let behind = certificates.len();
+        let settings =
+            ClientCaSettings { name: name.into(), certificates, intermediates, crls: crls.files.clone(), revocation };
+        match ClientCa::new(settings) {
+            Err(fault) => {
+                self.findings.mistake(&format!("{path}.certificates"), fault.to_string(), ());
+                None
+            }
+            Ok((ca, faults)) => {
+                for fault in faults {
+                    self.findings.mistake(&crls.key_of(&fault.place), fault.to_string(), ());
+                }
+                self.warn_of_ends(path, &ca, behind);
+                Some(ca)
+            }
+        }
+    }
+
+    fn certificates(&mut self, key: &str, written: &[String]) -> Option<Vec<CertificateDer<'static>>> {
+        let mut found = Some(Vec::new());
+        for (index, file) in written.iter().enumerate() {
+            let key = format!("{key}[{index}]");
+            let contents = self.read(&key, file, Secrecy::Public);
+            let read = contents.and_then(|contents| self.taken(&key, file, read::certificates(&contents.octets)));
+            match (read, &mut found) {
+                (Some(read), Some(found)) => found.extend(read),
+                (None, _) => found = None,
+                (Some(_), None) => {}
+            }
+        }
+        found
+    }
+
+    /// Without CRLs nobody can be shut out before their certificate ends: that must be somebody's decision.
+    fn revocation(&mut self, path: &str, written: &WrittenCa) -> RevocationMode {
+        let key = format!("{path}.revocation");
+        let without_crls = written.crls.is_empty() && !self.findings.origins().is_spoiled(&format!("{path}.crls"));
+        match written.revocation {
+            None if without_crls => {
+                let remedy = "name the CRL files in crls, or write revocation = \"off\" if certificates of this CA shall be good until they end";
+                self.required::<String>(&key, None, remedy);
+                RevocationMode::Require
+            }
+            Some(WrittenRevocation::Require) if without_crls => {
+                let wrong = "\"require\", and there are no crls: every certificate of this CA would be refused";
+                self.findings.mistake(&key, wrong, "name the CRL files in crls");
+                RevocationMode::Require
+            }
+            Some(WrittenRevocation::IfAvailable) if without_crls => {
+                self.findings.warning(
+                    &key,
+                    "\"if-available\", and there are no crls: it never applies",
+                    "name the CRL files in crls",
+                );
+                RevocationMode::IfAvailable
+            }
+            Some(WrittenRevocation::Off) if !written.crls.is_empty() => {
+                self.findings.warning(&format!("{path}.crls"), "never asked: revocation is \"off\"", ());
+                RevocationMode::Off
+            }
+            None | Some(WrittenRevocation::Require) => RevocationMode::Require,
+            Some(WrittenRevocation::IfAvailable) => RevocationMode::IfAvailable,
+            Some(WrittenRevocation::Off) => RevocationMode::Off,
+        }
+    }
+
+    fn crl_files(&mut self, path: &str, written: &[String]) -> CrlFiles {
+        let mut crls = CrlFiles { path: path.to_owned(), files: Vec::new(), places: Vec::new() };
+        for (index, named) in written.iter().enumerate() {
+            let key = format!("{path}.crls[{index}]");
+            let directory = self.resolve(named);
+            match files::files_of(&directory) {
+                Err(wrong) => self.findings.mistake(&key, format!("{}: {wrong}", directory.display()), ()),
+                Ok(found) if found.is_empty() => {
+                    self.findings.mistake(
+                        &key,
+                        format!("{}: holds no file", directory.display()),
+                        "put the CA's CRL there",
+                    );
+                }
+                Ok(found) => {
+                    for file in found {
+                        let place = file.display().to_string();
+                        // An absolute path stays what it is when it is resolved.
+                        let Some(contents) = self.read_found(&key, named, &file) else { continue };
+                        crls.places.push((place.clone(), key.clone()));
+                        crls.files.push(CrlFile { place, octets: contents.octets.to_vec() });
+                    }
+                }
+            }
+        }
+        crls
+    }
+
+    fn read_found(&mut self, key: &str, named: &str, file: &std::path::Path) -> Option<files::Contents> {
+        if self.resolve(named) == file {
+            return self.read(key, named, Secrecy::Public);
+        }
+        let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        self.read(key, &absolute.display().to_string(), Secrecy::Public)
+    }
+
+    fn warn_of_ends(&mut self, path: &str, ca: &ClientCa, anchors: usize) {
+        let days_left = |until: WallTime, now: WallTime| (until.seconds() - now.seconds()).div_euclid(86_400);
+        if let Some(until) = ca.certificates_good_until() {
+            let which = if anchors == 1 { "a certificate of this CA" } else { "one of the certificates of this CA" };
+            let key = format!("{path}.certificates");
+            if until < self.now {
+                self.findings.warning(
+                    &key,
+                    format!("{which} has ended on {}: what it issued is refused", until.rfc3339()),
+                    "renew it",
+                );
+            } else if days_left(until, self.now) < ENDING_SOON_DAYS {
+                self.findings.warning(&key, format!("{which} ends on {}", until.rfc3339()), "renew it soon");
+            }
+        }
+        if let Some(until) = ca.crls_fresh_until().filter(|until| *until < self.now) {
+            let wrong = match ca.revocation() {
+                RevocationMode::Require => "its certificates are refused until there is a new one",
+                RevocationMode::IfAvailable => "it counts only against the certificates it lists",
+                RevocationMode::Off => "it is not asked",
+            };
+            let wrong = format!("a CRL is out of date since {}: {wrong}", until.rfc3339());
+            self.findings.warning(&format!("{path}.crls"), wrong, "get a new one from the CA (sealpost pki crl)");
+        }
+    }
+
+    fn ca_grant(&mut self, path: &str, written: &WrittenCa, name: Option<&str>) -> Option<CaGrant> {
+        let domains = self.domains(&format!("{path}.domains"), written.domains.as_deref());
+        let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
+        self.warn_of_idle_keys(path, written);
+        let send_as_email = written.send_as_email.then(|| EmailGrant {
+            send_to,
+            second_factor: second_factor(written.second_factor),
+            limits: self.identity_limits(&format!("{path}.limits"), written.limits),
+            null_sender: written.null_sender.unwrap_or(true),
+        });
+        Some(CaGrant {
+            ca: name?.into(),
+            domains,
+            local_part_case: match written.local_part_case {
+                WrittenCase::Ignored => LocalPartCase::Ignored,
+                WrittenCase::Exact => LocalPartCase::Exact,
+            },
+            send_as_email,
+            rule: self.rule(path),
+        })
+    }
+
+    fn domains(&mut self, key: &str, written: Option<&[String]>) -> Option<DomainSet> {
+        let list = written?;
+        match DomainSet::read(list.iter().map(String::as_str)) {
+            Ok(domains) => Some(domains),
+            Err(faults) => {
+                self.list_faults(key, list, &faults, ());
+                // Stands for the list in what follows, so that the mistake is told once.
+                DomainSet::read(["*"]).ok()
+            }
+        }
+    }
+
+    /// What is written for identities that this CA does not make.
+    fn warn_of_idle_keys(&mut self, path: &str, written: &WrittenCa) {
+        if written.send_as_email || self.findings.origins().is_spoiled(&format!("{path}.send_as_email")) {
+            return;
+        }
+        let limited = written.limits.message_size.is_some() || written.limits.recipients_per_message.is_some();
+        for (key, is_written) in [
+            ("send_to", written.send_to.is_some()),
+            ("null_sender", written.null_sender.is_some()),
+            ("limits", limited),
+        ] {
+            if is_written {
+                self.findings.warning(&format!("{path}.{key}"), "never applies without send_as_email = true", ());
+            }
+        }
+    }
+
+    /// A list of patterns; what is wrong with one is told at its own place.
+    pub(super) fn patterns(
+        &mut self,
+        key: &str,
+        written: Option<&[String]>,
+        purpose: ListPurpose,
+    ) -> Option<PatternList> {
+        let list = written?;
+        match PatternList::read(list.iter().map(String::as_str), purpose) {
+            Ok(patterns) => Some(patterns),
+            Err(faults) => {
+                self.list_faults(key, list, &faults, "write \"alice@example.com\", \"*@example.com\" or \"*\"");
+                None
+            }
+        }
+    }
+
+    /// Tells each fault at its own line; `otherwise` is the remedy where the fault itself names none.
+    fn list_faults<F: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        list: &[String],
+        faults: &[(usize, F)],
+        otherwise: impl Into<Remedy>,
+    ) {
+        let otherwise = otherwise.into();
+        for (place, fault) in faults {
+            let written = list.get(*place).map(String::as_str).unwrap_or_default();
+            let fault = fault.to_string();
+            let remedy = if fault.contains("write") { Remedy::from(()) } else { otherwise.clone() };
+            self.findings.mistake(&format!("{key}[{place}]"), format!("{}: {fault}", quoted(&[written])), remedy);
+        }
+    }
+
+    pub(super) fn identity_limits(&mut self, path: &str, written: WrittenLimits) -> Limits {
+        if written.recipients_per_message == Some(0) {
+            self.findings.mistake(
+                &format!("{path}.recipients_per_message"),
+                "0: nothing could be sent",
+                "write 1 or more",
+            );
+        }
+        Limits {
+            recipients_per_message: written.recipients_per_message,
+            message_size: written.message_size.map(|size| size.0),
+        }
+    }
+}
+
+/// CRL files, and by which key each was named.
+struct CrlFiles {
+    path: String,
+    files: Vec<CrlFile>,
+    places: Vec<(String, String)>,
+}
+
+impl CrlFiles {
+    fn key_of(&self, place: &str) -> String {
+        let found = self.places.iter().find(|(known, _)| known == place);
+        found.map_or_else(|| format!("{}.crls", self.path), |(_, key)| key.clone())
+    }
+}
+
+pub(super) fn second_factor(written: WrittenSecondFactor) -> SecondFactor {
+    match written {
+        WrittenSecondFactor::None => SecondFactor::None,
+    }
+}

@@ -1,0 +1,223 @@
+//! Every key there is, and what may be written for it. `conf/sealpost.toml` shows them all; a test compares.
+//!
+//! A key that the design names but this version does not enforce is [`Kind::Later`]: writing it is a mistake, so that nobody relies on it.
+
+/// A key and what may be written for it.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// What may be written for a key.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A text.
+    Text,
+    /// A list of texts; one alone may stand without brackets.
+    Texts,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number, not negative.
+    Count,
+    /// A duration: `"5m"`.
+    Wait,
+    /// A list of durations.
+    Waits,
+    /// A size: `"10MiB"`, or a number of octets.
+    Size,
+    /// One of these words; the second list holds words that a later version will know.
+    Choice(&'static [&'static str], &'static [&'static str]),
+    /// A table of keys.
+    Table(&'static [Key]),
+    /// A list of tables: `[[name]]`.
+    Tables(&'static [Key]),
+    /// The design has it; this version does not.
+    Later,
+    /// A secret, which must not be written; this key names the file to put it in.
+    Secret(&'static str),
+}
+
+impl Kind {
+    /// What people should write, as the end of a sentence.
+    pub(super) fn wanted(&self) -> String {
+        match self {
+            Self::Text => "a text in quotes".to_owned(),
+            Self::Texts => "a list of texts, like [\"one\", \"two\"]".to_owned(),
+            Self::Flag => "true or false, without quotes".to_owned(),
+            Self::Count => "a whole number, without quotes".to_owned(),
+            Self::Wait => "a duration with its unit, like \"30s\", \"5m\", \"4h\", \"5d\"".to_owned(),
+            Self::Waits => "a list of durations, like [\"1m\", \"5m\", \"1h\"]".to_owned(),
+            Self::Size => "a size with its unit, like \"512KiB\", \"10MiB\"".to_owned(),
+            Self::Choice(now, _) => format!("one of {}", quoted(now)),
+            Self::Table(_) => "a table".to_owned(),
+            Self::Tables(_) => "a list of tables".to_owned(),
+            Self::Later | Self::Secret(_) => "nothing".to_owned(),
+        }
+    }
+}
+
+/// Words in quotes, with commas.
+pub(super) fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ")
+}
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind }
+}
+
+const REFUSAL: Kind = Kind::Choice(&["reply", "defer", "alert"], &[]);
+const MODE: Kind = Kind::Choice(&["starttls", "implicit"], &[]);
+const SECOND_FACTOR: Kind = Kind::Choice(&["none"], &["password"]);
+const CASE: Kind = Kind::Choice(&["ignored", "exact"], &[]);
+
+/// The whole file.
+pub(super) const TOP: &[Key] = &[
+    key("hostname", Kind::Text),
+    key("data_dir", Kind::Text),
+    key("postmaster", Kind::Text),
+    key("shutdown_grace", Kind::Wait),
+    key("listener", Kind::Tables(LISTENER)),
+    key("tls", Kind::Table(TLS)),
+    key("client_ca", Kind::Tables(CLIENT_CA)),
+    key("identity", Kind::Tables(IDENTITY)),
+    key("upstream", Kind::Tables(UPSTREAM)),
+    key("queue", Kind::Table(QUEUE)),
+    key("limits", Kind::Table(SERVER_LIMITS)),
+    key("deadlines", Kind::Table(DEADLINES)),
+    key("received", Kind::Table(RECEIVED)),
+    key("reports", Kind::Table(REPORTS)),
+    key("log", Kind::Table(LOG)),
+];
+
+const LISTENER: &[Key] = &[key("address", Kind::Text), key("mode", MODE), key("refusal", REFUSAL)];
+
+const TLS: &[Key] = &[
+    key("certificate", Kind::Text),
+    key("private_key", Kind::Text),
+    key("certificates", Kind::Tables(CERTIFICATE)),
+    key("min_version", Kind::Choice(&["1.2", "1.3"], &[])),
+    key("refusal", REFUSAL),
+];
+
+const CERTIFICATE: &[Key] = &[key("certificate", Kind::Text), key("private_key", Kind::Text)];
+
+const CLIENT_CA: &[Key] = &[
+    key("name", Kind::Text),
+    key("certificates", Kind::Texts),
+    key("intermediates", Kind::Texts),
+    key("crls", Kind::Texts),
+    key("revocation", Kind::Choice(&["require", "if-available", "off"], &[])),
+    key("domains", Kind::Texts),
+    key("local_part_case", CASE),
+    key("send_as_email", Kind::Flag),
+    key("send_to", Kind::Texts),
+    key("null_sender", Kind::Flag),
+    key("second_factor", SECOND_FACTOR),
+    key("limits", Kind::Table(IDENTITY_LIMITS)),
+    key("hold", Kind::Later),
+    key("ocsp", Kind::Later),
+];
+
+const IDENTITY: &[Key] = &[
+    key("name", Kind::Text),
+    key("match", Kind::Table(MATCH)),
+    key("send_as", Kind::Texts),
+    key("send_to", Kind::Texts),
+    key("null_sender", Kind::Flag),
+    key("disabled", Kind::Flag),
+    key("second_factor", SECOND_FACTOR),
+    key("limits", Kind::Table(IDENTITY_LIMITS)),
+    key("hold", Kind::Later),
+    key("bare_lf", Kind::Later),
+    key("password", Kind::Later),
+    key("password_file", Kind::Later),
+];
+
+const MATCH: &[Key] = &[
+    key("ca", Kind::Text),
+    key("email", Kind::Text),
+    key("dns", Kind::Text),
+    key("uri", Kind::Text),
+    key("fingerprint", Kind::Text),
+    key("spki", Kind::Text),
+    key("upn", Kind::Later),
+    key("subject", Kind::Later),
+    key("issuer_serial", Kind::Later),
+];
+
+const IDENTITY_LIMITS: &[Key] = &[
+    key("recipients_per_message", Kind::Count),
+    key("message_size", Kind::Size),
+    key("messages_per_hour", Kind::Later),
+    key("messages_per_day", Kind::Later),
+    key("recipients_per_hour", Kind::Later),
+    key("recipients_per_day", Kind::Later),
+];
+
+const UPSTREAM: &[Key] = &[
+    key("name", Kind::Text),
+    key("address", Kind::Text),
+    key("mode", MODE),
+    key("tls", Kind::Choice(&["none", "opportunistic", "require", "verify"], &[])),
+    key("server_name", Kind::Text),
+    key("ca", Kind::Texts),
+    key("certificate", Kind::Text),
+    key("private_key", Kind::Text),
+    key("username", Kind::Text),
+    key("password_file", Kind::Text),
+    key("connections", Kind::Count),
+    key("messages_per_connection", Kind::Count),
+    key("idle", Kind::Wait),
+    key("our_fault", Kind::Texts),
+    key("password", Kind::Secret("password_file")),
+];
+
+const QUEUE: &[Key] = &[
+    key("retry", Kind::Waits),
+    key("warn_after", Kind::Wait),
+    key("give_up_after", Kind::Wait),
+    key("size", Kind::Size),
+    key("count", Kind::Count),
+    key("memory", Kind::Size),
+    key("hold", Kind::Later),
+];
+
+const SERVER_LIMITS: &[Key] = &[
+    key("connections", Kind::Count),
+    key("connections_per_address", Kind::Count),
+    key("message_size", Kind::Size),
+    key("recipients_per_transaction", Kind::Count),
+    key("header_size", Kind::Size),
+    key("auth_failures", Kind::Count),
+    key("idle_commands", Kind::Count),
+];
+
+const DEADLINES: &[Key] = &[
+    key("handshake", Kind::Wait),
+    key("command", Kind::Wait),
+    key("write", Kind::Wait),
+    key("transaction", Kind::Wait),
+    key("rate_min", Kind::Size),
+    key("rate_window", Kind::Wait),
+    key("session_max", Kind::Wait),
+];
+
+const RECEIVED: &[Key] = &[key("identity", Kind::Flag), key("client_address", Kind::Flag)];
+
+const REPORTS: &[Key] = &[key("from", Kind::Text)];
+
+const LOG: &[Key] = &[
+    key("format", Kind::Choice(&["auto", "text", "json", "journald"], &[])),
+    key("level", Kind::Choice(&["error", "warn", "info", "debug", "trace"], &[])),
+];
+
+/// The key of this name.
+pub(super) fn find<'a>(keys: &'a [Key], name: &str) -> Option<&'a Key> {
+    keys.iter().find(|key| key.name == name)
+}
+
+/// What people may write among these keys.
+pub(super) fn names(keys: &'static [Key]) -> impl Iterator<Item = &'static str> {
+    keys.iter().filter(|key| !matches!(key.kind, Kind::Later | Kind::Secret(_))).map(|key| key.name)
+}

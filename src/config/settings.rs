@@ -1,0 +1,211 @@
+//! The configuration, checked: values of the stations' own types, ready to be used.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::identity::Roster;
+use crate::mail::Address;
+use crate::mail::header::HeaderLimits;
+use crate::queue::QueueSettings;
+use crate::queue::schedule::Schedule;
+use crate::session::SessionSettings;
+use crate::tls::{ListenerTls, RefusalMode, Trust};
+use crate::upstream::Upstream;
+
+/// Everything that is configured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The file it was read from, as it was named.
+    pub file: PathBuf,
+    /// Our name.
+    pub hostname: String,
+    /// What the daemon owns: the queue and its control socket.
+    pub data_dir: PathBuf,
+    /// How long a shutdown waits for what is under way.
+    pub shutdown_grace: Duration,
+    /// Where clients come in; never empty.
+    pub listeners: Vec<ListenerSettings>,
+    /// Our certificates and versions; for a listener see [`Settings::listener_tls`].
+    pub tls: ListenerTls,
+    /// Which CAs and pins count.
+    pub trust: Arc<Trust>,
+    /// Who is known.
+    pub roster: Arc<Roster>,
+    /// What a session goes by; `refusal` is that of [`ListenerSettings`].
+    pub session: SessionSettings,
+    /// How large a header section may be.
+    pub header: HeaderLimits,
+    /// How many connections at once.
+    pub connections: ConnectionLimits,
+    /// How long clients may take.
+    pub deadlines: Deadlines,
+    /// What the Received field tells besides what it must.
+    pub received: ReceivedSettings,
+    /// The queue's.
+    pub queue: QueueSettings,
+    /// When to try again, when to warn, when to give up.
+    pub schedule: Schedule,
+    /// Upstreams in order of preference; never empty.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// What our reports say.
+    pub reports: ReportSettings,
+    /// The log's.
+    pub log: LogSettings,
+    /// How many of each there are, for people.
+    pub census: Census,
+    pub(super) told: BTreeMap<String, String>,
+}
+
+impl Settings {
+    /// What a listener's TLS is made from.
+    pub fn listener_tls(&self, listener: &ListenerSettings) -> ListenerTls {
+        ListenerTls { refusal: listener.refusal, ..self.tls.clone() }
+    }
+
+    /// What a listener's sessions go by.
+    pub fn listener_session(&self, listener: &ListenerSettings) -> SessionSettings {
+        SessionSettings { refusal: listener.refusal, ..self.session.clone() }
+    }
+}
+
+/// How TLS begins on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerMode {
+    /// After STARTTLS (RFC 3207).
+    StartTls,
+    /// At once (RFC 8314 §3.3).
+    Implicit,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How TLS begins.
+    pub mode: ListenerMode,
+    /// What a client without an identity hears.
+    pub refusal: RefusalMode,
+}
+
+/// How many connections at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// In all.
+    pub connections: usize,
+    /// From one IPv4 address or IPv6 /64.
+    pub connections_per_address: usize,
+}
+
+/// How long clients may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From accept to the end of the TLS handshake, the dialogue before it included.
+    pub handshake: Duration,
+    /// For the next command.
+    pub command: Duration,
+    /// For taking a reply.
+    pub write: Duration,
+    /// For the octets of one message, in all.
+    pub transaction: Duration,
+    /// Octets per second at least while a message comes, on average over the window.
+    pub rate_min: u64,
+    /// The window over which the rate is taken.
+    pub rate_window: Duration,
+    /// The longest life of a session.
+    pub session_max: Duration,
+}
+
+/// What recipients may see in our Received field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// They may not.
+    No,
+    /// They may.
+    Yes,
+}
+
+/// What the Received field tells besides what RFC 5321 §4.4 asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceivedSettings {
+    /// The identity's name.
+    pub identity: Shown,
+    /// The client's address.
+    pub client_address: Shown,
+}
+
+/// What our reports say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportSettings {
+    /// The address in their From field; `MAILER-DAEMON@hostname` unless set.
+    pub from: Address,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// The systemd journal.
+    Journald,
+}
+
+/// The least level that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// What an operator must see.
+    Error,
+    /// What an operator should see.
+    Warn,
+    /// Each message's way.
+    Info,
+    /// Each connection's.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The log's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The form.
+    pub format: LogFormat,
+    /// The least level.
+    pub level: LogLevel,
+}
+
+/// How many of each there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Listeners.
+    pub listeners: usize,
+    /// Client CAs.
+    pub client_cas: usize,
+    /// Identities written out.
+    pub identities: usize,
+    /// Upstreams.
+    pub upstreams: usize,
+}
+
+impl std::fmt::Display for Census {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counted = [
+            (self.listeners, "listener", "listeners"),
+            (self.client_cas, "client CA", "client CAs"),
+            (self.identities, "identity", "identities"),
+            (self.upstreams, "upstream", "upstreams"),
+        ];
+        for (index, (count, one, many)) in counted.into_iter().enumerate() {
+            let (comma, word) = (if index == 0 { "" } else { ", " }, if count == 1 { one } else { many });
+            write!(f, "{comma}{count} {word}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,376 @@
+//! The configuration as written: defaults, file and environment in one value, keys spelt right and of the right type, nothing checked
+//! against anything else yet.
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::units::{Size, Wait};
+
+/// What holds where nothing is written. The same text, with reasons, stands in `conf/sealpost.toml`.
+const DEFAULTS: &str = r#"
+shutdown_grace = "30s"
+
+[tls]
+min_version = "1.2"
+refusal = "reply"
+
+[queue]
+retry = ["1m", "5m", "15m", "1h"]
+warn_after = "4h"
+give_up_after = "5d"
+size = "10GiB"
+count = 1000000
+memory = "64MiB"
+
+[limits]
+connections = 2000
+connections_per_address = 50
+message_size = "50MiB"
+recipients_per_transaction = 1000
+header_size = "256KiB"
+auth_failures = 3
+idle_commands = 50
+
+[deadlines]
+handshake = "60s"
+command = "5m"
+write = "5m"
+transaction = "1h"
+rate_min = "1KiB"
+rate_window = "60s"
+session_max = "24h"
+
+[received]
+identity = false
+client_address = false
+
+[log]
+format = "auto"
+level = "info"
+"#;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    pub(super) hostname: Option<String>,
+    pub(super) data_dir: Option<String>,
+    pub(super) postmaster: Option<String>,
+    pub(super) shutdown_grace: Wait,
+    #[serde(default)]
+    pub(super) listener: Vec<WrittenListener>,
+    pub(super) tls: WrittenTls,
+    #[serde(default)]
+    pub(super) client_ca: Vec<WrittenCa>,
+    #[serde(default)]
+    pub(super) identity: Vec<WrittenIdentity>,
+    #[serde(default)]
+    pub(super) upstream: Vec<WrittenUpstream>,
+    pub(super) queue: WrittenQueue,
+    pub(super) limits: WrittenServerLimits,
+    pub(super) deadlines: WrittenDeadlines,
+    pub(super) received: WrittenReceived,
+    #[serde(default)]
+    pub(super) reports: WrittenReports,
+    pub(super) log: WrittenLog,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenListener {
+    pub(super) address: Option<String>,
+    pub(super) mode: Option<WrittenMode>,
+    pub(super) refusal: Option<WrittenRefusal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenMode {
+    Starttls,
+    Implicit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenRefusal {
+    Reply,
+    Defer,
+    Alert,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenTls {
+    pub(super) certificate: Option<String>,
+    pub(super) private_key: Option<String>,
+    #[serde(default)]
+    pub(super) certificates: Vec<WrittenCertificate>,
+    pub(super) min_version: WrittenVersion,
+    pub(super) refusal: WrittenRefusal,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenCertificate {
+    pub(super) certificate: Option<String>,
+    pub(super) private_key: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) enum WrittenVersion {
+    #[serde(rename = "1.2")]
+    V12,
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenCa {
+    pub(super) name: Option<String>,
+    #[serde(default)]
+    pub(super) certificates: Vec<String>,
+    #[serde(default)]
+    pub(super) intermediates: Vec<String>,
+    #[serde(default)]
+    pub(super) crls: Vec<String>,
+    pub(super) revocation: Option<WrittenRevocation>,
+    pub(super) domains: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) local_part_case: WrittenCase,
+    #[serde(default)]
+    pub(super) send_as_email: bool,
+    pub(super) send_to: Option<Vec<String>>,
+    pub(super) null_sender: Option<bool>,
+    #[serde(default)]
+    pub(super) second_factor: WrittenSecondFactor,
+    #[serde(default)]
+    pub(super) limits: WrittenLimits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenRevocation {
+    Require,
+    IfAvailable,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenCase {
+    #[default]
+    Ignored,
+    Exact,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenSecondFactor {
+    #[default]
+    None,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenLimits {
+    pub(super) recipients_per_message: Option<u32>,
+    pub(super) message_size: Option<Size>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenIdentity {
+    pub(super) name: Option<String>,
+    #[serde(rename = "match")]
+    pub(super) matches: Option<WrittenMatch>,
+    pub(super) send_as: Option<Vec<String>>,
+    pub(super) send_to: Option<Vec<String>>,
+    pub(super) null_sender: Option<bool>,
+    #[serde(default)]
+    pub(super) disabled: bool,
+    #[serde(default)]
+    pub(super) second_factor: WrittenSecondFactor,
+    #[serde(default)]
+    pub(super) limits: WrittenLimits,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenMatch {
+    pub(super) ca: Option<String>,
+    pub(super) email: Option<String>,
+    pub(super) dns: Option<String>,
+    pub(super) uri: Option<String>,
+    pub(super) fingerprint: Option<String>,
+    pub(super) spki: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenUpstream {
+    pub(super) name: Option<String>,
+    pub(super) address: Option<String>,
+    pub(super) mode: Option<WrittenMode>,
+    pub(super) tls: Option<WrittenUpstreamTls>,
+    pub(super) server_name: Option<String>,
+    #[serde(default)]
+    pub(super) ca: Vec<String>,
+    pub(super) certificate: Option<String>,
+    pub(super) private_key: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) connections: Option<u32>,
+    pub(super) messages_per_connection: Option<u32>,
+    pub(super) idle: Option<Wait>,
+    #[serde(default)]
+    pub(super) our_fault: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenUpstreamTls {
+    None,
+    Opportunistic,
+    Require,
+    Verify,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenQueue {
+    pub(super) retry: Vec<Wait>,
+    pub(super) warn_after: Wait,
+    pub(super) give_up_after: Wait,
+    pub(super) size: Size,
+    pub(super) count: u32,
+    pub(super) memory: Size,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenServerLimits {
+    pub(super) connections: u32,
+    pub(super) connections_per_address: u32,
+    pub(super) message_size: Size,
+    pub(super) recipients_per_transaction: u32,
+    pub(super) header_size: Size,
+    pub(super) auth_failures: u32,
+    pub(super) idle_commands: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenDeadlines {
+    pub(super) handshake: Wait,
+    pub(super) command: Wait,
+    pub(super) write: Wait,
+    pub(super) transaction: Wait,
+    pub(super) rate_min: Size,
+    pub(super) rate_window: Wait,
+    pub(super) session_max: Wait,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenReceived {
+    pub(super) identity: bool,
+    pub(super) client_address: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenReports {
+    pub(super) from: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenLog {
+    pub(super) format: WrittenLogFormat,
+    pub(super) level: WrittenLogLevel,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenLogFormat {
+    Auto,
+    Text,
+    Json,
+    Journald,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenLogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The layers in one.
+#[derive(Clone, Debug)]
+pub(super) struct Layered {
+    pub(super) value: Written,
+    /// The same without types, to tell what a reload changes.
+    pub(super) told: Value,
+}
+
+/// Layers defaults, the usable part of the file, and the environment, the later over the earlier.
+///
+/// # Errors
+/// The layers do not fit the types; since all three were held against the list of keys before, that is a slip of this module.
+pub(super) fn layer(file: &Table, environment: Vec<(String, Value)>) -> Result<Layered, config::ConfigError> {
+    let text = toml::to_string(file).map_err(|fault| config::ConfigError::Foreign(Box::new(fault)))?;
+    let mut layers = config::Config::builder()
+        .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml))
+        .add_source(config::File::from_str(&text, config::FileFormat::Toml));
+    for (path, value) in environment {
+        layers = layers.set_override(path, as_layer(value))?;
+    }
+    let layered = layers.build()?;
+    Ok(Layered { told: layered.clone().try_deserialize()?, value: layered.try_deserialize()? })
+}
+
+fn as_layer(value: Value) -> config::Value {
+    let kind = match value {
+        Value::String(text) => config::ValueKind::String(text),
+        Value::Integer(number) => config::ValueKind::I64(number),
+        Value::Boolean(flag) => config::ValueKind::Boolean(flag),
+        Value::Array(list) => config::ValueKind::Array(list.into_iter().map(as_layer).collect()),
+        Value::Float(_) | Value::Datetime(_) | Value::Table(_) => config::ValueKind::Nil,
+    };
+    config::Value::new(None, kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_fit_the_types() {
+        let written = layer(&Table::new(), Vec::new()).unwrap().value;
+        assert_eq!(written.tls.min_version, WrittenVersion::V12);
+        assert_eq!(written.queue.retry.len(), 4);
+    }
+
+    #[test]
+    fn the_environment_is_over_the_file_and_the_file_over_the_defaults() {
+        let file = toml::toml! {
+            [limits]
+            connections = 7
+            auth_failures = 9
+        };
+        let environment = vec![
+            ("limits.connections".to_owned(), Value::Integer(8)),
+            ("queue.retry".to_owned(), Value::Array(vec![Value::String("2m".to_owned())])),
+        ];
+        let written = layer(&file, environment).unwrap().value;
+        assert_eq!(
+            (written.limits.connections, written.limits.auth_failures, written.limits.idle_commands),
+            (8, 9, 50)
+        );
+        assert_eq!(written.queue.retry, [Wait(std::time::Duration::from_secs(120))]);
+    }
+}

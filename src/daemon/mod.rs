@@ -1,0 +1,362 @@
+//! The daemon: listeners, signals, reload, drain. [`run`] can be read aloud.
+//!
+//! Never: runs with a configuration that `check` would refuse; drops a connection for a reload; leaves a task behind.
+
+pub mod build;
+pub mod control;
+pub mod logging;
+mod ready;
+pub mod steering;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{self, Mistake, Settings};
+use crate::house::House;
+use crate::queue::{OpenError, Queue, Recovery};
+use crate::session::replies;
+use crate::snapshot::Mode;
+use crate::sys::disk::SystemDisk;
+use crate::sys::{Clock, SystemEntropy, Tasks};
+use crate::tls::ListenerFault;
+use crate::upstream::{Courier, SystemNetwork};
+use crate::{delivery, intake};
+
+/// Connections that the kernel keeps for us while we accept others.
+const BACKLOG: i32 = 1024;
+
+/// How long to wait after an accept failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the daemon looks whether a certificate or a CRL of its own ends soon.
+const EXPIRY_LOOK: Duration = Duration::from_secs(3600);
+
+/// Why the daemon did not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonFault {
+    /// The configuration is wrong; all mistakes.
+    #[error("the configuration is wrong")]
+    Configuration(Vec<Mistake>),
+    /// Our TLS settings can't be used.
+    #[error("the TLS settings can't be used: {0}")]
+    Tls(#[from] ListenerFault),
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {fault}{}", remedy(.fault))]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        fault: io::Error,
+    },
+    /// The queue can't be opened.
+    #[error("the queue can't be opened: {0}")]
+    Queue(#[from] OpenError),
+    /// The control socket can't be made.
+    #[error("the control socket {} can't be made: {fault}", .path.display())]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        fault: io::Error,
+    },
+    /// The operating system does not give signals.
+    #[error("signals can't be received: {0}")]
+    Signals(io::Error),
+}
+
+fn remedy(fault: &io::Error) -> &'static str {
+    match fault.kind() {
+        io::ErrorKind::AddrInUse => " (another program, perhaps another sealpost, listens there: see `ss -ltnp`)",
+        io::ErrorKind::PermissionDenied => {
+            " (ports under 1024 need the capability CAP_NET_BIND_SERVICE: conf/sealpost.service gives it)"
+        }
+        io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
+        _ => "",
+    }
+}
+
+/// A daemon that listens and delivers.
+#[derive(Debug)]
+pub struct Daemon {
+    house: Arc<House>,
+    source: Source,
+    settings: Settings,
+    bound: Vec<SocketAddr>,
+}
+
+/// Where the configuration comes from, for reloads.
+#[derive(Debug)]
+struct Source {
+    file: PathBuf,
+    environment: Vec<(String, String)>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Daemon {
+    /// Reads the configuration, opens the queue, listens. When this returns, clients are served.
+    ///
+    /// # Errors
+    /// What the daemon can't start with.
+    pub async fn start(
+        file: &Path,
+        environment: Vec<(String, String)>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, DaemonFault> {
+        let loaded = config::load(file, &environment, &clock).map_err(DaemonFault::Configuration)?;
+        let settings = loaded.settings;
+        logging::start(settings.log);
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        // Listening first: a port in use is told before the queue is touched. Nobody is accepted until the queue is open.
+        let listeners = listen_on_all(&settings)?;
+        let (queue, recovery) =
+            Queue::open(settings.queue.clone(), Arc::new(SystemDisk), Arc::clone(&clock), Arc::new(SystemEntropy))?;
+        tell_recovery(&recovery, &settings.data_dir);
+        let control = control::bind(&settings.data_dir)
+            .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
+        let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&clock));
+        let house = Arc::new(House::new(
+            build::snapshot(&settings, 0, &clock)?,
+            queue,
+            Arc::clone(&clock),
+            Arc::new(SystemEntropy),
+            Tasks::default(),
+            courier,
+        ));
+        let bound = listeners.iter().map(|(_, address)| *address).collect();
+        house.tasks.spawn("control", control::run(control, Arc::clone(&house)));
+        house.tasks.spawn("delivery", delivery::run(Arc::clone(&house)));
+        house.tasks.spawn("idle upstream connections", tend(Arc::clone(&house)));
+        house.tasks.spawn("expiry", watch_expiry(Arc::clone(&house)));
+        for (door, (listener, address)) in listeners.into_iter().enumerate() {
+            tracing::info!(%address, "listening");
+            house.tasks.spawn("listener", accept(listener, door, Arc::clone(&house)));
+        }
+        let source = Source { file: file.to_owned(), environment, clock };
+        Ok(Self { house, source, settings, bound })
+    }
+
+    /// The addresses that are listened on, in the order of the configuration; ports that were 0 are the kernel's choice.
+    pub fn bound(&self) -> &[SocketAddr] {
+        &self.bound
+    }
+
+    /// Serves until SIGTERM or SIGINT, reloads on SIGHUP, then drains. A second signal does not wait.
+    ///
+    /// # Errors
+    /// Signals can't be received.
+    pub async fn run(mut self) -> Result<(), DaemonFault> {
+        let mut terminate = on(SignalKind::terminate())?;
+        let mut interrupt = on(SignalKind::interrupt())?;
+        let mut hang_up = on(SignalKind::hangup())?;
+        let status = format!("serving {} listeners", self.bound.len());
+        ready::ready(&status);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        loop {
+            tokio::select! {
+                _ = hang_up.recv() => {
+                    ready::reloading();
+                    self.reload();
+                    ready::ready(&status);
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        tokio::select! {
+            () = self.drain() => {}
+            _ = terminate.recv() => tracing::warn!("asked again to stop: not waiting any longer"),
+            _ = interrupt.recv() => tracing::warn!("asked again to stop: not waiting any longer"),
+        }
+        Ok(())
+    }
+
+    /// Takes over the configuration as it is now; a wrong one changes nothing and is told.
+    pub fn reload(&mut self) {
+        let Source { file, environment, clock } = &self.source;
+        let loaded = match config::load(file, environment, clock) {
+            Ok(loaded) => loaded,
+            Err(mistakes) => {
+                for mistake in &mistakes {
+                    tracing::error!("{mistake}");
+                }
+                tracing::error!(
+                    mistakes = mistakes.len(),
+                    "the new configuration is wrong; the old one stays in force"
+                );
+                return;
+            }
+        };
+        let generation = self.house.snapshot().generation.saturating_add(1);
+        let new = loaded.settings;
+        let snapshot = match build::snapshot(&new, generation, clock) {
+            Ok(snapshot) => snapshot,
+            Err(fault) => {
+                tracing::error!(%fault, "the new TLS settings can't be used; the old configuration stays in force");
+                return;
+            }
+        };
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        if let Some(what) = needs_restart(&self.settings, &new) {
+            tracing::error!(
+                "{what} can't be changed while running: restart for it; the old configuration stays in force"
+            );
+            return;
+        }
+        let changes = config::differences(&self.settings, &new);
+        self.house.courier.retain(&new.upstreams);
+        self.house.swap(snapshot);
+        self.settings = new;
+        let changed =
+            if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };
+        tracing::info!(generation, changed, "reloaded");
+    }
+
+    /// Stops listening and claiming, lets what is under way end, closes the store.
+    pub async fn drain(&self) {
+        ready::stopping();
+        tracing::info!("stopping");
+        self.house.tasks.begin_drain();
+        let left = self.house.tasks.wait(self.settings.shutdown_grace).await;
+        if left > 0 {
+            tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
+        }
+        self.house.courier.close().await;
+        self.house.queue.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// What the queue found when it was opened.
+fn tell_recovery(recovery: &Recovery, data_dir: &Path) {
+    let totals = recovery.totals;
+    tracing::info!(
+        data_dir = %data_dir.display(), queued = totals.queued.count, held = totals.held.count, dead = totals.dead.count,
+        after_crash = recovery.after_crash, leftovers = recovery.leftovers,
+        "the queue is open"
+    );
+    for (id, reason) in &recovery.set_aside {
+        tracing::error!(%id, reason, "a message was damaged; it is set aside as dead");
+    }
+}
+
+/// What a running daemon can't change.
+fn needs_restart(old: &Settings, new: &Settings) -> Option<&'static str> {
+    let doors = |settings: &Settings| -> Vec<_> {
+        settings.listeners.iter().map(|listener| (listener.address, listener.mode)).collect()
+    };
+    if doors(old) != doors(new) {
+        return Some("the addresses and modes of the listeners");
+    }
+    (old.data_dir != new.data_dir).then_some("data_dir")
+}
+
+fn on(kind: SignalKind) -> Result<Signal, DaemonFault> {
+    signal(kind).map_err(DaemonFault::Signals)
+}
+
+fn listen_on_all(settings: &Settings) -> Result<Vec<(TcpListener, SocketAddr)>, DaemonFault> {
+    settings
+        .listeners
+        .iter()
+        .map(|listener| {
+            listen(listener.address).map_err(|fault| DaemonFault::Listen { address: listener.address, fault })
+        })
+        .collect()
+}
+
+fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart does not wait for the old connections' last packets; two daemons on one port still collide.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` is IPv6 alone, so that `0.0.0.0` can stand beside it.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from_std(socket.into())?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
+}
+
+/// Accepts clients at one door until the drain begins.
+async fn accept(listener: TcpListener, door: usize, house: Arc<House>) {
+    let mut drain = house.tasks.drain();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.wait() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, client)) => admit(stream, client, door, &house),
+            Err(fault) => {
+                tracing::error!(%fault, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>) {
+    let snapshot = house.snapshot();
+    // Nagle and delayed ACK together cost 40 ms for each reply.
+    let _ = stream.set_nodelay(true);
+    let serving = Arc::clone(house);
+    match house.doors.enter(client.ip(), snapshot.door_limits) {
+        Ok(place) => house.tasks.spawn("connection", async move {
+            Box::pin(intake::serve(stream, client, door, serving)).await;
+            drop(place);
+        }),
+        Err(full) => {
+            tracing::warn!(%client, ?full, "too many connections: turned away");
+            if let Some(door) = snapshot.doors.get(door) {
+                turn_away(&stream, door.mode);
+            }
+        }
+    }
+}
+
+/// Says so in one write that never waits; before TLS only, for inside TLS nobody would read it.
+fn turn_away(stream: &TcpStream, mode: Mode) {
+    if mode == Mode::StartTls {
+        let mut wire = Vec::new();
+        replies::too_many_connections().write_to(&mut wire);
+        let _ = stream.try_write(&wire);
+    }
+}
+
+async fn tend(house: Arc<House>) {
+    let mut drain = house.tasks.drain();
+    tokio::select! {
+        () = house.courier.tend() => {}
+        () = drain.wait() => {}
+    }
+}
+
+/// Says early what ends soon.
+async fn watch_expiry(house: Arc<House>) {
+    let mut drain = house.tasks.drain();
+    loop {
+        let now = house.now().wall;
+        for notice in house.snapshot().ending_soon(now) {
+            tracing::warn!("{notice}");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EXPIRY_LOOK) => {}
+            () = drain.wait() => return,
+        }
+    }
+}

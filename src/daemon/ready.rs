@@ -1,0 +1,28 @@
+//! What systemd is told: ready, reloading, stopping, a word on the state (sd_notify). Without systemd nothing happens.
+
+use sd_notify::NotifyState;
+
+/// Listening, and the queue is open.
+pub(super) fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// A reload has begun; [`ready`] ends it.
+pub(super) fn reloading() {
+    // Type=notify-reload wants the monotonic time of the reload beside it.
+    match NotifyState::monotonic_usec_now() {
+        Ok(moment) => tell(&[NotifyState::Reloading, moment]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+}
+
+/// The drain has begun.
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(fault) = sd_notify::notify(states) {
+        tracing::warn!(%fault, "systemd could not be told");
+    }
+}

@@ -1,0 +1,462 @@
+//! What an operator can ask of the queue, and the answers: the same whether the daemon is asked or the store is opened without one.
+//!
+//! Entries have names of their own, apart from the stored record, so that what scripts read (`--json`) stays when the record changes.
+//! Never: shows an octet of a body.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit;
+use crate::mail::{QueueId, ReversePath};
+use crate::queue::{Filter, Listed, Outcome, Page, Queue, QueueError, RecipientState, Record, State, Stats};
+use crate::sys::WallTime;
+
+/// How many entries are fetched at once.
+const PAGE: usize = 500;
+
+/// What to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// List, oldest first.
+    List {
+        /// Only those in this state.
+        state: Option<StateName>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Show one.
+    Show {
+        /// Which.
+        id: String,
+    },
+    /// Do something to some.
+    Steer {
+        /// What.
+        action: Action,
+        /// To which.
+        target: Target,
+    },
+    /// Sums.
+    Stats,
+}
+
+/// What can be done to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Keep it back.
+    Hold,
+    /// Keep it back no longer.
+    Release,
+    /// Try it now.
+    Retry,
+    /// Forget it.
+    Remove,
+}
+
+impl Action {
+    /// Its word, as the command line has it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Retry => "retry",
+            Self::Remove => "remove",
+        }
+    }
+
+    /// Which states `--all` means by it.
+    const fn concerns(self, state: State) -> bool {
+        match (self, state) {
+            (Self::Hold, State::Queued) | (Self::Release, State::Held) => true,
+            (Self::Hold | Self::Release, State::Queued | State::Held | State::Dead) => false,
+            (Self::Retry, State::Queued | State::Dead) => true,
+            (Self::Retry, State::Held) => false,
+            (Self::Remove, State::Queued | State::Held | State::Dead) => true,
+        }
+    }
+}
+
+/// Which messages.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// These.
+    Ids(Vec<String>),
+    /// All that it can be done to.
+    All,
+}
+
+/// A state's name outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateName {
+    /// To be tried when due.
+    Queued,
+    /// Kept back.
+    Held,
+    /// Can't be delivered nor reported.
+    Dead,
+}
+
+impl From<State> for StateName {
+    fn from(state: State) -> Self {
+        match state {
+            State::Queued => Self::Queued,
+            State::Held => Self::Held,
+            State::Dead => Self::Dead,
+        }
+    }
+}
+
+impl From<StateName> for State {
+    fn from(name: StateName) -> Self {
+        match name {
+            StateName::Queued => Self::Queued,
+            StateName::Held => Self::Held,
+            StateName::Dead => Self::Dead,
+        }
+    }
+}
+
+/// One line of an answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// A message.
+    Entry(Box<Entry>),
+    /// Done to this message.
+    Done(String),
+    /// There is no such message.
+    Missing(String),
+    /// Sums.
+    Stats(Sums),
+    /// It can't be done, and why.
+    Fault(String),
+    /// Nothing more comes.
+    End,
+}
+
+/// A message, as operators see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name.
+    pub id: String,
+    /// Where it stands.
+    pub state: StateName,
+    /// Why, when it is dead.
+    pub reason: Option<String>,
+    /// Who sent it.
+    pub identity: String,
+    /// The CA that vouched; none for a pinned certificate.
+    pub ca: Option<String>,
+    /// SHA-256 of the certificate.
+    pub fingerprint: String,
+    /// Issuer and serial of each certificate of the chain, leaf first.
+    pub chain: Vec<(String, String)>,
+    /// The reverse path; empty for `<>`.
+    pub sender: String,
+    /// Each recipient.
+    pub recipients: Vec<EntryRecipient>,
+    /// When it came, RFC 3339.
+    pub arrived: String,
+    /// When it is tried next, RFC 3339.
+    pub due: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Octets as stored.
+    pub octets: u64,
+    /// Its Message-ID.
+    pub message_id: Option<String>,
+    /// The client's address and port.
+    pub client: String,
+    /// What it called itself.
+    pub helo: String,
+    /// TLS version and cipher suite.
+    pub tls: String,
+}
+
+/// A recipient, as operators see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EntryRecipient {
+    /// The forward path.
+    pub address: String,
+    /// `waiting`, `delivered`, `deferred`, `failed`.
+    pub outcome: String,
+    /// What the upstream said last, or what happened.
+    pub detail: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Which upstream tried it last.
+    pub upstream: Option<String>,
+    /// When, RFC 3339.
+    pub last_attempt: Option<String>,
+}
+
+/// Sums over the queue.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Sums {
+    /// Messages to be tried when due.
+    pub queued: u64,
+    /// Octets of them.
+    pub queued_octets: u64,
+    /// Messages kept back.
+    pub held: u64,
+    /// Octets of them.
+    pub held_octets: u64,
+    /// Messages that can't be delivered nor reported.
+    pub dead: u64,
+    /// Octets of them.
+    pub dead_octets: u64,
+    /// Of the queued, those being tried now.
+    pub claimed: u64,
+    /// Age of the oldest message, seconds.
+    pub oldest_seconds: Option<u64>,
+    /// Octets of the store's own file.
+    pub file_octets: u64,
+}
+
+impl Sums {
+    fn of(stats: &Stats, now: WallTime) -> Self {
+        let totals = stats.totals;
+        Self {
+            queued: totals.queued.count,
+            queued_octets: totals.queued.octets,
+            held: totals.held.count,
+            held_octets: totals.held.octets,
+            dead: totals.dead.count,
+            dead_octets: totals.dead.octets,
+            claimed: stats.claimed,
+            oldest_seconds: stats.oldest.map(|oldest| now.since(oldest).as_secs()),
+            file_octets: stats.file,
+        }
+    }
+}
+
+impl Entry {
+    /// A stored message as operators see it.
+    pub fn of(record: &Record) -> Self {
+        let recipients = record.envelope.recipients().iter().zip(&record.recipients);
+        Self {
+            id: record.id.to_string(),
+            state: record.state.into(),
+            reason: record.reason.clone(),
+            identity: record.custodian.identity.clone(),
+            ca: record.custodian.ca.clone(),
+            fingerprint: record.custodian.fingerprint.clone(),
+            chain: record.custodian.chain.clone(),
+            sender: match record.envelope.reverse_path() {
+                ReversePath::Null => String::new(),
+                ReversePath::Address(address) => address.to_string(),
+            },
+            recipients: recipients.map(|(to, state)| EntryRecipient::of(to.forward_path.as_str(), state)).collect(),
+            arrived: record.trace.arrived.rfc3339(),
+            due: record.due.rfc3339(),
+            attempts: record.attempts,
+            octets: record.length,
+            message_id: record.trace.message_id.clone(),
+            client: record.trace.client.clone(),
+            helo: record.trace.helo.clone(),
+            tls: record.trace.tls.clone(),
+        }
+    }
+}
+
+impl EntryRecipient {
+    fn of(address: &str, state: &RecipientState) -> Self {
+        let (outcome, detail) = match &state.last {
+            None => ("waiting", String::new()),
+            Some(Outcome::Delivered { reply }) => ("delivered", reply.to_string()),
+            Some(Outcome::Deferred { reason, .. }) => ("deferred", reason.clone()),
+            Some(Outcome::Failed { reason, .. }) => ("failed", reason.clone()),
+        };
+        Self {
+            address: address.to_owned(),
+            outcome: outcome.to_owned(),
+            detail,
+            attempts: state.attempts,
+            upstream: state.last_attempt.as_ref().map(|(_, upstream)| upstream.clone()),
+            last_attempt: state.last_attempt.as_ref().map(|(at, _)| at.rfc3339()),
+        }
+    }
+}
+
+/// The answers to one command, one at a time, so that a listing of a large queue is never held whole.
+#[derive(Debug)]
+pub struct Answers {
+    by: String,
+    left: Left,
+    ready: VecDeque<Answer>,
+}
+
+/// What is left to do.
+#[derive(Debug)]
+enum Left {
+    List { state: Option<State>, after: Option<QueueId>, limit: usize },
+    Show { id: String },
+    Steer { action: Action, ids: VecDeque<String> },
+    SteerAll { action: Action, after: Option<QueueId> },
+    Stats,
+    Nothing,
+    Ended,
+}
+
+impl Answers {
+    /// The answers to `command`, asked by `by` (for the audit).
+    pub fn new(command: Command, by: String) -> Self {
+        let left = match command {
+            Command::List { state, limit } => Left::List { state: state.map(State::from), after: None, limit },
+            Command::Show { id } => Left::Show { id },
+            Command::Steer { action, target: Target::Ids(ids) } => Left::Steer { action, ids: ids.into() },
+            Command::Steer { action, target: Target::All } => Left::SteerAll { action, after: None },
+            Command::Stats => Left::Stats,
+        };
+        Self { by, left, ready: VecDeque::new() }
+    }
+
+    /// One answer: it can't be done.
+    pub fn fault(why: String) -> Self {
+        Self { by: String::new(), left: Left::Nothing, ready: VecDeque::from([Answer::Fault(why)]) }
+    }
+
+    /// The next answer; `None` behind [`Answer::End`].
+    pub async fn next(&mut self, queue: &Queue, now: WallTime) -> Option<Answer> {
+        loop {
+            if let Some(answer) = self.ready.pop_front() {
+                return Some(answer);
+            }
+            match self.more(queue, now).await {
+                Ok(More::Perhaps) => {}
+                Ok(More::Never) => return None,
+                Err(fault) => {
+                    self.left = Left::Nothing;
+                    self.ready.push_back(Answer::Fault(fault.to_string()));
+                }
+            }
+        }
+    }
+
+    async fn more(&mut self, queue: &Queue, now: WallTime) -> Result<More, QueueError> {
+        match std::mem::replace(&mut self.left, Left::Nothing) {
+            Left::List { state, after, limit } => self.list(queue, state, after, limit).await?,
+            Left::Show { id } => self.show(queue, id).await?,
+            Left::Steer { action, mut ids } => {
+                if let Some(id) = ids.pop_front() {
+                    self.steer(queue, action, id).await?;
+                    self.left = Left::Steer { action, ids };
+                }
+            }
+            Left::SteerAll { action, after } => self.steer_all(queue, action, after).await?,
+            Left::Stats => {
+                let sums = Sums::of(&queue.stats().await?, now);
+                self.ready.push_back(Answer::Stats(sums));
+            }
+            Left::Nothing => {
+                self.ready.push_back(Answer::End);
+                self.left = Left::Ended;
+            }
+            Left::Ended => {
+                self.left = Left::Ended;
+                return Ok(More::Never);
+            }
+        }
+        Ok(More::Perhaps)
+    }
+
+    async fn list(
+        &mut self,
+        queue: &Queue,
+        state: Option<State>,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> Result<(), QueueError> {
+        let listing = queue.list(Filter { state }, Page { after, limit: limit.min(PAGE) }).await?;
+        let left = limit.saturating_sub(listing.entries.len());
+        self.ready.extend(listing.entries.into_iter().map(|listed| Answer::Entry(Box::new(shown(&listed)))));
+        if let Some(after) = listing.next.filter(|_| left > 0) {
+            self.left = Left::List { state, after: Some(after), limit: left };
+        }
+        Ok(())
+    }
+
+    async fn show(&mut self, queue: &Queue, id: String) -> Result<(), QueueError> {
+        let answer = match id.parse::<QueueId>() {
+            Err(_) => Answer::Missing(id),
+            Ok(number) => match queue.show(number).await {
+                Ok(listed) => Answer::Entry(Box::new(shown(&listed))),
+                Err(QueueError::NotFound(_)) => Answer::Missing(id),
+                Err(fault) => return Err(fault),
+            },
+        };
+        self.ready.push_back(answer);
+        Ok(())
+    }
+
+    async fn steer(&mut self, queue: &Queue, action: Action, id: String) -> Result<(), QueueError> {
+        let Ok(number) = id.parse::<QueueId>() else {
+            self.ready.push_back(Answer::Missing(id));
+            return Ok(());
+        };
+        let done = match action {
+            Action::Hold => queue.hold(number).await,
+            Action::Release => queue.release(number).await,
+            Action::Retry => queue.retry(number).await,
+            Action::Remove => queue.remove(number).await,
+        };
+        match done {
+            Ok(()) => {
+                audit::steered(action.word(), number, &self.by);
+                self.ready.push_back(Answer::Done(id));
+            }
+            Err(QueueError::NotFound(_)) => self.ready.push_back(Answer::Missing(id)),
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    async fn steer_all(&mut self, queue: &Queue, action: Action, after: Option<QueueId>) -> Result<(), QueueError> {
+        let listing = queue.list(Filter::default(), Page { after, limit: PAGE }).await?;
+        for listed in &listing.entries {
+            if action.concerns(listed.state()) {
+                self.steer(queue, action, listed.id().to_string()).await?;
+            }
+        }
+        if let Some(after) = listing.next {
+            self.left = Left::SteerAll { action, after: Some(after) };
+        }
+        Ok(())
+    }
+}
+
+/// Whether another look may bring something.
+enum More {
+    Perhaps,
+    Never,
+}
+
+fn shown(listed: &Listed) -> Entry {
+    match listed {
+        Listed::Message(record) => Entry::of(record),
+        Listed::Unreadable(id, reason) => Entry {
+            id: id.to_string(),
+            state: StateName::Dead,
+            reason: Some(reason.clone()),
+            identity: "(unreadable)".to_owned(),
+            ca: None,
+            fingerprint: String::new(),
+            chain: Vec::new(),
+            sender: String::new(),
+            recipients: Vec::new(),
+            arrived: String::new(),
+            due: String::new(),
+            attempts: 0,
+            octets: 0,
+            message_id: None,
+            client: String::new(),
+            helo: String::new(),
+            tls: String::new(),
+        },
+    }
+}

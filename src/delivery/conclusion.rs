@@ -1,0 +1,118 @@
+//! What follows an attempt: who is done, who is told, when it is tried again. A pure decision.
+//!
+//! | after the attempt | then |
+//! |---|---|
+//! | somebody is still open, and it is not too late | tried again as the schedule says; past `warn_after` the sender is told once |
+//! | somebody is still open, and `give_up_after` has passed | they have failed, and the sender is told |
+//! | nobody is open | the message is finished |
+//! | nobody is open, and of a failure nobody may be told (null sender, NOTIFY without FAILURE) | the message is dead: kept, listed, counted |
+//!
+//! Never: lets a failure pass without either a report or a place among the dead.
+
+use std::time::Duration;
+
+use crate::mail::{Notify, ReversePath};
+use crate::queue::schedule::{self, Schedule, Warned, Warning};
+use crate::queue::{Certainty, Next, Outcome, Record, Tried};
+use crate::report::Fate;
+use crate::sys::WallTime;
+
+/// What is to be recorded, and who is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What came of the attempt, and of giving up.
+    pub outcomes: Vec<Tried>,
+    /// What becomes of the message.
+    pub next: Next,
+    /// Whom the sender is to be told of, by their places in the envelope, and what.
+    pub tell: Vec<(usize, Fate)>,
+    /// Whether the delay has now been told.
+    pub warned: bool,
+}
+
+/// The plan for a message after an attempt that ended at `now`. `jitter` is a random number that spreads retries.
+pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTime, jitter: u64) -> Plan {
+    let open = still_open(record, &tried);
+    let mut plan = Plan { outcomes: tried, next: Next::Finished, tell: Vec::new(), warned: record.warned };
+    plan.tell_failures();
+    if !open.is_empty() {
+        let attempts = record.attempts.saturating_add(1);
+        match schedule.next(record.trace.arrived, attempts, Warned::from(record.warned), now, jitter) {
+            schedule::Plan::Retry { at, warning } => {
+                plan.next = Next::Retry(at);
+                if warning == Warning::Due {
+                    plan.warned = true;
+                    let until = schedule.gives_up_at(record.trace.arrived);
+                    plan.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
+                }
+            }
+            schedule::Plan::GiveUp => plan.give_up(record, &open, now),
+        }
+    }
+    if plan.next == Next::Finished {
+        plan.next = finished_or_dead(record, &plan.outcomes);
+    }
+    plan
+}
+
+impl Plan {
+    fn tell_failures(&mut self) {
+        let failed = self.outcomes.iter().filter(|one| matches!(one.outcome, Outcome::Failed { .. }));
+        self.tell = failed.map(|one| (one.recipient, Fate::Failed)).collect();
+    }
+
+    fn give_up(&mut self, record: &Record, open: &[usize], now: WallTime) {
+        let waited = Duration::from_secs(now.since(record.trace.arrived).as_secs());
+        for &place in open {
+            let last = self.outcomes.iter().find(|one| one.recipient == place).cloned();
+            let known = record.recipients.get(place);
+            let upstream = last
+                .as_ref()
+                .map(|one| one.upstream.clone())
+                .or_else(|| known.and_then(|state| state.last_attempt.as_ref()).map(|(_, upstream)| upstream.clone()));
+            let (reason, reply) =
+                match last.map(|one| one.outcome).or_else(|| known.and_then(|state| state.last.clone())) {
+                    Some(Outcome::Deferred { reason, reply } | Outcome::Failed { reason, reply }) => (reason, reply),
+                    Some(Outcome::Delivered { .. }) | None => ("it was never tried".to_owned(), None),
+                };
+            let reason = format!("given up after {}: {reason}", humantime::format_duration(waited));
+            let outcome = Outcome::Failed { reason, reply };
+            self.outcomes.retain(|one| one.recipient != place);
+            let upstream = upstream.unwrap_or_default();
+            self.outcomes.push(Tried { recipient: place, upstream, outcome, certainty: Certainty::Known });
+            self.tell.push((place, Fate::GaveUp));
+        }
+    }
+}
+
+/// The recipients for whom something is left to do.
+fn still_open(record: &Record, tried: &[Tried]) -> Vec<usize> {
+    let closed = |place: usize| {
+        tried.iter().any(|one| one.recipient == place && !matches!(one.outcome, Outcome::Deferred { .. }))
+    };
+    record.open_recipients().into_iter().filter(|&place| !closed(place)).collect()
+}
+
+/// Nobody is open any more: is there a failure of which nobody may be told?
+fn finished_or_dead(record: &Record, outcomes: &[Tried]) -> Next {
+    let failed_now = |place: usize| {
+        outcomes.iter().any(|one| one.recipient == place && matches!(one.outcome, Outcome::Failed { .. }))
+    };
+    let failed_before = |place: usize| {
+        let last = record.recipients.get(place).and_then(|state| state.last.as_ref());
+        matches!(last, Some(Outcome::Failed { .. }))
+    };
+    for (place, recipient) in record.envelope.recipients().iter().enumerate() {
+        if !failed_now(place) && !failed_before(place) {
+            continue;
+        }
+        let to = recipient.forward_path.as_str();
+        if record.envelope.reverse_path() == &ReversePath::Null {
+            return Next::Dead(format!("{to} failed, and its sender is <>, to whom nothing may be reported"));
+        }
+        if !recipient.parameters.notify.unwrap_or(Notify::DEFAULT).failure {
+            return Next::Dead(format!("{to} failed, and its NOTIFY forbids a report"));
+        }
+    }
+    Next::Finished
+}

@@ -1,0 +1,69 @@
+//! The queue's body as the upstream wants it, and as a report wants it.
+//!
+//! Never: holds more than a piece, or than the excerpt's limit.
+
+use bytes::Bytes;
+
+use crate::queue::{BodyReader, Claim};
+use crate::upstream::{BodyFault, MessageBody};
+
+/// A claimed message's octets.
+#[derive(Debug)]
+pub(super) struct Stored<'a> {
+    claim: &'a Claim,
+    reader: Option<BodyReader>,
+}
+
+impl<'a> Stored<'a> {
+    pub(super) fn new(claim: &'a Claim) -> Self {
+        Self { claim, reader: None }
+    }
+
+    /// The first octets, at most `most`. What can't be read is left out: a report without an excerpt is better than none.
+    pub(super) async fn excerpt(mut self, most: usize) -> Excerpt {
+        let mut octets = Vec::new();
+        while octets.len() < most {
+            match self.next().await {
+                Ok(Some(piece)) => octets.extend_from_slice(&piece),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        octets.truncate(most);
+        Excerpt { octets }
+    }
+}
+
+impl MessageBody for Stored<'_> {
+    fn octets(&self) -> u64 {
+        self.claim.record().length
+    }
+
+    async fn rewind(&mut self) -> Result<(), BodyFault> {
+        self.reader = None;
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyFault> {
+        let reader = self.reader.get_or_insert_with(|| self.claim.body());
+        reader.next().await.map_err(|fault| BodyFault(fault.to_string()))
+    }
+}
+
+/// The beginning of a message.
+#[derive(Debug)]
+pub(super) struct Excerpt {
+    octets: Vec<u8>,
+}
+
+impl Excerpt {
+    /// Its header section, as far as it is there.
+    pub(super) fn header(&self) -> &[u8] {
+        let end = memchr::memmem::find(&self.octets, b"\r\n\r\n").map_or(self.octets.len(), |at| at + 4);
+        self.octets.get(..end).unwrap_or_default()
+    }
+
+    /// All of it, when it is all.
+    pub(super) fn whole(&self, length: u64) -> Option<&[u8]> {
+        (u64::try_from(self.octets.len()) == Ok(length)).then_some(self.octets.as_slice())
+    }
+}

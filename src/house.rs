@@ -1,0 +1,68 @@
+//! What the two journeys share: the newest snapshot, the queue, the clock, the tasks.
+//!
+//! Made once by `daemon`, handed to `intake` and `delivery` as an argument. Never: decides; holds a lock over a wait.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::doors::Doors;
+use crate::queue::Queue;
+use crate::snapshot::Snapshot;
+use crate::sys::{Clock, Entropy, Now, Tasks};
+use crate::upstream::Courier;
+
+/// What intake and delivery share.
+#[derive(Debug)]
+pub struct House {
+    snapshot: ArcSwap<Snapshot>,
+    /// Custody.
+    pub queue: Queue,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for ids.
+    pub entropy: Arc<dyn Entropy>,
+    /// Who is at work.
+    pub tasks: Tasks,
+    /// Who is inside.
+    pub doors: Doors,
+    /// The way to the upstreams.
+    pub courier: Courier,
+}
+
+impl House {
+    /// A house that begins with `snapshot`.
+    pub fn new(
+        snapshot: Snapshot,
+        queue: Queue,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        tasks: Tasks,
+        courier: Courier,
+    ) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            queue,
+            clock,
+            entropy,
+            tasks,
+            doors: Doors::default(),
+            courier,
+        }
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Puts a new snapshot in the place of the old one, whole. Those who hold the old one see the new one when they next ask.
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+}

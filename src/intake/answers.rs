@@ -1,0 +1,190 @@
+//! Answers to what a session asks: is the identity still good, is there room, is it kept.
+//!
+//! Each comes from one place: the newest snapshot, the queue. Never: asks the client anything; answers from memory what may have changed.
+
+use std::sync::Arc;
+
+use super::Peer;
+use super::arrival::Arrival;
+use crate::content::{self, HeaderFacts};
+use crate::house::House;
+use crate::identity::{CertificateFacts, CertificateSummary, Identity};
+use crate::mail::trace::{ShownClient, Trace};
+use crate::mail::{Envelope, QueueId};
+use crate::queue::{Custodian, Deposit, Incoming, QueueError, TraceFacts};
+use crate::session::{Answer, NoRoom, Question, Session, Unidentified};
+use crate::snapshot::{Shown, Snapshot};
+use crate::sys::WallTime;
+use crate::tls::{self, VerifiedChain};
+
+/// Why there is no identity: the cause for the reply, the detail for the log.
+#[derive(Debug)]
+pub(super) struct NoOne {
+    pub(super) cause: Unidentified,
+    pub(super) detail: String,
+}
+
+/// Whom `peer` stands for by `snapshot`, at `now`: the chain is judged and looked up in the roster.
+pub(super) fn identify(peer: &Peer, snapshot: &Snapshot, now: WallTime) -> Result<Arc<Identity>, NoOne> {
+    let no_one = |cause, detail: String| NoOne { cause, detail };
+    let Some(chain) = &peer.chain else {
+        return Err(no_one(Unidentified::NoCertificate, String::new()));
+    };
+    let Some(door) = snapshot.doors.get(peer.door) else {
+        return Err(no_one(Unidentified::NoCertificate, "the listener is gone".to_owned()));
+    };
+    let verified = tls::verify::judge(chain, &door.trust, now)
+        .map_err(|rejection| no_one(Unidentified::Certificate(rejection.fault.clone()), rejection.to_string()))?;
+    snapshot
+        .roster
+        .identify(&verified)
+        .map(Arc::new)
+        .map_err(|cause| no_one(Unidentified::Roster(cause), shown(&verified)))
+}
+
+/// The certificate and the names in it, for the log.
+fn shown(chain: &VerifiedChain) -> String {
+    let Ok(facts) = CertificateFacts::of_chain(chain) else { return String::new() };
+    let emails = facts.emails.iter().map(|email| format!("email {email}"));
+    let dns = facts.dns.iter().map(|name| format!("dns {name}"));
+    let uris = facts.uris.iter().map(|uri| format!("uri {uri}"));
+    let unusable = facts.unusable.iter().map(|name| format!("unusable: {} ({})", name.name, name.reason));
+    let names: Vec<String> = emails.chain(dns).chain(uris).chain(unusable).collect();
+    let CertificateSummary { subject, issuer, serial, fingerprint, .. } = facts.summary;
+    format!("subject {subject}, issuer {issuer}, serial {serial}, fingerprint {fingerprint}; {}", names.join(", "))
+}
+
+/// What one session's questions are answered from.
+#[derive(Debug)]
+pub(super) struct Answers {
+    house: Arc<House>,
+    peer: Peer,
+    identity: Arc<Identity>,
+    /// Of the snapshot that `identity` was made by.
+    generation: u64,
+    envelope: Option<Box<Envelope>>,
+    /// The message on its way into the queue; dropped, it leaves nothing.
+    pub(super) incoming: Option<Incoming>,
+    /// The message being read, between its header and its body.
+    pub(super) arrival: Option<Arrival>,
+    message_id: Option<String>,
+}
+
+impl Answers {
+    pub(super) fn new(house: Arc<House>, peer: Peer, identity: Arc<Identity>, generation: u64) -> Self {
+        Self { house, peer, identity, generation, envelope: None, incoming: None, arrival: None, message_id: None }
+    }
+
+    pub(super) async fn find(&mut self, question: Question, session: &Session) -> Answer {
+        match question {
+            Question::Reidentify => Answer::Identified(self.reidentify()),
+            Question::Admit(envelope) => Answer::Admitted(self.admit(envelope).await),
+            Question::Commit => Answer::Committed(self.commit(session).await),
+            // No configuration of this version leads to these: a second factor, rates and cut-through are mistakes that `check` names.
+            Question::CheckPassword { .. } => Answer::Password(None),
+            Question::Spend { .. } => Answer::Spent(Ok(())),
+            Question::Offer(_) => Answer::Admitted(Err(NoRoom::Broken)),
+        }
+    }
+
+    /// DESIGN: at MAIL the identity is made anew when its time has passed or the snapshot has changed.
+    fn reidentify(&mut self) -> Result<Arc<Identity>, Unidentified> {
+        let snapshot = self.house.snapshot();
+        let now = self.house.now().wall;
+        if snapshot.generation == self.generation && now < self.identity.good_until() {
+            return Ok(Arc::clone(&self.identity));
+        }
+        match identify(&self.peer, &snapshot, now) {
+            Ok(identity) => {
+                self.identity = Arc::clone(&identity);
+                self.generation = snapshot.generation;
+                Ok(identity)
+            }
+            Err(no_one) => {
+                tracing::warn!(
+                    client = %self.peer.client, identity = self.identity.name(), detail = no_one.detail,
+                    "the identity of an open session is gone"
+                );
+                Err(no_one.cause)
+            }
+        }
+    }
+
+    async fn admit(&mut self, envelope: Box<Envelope>) -> Result<(), NoRoom> {
+        self.incoming = None;
+        let incoming = self.house.queue.admit(envelope.parameters().size).await.map_err(|fault| no_room(&fault))?;
+        self.incoming = Some(incoming);
+        self.envelope = Some(envelope);
+        Ok(())
+    }
+
+    /// The fields to put in front of the message.
+    pub(super) fn front(&mut self, session: &Session, facts: &HeaderFacts) -> Vec<u8> {
+        let (Some(incoming), Some(envelope)) = (&self.incoming, &self.envelope) else { return Vec::new() };
+        self.message_id.clone_from(&facts.message_id);
+        let snapshot = self.house.snapshot();
+        let (id, said) = (incoming.id(), session.trace());
+        let client = ShownClient { helo: said.helo, address: self.peer.client.ip().to_canonical() };
+        let trace = Trace {
+            hostname: &snapshot.hostname,
+            client: (snapshot.received.client_address == Shown::Yes).then_some(client),
+            identity: (snapshot.received.identity == Shown::Yes).then(|| session.identity().name()),
+            protocol: said.protocol,
+            tls_version: self.peer.tls.version,
+            tls_cipher: &self.peer.tls.cipher,
+            id,
+            recipient: match envelope.recipients() {
+                [only] => Some(&only.forward_path),
+                _ => None,
+            },
+            arrived: self.house.now().wall,
+        };
+        let unique = format!("{id}{:08x}", self.house.entropy.next_u64() >> 32);
+        if self.message_id.is_none() {
+            self.message_id = Some(format!("<{unique}@{}>", trace.hostname));
+        }
+        content::fix_ups(facts, &trace, &unique)
+    }
+
+    async fn commit(&mut self, session: &Session) -> Result<crate::mail::Custody, NoRoom> {
+        let (Some(incoming), Some(envelope)) = (self.incoming.take(), self.envelope.take()) else {
+            return Err(NoRoom::Broken);
+        };
+        let (identity, said) = (session.identity(), session.trace());
+        let certificate = identity.certificate();
+        let deposit = Deposit {
+            envelope: *envelope,
+            custodian: Custodian {
+                identity: identity.name().to_owned(),
+                ca: identity.ca().map(str::to_owned),
+                fingerprint: certificate.fingerprint.to_string(),
+                chain: certificate.chain.clone(),
+            },
+            trace: TraceFacts {
+                client: self.peer.client.to_string(),
+                helo: said.helo.to_owned(),
+                protocol: said.protocol.as_str().to_owned(),
+                tls: format!("{} {}", self.peer.tls.version, self.peer.tls.cipher),
+                arrived: self.house.now().wall,
+                message_id: self.message_id.take(),
+            },
+        };
+        // Promise 3: the queue answers when the message is on stable storage, and only this answer lets the session say 250.
+        let id: QueueId = incoming.id();
+        incoming.commit(deposit).await.map_err(|fault| {
+            tracing::error!(%id, %fault, "a message was not kept; the client is told to come again");
+            no_room(&fault)
+        })
+    }
+}
+
+fn no_room(fault: &QueueError) -> NoRoom {
+    match fault {
+        QueueError::Full(_) => NoRoom::Full,
+        QueueError::Broken(_)
+        | QueueError::NotFound(_)
+        | QueueError::Fenced(_)
+        | QueueError::Damaged(..)
+        | QueueError::Closed => NoRoom::Broken,
+    }
+}

@@ -1,0 +1,271 @@
+//! The dialogue inside TLS: identity first, then the session, or the refusal.
+//!
+//! [`converse`] takes any stream, so that a simulation can skip TLS; it cannot skip `tls::verify`. Never: decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::answers::{Answers, identify};
+use super::arrival::Arrival;
+use super::message::{Receiving, Stopped};
+use super::wire::{Client, Gone, Heard, Wire};
+use super::{IntakeLimits, Peer};
+use crate::audit;
+use crate::house::House;
+use crate::identity::Identity;
+use crate::session::{Deadline, Event, Framing, Refused, Session, Step};
+use crate::smtp::Reply;
+use crate::snapshot::Mode;
+use crate::sys::{Drain, MonoTime};
+
+/// Talks with whoever is behind `peer` until the connection ends.
+pub async fn converse<S>(stream: S, peer: Peer, house: Arc<House>, drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let snapshot = house.snapshot();
+    let Some(door) = snapshot.doors.get(peer.door).map(Arc::clone) else { return };
+    let wire = Wire::new(stream, snapshot.intake.write);
+    let now = house.now();
+    match identify(&peer, &snapshot, now.wall) {
+        Ok(identity) => {
+            audit::identified(peer.client, peer.tls.version, &identity);
+            let session = Session::new(Arc::clone(&identity), Arc::clone(&door.session));
+            let answers = Answers::new(Arc::clone(&house), peer.clone(), identity, snapshot.generation);
+            let mut conversation = Conversation {
+                wire,
+                session,
+                answers,
+                house: Arc::clone(&house),
+                peer,
+                limits: snapshot.intake,
+                drain: Some(drain),
+                began: now.mono,
+            };
+            drop(snapshot);
+            conversation.run(door.mode).await;
+        }
+        Err(no_one) => {
+            let machine = Refused::new(no_one.cause, Arc::clone(&door.session), now.wall);
+            refuse(wire, machine, no_one.detail, &peer, &house, door.mode, drain).await;
+        }
+    }
+}
+
+/// One text to everything but QUIT.
+async fn refuse<S>(
+    mut wire: Wire<S>,
+    mut machine: Refused,
+    detail: String,
+    peer: &Peer,
+    house: &House,
+    mode: Mode,
+    mut drain: Drain,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let limits = house.snapshot().intake;
+    if let Some(decision) = machine.take_decision() {
+        audit::unidentified(peer.client, peer.tls.version, &decision, &detail);
+    }
+    let mut next = match mode {
+        Mode::Implicit => Some(machine.greeting(house.now().wall)),
+        Mode::StartTls => None,
+    };
+    loop {
+        match next.take() {
+            Some(Step::Say(reply)) => wire.say(&reply),
+            Some(Step::Dispute(reply)) => {
+                wire.say(&reply);
+                let _ = wire.hang_up(Client::Talking, limits.linger).await;
+                return;
+            }
+            Some(Step::Close(reply)) => {
+                wire.say(&reply);
+                let _ = wire.hang_up(Client::Listening, limits.linger).await;
+                return;
+            }
+            // A machine without MAIL has nothing to receive and nothing to ask.
+            Some(_) => return,
+            None => {}
+        }
+        let heard = wire.hear(machine.line_limit(), limits.command, Some(&mut drain)).await;
+        let event = match heard {
+            Heard::Line(line) => Event::Line(line.map(|()| wire.line())),
+            Heard::Draining => Event::Draining,
+            Heard::Gone(Gone::TimedOut) => Event::TimedOut(Deadline::Idle),
+            Heard::Gone(Gone::Closed | Gone::Broken(_)) => return,
+        };
+        next = Some(machine.on(event, house.now().wall));
+    }
+}
+
+/// A session with what it needs.
+struct Conversation<S> {
+    wire: Wire<S>,
+    session: Session,
+    answers: Answers,
+    house: Arc<House>,
+    peer: Peer,
+    limits: IntakeLimits,
+    /// Gone once the session has been told.
+    drain: Option<Drain>,
+    began: MonoTime,
+}
+
+/// The connection is over.
+struct Over;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    async fn run(&mut self, mode: Mode) {
+        let greeting = self.session.greeting();
+        let first = match mode {
+            Mode::Implicit => self.say_and_hear(&greeting).await,
+            Mode::StartTls => self.hear().await,
+        };
+        let mut next = first;
+        while let Ok(step) = next {
+            self.audit();
+            next = self.act(step).await;
+        }
+    }
+
+    /// Does one step; gives the next.
+    async fn act(&mut self, step: Step) -> Result<Step, Over> {
+        match step {
+            Step::Say(reply) => self.say_and_hear(&reply).await,
+            Step::Challenge(reply) => {
+                if !self.wire.buffered().is_empty() {
+                    return Ok(self.feed(Event::TalkedEarly));
+                }
+                self.wire.say(&reply);
+                self.hear().await
+            }
+            Step::Receive { prompt, framing } => self.receive(prompt, framing).await,
+            Step::Discard(framing) => self.discard(framing).await,
+            Step::Ask(question) => {
+                let answer = self.answers.find(question, &self.session).await;
+                Ok(self.feed(Event::Answer(answer)))
+            }
+            Step::Proceed => self.hear().await,
+            Step::Close(reply) => self.hang_up(&[&reply]).await,
+            Step::Leave { reply, farewell } => self.hang_up(&[&reply, &farewell]).await,
+            Step::Dispute(reply) => {
+                self.wire.say(&reply);
+                let _ = self.wire.hang_up(Client::Talking, self.limits.linger).await;
+                Err(Over)
+            }
+        }
+    }
+
+    fn feed(&mut self, event: Event<'_>) -> Step {
+        self.session.on(event, self.house.now().wall)
+    }
+
+    async fn say_and_hear(&mut self, reply: &Reply) -> Result<Step, Over> {
+        self.wire.say(reply);
+        self.hear().await
+    }
+
+    /// Waits for the next line, no longer than the session may live.
+    async fn hear(&mut self) -> Result<Step, Over> {
+        let left = self.limits.session_max.saturating_sub(self.house.now().mono.since(self.began));
+        if left == Duration::ZERO {
+            return Ok(self.feed(Event::TimedOut(Deadline::Session)));
+        }
+        let heard = self.wire.hear(self.session.line_limit(), self.limits.command.min(left), self.drain.as_mut()).await;
+        let now = self.house.now().wall;
+        Ok(match heard {
+            Heard::Line(line) => self.session.on(Event::Line(line.map(|()| self.wire.line())), now),
+            Heard::Draining => {
+                self.drain = None;
+                self.session.on(Event::Draining, now)
+            }
+            Heard::Gone(Gone::TimedOut) => self.session.on(Event::TimedOut(Deadline::Idle), now),
+            Heard::Gone(gone @ (Gone::Closed | Gone::Broken(_))) => return Err(self.over(&gone)),
+        })
+    }
+
+    /// Reads a message: its header, then, when the session lets it, its body.
+    async fn receive(&mut self, prompt: Option<Reply>, framing: Framing) -> Result<Step, Over> {
+        let Framing::Dot = framing else { return Err(Over) };
+        let Some(prompt) = prompt else { return self.receive_body().await };
+        // RFC 2920 §3.1: the client must wait for the 354 before it sends the message.
+        if !self.wire.buffered().is_empty() {
+            return Ok(self.feed(Event::TalkedEarly));
+        }
+        self.wire.say(&prompt);
+        if let Err(gone) = self.wire.flush().await {
+            return Err(self.over(&gone));
+        }
+        let snapshot = self.house.snapshot();
+        let mut receiving = Receiving::new(snapshot.header, self.limits.pace, self.session.message_size_max());
+        let read = receiving.header(&mut self.wire, &*self.house.clock, self.session.utf8()).await;
+        self.answers.arrival = Some(Arrival::new(receiving));
+        match read {
+            Ok(facts) => {
+                let step = self.feed(Event::HeaderRead(&facts));
+                if let Some(arrival) = &mut self.answers.arrival {
+                    arrival.facts = facts;
+                }
+                Ok(step)
+            }
+            Err(stopped) => self.stopped(stopped),
+        }
+    }
+
+    async fn receive_body(&mut self) -> Result<Step, Over> {
+        let Some(mut arrival) = self.answers.arrival.take() else { return Err(Over) };
+        let front = self.answers.front(&self.session, &arrival.facts);
+        let read = arrival.keep_body(&front, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
+        match read {
+            Ok(facts) => Ok(self.feed(Event::BodyEnded(facts))),
+            Err(stopped) => self.stopped(stopped),
+        }
+    }
+
+    /// Reads what is refused to its true end, and keeps nothing.
+    async fn discard(&mut self, framing: Framing) -> Result<Step, Over> {
+        let Framing::Dot = framing else { return Err(Over) };
+        self.answers.incoming = None;
+        let snapshot = self.house.snapshot();
+        let mut receiving = match self.answers.arrival.take() {
+            Some(arrival) => arrival.receiving,
+            None => Receiving::new(snapshot.header, self.limits.pace, self.session.message_size_max()),
+        };
+        match receiving.discard(&mut self.wire, &*self.house.clock).await {
+            Ok(facts) => Ok(self.feed(Event::BodyEnded(facts))),
+            Err(stopped) => self.stopped(stopped),
+        }
+    }
+
+    fn stopped(&mut self, stopped: Stopped) -> Result<Step, Over> {
+        self.answers.incoming = None;
+        match stopped {
+            Stopped::TooSlow => Ok(self.feed(Event::TimedOut(Deadline::Transaction))),
+            Stopped::Gone(gone) => Err(self.over(&gone)),
+        }
+    }
+
+    async fn hang_up(&mut self, replies: &[&Reply]) -> Result<Step, Over> {
+        for reply in replies {
+            self.wire.say(reply);
+        }
+        let _ = self.wire.hang_up(Client::Listening, self.limits.linger).await;
+        Err(Over)
+    }
+
+    fn over(&self, gone: &Gone) -> Over {
+        let identity: &Identity = self.session.identity();
+        tracing::debug!(client = %self.peer.client, identity = identity.name(), %gone, "the connection ended without QUIT");
+        Over
+    }
+
+    fn audit(&mut self) {
+        if let Some(decision) = self.session.take_decision() {
+            audit::decided(self.peer.client, &decision);
+        }
+    }
+}

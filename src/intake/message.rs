@@ -1,0 +1,166 @@
+//! The octets of one message: framing undone, header gathered whole, body piece by piece, each wait within the pace.
+//!
+//! RFC 5321 §4.1.1.4: a refused message is read to its true end before it is answered. Never: judges; keeps a body.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use super::pace::{Pace, PaceLimits};
+use super::wire::{Gone, Wire};
+use crate::content::{
+    self, BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderLimits, Utf8Header,
+};
+use crate::smtp::data::{DotReader, DotState};
+use crate::sys::Clock;
+
+/// The longest line of data, octets without CRLF. The 998 of RFC 5322 §2.1.1 are not enforced: too many honest programs exceed them.
+const DATA_LINE_MAX: usize = 64 * 1024;
+
+/// Why reading the message did not come to its end.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// The client sent too little for too long.
+    TooSlow,
+    /// Nothing more comes.
+    Gone(Gone),
+}
+
+/// A message from its first octet to its last.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    dots: DotReader,
+    collector: HeaderCollector,
+    header: HeaderLimits,
+    pace: Pace,
+    /// Decoded octets that are not with the queue yet; one reading of the wire at most.
+    decoded: Vec<u8>,
+    octets: u64,
+    octets_max: u64,
+    state: DotState,
+}
+
+impl Receiving {
+    pub(super) fn new(header: HeaderLimits, pace: PaceLimits, octets_max: u64) -> Self {
+        Self {
+            dots: DotReader::default(),
+            collector: HeaderCollector::new(&header),
+            header,
+            pace: Pace::new(pace),
+            decoded: Vec::new(),
+            octets: 0,
+            octets_max,
+            state: DotState::More,
+        }
+    }
+
+    /// Reads the header section whole and says what it says. What has come of the body then stands in [`Receiving::decoded`].
+    pub(super) async fn header<S>(
+        &mut self,
+        wire: &mut Wire<S>,
+        clock: &dyn Clock,
+        utf8: Utf8Header,
+    ) -> Result<HeaderFacts, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            self.piece(wire, clock).await?;
+            match self.collector.push(&self.decoded) {
+                Err(fault) => return Ok(faulty(fault)),
+                Ok(Collected::Whole { consumed }) => {
+                    self.decoded.drain(..consumed.min(self.decoded.len()));
+                    break;
+                }
+                Ok(Collected::More) => self.decoded.clear(),
+            }
+            match self.state {
+                DotState::More => {}
+                // No blank line: all there is, is the section (RFC 5322 §3.5: the body is optional, and so is the line before it).
+                DotState::End => break,
+                DotState::Fault(fault) => return Ok(faulty(HeaderFault::Octets(fault))),
+            }
+        }
+        Ok(content::read_header(self.collector.section(), &self.header, utf8))
+    }
+
+    /// The header section as it came.
+    pub(super) fn take_section(&mut self) -> Vec<u8> {
+        let empty = HeaderCollector::new(&self.header);
+        std::mem::replace(&mut self.collector, empty).into_section()
+    }
+
+    /// What has been decoded and has not been taken; taken by reading on.
+    pub(super) fn decoded(&self) -> &[u8] {
+        &self.decoded
+    }
+
+    /// Whether it is larger than allowed.
+    pub(super) fn is_over_size(&self) -> bool {
+        self.octets > self.octets_max
+    }
+
+    /// How it ended, when it has.
+    pub(super) fn end(&self) -> Option<BodyEnd> {
+        match self.state {
+            DotState::More => None,
+            DotState::Fault(fault) => Some(BodyEnd::Disputed(fault)),
+            DotState::End if self.is_over_size() => Some(BodyEnd::TooLarge),
+            DotState::End if self.dots.longest_line() > DATA_LINE_MAX => {
+                Some(BodyEnd::LineTooLong { limit: DATA_LINE_MAX })
+            }
+            DotState::End => Some(BodyEnd::Complete),
+        }
+    }
+
+    /// What is known at the end.
+    pub(super) fn facts(&self, end: BodyEnd) -> BodyFacts {
+        BodyFacts { end, octets: self.octets }
+    }
+
+    /// Reads to the true end and keeps nothing.
+    pub(super) async fn discard<S>(&mut self, wire: &mut Wire<S>, clock: &dyn Clock) -> Result<BodyFacts, Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            if let Some(end) = self.end() {
+                return Ok(self.facts(end));
+            }
+            self.piece(wire, clock).await?;
+        }
+    }
+
+    /// Decodes what is buffered, waiting for it when there is nothing.
+    pub(super) async fn piece<S>(&mut self, wire: &mut Wire<S>, clock: &dyn Clock) -> Result<(), Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.decoded.clear();
+        if wire.buffered().is_empty() {
+            self.wait(wire, clock).await?;
+        }
+        let progress = self.dots.read(wire.buffered(), &mut self.decoded);
+        wire.consume(progress.consumed);
+        self.state = progress.state;
+        self.octets = self.octets.saturating_add(u64::try_from(self.decoded.len()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    /// Waits for octets, no longer than the pace allows.
+    async fn wait<S>(&mut self, wire: &mut Wire<S>, clock: &dyn Clock) -> Result<(), Stopped>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let before = clock.now().mono;
+        let came = match timeout(self.pace.patience(), wire.fill()).await {
+            Ok(Ok(count)) => count,
+            Ok(Err(gone)) => return Err(Stopped::Gone(gone)),
+            Err(_) => 0,
+        };
+        self.pace.count(clock.now().mono.since(before), came).map_err(|_| Stopped::TooSlow)
+    }
+}
+
+fn faulty(fault: HeaderFault) -> HeaderFacts {
+    HeaderFacts { fault: Some(fault), ..HeaderFacts::default() }
+}

@@ -1,0 +1,148 @@
+//! One connection, from accept to custody. [`serve`] can be read aloud: preamble, handshake, identity, session.
+//!
+//! Drives the pure machines of `session` and decides nothing itself: what they ask is found by `answers`, what they let in is read by
+//! `message`. Never: handles MAIL before TLS; says 250 to a message without a `Custody`.
+
+mod answers;
+mod arrival;
+mod converse;
+mod message;
+mod pace;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+pub use converse::converse;
+pub use pace::PaceLimits;
+
+use crate::house::House;
+use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadiness};
+use crate::snapshot::{Door, Mode};
+use crate::sys::Drain;
+use crate::tls::{Negotiated, PeerChain, negotiated, peer_chain};
+pub use wire::LingerLimits;
+
+use wire::{Client, Gone, Heard, Wire};
+
+/// How long intake waits, and for how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntakeLimits {
+    /// From accept to the end of the TLS handshake, the preamble included.
+    pub handshake: Duration,
+    /// For the next command (RFC 5321 §4.5.3.2.7: at least 5 minutes).
+    pub command: Duration,
+    /// For a reply to be taken by the client.
+    pub write: Duration,
+    /// The longest life of a session.
+    pub session_max: Duration,
+    /// How slow a message may come.
+    pub pace: PaceLimits,
+    /// How long a client that is still talking is listened to after we have hung up.
+    pub linger: LingerLimits,
+}
+
+/// Who is at the other end, as far as the handshake showed.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where the connection came from.
+    pub client: SocketAddr,
+    /// What the handshake agreed on.
+    pub tls: Negotiated,
+    /// The certificates shown, whose key the client holds; none is no certificate.
+    pub chain: Option<PeerChain>,
+    /// Which of the snapshot's doors it came in by.
+    pub door: usize,
+}
+
+/// Serves one accepted connection until it ends.
+pub async fn serve(stream: TcpStream, client: SocketAddr, door: usize, house: Arc<House>) {
+    let snapshot = house.snapshot();
+    let Some(entered) = snapshot.doors.get(door).map(Arc::clone) else { return };
+    let mut drain = house.tasks.drain();
+    let arriving = async {
+        let stream = match entered.mode {
+            Mode::StartTls => preamble(stream, &entered, snapshot.intake, &house, &mut drain).await?,
+            Mode::Implicit => stream,
+        };
+        tokio::select! {
+            stream = handshake(stream, client, &entered) => stream,
+            () = drain.wait() => None,
+        }
+    };
+    let Ok(arrived) = timeout(snapshot.intake.handshake, arriving).await else {
+        tracing::info!(%client, "the client was too slow: TLS was not established in time");
+        return;
+    };
+    let Some(stream) = arrived else { return };
+    let (_, tls) = stream.get_ref();
+    // Both ends have agreed by now; without it there would be no stream.
+    let Some(negotiated) = negotiated(tls) else { return };
+    let peer = Peer { client, tls: negotiated, chain: peer_chain(tls), door };
+    drop(snapshot);
+    converse(stream, peer, house, drain).await;
+}
+
+/// The dialogue before TLS. `None`: it ended there.
+async fn preamble(
+    stream: TcpStream,
+    door: &Door,
+    limits: IntakeLimits,
+    house: &House,
+    drain: &mut Drain,
+) -> Option<TcpStream> {
+    let mut preamble = Preamble::new(Arc::clone(&door.session), TlsReadiness::Ready);
+    let mut wire = Wire::new(stream, limits.write);
+    // RFC 5321 §3.1: the client waits for our greeting. Whoever does not is no SMTP client.
+    let mut step = match wire.has_spoken().await {
+        true => preamble.on(PreambleEvent::TalkedEarly, house.now().wall),
+        false => PreambleStep::Say(preamble.greeting()),
+    };
+    loop {
+        match step {
+            PreambleStep::Say(reply) => {
+                wire.say(&reply);
+                let event = match wire.hear(preamble.line_limit(), limits.command, Some(drain)).await {
+                    Heard::Line(line) => PreambleEvent::Line(line.map(|()| wire.line())),
+                    Heard::Draining => PreambleEvent::Draining,
+                    Heard::Gone(Gone::TimedOut) => PreambleEvent::TimedOut(Deadline::Idle),
+                    Heard::Gone(Gone::Closed | Gone::Broken(_)) => return None,
+                };
+                step = preamble.on(event, house.now().wall);
+            }
+            // RFC 3207 §4.2 and CVE-2011-0411: octets behind STARTTLS were not said by whoever the handshake will show.
+            PreambleStep::StartTls(_) if wire.has_spoken().await => {
+                step = preamble.on(PreambleEvent::TalkedEarly, house.now().wall)
+            }
+            PreambleStep::StartTls(reply) => {
+                wire.say(&reply);
+                wire.flush().await.ok()?;
+                return Some(wire.into_stream());
+            }
+            PreambleStep::Close(reply) => {
+                wire.say(&reply);
+                let _ = wire.hang_up(Client::Listening, limits.linger).await;
+                return None;
+            }
+        }
+    }
+}
+
+/// The TLS handshake. `None`: it failed, and the client was sent an alert.
+async fn handshake<S>(stream: S, client: SocketAddr, door: &Door) -> Option<tokio_rustls::server::TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match tokio_rustls::TlsAcceptor::from(Arc::clone(&door.tls)).accept(stream).await {
+        Ok(stream) => Some(stream),
+        Err(fault) => {
+            tracing::info!(%client, listener = %door.address, %fault, "the TLS handshake failed");
+            None
+        }
+    }
+}

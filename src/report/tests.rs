@@ -1,0 +1,255 @@
+use mail_parser::{MimeHeaders as _, PartType};
+use proptest::prelude::*;
+
+use super::*;
+use crate::mail::{ForwardPath, OriginalRecipient};
+use crate::smtp::Code;
+
+const HEADER: &str = "Received: from laptop.example.com by relay.example.com with ESMTPS;\r\n\tTue, 24 Nov 2026 01:48:00 +0000\r\n\
+    From: Alice <alice@example.com>\r\nTo: bob@example.net\r\nSubject: =?utf-8?q?Angebot_f=C3=BCr_M=C3=A4rz?=\r\n\
+    Message-ID: <42@laptop.example.com>\r\nDate: Tue, 24 Nov 2026 01:47:59 +0000\r\n";
+
+fn arrived() -> WallTime {
+    WallTime::from_seconds(1_795_484_880)
+}
+
+fn to(address: &str) -> Recipient {
+    Recipient {
+        forward_path: ForwardPath::Address(Address::parse(address).unwrap()),
+        parameters: RecipientParameters::default(),
+    }
+}
+
+fn envelope(sender: &str, parameters: MailParameters, recipients: Vec<Recipient>) -> Envelope {
+    Envelope::new(ReversePath::Address(Address::parse(sender).unwrap()), parameters, recipients).unwrap()
+}
+
+fn original<'a>(envelope: &'a Envelope, header: &'a str) -> Original<'a> {
+    Original { id: QueueId::new(arrived(), 7), envelope, arrived: arrived(), header: header.as_bytes(), whole: None }
+}
+
+fn refused(code: u16, status: (u8, u16, u16), text: &str) -> Outcome {
+    let reply = Reply::new(Code::new(code).unwrap(), Status::new(status.0, status.1, status.2), text);
+    Outcome::Failed { reason: "the upstream refused the recipient (RCPT)".into(), reply: Some(reply) }
+}
+
+fn reported(place: usize, fate: Fate, outcome: &Outcome) -> Reported<'_> {
+    Reported { place, fate, outcome, upstream: Some("mx.example.net"), last_attempt: arrived().after(MINUTE) }
+}
+
+const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+
+fn composed(original: &Original<'_>, recipients: &[Reported<'_>]) -> Report {
+    compose("relay.example.com", original, recipients, arrived().after(MINUTE), 0x5ea1).unwrap()
+}
+
+fn no_such_user() -> Outcome {
+    refused(550, (5, 1, 1), "<bob@example.net>: Recipient address rejected: User unknown in virtual mailbox table")
+}
+
+fn delayed() -> Outcome {
+    Outcome::Deferred { reason: "upstream main can't be reached (Connection refused)".into(), reply: None }
+}
+
+/// A failure of one of two recipients, with all DSN parameters.
+fn failure() -> Report {
+    let parameters = MailParameters { envid: Some("QQ+2B314159".into()), ..MailParameters::default() };
+    let mut bob = to("bob@example.net");
+    bob.parameters.orcpt =
+        Some(OriginalRecipient { address_type: "rfc822".into(), address: "Bob+2BWork@example.net".into() });
+    let envelope = envelope("alice@example.com", parameters, vec![to("carol@example.net"), bob]);
+    composed(&original(&envelope, HEADER), &[reported(1, Fate::Failed, &no_such_user())])
+}
+
+fn delay() -> Report {
+    let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+    let fate = Fate::Delayed { until: arrived().after(MINUTE * 60 * 24 * 5) };
+    composed(&original(&envelope, HEADER), &[reported(0, fate, &delayed())])
+}
+
+/// Given up, for an address and a header that are not ASCII.
+fn given_up() -> Report {
+    let parameters = MailParameters { smtputf8: true, ..MailParameters::default() };
+    let envelope = envelope("älice@example.com", parameters, vec![to("jörg@example.net")]);
+    let header = "From: älice@example.com\r\nSubject: Grüße\r\n";
+    composed(&original(&envelope, header), &[reported(0, Fate::GaveUp, &delayed())])
+}
+
+fn whole() -> Report {
+    let parameters = MailParameters { ret: Some(Ret::Full), ..MailParameters::default() };
+    let envelope = envelope("alice@example.com", parameters, vec![to("bob@example.net")]);
+    let message = format!("{HEADER}\r\nHello Bob.\r\n--report-00000000000000000000000000005ea0\r\n");
+    let outcome = Outcome::Failed {
+        reason: "5.3.4 the message has 900 octets, and the upstream takes at most 76".into(),
+        reply: None,
+    };
+    let mut original = original(&envelope, HEADER);
+    original.whole = Some(message.as_bytes());
+    composed(&original, &[reported(0, Fate::Failed, &outcome)])
+}
+
+#[test]
+fn reports_look_as_the_golden_ones_do() {
+    for (name, report, golden) in [
+        ("failure", failure(), include_str!("../../fixtures/report/failure.eml")),
+        ("delay", delay(), include_str!("../../fixtures/report/delay.eml")),
+        ("given-up", given_up(), include_str!("../../fixtures/report/given-up.eml")),
+        ("whole", whole(), include_str!("../../fixtures/report/whole.eml")),
+    ] {
+        let text = String::from_utf8(report.octets).unwrap();
+        assert_eq!(text, golden, "fixtures/report/{name}.eml should be:\n<<<{name}\n{text}>>>");
+    }
+}
+
+#[test]
+fn a_reader_finds_the_three_parts_of_rfc_6522() {
+    for (report, third) in [
+        (failure(), "rfc822-headers"),
+        (delay(), "rfc822-headers"),
+        (given_up(), "global-headers"),
+        (whole(), "rfc822"),
+    ] {
+        let message = MessageParser::new().parse(&report.octets[..]).unwrap();
+        let top = message.content_type().unwrap();
+        assert_eq!(
+            (top.ctype(), top.subtype(), top.attribute("report-type")),
+            ("multipart", Some("report"), Some("delivery-status"))
+        );
+        let kinds: Vec<_> = message.parts[0]
+            .sub_parts()
+            .unwrap()
+            .iter()
+            .map(|&id| {
+                let part = message.part(id).unwrap();
+                part.content_type().unwrap().subtype().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(kinds, ["plain", "delivery-status", third]);
+        assert_eq!(message.header("Auto-Submitted").unwrap().as_text(), Some("auto-replied"));
+    }
+}
+
+#[test]
+fn the_whole_message_is_returned_when_asked_for_and_readable() {
+    let octets = whole().octets;
+    let message = MessageParser::new().parse(&octets[..]).unwrap();
+    let mut attached = message.parts.iter().filter(|part| matches!(part.body, PartType::Message(_)));
+    let PartType::Message(inner) = &attached.next_back().unwrap().body else { panic!("a message") };
+    assert_eq!(inner.body_text(0).unwrap().lines().next(), Some("Hello Bob."));
+}
+
+#[test]
+fn a_report_is_seven_bit_with_lines_that_every_upstream_takes() {
+    for report in [failure(), delay(), whole()] {
+        assert!(is_seven_bit(&report.octets));
+        assert!(!report.envelope.parameters().smtputf8);
+        assert!(!report.octets.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r'), "bare LF");
+    }
+    // Only the To of a sender whose address is not ASCII needs more, and asks for it.
+    let report = given_up();
+    assert!(report.envelope.parameters().smtputf8);
+    let lines = report.octets.split(|&octet| octet == b'\n').filter(|line| !line.is_ascii());
+    assert_eq!(
+        lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect::<Vec<_>>(),
+        ["To: <älice@example.com>\r"]
+    );
+}
+
+#[test]
+fn the_report_goes_from_nobody_to_the_sender() {
+    let report = failure();
+    assert_eq!(*report.envelope.reverse_path(), ReversePath::Null);
+    assert_eq!(report.envelope.recipients()[0].forward_path.as_str(), "alice@example.com");
+    assert_eq!(report.message_id, "<00000000000000000000000000005ea1@relay.example.com>");
+}
+
+#[test]
+fn nothing_is_reported_to_the_null_sender() {
+    let envelope = Envelope::new(ReversePath::Null, MailParameters::default(), vec![to("bob@example.net")]).unwrap();
+    let outcome = no_such_user();
+    let fate = reported(0, Fate::Failed, &outcome);
+    assert_eq!(
+        compose("relay.example.com", &original(&envelope, HEADER), &[fate], arrived(), 1),
+        Err(NoReport::NullSender)
+    );
+}
+
+#[test]
+fn notify_decides_what_is_told() {
+    let never = Some(Notify::NEVER);
+    let failure_only = Some(Notify { failure: true, ..Notify::NEVER });
+    let until = Fate::Delayed { until: arrived() };
+    for (notify, fate, told) in [
+        (None, Fate::Failed, true),
+        (None, until, true),
+        (never, Fate::Failed, false),
+        (never, until, false),
+        (failure_only, Fate::GaveUp, true),
+        (failure_only, until, false),
+    ] {
+        let mut bob = to("bob@example.net");
+        bob.parameters.notify = notify;
+        let envelope = envelope("alice@example.com", MailParameters::default(), vec![bob, to("carol@example.net")]);
+        let outcome = no_such_user();
+        let original = original(&envelope, HEADER);
+        let alone = compose("relay.example.com", &original, &[reported(0, fate, &outcome)], arrived(), 1);
+        assert_eq!(alone.is_ok(), told, "{notify:?} {fate:?}");
+        let both = composed(&original, &[reported(0, fate, &outcome), reported(1, fate, &outcome)]);
+        assert_eq!((both.told.contains(&0), both.untold.contains(&0)), (told, !told), "{notify:?} {fate:?}");
+    }
+}
+
+#[test]
+fn the_status_has_the_class_of_its_fate() {
+    let until = Fate::Delayed { until: arrived() };
+    let deferred = Outcome::Deferred {
+        reason: "no".into(),
+        reply: Some(Reply::new(Code::new(535).unwrap(), Status::new(5, 7, 8), "who?")),
+    };
+    let bare = Outcome::Failed { reason: "no".into(), reply: Some(Reply::new(Code::new(550).unwrap(), None, "no")) };
+    let ours = Outcome::Failed { reason: "5.6.7 needs SMTPUTF8".into(), reply: None };
+    for (fate, outcome, status) in [
+        (Fate::Failed, no_such_user(), "5.1.1"),
+        (Fate::Failed, bare, "5.0.0"),
+        (Fate::Failed, ours, "5.6.7"),
+        (Fate::GaveUp, delayed(), "5.4.7"),
+        (until, delayed(), "4.0.0"),
+        (until, deferred, "4.7.8"),
+    ] {
+        let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+        let report = composed(&original(&envelope, HEADER), &[reported(0, fate, &outcome)]);
+        let text = String::from_utf8(report.octets).unwrap();
+        assert!(text.contains(&format!("\r\nStatus: {status}\r\n")), "{status} in {text}");
+    }
+}
+
+#[test]
+fn a_long_header_is_cut_at_a_line() {
+    let header = format!("Subject: x\r\n{}", "X-Filler: 0123456789\r\n".repeat(10_000));
+    let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+    let outcome = no_such_user();
+    let report = composed(&original(&envelope, &header), &[reported(0, Fate::Failed, &outcome)]);
+    assert!(report.octets.len() < HEADER_MAX + 8 * 1024);
+    assert!(String::from_utf8(report.octets).unwrap().contains("0123456789\r\n\r\n--report-"));
+}
+
+proptest! {
+    /// Whatever an upstream says, it adds no line, no field and no part to the report.
+    #[test]
+    fn no_reply_breaks_out_of_its_field(text in "\\PC{0,400}|[\\x20-\\x7e\u{e9}\r\n]{0,1200}", at in 0_usize..3) {
+        let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+        let outcome = match at {
+            0 => refused(550, (5, 1, 1), &text),
+            1 => Outcome::Failed { reason: text.clone(), reply: None },
+            _ => Outcome::Deferred { reason: text.clone(), reply: None },
+        };
+        let report = composed(&original(&envelope, HEADER), &[reported(0, Fate::Failed, &outcome)]);
+        prop_assert!(is_seven_bit(&report.octets));
+        let message = MessageParser::new().parse(&report.octets[..]).unwrap();
+        prop_assert_eq!(message.parts[0].sub_parts().unwrap().len(), 3);
+        let text = String::from_utf8(report.octets.clone()).unwrap();
+        prop_assert_eq!(text.matches("\r\nAction: ").count(), 1);
+        let fields = text.split("message/delivery-status").nth(1).unwrap().split("--report-").next().unwrap();
+        prop_assert!(fields.split("\r\n").all(|line| line.len() <= 998));
+    }
+}

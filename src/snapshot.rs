@@ -1,0 +1,120 @@
+//! The snapshot: everything that a reload may change, as one value that is swapped whole.
+//!
+//! A session and a delivery take it at their start and again where they must see a change (at MAIL, at the next claim). Its parts are `Arc`s, so
+//! that a reload that changes one of them rebuilds only that one. Never: changes in place.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::content::HeaderLimits;
+use crate::identity::Roster;
+use crate::intake::IntakeLimits;
+use crate::queue::schedule::Schedule;
+use crate::route::Routes;
+use crate::session::SessionSettings;
+use crate::sys::WallTime;
+use crate::tls::Trust;
+
+/// How TLS begins on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// After STARTTLS (RFC 3207).
+    StartTls,
+    /// At once (RFC 8314 §3.3).
+    Implicit,
+}
+
+/// One listener: where clients come in, and by which TLS settings and CAs.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// The address it listens on.
+    pub address: SocketAddr,
+    /// How TLS begins.
+    pub mode: Mode,
+    /// The TLS settings.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// What a session that came in here goes by.
+    pub session: Arc<SessionSettings>,
+    /// The CAs that count here.
+    pub trust: Arc<Trust>,
+}
+
+/// How many connections are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoorLimits {
+    /// In all.
+    pub connections: usize,
+    /// From one IPv4 address or IPv6 /64.
+    pub connections_per_address: usize,
+}
+
+/// Everything that a reload may change.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Counts the reloads: a session that sees another number makes its identity anew.
+    pub generation: u64,
+    /// The listeners. A reload changes their TLS settings and trust; their addresses are bound at start.
+    pub doors: Vec<Arc<Door>>,
+    /// How many clients at once.
+    pub door_limits: DoorLimits,
+    /// How long intake waits.
+    pub intake: IntakeLimits,
+    /// How large a header section may be.
+    pub header: HeaderLimits,
+    /// What the Received field tells.
+    pub received: ReceivedDetail,
+    /// Who is known.
+    pub roster: Arc<Roster>,
+    /// Where mail goes.
+    pub routes: Arc<Routes>,
+    /// When to try again, when to warn, when to give up.
+    pub schedule: Arc<Schedule>,
+    /// What ends some day.
+    pub ends: Vec<End>,
+    /// Our name.
+    pub hostname: Arc<str>,
+}
+
+/// Something that ends some day, and what to do about it.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// What.
+    pub what: String,
+    /// When.
+    pub at: WallTime,
+    /// How long before that it is told.
+    pub early: Duration,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+impl Snapshot {
+    /// A sentence for each thing that ends soon or has ended.
+    pub fn ending_soon(&self, now: WallTime) -> impl Iterator<Item = String> {
+        let soon = self.ends.iter().filter(move |end| now.after(end.early) >= end.at);
+        soon.map(move |end| {
+            let verb = if now >= end.at { "ended" } else { "ends" };
+            format!("{} {verb} on {}: {}", end.what, end.at.rfc3339(), end.remedy)
+        })
+    }
+}
+
+/// What our Received field tells besides what RFC 5321 §4.4 asks for; recipients can read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceivedDetail {
+    /// The identity's name.
+    pub identity: Shown,
+    /// The client's address.
+    pub client_address: Shown,
+}
+
+/// Whether recipients may see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// They may not.
+    #[default]
+    No,
+    /// They may.
+    Yes,
+}

@@ -1,0 +1,317 @@
+//! What came of one attempt, and what is wrong with an upstream, in values and in sentences.
+//!
+//! An [`UpstreamFault`] is never a property of a message: it says whose fault it was, whether trying again helps, and what a person can do.
+//! Never: holds a secret; what the upstream said is kept as the reply it was.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::blame::Phase;
+use crate::queue::Outcome;
+use crate::smtp::Reply;
+
+/// What came of one attempt with one upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// One outcome per recipient that was asked for: its place in the envelope, and what came of it; in the order of places.
+    pub outcomes: Vec<(usize, Outcome)>,
+    /// What is wrong with the upstream, where something is.
+    pub fault: Option<UpstreamFault>,
+    /// Recipients (places in the envelope) that this upstream certainly did not take and said nothing about: another upstream may be
+    /// tried for them at once.
+    pub free: Vec<usize>,
+    /// Recipients whose fate is unknown: the final dot was sent and no answer came. The next attempt goes to the same upstream, which can
+    /// know a duplicate (RFC 5321 §4.5.3.2.6), and never at once to a sibling.
+    pub undetermined: Vec<usize>,
+}
+
+impl Attempt {
+    /// Everybody deferred for one reason that is not theirs.
+    pub fn deferred(recipients: &[usize], fault: UpstreamFault) -> Self {
+        let outcome = Outcome::Deferred { reason: fault.sentence(), reply: fault.reply().cloned() };
+        Self {
+            outcomes: recipients.iter().map(|&place| (place, outcome.clone())).collect(),
+            free: recipients.to_vec(),
+            fault: Some(fault),
+            undetermined: Vec::new(),
+        }
+    }
+
+    /// Joins a later attempt for some of the same recipients: its word counts for them.
+    pub fn followed_by(&mut self, later: Self) {
+        self.outcomes.retain(|(place, _)| !later.outcomes.iter().any(|(other, _)| other == place));
+        self.outcomes.extend(later.outcomes);
+        self.outcomes.sort_by_key(|&(place, _)| place);
+        self.undetermined.extend(later.undetermined);
+        self.free = later.free;
+        self.fault = later.fault.or(self.fault.take());
+    }
+}
+
+/// Whose fault it is, so who must act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// Our configuration: credentials, names, TLS demands, permission.
+    OurSettings,
+    /// Our own machine: the stored message can't be read.
+    OurStore,
+    /// The upstream.
+    Upstream,
+    /// The way there.
+    Network,
+}
+
+/// Whether trying again helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// By itself, later.
+    Helps,
+    /// Only when somebody has repaired something: raise an alarm.
+    HelpsAfterRepair,
+}
+
+/// What is wrong with an upstream, where and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamFault {
+    /// The upstream's name.
+    pub upstream: String,
+    /// The address that was tried, when one was.
+    pub address: Option<SocketAddr>,
+    /// Where in the dialogue.
+    pub phase: Phase,
+    /// What happened.
+    pub cause: FaultCause,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultCause {
+    /// The name could not be looked up, or has no address.
+    NoAddress(String),
+    /// No connection.
+    Unreachable(String),
+    /// Nothing came for so long.
+    Silent(Duration),
+    /// The connection ended in the middle.
+    Closed,
+    /// Reading or writing failed.
+    Lost(String),
+    /// TLS could not be made.
+    Tls(TlsCause),
+    /// TLS is demanded and not offered.
+    TlsNotOffered,
+    /// Octets in plaintext behind the go-ahead for TLS: somebody injects replies (CVE-2021-38371).
+    Injected,
+    /// A password is configured, and AUTH PLAIN or LOGIN is not offered (offered mechanisms).
+    NoMechanism(Vec<String>),
+    /// A password is configured for a connection without demanded TLS.
+    CredentialsInTheClear,
+    /// The upstream can't take mail now.
+    Busy(Reply),
+    /// The upstream refuses us, not the message.
+    RefusesUs(Reply),
+    /// 421: it leaves.
+    Leaves(Reply),
+    /// A reply that has no meaning here.
+    UnexpectedReply(Reply),
+    /// No reply at all in RFC 5321's grammar, or one beyond the limits.
+    Unintelligible(String),
+    /// It spoke without being asked.
+    Unasked,
+    /// Too many failures in a row: it is left alone for so long.
+    LeftAlone(Duration),
+    /// Our own store did not give the message.
+    BodyUnreadable(String),
+}
+
+/// Why TLS could not be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsCause {
+    /// The certificate is for other names.
+    WrongName(String),
+    /// No configured or system CA vouches for the certificate.
+    Untrusted,
+    /// The certificate has expired or is not valid yet.
+    OutOfTime,
+    /// Revoked.
+    Revoked,
+    /// Anything else, in rustls's words.
+    Other(String),
+}
+
+impl UpstreamFault {
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        match &self.cause {
+            FaultCause::NoAddress(_) | FaultCause::Unreachable(_) | FaultCause::Lost(_) | FaultCause::Injected => {
+                Blame::Network
+            }
+            FaultCause::RefusesUs(_) | FaultCause::NoMechanism(_) | FaultCause::CredentialsInTheClear => {
+                Blame::OurSettings
+            }
+            FaultCause::BodyUnreadable(_) => Blame::OurStore,
+            FaultCause::Silent(_)
+            | FaultCause::Closed
+            | FaultCause::Tls(_)
+            | FaultCause::TlsNotOffered
+            | FaultCause::Busy(_)
+            | FaultCause::Leaves(_)
+            | FaultCause::UnexpectedReply(_)
+            | FaultCause::Unintelligible(_)
+            | FaultCause::Unasked
+            | FaultCause::LeftAlone(_) => Blame::Upstream,
+        }
+    }
+
+    /// Whether trying again helps.
+    pub fn retry(&self) -> Retry {
+        match &self.cause {
+            FaultCause::Tls(_)
+            | FaultCause::TlsNotOffered
+            | FaultCause::Injected
+            | FaultCause::NoMechanism(_)
+            | FaultCause::CredentialsInTheClear
+            | FaultCause::RefusesUs(_)
+            | FaultCause::BodyUnreadable(_) => Retry::HelpsAfterRepair,
+            FaultCause::NoAddress(_)
+            | FaultCause::Unreachable(_)
+            | FaultCause::Silent(_)
+            | FaultCause::Closed
+            | FaultCause::Lost(_)
+            | FaultCause::Busy(_)
+            | FaultCause::Leaves(_)
+            | FaultCause::UnexpectedReply(_)
+            | FaultCause::Unintelligible(_)
+            | FaultCause::Unasked
+            | FaultCause::LeftAlone(_) => Retry::Helps,
+        }
+    }
+
+    /// Whether it counts against the upstream's health: it never became ready for mail, or refused us instead of the message.
+    pub fn counts_as_broken(&self) -> bool {
+        let exempt = matches!(self.cause, FaultCause::BodyUnreadable(_) | FaultCause::LeftAlone(_));
+        !exempt && (self.phase.is_setup() || matches!(self.cause, FaultCause::RefusesUs(_)))
+    }
+
+    /// What the upstream said, if it said something.
+    pub fn reply(&self) -> Option<&Reply> {
+        match &self.cause {
+            FaultCause::Busy(reply)
+            | FaultCause::RefusesUs(reply)
+            | FaultCause::Leaves(reply)
+            | FaultCause::UnexpectedReply(reply) => Some(reply),
+            FaultCause::NoAddress(_)
+            | FaultCause::Unreachable(_)
+            | FaultCause::Silent(_)
+            | FaultCause::Closed
+            | FaultCause::Lost(_)
+            | FaultCause::Tls(_)
+            | FaultCause::TlsNotOffered
+            | FaultCause::Injected
+            | FaultCause::NoMechanism(_)
+            | FaultCause::CredentialsInTheClear
+            | FaultCause::Unintelligible(_)
+            | FaultCause::Unasked
+            | FaultCause::LeftAlone(_)
+            | FaultCause::BodyUnreadable(_) => None,
+        }
+    }
+
+    /// What happened, in one sentence; for the queue's listing and reports.
+    pub fn sentence(&self) -> String {
+        let (who, phase) = (self.who(), self.phase.words());
+        match &self.cause {
+            FaultCause::NoAddress(why) => format!("{who}: its name could not be looked up ({why})"),
+            FaultCause::Unreachable(why) => format!("{who} can't be reached ({why})"),
+            FaultCause::Silent(wait) => {
+                format!("{who} was silent for {} at {phase}", humantime::format_duration(*wait))
+            }
+            FaultCause::Closed => format!("{who} closed the connection at {phase}"),
+            FaultCause::Lost(why) => format!("the connection to {who} was lost at {phase} ({why})"),
+            FaultCause::Tls(cause) => format!("no TLS with {who}: {cause}"),
+            FaultCause::TlsNotOffered => format!("{who} does not offer STARTTLS, which is demanded"),
+            FaultCause::Injected => format!("{who} sent plaintext behind its go-ahead for TLS"),
+            FaultCause::NoMechanism(offered) if offered.is_empty() => format!("{who} does not offer AUTH"),
+            FaultCause::NoMechanism(offered) => {
+                format!("{who} offers AUTH by {} only, not by PLAIN or LOGIN", offered.join(", "))
+            }
+            FaultCause::CredentialsInTheClear => format!("the password for {who} is not said without demanded TLS"),
+            FaultCause::Busy(reply) => format!("{who} can't take mail at the moment, at {phase}: {reply}"),
+            FaultCause::RefusesUs(reply) => format!("{who} refused this relay, not the message, at {phase}: {reply}"),
+            FaultCause::Leaves(reply) => format!("{who} ended the session at {phase}: {reply}"),
+            FaultCause::UnexpectedReply(reply) => format!("{who} gave a reply without meaning at {phase}: {reply}"),
+            FaultCause::Unintelligible(why) => format!("{who} gave no SMTP reply at {phase} ({why})"),
+            FaultCause::Unasked => format!("{who} spoke without being asked at {phase}"),
+            FaultCause::LeftAlone(wait) => {
+                format!("{who} failed too often and is left alone for {}", humantime::format_duration(*wait))
+            }
+            FaultCause::BodyUnreadable(why) => format!("the stored message could not be read ({why})"),
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match &self.cause {
+            FaultCause::NoAddress(_) => {
+                "check the name in `address` of this [[upstream]] and the resolver of this machine"
+            }
+            FaultCause::Unreachable(_) => "check that it runs, and that a firewall lets this machine reach its port",
+            FaultCause::Silent(_) | FaultCause::Closed | FaultCause::Lost(_) => {
+                "look into its log; when it happens at the greeting or in the handshake, check `mode`: port 465 wants \"implicit\", 587 \"starttls\""
+            }
+            FaultCause::Tls(TlsCause::WrongName(_)) => "set `server_name` to a name that its certificate carries",
+            FaultCause::Tls(TlsCause::Untrusted) => "set `ca` to the file with the CA that issued its certificate",
+            FaultCause::Tls(TlsCause::OutOfTime) => "have its certificate renewed, and check the clock of this machine",
+            FaultCause::Tls(TlsCause::Revoked) => "ask its operator: its certificate is revoked",
+            FaultCause::Tls(TlsCause::Other(_)) => {
+                "check `mode`, `ca` and `server_name`, and which TLS versions it speaks"
+            }
+            FaultCause::TlsNotOffered => {
+                "check `mode` and the port; `tls = \"opportunistic\"` would do without TLS, for mail without secrets"
+            }
+            FaultCause::Injected => {
+                "treat the way to it as hostile; `mode = \"implicit\"` leaves nothing to inject into"
+            }
+            FaultCause::NoMechanism(_) => {
+                "ask its operator for AUTH PLAIN or LOGIN on this port, or take out `username` and `password_file`"
+            }
+            FaultCause::CredentialsInTheClear => "set `tls` to \"verify\", or take out `username` and `password_file`",
+            FaultCause::RefusesUs(_) => {
+                "check `username`, `password_file` and what its operator permits this machine; mail waits meanwhile"
+            }
+            FaultCause::Busy(_) | FaultCause::Leaves(_) | FaultCause::LeftAlone(_) => {
+                "nothing: it is tried again by itself"
+            }
+            FaultCause::UnexpectedReply(_) | FaultCause::Unintelligible(_) | FaultCause::Unasked => {
+                "check that the port is one for SMTP; tell its operator"
+            }
+            FaultCause::BodyUnreadable(_) => "check the disk under `data_dir`; `sealpost queue show` names the message",
+        }
+    }
+
+    fn who(&self) -> String {
+        match self.address {
+            Some(address) => format!("upstream {} ({address})", self.upstream),
+            None => format!("upstream {}", self.upstream),
+        }
+    }
+}
+
+impl fmt::Display for UpstreamFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; remedy: {}", self.sentence(), self.remedy())
+    }
+}
+
+impl fmt::Display for TlsCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongName(why) => write!(f, "its certificate is for other names ({why})"),
+            Self::Untrusted => f.write_str("its certificate is not issued by a CA trusted for it"),
+            Self::OutOfTime => f.write_str("its certificate has expired or is not valid yet"),
+            Self::Revoked => f.write_str("its certificate is revoked"),
+            Self::Other(why) => f.write_str(why),
+        }
+    }
+}

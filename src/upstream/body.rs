@@ -1,0 +1,50 @@
+//! Where the octets of a message come from, piece by piece: the queue's reader, or a report in memory.
+
+use bytes::Bytes;
+
+/// A message as it is to leave, CRLF lines throughout; read from its beginning as often as needed, never held whole.
+pub trait MessageBody: Send {
+    /// Its octets in all, for SIZE (RFC 1870).
+    fn octets(&self) -> u64;
+
+    /// Starts again at the beginning.
+    fn rewind(&mut self) -> impl Future<Output = Result<(), BodyFault>> + Send;
+
+    /// The next piece; `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFault>> + Send;
+}
+
+/// The store did not give the message; what it said, for the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BodyFault(pub String);
+
+/// A small message in memory: a report, or a test's.
+#[derive(Clone, Debug)]
+pub struct InMemory {
+    octets: Bytes,
+    given: bool,
+}
+
+impl InMemory {
+    /// A body of these octets.
+    pub fn new(octets: impl Into<Bytes>) -> Self {
+        Self { octets: octets.into(), given: false }
+    }
+}
+
+impl MessageBody for InMemory {
+    fn octets(&self) -> u64 {
+        u64::try_from(self.octets.len()).unwrap_or(u64::MAX)
+    }
+
+    async fn rewind(&mut self) -> Result<(), BodyFault> {
+        self.given = false;
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyFault> {
+        let first = !std::mem::replace(&mut self.given, true);
+        Ok((first && !self.octets.is_empty()).then(|| self.octets.clone()))
+    }
+}

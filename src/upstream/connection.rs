@@ -1,0 +1,346 @@
+//! One connection to an upstream: does what the [`Dialog`] says, and tells it what happened.
+//!
+//! Decides nothing but time: each reply has its phase's deadline, each message one in all. Never: holds a message whole; keeps a connection
+//! whose dialogue is not usable.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::blame::Phase;
+use super::body::{BodyFault, InMemory, MessageBody};
+use super::dialog::{Characters, Dialog, Event, Patience, Step, Terms, TlsTerm};
+use super::network::{Network, Stream};
+use super::settings::{Security, Upstream};
+use super::tls::{ClientTls, tls_cause};
+use super::transaction::Order;
+use crate::smtp::DotWriter;
+use crate::sys::MonoTime;
+
+/// Octets read from an upstream at once.
+const READ_PIECE: usize = 4096;
+
+/// Octets of a message gathered before they are written.
+const WRITE_PIECE: usize = 32 * 1024;
+
+/// Octets of a message looked at to find the end of its header section.
+const HEADER_LOOK_MAX: u64 = 4 * 1024 * 1024;
+
+/// A connection with its dialogue.
+pub(super) struct Connection {
+    upstream: Arc<Upstream>,
+    /// None only while TLS is being made, and after that failed.
+    stream: Option<Box<dyn Stream>>,
+    dialog: Dialog,
+    piece: Box<[u8]>,
+    /// The message's octets that are not written yet, dots stuffed.
+    outgoing: (DotWriter, Vec<u8>),
+    reply_until: Instant,
+    message_until: Instant,
+    /// Since when it is idle; for the pool.
+    pub(super) idle_since: MonoTime,
+}
+
+/// Where a run of the dialogue ended.
+enum Ending {
+    Ready,
+    Done(Attempt),
+    Over(UpstreamFault),
+    Left,
+}
+
+impl Connection {
+    /// Connects to one address and goes as far as the session being ready for mail.
+    pub(super) async fn open(
+        network: &dyn Network,
+        upstream: &Arc<Upstream>,
+        address: SocketAddr,
+    ) -> Result<Self, UpstreamFault> {
+        let terms = Terms::of(upstream, Some(address));
+        match Self::open_on(network, upstream, address, terms.clone()).await {
+            // What was only hoped for is not insisted on: the handshake has spoilt this connection, a new one goes without.
+            Err(UpstreamFault { cause: FaultCause::Tls(_), .. }) if terms.tls == TlsTerm::IfOffered => {
+                Self::open_on(network, upstream, address, Terms { tls: TlsTerm::Never, ..terms }).await
+            }
+            done => done,
+        }
+    }
+
+    async fn open_on(
+        network: &dyn Network,
+        upstream: &Arc<Upstream>,
+        address: SocketAddr,
+        terms: Terms,
+    ) -> Result<Self, UpstreamFault> {
+        let at = |phase, cause| UpstreamFault { upstream: upstream.name.clone(), address: Some(address), phase, cause };
+        let limits = upstream.deadlines;
+        let mut stream = match timeout_at(from_now(limits.connect), network.connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(fault)) => return Err(at(Phase::Connect, FaultCause::Unreachable(fault.to_string()))),
+            Err(_) => return Err(at(Phase::Connect, FaultCause::Silent(limits.connect))),
+        };
+        if let Security::Implicit(tls) = &upstream.security {
+            stream = handshake(tls, stream, limits.tls).await.map_err(|cause| at(Phase::Tls, cause))?;
+        }
+        let now = from_now(Duration::ZERO);
+        let mut connection = Self {
+            upstream: Arc::clone(upstream),
+            stream: Some(stream),
+            dialog: Dialog::new(terms),
+            piece: vec![0; READ_PIECE].into_boxed_slice(),
+            outgoing: (DotWriter::default(), Vec::new()),
+            reply_until: now,
+            message_until: now,
+            idle_since: MonoTime::from_start(Duration::ZERO),
+        };
+        // Setup has its own deadlines per reply; their number is fixed.
+        connection.message_until = from_now(limits.transaction);
+        match connection.run(Event::Connected, &mut InMemory::new("")).await {
+            Ending::Over(fault) => Err(fault),
+            Ending::Ready | Ending::Done(_) | Ending::Left => Ok(connection),
+        }
+    }
+
+    /// Sends one message.
+    pub(super) async fn send(&mut self, order: Order, places: &[usize], body: &mut impl MessageBody) -> Attempt {
+        self.message_until = from_now(self.upstream.deadlines.transaction);
+        match self.run(Event::Begin(order), body).await {
+            Ending::Done(attempt) => attempt,
+            Ending::Over(fault) => Attempt::deferred(places, fault),
+            Ending::Ready | Ending::Left => Attempt::deferred(places, self.fault(FaultCause::Closed)),
+        }
+    }
+
+    /// QUIT, and its reply (RFC 5321 §4.1.1.10).
+    pub(super) async fn leave(mut self) {
+        self.message_until = from_now(self.upstream.deadlines.quit);
+        self.run(Event::Leave, &mut InMemory::new("")).await;
+    }
+
+    /// Whether it may carry a further message.
+    pub(super) fn is_usable(&self) -> bool {
+        self.dialog.is_usable() && self.stream.is_some()
+    }
+
+    /// Whether it has carried as many as it may.
+    pub(super) fn is_spent(&self) -> bool {
+        self.dialog.messages() >= self.upstream.messages_per_connection
+    }
+
+    /// See [`Dialog::has_answered`].
+    pub(super) fn has_answered(&self) -> bool {
+        self.dialog.has_answered()
+    }
+
+    pub(super) fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
+    /// Whether an idle connection is still silent and open: an upstream that has ended it, or speaks unasked, is not gone back to.
+    pub(super) async fn is_quiet(&mut self) -> bool {
+        let Some(stream) = &mut self.stream else {
+            return false;
+        };
+        timeout_at(from_now(Duration::ZERO), stream.read(&mut self.piece)).await.is_err()
+    }
+
+    fn fault(&self, cause: FaultCause) -> UpstreamFault {
+        UpstreamFault { upstream: self.upstream.name.clone(), address: None, phase: self.dialog.phase(), cause }
+    }
+
+    async fn run(&mut self, event: Event<'_>, body: &mut impl MessageBody) -> Ending {
+        let mut step = self.dialog.on(event);
+        loop {
+            step = match step {
+                Step::Send(octets) => self.send_octets(&octets).await,
+                Step::Read(patience) => self.read(patience).await,
+                Step::StartTls => self.start_tls().await,
+                Step::LookAtHeader => self.look_at_header(body).await,
+                Step::SendBody => self.send_body(body).await,
+                Step::EndBody => self.end_body().await,
+                Step::Ready => return Ending::Ready,
+                Step::Done(attempt) => return Ending::Done(attempt),
+                Step::Over(fault) => return Ending::Over(fault),
+                Step::Left => return Ending::Left,
+            };
+        }
+    }
+
+    async fn send_octets(&mut self, octets: &[u8]) -> Step {
+        match self.write(octets).await {
+            Ok(()) => self.read(Patience::Anew).await,
+            Err(cause) => self.last_words(cause).await,
+        }
+    }
+
+    async fn read(&mut self, patience: Patience) -> Step {
+        if patience == Patience::Anew {
+            self.start_reply_clock();
+        }
+        let wait = self.upstream.deadlines.of(self.dialog.phase());
+        self.read_until(self.reply_until, FaultCause::Silent(wait)).await
+    }
+
+    async fn read_until(&mut self, until: Instant, silence: FaultCause) -> Step {
+        let room = self.dialog.room().min(READ_PIECE);
+        let (Some(stream), Some(piece)) = (&mut self.stream, self.piece.get_mut(..room)) else {
+            return self.dialog.on(Event::Failed(FaultCause::Closed));
+        };
+        let event = match timeout_at(until, stream.read(piece)).await {
+            Ok(Ok(0)) => Event::Failed(FaultCause::Closed),
+            Ok(Ok(count)) => Event::Received(piece.get(..count).unwrap_or_default()),
+            Ok(Err(fault)) => Event::Failed(lost(&fault)),
+            Err(_) => Event::Failed(silence),
+        };
+        self.dialog.on(event)
+    }
+
+    /// What could not be written may have been refused with words that still stand in our buffer: 421, 552.
+    async fn last_words(&mut self, cause: FaultCause) -> Step {
+        let until = from_now(self.upstream.deadlines.quit).min(self.message_until);
+        self.read_until(until, cause).await
+    }
+
+    async fn write(&mut self, octets: &[u8]) -> Result<(), FaultCause> {
+        let wait = self.upstream.deadlines.of(self.dialog.phase());
+        let until = from_now(wait).min(self.message_until);
+        let Some(stream) = &mut self.stream else {
+            return Err(FaultCause::Closed);
+        };
+        let written = timeout_at(until, async {
+            stream.write_all(octets).await?;
+            stream.flush().await
+        });
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(fault)) => Err(lost(&fault)),
+            Err(_) => Err(FaultCause::Silent(wait)),
+        }
+    }
+
+    fn start_reply_clock(&mut self) {
+        let phase = self.dialog.phase();
+        let until = from_now(self.upstream.deadlines.of(phase));
+        // The final dot has its own time whole, however long the message took: to be impatient here makes duplicates (RFC 5321 §4.5.3.2.6).
+        self.reply_until = if phase == Phase::EndOfData { until } else { until.min(self.message_until) };
+    }
+
+    async fn start_tls(&mut self) -> Step {
+        let made = match (self.upstream.security.tls(), self.stream.take()) {
+            (Some(tls), Some(stream)) => handshake(tls, stream, self.upstream.deadlines.tls).await,
+            _ => Err(FaultCause::Closed),
+        };
+        match made {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                self.dialog.on(Event::TlsReady)
+            }
+            Err(cause) => self.dialog.on(Event::Failed(cause)),
+        }
+    }
+
+    // The message.
+
+    async fn look_at_header(&mut self, body: &mut impl MessageBody) -> Step {
+        let event = match timeout_at(self.message_until, characters_of_header(body)).await {
+            Ok(Ok(characters)) => Event::HeaderSeen(characters),
+            Ok(Err(fault)) => Event::Failed(FaultCause::BodyUnreadable(fault.0)),
+            Err(_) => Event::Failed(FaultCause::BodyUnreadable("it took too long".to_owned())),
+        };
+        self.dialog.on(event)
+    }
+
+    async fn send_body(&mut self, body: &mut impl MessageBody) -> Step {
+        self.outgoing = (DotWriter::default(), Vec::with_capacity(WRITE_PIECE));
+        match self.stream_body(body).await {
+            Ok(()) => self.dialog.on(Event::BodyAtEnd),
+            Err(cause @ FaultCause::BodyUnreadable(_)) => {
+                // Without the final dot nothing was sent (RFC 5321 §4.1.1.4); the connection can't be used to say so.
+                self.stream = None;
+                self.dialog.on(Event::Failed(cause))
+            }
+            Err(cause) => self.last_words(cause).await,
+        }
+    }
+
+    async fn stream_body(&mut self, body: &mut impl MessageBody) -> Result<(), FaultCause> {
+        let until = self.message_until;
+        let too_slow = || FaultCause::BodyUnreadable("it took too long".to_owned());
+        let unreadable = |fault: BodyFault| FaultCause::BodyUnreadable(fault.0);
+        timeout_at(until, body.rewind()).await.map_err(|_| too_slow())?.map_err(unreadable)?;
+        while let Some(piece) = timeout_at(until, body.next()).await.map_err(|_| too_slow())?.map_err(unreadable)? {
+            // What is gathered stays behind until more comes, so that the last piece and the final dot go in one write.
+            self.write_outgoing(WRITE_PIECE).await?;
+            for part in piece.chunks(WRITE_PIECE) {
+                self.write_outgoing(WRITE_PIECE).await?;
+                let (dots, outgoing) = &mut self.outgoing;
+                dots.write(part, outgoing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is gathered when it is at least so much.
+    async fn write_outgoing(&mut self, least: usize) -> Result<(), FaultCause> {
+        if self.outgoing.1.len() < least {
+            return Ok(());
+        }
+        let mut octets = std::mem::take(&mut self.outgoing.1);
+        self.write(&octets).await?;
+        octets.clear();
+        self.outgoing.1 = octets;
+        Ok(())
+    }
+
+    async fn end_body(&mut self) -> Step {
+        let (mut dots, mut octets) = std::mem::take(&mut self.outgoing);
+        dots.finish(&mut octets);
+        self.send_octets(&octets).await
+    }
+}
+
+async fn handshake(tls: &ClientTls, stream: Box<dyn Stream>, wait: Duration) -> Result<Box<dyn Stream>, FaultCause> {
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    match timeout_at(from_now(wait), connector.connect(tls.server_name.clone(), stream)).await {
+        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Err(fault)) => Err(FaultCause::Tls(tls_cause(&fault))),
+        Err(_) => Err(FaultCause::Silent(wait)),
+    }
+}
+
+async fn characters_of_header(body: &mut impl MessageBody) -> Result<Characters, BodyFault> {
+    const END: &[u8; 4] = b"\r\n\r\n";
+    body.rewind().await?;
+    let (mut matched, mut looked_at) = (0, 0_u64);
+    while let Some(piece) = body.next().await? {
+        for &octet in &piece {
+            if octet > 127 {
+                return Ok(Characters::Utf8);
+            }
+            matched = match END.get(matched) {
+                Some(&wanted) if wanted == octet => matched + 1,
+                _ => usize::from(octet == b'\r'),
+            };
+            looked_at += 1;
+            if matched == END.len() || looked_at >= HEADER_LOOK_MAX {
+                return Ok(Characters::Ascii);
+            }
+        }
+    }
+    Ok(Characters::Ascii)
+}
+
+fn lost(fault: &io::Error) -> FaultCause {
+    if fault.kind() == io::ErrorKind::UnexpectedEof { FaultCause::Closed } else { FaultCause::Lost(fault.to_string()) }
+}
+
+/// The moment so long from now, by tokio's clock, which a test may hold or push on.
+fn from_now(wait: Duration) -> Instant {
+    tokio::time::sleep(wait).deadline()
+}

@@ -1,0 +1,349 @@
+//! What is configured of an upstream, checked: values that `config` makes and the courier obeys.
+//!
+//! The combinations that must not exist cannot be written: TLS that is demanded has its [`ClientTls`], and whether a credential may be
+//! spoken is a question to [`Security`]. Never: shows a password, in `Debug` neither.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::blame::Phase;
+use super::tls::ClientTls;
+use crate::smtp::{Code, Reply, Status};
+
+/// Connections at once to one upstream, unless set.
+pub const CONNECTIONS: usize = 10;
+/// Messages on one connection, unless set.
+pub const MESSAGES_PER_CONNECTION: u32 = 100;
+/// How long a connection is kept idle for the next message, unless set. Under the five minutes that RFC 5321 §4.5.3.2.7 has servers wait.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Octets of a password at most: `AUTH PLAIN` carries it in base64 on one line (RFC 4954 §4: 12,288 octets).
+pub const PASSWORD_MAX: usize = 4096;
+
+/// The next MTA, and how to talk to it.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name in the configuration, the log and `queue stats`.
+    pub name: String,
+    /// Host name, IPv4 or IPv6 address; looked up on each connect.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// What we call ourselves in EHLO: a fully-qualified name (RFC 5321 §4.1.1.1).
+    pub helo: String,
+    /// How the connection is protected.
+    pub security: Security,
+    /// Who we are to it. Spoken only when [`Security::may_carry_credentials`].
+    pub credentials: Option<Credentials>,
+    /// How long each phase may take.
+    pub deadlines: Deadlines,
+    /// Connections at once; at least one.
+    pub connections: usize,
+    /// Messages on one connection; at least one.
+    pub messages_per_connection: u32,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+    /// Replies that mean that the upstream or our configuration is wrong, whatever their code says of the message.
+    pub ours: Vec<ReplyPattern>,
+}
+
+impl Upstream {
+    /// An upstream with every other setting at its default.
+    pub fn new(name: impl Into<String>, host: impl Into<String>, port: u16, helo: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            host: host.into(),
+            port,
+            helo: helo.into(),
+            security: Security::Plaintext,
+            credentials: None,
+            deadlines: Deadlines::default(),
+            connections: CONNECTIONS,
+            messages_per_connection: MESSAGES_PER_CONNECTION,
+            idle_timeout: IDLE_TIMEOUT,
+            ours: ReplyPattern::known(),
+        }
+    }
+}
+
+/// How the connection to an upstream is protected.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// No TLS (`tls = "none"`). Carries no credentials.
+    Plaintext,
+    /// STARTTLS when offered, without a look at the certificate, else plaintext: helps against listeners only (RFC 7435 §3). Carries no
+    /// credentials.
+    Opportunistic(ClientTls),
+    /// STARTTLS or nothing (RFC 3207).
+    StartTls(ClientTls),
+    /// TLS from the first octet (RFC 8314 §3.3).
+    Implicit(ClientTls),
+}
+
+impl Security {
+    /// Whether a password may be said on such a connection. With `tls = "require"` the certificate is not checked: the password is then
+    /// safe from listeners, not from someone who can stand in between.
+    pub fn may_carry_credentials(&self) -> bool {
+        matches!(self, Self::StartTls(_) | Self::Implicit(_))
+    }
+
+    /// What TLS is made with, where there is any.
+    pub fn tls(&self) -> Option<&ClientTls> {
+        match self {
+            Self::Plaintext => None,
+            Self::Opportunistic(tls) | Self::StartTls(tls) | Self::Implicit(tls) => Some(tls),
+        }
+    }
+}
+
+/// A text that is never shown and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Keeps `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself; for the octets of AUTH only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Who we are to an upstream (RFC 4954).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    username: String,
+    password: Secret,
+}
+
+impl Credentials {
+    /// Credentials that the mechanisms can carry: no NUL (RFC 4616 §2), nothing empty, at most [`PASSWORD_MAX`] octets each.
+    pub fn new(username: impl Into<String>, password: Secret) -> Result<Self, CredentialsMistake> {
+        let username = username.into();
+        for text in [username.as_str(), password.reveal()] {
+            if text.is_empty() {
+                return Err(CredentialsMistake::Empty);
+            }
+            if text.contains('\0') {
+                return Err(CredentialsMistake::Nul);
+            }
+            if text.len() > PASSWORD_MAX {
+                return Err(CredentialsMistake::TooLong);
+            }
+        }
+        Ok(Self { username, password })
+    }
+
+    /// The user's name at the upstream.
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// The password.
+    pub fn password(&self) -> &Secret {
+        &self.password
+    }
+}
+
+/// Why a user name and password can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialsMistake {
+    /// One of them is empty.
+    #[error("user name and password must not be empty")]
+    Empty,
+    /// One holds NUL, which AUTH PLAIN uses as its separator.
+    #[error("user name and password must not contain NUL")]
+    Nul,
+    /// Too long for one line of AUTH.
+    #[error("user name and password may have {PASSWORD_MAX} octets each")]
+    TooLong,
+}
+
+/// How long each phase may take; defaults are the minimum times of RFC 5321 §4.5.3.2, where it names one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Looking up the name.
+    pub lookup: Duration,
+    /// TCP, for each address.
+    pub connect: Duration,
+    /// The TLS handshake.
+    pub tls: Duration,
+    /// The greeting (§4.5.3.2.1).
+    pub greeting: Duration,
+    /// The reply to EHLO, HELO, STARTTLS, AUTH and RSET, each.
+    pub command: Duration,
+    /// The reply to MAIL (§4.5.3.2.2).
+    pub mail: Duration,
+    /// The reply to each RCPT (§4.5.3.2.3).
+    pub recipient: Duration,
+    /// The reply to DATA (§4.5.3.2.4).
+    pub data: Duration,
+    /// Writing a piece of the body (§4.5.3.2.5).
+    pub block: Duration,
+    /// The reply to the final dot (§4.5.3.2.6).
+    pub end_of_data: Duration,
+    /// The reply to QUIT.
+    pub quit: Duration,
+    /// One message in all, from its MAIL to the final dot: an upstream that keeps each deadline and still never ends.
+    pub transaction: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            lookup: Duration::from_secs(30),
+            connect: Duration::from_secs(30),
+            tls: Duration::from_secs(60),
+            greeting: Duration::from_secs(5 * 60),
+            command: Duration::from_secs(5 * 60),
+            mail: Duration::from_secs(5 * 60),
+            recipient: Duration::from_secs(5 * 60),
+            data: Duration::from_secs(2 * 60),
+            block: Duration::from_secs(3 * 60),
+            end_of_data: Duration::from_secs(10 * 60),
+            quit: Duration::from_secs(5),
+            transaction: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+impl Deadlines {
+    /// How long the upstream may take in a phase.
+    pub fn of(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::Lookup => self.lookup,
+            Phase::Connect => self.connect,
+            Phase::Tls => self.tls,
+            Phase::Greeting => self.greeting,
+            Phase::Hello | Phase::StartTls | Phase::Auth | Phase::Reset => self.command,
+            Phase::Mail => self.mail,
+            Phase::Recipient => self.recipient,
+            Phase::Data => self.data,
+            Phase::Body => self.block,
+            Phase::EndOfData => self.end_of_data,
+            Phase::Quit => self.quit,
+        }
+    }
+}
+
+/// A reply by which an upstream says that *we* are wrong: `5.7.64`, `550`, or `550 5.7.64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyPattern {
+    code: Option<Code>,
+    status: Option<Status>,
+}
+
+impl ReplyPattern {
+    /// What is known of the large providers: Microsoft 365 says `550 5.7.64 TenantAttribution` when its connector does not know us.
+    pub fn known() -> Vec<Self> {
+        vec![Self { code: None, status: Status::new(5, 7, 64) }]
+    }
+
+    /// Whether a reply is the one meant.
+    pub fn matches(&self, reply: &Reply) -> bool {
+        self.code.is_none_or(|code| code == reply.code()) && self.status.is_none_or(|s| reply.status() == Some(s))
+    }
+}
+
+/// The text is no pattern for a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write a code, a status or both, like \"550\", \"5.7.64\" or \"550 5.7.64\"; only 4yz and 5yz make sense")]
+pub struct NotAReplyPattern;
+
+impl FromStr for ReplyPattern {
+    type Err = NotAReplyPattern;
+
+    fn from_str(text: &str) -> Result<Self, NotAReplyPattern> {
+        let mut pattern = Self { code: None, status: None };
+        for word in text.split_ascii_whitespace() {
+            match (word.contains('.'), pattern.code, pattern.status) {
+                (true, _, None) => pattern.status = Some(status(word).ok_or(NotAReplyPattern)?),
+                (false, None, None) => pattern.code = Some(code(word).ok_or(NotAReplyPattern)?),
+                _ => return Err(NotAReplyPattern),
+            }
+        }
+        if pattern == (Self { code: None, status: None }) { Err(NotAReplyPattern) } else { Ok(pattern) }
+    }
+}
+
+fn code(word: &str) -> Option<Code> {
+    let code = Code::new(word.parse().ok()?)?;
+    (code.is_transient() || code.is_permanent()).then_some(code)
+}
+
+fn status(word: &str) -> Option<Status> {
+    word.parse().ok().filter(|status: &Status| status.class() != 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let credentials = Credentials::new("relay", Secret::new("hunter2"));
+        assert!(!format!("{credentials:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn credentials_that_no_mechanism_can_carry_are_refused() {
+        let long = "x".repeat(PASSWORD_MAX + 1);
+        for (user, password, mistake) in [
+            ("", "p", CredentialsMistake::Empty),
+            ("u", "", CredentialsMistake::Empty),
+            ("u\0v", "p", CredentialsMistake::Nul),
+            ("u", "p\0q", CredentialsMistake::Nul),
+            ("u", long.as_str(), CredentialsMistake::TooLong),
+        ] {
+            assert_eq!(Credentials::new(user, Secret::new(password)), Err(mistake), "{user:?}");
+        }
+    }
+
+    #[test]
+    fn reply_patterns_match_what_they_name() {
+        let reply = |code, status: (u8, u16, u16)| {
+            Reply::new(Code::new(code).unwrap(), Status::new(status.0, status.1, status.2), "no")
+        };
+        for (pattern, code, status, expected) in [
+            ("5.7.64", 550, (5, 7, 64), true),
+            ("5.7.64", 550, (5, 7, 1), false),
+            ("550", 550, (5, 1, 1), true),
+            ("550 5.7.64", 554, (5, 7, 64), false),
+            ("550 5.7.64", 550, (5, 7, 64), true),
+            ("451 4.7.500", 451, (4, 7, 500), true),
+        ] {
+            let parsed: ReplyPattern = pattern.parse().unwrap();
+            assert_eq!(parsed.matches(&reply(code, status)), expected, "{pattern} on {code} {status:?}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_reply_pattern_are_refused() {
+        for text in [
+            "",
+            " ",
+            "250",
+            "2.0.0",
+            "5.7",
+            "5.7.64.1",
+            "550 550",
+            "5.7.64 550",
+            "5.7.64 5.7.1",
+            "999",
+            "TenantAttribution",
+        ] {
+            assert_eq!(text.parse::<ReplyPattern>(), Err(NotAReplyPattern), "{text:?}");
+        }
+    }
+}

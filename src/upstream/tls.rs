@@ -1,0 +1,253 @@
+//! TLS towards an upstream: what the certificate must prove, and why it did not.
+//!
+//! | `tls`         | encrypted | certificate                                                              | credentials |
+//! |---------------|-----------|--------------------------------------------------------------------------|-------------|
+//! | none          | no        | -                                                                        | never       |
+//! | opportunistic | if it can | not looked at                                                            | never       |
+//! | require       | always    | not looked at: safe from listeners, not from someone who stands between  | allowed     |
+//! | verify        | always    | issued by a configured CA (or the system's), valid now, for the name     | allowed     |
+//!
+//! Time is our clock's, so that a test's certificates never expire. No session resumption: each handshake looks at the certificate anew.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use super::attempt::TlsCause;
+use super::settings::Security;
+use crate::sys::Clock;
+
+/// `mode` of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Plaintext first, TLS by STARTTLS.
+    #[default]
+    StartTls,
+    /// TLS from the first octet.
+    Implicit,
+}
+
+/// `tls` of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsDemand {
+    /// No TLS.
+    None,
+    /// When offered.
+    Opportunistic,
+    /// Encrypted, whoever it is.
+    Require,
+    /// Encrypted, and it is who it should be.
+    #[default]
+    Verify,
+}
+
+/// Who vouches for an upstream's certificate, with `tls = "verify"`.
+#[derive(Clone, Debug)]
+pub enum Anchors {
+    /// The CAs of this machine's trust store.
+    System,
+    /// These only (`ca`).
+    Given(Vec<CertificateDer<'static>>),
+}
+
+/// What TLS is made of.
+#[derive(Debug)]
+pub struct TlsMaterial {
+    /// Who vouches for its certificate.
+    pub anchors: Anchors,
+    /// The name its certificate must carry, where it is not the host's (`server_name`).
+    pub server_name: Option<String>,
+    /// Our own certificate chain, leaf first, and its key, for upstreams that want one.
+    pub identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
+/// TLS towards one upstream, ready to use.
+#[derive(Clone)]
+pub struct ClientTls {
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) server_name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientTls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+/// Why an upstream's TLS settings can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecurityMistake {
+    /// `mode = "implicit"` with a `tls` that may be plaintext.
+    #[error("mode \"implicit\" is TLS from the first octet: set tls to \"verify\" (or \"require\")")]
+    ImplicitWithoutTls,
+    /// The host or `server_name` can stand in no certificate.
+    #[error("{0:?} is no name that a certificate can carry")]
+    ServerName(String),
+    /// A CA certificate can't be read.
+    #[error("a CA certificate can't be used: {0}")]
+    Anchor(String),
+    /// No CA at all.
+    #[error("there is no CA to trust: set ca, or install the system's ca-certificates")]
+    NoAnchors,
+    /// Certificate and key don't fit.
+    #[error("certificate and private_key can't be used: {0}")]
+    Identity(String),
+    /// rustls refuses the settings.
+    #[error("TLS can't be set up: {0}")]
+    Tls(String),
+}
+
+impl Security {
+    /// The protection that `mode` and `tls` ask for, towards `host`.
+    pub fn new(
+        mode: Mode,
+        demand: TlsDemand,
+        host: &str,
+        material: TlsMaterial,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SecurityMistake> {
+        let build = |material| ClientTls::new(demand, host, material, clock);
+        match (mode, demand) {
+            (Mode::StartTls, TlsDemand::None) => Ok(Self::Plaintext),
+            (Mode::StartTls, TlsDemand::Opportunistic) => build(material).map(Self::Opportunistic),
+            (Mode::StartTls, TlsDemand::Require | TlsDemand::Verify) => build(material).map(Self::StartTls),
+            (Mode::Implicit, TlsDemand::Require | TlsDemand::Verify) => build(material).map(Self::Implicit),
+            (Mode::Implicit, TlsDemand::None | TlsDemand::Opportunistic) => Err(SecurityMistake::ImplicitWithoutTls),
+        }
+    }
+}
+
+impl ClientTls {
+    fn new(
+        demand: TlsDemand,
+        host: &str,
+        material: TlsMaterial,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SecurityMistake> {
+        let name = material.server_name.as_deref().unwrap_or(host);
+        let server_name =
+            ServerName::try_from(name.to_owned()).map_err(|_| SecurityMistake::ServerName(name.to_owned()))?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(OurTime(clock)))
+            .with_safe_default_protocol_versions()
+            .map_err(|fault| SecurityMistake::Tls(fault.to_string()))?;
+        let builder = if demand == TlsDemand::Verify {
+            builder.with_root_certificates(root_store(&material.anchors)?)
+        } else {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(PossessionOnly { provider }))
+        };
+        let mut config = match material.identity {
+            Some((chain, key)) => builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|fault| SecurityMistake::Identity(fault.to_string()))?,
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::disabled();
+        Ok(Self { config: Arc::new(config), server_name })
+    }
+}
+
+fn root_store(anchors: &Anchors) -> Result<RootCertStore, SecurityMistake> {
+    let mut store = RootCertStore::empty();
+    match anchors {
+        Anchors::Given(certificates) => {
+            for certificate in certificates {
+                store.add(certificate.clone()).map_err(|fault| SecurityMistake::Anchor(fault.to_string()))?;
+            }
+        }
+        // A store of a hundred CAs may hold one that can't be read; it is not missed.
+        Anchors::System => {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if store.is_empty() { Err(SecurityMistake::NoAnchors) } else { Ok(store) }
+}
+
+#[derive(Debug)]
+struct OurTime(Arc<dyn Clock>);
+
+impl TimeProvider for OurTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().wall.seconds()).ok()?;
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))
+    }
+}
+
+/// Takes any certificate whose key the other side has. For `require` and `opportunistic`, which say so in the table above.
+#[derive(Debug)]
+struct PossessionOnly {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PossessionOnly {
+    fn verify_server_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Why a handshake failed.
+pub(super) fn tls_cause(fault: &io::Error) -> TlsCause {
+    let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(why)) => certificate_cause(why),
+        Some(other) => TlsCause::Other(other.to_string()),
+        None if fault.kind() == io::ErrorKind::UnexpectedEof => {
+            TlsCause::Other("it closed the connection in the handshake".to_owned())
+        }
+        None => TlsCause::Other(fault.to_string()),
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "rustls's enum is non-exhaustive; what we don't name is told in its words"
+)]
+fn certificate_cause(why: &CertificateError) -> TlsCause {
+    match why {
+        CertificateError::NotValidForName => TlsCause::WrongName("not the configured one".to_owned()),
+        CertificateError::NotValidForNameContext { presented, .. } => TlsCause::WrongName(presented.join(", ")),
+        // A CA of the same name with another key gives BadSignature.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsCause::Untrusted,
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => TlsCause::OutOfTime,
+        CertificateError::Revoked => TlsCause::Revoked,
+        other => TlsCause::Other(format!("its certificate is refused ({other})")),
+    }
+}

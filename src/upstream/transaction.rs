@@ -1,0 +1,417 @@
+//! One message in the dialogue: its commands, and where each recipient stands.
+//!
+//! Decided here: which parameters are said (only those whose extension is offered), what can't be sent at all (RFC 1870 §6.1, RFC 6531 §3.6),
+//! and what each reply makes of each recipient. Never: decides whose fault a reply is (`blame` does), holds the message.
+//!
+//! A reason that this relay itself gives for a failure begins with its enhanced status, as a reply's text does (RFC 2034 §4), so that the report
+//! can carry it.
+
+use std::collections::VecDeque;
+
+use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::blame::{Judgement, Phase};
+use super::dialog::Expect;
+use crate::mail::{Body, Envelope, ForwardPath, MailParameters, Notify, Recipient, Ret, ReversePath};
+use crate::queue::Outcome;
+use crate::smtp::Reply;
+use crate::smtp::extension::{Extension, Offered};
+
+/// What is to be sent, but for the octets of the message.
+#[derive(Clone, Debug)]
+pub struct Order {
+    reverse_path: ReversePath,
+    parameters: MailParameters,
+    /// Place in the envelope, and the recipient.
+    recipients: Vec<(usize, Recipient)>,
+    octets: u64,
+}
+
+impl Order {
+    /// An order for some recipients of an envelope, by their places; places that it does not have are left out. `octets` is the true length
+    /// of the message, for SIZE (RFC 1870).
+    pub fn new(envelope: &Envelope, places: &[usize], octets: u64) -> Self {
+        let recipient = |&place: &usize| Some((place, envelope.recipients().get(place)?.clone()));
+        Self {
+            reverse_path: envelope.reverse_path().clone(),
+            parameters: envelope.parameters().clone(),
+            recipients: places.iter().filter_map(recipient).collect(),
+            octets,
+        }
+    }
+
+    fn is_ascii(&self) -> bool {
+        self.reverse_path.as_str().is_ascii()
+            && self.recipients.iter().all(|(_, to)| to.forward_path.as_str().is_ascii())
+    }
+}
+
+/// What can be said of an order when the upstream's extensions are known.
+#[derive(Debug)]
+pub(super) enum Planned {
+    /// Nothing is to be sent: everybody's outcome is known.
+    Settled(Attempt),
+    /// The client asked for SMTPUTF8, the upstream has none, the addresses don't need it: it depends on the header section.
+    LookAtHeader(Box<Transaction>),
+    /// It can be sent.
+    Go(Box<Transaction>),
+}
+
+/// Where a recipient stands.
+#[derive(Clone, Debug)]
+enum Stand {
+    Open,
+    Accepted,
+    /// Not in this transaction (RFC 5321 §4.5.3.1.10).
+    TooMany(Reply),
+    Settled(Outcome),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BodyStand {
+    NotYet,
+    Sending,
+    DotSent,
+}
+
+/// What follows when all commands are answered.
+#[derive(Debug)]
+pub(super) enum Sequel {
+    /// A further transaction, for those who were too many for this one.
+    Further(Box<Transaction>),
+    /// Nothing: everybody has an outcome.
+    Concluded(Attempt),
+}
+
+/// One message under way.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    order: Order,
+    stands: Vec<Stand>,
+    commands: VecDeque<(Expect, String)>,
+    sender_refused: bool,
+    body: BodyStand,
+    /// What came of the earlier transactions of the same order.
+    earlier: Attempt,
+}
+
+impl Transaction {
+    fn new(order: Order, earlier: Attempt) -> Self {
+        Self {
+            stands: vec![Stand::Open; order.recipients.len()],
+            order,
+            commands: VecDeque::new(),
+            sender_refused: false,
+            body: BodyStand::NotYet,
+            earlier,
+        }
+    }
+
+    pub(super) fn plan(order: Order, offered: &Offered) -> Planned {
+        let mut transaction = Self::new(order, Attempt::default());
+        transaction.settle_what_is_too_large(offered);
+        if !offered.has(Extension::SmtpUtf8) {
+            transaction.settle_addresses_not_taken();
+        }
+        if transaction.stands.iter().all(|stand| matches!(stand, Stand::Settled(_))) {
+            return Planned::Settled(transaction.conclude());
+        }
+        let transaction = Box::new(transaction);
+        if transaction.order.parameters.smtputf8 && !offered.has(Extension::SmtpUtf8) {
+            Planned::LookAtHeader(transaction)
+        } else {
+            Planned::Go(transaction)
+        }
+    }
+
+    /// RFC 1870 §6.1: a message over the announced limit need not be tried. A limit of 0 is none (§4).
+    fn settle_what_is_too_large(&mut self, offered: &Offered) {
+        let octets = self.order.octets;
+        if let Some(limit) = offered.size_limit().filter(|&limit| limit > 0 && octets > limit) {
+            self.settle_open(&failed(format!(
+                "5.3.4 the message has {octets} octets, and the upstream takes at most {limit}"
+            )));
+        }
+    }
+
+    /// RFC 6531 §3.6: an internationalized address can't go where SMTPUTF8 is not offered.
+    fn settle_addresses_not_taken(&mut self) {
+        if !self.order.reverse_path.as_str().is_ascii() {
+            let reason = "5.6.7 the sender's address needs SMTPUTF8, which the upstream does not offer";
+            self.settle_open(&failed(reason.to_owned()));
+        }
+        for ((_, recipient), stand) in self.order.recipients.iter().zip(&mut self.stands) {
+            if matches!(stand, Stand::Open) && !recipient.forward_path.as_str().is_ascii() {
+                let reason = "5.6.7 the recipient's address needs SMTPUTF8, which the upstream does not offer";
+                *stand = Stand::Settled(failed(reason.to_owned()));
+            }
+        }
+    }
+
+    /// RFC 6531 §3.6, RFC 6532: the header section itself needs SMTPUTF8.
+    pub(super) fn utf8_header_not_taken(mut self: Box<Self>) -> Attempt {
+        let reason = "5.6.9 the message's header holds UTF-8, which needs SMTPUTF8, which the upstream does not offer";
+        self.settle_open(&failed(reason.to_owned()));
+        self.conclude()
+    }
+
+    fn settle_open(&mut self, outcome: &Outcome) {
+        self.settle(outcome, |stand| matches!(stand, Stand::Open));
+    }
+
+    fn settle(&mut self, outcome: &Outcome, which: impl Fn(&Stand) -> bool) {
+        for stand in self.stands.iter_mut().filter(|stand| which(stand)) {
+            *stand = Stand::Settled(outcome.clone());
+        }
+    }
+
+    // Commands.
+
+    pub(super) fn queue_commands(&mut self, stained: bool, offered: &Offered) {
+        if stained {
+            self.commands.push_back((Expect::Reset, "RSET".to_owned()));
+        }
+        self.commands.push_back((Expect::Mail, mail_command(&self.order, offered)));
+        for (place, ((_, recipient), stand)) in self.order.recipients.iter().zip(&self.stands).enumerate() {
+            if matches!(stand, Stand::Open) {
+                self.commands.push_back((Expect::Recipient(place), recipient_command(recipient, offered)));
+            }
+        }
+        self.commands.push_back((Expect::Data, "DATA".to_owned()));
+    }
+
+    /// At most `window` commands, with what they expect; none when there is nothing left to say.
+    pub(super) fn next_commands(&mut self, window: usize) -> (Vec<u8>, Vec<Expect>) {
+        let only_data_is_left = matches!(self.commands.front(), Some((Expect::Data, _)));
+        if self.sender_refused || (only_data_is_left && !self.has_accepted()) {
+            self.commands.clear();
+        }
+        let (mut octets, mut expect) = (Vec::new(), Vec::new());
+        for (what, line) in self.commands.drain(..window.min(self.commands.len())) {
+            octets.extend_from_slice(line.as_bytes());
+            octets.extend_from_slice(b"\r\n");
+            expect.push(what);
+        }
+        (octets, expect)
+    }
+
+    // Replies.
+
+    pub(super) fn sender_is_refused(&self) -> bool {
+        self.sender_refused
+    }
+
+    pub(super) fn has_accepted(&self) -> bool {
+        self.stands.iter().any(|stand| matches!(stand, Stand::Accepted))
+    }
+
+    /// Whether what is expected was asked before the answer became known: nobody's outcome hangs on it.
+    pub(super) fn is_past(&self, expect: Expect) -> bool {
+        let is_recipient = matches!(expect, Expect::Recipient(_));
+        (is_recipient && self.sender_refused)
+            || (expect == Expect::Data && (self.sender_refused || !self.has_accepted()))
+    }
+
+    pub(super) fn mail(&mut self, judgement: Judgement, reply: &Reply) {
+        if let Some(outcome) = refusal(Phase::Mail, judgement, reply) {
+            self.sender_refused = true;
+            self.settle_open(&outcome);
+        }
+    }
+
+    pub(super) fn recipient(&mut self, place: usize, judgement: Judgement, reply: Reply) {
+        let Some(stand) = self.stands.get_mut(place).filter(|stand| matches!(stand, Stand::Open)) else {
+            return;
+        };
+        *stand = match refusal(Phase::Recipient, judgement, &reply) {
+            Some(outcome) => Stand::Settled(outcome),
+            None if judgement == Judgement::TooMany => Stand::TooMany(reply),
+            None => Stand::Accepted,
+        };
+    }
+
+    pub(super) fn data_refused(&mut self, judgement: Judgement, reply: &Reply) {
+        if let Some(outcome) = refusal(Phase::Data, judgement, reply) {
+            self.settle_accepted(&outcome);
+        }
+    }
+
+    pub(super) fn is_sending(&self) -> bool {
+        self.body == BodyStand::Sending
+    }
+
+    pub(super) fn send_body(&mut self) {
+        self.body = BodyStand::Sending;
+    }
+
+    /// From here on the upstream may have the message without our knowing.
+    pub(super) fn send_dot(&mut self) {
+        self.body = BodyStand::DotSent;
+    }
+
+    /// The reply to the final dot: only here is anything delivered.
+    pub(super) fn end(&mut self, judgement: Judgement, reply: &Reply) {
+        if judgement == Judgement::Proceed {
+            self.settle_accepted(&Outcome::Delivered { reply: reply.clone() });
+        } else if let Some(outcome) = refusal(Phase::EndOfData, judgement, reply) {
+            self.settle_accepted(&outcome);
+        }
+    }
+
+    fn settle_accepted(&mut self, outcome: &Outcome) {
+        self.settle(outcome, |stand| matches!(stand, Stand::Accepted));
+    }
+
+    // Endings.
+
+    /// The further transaction for those who were too many, or the outcomes. Each further one needs a delivery by the one before, so
+    /// there are never more than recipients.
+    pub(super) fn sequel(mut self: Box<Self>) -> Sequel {
+        let delivered = |stand: &Stand| matches!(stand, Stand::Settled(Outcome::Delivered { .. }));
+        if !self.stands.iter().any(delivered) || !self.stands.iter().any(|stand| matches!(stand, Stand::TooMany(_))) {
+            return Sequel::Concluded(self.conclude());
+        }
+        let left = self.order.recipients.iter().zip(&self.stands);
+        let left = left.filter(|(_, stand)| matches!(stand, Stand::TooMany(_))).map(|(recipient, _)| recipient.clone());
+        let order = Order { recipients: left.collect(), ..self.order.clone() };
+        let earlier = std::mem::take(&mut self.earlier);
+        Sequel::Further(Box::new(Self::new(order, joined(earlier, self.outcomes(&unanswered())))))
+    }
+
+    pub(super) fn conclude(mut self) -> Attempt {
+        let earlier = std::mem::take(&mut self.earlier);
+        joined(earlier, self.outcomes(&unanswered()))
+    }
+
+    /// The dialogue ended in the middle. What was settled stays settled; the rest is deferred, and when the final dot was sent and no
+    /// readable answer came, nobody knows whether the upstream has it (RFC 5321 §4.5.3.2.6).
+    pub(super) fn broken_off(mut self, fault: UpstreamFault) -> Attempt {
+        let undetermined = self.body == BodyStand::DotSent && leaves_in_the_dark(&fault.cause);
+        let reason = if undetermined {
+            format!("{}; it may have taken the message", fault.sentence())
+        } else {
+            fault.sentence()
+        };
+        let left = Outcome::Deferred { reason, reply: fault.reply().cloned() };
+        let mut attempt = self.outcomes(&left);
+        for ((place, _), stand) in self.order.recipients.iter().zip(&self.stands) {
+            match stand {
+                Stand::Settled(_) => {}
+                Stand::Accepted if undetermined => attempt.undetermined.push(*place),
+                Stand::Accepted | Stand::Open | Stand::TooMany(_) => attempt.free.push(*place),
+            }
+        }
+        attempt.fault = Some(fault);
+        joined(std::mem::take(&mut self.earlier), attempt)
+    }
+
+    fn outcomes(&self, otherwise: &Outcome) -> Attempt {
+        let outcome = |stand: &Stand| match stand {
+            Stand::Settled(outcome) => outcome.clone(),
+            Stand::TooMany(reply) => {
+                let reason = "the upstream takes no more recipients in one transaction".to_owned();
+                Outcome::Deferred { reason, reply: Some(reply.clone()) }
+            }
+            Stand::Open | Stand::Accepted => otherwise.clone(),
+        };
+        let places = self.order.recipients.iter().map(|&(place, _)| place);
+        Attempt { outcomes: places.zip(self.stands.iter().map(outcome)).collect(), ..Attempt::default() }
+    }
+}
+
+fn joined(mut earlier: Attempt, later: Attempt) -> Attempt {
+    earlier.followed_by(later);
+    earlier
+}
+
+fn failed(reason: String) -> Outcome {
+    Outcome::Failed { reason, reply: None }
+}
+
+fn unanswered() -> Outcome {
+    Outcome::Deferred { reason: "the upstream gave no answer for this recipient".to_owned(), reply: None }
+}
+
+/// What a refusing reply makes of those it speaks of; `None` when it refuses nobody.
+fn refusal(phase: Phase, judgement: Judgement, reply: &Reply) -> Option<Outcome> {
+    let what = phase.words();
+    match judgement {
+        Judgement::Later => Some(Outcome::Deferred {
+            reason: format!("the upstream does not take {what} at the moment"),
+            reply: Some(reply.clone()),
+        }),
+        Judgement::Never => {
+            Some(Outcome::Failed { reason: format!("the upstream refused {what}"), reply: Some(reply.clone()) })
+        }
+        Judgement::Proceed
+        | Judgement::TooMany
+        | Judgement::Busy
+        | Judgement::Broken
+        | Judgement::Over
+        | Judgement::Unexpected => None,
+    }
+}
+
+/// Whether, after the final dot, a fault leaves open what became of the message. A refusal in so many words does not.
+fn leaves_in_the_dark(cause: &FaultCause) -> bool {
+    !matches!(cause, FaultCause::Leaves(_) | FaultCause::RefusesUs(_) | FaultCause::Busy(_))
+}
+
+// The lines.
+
+fn mail_command(order: &Order, offered: &Offered) -> String {
+    let asked = &order.parameters;
+    let mut line = format!("MAIL FROM:<{}>", order.reverse_path.as_str());
+    if offered.has(Extension::Size) {
+        line.push_str(&format!(" SIZE={}", order.octets));
+    }
+    // RFC 6152 §3. Not offered: the octets go as they are, since re-encoding would break signatures.
+    if asked.body == Body::EightBitMime && offered.has(Extension::EightBitMime) {
+        line.push_str(" BODY=8BITMIME");
+    }
+    if (asked.smtputf8 || !order.is_ascii()) && offered.has(Extension::SmtpUtf8) {
+        line.push_str(" SMTPUTF8");
+    }
+    if offered.has(Extension::Dsn) {
+        match asked.ret {
+            Some(Ret::Full) => line.push_str(" RET=FULL"),
+            Some(Ret::Headers) => line.push_str(" RET=HDRS"),
+            None => {}
+        }
+        if let Some(envid) = asked.envid.as_deref().filter(|value| is_parameter_value(value)) {
+            line.push_str(&format!(" ENVID={envid}"));
+        }
+    }
+    line
+}
+
+fn recipient_command(recipient: &Recipient, offered: &Offered) -> String {
+    let mut line = match &recipient.forward_path {
+        ForwardPath::Postmaster => "RCPT TO:<postmaster>".to_owned(),
+        ForwardPath::Address(address) => format!("RCPT TO:<{}>", address.as_str()),
+    };
+    if offered.has(Extension::Dsn) {
+        if let Some(notify) = recipient.parameters.notify {
+            line.push_str(&format!(" NOTIFY={}", notify_value(notify)));
+        }
+        if let Some(original) = &recipient.parameters.orcpt {
+            let value = format!("{};{}", original.address_type, original.address);
+            if is_parameter_value(&value) {
+                line.push_str(&format!(" ORCPT={value}"));
+            }
+        }
+    }
+    line
+}
+
+/// RFC 3461 §4.1.
+fn notify_value(notify: Notify) -> String {
+    let named = [(notify.success, "SUCCESS"), (notify.failure, "FAILURE"), (notify.delay, "DELAY")];
+    let words: Vec<&str> = named.iter().filter(|(wanted, _)| *wanted).map(|&(_, word)| word).collect();
+    if words.is_empty() { "NEVER".to_owned() } else { words.join(",") }
+}
+
+/// The `esmtp-value` of RFC 5321 §4.1.1.2, with RFC 6533's UTF-8: a value that could end the line or the parameter is not said.
+/// Addresses need no such look: they can't be made otherwise.
+fn is_parameter_value(value: &str) -> bool {
+    !value.is_empty() && value.chars().all(|c| !c.is_control() && c != ' ' && c != '=')
+}
