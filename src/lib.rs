@@ -8,17 +8,17 @@ pub mod mail;
 pub mod smtp;
 
 // The line, in order.
-pub mod content;
-pub mod delivery;
-pub mod identity;
 pub mod intake;
-pub mod policy;
-pub mod queue;
-pub mod report;
-pub mod route;
-pub mod session;
 pub mod tls;
+pub mod identity;
+pub mod session;
+pub mod policy;
+pub mod content;
+pub mod queue;
+pub mod delivery;
+pub mod route;
 pub mod upstream;
+pub mod report;
 
 // The house.
 pub mod audit;

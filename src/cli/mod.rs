@@ -4,6 +4,7 @@
 
 pub mod catcher;
 pub mod check;
+pub mod explain;
 pub mod pki;
 pub mod queue;
 pub mod quickstart;
@@ -216,7 +217,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Queue(arguments) => queue::run(arguments),
-        Command::Explain(_) => anyhow::bail!("this build does not hold that command"),
+        Command::Explain(arguments) => explain::run(arguments),
     }
 }
 

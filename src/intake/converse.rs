@@ -259,7 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     fn over(&self, gone: &Gone) -> Over {
         let identity: &Identity = self.session.identity();
-        tracing::debug!(client = %self.peer.client, identity = identity.name(), ?gone, "the connection ended without QUIT");
+        tracing::debug!(client = %self.peer.client, identity = identity.name(), %gone, "the connection ended without QUIT");
         Over
     }
 

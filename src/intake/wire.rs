@@ -23,13 +23,16 @@ const OUT_MAX: usize = 4 * 1024;
 const READ_SIZE: usize = 8 * 1024;
 
 /// Why nothing more can be read or written.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Gone {
     /// The client closed its side.
+    #[error("the client closed it")]
     Closed,
     /// The wait was longer than allowed.
+    #[error("the client was silent")]
     TimedOut,
     /// The connection broke.
+    #[error("it broke: {0}")]
     Broken(io::Error),
 }
 

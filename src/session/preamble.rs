@@ -87,7 +87,7 @@ impl Preamble {
             return PreambleStep::Close(replies::too_many_idle_commands());
         }
         match line {
-            Ok(line) => self.command(verb(line), Command::parse(line, &offered(), now)),
+            Ok(line) => self.command(Command::parse(line, &offered(), now)),
             Err(LineFault::TooLong) => PreambleStep::Say(replies::line_too_long()),
             Err(fault @ (LineFault::BareCr | LineFault::BareLf | LineFault::Nul)) => {
                 PreambleStep::Close(replies::disputed(&fault))
@@ -95,16 +95,15 @@ impl Preamble {
         }
     }
 
-    fn command(&self, verb: &[u8], command: Result<Command, CommandFault>) -> PreambleStep {
+    fn command(&self, command: Result<Command, CommandFault>) -> PreambleStep {
         match command {
             Ok(Command::Ehlo(_)) => PreambleStep::Say(replies::ehlo(&self.settings.hostname, offered().ehlo_lines())),
             Ok(Command::Helo(_)) => PreambleStep::Say(replies::helo(&self.settings.hostname)),
             Ok(Command::Noop) => PreambleStep::Say(replies::noop()),
             Ok(Command::StartTls) => self.start_tls(),
             Ok(Command::Quit) => PreambleStep::Close(replies::bye()),
-            Err(fault @ CommandFault::HeloName) => PreambleStep::Say(replies::command_fault(&fault)),
-            Err(CommandFault::Argument(why)) if verb.eq_ignore_ascii_case(b"STARTTLS") => {
-                PreambleStep::Say(replies::bad_argument(why))
+            Err(fault @ (CommandFault::HeloName | CommandFault::StartTls)) => {
+                PreambleStep::Say(replies::command_fault(&fault))
             }
             // RFC 3207 §4: 530 to all but NOOP, EHLO, STARTTLS and QUIT; whether it could be read is nobody's business yet.
             Ok(_) | Err(_) => PreambleStep::Say(replies::starttls_first()),
@@ -122,8 +121,4 @@ impl Preamble {
 /// What a stranger is told of: how to get in.
 fn offered() -> Offered {
     Offered::default().with(Extension::StartTls).with(Extension::EnhancedStatusCodes)
-}
-
-fn verb(line: &[u8]) -> &[u8] {
-    line.split(|&octet| octet == b' ').next().unwrap_or_default()
 }

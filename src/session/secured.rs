@@ -188,10 +188,7 @@ impl Session {
 
     /// How long the next line may be, octets with its CRLF (RFC 5321 §4.5.3.1.4, RFC 4954 §4).
     pub fn line_limit(&self) -> usize {
-        match self.phase() {
-            Phase::Challenged => AUTH_LINE_MAX,
-            _ => self.offered().command_line_limit(),
-        }
+        if self.phase() == Phase::Challenged { AUTH_LINE_MAX } else { self.offered().command_line_limit() }
     }
 
     /// What EHLO tells of.
@@ -227,7 +224,12 @@ impl Session {
             },
             Event::Line(Err(LineFault::TooLong)) => Input::TooLong,
             Event::Line(Err(fault)) => Input::Disputed(fault),
-            other => Input::Event(other),
+            Event::TalkedEarly
+            | Event::HeaderRead(_)
+            | Event::BodyEnded(_)
+            | Event::Answer(_)
+            | Event::TimedOut(_)
+            | Event::Draining => Input::Event(event),
         }
     }
 
@@ -300,7 +302,14 @@ impl Session {
             // RFC 3030 §2: where the chunk ends is not known, nor where the next command begins.
             CommandFault::Bdat => self.interrupt(replies::command_fault(fault), "a chunk without a size"),
             CommandFault::Base64 => self.not_base64(),
-            _ => self.idle(replies::command_fault(fault)),
+            CommandFault::Unknown
+            | CommandFault::Argument(_)
+            | CommandFault::StartTls
+            | CommandFault::HeloName
+            | CommandFault::Sender(_)
+            | CommandFault::Recipient(_)
+            | CommandFault::UnknownParameter(_)
+            | CommandFault::Parameter { .. } => self.idle(replies::command_fault(fault)),
         }
     }
 
@@ -369,21 +378,19 @@ impl Session {
     }
 
     fn timed_out(&mut self, deadline: Deadline) -> Step {
-        match self.state {
-            // Custody is being taken, which can't be called back: the answer decides.
-            State::Committing(..) => Step::Proceed,
-            _ => self.interrupt(deadline.reply(), "a deadline has passed"),
+        // Custody that is being taken can't be called back: the answer decides.
+        if self.phase() == Phase::Committing {
+            return Step::Proceed;
         }
+        self.interrupt(deadline.reply(), "a deadline has passed")
     }
 
     fn drain(&mut self) -> Step {
-        match self.state {
-            State::Idle | State::Challenged => self.close(replies::shutting_down()),
-            _ => {
-                self.stay = Stay::UntilTheTransactionEnds;
-                Step::Proceed
-            }
+        if matches!(self.state, State::Idle | State::Challenged) {
+            return self.close(replies::shutting_down());
         }
+        self.stay = Stay::UntilTheTransactionEnds;
+        Step::Proceed
     }
 
     // --- What the audit is told.

@@ -130,12 +130,7 @@ fn every_broken_configuration_is_told_with_line_key_and_remedy() {
         assert!(RIGHT.contains(broken.line), "{:?} is not in the right configuration", broken.line);
         let told = told(&RIGHT.replacen(broken.line, broken.instead, 1), &[]);
         if told != broken.told {
-            wrong.push(format!(
-                "{:?} -> {:?}\n    {}",
-                broken.line,
-                broken.instead,
-                told.iter().map(|line| format!("{line:?},")).collect::<Vec<_>>().join("\n    ")
-            ));
+            wrong.push(format!("{:?} -> {:?}\n    {}", broken.line, broken.instead, told.iter().map(|line| format!("{line:?},")).collect::<Vec<_>>().join("\n    ")));
         }
     }
     assert!(wrong.is_empty(), "{} of {} told otherwise:\n{}", wrong.len(), TABLE.len(), wrong.join("\n"));
