@@ -560,7 +560,8 @@ fn a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it() {
     block_on(async {
         let bench = Bench::new(settings());
         let id = bench.keep(b"hello").await;
-        let tried = |recipient, outcome| Tried { recipient, upstream: "main".to_owned(), outcome };
+        let tried =
+            |recipient, outcome| Tried { recipient, upstream: "main".to_owned(), outcome, certainty: Certainty::Known };
         let reply = crate::smtp::Reply::new(crate::smtp::Code::new(250).unwrap(), None, "ok");
         let outcomes = vec![
             tried(0, Outcome::Delivered { reply }),
