@@ -24,6 +24,7 @@ pub mod report;
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod doors;
 pub mod house;
 pub mod pki;

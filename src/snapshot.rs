@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::content::HeaderLimits;
 use crate::identity::Roster;
@@ -12,6 +13,7 @@ use crate::intake::IntakeLimits;
 use crate::queue::schedule::Schedule;
 use crate::route::Routes;
 use crate::session::SessionSettings;
+use crate::sys::WallTime;
 use crate::tls::Trust;
 
 /// How TLS begins on a listener.
@@ -68,8 +70,34 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     /// When to try again, when to warn, when to give up.
     pub schedule: Arc<Schedule>,
+    /// What ends some day.
+    pub ends: Vec<End>,
     /// Our name.
     pub hostname: Arc<str>,
+}
+
+/// Something that ends some day, and what to do about it.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// What.
+    pub what: String,
+    /// When.
+    pub at: WallTime,
+    /// How long before that it is told.
+    pub early: Duration,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+impl Snapshot {
+    /// A sentence for each thing that ends soon or has ended.
+    pub fn ending_soon(&self, now: WallTime) -> impl Iterator<Item = String> {
+        let soon = self.ends.iter().filter(move |end| now.after(end.early) >= end.at);
+        soon.map(move |end| {
+            let verb = if now >= end.at { "ended" } else { "ends" };
+            format!("{} {verb} on {}: {}", end.what, end.at.rfc3339(), end.remedy)
+        })
+    }
 }
 
 /// What our Received field tells besides what RFC 5321 §4.4 asks for; recipients can read it.

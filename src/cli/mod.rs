@@ -2,8 +2,13 @@
 //!
 //! Exit codes are told by each command's help. Never: decides anything about mail.
 
+pub mod catcher;
 pub mod check;
+pub mod explain;
 pub mod pki;
+pub mod queue;
+pub mod quickstart;
+pub mod serve;
 pub mod submit;
 
 use std::path::PathBuf;
@@ -13,6 +18,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Mistake;
 use crate::sys::{Clock, SystemClock};
 
 /// A mail submission relay where the TLS client certificate is the login.
@@ -208,10 +214,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Check(arguments) => Ok(check::run(arguments, &environment(), &clock())),
         Command::Pki(arguments) => pki::run(arguments, clock().now().wall),
         Command::Submit(arguments) => submit::run(arguments),
-        Command::Serve(_) | Command::Quickstart(_) | Command::Explain(_) | Command::Queue(_) => {
-            anyhow::bail!("this build does not hold that command")
-        }
+        Command::Serve(arguments) => serve::run(arguments),
+        Command::Quickstart(arguments) => quickstart::run(arguments),
+        Command::Queue(arguments) => queue::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
     }
+}
+
+/// Prints every mistake of a configuration; gives the exit code for it (`EX_CONFIG`).
+pub fn tell_mistakes(mistakes: &[Mistake]) -> ExitCode {
+    const MISCONFIGURED: u8 = 78;
+    for mistake in mistakes {
+        eprintln!("{mistake}");
+    }
+    ExitCode::from(MISCONFIGURED)
 }
 
 /// The environment's variables that are text; others can't name a key.

@@ -5,14 +5,13 @@
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
 use super::{QueueArguments, QueueCommand, QueueCommon, QueueSelection, QueueStateArgument};
-use crate::config;
 use crate::daemon::control::{self, Request};
 use crate::daemon::steering::{Action, Answer, Answers, Command, Entry, StateName, Sums, Target};
 use crate::queue::{Driving, Queue, QueueSettings};
@@ -40,21 +39,34 @@ enum Form {
 /// The configuration can't be read, or neither daemon nor store could be reached.
 pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
     let (common, command, form) = asked(&arguments.command);
-    let settings = match config::queue_settings(&common.config.config, &super::environment()) {
-        Ok(settings) => settings,
-        Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
-    };
+    let settings = QueueSettings::new(data_dir(&common.config.config)?);
     let form = if common.json { Form::Json } else { form };
     let mut printer = Printer { form, out: io::stdout().lock(), missing: 0, entries: 0 };
     match UnixStream::connect(control::path(&settings.data_dir)) {
         Ok(daemon) => ask(daemon, command, &mut printer)?,
         Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => {
-            eprintln!("sealpost: only root and the daemon's own user may ask about its queue ({})", settings.data_dir.display());
+            eprintln!(
+                "sealpost: only root and the daemon's own user may ask about its queue ({})",
+                settings.data_dir.display()
+            );
             return Ok(ExitCode::from(NOT_ALLOWED));
         }
         Err(_) => return without_daemon(settings, command, printer),
     }
     Ok(printer.code())
+}
+
+/// Where the queue is. Only this one key is read, so that the queue can be looked at while the rest of the configuration is wrong.
+fn data_dir(config: &Path) -> anyhow::Result<PathBuf> {
+    let text = super::read_text(config)?;
+    let place = || config.display().to_string();
+    let table: toml::Table =
+        toml::from_str(&text).with_context(|| format!("{}: run `sealpost check` on it", place()))?;
+    let overridden =
+        super::environment().into_iter().find(|(name, _)| name == "SEALPOST__DATA_DIR").map(|(_, value)| value);
+    let written = table.get("data_dir").and_then(toml::Value::as_str).map(str::to_owned);
+    let data_dir = overridden.or(written).with_context(|| format!("{} has no data_dir", place()))?;
+    Ok(config.parent().unwrap_or(Path::new("")).join(data_dir))
 }
 
 fn asked(command: &QueueCommand) -> (&QueueCommon, Command, Form) {
@@ -98,7 +110,11 @@ fn ask(mut daemon: UnixStream, command: Command, printer: &mut Printer<impl Writ
 }
 
 /// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out.
-fn without_daemon(settings: QueueSettings, command: Command, mut printer: Printer<impl Write>) -> anyhow::Result<ExitCode> {
+fn without_daemon(
+    settings: QueueSettings,
+    command: Command,
+    mut printer: Printer<impl Write>,
+) -> anyhow::Result<ExitCode> {
     if let Some(code) = not_ours(&settings.data_dir)? {
         return Ok(code);
     }
@@ -108,7 +124,8 @@ fn without_daemon(settings: QueueSettings, command: Command, mut printer: Printe
         let settings = QueueSettings { driving: Driving::Inline, ..settings };
         let data_dir = settings.data_dir.clone();
         let opened = Queue::open(settings, Arc::new(SystemDisk), Arc::new(clock), Arc::new(SystemEntropy));
-        let (queue, _) = opened.with_context(|| format!("no daemon answers, and the store in {} can't be opened", data_dir.display()))?;
+        let (queue, _) = opened
+            .with_context(|| format!("no daemon answers, and the store in {} can't be opened", data_dir.display()))?;
         let mut answers = Answers::new(command, "the store's owner, without a daemon".to_owned());
         while let Some(answer) = answers.next(&queue, clock.now().wall).await {
             printer.print(&answer)?;

@@ -35,7 +35,8 @@ const CATCH_MAX: Duration = Duration::from_secs(20);
 /// What could not be made or started, in words that name the remedy.
 pub fn run(arguments: &QuickstartArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let stage = Stage { dir: arguments.dir.clone(), clock: Arc::new(SystemClock::start()), entropy: Arc::new(SystemEntropy) };
+    let stage =
+        Stage { dir: arguments.dir.clone(), clock: Arc::new(SystemClock::start()), entropy: Arc::new(SystemEntropy) };
     let code = runtime.block_on(stage.play());
     runtime.shutdown_background();
     code
@@ -62,7 +63,9 @@ impl Stage {
             Err(fault) => return Err(fault.into()),
         };
         say("");
-        say(&format!("The relay listens on {STARTTLS} (STARTTLS) and {IMPLICIT} (TLS); its upstream catches mail on {UPSTREAM}."));
+        say(&format!(
+            "The relay listens on {STARTTLS} (STARTTLS) and {IMPLICIT} (TLS); its upstream catches mail on {UPSTREAM}."
+        ));
         let went_well = self.show(&mut catcher).await?;
         self.hints();
         if !went_well {
@@ -93,7 +96,8 @@ impl Stage {
         self.certificate(&mut folder, "server", server, "the relay's certificate, for localhost")?;
         for person in ["alice", "bob"] {
             let emails = vec![format!("{person}@example.com")];
-            let what = format!("{person}@example.com, also as {person}.p12 for mail programs (password: {PKCS12_PASSWORD})");
+            let what =
+                format!("{person}@example.com, also as {person}.p12 for mail programs (password: {PKCS12_PASSWORD})");
             self.certificate(&mut folder, person, Bearer::Person { emails, common_name: None }, &what)?;
         }
         self.configuration()
@@ -125,7 +129,9 @@ impl Stage {
 
     async fn catch(&self, tasks: &Tasks) -> anyhow::Result<Catcher> {
         let listener = TcpListener::bind(UPSTREAM).await.with_context(|| {
-            format!("can't listen on {UPSTREAM} for the catching upstream; does another quickstart run? (see `ss -ltnp`)")
+            format!(
+                "can't listen on {UPSTREAM} for the catching upstream; does another quickstart run? (see `ss -ltnp`)"
+            )
         })?;
         let outbox = self.file("outbox");
         let catcher = catcher::start(listener, &outbox, Arc::clone(&self.clock), Arc::clone(&self.entropy), tasks)
@@ -222,8 +228,18 @@ Ctrl-C stops it. Run again, it keeps what is there."
 fn submit_words(dir: &Path, from: &str) -> Vec<String> {
     let file = |name: &str| dir.join(name).display().to_string();
     [
-        "submit", "--server", "localhost:1587", "--cert", &file("alice.pem"), "--key", &file("alice.key"), "--ca",
-        &file("ca.pem"), "-f", from, "carol@example.net",
+        "submit",
+        "--server",
+        "localhost:1587",
+        "--cert",
+        &file("alice.pem"),
+        "--key",
+        &file("alice.key"),
+        "--ca",
+        &file("ca.pem"),
+        "-f",
+        from,
+        "carol@example.net",
     ]
     .map(str::to_owned)
     .into()

@@ -84,7 +84,8 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
     let own = rustix::process::geteuid().as_raw();
     if peer != own && peer != 0 {
-        let answer = steering::Answer::Fault(format!("only root and the daemon's own user ({own}) may ask; you are {peer}"));
+        let answer =
+            steering::Answer::Fault(format!("only root and the daemon's own user ({own}) may ask; you are {peer}"));
         return write(&mut stream, &answer).await;
     }
     let mut line = String::new();

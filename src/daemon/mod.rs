@@ -19,14 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Mistake, Settings};
-use crate::doors::Full;
 use crate::house::House;
-use crate::queue::{OpenFault, Queue};
+use crate::queue::{OpenError, Queue, Recovery};
 use crate::session::replies;
 use crate::snapshot::Mode;
 use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock, SystemEntropy, Tasks};
-use crate::tls::listener::TlsFault;
+use crate::tls::ListenerFault;
 use crate::upstream::{Courier, SystemNetwork};
 use crate::{delivery, intake};
 
@@ -47,7 +46,7 @@ pub enum DaemonFault {
     Configuration(Vec<Mistake>),
     /// Our TLS settings can't be used.
     #[error("the TLS settings can't be used: {0}")]
-    Tls(#[from] TlsFault),
+    Tls(#[from] ListenerFault),
     /// An address can't be listened on.
     #[error("can't listen on {address}: {fault}{}", remedy(.fault))]
     Listen {
@@ -58,7 +57,7 @@ pub enum DaemonFault {
     },
     /// The queue can't be opened.
     #[error("the queue can't be opened: {0}")]
-    Queue(#[from] OpenFault),
+    Queue(#[from] OpenError),
     /// The control socket can't be made.
     #[error("the control socket {} can't be made: {fault}", .path.display())]
     Control {
@@ -120,7 +119,7 @@ impl Daemon {
         let listeners = listen_on_all(&settings)?;
         let (queue, recovery) =
             Queue::open(settings.queue.clone(), Arc::new(SystemDisk), Arc::clone(&clock), Arc::new(SystemEntropy))?;
-        tracing::info!(%recovery, data_dir = %settings.data_dir.display(), "the queue is open");
+        tell_recovery(&recovery, &settings.data_dir);
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&clock));
@@ -189,7 +188,10 @@ impl Daemon {
                 for mistake in &mistakes {
                     tracing::error!("{mistake}");
                 }
-                tracing::error!(mistakes = mistakes.len(), "the new configuration is wrong; the old one stays in force");
+                tracing::error!(
+                    mistakes = mistakes.len(),
+                    "the new configuration is wrong; the old one stays in force"
+                );
                 return;
             }
         };
@@ -206,14 +208,17 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         if let Some(what) = needs_restart(&self.settings, &new) {
-            tracing::error!("{what} can't be changed while running: restart for it; the old configuration stays in force");
+            tracing::error!(
+                "{what} can't be changed while running: restart for it; the old configuration stays in force"
+            );
             return;
         }
         let changes = config::differences(&self.settings, &new);
         self.house.courier.retain(&new.upstreams);
         self.house.swap(snapshot);
         self.settings = new;
-        let changed = if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };
+        let changed =
+            if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };
         tracing::info!(generation, changed, "reloaded");
     }
 
@@ -229,6 +234,19 @@ impl Daemon {
         self.house.courier.close().await;
         self.house.queue.close().await;
         tracing::info!("stopped");
+    }
+}
+
+/// What the queue found when it was opened.
+fn tell_recovery(recovery: &Recovery, data_dir: &Path) {
+    let totals = recovery.totals;
+    tracing::info!(
+        data_dir = %data_dir.display(), queued = totals.queued.count, held = totals.held.count, dead = totals.dead.count,
+        after_crash = recovery.after_crash, leftovers = recovery.leftovers,
+        "the queue is open"
+    );
+    for (id, reason) in &recovery.set_aside {
+        tracing::error!(%id, reason, "a message was damaged; it is set aside as dead");
     }
 }
 
@@ -251,7 +269,9 @@ fn listen_on_all(settings: &Settings) -> Result<Vec<(TcpListener, SocketAddr)>, 
     settings
         .listeners
         .iter()
-        .map(|listener| listen(listener.address).map_err(|fault| DaemonFault::Listen { address: listener.address, fault }))
+        .map(|listener| {
+            listen(listener.address).map_err(|fault| DaemonFault::Listen { address: listener.address, fault })
+        })
         .collect()
 }
 
@@ -302,21 +322,18 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
         }),
         Err(full) => {
             tracing::warn!(%client, ?full, "too many connections: turned away");
-            let plain = snapshot.doors.get(door).is_some_and(|door| door.mode == Mode::StartTls);
-            turn_away(&stream, full, plain);
+            if let Some(door) = snapshot.doors.get(door) {
+                turn_away(&stream, door.mode);
+            }
         }
     }
 }
 
 /// Says so in one write that never waits; before TLS only, for inside TLS nobody would read it.
-fn turn_away(stream: &TcpStream, full: Full, plain: bool) {
-    if plain {
+fn turn_away(stream: &TcpStream, mode: Mode) {
+    if mode == Mode::StartTls {
         let mut wire = Vec::new();
-        match full {
-            Full::Everywhere => replies::too_many_connections(),
-            Full::ForAddress => replies::too_many_connections_from_here(),
-        }
-        .write_to(&mut wire);
+        replies::too_many_connections().write_to(&mut wire);
         let _ = stream.try_write(&wire);
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit;
 use crate::mail::{QueueId, ReversePath};
-use crate::queue::{Filter, Listed, Outcome, Page, Queue, QueueError, Record, RecipientState, State, Stats};
+use crate::queue::{Filter, Listed, Outcome, Page, Queue, QueueError, RecipientState, Record, State, Stats};
 use crate::sys::WallTime;
 
 /// How many entries are fetched at once.

@@ -66,13 +66,15 @@ impl Plan {
         for &place in open {
             let last = self.outcomes.iter().find(|one| one.recipient == place).cloned();
             let known = record.recipients.get(place);
-            let upstream = last.as_ref().map(|one| one.upstream.clone()).or_else(|| {
-                known.and_then(|state| state.last_attempt.as_ref()).map(|(_, upstream)| upstream.clone())
-            });
-            let (reason, reply) = match last.map(|one| one.outcome).or_else(|| known.and_then(|state| state.last.clone())) {
-                Some(Outcome::Deferred { reason, reply } | Outcome::Failed { reason, reply }) => (reason, reply),
-                Some(Outcome::Delivered { .. }) | None => ("it was never tried".to_owned(), None),
-            };
+            let upstream = last
+                .as_ref()
+                .map(|one| one.upstream.clone())
+                .or_else(|| known.and_then(|state| state.last_attempt.as_ref()).map(|(_, upstream)| upstream.clone()));
+            let (reason, reply) =
+                match last.map(|one| one.outcome).or_else(|| known.and_then(|state| state.last.clone())) {
+                    Some(Outcome::Deferred { reason, reply } | Outcome::Failed { reason, reply }) => (reason, reply),
+                    Some(Outcome::Delivered { .. }) | None => ("it was never tried".to_owned(), None),
+                };
             let reason = format!("given up after {}: {reason}", humantime::format_duration(waited));
             let outcome = Outcome::Failed { reason, reply };
             self.outcomes.retain(|one| one.recipient != place);

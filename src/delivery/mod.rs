@@ -7,6 +7,7 @@ pub mod conclusion;
 mod stored;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -21,6 +22,9 @@ use stored::Stored;
 
 /// Deliveries under way at once; each upstream's own limit on connections lies below.
 pub const DELIVERIES_MAX: usize = 256;
+
+/// How often a claim is prolonged while its attempt goes on; well within the lease of an hour.
+const RENEW_EVERY: Duration = Duration::from_secs(600);
 
 /// On whose authority our own reports are sent, in the queue's listing and the audit.
 const REPORTS: &str = "reports";
@@ -50,7 +54,11 @@ pub async fn run(house: Arc<House>) {
 /// Tries one claimed message once: every route, each route's upstreams in order, and records what came of it.
 async fn deliver(claim: Claim, house: &House) {
     let snapshot = house.snapshot();
-    let tried = hand_over(&claim, &snapshot, house).await;
+    let tried = tokio::select! {
+        tried = hand_over(&claim, &snapshot, house) => tried,
+        // Somebody else has the message now; what this attempt did can't be recorded any more.
+        () = keep(&claim) => return,
+    };
     let now = house.now().wall;
     let mut plan = conclusion::plan(claim.record(), tried, &snapshot.schedule, now, house.entropy.next_u64());
     let report = match compose(&claim, &plan, &snapshot, house).await {
@@ -76,6 +84,17 @@ async fn deliver(claim: Claim, house: &House) {
     }
 }
 
+/// Prolongs the claim as long as the attempt goes on. Ends when the claim is lost.
+async fn keep(claim: &Claim) {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        if let Err(fault) = claim.renew() {
+            tracing::error!(id = %claim.id(), %fault, "the claim is lost; the attempt ends without a record");
+            return;
+        }
+    }
+}
+
 async fn hand_over(claim: &Claim, snapshot: &Snapshot, house: &House) -> Vec<Tried> {
     let record = claim.record();
     let routed = snapshot.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
@@ -97,7 +116,10 @@ async fn hand_over(claim: &Claim, snapshot: &Snapshot, house: &House) -> Vec<Tri
     tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
         recipient,
         upstream: "-".to_owned(),
-        outcome: Outcome::Deferred { reason: "no route of the configuration takes this recipient".to_owned(), reply: None },
+        outcome: Outcome::Deferred {
+            reason: "no route of the configuration takes this recipient".to_owned(),
+            reply: None,
+        },
         certainty: Certainty::Known,
     }));
     tried
@@ -106,8 +128,12 @@ async fn hand_over(claim: &Claim, snapshot: &Snapshot, house: &House) -> Vec<Tri
 /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps.
 fn alarm(fault: &UpstreamFault) {
     match fault.retry() {
-        Retry::HelpsAfterRepair => tracing::error!(upstream = fault.upstream, %fault, "an upstream needs a repair; mail waits"),
-        Retry::Helps => tracing::warn!(upstream = fault.upstream, %fault, "an upstream can't take mail; it is tried again"),
+        Retry::HelpsAfterRepair => {
+            tracing::error!(upstream = fault.upstream, %fault, "an upstream needs a repair; mail waits")
+        }
+        Retry::Helps => {
+            tracing::warn!(upstream = fault.upstream, %fault, "an upstream can't take mail; it is tried again")
+        }
     }
 }
 
@@ -142,12 +168,7 @@ async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House)
 fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -> (Deposit, Vec<u8>) {
     let deposit = Deposit {
         envelope: report.envelope,
-        custodian: Custodian {
-            identity: REPORTS.to_owned(),
-            ca: None,
-            fingerprint: String::new(),
-            chain: Vec::new(),
-        },
+        custodian: Custodian { identity: REPORTS.to_owned(), ca: None, fingerprint: String::new(), chain: Vec::new() },
         trace: TraceFacts {
             client: format!("report on {}", about.id),
             helo: snapshot.hostname.to_string(),

@@ -7,7 +7,9 @@ use tokio::time::timeout;
 
 use super::pace::{Pace, PaceLimits};
 use super::wire::{Gone, Wire};
-use crate::content::{self, BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderLimits, Utf8Header};
+use crate::content::{
+    self, BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderLimits, Utf8Header,
+};
 use crate::smtp::data::{DotReader, DotState};
 use crate::sys::Clock;
 

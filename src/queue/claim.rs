@@ -53,14 +53,7 @@ impl Claim {
 
     /// Its octets, from the first on.
     pub fn body(&self) -> BodyReader {
-        BodyReader {
-            queue: Arc::clone(&self.queue),
-            ticket: self.ticket,
-            length: self.record.length,
-            checksum: self.record.checksum,
-            offset: 0,
-            sum: Box::new(Xxh3::new()),
-        }
+        BodyReader::new(Arc::clone(&self.queue), &self.record, Some(self.ticket))
     }
 
     /// Prolongs the lease by its whole length from now.
@@ -98,7 +91,9 @@ impl Claim {
 /// The last piece is handed out only when the whole agrees with its checksum: nobody ever has a damaged message whole.
 pub struct BodyReader {
     queue: Arc<Inner>,
-    ticket: Ticket,
+    id: QueueId,
+    /// The claim under which it is read; without one, damage is told and nothing else.
+    ticket: Option<Ticket>,
     length: u64,
     checksum: u64,
     offset: u64,
@@ -107,11 +102,23 @@ pub struct BodyReader {
 
 impl std::fmt::Debug for BodyReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BodyReader").field("ticket", &self.ticket).field("offset", &self.offset).finish_non_exhaustive()
+        f.debug_struct("BodyReader").field("id", &self.id).field("offset", &self.offset).finish_non_exhaustive()
     }
 }
 
 impl BodyReader {
+    pub(super) fn new(queue: Arc<Inner>, record: &Record, ticket: Option<Ticket>) -> Self {
+        Self {
+            queue,
+            id: record.id,
+            ticket,
+            length: record.length,
+            checksum: record.checksum,
+            offset: 0,
+            sum: Box::new(Xxh3::new()),
+        }
+    }
+
     /// Octets of the whole body.
     pub fn length(&self) -> u64 {
         self.length
@@ -121,17 +128,20 @@ impl BodyReader {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Damaged`]: what is kept is not what was received; the message has been set aside as dead, and the claim is over.
+    /// [`QueueError::Damaged`]: what is kept is not what was received; the message has been set aside as dead, and the claim is
+    /// over.
     /// [`QueueError::NotFound`]: it was removed meanwhile. [`QueueError::Broken`]: the disk fails.
     pub async fn next(&mut self) -> Result<Option<Bytes>, QueueError> {
         if self.offset >= self.length {
             return Ok(None);
         }
-        let (store, id, offset) = (Arc::clone(&self.queue.store), self.ticket.id, self.offset);
+        let (store, id, offset) = (Arc::clone(&self.queue.store), self.id, self.offset);
         let read = self.queue.work_on(move || store.piece(id, offset)).await?;
         match read.and_then(|piece| self.checked(piece)) {
             Err(QueueError::Damaged(id, reason)) => {
-                self.queue.set_aside(self.ticket, &reason).await;
+                if let Some(ticket) = self.ticket {
+                    self.queue.set_aside(ticket, &reason).await;
+                }
                 Err(QueueError::Damaged(id, reason))
             }
             other => other.map(Some),
@@ -145,7 +155,7 @@ impl BodyReader {
     }
 
     fn checked(&mut self, piece: Vec<u8>) -> Result<Bytes, QueueError> {
-        let damaged = |what: &str| Err(QueueError::Damaged(self.ticket.id, what.to_owned()));
+        let damaged = |what: &str| Err(QueueError::Damaged(self.id, what.to_owned()));
         let end = self.offset.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         if piece.is_empty() || end > self.length {
             return damaged("its body has another length than its record says");

@@ -429,20 +429,20 @@ fn not_open() -> QueueError {
 
 impl From<DiskFault> for QueueError {
     fn from(DiskFault(fault): DiskFault) -> Self {
-        match fault {
-            redb::Error::Io(fault) => Self::from_io(&fault),
-            other => Self::Broken(other.to_string()),
+        if let redb::Error::Io(fault) = &fault {
+            return Self::from_io(fault);
         }
+        Self::Broken(fault.to_string())
     }
 }
 
 impl QueueError {
     /// Want of space is for the client to wait out; anything else is for the operator.
     pub(super) fn from_io(fault: &io::Error) -> Self {
-        match fault.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(fault.to_string()),
-            _ => Self::Broken(fault.to_string()),
+        if matches!(fault.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return Self::Full(fault.to_string());
         }
+        Self::Broken(fault.to_string())
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Incoming {
     id: QueueId,
     granted: Granted,
     /// The whole body so far, or what is not yet in the file.
-    gathered: Vec<u8>,
+    pub(super) gathered: Vec<u8>,
     file: Option<BeingWritten>,
     length: u64,
     sum: Sum,

@@ -71,7 +71,7 @@ pub use store::{Certainty, Filter, Listed, Listing, Next, Page, Stats, Tally, To
 
 use budget::{Budgets, Granted, Level, Place};
 use claim::Taken;
-use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, READERS};
+use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
 use store::{Order, Store, Ticket, Work};
 use sweeper::Sweeper;
 use writer::{Desk, Holding, Writer};
@@ -162,7 +162,7 @@ impl Queue {
                 Writer::start(desk).map_err(|fault| OpenError::Disk(settings.data_dir.clone(), fault))?
             }
         };
-        let readers = Arc::new(Semaphore::new(READERS));
+        let readers = Arc::new(Semaphore::new(POOL));
         let inner = Inner { store, disk, clock, entropy, settings, sweeper, writer, budgets, work, readers };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
@@ -221,6 +221,18 @@ impl Queue {
     pub async fn show(&self, id: QueueId) -> Result<Listed, QueueError> {
         let store = Arc::clone(&self.inner.store);
         self.inner.work_on(move || store.show(id)).await?
+    }
+
+    /// A message's octets, without a claim: to be looked at, not to be delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`], [`QueueError::Damaged`].
+    pub async fn body(&self, id: QueueId) -> Result<BodyReader, QueueError> {
+        match self.show(id).await? {
+            Listed::Message(record) => Ok(BodyReader::new(Arc::clone(&self.inner), &record, None)),
+            Listed::Unreadable(id, reason) => Err(QueueError::Damaged(id, reason)),
+        }
     }
 
     /// Makes a message due now: a dead one too, for every recipient that does not have it, and a held one.

@@ -1,6 +1,7 @@
 //! The embedded store as a [`Store`]: its reads, each one short transaction.
 
 use std::collections::VecDeque;
+use std::io;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -149,10 +150,15 @@ impl Embedded {
             file.read_at(offset, &mut octets)?;
             Ok(octets)
         });
-        read.map_err(|fault| match fault.kind() {
-            std::io::ErrorKind::NotFound => QueueError::Damaged(id, "its body file is missing".to_owned()),
-            std::io::ErrorKind::UnexpectedEof => QueueError::Damaged(id, "its body file is too short".to_owned()),
-            _ => QueueError::from_io(&fault),
+        read.map_err(|fault| {
+            let damage = |what: &str| QueueError::Damaged(id, what.to_owned());
+            if fault.kind() == io::ErrorKind::NotFound {
+                damage("its body file is missing")
+            } else if fault.kind() == io::ErrorKind::UnexpectedEof {
+                damage("its body file is too short")
+            } else {
+                QueueError::from_io(&fault)
+            }
         })
     }
 }

@@ -149,7 +149,10 @@ impl Record {
     /// The upstream that may have the message for one of these recipients already: it is asked first.
     pub fn undetermined_upstream(&self, places: &[usize]) -> Option<&str> {
         let states = places.iter().filter_map(|&place| self.recipients.get(place));
-        states.filter(|state| state.undetermined).find_map(|state| state.last_attempt.as_ref()).map(|(_, upstream)| upstream.as_str())
+        states
+            .filter(|state| state.undetermined)
+            .find_map(|state| state.last_attempt.as_ref())
+            .map(|(_, upstream)| upstream.as_str())
     }
 
     /// Notes what came of one attempt. Delivered and failed recipients are closed: nothing is left to do for them.

@@ -82,9 +82,12 @@ pub(super) fn open(settings: &QueueSettings, disk: Arc<dyn Disk>) -> Result<(Emb
         move |fault| OpenError::Disk(path, fault)
     };
     disk.create_folder(folder).map_err(at(folder))?;
-    let lock = disk.lock(&folder.join("lock")).map_err(|fault| match fault.kind() {
-        io::ErrorKind::WouldBlock => OpenError::InUse(folder.clone()),
-        _ => OpenError::Disk(folder.join("lock"), fault),
+    let lock = disk.lock(&folder.join("lock")).map_err(|fault| {
+        if fault.kind() == io::ErrorKind::WouldBlock {
+            OpenError::InUse(folder.clone())
+        } else {
+            OpenError::Disk(folder.join("lock"), fault)
+        }
     })?;
     disk.create_folder(&bodies).map_err(at(&bodies))?;
     let sweeper = Sweeper::start(Arc::clone(&disk), bodies, settings.driving).map_err(at(folder))?;

@@ -1,1 +1,580 @@
+#![allow(clippy::as_conversions, clippy::disallowed_methods, reason = "tests count and measure")]
 
+use std::path::Path;
+use std::time::Duration;
+
+use super::record::samples;
+use super::settings::GATHER_MAX;
+use super::store::{NewBody, NewMessage};
+use super::*;
+use crate::sys::disk::{Fault, Open};
+use crate::sys::{ManualClock, SeededEntropy, SimulatedDisk, SystemDisk, WallTime};
+
+const START: WallTime = WallTime::from_seconds(1_800_000_000);
+
+/// A queue on a simulated disk, its core inline, its clock moved by hand.
+struct Bench {
+    disk: SimulatedDisk,
+    clock: Arc<ManualClock>,
+    queue: Queue,
+}
+
+fn settings() -> QueueSettings {
+    QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/q") }
+}
+
+fn try_open(
+    disk: &SimulatedDisk,
+    clock: &Arc<ManualClock>,
+    settings: QueueSettings,
+) -> Result<(Queue, Recovery), OpenError> {
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    Queue::open(settings, Arc::new(disk.clone()), clock, Arc::new(SeededEntropy::new(1)))
+}
+
+impl Bench {
+    fn new(settings: QueueSettings) -> Self {
+        let disk = SimulatedDisk::new(1);
+        let clock = Arc::new(ManualClock::at(START));
+        let (queue, _) = try_open(&disk, &clock, settings).unwrap();
+        Self { disk, clock, queue }
+    }
+
+    async fn keep(&self, body: &[u8]) -> QueueId {
+        self.keep_with(body, samples::deposit(self.clock.now().wall)).await
+    }
+
+    async fn keep_with(&self, body: &[u8], deposit: Deposit) -> QueueId {
+        let mut incoming = self.queue.admit(None).await.unwrap();
+        incoming.write(body).await.unwrap();
+        incoming.commit(deposit).await.unwrap().id()
+    }
+
+    async fn claim_now(&self) -> Option<Claim> {
+        tokio::time::timeout(Duration::ZERO, self.queue.claim()).await.ok()
+    }
+
+    async fn restart(&mut self) -> Recovery {
+        self.queue.close().await;
+        self.reopen()
+    }
+
+    fn reopen(&mut self) -> Recovery {
+        let (queue, recovery) = try_open(&self.disk, &self.clock, settings()).unwrap();
+        self.queue = queue;
+        recovery
+    }
+
+    async fn record(&self, id: QueueId) -> Record {
+        match self.queue.show(id).await.unwrap() {
+            Listed::Message(record) => *record,
+            Listed::Unreadable(id, reason) => panic!("{id}: {reason}"),
+        }
+    }
+
+    /// Flips a bit of the store's file where it holds `octets`.
+    fn damage(&self, octets: &[u8]) {
+        let store = Path::new("/q/store.redb");
+        let shown = self.disk.octets(store).unwrap();
+        let places = shown.windows(octets.len()).enumerate().filter(|(_, window)| *window == octets);
+        let places: Vec<u64> = places.map(|(place, _)| place as u64).collect();
+        assert!(!places.is_empty());
+        for place in places {
+            assert!(self.disk.damage(store, place, 1));
+        }
+    }
+}
+
+/// Virtual time: a wait costs nothing.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(work)
+}
+
+fn nothing_tried(next: Next) -> Conclusion {
+    Conclusion { outcomes: Vec::new(), next, report: None, warned: false }
+}
+
+async fn whole(mut reader: BodyReader) -> Result<Vec<u8>, QueueError> {
+    let mut octets = Vec::new();
+    while let Some(piece) = reader.next().await? {
+        octets.extend_from_slice(&piece);
+    }
+    Ok(octets)
+}
+
+fn body(length: usize) -> Vec<u8> {
+    let mut octets = vec![0; length];
+    SeededEntropy::new(length as u64).fill(&mut octets);
+    octets
+}
+
+#[test]
+fn a_second_process_is_told_that_the_folder_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let clock = Arc::new(ManualClock::at(START));
+        let settings = QueueSettings { driving: Driving::Inline, ..QueueSettings::new(folder.path()) };
+        Queue::open(settings, Arc::new(SystemDisk), clock, Arc::new(SeededEntropy::new(1)))
+    };
+    let (queue, _) = open().unwrap();
+    let second = open().unwrap_err();
+    assert!(matches!(second, OpenError::InUse(_)), "{second}");
+    block_on(queue.close());
+    open().unwrap();
+}
+
+#[test]
+fn many_at_once_are_all_kept_and_all_delivered() {
+    const MANY: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let clock = Arc::new(ManualClock::at(START));
+    let settings = QueueSettings::new(folder.path());
+    let (queue, _) = Queue::open(settings, Arc::new(SystemDisk), clock, Arc::new(SeededEntropy::new(7))).unwrap();
+    runtime.block_on(async {
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..MANY {
+            let queue = queue.clone();
+            tasks.spawn(async move {
+                let octets = body(if number % 50 == 0 { GATHER_MAX + number } else { number });
+                let mut incoming = queue.admit(None).await.unwrap();
+                incoming.write(&octets).await.unwrap();
+                (incoming.commit(samples::deposit(START)).await.unwrap().id(), octets)
+            });
+        }
+        let mut kept: std::collections::BTreeMap<_, _> = tasks.join_all().await.into_iter().collect();
+        assert_eq!(queue.stats().await.unwrap().totals.queued.count, MANY as u64);
+        while !kept.is_empty() {
+            let claim = queue.claim().await;
+            assert_eq!(whole(claim.body()).await.as_ref(), Ok(&kept.remove(&claim.id()).unwrap()));
+            claim.conclude(nothing_tried(Next::Finished)).await.unwrap();
+        }
+        assert_eq!(queue.stats().await.unwrap().totals, Totals::default());
+        queue.close().await;
+        assert_eq!(queue.admit(None).await.unwrap_err(), QueueError::Closed);
+    });
+}
+
+#[test]
+fn a_claim_sleeps_until_a_message_is_committed() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let claim = bench.queue.claim();
+        tokio::pin!(claim);
+        assert!(tokio::time::timeout(Duration::from_secs(1), &mut claim).await.is_err());
+        let id = bench.keep(b"hello").await;
+        assert_eq!(claim.await.id(), id);
+    });
+}
+
+#[test]
+fn a_claim_sleeps_until_a_message_is_due() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        let later = START.after(Duration::from_secs(90));
+        bench.claim_now().await.unwrap().conclude(nothing_tried(Next::Retry(later))).await.unwrap();
+        assert!(bench.claim_now().await.is_none());
+        bench.clock.advance(Duration::from_secs(89));
+        assert!(bench.claim_now().await.is_none());
+        bench.clock.advance(Duration::from_secs(1));
+        assert_eq!(bench.claim_now().await.unwrap().id(), id);
+    });
+}
+
+#[test]
+fn the_longest_due_is_given_out_first() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            ids.push(bench.keep(b"x").await);
+            bench.clock.advance(Duration::from_secs(1));
+        }
+        for id in ids {
+            assert_eq!(bench.claim_now().await.unwrap().id(), id);
+        }
+    });
+}
+
+#[test]
+fn a_dropped_claim_is_given_out_again_when_its_lease_has_run_out_and_not_before() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        drop(bench.claim_now().await.unwrap());
+        assert!(bench.claim_now().await.is_none());
+        bench.clock.advance(settings().lease);
+        assert_eq!(bench.claim_now().await.unwrap().id(), id);
+    });
+}
+
+#[test]
+fn an_old_fencing_number_records_nothing() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        let old = bench.claim_now().await.unwrap();
+        bench.clock.advance(settings().lease);
+        let new = bench.claim_now().await.unwrap();
+        assert_eq!(old.renew(), Err(QueueError::Fenced(id)));
+        assert_eq!(old.conclude(nothing_tried(Next::Finished)).await, Err(QueueError::Fenced(id)));
+        assert_eq!(bench.record(id).await.state, State::Queued);
+        new.conclude(nothing_tried(Next::Finished)).await.unwrap();
+        assert_eq!(bench.queue.show(id).await, Err(QueueError::NotFound(id)));
+    });
+}
+
+#[test]
+fn a_renewed_claim_outlives_its_first_lease() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        bench.keep(b"hello").await;
+        let claim = bench.claim_now().await.unwrap();
+        bench.clock.advance(settings().lease / 2);
+        claim.renew().unwrap();
+        bench.clock.advance(settings().lease / 2);
+        assert!(bench.claim_now().await.is_none());
+    });
+}
+
+#[test]
+fn a_claim_that_reaches_nobody_is_given_back() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        drop(Taken::take(&bench.queue.inner).unwrap());
+        assert_eq!(bench.claim_now().await.unwrap().id(), id);
+    });
+}
+
+#[test]
+fn a_commit_that_was_handed_over_is_kept_though_its_future_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let open = || {
+        let clock = Arc::new(ManualClock::at(START));
+        Queue::open(QueueSettings::new(folder.path()), Arc::new(SystemDisk), clock, Arc::new(SeededEntropy::new(1)))
+    };
+    runtime.block_on(async {
+        let (queue, _) = open().unwrap();
+        let mut incoming = queue.admit(None).await.unwrap();
+        let id = incoming.id();
+        incoming.write(b"hello").await.unwrap();
+        tokio::select! {
+            biased;
+            _ = incoming.commit(samples::deposit(START)) => {}
+            () = std::future::ready(()) => {}
+        }
+        queue.close().await;
+        let (queue, _) = open().unwrap();
+        assert_eq!(whole(queue.body(id).await.unwrap()).await.unwrap(), b"hello");
+        queue.close().await;
+    });
+}
+
+#[test]
+fn what_is_dropped_before_its_commit_leaves_nothing() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        for length in [0, 10, GATHER_MAX + 1] {
+            let mut incoming = bench.queue.admit(None).await.unwrap();
+            incoming.write(&body(length)).await.unwrap();
+        }
+        assert_eq!(bench.disk.list(Path::new("/q/bodies")).unwrap(), []);
+        assert_eq!(bench.queue.stats().await.unwrap().totals, Totals::default());
+    });
+}
+
+#[test]
+fn fifty_mebibytes_need_a_quarter_of_one_in_memory() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let octets = body(1 << 20);
+        let mut incoming = bench.queue.admit(Some(50 << 20)).await.unwrap();
+        for _ in 0..50 {
+            incoming.write(&octets).await.unwrap();
+            assert!(incoming.gathered.capacity() <= 2 * GATHER_MAX, "{}", incoming.gathered.capacity());
+        }
+        let id = incoming.commit(samples::deposit(START)).await.unwrap().id();
+        let mut reader = bench.queue.body(id).await.unwrap();
+        let mut length = 0;
+        while let Some(piece) = reader.next().await.unwrap() {
+            assert!(piece.len() <= settings::PIECE);
+            length += piece.len();
+        }
+        assert_eq!(length, 50 << 20);
+    });
+}
+
+#[test]
+fn a_reader_that_is_rewound_reads_the_same_again() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let octets = body(200_000);
+        let id = bench.keep(&octets).await;
+        let mut reader = bench.queue.body(id).await.unwrap();
+        reader.next().await.unwrap().unwrap();
+        reader.rewind();
+        assert_eq!(whole(reader).await.unwrap(), octets);
+    });
+}
+
+#[test]
+fn when_memory_is_short_a_body_goes_to_a_file() {
+    block_on(async {
+        let bench = Bench::new(QueueSettings { memory: 100 * 1024, ..settings() });
+        let octets = body(200_000);
+        let id = bench.keep(&octets).await;
+        assert_eq!(bench.disk.list(Path::new("/q/bodies")).unwrap().len(), 1);
+        assert_eq!(whole(bench.queue.body(id).await.unwrap()).await.unwrap(), octets);
+        bench.queue.remove(id).await.unwrap();
+        assert_eq!(bench.disk.list(Path::new("/q/bodies")).unwrap(), []);
+    });
+}
+
+#[test]
+fn without_memory_a_message_waits_and_then_comes_again() {
+    block_on(async {
+        let bench = Bench::new(QueueSettings { memory: 64 * 1024, ..settings() });
+        let first = bench.queue.admit(None).await.unwrap();
+        let before = tokio::time::Instant::now();
+        let second = bench.queue.admit(None).await.unwrap_err();
+        assert!(matches!(second, QueueError::Full(_)), "{second}");
+        assert_eq!(before.elapsed(), settings().wait);
+        let (third, ()) = tokio::join!(bench.queue.admit(None), async { drop(first) });
+        drop(third.unwrap());
+    });
+}
+
+#[test]
+fn a_full_queue_takes_reports_and_outcomes_but_no_mail() {
+    block_on(async {
+        let bench = Bench::new(QueueSettings { count: 3, reserve_count: 1, ..settings() });
+        bench.keep(b"one").await;
+        bench.keep(b"two").await;
+        assert!(matches!(bench.queue.admit(None).await, Err(QueueError::Full(_))));
+        let claim = bench.claim_now().await.unwrap();
+        let report = Some((samples::deposit(START), b"three".to_vec()));
+        let conclusion = Conclusion { report, ..nothing_tried(Next::Dead("no report".to_owned())) };
+        let report = claim.conclude(conclusion).await.unwrap().unwrap();
+        assert_eq!(whole(bench.queue.body(report).await.unwrap()).await.unwrap(), b"three");
+        let (room, removed) = tokio::join!(bench.queue.admit(None), async {
+            bench.queue.remove(report).await?;
+            bench.claim_now().await.unwrap().conclude(nothing_tried(Next::Finished)).await
+        });
+        removed.unwrap();
+        drop(room.unwrap());
+    });
+}
+
+#[test]
+fn a_message_larger_than_the_room_is_refused_before_and_while_it_is_written() {
+    block_on(async {
+        let bench = Bench::new(QueueSettings { size: 1 << 20, reserve_size: 0, ..settings() });
+        assert!(matches!(bench.queue.admit(Some(2 << 20)).await, Err(QueueError::Full(_))));
+        let mut incoming = bench.queue.admit(None).await.unwrap();
+        incoming.write(&body(1 << 20)).await.unwrap();
+        assert!(matches!(incoming.write(b"x").await, Err(QueueError::Full(_))));
+        let committed = incoming.commit(samples::deposit(START)).await;
+        assert!(matches!(committed, Err(QueueError::Broken(_))), "part of it is missing");
+    });
+}
+
+#[test]
+fn a_full_disk_says_come_again_and_takes_mail_when_there_is_space_without_a_restart() {
+    block_on(async {
+        let bench = Bench::new(QueueSettings { reserve_size: 0, ..settings() });
+        bench.disk.set_space(0);
+        assert!(matches!(bench.queue.admit(Some(10 << 20)).await, Err(QueueError::Full(_))));
+        let mut incoming = bench.queue.admit(None).await.unwrap();
+        let filled = incoming.write(&body(GATHER_MAX * 2)).await;
+        assert!(matches!(filled, Err(QueueError::Full(_))), "{filled:?}");
+        drop(incoming);
+        bench.disk.set_space(1 << 30);
+        bench.keep(&body(GATHER_MAX * 2)).await;
+    });
+}
+
+#[test]
+fn a_damaged_body_is_set_aside_and_the_others_go_on() {
+    for length in [1000, 100_000, GATHER_MAX + 1000] {
+        block_on(async {
+            let mut bench = Bench::new(settings());
+            let octets = body(length);
+            let id = bench.keep(&octets).await;
+            let other = bench.keep(b"other").await;
+            bench.queue.close().await;
+            let file = Path::new("/q/bodies").join(id.to_string());
+            if !bench.disk.damage(&file, 500, 4) {
+                bench.damage(&octets[200..264]);
+            }
+            bench.reopen();
+            let claims = [bench.claim_now().await.unwrap(), bench.claim_now().await.unwrap()];
+            for claim in claims {
+                match whole(claim.body()).await {
+                    Ok(octets) => assert_eq!((claim.id(), octets), (other, b"other".to_vec())),
+                    Err(fault) => {
+                        assert!(matches!(fault, QueueError::Damaged(..)), "{fault}");
+                        let lapsed = claim.conclude(nothing_tried(Next::Finished)).await;
+                        assert_eq!(lapsed, Err(QueueError::Fenced(id)));
+                    }
+                }
+            }
+            let record = bench.record(id).await;
+            assert_eq!((record.state, record.reason.as_deref()), (State::Dead, Some("its body fails its checksum")));
+        });
+    }
+}
+
+#[test]
+fn a_damaged_record_is_set_aside_listed_and_can_be_removed() {
+    block_on(async {
+        let mut bench = Bench::new(settings());
+        let mut deposit = samples::deposit(START);
+        deposit.trace.helo = "the-damaged-one".to_owned();
+        let id = bench.keep_with(b"hello", deposit).await;
+        let other = bench.keep(b"other").await;
+        bench.queue.close().await;
+        bench.damage(b"the-damaged-one");
+        bench.reopen();
+        assert_eq!(bench.claim_now().await.unwrap().id(), other);
+        assert!(bench.claim_now().await.is_none());
+        let dead = Filter { state: Some(State::Dead) };
+        let listing = bench.queue.list(dead, Page { after: None, limit: 10 }).await.unwrap();
+        assert_eq!(listing.entries, [Listed::Unreadable(id, "its record fails its checksum".to_owned())]);
+        assert!(matches!(bench.queue.retry(id).await, Err(QueueError::Damaged(..))));
+        assert_eq!(bench.queue.stats().await.unwrap().totals.dead, Tally { count: 1, octets: 5 });
+        bench.queue.remove(id).await.unwrap();
+        assert_eq!(bench.queue.stats().await.unwrap().totals.all(), Tally { count: 1, octets: 5 });
+    });
+}
+
+#[test]
+fn recovery_removes_what_has_no_record_and_sets_aside_what_has_no_body() {
+    block_on(async {
+        let mut bench = Bench::new(settings());
+        let id = bench.keep(&body(GATHER_MAX + 1)).await;
+        bench.queue.close().await;
+        let bodies = Path::new("/q/bodies");
+        bench.disk.remove(&bodies.join(id.to_string())).unwrap();
+        let leftover = QueueId::from_u128(7);
+        drop(bench.disk.open(&bodies.join(leftover.to_string()), Open::New).unwrap());
+        drop(bench.disk.open(&bodies.join("not-ours.txt"), Open::New).unwrap());
+        let (queue, first) = try_open(&bench.disk, &bench.clock, settings()).unwrap();
+        bench.queue = queue;
+        assert_eq!((first.leftovers, first.after_crash), (1, false));
+        assert_eq!(first.set_aside, [(id, "its body file is missing".to_owned())]);
+        assert_eq!(first.totals.dead.count, 1);
+        let second = bench.restart().await;
+        assert_eq!((second.leftovers, second.set_aside.len(), second.totals), (0, 0, first.totals));
+        let names: Vec<String> = bench.disk.list(bodies).unwrap().into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["not-ours.txt"]);
+    });
+}
+
+#[test]
+fn bodies_without_a_store_are_not_thrown_away() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        bench.keep(&body(GATHER_MAX + 1)).await;
+        bench.queue.close().await;
+        bench.disk.remove(Path::new("/q/store.redb")).unwrap();
+        let refused = try_open(&bench.disk, &bench.clock, settings()).unwrap_err();
+        assert!(matches!(refused, OpenError::StoreMissing(_, 1)), "{refused}");
+    });
+}
+
+#[test]
+fn a_newer_store_is_refused_by_name() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        bench.queue.close().await;
+        let file = bench.disk.open(Path::new("/q/store.redb"), Open::Existing).unwrap();
+        let database = redb::Database::builder().create_with_backend(embedded::Storage(file)).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let mut tables = tables::Tables::open(&transaction).unwrap();
+        tables.set_meta(tables::FORMAT_KEY, &2_u32.to_le_bytes()).unwrap();
+        drop(tables);
+        transaction.commit().unwrap();
+        database.close().unwrap();
+        let refused = try_open(&bench.disk, &bench.clock, settings()).unwrap_err();
+        assert!(matches!(refused, OpenError::Newer { found: 2 }), "{refused}");
+    });
+}
+
+fn new_message(number: u128, octets: &[u8]) -> Order {
+    let mut record = samples::record(number);
+    record.length = octets.len() as u64;
+    record.checksum = xxhash_rust::xxh3::xxh3_64(octets);
+    Order::Deposit(Box::new(NewMessage { record, body: NewBody::Octets(octets.to_vec()) }))
+}
+
+#[test]
+fn an_order_that_cannot_be_obeyed_hinders_no_other_of_its_batch() {
+    let bench = Bench::new(settings());
+    let (store, nobody) = (&bench.queue.inner.store, QueueId::from_u128(9));
+    let batch = vec![new_message(1, b"one"), Order::Remove(nobody), new_message(2, b"two")];
+    let answers = store.apply(batch, bench.clock.now());
+    assert_eq!(answers, [Ok(()), Err(QueueError::NotFound(nobody)), Ok(())]);
+    assert_eq!(store.totals().queued, Tally { count: 2, octets: 6 });
+}
+
+#[test]
+fn when_the_sync_of_a_batch_fails_none_of_it_is_there() {
+    for nth in 1..20 {
+        let bench = Bench::new(settings());
+        let store = &bench.queue.inner.store;
+        bench.disk.fail(nth, 0, Fault::Error);
+        let answers = store.apply(vec![new_message(1, b"one"), new_message(2, b"two")], bench.clock.now());
+        let kept = if answers.iter().all(Result::is_ok) {
+            2
+        } else {
+            assert!(answers.iter().all(|answer| matches!(answer, Err(QueueError::Broken(_)))), "{answers:?}");
+            store.apply(vec![Order::Mend], bench.clock.now());
+            0
+        };
+        assert_eq!(store.totals().queued.count, kept, "operation {nth}");
+        let all = store.list(Filter::default(), Page { after: None, limit: 10 }).unwrap();
+        assert_eq!(all.entries.len() as u64, kept, "operation {nth}");
+    }
+}
+
+#[test]
+fn a_held_message_stays_held_through_the_attempt_under_way() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        let claim = bench.claim_now().await.unwrap();
+        bench.queue.hold(id).await.unwrap();
+        claim.conclude(nothing_tried(Next::Retry(START))).await.unwrap();
+        assert!(bench.claim_now().await.is_none());
+        assert_eq!(bench.record(id).await.state, State::Held);
+        bench.queue.release(id).await.unwrap();
+        assert_eq!(bench.claim_now().await.unwrap().id(), id);
+    });
+}
+
+#[test]
+fn a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        let tried =
+            |recipient, outcome| Tried { recipient, upstream: "main".to_owned(), outcome, certainty: Certainty::Known };
+        let reply = crate::smtp::Reply::new(crate::smtp::Code::new(250).unwrap(), None, "ok");
+        let outcomes = vec![
+            tried(0, Outcome::Delivered { reply }),
+            tried(1, Outcome::Failed { reason: "no such user".to_owned(), reply: None }),
+        ];
+        let next = Next::Dead("no report is allowed".to_owned());
+        let claim = bench.claim_now().await.unwrap();
+        claim.conclude(Conclusion { outcomes, ..nothing_tried(next) }).await.unwrap();
+        let open = |record: &Record| record.recipients.iter().map(|one| one.open).collect::<Vec<_>>();
+        let dead = bench.record(id).await;
+        assert_eq!((dead.state, open(&dead)), (State::Dead, vec![false, false]));
+        assert!(bench.claim_now().await.is_none());
+        bench.queue.retry(id).await.unwrap();
+        assert_eq!(open(bench.claim_now().await.unwrap().record()), [false, true]);
+    });
+}

@@ -133,14 +133,8 @@ fn a_reader_finds_the_three_parts_of_rfc_6522() {
 fn the_whole_message_is_returned_when_asked_for_and_readable() {
     let octets = whole().octets;
     let message = MessageParser::new().parse(&octets[..]).unwrap();
-    let inner = message
-        .parts
-        .iter()
-        .find_map(|part| match &part.body {
-            PartType::Message(inner) => Some(inner),
-            _ => None,
-        })
-        .unwrap();
+    let mut attached = message.parts.iter().filter(|part| matches!(part.body, PartType::Message(_)));
+    let PartType::Message(inner) = &attached.next_back().unwrap().body else { panic!("a message") };
     assert_eq!(inner.body_text(0).unwrap().lines().next(), Some("Hello Bob."));
 }
 

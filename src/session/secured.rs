@@ -12,9 +12,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::auth::EXTERNAL;
 use super::table::{Phase, Trigger, Turn, turn};
 use super::transaction::{Opening, Transaction};
-use super::auth::EXTERNAL;
 use super::{Answer, Deadline, Decision, Event, Framing, SessionSettings, Step, Subject, replies};
 use crate::identity::Identity;
 use crate::mail::trace::{Authentication, Protocol, Utf8Header};

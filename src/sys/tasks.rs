@@ -42,7 +42,11 @@ impl Tasks {
     {
         self.tracker.spawn(async move {
             if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
-                tracing::error!(task = name, panic = said(&*panic), "a task panicked: this is a defect of sealpost, please report it");
+                tracing::error!(
+                    task = name,
+                    panic = said(&*panic),
+                    "a task panicked: this is a defect of sealpost, please report it"
+                );
             }
         });
     }

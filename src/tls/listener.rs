@@ -25,8 +25,9 @@ use rustls::{
     SignatureScheme, SupportedProtocolVersion,
 };
 
+use super::rejection::{Flaw, Rejection};
 use super::trust::Trust;
-use super::verify::{CHAIN_CERTIFICATES_MAX, Flaw, Rejection, judge};
+use super::verify::{CHAIN_CERTIFICATES_MAX, judge};
 use super::{CertificateFault, PeerChain};
 use crate::identity::facts::CertificateFacts;
 use crate::sys::Clock;

@@ -4,6 +4,7 @@
 //! - [`trust`]: the configured CAs, their intermediates and CRLs, and the pins.
 //! - [`revocation`]: CRLs, verified once when loaded (RFC 5280 §5).
 //! - [`verify`]: [`judge`], the only way to a [`VerifiedChain`] (RFC 5280 §6).
+//! - [`rejection`]: why a chain was refused.
 //! - [`listener`]: the rustls configuration of a listener.
 //!
 //! `verify` is pure; the rest builds values from octets. Never: resumes a session (rustls restores the peer's identity on resumption
@@ -11,6 +12,7 @@
 
 pub mod listener;
 pub mod read;
+pub mod rejection;
 pub mod revocation;
 pub mod trust;
 pub mod verify;
@@ -26,9 +28,10 @@ pub use listener::{
     ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, negotiated, peer_chain,
     rejection_of,
 };
+pub use rejection::{Culprit, Flaw, Rejection};
 pub use revocation::{CrlCause, CrlFault, RevocationMode};
 pub use trust::{CaFault, ClientCa, ClientCaSettings, CrlFile, Pins, Trust};
-pub use verify::{Culprit, Flaw, Rejection, VerifiedChain, judge, verify};
+pub use verify::{VerifiedChain, judge, verify};
 
 use crate::sys::WallTime;
 

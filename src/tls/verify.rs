@@ -21,13 +21,13 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, VerifiedPath};
 
+use super::rejection::{Culprit, Flaw, Rejection};
 use super::revocation::{RevocationMode, Status};
 use super::trust::{ClientCa, Trust};
 use super::view::{Purpose, View};
@@ -95,173 +95,6 @@ impl VerifiedChain {
         self.good_until
     }
 }
-
-/// What is wrong with a chain that is not trusted. The text goes into the reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
-    /// Over [`CHAIN_CERTIFICATES_MAX`], or a path over webpki's depth.
-    #[error("the chain has too many certificates")]
-    TooManyCertificates,
-    /// Over [`CERTIFICATE_OCTETS_MAX`] or [`CHAIN_OCTETS_MAX`].
-    #[error("the chain is too large")]
-    TooLarge,
-    /// Not a certificate of RFC 5280.
-    #[error("malformed certificate")]
-    Malformed,
-    /// A serial of over 20 octets (RFC 5280 §4.1.2.2).
-    #[error("the serial number is longer than 20 octets")]
-    LongSerial,
-    /// No issuer of ours.
-    #[error("issuer is not among the CAs of this server")]
-    UnknownIssuer,
-    /// The leaf alone was sent, and no CA of ours has its issuer's name.
-    #[error("issuer is not among the CAs of this server, or an intermediate certificate was not sent")]
-    UnknownIssuerOrGap,
-    /// The CA of that name did not sign it.
-    #[error("not signed by the CA of that name")]
-    BadSignature,
-    /// SHA-1 and the like.
-    #[error("signature of a weak kind")]
-    WeakSignature,
-    /// RSA under 2048 bits.
-    #[error("RSA key under 2048 bits")]
-    WeakKey,
-    /// No clientAuth in the extended key usage.
-    #[error("not for client authentication (extended key usage)")]
-    NotForClients,
-    /// No digitalSignature in the key usage.
-    #[error("its key is not for signatures (key usage)")]
-    NotForSignatures,
-    /// A CA certificate as a leaf.
-    #[error("a CA certificate cannot be a client certificate")]
-    CaAsLeaf,
-    /// A CA of the chain has purposes, and client authentication is not among them.
-    #[error("a CA in its chain is not for client authentication (extended key usage)")]
-    CaNotForClients,
-    /// A leaf or a CA without keyCertSign as an issuer.
-    #[error("an issuer in its chain is not allowed to issue certificates")]
-    IssuerNotACa,
-    /// pathLenConstraint.
-    #[error("the chain is longer than one of its CAs allows (path length)")]
-    PathLength,
-    /// Name constraints.
-    #[error("its names are not permitted by the name constraints of its CA")]
-    NameConstraints,
-    /// A critical extension.
-    #[error("it has a critical extension that is unknown here")]
-    CriticalExtension,
-    /// Anything else.
-    #[error("the chain is broken")]
-    Broken,
-}
-
-impl Flaw {
-    /// Whether a pin may stand in: yes when no CA of ours vouches for the certificate, no when it is beyond limits or can't be read, or when
-    /// a CA of ours says that it may not have these names.
-    fn pin_may_stand_in(self) -> bool {
-        match self {
-            Self::TooManyCertificates
-            | Self::TooLarge
-            | Self::Malformed
-            | Self::LongSerial
-            | Self::WeakKey
-            | Self::NameConstraints => false,
-            Self::UnknownIssuer
-            | Self::UnknownIssuerOrGap
-            | Self::BadSignature
-            | Self::WeakSignature
-            | Self::NotForClients
-            | Self::NotForSignatures
-            | Self::CaAsLeaf
-            | Self::CaNotForClients
-            | Self::IssuerNotACa
-            | Self::PathLength
-            | Self::CriticalExtension
-            | Self::Broken => true,
-        }
-    }
-}
-
-/// The certificate at fault, for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Culprit {
-    /// Its place: 0 the leaf, then upward; the anchor is the highest.
-    pub depth: usize,
-    /// Its subject for people.
-    pub subject: String,
-    /// Its issuer for people.
-    pub issuer: String,
-    /// Its serial in hexadecimal.
-    pub serial: String,
-}
-
-impl Culprit {
-    fn of(view: &View, depth: usize) -> Box<Self> {
-        Box::new(Self {
-            depth,
-            subject: view.subject_text.clone(),
-            issuer: view.issuer_text.clone(),
-            serial: view.serial_text.clone(),
-        })
-    }
-}
-
-/// Why a chain was refused: the fault for the reply, the rest for the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    /// What the client hears.
-    pub fault: CertificateFault,
-    /// What is wrong, when the fault is [`CertificateFault::Untrusted`].
-    pub flaw: Option<Flaw>,
-    /// Which certificate, where one is to blame.
-    pub culprit: Option<Box<Culprit>>,
-    /// The CA under which it failed, when its names lead to one.
-    pub ca: Option<Arc<str>>,
-}
-
-impl Rejection {
-    fn untrusted(flaw: Flaw, culprit: Option<Box<Culprit>>) -> Self {
-        Self { fault: CertificateFault::Untrusted { cause: flaw.to_string() }, flaw: Some(flaw), culprit, ca: None }
-    }
-
-    fn of(fault: CertificateFault, culprit: Option<Box<Culprit>>) -> Self {
-        Self { fault, flaw: None, culprit, ca: None }
-    }
-
-    /// Of two reasons the one to tell: the one from further along the way.
-    fn weight(&self) -> u8 {
-        match (&self.fault, self.flaw) {
-            (CertificateFault::Revoked, _) => 6,
-            (CertificateFault::RevocationUnknown, _) => 5,
-            (CertificateFault::Expired { .. } | CertificateFault::NotYetValid { .. }, _) => 4,
-            (CertificateFault::Untrusted { .. }, Some(Flaw::UnknownIssuer | Flaw::UnknownIssuerOrGap)) => 0,
-            (CertificateFault::Untrusted { .. }, Some(Flaw::BadSignature)) => 1,
-            // What no pin may override outweighs what one may.
-            (CertificateFault::Untrusted { .. }, Some(flaw)) if flaw.pin_may_stand_in() => 2,
-            (CertificateFault::Untrusted { .. }, _) => 3,
-        }
-    }
-
-    fn heavier(self, other: Self) -> Self {
-        if other.weight() > self.weight() { other } else { self }
-    }
-}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fault.fmt(f)?;
-        if let Some(ca) = &self.ca {
-            write!(f, "; client_ca {ca:?}")?;
-        }
-        if let Some(culprit) = &self.culprit {
-            let Culprit { depth, subject, issuer, serial } = &**culprit;
-            write!(f, "; certificate {depth} of the chain: subject {subject}, issuer {issuer}, serial {serial}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Rejection {}
 
 /// Judges a chain; the fault is what the reply is made from. See [`judge`] for what the log wants.
 pub fn verify(chain: &PeerChain, trust: &Trust, now: WallTime) -> Result<VerifiedChain, CertificateFault> {
@@ -518,42 +351,7 @@ fn refused_by_webpki(error: &webpki::Error, ca: &ClientCa, shown: &Shown<'_>, no
     let outdated = steps.find_map(|(place, view)| check_validity(view, place.saturating_add(1), now).err());
     match outdated {
         Some(rejection) if dated => rejection,
-        Some(_) | None => Rejection::untrusted(flaw_of(error), shown.leaf_culprit()),
-    }
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "webpki's error is open-ended and three times as long as what a client can act on"
-)]
-fn flaw_of(error: &webpki::Error) -> Flaw {
-    use webpki::Error;
-    match error {
-        Error::UnknownIssuer => Flaw::UnknownIssuer,
-        Error::InvalidSignatureForPublicKey | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-            Flaw::BadSignature
-        }
-        Error::UnsupportedSignatureAlgorithmContext(_) => Flaw::WeakSignature,
-        Error::EmptyEkuExtension | Error::RequiredEkuNotFoundContext(_) => Flaw::CaNotForClients,
-        Error::EndEntityUsedAsCa => Flaw::IssuerNotACa,
-        Error::CaUsedAsEndEntity => Flaw::CaAsLeaf,
-        Error::PathLenConstraintViolated => Flaw::PathLength,
-        Error::NameConstraintViolation
-        | Error::MalformedNameConstraint
-        | Error::InvalidNetworkMaskConstraint
-        | Error::MaximumNameConstraintComparisonsExceeded => Flaw::NameConstraints,
-        Error::MaximumPathDepthExceeded
-        | Error::MaximumPathBuildCallsExceeded
-        | Error::MaximumSignatureChecksExceeded => Flaw::TooManyCertificates,
-        Error::UnsupportedCriticalExtension => Flaw::CriticalExtension,
-        Error::BadDer
-        | Error::BadDerTime
-        | Error::MalformedExtensions
-        | Error::ExtensionValueInvalid
-        | Error::UnsupportedCertVersion
-        | Error::SignatureAlgorithmMismatch
-        | Error::TrailingData(_) => Flaw::Malformed,
-        _ => Flaw::Broken,
+        Some(_) | None => Rejection::untrusted(Flaw::of(error), shown.leaf_culprit()),
     }
 }
 
@@ -585,3 +383,6 @@ fn by_pin(shown: &Shown<'_>, trust: &Trust, now: WallTime, rejection: Rejection)
         good_until: leaf.not_after,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,7 +201,20 @@ impl UpstreamFault {
             | FaultCause::RefusesUs(reply)
             | FaultCause::Leaves(reply)
             | FaultCause::UnexpectedReply(reply) => Some(reply),
-            _ => None,
+            FaultCause::NoAddress(_)
+            | FaultCause::Unreachable(_)
+            | FaultCause::Silent(_)
+            | FaultCause::Closed
+            | FaultCause::Lost(_)
+            | FaultCause::Tls(_)
+            | FaultCause::TlsNotOffered
+            | FaultCause::Injected
+            | FaultCause::NoMechanism(_)
+            | FaultCause::CredentialsInTheClear
+            | FaultCause::Unintelligible(_)
+            | FaultCause::Unasked
+            | FaultCause::LeftAlone(_)
+            | FaultCause::BodyUnreadable(_) => None,
         }
     }
 

@@ -225,7 +225,10 @@ impl Connection {
     }
 
     fn start_reply_clock(&mut self) {
-        self.reply_until = from_now(self.upstream.deadlines.of(self.dialog.phase())).min(self.message_until);
+        let phase = self.dialog.phase();
+        let until = from_now(self.upstream.deadlines.of(phase));
+        // The final dot has its own time whole, however long the message took: to be impatient here makes duplicates (RFC 5321 §4.5.3.2.6).
+        self.reply_until = if phase == Phase::EndOfData { until } else { until.min(self.message_until) };
     }
 
     async fn start_tls(&mut self) -> Step {
@@ -334,10 +337,7 @@ async fn characters_of_header(body: &mut impl MessageBody) -> Result<Characters,
 }
 
 fn lost(fault: &io::Error) -> FaultCause {
-    match fault.kind() {
-        io::ErrorKind::UnexpectedEof => FaultCause::Closed,
-        _ => FaultCause::Lost(fault.to_string()),
-    }
+    if fault.kind() == io::ErrorKind::UnexpectedEof { FaultCause::Closed } else { FaultCause::Lost(fault.to_string()) }
 }
 
 /// The moment so long from now, by tokio's clock, which a test may hold or push on.

@@ -105,9 +105,8 @@ impl Courier {
         for upstream in begin.into_iter().chain(others) {
             let attempt = self.deliver(upstream, envelope, &left, body).await;
             left.clone_from(&attempt.free);
-            let certain = attempt.undetermined.is_empty();
             handover.add(upstream, attempt);
-            if left.is_empty() || !certain {
+            if left.is_empty() {
                 break;
             }
         }

@@ -13,185 +13,24 @@
 //! Never: reads a socket or a clock, holds the message, says a password without demanded TLS, goes on after a reply it can't explain.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
 
-use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::attempt::{FaultCause, UpstreamFault};
 use super::blame::{Judgement, Phase, judge};
-use super::settings::{Credentials, ReplyPattern, Security, Upstream};
-use super::transaction::{Order, Planned, Transaction};
+use super::transaction::{Order, Planned, Sequel, Transaction};
 use crate::smtp::extension::{Extension, Offered};
-use crate::smtp::line::{COMMAND_LINE_MAX, LineReader};
+use crate::smtp::line::LineReader;
 use crate::smtp::reply::{REPLY_LINE_READ_MAX, Reply, ReplyReader};
+
+mod setup;
+mod steps;
+
+pub(super) use steps::{AuthStep, Expect};
+pub use steps::{Characters, Event, Patience, Step, Terms, TlsTerm};
 
 /// Commands sent ahead of their replies at most, so that neither side's buffers fill while both write (RFC 2920 §3.1).
 pub const PIPELINE_WINDOW: usize = 50;
-
-/// What is agreed with an upstream before the first octet.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// The upstream's name, for faults.
-    pub upstream: String,
-    /// The address connected to, for faults.
-    pub address: Option<SocketAddr>,
-    /// What we call ourselves.
-    pub helo: String,
-    /// What is to become of TLS.
-    pub tls: TlsTerm,
-    /// Who we are, if the upstream wants to know.
-    pub credentials: Option<Credentials>,
-    /// Replies that mean us, not the message.
-    pub ours: Vec<ReplyPattern>,
-}
-
-/// What is to become of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsTerm {
-    /// None.
-    Never,
-    /// STARTTLS when offered; else, or when it is refused, plaintext.
-    IfOffered,
-    /// STARTTLS or nothing.
-    Demanded,
-    /// The connection begins inside TLS.
-    FromTheStart,
-}
-
-impl Terms {
-    /// The terms for a connection to `address` of an upstream.
-    pub fn of(upstream: &Upstream, address: Option<SocketAddr>) -> Self {
-        Self {
-            upstream: upstream.name.clone(),
-            address,
-            helo: upstream.helo.clone(),
-            tls: match upstream.security {
-                Security::Plaintext => TlsTerm::Never,
-                Security::Opportunistic(_) => TlsTerm::IfOffered,
-                Security::StartTls(_) => TlsTerm::Demanded,
-                Security::Implicit(_) => TlsTerm::FromTheStart,
-            },
-            credentials: upstream.credentials.clone(),
-            ours: upstream.ours.clone(),
-        }
-    }
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// The connection stands, TLS included where it is from the start.
-    Connected,
-    /// Octets came; at most [`Dialog::room`].
-    Received(&'a [u8]),
-    /// TLS stands, after [`Step::StartTls`].
-    TlsReady,
-    /// A message is to be sent; only when idle.
-    Begin(Order),
-    /// What the header section is made of, after [`Step::LookAtHeader`].
-    HeaderSeen(Characters),
-    /// All octets of the message but the final dot are written or about to be, after [`Step::SendBody`].
-    BodyAtEnd,
-    /// The connection, TLS or the message's source failed, or nothing came in time.
-    Failed(FaultCause),
-    /// No more messages; only when idle.
-    Leave,
-}
-
-/// Of what a header section is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Characters {
-    /// ASCII only.
-    Ascii,
-    /// Also UTF-8 (RFC 6532).
-    Utf8,
-}
-
-/// What is to be done next. Exactly one thing.
-#[derive(Debug)]
-pub enum Step {
-    /// Write these octets, then read; the time for the next reply starts when they are written.
-    Send(Zeroizing<Vec<u8>>),
-    /// Read.
-    Read(Patience),
-    /// Make TLS on this connection; then `TlsReady`, or `Failed` with what went wrong.
-    StartTls,
-    /// The session stands and is idle.
-    Ready,
-    /// Look at the message's header section; then `HeaderSeen`.
-    LookAtHeader,
-    /// Write the message from its beginning, dots stuffed; say `BodyAtEnd` before the final dot goes. Anything received meanwhile is an
-    /// early refusal and comes with `Received`.
-    SendBody,
-    /// Write the final dot, then read.
-    EndBody,
-    /// The message has its outcomes. Idle again when [`Dialog::is_usable`]; else close.
-    Done(Attempt),
-    /// The connection is of no use, and no message was begun: close.
-    Over(UpstreamFault),
-    /// QUIT has been answered, or will not be: close.
-    Left,
-}
-
-/// Whether the time for the reply starts anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// A whole reply came; the next has its own time.
-    Anew,
-    /// The reply is not whole: what is left of its time. An upstream that sends an octet a minute gains nothing.
-    GoesOn,
-}
-
-/// What the next reply answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expect {
-    Greeting,
-    Ehlo,
-    Helo,
-    StartTls,
-    Auth(AuthStep),
-    Reset,
-    Mail,
-    /// RCPT: its place in the order.
-    Recipient(usize),
-    Data,
-    EndOfData,
-    /// The end of an empty message that nobody receives (RFC 2920 §3.1).
-    LoneDot,
-    Quit,
-}
-
-impl Expect {
-    fn phase(self) -> Phase {
-        match self {
-            Self::Greeting => Phase::Greeting,
-            Self::Ehlo | Self::Helo => Phase::Hello,
-            Self::StartTls => Phase::StartTls,
-            Self::Auth(_) => Phase::Auth,
-            Self::Reset => Phase::Reset,
-            Self::Mail => Phase::Mail,
-            Self::Recipient(_) => Phase::Recipient,
-            Self::Data => Phase::Data,
-            Self::EndOfData | Self::LoneDot => Phase::EndOfData,
-            Self::Quit => Phase::Quit,
-        }
-    }
-}
-
-/// Where AUTH stands: what the prompt asks for, or the verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AuthStep {
-    /// PLAIN without initial response: the prompt for all.
-    PlainPrompt,
-    /// LOGIN: the prompt for the user name.
-    LoginUser,
-    /// LOGIN: the prompt for the password.
-    LoginPassword,
-    /// Yes or no.
-    Verdict,
-}
 
 #[derive(Debug)]
 enum Stage {
@@ -248,7 +87,9 @@ impl Dialog {
         match &self.stage {
             Stage::StartingTls => Phase::Tls,
             Stage::Transaction(transaction) if transaction.is_sending() => Phase::Body,
-            _ => self.expected.front().map_or(Phase::Reset, |expect| expect.phase()),
+            Stage::Setup | Stage::Idle | Stage::Transaction(_) | Stage::Leaving | Stage::Over => {
+                self.expected.front().map_or(Phase::Reset, |expect| expect.phase())
+            }
         }
     }
 
@@ -347,6 +188,9 @@ impl Dialog {
             self.stage = Stage::Over;
             return Some(Step::Left);
         }
+        if self.is_moot(expect, &reply) {
+            return self.go_on();
+        }
         let judgement = judge(expect.phase(), &reply, &self.terms.ours);
         // A reply that comes before the final dot went is judged like the one to it, and told as what it is.
         let phase = if self.phase() == Phase::Body { Phase::Body } else { expect.phase() };
@@ -377,116 +221,18 @@ impl Dialog {
 
     /// The two refusals that the terms let us live with: EHLO unknown, STARTTLS refused where it was only hoped for.
     fn fallen_back(&mut self, expect: Expect, reply: &Reply, judgement: Judgement) -> Option<Step> {
-        match expect {
-            // RFC 5321 §4.1.4: HELO when EHLO is not recognized. It can't lead to STARTTLS or AUTH.
-            Expect::Ehlo if matches!(reply.code().number(), 500 | 502 | 504) && self.can_do_without_extensions() => {
-                let helo = format!("HELO {}", self.terms.helo);
-                Some(self.say(&helo, Expect::Helo))
-            }
-            Expect::StartTls
-                if self.terms.tls == TlsTerm::IfOffered && matches!(judgement, Judgement::Busy | Judgement::Broken) =>
-            {
-                self.terms.tls = TlsTerm::Never;
-                Some(self.authenticate_or_rest())
-            }
-            _ => None,
+        // RFC 5321 §4.1.4: HELO when EHLO is not recognized. It can't lead to STARTTLS or AUTH.
+        let knows_no_ehlo = expect == Expect::Ehlo && matches!(reply.code().number(), 500 | 502 | 504);
+        if knows_no_ehlo && self.can_do_without_extensions() {
+            let helo = format!("HELO {}", self.terms.helo);
+            return Some(self.say(&helo, Expect::Helo));
         }
-    }
-
-    fn can_do_without_extensions(&self) -> bool {
-        self.terms.credentials.is_none() && (self.inside_tls || self.terms.tls != TlsTerm::Demanded)
-    }
-
-    // Setup.
-
-    fn hello(&mut self) -> Step {
-        let ehlo = format!("EHLO {}", self.terms.helo);
-        self.say(&ehlo, Expect::Ehlo)
-    }
-
-    fn greeted(&mut self, offered: Offered) -> Step {
-        self.offered = offered;
-        let has_starttls = self.offered.has(Extension::StartTls);
-        match self.terms.tls {
-            TlsTerm::Demanded | TlsTerm::IfOffered if self.inside_tls => self.authenticate_or_rest(),
-            TlsTerm::Demanded | TlsTerm::IfOffered if has_starttls => self.say("STARTTLS", Expect::StartTls),
-            TlsTerm::Demanded => self.fail_at(Phase::StartTls, FaultCause::TlsNotOffered),
-            TlsTerm::IfOffered | TlsTerm::Never | TlsTerm::FromTheStart => self.authenticate_or_rest(),
+        let has_no_tls = expect == Expect::StartTls && matches!(judgement, Judgement::Busy | Judgement::Broken);
+        if has_no_tls && self.terms.tls == TlsTerm::IfOffered {
+            self.terms.tls = TlsTerm::Never;
+            return Some(self.authenticate_or_rest());
         }
-    }
-
-    /// The 220 to STARTTLS must be the last plaintext octet (RFC 3207 §4.2): what stands behind it would be read as if it came inside TLS.
-    fn start_tls(&mut self) -> Step {
-        if !self.lines.buffered().is_empty() {
-            return self.fail_at(Phase::StartTls, FaultCause::Injected);
-        }
-        self.stage = Stage::StartingTls;
-        Step::StartTls
-    }
-
-    /// Nothing learned in plaintext is kept (RFC 3207 §4.2).
-    fn begin_anew_inside_tls(&mut self) -> Step {
-        self.stage = Stage::Setup;
-        self.inside_tls = true;
-        self.offered = Offered::default();
-        self.lines = LineReader::new();
-        self.replies = ReplyReader::default();
-        self.hello()
-    }
-
-    fn authenticate_or_rest(&mut self) -> Step {
-        let Some(credentials) = self.terms.credentials.clone() else {
-            return self.rest();
-        };
-        let demanded = matches!(self.terms.tls, TlsTerm::Demanded | TlsTerm::FromTheStart);
-        if !(self.inside_tls && demanded) {
-            return self.fail_at(Phase::Auth, FaultCause::CredentialsInTheClear);
-        }
-        let offers = |name: &str| self.offered.auth_mechanisms().iter().any(|offer| offer.eq_ignore_ascii_case(name));
-        if offers("PLAIN") {
-            self.auth_plain(&credentials)
-        } else if offers("LOGIN") {
-            self.say("AUTH LOGIN", Expect::Auth(AuthStep::LoginUser))
-        } else {
-            let offered = self.offered.auth_mechanisms().to_vec();
-            self.fail_at(Phase::Auth, FaultCause::NoMechanism(offered))
-        }
-    }
-
-    fn auth_plain(&mut self, credentials: &Credentials) -> Step {
-        let response = plain_response(credentials);
-        let line = Zeroizing::new(format!("AUTH PLAIN {}\r\n", *response));
-        // RFC 4954 §4: a line too long for a command (RFC 5321 §4.5.3.1.4) goes behind a prompt.
-        if line.len() > COMMAND_LINE_MAX {
-            return self.say("AUTH PLAIN", Expect::Auth(AuthStep::PlainPrompt));
-        }
-        self.say_all(Zeroizing::new(line.as_bytes().to_vec()), &[Expect::Auth(AuthStep::Verdict)])
-    }
-
-    fn auth(&mut self, step: AuthStep, reply: Reply) -> Step {
-        let is_prompt = reply.code().is_intermediate();
-        let Some(credentials) = self.terms.credentials.clone() else {
-            return self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply));
-        };
-        let (response, next) = match (step, is_prompt) {
-            (AuthStep::Verdict, false) => return self.rest(),
-            (AuthStep::PlainPrompt, true) => (plain_response(&credentials), AuthStep::Verdict),
-            (AuthStep::LoginUser, true) => (base64(credentials.username().as_bytes()), AuthStep::LoginPassword),
-            (AuthStep::LoginPassword, true) => (base64(credentials.password().reveal().as_bytes()), AuthStep::Verdict),
-            (AuthStep::Verdict, true)
-            | (AuthStep::PlainPrompt | AuthStep::LoginUser | AuthStep::LoginPassword, false) => {
-                return self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply));
-            }
-        };
-        let mut octets = Zeroizing::new(Vec::with_capacity(response.len() + 2));
-        octets.extend_from_slice(response.as_bytes());
-        octets.extend_from_slice(b"\r\n");
-        self.say_all(octets, &[Expect::Auth(next)])
-    }
-
-    fn rest(&mut self) -> Step {
-        self.stage = Stage::Idle;
-        if self.lines.buffered().is_empty() { Step::Ready } else { self.unasked(&[]) }
+        None
     }
 
     // Messages.
@@ -505,10 +251,21 @@ impl Dialog {
     }
 
     fn header_seen(&mut self, characters: Characters) -> Step {
+        match self.take_transaction() {
+            Some(transaction) if characters == Characters::Ascii => self.start(transaction),
+            Some(transaction) => Step::Done(transaction.utf8_header_not_taken()),
+            None => self.fail(FaultCause::Unasked),
+        }
+    }
+
+    /// The transaction, leaving the dialogue idle.
+    fn take_transaction(&mut self) -> Option<Box<Transaction>> {
         match std::mem::replace(&mut self.stage, Stage::Idle) {
-            Stage::Transaction(transaction) if characters == Characters::Ascii => self.start(transaction),
-            Stage::Transaction(transaction) => Step::Done(transaction.utf8_header_not_taken()),
-            other => self.out_of_turn(other),
+            Stage::Transaction(transaction) => Some(transaction),
+            other @ (Stage::Setup | Stage::StartingTls | Stage::Idle | Stage::Leaving | Stage::Over) => {
+                self.stage = other;
+                None
+            }
         }
     }
 
@@ -527,6 +284,18 @@ impl Dialog {
         };
         let (octets, expect) = transaction.next_commands(window);
         if expect.is_empty() { self.conclude() } else { self.say_all(Zeroizing::new(octets), &expect) }
+    }
+
+    /// Whether a reply to a command sent ahead says nothing any more: 503 to RCPT behind a refused MAIL, 503 or 554 to DATA behind refused
+    /// recipients only (RFC 2920 §3.1). A 421 always says something, and so does a go-ahead that nobody can want.
+    fn is_moot(&self, expect: Expect, reply: &Reply) -> bool {
+        let Stage::Transaction(transaction) = &self.stage else { return false };
+        let is_refusal_alone = !reply.code().is_intermediate() && reply.code().number() != 421;
+        is_refusal_alone && transaction.is_past(expect)
+    }
+
+    fn go_on(&mut self) -> Option<Step> {
+        if self.expected.is_empty() { Some(self.send_commands()) } else { None }
     }
 
     fn in_transaction(&mut self, expect: Expect, judgement: Judgement, reply: Reply) -> Option<Step> {
@@ -548,7 +317,7 @@ impl Dialog {
             Expect::LoneDot | Expect::Reset => {}
             Expect::Greeting | Expect::Ehlo | Expect::Helo | Expect::StartTls | Expect::Auth(_) | Expect::Quit => {}
         }
-        if self.expected.is_empty() { Some(self.send_commands()) } else { None }
+        self.go_on()
     }
 
     /// 354. Sent ahead, DATA may be granted although nobody receives: then a lone dot ends it (RFC 2920 §3.1).
@@ -572,36 +341,33 @@ impl Dialog {
 
     /// A reply while the message is still on its way: it can only be a refusal, and the rest can't be called back.
     fn refused_early(&mut self, judgement: Judgement, reply: Reply) -> Step {
-        match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::Transaction(mut transaction) if matches!(judgement, Judgement::Later | Judgement::Never) => {
-                transaction.end(judgement, &reply);
-                Step::Done(transaction.conclude())
-            }
-            stage => {
-                self.stage = stage;
-                self.fail_at(Phase::Body, FaultCause::UnexpectedReply(reply))
-            }
+        if !matches!(judgement, Judgement::Later | Judgement::Never) {
+            return self.fail_at(Phase::Body, FaultCause::UnexpectedReply(reply));
         }
+        let Some(mut transaction) = self.take_transaction() else {
+            return self.fail(FaultCause::Unasked);
+        };
+        self.stage = Stage::Over;
+        transaction.end(judgement, &reply);
+        Step::Done(transaction.conclude())
     }
 
     fn end_body(&mut self) -> Step {
-        match &mut self.stage {
-            Stage::Transaction(transaction) if transaction.is_sending() => {
-                transaction.send_dot();
-                Step::EndBody
-            }
-            _ => self.fail(FaultCause::Unasked),
+        if let Stage::Transaction(transaction) = &mut self.stage
+            && transaction.is_sending()
+        {
+            transaction.send_dot();
+            return Step::EndBody;
         }
+        self.fail(FaultCause::Unasked)
     }
 
     /// All commands are answered. Recipients that were too many for one transaction get a further one, as long as each delivers some.
     fn conclude(&mut self) -> Step {
-        match std::mem::replace(&mut self.stage, Stage::Idle) {
-            Stage::Transaction(transaction) => match transaction.rest() {
-                Err(attempt) => Step::Done(attempt),
-                Ok(next) => self.start(next),
-            },
-            other => self.out_of_turn(other),
+        match self.take_transaction().map(|transaction| transaction.sequel()) {
+            Some(Sequel::Concluded(attempt)) => Step::Done(attempt),
+            Some(Sequel::Further(next)) => self.start(next),
+            None => self.fail(FaultCause::Unasked),
         }
     }
 
@@ -616,11 +382,6 @@ impl Dialog {
 
     // Endings.
 
-    fn out_of_turn(&mut self, stage: Stage) -> Step {
-        self.stage = stage;
-        self.fail(FaultCause::Unasked)
-    }
-
     fn fail(&mut self, cause: FaultCause) -> Step {
         self.fail_at(self.phase(), cause)
     }
@@ -634,16 +395,6 @@ impl Dialog {
             Stage::Setup | Stage::StartingTls | Stage::Idle | Stage::Over => Step::Over(fault),
         }
     }
-}
-
-/// RFC 4616 §2: `authzid NUL authcid NUL passwd`, the authzid empty.
-fn plain_response(credentials: &Credentials) -> Zeroizing<String> {
-    let clear = Zeroizing::new(format!("\0{}\0{}", credentials.username(), credentials.password().reveal()));
-    base64(clear.as_bytes())
-}
-
-fn base64(clear: &[u8]) -> Zeroizing<String> {
-    Zeroizing::new(BASE64.encode(clear))
 }
 
 #[cfg(test)]

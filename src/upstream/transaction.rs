@@ -73,6 +73,15 @@ enum BodyStand {
     DotSent,
 }
 
+/// What follows when all commands are answered.
+#[derive(Debug)]
+pub(super) enum Sequel {
+    /// A further transaction, for those who were too many for this one.
+    Further(Box<Transaction>),
+    /// Nothing: everybody has an outcome.
+    Concluded(Attempt),
+}
+
 /// One message under way.
 #[derive(Debug)]
 pub(super) struct Transaction {
@@ -195,6 +204,13 @@ impl Transaction {
         self.stands.iter().any(|stand| matches!(stand, Stand::Accepted))
     }
 
+    /// Whether what is expected was asked before the answer became known: nobody's outcome hangs on it.
+    pub(super) fn is_past(&self, expect: Expect) -> bool {
+        let is_recipient = matches!(expect, Expect::Recipient(_));
+        (is_recipient && self.sender_refused)
+            || (expect == Expect::Data && (self.sender_refused || !self.has_accepted()))
+    }
+
     pub(super) fn mail(&mut self, judgement: Judgement, reply: &Reply) {
         if let Some(outcome) = refusal(Phase::Mail, judgement, reply) {
             self.sender_refused = true;
@@ -203,7 +219,6 @@ impl Transaction {
     }
 
     pub(super) fn recipient(&mut self, place: usize, judgement: Judgement, reply: Reply) {
-        // Sent ahead of a MAIL that was refused: what is said of the recipients then means nothing.
         let Some(stand) = self.stands.get_mut(place).filter(|stand| matches!(stand, Stand::Open)) else {
             return;
         };
@@ -215,7 +230,9 @@ impl Transaction {
     }
 
     pub(super) fn data_refused(&mut self, judgement: Judgement, reply: &Reply) {
-        self.answer_for_accepted(Phase::Data, judgement, reply);
+        if let Some(outcome) = refusal(Phase::Data, judgement, reply) {
+            self.settle_accepted(&outcome);
+        }
     }
 
     pub(super) fn is_sending(&self) -> bool {
@@ -231,34 +248,38 @@ impl Transaction {
         self.body = BodyStand::DotSent;
     }
 
+    /// The reply to the final dot: only here is anything delivered.
     pub(super) fn end(&mut self, judgement: Judgement, reply: &Reply) {
-        self.answer_for_accepted(Phase::EndOfData, judgement, reply);
+        if judgement == Judgement::Proceed {
+            self.settle_accepted(&Outcome::Delivered { reply: reply.clone() });
+        } else if let Some(outcome) = refusal(Phase::EndOfData, judgement, reply) {
+            self.settle_accepted(&outcome);
+        }
     }
 
-    fn answer_for_accepted(&mut self, phase: Phase, judgement: Judgement, reply: &Reply) {
-        let outcome = refusal(phase, judgement, reply).unwrap_or_else(|| Outcome::Delivered { reply: reply.clone() });
-        self.settle(&outcome, |stand| matches!(stand, Stand::Accepted));
+    fn settle_accepted(&mut self, outcome: &Outcome) {
+        self.settle(outcome, |stand| matches!(stand, Stand::Accepted));
     }
 
     // Endings.
 
     /// The further transaction for those who were too many, or the outcomes. Each further one needs a delivery by the one before, so
     /// there are never more than recipients.
-    pub(super) fn rest(mut self: Box<Self>) -> Result<Box<Self>, Attempt> {
+    pub(super) fn sequel(mut self: Box<Self>) -> Sequel {
         let delivered = |stand: &Stand| matches!(stand, Stand::Settled(Outcome::Delivered { .. }));
         if !self.stands.iter().any(delivered) || !self.stands.iter().any(|stand| matches!(stand, Stand::TooMany(_))) {
-            return Err(self.conclude());
+            return Sequel::Concluded(self.conclude());
         }
         let left = self.order.recipients.iter().zip(&self.stands);
         let left = left.filter(|(_, stand)| matches!(stand, Stand::TooMany(_))).map(|(recipient, _)| recipient.clone());
         let order = Order { recipients: left.collect(), ..self.order.clone() };
         let earlier = std::mem::take(&mut self.earlier);
-        Ok(Box::new(Self::new(order, joined(earlier, self.outcomes(|_| unanswered())))))
+        Sequel::Further(Box::new(Self::new(order, joined(earlier, self.outcomes(&unanswered())))))
     }
 
     pub(super) fn conclude(mut self) -> Attempt {
         let earlier = std::mem::take(&mut self.earlier);
-        joined(earlier, self.outcomes(|_| unanswered()))
+        joined(earlier, self.outcomes(&unanswered()))
     }
 
     /// The dialogue ended in the middle. What was settled stays settled; the rest is deferred, and when the final dot was sent and no
@@ -271,7 +292,7 @@ impl Transaction {
             fault.sentence()
         };
         let left = Outcome::Deferred { reason, reply: fault.reply().cloned() };
-        let mut attempt = self.outcomes(|_| left.clone());
+        let mut attempt = self.outcomes(&left);
         for ((place, _), stand) in self.order.recipients.iter().zip(&self.stands) {
             match stand {
                 Stand::Settled(_) => {}
@@ -283,14 +304,14 @@ impl Transaction {
         joined(std::mem::take(&mut self.earlier), attempt)
     }
 
-    fn outcomes(&self, otherwise: impl Fn(&Stand) -> Outcome) -> Attempt {
+    fn outcomes(&self, otherwise: &Outcome) -> Attempt {
         let outcome = |stand: &Stand| match stand {
             Stand::Settled(outcome) => outcome.clone(),
             Stand::TooMany(reply) => {
                 let reason = "the upstream takes no more recipients in one transaction".to_owned();
                 Outcome::Deferred { reason, reply: Some(reply.clone()) }
             }
-            Stand::Open | Stand::Accepted => otherwise(stand),
+            Stand::Open | Stand::Accepted => otherwise.clone(),
         };
         let places = self.order.recipients.iter().map(|&(place, _)| place);
         Attempt { outcomes: places.zip(self.stands.iter().map(outcome)).collect(), ..Attempt::default() }

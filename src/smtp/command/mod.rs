@@ -245,7 +245,6 @@ fn auth(argument: &[u8]) -> Result<Command, CommandFault> {
     let initial = match words.next() {
         None => None,
         Some(b"=") => Some(AuthOctets::new(Vec::new())),
-        Some(b"") => return Err(CommandFault::Base64),
         Some(text) => Some(AuthOctets::from_base64(text)?),
     };
     Ok(Command::Auth { mechanism: printable(name).to_ascii_uppercase(), initial })

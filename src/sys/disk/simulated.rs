@@ -319,9 +319,11 @@ impl Content {
         self.pending.push(change);
     }
 
+    /// Only what is pending: what a failed sync has lost is shown, and stays lost.
     fn keep_all(&mut self) {
-        self.stable.clone_from(&self.shown);
-        self.pending.clear();
+        for change in std::mem::take(&mut self.pending) {
+            change.apply(&mut self.stable);
+        }
     }
 
     fn keep_some(&mut self, entropy: &SeededEntropy) {

@@ -8,7 +8,8 @@ use crate::mail::{
     Ret, ReversePath,
 };
 use crate::queue::Outcome;
-use crate::upstream::settings::Secret;
+use crate::upstream::attempt::Attempt;
+use crate::upstream::settings::{Credentials, ReplyPattern, Secret};
 
 const GREETING: &str = "220 up.example.net ESMTP\r\n";
 const PLAIN_EHLO: &str = "250-up.example.net\r\n250 8BITMIME\r\n";
@@ -162,6 +163,8 @@ fn a_second_message_needs_rset_only_after_a_failure() {
         .on(Event::BodyAtEnd, "end body")
         .hear("250 ok\r\n", "done D");
     talk.on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com>");
+    let mut talk = brought_to(Phase::EndOfData);
+    talk.hear("554 5.7.1 spam\r\n", "done FF").on(Event::Begin(order(1)), "> RSET");
 }
 
 #[test]
@@ -180,6 +183,21 @@ fn all_recipients_refused_and_data_granted_ends_with_a_lone_dot() {
     talk.hear("250 ok\r\n550 5.1.1 no\r\n450 4.2.1 later\r\n354 go\r\n", "> .")
         .hear("554 5.5.1 no valid recipients\r\n", "done FL");
     assert!(talk.dialog.is_usable());
+}
+
+/// A refusal answers what was sent ahead of it too; the 503s behind it are nobody's fault.
+#[test]
+fn replies_behind_a_refusal_say_nothing() {
+    for (replies, expected) in [
+        ("550 5.7.1 no\r\n503 5.5.1 MAIL?\r\n503 5.5.1 MAIL?\r\n503 5.5.1 RCPT?\r\n", "done FF"),
+        ("451 4.7.1 no\r\n503 5.5.1 MAIL?\r\n530 5.7.0 who?\r\n554 5.5.1 RCPT?\r\n", "done LL"),
+        ("250 ok\r\n550 5.1.1 no\r\n450 4.2.1 later\r\n503 5.5.1 RCPT?\r\n", "done FL"),
+        ("250 ok\r\n550 5.1.1 no\r\n450 4.2.1 later\r\n421 4.3.2 bye\r\n", "done FL Data Leaves"),
+    ] {
+        let mut talk = Talk::ready(PIPELINED);
+        talk.dialog.on(Event::Begin(order(2)));
+        talk.hear(replies, expected);
+    }
 }
 
 #[test]

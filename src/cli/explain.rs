@@ -1,0 +1,247 @@
+//! `sealpost explain`: what would be decided about a certificate and a mail, by which rule, and where that rule is written.
+//!
+//! Calls the same functions as a session does: `tls::verify`, the roster, `policy`, `content`; and shows the replies that a client would hear.
+//! It can't show that somebody holds the certificate's key, which only a handshake proves. Never: has an opinion of its own.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::ExplainArguments;
+use crate::config::{self, Settings, files};
+use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, read_header};
+use crate::identity::{CertificateFacts, Identity, SecondFactor};
+use crate::mail::{Address, ForwardPath, ReversePath};
+use crate::policy::{self, Verdict};
+use crate::session::{Unidentified, replies};
+use crate::smtp::Reply;
+use crate::sys::{Clock, SystemClock, WallTime};
+use crate::tls::{Anchor, PeerChain, VerifiedChain, read, verify};
+
+/// Something would be refused.
+const REFUSED: u8 = 1;
+
+/// Tells everything that would be decided.
+///
+/// # Errors
+/// A file can't be read, or an address is none.
+pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let settings = match config::load(&arguments.config.config, &super::environment(), &clock) {
+        Ok(loaded) => loaded.settings,
+        Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
+    };
+    let mut explanation = Explanation { now: clock.now().wall, settings, refusals: 0 };
+    let chain = PeerChain(read_chain(&arguments.cert)?);
+    if let Some(identity) = explanation.certificate(&chain) {
+        explanation.grant(&identity);
+        if let Some(from) = &arguments.from {
+            explanation.sender(&identity, &sender_of(from)?);
+        }
+        for to in &arguments.to {
+            explanation.recipient(&identity, &recipient_of(to)?);
+        }
+        if let Some(message) = &arguments.message {
+            explanation.message(&identity, message)?;
+        }
+    }
+    Ok(if explanation.refusals == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+fn read_chain(path: &Path) -> anyhow::Result<Vec<rustls::pki_types::CertificateDer<'static>>> {
+    let place = || path.display().to_string();
+    let file = files::read(path).map_err(|wrong| anyhow::anyhow!("{}: {wrong}", place()))?;
+    read::certificates(&file.octets).with_context(place)
+}
+
+fn sender_of(text: &str) -> anyhow::Result<ReversePath> {
+    match text {
+        "" | "<>" => Ok(ReversePath::Null),
+        text => Ok(ReversePath::Address(Address::parse(text).with_context(|| format!("--from {text}"))?)),
+    }
+}
+
+fn recipient_of(text: &str) -> anyhow::Result<ForwardPath> {
+    if text.eq_ignore_ascii_case("postmaster") {
+        return Ok(ForwardPath::Postmaster);
+    }
+    Ok(ForwardPath::Address(Address::parse(text).with_context(|| format!("--to {text}"))?))
+}
+
+struct Explanation {
+    now: WallTime,
+    settings: Settings,
+    refusals: usize,
+}
+
+impl Explanation {
+    /// From the chain to the identity, if there is one.
+    fn certificate(&mut self, chain: &PeerChain) -> Option<Identity> {
+        if let Some(facts) = chain.0.first().and_then(|leaf| CertificateFacts::of(leaf).ok()) {
+            let summary = &facts.summary;
+            row("certificate", format!("subject {}", summary.subject));
+            row("", format!("issuer {}, serial {}", summary.issuer, summary.serial));
+            row("", format!("fingerprint {}", summary.fingerprint));
+            row("", format!("key (spki) {}", summary.spki));
+            row("", format!("ends on {}", summary.not_after.rfc3339()));
+            names(&facts);
+        }
+        match verify::judge(chain, &self.settings.trust, self.now) {
+            Ok(verified) => {
+                self.chain(&verified);
+                self.identity(&verified)
+            }
+            Err(rejection) => {
+                row("chain", &rejection);
+                self.unidentified(&Unidentified::Certificate(rejection.fault));
+                None
+            }
+        }
+    }
+
+    fn chain(&self, verified: &VerifiedChain) {
+        match verified.anchor() {
+            Anchor::Ca(name) => {
+                row("chain", format!("verified to client_ca {name:?}, {} certificates", verified.certificates().len()))
+            }
+            Anchor::Pin => row("chain", "accepted because the certificate or its key is pinned in the roster"),
+        }
+        row("good until", verified.good_until().rfc3339());
+    }
+
+    fn identity(&mut self, verified: &VerifiedChain) -> Option<Identity> {
+        let Ok(examination) = self.settings.roster.examine(verified) else {
+            row("identity", "the certificate can't be read");
+            self.refusals += 1;
+            return None;
+        };
+        for note in &examination.notes {
+            row("", note);
+        }
+        match examination.identity {
+            Ok(identity) => {
+                row("identity", identity.name());
+                Some(identity)
+            }
+            Err(cause) => {
+                row("identity", "none");
+                self.unidentified(&Unidentified::Roster(cause));
+                None
+            }
+        }
+    }
+
+    fn unidentified(&mut self, cause: &Unidentified) {
+        self.refuse("every command", &replies::unidentified(cause, self.now));
+    }
+
+    fn grant(&self, identity: &Identity) {
+        let grant = identity.grant();
+        row("grant", &grant.rule);
+        let or_nothing = |list: Vec<String>| if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
+        row("may send as", or_nothing(grant.send_as.granted().collect()));
+        let excluded: Vec<String> = grant.send_as.excluded().map(|pattern| format!("!{pattern}")).collect();
+        if !excluded.is_empty() {
+            row("", excluded.join(", "));
+        }
+        row("may send to", or_nothing(grant.send_to.granted().collect()));
+        if grant.second_factor == SecondFactor::Password {
+            row("besides", "a password is asked for");
+        }
+        let server = &self.settings.session;
+        let size = grant.limits.message_size.map_or(server.message_size_max, |own| own.min(server.message_size_max));
+        row("size", format!("at most {size} octets in a message"));
+        if let Some(recipients) = grant.limits.recipients_per_message {
+            row("recipients", format!("at most {recipients} in a message"));
+        }
+    }
+
+    fn sender(&mut self, identity: &Identity, path: &ReversePath) {
+        self.verdict(identity, &format!("MAIL FROM:<{}>", path.as_str()), &policy::sender(identity, path));
+    }
+
+    fn recipient(&mut self, identity: &Identity, path: &ForwardPath) {
+        self.verdict(identity, &format!("RCPT TO:<{}>", path.as_str()), &policy::recipient(identity, path));
+    }
+
+    /// The header section is judged as it would be after `MAIL` with SMTPUTF8 where it holds UTF-8.
+    fn message(&mut self, identity: &Identity, path: &Path) -> anyhow::Result<()> {
+        let octets = files::read(path).map_err(|wrong| anyhow::anyhow!("{}: {wrong}", path.display()))?.octets;
+        let facts = self.facts(&crlf(&octets));
+        if facts.received > RECEIVED_MAX {
+            self.refuse("the message", &replies::loops(RECEIVED_MAX));
+        }
+        self.verdict(identity, "the message", &policy::author(identity, &facts));
+        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        if let Verdict::Refused(refusal) = policy::limits::size(identity, length) {
+            self.verdict(identity, "the message", &Verdict::Refused(refusal));
+        }
+        Ok(())
+    }
+
+    fn facts(&self, octets: &[u8]) -> HeaderFacts {
+        let mut collector = HeaderCollector::new(&self.settings.header);
+        if let Err(fault) = collector.push(octets) {
+            return HeaderFacts { fault: Some(fault), ..HeaderFacts::default() };
+        }
+        let section = collector.section();
+        let utf8 = if section.is_ascii() { Utf8Header::NotDeclared } else { Utf8Header::Declared };
+        read_header(section, &self.settings.header, utf8)
+    }
+
+    fn verdict(&mut self, identity: &Identity, what: &str, verdict: &Verdict) {
+        match verdict {
+            Verdict::Allowed(rule) => row(what, format!("allowed by {rule}")),
+            Verdict::Refused(refusal) => {
+                self.refuse(what, &replies::refused(refusal, identity.name()));
+                row("", format!("because {}", refusal.cause));
+                row("", format!("by {}", refusal.rule));
+            }
+        }
+    }
+
+    fn refuse(&mut self, what: &str, reply: &Reply) {
+        self.refusals += 1;
+        row(what, format!("refused: {reply}"));
+    }
+}
+
+fn names(facts: &CertificateFacts) {
+    for (kind, name) in facts
+        .emails
+        .iter()
+        .map(|email| ("email", email.to_string()))
+        .chain(facts.dns.iter().map(|name| ("dns", name.clone())))
+        .chain(facts.uris.iter().map(|uri| ("uri", uri.clone())))
+    {
+        row("name", format!("{kind} {name}"));
+    }
+    for name in &facts.unusable {
+        row("unusable", format!("{}: {}", name.name, name.reason));
+    }
+}
+
+/// A file on disk has the line ends of this system; on the wire they are CRLF.
+fn crlf(octets: &[u8]) -> Vec<u8> {
+    let mut wire = Vec::with_capacity(octets.len());
+    let mut last = 0;
+    for &octet in octets {
+        if octet == b'\n' && last != b'\r' {
+            wire.push(b'\r');
+        }
+        wire.push(octet);
+        last = octet;
+    }
+    wire
+}
+
+fn row(name: &str, value: impl Display) {
+    if name.is_empty() {
+        println!("{:>12}  {value}", "");
+    } else {
+        println!("{name:>12}: {value}");
+    }
+}

@@ -1,0 +1,358 @@
+//! Certificates, CRLs and moments against the judge.
+
+use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, Issuer, SigningKey};
+
+use super::super::super::revocation::{CrlCause, CrlFault};
+use super::*;
+
+fn serials(certificates: &[&Made]) -> Vec<Vec<u8>> {
+    certificates.iter().map(|made| made.serial()).collect()
+}
+
+fn faults(anchors: &[&Made], crls: &[Vec<u8>]) -> Vec<CrlCause> {
+    let setting = Setting::of("staff", anchors).with_crls(RevocationMode::Require, crls);
+    let (_, faults) = ClientCa::new(setting.cas.into_iter().next().unwrap()).unwrap();
+    faults.into_iter().map(|CrlFault { cause, .. }| cause).collect()
+}
+
+#[track_caller]
+fn faulty(shown: &[&Made], trust: &Trust, at: i64, fault: &CertificateFault) {
+    let rejection = judge(&chain(shown), trust, WallTime::from_seconds(at)).unwrap_err();
+    assert_eq!(rejection.fault, *fault, "{rejection}");
+}
+
+const MODES: [RevocationMode; 3] = [RevocationMode::Require, RevocationMode::IfAvailable, RevocationMode::Off];
+
+#[test]
+fn each_mode_means_what_it_says() {
+    use CertificateFault::{RevocationUnknown, Revoked};
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let other = Recipe::client("Other").signed_by(&root);
+    let listing = |made: &Made| root.crl(&CrlRecipe::listing(&serials(&[made])));
+    let stale = |made: &Made| root.crl(&CrlRecipe::listing(&serials(&[made])).valid(NOW - 9 * DAY, NOW - DAY));
+    let no_list: &[Vec<u8>] = &[];
+    // What is said of alice: under require, if-available, off.
+    let cases = [
+        ("no list", no_list.to_vec(), [Some(RevocationUnknown), None, None]),
+        ("a fresh list without her", vec![listing(&other)], [None, None, None]),
+        ("a fresh list with her", vec![listing(&alice)], [Some(Revoked), Some(Revoked), None]),
+        ("a stale list without her", vec![stale(&other)], [Some(RevocationUnknown), None, None]),
+        ("a stale list with her", vec![stale(&alice)], [Some(Revoked), Some(Revoked), None]),
+    ];
+    for (name, crls, said) in cases {
+        for (mode, fault) in MODES.into_iter().zip(said) {
+            let trust = Setting::of("staff", &[&root]).with_crls(mode, &crls).trust();
+            let judged = judge(&chain(&[&alice]), &trust, now()).map_err(|rejection| rejection.fault);
+            assert_eq!(judged.err(), fault, "{name}, {mode:?}");
+        }
+    }
+}
+
+#[test]
+fn a_list_is_stale_from_its_next_update_on() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let crl = root.crl(&CrlRecipe::listing(&[]).valid(NOW - DAY, NOW + DAY));
+    let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &[crl]).trust();
+    let verified = judge(&chain(&[&alice]), &trust, WallTime::from_seconds(NOW + DAY - 1)).unwrap();
+    assert_eq!(verified.good_until(), WallTime::from_seconds(NOW + DAY), "it rests on the list");
+    faulty(&[&alice], &trust, NOW + DAY, &CertificateFault::RevocationUnknown);
+}
+
+#[test]
+fn what_rests_on_no_list_does_not_end_with_one() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let stale = root.crl(&CrlRecipe::listing(&[]).valid(NOW - 9 * DAY, NOW - DAY));
+    let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::IfAvailable, &[stale]).trust();
+    assert_eq!(good(&[&alice], &trust).good_until(), WallTime::from_seconds(NOW + 90 * DAY));
+}
+
+#[test]
+fn a_revoked_intermediate_revokes_what_is_below_it() {
+    let root = Recipe::ca("Root").self_signed();
+    let issuing = Recipe::ca("Issuing").signed_by(&root);
+    let alice = Recipe::client("Alice").signed_by(&issuing);
+    let of_root = root.crl(&CrlRecipe::listing(&serials(&[&issuing])));
+    let of_issuing = issuing.crl(&CrlRecipe::listing(&[]));
+    let trust = Setting::of("staff", &[&root])
+        .with_intermediates(&[&issuing])
+        .with_crls(RevocationMode::Require, &[of_root, of_issuing])
+        .trust();
+    let rejection = judge(&chain(&[&alice]), &trust, now()).unwrap_err();
+    assert_eq!(rejection.fault, CertificateFault::Revoked);
+    let culprit = rejection.culprit.unwrap();
+    assert_eq!((culprit.depth, culprit.subject.as_str()), (1, "CN=Issuing"));
+}
+
+#[test]
+fn every_certificate_below_the_anchor_must_be_covered() {
+    let root = Recipe::ca("Root").self_signed();
+    let issuing = Recipe::ca("Issuing").signed_by(&root);
+    let alice = Recipe::client("Alice").signed_by(&issuing);
+    let of_root = root.crl(&CrlRecipe::listing(&[]));
+    let of_issuing = issuing.crl(&CrlRecipe::listing(&[]).valid(NOW - DAY, NOW + 2 * DAY));
+    let with = |crls: &[Vec<u8>]| {
+        Setting::of("staff", &[&root]).with_intermediates(&[&issuing]).with_crls(RevocationMode::Require, crls).trust()
+    };
+    faulty(&[&alice], &with(&[of_root.clone()]), NOW, &CertificateFault::RevocationUnknown);
+    faulty(&[&alice], &with(&[of_issuing.clone()]), NOW, &CertificateFault::RevocationUnknown);
+    let verified = good(&[&alice], &with(&[of_root, of_issuing]));
+    assert_eq!(verified.good_until(), WallTime::from_seconds(NOW + 2 * DAY));
+}
+
+#[test]
+fn an_intermediate_that_is_only_shown_signs_no_list() {
+    let root = Recipe::ca("Root").self_signed();
+    let issuing = Recipe::ca("Issuing").signed_by(&root);
+    let of_issuing = issuing.crl(&CrlRecipe::listing(&[]));
+    assert_eq!(faults(&[&root], &[of_issuing]), [CrlCause::UnknownIssuer { issuer: "CN=Issuing".into() }]);
+}
+
+#[test]
+fn the_newest_list_of_an_issuer_counts_whatever_their_order() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let listed = serials(&[&alice]);
+    let old = root.crl(&CrlRecipe::listing(&listed).valid(NOW - 3 * DAY, NOW + 9 * DAY));
+    let new = root.crl(&CrlRecipe::listing(&[]).valid(NOW - DAY, NOW + 9 * DAY));
+    let expired = root.crl(&CrlRecipe::listing(&listed).valid(NOW - 9 * DAY, NOW - DAY));
+    for crls in [[old.clone(), new.clone(), expired.clone()], [expired, new, old]] {
+        let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &crls).trust();
+        good(&[&alice], &trust);
+    }
+}
+
+#[test]
+fn of_two_lists_of_one_moment_the_higher_number_counts() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let listed = serials(&[&alice]);
+    let first = root.crl(&CrlRecipe { number: 255, ..CrlRecipe::listing(&[]) });
+    let second = root.crl(&CrlRecipe { number: 256, ..CrlRecipe::listing(&listed) });
+    for crls in [[first.clone(), second.clone()], [second, first]] {
+        let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &crls).trust();
+        faulty(&[&alice], &trust, NOW, &CertificateFault::Revoked);
+    }
+}
+
+#[test]
+fn a_forged_list_is_refused_when_loaded_and_troubles_nobody() {
+    let root = Recipe::ca("Root").self_signed();
+    let imitation = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let forged = imitation.crl(&CrlRecipe::listing(&serials(&[&alice])).valid(NOW, NOW + 9 * DAY));
+    let true_list = root.crl(&CrlRecipe::listing(&[]));
+    let cause = CrlCause::BadSignature { issuer: "CN=Root".into() };
+    assert_eq!(faults(&[&root], &[forged.clone(), true_list.clone()]), [cause]);
+    let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &[forged, true_list]).trust();
+    good(&[&alice], &trust);
+}
+
+#[test]
+fn a_changed_octet_of_a_list_is_never_taken() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let list = root.crl(&CrlRecipe::listing(&serials(&[&alice])));
+    for at in 0..list.len() {
+        let mut changed = list.clone();
+        changed[at] ^= 0x01;
+        assert_eq!(faults(&[&root], &[changed]).len(), 1, "octet {at}");
+    }
+}
+
+#[test]
+fn the_list_of_another_ca_is_refused_when_loaded() {
+    let root = Recipe::ca("Root").self_signed();
+    let other = Recipe::ca("Other").self_signed();
+    let list = other.crl(&CrlRecipe::listing(&[]));
+    assert_eq!(faults(&[&root], &[list]), [CrlCause::UnknownIssuer { issuer: "CN=Other".into() }]);
+}
+
+#[test]
+fn the_list_of_an_older_key_says_nothing_of_the_newer_keys_certificates() {
+    let old = Recipe::ca("Root").self_signed();
+    let new = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").serial(&[7]).signed_by(&new);
+    let of_old = old.crl(&CrlRecipe::listing(&[vec![7]]));
+    let with = |crls: &[Vec<u8>]| Setting::of("staff", &[&old, &new]).with_crls(RevocationMode::Require, crls).trust();
+    faulty(&[&alice], &with(&[of_old.clone()]), NOW, &CertificateFault::RevocationUnknown);
+    good(&[&alice], &with(&[of_old, new.crl(&CrlRecipe::listing(&[]))]));
+}
+
+#[test]
+fn one_cas_bad_list_is_that_cas_trouble_only() {
+    let one = Recipe::ca("One").self_signed();
+    let other = Recipe::ca("Other").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&one);
+    let bob = Recipe::client("Bob").signed_by(&other);
+    let trust = Setting::of("one", &[&one])
+        .with_crls(RevocationMode::Require, &[b"junk".to_vec()])
+        .and("other", &[&other])
+        .with_crls(RevocationMode::Require, &[other.crl(&CrlRecipe::listing(&[]))])
+        .trust();
+    faulty(&[&alice], &trust, NOW, &CertificateFault::RevocationUnknown);
+    good(&[&bob], &trust);
+}
+
+#[test]
+fn a_pin_does_not_bring_back_what_is_revoked_or_unknown() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let list = root.crl(&CrlRecipe::listing(&serials(&[&alice])));
+    let setting = || Setting::of("staff", &[&root]);
+    let revoked = setting().with_crls(RevocationMode::Require, &[list.clone()]).pinning(&[&alice], &[]).trust();
+    faulty(&[&alice], &revoked, NOW, &CertificateFault::Revoked);
+    let unknown = setting().with_crls(RevocationMode::Require, &[]).pinning(&[&alice], &[]).trust();
+    faulty(&[&alice], &unknown, NOW, &CertificateFault::RevocationUnknown);
+    // Nor what has no path (for another purpose here), and is listed nevertheless.
+    let printer = Recipe::client("Printer").purposes(&[]).signed_by(&root);
+    let list = root.crl(&CrlRecipe::listing(&serials(&[&printer])));
+    let trust = setting().with_crls(RevocationMode::Require, &[list]).pinning(&[&printer], &[&printer]).trust();
+    faulty(&[&printer], &trust, NOW, &CertificateFault::Revoked);
+}
+
+#[test]
+fn a_second_path_around_a_revoked_intermediate_is_taken() {
+    let root = Recipe::ca("Root").self_signed();
+    let key = KeyPair::generate().unwrap();
+    let again = KeyPair::from_pem(&key.serialize_pem()).unwrap();
+    let first = Recipe::ca("Issuing").with_key(key, Some(&root));
+    let second = Recipe::ca("Issuing").with_key(again, Some(&root));
+    let alice = Recipe::client("Alice").signed_by(&first);
+    let crls = [root.crl(&CrlRecipe::listing(&serials(&[&first]))), first.crl(&CrlRecipe::listing(&[]))];
+    let trust = Setting::of("staff", &[&root])
+        .with_intermediates(&[&first, &second])
+        .with_crls(RevocationMode::Require, &crls)
+        .trust();
+    assert_eq!(good(&[&alice], &trust).certificates()[1], second.der);
+}
+
+#[test]
+fn lists_are_read_as_der_and_as_pem() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let list = root.crl(&CrlRecipe::listing(&serials(&[&alice])));
+    let pem = super::super::super::recipe::pem("X509 CRL", &list).into_bytes();
+    for octets in [list, pem] {
+        let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &[octets]).trust();
+        faulty(&[&alice], &trust, NOW, &CertificateFault::Revoked);
+    }
+}
+
+#[test]
+fn a_long_list_is_looked_up_and_not_walked() {
+    let root = Recipe::ca("Root").self_signed();
+    let listed: Vec<Vec<u8>> =
+        (1..=20_000_u32).map(|number| [vec![0x40], number.to_be_bytes().to_vec()].concat()).collect();
+    let list = root.crl(&CrlRecipe::listing(&listed));
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let mallory = Recipe::client("Mallory").serial(&listed[12_345]).signed_by(&root);
+    let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &[list]).trust();
+    assert_eq!(trust.cas()[0].revoked(), 20_000);
+    good(&[&alice], &trust);
+    faulty(&[&mallory], &trust, NOW, &CertificateFault::Revoked);
+}
+
+#[test]
+fn lists_of_kinds_that_are_not_supported_are_refused_with_the_reason() {
+    let root = Recipe::ca("Root").self_signed();
+    let point = |scope| CrlIssuingDistributionPoint {
+        distribution_point: CrlDistributionPoint { uris: vec!["http://crl.example.com/1".into()] },
+        scope,
+    };
+    for scope in [None, Some(CrlScope::UserCertsOnly), Some(CrlScope::CaCertsOnly)] {
+        let list = root.crl(&CrlRecipe { point: Some(point(scope)), ..CrlRecipe::listing(&[]) });
+        assert_eq!(faults(&[&root], &[list]), [CrlCause::Partitioned]);
+    }
+    let oid = |last: u8| vec![0x55, 0x1d, last];
+    let indirect_point = der(0x30, &der(0x84, &[0xff]));
+    let next = Some(NOW + DAY);
+    #[rustfmt::skip]
+    let cases = [
+        (RawCrl { next, ..RawCrl::default() }, None),
+        (RawCrl { next: None, ..RawCrl::default() }, Some(CrlCause::NoNextUpdate)),
+        (RawCrl { next, extension: Some((oid(27), true, der(0x02, &[1]))), entry: None }, Some(CrlCause::Delta)),
+        (RawCrl { next, extension: Some((oid(27), false, der(0x02, &[1]))), entry: None }, Some(CrlCause::Delta)),
+        (RawCrl { next, extension: Some((oid(28), true, indirect_point)), entry: None }, Some(CrlCause::Indirect)),
+        (RawCrl { next, extension: Some((oid(28), true, vec![5, 0])), entry: None }, Some(CrlCause::Partitioned)),
+        (RawCrl { next, extension: Some((oid(99), false, vec![5, 0])), entry: None }, None),
+        (RawCrl { next, extension: Some((oid(99), true, vec![5, 0])), entry: None },
+            Some(CrlCause::UnknownCritical { oid: "2.5.29.99".into() })),
+        (RawCrl { next, extension: None, entry: Some((oid(29), true, der(0x30, &[]))) }, Some(CrlCause::Indirect)),
+        (RawCrl { next, extension: None, entry: Some((oid(99), true, vec![5, 0])) },
+            Some(CrlCause::UnknownCritical { oid: "2.5.29.99".into() })),
+        (RawCrl { next, extension: None, entry: Some((oid(21), true, der(0x0a, &[1]))) }, None),
+    ];
+    for (number, (raw, cause)) in cases.into_iter().enumerate() {
+        assert_eq!(faults(&[&root], &[raw.signed_by(&root)]), Vec::from_iter(cause), "case {number}");
+    }
+}
+
+#[test]
+fn the_issuer_must_be_allowed_to_sign_lists() {
+    let root = Recipe::ca("Root").usages(&[Usages::KeyCertSign]).self_signed();
+    let list = RawCrl { next: Some(NOW + DAY), ..RawCrl::default() }.signed_by(&root);
+    assert_eq!(faults(&[&root], &[list]), [CrlCause::NotACrlSigner]);
+}
+
+#[test]
+fn what_is_no_list_is_refused_with_a_remedy() {
+    let root = Recipe::ca("Root").self_signed();
+    for (octets, said) in [
+        (vec![], "empty"),
+        (b"junk".to_vec(), "-----BEGIN X509 CRL-----"),
+        (root.pem().into_bytes(), "-----BEGIN X509 CRL-----"),
+        (root.der.to_vec(), "no CRL"),
+        (vec![0x30, 0x03, 1, 2, 3], "no CRL"),
+        (b"-----BEGIN X509 CRL-----\nMII".to_vec(), "damaged"),
+    ] {
+        let found = faults(&[&root], &[octets]);
+        assert!(matches!(found.as_slice(), [cause] if cause.to_string().contains(said)), "{said}: {found:?}");
+    }
+}
+
+/// An OID's content octets, critical, value.
+type RawExtension = (Vec<u8>, bool, Vec<u8>);
+
+/// A CRL that rcgen would not make.
+#[derive(Default)]
+struct RawCrl {
+    next: Option<i64>,
+    extension: Option<RawExtension>,
+    entry: Option<RawExtension>,
+}
+
+impl RawCrl {
+    /// RFC 5280 §5.1: version 2, ecdsa-with-SHA256, one certificate listed.
+    fn signed_by(&self, ca: &Made) -> Vec<u8> {
+        let algorithm = der(0x30, &der(0x06, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02]));
+        let issuer = View::of(&ca.der).unwrap().subject;
+        let extension = |(oid, critical, value): &RawExtension| {
+            let critical = if *critical { der(0x01, &[0xff]) } else { Vec::new() };
+            der(0x30, &[der(0x06, oid), critical, der(0x04, value)].concat())
+        };
+        let extensions =
+            |one: &Option<RawExtension>| one.as_ref().map(|one| der(0x30, &extension(one))).unwrap_or_default();
+        let date = time(NOW - DAY);
+        let entry = der(0x30, &[der(0x02, &[1]), date.clone(), extensions(&self.entry)].concat());
+        let behind = match extensions(&self.extension) {
+            none if none.is_empty() => none,
+            some => der(0xa0, &some),
+        };
+        let next = self.next.map(time).unwrap_or_default();
+        let list = [der(0x02, &[1]), algorithm.clone(), issuer, date, next, der(0x30, &entry), behind].concat();
+        let signed = der(0x30, &list);
+        let issuer: Issuer<'_, &KeyPair> = ca.issuer();
+        let signature = issuer.key().sign(&signed).unwrap();
+        der(0x30, &[signed, algorithm, der(0x03, &[vec![0], signature].concat())].concat())
+    }
+}
+
+/// GeneralizedTime.
+fn time(seconds: i64) -> Vec<u8> {
+    let text = WallTime::from_seconds(seconds).rfc3339();
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    der(0x18, format!("{digits}Z").as_bytes())
+}

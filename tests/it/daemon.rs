@@ -1,0 +1,244 @@
+//! The daemon as operators run it: a process with a configuration file, signals, a control socket, real TLS, a real disk.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use super::harness::bench::Bench;
+use super::harness::client::{Client, Said};
+use super::harness::process::{Process, Start, list_queue, sealpost, sealpost_says};
+use super::harness::upstream::{Manner, Upstream};
+use super::harness::{PATIENCE, free_addresses};
+
+const READER: &str = "reader@example.net";
+
+/// A short message of alice's with this Message-ID.
+fn message(id: &str) -> Vec<u8> {
+    format!(
+        "From: alice@example.com\r\nTo: {READER}\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: {id}\r\nSubject: x\r\n\r\n.dot\r\ntext\r\n"
+    )
+    .into_bytes()
+}
+
+/// A polite upstream, a place, and a daemon that is ready.
+fn running() -> (Upstream, Bench, Process) {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let process = Process::start(&bench.configuration);
+    (upstream, bench, process)
+}
+
+/// A session as alice, over STARTTLS.
+fn alice(bench: &Bench) -> Client {
+    let (client, greeted) = Client::starttls(bench.starttls, &bench.tls(Some(&bench.alice))).unwrap();
+    assert_eq!(greeted.code, 250, "{greeted:?}");
+    client
+}
+
+fn submit(client: &mut Client, recipients: &[&str], id: &str) {
+    let said = client.submit("alice@example.com", recipients, &message(id)).unwrap();
+    assert_eq!(said.code, 250, "{said:?}");
+}
+
+fn code(said: &Said) -> u16 {
+    said.code
+}
+
+#[test]
+fn a_message_goes_in_with_a_certificate_and_arrives_octet_for_octet() {
+    let (upstream, bench, process) = running();
+    submit(&mut alice(&bench), &[READER], "<starttls@example.com>");
+    let (mut client, greeting) = Client::implicit(bench.implicit, &bench.tls(Some(&bench.alice))).unwrap();
+    assert_eq!(greeting.code, 220);
+    assert_eq!(client.command("EHLO client.example.com").unwrap().code, 250);
+    submit(&mut client, &[READER], "<implicit@example.com>");
+    for id in ["<starttls@example.com>", "<implicit@example.com>"] {
+        let arrival = upstream.wait_for(id);
+        assert_eq!(
+            (arrival.sender.as_str(), arrival.recipients.as_slice()),
+            ("alice@example.com", &[READER.to_owned()][..])
+        );
+        let trace = arrival.octets.strip_suffix(message(id).as_slice()).expect("the message changed on its way");
+        assert!(trace.starts_with(b"Received: ") && !trace.windows(4).any(|four| four == b"\r\n\r\n"));
+    }
+    assert!(process.stop().success());
+}
+
+#[test]
+fn there_is_no_mail_before_tls() {
+    let (_upstream, bench, _process) = running();
+    let mut client = Client::plain(bench.starttls).unwrap();
+    for line in ["MAIL FROM:<alice@example.com>", "RCPT TO:<reader@example.net>", "DATA", "AUTH EXTERNAL ="] {
+        assert_eq!(client.command(line).unwrap().code, 530, "{line}");
+    }
+}
+
+#[test]
+fn without_an_identity_everything_is_refused_with_its_cause() {
+    let (_upstream, bench, _process) = running();
+    for (leaf, cause) in [(None, "required"), (Some(&bench.stranger), "not trusted")] {
+        let (mut client, said) = Client::starttls(bench.starttls, &bench.tls(leaf)).unwrap();
+        assert!(said.code == 554 && said.text.contains(cause), "{said:?}");
+        assert_eq!(client.command("MAIL FROM:<alice@example.com>").unwrap(), said);
+        assert_eq!(client.command("QUIT").unwrap().code, 221);
+    }
+}
+
+#[test]
+fn a_certificate_revoked_by_a_reload_sends_no_more_even_on_an_open_session() {
+    let (_upstream, bench, mut process) = running();
+    let (mut of_alice, mut of_bob) =
+        (alice(&bench), Client::starttls(bench.starttls, &bench.tls(Some(&bench.bob))).unwrap().0);
+    submit(&mut of_alice, &[READER], "<before@example.com>");
+    bench.staff.write_crl(2, &[&bench.alice]);
+    process.signal("HUP");
+    assert_eq!(process.wait_ready(PATIENCE), Start::Ready);
+    let said = of_alice.command("MAIL FROM:<alice@example.com>").unwrap();
+    assert!(said.code >= 400 && said.text.contains("revoked"), "{said:?}");
+    assert_eq!(of_bob.command("MAIL FROM:<bob@example.com>").unwrap().code, 250, "a reload drops nobody else");
+    let (_, said) = Client::starttls(bench.starttls, &bench.tls(Some(&bench.alice))).unwrap();
+    assert!(said.code == 554 && said.text.contains("revoked"), "{said:?}");
+}
+
+#[test]
+fn a_wrong_configuration_keeps_the_old_one_and_is_told() {
+    let (upstream, bench, mut process) = running();
+    let mut open = alice(&bench);
+    bench.configure(&[upstream.address], "[limits]\nno_such_key = 1\n");
+    let from = process.log_length();
+    process.signal("HUP");
+    assert_eq!(process.wait_ready(PATIENCE), Start::Ready);
+    process.wait_for_log(from, &["no_such_key"]);
+    submit(&mut open, &[READER], "<open@example.com>");
+    submit(&mut alice(&bench), &[READER], "<new@example.com>");
+    upstream.wait_for("<new@example.com>");
+}
+
+#[test]
+fn a_reload_takes_over_another_upstream_without_dropping_a_session() {
+    let (first, bench, mut process) = running();
+    let mut open = alice(&bench);
+    submit(&mut open, &[READER], "<first@example.com>");
+    first.wait_for("<first@example.com>");
+    let second = Upstream::start(Manner::Polite);
+    bench.configure(&[second.address], "");
+    process.signal("HUP");
+    assert_eq!(process.wait_ready(PATIENCE), Start::Ready);
+    submit(&mut open, &[READER], "<second@example.com>");
+    second.wait_for("<second@example.com>");
+}
+
+#[test]
+fn sigterm_says_421_to_the_idle_finishes_the_transaction_at_hand_and_ends_with_0() {
+    let (upstream, bench, mut process) = running();
+    let (mut idle, mut busy) = (alice(&bench), alice(&bench));
+    for line in ["MAIL FROM:<alice@example.com>", "RCPT TO:<reader@example.net>", "DATA"] {
+        assert!(busy.command(line).unwrap().code < 400, "{line}");
+    }
+    process.signal("TERM");
+    let farewell = idle.read_reply().unwrap();
+    assert!(farewell.code == 421 && farewell.text.starts_with("4.3.2"), "{farewell:?}");
+    assert!(idle.is_closed());
+    busy.send(&super::harness::client::stuffed(&message("<last@example.com>"))).unwrap();
+    assert_eq!(busy.read_reply().as_ref().map(code).unwrap(), 250);
+    assert_eq!(busy.read_reply().as_ref().map(code).unwrap(), 421);
+    assert!(process.wait_ended().success());
+    // Delivered in the drain, or kept for the next start: never lost.
+    let process = Process::start(&bench.configuration);
+    upstream.wait_for("<last@example.com>");
+    assert!(process.stop().success());
+}
+
+#[test]
+fn one_process_owns_a_data_directory() {
+    let (upstream, bench, _process) = running();
+    let other = bench.directory.path().join("other.toml");
+    let text = fs::read_to_string(&bench.configuration).unwrap();
+    let [starttls, implicit] = free_addresses();
+    let text = text
+        .replace(&bench.starttls.to_string(), &starttls.to_string())
+        .replace(&bench.implicit.to_string(), &implicit.to_string());
+    fs::write(&other, text).unwrap();
+    let output = sealpost(&["serve", "--config", other.to_str().unwrap()]);
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("data"), "the reason is not told: {said}");
+    submit(&mut alice(&bench), &[READER], "<still@example.com>");
+    upstream.wait_for("<still@example.com>");
+}
+
+#[test]
+fn the_queue_is_steered_while_the_daemon_runs() {
+    let (upstream, bench, _process) = running();
+    submit(&mut alice(&bench), &["later@example.net"], "<waits@example.com>");
+    let config = ["--config", bench.config_argument()];
+    let queue = |words: &[&str]| sealpost_says(&[&["queue"], words, &config].concat());
+    let listed = list_queue(&bench);
+    assert_eq!((listed.len(), listed[0]["message_id"].as_str()), (1, Some("<waits@example.com>")), "{listed:?}");
+    let id = listed[0]["id"].as_str().unwrap().to_owned();
+    assert!(queue(&["show", &id]).contains("alice@example.com"));
+    queue(&["hold", &id]);
+    assert_eq!(list_queue(&bench)[0]["state"], "held");
+    queue(&["release", &id]);
+    assert_eq!(list_queue(&bench)[0]["state"], "queued");
+    queue(&["retry", &id]);
+    queue(&["remove", &id]);
+    assert!(list_queue(&bench).is_empty());
+    assert!(upstream.arrivals().is_empty());
+}
+
+#[test]
+fn the_second_upstream_takes_over_when_nobody_answers_at_the_first() {
+    let [nobody]: [SocketAddr; 1] = free_addresses();
+    let second = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[nobody, second.address]);
+    let _process = Process::start(&bench.configuration);
+    submit(&mut alice(&bench), &[READER], "<failover@example.com>");
+    second.wait_for("<failover@example.com>");
+}
+
+#[test]
+fn what_cannot_be_delivered_is_reported_and_what_cannot_be_reported_is_dead() {
+    let (upstream, bench, process) = running();
+    let mut client = alice(&bench);
+    submit(&mut client, &["gone@example.net", READER], "<half@example.com>");
+    assert_eq!(upstream.wait_for("<half@example.com>").recipients, [READER]);
+    let reported = |all: &[super::harness::upstream::Arrival]| {
+        all.iter().any(|one| {
+            one.sender.is_empty() && one.recipients == ["alice@example.com"] && has(&one.octets, "gone@example.net")
+        })
+    };
+    assert!(upstream.wait_until(PATIENCE, reported), "no report:\n{}", process.log());
+    let said = client.submit("", &["gone@example.net"], &message("<null@example.com>")).unwrap();
+    assert_eq!(said.code, 250, "{said:?}");
+    process.wait_for_log(0, &["dead"]);
+    let dead = sealpost_says(&["queue", "list", "--state", "dead", "--json", "--config", bench.config_argument()]);
+    assert!(dead.contains("<null@example.com>"), "{dead}");
+}
+
+fn has(octets: &[u8], word: &str) -> bool {
+    octets.windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+#[test]
+fn a_message_of_48_mib_needs_no_48_mib_of_memory() {
+    let (upstream, bench, process) = running();
+    let mut client = alice(&bench);
+    submit(&mut client, &[READER], "<small@example.com>");
+    upstream.wait_for("<small@example.com>");
+    let before = peak_memory(&process);
+    let line = "0123456789".repeat(7) + "0123456\r\n";
+    let large = [message("<large@example.com>"), line.repeat(48 * 1024 * 1024 / line.len()).into_bytes()].concat();
+    let said = client.submit("alice@example.com", &[READER], &large).unwrap();
+    assert_eq!(said.code, 250, "{said:?}");
+    assert!(upstream.wait_for("<large@example.com>").octets.ends_with(&large), "it arrived changed");
+    let grown = peak_memory(&process) - before;
+    println!("memory grew by {grown} KiB at its peak for a message of {} KiB", large.len() / 1024);
+    assert!(grown < 24 * 1024, "memory grew by {grown} KiB");
+}
+
+/// The most memory that the process ever had, KiB (VmHWM).
+fn peak_memory(process: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

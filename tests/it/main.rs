@@ -1,0 +1,38 @@
+//! Integration tests, one binary, in reading order: what the source looks like, the daemon as a process, the daemon killed.
+//!
+//! Real peers (Postfix, swaks, curl, ..) are in tests/peers; `tests/run` runs everything.
+
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::as_conversions,
+    clippy::wildcard_enum_match_arm,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test that meets something unexpected must fail at once, and it has files, processes and sockets of its own"
+)]
+
+mod harness;
+mod recipe;
+mod source;
+
+mod rfc;
+mod structure;
+
+mod policy;
+mod session;
+mod dialog;
+mod store;
+
+mod scripted_upstream;
+mod upstream;
+
+mod daemon;
+mod kill;
+mod strace;

@@ -1,0 +1,138 @@
+//! docs/rfc.md is true in both directions: what it names is in the source, and what the source cites has a row there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use super::source::{rust_sources, top};
+
+/// A row of a table in docs/rfc.md.
+struct Row {
+    id: String,
+    section: String,
+    level: String,
+    held: String,
+    code: String,
+    test: String,
+    line: usize,
+}
+
+impl Row {
+    fn rfc(&self) -> &str {
+        self.id.split('-').next().unwrap()
+    }
+}
+
+fn text() -> String {
+    fs::read_to_string(top().join("docs/rfc.md")).unwrap()
+}
+
+fn rows() -> Vec<Row> {
+    let rows: Vec<Row> = text().lines().enumerate().filter_map(|(index, line)| row(index + 1, line)).collect();
+    assert!(rows.len() > 100, "the tables were not found");
+    rows
+}
+
+fn row(line: usize, text: &str) -> Option<Row> {
+    let inside = text.strip_prefix("| ")?.strip_suffix(" |")?;
+    inside.starts_with(|first: char| first.is_ascii_digit()).then_some(())?;
+    let cells: Vec<&str> = inside.split(" | ").map(str::trim).collect();
+    let [id, section, _sentence, level, held, code, test] = cells.as_slice() else {
+        panic!("docs/rfc.md:{line}: {} cells, not 7", cells.len());
+    };
+    let [id, section, level, held, code, test] = [id, section, level, held, code, test].map(|cell| (*cell).to_owned());
+    Some(Row { id, section, level, held, code, test, line })
+}
+
+#[test]
+fn every_row_is_whole_and_named_once() {
+    let mut ids = BTreeSet::new();
+    for row in rows() {
+        assert!(ids.insert(row.id.clone()), "docs/rfc.md:{}: {} stands twice", row.line, row.id);
+        assert!(
+            ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "MAY", "-"].contains(&row.level.as_str()),
+            "docs/rfc.md:{}: level {}",
+            row.line,
+            row.level
+        );
+        let reasoned = ["no: ", "partly: "].iter().any(|word| row.held.starts_with(word));
+        assert!(row.held.starts_with("yes") || reasoned, "docs/rfc.md:{}: held {:?}", row.line, row.held);
+    }
+}
+
+#[test]
+fn what_the_table_names_is_in_the_source() {
+    let rows = rows();
+    let mut faults = Vec::new();
+    for row in &rows {
+        for name in [&row.code, &row.test].into_iter().flat_map(|cell| cell.split("; ")).filter(|name| *name != "-") {
+            if let Err(fault) = find(name) {
+                faults.push(format!("docs/rfc.md:{}: {}: {fault}", row.line, row.id));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+    let held = rows.iter().filter(|row| row.held.starts_with("yes"));
+    let (code, test) = held
+        .fold((0, 0), |(code, test), row| (code + usize::from(row.code == "-"), test + usize::from(row.test == "-")));
+    println!("{} rows; of those that say yes, {code} name no code yet and {test} no test", rows.len());
+}
+
+/// `src/smtp/line.rs next_line`: the file is there, and the word stands in it. Without a word, the file is enough.
+fn find(name: &str) -> Result<(), String> {
+    let name = name.trim_matches('`');
+    let (path, word) = name.split_once(' ').unwrap_or((name, ""));
+    let text = fs::read_to_string(top().join(path)).map_err(|fault| format!("{path}: {fault}"))?;
+    if text.contains(word) { Ok(()) } else { Err(format!("{word:?} does not stand in {path}")) }
+}
+
+#[test]
+fn what_the_source_cites_has_a_row() {
+    let mut sections: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows() {
+        sections.entry(row.rfc().to_owned()).or_default().push(row.section);
+    }
+    let mut missing = BTreeSet::new();
+    for file in rust_sources() {
+        for (rfc, section) in citations(&file.text) {
+            let Some(listed) = sections.get(&rfc) else { continue };
+            if !listed.iter().any(|row| covers(row, &section)) {
+                missing.insert(format!("{} cites RFC {rfc} §{section}, which has no row in docs/rfc.md", file.path));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "\n{}", missing.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+/// A row speaks of the section that is cited, of a part of it, or of the section it is a part of.
+fn covers(row: &str, cited: &str) -> bool {
+    let within =
+        |part: &str, whole: &str| part == whole || part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.'));
+    within(row, cited) || within(cited, row)
+}
+
+/// Each `RFC 5321 §4.2` of a text, as (`5321`, `4.2`); `RFC 5321 §4.2, §4.3` gives both.
+fn citations(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for rest in text.split("RFC ").skip(1) {
+        let rfc: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let mut rest = &rest[rfc.len()..];
+        while let Some(section) =
+            rest.strip_prefix(" §").or_else(|| rest.strip_prefix(", §")).or_else(|| rest.strip_prefix(" and §"))
+        {
+            let length =
+                section.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(section.len());
+            found.push((rfc.clone(), section[..length].trim_end_matches('.').to_owned()));
+            rest = &section[length..];
+        }
+    }
+    found
+}
+
+#[test]
+fn citations_are_found_in_every_form() {
+    let text = "see RFC 5321 §4.2. And (RFC 2034 §4, RFC 3463), RFC 3461 §4.1 and §4.2: x";
+    let found = citations(text);
+    let found: Vec<_> = found.iter().map(|(rfc, section)| (rfc.as_str(), section.as_str())).collect();
+    assert_eq!(found, [("5321", "4.2"), ("2034", "4"), ("3461", "4.1"), ("3461", "4.2")]);
+    assert!(covers("4.1.1.4", "4.1.1") && covers("4.2", "4.2.1") && !covers("4.2", "4.21") && !covers("4.1", "4.2"));
+}

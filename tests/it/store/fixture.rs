@@ -1,0 +1,79 @@
+//! One store of each format that ever landed, kept in fixtures/store, and still opened.
+//!
+//! A fixture is made once: `SEALPOST_WRITE_FIXTURES=1 cargo test --test it fixture` writes the one of today's format where it is missing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealpost::queue::{Certainty, Conclusion, Filter, Listed, Next, Outcome, Page, State, Tried};
+use sealpost::sys::{Clock, ManualClock, SimulatedDisk};
+
+use super::model::read;
+use super::{HOME, START, block_on, deposit, open};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/store/format-1")
+}
+
+/// A queued, a tried, a held and a dead message.
+async fn make(disk: &SimulatedDisk, clock: &Arc<ManualClock>) {
+    let (queue, _) = open(disk, clock, 1).unwrap();
+    let mut ids = Vec::new();
+    for body in
+        [b"Subject: queued\r\n\r\n".to_vec(), b"Subject: tried\r\n\r\n".to_vec(), vec![b'x'; 40_000], Vec::new()]
+    {
+        let mut incoming = queue.admit(None).await.unwrap();
+        incoming.write(&body).await.unwrap();
+        ids.push(incoming.commit(deposit(&**clock, 2)).await.unwrap().id());
+        clock.advance(Duration::from_secs(1));
+    }
+    queue.hold(ids[2]).await.unwrap();
+    let first = queue.claim().await;
+    let tried = queue.claim().await;
+    assert_eq!((first.id(), tried.id()), (ids[0], ids[1]));
+    let outcome = Outcome::Deferred { reason: "the upstream does not answer".to_owned(), reply: None };
+    let outcomes = vec![Tried { recipient: 0, upstream: "main".to_owned(), outcome, certainty: Certainty::Known }];
+    let next = Next::Retry(START.after(Duration::from_secs(600)));
+    tried.conclude(Conclusion { outcomes, next, report: None, warned: true }).await.unwrap();
+    let dead =
+        Conclusion { outcomes: Vec::new(), next: Next::Dead("no report".to_owned()), report: None, warned: false };
+    queue.claim().await.conclude(dead).await.unwrap();
+    queue.close().await;
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "fixtures are files of the repository")]
+fn a_store_of_format_1_opens() {
+    let (disk, clock) = (SimulatedDisk::new(0), Arc::new(ManualClock::at(START)));
+    let store = Path::new(HOME).join("store.redb");
+    if std::env::var("SEALPOST_WRITE_FIXTURES").is_ok() && !folder().exists() {
+        block_on(make(&disk, &clock));
+        std::fs::create_dir_all(folder()).unwrap();
+        std::fs::write(folder().join("store.redb"), disk.octets(&store).unwrap()).unwrap();
+    }
+    let disk = SimulatedDisk::new(0);
+    disk.place(&store, &std::fs::read(folder().join("store.redb")).unwrap());
+    clock.set_wall(START.after(Duration::from_secs(60)));
+    block_on(async {
+        let (queue, recovery) = open(&disk, &clock, 2).unwrap();
+        assert_eq!((recovery.after_crash, recovery.totals.all().count), (false, 4));
+        let listing = queue.list(Filter::default(), Page { after: None, limit: 10 }).await.unwrap();
+        let mut seen = Vec::new();
+        for listed in listing.entries {
+            let Listed::Message(record) = listed else { panic!("{listed:?}") };
+            assert_eq!(record.envelope.recipients().len(), 2);
+            let body = read(&queue, record.id).await.unwrap();
+            seen.push((record.state, record.attempts, record.warned, body.len()));
+        }
+        let expected = [
+            (State::Queued, 0, false, 19),
+            (State::Queued, 1, true, 18),
+            (State::Held, 0, false, 40_000),
+            (State::Dead, 0, false, 0),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(queue.claim().await.record().trace.arrived, START);
+        assert!(clock.now().wall > START);
+    });
+}

@@ -1,0 +1,165 @@
+//! Promise 3 seen from the kernel: between the last octet of a message that the relay reads and the 250 that it writes stands a
+//! completed sync.
+//!
+//! The daemon runs under strace; the upstream never says a word, so that the only reason to sync is the message.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::harness::PATIENCE;
+use super::harness::bench::Bench;
+use super::harness::client::Client;
+use super::harness::process::{Process, Start};
+use super::harness::upstream::{Manner, Upstream};
+
+const READS: &[&str] = &["read", "recvfrom", "recvmsg", "readv"];
+const WRITES: &[&str] = &["write", "sendto", "sendmsg", "writev"];
+const SYNCS: &[&str] = &["fsync", "fdatasync", "sync_file_range", "msync", "syncfs"];
+
+/// Octets of the bodies: in memory, over the 256 KiB from which the queue writes a file, and tiny.
+const BODIES: &[usize] = &[10, 5_000, 200_000, 300_000, 1_000_000, 40];
+
+#[test]
+fn strace_shows_a_completed_sync_before_each_250() {
+    let upstream = Upstream::start(Manner::Silent);
+    let bench = Bench::new(&[upstream.address]);
+    let trace = bench.directory.path().join("strace");
+    let filter = format!("trace=accept4,{}", [READS, WRITES, SYNCS].concat().join(","));
+    let wrapper = ["strace", "-f", "-qq", "-e", &filter, "-e", "signal=none", "-s", "0", "-o", trace.to_str().unwrap()];
+    let mut process = Process::spawn(&bench.configuration, &wrapper);
+    assert_eq!(process.wait_ready(PATIENCE), Start::Ready, "{}", process.log());
+    let (mut client, _) = Client::implicit(bench.implicit, &bench.tls(Some(&bench.alice))).unwrap();
+    assert_eq!(client.command("EHLO client.example.com").unwrap().code, 250);
+    for length in BODIES {
+        let head = format!(
+            "From: alice@example.com\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <s.{length}@example.com>\r\n\r\n"
+        );
+        let body = "0123456789abcdef\r\n".repeat(length / 18 + 1);
+        let said = client.submit("alice@example.com", &["reader@example.net"], (head + &body).as_bytes()).unwrap();
+        assert_eq!(said.code, 250, "{said:?}");
+    }
+    assert_eq!(client.command("QUIT").unwrap().code, 221);
+    drop(client);
+    end_traced(process, &trace);
+    let calls = calls(&fs::read_to_string(&trace).unwrap());
+    let turns = turns(&calls);
+    // The last turns are, for each message, its commands and its body; and QUIT.
+    let asked = 2 * BODIES.len() + 1;
+    assert!(turns.len() > asked, "{} turns, and {asked} were taken", turns.len());
+    for (body, turn) in BODIES.iter().zip(turns[turns.len() - asked..].iter().skip(1).step_by(2)) {
+        assert!(
+            turn.has_sync(&calls),
+            "no completed sync between the last octet and the 250 of the body of {body} octets: {turn:?}"
+        );
+    }
+    let commands = turns[turns.len() - asked..].iter().step_by(2).filter(|turn| turn.has_sync(&calls)).count();
+    println!(
+        "{} syncs in all; {commands} turns without a message synced too",
+        calls.iter().filter(|call| call.is(SYNCS)).count()
+    );
+}
+
+/// Kills the traced daemon and waits for strace to have written all it saw.
+fn end_traced(mut process: Process, trace: &Path) {
+    let first = fs::read_to_string(trace).unwrap().split_whitespace().next().unwrap().to_owned();
+    assert!(Command::new("kill").args(["-s", "KILL", &first]).status().unwrap().success());
+    process.wait_ended();
+}
+
+/// One system call: in which lines of the trace it began and ended.
+#[derive(Debug)]
+struct Call {
+    name: String,
+    /// The first argument, when it is a number.
+    descriptor: Option<i64>,
+    began: usize,
+    ended: usize,
+    result: i64,
+}
+
+impl Call {
+    fn is(&self, names: &[&str]) -> bool {
+        names.contains(&self.name.as_str())
+    }
+}
+
+/// The calls that ended, in the order in which they ended.
+fn calls(trace: &str) -> Vec<Call> {
+    let mut open: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    let mut calls = Vec::new();
+    for (number, line) in trace.lines().enumerate() {
+        let Some((process, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        if rest.ends_with("<unfinished ...>") {
+            open.insert(process, (number, rest));
+        } else if rest.starts_with("<...") {
+            if let Some((began, start)) = open.remove(process) {
+                calls.extend(call(start, rest, began, number));
+            }
+        } else {
+            calls.extend(call(rest, rest, number, number));
+        }
+    }
+    calls
+}
+
+/// A call from the text that has its name and the text that has its result, which are one when it was not interrupted.
+fn call(start: &str, end: &str, began: usize, ended: usize) -> Option<Call> {
+    let (name, arguments) = start.split_once('(')?;
+    let descriptor = arguments.split([',', ')', ' ']).next()?.parse().ok();
+    let result = end.rsplit_once(" = ")?.1.split_whitespace().next()?.parse().ok()?;
+    Some(Call { name: name.to_owned(), descriptor, began, ended, result })
+}
+
+/// What the relay read from its client until it wrote again.
+#[derive(Debug)]
+struct Turn {
+    /// The line in which the last read ended.
+    read: usize,
+    /// The line in which the first write after it began.
+    write: usize,
+}
+
+impl Turn {
+    fn has_sync(&self, calls: &[Call]) -> bool {
+        calls.iter().any(|call| call.is(SYNCS) && call.result == 0 && call.began > self.read && call.ended < self.write)
+    }
+}
+
+/// The turns of the one connection that was accepted.
+fn turns(calls: &[Call]) -> Vec<Turn> {
+    let accepted: Vec<i64> =
+        calls.iter().filter(|call| call.name == "accept4" && call.result >= 0).map(|call| call.result).collect();
+    let [connection] = accepted.as_slice() else { panic!("not one connection: {accepted:?}") };
+    let mut turns = Vec::new();
+    let mut last_read = None;
+    for call in calls.iter().filter(|call| call.descriptor == Some(*connection) && call.result > 0) {
+        if call.is(READS) {
+            last_read = Some(call.ended);
+        } else if call.is(WRITES) {
+            turns.extend(last_read.take().map(|read| Turn { read, write: call.began }));
+        }
+    }
+    turns
+}
+
+#[test]
+fn a_trace_is_read_as_it_happened() {
+    let trace = "\
+10 accept4(7, {sa_family=AF_INET}, [16], SOCK_CLOEXEC) = 9
+10 recvfrom(9, \"\"..., 100, 0, NULL, NULL) = 20
+11 fdatasync(5 <unfinished ...>
+10 recvfrom(9, 0x1, 100, 0, NULL, NULL) = -1 EAGAIN (Resource temporarily unavailable)
+11 <... fdatasync resumed>) = 0
+10 sendto(9, \"\"..., 30, MSG_NOSIGNAL, NULL, 0) = 30
+10 recvfrom(9, \"\"..., 100, 0, NULL, NULL) = 20
+11 fdatasync(5 <unfinished ...>
+10 sendto(9, \"\"..., 30, MSG_NOSIGNAL, NULL, 0) = 30
+11 <... fdatasync resumed>) = 0
+";
+    let calls = calls(trace);
+    let synced: Vec<bool> = turns(&calls).iter().map(|turn| turn.has_sync(&calls)).collect();
+    assert_eq!(synced, [true, false], "the second answer went out before its sync had ended");
+}

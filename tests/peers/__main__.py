@@ -1,0 +1,111 @@
+"""sealpost with real peers: swaks, curl, msmtp, Python's smtplib and lettre submit, a real Postfix is the upstream.
+
+    python3 tests/peers --sealpost target/debug/sealpost --lettre target/debug/examples/submit_lettre [--only WORD] [--keep]
+    python3 tests/peers --calibrate ...      the same clients against Postfix with client certificates demanded, without sealpost
+
+Python, and only its standard library, because everything driven here is a process (the same binaries that people run), a skip is a
+result of its own that the Rust test runner has no word for, and Python is on every machine. Certificates are made by OpenSSL.
+Needs root for Postfix; without it every check is skipped and said so. The last line is "N passed, N failed, N skipped".
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import postfix
+from arrivals import Arrivals
+from bench import Check, Count
+from certificates import Certificates
+from clients import CLIENTS, Target, lettre, submit
+from relay import Relay, upstream
+from submissions import Submissions
+from upstreams import Upstreams
+from wait import missing
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--sealpost", type=Path, default=Path("target/debug/sealpost"))
+    arguments.add_argument("--lettre", type=Path, default=Path("target/debug/examples/submit_lettre"))
+    arguments.add_argument("--only", default="", help="run the checks whose name has this in it")
+    arguments.add_argument("--keep", action="store_true", help="keep the directory with configurations, logs and queues")
+    arguments.add_argument("--calibrate", action="store_true", help="clients against Postfix itself")
+    given = arguments.parse_args()
+    if reason := cannot_run():
+        print(f"skip real peers, all of them: {reason}")
+        print("0 passed, 0 failed, 1 skipped")
+        return
+    directory = Path(tempfile.mkdtemp(prefix="sealpost-peers-"))
+    directory.chmod(0o755)  # Postfix's own user must be able to reach its queue.
+    count = Count()
+    try:
+        bench = calibrated if given.calibrate else sealpost
+        bench(given, directory, Certificates(directory / "certificates"), count)
+    finally:
+        if given.keep:
+            print(f"kept: {directory}")
+        else:
+            shutil.rmtree(directory)
+    print(count)
+    sys.exit(1 if count.failed else 0)
+
+
+def cannot_run():
+    """Why nothing can be run here, or None."""
+    if os.geteuid() != 0:
+        return "Postfix needs root"
+    if lacking := missing(["postfix", "openssl"]):
+        return f"not on this machine: {', '.join(lacking)}"
+    return None
+
+
+def sealpost(given, directory, certificates, count):
+    """Clients -> sealpost -> Postfix, then the upstream's variants."""
+    arrivals = Arrivals()
+    mta = postfix.Postfix(directory / "postfix", arrivals.port)
+    relay = Relay(given.sealpost, directory / "relay", certificates, upstream(mta.port))
+    clients = [*CLIENTS, lettre(given.lettre), submit(given.sealpost)]
+    submissions = Submissions(clients, certificates, relay.target, arrivals, directory, hops=2, protocol=b"SMTPS")
+    try:
+        mta.start()
+        relay.start()
+        run(count, given.only, submissions.deliveries())
+        print(*submissions.not_sendable(), sep="\n")
+        run(count, given.only, submissions.refusals())
+        run(count, given.only, [Check("sealpost drains and ends with 0", relay.stop),
+                                Check("nothing that was refused has arrived", submissions.nothing_refused_arrived)])
+    finally:
+        relay.abort()
+        mta.abort()
+        arrivals.close()
+    run(count, given.only, Upstreams(given.sealpost, directory, certificates).checks())
+
+
+def calibrated(given, directory, certificates, count):
+    """Clients -> Postfix that demands client certificates: shows that the rows of the table are right, whatever sealpost does."""
+    arrivals = Arrivals()
+    settings = {**postfix.tls(*certificates.server, "encrypt"), **postfix.client_certificates(certificates.ca)}
+    mta = postfix.Postfix(directory / "postfix", arrivals.port, more=settings, services=(
+        "{port} inet n - n - - smtpd", "{port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes"))
+    target = Target(dict(zip(("starttls", "implicit"), mta.ports)), certificates.ca)
+    clients = [*CLIENTS, lettre(given.lettre)]
+    submissions = Submissions(clients, certificates, target, arrivals, directory, hops=1, protocol=b"SMTPS")
+    try:
+        mta.start()
+        run(count, given.only, submissions.deliveries())
+    finally:
+        mta.abort()
+        arrivals.close()
+
+
+def run(count, only, checks):
+    for check in checks:
+        if only in check.name:
+            count.run(check)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Checks of Postfix as the upstream, in all the ways a site may run it: TLS, password, client certificate, refusing, deferring, gone for a while.
+
+Each check builds a Postfix and a sealpost of its own, submits with smtplib, and looks at what arrives, at the queue, and at Postfix's log.
+"""
+
+import email
+import json
+import re
+import shutil
+from email import policy
+
+import postfix
+from arrivals import Arrivals
+from bench import Check, Skip, first_difference, new_message_id, without_trace
+from clients import CLIENTS, Submission
+from messages import SHAPES
+from relay import Relay, upstream
+from wait import Fault, missing
+
+SENDER = "alice@example.com"
+READER = "reader@example.net"
+NOBODY = "nobody@example.net"
+_SMTPLIB = next(client for client in CLIENTS if client.name == "smtplib")
+_PLAIN = ("{port} inet n - n - - smtpd",)
+_IMPLICIT = ("{port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes",)
+
+
+class Upstreams:
+    """The checks, and the place they work in."""
+
+    def __init__(self, program, directory, certificates):
+        self.program, self.directory, self.certificates = program, directory, certificates
+
+    def checks(self):
+        for name, run in [
+            ("over STARTTLS, its certificate verified", self._starttls),
+            ("over implicit TLS", self._implicit),
+            ("with a password, PLAIN and LOGIN offered", lambda: self._password("PLAIN LOGIN")),
+            ("with a password, LOGIN only", lambda: self._password("LOGIN")),
+            ("with a client certificate", self._client_certificate),
+            ("a certificate of an unknown CA: mail waits, nothing bounces", self._untrusted),
+            ("a wrong password: mail waits, nothing bounces", self._wrong_password),
+            ("550 to one of two recipients: one arrives, one is reported", self._refused_recipient),
+            ("552 to the size: reported", self._refused_size),
+            ("450 to a recipient: tried again until it is taken", self._deferred_recipient),
+            ("stopped and started again: what was accepted meanwhile arrives", self._stopped),
+            ("sealpost restarted with mail in its queue: it arrives", self._restarted),
+        ]:
+            yield Check(f"Postfix as upstream, {name}", run)
+
+    def _starttls(self):
+        with self._bench(postfix.tls(*self.certificates.server, "encrypt"), self._verified("starttls")) as bench:
+            bench.arrives()
+            if "TLS connection established from" not in bench.postfix.log():
+                raise Fault(bench.postfix.log())
+
+    def _implicit(self):
+        with self._bench(postfix.tls(*self.certificates.server, "encrypt"), self._verified("implicit"), _IMPLICIT) as bench:
+            bench.arrives()
+
+    def _password(self, mechanisms):
+        with self._demanding_password(mechanisms, "right") as bench:
+            bench.arrives()
+            if "sasl_username=relay" not in bench.postfix.log():
+                raise Fault(bench.postfix.log())
+
+    def _client_certificate(self):
+        settings = {**postfix.tls(*self.certificates.server, "encrypt"), **postfix.client_certificates(self.certificates.ca)}
+        certificate, key = self.certificates.clients["bob"]
+        with self._bench(settings, self._verified("starttls", certificate=certificate, private_key=key)) as bench:
+            bench.arrives()
+
+    def _untrusted(self):
+        other = self.certificates.clients["stranger"][0].parent / "ca.pem"
+        text = {"mode": "starttls", "tls": "verify", "ca": other}
+        with self._bench(postfix.tls(*self.certificates.server, "encrypt"), text) as bench:
+            bench.waits_in_the_queue()
+
+    def _wrong_password(self):
+        with self._demanding_password("PLAIN LOGIN", "wrong") as bench:
+            bench.waits_in_the_queue()
+
+    def _refused_recipient(self):
+        with self._bench(self._answering("550 5.1.1 Nobody of that name"), {}) as bench:
+            message_id = bench.submit(READER, NOBODY)
+            if bench.arrivals.wait_for(message_id).recipients != (READER,):
+                raise Fault("arrived for the wrong recipients")
+            bench.reported(NOBODY, "5.1.1")
+
+    def _refused_size(self):
+        with self._bench({"message_size_limit": "10000", "virtual_mailbox_limit": "0"}, {}) as bench:
+            bench.submit(READER, padding=b"x" * 70 + b"\r\n", times=1000)
+            bench.reported(READER, "5.3.4")
+
+    def _deferred_recipient(self):
+        with self._bench(self._answering("450 4.2.1 Come again"), {}) as bench:
+            message_id = bench.submit(NOBODY)
+            bench.relay.wait_for_log("4\\.2\\.1")
+            bench.postfix.set("smtpd_recipient_restrictions", "permit_mynetworks, reject")
+            bench.postfix.reload()
+            bench.arrivals.wait_for(message_id)
+
+    def _stopped(self):
+        with self._bench({}, {}) as bench:
+            bench.arrives()
+            bench.postfix.stop()
+            message_ids = [bench.submit(READER) for _ in range(5)]
+            bench.postfix.start()
+            for message_id in message_ids:
+                bench.arrivals.wait_for(message_id)
+
+    def _restarted(self):
+        with self._bench({}, {}) as bench:
+            bench.postfix.stop()
+            message_ids = [bench.submit(READER) for _ in range(5)]
+            bench.relay.stop()
+            bench.postfix.start()
+            bench.relay.start()
+            for message_id in message_ids:
+                bench.arrivals.wait_for(message_id)
+
+    def _bench(self, settings, upstream_settings, services=_PLAIN):
+        return _Bench(self, settings, upstream_settings, services)
+
+    def _verified(self, mode, **more):
+        return {"mode": mode, "tls": "verify", "ca": self.certificates.ca, **more}
+
+    def _demanding_password(self, mechanisms, ours):
+        if lacking := missing(["saslpasswd2"]):
+            raise Skip(f"not on this machine: {lacking[0]} (package sasl2-bin)")
+        file = self.directory / "password"
+        file.touch(mode=0o600)
+        file.write_text(ours + "\n")
+        settings = self._verified("starttls", username="relay@upstream.test", password_file=file)
+        return _Bench(self, postfix.tls(*self.certificates.server, "encrypt"), settings, _PLAIN, mechanisms)
+
+    @staticmethod
+    def _answering(reply):
+        return {"smtpd_recipient_restrictions": f"check_recipient_access inline:{{ {{ {NOBODY} = {reply} }} }}, permit_mynetworks, reject"}
+
+
+class _Bench:
+    """A Postfix, a sealpost in front of it, and what arrives behind it."""
+
+    def __init__(self, place, settings, upstream_settings, services, mechanisms=None):
+        self._place, self._settings, self._upstream_settings, self._services = place, settings, upstream_settings, services
+        self._mechanisms = mechanisms
+        self._directory = place.directory / "one"
+
+    def __enter__(self):
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self.arrivals = Arrivals()
+        self.postfix = postfix.Postfix(self._directory / "postfix", self.arrivals.port, services=self._services, more=self._settings)
+        self.relay = Relay(self._place.program, self._directory / "relay", self._place.certificates,
+                           upstream(self.postfix.port, **self._upstream_settings))
+        try:
+            if self._mechanisms:
+                self.postfix.demand_password("relay", "right", self._mechanisms)
+            self.postfix.start()
+            self.relay.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.relay.abort()
+        self.postfix.abort()
+        self.arrivals.close()
+
+    def submit(self, *recipients, padding=b"", times=0):
+        """Submits a short message as alice; its Message-ID."""
+        message_id = new_message_id("upstream")
+        file = self._directory / "message.eml"
+        file.write_bytes(self._octets(message_id, recipients) + padding * times)
+        certificate, key = self._place.certificates.clients["alice"]
+        status, said = _SMTPLIB.submit(self.relay.target, "starttls", Submission(certificate, key, SENDER, recipients, file))
+        if status != 0:
+            raise Fault(f"not accepted:\n{said}\n{self.relay.log()[-3000:]}")
+        return message_id
+
+    def arrives(self):
+        """Submits one message, which arrives unchanged."""
+        message_id = self.submit(READER)
+        try:
+            _, message = without_trace(self.arrivals.wait_for(message_id).octets)
+        except Fault as fault:
+            raise Fault(f"{fault}\n{self.relay.log()[-3000:]}\n{self.postfix.log()[-3000:]}") from fault
+        if message != self._octets(message_id, (READER,)):
+            raise Fault(first_difference(message, self._octets(message_id, (READER,))))
+
+    def waits_in_the_queue(self):
+        """Submits one message, which is tried and kept: neither delivered nor reported."""
+        self.submit(READER)
+        self.relay.wait_for_log("deferred")
+        listed = [json.loads(line) for line in self.relay.queue("list", "--json").splitlines()]
+        if [one["state"] for one in listed] != ["queued"]:
+            raise Fault(f"the queue holds not one waiting message: {listed}")
+        if self.arrivals.all():
+            raise Fault(f"something arrived: {self.arrivals.all()}")
+
+    def reported(self, recipient, status):
+        """A report on that recipient arrives at the sender (RFC 3464)."""
+        arrival = self.arrivals.wait_until(lambda one: one.sender == "" and one.recipients == (SENDER,), "a report")
+        report = email.message_from_bytes(arrival.octets, policy=policy.SMTP)
+        if report.get_content_type() != "multipart/report" or report.get_param("report-type") != "delivery-status":
+            raise Fault(f"not a report: {report['Content-Type']}")
+        status_part = next(part for part in report.walk() if part.get_content_type() == "message/delivery-status")
+        said = "\n".join(str(block) for block in status_part.get_payload())
+        for wanted in (rf"(?im)^Final-Recipient: *rfc822; *{re.escape(recipient)}", "(?im)^Action: *failed", rf"(?im)^Status: *{re.escape(status)}"):
+            if not re.search(wanted, said):
+                raise Fault(f"the report does not say {wanted}:\n{said}")
+        if said.lower().count("final-recipient") != 1:
+            raise Fault(f"the report names more than one recipient:\n{said}")
+
+    @staticmethod
+    def _octets(message_id, recipients):
+        return SHAPES[0].octets(message_id, SENDER, ", ".join(recipients))

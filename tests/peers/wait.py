@@ -1,0 +1,63 @@
+"""Free ports, waiting with a deadline, and running other people's programs.
+
+Nothing here sleeps and hopes: what is waited for is an event (a datagram, a condition, a process that ends), and every wait has an end.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+
+# How long one event may take on a busy machine, seconds.
+PATIENCE = 60
+
+
+class Fault(Exception):
+    """A check that did not hold, or a program that did not do its part."""
+
+
+def free_ports(count):
+    """Ports of 127.0.0.1 that nobody listens on; all held until all are chosen, so no two are alike."""
+    held = []
+    for _ in range(count):
+        sock = socket.socket()
+        sock.bind(("127.0.0.1", 0))
+        held.append(sock)
+    ports = [sock.getsockname()[1] for sock in held]
+    for sock in held:
+        sock.close()
+    return ports
+
+
+def missing(programs):
+    """Those of the programs that are not on this machine."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return [name for name in programs if not shutil.which(name, path=path)]
+
+
+def run(command, *, stdin=None, environment=None, seconds=PATIENCE):
+    """Runs a program to its end; its exit status and what it said (both streams, as text)."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
+    environment["PATH"] = environment.get("PATH", "") + ":/usr/sbin:/sbin"
+    try:
+        done = subprocess.run(
+            [str(word) for word in command],
+            input=stdin,
+            stdin=None if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        raise Fault(f"{command[0]} did not end within {seconds} s") from late
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def must(command, **options):
+    """Runs a program that has to succeed; what it said."""
+    status, said = run(command, **options)
+    if status != 0:
+        raise Fault(f"{' '.join(map(str, command))}: exit {status}\n{said}")
+    return said
