@@ -1,10 +1,13 @@
 //! What goes over the wire, against a server that plays a script.
 
+#![expect(clippy::disallowed_methods, reason = "tests write the files that the command reads")]
+
 use std::path::Path;
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType};
 use rustls::server::WebPkiClientVerifier;
-use tokio::io::BufReader;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
 use super::*;
