@@ -65,7 +65,7 @@ pub use claim::{BodyReader, Claim, Conclusion};
 pub use incoming::Incoming;
 pub use record::{Custodian, Outcome, RecipientState, Record, State, TraceFacts};
 pub use recover::{OpenError, Recovery};
-pub use schedule::{Plan, Schedule};
+pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use store::{Filter, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
 
