@@ -31,7 +31,12 @@ fn flatten(path: &str, value: &Value, origins: &Origins, told: &mut BTreeMap<Str
                 flatten(&path, value, origins, told);
             }
         }
-        value => drop(told.insert(origins.spoken(path), value.to_string())),
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Array(_) => drop(told.insert(origins.spoken(path), value.to_string())),
     }
 }
 

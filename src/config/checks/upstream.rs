@@ -152,7 +152,6 @@ impl Checking<'_> {
         Some(Anchors::Given(given))
     }
 
-    #[expect(clippy::type_complexity, reason = "the shape that TlsMaterial has")]
     fn client_identity(
         &mut self,
         path: &str,
