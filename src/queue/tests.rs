@@ -474,6 +474,18 @@ fn recovery_removes_what_has_no_record_and_sets_aside_what_has_no_body() {
 }
 
 #[test]
+fn a_start_after_a_crash_is_told_from_one_after_a_close() {
+    block_on(async {
+        let mut bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        bench.disk.crash();
+        assert!(bench.reopen().after_crash);
+        assert!(!bench.restart().await.after_crash);
+        assert_eq!(bench.record(id).await.state, State::Queued);
+    });
+}
+
+#[test]
 fn bodies_without_a_store_are_not_thrown_away() {
     block_on(async {
         let bench = Bench::new(settings());

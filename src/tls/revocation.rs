@@ -315,3 +315,25 @@ fn check_entry(entry: &RevokedCertificate<'_>) -> Result<(), CrlCause> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_that_do_not_fill_their_octets_are_no_signature() {
+        let with = |bits: &'static [u8]| [b"\x30\x01\x55".as_slice(), bits].concat();
+        assert_eq!(algorithm_and_bits(&with(b"\x03\x02\x00\x80")), Some((&b"\x55"[..], &b"\x80"[..])));
+        for wrong in [&b"\x03\x02\x01\x80"[..], b"\x03\x00", b"\x03\x02\x00\x80\x00", b""] {
+            assert_eq!(algorithm_and_bits(&with(wrong)), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn two_ways_to_write_a_serial_are_one() {
+        assert_eq!(Serial::from_octets(&[0, 0, 7]), Serial::from_octets(&[7]));
+        assert_ne!(Serial::from_octets(&[7, 0]), Serial::from_octets(&[7]));
+        assert!(Serial::from_octets(&[0x80; 20]).is_some());
+        assert_eq!(Serial::from_octets(&[1; 21]), None);
+    }
+}

@@ -47,7 +47,7 @@ pub(crate) enum Laxity {
     TrustsStrangers,
     /// Every recipient.
     GrantsAllRecipients,
-    /// Every sender.
+    /// Every sender that the CA may speak for.
     GrantsAllSenders,
     /// A disabled identity counts.
     IgnoresDisabled,
@@ -136,10 +136,10 @@ impl Cast {
             loosen(entry, season.laxity);
         }
         let grants = vec![
-            mailboxes("staff", season.laxity),
-            CaGrant { send_as_email: None, ..mailboxes("workloads", season.laxity) },
-            mailboxes("branch", season.laxity),
-            mailboxes("strangers", season.laxity),
+            mailboxes("staff"),
+            CaGrant { send_as_email: None, ..mailboxes("workloads") },
+            mailboxes("branch"),
+            mailboxes("strangers"),
         ];
         Roster::new(entries, grants).unwrap()
     }
@@ -205,11 +205,10 @@ fn rule(name: &str) -> Rule {
     Rule { name: name.into(), place: Some("sealpost.toml:1".into()) }
 }
 
-fn mailboxes(name: &str, laxity: Laxity) -> CaGrant {
+fn mailboxes(name: &str) -> CaGrant {
     CaGrant {
         ca: name.into(),
-        domains: (laxity != Laxity::GrantsAllSenders)
-            .then(|| DomainSet::read(["example.com", ".example.com"]).unwrap()),
+        domains: Some(DomainSet::read(["example.com", ".example.com"]).unwrap()),
         local_part_case: LocalPartCase::Ignored,
         send_as_email: Some(EmailGrant {
             send_to: list(&["*"], ListPurpose::SendTo),

@@ -264,7 +264,11 @@ impl MemoryStage {
     }
 
     fn discard(&mut self, connection: &mut Connection, framing: Framing) {
-        if self.mutant == Mutant::AnswersBeforeTheEnd || self.mutant == Mutant::ReadsChunksAsCommands {
+        let hasty = match framing {
+            Framing::Dot => self.mutant == Mutant::AnswersBeforeTheEnd,
+            Framing::Octets { .. } => self.mutant == Mutant::ReadsChunksAsCommands,
+        };
+        if hasty {
             connection.reading = Reading::Lines;
             self.end_body(connection, BodyEnd::Complete, 0);
             return;

@@ -80,42 +80,47 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    /// All that are wrong.
-    pub(crate) const ALL: [Self; 33] = [
-        Self::Says250BeforeCommit,
-        Self::Says354WithoutRoom,
-        Self::AcceptsBareLf,
-        Self::AcceptsBareCr,
-        Self::DropsNul,
-        Self::GoesOnAfterDispute,
-        Self::TakesMailBeforeTls,
-        Self::KeepsPlaintext,
-        Self::LetsTalkEarly,
-        Self::NeverLooksAgain,
-        Self::IgnoresDates,
-        Self::IgnoresRevocation,
-        Self::TrustsStrangers,
-        Self::IgnoresDisabled,
-        Self::GrantsAllSenders,
-        Self::IgnoresFrom,
-        Self::IgnoresOtherOriginators,
-        Self::IgnoresHeaderFaults,
-        Self::GrantsAllRecipients,
-        Self::IgnoresLimits,
-        Self::IgnoresSize,
-        Self::IgnoresLongLines,
-        Self::IgnoresHops,
-        Self::AnswersBeforeTheEnd,
-        Self::ReadsChunksAsCommands,
-        Self::KeepsDots,
-        Self::ForgetsRset,
-        Self::KeepsTransactionOverEhlo,
-        Self::ExternalAsAnybody,
-        Self::StaysAfter421,
-        Self::DrainsAtOnce,
-        Self::IgnoresDraining,
-        Self::DropsStatus,
+    /// All that are wrong, each with the dialog that is there because of it.
+    pub(crate) const ALL: [(Self, &'static str); 33] = [
+        (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
+        (Self::Says354WithoutRoom, "message/no_room.dialog"),
+        (Self::AcceptsBareLf, "smuggling/bare_lf_dot_bare_lf.dialog"),
+        (Self::AcceptsBareCr, "smuggling/bare_cr_dot_bare_cr.dialog"),
+        (Self::DropsNul, "smuggling/nul_in_the_body.dialog"),
+        (Self::GoesOnAfterDispute, "smuggling/in_a_refused_message.dialog"),
+        (Self::TakesMailBeforeTls, "preamble/mail_before_tls.dialog"),
+        (Self::KeepsPlaintext, "preamble/starttls_injection.dialog"),
+        (Self::LetsTalkEarly, "preamble/talking_before_the_greeting.dialog"),
+        (Self::NeverLooksAgain, "identity/revoked_while_connected.dialog"),
+        (Self::IgnoresDates, "identity/expired.dialog"),
+        (Self::IgnoresRevocation, "identity/revoked.dialog"),
+        (Self::TrustsStrangers, "identity/untrusted.dialog"),
+        (Self::IgnoresDisabled, "identity/disabled.dialog"),
+        (Self::GrantsAllSenders, "envelope/sender_by_wildcard.dialog"),
+        (Self::IgnoresFrom, "message/from_forged.dialog"),
+        (Self::IgnoresOtherOriginators, "message/resent_from_forged.dialog"),
+        (Self::IgnoresHeaderFaults, "message/two_from_fields.dialog"),
+        (Self::GrantsAllRecipients, "envelope/recipient_forbidden.dialog"),
+        (Self::IgnoresLimits, "envelope/too_many_recipients_for_the_identity.dialog"),
+        (Self::IgnoresSize, "message/too_large.dialog"),
+        (Self::IgnoresLongLines, "message/line_over_the_limit.dialog"),
+        (Self::IgnoresHops, "message/loop.dialog"),
+        (Self::AnswersBeforeTheEnd, "message/from_forged.dialog"),
+        (Self::ReadsChunksAsCommands, "message/bdat_not_offered.dialog"),
+        (Self::KeepsDots, "message/dots.dialog"),
+        (Self::ForgetsRset, "envelope/rset_drops_everything.dialog"),
+        (Self::KeepsTransactionOverEhlo, "hello/ehlo_drops_the_transaction.dialog"),
+        (Self::ExternalAsAnybody, "auth/external_as_another.dialog"),
+        (Self::StaysAfter421, "identity/stale_crl.dialog"),
+        (Self::DrainsAtOnce, "leaving/drain_in_transaction.dialog"),
+        (Self::IgnoresDraining, "leaving/drain_idle.dialog"),
+        (Self::DropsStatus, "envelope/sender_forged.dialog"),
     ];
+
+    /// Whether it can do no honest message either; the others must, or else their failing shows nothing.
+    pub(crate) fn is_useless(self) -> bool {
+        matches!(self, Self::Says250BeforeCommit | Self::DropsStatus)
+    }
 
     /// What it fails to look at in trust and roster.
     pub(crate) fn laxity(self) -> Laxity {
