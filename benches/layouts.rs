@@ -2,10 +2,10 @@
 //! plainly as it can be, so that the layouts are compared and not two programs.
 //!
 //! ```text
-//! cargo bench --bench layouts -- DIR COUNT SIZE GIGABYTES
+//! cargo bench --bench layouts -- DIR COUNT SIZE GIGABYTES [redb|redb-whole|redb-quick|segments ...]
 //! ```
 //!
-//! For each layout: COUNT messages of SIZE octets, in commits of 1 (a tenth of them) and of 64; then a kill -9, a start with a cold cache; then
+//! For each layout: COUNT messages of SIZE octets, in commits of 1 (a hundredth of them) and of 64; then a kill -9, a start with a cold cache; then
 //! all but 1 in 100 are finished; then the same flood again. And GIGABYTES of messages of 200,000 octets, killed and started.
 
 #![allow(
@@ -284,8 +284,8 @@ fn main() {
             let (count, size): (u64, usize) = (count.parse().unwrap(), size.parse().unwrap());
             let mut store = Store::open(layout_of(name), Path::new(folder));
             let body = vec![b'm'; size];
-            fill(&mut store, "commits of 1", 0..count / 10, 1, &body);
-            fill(&mut store, "commits of 64", count / 10..count, 64, &body);
+            fill(&mut store, "commits of 1", 0..count / 100, 1, &body);
+            fill(&mut store, "commits of 64", count / 100..count, 64, &body);
             std::process::abort();
         }
         ["large", name, folder, gigabytes] => {
@@ -294,8 +294,9 @@ fn main() {
             fill(&mut store, "200 kB, commits of 8", 0..count, 8, &vec![b'm'; 200_000]);
             std::process::abort();
         }
-        [folder, count, size, gigabytes] => {
-            for name in ["redb", "redb-whole", "redb-quick", "segments"] {
+        [folder, count, size, gigabytes, names @ ..] => {
+            let all = ["redb", "redb-whole", "redb-quick", "segments"];
+            for name in if names.is_empty() { &all } else { names } {
                 measure(name, Path::new(folder), count, size, gigabytes);
             }
         }
@@ -311,11 +312,8 @@ fn measure(name: &str, folder: &Path, count: &str, octets: &str, gigabytes: &str
     let (count, octets): (u64, usize) = (count.parse().unwrap(), octets.parse().unwrap());
     let mut store = Store::open(layout, &flood);
     if layout == Layout::Segments {
-        store.segment = Some(Segment {
-            number: 1_000_000,
-            file: File::create(flood.join("segment-1000000")).unwrap(),
-            end: SEGMENT,
-        });
+        store.segment =
+            Some(Segment { number: 10_000, file: File::create(flood.join("segment-10000")).unwrap(), end: SEGMENT });
     }
     let done: Vec<u128> = (0..count).filter(|number| number % 100 != 0).map(id).collect();
     let start = Instant::now();

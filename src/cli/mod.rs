@@ -231,7 +231,6 @@ pub fn tell_mistakes(mistakes: &[Mistake]) -> ExitCode {
 }
 
 /// The environment's variables that are text; others can't name a key.
-#[expect(clippy::disallowed_methods, reason = "the environment is read here and given on as an argument")]
 pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

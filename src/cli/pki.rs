@@ -214,7 +214,9 @@ fn init(path: &Path, name: &str, validity: Validity, now: WallTime, entropy: &dy
     let [certificate, crl, key] = ["ca.pem", "ca.crl", "ca.key"].map(|file| folder.file(file));
     Ok(format!(
         "certificate {}\nCRL         {}\nkey         {} (keep it; who has it can make any certificate)\n\n\
-         For the configuration:\n\n[[client_ca]]\nname = \"staff\"\ncertificates = {:?}\ncrls = [{:?}]\n",
+         For the configuration:\n\n[[client_ca]]\nname = \"staff\"\ncertificates = {:?}\ncrls = [{:?}]\n\
+         domains = [\"example.com\"]    # what its certificates may speak for\n\
+         send_as_email = true         # each may send as the addresses in it\nsend_to = [\"*\"]\n",
         certificate.display(),
         crl.display(),
         key.display(),

@@ -1,39 +1,35 @@
 //! `sealpost submit`: one message from standard input, with a client certificate, to any submission server.
 //!
 //! The SMTP client is lettre's connection. Its own TLS cannot present intermediates, and it keeps what a server says in plaintext behind
-//! STARTTLS (the response injection of CVE-2021-38371); so the way up to and through the TLS handshake is walked here, on our own line codec,
-//! and lettre is given a stream that is TLS already ([`Secured`]). lettre stuffs dots behind CRLF only and adds a CRLF of its own:
+//! STARTTLS (the response injection of CVE-2021-38371); so the way up to and through the TLS handshake is walked in [`way`], on our own line
+//! codec, and lettre is given a stream that is TLS already. lettre stuffs dots behind CRLF only and adds a CRLF of its own:
 //! [`wire_form`] gives it a body that comes out right.
+
+#[cfg(test)]
+mod tests;
+mod way;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use clap::Args;
-use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
-use lettre::transport::smtp::extension::{ClientId, Extension};
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::extension::Extension;
 use lettre::transport::smtp::response::Response;
-use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use rustls::pki_types::CertificateDer;
 
-use crate::config::files;
 use crate::mail::Address;
-use crate::smtp::LineReader;
-use crate::smtp::reply::{REPLY_LINE_MAX, Reply, ReplyReader};
-use crate::tls::read;
+use way::{Tls, client_id, connect};
 
 /// For connecting, for the TLS handshake, and for each reply but the last.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// For the message to be taken and answered (RFC 5321 §4.5.3.2.6: ten minutes for the reply to the final dot).
 const MESSAGE_PATIENCE: Duration = Duration::from_secs(1200);
+/// For the reply to QUIT.
+const GOODBYE_PATIENCE: Duration = Duration::from_secs(5);
 /// The largest message read from standard input, octets.
 const MESSAGE_MAX: u64 = 256 * 1024 * 1024;
 
@@ -159,7 +155,8 @@ impl Failure {
 /// The asynchronous runtime can't be made. What goes wrong with the message is told here, and by the exit code.
 pub fn run(arguments: &SubmitArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(submit(arguments)) {
+    let read = read_message(std::io::stdin().lock());
+    match read.and_then(|octets| runtime.block_on(submit(arguments, &octets))) {
         Ok(reply) => {
             println!("{reply}");
             Ok(ExitCode::SUCCESS)
@@ -171,66 +168,17 @@ pub fn run(arguments: &SubmitArguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn submit(arguments: &SubmitArguments) -> Result<String, Failure> {
+async fn submit(arguments: &SubmitArguments, octets: &[u8]) -> Result<String, Failure> {
     let tls = Tls::load(arguments)?;
-    let letter = Letter::new(arguments, &tls)?;
+    let letter = Letter::new(arguments, &tls, octets)?;
     let stream = connect(arguments, &tls).await?;
     let ours = client_id(stream.local);
     let greeted = AsyncSmtpConnection::connect_with_transport(Box::new(stream), &ours);
     let mut connection = patient(PATIENCE, "EHLO", greeted).await?;
     let reply = letter.send(&mut connection).await?;
-    // The message is sent; how the goodbye goes changes nothing.
-    let _ = patient(PATIENCE, "QUIT", connection.quit()).await;
+    // QUIT, and the end of TLS. The message is sent; how the goodbye goes changes nothing.
+    let _ = tokio::time::timeout(GOODBYE_PATIENCE, connection.abort()).await;
     Ok(reply)
-}
-
-/// What TLS is made with.
-struct Tls {
-    config: Arc<rustls::ClientConfig>,
-    server_name: ServerName<'static>,
-    leaf: CertificateDer<'static>,
-}
-
-impl Tls {
-    fn load(arguments: &SubmitArguments) -> Result<Self, Failure> {
-        let setup = |path: &std::path::Path, wrong: String| Failure::Setup(format!("{}: {wrong}", path.display()));
-        let open = |path: &std::path::Path| files::read(path).map_err(|wrong| setup(path, wrong));
-        let certificates = |path: &std::path::Path| {
-            read::certificates(&open(path)?.octets).map_err(|fault| setup(path, fault.to_string()))
-        };
-        let chain = certificates(&arguments.cert)?;
-        let key = read::private_key(&open(&arguments.key)?.octets)
-            .map_err(|fault| setup(&arguments.key, fault.to_string()))?;
-        let mut roots = rustls::RootCertStore::empty();
-        for root in certificates(&arguments.ca)? {
-            roots.add(root).map_err(|fault| setup(&arguments.ca, format!("can't be a trust anchor: {fault}")))?;
-        }
-        let leaf = chain.first().cloned().ok_or_else(|| setup(&arguments.cert, "is empty".to_owned()))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|fault| Failure::Setup(fault.to_string()))?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .map_err(|fault| {
-                setup(&arguments.cert, format!("can't be used with {}: {fault}", arguments.key.display()))
-            })?;
-        config.resumption = rustls::client::Resumption::disabled();
-        let name = arguments.server_name.clone().unwrap_or_else(|| arguments.server.host.clone());
-        let server_name = ServerName::try_from(name.clone())
-            .map_err(|_| Failure::Setup(format!("{name:?} is no name that a certificate can carry")))?;
-        Ok(Self { config: Arc::new(config), server_name, leaf })
-    }
-
-    async fn handshake(&self, stream: TcpStream, greeting: &'static [u8]) -> Result<Secured, Failure> {
-        let (peer, local) = (stream.peer_addr().map_err(unreachable)?, stream.local_addr().map_err(unreachable)?);
-        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.config));
-        let shaken = tokio::time::timeout(PATIENCE, connector.connect(self.server_name.clone(), stream)).await;
-        let stream = shaken
-            .map_err(|_| Failure::Unreachable("the TLS handshake took too long".to_owned()))?
-            .map_err(tls_failure)?;
-        Ok(Secured { greeting, stream, peer, local })
-    }
 }
 
 /// The envelope and the octets.
@@ -242,7 +190,7 @@ struct Letter {
 }
 
 impl Letter {
-    fn new(arguments: &SubmitArguments, tls: &Tls) -> Result<Self, Failure> {
+    fn new(arguments: &SubmitArguments, tls: &Tls, octets: &[u8]) -> Result<Self, Failure> {
         let sender = match arguments.from.as_deref() {
             Some("" | "<>") => String::new(),
             Some(from) => address(from)?.to_string(),
@@ -251,10 +199,9 @@ impl Letter {
             })?,
         };
         let recipients = arguments.recipients.iter().map(|text| address(text)).collect::<Result<Vec<_>, _>>()?;
-        let octets = read_message(std::io::stdin().lock())?;
-        let header = header_of(&octets);
+        let header = header_of(octets);
         let utf8 = !sender.is_ascii() || !recipients.iter().all(Address::is_ascii) || !header.is_ascii();
-        Ok(Self { sender, recipients, octets: wire_form(&octets), utf8 })
+        Ok(Self { sender, recipients, octets: wire_form(octets), utf8 })
     }
 
     /// MAIL, RCPT for each, DATA and the message; the reply to its end.
@@ -299,9 +246,9 @@ fn own_address(certificate: &CertificateDer<'_>) -> Option<String> {
     use x509_parser::extensions::GeneralName;
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let names = parsed.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::RFC822Name(email) => Address::parse(email).ok().map(|address| address.to_string()),
-        _ => None,
+    names.value.general_names.iter().find_map(|name| {
+        let GeneralName::RFC822Name(email) = name else { return None };
+        Address::parse(email).ok().map(|address| address.to_string())
     })
 }
 
@@ -338,143 +285,6 @@ fn wire_form(octets: &[u8]) -> Vec<u8> {
         wire.truncate(wire.len() - 2);
     }
     wire
-}
-
-/// Connects, and goes through TLS: from the first octet, or by STARTTLS (RFC 3207).
-async fn connect(arguments: &SubmitArguments, tls: &Tls) -> Result<Secured, Failure> {
-    let Server { host, port } = &arguments.server;
-    let connected = tokio::time::timeout(PATIENCE, TcpStream::connect((host.as_str(), *port))).await;
-    let stream = match connected {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(fault)) => return Err(Failure::Unreachable(format!("{host}:{port}: {fault}"))),
-        Err(_) => return Err(Failure::Unreachable(format!("{host}:{port}: connecting took too long"))),
-    };
-    stream.set_nodelay(true).map_err(unreachable)?;
-    if arguments.implicit {
-        return tls.handshake(stream, b"").await;
-    }
-    let mut plain = Plain { ours: stream.local_addr().map_err(unreachable)?, stream, reader: LineReader::new() };
-    plain.start_tls().await?;
-    tls.handshake(plain.stream, AFTER_STARTTLS).await
-}
-
-/// lettre begins with a greeting, and behind STARTTLS there is none: this one is put before the first reply.
-const AFTER_STARTTLS: &[u8] = b"220 TLS\r\n";
-
-/// The dialogue before TLS: greeting, EHLO, STARTTLS.
-struct Plain {
-    ours: SocketAddr,
-    stream: TcpStream,
-    reader: LineReader,
-}
-
-impl Plain {
-    async fn start_tls(&mut self) -> Result<(), Failure> {
-        self.expect("the greeting", 220).await?;
-        let hello = format!("EHLO {}\r\n", client_id(self.ours));
-        self.say(&hello).await?;
-        let offered = self.expect("EHLO", 250).await?;
-        if !offered.lines().iter().skip(1).any(|line| line.trim().eq_ignore_ascii_case("STARTTLS")) {
-            return Err(Failure::Untrusted(
-                "it does not offer STARTTLS (for TLS from the first octet use --implicit)".to_owned(),
-            ));
-        }
-        self.say("STARTTLS\r\n").await?;
-        self.expect("STARTTLS", 220).await?;
-        // What stands behind the reply was said in plaintext and would be taken for a reply inside TLS.
-        if self.reader.buffered().is_empty() {
-            Ok(())
-        } else {
-            Err(Failure::Untrusted("something was said in plaintext behind the reply to STARTTLS".to_owned()))
-        }
-    }
-
-    async fn say(&mut self, line: &str) -> Result<(), Failure> {
-        self.stream.write_all(line.as_bytes()).await.map_err(unreachable)
-    }
-
-    async fn expect(&mut self, step: &str, code: u16) -> Result<Reply, Failure> {
-        let reply = tokio::time::timeout(PATIENCE, self.reply()).await;
-        let reply = reply.map_err(|_| Failure::Unreachable(format!("no reply to {step} came")))??;
-        if reply.code().number() == code {
-            return Ok(reply);
-        }
-        let status = reply.status().map(|status| format!("{status} ")).unwrap_or_default();
-        Err(Failure::Refused {
-            step: step.to_owned(),
-            code: reply.code().number(),
-            text: format!("{status}{}", reply.text()),
-        })
-    }
-
-    async fn reply(&mut self) -> Result<Reply, Failure> {
-        let mut replies = ReplyReader::default();
-        loop {
-            while let Some(line) = self.reader.next_line(REPLY_LINE_MAX) {
-                let line = line.map_err(|fault| Failure::Nonsense(format!("a line with {fault:?}")))?;
-                match replies.line(line) {
-                    Ok(Some(reply)) => return Ok(reply),
-                    Ok(None) => {}
-                    Err(fault) => return Err(Failure::Nonsense(format!("a reply that is none: {fault}"))),
-                }
-            }
-            let mut piece = vec![0; self.reader.room()];
-            let count = self.stream.read(&mut piece).await.map_err(unreachable)?;
-            match piece.get(..count) {
-                Some(came) if !came.is_empty() => self.reader.push(came),
-                _ => return Err(Failure::Unreachable("the server closed the connection".to_owned())),
-            }
-        }
-    }
-}
-
-/// A stream inside TLS, with a greeting before what the server says.
-#[derive(Debug)]
-struct Secured {
-    greeting: &'static [u8],
-    stream: TlsStream<TcpStream>,
-    peer: SocketAddr,
-    local: SocketAddr,
-}
-
-impl AsyncTokioStream for Secured {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.peer)
-    }
-}
-
-impl AsyncRead for Secured {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, room: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.greeting.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, room);
-        }
-        let (now, later) = self.greeting.split_at_checked(room.remaining()).unwrap_or((self.greeting, b""));
-        room.put_slice(now);
-        self.greeting = later;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Secured {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, octets)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// What we call ourselves: the address we come from (RFC 5321 §4.1.4: a client without a name of its own says a literal).
-fn client_id(local: SocketAddr) -> ClientId {
-    match local.ip().to_canonical() {
-        std::net::IpAddr::V4(address) => ClientId::Ipv4(address),
-        std::net::IpAddr::V6(address) => ClientId::Ipv6(address),
-    }
 }
 
 /// Waits for a step of lettre's, but not for ever.
@@ -532,51 +342,4 @@ fn unreachable(fault: io::Error) -> Failure {
 fn said(reply: &Response) -> String {
     let lines: Vec<&str> = reply.message().collect();
     format!("{} {}", reply.code(), lines.join(" "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_line_goes_out_with_crlf_and_lettre_adds_the_last() {
-        for (read, wire) in [
-            (&b"a\nb\n"[..], &b"a\r\nb"[..]),
-            (b"a\r\nb\r\n", b"a\r\nb"),
-            (b"a", b"a"),
-            (b"a\n\n", b"a\r\n"),
-            (b"a\rb\n", b"a\rb"),
-            (b"", b""),
-        ] {
-            assert_eq!(wire_form(read), wire, "{read:?}");
-        }
-    }
-
-    #[test]
-    fn only_the_header_decides_about_smtputf8() {
-        assert_eq!(header_of(b"A: b\n\n\xc3\xa4\n"), b"A: b\n");
-        assert_eq!(header_of(b"A: b\r\n\r\n\xc3\xa4\r\n"), b"A: b\r\n");
-        assert_eq!(header_of(b"A: b\n"), b"A: b\n");
-    }
-
-    #[test]
-    fn servers_are_written_host_and_port() {
-        let server = |host: &str, port| Ok(Server { host: host.to_owned(), port });
-        assert_eq!("mail.example.com:587".parse(), server("mail.example.com", 587));
-        assert_eq!("[2001:db8::1]:465".parse(), server("2001:db8::1", 465));
-        for wrong in ["mail.example.com", "2001:db8::1:465", ":25", "a:b", "a:70000"] {
-            assert!(wrong.parse::<Server>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn exit_codes_tell_whether_to_try_again_and_whose_fault_it_is() {
-        let refused =
-            |code, text: &str| Failure::Refused { step: "MAIL".to_owned(), code, text: text.to_owned() }.exit_code();
-        assert_eq!(refused(452, "4.3.1 full"), 75);
-        assert_eq!(refused(550, "5.7.1 Sender not allowed"), 77);
-        assert_eq!(refused(530, "Authentication required"), 77);
-        assert_eq!(refused(550, "5.1.1 no such user"), 69);
-        assert_eq!(Failure::Unreachable(String::new()).exit_code(), 75);
-    }
 }

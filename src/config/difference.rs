@@ -10,7 +10,7 @@ use super::text::join;
 use super::written::Layered;
 
 /// Keys that are read when the daemon starts, and then no more.
-const AT_START: [&str; 6] = ["data_dir", "listener", "queue.size", "queue.count", "queue.memory", "log"];
+const AT_START: [&str; 5] = ["data_dir", "queue.size", "queue.count", "queue.memory", "log"];
 /// Longer values are not told, only that they changed.
 const VALUE_MAX: usize = 60;
 
@@ -31,7 +31,12 @@ fn flatten(path: &str, value: &Value, origins: &Origins, told: &mut BTreeMap<Str
                 flatten(&path, value, origins, told);
             }
         }
-        value => drop(told.insert(origins.spoken(path), value.to_string())),
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Array(_) => drop(told.insert(origins.spoken(path), value.to_string())),
     }
 }
 
@@ -49,6 +54,8 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<String> {
             (Some(before), None) if before.is_empty() => "removed".to_owned(),
             (None, Some(now)) if now.is_empty() => "added".to_owned(),
             (Some(before), Some(now)) => changed(key, before, now),
+            (Some(_), None) if is_content(key) => "no longer read".to_owned(),
+            (None, Some(_)) if is_content(key) => "read now".to_owned(),
             (Some(before), None) => format!("was {}, now not set", shown(before)),
             (None, Some(now)) => format!("now {}", shown(now)),
             (None, None) => continue,
@@ -56,7 +63,7 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<String> {
         if change == "removed" || change == "added" {
             whole = Some(key);
         }
-        let later = if AT_START.iter().any(|start| is_at(key, start)) { " (from the next start on)" } else { "" };
+        let later = if is_read_at_start(key) { " (from the next start on)" } else { "" };
         lines.push(format!("{key}: {change}{later}"));
     }
     lines.sort();
@@ -64,7 +71,7 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<String> {
 }
 
 fn changed(key: &str, before: &str, now: &str) -> String {
-    if key.contains(": content of ") || before.len().max(now.len()) > VALUE_MAX {
+    if is_content(key) || before.len().max(now.len()) > VALUE_MAX {
         "changed".to_owned()
     } else {
         format!("{before} -> {now}")
@@ -75,6 +82,13 @@ fn shown(value: &str) -> &str {
     if value.len() > VALUE_MAX { "set" } else { value }
 }
 
-fn is_at(key: &str, start: &str) -> bool {
-    key.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '.']))
+/// Listeners are bound at start; what they say to clients is not.
+fn is_read_at_start(key: &str) -> bool {
+    let begins = |start: &str| key.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    AT_START.iter().any(|start| begins(start)) || (key.starts_with("listener ") && !key.ends_with(": refusal"))
+}
+
+/// Whether this is no key but a file that a key names.
+fn is_content(key: &str) -> bool {
+    key.contains(": content of ")
 }

@@ -64,6 +64,15 @@ fn read_value(text: &str, kind: &Kind) -> Result<Value, Wrong> {
     match kind {
         Kind::Texts => list(&Kind::Text).map(Value::Array),
         Kind::Waits => list(&Kind::Wait).map(Value::Array),
-        kind => read_scalar(text, kind),
+        Kind::Text
+        | Kind::Flag
+        | Kind::Count
+        | Kind::Wait
+        | Kind::Size
+        | Kind::Choice(..)
+        | Kind::Table(_)
+        | Kind::Tables(_)
+        | Kind::Later
+        | Kind::Secret(_) => read_scalar(text, kind),
     }
 }

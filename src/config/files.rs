@@ -100,11 +100,14 @@ pub(crate) fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-/// The system's words for a fault, without its number.
+/// The system's words for a fault, plainer for the two that are common.
 fn plain(fault: &std::io::Error) -> String {
-    match fault.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => fault.to_string(),
+    let kind = fault.kind();
+    if kind == std::io::ErrorKind::NotFound {
+        "there is no such file".to_owned()
+    } else if kind == std::io::ErrorKind::PermissionDenied {
+        "permission denied".to_owned()
+    } else {
+        fault.to_string()
     }
 }

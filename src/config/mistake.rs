@@ -145,7 +145,7 @@ impl Findings {
 }
 
 /// What to do about a mistake; `()` where nothing can be said.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Remedy(Option<String>);
 
 impl From<()> for Remedy {

@@ -15,13 +15,22 @@ pub(super) struct Origins {
     places: BTreeMap<String, Place>,
     names: BTreeMap<String, String>,
     spoiled: Vec<String>,
+    /// Lists of tables; other lists hold values, which are told by themselves.
+    entries: Vec<String>,
 }
 
 impl Origins {
     pub(super) fn new(file: &str, text: &str) -> Self {
         let after_line_ends = text.bytes().enumerate().filter(|(_, octet)| *octet == b'\n').map(|(at, _)| at + 1);
         let line_starts = std::iter::once(0).chain(after_line_ends).collect();
-        Self { file: file.into(), line_starts, places: BTreeMap::new(), names: BTreeMap::new(), spoiled: Vec::new() }
+        Self {
+            file: file.into(),
+            line_starts,
+            places: BTreeMap::new(),
+            names: BTreeMap::new(),
+            spoiled: Vec::new(),
+            entries: Vec::new(),
+        }
     }
 
     /// The place of an octet of the file.
@@ -57,6 +66,16 @@ impl Origins {
         self.spoiled.iter().any(|spoiled| spoiled == path)
     }
 
+    /// Whether anything in the table of this path could not be used.
+    pub(super) fn is_spoiled_within(&self, path: &str) -> bool {
+        self.spoiled.iter().any(|spoiled| spoiled.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    }
+
+    /// Notes that this is a list of tables.
+    pub(super) fn holds_entries(&mut self, path: &str) {
+        self.entries.push(path.to_owned());
+    }
+
     /// Where the key of this path is written; else where the table that should hold it is.
     pub(super) fn place(&self, path: &str) -> Place {
         let mut path = path;
@@ -75,6 +94,9 @@ impl Origins {
     pub(super) fn spoken(&self, path: &str) -> String {
         let Some((list, rest)) = path.split_once('[') else { return path.to_owned() };
         let Some((index, rest)) = rest.split_once(']') else { return path.to_owned() };
+        if !self.entries.iter().any(|entries| entries == list) {
+            return list.to_owned();
+        }
         let entry = match self.names.get(&format!("{list}[{index}]")) {
             Some(name) => format!("{list} {name:?}"),
             None => format!("{list} {}", index.parse::<usize>().map_or(0, |index| index + 1)),
@@ -113,9 +135,11 @@ mod tests {
     #[test]
     fn entries_are_called_by_their_name_or_their_number() {
         let mut origins = Origins::new("x.toml", "");
+        origins.holds_entries("identity");
         origins.is_called("identity[1]", "robot");
         assert_eq!(origins.spoken("identity[1].match.uri"), "identity \"robot\": match.uri");
         assert_eq!(origins.spoken("identity[0].send_as[2]"), "identity 1: send_as");
         assert_eq!(origins.spoken("queue.retry"), "queue.retry");
+        assert_eq!(origins.spoken("queue.retry[2]"), "queue.retry");
     }
 }

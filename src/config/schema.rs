@@ -34,8 +34,8 @@ pub(super) enum Kind {
     Tables(&'static [Key]),
     /// The design has it; this version does not.
     Later,
-    /// It must not be written; the text says what to write.
-    Never(&'static str),
+    /// A secret, which must not be written; this key names the file to put it in.
+    Secret(&'static str),
 }
 
 impl Kind {
@@ -52,7 +52,7 @@ impl Kind {
             Self::Choice(now, _) => format!("one of {}", quoted(now)),
             Self::Table(_) => "a table".to_owned(),
             Self::Tables(_) => "a list of tables".to_owned(),
-            Self::Later | Self::Never(_) => "nothing".to_owned(),
+            Self::Later | Self::Secret(_) => "nothing".to_owned(),
         }
     }
 }
@@ -70,7 +70,6 @@ const REFUSAL: Kind = Kind::Choice(&["reply", "defer", "alert"], &[]);
 const MODE: Kind = Kind::Choice(&["starttls", "implicit"], &[]);
 const SECOND_FACTOR: Kind = Kind::Choice(&["none"], &["password"]);
 const CASE: Kind = Kind::Choice(&["ignored", "exact"], &[]);
-const PASSWORD: Kind = Kind::Never("secrets come from files: write password_file = \"...\"");
 
 /// The whole file.
 pub(super) const TOP: &[Key] = &[
@@ -131,7 +130,8 @@ const IDENTITY: &[Key] = &[
     key("limits", Kind::Table(IDENTITY_LIMITS)),
     key("hold", Kind::Later),
     key("bare_lf", Kind::Later),
-    key("password", PASSWORD),
+    key("password", Kind::Later),
+    key("password_file", Kind::Later),
 ];
 
 const MATCH: &[Key] = &[
@@ -170,7 +170,7 @@ const UPSTREAM: &[Key] = &[
     key("messages_per_connection", Kind::Count),
     key("idle", Kind::Wait),
     key("our_fault", Kind::Texts),
-    key("password", PASSWORD),
+    key("password", Kind::Secret("password_file")),
 ];
 
 const QUEUE: &[Key] = &[
@@ -219,5 +219,5 @@ pub(super) fn find<'a>(keys: &'a [Key], name: &str) -> Option<&'a Key> {
 
 /// What people may write among these keys.
 pub(super) fn names(keys: &'static [Key]) -> impl Iterator<Item = &'static str> {
-    keys.iter().filter(|key| !matches!(key.kind, Kind::Later | Kind::Never(_))).map(|key| key.name)
+    keys.iter().filter(|key| !matches!(key.kind, Kind::Later | Kind::Secret(_))).map(|key| key.name)
 }

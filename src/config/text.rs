@@ -26,6 +26,9 @@ struct Reading<'f> {
     findings: &'f mut Findings,
 }
 
+/// Shorter words are too near to everything.
+const GUESSED_LEAST: usize = 4;
+
 type Written<'t> = Spanned<DeValue<'t>>;
 
 impl Reading<'_> {
@@ -48,7 +51,12 @@ impl Reading<'_> {
 
     fn unknown(&mut self, path: &str, written: &str, keys: &'static [Key]) {
         let remedy = match nearest(written, schema::names(keys)) {
-            Some(meant) => format!("did you mean \"{meant}\"?"),
+            Some(meant) => {
+                // It is misspelt, not missing too.
+                let above = path.strip_suffix(written).unwrap_or_default();
+                self.findings.origins_mut().spoil(&format!("{above}{meant}"));
+                format!("did you mean \"{meant}\"?")
+            }
             None => format!("known here: {}", schema::names(keys).collect::<Vec<_>>().join(", ")),
         };
         self.findings.mistake(path, "there is no such key", remedy);
@@ -57,7 +65,15 @@ impl Reading<'_> {
     fn value(&mut self, path: &str, value: &Written<'_>, kind: &Kind) -> Option<Value> {
         match (kind, value.get_ref()) {
             (Kind::Later, _) => self.wrong(path, "not supported yet by this version", "remove it"),
-            (Kind::Never(remedy), _) => self.wrong(path, "must not be written here", *remedy),
+            (Kind::Secret(file_key), _) => {
+                let above = path.rsplit_once('.').map_or("", |(above, _)| above);
+                self.findings.origins_mut().spoil(&join(above, file_key));
+                self.wrong(
+                    path,
+                    "must not be written here: secrets come from files",
+                    format!("write {file_key} = \"FILE\""),
+                )
+            }
             (Kind::Table(keys), DeValue::Table(table)) => Some(Value::Table(self.table(path, table, keys))),
             (Kind::Tables(keys), DeValue::Array(list)) => Some(Value::Array(self.tables(path, list.iter(), keys))),
             (Kind::Tables(_), DeValue::Table(_)) => {
@@ -80,6 +96,7 @@ impl Reading<'_> {
         keys: &'static [Key],
     ) -> Vec<Value> {
         let mut usable = Vec::new();
+        self.findings.origins_mut().holds_entries(path);
         for (index, entry) in list.enumerate() {
             let here = format!("{path}[{index}]");
             self.findings.origins_mut().stands_at(&here, entry.span().start);
@@ -161,13 +178,14 @@ pub(super) fn read_scalar(text: &str, kind: &Kind) -> Result<Value, (String, Opt
             Some(format!("write {}", schema::quoted(now))),
         )),
         Kind::Choice(now, _) => {
-            let remedy = match nearest(text, now.iter().copied()) {
+            let meant = nearest(text, now.iter().copied()).filter(|_| text.len() >= GUESSED_LEAST);
+            let remedy = match meant {
                 Some(meant) => format!("did you mean \"{meant}\"?"),
                 None => format!("write one of {}", schema::quoted(now)),
             };
             Err((format!("{text:?}: there is no such choice"), Some(remedy)))
         }
-        Kind::Texts | Kind::Waits | Kind::Table(_) | Kind::Tables(_) | Kind::Later | Kind::Never(_) => {
+        Kind::Texts | Kind::Waits | Kind::Table(_) | Kind::Tables(_) | Kind::Later | Kind::Secret(_) => {
             Err((format!("must be {}", kind.wanted()), None))
         }
     }

@@ -3,11 +3,12 @@
 //! Never: reads a file. What can fail: our own TLS settings, which `config` has checked before.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{ListenerMode, Settings, Shown as ShownSetting};
 use crate::content::HeaderLimits;
 use crate::identity::CertificateFacts;
-use crate::intake::{IntakeLimits, PaceLimits};
+use crate::intake::{IntakeLimits, LingerLimits, PaceLimits};
 use crate::route::{Route, Routes};
 use crate::session::SessionSettings;
 use crate::snapshot::{Door, DoorLimits, End, Mode, ReceivedDetail, Shown, Snapshot};
@@ -15,13 +16,12 @@ use crate::sys::Clock;
 use crate::tls::{ListenerFault, ListenerTls};
 
 /// How long before its end a certificate is told of.
-const EARLY_CERTIFICATE: std::time::Duration = std::time::Duration::from_secs(21 * 86_400);
+const EARLY_CERTIFICATE: Duration = Duration::from_secs(21 * 86_400);
 /// How long before its nextUpdate a CRL is told of.
-const EARLY_CRL: std::time::Duration = std::time::Duration::from_secs(2 * 86_400);
+const EARLY_CRL: Duration = Duration::from_secs(2 * 86_400);
 
-/// How long, and how much, a message whose end is in dispute is read on before the connection is closed (DESIGN: at most 10 s or 64 MiB).
-const DISPUTE_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
-const DISPUTE_OCTETS: usize = 64 * 1024 * 1024;
+/// How long, and how much, is read and dropped after a message whose end is in dispute, before the connection is closed.
+const LINGER: LingerLimits = LingerLimits { wait: Duration::from_secs(10), octets: 64 * 1024 * 1024 };
 
 /// The snapshot that `settings` ask for.
 ///
@@ -76,8 +76,7 @@ fn intake_limits(settings: &Settings) -> IntakeLimits {
             window: deadlines.rate_window,
             total_max: deadlines.transaction,
         },
-        dispute_wait: DISPUTE_WAIT,
-        dispute_octets: DISPUTE_OCTETS,
+        linger: LINGER,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod conclusion;
 mod stored;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -21,6 +22,9 @@ use stored::Stored;
 
 /// Deliveries under way at once; each upstream's own limit on connections lies below.
 pub const DELIVERIES_MAX: usize = 256;
+
+/// How often a claim is prolonged while its attempt goes on; well within the lease of an hour.
+const RENEW_EVERY: Duration = Duration::from_secs(600);
 
 /// On whose authority our own reports are sent, in the queue's listing and the audit.
 const REPORTS: &str = "reports";
@@ -50,7 +54,11 @@ pub async fn run(house: Arc<House>) {
 /// Tries one claimed message once: every route, each route's upstreams in order, and records what came of it.
 async fn deliver(claim: Claim, house: &House) {
     let snapshot = house.snapshot();
-    let tried = hand_over(&claim, &snapshot, house).await;
+    let tried = tokio::select! {
+        tried = hand_over(&claim, &snapshot, house) => tried,
+        // Somebody else has the message now; what this attempt did can't be recorded any more.
+        () = keep(&claim) => return,
+    };
     let now = house.now().wall;
     let mut plan = conclusion::plan(claim.record(), tried, &snapshot.schedule, now, house.entropy.next_u64());
     let report = match compose(&claim, &plan, &snapshot, house).await {
@@ -73,6 +81,17 @@ async fn deliver(claim: Claim, house: &House) {
     if let Err(fault) = claim.conclude(conclusion).await {
         // Promise 4: this is one of the windows. The message stays as it was and is tried again when its claim has run out.
         tracing::error!(%id, %fault, "the outcome could not be recorded; the message stays queued and may arrive twice");
+    }
+}
+
+/// Prolongs the claim as long as the attempt goes on. Ends when the claim is lost.
+async fn keep(claim: &Claim) {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        if let Err(fault) = claim.renew() {
+            tracing::error!(id = %claim.id(), %fault, "the claim is lost; the attempt ends without a record");
+            return;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::answers::{Answers, identify};
 use super::arrival::Arrival;
 use super::message::{Receiving, Stopped};
-use super::wire::{Gone, Heard, Wire};
+use super::wire::{Client, Gone, Heard, Wire};
 use super::{IntakeLimits, Peer};
 use crate::audit;
 use crate::house::House;
@@ -79,12 +79,12 @@ async fn refuse<S>(
             Some(Step::Say(reply)) => wire.say(&reply),
             Some(Step::Dispute(reply)) => {
                 wire.say(&reply);
-                let _ = wire.hang_up_in_dispute(limits.dispute_wait, limits.dispute_octets).await;
+                let _ = wire.hang_up(Client::Talking, limits.linger).await;
                 return;
             }
             Some(Step::Close(reply)) => {
                 wire.say(&reply);
-                let _ = wire.hang_up().await;
+                let _ = wire.hang_up(Client::Listening, limits.linger).await;
                 return;
             }
             // A machine without MAIL has nothing to receive and nothing to ask.
@@ -154,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Step::Leave { reply, farewell } => self.hang_up(&[&reply, &farewell]).await,
             Step::Dispute(reply) => {
                 self.wire.say(&reply);
-                let _ = self.wire.hang_up_in_dispute(self.limits.dispute_wait, self.limits.dispute_octets).await;
+                let _ = self.wire.hang_up(Client::Talking, self.limits.linger).await;
                 Err(Over)
             }
         }
@@ -253,7 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         for reply in replies {
             self.wire.say(reply);
         }
-        let _ = self.wire.hang_up().await;
+        let _ = self.wire.hang_up(Client::Listening, self.limits.linger).await;
         Err(Over)
     }
 

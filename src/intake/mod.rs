@@ -26,7 +26,9 @@ use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadine
 use crate::snapshot::{Door, Mode};
 use crate::sys::Drain;
 use crate::tls::{Negotiated, PeerChain, negotiated, peer_chain};
-use wire::{Gone, Heard, Wire};
+pub use wire::LingerLimits;
+
+use wire::{Client, Gone, Heard, Wire};
 
 /// How long intake waits, and for how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +43,8 @@ pub struct IntakeLimits {
     pub session_max: Duration,
     /// How slow a message may come.
     pub pace: PaceLimits,
-    /// How long to go on reading, and dropping, after a message whose end is in dispute.
-    pub dispute_wait: Duration,
-    /// How many octets to drop then.
-    pub dispute_octets: usize,
+    /// How long a client that is still talking is listened to after we have hung up.
+    pub linger: LingerLimits,
 }
 
 /// Who is at the other end, as far as the handshake showed.
@@ -70,7 +70,10 @@ pub async fn serve(stream: TcpStream, client: SocketAddr, door: usize, house: Ar
             Mode::StartTls => preamble(stream, &entered, snapshot.intake, &house, &mut drain).await?,
             Mode::Implicit => stream,
         };
-        handshake(stream, client, &entered).await
+        tokio::select! {
+            stream = handshake(stream, client, &entered) => stream,
+            () = drain.wait() => None,
+        }
     };
     let Ok(arrived) = timeout(snapshot.intake.handshake, arriving).await else {
         tracing::info!(%client, "the client was too slow: TLS was not established in time");
@@ -123,7 +126,7 @@ async fn preamble(
             }
             PreambleStep::Close(reply) => {
                 wire.say(&reply);
-                let _ = wire.hang_up_in_dispute(limits.dispute_wait, limits.dispute_octets).await;
+                let _ = wire.hang_up(Client::Listening, limits.linger).await;
                 return None;
             }
         }

@@ -36,6 +36,24 @@ pub(super) enum Gone {
     Broken(io::Error),
 }
 
+/// What the client is doing when we hang up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    /// Waiting for our word, as far as we know.
+    Listening,
+    /// In the middle of octets that we do not take.
+    Talking,
+}
+
+/// How long, and how much, a client that is still talking is listened to after we have hung up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LingerLimits {
+    /// How long.
+    pub wait: Duration,
+    /// How many octets.
+    pub octets: usize,
+}
+
 /// What came of waiting for a line.
 #[derive(Debug)]
 pub(super) enum Heard {
@@ -182,29 +200,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream
     }
 
-    /// Says goodbye: writes what has gathered and closes our side.
-    pub(super) async fn hang_up(&mut self) -> Result<(), Gone> {
+    /// Says goodbye: writes what has gathered and closes our side. When the client is still talking, what it says is read and dropped within
+    /// `limits`, because closing on unread octets resets the connection and destroys the reply before the client has read it.
+    pub(super) async fn hang_up(&mut self, client: Client, limits: LingerLimits) -> Result<(), Gone> {
         self.flush().await?;
         match timeout(self.write_deadline, self.stream.shutdown()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(fault)) => Err(Gone::Broken(fault)),
-            Err(_) => Err(Gone::TimedOut),
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => return Err(Gone::Broken(fault)),
+            Err(_) => return Err(Gone::TimedOut),
         }
+        if client == Client::Listening && !self.has_spoken().await {
+            return Ok(());
+        }
+        timeout(limits.wait, self.drop_octets(limits.octets)).await.unwrap_or(Ok(()))
     }
 
-    /// Says goodbye although octets are still coming: closes our side, then reads and drops for at most `wait` and `octets_max`, because a
-    /// reset would destroy the reply before the client has read it.
-    pub(super) async fn hang_up_in_dispute(&mut self, wait: Duration, octets_max: usize) -> Result<(), Gone> {
-        self.hang_up().await?;
+    async fn drop_octets(&mut self, most: usize) -> Result<(), Gone> {
         let mut dropped: usize = 0;
-        let dropping = async {
-            while dropped < octets_max {
-                let waiting = self.buffered().len();
-                self.consume(waiting);
-                dropped = dropped.saturating_add(self.fill().await?);
-            }
-            Ok(())
-        };
-        timeout(wait, dropping).await.unwrap_or(Ok(()))
+        while dropped < most {
+            let waiting = self.buffered().len();
+            self.consume(waiting);
+            dropped = dropped.saturating_add(self.fill().await?);
+        }
+        Ok(())
     }
 }

@@ -236,9 +236,9 @@ fn write_new(path: &Path, octets: &[u8], readers: Readers) -> Result<(), PkiErro
         Readers::Everyone => 0o644,
     };
     let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    let mut file = opened.map_err(|fault| match fault.kind() {
-        std::io::ErrorKind::AlreadyExists => PkiError::Exists(path.to_owned()),
-        _ => file_fault(path, fault),
+    let mut file = opened.map_err(|fault| {
+        let exists = fault.kind() == std::io::ErrorKind::AlreadyExists;
+        if exists { PkiError::Exists(path.to_owned()) } else { file_fault(path, fault) }
     })?;
     file.write_all(octets).and_then(|()| file.sync_all()).map_err(|fault| file_fault(path, fault))
 }

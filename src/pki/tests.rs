@@ -1,5 +1,7 @@
 //! What the authority makes, read by other libraries than the one that wrote it.
 
+#![expect(clippy::disallowed_methods, reason = "tests look at the files that were made")]
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 

@@ -28,7 +28,7 @@ use super::record::{Record, State};
 use super::recover::OpenError;
 use super::store::{NewBody, NewMessage, Next, Order, Ticket, Tried};
 use super::sweeper::Sweeper;
-use super::tables::{DiskFault, Known, Sums, Tables};
+use super::tables::{self, DiskFault, InUse, Known, Sums, Tables};
 use crate::mail::QueueId;
 use crate::sys::disk::Lock;
 use crate::sys::{Disk, DiskFile, Now};
@@ -150,7 +150,7 @@ impl Embedded {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         // The old one goes first: two handles on one file would each believe to be alone. Its error was told when it happened.
         drop(handle.take());
-        let database = super::recover::open_database(self, &AtomicBool::new(false))?;
+        let database = super::recover::open_database(self)?;
         let sums = self.disown(&database).map_err(|fault| OpenError::Store(fault.0.to_string()))?;
         *locked(&self.sums) = sums;
         *handle = Some(database);
@@ -161,7 +161,7 @@ impl Embedded {
     /// Takes out what clients were told is not here, before anybody can see it.
     fn disown(&self, database: &Database) -> Result<Sums, DiskFault> {
         let mut disowned = locked(&self.disowned);
-        let transaction = database.begin_write()?;
+        let transaction = tables::begin(database)?;
         let mut tables = Tables::open(&transaction)?;
         for &id in disowned.iter() {
             if let Known::Record(record) = tables.known(id)? {
@@ -194,7 +194,7 @@ impl Embedded {
         now: Now,
         concluding: &mut Vec<Ticket>,
     ) -> Result<Answers, DiskFault> {
-        let transaction = database.begin_write()?;
+        let transaction = tables::begin(database)?;
         let mut tables = Tables::open(&transaction)?;
         let mut aftermath = Aftermath::default();
         let mut answers = Vec::with_capacity(batch.len());
@@ -281,8 +281,8 @@ impl Embedded {
     pub(super) fn shut(&self) {
         let database = self.handle.write().unwrap_or_else(PoisonError::into_inner).take();
         self.broken.store(true, Ordering::Release);
-        if let Some(Err(fault)) = database.map(Database::close) {
-            tracing::warn!(%fault, "the store did not close cleanly; the next start repairs it");
+        if let Some(Err(fault)) = database.map(close) {
+            tracing::warn!(fault = %fault.0, "the store did not close cleanly; the next start repairs it");
         }
         self.sweeper.close();
         drop(locked(&self.lock).take());
@@ -421,6 +421,14 @@ impl Work<'_, '_> {
             self.aftermath.files.push(id);
         }
     }
+}
+
+/// Says that nobody has the store any more, and closes it.
+fn close(database: Database) -> Result<(), DiskFault> {
+    let transaction = tables::begin(&database)?;
+    Tables::open(&transaction)?.set_in_use(InUse::No)?;
+    transaction.commit()?;
+    Ok(database.close()?)
 }
 
 fn not_open() -> QueueError {

@@ -23,7 +23,7 @@
 //! ```text
 //! leftover                              meaning                                          recovery
 //! store.redb.new                        the store was being made for the first time      removed; made again
-//! store.redb not closed                 a crash; redb has the last whole transaction     redb walks and mends it
+//! store.redb not closed                 a crash; redb has the last whole transaction     said in Recovery::after_crash
 //! body file, no record                  never answered 250; or finished                  removed
 //! record, body file missing or short    a disk that lost what it had synced; or a commit dead, with the reason, reported
 //!                                       that failed (its client heard 452)               in Recovery
@@ -65,13 +65,13 @@ pub use claim::{BodyReader, Claim, Conclusion};
 pub use incoming::Incoming;
 pub use record::{Custodian, Outcome, RecipientState, Record, State, TraceFacts};
 pub use recover::{OpenError, Recovery};
-pub use schedule::{Plan, Schedule};
+pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use store::{Certainty, Filter, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
 
 use budget::{Budgets, Granted, Level, Place};
 use claim::Taken;
-use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, READERS};
+use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
 use store::{Order, Store, Ticket, Work};
 use sweeper::Sweeper;
 use writer::{Desk, Holding, Writer};
@@ -162,7 +162,7 @@ impl Queue {
                 Writer::start(desk).map_err(|fault| OpenError::Disk(settings.data_dir.clone(), fault))?
             }
         };
-        let readers = Arc::new(Semaphore::new(READERS));
+        let readers = Arc::new(Semaphore::new(POOL));
         let inner = Inner { store, disk, clock, entropy, settings, sweeper, writer, budgets, work, readers };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }

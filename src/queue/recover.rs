@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::embedded::{Embedded, Storage};
 use super::store::Totals;
 use super::sweeper::Sweeper;
-use super::tables::{DiskFault, FORMAT_KEY, Known, META, Tables};
+use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, META, Tables};
 use super::{QueueError, QueueSettings};
 use crate::mail::QueueId;
 use crate::sys::Disk;
@@ -65,7 +64,7 @@ impl From<&OpenError> for QueueError {
 pub struct Recovery {
     /// What is in the queue.
     pub totals: Totals,
-    /// Whether the store had not been closed: a crash, a kill, a power cut.
+    /// Whether its last owner had not closed it: a crash, a kill, a power cut.
     pub after_crash: bool,
     /// Body files without a record, removed: their messages were never answered 250, or are finished.
     pub leftovers: u64,
@@ -103,14 +102,12 @@ pub(super) fn open(settings: &QueueSettings, disk: Arc<dyn Disk>) -> Result<(Emb
 
 fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     make_store(store)?;
-    let repaired = AtomicBool::new(false);
     let files = body_files(store)?;
-    let database = open_database(store, &repaired)?;
+    let database = open_database(store)?;
     let mut recovery = reconcile(store, &database, &files).map_err(|fault| OpenError::Store(fault.0.to_string()))?;
     drop(database);
     store.mend()?;
     recovery.totals = store.sums().totals;
-    recovery.after_crash = repaired.into_inner();
     Ok(recovery)
 }
 
@@ -133,7 +130,7 @@ fn make_store(store: &Embedded) -> Result<(), OpenError> {
     let file = store.disk.open(&unfinished, Open::New).map_err(failed)?;
     let made = || -> Result<(), DiskFault> {
         let database = Database::builder().set_cache_size(store.cache()).create_with_backend(Storage(file))?;
-        let transaction = database.begin_write()?;
+        let transaction = tables::begin(&database)?;
         let mut tables = Tables::open(&transaction)?;
         tables.set_meta(FORMAT_KEY, &FORMAT.to_le_bytes())?;
         tables.save_sums()?;
@@ -147,17 +144,13 @@ fn make_store(store: &Embedded) -> Result<(), OpenError> {
 }
 
 /// Opens redb's file afresh: what is read then is what the disk has.
-pub(super) fn open_database(store: &Embedded, repaired: &AtomicBool) -> Result<Database, OpenError> {
+pub(super) fn open_database(store: &Embedded) -> Result<Database, OpenError> {
     let path = store.file();
     let file = store.disk.open(&path, Open::Afresh).map_err(|fault| OpenError::Disk(path.clone(), fault))?;
-    let crashed = Arc::new(AtomicBool::new(false));
-    let noted = Arc::clone(&crashed);
     let database = Database::builder()
         .set_cache_size(store.cache())
-        .set_repair_callback(move |_| noted.store(true, Ordering::Relaxed))
         .create_with_backend(Storage(file))
         .map_err(|fault| OpenError::Store(fault.to_string()))?;
-    repaired.store(crashed.load(Ordering::Relaxed), Ordering::Relaxed);
     check_format(&database)?;
     Ok(database)
 }
@@ -184,9 +177,9 @@ fn body_files(store: &Embedded) -> Result<BTreeMap<QueueId, u64>, OpenError> {
 
 /// Files without a record go; records without their file are set aside.
 fn reconcile(store: &Embedded, database: &Database, files: &BTreeMap<QueueId, u64>) -> Result<Recovery, DiskFault> {
-    let transaction = database.begin_write()?;
+    let transaction = tables::begin(database)?;
     let mut tables = Tables::open(&transaction)?;
-    let mut recovery = Recovery::default();
+    let mut recovery = Recovery { after_crash: tables.in_use()? == InUse::Yes, ..Recovery::default() };
     let mut named = BTreeMap::new();
     for row in tables.files.iter()? {
         let (id, length) = row?;
@@ -207,13 +200,10 @@ fn reconcile(store: &Embedded, database: &Database, files: &BTreeMap<QueueId, u6
             recovery.set_aside.push((id, reason));
         }
     }
+    tables.set_in_use(InUse::Yes)?;
     tables.save_sums()?;
     drop(tables);
-    if recovery.set_aside.is_empty() {
-        transaction.abort()?;
-    } else {
-        transaction.commit()?;
-    }
+    transaction.commit()?;
     for &id in files.keys().filter(|id| !named.contains_key(id)) {
         store.sweeper.remove(id);
         recovery.leftovers += 1;

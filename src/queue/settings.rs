@@ -26,8 +26,8 @@ pub const BATCH_MAX: usize = 512;
 /// Orders that may wait for the writer. Their octets have a budget of their own.
 pub const HAND_OFF: usize = 1024;
 
-/// Reads that may run side by side.
-pub const READERS: usize = 8;
+/// Reads, and writes and syncs of body files, that may run side by side.
+pub const POOL: usize = 8;
 
 /// How many due messages one look at the store brings in.
 pub const WINDOW: usize = 256;

@@ -1,7 +1,7 @@
 //! The tables of the embedded store, and one write transaction's view of them.
 //!
 //! ```text
-//! meta     name -> octets            "format", "sums"
+//! meta     name -> octets            "format", "sums", "open" (1 while a process has it)
 //! records  id -> record              one for each message (see codec)
 //! due      (due time, id) -> ()      the queued ones: the second order
 //! bodies   (id, number) -> octets    bodies that are kept here, in rows of CHUNK octets
@@ -28,6 +28,23 @@ pub(super) const UNREAD: TableDefinition<'static, u128, &str> = TableDefinition:
 
 pub(super) const FORMAT_KEY: &str = "format";
 const SUMS_KEY: &str = "sums";
+const OPEN_KEY: &str = "open";
+
+/// Whether a process has the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InUse {
+    Yes,
+    No,
+}
+
+/// Begins a change. With quick repair, redb keeps its map of free pages with each commit and syncs twice: a start after a crash does not walk
+/// the whole file, and what a commit means does not hang on a checksum that a sender of mail could aim at. docs/decisions/0001-store-layout.md
+/// has the price.
+pub(super) fn begin(database: &redb::Database) -> Result<WriteTransaction, DiskFault> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
+}
 
 /// What is kept up with every change, so that a start need not count.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -88,6 +105,16 @@ impl<'txn> Tables<'txn> {
     pub(super) fn set_meta(&mut self, name: &'static str, octets: &[u8]) -> Result<(), DiskFault> {
         self.meta.insert(name, octets)?;
         Ok(())
+    }
+
+    /// What the store says of its use, found at a start: in use means that the last owner did not close it.
+    pub(super) fn in_use(&self) -> Result<InUse, DiskFault> {
+        let octets = self.meta.get(OPEN_KEY)?;
+        Ok(if octets.is_some_and(|octets| octets.value() == [1]) { InUse::Yes } else { InUse::No })
+    }
+
+    pub(super) fn set_in_use(&mut self, in_use: InUse) -> Result<(), DiskFault> {
+        self.set_meta(OPEN_KEY, &[u8::from(in_use == InUse::Yes)])
     }
 
     pub(super) fn save_sums(&mut self) -> Result<(), DiskFault> {

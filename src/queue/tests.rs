@@ -1,3 +1,5 @@
+#![allow(clippy::as_conversions, clippy::disallowed_methods, reason = "tests count and measure")]
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -472,6 +474,18 @@ fn recovery_removes_what_has_no_record_and_sets_aside_what_has_no_body() {
 }
 
 #[test]
+fn a_start_after_a_crash_is_told_from_one_after_a_close() {
+    block_on(async {
+        let mut bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        bench.disk.crash();
+        assert!(bench.reopen().after_crash);
+        assert!(!bench.restart().await.after_crash);
+        assert_eq!(bench.record(id).await.state, State::Queued);
+    });
+}
+
+#[test]
 fn bodies_without_a_store_are_not_thrown_away() {
     block_on(async {
         let bench = Bench::new(settings());
@@ -558,7 +572,8 @@ fn a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it() {
     block_on(async {
         let bench = Bench::new(settings());
         let id = bench.keep(b"hello").await;
-        let tried = |recipient, outcome| Tried { recipient, upstream: "main".to_owned(), outcome };
+        let tried =
+            |recipient, outcome| Tried { recipient, upstream: "main".to_owned(), outcome, certainty: Certainty::Known };
         let reply = crate::smtp::Reply::new(crate::smtp::Code::new(250).unwrap(), None, "ok");
         let outcomes = vec![
             tried(0, Outcome::Delivered { reply }),

@@ -437,3 +437,6 @@ pub fn timed_out(what: &str) -> Reply {
 pub fn our_fault() -> Reply {
     said(421, (4, 3, 0), "Internal fault, try later")
 }
+
+#[cfg(test)]
+mod tests;

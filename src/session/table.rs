@@ -123,7 +123,7 @@ pub const TABLE: [Row; 26] = {
     const ID: Turn = Turn::To(&[Identifying]);
     const AU: Turn = Turn::To(&[Ready, Challenged, Closed]);
     const ROOM: Turn = Turn::To(&[Admitting]);
-    const DISC: Turn = Turn::To(&[Discarding, Closed]);
+    const DISC: Turn = Turn::To(&[Discarding]);
     const SAID: Turn = Turn::To(&[Ready, Closed]);
     const TOLD: Turn = Turn::To(&[Opened, Ready, Closed]);
     const RCPT: Turn = Turn::To(&[Opened, Addressed]);
@@ -134,7 +134,6 @@ pub const TABLE: [Row; 26] = {
     const END: Turn = Turn::To(&[Closed]);
     const HEAD_: Turn = Turn::To(&[Header]);
     const BODY_: Turn = Turn::To(&[Body]);
-    const DISC_: Turn = Turn::To(&[Discarding]);
     const COMM: Turn = Turn::To(&[Committing]);
     [
     //                       Start Ready Chal  Iden  Open  Addr  Admit  Header Body   Disc   Comm  Closed
@@ -163,7 +162,7 @@ pub const TABLE: [Row; 26] = {
     (Trigger::Committed,   [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    XX,    XX,    XX,    SAID, XX ]),
     (Trigger::Unasked,     [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    XX,    XX,    XX,    XX,   XX ]),
     (Trigger::TimedOut,    [ END,  END,  END,  END,  END,  END,  END,   END,   END,   END,   COMM, XX ]),
-    (Trigger::Draining,    [ END,  END,  END,  ID,   OP,   AD,   ROOM,  HEAD_, BODY_, DISC_, COMM, XX ]),
+    (Trigger::Draining,    [ END,  END,  END,  ID,   OP,   AD,   ROOM,  HEAD_, BODY_, DISC,  COMM, XX ]),
     ]
 };
 

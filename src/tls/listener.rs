@@ -7,7 +7,7 @@
 //! back in. No session store, no tickets, no early data; a full handshake costs a third of a millisecond.
 //!
 //! In reply and defer mode the handshake checks possession of the key only ([`PossessionOnly`]) and `tls::judge` is called after it, so that a
-//! refusal can be told in words (RFC 3207 §4.1). In alert mode `tls::judge` is called inside the handshake ([`JudgedInHandshake`]).
+//! refusal can be told in words (RFC 3207 §4.1). In alert mode `tls::judge` is called inside the handshake (`JudgedInHandshake`).
 //!
 //! Never: opens a file; waits. Building fails with a [`ListenerFault`] that names the certificate and the remedy.
 

@@ -3,7 +3,7 @@
 //! - [`read`]: PEM or DER octets to certificates, keys and CRLs.
 //! - [`trust`]: the configured CAs, their intermediates and CRLs, and the pins.
 //! - [`revocation`]: CRLs, verified once when loaded (RFC 5280 §5).
-//! - [`verify`]: [`judge`], the only way to a [`VerifiedChain`] (RFC 5280 §6).
+//! - [`mod@verify`]: [`judge`], the only way to a [`VerifiedChain`] (RFC 5280 §6).
 //! - [`rejection`]: why a chain was refused.
 //! - [`listener`]: the rustls configuration of a listener.
 //!

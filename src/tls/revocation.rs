@@ -240,7 +240,7 @@ enum Unverified {
 }
 
 fn signed_by(list: &CertificateRevocationList<'_>, issuer: &View) -> Result<(), Unverified> {
-    let algorithm = signature_algorithm(list).ok_or(Unverified::WeakKind)?;
+    let (algorithm, signature) = signature(list).ok_or(Unverified::WrongKey)?;
     let known: Vec<&dyn SignatureVerificationAlgorithm> = super::verify::ALGORITHMS
         .iter()
         .copied()
@@ -251,28 +251,29 @@ fn signed_by(list: &CertificateRevocationList<'_>, issuer: &View) -> Result<(), 
     }
     let (key_algorithm, key) = public_key(&issuer.spki).ok_or(Unverified::WrongKey)?;
     let mut fitting = known.iter().filter(|known| known.public_key_alg_id().as_ref() == key_algorithm);
-    let verified = fitting.any(|known| {
-        known.verify_signature(key, list.tbs_cert_list.as_ref(), list.signature_value.data.as_ref()).is_ok()
-    });
+    let verified = fitting.any(|known| known.verify_signature(key, list.tbs_cert_list.as_ref(), signature).is_ok());
     if verified { Ok(()) } else { Err(Unverified::WrongKey) }
 }
 
-/// The content octets of the list's signatureAlgorithm, which stands right behind the signed part (RFC 5280 §5.1).
-fn signature_algorithm<'a>(list: &CertificateRevocationList<'a>) -> Option<&'a [u8]> {
+/// The content octets of the signature's algorithm, and the signature: they stand right behind the signed part (RFC 5280 §5.1).
+fn signature<'a>(list: &CertificateRevocationList<'a>) -> Option<(&'a [u8], &'a [u8])> {
     let (_, whole) = Any::from_der(list.as_raw()).ok()?;
-    let behind = whole.data.get(list.tbs_cert_list.as_ref().len()..)?;
-    let (_, algorithm) = Any::from_der(behind).ok()?;
-    Some(algorithm.data)
+    algorithm_and_bits(whole.data.get(list.tbs_cert_list.as_ref().len()..)?)
 }
 
-/// A SubjectPublicKeyInfo as the content octets of its algorithm and the key (RFC 5280 §4.1.2.7).
+/// A SubjectPublicKeyInfo as the content octets of its algorithm, and the key (RFC 5280 §4.1.2.7).
 fn public_key(spki: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_, whole) = Any::from_der(spki).ok()?;
-    let (behind, algorithm) = Any::from_der(whole.data).ok()?;
-    let (_, bits) = Any::from_der(behind).ok()?;
-    // The first octet of a BIT STRING counts its unused bits: none in a key.
-    let (&0, key) = bits.data.split_first()? else { return None };
-    Some((algorithm.data, key))
+    algorithm_and_bits(whole.data)
+}
+
+/// `AlgorithmIdentifier, BIT STRING`, and nothing behind.
+fn algorithm_and_bits(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (behind, algorithm) = Any::from_der(octets).ok()?;
+    let ([], bits) = Any::from_der(behind).ok()? else { return None };
+    // The first octet of a BIT STRING counts its unused bits (X.690 §8.6.2.2): none in a key or a signature.
+    let (&0, octets) = bits.data.split_first()? else { return None };
+    Some((algorithm.data, octets))
 }
 
 /// RFC 5280 §5.2: a list with a critical extension that is not understood must not be used.
@@ -313,4 +314,26 @@ fn check_entry(entry: &RevokedCertificate<'_>) -> Result<(), CrlCause> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_that_do_not_fill_their_octets_are_no_signature() {
+        let with = |bits: &'static [u8]| [b"\x30\x01\x55".as_slice(), bits].concat();
+        assert_eq!(algorithm_and_bits(&with(b"\x03\x02\x00\x80")), Some((&b"\x55"[..], &b"\x80"[..])));
+        for wrong in [&b"\x03\x02\x01\x80"[..], b"\x03\x00", b"\x03\x02\x00\x80\x00", b""] {
+            assert_eq!(algorithm_and_bits(&with(wrong)), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn two_ways_to_write_a_serial_are_one() {
+        assert_eq!(Serial::from_octets(&[0, 0, 7]), Serial::from_octets(&[7]));
+        assert_ne!(Serial::from_octets(&[7, 0]), Serial::from_octets(&[7]));
+        assert!(Serial::from_octets(&[0x80; 20]).is_some());
+        assert_eq!(Serial::from_octets(&[1; 21]), None);
+    }
 }

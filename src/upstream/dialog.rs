@@ -13,185 +13,24 @@
 //! Never: reads a socket or a clock, holds the message, says a password without demanded TLS, goes on after a reply it can't explain.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use zeroize::Zeroizing;
 
-use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::attempt::{FaultCause, UpstreamFault};
 use super::blame::{Judgement, Phase, judge};
-use super::settings::{Credentials, ReplyPattern, Security, Upstream};
 use super::transaction::{Order, Planned, Sequel, Transaction};
 use crate::smtp::extension::{Extension, Offered};
 use crate::smtp::line::LineReader;
 use crate::smtp::reply::{REPLY_LINE_READ_MAX, Reply, ReplyReader};
 
 mod setup;
+mod steps;
+
+pub(super) use steps::{AuthStep, Expect};
+pub use steps::{Characters, Event, Patience, Step, Terms, TlsTerm};
 
 /// Commands sent ahead of their replies at most, so that neither side's buffers fill while both write (RFC 2920 §3.1).
 pub const PIPELINE_WINDOW: usize = 50;
-
-/// What is agreed with an upstream before the first octet.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// The upstream's name, for faults.
-    pub upstream: String,
-    /// The address connected to, for faults.
-    pub address: Option<SocketAddr>,
-    /// What we call ourselves.
-    pub helo: String,
-    /// What is to become of TLS.
-    pub tls: TlsTerm,
-    /// Who we are, if the upstream wants to know.
-    pub credentials: Option<Credentials>,
-    /// Replies that mean us, not the message.
-    pub ours: Vec<ReplyPattern>,
-}
-
-/// What is to become of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsTerm {
-    /// None.
-    Never,
-    /// STARTTLS when offered; else, or when it is refused, plaintext.
-    IfOffered,
-    /// STARTTLS or nothing.
-    Demanded,
-    /// The connection begins inside TLS.
-    FromTheStart,
-}
-
-impl Terms {
-    /// The terms for a connection to `address` of an upstream.
-    pub fn of(upstream: &Upstream, address: Option<SocketAddr>) -> Self {
-        Self {
-            upstream: upstream.name.clone(),
-            address,
-            helo: upstream.helo.clone(),
-            tls: match upstream.security {
-                Security::Plaintext => TlsTerm::Never,
-                Security::Opportunistic(_) => TlsTerm::IfOffered,
-                Security::StartTls(_) => TlsTerm::Demanded,
-                Security::Implicit(_) => TlsTerm::FromTheStart,
-            },
-            credentials: upstream.credentials.clone(),
-            ours: upstream.ours.clone(),
-        }
-    }
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// The connection stands, TLS included where it is from the start.
-    Connected,
-    /// Octets came; at most [`Dialog::room`].
-    Received(&'a [u8]),
-    /// TLS stands, after [`Step::StartTls`].
-    TlsReady,
-    /// A message is to be sent; only when idle.
-    Begin(Order),
-    /// What the header section is made of, after [`Step::LookAtHeader`].
-    HeaderSeen(Characters),
-    /// All octets of the message but the final dot are written or about to be, after [`Step::SendBody`].
-    BodyAtEnd,
-    /// The connection, TLS or the message's source failed, or nothing came in time.
-    Failed(FaultCause),
-    /// No more messages; only when idle.
-    Leave,
-}
-
-/// Of what a header section is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Characters {
-    /// ASCII only.
-    Ascii,
-    /// Also UTF-8 (RFC 6532).
-    Utf8,
-}
-
-/// What is to be done next. Exactly one thing.
-#[derive(Debug)]
-pub enum Step {
-    /// Write these octets, then read; the time for the next reply starts when they are written.
-    Send(Zeroizing<Vec<u8>>),
-    /// Read.
-    Read(Patience),
-    /// Make TLS on this connection; then `TlsReady`, or `Failed` with what went wrong.
-    StartTls,
-    /// The session stands and is idle.
-    Ready,
-    /// Look at the message's header section; then `HeaderSeen`.
-    LookAtHeader,
-    /// Write the message from its beginning, dots stuffed; say `BodyAtEnd` before the final dot goes. Anything received meanwhile is an
-    /// early refusal and comes with `Received`.
-    SendBody,
-    /// Write the final dot, then read.
-    EndBody,
-    /// The message has its outcomes. Idle again when [`Dialog::is_usable`]; else close.
-    Done(Attempt),
-    /// The connection is of no use, and no message was begun: close.
-    Over(UpstreamFault),
-    /// QUIT has been answered, or will not be: close.
-    Left,
-}
-
-/// Whether the time for the reply starts anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// A whole reply came; the next has its own time.
-    Anew,
-    /// The reply is not whole: what is left of its time. An upstream that sends an octet a minute gains nothing.
-    GoesOn,
-}
-
-/// What the next reply answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expect {
-    Greeting,
-    Ehlo,
-    Helo,
-    StartTls,
-    Auth(AuthStep),
-    Reset,
-    Mail,
-    /// RCPT: its place in the order.
-    Recipient(usize),
-    Data,
-    EndOfData,
-    /// The end of an empty message that nobody receives (RFC 2920 §3.1).
-    LoneDot,
-    Quit,
-}
-
-impl Expect {
-    fn phase(self) -> Phase {
-        match self {
-            Self::Greeting => Phase::Greeting,
-            Self::Ehlo | Self::Helo => Phase::Hello,
-            Self::StartTls => Phase::StartTls,
-            Self::Auth(_) => Phase::Auth,
-            Self::Reset => Phase::Reset,
-            Self::Mail => Phase::Mail,
-            Self::Recipient(_) => Phase::Recipient,
-            Self::Data => Phase::Data,
-            Self::EndOfData | Self::LoneDot => Phase::EndOfData,
-            Self::Quit => Phase::Quit,
-        }
-    }
-}
-
-/// Where AUTH stands: what the prompt asks for, or the verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AuthStep {
-    /// PLAIN without initial response: the prompt for all.
-    PlainPrompt,
-    /// LOGIN: the prompt for the user name.
-    LoginUser,
-    /// LOGIN: the prompt for the password.
-    LoginPassword,
-    /// Yes or no.
-    Verdict,
-}
 
 #[derive(Debug)]
 enum Stage {

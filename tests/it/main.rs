@@ -19,11 +19,15 @@
 )]
 
 mod harness;
+mod recipe;
 mod source;
 
 mod rfc;
 mod structure;
 
+mod policy;
+mod session;
+mod dialog;
 mod store;
 
 mod scripted_upstream;

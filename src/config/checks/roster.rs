@@ -35,7 +35,8 @@ impl Checking<'_> {
                     let path = rules.get(&mistake.rule).cloned().unwrap_or_default();
                     // A name that is there twice has been told of with its own line.
                     if !mistake.sentence.contains("is taken by") {
-                        self.findings.mistake(&path, mistake.sentence, ());
+                        let (key, sentence) = key_within(&path, &mistake.sentence);
+                        self.findings.mistake(&key, sentence, ());
                     }
                 }
                 None
@@ -58,7 +59,10 @@ impl Checking<'_> {
         for doubt in roster.lint() {
             let found = rules.iter().find_map(|(rule, path)| Some((path, doubt.strip_prefix(&format!("{rule}: "))?)));
             match found {
-                Some((path, sentence)) => self.findings.warning(path, sentence, ()),
+                Some((path, sentence)) => {
+                    let (key, sentence) = key_within(path, sentence);
+                    self.findings.warning(&key, sentence, ());
+                }
                 None => self.findings.warning("", doubt, ()),
             }
         }
@@ -146,9 +150,10 @@ impl Checking<'_> {
     }
 
     /// An unwritten list grants nothing; a list with a mistake stands for one in what follows, so that the mistake is told once.
-    fn granted(&mut self, key: &str, written: Option<&[String]>, purpose: ListPurpose) -> PatternList {
+    pub(super) fn granted(&mut self, key: &str, written: Option<&[String]>, purpose: ListPurpose) -> PatternList {
         let stand_in = || PatternList::read(["*"], purpose).unwrap_or_default();
         match written {
+            None if self.findings.origins().is_spoiled(key) => stand_in(),
             None => PatternList::default(),
             Some(_) => self.patterns(key, written, purpose).unwrap_or_else(stand_in),
         }
@@ -162,6 +167,9 @@ impl Checking<'_> {
             }
             ca => ca.as_deref().map(Arc::from),
         };
+        if self.findings.origins().is_spoiled_within(path) {
+            return None;
+        }
         let email = written.email.as_ref().map(|text| self.address(&format!("{path}.email"), text));
         let dns = written.dns.as_ref().map(|text| self.dns_name(&format!("{path}.dns"), text));
         let fingerprint = written.fingerprint.as_ref().map(|text| self.digest(&format!("{path}.fingerprint"), text));
@@ -223,5 +231,13 @@ impl Checking<'_> {
                 None
             }
         }
+    }
+}
+
+/// The roster speaks of an entry: `send_as is empty`. What it says of a key belongs to the key's line.
+fn key_within<'s>(entry: &str, sentence: &'s str) -> (String, &'s str) {
+    match sentence.split_once(' ') {
+        Some((key @ ("match" | "send_as" | "send_to" | "send_as_email"), rest)) => (format!("{entry}.{key}"), rest),
+        _ => (entry.to_owned(), sentence),
     }
 }

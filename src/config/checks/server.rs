@@ -378,12 +378,12 @@ fn refusal(written: WrittenRefusal) -> RefusalMode {
 /// Whether a certificate has this name among its DNS names; a `*` stands for the whole first label (RFC 6125 §6.4.3).
 fn is_for(certificate: &X509Certificate<'_>, hostname: &str) -> bool {
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
-    names.value.general_names.iter().any(|name| match name {
-        GeneralName::DNSName(name) => match (name.strip_prefix("*."), hostname.split_once('.')) {
+    names.value.general_names.iter().any(|name| {
+        let GeneralName::DNSName(name) = name else { return false };
+        match (name.strip_prefix("*."), hostname.split_once('.')) {
             (Some(domain), Some((_, rest))) => rest.eq_ignore_ascii_case(domain),
             _ => name.eq_ignore_ascii_case(hostname),
-        },
-        _ => false,
+        }
     })
 }
 

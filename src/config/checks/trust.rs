@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{Checking, ENDING_SOON_DAYS, Secrecy};
 use crate::config::files;
+use crate::config::mistake::Remedy;
 use crate::config::schema::quoted;
 use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation, WrittenSecondFactor};
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
@@ -182,10 +183,10 @@ impl Checking<'_> {
 
     fn ca_grant(&mut self, path: &str, written: &WrittenCa, name: Option<&str>) -> Option<CaGrant> {
         let domains = self.domains(&format!("{path}.domains"), written.domains.as_deref());
-        let send_to = self.patterns(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
+        let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
         self.warn_of_idle_keys(path, written);
         let send_as_email = written.send_as_email.then(|| EmailGrant {
-            send_to: send_to.unwrap_or_default(),
+            send_to,
             second_factor: second_factor(written.second_factor),
             limits: self.identity_limits(&format!("{path}.limits"), written.limits),
             null_sender: written.null_sender.unwrap_or(true),
@@ -207,15 +208,16 @@ impl Checking<'_> {
         match DomainSet::read(list.iter().map(String::as_str)) {
             Ok(domains) => Some(domains),
             Err(faults) => {
-                self.list_faults(key, list, &faults);
-                None
+                self.list_faults(key, list, &faults, ());
+                // Stands for the list in what follows, so that the mistake is told once.
+                DomainSet::read(["*"]).ok()
             }
         }
     }
 
     /// What is written for identities that this CA does not make.
     fn warn_of_idle_keys(&mut self, path: &str, written: &WrittenCa) {
-        if written.send_as_email {
+        if written.send_as_email || self.findings.origins().is_spoiled(&format!("{path}.send_as_email")) {
             return;
         }
         let limited = written.limits.message_size.is_some() || written.limits.recipients_per_message.is_some();
@@ -241,16 +243,26 @@ impl Checking<'_> {
         match PatternList::read(list.iter().map(String::as_str), purpose) {
             Ok(patterns) => Some(patterns),
             Err(faults) => {
-                self.list_faults(key, list, &faults);
+                self.list_faults(key, list, &faults, "write \"alice@example.com\", \"*@example.com\" or \"*\"");
                 None
             }
         }
     }
 
-    fn list_faults<F: std::fmt::Display>(&mut self, key: &str, list: &[String], faults: &[(usize, F)]) {
+    /// Tells each fault at its own line; `otherwise` is the remedy where the fault itself names none.
+    fn list_faults<F: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        list: &[String],
+        faults: &[(usize, F)],
+        otherwise: impl Into<Remedy>,
+    ) {
+        let otherwise = otherwise.into();
         for (place, fault) in faults {
             let written = list.get(*place).map(String::as_str).unwrap_or_default();
-            self.findings.mistake(&format!("{key}[{place}]"), format!("{}: {fault}", quoted(&[written])), ());
+            let fault = fault.to_string();
+            let remedy = if fault.contains("write") { Remedy::from(()) } else { otherwise.clone() };
+            self.findings.mistake(&format!("{key}[{place}]"), format!("{}: {fault}", quoted(&[written])), remedy);
         }
     }
 

@@ -9,7 +9,9 @@ use crate::config::written::{WrittenMode, WrittenUpstream, WrittenUpstreamTls};
 use crate::mail::Domain;
 use crate::tls::read;
 use crate::upstream::settings::NotAReplyPattern;
-use crate::upstream::{Anchors, Credentials, Mode, ReplyPattern, Secret, Security, TlsDemand, TlsMaterial, Upstream};
+use crate::upstream::{
+    Anchors, Credentials, Mode, ReplyPattern, Secret, Security, SecurityMistake, TlsDemand, TlsMaterial, Upstream,
+};
 
 /// Connections at once to one upstream at most: more is a slip.
 const CONNECTIONS_MOST: u32 = 1000;
@@ -115,7 +117,7 @@ impl Checking<'_> {
         match Security::new(mode, demand, host, material, Arc::clone(self.clock)) {
             Ok(security) => Some(security),
             Err(fault) => {
-                self.findings.mistake(&format!("{path}.tls"), fault.to_string(), ());
+                self.findings.mistake(&format!("{path}.{}", key_of(&fault)), fault.to_string(), ());
                 None
             }
         }
@@ -150,7 +152,6 @@ impl Checking<'_> {
         Some(Anchors::Given(given))
     }
 
-    #[expect(clippy::type_complexity, reason = "the shape that TlsMaterial has")]
     fn client_identity(
         &mut self,
         path: &str,
@@ -222,6 +223,16 @@ impl Checking<'_> {
             }
         }
         patterns
+    }
+}
+
+/// The key that a fault of the TLS settings is about.
+fn key_of(fault: &SecurityMistake) -> &'static str {
+    match fault {
+        SecurityMistake::ImplicitWithoutTls | SecurityMistake::Tls(_) => "tls",
+        SecurityMistake::ServerName(_) => "server_name",
+        SecurityMistake::Anchor(_) | SecurityMistake::NoAnchors => "ca",
+        SecurityMistake::Identity(_) => "private_key",
     }
 }
 

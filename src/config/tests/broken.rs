@@ -16,111 +16,329 @@ const fn broken(line: &'static str, instead: &'static str, told: &'static [&'sta
 #[rustfmt::skip]
 pub(super) const TABLE: &[Broken] = &[
     // Grammar and keys.
-    broken("data_dir = \"data\"", "data_dir = data", &[]),
-    broken("hostname = \"mail.example.com\"", "hostnam = \"mail.example.com\"", &[]),
-    broken("hostname = \"mail.example.com\"", "hostname = 5", &[]),
-    broken("hostname = \"mail.example.com\"", "hostname = \"not a name\"", &[]),
-    broken("hostname = \"mail.example.com\"", "hostname = \"mail\"", &[]),
-    broken("data_dir = \"data\"", "", &[]),
-    broken("data_dir = \"data\"", "data_dir = \"\"", &[]),
-    broken("data_dir = \"data\"", "data_dir = \"server.pem\"", &[]),
-    broken("data_dir = \"data\"", "data_dir = \"data\"\nshutdown_grace = 30", &[]),
-    broken("data_dir = \"data\"", "data_dir = \"data\"\nshutdown_grace = \"30\"", &[]),
-    broken("data_dir = \"data\"", "data_dir = \"data\"\npostmaster = \"nobody\"", &[]),
-    broken("data_dir = \"data\"", "data_dir = \"data\"\nlog = { format = \"jsno\", level = 3 }", &[]),
-    broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[]),
+    broken("data_dir = \"data\"", "data_dir = data", &[
+        "sealpost.toml:2: not TOML: string values must be quoted, expected literal string",
+    ]),
+    broken("hostname = \"mail.example.com\"", "hostnam = \"mail.example.com\"", &[
+        "sealpost.toml:1: hostnam: there is no such key; did you mean \"hostname\"?",
+    ]),
+    broken("hostname = \"mail.example.com\"", "hostname = 5", &[
+        "sealpost.toml:1: hostname: must be a text in quotes, not a number",
+    ]),
+    broken("hostname = \"mail.example.com\"", "hostname = \"not a name\"", &[
+        "sealpost.toml:1: hostname: \"not a name\": not a domain name; write a name like \"mail.example.com\"",
+    ]),
+    broken("hostname = \"mail.example.com\"", "hostname = \"mail\"", &[
+        "sealpost.toml:1: warning: hostname: \"mail\": not fully qualified; upstreams may refuse it in EHLO; write the whole name, like \"mail.example.com\" (RFC 5321 section 2.3.5)",
+        "sealpost.toml:9: warning: tls.certificate: no certificate is for \"mail\": clients that connect to this name will not trust it; get one with this name, or set hostname to a name it has",
+    ]),
+    broken("data_dir = \"data\"", "", &[
+        "sealpost.toml: data_dir: is missing; write the directory for the queue, like data_dir = \"/var/lib/sealpost\"",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"\"", &[
+        "sealpost.toml:2: data_dir: is empty",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"server.pem\"", &[
+        "sealpost.toml:2: data_dir: server.pem: is a file, not a directory",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nshutdown_grace = 30", &[
+        "sealpost.toml:3: shutdown_grace: must be a duration with its unit, like \"30s\", \"5m\", \"4h\", \"5d\", not a number",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nshutdown_grace = \"30\"", &[
+        "sealpost.toml:3: shutdown_grace: \"30\": a duration needs a unit: write a number and its unit, like \"30s\", \"5m\", \"4h\", \"5d\"",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\npostmaster = \"nobody\"", &[
+        "sealpost.toml:3: postmaster: \"nobody\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nlog = { format = \"jsno\", level = 3 }", &[
+        "sealpost.toml:3: log.format: \"jsno\": there is no such choice; did you mean \"json\"?",
+        "sealpost.toml:3: log.level: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", not a number",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, upstream, queue, limits, deadlines, received, reports, log",
+    ]),
     // Listeners.
-    broken("[[listener]]", "[listener]", &[]),
-    broken("address = \"127.0.0.1:1587\"", "address = \"localhost:1587\"", &[]),
-    broken("address = \"127.0.0.1:1587\"", "adress = \"127.0.0.1:1587\"", &[]),
-    broken("mode = \"starttls\"", "mode = \"start-tls\"", &[]),
-    broken("mode = \"starttls\"", "mode = \"plain\"", &[]),
-    broken("mode = \"starttls\"", "[[listener]]\naddress = \"127.0.0.1:1587\"", &[]),
-    broken("address = \"127.0.0.1:1587\"\nmode = \"starttls\"", "address = \"127.0.0.1:465\"", &[]),
+    broken("[[listener]]", "[listener]", &[
+        "sealpost.toml:4: listener: this is a list of tables; write [[listener]]",
+    ]),
+    broken("address = \"127.0.0.1:1587\"", "address = \"localhost:1587\"", &[
+        "sealpost.toml:5: listener 1: address: \"localhost:1587\": not an address to listen on; write an IP address and a port, like \"0.0.0.0:587\", \"[::]:587\", \"127.0.0.1:1587\"",
+    ]),
+    broken("address = \"127.0.0.1:1587\"", "adress = \"127.0.0.1:1587\"", &[
+        "sealpost.toml:5: listener 1: adress: there is no such key; did you mean \"address\"?",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"start-tls\"", &[
+        "sealpost.toml:6: listener 1: mode: \"start-tls\": there is no such choice; did you mean \"starttls\"?",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"plain\"", &[
+        "sealpost.toml:6: listener 1: mode: \"plain\": there is no such choice; write one of \"starttls\", \"implicit\"",
+    ]),
+    broken("mode = \"starttls\"", "[[listener]]\naddress = \"127.0.0.1:1587\"", &[
+        "sealpost.toml:7: listener 2: address: \"127.0.0.1:1587\": another listener has this address; remove one of the two",
+    ]),
+    broken("address = \"127.0.0.1:1587\"\nmode = \"starttls\"", "address = \"127.0.0.1:465\"", &[
+        "sealpost.toml:4: warning: listener 1: mode: clients expect mode = \"implicit\" on port 465",
+    ]),
     // The server's certificate.
-    broken("certificate = \"server.pem\"", "", &[]),
-    broken("certificate = \"server.pem\"", "certificate = \"missing.pem\"", &[]),
-    broken("certificate = \"server.pem\"", "certificate = \"nothing\"", &[]),
-    broken("certificate = \"server.pem\"", "certificate = \"empty.pem\"", &[]),
-    broken("certificate = \"server.pem\"", "certificate = \"prose.pem\"", &[]),
-    broken("certificate = \"server.pem\"", "certificate = \"server.key\"", &[]),
-    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"expired.pem\"\nprivate_key = \"expired.key\"", &[]),
-    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"future.pem\"\nprivate_key = \"future.key\"", &[]),
-    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"ending.pem\"\nprivate_key = \"ending.key\"", &[]),
-    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"strange.pem\"\nprivate_key = \"strange.key\"", &[]),
-    broken("private_key = \"server.key\"", "private_key = \"expired.key\"", &[]),
-    broken("private_key = \"server.key\"", "private_key = \"open.key\"", &[]),
-    broken("private_key = \"server.key\"", "private_key = \"server.pem\"", &[]),
-    broken("private_key = \"server.key\"", "private_key = \"server.key\"\nmin_version = 1.2", &[]),
-    broken("private_key = \"server.key\"", "private_key = \"server.key\"\nmin_version = \"1.4\"", &[]),
-    broken("private_key = \"server.key\"", "private_key = \"server.key\"\n[[tls.certificates]]\ncertificate = \"server.pem\"", &[]),
+    broken("certificate = \"server.pem\"", "", &[
+        "sealpost.toml:8: tls.certificate: is missing; write the file of the server's certificate chain, PEM, leaf first",
+    ]),
+    broken("certificate = \"server.pem\"", "certificate = \"missing.pem\"", &[
+        "sealpost.toml:9: tls.certificate: missing.pem: can't be read: there is no such file",
+    ]),
+    broken("certificate = \"server.pem\"", "certificate = \"nothing\"", &[
+        "sealpost.toml:9: tls.certificate: nothing: is a directory, not a file",
+    ]),
+    broken("certificate = \"server.pem\"", "certificate = \"empty.pem\"", &[
+        "sealpost.toml:9: tls.certificate: empty.pem: it is empty",
+    ]),
+    broken("certificate = \"server.pem\"", "certificate = \"prose.pem\"", &[
+        "sealpost.toml:9: tls.certificate: prose.pem: it holds no certificate; it must have a block that begins with -----BEGIN CERTIFICATE-----",
+    ]),
+    broken("certificate = \"server.pem\"", "certificate = \"server.key\"", &[
+        "sealpost.toml:9: tls.certificate: server.key: it holds no certificate; it must have a block that begins with -----BEGIN CERTIFICATE-----",
+    ]),
+    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"expired.pem\"\nprivate_key = \"expired.key\"", &[
+        "sealpost.toml:9: tls.certificate: the certificate has expired on 2026-11-23T01:48:00Z; renew it",
+    ]),
+    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"future.pem\"\nprivate_key = \"future.key\"", &[
+        "sealpost.toml:9: tls.certificate: the certificate is not valid before 2026-11-25T01:48:00Z; wait, or set the clock",
+    ]),
+    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"ending.pem\"\nprivate_key = \"ending.key\"", &[
+        "sealpost.toml:9: warning: tls.certificate: the certificate ends on 2026-11-29T01:48:00Z; renew it soon",
+    ]),
+    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"strange.pem\"\nprivate_key = \"strange.key\"", &[
+        "sealpost.toml:9: warning: tls.certificate: no certificate is for \"mail.example.com\": clients that connect to this name will not trust it; get one with this name, or set hostname to a name it has",
+    ]),
+    broken("private_key = \"server.key\"", "private_key = \"expired.key\"", &[
+        "sealpost.toml:10: tls.private_key: server.pem: the private key does not belong to the certificate; check that both are of the same issue",
+    ]),
+    broken("private_key = \"server.key\"", "private_key = \"open.key\"", &[
+        "sealpost.toml:10: tls.private_key: open.key: everybody may read it (mode 0644); chmod 640 open.key",
+    ]),
+    broken("private_key = \"server.key\"", "private_key = \"server.pem\"", &[
+        "sealpost.toml:10: tls.private_key: server.pem: everybody may read it (mode 0644); chmod 640 server.pem",
+        "sealpost.toml:10: tls.private_key: server.pem: it holds no private key; it must have a block that begins with -----BEGIN PRIVATE KEY-----",
+    ]),
+    broken("private_key = \"server.key\"", "private_key = \"server.key\"\nmin_version = 1.2", &[
+        "sealpost.toml:11: tls.min_version: must be one of \"1.2\", \"1.3\", not a number",
+    ]),
+    broken("private_key = \"server.key\"", "private_key = \"server.key\"\nmin_version = \"1.4\"", &[
+        "sealpost.toml:11: tls.min_version: \"1.4\": there is no such choice; write one of \"1.2\", \"1.3\"",
+    ]),
+    broken("private_key = \"server.key\"", "private_key = \"server.key\"\n[[tls.certificates]]\ncertificate = \"server.pem\"", &[
+        "sealpost.toml:11: tls.certificates 1: private_key: is missing; write the file of the certificate's private key, PEM",
+    ]),
     // Client CAs.
-    broken("name = \"staff\"", "", &[]),
-    broken("certificates = \"ca.pem\"", "", &[]),
-    broken("certificates = \"ca.pem\"", "certificates = [\"empty.pem\"]", &[]),
-    broken("certificates = \"ca.pem\"", "certificates = [\"server.pem\"]", &[]),
-    broken("certificates = \"ca.pem\"\ncrls = [\"ca.crl\"]", "certificates = \"ended.pem\"\ncrls = [\"ended.crl\"]", &[]),
-    broken("crls = [\"ca.crl\"]", "", &[]),
-    broken("crls = [\"ca.crl\"]", "revocation = \"require\"", &[]),
-    broken("crls = [\"ca.crl\"]", "crls = [\"other.crl\"]", &[]),
-    broken("crls = [\"ca.crl\"]", "crls = [\"namesake.crl\"]", &[]),
-    broken("crls = [\"ca.crl\"]", "crls = [\"ca.pem\"]", &[]),
-    broken("crls = [\"ca.crl\"]", "crls = [\"nothing\"]", &[]),
-    broken("crls = [\"ca.crl\"]", "crls = [\"stale.crl\"]", &[]),
-    broken("crls = [\"ca.crl\"]", "crls = [\"ca.crl\"]\nrevocation = \"off\"", &[]),
-    broken("domains = [\"example.com\"]", "domains = [\"*.example.com\"]", &[]),
-    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { messages_per_hour = 200 }", &[]),
-    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nsecond_factor = \"password\"", &[]),
-    broken("send_as_email = true", "send_as_email = \"true\"", &[]),
-    broken("send_as_email = true", "", &[]),
-    broken("send_to = [\"*\"]", "", &[]),
+    broken("name = \"staff\"", "", &[
+        "sealpost.toml:12: client_ca 1: name: is missing; write name = \"...\": log and queue call it so",
+        "sealpost.toml:22: identity \"robot\": match.ca: \"staff\": there is no client_ca of this name; write a [[client_ca]] of this name",
+    ]),
+    broken("certificates = \"ca.pem\"", "", &[
+        "sealpost.toml:12: client_ca \"staff\": certificates: is missing; write certificates = \"ca.pem\", the file of the CA's root",
+    ]),
+    broken("certificates = \"ca.pem\"", "certificates = [\"empty.pem\"]", &[
+        "sealpost.toml:14: client_ca \"staff\": certificates: empty.pem: it is empty",
+    ]),
+    broken("certificates = \"ca.pem\"", "certificates = [\"server.pem\"]", &[
+        "sealpost.toml:14: client_ca \"staff\": certificates: certificate 1 of client_ca \"staff\" (CN=mail.example.com) is no CA certificate (basic constraints); to trust one certificate alone, give its fingerprint in an [[identity]]",
+    ]),
+    broken("certificates = \"ca.pem\"\ncrls = [\"ca.crl\"]", "certificates = \"ended.pem\"\ncrls = [\"ended.crl\"]", &[
+        "sealpost.toml:14: warning: client_ca \"staff\": certificates: a certificate of this CA has ended on 2026-08-16T01:48:00Z: what it issued is refused; renew it",
+    ]),
+    broken("crls = [\"ca.crl\"]", "", &[
+        "sealpost.toml:12: client_ca \"staff\": revocation: is missing; name the CRL files in crls, or write revocation = \"off\" if certificates of this CA shall be good until they end",
+    ]),
+    broken("crls = [\"ca.crl\"]", "revocation = \"require\"", &[
+        "sealpost.toml:15: client_ca \"staff\": revocation: \"require\", and there are no crls: every certificate of this CA would be refused; name the CRL files in crls",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"other.crl\"]", &[
+        "sealpost.toml:15: client_ca \"staff\": crls: other.crl: its issuer (CN=other CA) is not among this CA's certificates and intermediates; add that certificate to them",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"namesake.crl\"]", &[
+        "sealpost.toml:15: client_ca \"staff\": crls: namesake.crl: its signature does not verify with the certificate of CN=staff CA: it is forged, damaged, or of another CA of the same name",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"ca.pem\"]", &[
+        "sealpost.toml:15: client_ca \"staff\": crls: ca.pem: it holds no CRL; it must have a block that begins with -----BEGIN X509 CRL-----",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"nothing\"]", &[
+        "sealpost.toml:15: client_ca \"staff\": crls: nothing: holds no file; put the CA's CRL there",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"stale.crl\"]", &[
+        "sealpost.toml:15: warning: client_ca \"staff\": crls: a CRL is out of date since 2026-10-25T01:48:00Z: its certificates are refused until there is a new one; get a new one from the CA (sealpost pki crl)",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"ca.crl\"]\nrevocation = \"off\"", &[
+        "sealpost.toml:15: warning: client_ca \"staff\": crls: never asked: revocation is \"off\"",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"*.example.com\"]", &[
+        "sealpost.toml:16: client_ca \"staff\": domains: \"*.example.com\": for the subdomains of a domain write .example.com",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { messages_per_hour = 200 }", &[
+        "sealpost.toml:17: client_ca \"staff\": limits.messages_per_hour: not supported yet by this version; remove it",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nsecond_factor = \"password\"", &[
+        "sealpost.toml:17: client_ca \"staff\": second_factor: \"password\": not supported yet by this version; write \"none\"",
+    ]),
+    broken("send_as_email = true", "send_as_email = \"true\"", &[
+        "sealpost.toml:17: client_ca \"staff\": send_as_email: must be true or false, without quotes, not a text",
+    ]),
+    broken("send_as_email = true", "", &[
+        "sealpost.toml:18: warning: client_ca \"staff\": send_to: never applies without send_as_email = true",
+    ]),
+    broken("send_to = [\"*\"]", "", &[
+        "sealpost.toml:12: warning: client_ca \"staff\": send_to: is empty and grants nothing; everything must be written out: send_to = [\"*\"]",
+    ]),
     // Identities.
-    broken("name = \"robot\"", "name = \"staff:robot\"", &[]),
-    broken("name = \"robot\"", "name = \"robot\"\nhold = true", &[]),
-    broken("name = \"robot\"", "name = \"robot\"\npassword = \"hunter2\"", &[]),
-    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "", &[]),
-    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\" }", &[]),
-    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"stuff\", dns = \"robot.example.com\" }", &[]),
-    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", upn = \"robot@example.com\" }", &[]),
-    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { fingerprint = \"abc\" }", &[]),
-    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { spki = \"abc\" }", &[]),
-    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", email = \"robot\", uri = \"robot\" }", &[]),
-    broken("send_as = [\"robot@example.com\"]", "send_as = [\"*@\"]", &[]),
-    broken("send_as = [\"robot@example.com\"]", "send_as = [\n  \"robot@example.com\",\n  \"example.com\",\n  7,\n]", &[]),
-    broken("send_as = [\"robot@example.com\"]", "send_as = [\"robot@elsewhere.example\"]", &[]),
-    broken("send_as = [\"robot@example.com\"]", "send_a = [\"robot@example.com\"]", &[]),
-    broken("send_to = [\"*@example.net\"]", "send_to = [\"@certificate\"]", &[]),
-    broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\nlimits = { message_size = \"1GiB\", recipients_per_message = 0 }", &[]),
-    broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\n[[identity]]\nname = \"robot\"\nmatch = { ca = \"staff\", dns = \"robot.example.com\" }\nsend_as = [\"*\"]\nsend_to = [\"*\"]", &[]),
-    broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\n[[client_ca]]\nname = \"idle\"\ncertificates = \"other.pem\"\nrevocation = \"off\"", &[]),
-    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { dns = \"robot.example.com\" }\n[[client_ca]]\nname = \"b\"\ncertificates = \"other.pem\"\nrevocation = \"off\"\nsend_as_email = true\nsend_to = [\"*\"]\ndomains = [\"*\"]\n[[identity]]\nname = \"more\"\nmatch = { ca = \"staff\", dns = \"x.example\" }", &[]),
+    broken("name = \"robot\"", "name = \"staff:robot\"", &[
+        "sealpost.toml:21: identity \"staff:robot\": name: begins with the name of a client_ca and a colon, as certificates of \"staff\" are called in the log; write another name",
+    ]),
+    broken("name = \"robot\"", "name = \"robot\"\nhold = true", &[
+        "sealpost.toml:22: identity \"robot\": hold: not supported yet by this version; remove it",
+    ]),
+    broken("name = \"robot\"", "name = \"robot\"\npassword = \"hunter2\"", &[
+        "sealpost.toml:22: identity \"robot\": password: not supported yet by this version; remove it",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "", &[
+        "sealpost.toml:20: identity \"robot\": match: is missing; write match = { ca = \"...\", email = \"...\" }",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\" }", &[
+        "sealpost.toml:22: identity \"robot\": match: needs at least one of email, dns, uri, fingerprint, spki; a CA alone would make all of its certificates this one identity",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"stuff\", dns = \"robot.example.com\" }", &[
+        "sealpost.toml:22: identity \"robot\": match.ca: \"stuff\": there is no client_ca of this name; did you mean \"staff\"?",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", upn = \"robot@example.com\" }", &[
+        "sealpost.toml:22: identity \"robot\": match.upn: not supported yet by this version; remove it",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { fingerprint = \"abc\" }", &[
+        "sealpost.toml:22: identity \"robot\": match.fingerprint: \"abc\": not a SHA-256 (64 hexadecimal digits); get it with: openssl x509 -in cert.pem -noout -fingerprint -sha256",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { spki = \"abc\" }", &[
+        "sealpost.toml:22: identity \"robot\": match.spki: \"abc\": not a SHA-256 (64 hexadecimal digits); get it with: openssl x509 -in cert.pem -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", email = \"robot\", uri = \"robot\" }", &[
+        "sealpost.toml:22: identity \"robot\": match.email: \"robot\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
+        "sealpost.toml:22: identity \"robot\": match.uri: \"robot\": not a URI; write one like \"spiffe://example.com/billing\"",
+    ]),
+    broken("send_as = [\"robot@example.com\"]", "send_as = [\"*@\"]", &[
+        "sealpost.toml:23: identity \"robot\": send_as: \"*@\": the domain (right of the @) is empty; write \"alice@example.com\", \"*@example.com\" or \"*\"",
+    ]),
+    broken("send_as = [\"robot@example.com\"]", "send_as = [\n  \"robot@example.com\",\n  \"example.com\",\n  7,\n]", &[
+        "sealpost.toml:25: identity \"robot\": send_as: \"example.com\": it has no @; for every address of a domain write *@example.com",
+        "sealpost.toml:26: identity \"robot\": send_as: must be a text in quotes, not a number",
+    ]),
+    broken("send_as = [\"robot@example.com\"]", "send_as = [\"robot@elsewhere.example\"]", &[
+        "sealpost.toml:23: warning: identity \"robot\": send_as: has robot@elsewhere.example, which lies beyond the domains of its CA and is never granted",
+    ]),
+    broken("send_as = [\"robot@example.com\"]", "send_a = [\"robot@example.com\"]", &[
+        "sealpost.toml:23: identity \"robot\": send_a: there is no such key; did you mean \"send_as\"?",
+    ]),
+    broken("send_to = [\"*@example.net\"]", "send_to = [\"@certificate\"]", &[
+        "sealpost.toml:24: identity \"robot\": send_to: \"@certificate\": @certificate has a meaning in send_as only; write \"alice@example.com\", \"*@example.com\" or \"*\"",
+    ]),
+    broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\nlimits = { message_size = \"1GiB\", recipients_per_message = 0 }", &[
+        "sealpost.toml:25: identity \"robot\": limits.recipients_per_message: 0: nothing could be sent; write 1 or more",
+        "sealpost.toml:25: warning: identity \"robot\": limits.message_size: never applies: limits.message_size of the server is 50 MiB",
+    ]),
+    broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\n[[identity]]\nname = \"robot\"\nmatch = { ca = \"staff\", dns = \"robot.example.com\" }\nsend_as = [\"*\"]\nsend_to = [\"*\"]", &[
+        "sealpost.toml:25: identity \"robot\": matches the same certificates as identity \"robot\" (sealpost.toml:20); leave one out or give it another key",
+        "sealpost.toml:26: identity \"robot\": name: \"robot\": there is another of this name; give each its own name",
+    ]),
+    broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\n[[client_ca]]\nname = \"idle\"\ncertificates = \"other.pem\"\nrevocation = \"off\"", &[
+        "sealpost.toml:25: warning: client_ca \"idle\": never applies: no [[identity]] names it, and send_as_email is not true",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { dns = \"robot.example.com\" }\n[[client_ca]]\nname = \"b\"\ncertificates = \"other.pem\"\nrevocation = \"off\"\nsend_as_email = true\nsend_to = [\"*\"]\ndomains = [\"*\"]\n[[identity]]\nname = \"more\"\nmatch = { ca = \"staff\", dns = \"x.example\" }", &[
+        "sealpost.toml:22: identity \"robot\": match: needs `ca`: there is not exactly one client_ca, and any of them could issue a certificate with this name",
+    ]),
     // Upstreams.
-    broken("[[upstream]]\nname = \"main\"\naddress = \"smtp.example.net:587\"\nca = \"ca.pem\"\n", "", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:0\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:25\"\ntls = \"none\"\nusername = \"relay\"\npassword_file = \"password\"", &[]),
-    broken("address = \"smtp.example.net:587\"\nca = \"ca.pem\"", "address = \"smtp.example.net:25\"\ntls = \"opportunistic\"\nusername = \"relay\"\npassword_file = \"password\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:465\"\nmode = \"implicit\"\ntls = \"opportunistic\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"open-password\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"empty-password\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword = \"hunter2\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ncertificate = \"server.pem\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ncertificate = \"server.pem\"\nprivate_key = \"expired.key\"", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nour_fault = [\"250\"]\nconnections = 0", &[]),
-    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ntls = \"require\"\nserver_name = \"x.example\"", &[]),
-    broken("ca = \"ca.pem\"", "ca = \"empty.pem\"", &[]),
-    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\n[[upstream]]\nname = \"main\"\naddress = \"127.0.0.1:25\"\ntls = \"none\"", &[]),
+    broken("[[upstream]]\nname = \"main\"\naddress = \"smtp.example.net:587\"\nca = \"ca.pem\"\n", "", &[
+        "sealpost.toml: upstream: is missing: mail could go nowhere; write [[upstream]] with name and address",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net\"", &[
+        "sealpost.toml:28: upstream \"main\": address: \"smtp.example.net\": not the address of a server; write a host and a port, like \"smtp.example.net:587\", \"192.0.2.1:25\", \"[2001:db8::1]:25\"",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:0\"", &[
+        "sealpost.toml:28: upstream \"main\": address: \"smtp.example.net:0\": not the address of a server; write a host and a port, like \"smtp.example.net:587\", \"192.0.2.1:25\", \"[2001:db8::1]:25\"",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:25\"\ntls = \"none\"\nusername = \"relay\"\npassword_file = \"password\"", &[
+        "sealpost.toml:31: upstream \"main\": password_file: a password would go over a connection that may be plaintext; write tls = \"verify\"",
+        "sealpost.toml:32: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
+    ]),
+    broken("address = \"smtp.example.net:587\"\nca = \"ca.pem\"", "address = \"smtp.example.net:25\"\ntls = \"opportunistic\"\nusername = \"relay\"\npassword_file = \"password\"", &[
+        "sealpost.toml:31: upstream \"main\": password_file: a password would go over a connection that may be plaintext; write tls = \"verify\"",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:465\"\nmode = \"implicit\"\ntls = \"opportunistic\"", &[
+        "sealpost.toml:30: upstream \"main\": tls: mode \"implicit\" is TLS from the first octet: set tls to \"verify\" (or \"require\")",
+        "sealpost.toml:31: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"", &[
+        "sealpost.toml:26: upstream \"main\": password_file: is missing; write the file that holds the password",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"open-password\"", &[
+        "sealpost.toml:30: upstream \"main\": password_file: open-password: everybody may read it (mode 0644); chmod 640 open-password",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"empty-password\"", &[
+        "sealpost.toml:30: upstream \"main\": password_file: empty-password: is empty; it should hold the password on its first line",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword = \"hunter2\"", &[
+        "sealpost.toml:30: upstream \"main\": password: must not be written here: secrets come from files; write password_file = \"FILE\"",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ncertificate = \"server.pem\"", &[
+        "sealpost.toml:26: upstream \"main\": private_key: is missing; write the file of the certificate's private key",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ncertificate = \"server.pem\"\nprivate_key = \"expired.key\"", &[
+        "sealpost.toml:30: upstream \"main\": private_key: certificate and private_key can't be used: keys may not be consistent: KeyMismatch",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nour_fault = [\"250\"]\nconnections = 0", &[
+        "sealpost.toml:29: upstream \"main\": our_fault: \"250\": not a reply; write a code, a status or both, like \"550\", \"5.7.64\" or \"550 5.7.64\"; only 4yz and 5yz make sense",
+        "sealpost.toml:30: upstream \"main\": connections: 0: not between 1 and 1000",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ntls = \"require\"\nserver_name = \"x.example\"", &[
+        "sealpost.toml:30: warning: upstream \"main\": server_name: never applies: the certificate is looked at only with tls = \"verify\"",
+        "sealpost.toml:31: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"empty.pem\"", &[
+        "sealpost.toml:29: upstream \"main\": ca: empty.pem: it is empty",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\n[[upstream]]\nname = \"main\"\naddress = \"127.0.0.1:25\"\ntls = \"none\"", &[
+        "sealpost.toml:31: upstream \"main\": name: \"main\": there is another of this name; give each its own name",
+    ]),
     // Queue, limits, deadlines.
-    broken("[[upstream]]", "[queue]\nretry = []\n[[upstream]]", &[]),
-    broken("[[upstream]]", "[queue]\nretry = \"5m\"\n[[upstream]]", &[]),
-    broken("[[upstream]]", "[queue]\nretry = [\"5m\", \"soon\", 9]\n[[upstream]]", &[]),
-    broken("[[upstream]]", "[queue]\nwarn_after = \"6d\"\n[[upstream]]", &[]),
-    broken("[[upstream]]", "[queue]\ngive_up_after = \"30s\"\nwarn_after = \"10s\"\n[[upstream]]", &[]),
-    broken("[[upstream]]", "[queue]\nsize = \"1MiB\"\ncount = 1\nmemory = \"1KiB\"\n[[upstream]]", &[]),
-    broken("[[upstream]]", "[limits]\nrecipients_per_transaction = 50\nmessage_size = \"1KiB\"\nconnections = -1\nheader_size = \"10 stone\"\n[[upstream]]", &[]),
-    broken("[[upstream]]", "[deadlines]\ncommand = \"1m\"\nhandshake = \"0s\"\n[[upstream]]", &[]),
-    broken("[[upstream]]", "[reports]\nfrom = \"x\"\n[received]\nidentity = \"yes\"\n[[upstream]]", &[]),
+    broken("[[upstream]]", "[queue]\nretry = []\n[[upstream]]", &[
+        "sealpost.toml:27: queue.retry: is empty: nothing would be tried again; write [\"1m\", \"5m\", \"15m\", \"1h\"]",
+    ]),
+    broken("[[upstream]]", "[queue]\nretry = \"5m\"\n[[upstream]]", &[
+        "sealpost.toml:27: queue.retry: must be a list of durations, like [\"1m\", \"5m\", \"1h\"], not a text",
+    ]),
+    broken("[[upstream]]", "[queue]\nretry = [\"5m\", \"soon\", 9]\n[[upstream]]", &[
+        "sealpost.toml:27: queue.retry: \"soon\": not a duration: write a number and its unit, like \"30s\", \"5m\", \"4h\", \"5d\"",
+        "sealpost.toml:27: queue.retry: must be a duration with its unit, like \"30s\", \"5m\", \"4h\", \"5d\", not a number",
+    ]),
+    broken("[[upstream]]", "[queue]\nwarn_after = \"6d\"\n[[upstream]]", &[
+        "sealpost.toml:27: warning: queue.warn_after: 6d: never happens, since mail is given up after 5d",
+    ]),
+    broken("[[upstream]]", "[queue]\ngive_up_after = \"30s\"\nwarn_after = \"10s\"\n[[upstream]]", &[
+        "sealpost.toml:27: queue.give_up_after: 30s: gives up before the first retry; RFC 5321 section 4.5.4.1 asks for four to five days",
+    ]),
+    broken("[[upstream]]", "[queue]\nsize = \"1MiB\"\ncount = 1\nmemory = \"1KiB\"\n[[upstream]]", &[
+        "sealpost.toml:27: queue.size: 1 MiB: too small; write 256 MiB or more",
+        "sealpost.toml:28: queue.count: 1: too few: some are kept for reports; write 2000 or more",
+        "sealpost.toml:29: queue.memory: 1 KiB: too small; write 1 MiB or more",
+    ]),
+    broken("[[upstream]]", "[limits]\nrecipients_per_transaction = 50\nmessage_size = \"1KiB\"\nconnections = -1\nheader_size = \"10 stone\"\n[[upstream]]", &[
+        "sealpost.toml:27: limits.recipients_per_transaction: 50: RFC 5321 section 4.5.3.1.8 has servers take 100; write 100 or more",
+        "sealpost.toml:28: limits.message_size: 1 KiB: too small; RFC 5321 section 4.5.3.1.7 has servers take 64 KiB",
+        "sealpost.toml:29: limits.connections: \"-1\": not a number from 0 to 4294967295; write a whole number, without quotes",
+        "sealpost.toml:30: limits.header_size: \"10 stone\": \"stone\" is no unit of size: write a number and its unit, like \"512KiB\", \"10MiB\", \"1GiB\"",
+    ]),
+    broken("[[upstream]]", "[deadlines]\ncommand = \"1m\"\nhandshake = \"0s\"\n[[upstream]]", &[
+        "sealpost.toml:27: warning: deadlines.command: under the five minutes that RFC 5321 section 4.5.3.2.7 asks for",
+        "sealpost.toml:28: deadlines.handshake: under one second: nobody could be so fast",
+    ]),
+    broken("[[upstream]]", "[reports]\nfrom = \"x\"\n[received]\nidentity = \"yes\"\n[[upstream]]", &[
+        "sealpost.toml:27: reports.from: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
+        "sealpost.toml:29: received.identity: must be true or false, without quotes, not a text",
+    ]),
 ];
 
 #[test]
@@ -130,7 +348,12 @@ fn every_broken_configuration_is_told_with_line_key_and_remedy() {
         assert!(RIGHT.contains(broken.line), "{:?} is not in the right configuration", broken.line);
         let told = told(&RIGHT.replacen(broken.line, broken.instead, 1), &[]);
         if told != broken.told {
-            wrong.push(format!("{:?} -> {:?}\n    {}", broken.line, broken.instead, told.iter().map(|line| format!("{line:?},")).collect::<Vec<_>>().join("\n    ")));
+            wrong.push(format!(
+                "{:?} -> {:?}\n    {}",
+                broken.line,
+                broken.instead,
+                told.iter().map(|line| format!("{line:?},")).collect::<Vec<_>>().join("\n    ")
+            ));
         }
     }
     assert!(wrong.is_empty(), "{} of {} told otherwise:\n{}", wrong.len(), TABLE.len(), wrong.join("\n"));

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "tests look behind the seam")]
+
 use std::path::Path;
 
 use super::*;

@@ -1,1 +1,473 @@
+//! Real handshakes in memory: a rustls client and a rustls server wired to each other.
 
+use std::io::{Read, Write};
+use std::sync::Mutex;
+
+use rustls::client::{ClientSessionMemoryCache, ResolvesClientCert, Resumption};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::sign::SigningKey;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
+
+use super::super::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
+use super::super::trust::{ClientCa, ClientCaSettings, CrlFile, Pins};
+use super::super::{RevocationMode, verify};
+use super::*;
+use crate::sys::{ManualClock, WallTime};
+
+type Version = &'static SupportedProtocolVersion;
+
+const VERSIONS: [Version; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+
+struct World {
+    server_root: Made,
+    root: Made,
+    clock: Arc<dyn Clock>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            server_root: Recipe::ca("Server Root").self_signed(),
+            root: Recipe::ca("Client Root").self_signed(),
+            clock: Arc::new(ManualClock::at(WallTime::from_seconds(NOW))),
+        }
+    }
+
+    fn trust(&self, revoked: &[&Made]) -> Arc<Trust> {
+        let serials: Vec<Vec<u8>> = revoked.iter().map(|made| made.serial()).collect();
+        let settings = ClientCaSettings {
+            name: "staff".into(),
+            certificates: vec![self.root.der.clone()],
+            intermediates: Vec::new(),
+            crls: vec![CrlFile { place: "staff.crl".into(), octets: self.root.crl(&CrlRecipe::listing(&serials)) }],
+            revocation: RevocationMode::Require,
+        };
+        Arc::new(Trust::new(vec![Arc::new(ClientCa::new(settings).unwrap().0)], Pins::default()))
+    }
+
+    fn certificate(&self, name: &str) -> ServerCertificate {
+        let made = Recipe::server(name).signed_by(&self.server_root);
+        ServerCertificate { place: format!("{name}.pem"), chain: vec![made.der.clone()], key: made.key_der() }
+    }
+
+    fn listener(&self, refusal: RefusalMode) -> ListenerTls {
+        ListenerTls {
+            certificates: vec![self.certificate("mail.example.com")],
+            min_version: MinVersion::Tls12,
+            refusal,
+        }
+    }
+
+    fn server(&self, refusal: RefusalMode, trust: &Arc<Trust>) -> Arc<ServerConfig> {
+        self.listener(refusal).server_config(trust, &self.clock).unwrap()
+    }
+
+    fn client(&self, version: Version, shown: Option<&Made>) -> ClientConfig {
+        let builder = self.client_builder(version);
+        match shown {
+            Some(made) => builder.with_client_auth_cert(vec![made.der.clone()], made.key_der()).unwrap(),
+            None => builder.with_no_client_auth(),
+        }
+    }
+
+    fn client_builder(&self, version: Version) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.server_root.der.clone()).unwrap();
+        ClientConfig::builder_with_details(Arc::new(provider()), Arc::new(FixedTime))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+    }
+}
+
+#[derive(Debug)]
+struct FixedTime;
+
+impl rustls::time_provider::TimeProvider for FixedTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW.try_into().unwrap())))
+    }
+}
+
+/// Both ends after a handshake.
+struct Wired {
+    client: ClientConnection,
+    server: ServerConnection,
+}
+
+/// Whose error ended it.
+#[derive(Debug)]
+struct Failed {
+    client: Option<rustls::Error>,
+    server: Option<rustls::Error>,
+}
+
+fn connect(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>, name: &'static str) -> Result<Wired, Box<Failed>> {
+    let client = ClientConnection::new(client.clone(), ServerName::try_from(name).unwrap()).unwrap();
+    let mut wired = Wired { client, server: ServerConnection::new(server.clone()).unwrap() };
+    let mut failed = Failed { client: None, server: None };
+    // Twenty flights are ten times what any handshake takes.
+    for _ in 0..20 {
+        failed.server = failed.server.or(pass(&mut wired.client, &mut wired.server));
+        failed.client = failed.client.or(pass(&mut wired.server, &mut wired.client));
+    }
+    match failed {
+        Failed { client: None, server: None } if !wired.server.is_handshaking() => Ok(wired),
+        failed => Err(Box::new(failed)),
+    }
+}
+
+fn pass<A, B>(from: &mut rustls::ConnectionCommon<A>, to: &mut rustls::ConnectionCommon<B>) -> Option<rustls::Error>
+where
+    A: rustls::SideData,
+    B: rustls::SideData,
+{
+    let mut octets = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut octets).unwrap();
+    }
+    let mut octets = octets.as_slice();
+    while !octets.is_empty() {
+        to.read_tls(&mut octets).unwrap();
+        if let Err(error) = to.process_new_packets() {
+            return Some(error);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_good_certificate_is_seen_and_judged_good_in_every_mode() {
+    let world = World::new();
+    let alice = Recipe::client("Alice").signed_by(&world.root);
+    let trust = world.trust(&[]);
+    for refusal in [RefusalMode::Reply, RefusalMode::Defer, RefusalMode::Alert] {
+        for version in VERSIONS {
+            let client = Arc::new(world.client(version, Some(&alice)));
+            let wired = connect(&client, &world.server(refusal, &trust), "mail.example.com").unwrap();
+            let shown = peer_chain(&wired.server).unwrap();
+            assert_eq!(shown.0, std::slice::from_ref(&alice.der));
+            assert!(verify(&shown, &trust, world.clock.now().wall).is_ok());
+        }
+    }
+}
+
+#[test]
+fn what_was_negotiated_has_the_registries_names_and_is_post_quantum_first() {
+    let world = World::new();
+    let alice = Recipe::client("Alice").signed_by(&world.root);
+    let server = world.server(RefusalMode::Reply, &world.trust(&[]));
+    for (version, name, key_exchange) in
+        [(VERSIONS[0], "TLSv1.2", "X25519"), (VERSIONS[1], "TLSv1.3", "X25519MLKEM768")]
+    {
+        let wired = connect(&Arc::new(world.client(version, Some(&alice))), &server, "mail.example.com").unwrap();
+        let negotiated = negotiated(&wired.server).unwrap();
+        assert_eq!((negotiated.version, negotiated.key_exchange), (name, Some(key_exchange)));
+        assert!(negotiated.cipher.starts_with("TLS_") && !negotiated.cipher.contains("TLS13"), "{negotiated:?}");
+    }
+    assert_eq!(super::negotiated(&ServerConnection::new(server).unwrap()), None);
+}
+
+#[test]
+fn in_reply_and_defer_mode_a_refused_certificate_completes_the_handshake_and_is_seen() {
+    let world = World::new();
+    let revoked = Recipe::client("Revoked").signed_by(&world.root);
+    let stranger = Recipe::client("Stranger").self_signed();
+    let expired = Recipe::client("Expired").valid(NOW - 9 * DAY, NOW - DAY).signed_by(&world.root);
+    let trust = world.trust(&[&revoked]);
+    for refusal in [RefusalMode::Reply, RefusalMode::Defer] {
+        let server = world.server(refusal, &trust);
+        for version in VERSIONS {
+            for shown in [&revoked, &stranger, &expired] {
+                let client = Arc::new(world.client(version, Some(shown)));
+                let wired = connect(&client, &server, "mail.example.com").unwrap();
+                let chain = peer_chain(&wired.server).unwrap();
+                assert_eq!(chain.0, std::slice::from_ref(&shown.der));
+                assert!(verify(&chain, &trust, world.clock.now().wall).is_err());
+            }
+            let wired = connect(&Arc::new(world.client(version, None)), &server, "mail.example.com").unwrap();
+            assert!(peer_chain(&wired.server).is_none());
+        }
+    }
+}
+
+#[test]
+fn in_alert_mode_a_refused_certificate_fails_the_handshake_with_its_own_alert() {
+    let world = World::new();
+    let revoked = Recipe::client("Revoked").signed_by(&world.root);
+    let stranger = Recipe::client("Stranger").self_signed();
+    let expired = Recipe::client("Expired").valid(NOW - 9 * DAY, NOW - DAY).signed_by(&world.root);
+    let early = Recipe::client("Early").valid(NOW + DAY, NOW + 9 * DAY).signed_by(&world.root);
+    let purposeless = Recipe::client("Purposeless").purposes(&[]).signed_by(&world.root);
+    let server = world.server(RefusalMode::Alert, &world.trust(&[&revoked]));
+    let failure = |version, shown: Option<&Made>| {
+        let client = Arc::new(world.client(version, shown));
+        connect(&client, &server, "mail.example.com").err().unwrap().server.unwrap()
+    };
+    for version in VERSIONS {
+        for (shown, error) in [
+            (&revoked, CertificateError::Revoked),
+            (&stranger, CertificateError::UnknownIssuer),
+            (&expired, CertificateError::Expired),
+            (&early, CertificateError::NotValidYet),
+        ] {
+            assert_eq!(failure(version, Some(shown)), rustls::Error::InvalidCertificate(error));
+        }
+        assert_eq!(failure(version, None), rustls::Error::NoCertificatesPresented);
+        let error = failure(version, Some(&purposeless));
+        assert_eq!(rejection_of(&error).and_then(|rejection| rejection.flaw), Some(Flaw::NotForClients));
+    }
+}
+
+#[test]
+fn alert_mode_goes_by_our_clock() {
+    let world = World::new();
+    let alice = Recipe::client("Alice").signed_by(&world.root);
+    let clock = Arc::new(ManualClock::at(WallTime::from_seconds(NOW)));
+    let shared: Arc<dyn Clock> = clock.clone();
+    let server = world.listener(RefusalMode::Alert).server_config(&world.trust(&[]), &shared).unwrap();
+    let client = Arc::new(world.client(VERSIONS[1], Some(&alice)));
+    assert!(connect(&client, &server, "mail.example.com").is_ok());
+    clock.set_wall(WallTime::from_seconds(NOW + 91 * DAY));
+    assert!(connect(&client, &server, "mail.example.com").is_err());
+}
+
+#[test]
+fn nothing_is_ever_resumed() {
+    let world = World::new();
+    let alice = Recipe::client("Alice").signed_by(&world.root);
+    for refusal in [RefusalMode::Reply, RefusalMode::Alert] {
+        let server = world.server(refusal, &world.trust(&[]));
+        assert!(!server.session_storage.can_cache() && server.send_tls13_tickets == 0 && !server.ticketer.enabled());
+        for version in VERSIONS {
+            let mut client = world.client(version, Some(&alice));
+            client.resumption = Resumption::store(Arc::new(ClientSessionMemoryCache::new(16)));
+            let client = Arc::new(client);
+            for _ in 0..3 {
+                let mut wired = connect(&client, &server, "mail.example.com").unwrap();
+                // Data both ways, so that a ticket that comes late would be taken.
+                wired.server.writer().write_all(b"220\r\n").unwrap();
+                wired.client.writer().write_all(b"EHLO\r\n").unwrap();
+                assert_eq!(
+                    (pass(&mut wired.client, &mut wired.server), pass(&mut wired.server, &mut wired.client)),
+                    (None, None)
+                );
+                let mut heard = [0; 5];
+                wired.client.reader().read_exact(&mut heard).unwrap();
+                assert_eq!(&heard, b"220\r\n");
+                assert_ne!(wired.server.handshake_kind(), Some(HandshakeKind::Resumed));
+                assert_eq!(wired.client.tls13_tickets_received(), 0);
+                assert!(peer_chain(&wired.server).is_some());
+            }
+        }
+    }
+}
+
+#[test]
+fn with_the_librarys_own_settings_a_session_would_be_resumed() {
+    // What the test above would see if the settings were lost.
+    let world = World::new();
+    let alice = Recipe::client("Alice").signed_by(&world.root);
+    let trust = world.trust(&[]);
+    for version in VERSIONS {
+        let possession = PossessionOnly { hints: trust.hints(), provider: Arc::new(provider()) };
+        let certificate = world.certificate("mail.example.com");
+        let server = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(Arc::new(possession))
+            .with_single_cert(certificate.chain, certificate.key)
+            .unwrap();
+        let server = Arc::new(server);
+        let client = Arc::new(world.client(version, Some(&alice)));
+        connect(&client, &server, "mail.example.com").unwrap();
+        let again = connect(&client, &server, "mail.example.com").unwrap();
+        assert_eq!(again.server.handshake_kind(), Some(HandshakeKind::Resumed));
+    }
+}
+
+/// Shows a certificate and signs with another key.
+#[derive(Debug)]
+struct Thief(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Thief {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn signing_key(made: &Made, provider: &CryptoProvider) -> Arc<dyn SigningKey> {
+    provider.key_provider.load_private_key(made.key_der()).unwrap()
+}
+
+#[test]
+fn who_has_not_the_key_cannot_complete_a_handshake() {
+    let world = World::new();
+    let alice = Recipe::client("Alice").signed_by(&world.root);
+    let own = Recipe::client("Thief").self_signed();
+    let trust = world.trust(&[]);
+    for refusal in [RefusalMode::Reply, RefusalMode::Defer, RefusalMode::Alert] {
+        let server = world.server(refusal, &trust);
+        for version in VERSIONS {
+            let stolen = CertifiedKey::new(vec![alice.der.clone()], signing_key(&own, &provider()));
+            let thief = world.client_builder(version).with_client_cert_resolver(Arc::new(Thief(Arc::new(stolen))));
+            let failed = connect(&Arc::new(thief), &server, "mail.example.com").err().unwrap();
+            assert!(
+                matches!(failed.server, Some(rustls::Error::InvalidCertificate(CertificateError::BadSignature))),
+                "{failed:?}"
+            );
+        }
+    }
+}
+
+/// Notes the hints and shows nothing.
+#[derive(Debug, Default)]
+struct Listener(Mutex<Vec<Vec<u8>>>);
+
+impl ResolvesClientCert for Listener {
+    fn resolve(&self, hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *self.0.lock().unwrap() = hints.iter().map(|hint| hint.to_vec()).collect();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn the_names_of_the_cas_are_hinted() {
+    let world = World::new();
+    let trust = world.trust(&[]);
+    let wanted: Vec<Vec<u8>> = trust.hints().iter().map(|hint| hint.as_ref().to_vec()).collect();
+    for version in VERSIONS {
+        let listener = Arc::new(Listener::default());
+        let client = world.client_builder(version).with_client_cert_resolver(listener.clone());
+        connect(&Arc::new(client), &world.server(RefusalMode::Reply, &trust), "mail.example.com").unwrap();
+        assert_eq!(*listener.0.lock().unwrap(), wanted);
+        assert_eq!(wanted.len(), 1);
+    }
+}
+
+#[test]
+fn the_certificate_is_chosen_by_name_and_the_first_is_the_default() {
+    let world = World::new();
+    let mut listener = world.listener(RefusalMode::Reply);
+    listener.certificates.push(world.certificate("smtp.example.org"));
+    listener.certificates.push(world.certificate("*.example.net"));
+    let server = listener.server_config(&world.trust(&[]), &world.clock).unwrap();
+    let shown = |name: &'static str| {
+        let mut client = world.client(VERSIONS[1], None);
+        client.dangerous().set_certificate_verifier(Arc::new(AnyServer(provider())));
+        let wired = connect(&Arc::new(client), &server, name).unwrap();
+        wired.client.peer_certificates().unwrap()[0].clone()
+    };
+    let certificate = |at: usize| listener.certificates[at].chain[0].clone();
+    for (name, at) in [
+        ("mail.example.com", 0),
+        ("SMTP.example.org", 1),
+        ("a.example.net", 2),
+        ("a.b.example.net", 0),
+        ("example.net", 0),
+        ("unknown.example", 0),
+        ("192.0.2.1", 0),
+    ] {
+        assert_eq!(shown(name), certificate(at), "{name}");
+    }
+}
+
+#[derive(Debug)]
+struct AnyServer(CryptoProvider);
+
+impl rustls::client::danger::ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _others: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, leaf, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[test]
+fn the_oldest_version_is_kept() {
+    let world = World::new();
+    let listener = ListenerTls { min_version: MinVersion::Tls13, ..world.listener(RefusalMode::Reply) };
+    let server = listener.server_config(&world.trust(&[]), &world.clock).unwrap();
+    assert!(connect(&Arc::new(world.client(VERSIONS[0], None)), &server, "mail.example.com").is_err());
+    assert!(connect(&Arc::new(world.client(VERSIONS[1], None)), &server, "mail.example.com").is_ok());
+}
+
+#[test]
+fn a_listener_that_cannot_work_says_which_file_and_why() {
+    let world = World::new();
+    let fault = |certificates: Vec<ServerCertificate>| {
+        let listener = ListenerTls { certificates, ..world.listener(RefusalMode::Reply) };
+        listener.server_config(&world.trust(&[]), &world.clock).err().unwrap()
+    };
+    let good = || world.certificate("mail.example.com");
+    let place = || "mail.example.com.pem".to_owned();
+    assert_eq!(fault(vec![]), ListenerFault::NoCertificate);
+    let mismatch = ServerCertificate { key: world.certificate("other.example").key, ..good() };
+    assert_eq!(fault(vec![good(), mismatch]), ListenerFault::KeyMismatch { place: place() });
+    let junk = ServerCertificate { chain: vec![vec![1, 2, 3].into()], ..good() };
+    assert_eq!(fault(vec![junk]), ListenerFault::MalformedCertificate { place: place() });
+    let empty = ServerCertificate { chain: vec![], ..good() };
+    assert_eq!(fault(vec![empty]), ListenerFault::MalformedCertificate { place: place() });
+    let unusable = ServerCertificate { key: PrivateKeyDer::Pkcs8(vec![0x30, 0x00].into()), ..good() };
+    assert_eq!(fault(vec![unusable]), ListenerFault::UnusableKey { place: place() });
+}
+
+#[test]
+fn pem_is_read_as_people_have_it() {
+    use super::super::read::{ReadFault, certificates, private_key};
+    let world = World::new();
+    let made = Recipe::server("mail.example.com").signed_by(&world.server_root);
+    let both = format!("Certificate:\n  Data: ...\n{}{}{}", made.key_pem(), made.pem(), world.server_root.pem());
+    assert_eq!(certificates(both.as_bytes()), Ok(vec![made.der.clone(), world.server_root.der.clone()]));
+    assert_eq!(private_key(both.as_bytes()).unwrap(), made.key_der());
+    assert_eq!(certificates(both.replace('\n', "\r\n").as_bytes()).unwrap().len(), 2);
+    assert_eq!(certificates(&made.der), Ok(vec![made.der.clone()]));
+    assert!(private_key(made.key_der().secret_der()).is_ok());
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    assert_eq!(private_key(encrypted.as_bytes()), Err(ReadFault::Encrypted));
+    assert_eq!(certificates(b""), Err(ReadFault::Empty));
+    assert!(matches!(certificates(made.key_pem().as_bytes()), Err(ReadFault::Missing { .. })));
+    assert!(matches!(private_key(made.pem().as_bytes()), Err(ReadFault::Missing { .. })));
+    let cut = made.pem().replace("-----END", "");
+    assert!(matches!(certificates(cut.as_bytes()), Err(ReadFault::Damaged(_))));
+    assert_eq!(
+        certificates(&[&[0x30, 0x82, 0x10, 0, 0x02, 0x01, 0x03, 0x30][..], &[0; 20]].concat()),
+        Err(ReadFault::Pkcs12)
+    );
+}

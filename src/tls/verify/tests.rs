@@ -103,7 +103,7 @@ fn a_good_leaf_is_verified_to_its_ca_by_name() {
     let verified = good(&[&alice], &trust);
     assert_eq!(*verified.anchor(), Anchor::Ca("staff".into()));
     assert_eq!(verified.leaf(), &alice.der);
-    assert_eq!(verified.certificates(), [alice.der.clone()]);
+    assert_eq!(verified.certificates(), std::slice::from_ref(&alice.der));
     assert_eq!(verified.good_until(), WallTime::from_seconds(NOW + 90 * DAY));
 }
 
@@ -496,7 +496,7 @@ fn a_pinned_certificate_needs_no_ca() {
     let trust = Setting { cas: Vec::new(), pins: Pins::default() }.pinning(&[&printer], &[]).trust();
     let verified = good(&[&printer], &trust);
     assert_eq!(*verified.anchor(), Anchor::Pin);
-    assert_eq!(verified.certificates(), [printer.der.clone()]);
+    assert_eq!(verified.certificates(), std::slice::from_ref(&printer.der));
     assert_eq!(verified.good_until(), WallTime::from_seconds(NOW + 90 * DAY));
     flawed(&[&Recipe::client("Printer").self_signed()], &trust, Flaw::UnknownIssuer);
 }

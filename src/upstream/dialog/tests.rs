@@ -8,7 +8,8 @@ use crate::mail::{
     Ret, ReversePath,
 };
 use crate::queue::Outcome;
-use crate::upstream::settings::Secret;
+use crate::upstream::attempt::Attempt;
+use crate::upstream::settings::{Credentials, ReplyPattern, Secret};
 
 const GREETING: &str = "220 up.example.net ESMTP\r\n";
 const PLAIN_EHLO: &str = "250-up.example.net\r\n250 8BITMIME\r\n";

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealpost::queue::{Conclusion, Filter, Listed, Next, Outcome, Page, State, Tried};
+use sealpost::queue::{Certainty, Conclusion, Filter, Listed, Next, Outcome, Page, State, Tried};
 use sealpost::sys::{Clock, ManualClock, SimulatedDisk};
 
 use super::model::read;
@@ -33,7 +33,7 @@ async fn make(disk: &SimulatedDisk, clock: &Arc<ManualClock>) {
     let tried = queue.claim().await;
     assert_eq!((first.id(), tried.id()), (ids[0], ids[1]));
     let outcome = Outcome::Deferred { reason: "the upstream does not answer".to_owned(), reply: None };
-    let outcomes = vec![Tried { recipient: 0, upstream: "main".to_owned(), outcome }];
+    let outcomes = vec![Tried { recipient: 0, upstream: "main".to_owned(), outcome, certainty: Certainty::Known }];
     let next = Next::Retry(START.after(Duration::from_secs(600)));
     tried.conclude(Conclusion { outcomes, next, report: None, warned: true }).await.unwrap();
     let dead =

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealpost::mail::QueueId;
-use sealpost::queue::{Claim, Conclusion, Next, Outcome, Queue, QueueError, State, Tried};
+use sealpost::queue::{Certainty, Claim, Conclusion, Next, Outcome, Queue, QueueError, State, Tried};
 use sealpost::sys::{Clock, Entropy, ManualClock, SeededEntropy, SimulatedDisk};
 
 use super::model::{Message, Model};
@@ -191,7 +191,12 @@ impl World {
             1 => Outcome::Deferred { reason: "450".to_owned(), reply: None },
             _ => Outcome::Delivered { reply: accepted() },
         };
-        let all = (0..1).map(|recipient| Tried { recipient, upstream: "main".to_owned(), outcome: outcome() });
+        let all = (0..1).map(|recipient| Tried {
+            recipient,
+            upstream: "main".to_owned(),
+            outcome: outcome(),
+            certainty: Certainty::Known,
+        });
         all.collect()
     }
 

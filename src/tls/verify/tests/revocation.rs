@@ -96,8 +96,8 @@ fn every_certificate_below_the_anchor_must_be_covered() {
     let with = |crls: &[Vec<u8>]| {
         Setting::of("staff", &[&root]).with_intermediates(&[&issuing]).with_crls(RevocationMode::Require, crls).trust()
     };
-    faulty(&[&alice], &with(&[of_root.clone()]), NOW, &CertificateFault::RevocationUnknown);
-    faulty(&[&alice], &with(&[of_issuing.clone()]), NOW, &CertificateFault::RevocationUnknown);
+    faulty(&[&alice], &with(std::slice::from_ref(&of_root)), NOW, &CertificateFault::RevocationUnknown);
+    faulty(&[&alice], &with(std::slice::from_ref(&of_issuing)), NOW, &CertificateFault::RevocationUnknown);
     let verified = good(&[&alice], &with(&[of_root, of_issuing]));
     assert_eq!(verified.good_until(), WallTime::from_seconds(NOW + 2 * DAY));
 }
@@ -177,7 +177,7 @@ fn the_list_of_an_older_key_says_nothing_of_the_newer_keys_certificates() {
     let alice = Recipe::client("Alice").serial(&[7]).signed_by(&new);
     let of_old = old.crl(&CrlRecipe::listing(&[vec![7]]));
     let with = |crls: &[Vec<u8>]| Setting::of("staff", &[&old, &new]).with_crls(RevocationMode::Require, crls).trust();
-    faulty(&[&alice], &with(&[of_old.clone()]), NOW, &CertificateFault::RevocationUnknown);
+    faulty(&[&alice], &with(std::slice::from_ref(&of_old)), NOW, &CertificateFault::RevocationUnknown);
     good(&[&alice], &with(&[of_old, new.crl(&CrlRecipe::listing(&[]))]));
 }
 
@@ -202,7 +202,8 @@ fn a_pin_does_not_bring_back_what_is_revoked_or_unknown() {
     let alice = Recipe::client("Alice").signed_by(&root);
     let list = root.crl(&CrlRecipe::listing(&serials(&[&alice])));
     let setting = || Setting::of("staff", &[&root]);
-    let revoked = setting().with_crls(RevocationMode::Require, &[list.clone()]).pinning(&[&alice], &[]).trust();
+    let revoked =
+        setting().with_crls(RevocationMode::Require, std::slice::from_ref(&list)).pinning(&[&alice], &[]).trust();
     faulty(&[&alice], &revoked, NOW, &CertificateFault::Revoked);
     let unknown = setting().with_crls(RevocationMode::Require, &[]).pinning(&[&alice], &[]).trust();
     faulty(&[&alice], &unknown, NOW, &CertificateFault::RevocationUnknown);
@@ -242,10 +243,23 @@ fn lists_are_read_as_der_and_as_pem() {
 }
 
 #[test]
+fn lists_signed_by_every_common_kind_of_key_are_taken() {
+    for algorithm in
+        [&rcgen::PKCS_RSA_SHA256, &rcgen::PKCS_RSA_SHA512, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519]
+    {
+        let root = Recipe::ca("Root").key(algorithm).self_signed();
+        let alice = Recipe::client("Alice").signed_by(&root);
+        let list = root.crl(&CrlRecipe::listing(&serials(&[&alice])));
+        let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &[list]).trust();
+        faulty(&[&alice], &trust, NOW, &CertificateFault::Revoked);
+    }
+}
+
+#[test]
 fn a_long_list_is_looked_up_and_not_walked() {
     let root = Recipe::ca("Root").self_signed();
     let listed: Vec<Vec<u8>> =
-        (1..=20_000_u32).map(|number| [vec![0x40], number.to_be_bytes().to_vec()].concat()).collect();
+        (1..=20_000_u32).rev().map(|number| [vec![0x40], number.to_be_bytes().to_vec()].concat()).collect();
     let list = root.crl(&CrlRecipe::listing(&listed));
     let alice = Recipe::client("Alice").signed_by(&root);
     let mallory = Recipe::client("Mallory").serial(&listed[12_345]).signed_by(&root);

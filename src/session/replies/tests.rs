@@ -1,0 +1,183 @@
+//! Every reply of the catalogue, looked at.
+
+use super::*;
+use crate::identity::Rule;
+use crate::mail::AddressFault;
+
+const LONG: &str = "a-text-that-is-far-too-long-for-one-line-of-a-reply-";
+
+fn refusals() -> Vec<Reply> {
+    let address = LONG.repeat(20);
+    let offences = [
+        Offence::Sender { address: address.clone() },
+        Offence::NullSender,
+        Offence::Author { field: "From", address: "zo\u{eb}@example.com".to_owned() },
+        Offence::Header { reason: "Field From is there twice".to_owned() },
+        Offence::Recipient { address },
+        Offence::TooManyRecipients { limit: 20 },
+        Offence::TooLarge { limit: 2000 },
+    ];
+    let rule = Rule { name: "identity \"robot\"".into(), place: None };
+    let refusal = |offence| Refusal { offence, rule: rule.clone(), cause: "/etc/secret".to_owned() };
+    offences.into_iter().map(|offence| refused(&refusal(offence), "robot")).collect()
+}
+
+fn causes() -> Vec<Unidentified> {
+    vec![
+        Unidentified::NoCertificate,
+        Unidentified::Certificate(CertificateFault::Untrusted { cause: LONG.repeat(20) }),
+        Unidentified::Certificate(CertificateFault::Expired { at: WallTime::from_seconds(0) }),
+        Unidentified::Certificate(CertificateFault::NotYetValid { from: WallTime::from_seconds(0) }),
+        Unidentified::Certificate(CertificateFault::Revoked),
+        Unidentified::Certificate(CertificateFault::RevocationUnknown),
+        Unidentified::Roster(NoIdentity::Unknown),
+        Unidentified::Roster(NoIdentity::Disabled { name: "secret-name".to_owned() }),
+        Unidentified::Roster(NoIdentity::Ambiguous { names: vec!["secret-name".to_owned()] }),
+    ]
+}
+
+fn faults() -> Vec<CommandFault> {
+    vec![
+        CommandFault::Unknown,
+        CommandFault::Argument("why"),
+        CommandFault::StartTls,
+        CommandFault::Sender(PathFault::NoBracket),
+        CommandFault::Recipient(PathFault::Address(AddressFault::NoAt)),
+        CommandFault::UnknownParameter(LONG.repeat(20)),
+        CommandFault::Parameter { keyword: "SIZE".to_owned(), why: "why" },
+        CommandFault::Base64,
+        CommandFault::Bdat,
+    ]
+}
+
+/// Every reply of the catalogue, by the function that makes it; several where it makes several.
+fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
+    let now = WallTime::from_seconds(1_800_000_000);
+    let host = "mail.example.com";
+    let id = QueueId::from_u128(1);
+    let path = PathFault::Unclosed;
+    vec![
+        ("greeting", vec![greeting(host)]),
+        ("ehlo", vec![ehlo(host, ["PIPELINING".to_owned()])]),
+        ("helo", vec![helo(host)]),
+        ("helo_name", vec![helo_name()]),
+        ("bye", vec![bye()]),
+        ("noop", vec![noop()]),
+        ("reset", vec![reset()]),
+        ("verify", vec![verify()]),
+        ("help", vec![help()]),
+        ("ready_for_tls", vec![ready_for_tls()]),
+        ("tls_unavailable", vec![tls_unavailable()]),
+        ("starttls_first", vec![starttls_first()]),
+        ("tls_already", vec![tls_already()]),
+        ("talked_early", vec![talked_early()]),
+        ("unidentified", causes().iter().map(|cause| unidentified(cause, now)).collect()),
+        ("unidentified_deferred", causes().iter().map(|cause| unidentified_deferred(cause, now)).collect()),
+        ("challenge", vec![challenge()]),
+        ("authenticated", vec![authenticated()]),
+        ("authentication_refused", vec![authentication_refused()]),
+        ("mechanism_unknown", vec![mechanism_unknown()]),
+        ("authenticated_already", vec![authenticated_already()]),
+        ("authentication_in_transaction", vec![authentication_in_transaction()]),
+        ("authentication_cancelled", vec![authentication_cancelled()]),
+        ("not_base64", vec![not_base64()]),
+        ("authentication_too_long", vec![authentication_too_long()]),
+        ("authentication_exhausted", vec![authentication_exhausted()]),
+        ("authentication_required", vec![authentication_required()]),
+        ("unknown_command", vec![unknown_command()]),
+        ("not_offered", vec![not_offered("EXPN")]),
+        ("bad_argument", vec![bad_argument(&LONG.repeat(20))]),
+        ("bad_parameter", vec![bad_parameter("SIZE", "why")]),
+        ("command_fault", faults().iter().map(command_fault).collect()),
+        ("line_too_long", vec![line_too_long()]),
+        ("disputed", vec![disputed(&"a NUL")]),
+        ("ehlo_first", vec![ehlo_first()]),
+        ("mail_first", vec![mail_first()]),
+        ("mail_already", vec![mail_already()]),
+        ("no_recipients", vec![no_recipients()]),
+        ("unknown_parameter", vec![unknown_parameter(&LONG.repeat(20))]),
+        ("too_many_idle_commands", vec![too_many_idle_commands()]),
+        ("too_many_refused_recipients", vec![too_many_refused_recipients()]),
+        ("sender_taken", vec![sender_taken()]),
+        ("recipient_taken", vec![recipient_taken()]),
+        ("sender_syntax", vec![sender_syntax(path)]),
+        ("recipient_syntax", vec![recipient_syntax(path)]),
+        ("sender_unqualified", vec![sender_unqualified("localhost")]),
+        ("recipient_unqualified", vec![recipient_unqualified("localhost")]),
+        ("needs_smtputf8", vec![needs_smtputf8()]),
+        ("too_many_recipients", vec![too_many_recipients()]),
+        ("refused", refusals()),
+        ("send_data", vec![send_data()]),
+        ("kept", vec![kept(id)]),
+        ("header_unclear", vec![header_unclear("Field From is missing")]),
+        ("header_too_large", vec![header_too_large(1)]),
+        ("data_line_too_long", vec![data_line_too_long(1)]),
+        ("too_large", vec![too_large(1)]),
+        ("loops", vec![loops(100)]),
+        ("no_room", vec![no_room()]),
+        ("shutting_down", vec![shutting_down()]),
+        ("too_many_connections", vec![too_many_connections()]),
+        ("timed_out", vec![timed_out("Idle too long")]),
+        ("our_fault", vec![our_fault()]),
+    ]
+}
+
+/// The greeting and what EHLO and HELO are answered (RFC 2034 §4), and 3yz.
+const WITHOUT_STATUS: [&str; 6] = ["greeting", "ehlo", "helo", "helo_name", "challenge", "send_data"];
+
+#[test]
+fn every_reply_of_the_catalogue_is_tested_here() {
+    let source = include_str!("../replies.rs");
+    let made = source.lines().filter_map(|line| line.strip_prefix("pub fn ")).filter(|line| line.ends_with("Reply {"));
+    let names: Vec<&str> = made.filter_map(|line| line.split('(').next()).collect();
+    let tested: Vec<&str> = catalogue().iter().map(|(name, _)| *name).collect();
+    assert_eq!(names.iter().filter(|name| !tested.contains(name)).collect::<Vec<_>>(), Vec::<&&str>::new());
+    assert!(names.len() > 50, "{}", names.len());
+}
+
+#[test]
+fn every_reply_has_a_status_of_its_own_class() {
+    for (name, replies) in catalogue() {
+        for reply in replies {
+            let class = reply.code().number() / 100;
+            match reply.status() {
+                Some(status) => assert_eq!(u16::from(status.class()), class, "{name}: {reply}"),
+                None => assert!(WITHOUT_STATUS.contains(&name), "{name}: {reply}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn no_line_is_over_512_octets_and_all_are_ascii() {
+    for (name, replies) in catalogue() {
+        for reply in replies {
+            let mut wire = Vec::new();
+            reply.write_to(&mut wire);
+            assert!(wire.is_ascii(), "{name}: {reply}");
+            assert!(wire.split_inclusive(|&octet| octet == b'\n').all(|line| line.len() <= 512), "{name}: {reply}");
+        }
+    }
+}
+
+#[test]
+fn the_wire_says_no_secrets() {
+    for (name, replies) in catalogue() {
+        for reply in replies {
+            let text = reply.text();
+            assert!(!text.contains("secret") && !text.contains('/'), "{name}: {reply}");
+        }
+    }
+}
+
+#[test]
+fn what_passes_by_itself_is_421_in_every_mode_and_the_rest_is_554() {
+    let now = WallTime::from_seconds(1_800_000_000);
+    for cause in causes() {
+        let code = if passes_by_itself(&cause) { 421 } else { 554 };
+        assert_eq!(unidentified(&cause, now).code().number(), code, "{cause:?}");
+        let deferred = unidentified_deferred(&cause, now);
+        assert_eq!(deferred.code().number(), 421, "{cause:?}");
+        assert_eq!(deferred.text(), unidentified(&cause, now).text(), "{cause:?}");
+    }
+}

@@ -1,0 +1,258 @@
+//! The personas of the dialogs: certificates by recipe, and the trust and roster they meet.
+//!
+//! Nobody here makes an identity: a persona has a chain, which `tls::verify` judges and the roster looks up, as everywhere.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use rcgen::ExtendedKeyUsagePurpose;
+use rustls::pki_types::CertificateDer;
+use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
+use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
+use sealpost::identity::{Digest256, Limits, Roster, Rule, SecondFactor};
+use sealpost::mail::{Address, LocalPartCase};
+use sealpost::tls::{ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
+
+use crate::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
+
+/// Everybody, with their CAs. Made once for all scripts: keys take time, and the clock is fixed.
+pub(crate) struct Cast {
+    pub(crate) staff: Made,
+    pub(crate) workloads: Made,
+    pub(crate) branch: Made,
+    pub(crate) strangers: Made,
+    personas: BTreeMap<&'static str, Made>,
+}
+
+/// What may differ from script to script and within one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Season {
+    /// Personas that the CRL of staff lists, besides the one called `revoked`.
+    pub(crate) revoked: Vec<String>,
+    /// Personas whose `[[identity]]` is gone.
+    pub(crate) forgotten: Vec<String>,
+    /// How bad the trust is; for mutants.
+    pub(crate) laxity: Laxity,
+}
+
+/// What a broken relay might fail to look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Laxity {
+    /// Nothing.
+    #[default]
+    None,
+    /// No CRL.
+    IgnoresRevocation,
+    /// Any CA will do.
+    TrustsStrangers,
+    /// Every recipient.
+    GrantsAllRecipients,
+    /// Every sender that the CA may speak for.
+    GrantsAllSenders,
+    /// A disabled identity counts.
+    IgnoresDisabled,
+    /// No limits of the grant.
+    IgnoresLimits,
+}
+
+impl Cast {
+    /// The one cast of this run.
+    pub(crate) fn get() -> &'static Self {
+        static CAST: OnceLock<Cast> = OnceLock::new();
+        CAST.get_or_init(Self::make)
+    }
+
+    fn make() -> Self {
+        let staff = Recipe::ca("Example Staff CA").self_signed();
+        let workloads = Recipe::ca("Example Workloads CA").self_signed();
+        let branch = Recipe::ca("Example Branch CA").self_signed();
+        let strangers = Recipe::ca("Somebody Else's CA").self_signed();
+        let alice = || Recipe::client("Alice").email("alice@example.com");
+        let workload = |name: &str| Recipe::client(name).uri(&format!("spiffe://example.com/{name}"));
+        let personas = [
+            ("alice", alice().signed_by(&staff)),
+            ("bob", Recipe::client("Bob").email("bob@example.com").signed_by(&staff)),
+            ("shortlived", alice().valid(NOW - DAY, NOW + 3600).signed_by(&staff)),
+            ("expired", alice().valid(NOW - 30 * DAY, NOW - 10 * DAY).signed_by(&staff)),
+            ("early", alice().valid(NOW + 5 * DAY, NOW + 30 * DAY).signed_by(&staff)),
+            ("revoked", alice().signed_by(&staff)),
+            ("foreign", Recipe::client("Eve").email("eve@elsewhere.example").signed_by(&staff)),
+            ("careful", Recipe::client("Careful").email("careful@example.com").signed_by(&staff)),
+            ("zoe", Recipe::client("Zoe").email("zoe@example.com").signed_by(&staff)),
+            ("serveronly", alice().purposes(&[ExtendedKeyUsagePurpose::ServerAuth]).signed_by(&staff)),
+            ("stranger", alice().signed_by(&strangers)),
+            ("selfmade", alice().self_signed()),
+            ("stale", alice().signed_by(&branch)),
+            ("robot", workload("billing").signed_by(&workloads)),
+            ("quiet", workload("quiet").signed_by(&workloads)),
+            ("disabled", workload("retired").signed_by(&workloads)),
+            ("unknown", workload("nobody").signed_by(&workloads)),
+            ("twin", workload("twin").dns("twin.example.com").signed_by(&workloads)),
+            ("pinned", Recipe::client("Printer").self_signed()),
+        ];
+        Self { staff, workloads, branch, strangers, personas: personas.into() }
+    }
+
+    /// The chain a persona shows; none for `nobody`.
+    pub(crate) fn chain(&self, persona: &str) -> Result<Option<Vec<CertificateDer<'static>>>, String> {
+        match persona {
+            "nobody" => Ok(None),
+            _ => self.made(persona).map(|made| Some(vec![made.der.clone()])),
+        }
+    }
+
+    /// A persona's certificate and key.
+    pub(crate) fn made(&self, persona: &str) -> Result<&Made, String> {
+        self.personas.get(persona).ok_or_else(|| format!("there is no persona {persona:?}"))
+    }
+
+    /// Who is trusted in this season.
+    pub(crate) fn trust(&self, season: &Season) -> Trust {
+        let mut listed = vec![self.personas["revoked"].serial()];
+        listed.extend(season.revoked.iter().map(|persona| self.made(persona).unwrap().serial()));
+        let fresh = self.staff.crl(&CrlRecipe::listing(&listed));
+        let stale = self.branch.crl(&CrlRecipe::listing(&[]).valid(NOW - 30 * DAY, NOW - DAY));
+        let mode = match season.laxity {
+            Laxity::IgnoresRevocation => RevocationMode::Off,
+            _ => RevocationMode::Require,
+        };
+        let mut cas = vec![
+            ca("staff", &self.staff, vec![fresh], mode),
+            ca("workloads", &self.workloads, vec![], RevocationMode::Off),
+            ca("branch", &self.branch, vec![stale], mode),
+        ];
+        if season.laxity == Laxity::TrustsStrangers {
+            cas.push(ca("strangers", &self.strangers, vec![], RevocationMode::Off));
+        }
+        Trust::new(cas, self.roster(season).pins())
+    }
+
+    /// Who is known in this season.
+    pub(crate) fn roster(&self, season: &Season) -> Roster {
+        let mut entries = self.entries();
+        entries.retain(|(persona, _)| !season.forgotten.iter().any(|forgotten| forgotten == persona));
+        let mut entries: Vec<RosterEntry> = entries.into_iter().map(|(_, entry)| entry).collect();
+        for entry in &mut entries {
+            loosen(entry, season.laxity);
+        }
+        let grants = vec![
+            mailboxes("staff"),
+            CaGrant { send_as_email: None, ..mailboxes("workloads") },
+            mailboxes("branch"),
+            mailboxes("strangers"),
+        ];
+        Roster::new(entries, grants).unwrap()
+    }
+
+    fn entries(&self) -> Vec<(&'static str, RosterEntry)> {
+        let robot = RosterEntry {
+            limits: Limits { recipients_per_message: Some(3), message_size: Some(2000) },
+            send_to: list(&["*@customer.example"], ListPurpose::SendTo),
+            ..workload("billing-robot", "billing", &["billing@example.com", "*@invoices.example.com"])
+        };
+        let twin_by_name = RosterEntry {
+            keys: MatchKeys {
+                ca: Some("workloads".into()),
+                dns: Some("twin.example.com".to_owned()),
+                ..MatchKeys::default()
+            },
+            ..entry("twin-by-name", &["twin@example.com"])
+        };
+        let careful = RosterEntry {
+            second_factor: SecondFactor::Password,
+            ..mailbox("careful", "careful@example.com", &["careful@example.com"])
+        };
+        let printer = RosterEntry {
+            keys: MatchKeys {
+                fingerprint: Some(Digest256(self.personas["pinned"].fingerprint())),
+                ..MatchKeys::default()
+            },
+            ..entry("printer", &["printer@example.com"])
+        };
+        vec![
+            ("robot", robot),
+            ("quiet", RosterEntry { null_sender: false, ..workload("quiet-robot", "quiet", &["quiet@example.com"]) }),
+            (
+                "disabled",
+                RosterEntry {
+                    state: EntryState::Disabled,
+                    ..workload("retired-robot", "retired", &["retired@example.com"])
+                },
+            ),
+            ("twin", workload("twin-by-uri", "twin", &["twin@example.com"])),
+            ("twin", twin_by_name),
+            ("careful", careful),
+            ("zoe", mailbox("zoe", "zoe@example.com", &["zoe@example.com", "zoë@example.com"])),
+            ("pinned", printer),
+        ]
+    }
+}
+
+fn ca(name: &str, made: &Made, crls: Vec<Vec<u8>>, revocation: RevocationMode) -> Arc<ClientCa> {
+    let crls = crls.into_iter().map(|octets| CrlFile { place: format!("{name}.crl"), octets }).collect();
+    let certificates = vec![made.der.clone()];
+    let settings = ClientCaSettings { name: name.into(), certificates, intermediates: vec![], crls, revocation };
+    let (ca, faults) = ClientCa::new(settings).unwrap();
+    assert_eq!(faults, vec![], "the recipe's CRLs are good");
+    Arc::new(ca)
+}
+
+fn list(patterns: &[&str], purpose: ListPurpose) -> PatternList {
+    PatternList::read(patterns.iter().copied(), purpose).unwrap()
+}
+
+fn rule(name: &str) -> Rule {
+    Rule { name: name.into(), place: Some("sealpost.toml:1".into()) }
+}
+
+fn mailboxes(name: &str) -> CaGrant {
+    CaGrant {
+        ca: name.into(),
+        domains: Some(DomainSet::read(["example.com", ".example.com"]).unwrap()),
+        local_part_case: LocalPartCase::Ignored,
+        send_as_email: Some(EmailGrant {
+            send_to: list(&["*"], ListPurpose::SendTo),
+            second_factor: SecondFactor::None,
+            limits: Limits::default(),
+            null_sender: true,
+        }),
+        rule: rule(&format!("client_ca \"{name}\"")),
+    }
+}
+
+fn entry(name: &str, send_as: &[&str]) -> RosterEntry {
+    RosterEntry {
+        name: name.into(),
+        keys: MatchKeys::default(),
+        state: EntryState::Enabled,
+        send_as: list(send_as, ListPurpose::SendAs),
+        send_to: list(&["*"], ListPurpose::SendTo),
+        second_factor: SecondFactor::None,
+        limits: Limits::default(),
+        null_sender: true,
+        rule: rule(&format!("identity \"{name}\"")),
+    }
+}
+
+fn workload(name: &str, uri: &str, send_as: &[&str]) -> RosterEntry {
+    let uri = Some(format!("spiffe://example.com/{uri}"));
+    RosterEntry {
+        keys: MatchKeys { ca: Some("workloads".into()), uri, ..MatchKeys::default() },
+        ..entry(name, send_as)
+    }
+}
+
+fn mailbox(name: &str, email: &str, send_as: &[&str]) -> RosterEntry {
+    let email = Some(Address::parse(email).unwrap());
+    RosterEntry { keys: MatchKeys { ca: Some("staff".into()), email, ..MatchKeys::default() }, ..entry(name, send_as) }
+}
+
+fn loosen(entry: &mut RosterEntry, laxity: Laxity) {
+    match laxity {
+        Laxity::GrantsAllRecipients => entry.send_to = list(&["*"], ListPurpose::SendTo),
+        Laxity::GrantsAllSenders => entry.send_as = list(&["*"], ListPurpose::SendAs),
+        Laxity::IgnoresDisabled => entry.state = EntryState::Enabled,
+        Laxity::IgnoresLimits => entry.limits = Limits::default(),
+        Laxity::None | Laxity::IgnoresRevocation | Laxity::TrustsStrangers => {}
+    }
+}

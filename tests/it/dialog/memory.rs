@@ -1,0 +1,501 @@
+//! The stage in memory: the pure machines, the real judge of chains and roster, the real queue on a simulated disk; no socket, no TLS octets.
+//!
+//! It does what intake does, and decides as little. What it can't show: the handshake itself, and time in which nothing happens.
+
+mod reading;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits};
+use sealpost::identity::Identity;
+use sealpost::mail::Custody;
+use sealpost::session::{
+    Answer, Deadline, Decision, Event, Framing, NoRoom, Preamble, PreambleEvent, PreambleStep, Question, Refused,
+    Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
+};
+use sealpost::smtp::data::{Chunk, OctetReader};
+use sealpost::smtp::{DotReader, LineReader, Reply, ReplyReader};
+use sealpost::sys::WallTime;
+use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
+
+use super::cast::{Cast, Season};
+use super::custody::MemoryQueue;
+use super::mutants::Mutant;
+use super::play::{Heard, KeptMessage, Stage};
+use super::script::{Store, Wait};
+use crate::recipe::NOW;
+
+/// How octets of one write arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Together.
+    Whole,
+    /// One by one.
+    ByOctets,
+}
+
+/// Who has the word on the server's side.
+enum Machine {
+    Preamble(Preamble),
+    /// STARTTLS was answered; what comes next is TLS.
+    AwaitingHandshake,
+    Session(Box<Session>),
+    Refused(Box<Refused>),
+}
+
+/// What the octets at hand are.
+enum Reading {
+    Lines,
+    Message(Box<Receiving>),
+    Over(DotReader),
+    Chunk(OctetReader),
+}
+
+/// A message being read.
+struct Receiving {
+    dots: DotReader,
+    /// Until the header is whole.
+    collector: Option<HeaderCollector>,
+    octets: u64,
+    kept: Kept,
+}
+
+/// Whether the queue could take what came so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Well,
+    Failed,
+}
+
+struct Connection {
+    persona: String,
+    machine: Machine,
+    lines: LineReader,
+    reading: Reading,
+    closed: bool,
+}
+
+/// See the module.
+pub(crate) struct MemoryStage {
+    queue: MemoryQueue,
+    settings: SessionSettings,
+    readiness: TlsReadiness,
+    header_limits: HeaderLimits,
+    line_max: usize,
+    wall: i64,
+    season: Season,
+    connection: Option<Connection>,
+    heard: VecDeque<Heard>,
+    audited: Option<String>,
+    arrival: Arrival,
+    mutant: Mutant,
+}
+
+impl MemoryStage {
+    /// A fresh server.
+    pub(crate) fn new(arrival: Arrival, mutant: Mutant) -> Self {
+        Self {
+            queue: MemoryQueue::new(),
+            settings: settings(),
+            readiness: TlsReadiness::Ready,
+            header_limits: HeaderLimits::default(),
+            line_max: 64 * 1024,
+            wall: NOW,
+            season: Season { laxity: mutant.laxity(), ..Season::default() },
+            connection: None,
+            heard: VecDeque::new(),
+            audited: None,
+            arrival,
+            mutant,
+        }
+    }
+
+    fn now(&self) -> WallTime {
+        WallTime::from_seconds(self.wall)
+    }
+
+    /// As intake does it after the handshake and at MAIL: verify, then identify.
+    fn identify(&self, persona: &str) -> Result<Arc<Identity>, Unidentified> {
+        let cast = Cast::get();
+        let Some(chain) = cast.chain(persona).unwrap() else { return Err(Unidentified::NoCertificate) };
+        let trust = cast.trust(&self.season);
+        let chain = PeerChain(chain);
+        let verified = match (self.mutant, verify(&chain, &trust, self.now())) {
+            (Mutant::IgnoresDates, Err(CertificateFault::Expired { at })) => {
+                verify(&chain, &trust, WallTime::from_seconds(at.seconds() - 1))
+            }
+            (Mutant::IgnoresDates, Err(CertificateFault::NotYetValid { from })) => verify(&chain, &trust, from),
+            (_, verified) => verified,
+        };
+        let verified = verified.map_err(Unidentified::Certificate)?;
+        cast.roster(&self.season).identify(&verified).map(Arc::new).map_err(Unidentified::Roster)
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        let mut wire = Vec::new();
+        reply.write_to(&mut wire);
+        let text = String::from_utf8(wire).unwrap();
+        let mut reader = ReplyReader::default();
+        let mut lines = Vec::new();
+        for line in text.split_terminator("\r\n") {
+            assert!(line.len() <= 510, "a reply line over 512 octets: {line}");
+            assert!(line.is_ascii(), "a reply that is not ASCII: {line}");
+            reader.line(line.as_bytes()).unwrap();
+            lines.push(self.shown(reply, line.get(4..).unwrap_or_default()));
+        }
+        self.heard.push_back(Heard { code: reply.code().number(), lines });
+    }
+
+    fn shown(&self, reply: &Reply, line: &str) -> String {
+        match reply.status() {
+            Some(status) if self.mutant == Mutant::DropsStatus => line.replacen(&format!("{status} "), "", 1),
+            _ => line.to_owned(),
+        }
+    }
+
+    fn close(&mut self, reply: &Reply) {
+        self.say(reply);
+        let stays = self.mutant == Mutant::StaysAfter421 && reply.code().is_transient();
+        if let Some(connection) = &mut self.connection {
+            connection.closed = !stays;
+        }
+    }
+
+    fn open(&mut self, persona: &str, machine: Machine) {
+        self.heard.clear();
+        self.queue.forget();
+        let persona = persona.to_owned();
+        let (lines, reading) = (LineReader::new(), Reading::Lines);
+        self.connection = Some(Connection { persona, machine, lines, reading, closed: false });
+    }
+
+    fn shared_settings(&self) -> Arc<SessionSettings> {
+        Arc::new(self.settings.clone())
+    }
+
+    /// Who the handshake shows.
+    fn secured(&mut self, persona: &str) -> Machine {
+        match self.identify(persona) {
+            Ok(identity) => Machine::Session(Box::new(Session::new(identity, self.shared_settings()))),
+            Err(cause) => Machine::Refused(Box::new(Refused::new(cause, self.shared_settings(), self.now()))),
+        }
+    }
+
+    fn preamble_step(&mut self, connection: &mut Connection, step: PreambleStep, line: &[u8]) {
+        if self.mutant == Mutant::TakesMailBeforeTls && line.starts_with(b"MAIL") {
+            return self.say(&replies::sender_taken());
+        }
+        match step {
+            PreambleStep::Say(reply) => self.say(&reply),
+            PreambleStep::Close(reply) => self.end(connection, &reply),
+            PreambleStep::StartTls(reply) => self.start_tls(connection, &reply),
+        }
+    }
+
+    fn start_tls(&mut self, connection: &mut Connection, reply: &Reply) {
+        let patient = matches!(self.mutant, Mutant::KeepsPlaintext | Mutant::LetsTalkEarly);
+        if !connection.lines.buffered().is_empty() && !patient {
+            let Machine::Preamble(preamble) = &mut connection.machine else { return };
+            let step = preamble.on(PreambleEvent::TalkedEarly, now(self.wall));
+            return self.preamble_step(connection, step, b"");
+        }
+        self.say(reply);
+        connection.machine = Machine::AwaitingHandshake;
+    }
+
+    // --- Events and steps.
+
+    fn feed(&mut self, connection: &mut Connection, event: Event<'_>) {
+        let (step, decision) = match &mut connection.machine {
+            Machine::Session(session) => (session.on(event, now(self.wall)), session.take_decision()),
+            Machine::Refused(refused) => (refused.on(event, now(self.wall)), refused.take_decision()),
+            Machine::Preamble(_) | Machine::AwaitingHandshake => return,
+        };
+        if let Some(decision) = decision {
+            self.audited = Some(audit_line(&decision));
+        }
+        self.obey(connection, step);
+    }
+
+    fn obey(&mut self, connection: &mut Connection, step: Step) {
+        match step {
+            Step::Say(reply) => self.say(&reply),
+            Step::Challenge(reply) => self.prompt(connection, &reply),
+            Step::Receive { prompt: Some(reply), .. } => {
+                connection.reading = Reading::Message(Box::new(self.begin_message()));
+                self.prompt(connection, &reply);
+            }
+            Step::Receive { prompt: None, .. } | Step::Proceed => {}
+            Step::Discard(framing) => self.discard(connection, framing),
+            Step::Ask(question) => {
+                let answer = self.answer(connection, question);
+                if let Some(answer) = answer {
+                    self.feed(connection, Event::Answer(answer));
+                }
+            }
+            Step::Close(reply) => self.end(connection, &reply),
+            Step::Leave { reply, farewell } => {
+                self.say(&reply);
+                self.end(connection, &farewell);
+            }
+            Step::Dispute(reply) if self.mutant == Mutant::GoesOnAfterDispute => {
+                self.say(&reply);
+                if let Ok(identity) = self.identify(&connection.persona) {
+                    connection.machine = Machine::Session(Box::new(Session::new(identity, self.shared_settings())));
+                }
+            }
+            Step::Dispute(reply) => self.end(connection, &reply),
+        }
+    }
+
+    fn end(&mut self, connection: &mut Connection, reply: &Reply) {
+        self.say(reply);
+        connection.closed = !(self.mutant == Mutant::StaysAfter421 && reply.code().is_transient());
+    }
+
+    /// Words for which the client had to wait.
+    fn prompt(&mut self, connection: &mut Connection, reply: &Reply) {
+        if connection.lines.buffered().is_empty() || self.mutant == Mutant::LetsTalkEarly {
+            self.say(reply);
+        } else {
+            self.feed(connection, Event::TalkedEarly);
+        }
+    }
+
+    fn discard(&mut self, connection: &mut Connection, framing: Framing) {
+        let hasty = match framing {
+            Framing::Dot => self.mutant == Mutant::AnswersBeforeTheEnd,
+            Framing::Octets { .. } => self.mutant == Mutant::ReadsChunksAsCommands,
+        };
+        if hasty {
+            connection.reading = Reading::Lines;
+            self.end_body(connection, BodyEnd::Complete, 0);
+            return;
+        }
+        match framing {
+            Framing::Dot => {
+                if let Reading::Message(receiving) = std::mem::replace(&mut connection.reading, Reading::Lines) {
+                    connection.reading = Reading::Over(receiving.dots);
+                }
+            }
+            Framing::Octets { count, last } => {
+                let mut chunk = OctetReader::default();
+                chunk.begin(count, if last { Chunk::Last } else { Chunk::Middle });
+                connection.reading = Reading::Chunk(chunk);
+            }
+        }
+    }
+
+    fn answer(&mut self, connection: &mut Connection, question: Question) -> Option<Answer> {
+        let Machine::Session(session) = &connection.machine else { return None };
+        match question {
+            Question::Reidentify if self.mutant == Mutant::NeverLooksAgain => {
+                Some(Answer::Identified(Ok(Arc::clone(session.identity()))))
+            }
+            Question::Reidentify => Some(Answer::Identified(self.identify(&connection.persona))),
+            Question::Admit(envelope) => {
+                let patient = self.mutant == Mutant::Says354WithoutRoom;
+                Some(Answer::Admitted(self.queue.admit(*envelope).or(if patient { Ok(()) } else { Err(NoRoom::Full) })))
+            }
+            Question::Commit if self.mutant == Mutant::Says250BeforeCommit => {
+                self.say(&replies::kept(sealpost::mail::QueueId::from_u128(1)));
+                connection.machine =
+                    Machine::Session(Box::new(Session::new(Arc::clone(session.identity()), self.shared_settings())));
+                None
+            }
+            Question::Commit => Some(Answer::Committed(self.commit(connection))),
+            Question::CheckPassword { .. } | Question::Spend { .. } | Question::Offer(_) => None,
+        }
+    }
+
+    fn commit(&mut self, connection: &Connection) -> Result<Custody, NoRoom> {
+        let Machine::Session(session) = &connection.machine else { return Err(NoRoom::Broken) };
+        self.queue.commit(session, self.now())
+    }
+
+    /// Something that is not an octet.
+    fn happen(&mut self, event: Event<'_>, before: PreambleEvent<'_>) {
+        let Some(mut connection) = self.connection.take() else { return };
+        if let Machine::Preamble(preamble) = &mut connection.machine {
+            let step = preamble.on(before, now(self.wall));
+            self.preamble_step(&mut connection, step, b"");
+        } else {
+            self.feed(&mut connection, event);
+        }
+        self.connection = Some(connection);
+    }
+}
+
+impl Stage for MemoryStage {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let number = || value.parse::<u32>().map_err(|fault| fault.to_string());
+        let size = || value.parse::<usize>().map_err(|fault| fault.to_string());
+        match key {
+            "refusal" => self.settings.refusal = refusal(value)?,
+            "tls" if value == "unavailable" => self.readiness = TlsReadiness::Unavailable,
+            "message_size_max" => self.settings.message_size_max = u64::from(number()?),
+            "recipients_max" => self.settings.recipients_max = size()?,
+            "idle_commands_max" => self.settings.idle_commands_max = number()?,
+            "auth_failures_max" => self.settings.auth_failures_max = number()?,
+            "postmaster" => self.settings.postmaster = Some(value.parse().map_err(|_| "no address")?),
+            "line_max" => self.line_max = size()?,
+            "header_max" => self.header_limits.section = size()?,
+            "together" => {}
+            _ => return Err(format!("no setting {key:?}")),
+        }
+        Ok(())
+    }
+
+    fn clock(&mut self, seconds: i64) -> Result<(), String> {
+        self.wall += seconds;
+        Ok(())
+    }
+
+    fn connect(&mut self, early: &[u8]) -> Result<(), String> {
+        let preamble = Preamble::new(self.shared_settings(), self.readiness);
+        let greeting = preamble.greeting();
+        self.open("", Machine::Preamble(preamble));
+        if early.is_empty() || self.mutant == Mutant::LetsTalkEarly {
+            self.say(&greeting);
+            self.receive(early);
+        } else {
+            self.happen(Event::TalkedEarly, PreambleEvent::TalkedEarly);
+        }
+        Ok(())
+    }
+
+    fn handshake(&mut self, persona: &str) -> Result<(), String> {
+        Cast::get().chain(persona)?;
+        let machine = self.secured(persona);
+        let connection = self.connection.as_mut().ok_or("nothing is connected")?;
+        if !matches!(connection.machine, Machine::AwaitingHandshake) {
+            return Err("the server does not expect a handshake now".to_owned());
+        }
+        connection.machine = machine;
+        persona.clone_into(&mut connection.persona);
+        // RFC 3207 §4.2: a new parser inside TLS.
+        if self.mutant != Mutant::KeepsPlaintext {
+            connection.lines = LineReader::new();
+        }
+        while self.turn() {}
+        Ok(())
+    }
+
+    fn connect_implicit(&mut self, persona: &str) -> Result<(), String> {
+        Cast::get().chain(persona)?;
+        let machine = self.secured(persona);
+        let greeting = match &machine {
+            Machine::Session(session) => Step::Say(session.greeting()),
+            Machine::Refused(refused) => refused.greeting(self.now()),
+            Machine::Preamble(_) | Machine::AwaitingHandshake => return Err("no machine".to_owned()),
+        };
+        self.open(persona, machine);
+        let Some(mut connection) = self.connection.take() else { return Err("nothing is connected".to_owned()) };
+        self.obey(&mut connection, greeting);
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn send(&mut self, octets: &[u8]) -> Result<(), String> {
+        let octets = self.mutant.octets(octets);
+        match self.arrival {
+            Arrival::Whole => self.receive(&octets),
+            Arrival::ByOctets => octets.chunks(1).for_each(|octet| self.receive(octet)),
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self) -> Option<Heard> {
+        self.heard.pop_front()
+    }
+
+    fn is_closed(&mut self) -> bool {
+        self.connection.as_ref().is_none_or(|connection| connection.closed)
+    }
+
+    fn revoke(&mut self, persona: &str) -> Result<(), String> {
+        Cast::get().made(persona)?;
+        self.season.revoked.push(persona.to_owned());
+        Ok(())
+    }
+
+    fn forget(&mut self, persona: &str) -> Result<(), String> {
+        Cast::get().made(persona)?;
+        self.season.forgotten.push(persona.to_owned());
+        Ok(())
+    }
+
+    fn store(&mut self, store: Store) -> Result<(), String> {
+        self.queue.state = store;
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<(), String> {
+        match self.mutant {
+            Mutant::IgnoresDraining => {}
+            Mutant::DrainsAtOnce => self.close(&replies::shutting_down()),
+            _ => self.happen(Event::Draining, PreambleEvent::Draining),
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, wait: Wait) -> Result<(), String> {
+        let deadline = match wait {
+            Wait::Idle => Deadline::Idle,
+            Wait::Transaction => Deadline::Transaction,
+            Wait::Session => Deadline::Session,
+        };
+        self.happen(Event::TimedOut(deadline), PreambleEvent::TimedOut(deadline));
+        Ok(())
+    }
+
+    fn kept(&mut self) -> Vec<KeptMessage> {
+        self.queue.kept()
+    }
+
+    fn audit(&mut self) -> Result<String, String> {
+        self.audited.clone().ok_or_else(|| "nothing has been audited".to_owned())
+    }
+}
+
+/// What every script starts from.
+fn settings() -> SessionSettings {
+    SessionSettings {
+        hostname: "mail.example.com".to_owned(),
+        message_size_max: 50 * 1024 * 1024,
+        recipients_max: 100,
+        postmaster: None,
+        refusal: RefusalMode::Reply,
+        auth_failures_max: 5,
+        idle_commands_max: 100,
+    }
+}
+
+fn refusal(word: &str) -> Result<RefusalMode, String> {
+    match word {
+        "reply" => Ok(RefusalMode::Reply),
+        "defer" => Ok(RefusalMode::Defer),
+        "alert" => Ok(RefusalMode::Alert),
+        _ => Err("refusal = reply|defer|alert".to_owned()),
+    }
+}
+
+fn now(seconds: i64) -> WallTime {
+    WallTime::from_seconds(seconds)
+}
+
+/// The decision as the audit might write it.
+fn audit_line(decision: &Decision) -> String {
+    let ruling = match &decision.ruling {
+        Ruling::Kept(id) => format!("kept {} id={id}", decision.subject.word()),
+        Ruling::Refused(reply) => format!("refused {} reply={reply:?}", decision.subject.word()),
+    };
+    let whose = decision.identity.as_ref().map_or("nobody".to_owned(), |identity| {
+        format!("{} serial={}", identity.name(), identity.certificate().serial)
+    });
+    let sender = decision.sender.as_ref().map_or(String::new(), |path| format!("from=<{}>", path.as_str()));
+    let recipients: Vec<String> = decision.recipients.iter().map(|path| format!("<{}>", path.as_str())).collect();
+    let rule = decision.rule.as_ref().map_or(String::new(), ToString::to_string);
+    format!("{ruling} {whose} {sender} to={} rule={rule} cause={}", recipients.join(","), decision.cause)
+}

@@ -1,0 +1,200 @@
+//! Octets to events: lines, the header when it is whole, the body to its end; as intake does it.
+
+use sealpost::content::{BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, read_header};
+use sealpost::session::{Event, Phase, PreambleEvent};
+use sealpost::smtp::{DotReader, DotState};
+
+use super::{Connection, Kept, Machine, MemoryStage, Mutant, Reading, Receiving, now};
+
+impl MemoryStage {
+    pub(super) fn receive(&mut self, octets: &[u8]) {
+        let mut rest = octets;
+        while let Some(connection) = self.connection.as_mut().filter(|one| !one.closed && !rest.is_empty()) {
+            let (piece, behind) = rest.split_at(connection.lines.room().min(rest.len()));
+            assert!(!piece.is_empty(), "no room and nothing read");
+            connection.lines.push(piece);
+            rest = behind;
+            while self.turn() {}
+        }
+    }
+
+    /// One line or one piece of a message; false when more octets are needed.
+    pub(super) fn turn(&mut self) -> bool {
+        let Some(mut connection) = self.connection.take() else { return false };
+        let more = !connection.closed && self.read_on(&mut connection);
+        let closed = connection.closed;
+        self.connection = Some(connection);
+        more && !closed
+    }
+
+    pub(super) fn read_on(&mut self, connection: &mut Connection) -> bool {
+        match std::mem::replace(&mut connection.reading, Reading::Lines) {
+            Reading::Lines => self.read_line(connection),
+            Reading::Message(receiving) => self.read_message(connection, receiving),
+            Reading::Over(mut dots) => {
+                let progress = dots.discard(connection.lines.buffered());
+                connection.lines.consume(progress.consumed);
+                match progress.state {
+                    DotState::More => {
+                        connection.reading = Reading::Over(dots);
+                        false
+                    }
+                    DotState::End => self.end_body(connection, BodyEnd::Complete, 0),
+                    DotState::Fault(fault) => self.end_body(connection, BodyEnd::Disputed(fault), 0),
+                }
+            }
+            Reading::Chunk(mut chunk) => {
+                let progress = chunk.discard(connection.lines.buffered());
+                connection.lines.consume(progress.consumed);
+                match progress.state {
+                    DotState::More => {
+                        connection.reading = Reading::Chunk(chunk);
+                        false
+                    }
+                    DotState::End | DotState::Fault(_) => self.end_body(connection, BodyEnd::Complete, 0),
+                }
+            }
+        }
+    }
+
+    pub(super) fn read_line(&mut self, connection: &mut Connection) -> bool {
+        let limit = match &connection.machine {
+            Machine::Preamble(preamble) => preamble.line_limit(),
+            Machine::AwaitingHandshake => return false,
+            Machine::Session(session) => session.line_limit(),
+            Machine::Refused(refused) => refused.line_limit(),
+        };
+        let Some(line) = connection.lines.next_line(limit) else { return false };
+        let line = line.map(<[u8]>::to_vec);
+        match &mut connection.machine {
+            Machine::Preamble(preamble) => {
+                let step = preamble.on(PreambleEvent::Line(line.as_deref().map_err(|fault| *fault)), now(self.wall));
+                self.preamble_step(connection, step, line.as_deref().unwrap_or_default());
+            }
+            Machine::AwaitingHandshake => return false,
+            Machine::Session(session) => {
+                let in_transaction = session.transaction().is_some();
+                let line = line.map(|line| self.mutant.command(&line, in_transaction));
+                self.feed(connection, Event::Line(line.as_deref().map_err(|fault| *fault)));
+            }
+            Machine::Refused(_) => self.feed(connection, Event::Line(line.as_deref().map_err(|fault| *fault))),
+        }
+        true
+    }
+
+    pub(super) fn begin_message(&mut self) -> Receiving {
+        Receiving {
+            dots: DotReader::default(),
+            collector: Some(HeaderCollector::new(&self.header_limits)),
+            octets: 0,
+            kept: Kept::Well,
+        }
+    }
+
+    pub(super) fn read_message(&mut self, connection: &mut Connection, mut receiving: Box<Receiving>) -> bool {
+        let mut octets = Vec::new();
+        let progress = receiving.dots.read(connection.lines.buffered(), &mut octets);
+        connection.lines.consume(progress.consumed);
+        if self.mutant == Mutant::KeepsDots && octets.starts_with(b".") {
+            octets.insert(0, b'.');
+        }
+        let body = self.read_header(connection, &mut receiving, &octets, progress.state);
+        let Some(body) = body else {
+            return self.header_refused(connection, *receiving, progress.state);
+        };
+        self.write(connection, &mut receiving, &body);
+        match progress.state {
+            DotState::More => {
+                connection.reading = Reading::Message(receiving);
+                false
+            }
+            DotState::Fault(fault) => self.end_body(connection, BodyEnd::Disputed(fault), receiving.octets),
+            DotState::End => self.end_message(connection, &receiving),
+        }
+    }
+
+    /// The octets to write; none when the header was refused.
+    pub(super) fn read_header(
+        &mut self,
+        connection: &mut Connection,
+        receiving: &mut Receiving,
+        octets: &[u8],
+        state: DotState,
+    ) -> Option<Vec<u8>> {
+        let Some(mut collector) = receiving.collector.take() else { return Some(octets.to_vec()) };
+        let collected = collector.push(octets);
+        let whole = matches!(collected, Ok(Collected::Whole { .. })) || state == DotState::End;
+        let facts = match collected {
+            Err(fault) => HeaderFacts { fault: Some(fault), ..HeaderFacts::default() },
+            Ok(_) if whole => self.facts(connection, collector.section()),
+            Ok(_) => {
+                receiving.collector = Some(collector);
+                return Some(octets.to_vec());
+            }
+        };
+        let mut facts = facts;
+        self.mutant.header(&mut facts);
+        self.feed(connection, Event::HeaderRead(&facts));
+        let Machine::Session(session) = &connection.machine else { return None };
+        match session.phase() {
+            Phase::Body => Some(octets.to_vec()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn facts(&self, connection: &Connection, section: &[u8]) -> HeaderFacts {
+        let Machine::Session(session) = &connection.machine else { return HeaderFacts::default() };
+        read_header(section, &self.header_limits, session.utf8())
+    }
+
+    pub(super) fn header_refused(
+        &mut self,
+        connection: &mut Connection,
+        receiving: Receiving,
+        state: DotState,
+    ) -> bool {
+        if connection.closed || matches!(self.mutant, Mutant::AnswersBeforeTheEnd) {
+            return !connection.closed;
+        }
+        match state {
+            DotState::More => {
+                connection.reading = Reading::Over(receiving.dots);
+                false
+            }
+            DotState::End => self.end_body(connection, BodyEnd::Complete, receiving.octets),
+            DotState::Fault(fault) => self.end_body(connection, BodyEnd::Disputed(fault), receiving.octets),
+        }
+    }
+
+    pub(super) fn write(&mut self, connection: &Connection, receiving: &mut Receiving, octets: &[u8]) {
+        let Machine::Session(session) = &connection.machine else { return };
+        receiving.octets += u64::try_from(octets.len()).unwrap();
+        if receiving.octets > session.message_size_max() && self.mutant != Mutant::IgnoresSize {
+            return;
+        }
+        if self.queue.write(octets).is_err() {
+            receiving.kept = Kept::Failed;
+        }
+    }
+
+    pub(super) fn end_message(&mut self, connection: &mut Connection, receiving: &Receiving) -> bool {
+        let Machine::Session(session) = &connection.machine else { return false };
+        let end = if receiving.octets > session.message_size_max() {
+            BodyEnd::TooLarge
+        } else if receiving.dots.longest_line() > self.line_max {
+            BodyEnd::LineTooLong { limit: self.line_max }
+        } else if receiving.kept == Kept::Failed {
+            BodyEnd::NotKept
+        } else {
+            BodyEnd::Complete
+        };
+        self.end_body(connection, end, receiving.octets)
+    }
+
+    pub(super) fn end_body(&mut self, connection: &mut Connection, end: BodyEnd, octets: u64) -> bool {
+        let mut facts = BodyFacts { end, octets };
+        self.mutant.body(&mut facts);
+        self.feed(connection, Event::BodyEnded(facts));
+        true
+    }
+}

@@ -1,0 +1,66 @@
+//! The dialogs of fixtures/dialog, played on the pure machines; and the mutants, to show that the dialogs can fail.
+
+pub(crate) mod cast;
+mod custody;
+mod memory;
+mod mutants;
+mod play;
+mod script;
+
+use std::path::Path;
+
+use memory::{Arrival, MemoryStage};
+use mutants::Mutant;
+use play::play;
+use script::{Need, Script};
+
+fn scripts() -> Vec<Script> {
+    Script::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dialog"))
+}
+
+#[test]
+fn every_dialog_goes_as_written() {
+    let faults: Vec<String> = scripts()
+        .iter()
+        .filter_map(|script| play(script, &mut MemoryStage::new(Arrival::Whole, Mutant::Faithful)).err())
+        .collect();
+    assert!(faults.is_empty(), "{} dialogs go otherwise:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn every_dialog_goes_the_same_octet_by_octet() {
+    let faults: Vec<String> = scripts()
+        .iter()
+        .filter(|script| !script.needs().contains(&Need::Timing))
+        .filter_map(|script| play(script, &mut MemoryStage::new(Arrival::ByOctets, Mutant::Faithful)).err())
+        .collect();
+    assert!(faults.is_empty(), "{} dialogs go otherwise:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn every_mutant_is_caught_by_the_dialog_that_is_meant_for_it() {
+    let scripts = scripts();
+    for (mutant, meant) in Mutant::ALL {
+        let script = scripts.iter().find(|script| script.name == meant).unwrap();
+        play(script, &mut MemoryStage::new(Arrival::Whole, Mutant::Faithful)).unwrap();
+        assert!(play(script, &mut MemoryStage::new(Arrival::Whole, mutant)).is_err(), "{meant} lets {mutant:?} pass");
+    }
+}
+
+#[test]
+fn every_mutant_but_the_useless_still_relays_an_honest_message() {
+    let scripts = scripts();
+    let honest = scripts.iter().find(|script| script.name == "message/accepted.dialog").unwrap();
+    for (mutant, _) in Mutant::ALL {
+        let faults = play(honest, &mut MemoryStage::new(Arrival::Whole, mutant));
+        assert_eq!(faults.is_err(), mutant.is_useless(), "{mutant:?}: {faults:?}");
+    }
+}
+
+#[test]
+fn every_claim_cites_where_it_comes_from() {
+    for script in scripts() {
+        let cited = ["RFC ", "CVE-", "ATTACKS", "REPLIES"].iter().any(|source| script.claim.contains(source));
+        assert!(cited && script.claim.contains(':'), "{}: {}", script.name, script.claim);
+    }
+}

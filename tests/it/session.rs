@@ -1,0 +1,393 @@
+//! The machine inside TLS against its table: every cell, and random dialogues.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use proptest::prelude::*;
+use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
+use sealpost::identity::{Identity, NoIdentity};
+use sealpost::mail::{Custody, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
+use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
+use sealpost::session::{
+    Answer, Deadline, Event, NoRoom, Phase, Ruling, Session, SessionSettings, Step, TABLE, Trigger, Turn, Unidentified,
+    turn,
+};
+use sealpost::smtp::LineFault;
+use sealpost::sys::disk::SimulatedDisk;
+use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
+use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
+
+use crate::dialog::cast::{Cast, Season};
+use crate::recipe::NOW;
+
+const NOW_WALL: WallTime = WallTime::from_seconds(NOW);
+
+/// An event that owns what it holds.
+#[derive(Clone, Debug)]
+enum Move {
+    Line(&'static [u8]),
+    FaultyLine(LineFault),
+    TalkedEarly,
+    Header(Box<HeaderFacts>),
+    Body(BodyEnd),
+    Identified(Result<Arc<Identity>, Unidentified>),
+    Admitted(Result<(), NoRoom>),
+    Committed(Result<Custody, NoRoom>),
+    Password,
+    Spent,
+    TimedOut(Deadline),
+    Draining,
+}
+
+impl Move {
+    fn feed(&self, session: &mut Session) -> Step {
+        let body = |end| BodyFacts { end, octets: 100 };
+        let event = match self {
+            Self::Line(line) => Event::Line(Ok(line)),
+            Self::FaultyLine(fault) => Event::Line(Err(*fault)),
+            Self::TalkedEarly => Event::TalkedEarly,
+            Self::Header(facts) => Event::HeaderRead(facts),
+            Self::Body(end) => Event::BodyEnded(body(*end)),
+            Self::Identified(answer) => Event::Answer(Answer::Identified(answer.clone())),
+            Self::Admitted(answer) => Event::Answer(Answer::Admitted(*answer)),
+            Self::Committed(answer) => Event::Answer(Answer::Committed(answer.clone())),
+            Self::Password => Event::Answer(Answer::Password(Some(true))),
+            Self::Spent => Event::Answer(Answer::Spent(Ok(()))),
+            Self::TimedOut(deadline) => Event::TimedOut(*deadline),
+            Self::Draining => Event::Draining,
+        };
+        session.on(event, NOW_WALL)
+    }
+}
+
+/// Every trigger, with the events that make it; AUTH's answers are lines that only `Challenged` reads so.
+fn moves() -> Vec<(Trigger, Vec<Move>)> {
+    let line = |text: &'static str| Move::Line(text.as_bytes());
+    let alice: HeaderFacts = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
+    let forged = HeaderFacts { from: vec!["bob@example.com".parse().unwrap()], ..HeaderFacts::default() };
+    let faulty = |fault| Box::new(HeaderFacts { fault: Some(fault), ..HeaderFacts::default() });
+    vec![
+        (Trigger::Ehlo, vec![line("EHLO client.example")]),
+        (Trigger::Helo, vec![line("HELO client.example")]),
+        (Trigger::StartTls, vec![line("STARTTLS")]),
+        (Trigger::Auth, vec![line("AUTH EXTERNAL"), line("AUTH EXTERNAL ="), line("AUTH PLAIN AAAA")]),
+        (Trigger::Mail, vec![line("MAIL FROM:<alice@example.com>"), line("MAIL FROM:<bob@example.com>")]),
+        (Trigger::Rcpt, vec![line("RCPT TO:<bob@example.net>"), line("RCPT TO:<bob@localhost>")]),
+        (Trigger::Data, vec![line("DATA")]),
+        (Trigger::Bdat, vec![line("BDAT 10 LAST"), line("BDAT 10")]),
+        (Trigger::Rset, vec![line("RSET")]),
+        (Trigger::Noop, vec![line("NOOP")]),
+        (Trigger::Vrfy, vec![line("VRFY alice")]),
+        (Trigger::Expn, vec![line("EXPN staff")]),
+        (Trigger::Help, vec![line("HELP")]),
+        (Trigger::Quit, vec![line("QUIT")]),
+        (
+            Trigger::Faulty,
+            vec![line("XYZZY"), line(""), line("MAIL FROM:<a@@b>"), Move::FaultyLine(LineFault::TooLong)],
+        ),
+        (
+            Trigger::Response,
+            vec![line(""), line("*"), line("%%%"), line("Ym9iQGV4YW1wbGUuY29t"), Move::FaultyLine(LineFault::TooLong)],
+        ),
+        (
+            Trigger::Disputed,
+            vec![
+                Move::FaultyLine(LineFault::BareLf),
+                Move::FaultyLine(LineFault::BareCr),
+                Move::FaultyLine(LineFault::Nul),
+            ],
+        ),
+        (Trigger::TalkedEarly, vec![Move::TalkedEarly]),
+        (
+            Trigger::HeaderRead,
+            vec![
+                Move::Header(Box::new(alice)),
+                Move::Header(Box::new(forged)),
+                Move::Header(Box::default()),
+                Move::Header(faulty(HeaderFault::Field("why".to_owned()))),
+                Move::Header(faulty(HeaderFault::Octets(OctetFault::BareLf))),
+            ],
+        ),
+        (
+            Trigger::BodyEnded,
+            vec![
+                Move::Body(BodyEnd::Complete),
+                Move::Body(BodyEnd::TooLarge),
+                Move::Body(BodyEnd::NotKept),
+                Move::Body(BodyEnd::LineTooLong { limit: 10 }),
+                Move::Body(BodyEnd::Disputed(OctetFault::Nul)),
+            ],
+        ),
+        (
+            Trigger::Identified,
+            vec![
+                Move::Identified(Ok(alice_identity())),
+                Move::Identified(Err(Unidentified::Certificate(CertificateFault::Revoked))),
+                Move::Identified(Err(Unidentified::Certificate(CertificateFault::RevocationUnknown))),
+                Move::Identified(Err(Unidentified::Roster(NoIdentity::Unknown))),
+            ],
+        ),
+        (Trigger::Admitted, vec![Move::Admitted(Ok(())), Move::Admitted(Err(NoRoom::Full))]),
+        (Trigger::Committed, vec![Move::Committed(Ok(custody())), Move::Committed(Err(NoRoom::Broken))]),
+        (Trigger::Unasked, vec![Move::Password, Move::Spent]),
+        (Trigger::TimedOut, vec![Move::TimedOut(Deadline::Idle), Move::TimedOut(Deadline::Transaction)]),
+        (Trigger::Draining, vec![Move::Draining]),
+    ]
+}
+
+/// Whether in this phase these events make this trigger: after 334 each sure line is a response.
+fn applies(phase: Phase, trigger: Trigger, event: &Move) -> bool {
+    let is_line = matches!(event, Move::Line(_) | Move::FaultyLine(LineFault::TooLong));
+    match (phase, trigger) {
+        // Intake owes the header before the body's end; only an end in dispute can come first.
+        (Phase::Header, Trigger::BodyEnded) => matches!(event, Move::Body(BodyEnd::Disputed(_))),
+        (Phase::Challenged, trigger) => !is_line || trigger == Trigger::Response,
+        (_, Trigger::Response) => false,
+        _ => true,
+    }
+}
+
+fn alice_identity() -> Arc<Identity> {
+    let cast = Cast::get();
+    let season = Season::default();
+    let chain = PeerChain(cast.chain("alice").unwrap().unwrap());
+    let verified = verify(&chain, &cast.trust(&season), NOW_WALL).unwrap();
+    Arc::new(cast.roster(&season).identify(&verified).unwrap())
+}
+
+/// A proof of custody, from the queue as always.
+fn custody() -> Custody {
+    static CUSTODY: OnceLock<Custody> = OnceLock::new();
+    let make = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let settings = QueueSettings { driving: Driving::Inline, ..QueueSettings::new(Path::new("/queue")) };
+            let disk = Arc::new(SimulatedDisk::new(1));
+            let clock = Arc::new(ManualClock::at(NOW_WALL));
+            let (queue, _) = Queue::open(settings, disk, clock, Arc::new(SeededEntropy::new(1))).unwrap();
+            let mut incoming = queue.admit(None).await.unwrap();
+            incoming.write(b"Subject: x\r\n\r\nx\r\n").await.unwrap();
+            incoming.commit(deposit()).await.unwrap()
+        })
+    };
+    CUSTODY.get_or_init(make).clone()
+}
+
+fn deposit() -> Deposit {
+    let recipient = Recipient { forward_path: ForwardPath::Postmaster, parameters: RecipientParameters::default() };
+    Deposit {
+        envelope: Envelope::new(ReversePath::Null, MailParameters::default(), vec![recipient]).unwrap(),
+        custodian: Custodian { identity: "alice".to_owned(), ca: None, fingerprint: String::new(), chain: Vec::new() },
+        trace: TraceFacts {
+            client: String::new(),
+            helo: String::new(),
+            protocol: "ESMTPS".to_owned(),
+            tls: String::new(),
+            arrived: NOW_WALL,
+            message_id: None,
+        },
+    }
+}
+
+fn fresh() -> Session {
+    let settings = SessionSettings {
+        hostname: "mail.example.com".to_owned(),
+        message_size_max: 1_000_000,
+        recipients_max: 100,
+        postmaster: None,
+        refusal: RefusalMode::Reply,
+        auth_failures_max: u32::MAX,
+        idle_commands_max: u32::MAX,
+    };
+    Session::new(alice_identity(), Arc::new(settings))
+}
+
+/// A session that has come so far.
+fn at(phase: Phase) -> Session {
+    let mut session = fresh();
+    let header = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
+    let way: Vec<Move> = vec![
+        Move::Line(b"EHLO client.example"),
+        Move::Line(b"MAIL FROM:<alice@example.com>"),
+        Move::Identified(Ok(alice_identity())),
+        Move::Line(b"RCPT TO:<bob@example.net>"),
+        Move::Line(b"DATA"),
+        Move::Admitted(Ok(())),
+        Move::Header(Box::new(header)),
+        Move::Body(BodyEnd::Complete),
+    ];
+    let detour: Vec<Move> = match phase {
+        Phase::Challenged => vec![Move::Line(b"EHLO client.example"), Move::Line(b"AUTH EXTERNAL")],
+        Phase::Discarding => vec![Move::Line(b"EHLO client.example"), Move::Line(b"BDAT 10")],
+        Phase::Closed => vec![Move::Line(b"QUIT")],
+        _ => way,
+    };
+    for step in detour {
+        if session.phase() == phase {
+            break;
+        }
+        step.feed(&mut session);
+    }
+    assert_eq!(session.phase(), phase, "the way to {phase:?}");
+    session
+}
+
+fn is_out_of_order(step: &Step) -> bool {
+    matches!(step, Step::Say(reply) if matches!(reply.code().number(), 503 | 554))
+}
+
+fn is_our_fault(step: &Step) -> bool {
+    matches!(step, Step::Close(reply) if reply.to_string().starts_with("421 4.3.0"))
+}
+
+/// Whether the step and the phase after it are what the table says.
+fn agrees(phase: Phase, trigger: Trigger, step: &Step, next: Phase) -> bool {
+    match turn(phase, trigger) {
+        Turn::To(phases) => phases.contains(&next) && !is_our_fault(step),
+        Turn::OutOfOrder => next == phase && is_out_of_order(step),
+        Turn::Never => next == Phase::Closed && is_our_fault(step),
+    }
+}
+
+#[test]
+fn the_machine_does_in_every_phase_what_the_table_says_of_every_trigger() {
+    let mut walked = 0;
+    for phase in Phase::ALL {
+        for (trigger, events) in moves() {
+            for event in events.iter().filter(|event| applies(phase, trigger, event)) {
+                let mut session = at(phase);
+                let step = event.feed(&mut session);
+                let next = session.phase();
+                assert!(agrees(phase, trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
+                walked += 1;
+            }
+        }
+    }
+    assert!(walked > 500, "{walked}");
+}
+
+#[test]
+fn every_way_that_the_table_allows_is_gone_by_some_event() {
+    for (trigger, turns) in TABLE {
+        for (phase, cell) in Phase::ALL.into_iter().zip(turns) {
+            let Turn::To(phases) = cell else { continue };
+            let (_, events) = moves().into_iter().find(|(known, _)| *known == trigger).unwrap();
+            for expected in phases {
+                let reached = events.iter().filter(|event| applies(phase, trigger, event)).any(|event| {
+                    let mut session = at(phase);
+                    event.feed(&mut session);
+                    session.phase() == *expected
+                });
+                assert!(
+                    reached || is_by_limit(trigger, *expected),
+                    "{phase:?}, {trigger:?} never leads to {expected:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Ways that only a limit of this test's session opens: too many failures of AUTH; and a chunk refused before EHLO, which the way to
+/// `Discarding` here does not take.
+fn is_by_limit(trigger: Trigger, expected: Phase) -> bool {
+    matches!(
+        (trigger, expected),
+        (Trigger::Auth | Trigger::Response | Trigger::Committed, Phase::Closed) | (Trigger::BodyEnded, Phase::Start)
+    )
+}
+
+#[test]
+fn the_table_has_each_trigger_once() {
+    let known = moves();
+    assert_eq!(known.len(), TABLE.len());
+    for (trigger, _) in known {
+        assert_eq!(TABLE.iter().filter(|(row, _)| *row == trigger).count(), 1, "{trigger:?}");
+    }
+}
+
+/// What a transaction must be, kept the simple way.
+#[derive(Default)]
+struct Model {
+    sender: Option<String>,
+    recipients: Vec<String>,
+}
+
+impl Model {
+    fn follow(&mut self, trigger: Trigger, event: &Move, step: &Step, before: Phase, next: Phase) {
+        let said = |code: &str| matches!(step, Step::Say(reply) if reply.to_string().starts_with(code));
+        match trigger {
+            Trigger::Identified if said("250 2.1.0") => self.sender = Some("alice@example.com".to_owned()),
+            Trigger::Rcpt if said("250 2.1.5") => {
+                let Move::Line(line) = event else { return };
+                let line = std::str::from_utf8(line).unwrap();
+                self.recipients.push(line.split(['<', '>']).nth(1).unwrap().to_owned());
+            }
+            _ => {}
+        }
+        let over = matches!(next, Phase::Start | Phase::Ready | Phase::Discarding | Phase::Closed);
+        if over && before != next {
+            *self = Self::default();
+        }
+    }
+
+    fn agrees(&self, session: &Session) -> bool {
+        match session.transaction() {
+            None => self.recipients.is_empty() && self.sender.is_none(),
+            Some(transaction) => {
+                let recipients: Vec<&str> =
+                    transaction.recipients().iter().map(|recipient| recipient.forward_path.as_str()).collect();
+                self.sender.as_deref() == Some(transaction.reverse_path().as_str()) && recipients == self.recipients
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_dialogues_keep_to_the_table(choices in proptest::collection::vec((0..100_usize, 0..100_usize), 1..120)) {
+        let moves = moves();
+        let mut session = fresh();
+        let mut model = Model::default();
+        let mut draining = false;
+        for (first, second) in choices {
+            let phase = session.phase();
+            // Mostly what may happen now; one in twenty times anything.
+            let fitting: Vec<&(Trigger, Vec<Move>)> = moves
+                .iter()
+                .filter(|(trigger, _)| second % 20 == 0 || !matches!(turn(phase, *trigger), Turn::Never))
+                .collect();
+            prop_assume!(!fitting.is_empty());
+            let (trigger, events) = fitting[first % fitting.len()];
+            let Some(event) = events.iter().cycle().skip(second).take(events.len()).find(|event| applies(phase, *trigger, event))
+            else { continue };
+            let step = event.feed(&mut session);
+            let next = session.phase();
+            let left = draining && next == Phase::Closed && matches!(step, Step::Leave { .. });
+            prop_assert!(left || agrees(phase, *trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
+            draining |= *trigger == Trigger::Draining;
+            model.follow(*trigger, event, &step, phase, next);
+            prop_assert!(model.agrees(&session), "{phase:?}, {event:?}: {:?}", session.transaction());
+            let promised = step_replies(&step).iter().any(|reply| reply.contains(" id="));
+            prop_assert!(!promised || matches!(event, Move::Committed(Ok(_))), "{event:?} made a promise: {step:?}");
+            if let Some(decision) = session.take_decision() {
+                prop_assert_eq!(matches!(decision.ruling, Ruling::Kept(_)), promised);
+            }
+            if next == Phase::Closed {
+                break;
+            }
+        }
+    }
+}
+
+fn step_replies(step: &Step) -> Vec<String> {
+    match step {
+        Step::Say(reply) | Step::Challenge(reply) | Step::Close(reply) | Step::Dispute(reply) => {
+            vec![reply.to_string()]
+        }
+        Step::Leave { reply, farewell } => vec![reply.to_string(), farewell.to_string()],
+        Step::Receive { prompt, .. } => prompt.iter().map(ToString::to_string).collect(),
+        Step::Discard(_) | Step::Ask(_) | Step::Proceed => Vec::new(),
+    }
+}
