@@ -60,11 +60,13 @@ pub fn attempted(record: &Record, recipient: &ForwardPath, upstream: &str, outco
         Outcome::Delivered { reply } => tracing::info!(
             target: "audit", event = "delivered", %id, identity, recipient, upstream, %reply, "delivered"
         ),
-        Outcome::Deferred { reason, .. } => tracing::warn!(
-            target: "audit", event = "deferred", %id, identity, recipient, upstream, reason, "deferred"
+        Outcome::Deferred { reason, reply } => tracing::warn!(
+            target: "audit", event = "deferred", %id, identity, recipient, upstream, reason,
+            reply = reply.as_ref().map(tracing::field::display), "deferred"
         ),
-        Outcome::Failed { reason, .. } => tracing::warn!(
-            target: "audit", event = "failed", %id, identity, recipient, upstream, reason, "failed"
+        Outcome::Failed { reason, reply } => tracing::warn!(
+            target: "audit", event = "failed", %id, identity, recipient, upstream, reason,
+            reply = reply.as_ref().map(tracing::field::display), "failed"
         ),
     }
 }

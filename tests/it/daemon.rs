@@ -210,7 +210,7 @@ fn what_cannot_be_delivered_is_reported_and_what_cannot_be_reported_is_dead() {
     assert!(upstream.wait_until(PATIENCE, reported), "no report:\n{}", process.log());
     let said = client.submit("", &["gone@example.net"], &message("<null@example.com>")).unwrap();
     assert_eq!(said.code, 250, "{said:?}");
-    process.wait_for_log(0, &["dead"]);
+    process.wait_for_log(0, &["\"event\":\"dead\""]);
     let dead = sealpost_says(&["queue", "list", "--state", "dead", "--json", "--config", bench.config_argument()]);
     assert!(dead.contains("<null@example.com>"), "{dead}");
 }

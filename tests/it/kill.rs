@@ -138,6 +138,15 @@ impl Course {
     }
 }
 
+/// Ends the course when it is dropped, so that a killer that panics leaves no client submitting for ever.
+struct Finish<'a>(&'a Course);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Kills and starts the daemon; how many of the kills hit a recovery.
 struct Killer {
     random: SeededEntropy,
@@ -204,8 +213,13 @@ fn nothing_acknowledged_is_lost_under_twenty_kills() {
     });
     let mut killer = Killer { random: SeededEntropy::new(seed), kills: 0, in_recovery: 0, start_took: Duration::ZERO };
     let process = std::thread::scope(|scope| {
-        (0..CLIENTS).for_each(|_| drop(scope.spawn(|| course.submit_until_over())));
-        killer.run(&course, &upstream)
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| course.submit_until_over())).collect();
+        let finish = Finish(&course);
+        let process = killer.run(&course, &upstream);
+        course.wait_for_acknowledged(MESSAGES);
+        drop(finish);
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        process
     });
     let acknowledged = course.acknowledged.lock().unwrap().clone();
     let account = settle(&course.bench, &upstream, &acknowledged);

@@ -8,6 +8,8 @@ pub struct SourceFile {
     /// From the project's top, with `/`: `src/smtp/line.rs`.
     pub path: String,
     pub text: String,
+    /// Whether all of it is tests: another file declares it behind `#[cfg(test)]`.
+    pub is_tests: bool,
 }
 
 /// Where the project is.
@@ -20,12 +22,31 @@ pub fn rust_sources() -> Vec<SourceFile> {
     let mut paths = Vec::new();
     collect(&top().join("src"), &mut paths);
     paths.sort();
-    paths
-        .into_iter()
-        .map(|path| SourceFile {
-            path: path.strip_prefix(top()).unwrap().to_str().unwrap().to_owned(),
-            text: fs::read_to_string(&path).unwrap(),
+    let texts: Vec<(String, String)> = paths
+        .iter()
+        .map(|path| (path.strip_prefix(top()).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap()))
+        .collect();
+    let tests: Vec<String> = texts.iter().flat_map(|(path, text)| test_folders(path, text)).collect();
+    let is_tests = |path: &str| {
+        tests.iter().any(|test| path.trim_end_matches(".rs") == test || path.starts_with(&format!("{test}/")))
+    };
+    texts.into_iter().map(|(path, text)| SourceFile { is_tests: is_tests(&path), path, text }).collect()
+}
+
+/// The modules that a file declares behind `#[cfg(test)]`, as paths without `.rs`: `src/smtp/tests` for `mod tests;` in src/smtp/mod.rs.
+fn test_folders(path: &str, text: &str) -> Vec<String> {
+    let folder =
+        path.trim_end_matches("mod.rs").trim_end_matches("lib.rs").trim_end_matches(".rs").trim_end_matches('/');
+    text.split("#[cfg(test)]")
+        .skip(1)
+        .filter_map(|rest| {
+            rest.lines()
+                .find(|line| !line.is_empty() && !line.starts_with("#["))?
+                .split_once("mod ")?
+                .1
+                .strip_suffix(';')
         })
+        .map(|name| format!("{folder}/{name}"))
         .collect()
 }
 
@@ -41,18 +62,13 @@ fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 impl SourceFile {
-    /// Whether the whole file is tests, as `tests.rs` and `address_tests.rs` are.
-    pub fn is_tests(&self) -> bool {
-        self.path.ends_with("tests.rs") || self.path.contains("/tests/")
-    }
-
     /// The lines of code, numbered from 1: without comments, and up to the tests at the end of the file.
     pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let whole = self.is_tests();
+        let whole = self.is_tests;
         self.text
             .lines()
             .enumerate()
-            .take_while(move |(_, line)| !whole && !line.starts_with("#[cfg(test)]"))
+            .take_while(move |(_, line)| !whole && !line.starts_with("mod tests {"))
             .filter(|(_, line)| !line.trim_start().starts_with("//"))
             .map(|(index, line)| (index + 1, line.split(" // ").next().unwrap_or(line)))
     }

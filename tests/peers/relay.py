@@ -66,13 +66,15 @@ class Relay:
             starttls=starttls, implicit=implicit, certificate=certificate, key=key, ca=certificates.ca, crl=certificates.crl,
             upstream=upstream_text))
         self._process = None
+        self._starts = 0
         self._lines = []
         self._news = threading.Condition()
 
     def start(self):
         """Returns when it says that it is ready."""
-        path = self.directory / "notify"
-        path.unlink(missing_ok=True)
+        # A socket for each start: the end of one daemon is never told to those who wait for the next.
+        self._starts += 1
+        path = self.directory / f"notify-{self._starts}"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
             told.bind(str(path))
             told.settimeout(PATIENCE)

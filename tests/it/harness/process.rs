@@ -1,10 +1,11 @@
 //! The daemon as a process: started on a configuration, told ready by sd_notify, its log lines as events, stopped or killed.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -43,8 +44,9 @@ impl Process {
     /// Starts `sealpost serve` on the configuration without waiting for it; `wrapper` is a command to run it under (strace).
     pub fn spawn(configuration: &Path, wrapper: &[&str]) -> Self {
         let directory = configuration.parent().unwrap();
-        let socket = directory.join("notify");
-        let _ = fs::remove_file(&socket);
+        // A socket for each start: the end of one daemon is never told to those who wait for the next.
+        static STARTS: AtomicU64 = AtomicU64::new(0);
+        let socket = directory.join(format!("notify-{}", STARTS.fetch_add(1, Ordering::Relaxed)));
         let told = UnixDatagram::bind(&socket).unwrap();
         let line: Vec<&str> =
             wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_sealpost"), "serve", "--config"]).collect();
