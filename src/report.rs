@@ -30,6 +30,15 @@ pub const WHOLE_MAX: usize = 64 * 1024;
 /// Octets of an upstream's reply that a report repeats at most.
 const DIAGNOSTIC_MAX: usize = 800;
 
+/// Who reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reporter {
+    /// This relay's name.
+    pub hostname: String,
+    /// The address in the From field; the envelope's sender is always `<>`.
+    pub from: Address,
+}
+
 /// What the report is about.
 #[derive(Clone, Debug)]
 pub struct Original<'a> {
@@ -103,9 +112,9 @@ pub enum NoReport {
     NotComposed,
 }
 
-/// Writes the report. `hostname` is this relay's, `now` its date; `random` makes boundary and Message-ID unique.
+/// Writes the report. `now` is its date; `random` makes boundary and Message-ID unique.
 pub fn compose(
-    hostname: &str,
+    reporter: &Reporter,
     original: &Original<'_>,
     recipients: &[Reported<'_>],
     now: WallTime,
@@ -119,8 +128,8 @@ pub fn compose(
     if told.is_empty() {
         return Err(NoReport::NotWanted);
     }
-    let message_id = format!("<{random:032x}@{hostname}>");
-    let draft = Draft { hostname, original, sender, told: &told };
+    let message_id = format!("<{random:032x}@{}>", reporter.hostname);
+    let draft = Draft { hostname: &reporter.hostname, from: &reporter.from, original, sender, told: &told };
     let octets = draft.compose(&message_id, now, random).ok_or(NoReport::NotComposed)?;
     let place = |entry: &Entry<'_>| entry.reported.place;
     Ok(Report {
@@ -212,6 +221,7 @@ impl<'a> Entry<'a> {
 
 struct Draft<'a> {
     hostname: &'a str,
+    from: &'a Address,
     original: &'a Original<'a>,
     sender: &'a Address,
     told: &'a [Entry<'a>],
@@ -228,7 +238,7 @@ impl Draft<'_> {
         let subject = if self.is_delay() { "Your message is delayed" } else { "Your message could not be delivered" };
         for (name, value) in [
             ("Date", now.rfc5322()),
-            ("From", format!("Mail Delivery System <MAILER-DAEMON@{}>", self.hostname)),
+            ("From", format!("Mail Delivery System <{}>", self.from)),
             ("To", format!("<{}>", self.sender)),
             ("Subject", subject.to_owned()),
             ("Message-ID", message_id.to_owned()),

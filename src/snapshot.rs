@@ -11,6 +11,7 @@ use crate::content::HeaderLimits;
 use crate::identity::Roster;
 use crate::intake::IntakeLimits;
 use crate::queue::schedule::Schedule;
+use crate::report::Reporter;
 use crate::route::Routes;
 use crate::session::SessionSettings;
 use crate::sys::WallTime;
@@ -72,8 +73,8 @@ pub struct Snapshot {
     pub schedule: Arc<Schedule>,
     /// What ends some day.
     pub ends: Vec<End>,
-    /// Our name.
-    pub hostname: Arc<str>,
+    /// Who reports to senders; our name.
+    pub reporter: Arc<Reporter>,
 }
 
 /// Something that ends some day, and what to do about it.

@@ -54,9 +54,9 @@ impl Stage {
         let tasks = Tasks::default();
         let mut catcher = self.catch(&tasks).await?;
         let config = self.file("sealpost.toml");
-        // The trial's own words come first; the relay's log speaks from warnings on.
+        // The trial's own words come first; the relay's log speaks of what needs a person.
         let mut environment = super::environment();
-        environment.push(("SEALPOST__LOG__LEVEL".to_owned(), "warn".to_owned()));
+        environment.push(("SEALPOST__LOG__LEVEL".to_owned(), "error".to_owned()));
         let daemon = match Daemon::start(&config, environment, Arc::clone(&self.clock)).await {
             Ok(daemon) => daemon,
             Err(DaemonFault::Configuration(mistakes)) => return Ok(super::tell_mistakes(&mistakes)),

@@ -9,6 +9,7 @@ use crate::config::{ListenerMode, Settings, Shown as ShownSetting};
 use crate::content::HeaderLimits;
 use crate::identity::CertificateFacts;
 use crate::intake::{IntakeLimits, LingerLimits, PaceLimits};
+use crate::report::Reporter;
 use crate::route::{Route, Routes};
 use crate::session::SessionSettings;
 use crate::snapshot::{Door, DoorLimits, End, Mode, ReceivedDetail, Shown, Snapshot};
@@ -60,7 +61,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         routes: Arc::new(Routes::new(route.into_iter().collect())),
         schedule: Arc::new(settings.schedule.clone()),
         ends: ends(settings),
-        hostname: settings.hostname.as_str().into(),
+        reporter: Arc::new(Reporter { hostname: settings.hostname.clone(), from: settings.reports.from.clone() }),
     })
 }
 

@@ -166,7 +166,7 @@ async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House)
         })
         .collect();
     let random = u128::from(house.entropy.next_u64()) << 64 | u128::from(house.entropy.next_u64());
-    report::compose(&snapshot.hostname, &original, &recipients, now, random).map(Some)
+    report::compose(&snapshot.reporter, &original, &recipients, now, random).map(Some)
 }
 
 /// A report is mail of our own: from nobody, on the authority of the message it is about.
@@ -176,7 +176,7 @@ fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -
         custodian: Custodian { identity: REPORTS.to_owned(), ca: None, fingerprint: String::new(), chain: Vec::new() },
         trace: TraceFacts {
             client: format!("report on {}", about.id),
-            helo: snapshot.hostname.to_string(),
+            helo: snapshot.reporter.hostname.clone(),
             protocol: "local".to_owned(),
             tls: String::new(),
             arrived: house.now().wall,

@@ -126,7 +126,7 @@ impl Answers {
         let (id, said) = (incoming.id(), session.trace());
         let client = ShownClient { helo: said.helo, address: self.peer.client.ip().to_canonical() };
         let trace = Trace {
-            hostname: &snapshot.hostname,
+            hostname: &snapshot.reporter.hostname,
             client: (snapshot.received.client_address == Shown::Yes).then_some(client),
             identity: (snapshot.received.identity == Shown::Yes).then(|| session.identity().name()),
             protocol: said.protocol,

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answers::{Answers, identify};
 use super::arrival::Arrival;
-use super::message::{Receiving, Stopped};
+use super::message::{Receiving, Stopped, discard_chunk};
 use super::wire::{Client, Gone, Heard, Wire};
 use super::{IntakeLimits, Peer};
 use crate::audit;
@@ -17,6 +17,7 @@ use crate::house::House;
 use crate::identity::Identity;
 use crate::session::{Deadline, Event, Framing, Refused, Session, Step};
 use crate::smtp::Reply;
+use crate::smtp::data::Chunk;
 use crate::snapshot::Mode;
 use crate::sys::{Drain, MonoTime};
 
@@ -228,8 +229,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Reads what is refused to its true end, and keeps nothing.
     async fn discard(&mut self, framing: Framing) -> Result<Step, Over> {
-        let Framing::Dot = framing else { return Err(Over) };
         self.answers.incoming = None;
+        if let Framing::Octets { count, last } = framing {
+            let chunk = if last { Chunk::Last } else { Chunk::Middle };
+            let read = discard_chunk(&mut self.wire, &*self.house.clock, self.limits.pace, count, chunk).await;
+            return match read {
+                Ok(facts) => Ok(self.feed(Event::BodyEnded(facts))),
+                Err(stopped) => self.stopped(stopped),
+            };
+        }
         let snapshot = self.house.snapshot();
         let mut receiving = match self.answers.arrival.take() {
             Some(arrival) => arrival.receiving,

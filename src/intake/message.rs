@@ -10,11 +10,8 @@ use super::wire::{Gone, Wire};
 use crate::content::{
     self, BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderLimits, Utf8Header,
 };
-use crate::smtp::data::{DotReader, DotState};
+use crate::smtp::data::{Chunk, DotReader, DotState, OctetReader};
 use crate::sys::Clock;
-
-/// The longest line of data, octets without CRLF. The 998 of RFC 5322 §2.1.1 are not enforced: too many honest programs exceed them.
-const DATA_LINE_MAX: usize = 64 * 1024;
 
 /// Why reading the message did not come to its end.
 #[derive(Debug)]
@@ -105,8 +102,8 @@ impl Receiving {
             DotState::More => None,
             DotState::Fault(fault) => Some(BodyEnd::Disputed(fault)),
             DotState::End if self.is_over_size() => Some(BodyEnd::TooLarge),
-            DotState::End if self.dots.longest_line() > DATA_LINE_MAX => {
-                Some(BodyEnd::LineTooLong { limit: DATA_LINE_MAX })
+            DotState::End if self.dots.longest_line() > self.header.line => {
+                Some(BodyEnd::LineTooLong { limit: self.header.line })
             }
             DotState::End => Some(BodyEnd::Complete),
         }
@@ -137,7 +134,7 @@ impl Receiving {
     {
         self.decoded.clear();
         if wire.buffered().is_empty() {
-            self.wait(wire, clock).await?;
+            await_octets(&mut self.pace, wire, clock).await?;
         }
         let progress = self.dots.read(wire.buffered(), &mut self.decoded);
         wire.consume(progress.consumed);
@@ -145,20 +142,44 @@ impl Receiving {
         self.octets = self.octets.saturating_add(u64::try_from(self.decoded.len()).unwrap_or(u64::MAX));
         Ok(())
     }
+}
 
-    /// Waits for octets, no longer than the pace allows.
-    async fn wait<S>(&mut self, wire: &mut Wire<S>, clock: &dyn Clock) -> Result<(), Stopped>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let before = clock.now().mono;
-        let came = match timeout(self.pace.patience(), wire.fill()).await {
-            Ok(Ok(count)) => count,
-            Ok(Err(gone)) => return Err(Stopped::Gone(gone)),
-            Err(_) => 0,
-        };
-        self.pace.count(clock.now().mono.since(before), came).map_err(|_| Stopped::TooSlow)
+/// Reads a BDAT chunk to its count and keeps nothing: what is refused is still consumed (RFC 3030 §2).
+pub(super) async fn discard_chunk<S>(
+    wire: &mut Wire<S>,
+    clock: &dyn Clock,
+    pace: PaceLimits,
+    count: u64,
+    chunk: Chunk,
+) -> Result<BodyFacts, Stopped>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut pace = Pace::new(pace);
+    let mut reader = OctetReader::default();
+    reader.begin(count, chunk);
+    loop {
+        let progress = reader.discard(wire.buffered());
+        wire.consume(progress.consumed);
+        if progress.state == DotState::End {
+            return Ok(BodyFacts { end: BodyEnd::Complete, octets: count });
+        }
+        await_octets(&mut pace, wire, clock).await?;
     }
+}
+
+/// Waits for octets, no longer than the pace allows.
+async fn await_octets<S>(pace: &mut Pace, wire: &mut Wire<S>, clock: &dyn Clock) -> Result<(), Stopped>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let before = clock.now().mono;
+    let came = match timeout(pace.patience(), wire.fill()).await {
+        Ok(Ok(count)) => count,
+        Ok(Err(gone)) => return Err(Stopped::Gone(gone)),
+        Err(_) => 0,
+    };
+    pace.count(clock.now().mono.since(before), came).map_err(|_| Stopped::TooSlow)
 }
 
 fn faulty(fault: HeaderFault) -> HeaderFacts {

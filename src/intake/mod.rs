@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 pub use converse::converse;
@@ -60,8 +59,11 @@ pub struct Peer {
     pub door: usize,
 }
 
-/// Serves one accepted connection until it ends.
-pub async fn serve(stream: TcpStream, client: SocketAddr, door: usize, house: Arc<House>) {
+/// Serves one accepted connection until it ends. `stream` is a TCP connection, or in tests anything like one.
+pub async fn serve<S>(stream: S, client: SocketAddr, door: usize, house: Arc<House>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let snapshot = house.snapshot();
     let Some(entered) = snapshot.doors.get(door).map(Arc::clone) else { return };
     let mut drain = house.tasks.drain();
@@ -89,13 +91,10 @@ pub async fn serve(stream: TcpStream, client: SocketAddr, door: usize, house: Ar
 }
 
 /// The dialogue before TLS. `None`: it ended there.
-async fn preamble(
-    stream: TcpStream,
-    door: &Door,
-    limits: IntakeLimits,
-    house: &House,
-    drain: &mut Drain,
-) -> Option<TcpStream> {
+async fn preamble<S>(stream: S, door: &Door, limits: IntakeLimits, house: &House, drain: &mut Drain) -> Option<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut preamble = Preamble::new(Arc::clone(&door.session), TlsReadiness::Ready);
     let mut wire = Wire::new(stream, limits.write);
     // RFC 5321 §3.1: the client waits for our greeting. Whoever does not is no SMTP client.

@@ -1,6 +1,6 @@
 //! Three budgets, granted before `354` and given back when dropped: memory for bodies, the writer's backlog, room in the queue.
 //!
-//! Who is not granted one in time hears "come again" ([`QueueError::Full`]); nobody waits without end.
+//! Who is not granted one in time hears "come again" (`QueueError::Full`); nobody waits without end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

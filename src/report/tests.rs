@@ -9,6 +9,13 @@ const HEADER: &str = "Received: from laptop.example.com by relay.example.com wit
     From: Alice <alice@example.com>\r\nTo: bob@example.net\r\nSubject: =?utf-8?q?Angebot_f=C3=BCr_M=C3=A4rz?=\r\n\
     Message-ID: <42@laptop.example.com>\r\nDate: Tue, 24 Nov 2026 01:47:59 +0000\r\n";
 
+fn reporter() -> Reporter {
+    Reporter {
+        hostname: "relay.example.com".to_owned(),
+        from: Address::parse("MAILER-DAEMON@relay.example.com").unwrap(),
+    }
+}
+
 fn arrived() -> WallTime {
     WallTime::from_seconds(1_795_484_880)
 }
@@ -40,7 +47,7 @@ fn reported(place: usize, fate: Fate, outcome: &Outcome) -> Reported<'_> {
 const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
 
 fn composed(original: &Original<'_>, recipients: &[Reported<'_>]) -> Report {
-    compose("relay.example.com", original, recipients, arrived().after(MINUTE), 0x5ea1).unwrap()
+    compose(&reporter(), original, recipients, arrived().after(MINUTE), 0x5ea1).unwrap()
 }
 
 fn no_such_user() -> Outcome {
@@ -168,10 +175,7 @@ fn nothing_is_reported_to_the_null_sender() {
     let envelope = Envelope::new(ReversePath::Null, MailParameters::default(), vec![to("bob@example.net")]).unwrap();
     let outcome = no_such_user();
     let fate = reported(0, Fate::Failed, &outcome);
-    assert_eq!(
-        compose("relay.example.com", &original(&envelope, HEADER), &[fate], arrived(), 1),
-        Err(NoReport::NullSender)
-    );
+    assert_eq!(compose(&reporter(), &original(&envelope, HEADER), &[fate], arrived(), 1), Err(NoReport::NullSender));
 }
 
 #[test]
@@ -192,7 +196,7 @@ fn notify_decides_what_is_told() {
         let envelope = envelope("alice@example.com", MailParameters::default(), vec![bob, to("carol@example.net")]);
         let outcome = no_such_user();
         let original = original(&envelope, HEADER);
-        let alone = compose("relay.example.com", &original, &[reported(0, fate, &outcome)], arrived(), 1);
+        let alone = compose(&reporter(), &original, &[reported(0, fate, &outcome)], arrived(), 1);
         assert_eq!(alone.is_ok(), told, "{notify:?} {fate:?}");
         let both = composed(&original, &[reported(0, fate, &outcome), reported(1, fate, &outcome)]);
         assert_eq!((both.told.contains(&0), both.untold.contains(&0)), (told, !told), "{notify:?} {fate:?}");

@@ -460,7 +460,7 @@ impl Stage for MemoryStage {
 }
 
 /// What every script starts from.
-fn settings() -> SessionSettings {
+pub(super) fn settings() -> SessionSettings {
     SessionSettings {
         hostname: "mail.example.com".to_owned(),
         message_size_max: 50 * 1024 * 1024,
@@ -472,7 +472,7 @@ fn settings() -> SessionSettings {
     }
 }
 
-fn refusal(word: &str) -> Result<RefusalMode, String> {
+pub(super) fn refusal(word: &str) -> Result<RefusalMode, String> {
     match word {
         "reply" => Ok(RefusalMode::Reply),
         "defer" => Ok(RefusalMode::Defer),

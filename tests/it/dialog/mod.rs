@@ -6,6 +6,7 @@ mod memory;
 mod mutants;
 mod play;
 mod script;
+mod tls;
 
 use std::path::Path;
 
@@ -13,6 +14,8 @@ use memory::{Arrival, MemoryStage};
 use mutants::Mutant;
 use play::play;
 use script::{Need, Script};
+use sealpost::tls::MinVersion;
+use tls::{CANNOT, TlsStage};
 
 fn scripts() -> Vec<Script> {
     Script::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dialog"))
@@ -35,6 +38,31 @@ fn every_dialog_goes_the_same_octet_by_octet() {
         .filter_map(|script| play(script, &mut MemoryStage::new(Arrival::ByOctets, Mutant::Faithful)).err())
         .collect();
     assert!(faults.is_empty(), "{} dialogs go otherwise:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn every_dialog_goes_as_written_over_tls_1_3() {
+    over_tls(MinVersion::Tls13);
+}
+
+#[test]
+fn every_dialog_goes_as_written_over_tls_1_2() {
+    over_tls(MinVersion::Tls12);
+}
+
+/// Plays what the stage can do; says what it can't, and does not count it.
+fn over_tls(version: MinVersion) {
+    let (mut played, mut faults) = (0, Vec::new());
+    for script in scripts() {
+        match play(&script, &mut TlsStage::new(version)) {
+            Ok(()) => played += 1,
+            Err(fault) if fault.contains(CANNOT) => println!("not played: {fault}"),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    println!("{played} dialogs played over TLS");
+    assert!(faults.is_empty(), "{} dialogs go otherwise over TLS:\n{}", faults.len(), faults.join("\n"));
+    assert!(played >= 110, "only {played} dialogs could be played");
 }
 
 #[test]
