@@ -50,6 +50,7 @@ struct Mailbox {
 ///
 /// # Errors
 /// The folder can't be made, or the listener has no address.
+#[expect(clippy::disallowed_methods, reason = "quickstart makes files for its user")]
 pub fn start(
     listener: TcpListener,
     maildir: &Path,

@@ -103,7 +103,10 @@ fn ask(mut daemon: UnixStream, command: Command, printer: &mut Printer<impl Writ
         let line = line.context("the daemon went away in the middle of its answer")?;
         match serde_json::from_str(&line).context("the daemon's answer can't be read: is it another version?")? {
             Answer::End => return Ok(()),
-            answer => printer.print(&answer)?,
+            answer
+            @ (Answer::Entry(_) | Answer::Done(_) | Answer::Missing(_) | Answer::Stats(_) | Answer::Fault(_)) => {
+                printer.print(&answer)?;
+            }
         }
     }
     bail!("the daemon went away in the middle of its answer")

@@ -1,9 +1,9 @@
 //! `sealpost submit`: one message from standard input, with a client certificate, to any submission server.
 //!
 //! The SMTP client is lettre's connection. Its own TLS cannot present intermediates, and it keeps what a server says in plaintext behind
-//! STARTTLS (the response injection of CVE-2021-38371); so the way up to and through the TLS handshake is walked in [`way`], on our own line
+//! STARTTLS (the response injection of CVE-2021-38371); so the way up to and through the TLS handshake is walked in `way`, on our own line
 //! codec, and lettre is given a stream that is TLS already. lettre stuffs dots behind CRLF only and adds a CRLF of its own:
-//! [`wire_form`] gives it a body that comes out right.
+//! `wire_form` gives it a body that comes out right.
 
 #[cfg(test)]
 mod tests;

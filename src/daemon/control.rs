@@ -1,7 +1,7 @@
 //! The control socket: how `sealpost queue` asks the running daemon.
 //!
 //! A Unix socket `control.sock` in the data directory, mode 0600; besides, the kernel's word on the peer is checked: only root and the daemon's
-//! own user are answered. One JSON object in a line is the request, the answer is a line for each entry and [`Answer::End`]. Both carry a
+//! own user are answered. One JSON object in a line is the request, the answer is a line for each entry and `End`. Both carry a
 //! version: another one is refused by name. Never: trusts what the peer says of itself; lets a slow peer hold a task for ever.
 
 use std::io;
@@ -42,6 +42,7 @@ pub fn path(data_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The socket can't be made.
+#[expect(clippy::disallowed_methods, reason = "the daemon owns its data directory")]
 pub fn bind(data_dir: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::PermissionsExt as _;
     let path = path(data_dir);

@@ -1,4 +1,4 @@
-//! The daemon: listeners, signals, reload, drain. [`run`] can be read aloud.
+//! The daemon: listeners, signals, reload, drain. [`Daemon::start`] and [`Daemon::run`] can be read aloud.
 //!
 //! Never: runs with a configuration that `check` would refuse; drops a connection for a reload; leaves a task behind.
 
@@ -72,14 +72,15 @@ pub enum DaemonFault {
 }
 
 fn remedy(fault: &io::Error) -> &'static str {
-    match fault.kind() {
-        io::ErrorKind::AddrInUse => " (another program, perhaps another sealpost, listens there: see `ss -ltnp`)",
-        io::ErrorKind::PermissionDenied => {
-            " (ports under 1024 need the capability CAP_NET_BIND_SERVICE: conf/sealpost.service gives it)"
-        }
-        io::ErrorKind::AddrNotAvailable => " (this machine has no such address)",
-        _ => "",
-    }
+    let remedies = [
+        (io::ErrorKind::AddrInUse, " (another program, perhaps another sealpost, listens there: see `ss -ltnp`)"),
+        (
+            io::ErrorKind::PermissionDenied,
+            " (ports under 1024 need the capability CAP_NET_BIND_SERVICE: conf/sealpost.service gives it)",
+        ),
+        (io::ErrorKind::AddrNotAvailable, " (this machine has no such address)"),
+    ];
+    remedies.into_iter().find(|(kind, _)| *kind == fault.kind()).map_or("", |(_, remedy)| remedy)
 }
 
 /// A daemon that listens and delivers.

@@ -1,4 +1,4 @@
-//! One claim from the queue to an outcome. [`deliver`] can be read aloud: claim, route, upstream, outcome, record.
+//! One claim from the queue to an outcome. `deliver` can be read aloud: claim, route, upstream, outcome, record.
 //!
 //! What is to follow an attempt is decided by [`conclusion`], a pure function. Never: bounces mail for a fault of ours or of the upstream;
 //! lets a failed recipient vanish without a report or a place among the dead.
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::audit;
 use crate::house::House;
+use crate::mail::QueueId;
 use crate::queue::{Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, Record, TraceFacts, Tried};
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::snapshot::Snapshot;
@@ -70,17 +71,21 @@ async fn deliver(claim: Claim, house: &House) {
             None
         }
     };
-    note(claim.record(), &plan, report.as_ref());
-    let id = claim.record().id;
+    note_outcomes(claim.record(), &plan);
+    let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
     let conclusion = Conclusion {
         outcomes: plan.outcomes,
         next: plan.next,
         report: report.map(|report| deposit(report, claim.record(), &snapshot, house)),
         warned: plan.warned,
     };
-    if let Err(fault) = claim.conclude(conclusion).await {
+    match claim.conclude(conclusion).await {
+        Ok(_) => consequence.note(),
         // Promise 4: this is one of the windows. The message stays as it was and is tried again when its claim has run out.
-        tracing::error!(%id, %fault, "the outcome could not be recorded; the message stays queued and may arrive twice");
+        Err(fault) => tracing::error!(
+            id = %consequence.id, %fault,
+            "the outcome could not be recorded; the message stays queued and may arrive twice"
+        ),
     }
 }
 
@@ -181,19 +186,47 @@ fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -
     (deposit, report.octets)
 }
 
-fn note(record: &Record, plan: &Plan, report: Option<&Report>) {
+fn note_outcomes(record: &Record, plan: &Plan) {
     for one in &plan.outcomes {
         if let Some(recipient) = record.envelope.recipients().get(one.recipient) {
             audit::attempted(record, &recipient.forward_path, &one.upstream, &one.outcome);
         }
     }
-    if let Some(report) = report {
-        let recipients = record.envelope.recipients();
-        let about: Vec<_> = report.told.iter().filter_map(|&place| recipients.get(place)).collect();
-        let about = about.iter().map(|one| one.forward_path.as_str()).collect::<Vec<_>>().join(",");
-        audit::reported(record.id, record.envelope.reverse_path().as_str(), &about, &report.message_id);
+}
+
+/// What the audit tells once it is on stable storage, and not before: a report, a death.
+struct Consequence {
+    id: QueueId,
+    identity: String,
+    /// Message-ID of the report, to whom, about whom.
+    report: Option<(String, String, String)>,
+    dead: Option<String>,
+}
+
+impl Consequence {
+    fn of(record: &Record, plan: &Plan, report: Option<&Report>) -> Self {
+        let about = |report: &Report| {
+            let told = report.told.iter().filter_map(|&place| record.envelope.recipients().get(place));
+            told.map(|one| one.forward_path.as_str()).collect::<Vec<_>>().join(",")
+        };
+        let to = record.envelope.reverse_path().as_str();
+        Self {
+            id: record.id,
+            identity: record.custodian.identity.clone(),
+            report: report.map(|report| (report.message_id.clone(), to.to_owned(), about(report))),
+            dead: match &plan.next {
+                Next::Dead(reason) => Some(reason.clone()),
+                Next::Retry(_) | Next::Finished => None,
+            },
+        }
     }
-    if let Next::Dead(reason) = &plan.next {
-        audit::dead(record.id, &record.custodian.identity, reason);
+
+    fn note(&self) {
+        if let Some((report, to, about)) = &self.report {
+            audit::reported(self.id, to, about, report);
+        }
+        if let Some(reason) = &self.dead {
+            audit::dead(self.id, &self.identity, reason);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What any store must do. The embedded one ([`super::embedded`]) keeps everything in one folder of one machine; a shared one may follow.
+//! What any store must do. The embedded one (`embedded`) keeps everything in one folder of one machine; a shared one may follow.
 //!
 //! A store is synchronous: it has no opinion on threads. [`Store::apply`] is the only way to change it, and what it answers is on stable
 //! storage. Never: waits for a budget or a due time, asks a clock, draws a random number: these come as arguments.
