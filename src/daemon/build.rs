@@ -52,7 +52,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
             connections_per_address: settings.connections.connections_per_address,
         },
         intake: intake_limits(settings),
-        header: HeaderLimits::clone(&settings.header),
+        header: settings.header,
         received: ReceivedDetail {
             identity: shown(settings.received.identity),
             client_address: shown(settings.received.client_address),

@@ -152,7 +152,7 @@ impl TlsStage {
                 pace: PaceLimits { rate_min: 1024, window: Duration::from_secs(60), total_max: HOUR },
                 linger: LingerLimits { wait: Duration::from_secs(10), octets: 64 * 1024 * 1024 },
             },
-            header: self.header.clone(),
+            header: self.header,
             received: ReceivedDetail::default(),
             roster: Arc::new(Cast::get().roster(&self.season)),
             routes: Arc::new(Routes::default()),
