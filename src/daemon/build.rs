@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ListenerMode, Settings, Shown as ShownSetting};
-use crate::content::HeaderLimits;
 use crate::identity::CertificateFacts;
 use crate::intake::{IntakeLimits, LingerLimits, PaceLimits};
 use crate::report::Reporter;
