@@ -116,3 +116,107 @@ fn finished_or_dead(record: &Record, outcomes: &[Tried]) -> Next {
     }
     Next::Finished
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::{Address, Envelope, ForwardPath, MailParameters, QueueId, Recipient, RecipientParameters};
+    use crate::queue::record::samples;
+    use crate::smtp::{Code, Reply};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const ARRIVED: WallTime = WallTime::from_seconds(1_000);
+
+    fn schedule() -> Schedule {
+        Schedule::new(&[HOUR], Some(4 * HOUR), 120 * HOUR).unwrap()
+    }
+
+    /// A message from `sender` to two recipients, of whom the first has this NOTIFY.
+    fn record(sender: ReversePath, notify: Option<Notify>) -> Record {
+        let to = |text: &str, notify| Recipient {
+            forward_path: ForwardPath::Address(Address::parse(text).unwrap()),
+            parameters: RecipientParameters { notify, orcpt: None },
+        };
+        let recipients = vec![to("bob@example.net", notify), to("carol@example.org", None)];
+        let envelope = Envelope::new(sender, MailParameters::default(), recipients).unwrap();
+        let deposit = crate::queue::Deposit { envelope, ..samples::deposit(ARRIVED) };
+        Record::new(QueueId::from_u128(1), deposit, 3, 0)
+    }
+
+    fn alice() -> ReversePath {
+        ReversePath::Address(Address::parse("alice@example.com").unwrap())
+    }
+
+    fn tried(recipient: usize, outcome: Outcome) -> Tried {
+        Tried { recipient, upstream: "main".to_owned(), outcome, certainty: Certainty::Known }
+    }
+
+    fn delivered() -> Outcome {
+        Outcome::Delivered { reply: Reply::new(Code::known(250), None, "Ok") }
+    }
+
+    fn failed() -> Outcome {
+        Outcome::Failed { reason: "no such user".to_owned(), reply: None }
+    }
+
+    fn deferred() -> Outcome {
+        Outcome::Deferred { reason: "busy".to_owned(), reply: None }
+    }
+
+    fn after(wait: Duration, record: &Record, tried: Vec<Tried>) -> Plan {
+        plan(record, tried, &schedule(), ARRIVED.after(wait), 0)
+    }
+
+    #[test]
+    fn delivered_to_all_is_finished_and_nobody_is_told() {
+        let plan = after(HOUR, &record(alice(), None), vec![tried(0, delivered()), tried(1, delivered())]);
+        assert_eq!((plan.next, plan.tell), (Next::Finished, vec![]));
+    }
+
+    #[test]
+    fn a_failure_is_told_at_once_while_the_others_go_on() {
+        let plan = after(HOUR, &record(alice(), None), vec![tried(0, failed()), tried(1, deferred())]);
+        assert_eq!((plan.next, plan.tell), (Next::Retry(ARRIVED.after(2 * HOUR)), vec![(0, Fate::Failed)]));
+    }
+
+    #[test]
+    fn a_delay_is_told_once() {
+        let mut record = record(alice(), None);
+        let outcomes = || vec![tried(0, delivered()), tried(1, deferred())];
+        let early = after(3 * HOUR, &record, outcomes());
+        assert_eq!((early.tell.as_slice(), early.warned), (&[][..], false));
+        let late = after(4 * HOUR, &record, outcomes());
+        let until = ARRIVED.after(120 * HOUR);
+        assert_eq!((late.tell, late.warned), (vec![(1, Fate::Delayed { until })], true));
+        record.warned = true;
+        assert_eq!(after(5 * HOUR, &record, outcomes()).tell, vec![]);
+    }
+
+    #[test]
+    fn who_is_still_open_at_the_end_has_failed_and_is_told() {
+        let plan = after(120 * HOUR, &record(alice(), None), vec![tried(0, delivered()), tried(1, deferred())]);
+        assert_eq!((&plan.next, plan.tell.as_slice()), (&Next::Finished, &[(1, Fate::GaveUp)][..]));
+        let last = plan.outcomes.iter().find(|one| one.recipient == 1).unwrap();
+        assert!(matches!(&last.outcome, Outcome::Failed { reason, .. } if reason == "given up after 5days: busy"));
+    }
+
+    #[test]
+    fn a_failure_that_nobody_may_be_told_of_makes_the_message_dead() {
+        for (sender, notify, why) in [
+            (ReversePath::Null, None, "bob@example.net failed, and its sender is <>, to whom nothing may be reported"),
+            (alice(), Some(Notify::NEVER), "bob@example.net failed, and its NOTIFY forbids a report"),
+        ] {
+            let plan = after(HOUR, &record(sender, notify), vec![tried(0, failed()), tried(1, delivered())]);
+            assert_eq!(plan.next, Next::Dead(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_failure_of_an_earlier_attempt_is_not_forgotten() {
+        let mut record = record(alice(), Some(Notify::NEVER));
+        let bob = record.recipients.first_mut().unwrap();
+        (bob.open, bob.last) = (false, Some(failed()));
+        let plan = after(HOUR, &record, vec![tried(1, delivered())]);
+        assert!(matches!(plan.next, Next::Dead(_)), "{:?}", plan.next);
+    }
+}
