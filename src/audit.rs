@@ -10,6 +10,9 @@ use crate::mail::{ForwardPath, QueueId, ReversePath};
 use crate::queue::{Outcome, Record};
 use crate::session::{Decision, Ruling};
 
+/// Recipients of a message that its audit line names.
+const RECIPIENTS_SHOWN: usize = 100;
+
 /// A certificate that stands for somebody was shown.
 pub fn identified(client: SocketAddr, tls: &str, identity: &Identity) {
     let certificate = identity.certificate();
@@ -29,6 +32,11 @@ pub fn unidentified(client: SocketAddr, tls: &str, decision: &Decision, detail: 
     );
 }
 
+/// A client's certificate was refused in the handshake (`refusal = "alert"`).
+pub fn turned_away(client: SocketAddr, detail: &str) {
+    tracing::warn!(target: "audit", event = "unidentified", %client, reply = "TLS alert", detail, "no identity");
+}
+
 /// A message was accepted or refused, or a sender, a recipient, an authentication was refused.
 pub fn decided(client: SocketAddr, decision: &Decision) {
     let (name, serial) = match &decision.identity {
@@ -36,7 +44,7 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
         None => ("-", "-"),
     };
     let sender = decision.sender.as_ref().map_or("-", shown_sender);
-    let recipients = decision.recipients.iter().map(ForwardPath::as_str).collect::<Vec<_>>().join(",");
+    let recipients = shown_recipients(&decision.recipients);
     let rule = decision.rule.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
     let message_id = decision.message_id.as_deref().unwrap_or("-");
     match &decision.ruling {
@@ -87,6 +95,15 @@ pub fn dead(id: QueueId, identity: &str, reason: &str) {
 /// An operator steered the queue.
 pub fn steered(action: &str, id: QueueId, by: &str) {
     tracing::info!(target: "audit", event = "steered", %id, action, by, "steered");
+}
+
+/// The recipients, as many as one line should hold, and how many more there are; each is told when its outcome is.
+fn shown_recipients(recipients: &[ForwardPath]) -> String {
+    let shown: Vec<&str> = recipients.iter().take(RECIPIENTS_SHOWN).map(ForwardPath::as_str).collect();
+    match recipients.len().checked_sub(RECIPIENTS_SHOWN) {
+        None | Some(0) => shown.join(","),
+        Some(more) => format!("{},and {more} more", shown.join(",")),
+    }
 }
 
 fn said(decision: &Decision) -> String {

@@ -70,6 +70,12 @@ impl Routes {
         Self(routes)
     }
 
+    /// The host of the upstream of this name.
+    pub fn host_of(&self, name: &str) -> Option<&str> {
+        let mut upstreams = self.0.iter().flat_map(|route| route.upstreams.iter());
+        upstreams.find(|upstream| upstream.name == name).map(|upstream| upstream.host.as_str())
+    }
+
     /// Parts recipients, given by their places in the envelope, by route.
     pub fn part(&self, envelope: &Envelope, custodian: &Custodian, recipients: &[usize]) -> Routed {
         let mut routed = Routed::default();

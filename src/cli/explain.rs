@@ -17,7 +17,8 @@ use crate::identity::{CertificateFacts, Identity, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, Verdict};
 use crate::session::{Unidentified, replies};
-use crate::smtp::Reply;
+use crate::smtp::data::{DotReader, DotState, OctetFault};
+use crate::smtp::{DotWriter, Reply};
 use crate::sys::{Clock, SystemClock, WallTime};
 use crate::tls::{Anchor, PeerChain, VerifiedChain, read, verify};
 
@@ -170,13 +171,20 @@ impl Explanation {
     /// The header section is judged as it would be after `MAIL` with SMTPUTF8 where it holds UTF-8.
     fn message(&mut self, identity: &Identity, path: &Path) -> anyhow::Result<()> {
         let octets = files::read(path).map_err(|wrong| anyhow::anyhow!("{}: {wrong}", path.display()))?.octets;
-        let facts = self.facts(&crlf(&octets));
+        let wire = crlf(&octets);
+        if let Some(fault) = octet_fault(&wire) {
+            self.refuse("the message", &replies::disputed(&fault));
+        }
+        let facts = self.facts(&wire);
         if facts.received > RECEIVED_MAX {
             self.refuse("the message", &replies::loops(RECEIVED_MAX));
         }
         self.verdict(identity, "the message", &policy::author(identity, &facts));
-        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
-        if let Verdict::Refused(refusal) = policy::limits::size(identity, length) {
+        let length = u64::try_from(wire.len()).unwrap_or(u64::MAX);
+        let most = self.settings.session.message_size_max;
+        if length > most {
+            self.refuse("the message", &replies::too_large(most));
+        } else if let Verdict::Refused(refusal) = policy::limits::size(identity, length) {
             self.verdict(identity, "the message", &Verdict::Refused(refusal));
         }
         Ok(())
@@ -221,6 +229,20 @@ fn names(facts: &CertificateFacts) {
     }
     for name in &facts.unusable {
         row("unusable", format!("{}: {}", name.name, name.reason));
+    }
+}
+
+/// As the relay would read it: only CRLF ends a line, and there is no NUL.
+fn octet_fault(wire: &[u8]) -> Option<OctetFault> {
+    let (mut stuffed, mut writer) = (Vec::new(), DotWriter::default());
+    writer.write(wire, &mut stuffed);
+    writer.finish(&mut stuffed);
+    if wire.contains(&0) {
+        return Some(OctetFault::Nul);
+    }
+    match DotReader::default().discard(&stuffed).state {
+        DotState::Fault(fault) => Some(fault),
+        DotState::More | DotState::End => None,
     }
 }
 

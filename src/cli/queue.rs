@@ -103,8 +103,12 @@ fn ask(mut daemon: UnixStream, command: Command, printer: &mut Printer<impl Writ
         let line = line.context("the daemon went away in the middle of its answer")?;
         match serde_json::from_str(&line).context("the daemon's answer can't be read: is it another version?")? {
             Answer::End => return Ok(()),
-            answer
-            @ (Answer::Entry(_) | Answer::Done(_) | Answer::Missing(_) | Answer::Stats(_) | Answer::Fault(_)) => {
+            answer @ (Answer::Entry(_)
+            | Answer::Done(_)
+            | Answer::Missing(_)
+            | Answer::Unable(..)
+            | Answer::Stats(_)
+            | Answer::Fault(_)) => {
                 printer.print(&answer)?;
             }
         }
@@ -175,6 +179,10 @@ impl<W: Write> Printer<W> {
                 self.missing += 1;
                 eprintln!("sealpost: no message {id} in the queue");
             }
+            Answer::Unable(_, why) => {
+                self.missing += 1;
+                eprintln!("sealpost: {why}; it can only be removed");
+            }
             Answer::Done(id) => writeln!(self.out, "{id}")?,
             Answer::Stats(sums) if self.form == Form::Json => writeln!(self.out, "{}", serde_json::to_string(sums)?)?,
             Answer::Stats(sums) => self.sums(sums)?,
@@ -225,7 +233,7 @@ impl<W: Write> Printer<W> {
             ("state", word(entry.state).to_owned()),
             ("reason", entry.reason.clone().unwrap_or_default()),
             ("sent by", entry.identity.clone()),
-            ("vouched by", entry.ca.clone().unwrap_or_else(|| "a pin".to_owned())),
+            ("vouched by", vouched(entry)),
             ("certificate", entry.fingerprint.clone()),
         ];
         for (issuer, serial) in &entry.chain {
@@ -267,6 +275,12 @@ impl<W: Write> Printer<W> {
         }
         writeln!(self.out, "{:>7}: {}", "file", size(sums.file_octets))
     }
+}
+
+/// Who vouched for the certificate; our own reports have none.
+fn vouched(entry: &Entry) -> String {
+    let by_pin = || if entry.fingerprint.is_empty() { String::new() } else { "a pin".to_owned() };
+    entry.ca.clone().unwrap_or_else(by_pin)
 }
 
 const fn word(state: StateName) -> &'static str {

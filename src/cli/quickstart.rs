@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use super::QuickstartArguments;
 use super::catcher::{self, Catcher};
 use crate::daemon::{Daemon, DaemonFault};
-use crate::pki::{Bearer, CERTIFICATE_DAYS, Folder, Given, ROOT_DAYS, Validity};
+use crate::pki::{Bearer, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, ROOT_DAYS, Validity};
 use crate::sys::{Clock, Entropy, SystemClock, SystemEntropy, Tasks};
 
 /// Where the relay takes STARTTLS.
@@ -86,8 +86,10 @@ impl Stage {
         say(&format!("Everything is in {}:", self.dir.display()));
         let now = self.clock.now().wall;
         let mut folder = if self.file("ca.pem").exists() {
-            say("  ca.pem             kept");
-            Folder::open(&self.dir)?
+            say("  ca.pem             kept; ca.crl, its list of revoked certificates, made anew");
+            let mut folder = Folder::open(&self.dir)?;
+            folder.renew_crl(Validity::days(now, CRL_DAYS))?;
+            folder
         } else {
             say("  ca.pem             a CA of your own, and ca.crl, its list of revoked certificates");
             Folder::create(&self.dir, "sealpost quickstart CA", Validity::days(now, ROOT_DAYS), now, &*self.entropy)?
@@ -205,7 +207,7 @@ impl Stage {
             "
 Try it by hand, in another terminal:
 
-  printf 'From: alice@example.com\\nTo: carol@example.net\\nSubject: by hand\\n\\nhello\\n' > message.eml
+  printf 'From: alice@example.com\\r\\nTo: carol@example.net\\r\\nSubject: by hand\\r\\n\\r\\nhello\\r\\n' > message.eml
 
   sealpost {submit} < message.eml
 

@@ -53,11 +53,24 @@ fn encoded_word(begun: &str) -> Option<(String, &str)> {
         "Q" | "q" => decode_quoted(text.as_bytes()),
         _ => return None,
     };
-    let shown = match charset_decoder(charset.as_bytes()) {
+    let decoder = charset_decoder(charset.as_bytes());
+    let shown = match decoder {
         Some(decode) => decode(&octets),
         None => String::from_utf8_lossy(&octets).into_owned(),
     };
-    Some((shown, behind))
+    // UTF-16 without a mark may be of either order; a charset that is unknown, or does not fit, is guessed at by each reader differently.
+    let utf16 = charset.eq_ignore_ascii_case("utf-16");
+    let utf8 = ["utf-8", "utf8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name));
+    let guessed = (decoder.is_none() && !utf8) || utf16 || shown.contains(char::REPLACEMENT_CHARACTER);
+    Some((if guessed { with_ascii_beside(&shown, &octets) } else { shown }, behind))
+}
+
+/// The ASCII that stands in the octets counts as shown too: hz-gb-2312, iso-2022-kr and UTF-16 of an address hold it, and readers that know
+/// them show it.
+fn with_ascii_beside(shown: &str, octets: &[u8]) -> String {
+    let plain = octets.iter().filter(|octet| octet.is_ascii_graphic() || **octet == b' ');
+    let ascii: String = plain.map(|octet| char::from(*octet)).collect();
+    if shown == ascii { ascii } else { format!("{shown} {ascii}") }
 }
 
 fn decode_base64(text: &str) -> Vec<u8> {
@@ -121,6 +134,21 @@ fn as_seen(letter: char) -> char {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_in_a_charset_that_is_guessed_at_is_seen() {
+        for (charset, octets) in [
+            ("hz-gb-2312", b"bob@example.com".to_vec()),
+            ("iso-2022-kr", b"bob@example.com".to_vec()),
+            ("utf-16", b"bob@example.com".iter().flat_map(|octet| [0, *octet]).collect()),
+            ("x-nobody-knows", b"bob@example.com".to_vec()),
+        ] {
+            use base64::Engine as _;
+            let word = format!("=?{charset}?B?{}?=", base64::engine::general_purpose::STANDARD.encode(octets));
+            let seen = addresses_in(&decode_words(&word));
+            assert!(seen.contains(&Address::parse("bob@example.com").unwrap()), "{charset}: {seen:?}");
+        }
+    }
 
     #[test]
     fn encoded_words_are_decoded_wherever_they_stand() {

@@ -35,6 +35,9 @@ const BACKLOG: i32 = 1024;
 /// How long to wait after an accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// For saying QUIT to all idle upstreams at the end.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// How often the daemon looks whether a certificate or a CRL of its own ends soon.
 const EXPIRY_LOOK: Duration = Duration::from_secs(3600);
 
@@ -186,18 +189,21 @@ impl Daemon {
         let loaded = match config::load(file, environment, clock) {
             Ok(loaded) => loaded,
             Err(mistakes) => {
-                for mistake in &mistakes {
+                let (warnings, wrong): (Vec<_>, Vec<_>) = mistakes.iter().partition(|found| found.is_warning());
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
+                for mistake in &wrong {
                     tracing::error!("{mistake}");
                 }
-                tracing::error!(
-                    mistakes = mistakes.len(),
-                    "the new configuration is wrong; the old one stays in force"
-                );
+                tracing::error!(mistakes = wrong.len(), "the new configuration is wrong; the old one stays in force");
                 return;
             }
         };
         let generation = self.house.snapshot().generation.saturating_add(1);
-        let new = loaded.settings;
+        let mut new = loaded.settings;
+        let changes = config::differences(&self.settings, &new);
+        keep_what_is_bound(&self.settings, &mut new);
         let snapshot = match build::snapshot(&new, generation, clock) {
             Ok(snapshot) => snapshot,
             Err(fault) => {
@@ -208,13 +214,6 @@ impl Daemon {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        if let Some(what) = needs_restart(&self.settings, &new) {
-            tracing::error!(
-                "{what} can't be changed while running: restart for it; the old configuration stays in force"
-            );
-            return;
-        }
-        let changes = config::differences(&self.settings, &new);
         self.house.courier.retain(&new.upstreams);
         self.house.swap(snapshot);
         self.settings = new;
@@ -232,8 +231,9 @@ impl Daemon {
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
         }
-        self.house.courier.close().await;
         self.house.queue.close().await;
+        // Politeness only: an upstream that does not answer must not hold the shutdown.
+        let _ = tokio::time::timeout(GOODBYE, self.house.courier.close()).await;
         tracing::info!("stopped");
     }
 }
@@ -251,15 +251,22 @@ fn tell_recovery(recovery: &Recovery, data_dir: &Path) {
     }
 }
 
-/// What a running daemon can't change.
-fn needs_restart(old: &Settings, new: &Settings) -> Option<&'static str> {
-    let doors = |settings: &Settings| -> Vec<_> {
+/// Sockets are bound at the start, and the data directory is ours until the end: what is changed of these counts from the next start on, and
+/// keeps nothing else (a new CRL, say) from counting now.
+fn keep_what_is_bound(old: &Settings, new: &mut Settings) {
+    let places = |settings: &Settings| -> Vec<_> {
         settings.listeners.iter().map(|listener| (listener.address, listener.mode)).collect()
     };
-    if doors(old) != doors(new) {
-        return Some("the addresses and modes of the listeners");
+    if places(old) != places(new) {
+        tracing::warn!(
+            "the addresses and modes of the listeners change with the next start; the rest is taken over now"
+        );
+        new.listeners.clone_from(&old.listeners);
     }
-    (old.data_dir != new.data_dir).then_some("data_dir")
+    if old.data_dir != new.data_dir {
+        tracing::warn!("data_dir changes with the next start; the rest is taken over now");
+        new.data_dir.clone_from(&old.data_dir);
+    }
 }
 
 fn on(kind: SignalKind) -> Result<Signal, DaemonFault> {

@@ -131,6 +131,8 @@ pub enum Answer {
     Done(String),
     /// There is no such message.
     Missing(String),
+    /// It can't be done to this message, and why.
+    Unable(String, String),
     /// Sums.
     Stats(Sums),
     /// It can't be done, and why.
@@ -411,6 +413,7 @@ impl Answers {
                 self.ready.push_back(Answer::Done(id));
             }
             Err(QueueError::NotFound(_)) => self.ready.push_back(Answer::Missing(id)),
+            Err(fault @ QueueError::Damaged(..)) => self.ready.push_back(Answer::Unable(id, fault.to_string())),
             Err(fault) => return Err(fault),
         }
         Ok(())

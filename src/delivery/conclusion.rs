@@ -56,6 +56,16 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
 }
 
 impl Plan {
+    /// The report could not be written, for this reason. A failure would vanish with it, so the message stays for a person to look at; a mere
+    /// delay is told the next time.
+    pub fn untold(&mut self, reason: &str) {
+        if self.tell.iter().any(|(_, fate)| !matches!(fate, Fate::Delayed { .. })) {
+            self.next = Next::Dead(reason.to_owned());
+        } else {
+            self.warned = false;
+        }
+    }
+
     fn tell_failures(&mut self) {
         let failed = self.outcomes.iter().filter(|one| matches!(one.outcome, Outcome::Failed { .. }));
         self.tell = failed.map(|one| (one.recipient, Fate::Failed)).collect();

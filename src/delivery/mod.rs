@@ -14,7 +14,9 @@ use tokio::sync::Semaphore;
 use crate::audit;
 use crate::house::House;
 use crate::mail::QueueId;
-use crate::queue::{Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, Record, TraceFacts, Tried};
+use crate::queue::{
+    Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, Record, TraceFacts, Tried,
+};
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Retry, UpstreamFault};
@@ -66,8 +68,7 @@ async fn deliver(claim: Claim, house: &House) {
         Ok(report) => report,
         Err(NoReport::NullSender | NoReport::NotWanted) => None,
         Err(fault @ NoReport::NotComposed) => {
-            // The failure would vanish: the message stays, for a person to look at.
-            plan.next = Next::Dead(fault.to_string());
+            plan.untold(&fault.to_string());
             None
         }
     };
@@ -81,6 +82,10 @@ async fn deliver(claim: Claim, house: &House) {
     };
     match claim.conclude(conclusion).await {
         Ok(_) => consequence.note(),
+        Err(fault @ (QueueError::Fenced(_) | QueueError::NotFound(_))) => tracing::warn!(
+            id = %consequence.id, %fault,
+            "nothing is recorded of this attempt: the message was set aside as damaged, removed, or claimed anew meanwhile"
+        ),
         // Promise 4: this is one of the windows. The message stays as it was and is tried again when its claim has run out.
         Err(fault) => tracing::error!(
             id = %consequence.id, %fault,
@@ -162,7 +167,13 @@ async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House)
         .iter()
         .filter_map(|&(place, fate)| {
             let tried = plan.outcomes.iter().find(|one| one.recipient == place)?;
-            Some(Reported { place, fate, outcome: &tried.outcome, upstream: Some(&tried.upstream), last_attempt: now })
+            Some(Reported {
+                place,
+                fate,
+                outcome: &tried.outcome,
+                upstream: snapshot.routes.host_of(&tried.upstream),
+                last_attempt: now,
+            })
         })
         .collect();
     let random = u128::from(house.entropy.next_u64()) << 64 | u128::from(house.entropy.next_u64());

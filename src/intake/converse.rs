@@ -13,6 +13,7 @@ use super::message::{Receiving, Stopped, discard_chunk};
 use super::wire::{Client, Gone, Heard, Wire};
 use super::{IntakeLimits, Peer};
 use crate::audit;
+use crate::content::BodyEnd;
 use crate::house::House;
 use crate::identity::Identity;
 use crate::session::{Deadline, Event, Framing, Refused, Session, Step};
@@ -68,6 +69,7 @@ async fn refuse<S>(
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = house.snapshot().intake;
+    let began = house.now().mono;
     if let Some(decision) = machine.take_decision() {
         audit::unidentified(peer.client, peer.tls.version, &decision, &detail);
     }
@@ -92,7 +94,9 @@ async fn refuse<S>(
             Some(_) => return,
             None => {}
         }
-        let heard = wire.hear(machine.line_limit(), limits.command, Some(&mut drain)).await;
+        // Nobody is there, so the place is not kept for long: one command's time in all.
+        let left = limits.command.saturating_sub(house.now().mono.since(began));
+        let heard = wire.hear(machine.line_limit(), left, Some(&mut drain)).await;
         let event = match heard {
             Heard::Line(line) => Event::Line(line.map(|()| wire.line())),
             Heard::Draining => Event::Draining,
@@ -123,6 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn run(&mut self, mode: Mode) {
         let greeting = self.session.greeting();
         let first = match mode {
+            Mode::Implicit if self.wire.has_spoken().await => Ok(self.feed(Event::TalkedEarly)),
             Mode::Implicit => self.say_and_hear(&greeting).await,
             Mode::StartTls => self.hear().await,
         };
@@ -138,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         match step {
             Step::Say(reply) => self.say_and_hear(&reply).await,
             Step::Challenge(reply) => {
-                if !self.wire.buffered().is_empty() {
+                if self.wire.has_spoken().await {
                     return Ok(self.feed(Event::TalkedEarly));
                 }
                 self.wire.say(&reply);
@@ -194,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let Framing::Dot = framing else { return Err(Over) };
         let Some(prompt) = prompt else { return self.receive_body().await };
         // RFC 2920 §3.1: the client must wait for the 354 before it sends the message.
-        if !self.wire.buffered().is_empty() {
+        if self.wire.has_spoken().await {
             return Ok(self.feed(Event::TalkedEarly));
         }
         self.wire.say(&prompt);
@@ -222,7 +227,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let front = self.answers.front(&self.session, &arrival.facts);
         let read = arrival.keep_body(&front, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
         match read {
-            Ok(facts) => Ok(self.feed(Event::BodyEnded(facts))),
+            Ok(facts) => {
+                // What is not whole is refused: its place on disk and in the budgets must not wait for the client's next word.
+                if facts.end != BodyEnd::Complete {
+                    self.answers.incoming = None;
+                }
+                Ok(self.feed(Event::BodyEnded(facts)))
+            }
             Err(stopped) => self.stopped(stopped),
         }
     }

@@ -20,10 +20,12 @@ use tokio::time::timeout;
 pub use converse::converse;
 pub use pace::PaceLimits;
 
+use crate::audit;
 use crate::house::House;
 use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadiness};
 use crate::snapshot::{Door, Mode};
 use crate::sys::Drain;
+use crate::tls::listener::rejection_of;
 use crate::tls::{Negotiated, PeerChain, negotiated, peer_chain};
 pub use wire::LingerLimits;
 
@@ -45,6 +47,9 @@ pub struct IntakeLimits {
     /// How long a client that is still talking is listened to after we have hung up.
     pub linger: LingerLimits,
 }
+
+/// For saying 421 when the handshake's deadline has passed before STARTTLS.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Who is at the other end, as far as the handshake showed.
 #[derive(Clone, Debug)]
@@ -77,7 +82,8 @@ where
             () = drain.wait() => None,
         }
     };
-    let Ok(arrived) = timeout(snapshot.intake.handshake, arriving).await else {
+    // The preamble keeps the deadline by itself and says so; TLS has no words for it.
+    let Ok(arrived) = timeout(snapshot.intake.handshake.saturating_add(FAREWELL), arriving).await else {
         tracing::info!(%client, "the client was too slow: TLS was not established in time");
         return;
     };
@@ -95,6 +101,7 @@ async fn preamble<S>(stream: S, door: &Door, limits: IntakeLimits, house: &House
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let began = house.now().mono;
     let mut preamble = Preamble::new(Arc::clone(&door.session), TlsReadiness::Ready);
     let mut wire = Wire::new(stream, limits.write);
     // RFC 5321 §3.1: the client waits for our greeting. Whoever does not is no SMTP client.
@@ -106,7 +113,8 @@ where
         match step {
             PreambleStep::Say(reply) => {
                 wire.say(&reply);
-                let event = match wire.hear(preamble.line_limit(), limits.command, Some(drain)).await {
+                let left = limits.handshake.saturating_sub(house.now().mono.since(began));
+                let event = match wire.hear(preamble.line_limit(), limits.command.min(left), Some(drain)).await {
                     Heard::Line(line) => PreambleEvent::Line(line.map(|()| wire.line())),
                     Heard::Draining => PreambleEvent::Draining,
                     Heard::Gone(Gone::TimedOut) => PreambleEvent::TimedOut(Deadline::Idle),
@@ -140,7 +148,14 @@ where
     match tokio_rustls::TlsAcceptor::from(Arc::clone(&door.tls)).accept(stream).await {
         Ok(stream) => Some(stream),
         Err(fault) => {
-            tracing::info!(%client, listener = %door.address, %fault, "the TLS handshake failed");
+            match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                // refusal = "alert": this is where a client without an identity is turned away.
+                Some(cause @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)) => {
+                    let detail = rejection_of(cause).map_or_else(|| cause.to_string(), ToString::to_string);
+                    audit::turned_away(client, &detail);
+                }
+                _ => tracing::info!(%client, listener = %door.address, %fault, "the TLS handshake failed"),
+            }
             None
         }
     }

@@ -106,6 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Waits for the next line, for at most `wait`. `drain`, where given, ends the wait when the daemon shuts down.
     pub(super) async fn hear(&mut self, limit: usize, wait: Duration, drain: Option<&mut Drain>) -> Heard {
         if let Some(line) = self.take_line(limit) {
+            // A thousand pipelined commands are buffered at most; the other connections have their turn between them.
+            tokio::task::yield_now().await;
             if self.out.len() > OUT_MAX
                 && let Err(gone) = self.flush().await
             {

@@ -141,7 +141,7 @@ impl Session {
         decision.octets = Some(octets);
         self.decide(decision);
         self.state = State::Idle;
-        self.say(reply)
+        self.idle(reply)
     }
 
     /// The answer to `Commit`. RFC 5321 §6.1: with 250 the responsibility is ours, so there is no 250 here without a proof in the hand.

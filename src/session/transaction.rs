@@ -16,7 +16,7 @@ use crate::smtp::Reply;
 use crate::sys::WallTime;
 
 /// Refused recipients in one session before 421: nobody finds out by trial whom he may write to (RFC 5321 §7.3 on harvesting).
-pub const RECIPIENTS_REFUSED_MAX: u32 = 1000;
+pub const RECIPIENTS_REFUSED_MAX: u32 = 100;
 
 /// What MAIL asked for, while the identity is looked at anew.
 #[derive(Clone, Debug)]
@@ -86,8 +86,11 @@ impl Transaction {
     pub(super) fn describe(&self, decision: &mut Decision) {
         decision.sender = Some(self.reverse_path.clone());
         decision.message_id.clone_from(&self.message_id);
-        let taken = self.recipients.iter().map(|recipient| recipient.forward_path.clone());
-        decision.recipients.splice(0..0, taken);
+        // A refused recipient is told alone: with those taken before, a client that has a thousand of them refused would have us write a
+        // million addresses.
+        if decision.subject != Subject::Recipient {
+            decision.recipients = self.recipients.iter().map(|recipient| recipient.forward_path.clone()).collect();
+        }
     }
 }
 
@@ -160,7 +163,7 @@ impl Session {
         decision.sender = Some(opening.reverse_path);
         self.decide(decision);
         // RFC 5321 §3.8: 421 closes. After 554 the client may ask again: each MAIL looks anew.
-        if reply.code().is_transient() { self.close(reply) } else { self.say(reply) }
+        if reply.code().is_transient() { self.close(reply) } else { self.idle(reply) }
     }
 
     fn open(&mut self, opening: Opening) -> Step {
@@ -173,7 +176,7 @@ impl Session {
                 let (reply, mut decision) = denied.decided(Subject::Sender);
                 decision.sender = Some(opening.reverse_path);
                 self.decide(decision);
-                self.say(reply)
+                self.idle(reply)
             }
         }
     }

@@ -47,7 +47,7 @@ pub enum CrlCause {
     Malformed,
     /// Its issuer's certificate is not configured.
     #[error(
-        "its issuer ({issuer}) is not among this CA's certificates and intermediates; add that certificate to them"
+        "its issuer ({issuer}) is not among this CA's certificates and intermediates; if this CRL is of another CA, take it out; if it is of an issuing CA below this one, add that CA's certificate to intermediates"
     )]
     UnknownIssuer {
         /// The issuer for people.

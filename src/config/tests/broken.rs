@@ -153,7 +153,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:15: client_ca \"staff\": revocation: \"require\", and there are no crls: every certificate of this CA would be refused; name the CRL files in crls",
     ]),
     broken("crls = [\"ca.crl\"]", "crls = [\"other.crl\"]", &[
-        "sealpost.toml:15: client_ca \"staff\": crls: other.crl: its issuer (CN=other CA) is not among this CA's certificates and intermediates; add that certificate to them",
+        "sealpost.toml:15: client_ca \"staff\": crls: other.crl: its issuer (CN=other CA) is not among this CA's certificates and intermediates; if this CRL is of another CA, take it out; if it is of an issuing CA below this one, add that CA's certificate to intermediates",
     ]),
     broken("crls = [\"ca.crl\"]", "crls = [\"namesake.crl\"]", &[
         "sealpost.toml:15: client_ca \"staff\": crls: namesake.crl: its signature does not verify with the certificate of CN=staff CA: it is forged, damaged, or of another CA of the same name",
