@@ -39,22 +39,23 @@ pub fn turned_away(client: SocketAddr, detail: &str) {
 
 /// A message was accepted or refused, or a sender, a recipient, an authentication was refused.
 pub fn decided(client: SocketAddr, decision: &Decision) {
-    let (name, serial) = match &decision.identity {
-        Some(identity) => (identity.name(), identity.certificate().serial.as_str()),
-        None => ("-", "-"),
-    };
+    let whose = decision.identity.as_deref();
+    let name = whose.map_or("-", Identity::name);
+    let ca = whose.map_or("-", |identity| identity.ca().unwrap_or("(pinned)"));
+    let serial = whose.map_or("-", |identity| identity.certificate().serial.as_str());
+    let fingerprint = whose.map(|identity| identity.certificate().fingerprint.to_string());
     let sender = decision.sender.as_ref().map_or("-", shown_sender);
     let recipients = shown_recipients(&decision.recipients);
     let rule = decision.rule.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
     let message_id = decision.message_id.as_deref().unwrap_or("-");
     match &decision.ruling {
         Ruling::Kept(id) => tracing::info!(
-            target: "audit", event = "accepted", %id, identity = name, serial, %client, sender, recipients,
+            target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, %client, sender, recipients,
             octets = decision.octets, message_id, rule,
             "accepted"
         ),
         Ruling::Refused(reply) => tracing::warn!(
-            target: "audit", event = "refused", subject = decision.subject.word(), identity = name, serial, %client, sender,
+            target: "audit", event = "refused", subject = decision.subject.word(), identity = name, ca, serial, fingerprint, %client, sender,
             recipients, octets = decision.octets, message_id, rule, cause = decision.cause, %reply,
             "refused"
         ),
@@ -79,9 +80,9 @@ pub fn attempted(record: &Record, recipient: &ForwardPath, upstream: &str, outco
     }
 }
 
-/// A report (RFC 3464) on a message was queued: to its sender, about these recipients.
-pub fn reported(id: QueueId, to: &str, about: &str, report: &str) {
-    tracing::info!(target: "audit", event = "reported", %id, to, about, report, "reported");
+/// A report (RFC 3464) on a message was queued under a name of its own: to the message's sender, about these recipients.
+pub fn reported(id: QueueId, report_id: QueueId, to: &str, about: &str, report: &str) {
+    tracing::info!(target: "audit", event = "reported", %id, %report_id, to, about, report, "reported");
 }
 
 /// A message can be neither delivered nor reported; it is kept.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 
 use super::{QueueArguments, QueueCommand, QueueCommon, QueueSelection, QueueStateArgument};
 use crate::daemon::control::{self, Request};
-use crate::daemon::steering::{Action, Answer, Answers, Command, Entry, StateName, Sums, Target};
+use crate::daemon::steering::{Action, Answer, Answers, Command, Entry, EntryRecipient, StateName, Sums, Target};
 use crate::queue::{Driving, Queue, QueueSettings};
 use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock as _, SystemClock, SystemEntropy};
@@ -219,9 +219,8 @@ impl<W: Write> Printer<W> {
         if let Some(reason) = &entry.reason {
             writeln!(self.out, "    {reason}")?;
         }
-        let told = entry.recipients.iter().filter(|to| !to.detail.is_empty());
-        for to in told {
-            writeln!(self.out, "    {}: {}: {}", to.address, to.outcome, to.detail)?;
+        for to in entry.recipients.iter().filter(|to| to.attempts > 0) {
+            writeln!(self.out, "    {}: {}{}", to.address, to.outcome, said(to))?;
         }
         Ok(())
     }
@@ -252,7 +251,7 @@ impl<W: Write> Printer<W> {
             writeln!(self.out, "{name:>13}: {value}")?;
         }
         for to in &entry.recipients {
-            writeln!(self.out, "{:>13}: {}: {} {}", "to", to.address, to.outcome, to.detail)?;
+            writeln!(self.out, "{:>13}: {}: {}{}", "to", to.address, to.outcome, said(to))?;
             if let (Some(upstream), Some(at)) = (&to.upstream, &to.last_attempt) {
                 writeln!(self.out, "{:>13}  attempt {} at {at} by upstream {upstream}", "", to.attempts)?;
             }
@@ -274,6 +273,15 @@ impl<W: Write> Printer<W> {
             writeln!(self.out, "{:>7}: {age}", "oldest")?;
         }
         writeln!(self.out, "{:>7}: {}", "file", size(sums.file_octets))
+    }
+}
+
+/// What happened to a recipient, and what the upstream said, where the one does not hold the other.
+fn said(to: &EntryRecipient) -> String {
+    let happened = if to.detail.is_empty() { String::new() } else { format!(": {}", to.detail) };
+    match &to.reply {
+        Some(reply) if !to.detail.contains(reply.as_str()) => format!("{happened}: {reply}"),
+        Some(_) | None => happened,
     }
 }
 

@@ -187,8 +187,10 @@ pub struct EntryRecipient {
     pub address: String,
     /// `waiting`, `delivered`, `deferred`, `failed`.
     pub outcome: String,
-    /// What the upstream said last, or what happened.
+    /// What happened.
     pub detail: String,
+    /// What the upstream said last, if it said something.
+    pub reply: Option<String>,
     /// How often it was tried.
     pub attempts: u32,
     /// Which upstream tried it last.
@@ -268,16 +270,17 @@ impl Entry {
 
 impl EntryRecipient {
     fn of(address: &str, state: &RecipientState) -> Self {
-        let (outcome, detail) = match &state.last {
-            None => ("waiting", String::new()),
-            Some(Outcome::Delivered { reply }) => ("delivered", reply.to_string()),
-            Some(Outcome::Deferred { reason, .. }) => ("deferred", reason.clone()),
-            Some(Outcome::Failed { reason, .. }) => ("failed", reason.clone()),
+        let (outcome, detail, reply) = match &state.last {
+            None => ("waiting", String::new(), None),
+            Some(Outcome::Delivered { reply }) => ("delivered", String::new(), Some(reply)),
+            Some(Outcome::Deferred { reason, reply }) => ("deferred", reason.clone(), reply.as_ref()),
+            Some(Outcome::Failed { reason, reply }) => ("failed", reason.clone(), reply.as_ref()),
         };
         Self {
             address: address.to_owned(),
             outcome: outcome.to_owned(),
             detail,
+            reply: reply.map(ToString::to_string),
             attempts: state.attempts,
             upstream: state.last_attempt.as_ref().map(|(_, upstream)| upstream.clone()),
             last_attempt: state.last_attempt.as_ref().map(|(at, _)| at.rfc3339()),

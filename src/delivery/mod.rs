@@ -81,7 +81,7 @@ async fn deliver(claim: Claim, house: &House) {
         warned: plan.warned,
     };
     match claim.conclude(conclusion).await {
-        Ok(_) => consequence.note(),
+        Ok(report) => consequence.note(report),
         Err(fault @ (QueueError::Fenced(_) | QueueError::NotFound(_))) => tracing::warn!(
             id = %consequence.id, %fault,
             "nothing is recorded of this attempt: the message was set aside as damaged, removed, or claimed anew meanwhile"
@@ -232,9 +232,10 @@ impl Consequence {
         }
     }
 
-    fn note(&self) {
-        if let Some((report, to, about)) = &self.report {
-            audit::reported(self.id, to, about, report);
+    /// `report_id` is the report's own name in the queue.
+    fn note(&self, report_id: Option<QueueId>) {
+        if let (Some((report, to, about)), Some(report_id)) = (&self.report, report_id) {
+            audit::reported(self.id, report_id, to, about, report);
         }
         if let Some(reason) = &self.dead {
             audit::dead(self.id, &self.identity, reason);

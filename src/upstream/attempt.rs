@@ -119,8 +119,8 @@ pub enum FaultCause {
     Unintelligible(String),
     /// It spoke without being asked.
     Unasked,
-    /// Too many failures in a row: it is left alone for so long.
-    LeftAlone(Duration),
+    /// Too many failures in a row: it is left alone for so long, because of the last of them.
+    LeftAlone(Duration, Option<Box<UpstreamFault>>),
     /// Our own store did not give the message.
     BodyUnreadable(String),
 }
@@ -160,7 +160,7 @@ impl UpstreamFault {
             | FaultCause::UnexpectedReply(_)
             | FaultCause::Unintelligible(_)
             | FaultCause::Unasked
-            | FaultCause::LeftAlone(_) => Blame::Upstream,
+            | FaultCause::LeftAlone(..) => Blame::Upstream,
         }
     }
 
@@ -183,14 +183,14 @@ impl UpstreamFault {
             | FaultCause::Leaves(_)
             | FaultCause::UnexpectedReply(_)
             | FaultCause::Unintelligible(_)
-            | FaultCause::Unasked
-            | FaultCause::LeftAlone(_) => Retry::Helps,
+            | FaultCause::Unasked => Retry::Helps,
+            FaultCause::LeftAlone(_, because) => because.as_ref().map_or(Retry::Helps, |last| last.retry()),
         }
     }
 
     /// Whether it counts against the upstream's health: it never became ready for mail, or refused us instead of the message.
     pub fn counts_as_broken(&self) -> bool {
-        let exempt = matches!(self.cause, FaultCause::BodyUnreadable(_) | FaultCause::LeftAlone(_));
+        let exempt = matches!(self.cause, FaultCause::BodyUnreadable(_) | FaultCause::LeftAlone(..));
         !exempt && (self.phase.is_setup() || matches!(self.cause, FaultCause::RefusesUs(_)))
     }
 
@@ -213,7 +213,7 @@ impl UpstreamFault {
             | FaultCause::CredentialsInTheClear
             | FaultCause::Unintelligible(_)
             | FaultCause::Unasked
-            | FaultCause::LeftAlone(_)
+            | FaultCause::LeftAlone(..)
             | FaultCause::BodyUnreadable(_) => None,
         }
     }
@@ -243,8 +243,9 @@ impl UpstreamFault {
             FaultCause::UnexpectedReply(reply) => format!("{who} gave a reply without meaning at {phase}: {reply}"),
             FaultCause::Unintelligible(why) => format!("{who} gave no SMTP reply at {phase} ({why})"),
             FaultCause::Unasked => format!("{who} spoke without being asked at {phase}"),
-            FaultCause::LeftAlone(wait) => {
-                format!("{who} failed too often and is left alone for {}", humantime::format_duration(*wait))
+            FaultCause::LeftAlone(wait, because) => {
+                let last = because.as_ref().map(|last| format!(": {}", last.sentence())).unwrap_or_default();
+                format!("{who} failed too often and is left alone for {} s{last}", wait.as_secs())
             }
             FaultCause::BodyUnreadable(why) => format!("the stored message could not be read ({why})"),
         }
@@ -280,7 +281,8 @@ impl UpstreamFault {
             FaultCause::RefusesUs(_) => {
                 "check `username`, `password_file` and what its operator permits this machine; mail waits meanwhile"
             }
-            FaultCause::Busy(_) | FaultCause::Leaves(_) | FaultCause::LeftAlone(_) => {
+            FaultCause::LeftAlone(_, Some(last)) => last.remedy(),
+            FaultCause::Busy(_) | FaultCause::Leaves(_) | FaultCause::LeftAlone(_, None) => {
                 "nothing: it is tried again by itself"
             }
             FaultCause::UnexpectedReply(_) | FaultCause::Unintelligible(_) | FaultCause::Unasked => {

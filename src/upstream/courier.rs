@@ -125,7 +125,8 @@ impl Courier {
         // The gate is never closed; if it were, going on without it would be right.
         let _permit = gate.acquire().await.ok();
         if let Permit::LeaveAlone(wait) = self.with_place(upstream, |place, now| place.health.permit(now)) {
-            let fault = fault(upstream, Phase::Connect, FaultCause::LeftAlone(wait));
+            let because = self.with_place(upstream, |place, _| place.health.last_fault().cloned()).map(Box::new);
+            let fault = fault(upstream, Phase::Connect, FaultCause::LeftAlone(wait, because));
             return Attempt::deferred(recipients, fault);
         }
         let attempt = self.attempt(upstream, envelope, recipients, body).await;
