@@ -236,6 +236,24 @@ fn a_message_of_48_mib_needs_no_48_mib_of_memory() {
     assert!(grown < 24 * 1024, "memory grew by {grown} KiB");
 }
 
+#[test]
+fn a_message_refused_after_its_body_gives_its_room_back_before_the_next_command() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    bench.configure(&[upstream.address], "\n[limits]\nmessage_size = \"1MiB\"\n");
+    let _process = Process::start(&bench.configuration);
+    let mut client = alice(&bench);
+    let line = "0123456789".repeat(7) + "\r\n";
+    let large = [message("<toolarge@example.com>"), line.repeat(2 * 1024 * 1024 / line.len()).into_bytes()].concat();
+    let said = client.submit("alice@example.com", &[READER], &large).unwrap();
+    assert_eq!(said.code, 552, "{said:?}");
+    // The session is still open and has said nothing since. Files are removed in the background; nothing is waited for but their going.
+    let bodies = bench.directory.path().join("data/bodies");
+    let gone = || fs::read_dir(&bodies).unwrap().count() == 0;
+    assert!(super::harness::eventually(gone), "the refused body is still in {}", bodies.display());
+    assert_eq!(client.command("NOOP").unwrap().code, 250);
+}
+
 /// The most memory that the process ever had, KiB (VmHWM).
 fn peak_memory(process: &Process) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();

@@ -19,3 +19,15 @@ pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
     let held: [TcpListener; N] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     held.each_ref().map(|listener| listener.local_addr().unwrap())
 }
+
+/// Looks until it is so; the disk tells nobody of a file that has gone.
+pub fn eventually(is_so: impl Fn() -> bool) -> bool {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        if start.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
