@@ -1,7 +1,7 @@
 //! The snapshot: everything that a reload may change, as one value that is swapped whole.
 //!
 //! A session and a delivery take it at their start and again where they must see a change (at MAIL, at the next claim). Its parts are `Arc`s, so
-//! that a reload that changes one of them rebuilds only that one. Never: changes in place.
+//! that it is cheap to hold. Never: changes in place.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
