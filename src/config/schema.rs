@@ -115,7 +115,7 @@ const CLIENT_CA: &[Key] = &[
     key("null_sender", Kind::Flag),
     key("second_factor", SECOND_FACTOR),
     key("limits", Kind::Table(IDENTITY_LIMITS)),
-    key("hold", Kind::Later),
+    key("hold", Kind::Flag),
     key("ocsp", Kind::Later),
 ];
 
@@ -128,7 +128,7 @@ const IDENTITY: &[Key] = &[
     key("disabled", Kind::Flag),
     key("second_factor", SECOND_FACTOR),
     key("limits", Kind::Table(IDENTITY_LIMITS)),
-    key("hold", Kind::Later),
+    key("hold", Kind::Flag),
     key("bare_lf", Kind::Later),
     key("password", Kind::Later),
     key("password_file", Kind::Later),
@@ -149,10 +149,10 @@ const MATCH: &[Key] = &[
 const IDENTITY_LIMITS: &[Key] = &[
     key("recipients_per_message", Kind::Count),
     key("message_size", Kind::Size),
-    key("messages_per_hour", Kind::Later),
-    key("messages_per_day", Kind::Later),
-    key("recipients_per_hour", Kind::Later),
-    key("recipients_per_day", Kind::Later),
+    key("messages_per_hour", Kind::Count),
+    key("messages_per_day", Kind::Count),
+    key("recipients_per_hour", Kind::Count),
+    key("recipients_per_day", Kind::Count),
 ];
 
 const UPSTREAM: &[Key] = &[
@@ -180,7 +180,7 @@ const QUEUE: &[Key] = &[
     key("size", Kind::Size),
     key("count", Kind::Count),
     key("memory", Kind::Size),
-    key("hold", Kind::Later),
+    key("recheck", Kind::Flag),
 ];
 
 const SERVER_LIMITS: &[Key] = &[

@@ -37,12 +37,12 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
     plan.tell_failures();
     if !open.is_empty() {
         let attempts = record.attempts.saturating_add(1);
-        match schedule.next(record.trace.arrived, attempts, Warned::from(record.warned), now, jitter) {
+        match schedule.next(record.waits_since(), attempts, Warned::from(record.warned), now, jitter) {
             schedule::Plan::Retry { at, warning } => {
                 plan.next = Next::Retry(at);
                 if warning == Warning::Due {
                     plan.warned = true;
-                    let until = schedule.gives_up_at(record.trace.arrived);
+                    let until = schedule.gives_up_at(record.waits_since());
                     plan.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
                 }
             }
@@ -72,7 +72,7 @@ impl Plan {
     }
 
     fn give_up(&mut self, record: &Record, open: &[usize], now: WallTime) {
-        let waited = Duration::from_secs(now.since(record.trace.arrived).as_secs());
+        let waited = Duration::from_secs(now.since(record.waits_since()).as_secs());
         for &place in open {
             let last = self.outcomes.iter().find(|one| one.recipient == place).cloned();
             let known = record.recipients.get(place);

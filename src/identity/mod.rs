@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use facts::{CertificateFacts, CertificateSummary, Digest256, UnusableName};
+pub use facts::{CertificateFacts, CertificateSummary, Digest256, Link, UnusableName};
 pub use pattern::{AddressPattern, AddressPatterns, DomainSet, Granting, ListPurpose, PatternEntry, PatternList};
 pub use roster::{
-    CaGrant, EmailGrant, EntryState, Examination, MatchKeys, NoIdentity, Roster, RosterEntry, RosterMistake,
+    CaGrant, EmailGrant, EntryState, Examination, Lapsed, MatchKeys, NoIdentity, Roster, RosterEntry, RosterMistake,
 };
 
-use crate::mail::LocalPartCase;
+use crate::mail::{LocalPartCase, Rates};
 use crate::sys::WallTime;
 
 /// Where in the configuration a decision was written: `identity "billing-robot" (sealpost.toml:31)`.
@@ -55,6 +55,18 @@ pub struct Limits {
     pub recipients_per_message: Option<u32>,
     /// Octets of one message.
     pub message_size: Option<u64>,
+    /// Messages and recipients in an hour and in a day.
+    pub rates: Rates,
+}
+
+/// When an accepted message goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dispatch {
+    /// At once.
+    #[default]
+    AtOnce,
+    /// When an operator has approved it (`hold = true`).
+    OnApproval,
 }
 
 /// What an identity may do. An empty list grants nothing.
@@ -68,6 +80,8 @@ pub struct Grant {
     pub second_factor: SecondFactor,
     /// How much.
     pub limits: Limits,
+    /// When its messages go out.
+    pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed (RFC 6409 §3.2: legal at submission).
     pub null_sender: bool,
     /// How local parts compare.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use super::facts::{CertificateFacts, Digest256, NotACertificate};
 use super::pattern::{AddressPatterns, DomainSet, PatternList};
-use super::{Grant, Identity, Limits, Rule, SecondFactor};
+use super::{Dispatch, Grant, Identity, Limits, Rule, SecondFactor};
 use crate::mail::{Address, CanonicalAddress, LocalPartCase};
 use crate::sys::WallTime;
 use crate::tls::{Anchor, Pins, VerifiedChain};
@@ -98,6 +98,8 @@ pub struct RosterEntry {
     pub second_factor: SecondFactor,
     /// How much.
     pub limits: Limits,
+    /// When its messages go out.
+    pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed.
     pub null_sender: bool,
     /// Where it is written.
@@ -128,6 +130,8 @@ pub struct EmailGrant {
     pub second_factor: SecondFactor,
     /// How much.
     pub limits: Limits,
+    /// When its messages go out.
+    pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed.
     pub null_sender: bool,
 }
@@ -147,6 +151,20 @@ pub enum NoIdentity {
         /// Their names.
         names: Vec<String>,
     },
+}
+
+/// Why somebody who was known when he sent something is not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lapsed {
+    /// No rule makes this identity.
+    #[error("the configuration does not know this identity any more")]
+    Gone,
+    /// Its rule is disabled.
+    #[error("this identity is disabled")]
+    Disabled,
+    /// Its rule asks for another certificate or key.
+    #[error("the certificate or key that this identity is pinned to is another one now")]
+    Unpinned,
 }
 
 /// A roster that cannot be used: which rule, and what to write instead.
@@ -184,6 +202,7 @@ pub struct Roster {
     by_spki: HashMap<Digest256, Vec<usize>>,
     by_uri: HashMap<String, Vec<usize>>,
     by_dns: HashMap<String, Vec<usize>>,
+    by_name: HashMap<Arc<str>, usize>,
     /// By the form without case; the CA's own rule is asked afterwards.
     by_email: HashMap<CanonicalAddress, Vec<usize>>,
 }
@@ -240,7 +259,62 @@ impl Roster {
         self.decide(&facts, chain, &mut Vec::new())
     }
 
-    /// The same, with the facts and the reasons.
+    /// Whether an identity of this name, known under this CA by a certificate with these digests, would still be let in. What a certificate's
+    /// names say is not asked again: nobody has them any more.
+    pub fn standing(
+        &self,
+        name: &str,
+        ca: Option<&str>,
+        fingerprint: Option<Digest256>,
+        key: Option<Digest256>,
+    ) -> Result<(), Lapsed> {
+        if ca.is_some_and(|ca| !self.cas.contains_key(ca)) {
+            return Err(Lapsed::Gone);
+        }
+        match self.by_name.get(name).and_then(|&place| self.entries.get(place)) {
+            Some(compiled) => {
+                let MatchKeys { ca: tied_to, fingerprint: pin, spki, .. } = &compiled.entry.keys;
+                let other = |wanted: &Option<Digest256>, found: Option<Digest256>| {
+                    wanted.is_some_and(|wanted| found.is_some_and(|found| found != wanted))
+                };
+                if compiled.entry.state == EntryState::Disabled {
+                    Err(Lapsed::Disabled)
+                } else if other(pin, fingerprint) || other(spki, key) {
+                    Err(Lapsed::Unpinned)
+                } else if tied_to.as_deref().is_some_and(|tied_to| ca != Some(tied_to)) {
+                    Err(Lapsed::Gone)
+                } else if ca.is_none() && pin.is_none() && spki.is_none() {
+                    Err(Lapsed::Unpinned)
+                } else {
+                    Ok(())
+                }
+            }
+            None => self.standing_by_names(name, ca),
+        }
+    }
+
+    /// Who is called `ca:address`: does the CA still name people so, and is there no rule by now that disables this one?
+    fn standing_by_names(&self, name: &str, ca: Option<&str>) -> Result<(), Lapsed> {
+        let known = ca.and_then(|name| self.cas.get(name)).filter(|ca| ca.grant.send_as_email.is_some());
+        let address = ca.and_then(|ca| name.strip_prefix(ca)).and_then(|rest| rest.strip_prefix(':'));
+        let (Some(known), Some(Ok(address))) = (known, address.map(Address::parse)) else { return Err(Lapsed::Gone) };
+        let canonical = address.canonical(known.grant.local_part_case);
+        if !known.domains.as_ref().is_some_and(|domains| domains.holds(&canonical.host)) {
+            return Err(Lapsed::Gone);
+        }
+        let places = self.by_email.get(&address.canonical(LocalPartCase::Ignored)).into_iter().flatten();
+        let mut rules = places.filter_map(|&place| self.entries.get(place)).filter(|rule| {
+            let keys = &rule.entry.keys;
+            let same =
+                keys.email.as_ref().is_some_and(|email| email.canonical(known.grant.local_part_case) == canonical);
+            // A rule that asks for more than this name may be for another certificate.
+            same && keys.count() == 1 && rule.tied_to.as_deref().is_none_or(|tied_to| ca == Some(tied_to))
+        });
+        let disabled = rules.any(|rule| rule.entry.state == EntryState::Disabled);
+        if disabled { Err(Lapsed::Disabled) } else { Ok(()) }
+    }
+
+    /// As [`Self::identify`], with the facts and the reasons.
     pub fn examine(&self, chain: &VerifiedChain) -> Result<Examination, NotACertificate> {
         let facts = CertificateFacts::of_chain(chain)?;
         let mut notes: Vec<String> =
@@ -261,6 +335,7 @@ impl Roster {
 
     fn put(&mut self, entry: RosterEntry, only_ca: Option<&Arc<str>>) {
         let place = self.entries.len();
+        self.by_name.insert(Arc::clone(&entry.name), place);
         let keys = &entry.keys;
         // One table is enough, the most certain key's: the rest of the keys is compared when it is found.
         if let Some(fingerprint) = keys.fingerprint {
@@ -389,6 +464,7 @@ impl Roster {
                 send_to,
                 second_factor: entry.second_factor,
                 limits: entry.limits,
+                dispatch: entry.dispatch,
                 null_sender: entry.null_sender,
                 local_part_case: case,
                 rule: entry.rule.clone(),
@@ -434,6 +510,7 @@ impl Roster {
                 send_to: ca.send_to.clone(),
                 second_factor: grant.second_factor,
                 limits: grant.limits,
+                dispatch: grant.dispatch,
                 null_sender: grant.null_sender,
                 local_part_case: *case,
                 rule: rule.clone(),

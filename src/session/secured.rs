@@ -16,7 +16,8 @@ use super::auth::EXTERNAL;
 use super::table::{Phase, Trigger, Turn, turn};
 use super::transaction::{Opening, Transaction};
 use super::{Answer, Deadline, Decision, Event, Framing, SessionSettings, Step, Subject, replies};
-use crate::identity::Identity;
+use crate::identity::{Identity, Rule};
+use crate::mail::Recipient;
 use crate::mail::trace::{Authentication, Protocol, Utf8Header};
 use crate::smtp::line::AUTH_LINE_MAX;
 use crate::smtp::{Command, CommandFault, Extension, HeloName, LineFault, Offered, Reply};
@@ -28,7 +29,11 @@ pub(super) enum State {
     Idle,
     Challenged,
     Identifying(Box<Opening>),
+    /// With the rule that allowed the sender.
+    Charging(Box<Opening>, Rule),
     Open(Box<Transaction>),
+    /// With the recipient that is asked for.
+    Counting(Box<Transaction>, Box<Recipient>),
     Admitting(Box<Transaction>),
     Header(Box<Transaction>),
     Body(Box<Transaction>),
@@ -137,11 +142,17 @@ impl Session {
     pub fn transaction(&self) -> Option<&Transaction> {
         match &self.state {
             State::Open(transaction)
+            | State::Counting(transaction, _)
             | State::Admitting(transaction)
             | State::Header(transaction)
             | State::Body(transaction)
             | State::Committing(transaction, _) => Some(transaction),
-            State::Idle | State::Challenged | State::Identifying(_) | State::Discarding(_) | State::Closed => None,
+            State::Idle
+            | State::Challenged
+            | State::Identifying(_)
+            | State::Charging(..)
+            | State::Discarding(_)
+            | State::Closed => None,
         }
     }
 
@@ -175,6 +186,8 @@ impl Session {
             State::Idle => Phase::Ready,
             State::Challenged => Phase::Challenged,
             State::Identifying(_) => Phase::Identifying,
+            State::Charging(..) => Phase::Charging,
+            State::Counting(..) => Phase::Counting,
             State::Open(transaction) if transaction.recipients().is_empty() => Phase::Opened,
             State::Open(_) => Phase::Addressed,
             State::Admitting(_) => Phase::Admitting,
@@ -273,9 +286,8 @@ impl Session {
             Event::TalkedEarly => self.interrupt(replies::talked_early(), "octets where the client had to wait"),
             Event::TimedOut(deadline) => self.timed_out(deadline),
             Event::Draining => self.drain(),
-            Event::Answer(Answer::Password(_) | Answer::Spent(_) | Answer::Offered(_)) | Event::Line(_) => {
-                self.our_fault()
-            }
+            Event::Answer(Answer::Spent(answer)) => self.spent(answer),
+            Event::Answer(Answer::Password(_) | Answer::Offered(_)) | Event::Line(_) => self.our_fault(),
         }
     }
 

@@ -17,10 +17,14 @@ pub enum Phase {
     Challenged,
     /// MAIL; the identity is being looked at anew.
     Identifying,
+    /// MAIL; whether one more message may be sent is being asked.
+    Charging,
     /// MAIL was taken, no recipient yet.
     Opened,
     /// At least one recipient was taken.
     Addressed,
+    /// RCPT; whether one more recipient may be sent to is being asked.
+    Counting,
     /// DATA; room is being asked for.
     Admitting,
     /// The header section is being read.
@@ -80,6 +84,8 @@ pub enum Trigger {
     BodyEnded,
     /// The answer to `Reidentify`.
     Identified,
+    /// The answer to `Spend`.
+    Spent,
     /// The answer to `Admit`.
     Admitted,
     /// The answer to `Commit`.
@@ -104,7 +110,7 @@ pub enum Turn {
 }
 
 /// The number of phases.
-pub const PHASES: usize = 12;
+pub const PHASES: usize = 14;
 
 /// A row of the table: by the phases in their order.
 pub type Row = (Trigger, [Turn; PHASES]);
@@ -112,8 +118,10 @@ pub type Row = (Trigger, [Turn; PHASES]);
 /// The whole dialogue. Besides, any command may lead to `Closed`: when too many came to nothing, and at the end of a transaction when the
 /// daemon is shutting down.
 #[rustfmt::skip]
-pub const TABLE: [Row; 26] = {
-    use Phase::{Addressed, Admitting, Body, Challenged, Closed, Committing, Discarding, Header, Identifying, Opened, Ready, Start};
+pub const TABLE: [Row; 27] = {
+    use Phase::{
+        Addressed, Admitting, Body, Challenged, Charging, Closed, Committing, Counting, Discarding, Header, Identifying, Opened, Ready, Start,
+    };
     const NO: Turn = Turn::OutOfOrder;
     const XX: Turn = Turn::Never;
     const ST: Turn = Turn::To(&[Start]);
@@ -125,8 +133,13 @@ pub const TABLE: [Row; 26] = {
     const ROOM: Turn = Turn::To(&[Admitting]);
     const DISC: Turn = Turn::To(&[Discarding]);
     const SAID: Turn = Turn::To(&[Ready, Closed]);
-    const TOLD: Turn = Turn::To(&[Opened, Ready, Closed]);
-    const RCPT: Turn = Turn::To(&[Opened, Addressed]);
+    const TOLD: Turn = Turn::To(&[Charging, Opened, Ready, Closed]);
+    const RCPT: Turn = Turn::To(&[Counting, Opened, Addressed]);
+    const RCPT_: Turn = Turn::To(&[Counting, Addressed]);
+    const PAID: Turn = Turn::To(&[Opened, Ready]);
+    const TOOK: Turn = Turn::To(&[Opened, Addressed]);
+    const CH: Turn = Turn::To(&[Charging]);
+    const CO: Turn = Turn::To(&[Counting]);
     const ROOM_: Turn = Turn::To(&[Header, Addressed]);
     const HEAD: Turn = Turn::To(&[Body, Discarding, Closed]);
     const BODY: Turn = Turn::To(&[Committing, Ready, Closed]);
@@ -136,33 +149,34 @@ pub const TABLE: [Row; 26] = {
     const BODY_: Turn = Turn::To(&[Body]);
     const COMM: Turn = Turn::To(&[Committing]);
     [
-    //                       Start Ready Chal  Iden  Open  Addr  Admit  Header Body   Disc   Comm  Closed
-    (Trigger::Ehlo,        [ RE,   RE,   XX,   XX,   RE,   RE,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Helo,        [ RE,   RE,   XX,   XX,   RE,   RE,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::StartTls,    [ NO,   NO,   XX,   XX,   NO,   NO,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Auth,        [ NO,   AU,   XX,   XX,   NO,   NO,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Mail,        [ NO,   ID,   XX,   XX,   NO,   NO,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Rcpt,        [ NO,   NO,   XX,   XX,   RCPT, AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Data,        [ NO,   NO,   XX,   XX,   NO,   ROOM, XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Bdat,        [ DISC, DISC, XX,   XX,   DISC, DISC, XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Rset,        [ ST,   RE,   XX,   XX,   RE,   RE,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Noop,        [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Vrfy,        [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Expn,        [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Help,        [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Quit,        [ END,  END,  XX,   XX,   END,  END,  XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Faulty,      [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Response,    [ XX,   XX,   SAID, XX,   XX,   XX,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Disputed,    [ END,  END,  END,  XX,   END,  END,  XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::TalkedEarly, [ END,  END,  END,  END,  END,  END,  END,   END,   END,   END,   END,  XX ]),
-    (Trigger::HeaderRead,  [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    HEAD,  XX,    XX,    XX,   XX ]),
-    (Trigger::BodyEnded,   [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    END,   BODY,  DONE,  XX,   XX ]),
-    (Trigger::Identified,  [ XX,   XX,   XX,   TOLD, XX,   XX,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Admitted,    [ XX,   XX,   XX,   XX,   XX,   XX,   ROOM_, XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Committed,   [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    XX,    XX,    XX,    SAID, XX ]),
-    (Trigger::Unasked,     [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::TimedOut,    [ END,  END,  END,  END,  END,  END,  END,   END,   END,   END,   COMM, XX ]),
-    (Trigger::Draining,    [ END,  END,  END,  ID,   OP,   AD,   ROOM,  HEAD_, BODY_, DISC,  COMM, XX ]),
+    //                       Start  Ready  Chal   Iden   Charg  Open   Addr   Count  Admit  Header Body   Disc   Comm   Closed
+    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    RCPT,  RCPT_, XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Response,    [ XX,    XX,    SAID,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX   ]),
+    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX   ]),
+    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    END,   BODY,  DONE,  XX,    XX   ]),
+    (Trigger::Identified,  [ XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Spent,       [ XX,    XX,    XX,    XX,    PAID,  XX,    XX,    TOOK,  XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX   ]),
+    (Trigger::Unasked,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX   ]),
+    (Trigger::Draining,    [ END,   END,   END,   ID,    CH,    OP,    AD,    CO,    ROOM,  HEAD_, BODY_, DISC,  COMM,  XX   ]),
     ]
 };
 
@@ -182,8 +196,10 @@ impl Phase {
         Self::Ready,
         Self::Challenged,
         Self::Identifying,
+        Self::Charging,
         Self::Opened,
         Self::Addressed,
+        Self::Counting,
         Self::Admitting,
         Self::Header,
         Self::Body,
@@ -222,7 +238,8 @@ impl Trigger {
             Event::Answer(Answer::Identified(_)) => Self::Identified,
             Event::Answer(Answer::Admitted(_)) => Self::Admitted,
             Event::Answer(Answer::Committed(_)) => Self::Committed,
-            Event::Answer(Answer::Password(_) | Answer::Spent(_) | Answer::Offered(_)) => Self::Unasked,
+            Event::Answer(Answer::Spent(_)) => Self::Spent,
+            Event::Answer(Answer::Password(_) | Answer::Offered(_)) => Self::Unasked,
             Event::TimedOut(_) => Self::TimedOut,
             Event::Draining => Self::Draining,
         }

@@ -204,6 +204,12 @@ impl CrlShelf {
         named.any(|list| list.revoked.binary_search(&serial).is_ok())
     }
 
+    /// Whether a list has the serial, by digests of its issuer's name and, where it is known, key: for certificates of which only these are kept.
+    pub(super) fn lists_recorded(&self, name: Digest256, key: Option<Digest256>, serial: Serial) -> bool {
+        let mut signed = self.by_issuer.values().filter(|list| key.is_none_or(|key| list.issuer.key == key));
+        signed.any(|list| Digest256::of(&list.issuer.name) == name && list.revoked.binary_search(&serial).is_ok())
+    }
+
     /// The nextUpdate of each list, for countdowns and alarms.
     pub(super) fn next_updates(&self) -> impl Iterator<Item = WallTime> + '_ {
         self.by_issuer.values().map(|list| list.next_update)

@@ -13,8 +13,8 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::read;
 use super::revocation::{CRL_OCTETS_MAX, Crl, CrlCause, CrlFault, CrlShelf, RevocationMode};
-use super::view::View;
-use crate::identity::facts::Digest256;
+use super::view::{Serial, View};
+use crate::identity::facts::{Digest256, Link};
 use crate::sys::WallTime;
 
 /// A file of CRLs, read.
@@ -252,6 +252,15 @@ impl Trust {
     /// The CAs.
     pub fn cas(&self) -> &[Arc<ClientCa>] {
         &self.cas
+    }
+
+    /// The first of these certificates that a CRL lists which is asked at all, by its place.
+    pub fn revoked(&self, links: &[Link]) -> Option<usize> {
+        let asked = || self.cas.iter().filter(|ca| ca.revocation != RevocationMode::Off);
+        links.iter().position(|link| {
+            let serial = Serial::from_octets(&link.serial);
+            serial.is_some_and(|serial| asked().any(|ca| ca.crls.lists_recorded(link.issuer, link.issuer_key, serial)))
+        })
     }
 
     /// The pins.

@@ -29,7 +29,7 @@ use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeI
 
 use super::rejection::{Culprit, Flaw, Rejection};
 use super::revocation::{RevocationMode, Status};
-use super::trust::{ClientCa, Trust};
+use super::trust::{AnchorView, ClientCa, Trust};
 use super::view::{Purpose, View};
 use super::{Anchor, CertificateFault, PeerChain};
 use crate::identity::facts::Digest256;
@@ -71,10 +71,17 @@ pub struct VerifiedChain {
     anchor: Anchor,
     leaf: CertificateDer<'static>,
     certificates: Vec<CertificateDer<'static>>,
+    /// SHA-256 of the anchor's SubjectPublicKeyInfo; none for a pin.
+    anchor_key: Option<Digest256>,
     good_until: WallTime,
 }
 
 impl VerifiedChain {
+    /// SHA-256 of the key that signed the last of [`Self::certificates`]; none for a pin.
+    pub fn anchor_key(&self) -> Option<Digest256> {
+        self.anchor_key
+    }
+
     /// What it was verified to.
     pub fn anchor(&self) -> &Anchor {
         &self.anchor
@@ -253,6 +260,7 @@ fn build_path(ca: &ClientCa, shown: &Shown<'_>, now: WallTime) -> Result<Verifie
                 anchor: Anchor::Ca(Arc::clone(ca.name())),
                 leaf: shown.leaf.clone(),
                 certificates,
+                anchor_key: anchor_of(ca, &path, now).map(|anchor| anchor.view.key),
                 good_until: good_until.into_inner(),
             })
         }
@@ -289,9 +297,7 @@ fn check_path(ca: &ClientCa, leaf: &View, path: &VerifiedPath<'_>, now: WallTime
     for certificate in path.intermediate_certificates() {
         steps.push(View::of(&certificate.der()).ok_or_else(broken)?);
     }
-    let anchor = ca.anchors().iter().filter(|anchor| anchor.trusted == *path.anchor());
-    // One certificate may be renewed under the same name and key: the one that lasts longest vouches.
-    let anchor = anchor.max_by_key(|anchor| (anchor.view.covers(now), anchor.view.not_after)).ok_or_else(broken)?;
+    let anchor = anchor_of(ca, path, now).ok_or_else(broken)?;
     steps.push(anchor.view.clone());
     let mut good_until = WallTime::MAX;
     for (depth, step) in steps.iter().enumerate() {
@@ -305,6 +311,12 @@ fn check_path(ca: &ClientCa, leaf: &View, path: &VerifiedPath<'_>, now: WallTime
         }
     }
     Ok(good_until)
+}
+
+/// The anchor that a path leads to. One certificate may be renewed under the same name and key: the one that lasts longest vouches.
+fn anchor_of<'a>(ca: &'a ClientCa, path: &VerifiedPath<'_>, now: WallTime) -> Option<&'a AnchorView> {
+    let anchors = ca.anchors().iter().filter(|anchor| anchor.trusted == *path.anchor());
+    anchors.max_by_key(|anchor| (anchor.view.covers(now), anchor.view.not_after))
 }
 
 /// RFC 5280 §6.1.4 (n): a CA with a key usage must have keyCertSign in it; webpki leaves that out.
@@ -380,6 +392,7 @@ fn by_pin(shown: &Shown<'_>, trust: &Trust, now: WallTime, rejection: Rejection)
         anchor: Anchor::Pin,
         leaf: shown.leaf.clone(),
         certificates: vec![shown.leaf.clone()],
+        anchor_key: None,
         good_until: leaf.not_after,
     })
 }

@@ -6,11 +6,13 @@ use std::sync::{Arc, OnceLock};
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
 use sealpost::identity::{Identity, NoIdentity};
-use sealpost::mail::{Custody, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
+use sealpost::mail::{
+    Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
+};
 use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
 use sealpost::session::{
-    Answer, Deadline, Event, NoRoom, Phase, Ruling, Session, SessionSettings, Step, TABLE, Trigger, Turn, Unidentified,
-    turn,
+    Answer, Deadline, Event, NoRoom, NotGranted, Phase, Ruling, Session, SessionSettings, Step, TABLE, Trigger, Turn,
+    Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
 use sealpost::sys::disk::SimulatedDisk;
@@ -34,7 +36,7 @@ enum Move {
     Admitted(Result<(), NoRoom>),
     Committed(Result<Custody, NoRoom>),
     Password,
-    Spent,
+    Spent(Result<(), NotGranted>),
     TimedOut(Deadline),
     Draining,
 }
@@ -52,7 +54,7 @@ impl Move {
             Self::Admitted(answer) => Event::Answer(Answer::Admitted(*answer)),
             Self::Committed(answer) => Event::Answer(Answer::Committed(answer.clone())),
             Self::Password => Event::Answer(Answer::Password(Some(true))),
-            Self::Spent => Event::Answer(Answer::Spent(Ok(()))),
+            Self::Spent(answer) => Event::Answer(Answer::Spent(*answer)),
             Self::TimedOut(deadline) => Event::TimedOut(*deadline),
             Self::Draining => Event::Draining,
         };
@@ -122,6 +124,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
             Trigger::Identified,
             vec![
                 Move::Identified(Ok(alice_identity())),
+                Move::Identified(Ok(metered_identity())),
                 Move::Identified(Err(Unidentified::Certificate(CertificateFault::Revoked))),
                 Move::Identified(Err(Unidentified::Certificate(CertificateFault::RevocationUnknown))),
                 Move::Identified(Err(Unidentified::Roster(NoIdentity::Unknown))),
@@ -129,7 +132,15 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
         ),
         (Trigger::Admitted, vec![Move::Admitted(Ok(())), Move::Admitted(Err(NoRoom::Full))]),
         (Trigger::Committed, vec![Move::Committed(Ok(custody())), Move::Committed(Err(NoRoom::Broken))]),
-        (Trigger::Unasked, vec![Move::Password, Move::Spent]),
+        (
+            Trigger::Spent,
+            vec![
+                Move::Spent(Ok(())),
+                Move::Spent(Err(NotGranted::Unknown)),
+                Move::Spent(Err(NotGranted::Until { rate: A_RATE, at: NOW_WALL })),
+            ],
+        ),
+        (Trigger::Unasked, vec![Move::Password]),
         (Trigger::TimedOut, vec![Move::TimedOut(Deadline::Idle), Move::TimedOut(Deadline::Transaction)]),
         (Trigger::Draining, vec![Move::Draining]),
     ]
@@ -147,10 +158,21 @@ fn applies(phase: Phase, trigger: Trigger, event: &Move) -> bool {
     }
 }
 
+const A_RATE: Rate = Rate { measure: Measure::Messages, window: Window::Hour, limit: 2 };
+
 fn alice_identity() -> Arc<Identity> {
+    identity("alice")
+}
+
+/// Somebody with limits per hour, who may also send as alice in this test.
+fn metered_identity() -> Arc<Identity> {
+    identity("metered")
+}
+
+fn identity(persona: &str) -> Arc<Identity> {
     let cast = Cast::get();
     let season = Season::default();
-    let chain = PeerChain(cast.chain("alice").unwrap().unwrap());
+    let chain = PeerChain(cast.chain(persona).unwrap().unwrap());
     let verified = verify(&chain, &cast.trust(&season), NOW_WALL).unwrap();
     Arc::new(cast.roster(&season).identify(&verified).unwrap())
 }
@@ -177,7 +199,14 @@ fn deposit() -> Deposit {
     let recipient = Recipient { forward_path: ForwardPath::Postmaster, parameters: RecipientParameters::default() };
     Deposit {
         envelope: Envelope::new(ReversePath::Null, MailParameters::default(), vec![recipient]).unwrap(),
-        custodian: Custodian { identity: "alice".to_owned(), ca: None, fingerprint: String::new(), chain: Vec::new() },
+        custodian: Custodian {
+            identity: "alice".to_owned(),
+            ca: None,
+            fingerprint: String::new(),
+            chain: Vec::new(),
+            key: None,
+            links: Vec::new(),
+        },
         trace: TraceFacts {
             client: String::new(),
             helo: String::new(),
@@ -202,14 +231,23 @@ fn fresh() -> Session {
     Session::new(alice_identity(), Arc::new(settings))
 }
 
+/// Who goes the way: without limits, and with.
+const WALKERS: [fn() -> Arc<Identity>; 2] = [alice_identity, metered_identity];
+
+/// Those who come by this phase: nobody asks the ledger about somebody without limits.
+fn walkers(phase: Phase) -> Vec<fn() -> Arc<Identity>> {
+    let counted = matches!(phase, Phase::Charging | Phase::Counting);
+    WALKERS.into_iter().skip(usize::from(counted)).collect()
+}
+
 /// A session that has come so far.
-fn at(phase: Phase) -> Session {
+fn at(phase: Phase, who: fn() -> Arc<Identity>) -> Session {
     let mut session = fresh();
     let header = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
     let way: Vec<Move> = vec![
         Move::Line(b"EHLO client.example"),
         Move::Line(b"MAIL FROM:<alice@example.com>"),
-        Move::Identified(Ok(alice_identity())),
+        Move::Identified(Ok(who())),
         Move::Line(b"RCPT TO:<bob@example.net>"),
         Move::Line(b"DATA"),
         Move::Admitted(Ok(())),
@@ -227,6 +265,9 @@ fn at(phase: Phase) -> Session {
             break;
         }
         step.feed(&mut session);
+        if session.phase() != phase && matches!(session.phase(), Phase::Charging | Phase::Counting) {
+            Move::Spent(Ok(())).feed(&mut session);
+        }
     }
     assert_eq!(session.phase(), phase, "the way to {phase:?}");
     session
@@ -255,11 +296,13 @@ fn the_machine_does_in_every_phase_what_the_table_says_of_every_trigger() {
     for phase in Phase::ALL {
         for (trigger, events) in moves() {
             for event in events.iter().filter(|event| applies(phase, trigger, event)) {
-                let mut session = at(phase);
-                let step = event.feed(&mut session);
-                let next = session.phase();
-                assert!(agrees(phase, trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
-                walked += 1;
+                for who in walkers(phase) {
+                    let mut session = at(phase, who);
+                    let step = event.feed(&mut session);
+                    let next = session.phase();
+                    assert!(agrees(phase, trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
+                    walked += 1;
+                }
             }
         }
     }
@@ -274,9 +317,11 @@ fn every_way_that_the_table_allows_is_gone_by_some_event() {
             let (_, events) = moves().into_iter().find(|(known, _)| *known == trigger).unwrap();
             for expected in phases {
                 let reached = events.iter().filter(|event| applies(phase, trigger, event)).any(|event| {
-                    let mut session = at(phase);
-                    event.feed(&mut session);
-                    session.phase() == *expected
+                    walkers(phase).into_iter().any(|who| {
+                        let mut session = at(phase, who);
+                        event.feed(&mut session);
+                        session.phase() == *expected
+                    })
                 });
                 assert!(
                     reached || is_by_limit(trigger, *expected),
@@ -310,17 +355,30 @@ fn the_table_has_each_trigger_once() {
 struct Model {
     sender: Option<String>,
     recipients: Vec<String>,
+    /// Whether the ledger is being asked about this one.
+    counted: Option<String>,
 }
 
 impl Model {
     fn follow(&mut self, trigger: Trigger, event: &Move, step: &Step, before: Phase, next: Phase) {
         let said = |code: &str| matches!(step, Step::Say(reply) if reply.to_string().starts_with(code));
         match trigger {
-            Trigger::Identified if said("250 2.1.0") => self.sender = Some("alice@example.com".to_owned()),
-            Trigger::Rcpt if said("250 2.1.5") => {
+            Trigger::Identified | Trigger::Spent if said("250 2.1.0") => {
+                self.sender = Some("alice@example.com".to_owned())
+            }
+            Trigger::Rcpt if said("250 2.1.5") || next == Phase::Counting => {
                 let Move::Line(line) = event else { return };
                 let line = std::str::from_utf8(line).unwrap();
-                self.recipients.push(line.split(['<', '>']).nth(1).unwrap().to_owned());
+                let recipient = line.split(['<', '>']).nth(1).unwrap().to_owned();
+                if next == Phase::Counting {
+                    self.counted = Some(recipient);
+                } else {
+                    self.recipients.push(recipient);
+                }
+            }
+            Trigger::Spent => {
+                let counted = self.counted.take();
+                self.recipients.extend(counted.filter(|_| said("250 2.1.5")));
             }
             _ => {}
         }

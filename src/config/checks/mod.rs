@@ -76,6 +76,7 @@ impl<'a> Checking<'a> {
             tls: tls?,
             trust,
             roster,
+            recheck: written.queue.recheck,
             session: limits.session,
             header: limits.header,
             connections: limits.connections,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Checking;
-use super::trust::{Cas, second_factor};
+use super::trust::{Cas, dispatch, second_factor};
 use crate::config::nearest::nearest;
 use crate::config::units::size_text;
 use crate::config::written::{Written, WrittenIdentity, WrittenMatch};
@@ -144,6 +144,7 @@ impl Checking<'_> {
             send_to,
             second_factor: second_factor(written.second_factor),
             limits,
+            dispatch: dispatch(written.hold),
             null_sender: written.null_sender.unwrap_or(true),
             rule: self.rule(path),
         })

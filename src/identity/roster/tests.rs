@@ -27,6 +27,7 @@ fn entry(name: &str, keys: MatchKeys) -> RosterEntry {
         send_to: patterns(&["*"]),
         second_factor: SecondFactor::None,
         limits: Limits::default(),
+        dispatch: Dispatch::AtOnce,
         null_sender: true,
         rule: rule(&format!("identity {name:?}")),
     }
@@ -40,7 +41,8 @@ fn grant_of(ca: &str, domains: &[&str]) -> CaGrant {
         send_as_email: Some(EmailGrant {
             send_to: patterns(&["*@customer.example"]),
             second_factor: SecondFactor::Password,
-            limits: Limits { recipients_per_message: Some(7), message_size: None },
+            limits: Limits { recipients_per_message: Some(7), ..Limits::default() },
+            dispatch: Dispatch::AtOnce,
             null_sender: false,
         }),
         rule: rule(&format!("client_ca {ca:?}")),

@@ -9,8 +9,8 @@ use rcgen::ExtendedKeyUsagePurpose;
 use rustls::pki_types::CertificateDer;
 use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
-use sealpost::identity::{Digest256, Limits, Roster, Rule, SecondFactor};
-use sealpost::mail::{Address, LocalPartCase};
+use sealpost::identity::{Digest256, Dispatch, Limits, Roster, Rule, SecondFactor};
+use sealpost::mail::{Address, LocalPartCase, Rates};
 use sealpost::tls::{ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
 
 use crate::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
@@ -78,6 +78,9 @@ impl Cast {
             ("revoked", alice().signed_by(&staff)),
             ("foreign", Recipe::client("Eve").email("eve@elsewhere.example").signed_by(&staff)),
             ("careful", Recipe::client("Careful").email("careful@example.com").signed_by(&staff)),
+            ("metered", Recipe::client("Metered").email("metered@example.com").signed_by(&staff)),
+            ("quota", Recipe::client("Quota").email("quota@example.com").signed_by(&staff)),
+            ("novice", Recipe::client("Novice").email("novice@example.com").signed_by(&staff)),
             ("zoe", Recipe::client("Zoe").email("zoe@example.com").signed_by(&staff)),
             ("serveronly", alice().purposes(&[ExtendedKeyUsagePurpose::ServerAuth]).signed_by(&staff)),
             ("stranger", alice().signed_by(&strangers)),
@@ -146,7 +149,7 @@ impl Cast {
 
     fn entries(&self) -> Vec<(&'static str, RosterEntry)> {
         let robot = RosterEntry {
-            limits: Limits { recipients_per_message: Some(3), message_size: Some(2000) },
+            limits: Limits { recipients_per_message: Some(3), message_size: Some(2000), ..Limits::default() },
             send_to: list(&["*@customer.example"], ListPurpose::SendTo),
             ..workload("billing-robot", "billing", &["billing@example.com", "*@invoices.example.com"])
         };
@@ -169,7 +172,20 @@ impl Cast {
             },
             ..entry("printer", &["printer@example.com"])
         };
+        let limited = |name: &str, rates: Rates| RosterEntry {
+            limits: Limits { rates, ..Limits::default() },
+            ..mailbox(name, &format!("{name}@example.com"), &[&format!("{name}@example.com"), "alice@example.com"])
+        };
+        let hourly = Rates { messages_per_hour: Some(2), recipients_per_hour: Some(4), ..Rates::default() };
+        let daily = Rates { messages_per_day: Some(1), recipients_per_day: Some(2), ..Rates::default() };
+        let novice = RosterEntry {
+            dispatch: Dispatch::OnApproval,
+            ..mailbox("novice", "novice@example.com", &["novice@example.com"])
+        };
         vec![
+            ("metered", limited("metered", hourly)),
+            ("quota", limited("quota", daily)),
+            ("novice", novice),
             ("robot", robot),
             ("quiet", RosterEntry { null_sender: false, ..workload("quiet-robot", "quiet", &["quiet@example.com"]) }),
             (
@@ -214,6 +230,7 @@ fn mailboxes(name: &str) -> CaGrant {
             send_to: list(&["*"], ListPurpose::SendTo),
             second_factor: SecondFactor::None,
             limits: Limits::default(),
+            dispatch: Dispatch::AtOnce,
             null_sender: true,
         }),
         rule: rule(&format!("client_ca \"{name}\"")),
@@ -229,6 +246,7 @@ fn entry(name: &str, send_as: &[&str]) -> RosterEntry {
         send_to: list(&["*"], ListPurpose::SendTo),
         second_factor: SecondFactor::None,
         limits: Limits::default(),
+        dispatch: Dispatch::AtOnce,
         null_sender: true,
         rule: rule(&format!("identity \"{name}\"")),
     }

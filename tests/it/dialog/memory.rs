@@ -11,8 +11,8 @@ use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits};
 use sealpost::identity::Identity;
 use sealpost::mail::Custody;
 use sealpost::session::{
-    Answer, Deadline, Decision, Event, Framing, NoRoom, Preamble, PreambleEvent, PreambleStep, Question, Refused,
-    Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
+    Answer, Deadline, Decision, Event, Framing, NoRoom, Phase, Preamble, PreambleEvent, PreambleStep, Question,
+    Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
 };
 use sealpost::smtp::data::{Chunk, OctetReader};
 use sealpost::smtp::{DotReader, LineReader, Reply, ReplyReader};
@@ -212,6 +212,12 @@ impl MemoryStage {
             Machine::Refused(refused) => (refused.on(event, now(self.wall)), refused.take_decision()),
             Machine::Preamble(_) | Machine::AwaitingHandshake => return,
         };
+        if let Machine::Session(session) = &connection.machine
+            && is_over(session.phase())
+            && self.mutant != Mutant::GivesNothingBack
+        {
+            self.queue.give_back();
+        }
         if let Some(decision) = decision {
             self.audited = Some(audit_line(&decision));
         }
@@ -305,7 +311,9 @@ impl MemoryStage {
                 None
             }
             Question::Commit => Some(Answer::Committed(self.commit(connection))),
-            Question::CheckPassword { .. } | Question::Spend { .. } | Question::Offer(_) => None,
+            Question::Spend(_) if self.mutant == Mutant::CountsNothing => Some(Answer::Spent(Ok(()))),
+            Question::Spend(cost) => Some(Answer::Spent(self.queue.spend(session, cost))),
+            Question::CheckPassword { .. } | Question::Offer(_) => None,
         }
     }
 
@@ -459,6 +467,14 @@ impl Stage for MemoryStage {
     }
 }
 
+/// Whether no transaction is open, as intake tells.
+fn is_over(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Start | Phase::Ready | Phase::Challenged | Phase::Identifying | Phase::Discarding | Phase::Closed
+    )
+}
+
 /// What every script starts from.
 pub(super) fn settings() -> SessionSettings {
     SessionSettings {
@@ -489,6 +505,7 @@ fn now(seconds: i64) -> WallTime {
 fn audit_line(decision: &Decision) -> String {
     let ruling = match &decision.ruling {
         Ruling::Kept(id) => format!("kept {} id={id}", decision.subject.word()),
+        Ruling::Held(id) => format!("held {} id={id}", decision.subject.word()),
         Ruling::Refused(reply) => format!("refused {} reply={reply:?}", decision.subject.word()),
     };
     let whose = decision.identity.as_ref().map_or("nobody".to_owned(), |identity| {

@@ -156,8 +156,9 @@ impl World {
         let id = claim.id();
         let mut after = self.model.get(id).cloned().ok_or("a claim on nothing")?;
         let outcomes = self.outcomes();
-        let next = match self.draw(4) {
+        let next = match self.draw(5) {
             0 => Next::Finished,
+            2 => Next::Held("its sender may not send any more".to_owned()),
             1 => Next::Dead("no report is allowed".to_owned()),
             _ => Next::Retry(self.clock.now().wall.after(Duration::from_secs(self.draw(3000)))),
         };
