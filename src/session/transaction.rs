@@ -290,13 +290,13 @@ impl Session {
         decision.recipients.push(forward_path);
         self.decide(decision);
         let most = self.settings.recipients_max;
-        match &mut self.state {
-            State::Open(transaction) if transaction.over_limit < most => {
-                transaction.over_limit = transaction.over_limit.saturating_add(1);
-                self.say(reply)
-            }
-            _ => self.close(replies::too_many_refused_recipients()),
+        if let State::Open(transaction) = &mut self.state
+            && transaction.over_limit < most
+        {
+            transaction.over_limit = transaction.over_limit.saturating_add(1);
+            return self.say(reply);
         }
+        self.close(replies::too_many_refused_recipients())
     }
 
     fn refuse_recipient(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {

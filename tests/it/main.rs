@@ -35,4 +35,5 @@ mod upstream;
 
 mod daemon;
 mod kill;
+mod limits;
 mod strace;

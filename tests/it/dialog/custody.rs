@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealpost::identity::Dispatch;
-use sealpost::mail::{Cost, Custody, Envelope};
+use sealpost::mail::{Cost, Custody, Envelope, QueueId};
 use sealpost::queue::{
     Custodian, Deposit, Driving, Filter, Incoming, Listed, Page, Queue, QueueSettings, Record, Spending, Spent,
     TraceFacts,
@@ -111,6 +111,8 @@ impl MemoryQueue {
 
     /// All messages so far.
     pub(crate) fn kept(&mut self) -> Vec<KeptMessage> {
+        // A store that has failed is opened again by the next change.
+        self.runtime.block_on(self.queue.hold(QueueId::from_u128(0))).ok();
         let page = Page { after: None, limit: 100 };
         let listing = self.runtime.block_on(self.queue.list(Filter::default(), page)).unwrap();
         let records = listing.entries.into_iter().map(|listed| match listed {
