@@ -171,15 +171,18 @@ impl Embedded {
         // The old one goes first: two handles on one file would each believe to be alone. Its error was told when it happened.
         drop(handle.take());
         let database = super::recover::open_database(self)?;
-        let sums = self.disown(&database).map_err(|fault| OpenError::Store(fault.0.to_string()))?;
+        let (sums, noted) = self.disown(&database).map_err(|fault| OpenError::Store(fault.0.to_string()))?;
         *locked(&self.sums) = sums;
         *handle = Some(database);
         self.broken.store(false, Ordering::Release);
+        // Whoever spends holds the accounts while it reads the store: never the other way round.
+        drop(handle);
+        self.accounts.begin_after(noted);
         Ok(())
     }
 
     /// Takes out what clients were told is not here, before anybody can see it.
-    fn disown(&self, database: &Database) -> Result<Sums, DiskFault> {
+    fn disown(&self, database: &Database) -> Result<(Sums, Option<WallTime>), DiskFault> {
         let mut disowned = locked(&self.disowned);
         let transaction = tables::begin(database)?;
         let mut tables = Tables::open(&transaction)?;
@@ -191,7 +194,7 @@ impl Embedded {
                 }
             }
         }
-        self.accounts.begin_after(tables.ledger_time()?);
+        let noted = tables.ledger_time()?;
         tables.save_sums()?;
         let sums = tables.sums;
         drop(tables);
@@ -201,7 +204,7 @@ impl Embedded {
             transaction.commit()?;
             disowned.clear();
         }
-        Ok(sums)
+        Ok((sums, noted))
     }
 
     fn transact(

@@ -301,3 +301,38 @@ fn what_recheck_held_is_released_for_good() {
         assert_eq!(bench.claim_now().await.unwrap().record().recheck, Recheck::Waived);
     });
 }
+
+/// Found by reading: who spent held the accounts and waited for the store, who opened the store again held it and waited for the accounts.
+#[test]
+fn spending_while_the_store_is_opened_again_hangs_nobody() {
+    let bench = Bench::new(settings());
+    let (store, clock) = (Arc::clone(&bench.queue.inner.store), Arc::clone(&bench.clock));
+    let (done, is_done) = std::sync::mpsc::channel();
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let spender = {
+        let (store, clock, over, done) = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&over), done.clone());
+        move || {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                // A store that is failing says so; what is granted is given back at once.
+                drop(store.spend(ALICE, &messages(1), ONE, clock.now()));
+            }
+            done.send(()).unwrap();
+        }
+    };
+    let disk = bench.disk.clone();
+    let breaker = move || {
+        for _ in 0..300 {
+            disk.fail(1, 0, Fault::Error);
+            store.apply(vec![Order::Remove(QueueId::from_u128(0))], clock.now());
+            disk.mend();
+            store.apply(vec![Order::Mend], clock.now());
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        done.send(()).unwrap();
+    };
+    std::thread::spawn(spender);
+    std::thread::spawn(breaker);
+    for _ in 0..2 {
+        is_done.recv_timeout(Duration::from_secs(120)).expect("somebody hangs");
+    }
+}
