@@ -482,3 +482,44 @@ fn ten_thousand_identities_are_found_by_hash() {
         [AddressPattern::Address(Address::parse("user7777@example.com").unwrap()).to_string()]
     );
 }
+
+#[test]
+fn who_was_known_once_is_known_still_or_it_is_told_why_not() {
+    let pin = |number: u8| Some(Digest256([number; 32]));
+    let keys = |uri: &str| MatchKeys { uri: Some(uri.into()), ..under("staff") };
+    let disabled = |name: &str, keys| RosterEntry { state: EntryState::Disabled, ..entry(name, keys) };
+    let entries = vec![
+        entry("robot", keys("urn:robot")),
+        disabled("retired", keys("urn:retired")),
+        entry("printer", MatchKeys { fingerprint: pin(1), ..MatchKeys::default() }),
+        entry("scanner", MatchKeys { spki: pin(2), ..MatchKeys::default() }),
+        disabled("ex-eve", MatchKeys { email: email("eve@example.com"), ..under("staff") }),
+        // Another certificate of bob's, so it says nothing of this one.
+        disabled("bobs-old-key", MatchKeys { email: email("bob@example.com"), spki: pin(9), ..under("staff") }),
+        entry("boss", MatchKeys { email: email("carol@example.com"), ..under("staff") }),
+    ];
+    let roster = Roster::new(entries, vec![grant_of("staff", &["example.com"]), without_email("guests")]).unwrap();
+    let staff = Some("staff");
+    for (name, ca, fingerprint, key, wanted) in [
+        ("robot", staff, pin(7), pin(8), Ok(())),
+        ("robot", Some("guests"), pin(7), pin(8), Err(Lapsed::Gone)),
+        ("robot", Some("closed"), pin(7), pin(8), Err(Lapsed::Gone)),
+        ("retired", staff, pin(7), pin(8), Err(Lapsed::Disabled)),
+        ("forgotten", staff, pin(7), pin(8), Err(Lapsed::Gone)),
+        ("printer", None, pin(1), pin(8), Ok(())),
+        ("printer", None, pin(7), pin(8), Err(Lapsed::Unpinned)),
+        ("scanner", None, pin(7), pin(2), Ok(())),
+        ("scanner", None, pin(7), pin(8), Err(Lapsed::Unpinned)),
+        // Pinned once, by a CA now: the certificate that had no CA is not let in any more.
+        ("robot", None, pin(7), pin(8), Err(Lapsed::Gone)),
+        ("staff:alice@example.com", staff, pin(7), pin(8), Ok(())),
+        ("staff:alice@elsewhere.example", staff, pin(7), pin(8), Err(Lapsed::Gone)),
+        ("staff:eve@example.com", staff, pin(7), pin(8), Err(Lapsed::Disabled)),
+        ("staff:bob@example.com", staff, pin(7), pin(8), Ok(())),
+        // A rule has taken over; it sends under another name, and sends.
+        ("staff:carol@example.com", staff, pin(7), pin(8), Ok(())),
+        ("guests:alice@example.com", Some("guests"), pin(7), pin(8), Err(Lapsed::Gone)),
+    ] {
+        assert_eq!(roster.standing(name, ca, fingerprint, key), wanted, "{name} under {ca:?}");
+    }
+}
