@@ -268,7 +268,7 @@ fn a_name_a_serial_as_openssl_prints_it_and_a_file_all_name_a_certificate() {
     let colons: Vec<&str> = serial.as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap()).collect();
     let file = made.certificate.to_str().unwrap();
     for which in ["alice", "alice@example.com", &serial, &colons.join(":"), file] {
-        assert_eq!(folder.unrevoked(which).unwrap(), [made.issued.entry.clone()], "{which}");
+        assert_eq!(folder.unrevoked(which).unwrap(), std::slice::from_ref(&made.issued.entry), "{which}");
     }
     let foreign = dir.path().join("foreign.pem");
     let other = Authority::create("x", Validity::days(NOW, 10), &SeededEntropy::new(99)).unwrap();

@@ -185,7 +185,7 @@ fn curl(server: &Server, sender: &str, paths: &Paths) -> String {
     let Paths { certificate, key, ca } = paths;
     let scheme = by(server, "smtps", "smtp");
     format!(
-        "# leave --cacert out if the relay's certificate is of a public CA\n\
+        "# leave --cacert out if the relay's certificate is of a public CA, and --crlf if the message's lines end in CRLF already\n\
          curl --ssl-reqd --url {scheme}://{host}:{port} --cacert '{ca}' --cert '{certificate}' --key '{key}' \\\n     \
          --crlf --mail-from '{sender}' --mail-rcpt RECIPIENT --upload-file MESSAGE\n"
     )
@@ -204,11 +204,11 @@ fn python(server: &Server, sender: &str, paths: &Paths) -> String {
         )
     };
     format!(
-        "import email, email.policy, smtplib, ssl\n\
+        "import re, smtplib, ssl\n\
          context = ssl.create_default_context(cafile={ca:?})  # without cafile if the relay's certificate is of a public CA\n\
          context.load_cert_chain({certificate:?}, {key:?})\n\
          {begin}    \
-         message = email.message_from_binary_file(file, policy=email.policy.SMTP)\n    \
-         smtp.send_message(message, {sender:?}, [\"RECIPIENT\"])\n"
+         # SMTP's lines end in CRLF; a bare LF is refused.\n    \
+         smtp.sendmail({sender:?}, [\"RECIPIENT\"], re.sub(rb\"\\r?\\n\", b\"\\r\\n\", file.read()))\n"
     )
 }

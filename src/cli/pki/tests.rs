@@ -1,5 +1,7 @@
 //! The commands as they are typed.
 
+#![expect(clippy::disallowed_methods, reason = "tests move files as an operator would")]
+
 use clap::Parser as _;
 
 use super::*;
