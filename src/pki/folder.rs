@@ -1,7 +1,7 @@
 //! The authority's directory.
 //!
 //! `ca.pem` is the root, `ca.crl` its list of revoked certificates, `ca.key` its key, which may be taken away and be brought back when it is needed.
-//! Below it `issuing.pem`, `issuing.key` and `issuing.crl` are the CA that makes certificates from day to day. A directory without `issuing.pem`
+//! Below it `issuing.pem`, `issuing.key` and `issuing.crl` are the CA that makes certificates from day to day. A directory without it
 //! (quickstart's, and those of the first version) has a root that makes them itself. `NAME.pem`, `NAME.key` and `NAME.p12` are one for each
 //! certificate, and `index.toml` knows them all.
 //!
@@ -170,16 +170,16 @@ impl Folder {
         if !path.join("ca.pem").exists() {
             return Err(PkiError::NoAuthority(path.to_owned()));
         }
-        let root_pem = read(&path.join("ca.pem"))?;
-        let (authority, root) = if path.join("issuing.pem").exists() {
+        let index_path = path.join("index.toml");
+        let index: Index = toml::from_str(&read(&index_path)?)
+            .map_err(|fault| PkiError::Index { path: index_path, reason: fault.message().to_owned() })?;
+        // Not by the file's name: in a directory of the first version a certificate could be called so.
+        let (authority, root) = if index.root_crl_number > 0 {
             let root = first_certificate(&path.join("ca.pem"))?;
             (load(&read(&path.join("issuing.pem"))?, &path.join("issuing.key"))?, Some(root))
         } else {
-            (load(&root_pem, &path.join("ca.key"))?, None)
+            (load(&read(&path.join("ca.pem"))?, &path.join("ca.key"))?, None)
         };
-        let index_path = path.join("index.toml");
-        let index = toml::from_str(&read(&index_path)?)
-            .map_err(|fault| PkiError::Index { path: index_path, reason: fault.message().to_owned() })?;
         Ok(Self { path: path.to_owned(), authority, root, index, _lock: lock })
     }
 
