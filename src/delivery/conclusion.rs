@@ -5,6 +5,7 @@
 //! | somebody is still open, and it is not too late | tried again as the schedule says; past `warn_after` the sender is told once |
 //! | somebody is still open, and `give_up_after` has passed | they have failed, and the sender is told |
 //! | nobody is open | the message is finished |
+//! | nothing was tried: all upstreams are left alone  | it waits, uncounted; but past `warn_after` and `give_up_after` as above        |
 //! | nobody is open, and of a failure nobody may be told (null sender, NOTIFY without FAILURE) | the message is dead: kept, listed, counted |
 //!
 //! Never: lets a failure pass without either a report or a place among the dead.
@@ -22,6 +23,8 @@ use crate::sys::WallTime;
 pub struct Plan {
     /// What came of the attempt, and of giving up.
     pub outcomes: Vec<Tried>,
+    /// Why nothing was tried, for a report; never recorded.
+    pub untried: Vec<Tried>,
     /// What becomes of the message.
     pub next: Next,
     /// Whom the sender is to be told of, by their places in the envelope, and what.
@@ -33,7 +36,7 @@ pub struct Plan {
 /// The plan for a message after an attempt that ended at `now`. `jitter` is a random number that spreads retries.
 pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTime, jitter: u64) -> Plan {
     let open = still_open(record, &tried);
-    let mut plan = Plan { outcomes: tried, next: Next::Finished, tell: Vec::new(), warned: record.warned };
+    let mut plan = Plan::of(record, tried, Vec::new());
     plan.tell_failures();
     if !open.is_empty() {
         let attempts = record.attempts.saturating_add(1);
@@ -41,9 +44,7 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
             schedule::Plan::Retry { at, warning } => {
                 plan.next = Next::Retry(at);
                 if warning == Warning::Due {
-                    plan.warned = true;
-                    let until = schedule.gives_up_at(record.trace.arrived);
-                    plan.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
+                    plan.warn(&open, schedule.gives_up_at(record.trace.arrived));
                 }
             }
             schedule::Plan::GiveUp => plan.give_up(record, &open, now),
@@ -55,7 +56,62 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
     plan
 }
 
+/// The plan for a message that nobody tried at `now`, because all its upstreams are left alone (`untried` says so of each recipient). None when it
+/// simply goes on waiting: no attempt was made, so none is counted, and its turn in the queue stays as it was.
+pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Schedule, now: WallTime) -> Option<Plan> {
+    let open = record.open_recipients();
+    let mut plan = Plan::of(record, Vec::new(), untried);
+    match schedule.next(record.trace.arrived, record.attempts, Warned::from(record.warned), now, 0) {
+        schedule::Plan::Retry { warning: Warning::NotDue, .. } => return None,
+        schedule::Plan::Retry { warning: Warning::Due, .. } => {
+            plan.warn(&open, schedule.gives_up_at(record.trace.arrived));
+            plan.next = Next::Retry(record.due);
+        }
+        schedule::Plan::GiveUp => {
+            plan.give_up(record, &open, now);
+            plan.next = finished_or_dead(record, &plan.outcomes);
+        }
+    }
+    Some(plan)
+}
+
 impl Plan {
+    fn of(record: &Record, outcomes: Vec<Tried>, untried: Vec<Tried>) -> Self {
+        Self { outcomes, untried, next: Next::Finished, tell: Vec::new(), warned: record.warned }
+    }
+
+    fn warn(&mut self, open: &[usize], until: WallTime) {
+        self.warned = true;
+        self.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
+    }
+
+    /// What there is to say of a recipient: what came of this attempt, or of the last, or why there was none; with the upstream's name.
+    pub fn said_of<'a>(&'a self, record: &'a Record, place: usize) -> Option<(&'a Outcome, &'a str)> {
+        let named = |one: &'a Tried| (&one.outcome, one.upstream.as_str());
+        let before = || {
+            let state = record.recipients.get(place)?;
+            Some((state.last.as_ref()?, state.last_attempt.as_ref().map_or("", |(_, upstream)| upstream.as_str())))
+        };
+        let of_place = |one: &&Tried| one.recipient == place;
+        let now = self.outcomes.iter().find(of_place).map(named);
+        now.or_else(before).or_else(|| self.untried.iter().find(of_place).map(named))
+    }
+
+    /// Whether a recipient may have the message although nobody said so: an upstream got its final dot, now or before, and was silent.
+    pub fn certainty(&self, record: &Record, place: usize) -> Certainty {
+        let now = self.outcomes.iter().any(|one| one.recipient == place && one.certainty == Certainty::Undetermined);
+        let before = record.recipients.get(place).is_some_and(|state| state.undetermined);
+        if now || before { Certainty::Undetermined } else { Certainty::Known }
+    }
+
+    /// When a recipient was last tried; none when it never was.
+    pub fn last_tried(&self, record: &Record, place: usize, now: WallTime) -> Option<WallTime> {
+        if self.untried.is_empty() && self.outcomes.iter().any(|one| one.recipient == place) {
+            return Some(now);
+        }
+        record.recipients.get(place).and_then(|state| state.last_attempt.as_ref()).map(|(at, _)| *at)
+    }
+
     /// The report could not be written, for this reason. A failure would vanish with it, so the message stays for a person to look at; a mere
     /// delay is told the next time.
     pub fn untold(&mut self, reason: &str) {
@@ -74,22 +130,17 @@ impl Plan {
     fn give_up(&mut self, record: &Record, open: &[usize], now: WallTime) {
         let waited = Duration::from_secs(now.since(record.trace.arrived).as_secs());
         for &place in open {
-            let last = self.outcomes.iter().find(|one| one.recipient == place).cloned();
-            let known = record.recipients.get(place);
-            let upstream = last
-                .as_ref()
-                .map(|one| one.upstream.clone())
-                .or_else(|| known.and_then(|state| state.last_attempt.as_ref()).map(|(_, upstream)| upstream.clone()));
-            let (reason, reply) =
-                match last.map(|one| one.outcome).or_else(|| known.and_then(|state| state.last.clone())) {
-                    Some(Outcome::Deferred { reason, reply } | Outcome::Failed { reason, reply }) => (reason, reply),
-                    Some(Outcome::Delivered { .. }) | None => ("it was never tried".to_owned(), None),
-                };
+            let (upstream, reason, reply) = match self.said_of(record, place) {
+                Some((Outcome::Deferred { reason, reply } | Outcome::Failed { reason, reply }, upstream)) => {
+                    (upstream.to_owned(), reason.clone(), reply.clone())
+                }
+                Some((Outcome::Delivered { .. }, _)) | None => (String::new(), "it was never tried".to_owned(), None),
+            };
+            let certainty = self.certainty(record, place);
             let reason = format!("given up after {}: {reason}", humantime::format_duration(waited));
             let outcome = Outcome::Failed { reason, reply };
             self.outcomes.retain(|one| one.recipient != place);
-            let upstream = upstream.unwrap_or_default();
-            self.outcomes.push(Tried { recipient: place, upstream, outcome, certainty: Certainty::Known });
+            self.outcomes.push(Tried { recipient: place, upstream, outcome, certainty });
             self.tell.push((place, Fate::GaveUp));
         }
     }

@@ -47,7 +47,12 @@ impl Store for Embedded {
         }
     }
 
-    fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>) -> Result<(Work, Option<DuePlace>), QueueError> {
+    fn claim_late(
+        &self,
+        now: Now,
+        late: Late,
+        after: Option<DuePlace>,
+    ) -> Result<(Work, Option<DuePlace>), QueueError> {
         let (found, next) = self.read(|transaction| self.first_late(transaction, now, late, after))?;
         let Some(ticket) = found.and_then(|id| self.claims().take_one(id, now.mono, self.lease)) else {
             return Ok((Work::Nothing(None), next));

@@ -272,7 +272,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn claim(&self, now: Now) -> Result<Work, QueueError>;
 
     /// Gives out the next message behind `after`, in the order of due times, that is late. Also where to go on; none at the end of the round.
-    fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>) -> Result<(Work, Option<DuePlace>), QueueError>;
+    fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>)
+    -> Result<(Work, Option<DuePlace>), QueueError>;
 
     /// Gives a claim back for so long: nobody is to try the message now. Nothing is written.
     fn put_off(&self, ticket: Ticket, until: MonoTime);

@@ -32,6 +32,7 @@ mod store;
 
 mod scripted_upstream;
 mod upstream;
+mod delivery;
 
 mod daemon;
 mod kill;
