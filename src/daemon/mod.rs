@@ -228,6 +228,7 @@ impl Daemon {
         ready::stopping();
         tracing::info!("stopping");
         self.house.tasks.begin_drain();
+        self.house.courier.stop();
         let left = self.house.tasks.wait(self.settings.shutdown_grace).await;
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");

@@ -280,4 +280,64 @@ mod tests {
         let plan = after(HOUR, &record, vec![tried(1, delivered())]);
         assert!(matches!(plan.next, Next::Dead(_)), "{:?}", plan.next);
     }
+
+    fn untried() -> Vec<Tried> {
+        let reason = "upstream main failed too often and is left alone for 30 s".to_owned();
+        let one = |place| tried(place, Outcome::Deferred { reason: reason.clone(), reply: None });
+        vec![one(0), one(1)]
+    }
+
+    fn without_attempt(wait: Duration, record: &Record) -> Option<Plan> {
+        plan_without_attempt(record, untried(), &schedule(), ARRIVED.after(wait))
+    }
+
+    #[test]
+    fn what_nobody_tried_waits_and_nothing_is_recorded_of_it() {
+        assert_eq!(without_attempt(3 * HOUR, &record(alice(), None)), None);
+    }
+
+    #[test]
+    fn a_delay_is_told_of_what_nobody_tries_and_its_turn_stays() {
+        let mut record = record(alice(), None);
+        record.due = ARRIVED.after(HOUR);
+        let plan = without_attempt(4 * HOUR, &record).unwrap();
+        let until = ARRIVED.after(120 * HOUR);
+        assert_eq!((plan.outcomes.as_slice(), &plan.next, plan.warned), (&[][..], &Next::Retry(record.due), true));
+        assert_eq!(plan.tell, [(0, Fate::Delayed { until }), (1, Fate::Delayed { until })]);
+        let (outcome, upstream) = plan.said_of(&record, 0).unwrap();
+        assert!(matches!(outcome, Outcome::Deferred { reason, .. } if reason.contains("left alone")));
+        assert_eq!((upstream, plan.last_tried(&record, 0, ARRIVED)), ("main", None));
+        record.warned = true;
+        assert_eq!(without_attempt(5 * HOUR, &record), None);
+    }
+
+    #[test]
+    fn what_nobody_tries_is_given_up_for_the_reason_of_its_last_attempt() {
+        let mut record = record(alice(), None);
+        let bob = record.recipients.first_mut().unwrap();
+        (bob.last, bob.last_attempt) = (Some(deferred()), Some((ARRIVED.after(HOUR), "spare".to_owned())));
+        let plan = without_attempt(120 * HOUR, &record).unwrap();
+        assert_eq!((&plan.next, plan.tell.as_slice()), (&Next::Finished, &[(0, Fate::GaveUp), (1, Fate::GaveUp)][..]));
+        let reason = |place: usize| match &plan.outcomes.iter().find(|one| one.recipient == place).unwrap().outcome {
+            Outcome::Failed { reason, .. } => reason.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(0), "given up after 5days: busy");
+        assert!(reason(1).contains("left alone"));
+        assert_eq!(plan.last_tried(&record, 0, ARRIVED.after(120 * HOUR)), Some(ARRIVED.after(HOUR)));
+    }
+
+    #[test]
+    fn that_an_upstream_may_have_it_is_known_from_this_attempt_or_an_earlier_one() {
+        let mut record = record(alice(), None);
+        record.recipients.first_mut().unwrap().undetermined = true;
+        let silent = Tried { certainty: Certainty::Undetermined, ..tried(1, deferred()) };
+        for outcomes in [vec![tried(0, deferred()), silent.clone()], vec![silent]] {
+            let plan = after(120 * HOUR, &record, outcomes);
+            assert_eq!(plan.tell.len(), 2);
+            for place in [0, 1] {
+                assert_eq!(plan.certainty(&record, place), Certainty::Undetermined, "{place}");
+            }
+        }
+    }
 }

@@ -41,7 +41,7 @@ const REPORTS: &str = "reports";
 pub async fn run(house: Arc<House>) {
     let places = Arc::new(Semaphore::new(DELIVERIES_MAX));
     let mut drain = house.tasks.drain();
-    let mut turns = Turns::default();
+    let mut turns = Turns::new(&house);
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;

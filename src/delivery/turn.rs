@@ -8,8 +8,9 @@
 //!
 //! Never: claims a message that nothing can be done for; loses a claim when dropped.
 
-use std::pin::pin;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::house::House;
 use crate::queue::{Claim, DuePlace};
@@ -19,44 +20,40 @@ use crate::upstream::{Outlook, Probe};
 /// How often late messages are looked for while nothing is tried. `warn_after` and `give_up_after` count in hours and days.
 const LATE_EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// How far the round over late messages is.
+/// What there is news of, and how far the round over late messages is.
 #[derive(Debug)]
 pub(super) struct Turns {
+    news: watch::Receiver<()>,
     place: Option<DuePlace>,
     next_round: MonoTime,
 }
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self { place: None, next_round: MonoTime::from_start(Duration::ZERO) }
-    }
-}
-
 impl Turns {
+    pub(super) fn new(house: &House) -> Self {
+        Self { news: house.courier.news(), place: None, next_round: MonoTime::from_start(Duration::ZERO) }
+    }
+
     /// Waits for the next message that something can be done for; with the right to probe, when it is the probe. Cancel-safe.
     pub(super) async fn next(&mut self, house: &House) -> (Claim, Option<Probe>) {
         loop {
-            let mut news = pin!(house.courier.news());
             // From here on no news is missed, and only then is the outlook asked for.
-            news.as_mut().enable();
+            if self.news.has_changed().unwrap_or(false) {
+                self.news.mark_unchanged();
+                house.queue.recall();
+            }
+            let mut news = self.news.clone();
             match house.courier.outlook(house.snapshot().routes.upstreams()) {
-                Outlook::Clear => {
-                    house.queue.recall();
-                    tokio::select! {
-                        claim = house.queue.claim() => return (claim, None),
-                        () = news => {}
-                    }
-                }
-                Outlook::Probe(probe) => {
-                    house.queue.recall();
-                    tokio::select! {
-                        claim = house.queue.claim() => return (claim, Some(probe)),
-                        () = news => {}
-                    }
-                }
+                Outlook::Clear => tokio::select! {
+                    claim = house.queue.claim() => return (claim, None),
+                    _ = news.changed() => {}
+                },
+                Outlook::Probe(probe) => tokio::select! {
+                    claim = house.queue.claim() => return (claim, Some(probe)),
+                    _ = news.changed() => {}
+                },
                 Outlook::LeftAlone(wait) => tokio::select! {
                     claim = self.late(house) => return (claim, None),
-                    () = news => {}
+                    _ = news.changed() => {}
                     () = tokio::time::sleep(wait) => {}
                 },
             }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::futures::Notified;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -25,7 +25,7 @@ use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
-use super::health::Finder;
+use super::health::{Condition, Finder};
 use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
 use super::settings::Upstream;
@@ -84,9 +84,9 @@ impl Courier {
         self.places.outlook(upstreams)
     }
 
-    /// Rings when [`Self::outlook`] may be another.
-    pub fn news(&self) -> Notified<'_> {
-        self.places.news.notified()
+    /// Changes when [`Self::outlook`] may be another.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.places.news.subscribe()
     }
 
     /// An operator wants to know now whether these are up again.
@@ -154,9 +154,13 @@ impl Courier {
             Way::Clear => None,
         };
         let attempt = self.watched(&slot, envelope, recipients, body).await;
-        match probe {
-            Some(probe) => probe.report(attempt.fault.as_ref()),
-            None => self.places.report(&slot.upstream, attempt.fault.as_ref(), Finder::Ordinary),
+        let fault = attempt.fault.as_ref();
+        let changed = match probe {
+            Some(probe) => probe.report(fault),
+            None => self.places.report(&slot.upstream, fault, Finder::Ordinary),
+        };
+        if let Some(condition) = changed {
+            tell(&slot.upstream, condition);
         }
         debug!(upstream = upstream.name, fault = attempt.fault.as_ref().map(tracing::field::display), "attempt");
         attempt
@@ -287,6 +291,11 @@ impl Courier {
             .await;
     }
 
+    /// Begins the end of the daemon: attempts under way go on, messages that wait for a connection are not tried any more.
+    pub fn stop(&self) {
+        self.places.stop();
+    }
+
     /// Says QUIT on all idle connections: at the end of the daemon.
     pub async fn close(&self) {
         self.close_where(|_, _| true).await;
@@ -334,6 +343,19 @@ impl Handover {
         } else {
             self.left_alone.map(|known| LeftAlone { wait: known.wait.min(wait) })
         }
+    }
+}
+
+/// The operator hears of each change once, not message by message.
+fn tell(upstream: &Upstream, condition: Condition) {
+    match condition {
+        Condition::Closed => tracing::info!(upstream = upstream.name, "an upstream takes mail again"),
+        Condition::Open(pause) => tracing::error!(
+            upstream = upstream.name,
+            seconds = pause.as_secs(),
+            "an upstream failed too often: it is left alone for so long, then one message probes it; see `sealpost queue stats`"
+        ),
+        Condition::HalfOpen => {}
     }
 }
 

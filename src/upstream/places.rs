@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::attempt::UpstreamFault;
 use super::connection::Connection;
@@ -48,8 +48,8 @@ pub struct Standing {
 pub(super) struct Places {
     clock: Arc<dyn Clock>,
     roll: Mutex<Roll>,
-    /// Rung when an upstream may be tried that could not, or can't any more.
-    pub(super) news: Notify,
+    /// Sent when an upstream may be tried that could not, or can't any more.
+    pub(super) news: watch::Sender<()>,
     /// Rung when a connection is to be ended.
     pub(super) leaving: Notify,
 }
@@ -111,7 +111,7 @@ pub enum Outlook {
 
 impl Places {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, roll: Mutex::default(), news: Notify::new(), leaving: Notify::new() }
+        Self { clock, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
     }
 
     /// These are configured, and no others.
@@ -126,11 +126,18 @@ impl Places {
         }
         roll.forget_gone();
         drop(roll);
-        self.news.notify_waiters();
+        self.news.send_replace(());
         self.leaving.notify_one();
     }
 
-    /// Waits for the right to a connection; none when the upstream is not configured any more.
+    /// Nobody gets in any more: those who wait for a connection are told so at once.
+    pub(super) fn stop(&self) {
+        for place in self.lock().places.values() {
+            place.gate.close();
+        }
+    }
+
+    /// Waits for the right to a connection; none when the upstream is not configured any more, or all has been stopped.
     pub(super) async fn enter(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Option<Slot> {
         let name = &upstream.name;
         let waiting = Waiting::new(self, upstream)?;
@@ -197,19 +204,27 @@ impl Places {
         least.map_or(Outlook::Clear, Outlook::LeftAlone)
     }
 
-    /// What an attempt found. Of settings that are no more, nothing is noted.
-    pub(super) fn report(&self, upstream: &Arc<Upstream>, fault: Option<&UpstreamFault>, by: Finder) {
+    /// What an attempt found; gives the condition that it leads to, where that is another. Of settings that are no more, nothing is noted.
+    pub(super) fn report(
+        &self,
+        upstream: &Arc<Upstream>,
+        fault: Option<&UpstreamFault>,
+        by: Finder,
+    ) -> Option<Condition> {
         let changed = self.with(&upstream.name, |place, now| {
             if !Arc::ptr_eq(&place.upstream, upstream) {
-                return false;
+                return None;
             }
-            let before = std::mem::discriminant(&place.health.condition(now));
+            let before = place.health.condition(now);
             place.health.report(fault, by, now);
-            before != std::mem::discriminant(&place.health.condition(now))
+            let after = place.health.condition(now);
+            (std::mem::discriminant(&before) != std::mem::discriminant(&after)).then_some(after)
         });
-        if changed == Some(true) {
-            self.news.notify_waiters();
+        let changed = changed.flatten();
+        if changed.is_some() {
+            self.news.send_replace(());
         }
+        changed
     }
 
     /// An operator wants these probed now.
@@ -217,7 +232,7 @@ impl Places {
         for upstream in upstreams {
             self.with(&upstream.name, |place, now| place.health.probe_now(now));
         }
-        self.news.notify_waiters();
+        self.news.send_replace(());
     }
 
     /// Nothing was heard for a while: how many attempts in a row that makes.
@@ -421,9 +436,9 @@ impl Drop for Slot {
 
 impl Probe {
     /// What the probe found.
-    pub(super) fn report(self, fault: Option<&UpstreamFault>) {
+    pub(super) fn report(self, fault: Option<&UpstreamFault>) -> Option<Condition> {
         // What is noted here leaves nothing to abandon when `self` is dropped.
-        self.places.report(&self.upstream, fault, Finder::Probe);
+        self.places.report(&self.upstream, fault, Finder::Probe)
     }
 }
 
@@ -438,7 +453,7 @@ impl Drop for Probe {
             is_ours
         });
         if abandoned == Some(true) {
-            self.places.news.notify_waiters();
+            self.places.news.send_replace(());
         }
     }
 }
