@@ -32,6 +32,7 @@ mod store;
 
 mod scripted_upstream;
 mod upstream;
+mod waits;
 mod delivery;
 
 mod daemon;
