@@ -35,6 +35,8 @@ mod upstream;
 mod waits;
 mod delivery;
 
+mod simulation;
+
 mod daemon;
 mod kill;
 mod strace;
