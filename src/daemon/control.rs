@@ -102,7 +102,11 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
         )),
         Err(fault) => steering::Answers::fault(format!("the request can't be read: {fault}")),
     };
-    while let Some(answer) = answers.next(&house.queue, house.now().wall).await {
+    loop {
+        let routes = Arc::clone(&house.snapshot().routes);
+        let desk =
+            steering::Desk { queue: &house.queue, upstreams: Some((&house.courier, &routes)), now: house.now().wall };
+        let Some(answer) = answers.next(desk).await else { break };
         write(&mut writing, &answer).await?;
     }
     Ok(())

@@ -127,6 +127,7 @@ impl Daemon {
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&clock));
+        courier.configure(&settings.upstreams);
         let house = Arc::new(House::new(
             build::snapshot(&settings, 0, &clock)?,
             queue,
@@ -214,7 +215,7 @@ impl Daemon {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        self.house.courier.retain(&new.upstreams);
+        self.house.courier.configure(&new.upstreams);
         self.house.swap(snapshot);
         self.settings = new;
         let changed =
@@ -227,6 +228,7 @@ impl Daemon {
         ready::stopping();
         tracing::info!("stopping");
         self.house.tasks.begin_drain();
+        self.house.courier.stop();
         let left = self.house.tasks.wait(self.settings.shutdown_grace).await;
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");

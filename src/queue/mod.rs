@@ -67,7 +67,7 @@ pub use record::{Custodian, Outcome, RecipientState, Record, State, TraceFacts};
 pub use recover::{OpenError, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
-pub use store::{Certainty, Filter, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
+pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
 
 use budget::{Budgets, Granted, Level, Place};
 use claim::Taken;
@@ -203,6 +203,32 @@ impl Queue {
             // Which of the two it was does not matter: the store is asked again.
             tokio::time::timeout(wait, rung).await.ok();
         }
+    }
+
+    /// The next late message of a round over those that are due; none at the end of the round, where `place` is back at the beginning. For the
+    /// time in which nothing is tried: who waits too long is told all the same. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`] when the disk fails; the round begins anew.
+    pub async fn claim_late(&self, late: Late, place: &mut Option<DuePlace>) -> Result<Option<Claim>, QueueError> {
+        loop {
+            let (queue, after) = (Arc::clone(&self.inner), place.take());
+            let (taken, next) = self.inner.work_on(move || Taken::take_late(&queue, late, after)).await??;
+            *place = next;
+            if let Work::Claimed(ticket, record) = taken.work() {
+                return Ok(Some(Claim::new(Arc::clone(&self.inner), ticket, record)));
+            }
+            if next.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What was put off ([`Claim::put_off`]) may be tried now.
+    pub fn recall(&self) {
+        self.inner.store.recall();
+        self.inner.work.notify_waiters();
     }
 
     /// Part of the list of messages, oldest first.

@@ -10,7 +10,7 @@ use super::QueueError;
 use super::record::{Outcome, Record, State};
 use super::sweeper::BodyFile;
 use crate::mail::QueueId;
-use crate::sys::{Now, WallTime};
+use crate::sys::{MonoTime, Now, WallTime};
 
 /// A message to be kept.
 #[derive(Debug)]
@@ -120,6 +120,31 @@ pub enum Work {
     /// Nothing is due; the next thing may be after so long; none when nothing at all is waiting.
     Nothing(Option<Duration>),
 }
+
+/// Messages that are due and about whose delay something is to be told, though nobody tries them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// Who came by then is told of the delay once; none when nobody is.
+    pub warn: Option<WallTime>,
+    /// What came by then is given up.
+    pub give_up: WallTime,
+}
+
+impl Late {
+    /// Whether it may concern a message that came then.
+    pub fn may_concern(self, arrived: WallTime) -> bool {
+        arrived <= self.give_up || self.warn.is_some_and(|limit| arrived <= limit)
+    }
+
+    /// Whether it concerns this message.
+    pub fn concerns(self, record: &Record) -> bool {
+        let arrived = record.trace.arrived;
+        arrived <= self.give_up || (!record.warned && self.may_concern(arrived))
+    }
+}
+
+/// How far a round over the due messages has come: behind this one.
+pub type DuePlace = (WallTime, QueueId);
 
 /// Which messages a listing shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -245,6 +270,16 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Gives out the message that is due longest, for as long as the lease says.
     fn claim(&self, now: Now) -> Result<Work, QueueError>;
+
+    /// Gives out the next message behind `after`, in the order of due times, that is late. Also where to go on; none at the end of the round.
+    fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>)
+    -> Result<(Work, Option<DuePlace>), QueueError>;
+
+    /// Gives a claim back for so long: nobody is to try the message now. Nothing is written.
+    fn put_off(&self, ticket: Ticket, until: MonoTime);
+
+    /// What was put off may be tried now.
+    fn recall(&self);
 
     /// Prolongs a claim by a whole lease from now.
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError>;

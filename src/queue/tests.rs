@@ -591,6 +591,64 @@ fn a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it() {
     });
 }
 
+// Nothing is tried for a while.
+
+#[test]
+fn a_claim_that_is_put_off_writes_nothing_and_comes_back_in_time_when_recalled_or_when_asked_for() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"x").await;
+        let before = bench.record(id).await;
+        let put_off = async || bench.claim_now().await.unwrap().put_off(Duration::from_secs(30));
+        put_off().await;
+        assert!(bench.claim_now().await.is_none());
+        assert_eq!(bench.queue.stats().await.unwrap().claimed, 0);
+        bench.clock.advance(Duration::from_secs(30));
+        put_off().await;
+        bench.queue.recall();
+        put_off().await;
+        assert_eq!(bench.record(id).await, before);
+        bench.queue.retry(id).await.unwrap();
+        assert_eq!(bench.claim_now().await.unwrap().id(), id);
+    });
+}
+
+#[test]
+fn a_round_finds_each_message_that_is_late_once_and_no_other() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    block_on(async {
+        let bench = Bench::new(settings());
+        let keep = async |body: &[u8]| {
+            bench.clock.advance(Duration::from_secs(1));
+            bench.keep(body).await
+        };
+        let (old, late, held, sleeping) = (keep(b"1").await, keep(b"2").await, keep(b"3").await, keep(b"4").await);
+        bench.queue.hold(held).await.unwrap();
+        for claim in [bench.claim_now().await.unwrap(), bench.claim_now().await.unwrap()] {
+            let due = claim.record().due;
+            let warned = claim.id() == old;
+            claim.conclude(Conclusion { warned, ..nothing_tried(Next::Retry(due)) }).await.unwrap();
+        }
+        let far = bench.clock.now().wall.after(99 * HOUR);
+        let claim = bench.claim_now().await.unwrap();
+        assert_eq!(claim.id(), sleeping);
+        claim.conclude(nothing_tried(Next::Retry(far))).await.unwrap();
+        bench.clock.advance(4 * HOUR);
+        bench.keep(b"5").await;
+        let now = bench.clock.now().wall;
+        let mut place = None;
+        let warn = Late { warn: Some(now.before(4 * HOUR)), give_up: now.before(100 * HOUR) };
+        let claim = bench.queue.claim_late(warn, &mut place).await.unwrap().unwrap();
+        assert_eq!(claim.id(), late, "neither what was told before, nor what is held, not due, or young");
+        assert!(bench.queue.claim_late(warn, &mut place).await.unwrap().is_none());
+        assert_eq!(place, None, "the round is over");
+        let give_up = Late { warn: None, give_up: now.before(4 * HOUR) };
+        let claim = bench.queue.claim_late(give_up, &mut place).await.unwrap().unwrap();
+        assert_eq!(claim.id(), old, "told of the delay or not; the other is claimed");
+        drop(claim);
+    });
+}
+
 /// Found by the simulation: the attempt to open the store rings the bell, and a claim that listened to it tried again at once, for ever.
 #[tokio::test(start_paused = true)]
 async fn while_the_disk_fails_a_claim_tries_once_a_second_and_not_all_the_time() {

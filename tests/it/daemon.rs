@@ -187,6 +187,35 @@ fn the_queue_is_steered_while_the_daemon_runs() {
 }
 
 #[test]
+fn queue_stats_shows_how_each_upstream_stands_and_says_so_when_nobody_knows() {
+    let [nobody]: [SocketAddr; 1] = free_addresses();
+    let bench = Bench::new(&[nobody]);
+    let process = Process::start(&bench.configuration);
+    let stats =
+        |more: &[&str]| sealpost_says(&[&["queue", "stats", "--config", bench.config_argument()], more].concat());
+    let said = stats(&[]);
+    assert!(said.contains("upstream upstream-0: closed; 0 of 10 connections in use"), "{said}");
+    let mut client = alice(&bench);
+    for number in 0..5 {
+        submit(&mut client, &[READER], &format!("<{number}@example.com>"));
+    }
+    process.wait_for_log(0, &["it is left alone for so long"]);
+    let said = stats(&[]);
+    assert!(said.contains("upstream upstream-0: open until 20") && said.contains("can't be reached"), "{said}");
+    let json: serde_json::Value = serde_json::from_str(&stats(&["--json"])).unwrap();
+    let one = &json["upstreams"][0];
+    assert_eq!((one["name"].as_str(), one["health"].as_str()), (Some("upstream-0"), Some("open")), "{json}");
+    for key in ["open_until", "last_fault", "last_fault_at"] {
+        assert!(one[key].is_string(), "{key}: {json}");
+    }
+    assert_eq!((json["queued"].as_u64(), one["connections_limit"].as_u64()), (Some(5), Some(10)), "{json}");
+    assert!(process.stop().success());
+    assert!(stats(&[]).contains("upstreams: no daemon runs, and only a running one knows how they stand"));
+    let json: serde_json::Value = serde_json::from_str(&stats(&["--json"])).unwrap();
+    assert!(json["upstreams"].is_null(), "{json}");
+}
+
+#[test]
 fn the_second_upstream_takes_over_when_nobody_answers_at_the_first() {
     let [nobody]: [SocketAddr; 1] = free_addresses();
     let second = Upstream::start(Manner::Polite);

@@ -96,8 +96,9 @@ impl Scripted {
         Arc::new(Self { script: Mutex::new(script), ..Self::default() })
     }
 
-    /// New connections find it behaving like this.
+    /// New connections find it behaving like this; messages are counted anew.
     pub(crate) fn turn_into(&self, script: Script) {
+        self.messages.store(0, Ordering::SeqCst);
         *self.script.lock().unwrap() = script;
     }
 
