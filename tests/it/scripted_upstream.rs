@@ -111,11 +111,6 @@ impl Scripted {
         self.heard.lock().unwrap().clone()
     }
 
-    /// How many messages it has answered.
-    pub(crate) fn messages(&self) -> usize {
-        self.messages.load(Ordering::SeqCst)
-    }
-
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
