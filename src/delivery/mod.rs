@@ -39,6 +39,8 @@ pub async fn run(house: Arc<House>) {
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
+            // Who sent what must be told: nothing new is sent while the log does not keep up.
+            house.log.flowing().await;
             (place, house.queue.claim().await)
         };
         let (place, claim) = tokio::select! {
