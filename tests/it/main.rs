@@ -34,6 +34,8 @@ mod scripted_upstream;
 mod upstream;
 mod waits;
 
+mod simulation;
+
 mod daemon;
 mod kill;
 mod strace;
