@@ -45,6 +45,7 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         for to in &arguments.to {
             explanation.recipient(&identity, &recipient_of(to)?);
         }
+        explanation.number_of_recipients(&identity, arguments.to.len());
         if let Some(message) = &arguments.message {
             explanation.message(&identity, message)?;
         }
@@ -166,6 +167,16 @@ impl Explanation {
 
     fn recipient(&mut self, identity: &Identity, path: &ForwardPath) {
         self.verdict(identity, &format!("RCPT TO:<{}>", path.as_str()), &policy::recipient(identity, path));
+    }
+
+    /// Each alone may be allowed, and all together too many.
+    fn number_of_recipients(&mut self, identity: &Identity, count: usize) {
+        let what = format!("{count} recipients");
+        if count > self.settings.session.recipients_max {
+            self.refuse(&what, &replies::too_many_recipients());
+        } else if let refused @ Verdict::Refused(_) = policy::limits::recipients(identity, count) {
+            self.verdict(identity, &what, &refused);
+        }
     }
 
     /// The header section is judged as it would be after `MAIL` with SMTPUTF8 where it holds UTF-8.

@@ -83,13 +83,17 @@ pub struct ServeArguments {
 
 /// `sealpost quickstart`
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n\n  sealpost quickstart\n\n\
+#[command(after_help = "Examples:\n\n  sealpost quickstart\n  \
+    sealpost quickstart --dir other --port-offset 1000     beside the first: ports 2587, 2465 and 2025\n\n\
     It listens on 127.0.0.1:1587 (STARTTLS) and :1465 (implicit TLS); the catching upstream is on 127.0.0.1:1025 and puts mail into outbox/. \
     Run again, it keeps what is there.")]
 pub struct QuickstartArguments {
     /// Where to put everything
     #[arg(long, value_name = "DIR", default_value = "sealpost-quickstart")]
     pub dir: PathBuf,
+    /// Move all three ports up by so much; a folder that is there keeps its own
+    #[arg(long, value_name = "NUMBER")]
+    pub port_offset: Option<u16>,
 }
 
 /// `sealpost explain`
@@ -272,7 +276,7 @@ mod tests {
         for line in [
             "serve --config f",
             "quickstart",
-            "quickstart --dir d",
+            "quickstart --dir d --port-offset 1000",
             "check --config f",
             "explain --config f --cert c --from a@b --to c@d --to e@f --message m",
             "queue list --config f --json",

@@ -133,8 +133,11 @@ fn without_daemon(
         let settings = QueueSettings { driving: Driving::Inline, ..settings };
         let data_dir = settings.data_dir.clone();
         let opened = Queue::open(settings, Arc::new(SystemDisk), Arc::new(clock), Arc::new(SystemEntropy));
-        let (queue, _) = opened
+        let (queue, recovery) = opened
             .with_context(|| format!("no daemon answers, and the store in {} can't be opened", data_dir.display()))?;
+        for (id, reason) in &recovery.set_aside {
+            eprintln!("sealpost: message {id} was damaged; it is set aside as dead: {reason}");
+        }
         let mut answers = Answers::new(command, "the store's owner, without a daemon".to_owned());
         while let Some(answer) = answers.next(Desk { queue: &queue, upstreams: None, now: clock.now().wall }).await {
             printer.print(&answer)?;

@@ -70,6 +70,14 @@ impl Mistake {
     }
 }
 
+impl Mistake {
+    /// The part of the configuration within which one thing may follow from another. CAs, identities and limits are judged together.
+    fn section(&self) -> &str {
+        let name = self.key.split([' ', ':', '.']).next().unwrap_or_default();
+        if matches!(name, "client_ca" | "identity" | "limits") { "client_ca" } else { name }
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;
@@ -135,9 +143,15 @@ impl Findings {
         self.found.iter().any(|one| !one.is_warning())
     }
 
-    /// All of them in the order of the file.
+    /// All of them in the order of the file. A warning beside a mistake is left out: it may follow from it, and is told when the mistake is mended.
     pub(super) fn into_sorted(self) -> Vec<Mistake> {
         let mut found = self.found;
+        let spoilt: Vec<String> =
+            found.iter().filter(|one| !one.is_warning()).map(|one| one.section().to_owned()).collect();
+        // Each deadline is judged by itself.
+        let may_follow =
+            |one: &Mistake| one.section() != "deadlines" && spoilt.iter().any(|section| section == one.section());
+        found.retain(|one| !one.is_warning() || !may_follow(one));
         found.sort();
         found.dedup();
         found

@@ -180,12 +180,15 @@ const QUEUE: &[Key] = &[
     key("size", Kind::Size),
     key("count", Kind::Count),
     key("memory", Kind::Size),
+    key("share_per_identity", Kind::Count),
+    key("receiving_per_identity", Kind::Count),
     key("hold", Kind::Later),
 ];
 
 const SERVER_LIMITS: &[Key] = &[
     key("connections", Kind::Count),
     key("connections_per_address", Kind::Count),
+    key("connections_per_minute", Kind::Count),
     key("message_size", Kind::Size),
     key("recipients_per_transaction", Kind::Count),
     key("header_size", Kind::Size),

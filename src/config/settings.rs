@@ -98,6 +98,8 @@ pub struct ConnectionLimits {
     pub connections: usize,
     /// From one IPv4 address or IPv6 /64.
     pub connections_per_address: usize,
+    /// New ones in a minute from one IPv4 address or IPv6 /64; as many may come at once.
+    pub connections_per_minute: u32,
 }
 
 /// How long clients may take.

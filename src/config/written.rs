@@ -21,10 +21,13 @@ give_up_after = "5d"
 size = "10GiB"
 count = 1000000
 memory = "64MiB"
+share_per_identity = 50
+receiving_per_identity = 100
 
 [limits]
 connections = 2000
 connections_per_address = 50
+connections_per_minute = 600
 message_size = "50MiB"
 recipients_per_transaction = 1000
 header_size = "256KiB"
@@ -244,6 +247,8 @@ pub(super) struct WrittenQueue {
     pub(super) size: Size,
     pub(super) count: u32,
     pub(super) memory: Size,
+    pub(super) share_per_identity: u32,
+    pub(super) receiving_per_identity: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -251,6 +256,7 @@ pub(super) struct WrittenQueue {
 pub(super) struct WrittenServerLimits {
     pub(super) connections: u32,
     pub(super) connections_per_address: u32,
+    pub(super) connections_per_minute: u32,
     pub(super) message_size: Size,
     pub(super) recipients_per_transaction: u32,
     pub(super) header_size: Size,

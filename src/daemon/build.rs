@@ -49,6 +49,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         door_limits: DoorLimits {
             connections: settings.connections.connections,
             connections_per_address: settings.connections.connections_per_address,
+            connections_per_minute: settings.connections.connections_per_minute,
         },
         intake: intake_limits(settings),
         header: settings.header,

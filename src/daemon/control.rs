@@ -33,6 +33,9 @@ pub struct Request {
     pub command: steering::Command,
 }
 
+/// The longest path of a Unix socket on Linux, octets (unix(7): 108 with the NUL behind it).
+pub const PATH_MAX: usize = 107;
+
 /// Where the socket is.
 pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")

@@ -20,6 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Mistake, Settings};
 use crate::house::House;
+use crate::queue::fill::{Notice, Watch};
 use crate::queue::{OpenError, Queue, Recovery};
 use crate::session::replies;
 use crate::snapshot::Mode;
@@ -37,6 +38,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// For saying QUIT to all idle upstreams at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How often the daemon looks how full disk and queue are.
+const ROOM_LOOK: Duration = Duration::from_secs(60);
 
 /// How often the daemon looks whether a certificate or a CRL of its own ends soon.
 const EXPIRY_LOOK: Duration = Duration::from_secs(3600);
@@ -69,6 +73,9 @@ pub enum DaemonFault {
         /// Why.
         fault: io::Error,
     },
+    /// A loop that must live has ended: a panic, or a defect of another kind.
+    #[error("the {0} ended before its time: a defect of sealpost; the log says more")]
+    Fallen(&'static str),
     /// The operating system does not give signals.
     #[error("signals can't be received: {0}")]
     Signals(io::Error),
@@ -115,7 +122,7 @@ impl Daemon {
     ) -> Result<Self, DaemonFault> {
         let loaded = config::load(file, &environment, &clock).map_err(DaemonFault::Configuration)?;
         let settings = loaded.settings;
-        logging::start(settings.log);
+        let log = logging::start(settings.log);
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -128,22 +135,25 @@ impl Daemon {
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&clock));
         courier.configure(&settings.upstreams);
-        let house = Arc::new(House::new(
+        let house = House::new(
             build::snapshot(&settings, 0, &clock)?,
             queue,
             Arc::clone(&clock),
             Arc::new(SystemEntropy),
             Tasks::default(),
             courier,
-        ));
+        );
+        let house = Arc::new(house.with_log(log));
         let bound = listeners.iter().map(|(_, address)| *address).collect();
-        house.tasks.spawn("control", control::run(control, Arc::clone(&house)));
-        house.tasks.spawn("delivery", delivery::run(Arc::clone(&house)));
+        house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
+        house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
+        house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
         house.tasks.spawn("idle upstream connections", tend(Arc::clone(&house)));
         house.tasks.spawn("expiry", watch_expiry(Arc::clone(&house)));
+        house.tasks.spawn("room in the queue", watch_room(Arc::clone(&house)));
         for (door, (listener, address)) in listeners.into_iter().enumerate() {
             tracing::info!(%address, "listening");
-            house.tasks.spawn("listener", accept(listener, door, Arc::clone(&house)));
+            house.tasks.spawn_vital("listener", accept(listener, door, Arc::clone(&house)));
         }
         let source = Source { file: file.to_owned(), environment, clock };
         Ok(Self { house, source, settings, bound })
@@ -157,7 +167,7 @@ impl Daemon {
     /// Serves until SIGTERM or SIGINT, reloads on SIGHUP, then drains. A second signal does not wait.
     ///
     /// # Errors
-    /// Signals can't be received.
+    /// Signals can't be received; or a loop that must live has ended, and the rest was drained.
     pub async fn run(mut self) -> Result<(), DaemonFault> {
         let mut terminate = on(SignalKind::terminate())?;
         let mut interrupt = on(SignalKind::interrupt())?;
@@ -165,23 +175,27 @@ impl Daemon {
         let status = format!("serving {} listeners", self.bound.len());
         ready::ready(&status);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-        loop {
+        let fallen = loop {
             tokio::select! {
                 _ = hang_up.recv() => {
                     ready::reloading();
                     self.reload();
                     ready::ready(&status);
                 }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
+                name = self.house.tasks.fallen() => break Some(name),
             }
+        };
+        if let Some(name) = fallen {
+            tracing::error!(name, "a part that sealpost can't be without has ended: it stops, to be started again");
         }
         tokio::select! {
             () = self.drain() => {}
             _ = terminate.recv() => tracing::warn!("asked again to stop: not waiting any longer"),
             _ = interrupt.recv() => tracing::warn!("asked again to stop: not waiting any longer"),
         }
-        Ok(())
+        fallen.map_or(Ok(()), |name| Err(DaemonFault::Fallen(name)))
     }
 
     /// Takes over the configuration as it is now; a wrong one changes nothing and is told.
@@ -324,14 +338,16 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
     let snapshot = house.snapshot();
     // Nagle and delayed ACK together cost 40 ms for each reply.
     let _ = stream.set_nodelay(true);
-    let serving = Arc::clone(house);
-    match house.doors.enter(client.ip(), snapshot.door_limits) {
+    let (serving, now) = (Arc::clone(house), house.now().mono);
+    match house.doors.enter(client.ip(), snapshot.door_limits, now) {
         Ok(place) => house.tasks.spawn("connection", async move {
             Box::pin(intake::serve(stream, client, door, serving)).await;
             drop(place);
         }),
         Err(full) => {
-            tracing::warn!(%client, ?full, "too many connections: turned away");
+            if let Some(unsaid) = house.doors.turned_away.say(now) {
+                tracing::warn!(%client, limit = full.key(), unsaid, "too many connections: turned away");
+            }
             if let Some(door) = snapshot.doors.get(door) {
                 turn_away(&stream, door.mode);
             }
@@ -345,6 +361,15 @@ fn turn_away(stream: &TcpStream, mode: Mode) {
         let mut wire = Vec::new();
         replies::too_many_connections().write_to(&mut wire);
         let _ = stream.try_write(&wire);
+    }
+}
+
+/// Ends when the queue can't keep anything any more, though nobody closed it.
+async fn watch_queue(house: Arc<House>) {
+    let mut drain = house.tasks.drain();
+    tokio::select! {
+        () = house.queue.ended() => {}
+        () = drain.wait() => {}
     }
 }
 
@@ -366,6 +391,25 @@ async fn watch_expiry(house: Arc<House>) {
         }
         tokio::select! {
             () = tokio::time::sleep(EXPIRY_LOOK) => {}
+            () = drain.wait() => return,
+        }
+    }
+}
+
+/// Says early that disk or queue get full, before anybody is refused.
+async fn watch_room(house: Arc<House>) {
+    let (mut drain, mut watch) = (house.tasks.drain(), Watch::default());
+    loop {
+        // What is wrong with the store is told by those who use it.
+        let fill = house.queue.fill().await.ok();
+        for notice in fill.map(|fill| watch.look(&fill, house.now().mono)).unwrap_or_default() {
+            match notice {
+                Notice::Low(what) => tracing::warn!(what, "there is little room left for mail"),
+                Notice::Over(what) => tracing::info!(what, "there is room for mail again"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ROOM_LOOK) => {}
             () = drain.wait() => return,
         }
     }

@@ -45,6 +45,8 @@ pub async fn run(house: Arc<House>) {
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
+            // Who sent what must be told: nothing new is sent while the log does not keep up.
+            house.log.flowing().await;
             (place, turns.next(&house).await)
         };
         let (place, (claim, probe)) = tokio::select! {

@@ -76,6 +76,19 @@ pub struct Grant {
     pub rule: Rule,
 }
 
+impl Grant {
+    /// Whether this allows what `other` does, and no more; where it is written does not matter.
+    pub fn is_as_wide_as(&self, other: &Self) -> bool {
+        let Self { send_as, send_to, second_factor, limits, null_sender, local_part_case, rule: _ } = other;
+        self.send_as == *send_as
+            && self.send_to == *send_to
+            && self.second_factor == *second_factor
+            && self.limits == *limits
+            && self.null_sender == *null_sender
+            && self.local_part_case == *local_part_case
+    }
+}
+
 /// Who a verified certificate stands for. Made only by [`Roster::identify`], from a `VerifiedChain`.
 #[derive(Clone, Debug)]
 pub struct Identity {

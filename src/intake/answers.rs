@@ -112,7 +112,12 @@ impl Answers {
 
     async fn admit(&mut self, envelope: Box<Envelope>) -> Result<(), NoRoom> {
         self.incoming = None;
-        let incoming = self.house.queue.admit(envelope.parameters().size).await.map_err(|fault| no_room(&fault))?;
+        // Who sent what must be told: what the log would not take is not taken here either.
+        if self.house.log.is_strained() {
+            return Err(NoRoom::Unaccountable);
+        }
+        let incoming = self.house.queue.admit(self.identity.name(), envelope.parameters().size).await;
+        let incoming = incoming.map_err(|fault| self.no_room(fault))?;
         self.incoming = Some(incoming);
         self.envelope = Some(envelope);
         Ok(())
@@ -150,6 +155,8 @@ impl Answers {
         let (Some(incoming), Some(envelope)) = (self.incoming.take(), self.envelope.take()) else {
             return Err(NoRoom::Broken);
         };
+        // The transaction may be hours old. This is the last moment at which a certificate that was revoked meanwhile can be refused.
+        self.still_the_same(session.identity())?;
         let (identity, said) = (session.identity(), session.trace());
         let certificate = identity.certificate();
         let deposit = Deposit {
@@ -173,18 +180,34 @@ impl Answers {
         let id: QueueId = incoming.id();
         incoming.commit(deposit).await.map_err(|fault| {
             tracing::error!(%id, %fault, "a message was not kept; the client is told to come again");
-            no_room(&fault)
+            self.no_room(fault)
         })
     }
-}
 
-fn no_room(fault: &QueueError) -> NoRoom {
-    match fault {
-        QueueError::Full(_) => NoRoom::Full,
-        QueueError::Broken(_)
-        | QueueError::NotFound(_)
-        | QueueError::Fenced(_)
-        | QueueError::Damaged(..)
-        | QueueError::Closed => NoRoom::Broken,
+    /// Whether the identity by which a message was judged is still there, and may still do what it might.
+    fn still_the_same(&mut self, judged: &Arc<Identity>) -> Result<(), NoRoom> {
+        let now = self.reidentify().map_err(NoRoom::Lost)?;
+        if Arc::ptr_eq(&now, judged) || (now.name() == judged.name() && now.grant().is_as_wide_as(judged.grant())) {
+            return Ok(());
+        }
+        Err(NoRoom::Regranted)
+    }
+
+    /// The cause for the session, which goes to the audit; want of room besides to whoever watches for errors, now and then.
+    fn no_room(&self, fault: QueueError) -> NoRoom {
+        match fault {
+            QueueError::Full(which) => {
+                if let Some(unsaid) = self.house.want_of_room.say(self.house.now().mono) {
+                    tracing::error!(which, unsaid, "mail is refused for want of room");
+                }
+                NoRoom::Full(which)
+            }
+            QueueError::Share(which) => NoRoom::Share(which),
+            QueueError::Broken(_)
+            | QueueError::NotFound(_)
+            | QueueError::Fenced(_)
+            | QueueError::Damaged(..)
+            | QueueError::Closed => NoRoom::Broken,
+        }
     }
 }

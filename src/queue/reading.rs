@@ -12,8 +12,8 @@ use super::codec;
 use super::embedded::Embedded;
 use super::record::State;
 use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX, WINDOW};
-use super::store::{DuePlace, Filter, Late, Listed, Listing, Order, Page, Stats, Store, Ticket, Totals, Work};
-use super::tables::{BODIES, DUE, DiskFault, FILES, RECORDS, UNREAD};
+use super::store::{DuePlace, Filter, Late, Listed, Listing, Order, Page, Stats, Store, Tally, Ticket, Totals, Work};
+use super::tables::{BODIES, DUE, DiskFault, FILES, HOLDERS, RECORDS, UNREAD};
 use crate::mail::QueueId;
 use crate::sys::disk::Open;
 use crate::sys::{MonoTime, Now, WallTime};
@@ -116,6 +116,13 @@ impl Store for Embedded {
 
     fn totals(&self) -> Totals {
         self.sums().totals
+    }
+
+    fn held_by(&self, identity: &str) -> Result<Tally, QueueError> {
+        self.read(|transaction| {
+            let held = transaction.open_table(HOLDERS)?.get(identity)?;
+            Ok(held.map_or_else(Tally::default, |held| Tally { count: held.value().0, octets: held.value().1 }))
+        })
     }
 
     fn stats(&self) -> Result<Stats, QueueError> {

@@ -207,6 +207,20 @@ pub struct Tally {
     pub octets: u64,
 }
 
+impl Tally {
+    /// One message more.
+    pub(super) fn add(&mut self, octets: u64) {
+        self.count = self.count.saturating_add(1);
+        self.octets = self.octets.saturating_add(octets);
+    }
+
+    /// One message less.
+    pub(super) fn subtract(&mut self, octets: u64) {
+        self.count = self.count.saturating_sub(1);
+        self.octets = self.octets.saturating_sub(octets);
+    }
+}
+
 /// Sums over the whole store, kept up with every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
@@ -237,15 +251,11 @@ impl Totals {
     }
 
     pub(super) fn add(&mut self, state: State, octets: u64) {
-        let tally = self.of(state);
-        tally.count = tally.count.saturating_add(1);
-        tally.octets = tally.octets.saturating_add(octets);
+        self.of(state).add(octets);
     }
 
     pub(super) fn subtract(&mut self, state: State, octets: u64) {
-        let tally = self.of(state);
-        tally.count = tally.count.saturating_sub(1);
-        tally.octets = tally.octets.saturating_sub(octets);
+        self.of(state).subtract(octets);
     }
 }
 
@@ -298,6 +308,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The sums, without a look at the disk.
     fn totals(&self) -> Totals;
+
+    /// What is kept of this identity's messages; kept up with every change.
+    fn held_by(&self, identity: &str) -> Result<Tally, QueueError>;
 
     /// The figures.
     fn stats(&self) -> Result<Stats, QueueError>;

@@ -178,21 +178,33 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Why custody could not be taken: the client is told to come again (REPLIES: 452 4.3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why custody could not be taken: the client is told to come again (REPLIES: 452 4.3.1), unless it is the client who has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoRoom {
-    /// A budget was not granted in time, or the disk is full.
-    Full,
+    /// A budget was not granted in time, or the disk is full: which, with figures for the log.
+    Full(String),
+    /// The identity has its share, of what the text says; others still get in.
+    Share(String),
+    /// What is done could not be told: the log does not keep up.
+    Unaccountable,
     /// The store failed.
     Broken,
+    /// The identity is gone since MAIL: revoked, expired, no longer known.
+    Lost(Unidentified),
+    /// The identity may not do the same as at MAIL, by which the message was judged.
+    Regranted,
 }
 
 impl NoRoom {
     /// The private cause.
-    fn words(self) -> &'static str {
+    fn words(&self) -> String {
         match self {
-            Self::Full => "no room: a budget or the disk is full",
-            Self::Broken => "the store failed",
+            Self::Full(which) => format!("no room: {which}"),
+            Self::Share(which) => format!("no room for this identity: {which}"),
+            Self::Unaccountable => "the log does not keep up, and what can't be told is not taken".to_owned(),
+            Self::Broken => "the store failed".to_owned(),
+            Self::Lost(cause) => format!("the identity is gone since MAIL: {cause:?}"),
+            Self::Regranted => "the identity's grant has changed since MAIL".to_owned(),
         }
     }
 }

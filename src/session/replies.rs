@@ -416,6 +416,16 @@ pub fn no_room() -> Reply {
     said(452, (4, 3, 1), "Cannot keep the message now, try later")
 }
 
+/// The identity has as much here as one may have (RFC 5321 §4.2.3: 452; RFC 3463 X.3.1).
+pub fn share_used_up(identity: &str) -> Reply {
+    said(452, (4, 3, 1), format!("Too much mail of {identity} is here already, try later"))
+}
+
+/// What the message was judged by at MAIL does not hold any more; the next MAIL is judged by what does (RFC 5321 §4.2.3: 450; RFC 3463 X.7.1).
+pub fn regranted(identity: &str) -> Reply {
+    said(450, (4, 7, 1), format!("What {identity} may send has changed, send the message again"))
+}
+
 // --- Leaving, 421 (RFC 5321 §3.8).
 
 /// Shutting down (RFC 3463 X.3.2).
@@ -423,7 +433,7 @@ pub fn shutting_down() -> Reply {
     said(421, (4, 3, 2), "Shutting down, try again soon")
 }
 
-/// No more connections (RFC 3463 X.7.0).
+/// No more connections, or no more in this minute (RFC 3463 X.7.0).
 pub fn too_many_connections() -> Reply {
     said(421, (4, 7, 0), "Too many connections, try later")
 }

@@ -49,7 +49,7 @@ impl Move {
             Self::Header(facts) => Event::HeaderRead(facts),
             Self::Body(end) => Event::BodyEnded(body(*end)),
             Self::Identified(answer) => Event::Answer(Answer::Identified(answer.clone())),
-            Self::Admitted(answer) => Event::Answer(Answer::Admitted(*answer)),
+            Self::Admitted(answer) => Event::Answer(Answer::Admitted(answer.clone())),
             Self::Committed(answer) => Event::Answer(Answer::Committed(answer.clone())),
             Self::Password => Event::Answer(Answer::Password(Some(true))),
             Self::Spent => Event::Answer(Answer::Spent(Ok(()))),
@@ -127,7 +127,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 Move::Identified(Err(Unidentified::Roster(NoIdentity::Unknown))),
             ],
         ),
-        (Trigger::Admitted, vec![Move::Admitted(Ok(())), Move::Admitted(Err(NoRoom::Full))]),
+        (Trigger::Admitted, vec![Move::Admitted(Ok(())), Move::Admitted(Err(NoRoom::Full(String::new())))]),
         (Trigger::Committed, vec![Move::Committed(Ok(custody())), Move::Committed(Err(NoRoom::Broken))]),
         (Trigger::Unasked, vec![Move::Password, Move::Spent]),
         (Trigger::TimedOut, vec![Move::TimedOut(Deadline::Idle), Move::TimedOut(Deadline::Transaction)]),
@@ -165,7 +165,7 @@ fn custody() -> Custody {
             let disk = Arc::new(SimulatedDisk::new(1));
             let clock = Arc::new(ManualClock::at(NOW_WALL));
             let (queue, _) = Queue::open(settings, disk, clock, Arc::new(SeededEntropy::new(1))).unwrap();
-            let mut incoming = queue.admit(None).await.unwrap();
+            let mut incoming = queue.admit("alice", None).await.unwrap();
             incoming.write(b"Subject: x\r\n\r\nx\r\n").await.unwrap();
             incoming.commit(deposit()).await.unwrap()
         })

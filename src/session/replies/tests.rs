@@ -115,6 +115,8 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("too_large", vec![too_large(1)]),
         ("loops", vec![loops(100)]),
         ("no_room", vec![no_room()]),
+        ("share_used_up", vec![share_used_up(LONG)]),
+        ("regranted", vec![regranted(LONG)]),
         ("shutting_down", vec![shutting_down()]),
         ("too_many_connections", vec![too_many_connections()]),
         ("timed_out", vec![timed_out("Idle too long")]),

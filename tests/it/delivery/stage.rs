@@ -100,7 +100,7 @@ impl Stage {
     pub(crate) async fn submit(&self, count: usize) -> Vec<QueueId> {
         let mut ids = Vec::new();
         for _ in 0..count {
-            let mut incoming = self.house.queue.admit(None).await.unwrap();
+            let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
             incoming.write(MESSAGE).await.unwrap();
             ids.push(incoming.commit(self.deposit()).await.unwrap().id());
         }
@@ -172,7 +172,7 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
     Snapshot {
         generation,
         doors: Vec::new(),
-        door_limits: DoorLimits { connections: 1, connections_per_address: 1 },
+        door_limits: DoorLimits { connections: 1, connections_per_address: 1, connections_per_minute: 1 },
         intake: IntakeLimits {
             handshake: HOUR,
             command: HOUR,

@@ -296,7 +296,8 @@ impl MemoryStage {
             Question::Reidentify => Some(Answer::Identified(self.identify(&connection.persona))),
             Question::Admit(envelope) => {
                 let patient = self.mutant == Mutant::Says354WithoutRoom;
-                Some(Answer::Admitted(self.queue.admit(*envelope).or(if patient { Ok(()) } else { Err(NoRoom::Full) })))
+                let admitted = self.queue.admit(session.identity().name(), *envelope);
+                Some(Answer::Admitted(if patient { Ok(()) } else { admitted }))
             }
             Question::Commit if self.mutant == Mutant::Says250BeforeCommit => {
                 self.say(&replies::kept(sealpost::mail::QueueId::from_u128(1)));
@@ -311,6 +312,12 @@ impl MemoryStage {
 
     fn commit(&mut self, connection: &Connection) -> Result<Custody, NoRoom> {
         let Machine::Session(session) = &connection.machine else { return Err(NoRoom::Broken) };
+        if !matches!(self.mutant, Mutant::NeverLooksAgain | Mutant::LooksAtMailOnly) {
+            let (judged, now) = (session.identity(), self.identify(&connection.persona).map_err(NoRoom::Lost)?);
+            if now.name() != judged.name() || !now.grant().is_as_wide_as(judged.grant()) {
+                return Err(NoRoom::Regranted);
+            }
+        }
         self.queue.commit(session, self.now())
     }
 

@@ -31,6 +31,8 @@ pub(crate) enum Mutant {
     LetsTalkEarly,
     /// Takes the identity of the handshake for good.
     NeverLooksAgain,
+    /// Looks at the identity again at MAIL, but not at the end of the data.
+    LooksAtMailOnly,
     /// Takes expired and future certificates.
     IgnoresDates,
     /// Does not look at CRLs.
@@ -81,7 +83,7 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 33] = [
+    pub(crate) const ALL: [(Self, &'static str); 34] = [
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
         (Self::AcceptsBareLf, "smuggling/bare_lf_dot_bare_lf.dialog"),
@@ -92,6 +94,7 @@ impl Mutant {
         (Self::KeepsPlaintext, "preamble/starttls_injection.dialog"),
         (Self::LetsTalkEarly, "preamble/talking_before_the_greeting.dialog"),
         (Self::NeverLooksAgain, "identity/revoked_while_connected.dialog"),
+        (Self::LooksAtMailOnly, "identity/revoked_in_transaction.dialog"),
         (Self::IgnoresDates, "identity/expired.dialog"),
         (Self::IgnoresRevocation, "identity/revoked.dialog"),
         (Self::TrustsStrangers, "identity/untrusted.dialog"),

@@ -47,6 +47,8 @@ pub enum Store {
     Fine,
     /// Refuses to admit.
     Full,
+    /// Has as much of this identity as one may have.
+    Crowded,
     /// Fails while the body is written.
     Failing,
     /// Fails at the commit.
@@ -252,6 +254,7 @@ fn store(word: &str) -> Result<Store, String> {
     match word {
         "fine" => Ok(Store::Fine),
         "full" => Ok(Store::Full),
+        "crowded" => Ok(Store::Crowded),
         "failing" => Ok(Store::Failing),
         "broken" => Ok(Store::Broken),
         _ => Err("store fine|full|failing|broken".to_owned()),

@@ -151,7 +151,7 @@ impl TlsStage {
         Snapshot {
             generation,
             doors: vec![door(Mode::StartTls), door(Mode::Implicit)],
-            door_limits: DoorLimits { connections: 10, connections_per_address: 10 },
+            door_limits: DoorLimits { connections: 10, connections_per_address: 10, connections_per_minute: 1000 },
             intake: IntakeLimits {
                 handshake: HOUR,
                 command: COMMAND,
@@ -355,6 +355,7 @@ impl Stage for TlsStage {
         match store {
             Store::Fine => self.server().disk.set_space(u64::MAX >> 1),
             Store::Full => self.server().disk.set_space(0),
+            Store::Crowded => return Err(format!("{CANNOT}a queue that is full of one identity's mail")),
             Store::Failing | Store::Broken => return Err(format!("{CANNOT}a disk that fails at a chosen moment")),
         }
         Ok(())
