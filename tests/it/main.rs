@@ -34,6 +34,7 @@ mod store;
 
 mod scripted_upstream;
 mod upstream;
+mod waits;
 
 mod daemon;
 mod kill;
