@@ -480,6 +480,15 @@ fn email_name_constraints_of_a_ca_that_only_the_client_sends_fail_closed_and_nam
 }
 
 #[test]
+fn an_extension_that_is_there_twice_makes_no_certificate() {
+    let (root, trust) = staff();
+    let point = der(0x30, &der(0x30, &der(0xa0, &der(0xa0, &der(0x86, b"http://crl.example.com")))));
+    let with = |recipe: Recipe| recipe.extension(&[2, 5, 29, 31], false, point.clone());
+    good(&[&with(Recipe::client("Alice")).signed_by(&root)], &trust);
+    flawed(&[&with(with(Recipe::client("Alice"))).signed_by(&root)], &trust, Flaw::Malformed);
+}
+
+#[test]
 fn a_hundred_names_are_no_trouble() {
     let (root, trust) = staff();
     let alice =
