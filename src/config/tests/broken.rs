@@ -72,9 +72,14 @@ pub(super) const TABLE: &[Broken] = &[
     ]),
     broken("mode = \"starttls\"", "mode = \"starttls\"\nclient_cas = [\"staf\"]", &[
         "sealpost.toml:7: listener 1: client_cas: \"staf\": there is no client_ca of this name; did you mean \"staff\"?",
+        "sealpost.toml:13: warning: client_ca \"staff\": never applies: no listener takes it; name it in the client_cas of a listener, or take it out",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nclient_cas = []\npins = true", &[
+        "sealpost.toml:14: warning: client_ca \"staff\": never applies: no listener takes it; name it in the client_cas of a listener, or take it out",
     ]),
     broken("mode = \"starttls\"", "mode = \"starttls\"\nclient_cas = []", &[
         "sealpost.toml:7: listener 1: client_cas: is empty: nobody could come in here; name a client_ca, or write pins = true for pinned certificates alone",
+        "sealpost.toml:13: warning: client_ca \"staff\": never applies: no listener takes it; name it in the client_cas of a listener, or take it out",
     ]),
     broken("mode = \"starttls\"", "mode = \"plain\"", &[
         "sealpost.toml:6: listener 1: mode: \"plain\": there is no such choice; write one of \"starttls\", \"implicit\"",
