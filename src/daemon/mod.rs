@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{self, Mistake, Settings};
+use crate::config::{self, ListenerSettings, Mistake, Settings};
 use crate::house::House;
 use crate::queue::fill::{Notice, Watch};
 use crate::queue::{OpenError, Queue, Recovery};
@@ -277,12 +277,18 @@ fn keep_what_is_bound(old: &Settings, new: &mut Settings) {
         tracing::warn!(
             "the addresses and modes of the listeners change with the next start; the rest is taken over now"
         );
-        new.listeners.clone_from(&old.listeners);
+        new.listeners = old.listeners.iter().map(|bound| still_bound(bound, &new.listeners)).collect();
     }
     if old.data_dir != new.data_dir {
         tracing::warn!("data_dir changes with the next start; the rest is taken over now");
         new.data_dir.clone_from(&old.data_dir);
     }
+}
+
+/// A listener that stays where it is, with what the new configuration says of it; what that does not name stays as it was.
+fn still_bound(bound: &ListenerSettings, new: &[ListenerSettings]) -> ListenerSettings {
+    let same = new.iter().find(|listener| listener.address == bound.address && listener.mode == bound.mode);
+    same.unwrap_or(bound).clone()
 }
 
 fn on(kind: SignalKind) -> Result<Signal, DaemonFault> {
@@ -386,9 +392,14 @@ async fn watch_expiry(house: Arc<House>) {
     let mut drain = house.tasks.drain();
     loop {
         let now = house.now().wall;
-        for notice in house.snapshot().ending_soon(now) {
-            tracing::warn!("{notice}");
+        let snapshot = house.snapshot();
+        for end in snapshot.ending_soon(now) {
+            match now >= end.at {
+                true => tracing::error!("{}", end.notice(now)),
+                false => tracing::warn!("{}", end.notice(now)),
+            }
         }
+        drop(snapshot);
         tokio::select! {
             () = tokio::time::sleep(EXPIRY_LOOK) => {}
             () = drain.wait() => return,

@@ -299,7 +299,11 @@ impl ClientCertVerifier for JudgedInHandshake {
         let chain = PeerChain(shown.map(|der| der.clone().into_owned()).collect());
         match judge(&chain, &self.trust, self.clock.now().wall) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
-            Err(rejection) => Err(rustls::Error::InvalidCertificate(alert(rejection))),
+            Err(rejection) => {
+                // Most alerts have no room for it, and whoever accepts the connection sees the alert only.
+                tracing::info!(detail = %rejection, "a certificate is refused inside the handshake");
+                Err(rustls::Error::InvalidCertificate(alert(rejection)))
+            }
         }
     }
 

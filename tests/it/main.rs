@@ -25,6 +25,8 @@ mod source;
 mod rfc;
 mod structure;
 
+mod chains;
+
 mod policy;
 mod session;
 mod dialog;
