@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::doors::Doors;
+use crate::intake::Desk;
 use crate::queue::Queue;
 use crate::snapshot::Snapshot;
 use crate::sys::{Clock, Entropy, Now, Tasks};
@@ -26,6 +27,8 @@ pub struct House {
     pub tasks: Tasks,
     /// Who is inside.
     pub doors: Doors,
+    /// What AUTH with a second factor shares.
+    pub desk: Desk,
     /// The way to the upstreams.
     pub courier: Courier,
 }
@@ -44,6 +47,7 @@ impl House {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
             clock,
+            desk: Desk::new(&*entropy),
             entropy,
             tasks,
             doors: Doors::default(),
