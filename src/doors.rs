@@ -154,7 +154,7 @@ impl Drop for Place {
 }
 
 /// IPv4 written as IPv6 counts as IPv4; IPv6 counts by its first 64 bits.
-fn counted_as(address: IpAddr) -> IpAddr {
+pub(crate) fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => {

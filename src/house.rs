@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::doors::Doors;
+use crate::intake::Desk;
 use crate::queue::Queue;
 use crate::snapshot::Snapshot;
 use crate::sys::{Backlog, Clock, Entropy, Now, Tasks, Throttle};
@@ -30,6 +31,8 @@ pub struct House {
     pub tasks: Tasks,
     /// Who is inside.
     pub doors: Doors,
+    /// What AUTH with a second factor shares.
+    pub desk: Desk,
     /// The way to the upstreams.
     pub courier: Courier,
     /// Whether the log keeps up: what can't be accounted for is neither taken nor sent.
@@ -52,6 +55,7 @@ impl House {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
             clock,
+            desk: Desk::new(&*entropy),
             entropy,
             tasks,
             doors: Doors::default(),

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use super::ExplainArguments;
 use crate::config::{self, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, read_header};
+use crate::credentials::{ExporterValue, Mechanism};
 use crate::identity::{CertificateFacts, Identity, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, Verdict};
@@ -169,14 +170,33 @@ impl Explanation {
             row("", excluded.join(", "));
         }
         row("may send to", or_nothing(grant.send_to.granted().collect()));
-        if grant.second_factor == SecondFactor::Password {
-            row("besides", "a password is asked for");
-        }
+        self.second_factor(identity);
         let server = &self.settings.session;
         let size = grant.limits.message_size.map_or(server.message_size_max, |own| own.min(server.message_size_max));
         row("size", format!("at most {size} octets in a message"));
         if let Some(recipients) = grant.limits.recipients_per_message {
             row("recipients", format!("at most {recipients} in a message"));
+        }
+    }
+
+    /// What is demanded besides the certificate, and what EHLO would offer for it.
+    fn second_factor(&self, identity: &Identity) {
+        let factor = identity.grant().second_factor;
+        match factor {
+            SecondFactor::None => {}
+            SecondFactor::Password => row("besides", "a password is asked for"),
+            SecondFactor::Totp => row("besides", "a password with a code of one time behind it is asked for"),
+        }
+        // As on a connection with TLS 1.3, where SCRAM can be bound to it.
+        let bound = Some(ExporterValue([0; 32]));
+        let means = self.settings.credentials.means(identity.name(), factor, bound);
+        let names: Vec<&str> = means.mechanisms().iter().map(|mechanism| mechanism.name()).collect();
+        row("AUTH", names.join(" "));
+        if means.offers(Mechanism::ScramSha256Plus) {
+            row("", format!("{} over TLS 1.3 only", Mechanism::ScramSha256Plus.name()));
+        }
+        if factor != SecondFactor::None && means.mechanisms() == [Mechanism::External] {
+            row("", format!("no credential shows that: it can't send; see `sealpost passwd {}`", identity.name()));
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod catcher;
 pub mod check;
 pub mod explain;
+pub mod passwd;
 pub mod pki;
 pub mod queue;
 pub mod quickstart;
@@ -57,6 +58,8 @@ pub enum Command {
     Queue(QueueArguments),
     /// Keep a small certificate authority: certificates for the server and its clients, and the CRL
     Pki(pki::PkiArguments),
+    /// Ask for a password and print its line for the file of credentials
+    Passwd(passwd::PasswdArguments),
     /// Submit one message from standard input with a client certificate
     Submit(submit::SubmitArguments),
 }
@@ -220,6 +223,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Check(arguments) => Ok(check::run(arguments, &environment(), &clock())),
         Command::Pki(arguments) => pki::run(arguments, clock().now().wall),
+        Command::Passwd(arguments) => Ok(passwd::run(arguments)),
         Command::Submit(arguments) => submit::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Quickstart(arguments) => quickstart::run(arguments),
@@ -289,6 +293,9 @@ mod tests {
             "queue retry --config f ID",
             "queue remove --config f ID",
             "queue stats --config f",
+            "passwd alice",
+            "passwd --scram --iterations 10000 alice",
+            "passwd --totp staff:alice@example.com",
             "pki init --dir d",
             "pki server --dir d mail.example.com",
             "pki issue --dir d --email a@b.example",

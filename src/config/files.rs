@@ -20,6 +20,8 @@ const PASSWORD_FILE_MAX: usize = 4096;
 const DIRECTORY_FILES_MAX: usize = 1000;
 /// Mode bits that let others than the owner and the group read.
 const READABLE_BY_OTHERS: u32 = 0o004;
+/// Mode bits that let anybody but the owner do anything.
+const OPEN_TO_OTHERS: u32 = 0o077;
 /// Mode bits that let everybody write.
 const WRITABLE_BY_EVERYBODY: u32 = 0o002;
 
@@ -33,6 +35,11 @@ impl Contents {
     /// Whether others than owner and group may read it.
     pub(crate) fn is_readable_by_others(&self) -> bool {
         self.mode & READABLE_BY_OTHERS != 0
+    }
+
+    /// Whether anybody but the owner may do anything with it.
+    pub(crate) fn is_open_to_others(&self) -> bool {
+        self.mode & OPEN_TO_OTHERS != 0
     }
 
     /// Whether everybody may write it.

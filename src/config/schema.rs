@@ -68,7 +68,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 
 const REFUSAL: Kind = Kind::Choice(&["reply", "defer", "alert"], &[]);
 const MODE: Kind = Kind::Choice(&["starttls", "implicit"], &[]);
-const SECOND_FACTOR: Kind = Kind::Choice(&["none"], &["password"]);
+const SECOND_FACTOR: Kind = Kind::Choice(&["none", "password", "totp"], &[]);
 const CASE: Kind = Kind::Choice(&["ignored", "exact"], &[]);
 
 /// The whole file.
@@ -81,6 +81,7 @@ pub(super) const TOP: &[Key] = &[
     key("tls", Kind::Table(TLS)),
     key("client_ca", Kind::Tables(CLIENT_CA)),
     key("identity", Kind::Tables(IDENTITY)),
+    key("credentials", Kind::Table(CREDENTIALS)),
     key("upstream", Kind::Tables(UPSTREAM)),
     key("queue", Kind::Table(QUEUE)),
     key("limits", Kind::Table(SERVER_LIMITS)),
@@ -142,9 +143,10 @@ const IDENTITY: &[Key] = &[
     key("limits", Kind::Table(IDENTITY_LIMITS)),
     key("hold", Kind::Later),
     key("bare_lf", Kind::Later),
-    key("password", Kind::Later),
-    key("password_file", Kind::Later),
+    key("password", Kind::Secret("credentials.file")),
 ];
+
+const CREDENTIALS: &[Key] = &[key("file", Kind::Text)];
 
 const MATCH: &[Key] = &[
     key("ca", Kind::Text),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::credentials::Credentials;
 use crate::identity::Roster;
 use crate::mail::Address;
 use crate::mail::header::HeaderLimits;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub trust: Arc<Trust>,
     /// Who is known.
     pub roster: Arc<Roster>,
+    /// What they know besides.
+    pub credentials: Arc<Credentials>,
     /// What a session goes by; `refusal` is that of [`ListenerSettings`].
     pub session: SessionSettings,
     /// How large a header section may be.

@@ -68,6 +68,8 @@ pub(super) struct Written {
     pub(super) identity: Vec<WrittenIdentity>,
     #[serde(default)]
     pub(super) upstream: Vec<WrittenUpstream>,
+    #[serde(default)]
+    pub(super) credentials: WrittenCredentials,
     pub(super) queue: WrittenQueue,
     pub(super) limits: WrittenServerLimits,
     pub(super) deadlines: WrittenDeadlines,
@@ -178,6 +180,8 @@ pub(super) enum WrittenCase {
 pub(super) enum WrittenSecondFactor {
     #[default]
     None,
+    Password,
+    Totp,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -204,6 +208,12 @@ pub(super) struct WrittenIdentity {
     pub(super) second_factor: WrittenSecondFactor,
     #[serde(default)]
     pub(super) limits: WrittenLimits,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenCredentials {
+    pub(super) file: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

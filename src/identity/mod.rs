@@ -46,6 +46,8 @@ pub enum SecondFactor {
     None,
     /// A password of the same identity (AUTH).
     Password,
+    /// A password, and behind it a code of one time (RFC 6238).
+    Totp,
 }
 
 /// How much. `None` means: only the server's own limit.

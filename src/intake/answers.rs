@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use super::Peer;
 use super::arrival::Arrival;
+use super::{Peer, second_factor};
 use crate::content::{self, HeaderFacts};
+use crate::credentials::Means;
 use crate::house::House;
 use crate::identity::{CertificateFacts, CertificateSummary, Identity};
 use crate::mail::trace::{ShownClient, Trace};
@@ -80,11 +81,24 @@ impl Answers {
             Question::Reidentify => Answer::Identified(self.reidentify()),
             Question::Admit(envelope) => Answer::Admitted(self.admit(envelope).await),
             Question::Commit => Answer::Committed(self.commit(session).await),
-            // No configuration of this version leads to these: a second factor, rates and cut-through are mistakes that `check` names.
-            Question::CheckPassword { .. } => Answer::Password(None),
+            Question::ScramGround { named, user } => {
+                let (ground, nonce) = second_factor::ground(&self.house, &self.identity, named, &user);
+                Answer::ScramGround(ground, nonce)
+            }
+            Question::Authenticate(attempt) => {
+                let attempted = second_factor::attempt(&self.house, &self.peer, &self.identity, attempt).await;
+                Answer::Attempted(attempted)
+            }
+            // No configuration of this version leads to these: rates and cut-through are mistakes that `check` names.
             Question::Spend { .. } => Answer::Spent(Ok(())),
             Question::Offer(_) => Answer::Admitted(Err(NoRoom::Broken)),
         }
+    }
+
+    /// What the identity can authenticate with, by the newest snapshot.
+    pub(super) fn means(&self) -> Means {
+        let factor = self.identity.grant().second_factor;
+        self.house.snapshot().credentials.means(self.identity.name(), factor, self.peer.exporter.clone())
     }
 
     /// DESIGN: at MAIL the identity is made anew when its time has passed or the snapshot has changed.

@@ -108,7 +108,9 @@ impl Session {
             // The body can't be over before the header was judged.
             State::Header(_)
             | State::Idle
-            | State::Challenged
+            | State::Challenged(_)
+            | State::Founding(_)
+            | State::Checking(_)
             | State::Identifying(_)
             | State::Open(_)
             | State::Admitting(_)

@@ -33,6 +33,8 @@ pub use table::{Phase, TABLE, Trigger, Turn, turn};
 pub use transaction::Transaction;
 
 use crate::content::{BodyFacts, HeaderFacts};
+use crate::credentials::scram::ScramFault;
+use crate::credentials::{Ground, Named, Proof};
 use crate::identity::{Identity, NoIdentity};
 use crate::mail::{Address, Custody, Envelope, ForwardPath};
 use crate::smtp::{LineFault, Reply};
@@ -134,13 +136,15 @@ pub enum Step {
 pub enum Question {
     /// Is the identity still good, by the newest snapshot and by now? Asked at each MAIL.
     Reidentify,
-    /// Is this the password of this identity? Asked after AUTH PLAIN, LOGIN.
-    CheckPassword {
-        /// The user named in AUTH.
+    /// What does this SCRAM exchange stand on? Asked after the client's first message.
+    ScramGround {
+        /// Whether the user named is the identity.
+        named: Named,
+        /// The user named, prepared.
         user: String,
-        /// The password, as given.
-        password: Secret,
     },
+    /// Is it right; or how should one know, when it is wrong so often? Asked at the end of AUTH with a second factor.
+    Authenticate(Attempt),
     /// May the identity spend so much now?
     Spend {
         /// Messages.
@@ -154,6 +158,33 @@ pub enum Question {
     Admit(Box<Envelope>),
     /// Take custody of the message just read.
     Commit,
+}
+
+/// What a client has shown in AUTH.
+#[derive(Debug)]
+pub enum Attempt {
+    /// PLAIN and LOGIN: to be held against the identity's own credential, whoever was named.
+    Password {
+        /// Whether the user named is the identity.
+        named: Named,
+        /// The password, as given.
+        password: Secret,
+    },
+    /// SCRAM: judged already, to be counted.
+    Scram(Result<Proof, ScramFault>),
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempted {
+    /// Right.
+    Right(Proof),
+    /// Wrong, whatever is wrong.
+    Wrong,
+    /// It could not be looked at in time: 454.
+    Busy,
+    /// It was wrong too often of late: 421.
+    TooMany,
 }
 
 /// Octets that are wiped when dropped and never printed.
@@ -225,8 +256,10 @@ pub enum Unidentified {
 pub enum Answer {
     /// To `Reidentify`.
     Identified(Result<Arc<Identity>, Unidentified>),
-    /// To `CheckPassword`: whether it is; `None` when the credential store can't say now.
-    Password(Option<bool>),
+    /// To `ScramGround`: what it stands on, and our part of the nonce, fresh.
+    ScramGround(Ground, String),
+    /// To `Authenticate`.
+    Attempted(Attempted),
     /// To `Spend`: granted, or not before a moment.
     Spent(Result<(), WallTime>),
     /// To `Offer`: what the upstream said.

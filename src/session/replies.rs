@@ -7,6 +7,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::identity::NoIdentity;
 use crate::mail::QueueId;
 use crate::policy::{Offence, Refusal};
@@ -181,6 +184,11 @@ pub fn challenge() -> Reply {
     bare(334, "")
 }
 
+/// A challenge with words of the mechanism (RFC 4954 §4: base64).
+pub fn challenge_with(words: &[u8]) -> Reply {
+    bare(334, STANDARD.encode(words))
+}
+
 /// Authenticated (RFC 4954 §6).
 pub fn authenticated() -> Reply {
     said(235, (2, 7, 0), "Authentication succeeded")
@@ -193,7 +201,7 @@ pub fn authentication_refused() -> Reply {
 
 /// A mechanism that is not offered (RFC 4954 §4: 504).
 pub fn mechanism_unknown() -> Reply {
-    said(504, (5, 5, 4), "Mechanism not offered; EXTERNAL is")
+    said(504, (5, 5, 4), "Mechanism not offered; EHLO lists those that are")
 }
 
 /// AUTH after a successful AUTH (RFC 4954 §4: 503).
@@ -219,6 +227,11 @@ pub fn not_base64() -> Reply {
 /// A line of AUTH over 12,288 octets (RFC 4954 §4, §6: 500 5.5.6).
 pub fn authentication_too_long() -> Reply {
     said(500, (5, 5, 6), "Authentication exchange line is too long")
+}
+
+/// Nobody could look at the password in time (RFC 4954 §6: 454).
+pub fn authentication_unavailable() -> Reply {
+    said(454, (4, 7, 0), "Authentication is not possible now, try later")
 }
 
 /// Too many failures (RFC 4954 §4 advises a limit; 421 closes, RFC 5321 §3.8).

@@ -1,5 +1,6 @@
 //! What is written, checked against itself and against the files it names; each check goes on after a mistake.
 
+mod credentials;
 mod queue;
 mod roster;
 mod server;
@@ -36,7 +37,10 @@ pub(super) struct Checking<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Secrecy {
     Public,
+    /// Not by everybody.
     Secret,
+    /// By its owner alone.
+    Private,
 }
 
 impl<'a> Checking<'a> {
@@ -51,6 +55,7 @@ impl<'a> Checking<'a> {
         let tls = self.tls(&written.tls, basics.as_ref().map(|basics| basics.hostname.as_str()));
         let cas = self.client_cas(&written.client_ca);
         let roster = self.roster(written, &cas);
+        let credentials = self.credentials_file(written);
         let upstreams = self.upstreams(&written.upstream, basics.as_ref().map(|basics| basics.hostname.as_str()));
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
@@ -76,6 +81,7 @@ impl<'a> Checking<'a> {
             tls: tls?,
             trust,
             roster,
+            credentials: Arc::new(credentials?),
             session: limits.session,
             header: limits.header,
             connections: limits.connections,
@@ -121,7 +127,13 @@ impl<'a> Checking<'a> {
 
     fn check_mode(&mut self, key: &str, path: &Path, contents: &Contents, secrecy: Secrecy) {
         let (shown, mode) = (path.display(), contents.mode_text());
-        if secrecy == Secrecy::Secret && contents.is_readable_by_others() {
+        if secrecy == Secrecy::Private && contents.is_open_to_others() {
+            self.findings.mistake(
+                key,
+                format!("{shown}: others than its owner may use it (mode {mode})"),
+                format!("chmod 600 {shown}"),
+            );
+        } else if secrecy == Secrecy::Secret && contents.is_readable_by_others() {
             self.findings.mistake(
                 key,
                 format!("{shown}: everybody may read it (mode {mode})"),

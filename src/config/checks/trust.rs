@@ -324,6 +324,7 @@ impl Checking<'_> {
         for (key, is_written) in [
             ("send_to", written.send_to.is_some()),
             ("null_sender", written.null_sender.is_some()),
+            ("second_factor", written.second_factor != WrittenSecondFactor::None),
             ("limits", limited),
         ] {
             if is_written {
@@ -398,5 +399,7 @@ impl CrlFiles {
 pub(super) fn second_factor(written: WrittenSecondFactor) -> SecondFactor {
     match written {
         WrittenSecondFactor::None => SecondFactor::None,
+        WrittenSecondFactor::Password => SecondFactor::Password,
+        WrittenSecondFactor::Totp => SecondFactor::Totp,
     }
 }

@@ -55,7 +55,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: log.level: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", not a number",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, upstream, queue, limits, deadlines, received, reports, log",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, credentials, upstream, queue, limits, deadlines, received, reports, log",
     ]),
     // Listeners.
     broken("[[listener]]", "[listener]", &[
@@ -202,7 +202,26 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:17: client_ca \"staff\": limits.messages_per_hour: not supported yet by this version; remove it",
     ]),
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nsecond_factor = \"password\"", &[
-        "sealpost.toml:17: client_ca \"staff\": second_factor: \"password\": not supported yet by this version; write \"none\"",
+        "sealpost.toml:17: client_ca \"staff\": second_factor: is demanded, and there is no file of credentials: nobody could ever show it; write file = \"...\" in [credentials]; see `sealpost passwd --help`",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nsecond_factor = \"pasword\"", &[
+        "sealpost.toml:17: client_ca \"staff\": second_factor: \"pasword\": there is no such choice; did you mean \"password\"?",
+    ]),
+    // Credentials.
+    broken("data_dir = \"data\"", "data_dir = \"data\"\ncredentials = { file = \"nowhere\" }", &[
+        "sealpost.toml:3: credentials.file: nowhere: can't be read: there is no such file",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\ncredentials = { file = \"open-password\" }", &[
+        "sealpost.toml:3: credentials.file: open-password: others than its owner may use it (mode 0644); chmod 600 open-password",
+        "sealpost.toml:3: credentials.file: open-password, line 1: has a name and no credential behind it; write what `sealpost passwd` prints",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\ncredentials = { file = \"costly\" }", &[
+        "sealpost.toml:3: credentials.file: costly, line 2: \"robot\" has a password hash that costs too much: at most m=131072,t=16,p=4 are taken, it has m=1048576,t=2,p=1",
+        "sealpost.toml:3: credentials.file: costly, line 3: \"robot\" has a word that is no credential; write what `sealpost passwd` prints",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\ncredentials = { file = \"credentials\" }", &[
+        "sealpost.toml:3: warning: credentials.file: credentials: the credential of \"robot\" is never asked for; write second_factor = \"password\" for it, or take the line out",
+        "sealpost.toml:3: warning: credentials.file: credentials: the credential of \"staff:alice@example.com\" is never asked for; write second_factor = \"password\" for it, or take the line out",
     ]),
     broken("send_as_email = true", "send_as_email = \"true\"", &[
         "sealpost.toml:17: client_ca \"staff\": send_as_email: must be true or false, without quotes, not a text",
@@ -221,7 +240,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:22: identity \"robot\": hold: not supported yet by this version; remove it",
     ]),
     broken("name = \"robot\"", "name = \"robot\"\npassword = \"hunter2\"", &[
-        "sealpost.toml:22: identity \"robot\": password: not supported yet by this version; remove it",
+        "sealpost.toml:22: identity \"robot\": password: must not be written here: secrets come from files; write credentials.file = \"FILE\"",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "", &[
         "sealpost.toml:20: identity \"robot\": match: is missing; write match = { ca = \"...\", email = \"...\" }",

@@ -184,6 +184,7 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
         header: HeaderLimits::default(),
         received: ReceivedDetail::default(),
         roster: Arc::default(),
+        credentials: Arc::default(),
         routes: Arc::new(Routes::new(route.into_iter().collect())),
         schedule: Arc::new(Schedule::new(&[HOUR], Some(4 * HOUR), 24 * HOUR).unwrap()),
         ends: Vec::new(),

@@ -71,6 +71,8 @@ pub(crate) enum Mutant {
     KeepsTransactionOverEhlo,
     /// EXTERNAL as anybody.
     ExternalAsAnybody,
+    /// Asks for no second factor.
+    IgnoresSecondFactor,
     /// Says 421 and stays.
     StaysAfter421,
     /// Cuts transactions off when shutting down.
@@ -83,7 +85,7 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 34] = [
+    pub(crate) const ALL: [(Self, &'static str); 35] = [
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
         (Self::AcceptsBareLf, "smuggling/bare_lf_dot_bare_lf.dialog"),
@@ -114,6 +116,7 @@ impl Mutant {
         (Self::ForgetsRset, "envelope/rset_drops_everything.dialog"),
         (Self::KeepsTransactionOverEhlo, "hello/ehlo_drops_the_transaction.dialog"),
         (Self::ExternalAsAnybody, "auth/external_as_another.dialog"),
+        (Self::IgnoresSecondFactor, "auth/second_factor_missing.dialog"),
         (Self::StaysAfter421, "identity/stale_crl.dialog"),
         (Self::DrainsAtOnce, "leaving/drain_in_transaction.dialog"),
         (Self::IgnoresDraining, "leaving/drain_idle.dialog"),
@@ -134,6 +137,7 @@ impl Mutant {
             Self::GrantsAllSenders => Laxity::GrantsAllSenders,
             Self::GrantsAllRecipients => Laxity::GrantsAllRecipients,
             Self::IgnoresLimits => Laxity::IgnoresLimits,
+            Self::IgnoresSecondFactor => Laxity::IgnoresSecondFactor,
             _ => Laxity::None,
         }
     }
