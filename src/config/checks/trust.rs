@@ -124,6 +124,7 @@ impl Checking<'_> {
         for (index, named) in written.iter().enumerate() {
             let key = format!("{path}.crls[{index}]");
             let directory = self.resolve(named);
+            self.watched.insert(directory.clone());
             match files::files_of(&directory) {
                 Err(wrong) => self.findings.mistake(&key, format!("{}: {wrong}", directory.display()), ()),
                 Ok(found) if found.is_empty() => {
