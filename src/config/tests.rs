@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests furnish a folder of files")]
 
 mod broken;
+mod rosters;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -248,7 +249,7 @@ fn every_documented_key_is_known_and_every_key_is_documented() {
 /// The folder that `conf/sealpost.toml` speaks of.
 fn documented_house() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for folder in ["tls", "ca", "secret"] {
+    for folder in ["tls", "ca", "secret", "identities.d"] {
         std::fs::create_dir_all(dir.path().join(folder)).unwrap();
     }
     let copies = [
@@ -306,6 +307,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
     let examples = [
         "postmaster",
         "identity",
+        "identities: now [\"identities.d\"]",
         "listener 1: refusal: now \"reply\"",
         "tls.certificates",
         "client_ca",

@@ -72,7 +72,7 @@ impl<'a> Checking<'a> {
         let census = Census {
             listeners: listeners.len(),
             client_cas: written.client_ca.len(),
-            identities: written.identity.len(),
+            identities: roster.len(),
             upstreams: upstreams.len(),
         };
         Some(Settings {
