@@ -32,6 +32,9 @@ mod store;
 
 mod scripted_upstream;
 mod upstream;
+mod waits;
+
+mod simulation;
 
 mod daemon;
 mod kill;
