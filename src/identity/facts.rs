@@ -236,9 +236,9 @@ impl CertificateFacts {
 
     /// otherName: `[0] EXPLICIT` around a UTF8String, for the two kinds that are known; of others nothing is thought.
     fn take_other(&mut self, kind: &str, content: &[u8]) {
-        let (kind, read): (_, fn(&str) -> Result<Address, &'static str>) = match kind {
-            SMTP_UTF8_MAILBOX => ("email", names::utf8_mailbox),
-            USER_PRINCIPAL_NAME => ("upn", names::upn),
+        let kind = match kind {
+            SMTP_UTF8_MAILBOX => "email",
+            USER_PRINCIPAL_NAME => "upn",
             _ => return,
         };
         let text = match TaggedExplicit::<Utf8String<'_>, Asn1Error, 0>::from_der(content) {
@@ -247,10 +247,11 @@ impl CertificateFacts {
                 return self.refuse(kind, &content.escape_ascii().to_string(), "not one UTF8String");
             }
         };
-        match (read(&text), kind) {
-            (Ok(address), "upn") => self.upns.push(address),
-            (Ok(address), _) => self.emails.push(address),
-            (Err(reason), _) => self.refuse(kind, &text, reason),
+        let read = if kind == "upn" { names::upn(&text) } else { names::utf8_mailbox(&text) };
+        match read {
+            Ok(address) if kind == "upn" => self.upns.push(address),
+            Ok(address) => self.emails.push(address),
+            Err(reason) => self.refuse(kind, &text, reason),
         }
     }
 

@@ -9,8 +9,11 @@ fn dn(text: &str) -> DistinguishedName {
     DistinguishedName::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault}"))
 }
 
-/// A name's DER: one relative name for each list of (type's OID content, tag, octets).
-fn der(sets: &[&[(&[u8], u8, &[u8])]]) -> Vec<u8> {
+/// The type's OID content, the value's tag, its octets.
+type Part<'a> = (&'a [u8], u8, &'a [u8]);
+
+/// A name's DER: one relative name for each list of parts.
+fn der(sets: &[&[Part<'_>]]) -> Vec<u8> {
     let sets: Vec<Vec<u8>> = sets
         .iter()
         .map(|set| {
@@ -146,8 +149,8 @@ fn a_name_written_backwards_is_noticed() {
 proptest! {
     #[test]
     fn a_name_written_out_is_read_back_as_the_same(values in proptest::collection::vec("[ -~äß\u{2014}]{1,12}", 1..5)) {
-        let sets: Vec<[(&[u8], u8, &[u8]); 1]> = values.iter().map(|value| [(CN, UTF8, value.as_bytes())]).collect();
-        let sets: Vec<&[(&[u8], u8, &[u8])]> = sets.iter().map(|set| set.as_slice()).collect();
+        let sets: Vec<[Part<'_>; 1]> = values.iter().map(|value| [(CN, UTF8, value.as_bytes())]).collect();
+        let sets: Vec<&[Part<'_>]> = sets.iter().map(|set| set.as_slice()).collect();
         let name = of(&der(&sets)).unwrap().unwrap();
         prop_assert_eq!(DistinguishedName::parse(&name.to_string()), Ok(name));
     }

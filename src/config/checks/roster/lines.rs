@@ -289,9 +289,10 @@ impl<'c> Lines<'c> {
 
     fn tell_unread(&mut self, fault: &csv::Error, checking: &mut Checking<'_>) {
         self.mistakes = self.mistakes.saturating_add(1);
-        let wrong = match fault.kind() {
-            csv::ErrorKind::Io(fault) => files::unreadable(fault),
-            _ => format!("can't be read: {fault}"),
+        let wrong = if let csv::ErrorKind::Io(fault) = fault.kind() {
+            files::unreadable(fault)
+        } else {
+            format!("can't be read: {fault}")
         };
         let place = Place::File { file: Arc::clone(&self.file) };
         checking.findings.tell(Gravity::Mistake, place, String::new(), wrong, ());
