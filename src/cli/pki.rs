@@ -81,7 +81,7 @@ pub enum PkiCommand {
     /// Make a client certificate for a person (--email) or a program (--dns, --uri)
     #[command(after_help = "Examples:\n\n  \
         sealpost pki issue --dir pki --email alice@example.com --print-config thunderbird --server mail.example.com:587\n  \
-        sealpost pki issue --dir pki --email bob@example.com --p12 legacy       for Windows before 2019, macOS before 15\n  \
+        sealpost pki issue --dir pki --email bob@example.com --p12 legacy       for old Windows and macOS\n  \
         sealpost pki issue --dir pki --uri spiffe://example.com/billing --key ed25519\n  \
         sealpost pki issue --dir pki --email carol@example.com --csr carol.csr  for a key that carol made\n\n\
         Of a request (--csr) only the key is taken, after its signature was checked; the names are those that you give here. Without any, \

@@ -1,6 +1,6 @@
 //! Certificate, key and chain in one file that mail programs import (PKCS#12, RFC 7292), under a password.
 //!
-//! `modern`: AES-256 with PBKDF2 and HMAC-SHA-256: Windows from 2019 on, macOS 15, OpenSSL, GnuTLS, NSS. `legacy`: 3DES and HMAC-SHA-1, which is
+//! `modern`: AES-256 with PBKDF2 and HMAC-SHA-256: what current programs read (Windows Server 2016 and older, and older macOS, do not). `legacy`: 3DES and HMAC-SHA-1, which is
 //! weak, but all that older systems read. Never: writes a key without a password.
 
 use p12_keystore::error::Error;
@@ -23,7 +23,7 @@ pub enum Age {
     /// AES-256 and SHA-256: today's programs
     #[default]
     Modern,
-    /// 3DES and SHA-1: Windows before 2019, macOS before 15, old NSS; weak, so delete the file after the import
+    /// 3DES and SHA-1: Windows Server 2016 and older, older macOS and NSS; weak, so delete the file after the import
     Legacy,
 }
 
