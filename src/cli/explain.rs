@@ -268,13 +268,7 @@ impl Explanation {
 }
 
 fn names(facts: &CertificateFacts) {
-    for (kind, name) in facts
-        .emails
-        .iter()
-        .map(|email| ("email", email.to_string()))
-        .chain(facts.dns.iter().map(|name| ("dns", name.clone())))
-        .chain(facts.uris.iter().map(|uri| ("uri", uri.clone())))
-    {
+    for (kind, name) in facts.names() {
         row("name", format!("{kind} {name}"));
     }
     for name in &facts.unusable {

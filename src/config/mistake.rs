@@ -133,6 +133,25 @@ impl Findings {
         self.found.push(Mistake { place, gravity: Gravity::Mistake, key: String::new(), wrong, remedy: None });
     }
 
+    /// Something at a place of another file, whose key has a name already.
+    pub(super) fn tell(
+        &mut self,
+        gravity: Gravity,
+        place: Place,
+        key: String,
+        wrong: String,
+        remedy: impl Into<Remedy>,
+    ) {
+        let Remedy(remedy) = remedy.into();
+        self.found.push(Mistake { place, gravity, key, wrong, remedy });
+    }
+
+    /// Takes what was found in another file.
+    pub(super) fn take(&mut self, other: Self) -> super::origin::Origins {
+        self.found.extend(other.found);
+        other.origins
+    }
+
     fn add(&mut self, gravity: Gravity, path: &str, wrong: String, Remedy(remedy): Remedy) {
         let (place, key) = (self.origins.place(path), self.origins.spoken(path));
         self.found.push(Mistake { place, gravity, key, wrong, remedy });

@@ -81,6 +81,7 @@ pub(super) const TOP: &[Key] = &[
     key("tls", Kind::Table(TLS)),
     key("client_ca", Kind::Tables(CLIENT_CA)),
     key("identity", Kind::Tables(IDENTITY)),
+    key("identities", Kind::Texts),
     key("credentials", Kind::Table(CREDENTIALS)),
     key("upstream", Kind::Tables(UPSTREAM)),
     key("queue", Kind::Table(QUEUE)),
@@ -90,6 +91,9 @@ pub(super) const TOP: &[Key] = &[
     key("reports", Kind::Table(REPORTS)),
     key("log", Kind::Table(LOG)),
 ];
+
+/// A file of identities.
+pub(super) const IDENTITIES: &[Key] = &[key("identity", Kind::Tables(IDENTITY))];
 
 const LISTENER: &[Key] = &[
     key("address", Kind::Text),
@@ -122,7 +126,9 @@ const CLIENT_CA: &[Key] = &[
     key("rsa_bits_min", Kind::Count),
     key("domains", Kind::Texts),
     key("local_part_case", CASE),
+    key("trust_domain", Kind::Text),
     key("send_as_email", Kind::Flag),
+    key("send_as_upn", Kind::Flag),
     key("send_to", Kind::Texts),
     key("null_sender", Kind::Flag),
     key("second_factor", SECOND_FACTOR),
@@ -152,13 +158,15 @@ const MATCH: &[Key] = &[
     key("ca", Kind::Text),
     key("email", Kind::Text),
     key("dns", Kind::Text),
+    key("upn", Kind::Text),
     key("uri", Kind::Text),
+    key("subject", Kind::Text),
+    key("issuer_serial", Kind::Table(ISSUER_SERIAL)),
     key("fingerprint", Kind::Text),
     key("spki", Kind::Text),
-    key("upn", Kind::Later),
-    key("subject", Kind::Later),
-    key("issuer_serial", Kind::Later),
 ];
+
+const ISSUER_SERIAL: &[Key] = &[key("issuer", Kind::Text), key("serial", Kind::Text)];
 
 const IDENTITY_LIMITS: &[Key] = &[
     key("recipients_per_message", Kind::Count),

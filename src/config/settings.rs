@@ -59,6 +59,9 @@ pub struct Settings {
     pub log: LogSettings,
     /// How many of each there are, for people.
     pub census: Census,
+    /// Every file and directory that was read, the configuration file too, sorted: a change in one of them is a reason to reload.
+    /// Relative paths are relative to the working directory, as they were when it was read.
+    pub watched: Vec<PathBuf>,
     pub(super) told: BTreeMap<String, String>,
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests furnish a folder of files")]
 
 mod broken;
+mod rosters;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -252,7 +253,7 @@ fn every_documented_key_is_known_and_every_key_is_documented() {
 /// The folder that `conf/sealpost.toml` speaks of.
 fn documented_house() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for folder in ["tls", "ca", "secret"] {
+    for folder in ["tls", "ca", "secret", "identities.d"] {
         std::fs::create_dir_all(dir.path().join(folder)).unwrap();
     }
     let copies = [
@@ -311,6 +312,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
     let examples = [
         "postmaster",
         "identity",
+        "identities: now [\"identities.d\"]",
         "listener 1: refusal: now \"reply\"",
         "listener 1: client_cas: now [\"staff\"]",
         "listener 1: pins: now true",
@@ -385,6 +387,14 @@ fn a_reload_tells_of_files_with_new_content() {
     std::fs::copy(house().join("crls/one.crl"), dir.path().join("ca/staff.crl")).unwrap();
     let new = load(&path, &[], &clock()).unwrap().settings;
     assert_eq!(differences(&old, &new), ["client_ca \"staff\": crls: content of ca/staff.crl: changed"]);
+}
+
+#[test]
+fn every_file_and_directory_that_is_read_is_watched() {
+    let settings = read(&RIGHT.replace("crls = [\"ca.crl\"]", "crls = [\"ca.crl\", \"crls\"]"), &[]).unwrap().settings;
+    for name in ["sealpost.toml", "server.pem", "server.key", "ca.pem", "ca.crl", "crls", "crls/one.crl"] {
+        assert!(settings.watched.contains(&house().join(name)), "{name}: {:?}", settings.watched);
+    }
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) identity: Vec<WrittenIdentity>,
     #[serde(default)]
+    pub(super) identities: Vec<String>,
+    #[serde(default)]
     pub(super) upstream: Vec<WrittenUpstream>,
     #[serde(default)]
     pub(super) credentials: WrittenCredentials,
@@ -151,6 +153,9 @@ pub(super) struct WrittenCa {
     pub(super) local_part_case: WrittenCase,
     #[serde(default)]
     pub(super) send_as_email: bool,
+    #[serde(default)]
+    pub(super) send_as_upn: bool,
+    pub(super) trust_domain: Option<String>,
     pub(super) send_to: Option<Vec<String>>,
     pub(super) null_sender: Option<bool>,
     #[serde(default)]
@@ -221,10 +226,28 @@ pub(super) struct WrittenCredentials {
 pub(super) struct WrittenMatch {
     pub(super) ca: Option<String>,
     pub(super) email: Option<String>,
+    pub(super) upn: Option<String>,
     pub(super) dns: Option<String>,
     pub(super) uri: Option<String>,
+    pub(super) subject: Option<String>,
+    pub(super) issuer_serial: Option<WrittenIssuerSerial>,
     pub(super) fingerprint: Option<String>,
     pub(super) spki: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenIssuerSerial {
+    pub(super) issuer: Option<String>,
+    pub(super) serial: Option<String>,
+}
+
+/// A file of identities.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenIdentities {
+    #[serde(default)]
+    pub(super) identity: Vec<WrittenIdentity>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

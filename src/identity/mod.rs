@@ -2,7 +2,10 @@
 //!
 //! Never: verifies a chain (that is `tls::verify`), reads a file, knows the wire.
 
+pub mod distinguished;
 pub mod facts;
+pub mod key;
+pub(crate) mod names;
 pub mod pattern;
 pub mod roster;
 
@@ -11,10 +14,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use distinguished::{DistinguishedName, SerialNumber};
 pub use facts::{CertificateFacts, CertificateSummary, Digest256, UnusableName};
+pub use key::{DnsKey, MailboxKey, MatchKeys, UriKey};
 pub use pattern::{AddressPattern, AddressPatterns, DomainSet, Granting, ListPurpose, PatternEntry, PatternList};
 pub use roster::{
-    CaGrant, EmailGrant, EntryState, Examination, MatchKeys, NoIdentity, Roster, RosterEntry, RosterMistake,
+    CaGrant, EmailGrant, EntryState, Examination, NoIdentity, OwnNames, Roster, RosterBuilder, RosterEntry, RosterLine,
+    RosterMistake, Terms,
 };
 
 use crate::mail::LocalPartCase;

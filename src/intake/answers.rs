@@ -46,11 +46,9 @@ pub(super) fn identify(peer: &Peer, snapshot: &Snapshot, now: WallTime) -> Resul
 /// The certificate and the names in it, for the log.
 fn shown(chain: &VerifiedChain) -> String {
     let Ok(facts) = CertificateFacts::of_chain(chain) else { return String::new() };
-    let emails = facts.emails.iter().map(|email| format!("email {email}"));
-    let dns = facts.dns.iter().map(|name| format!("dns {name}"));
-    let uris = facts.uris.iter().map(|uri| format!("uri {uri}"));
+    let usable = facts.names().filter(|(kind, _)| *kind != "subject").map(|(kind, name)| format!("{kind} {name}"));
     let unusable = facts.unusable.iter().map(|name| format!("unusable: {} ({})", name.name, name.reason));
-    let names: Vec<String> = emails.chain(dns).chain(uris).chain(unusable).collect();
+    let names: Vec<String> = usable.chain(unusable).collect();
     let CertificateSummary { subject, issuer, serial, fingerprint, .. } = facts.summary;
     format!("subject {subject}, issuer {issuer}, serial {serial}, fingerprint {fingerprint}; {}", names.join(", "))
 }

@@ -7,7 +7,7 @@ mod server;
 mod trust;
 mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub(super) struct Checking<'a> {
     now: WallTime,
     /// SHA-256 of each file read, by the key that names it: a reload tells by it what changed.
     digests: BTreeMap<String, String>,
+    /// Each file and directory read, or looked for: a change in one is a reason to read anew.
+    watched: BTreeSet<PathBuf>,
 }
 
 /// Who may read a file.
@@ -45,7 +47,14 @@ enum Secrecy {
 
 impl<'a> Checking<'a> {
     pub(super) fn new(findings: Findings, file: &'a Path, clock: &'a Arc<dyn Clock>) -> Self {
-        Self { findings, file, clock, now: clock.now().wall, digests: BTreeMap::new() }
+        Self {
+            findings,
+            file,
+            clock,
+            now: clock.now().wall,
+            digests: BTreeMap::new(),
+            watched: BTreeSet::from([file.to_owned()]),
+        }
     }
 
     /// The checked values; `None` when there is a mistake.
@@ -55,7 +64,7 @@ impl<'a> Checking<'a> {
         let tls = self.tls(&written.tls, basics.as_ref().map(|basics| basics.hostname.as_str()));
         let cas = self.client_cas(&written.client_ca);
         let roster = self.roster(written, &cas);
-        let credentials = self.credentials_file(written);
+        let credentials = self.credentials_file(written, roster.as_ref().map(|(_, roster)| &**roster));
         let upstreams = self.upstreams(&written.upstream, basics.as_ref().map(|basics| basics.hostname.as_str()));
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
@@ -68,7 +77,7 @@ impl<'a> Checking<'a> {
         let census = Census {
             listeners: listeners.len(),
             client_cas: written.client_ca.len(),
-            identities: written.identity.len(),
+            identities: roster.len(),
             upstreams: upstreams.len(),
         };
         Some(Settings {
@@ -92,6 +101,7 @@ impl<'a> Checking<'a> {
             reports: reports?,
             log: server::log(written.log),
             census,
+            watched: self.watched.iter().cloned().collect(),
             told: self.told_with_digests(told),
         })
     }
@@ -112,6 +122,7 @@ impl<'a> Checking<'a> {
     /// Reads a file that a key names.
     fn read(&mut self, key: &str, written: &str, secrecy: Secrecy) -> Option<Contents> {
         let path = self.resolve(written);
+        self.watched.insert(path.clone());
         match files::read(&path) {
             Err(wrong) => {
                 self.findings.mistake(key, format!("{}: {wrong}", path.display()), ());

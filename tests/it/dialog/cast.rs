@@ -12,8 +12,8 @@ use sealpost::credentials::password::{Cost, SALT_OCTETS};
 use sealpost::credentials::{Credentials, PasswordHash, ScramSecret, TotpSecret, file};
 use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
-use sealpost::identity::{Digest256, Limits, Roster, Rule, SecondFactor};
-use sealpost::mail::{Address, LocalPartCase};
+use sealpost::identity::{Digest256, Limits, MailboxKey, OwnNames, Roster, Rule, SecondFactor};
+use sealpost::mail::LocalPartCase;
 use sealpost::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
 
 use crate::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
@@ -178,7 +178,7 @@ impl Cast {
         let twin_by_name = RosterEntry {
             keys: MatchKeys {
                 ca: Some("workloads".into()),
-                dns: Some("twin.example.com".to_owned()),
+                dns: Some("twin.example.com".parse().unwrap()),
                 ..MatchKeys::default()
             },
             ..entry("twin-by-name", &["twin@example.com"])
@@ -259,6 +259,8 @@ fn mailboxes(name: &str) -> CaGrant {
             limits: Limits::default(),
             null_sender: true,
         }),
+        own_names: OwnNames::Emails,
+        trust_domain: None,
         rule: rule(&format!("client_ca \"{name}\"")),
     }
 }
@@ -279,7 +281,7 @@ fn entry(name: &str, send_as: &[&str]) -> RosterEntry {
 }
 
 fn workload(name: &str, uri: &str, send_as: &[&str]) -> RosterEntry {
-    let uri = Some(format!("spiffe://example.com/{uri}"));
+    let uri = Some(format!("spiffe://example.com/{uri}").parse().unwrap());
     RosterEntry {
         keys: MatchKeys { ca: Some("workloads".into()), uri, ..MatchKeys::default() },
         ..entry(name, send_as)
@@ -287,7 +289,7 @@ fn workload(name: &str, uri: &str, send_as: &[&str]) -> RosterEntry {
 }
 
 fn mailbox(name: &str, email: &str, send_as: &[&str]) -> RosterEntry {
-    let email = Some(Address::parse(email).unwrap());
+    let email = Some(MailboxKey::email(email).unwrap());
     RosterEntry { keys: MatchKeys { ca: Some("staff".into()), email, ..MatchKeys::default() }, ..entry(name, send_as) }
 }
 
