@@ -3,14 +3,19 @@
 //! Made once by `daemon`, handed to `intake` and `delivery` as an argument. Never: decides; holds a lock over a wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use crate::doors::Doors;
+use crate::intake::Desk;
 use crate::queue::Queue;
 use crate::snapshot::Snapshot;
-use crate::sys::{Clock, Entropy, Now, Tasks};
+use crate::sys::{Backlog, Clock, Entropy, Now, Tasks, Throttle};
 use crate::upstream::Courier;
+
+/// How often it is said that mail is refused for want of room; each refusal has its line in the audit besides.
+const WANT_OF_ROOM: Duration = Duration::from_secs(60);
 
 /// What intake and delivery share.
 #[derive(Debug)]
@@ -26,8 +31,14 @@ pub struct House {
     pub tasks: Tasks,
     /// Who is inside.
     pub doors: Doors,
+    /// What AUTH with a second factor shares.
+    pub desk: Desk,
     /// The way to the upstreams.
     pub courier: Courier,
+    /// Whether the log keeps up: what can't be accounted for is neither taken nor sent.
+    pub log: Backlog,
+    /// Says now and then that mail is refused for want of room.
+    pub want_of_room: Throttle,
 }
 
 impl House {
@@ -44,11 +55,20 @@ impl House {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
             clock,
+            desk: Desk::new(&*entropy),
             entropy,
             tasks,
             doors: Doors::default(),
             courier,
+            log: Backlog::default(),
+            want_of_room: Throttle::new(WANT_OF_ROOM),
         }
+    }
+
+    /// The same house, whose log is this one.
+    #[must_use]
+    pub fn with_log(self, log: Backlog) -> Self {
+        Self { log, ..self }
     }
 
     /// The newest snapshot.

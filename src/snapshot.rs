@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::HeaderLimits;
+use crate::credentials::Credentials;
 use crate::identity::Roster;
 use crate::intake::IntakeLimits;
 use crate::queue::schedule::Schedule;
@@ -48,6 +49,8 @@ pub struct DoorLimits {
     pub connections: usize,
     /// From one IPv4 address or IPv6 /64.
     pub connections_per_address: usize,
+    /// New ones in a minute from one IPv4 address or IPv6 /64; as many may come at once.
+    pub connections_per_minute: u32,
 }
 
 /// Everything that a reload may change.
@@ -67,6 +70,8 @@ pub struct Snapshot {
     pub received: ReceivedDetail,
     /// Who is known.
     pub roster: Arc<Roster>,
+    /// What they know besides.
+    pub credentials: Arc<Credentials>,
     /// Where mail goes.
     pub routes: Arc<Routes>,
     /// When to try again, when to warn, when to give up.
@@ -93,13 +98,17 @@ pub struct End {
 }
 
 impl Snapshot {
-    /// A sentence for each thing that ends soon or has ended.
-    pub fn ending_soon(&self, now: WallTime) -> impl Iterator<Item = String> {
-        let soon = self.ends.iter().filter(move |end| now.after(end.early) >= end.at);
-        soon.map(move |end| {
-            let verb = if now >= end.at { "ended" } else { "ends" };
-            format!("{} {verb} on {}: {}", end.what, end.at.rfc3339(), end.remedy)
-        })
+    /// What ends soon or has ended.
+    pub fn ending_soon(&self, now: WallTime) -> impl Iterator<Item = &End> {
+        self.ends.iter().filter(move |end| now.after(end.early) >= end.at)
+    }
+}
+
+impl End {
+    /// A sentence for people.
+    pub fn notice(&self, now: WallTime) -> String {
+        let verb = if now >= self.at { "ended" } else { "ends" };
+        format!("{} {verb} on {}: {}", self.what, self.at.rfc3339(), self.remedy)
     }
 }
 

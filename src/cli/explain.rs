@@ -4,6 +4,7 @@
 //! It can't show that somebody holds the certificate's key, which only a handshake proves. Never: has an opinion of its own.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use anyhow::Context as _;
 use super::ExplainArguments;
 use crate::config::{self, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, read_header};
+use crate::credentials::{ExporterValue, Mechanism};
 use crate::identity::{CertificateFacts, Dispatch, Identity, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, Verdict};
@@ -20,7 +22,8 @@ use crate::session::{Unidentified, replies};
 use crate::smtp::data::{DotReader, DotState, OctetFault};
 use crate::smtp::{DotWriter, Reply};
 use crate::sys::{Clock, SystemClock, WallTime};
-use crate::tls::{Anchor, PeerChain, VerifiedChain, read, verify};
+use crate::tls::trace::{Step, Trace, trace};
+use crate::tls::{Anchor, PeerChain, Trust, VerifiedChain, read};
 
 /// Something would be refused.
 const REFUSED: u8 = 1;
@@ -35,7 +38,8 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded.settings,
         Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
     };
-    let mut explanation = Explanation { now: clock.now().wall, settings, refusals: 0 };
+    let trust = trust_at(&settings, arguments.listener)?;
+    let mut explanation = Explanation { now: clock.now().wall, settings, trust, refusals: 0 };
     let chain = PeerChain(read_chain(&arguments.cert)?);
     if let Some(identity) = explanation.certificate(&chain) {
         explanation.grant(&identity);
@@ -45,11 +49,20 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         for to in &arguments.to {
             explanation.recipient(&identity, &recipient_of(to)?);
         }
+        explanation.number_of_recipients(&identity, arguments.to.len());
         if let Some(message) = &arguments.message {
             explanation.message(&identity, message)?;
         }
     }
     Ok(if explanation.refusals == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+/// Whom a listener trusts; without one, everybody whom the configuration trusts anywhere.
+fn trust_at(settings: &Settings, listener: Option<SocketAddr>) -> anyhow::Result<Arc<Trust>> {
+    let Some(address) = listener else { return Ok(Arc::clone(&settings.trust)) };
+    let found = settings.listeners.iter().find(|listener| listener.address == address);
+    let found = found.with_context(|| format!("--listener {address}: the configuration has no [[listener]] there"))?;
+    Ok(settings.listener_trust(found))
 }
 
 fn read_chain(path: &Path) -> anyhow::Result<Vec<rustls::pki_types::CertificateDer<'static>>> {
@@ -75,6 +88,7 @@ fn recipient_of(text: &str) -> anyhow::Result<ForwardPath> {
 struct Explanation {
     now: WallTime,
     settings: Settings,
+    trust: Arc<Trust>,
     refusals: usize,
 }
 
@@ -90,7 +104,14 @@ impl Explanation {
             row("", format!("ends on {}", summary.not_after.rfc3339()));
             names(&facts);
         }
-        match verify::judge(chain, &self.settings.trust, self.now) {
+        let Trace { steps, outcome } = trace(chain, &self.trust, self.now);
+        for Step { depth, lines } in steps {
+            let name = format!("chain {depth}");
+            for (place, line) in lines.iter().enumerate() {
+                row(if place == 0 { &name } else { "" }, line);
+            }
+        }
+        match outcome {
             Ok(verified) => {
                 self.chain(&verified);
                 self.identity(&verified)
@@ -149,9 +170,7 @@ impl Explanation {
             row("", excluded.join(", "));
         }
         row("may send to", or_nothing(grant.send_to.granted().collect()));
-        if grant.second_factor == SecondFactor::Password {
-            row("besides", "a password is asked for");
-        }
+        self.second_factor(identity);
         let server = &self.settings.session;
         let size = grant.limits.message_size.map_or(server.message_size_max, |own| own.min(server.message_size_max));
         row("size", format!("at most {size} octets in a message"));
@@ -166,12 +185,43 @@ impl Explanation {
         }
     }
 
+    /// What is demanded besides the certificate, and what EHLO would offer for it.
+    fn second_factor(&self, identity: &Identity) {
+        let factor = identity.grant().second_factor;
+        match factor {
+            SecondFactor::None => {}
+            SecondFactor::Password => row("besides", "a password is asked for"),
+            SecondFactor::Totp => row("besides", "a password with a code of one time behind it is asked for"),
+        }
+        // As on a connection with TLS 1.3, where SCRAM can be bound to it.
+        let bound = Some(ExporterValue([0; 32]));
+        let means = self.settings.credentials.means(identity.name(), factor, bound);
+        let names: Vec<&str> = means.mechanisms().iter().map(|mechanism| mechanism.name()).collect();
+        row("AUTH", names.join(" "));
+        if means.offers(Mechanism::ScramSha256Plus) {
+            row("", format!("{} over TLS 1.3 only", Mechanism::ScramSha256Plus.name()));
+        }
+        if factor != SecondFactor::None && means.mechanisms() == [Mechanism::External] {
+            row("", format!("no credential shows that: it can't send; see `sealpost passwd {}`", identity.name()));
+        }
+    }
+
     fn sender(&mut self, identity: &Identity, path: &ReversePath) {
         self.verdict(identity, &format!("MAIL FROM:<{}>", path.as_str()), &policy::sender(identity, path));
     }
 
     fn recipient(&mut self, identity: &Identity, path: &ForwardPath) {
         self.verdict(identity, &format!("RCPT TO:<{}>", path.as_str()), &policy::recipient(identity, path));
+    }
+
+    /// Each alone may be allowed, and all together too many.
+    fn number_of_recipients(&mut self, identity: &Identity, count: usize) {
+        let what = format!("{count} recipients");
+        if count > self.settings.session.recipients_max {
+            self.refuse(&what, &replies::too_many_recipients());
+        } else if let refused @ Verdict::Refused(_) = policy::limits::recipients(identity, count) {
+            self.verdict(identity, &what, &refused);
+        }
     }
 
     /// The header section is judged as it would be after `MAIL` with SMTPUTF8 where it holds UTF-8.
@@ -224,13 +274,7 @@ impl Explanation {
 }
 
 fn names(facts: &CertificateFacts) {
-    for (kind, name) in facts
-        .emails
-        .iter()
-        .map(|email| ("email", email.to_string()))
-        .chain(facts.dns.iter().map(|name| ("dns", name.clone())))
-        .chain(facts.uris.iter().map(|uri| ("uri", uri.clone())))
-    {
+    for (kind, name) in facts.names() {
         row("name", format!("{kind} {name}"));
     }
     for name in &facts.unusable {

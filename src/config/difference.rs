@@ -10,7 +10,15 @@ use super::text::join;
 use super::written::Layered;
 
 /// Keys that are read when the daemon starts, and then no more.
-const AT_START: [&str; 5] = ["data_dir", "queue.size", "queue.count", "queue.memory", "log"];
+const AT_START: [&str; 7] = [
+    "data_dir",
+    "queue.size",
+    "queue.count",
+    "queue.memory",
+    "queue.share_per_identity",
+    "queue.receiving_per_identity",
+    "log",
+];
 /// Longer values are not told, only that they changed.
 const VALUE_MAX: usize = 60;
 
@@ -82,10 +90,13 @@ fn shown(value: &str) -> &str {
     if value.len() > VALUE_MAX { "set" } else { value }
 }
 
-/// Listeners are bound at start; what they say to clients is not.
+/// What of a listener a reload changes: it is bound at start, but neither what it says to clients nor whom it trusts.
+const LISTENER_NOW: [&str; 3] = ["refusal", "client_cas", "pins"];
+
 fn is_read_at_start(key: &str) -> bool {
     let begins = |start: &str| key.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    AT_START.iter().any(|start| begins(start)) || (key.starts_with("listener ") && !key.ends_with(": refusal"))
+    AT_START.iter().any(|start| begins(start))
+        || (key.starts_with("listener ") && !LISTENER_NOW.iter().any(|now| key.ends_with(&format!(": {now}"))))
 }
 
 /// Whether this is no key but a file that a key names.

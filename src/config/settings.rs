@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::credentials::Credentials;
 use crate::identity::Roster;
 use crate::mail::Address;
 use crate::mail::header::HeaderLimits;
 use crate::queue::QueueSettings;
 use crate::queue::schedule::Schedule;
 use crate::session::SessionSettings;
-use crate::tls::{ListenerTls, RefusalMode, Trust};
+use crate::tls::{ListenerTls, RefusalMode, TakenPins, Trust};
 use crate::upstream::Upstream;
 
 /// Everything that is configured.
@@ -34,6 +35,8 @@ pub struct Settings {
     pub trust: Arc<Trust>,
     /// Who is known.
     pub roster: Arc<Roster>,
+    /// What they know besides.
+    pub credentials: Arc<Credentials>,
     /// What a session goes by; `refusal` is that of [`ListenerSettings`].
     pub session: SessionSettings,
     /// How large a header section may be.
@@ -58,6 +61,9 @@ pub struct Settings {
     pub log: LogSettings,
     /// How many of each there are, for people.
     pub census: Census,
+    /// Every file and directory that was read, the configuration file too, sorted: a change in one of them is a reason to reload.
+    /// Relative paths are relative to the working directory, as they were when it was read.
+    pub watched: Vec<PathBuf>,
     pub(super) told: BTreeMap<String, String>,
 }
 
@@ -65,6 +71,18 @@ impl Settings {
     /// What a listener's TLS is made from.
     pub fn listener_tls(&self, listener: &ListenerSettings) -> ListenerTls {
         ListenerTls { refusal: listener.refusal, ..self.tls.clone() }
+    }
+
+    /// Which CAs and pins count at a listener.
+    pub fn listener_trust(&self, listener: &ListenerSettings) -> Arc<Trust> {
+        match (&listener.client_cas, listener.pins) {
+            (None, TakenPins::All) => Arc::clone(&self.trust),
+            (None, taken) => {
+                let all: Vec<Arc<str>> = self.trust.cas().iter().map(|ca| Arc::clone(ca.name())).collect();
+                Arc::new(self.trust.limited(&all, taken))
+            }
+            (Some(names), taken) => Arc::new(self.trust.limited(names, taken)),
+        }
     }
 
     /// What a listener's sessions go by.
@@ -91,6 +109,10 @@ pub struct ListenerSettings {
     pub mode: ListenerMode,
     /// What a client without an identity hears.
     pub refusal: RefusalMode,
+    /// The names of the CAs that count here; all unless set.
+    pub client_cas: Option<Vec<Arc<str>>>,
+    /// Whether pinned certificates count here.
+    pub pins: TakenPins,
 }
 
 /// How many connections at once.
@@ -100,6 +122,8 @@ pub struct ConnectionLimits {
     pub connections: usize,
     /// From one IPv4 address or IPv6 /64.
     pub connections_per_address: usize,
+    /// New ones in a minute from one IPv4 address or IPv6 /64; as many may come at once.
+    pub connections_per_minute: u32,
 }
 
 /// How long clients may take.

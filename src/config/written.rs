@@ -22,10 +22,13 @@ size = "10GiB"
 count = 1000000
 memory = "64MiB"
 recheck = false
+share_per_identity = 50
+receiving_per_identity = 100
 
 [limits]
 connections = 2000
 connections_per_address = 50
+connections_per_minute = 600
 message_size = "50MiB"
 recipients_per_transaction = 1000
 header_size = "256KiB"
@@ -65,7 +68,11 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) identity: Vec<WrittenIdentity>,
     #[serde(default)]
+    pub(super) identities: Vec<String>,
+    #[serde(default)]
     pub(super) upstream: Vec<WrittenUpstream>,
+    #[serde(default)]
+    pub(super) credentials: WrittenCredentials,
     pub(super) queue: WrittenQueue,
     pub(super) limits: WrittenServerLimits,
     pub(super) deadlines: WrittenDeadlines,
@@ -81,6 +88,8 @@ pub(super) struct WrittenListener {
     pub(super) address: Option<String>,
     pub(super) mode: Option<WrittenMode>,
     pub(super) refusal: Option<WrittenRefusal>,
+    pub(super) client_cas: Option<Vec<String>>,
+    pub(super) pins: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -135,11 +144,19 @@ pub(super) struct WrittenCa {
     #[serde(default)]
     pub(super) crls: Vec<String>,
     pub(super) revocation: Option<WrittenRevocation>,
+    pub(super) crl_grace: Option<Wait>,
+    pub(super) purposes: Option<Vec<String>>,
+    pub(super) policies: Option<Vec<String>>,
+    pub(super) chain_max: Option<u32>,
+    pub(super) rsa_bits_min: Option<u32>,
     pub(super) domains: Option<Vec<String>>,
     #[serde(default)]
     pub(super) local_part_case: WrittenCase,
     #[serde(default)]
     pub(super) send_as_email: bool,
+    #[serde(default)]
+    pub(super) send_as_upn: bool,
+    pub(super) trust_domain: Option<String>,
     pub(super) send_to: Option<Vec<String>>,
     pub(super) null_sender: Option<bool>,
     #[serde(default)]
@@ -171,6 +188,8 @@ pub(super) enum WrittenCase {
 pub(super) enum WrittenSecondFactor {
     #[default]
     None,
+    Password,
+    Totp,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -208,6 +227,8 @@ pub(super) struct WrittenIdentity {
     pub(super) name: Option<String>,
     #[serde(rename = "match")]
     pub(super) matches: Option<WrittenMatch>,
+    #[serde(default)]
+    pub(super) pin_ignores_expiry: bool,
     pub(super) send_as: Option<Vec<String>>,
     pub(super) send_to: Option<Vec<String>>,
     pub(super) null_sender: Option<bool>,
@@ -223,13 +244,37 @@ pub(super) struct WrittenIdentity {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct WrittenCredentials {
+    pub(super) file: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct WrittenMatch {
     pub(super) ca: Option<String>,
     pub(super) email: Option<String>,
+    pub(super) upn: Option<String>,
     pub(super) dns: Option<String>,
     pub(super) uri: Option<String>,
+    pub(super) subject: Option<String>,
+    pub(super) issuer_serial: Option<WrittenIssuerSerial>,
     pub(super) fingerprint: Option<String>,
     pub(super) spki: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenIssuerSerial {
+    pub(super) issuer: Option<String>,
+    pub(super) serial: Option<String>,
+}
+
+/// A file of identities.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenIdentities {
+    #[serde(default)]
+    pub(super) identity: Vec<WrittenIdentity>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -272,6 +317,8 @@ pub(super) struct WrittenQueue {
     pub(super) count: u32,
     pub(super) memory: Size,
     pub(super) recheck: bool,
+    pub(super) share_per_identity: u32,
+    pub(super) receiving_per_identity: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -279,6 +326,7 @@ pub(super) struct WrittenQueue {
 pub(super) struct WrittenServerLimits {
     pub(super) connections: u32,
     pub(super) connections_per_address: u32,
+    pub(super) connections_per_minute: u32,
     pub(super) message_size: Size,
     pub(super) recipients_per_transaction: u32,
     pub(super) header_size: Size,

@@ -1,7 +1,7 @@
 //! Certificate, key and chain in one file that mail programs import (PKCS#12, RFC 7292), under a password.
 //!
-//! `modern`: AES-256 with PBKDF2 and HMAC-SHA-256: what current programs read (Windows Server 2016 and older, and older macOS, do not). `legacy`: 3DES and HMAC-SHA-1, which is
-//! weak, but all that older systems read. Never: writes a key without a password.
+//! `modern`: AES-256 with PBKDF2 and HMAC-SHA-256: what current programs read (Windows Server 2016 and older, and older macOS, do not).
+//! `legacy`: 3DES and HMAC-SHA-1, which is weak, but all that older systems read. Never: writes a key without a password.
 
 use p12_keystore::error::Error;
 use p12_keystore::{

@@ -15,6 +15,10 @@ pub enum Phase {
     Ready,
     /// AUTH's 334 has been said.
     Challenged,
+    /// SCRAM has begun; what it stands on is being looked up.
+    Founding,
+    /// What was shown in AUTH is being looked at.
+    Checking,
     /// MAIL; the identity is being looked at anew.
     Identifying,
     /// MAIL; whether one more message may be sent is being asked.
@@ -84,6 +88,10 @@ pub enum Trigger {
     BodyEnded,
     /// The answer to `Reidentify`.
     Identified,
+    /// The answer to `ScramGround`.
+    Founded,
+    /// The answer to `Authenticate`.
+    Attempted,
     /// The answer to `Spend`.
     Spent,
     /// The answer to `Admit`.
@@ -110,7 +118,7 @@ pub enum Turn {
 }
 
 /// The number of phases.
-pub const PHASES: usize = 14;
+pub const PHASES: usize = 16;
 
 /// A row of the table: by the phases in their order.
 pub type Row = (Trigger, [Turn; PHASES]);
@@ -118,9 +126,10 @@ pub type Row = (Trigger, [Turn; PHASES]);
 /// The whole dialogue. Besides, any command may lead to `Closed`: when too many came to nothing, and at the end of a transaction when the
 /// daemon is shutting down.
 #[rustfmt::skip]
-pub const TABLE: [Row; 27] = {
+pub const TABLE: [Row; 29] = {
     use Phase::{
-        Addressed, Admitting, Body, Challenged, Charging, Closed, Committing, Counting, Discarding, Header, Identifying, Opened, Ready, Start,
+        Addressed, Admitting, Body, Challenged, Charging, Checking, Closed, Committing, Counting, Discarding, Founding, Header, Identifying, Opened,
+        Ready, Start,
     };
     const NO: Turn = Turn::OutOfOrder;
     const XX: Turn = Turn::Never;
@@ -129,7 +138,11 @@ pub const TABLE: [Row; 27] = {
     const OP: Turn = Turn::To(&[Opened]);
     const AD: Turn = Turn::To(&[Addressed]);
     const ID: Turn = Turn::To(&[Identifying]);
-    const AU: Turn = Turn::To(&[Ready, Challenged, Closed]);
+    const AU: Turn = Turn::To(&[Ready, Challenged, Founding, Checking, Closed]);
+    const SHOW: Turn = Turn::To(&[Ready, Challenged, Closed]);
+    const CHAL: Turn = Turn::To(&[Challenged]);
+    const FO: Turn = Turn::To(&[Founding]);
+    const CK: Turn = Turn::To(&[Checking]);
     const ROOM: Turn = Turn::To(&[Admitting]);
     const DISC: Turn = Turn::To(&[Discarding]);
     const SAID: Turn = Turn::To(&[Ready, Closed]);
@@ -149,34 +162,36 @@ pub const TABLE: [Row; 27] = {
     const BODY_: Turn = Turn::To(&[Body]);
     const COMM: Turn = Turn::To(&[Committing]);
     [
-    //                       Start  Ready  Chal   Iden   Charg  Open   Addr   Count  Admit  Header Body   Disc   Comm   Closed
-    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    RCPT,  RCPT_, XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Response,    [ XX,    XX,    SAID,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX   ]),
-    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX   ]),
-    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    END,   BODY,  DONE,  XX,    XX   ]),
-    (Trigger::Identified,  [ XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Spent,       [ XX,    XX,    XX,    XX,    PAID,  XX,    XX,    TOOK,  XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX   ]),
-    (Trigger::Unasked,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX   ]),
-    (Trigger::Draining,    [ END,   END,   END,   ID,    CH,    OP,    AD,    CO,    ROOM,  HEAD_, BODY_, DISC,  COMM,  XX   ]),
+    //                       Start  Ready  Chal   Found  Check  Iden   Charg  Open   Addr   Count  Admit  Header Body   Disc   Comm   Closed
+    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    RCPT,  RCPT_, XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Response,    [ XX,    XX,    AU,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX   ]),
+    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX   ]),
+    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    END,   BODY,  DONE,  XX,    XX   ]),
+    (Trigger::Identified,  [ XX,    XX,    XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Founded,     [ XX,    XX,    XX,    CHAL,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Attempted,   [ XX,    XX,    XX,    XX,    SHOW,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Spent,       [ XX,    XX,    XX,    XX,    XX,    XX,    PAID,  XX,    XX,    TOOK,  XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX   ]),
+    (Trigger::Unasked,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX   ]),
+    (Trigger::Draining,    [ END,   END,   END,   FO,    CK,    ID,    CH,    OP,    AD,    CO,    ROOM,  HEAD_, BODY_, DISC,  COMM,  XX   ]),
     ]
 };
 
@@ -195,6 +210,8 @@ impl Phase {
         Self::Start,
         Self::Ready,
         Self::Challenged,
+        Self::Founding,
+        Self::Checking,
         Self::Identifying,
         Self::Charging,
         Self::Opened,
@@ -238,8 +255,10 @@ impl Trigger {
             Event::Answer(Answer::Identified(_)) => Self::Identified,
             Event::Answer(Answer::Admitted(_)) => Self::Admitted,
             Event::Answer(Answer::Committed(_)) => Self::Committed,
+            Event::Answer(Answer::ScramGround(..)) => Self::Founded,
+            Event::Answer(Answer::Attempted(_)) => Self::Attempted,
             Event::Answer(Answer::Spent(_)) => Self::Spent,
-            Event::Answer(Answer::Password(_) | Answer::Offered(_)) => Self::Unasked,
+            Event::Answer(Answer::Offered(_)) => Self::Unasked,
             Event::TimedOut(_) => Self::TimedOut,
             Event::Draining => Self::Draining,
         }

@@ -4,19 +4,28 @@
 //! - [`trust`]: the configured CAs, their intermediates and CRLs, and the pins.
 //! - [`revocation`]: CRLs, verified once when loaded (RFC 5280 §5).
 //! - [`mod@verify`]: [`judge`], the only way to a [`VerifiedChain`] (RFC 5280 §6).
+//! - [`rules`]: what a CA's certificates must be, by configuration.
+//! - `constraints`, `ways`: e-mail name constraints, which webpki does not know (RFC 5280 §4.2.1.10).
 //! - [`rejection`]: why a chain was refused.
+//! - [`trace`]: how it was judged, step by step, for people.
 //! - [`listener`]: the rustls configuration of a listener.
 //!
 //! `verify` is pure; the rest builds values from octets. Never: resumes a session (rustls restores the peer's identity on resumption
 //! without asking the verifier), trusts the system's store, opens a file.
 
+mod constraints;
+mod der;
 pub mod listener;
 pub mod read;
 pub mod rejection;
 pub mod revocation;
+pub mod rules;
+mod signature;
+pub mod trace;
 pub mod trust;
 pub mod verify;
 mod view;
+mod ways;
 
 #[cfg(test)]
 #[path = "../../tests/it/recipe.rs"]
@@ -25,12 +34,13 @@ pub(crate) mod recipe;
 use std::sync::Arc;
 
 pub use listener::{
-    ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, negotiated, peer_chain,
-    rejection_of,
+    ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, exporter, negotiated,
+    peer_chain, rejection_of,
 };
 pub use rejection::{Culprit, Flaw, Rejection};
-pub use revocation::{CrlCause, CrlFault, RevocationMode};
-pub use trust::{CaFault, ClientCa, ClientCaSettings, CrlFile, Pins, Trust};
+pub use revocation::{CrlCause, CrlFacts, CrlFault, RevocationMode};
+pub use rules::{CaRules, KeyRules, PolicyOid, Purposes};
+pub use trust::{CaFault, ClientCa, ClientCaSettings, CrlFile, Pins, TakenPins, Trust};
 pub use verify::{VerifiedChain, judge, verify};
 
 use crate::sys::WallTime;

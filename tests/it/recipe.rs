@@ -116,10 +116,24 @@ impl Recipe {
     }
 
     /// With name constraints that permit e-mail names of this domain.
-    pub(crate) fn permits_email(mut self, domain: &str) -> Self {
-        let permitted_subtrees = vec![GeneralSubtree::Rfc822Name(domain.to_owned())];
-        self.params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    pub(crate) fn permits_email(self, domain: &str) -> Self {
+        self.constraints(vec![GeneralSubtree::Rfc822Name(domain.to_owned())], Vec::new())
+    }
+
+    /// With these name constraints.
+    pub(crate) fn constraints(
+        mut self,
+        permitted_subtrees: Vec<GeneralSubtree>,
+        excluded_subtrees: Vec<GeneralSubtree>,
+    ) -> Self {
+        self.params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees });
         self
+    }
+
+    /// With a cRLDistributionPoint of this URI.
+    pub(crate) fn crl_point(self, uri: &str) -> Self {
+        let name = der(0xa0, &der(0xa0, &der(0x86, uri.as_bytes())));
+        self.extension(&[2, 5, 29, 31], false, der(0x30, &der(0x30, &name)))
     }
 
     /// With an extension of this OID.

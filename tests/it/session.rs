@@ -5,14 +5,15 @@ use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
-use sealpost::identity::{Identity, NoIdentity};
+use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof};
+use sealpost::identity::{Identity, NoIdentity, SecondFactor};
 use sealpost::mail::{
     Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
 };
 use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
 use sealpost::session::{
-    Answer, Deadline, Event, NoRoom, NotGranted, Phase, Ruling, Session, SessionSettings, Step, TABLE, Trigger, Turn,
-    Unidentified, turn,
+    Answer, Attempted, Deadline, Event, NoRoom, NotGranted, Phase, Ruling, Session, SessionSettings, Step, TABLE,
+    Trigger, Turn, Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
 use sealpost::sys::disk::SimulatedDisk;
@@ -21,6 +22,11 @@ use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
 use crate::dialog::cast::{Cast, Season};
 use crate::recipe::NOW;
+
+/// `n,,n=user,r=abc`, and the final message for "hunter2" on `ground()` with the nonce "nonce".
+const SCRAM_BEGIN: &str = "AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9YWJj";
+const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9YWJj";
+const SCRAM_FINAL: &str = "Yz1iaXdzLHI9YWJjbm9uY2UscD10MWhLdHZ6WUd0M2JYT1MvZ1o5dEl1TVZSRHNCOXN4RFBTbit6RWlva0t3PQ==";
 
 const NOW_WALL: WallTime = WallTime::from_seconds(NOW);
 
@@ -35,8 +41,10 @@ enum Move {
     Identified(Result<Arc<Identity>, Unidentified>),
     Admitted(Result<(), NoRoom>),
     Committed(Result<Custody, NoRoom>),
-    Password,
+    Founded,
+    Attempted(Attempted),
     Spent(Result<(), NotGranted>),
+    Offered,
     TimedOut(Deadline),
     Draining,
 }
@@ -51,10 +59,12 @@ impl Move {
             Self::Header(facts) => Event::HeaderRead(facts),
             Self::Body(end) => Event::BodyEnded(body(*end)),
             Self::Identified(answer) => Event::Answer(Answer::Identified(answer.clone())),
-            Self::Admitted(answer) => Event::Answer(Answer::Admitted(*answer)),
+            Self::Admitted(answer) => Event::Answer(Answer::Admitted(answer.clone())),
             Self::Committed(answer) => Event::Answer(Answer::Committed(answer.clone())),
-            Self::Password => Event::Answer(Answer::Password(Some(true))),
+            Self::Founded => Event::Answer(Answer::ScramGround(ground(), "nonce".to_owned())),
+            Self::Attempted(outcome) => Event::Answer(Answer::Attempted(*outcome)),
             Self::Spent(answer) => Event::Answer(Answer::Spent(*answer)),
+            Self::Offered => Event::Answer(Answer::Offered(sealpost::session::replies::noop())),
             Self::TimedOut(deadline) => Event::TimedOut(*deadline),
             Self::Draining => Event::Draining,
         };
@@ -72,7 +82,16 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
         (Trigger::Ehlo, vec![line("EHLO client.example")]),
         (Trigger::Helo, vec![line("HELO client.example")]),
         (Trigger::StartTls, vec![line("STARTTLS")]),
-        (Trigger::Auth, vec![line("AUTH EXTERNAL"), line("AUTH EXTERNAL ="), line("AUTH PLAIN AAAA")]),
+        (
+            Trigger::Auth,
+            vec![
+                line("AUTH EXTERNAL"),
+                line("AUTH EXTERNAL ="),
+                line("AUTH PLAIN AAAA"),
+                line("AUTH PLAIN AGEAYg=="),
+                line(SCRAM_BEGIN),
+            ],
+        ),
         (Trigger::Mail, vec![line("MAIL FROM:<alice@example.com>"), line("MAIL FROM:<bob@example.com>")]),
         (Trigger::Rcpt, vec![line("RCPT TO:<bob@example.net>"), line("RCPT TO:<bob@localhost>")]),
         (Trigger::Data, vec![line("DATA")]),
@@ -89,7 +108,16 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
         ),
         (
             Trigger::Response,
-            vec![line(""), line("*"), line("%%%"), line("Ym9iQGV4YW1wbGUuY29t"), Move::FaultyLine(LineFault::TooLong)],
+            vec![
+                line(""),
+                line("*"),
+                line("%%%"),
+                line("Ym9iQGV4YW1wbGUuY29t"),
+                line("AGEAYg=="),
+                line(SCRAM_FIRST),
+                line(SCRAM_FINAL),
+                Move::FaultyLine(LineFault::TooLong),
+            ],
         ),
         (
             Trigger::Disputed,
@@ -130,8 +158,18 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 Move::Identified(Err(Unidentified::Roster(NoIdentity::Unknown))),
             ],
         ),
-        (Trigger::Admitted, vec![Move::Admitted(Ok(())), Move::Admitted(Err(NoRoom::Full))]),
+        (Trigger::Admitted, vec![Move::Admitted(Ok(())), Move::Admitted(Err(NoRoom::Full(String::new())))]),
         (Trigger::Committed, vec![Move::Committed(Ok(custody())), Move::Committed(Err(NoRoom::Broken))]),
+        (Trigger::Founded, vec![Move::Founded]),
+        (
+            Trigger::Attempted,
+            vec![
+                Move::Attempted(Attempted::Right(proof())),
+                Move::Attempted(Attempted::Wrong),
+                Move::Attempted(Attempted::Busy),
+                Move::Attempted(Attempted::TooMany),
+            ],
+        ),
         (
             Trigger::Spent,
             vec![
@@ -140,7 +178,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 Move::Spent(Err(NotGranted::Until { rate: A_RATE, at: NOW_WALL })),
             ],
         ),
-        (Trigger::Unasked, vec![Move::Password]),
+        (Trigger::Unasked, vec![Move::Offered]),
         (Trigger::TimedOut, vec![Move::TimedOut(Deadline::Idle), Move::TimedOut(Deadline::Transaction)]),
         (Trigger::Draining, vec![Move::Draining]),
     ]
@@ -177,6 +215,23 @@ fn identity(persona: &str) -> Arc<Identity> {
     Arc::new(cast.roster(&season).identify(&verified).unwrap())
 }
 
+fn credentials() -> Credentials {
+    Cast::get().credentials(&Season::default())
+}
+
+/// What `guarded` knows, although it is alice who speaks: the table does not mind.
+fn ground() -> Ground {
+    credentials::ground(credentials().of("guarded"), Named::Itself, "guarded", &[0; 32])
+}
+
+fn proof() -> Proof {
+    let credentials = credentials();
+    match credentials::judge(credentials.of("guarded"), SecondFactor::Password, Named::Itself, b"hunter2", NOW_WALL) {
+        Judged::Right(proof) => proof,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A proof of custody, from the queue as always.
 fn custody() -> Custody {
     static CUSTODY: OnceLock<Custody> = OnceLock::new();
@@ -187,7 +242,7 @@ fn custody() -> Custody {
             let disk = Arc::new(SimulatedDisk::new(1));
             let clock = Arc::new(ManualClock::at(NOW_WALL));
             let (queue, _) = Queue::open(settings, disk, clock, Arc::new(SeededEntropy::new(1))).unwrap();
-            let mut incoming = queue.admit(None).await.unwrap();
+            let mut incoming = queue.admit("alice", None).await.unwrap();
             incoming.write(b"Subject: x\r\n\r\nx\r\n").await.unwrap();
             incoming.commit(deposit()).await.unwrap()
         })
@@ -228,7 +283,9 @@ fn fresh() -> Session {
         auth_failures_max: u32::MAX,
         idle_commands_max: u32::MAX,
     };
-    Session::new(alice_identity(), Arc::new(settings))
+    let mut session = Session::new(alice_identity(), Arc::new(settings));
+    session.equip(credentials().means("guarded", SecondFactor::Password, None));
+    session
 }
 
 /// Who goes the way: without limits, and with.
@@ -240,9 +297,12 @@ fn walkers(phase: Phase) -> Vec<fn() -> Arc<Identity>> {
     WALKERS.into_iter().skip(usize::from(counted)).collect()
 }
 
-/// A session that has come so far.
-fn at(phase: Phase, who: fn() -> Arc<Identity>) -> Session {
-    let mut session = fresh();
+/// Sessions that have come so far, by each way that makes a difference, of everybody who comes by.
+fn at(phase: Phase) -> Vec<Session> {
+    walkers(phase).into_iter().flat_map(|who| at_as(phase, who)).collect()
+}
+
+fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
     let header = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
     let way: Vec<Move> = vec![
         Move::Line(b"EHLO client.example"),
@@ -254,23 +314,49 @@ fn at(phase: Phase, who: fn() -> Arc<Identity>) -> Session {
         Move::Header(Box::new(header)),
         Move::Body(BodyEnd::Complete),
     ];
-    let detour: Vec<Move> = match phase {
-        Phase::Challenged => vec![Move::Line(b"EHLO client.example"), Move::Line(b"AUTH EXTERNAL")],
-        Phase::Discarding => vec![Move::Line(b"EHLO client.example"), Move::Line(b"BDAT 10")],
-        Phase::Closed => vec![Move::Line(b"QUIT")],
-        _ => way,
+    let auth = |moves: &[Move]| [&[Move::Line(b"EHLO client.example")], moves].concat();
+    let scram = || [Move::Line(SCRAM_BEGIN.as_bytes()), Move::Founded];
+    let detours: Vec<Vec<Move>> = match phase {
+        Phase::Challenged => vec![
+            auth(&[Move::Line(b"AUTH EXTERNAL")]),
+            auth(&[Move::Line(b"AUTH PLAIN")]),
+            auth(&[Move::Line(b"AUTH LOGIN")]),
+            auth(&[Move::Line(b"AUTH LOGIN YQ==")]),
+            auth(&[Move::Line(b"AUTH SCRAM-SHA-256")]),
+            auth(&scram()),
+            auth(
+                &[&scram()[..], &[Move::Line(SCRAM_FINAL.as_bytes()), Move::Attempted(Attempted::Right(proof()))]]
+                    .concat(),
+            ),
+        ],
+        Phase::Founding => vec![auth(&scram()[..1])],
+        Phase::Checking => vec![
+            auth(&[Move::Line(b"AUTH PLAIN AGEAYg==")]),
+            auth(&[Move::Line(b"AUTH LOGIN YQ=="), Move::Line(b"Yg==")]),
+            auth(&[&scram()[..], &[Move::Line(SCRAM_FINAL.as_bytes())]].concat()),
+            auth(&[&scram()[..], &[Move::Line(b"AAAA")]].concat()),
+        ],
+        Phase::Discarding => vec![vec![Move::Line(b"EHLO client.example"), Move::Line(b"BDAT 10")]],
+        Phase::Closed => vec![vec![Move::Line(b"QUIT")]],
+        Phase::Start => vec![vec![]],
+        _ => vec![way],
     };
-    for step in detour {
-        if session.phase() == phase {
-            break;
+    let come = |detour: Vec<Move>| {
+        let mut session = fresh();
+        let whole = matches!(phase, Phase::Challenged | Phase::Founding | Phase::Checking);
+        for step in detour {
+            if session.phase() == phase && !whole {
+                break;
+            }
+            step.feed(&mut session);
+            if session.phase() != phase && matches!(session.phase(), Phase::Charging | Phase::Counting) {
+                Move::Spent(Ok(())).feed(&mut session);
+            }
         }
-        step.feed(&mut session);
-        if session.phase() != phase && matches!(session.phase(), Phase::Charging | Phase::Counting) {
-            Move::Spent(Ok(())).feed(&mut session);
-        }
-    }
-    assert_eq!(session.phase(), phase, "the way to {phase:?}");
-    session
+        assert_eq!(session.phase(), phase, "the way to {phase:?}");
+        session
+    };
+    detours.into_iter().map(come).collect()
 }
 
 fn is_out_of_order(step: &Step) -> bool {
@@ -296,8 +382,7 @@ fn the_machine_does_in_every_phase_what_the_table_says_of_every_trigger() {
     for phase in Phase::ALL {
         for (trigger, events) in moves() {
             for event in events.iter().filter(|event| applies(phase, trigger, event)) {
-                for who in walkers(phase) {
-                    let mut session = at(phase, who);
+                for mut session in at(phase) {
                     let step = event.feed(&mut session);
                     let next = session.phase();
                     assert!(agrees(phase, trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
@@ -317,8 +402,7 @@ fn every_way_that_the_table_allows_is_gone_by_some_event() {
             let (_, events) = moves().into_iter().find(|(known, _)| *known == trigger).unwrap();
             for expected in phases {
                 let reached = events.iter().filter(|event| applies(phase, trigger, event)).any(|event| {
-                    walkers(phase).into_iter().any(|who| {
-                        let mut session = at(phase, who);
+                    at(phase).into_iter().any(|mut session| {
                         event.feed(&mut session);
                         session.phase() == *expected
                     })

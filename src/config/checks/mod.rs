@@ -1,12 +1,13 @@
 //! What is written, checked against itself and against the files it names; each check goes on after a mistake.
 
+mod credentials;
 mod queue;
 mod roster;
 mod server;
 mod trust;
 mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,18 +31,30 @@ pub(super) struct Checking<'a> {
     now: WallTime,
     /// SHA-256 of each file read, by the key that names it: a reload tells by it what changed.
     digests: BTreeMap<String, String>,
+    /// Each file and directory read, or looked for: a change in one is a reason to read anew.
+    watched: BTreeSet<PathBuf>,
 }
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Secrecy {
     Public,
+    /// Not by everybody.
     Secret,
+    /// By its owner alone.
+    Private,
 }
 
 impl<'a> Checking<'a> {
     pub(super) fn new(findings: Findings, file: &'a Path, clock: &'a Arc<dyn Clock>) -> Self {
-        Self { findings, file, clock, now: clock.now().wall, digests: BTreeMap::new() }
+        Self {
+            findings,
+            file,
+            clock,
+            now: clock.now().wall,
+            digests: BTreeMap::new(),
+            watched: BTreeSet::from([file.to_owned()]),
+        }
     }
 
     /// The checked values; `None` when there is a mistake.
@@ -51,6 +64,7 @@ impl<'a> Checking<'a> {
         let tls = self.tls(&written.tls, basics.as_ref().map(|basics| basics.hostname.as_str()));
         let cas = self.client_cas(&written.client_ca);
         let roster = self.roster(written, &cas);
+        let credentials = self.credentials_file(written, roster.as_ref().map(|(_, roster)| &**roster));
         let upstreams = self.upstreams(&written.upstream, basics.as_ref().map(|basics| basics.hostname.as_str()));
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
@@ -63,7 +77,7 @@ impl<'a> Checking<'a> {
         let census = Census {
             listeners: listeners.len(),
             client_cas: written.client_ca.len(),
-            identities: written.identity.len(),
+            identities: roster.len(),
             upstreams: upstreams.len(),
         };
         Some(Settings {
@@ -77,6 +91,7 @@ impl<'a> Checking<'a> {
             trust,
             roster,
             recheck: written.queue.recheck,
+            credentials: Arc::new(credentials?),
             session: limits.session,
             header: limits.header,
             connections: limits.connections,
@@ -87,6 +102,7 @@ impl<'a> Checking<'a> {
             reports: reports?,
             log: server::log(written.log),
             census,
+            watched: self.watched.iter().cloned().collect(),
             told: self.told_with_digests(told),
         })
     }
@@ -107,6 +123,7 @@ impl<'a> Checking<'a> {
     /// Reads a file that a key names.
     fn read(&mut self, key: &str, written: &str, secrecy: Secrecy) -> Option<Contents> {
         let path = self.resolve(written);
+        self.watched.insert(path.clone());
         match files::read(&path) {
             Err(wrong) => {
                 self.findings.mistake(key, format!("{}: {wrong}", path.display()), ());
@@ -122,7 +139,13 @@ impl<'a> Checking<'a> {
 
     fn check_mode(&mut self, key: &str, path: &Path, contents: &Contents, secrecy: Secrecy) {
         let (shown, mode) = (path.display(), contents.mode_text());
-        if secrecy == Secrecy::Secret && contents.is_readable_by_others() {
+        if secrecy == Secrecy::Private && contents.is_open_to_others() {
+            self.findings.mistake(
+                key,
+                format!("{shown}: others than its owner may use it (mode {mode})"),
+                format!("chmod 600 {shown}"),
+            );
+        } else if secrecy == Secrecy::Secret && contents.is_readable_by_others() {
             self.findings.mistake(
                 key,
                 format!("{shown}: everybody may read it (mode {mode})"),

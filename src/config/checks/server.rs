@@ -10,20 +10,21 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use super::{Checking, ENDING_SOON_DAYS, Secrecy};
+use crate::config::nearest::nearest;
 use crate::config::settings::{
     ConnectionLimits, Deadlines, ListenerMode, ListenerSettings, LogFormat, LogLevel, LogSettings, ReceivedSettings,
     ReportSettings, Shown,
 };
 use crate::config::units::size_text;
 use crate::config::written::{
-    Written, WrittenDeadlines, WrittenLog, WrittenLogFormat, WrittenLogLevel, WrittenMode, WrittenReceived,
-    WrittenRefusal, WrittenReports, WrittenTls, WrittenVersion,
+    Written, WrittenDeadlines, WrittenListener, WrittenLog, WrittenLogFormat, WrittenLogLevel, WrittenMode,
+    WrittenReceived, WrittenRefusal, WrittenReports, WrittenTls, WrittenVersion,
 };
 use crate::mail::header::{FIELDS_MAX, HeaderLimits, LINE_MAX};
 use crate::mail::{Address, Domain};
 use crate::session::SessionSettings;
 use crate::sys::WallTime;
-use crate::tls::{ListenerTls, MinVersion, RefusalMode, ServerCertificate, read};
+use crate::tls::{ListenerTls, MinVersion, RefusalMode, ServerCertificate, TakenPins, read};
 
 /// RFC 5321 §4.5.3.1.7: a server must be able to take 64 K octets.
 const MESSAGE_SIZE_LEAST: u64 = 64 * 1024;
@@ -118,13 +119,61 @@ impl Checking<'_> {
                 WrittenMode::Implicit => ListenerMode::Implicit,
             };
             self.warn_of_swapped_mode(&path, address, mode);
+            let (client_cas, pins) = self.listener_trust(&path, entry, written);
             listeners.push(ListenerSettings {
                 address,
                 mode,
                 refusal: refusal(entry.refusal.unwrap_or(written.tls.refusal)),
+                client_cas,
+                pins,
             });
         }
+        self.warn_of_unheard_cas(written);
         listeners
+    }
+
+    /// A CA that counts at no listener.
+    fn warn_of_unheard_cas(&mut self, written: &Written) {
+        for (index, ca) in written.client_ca.iter().enumerate() {
+            let taken = |listener: &WrittenListener| {
+                listener.client_cas.as_ref().is_none_or(|names| names.iter().any(|name| Some(name) == ca.name.as_ref()))
+            };
+            if ca.name.is_some() && !written.listener.is_empty() && !written.listener.iter().any(taken) {
+                let remedy = "name it in the client_cas of a listener, or take it out";
+                self.findings.warning(&format!("client_ca[{index}]"), "never applies: no listener takes it", remedy);
+            }
+        }
+    }
+
+    /// Whom a listener trusts: all, unless it names CAs; then pinned certificates count only when that is written.
+    fn listener_trust(
+        &mut self,
+        path: &str,
+        entry: &WrittenListener,
+        written: &Written,
+    ) -> (Option<Vec<Arc<str>>>, TakenPins) {
+        let pins = entry.pins.unwrap_or(entry.client_cas.is_none());
+        let taken = if pins { TakenPins::All } else { TakenPins::None };
+        let key = format!("{path}.client_cas");
+        let known: Vec<&str> = written.client_ca.iter().filter_map(|ca| ca.name.as_deref()).collect();
+        let named = entry.client_cas.as_deref().unwrap_or_default();
+        for (index, name) in named.iter().enumerate().filter(|(_, name)| !known.contains(&name.as_str())) {
+            let remedy = match nearest(name, known.iter().copied()) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => "name a [[client_ca]] by its name".to_owned(),
+            };
+            self.findings.mistake(
+                &format!("{key}[{index}]"),
+                format!("{name:?}: there is no client_ca of this name"),
+                remedy,
+            );
+        }
+        let nobody = entry.client_cas.as_ref().is_some_and(Vec::is_empty) && !pins;
+        if nobody && !self.findings.origins().is_spoiled(&key) {
+            let remedy = "name a client_ca, or write pins = true for pinned certificates alone";
+            self.findings.mistake(&key, "is empty: nobody could come in here", remedy);
+        }
+        (entry.client_cas.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect()), taken)
     }
 
     fn listen_address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
@@ -266,6 +315,7 @@ impl Checking<'_> {
         let limits = &written.limits;
         self.at_least("limits.connections", limits.connections, 1, "nobody could connect");
         self.at_least("limits.connections_per_address", limits.connections_per_address, 1, "nobody could connect");
+        self.at_least("limits.connections_per_minute", limits.connections_per_minute, 1, "nobody could connect");
         self.at_least("limits.auth_failures", limits.auth_failures, 1, "the first AUTH would end the session");
         self.at_least("limits.idle_commands", limits.idle_commands, 1, "the first NOOP would end the session");
         let why = "RFC 5321 section 4.5.3.1.8 has servers take 100";
@@ -301,6 +351,7 @@ impl Checking<'_> {
             connections: ConnectionLimits {
                 connections: number(limits.connections),
                 connections_per_address: number(limits.connections_per_address),
+                connections_per_minute: limits.connections_per_minute,
             },
         })
     }

@@ -8,14 +8,20 @@ use rustls::pki_types::CertificateDer;
 use super::{Checking, ENDING_SOON_DAYS, Secrecy};
 use crate::config::files;
 use crate::config::mistake::Remedy;
+use crate::config::nearest::nearest;
 use crate::config::schema::quoted;
 use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation, WrittenSecondFactor};
+use crate::identity::names::is_trust_domain;
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
-use crate::identity::roster::{CaGrant, EmailGrant};
+use crate::identity::roster::{CaGrant, EmailGrant, OwnNames};
 use crate::identity::{Dispatch, Limits, SecondFactor};
 use crate::mail::{LocalPartCase, Rates};
 use crate::sys::WallTime;
-use crate::tls::{ClientCa, ClientCaSettings, CrlFile, RevocationMode, read};
+use crate::tls::rules::{CHAIN_MOST, RSA_BITS_LEAST, RSA_BITS_MOST};
+use crate::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, KeyRules, PolicyOid, Purposes, RevocationMode, read};
+
+/// A client's certificate and a root.
+const CHAIN_LEAST: usize = 2;
 
 /// What is known of the CAs: the good ones, and the names of all.
 #[derive(Default)]
@@ -49,13 +55,20 @@ impl Checking<'_> {
         let certificates = self.certificates(&format!("{path}.certificates"), &written.certificates);
         let intermediates = self.certificates(&format!("{path}.intermediates"), &written.intermediates);
         let crls = self.crl_files(path, &written.crls);
+        let rules = self.ca_rules(path, written);
         let (certificates, intermediates) = (certificates?, intermediates?);
         if certificates.is_empty() {
             return None;
         }
-        let behind = certificates.len();
-        let settings =
-            ClientCaSettings { name: name.into(), certificates, intermediates, crls: crls.files.clone(), revocation };
+        let settings = ClientCaSettings {
+            name: name.into(),
+            certificates,
+            intermediates,
+            crls: crls.files.clone(),
+            revocation,
+            crl_grace: written.crl_grace.map(|grace| grace.0).unwrap_or_default(),
+            rules,
+        };
         match ClientCa::new(settings) {
             Err(fault) => {
                 self.findings.mistake(&format!("{path}.certificates"), fault.to_string(), ());
@@ -65,7 +78,14 @@ impl Checking<'_> {
                 for fault in faults {
                     self.findings.mistake(&crls.key_of(&fault.place), fault.to_string(), ());
                 }
-                self.warn_of_ends(path, &ca, behind);
+                self.warn_of_ends(path, &ca);
+                for subject in ca.lost_constraints() {
+                    let wrong = format!(
+                        "the certificate of {subject} has e-mail name constraints and leads to no certificate of this CA: what it issued for e-mail is refused"
+                    );
+                    let remedy = "add the CA certificates between them to intermediates";
+                    self.findings.warning(&format!("{path}.intermediates"), wrong, remedy);
+                }
                 Some(ca)
             }
         }
@@ -124,6 +144,7 @@ impl Checking<'_> {
         for (index, named) in written.iter().enumerate() {
             let key = format!("{path}.crls[{index}]");
             let directory = self.resolve(named);
+            self.watched.insert(directory.clone());
             match files::files_of(&directory) {
                 Err(wrong) => self.findings.mistake(&key, format!("{}: {wrong}", directory.display()), ()),
                 Ok(found) if found.is_empty() => {
@@ -147,7 +168,7 @@ impl Checking<'_> {
         crls
     }
 
-    fn read_found(&mut self, key: &str, named: &str, file: &std::path::Path) -> Option<files::Contents> {
+    pub(super) fn read_found(&mut self, key: &str, named: &str, file: &std::path::Path) -> Option<files::Contents> {
         if self.resolve(named) == file {
             return self.read(key, named, Secrecy::Public);
         }
@@ -155,19 +176,100 @@ impl Checking<'_> {
         self.read(key, &absolute.display().to_string(), Secrecy::Public)
     }
 
-    fn warn_of_ends(&mut self, path: &str, ca: &ClientCa, anchors: usize) {
+    /// What the CA's certificates must be; what is not written is as RFC 5280 and this version have it.
+    fn ca_rules(&mut self, path: &str, written: &WrittenCa) -> CaRules {
+        let standard = CaRules::default();
+        CaRules {
+            purposes: self.purposes(&format!("{path}.purposes"), written.purposes.as_deref()),
+            chain_max: self.within(
+                &format!("{path}.chain_max"),
+                written.chain_max,
+                (CHAIN_LEAST, CHAIN_MOST),
+                "certificates, the client's own and the CA's root counted",
+                standard.chain_max,
+            ),
+            policies: self.policies(&format!("{path}.policies"), written.policies.as_deref()),
+            keys: KeyRules {
+                rsa_bits_min: self.within(
+                    &format!("{path}.rsa_bits_min"),
+                    written.rsa_bits_min,
+                    (RSA_BITS_LEAST, RSA_BITS_MOST),
+                    "bits",
+                    standard.keys.rsa_bits_min,
+                ),
+            },
+        }
+    }
+
+    /// A number between two others.
+    fn within(
+        &mut self,
+        key: &str,
+        written: Option<u32>,
+        (least, most): (usize, usize),
+        unit: &str,
+        standard: usize,
+    ) -> usize {
+        let Some(written) = written else { return standard };
+        let number = usize::try_from(written).unwrap_or(usize::MAX);
+        if (least..=most).contains(&number) {
+            return number;
+        }
+        self.findings.mistake(key, format!("{written}: not between {least} and {most}"), format!("in {unit}"));
+        standard
+    }
+
+    fn purposes(&mut self, key: &str, written: Option<&[String]>) -> Purposes {
+        let Some(words) = written else { return Purposes::default() };
+        if words.is_empty() && !self.findings.origins().is_spoiled(key) {
+            let remedy = "write purposes = [\"clientAuth\"], or leave it out";
+            self.findings.mistake(key, "is empty: every certificate of this CA would be refused", remedy);
+        }
+        let mut purposes = Purposes::NONE;
+        for (index, word) in words.iter().enumerate() {
+            match purposes.with(word) {
+                Ok(more) => purposes = more,
+                Err(fault) => {
+                    let remedy = match nearest(word, Purposes::WORDS) {
+                        Some(meant) => format!("did you mean \"{meant}\"?"),
+                        None => format!("write some of {}", quoted(&Purposes::WORDS)),
+                    };
+                    self.findings.mistake(&format!("{key}[{index}]"), format!("{word:?}: {fault}"), remedy);
+                }
+            }
+        }
+        purposes
+    }
+
+    fn policies(&mut self, key: &str, written: Option<&[String]>) -> Vec<PolicyOid> {
+        let mut policies = Vec::new();
+        for (index, text) in written.unwrap_or_default().iter().enumerate() {
+            match text.parse() {
+                Ok(policy) => policies.push(policy),
+                Err(fault) => self.findings.mistake(
+                    &format!("{key}[{index}]"),
+                    format!("{text:?}: {fault}"),
+                    "write a policy's number as it stands in the certificates (openssl x509 -text)",
+                ),
+            }
+        }
+        policies
+    }
+
+    fn warn_of_ends(&mut self, path: &str, ca: &ClientCa) {
         let days_left = |until: WallTime, now: WallTime| (until.seconds() - now.seconds()).div_euclid(86_400);
-        if let Some(until) = ca.certificates_good_until() {
-            let which = if anchors == 1 { "a certificate of this CA" } else { "one of the certificates of this CA" };
+        if let Some((subject, until)) = ca.ends().min_by_key(|(_, until)| *until) {
+            let which = format!("the CA certificate of {subject}");
             let key = format!("{path}.certificates");
             if until < self.now {
                 self.findings.warning(
                     &key,
                     format!("{which} has ended on {}: what it issued is refused", until.rfc3339()),
-                    "renew it",
+                    "add the renewed one, or take it out",
                 );
             } else if days_left(until, self.now) < ENDING_SOON_DAYS {
-                self.findings.warning(&key, format!("{which} ends on {}", until.rfc3339()), "renew it soon");
+                let remedy = "have the CA renew it, and add the new one beside it";
+                self.findings.warning(&key, format!("{which} ends on {}", until.rfc3339()), remedy);
             }
         }
         if let Some(until) = ca.crls_fresh_until().filter(|until| *until < self.now) {
@@ -185,7 +287,13 @@ impl Checking<'_> {
         let domains = self.domains(&format!("{path}.domains"), written.domains.as_deref());
         let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
         self.warn_of_idle_keys(path, written);
-        let send_as_email = written.send_as_email.then(|| EmailGrant {
+        let own_names = match (written.send_as_email, written.send_as_upn) {
+            (_, false) => OwnNames::Emails,
+            (false, true) => OwnNames::Upns,
+            (true, true) => OwnNames::Both,
+        };
+        let trust_domain = self.trust_domain(&format!("{path}.trust_domain"), written.trust_domain.as_deref());
+        let send_as_email = (written.send_as_email || written.send_as_upn).then(|| EmailGrant {
             send_to,
             second_factor: second_factor(written.second_factor),
             limits: self.identity_limits(&format!("{path}.limits"), written.limits),
@@ -200,8 +308,22 @@ impl Checking<'_> {
                 WrittenCase::Exact => LocalPartCase::Exact,
             },
             send_as_email,
+            own_names,
+            trust_domain,
             rule: self.rule(path),
         })
+    }
+
+    /// SPIFFE ID §2.1: what stands between `spiffe://` and the path.
+    fn trust_domain(&mut self, key: &str, written: Option<&str>) -> Option<Box<str>> {
+        let text = written?;
+        if !is_trust_domain(text) {
+            let meant = text.strip_prefix("spiffe://").unwrap_or(text).split('/').next().unwrap_or_default();
+            let meant = meant.to_ascii_lowercase();
+            let remedy = if is_trust_domain(&meant) { meant } else { "example.com".to_owned() };
+            self.findings.mistake(key, format!("{text:?}: not a SPIFFE trust domain"), format!("write \"{remedy}\""));
+        }
+        Some(text.into())
     }
 
     fn domains(&mut self, key: &str, written: Option<&[String]>) -> Option<DomainSet> {
@@ -218,17 +340,23 @@ impl Checking<'_> {
 
     /// What is written for identities that this CA does not make.
     fn warn_of_idle_keys(&mut self, path: &str, written: &WrittenCa) {
-        if written.send_as_email || self.findings.origins().is_spoiled(&format!("{path}.send_as_email")) {
+        let spoiled = |key: &str| self.findings.origins().is_spoiled(&format!("{path}.{key}"));
+        if written.send_as_email || written.send_as_upn || spoiled("send_as_email") || spoiled("send_as_upn") {
             return;
         }
         for (key, is_written) in [
             ("send_to", written.send_to.is_some()),
             ("null_sender", written.null_sender.is_some()),
+            ("second_factor", written.second_factor != WrittenSecondFactor::None),
             ("limits", written.limits.is_written()),
             ("hold", written.hold),
         ] {
             if is_written {
-                self.findings.warning(&format!("{path}.{key}"), "never applies without send_as_email = true", ());
+                self.findings.warning(
+                    &format!("{path}.{key}"),
+                    "never applies without send_as_email = true or send_as_upn = true",
+                    (),
+                );
             }
         }
     }
@@ -316,5 +444,7 @@ pub(super) fn dispatch(hold: bool) -> Dispatch {
 pub(super) fn second_factor(written: WrittenSecondFactor) -> SecondFactor {
     match written {
         WrittenSecondFactor::None => SecondFactor::None,
+        WrittenSecondFactor::Password => SecondFactor::Password,
+        WrittenSecondFactor::Totp => SecondFactor::Totp,
     }
 }

@@ -21,7 +21,7 @@ impl Bench {
     /// A message within this many an hour, kept when there is room for it; whether there was.
     async fn keep_one(&self, limit: u32) -> bool {
         let Some(spending) = self.spend_of(ALICE, messages(limit)).await else { return false };
-        let mut incoming = self.queue.admit(None).await.unwrap();
+        let mut incoming = self.queue.admit("alice", None).await.unwrap();
         incoming.charge(spending);
         incoming.write(b"hello").await.unwrap();
         incoming.commit(samples::deposit(self.clock.now().wall)).await.unwrap();
@@ -67,7 +67,7 @@ fn what_is_not_kept_is_given_back() {
         let bench = Bench::new(settings());
         for _ in 0..9 {
             drop(bench.spend_of(ALICE, messages(1)).await.unwrap());
-            let mut incoming = bench.queue.admit(None).await.unwrap();
+            let mut incoming = bench.queue.admit("alice", None).await.unwrap();
             incoming.charge(bench.spend_of(ALICE, messages(1)).await.unwrap());
             drop(incoming);
         }
@@ -99,7 +99,7 @@ fn a_commit_that_fails_costs_nothing_whatever_the_disk_has_of_it() {
         block_on(async {
             let mut bench = Bench::new(settings());
             let spending = bench.spend_of(ALICE, messages(1)).await.unwrap();
-            let mut incoming = bench.queue.admit(None).await.unwrap();
+            let mut incoming = bench.queue.admit("alice", None).await.unwrap();
             incoming.charge(spending);
             incoming.write(b"hello").await.unwrap();
             bench.disk.fail(nth, 0, Fault::Error);
@@ -120,7 +120,7 @@ fn message_and_cost_are_there_together_or_not_at_all() {
         block_on(async {
             let mut bench = Bench::new(settings());
             let spending = bench.spend_of(ALICE, messages(1)).await.unwrap();
-            let mut incoming = bench.queue.admit(None).await.unwrap();
+            let mut incoming = bench.queue.admit("alice", None).await.unwrap();
             incoming.charge(spending);
             incoming.write(b"hello").await.unwrap();
             bench.disk.fail(nth, u64::MAX, Fault::Error);
@@ -211,7 +211,7 @@ fn idle_histories_go_and_only_who_sends_is_in_memory() {
                 let Spent::Granted(spending) = queue.spend(&identity, messages(9), ONE).await.unwrap() else {
                     panic!()
                 };
-                let mut incoming = queue.admit(None).await.unwrap();
+                let mut incoming = queue.admit("alice", None).await.unwrap();
                 incoming.charge(spending);
                 incoming.commit(samples::deposit(now)).await.unwrap();
             }
@@ -268,7 +268,7 @@ fn a_history_that_cannot_be_read_stops_no_mail() {
 fn a_message_that_is_held_when_it_is_kept_waits_for_its_release() {
     block_on(async {
         let mut bench = Bench::new(settings());
-        let mut incoming = bench.queue.admit(None).await.unwrap();
+        let mut incoming = bench.queue.admit("alice", None).await.unwrap();
         incoming.hold("waits for approval".to_owned());
         incoming.write(b"hello").await.unwrap();
         let id = incoming.commit(samples::deposit(START)).await.unwrap().id();

@@ -5,6 +5,7 @@ use rcgen::{ExtendedKeyUsagePurpose as Purposes, KeyPair, KeyUsagePurpose as Usa
 use super::super::recipe::{CrlRecipe, DAY, ForeignKey, Made, NOW, Recipe, der};
 use super::super::trust::{CaFault, ClientCaSettings, CrlFile, Pins};
 use super::*;
+use crate::identity::facts::Digest256;
 
 mod revocation;
 
@@ -30,6 +31,8 @@ impl Setting {
             intermediates: Vec::new(),
             crls: Vec::new(),
             revocation: RevocationMode::Off,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
         });
         self
     }
@@ -54,6 +57,7 @@ impl Setting {
         self.pins = Pins {
             certificates: certificates.iter().map(|made| Digest256(made.fingerprint())).collect(),
             keys: keys.iter().map(|made| Digest256(made.spki())).collect(),
+            ignoring_expiry: HashSet::new(),
         };
         self
     }
@@ -124,9 +128,9 @@ fn rsa_from_2048_bits_is_taken_and_less_is_not() {
     let alice = Recipe::client("Alice").key(&rcgen::PKCS_RSA_SHA256).signed_by(&root);
     good(&[&alice], &trust);
     let weak = Recipe::client("Alice").for_public_key(&ForeignKey::rsa(128), &root);
-    flawed_der(PeerChain(vec![weak]), &trust, Flaw::WeakKey);
+    flawed_der(PeerChain(vec![weak]), &trust, Flaw::WeakKey(2048));
     let barely = Recipe::client("Alice").for_public_key(&ForeignKey::rsa(255), &root);
-    flawed_der(PeerChain(vec![barely]), &trust, Flaw::WeakKey);
+    flawed_der(PeerChain(vec![barely]), &trust, Flaw::WeakKey(2048));
 }
 
 #[test]
@@ -463,16 +467,25 @@ fn an_unknown_critical_extension_is_refused_and_an_uncritical_one_is_not() {
 }
 
 #[test]
-fn a_ca_with_email_name_constraints_refuses_every_email_name() {
+fn email_name_constraints_of_a_ca_that_only_the_client_sends_fail_closed_and_name_the_remedy() {
     let root = Recipe::ca("Root").self_signed();
     let issuing = Recipe::ca("Issuing").permits_email("example.com").signed_by(&root);
     let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&issuing);
     let trust = Setting::of("staff", &[&root]).trust();
-    flawed(&[&alice, &issuing], &trust, Flaw::NameConstraints);
+    flawed(&[&alice, &issuing], &trust, Flaw::UnlistedConstraints);
     good(&[&Recipe::client("Printer").dns("printer.example.com").signed_by(&issuing), &issuing], &trust);
     // And no pin overrides what our own CA forbids.
     let pinning = Setting::of("staff", &[&root]).pinning(&[&alice], &[&alice]).trust();
-    flawed(&[&alice, &issuing], &pinning, Flaw::NameConstraints);
+    flawed(&[&alice, &issuing], &pinning, Flaw::UnlistedConstraints);
+}
+
+#[test]
+fn an_extension_that_is_there_twice_makes_no_certificate() {
+    let (root, trust) = staff();
+    let point = der(0x30, &der(0x30, &der(0xa0, &der(0xa0, &der(0x86, b"http://crl.example.com")))));
+    let with = |recipe: Recipe| recipe.extension(&[2, 5, 29, 31], false, point.clone());
+    good(&[&with(Recipe::client("Alice")).signed_by(&root)], &trust);
+    flawed(&[&with(with(Recipe::client("Alice"))).signed_by(&root)], &trust, Flaw::Malformed);
 }
 
 #[test]
@@ -531,6 +544,43 @@ fn a_pin_keeps_the_dates() {
 }
 
 #[test]
+fn a_pin_outlives_the_end_only_when_it_says_so_and_the_fingerprint_speaks_first() {
+    let old = Recipe::client("Printer").valid(NOW - 9 * DAY, NOW - DAY).self_signed();
+    let (print, key) = (Digest256(old.fingerprint()), Digest256(old.spki()));
+    let setting = || Setting { cas: Vec::new(), pins: Pins::default() };
+    for (certificates, keys, ignoring, taken) in [
+        (&[&old][..], &[][..], print, true),
+        (&[], &[&old], key, true),
+        (&[&old], &[&old], print, true),
+        // The entry of the fingerprint is the one that counts, and it does not say so.
+        (&[&old], &[&old], key, false),
+        (&[&old], &[], key, false),
+    ] {
+        let mut setting = setting().pinning(certificates, keys);
+        setting.pins.ignoring_expiry.insert(ignoring);
+        let judged = judge(&chain(&[&old]), &setting.trust(), now());
+        assert_eq!(judged.as_ref().map(VerifiedChain::good_until).ok(), taken.then_some(WallTime::MAX));
+    }
+}
+
+#[test]
+fn a_pin_that_outlives_the_end_does_not_outlive_revocation_even_of_a_ca_that_counts_elsewhere() {
+    let root = Recipe::ca("Root").self_signed();
+    let old = Recipe::client("Printer").valid(NOW - 9 * DAY, NOW - DAY).signed_by(&root);
+    let list = |revoked: &[Vec<u8>]| root.crl(&CrlRecipe::listing(revoked));
+    for (crl, fault) in [(list(&[]), None), (list(&[old.serial()]), Some(CertificateFault::Revoked))] {
+        let mut setting =
+            Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &[crl]).pinning(&[&old], &[]);
+        setting.pins.ignoring_expiry.insert(Digest256(old.fingerprint()));
+        let trust = setting.trust();
+        for trust in [trust.limited(&[], super::super::TakenPins::All), trust] {
+            let judged = judge(&chain(&[&old]), &trust, now()).map_err(|rejection| rejection.fault);
+            assert_eq!(judged.err(), fault);
+        }
+    }
+}
+
+#[test]
 fn a_pin_gives_way_to_the_ca_that_verifies() {
     let root = Recipe::ca("Root").self_signed();
     let alice = Recipe::client("Alice").signed_by(&root);
@@ -559,6 +609,8 @@ fn a_configured_ca_must_be_one() {
             intermediates,
             crls: Vec::new(),
             revocation: RevocationMode::Off,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
         };
         ClientCa::new(settings).map(|_| ()).unwrap_err()
     };
@@ -569,7 +621,7 @@ fn a_configured_ca_must_be_one() {
     let subject = "CN=Alice".to_owned();
     assert_eq!(build(vec![good()], vec![leaf.der.clone()]), CaFault::NotACa { name: name.clone(), number: 2, subject });
     let subject = "CN=Weak".to_owned();
-    assert_eq!(build(vec![weak], vec![]), CaFault::WeakKey { name, number: 1, subject });
+    assert_eq!(build(vec![weak], vec![]), CaFault::WeakKey { name, number: 1, subject, bits_min: 2048 });
 }
 
 #[test]
