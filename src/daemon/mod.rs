@@ -148,9 +148,9 @@ impl Daemon {
         house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
         house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
-        house.tasks.spawn("idle upstream connections", tend(Arc::clone(&house)));
-        house.tasks.spawn("expiry", watch_expiry(Arc::clone(&house)));
-        house.tasks.spawn("room in the queue", watch_room(Arc::clone(&house)));
+        house.tasks.spawn_vital("idle upstream connections", tend(Arc::clone(&house)));
+        house.tasks.spawn_vital("expiry", watch_expiry(Arc::clone(&house)));
+        house.tasks.spawn_vital("room in the queue", watch_room(Arc::clone(&house)));
         for (door, (listener, address)) in listeners.into_iter().enumerate() {
             tracing::info!(%address, "listening");
             house.tasks.spawn_vital("listener", accept(listener, door, Arc::clone(&house)));

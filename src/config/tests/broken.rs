@@ -274,8 +274,6 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:22: identity \"robot\": match.issuer_serial.serial: \"4096\": could be hexadecimal or decimal; write 0x4096, or decimal:4096",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", uri = \"spiffe://example.org/x\" }\n[[client_ca]]\nname = \"b\"\ncertificates = \"other.pem\"\nrevocation = \"off\"\nsend_as_email = true\nsend_to = [\"*\"]\ndomains = [\"*\"]\ntrust_domain = \"spiffe://Example.org/x\"\n[[identity]]\nname = \"more\"\nmatch = { ca = \"staff\", dns = \"x.example\" }", &[
-        "sealpost.toml:20: warning: identity \"robot\": send_as: is empty and grants nothing; everything must be written out: send_as = [\"*\"]",
-        "sealpost.toml:20: warning: identity \"robot\": send_to: is empty and grants nothing; everything must be written out: send_to = [\"*\"]",
         "sealpost.toml:30: client_ca \"b\": trust_domain: \"spiffe://Example.org/x\": not a SPIFFE trust domain; write \"example.org\"",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", dns = \"*.robot.example.com\" }\nsend_as = [\"a@example.com\"]\nsend_to = [\"*\"]\n[[identity]]\nname = \"all\"\nmatch = { ca = \"staff\", dns = \"*.example.com\" }", &[
