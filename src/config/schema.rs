@@ -88,6 +88,7 @@ pub(super) const TOP: &[Key] = &[
     key("received", Kind::Table(RECEIVED)),
     key("reports", Kind::Table(REPORTS)),
     key("log", Kind::Table(LOG)),
+    key("reload", Kind::Table(RELOAD)),
 ];
 
 const LISTENER: &[Key] = &[key("address", Kind::Text), key("mode", MODE), key("refusal", REFUSAL)];
@@ -204,6 +205,9 @@ const DEADLINES: &[Key] = &[
 ];
 
 const RECEIVED: &[Key] = &[key("identity", Kind::Flag), key("client_address", Kind::Flag)];
+
+const RELOAD: &[Key] =
+    &[key("watch", Kind::Choice(&["files", "all", "off"], &[])), key("poll", Kind::Wait)];
 
 const REPORTS: &[Key] = &[key("from", Kind::Text)];
 

@@ -12,7 +12,7 @@ use crate::mail::header::HeaderLimits;
 use crate::queue::QueueSettings;
 use crate::queue::schedule::Schedule;
 use crate::session::SessionSettings;
-use crate::tls::{ListenerTls, RefusalMode, Trust};
+use crate::tls::{ClientCa, ListenerTls, RefusalMode, Trust};
 use crate::upstream::Upstream;
 
 /// Everything that is configured.
@@ -54,10 +54,19 @@ pub struct Settings {
     pub reports: ReportSettings,
     /// The log's.
     pub log: LogSettings,
+    /// What makes the daemon read its files again.
+    pub reload: ReloadSettings,
+    /// Every file and directory that was read, the configuration file left out: what a change of is to be noticed.
+    pub watched: Vec<PathBuf>,
     /// How many of each there are, for people.
     pub census: Census,
+    /// The CAs, and what each was made of: one whose files are the same is not made again.
+    pub(super) made: MadeCas,
     pub(super) told: BTreeMap<String, String>,
 }
+
+/// Each CA by its name, with the keys and the digests of the files that it was made of.
+pub(super) type MadeCas = BTreeMap<String, (String, Arc<ClientCa>)>;
 
 impl Settings {
     /// What a listener's TLS is made from.
@@ -179,6 +188,26 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// The least level.
     pub level: LogLevel,
+}
+
+/// What makes the daemon read its files again, besides SIGHUP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// A change of a file that the configuration names.
+    Files,
+    /// So too of the configuration file itself.
+    All,
+    /// Nothing.
+    Off,
+}
+
+/// When files are read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// What is watched.
+    pub watch: Watching,
+    /// How often the files' dates and sizes are looked at, where the system tells nothing of changes.
+    pub poll: Duration,
 }
 
 /// How many of each there are.

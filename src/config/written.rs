@@ -47,6 +47,10 @@ client_address = false
 [log]
 format = "auto"
 level = "info"
+
+[reload]
+watch = "files"
+poll = "30s"
 "#;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -72,6 +76,7 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) reports: WrittenReports,
     pub(super) log: WrittenLog,
+    pub(super) reload: WrittenReload,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -307,6 +312,21 @@ pub(super) enum WrittenLogLevel {
     Info,
     Debug,
     Trace,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenReload {
+    pub(super) watch: WrittenWatch,
+    pub(super) poll: Wait,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenWatch {
+    Files,
+    All,
+    Off,
 }
 
 /// The layers in one.

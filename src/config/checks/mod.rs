@@ -6,7 +6,7 @@ mod server;
 mod trust;
 mod upstream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,10 +14,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::files::{self, Contents};
 use super::mistake::Findings;
-use super::settings::{Census, Settings};
+use super::before::{Before, FaultyPart};
+use super::settings::{Census, MadeCas, Settings};
 use super::written::Written;
 use crate::identity::Rule;
 use crate::sys::{Clock, WallTime};
+use crate::tls::Trust;
 
 /// A certificate that ends within so many days is worth a warning.
 const ENDING_SOON_DAYS: i64 = 14;
@@ -30,6 +32,14 @@ pub(super) struct Checking<'a> {
     now: WallTime,
     /// SHA-256 of each file read, by the key that names it: a reload tells by it what changed.
     digests: BTreeMap<String, String>,
+    /// Each file and directory looked at, to be watched.
+    watched: BTreeSet<PathBuf>,
+    /// What is in force, when this is a reload.
+    before: Option<Before<'a>>,
+    /// The CAs, and what each was made of.
+    made: MadeCas,
+    /// The parts that stay as they were because of what is wrong with their files.
+    pub(super) held_back: Vec<String>,
 }
 
 /// Who may read a file.
@@ -40,26 +50,78 @@ enum Secrecy {
 }
 
 impl<'a> Checking<'a> {
-    pub(super) fn new(findings: Findings, file: &'a Path, clock: &'a Arc<dyn Clock>) -> Self {
-        Self { findings, file, clock, now: clock.now().wall, digests: BTreeMap::new() }
+    pub(super) fn new(
+        findings: Findings,
+        file: &'a Path,
+        clock: &'a Arc<dyn Clock>,
+        before: Option<Before<'a>>,
+    ) -> Self {
+        Self {
+            findings,
+            file,
+            clock,
+            now: clock.now().wall,
+            digests: BTreeMap::new(),
+            watched: BTreeSet::new(),
+            before,
+            made: MadeCas::default(),
+            held_back: Vec::new(),
+        }
+    }
+
+    /// What `make` gives. Where its files are wrong, this is a reload of files alone, and there is an old value, that one stays: a part that
+    /// is half written must not keep the others (a new CRL of another CA) from counting.
+    fn or_as_before<T>(
+        &mut self,
+        part: &str,
+        make: impl FnOnce(&mut Self) -> Option<T>,
+        old: impl FnOnce(&Settings) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.findings.count();
+        let made = make(self);
+        if !self.findings.any_mistake_since(found) {
+            return made;
+        }
+        let before = self.before.filter(|before| before.faulty == FaultyPart::StaysAsItWas);
+        let Some(old) = before.and_then(|before| old(before.settings)) else { return made };
+        self.findings.demote_since(found);
+        self.held_back.push(part.to_owned());
+        Some(old)
     }
 
     /// The checked values; `None` when there is a mistake.
     pub(super) fn settings(&mut self, written: &Written, told: BTreeMap<String, String>) -> Option<Settings> {
         let basics = self.basics(written);
         let listeners = self.listeners(written);
-        let tls = self.tls(&written.tls, basics.as_ref().map(|basics| basics.hostname.as_str()));
+        let hostname = basics.as_ref().map(|basics| basics.hostname.as_str());
+        let tls = self.or_as_before(
+            "the server's certificates",
+            |checking| checking.tls(&written.tls, hostname),
+            |old| Some(old.tls.clone()),
+        );
         let cas = self.client_cas(&written.client_ca);
-        let roster = self.roster(written, &cas);
-        let upstreams = self.upstreams(&written.upstream, basics.as_ref().map(|basics| basics.hostname.as_str()));
+        let roster = self.or_as_before(
+            "the identities",
+            |checking| checking.roster(written, &cas),
+            |old| {
+                let trust = Trust::new(cas.good.clone(), old.trust.pins().clone());
+                Some((Arc::new(trust), Arc::clone(&old.roster)))
+            },
+        );
+        let upstreams = self.or_as_before(
+            "the upstreams",
+            |checking| Some(checking.upstreams(&written.upstream, hostname)),
+            |old| Some(old.upstreams.clone()),
+        );
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
         let limits = self.limits(written, basics.as_ref());
         let reports = self.reports(&written.reports, basics.as_ref());
+        let reload = self.reload(written.reload);
         if self.findings.any_mistake() {
             return None;
         }
-        let (basics, limits, (trust, roster)) = (basics?, limits?, roster?);
+        let (basics, limits, (trust, roster), upstreams) = (basics?, limits?, roster?, upstreams?);
         let census = Census {
             listeners: listeners.len(),
             client_cas: written.client_ca.len(),
@@ -85,7 +147,10 @@ impl<'a> Checking<'a> {
             upstreams,
             reports: reports?,
             log: server::log(written.log),
+            reload,
+            watched: self.watched.iter().cloned().collect(),
             census,
+            made: std::mem::take(&mut self.made),
             told: self.told_with_digests(told),
         })
     }
@@ -106,6 +171,7 @@ impl<'a> Checking<'a> {
     /// Reads a file that a key names.
     fn read(&mut self, key: &str, written: &str, secrecy: Secrecy) -> Option<Contents> {
         let path = self.resolve(written);
+        self.watched.insert(path.clone());
         match files::read(&path) {
             Err(wrong) => {
                 self.findings.mistake(key, format!("{}: {wrong}", path.display()), ());

@@ -33,14 +33,23 @@ impl Checking<'_> {
             let path = format!("client_ca[{index}]");
             let name = self.unique_name(&path, entry.name.as_ref(), &mut cas.names);
             let grant = self.ca_grant(&path, entry, name.as_deref());
-            let ca = self.client_ca(&path, entry, name.as_deref().unwrap_or_default());
+            let name = name.unwrap_or_default();
+            let part = format!("client_ca {name:?}");
+            let ca = self.or_as_before(
+                &part,
+                |checking| checking.client_ca(&path, entry, &name),
+                |old| old.made.get(&name).cloned(),
+            );
             cas.grants.extend(grant);
-            cas.good.extend(ca.map(Arc::new));
+            if let Some((recipe, ca)) = ca {
+                cas.good.push(Arc::clone(&ca));
+                self.made.insert(name, (recipe, ca));
+            }
         }
         cas
     }
 
-    fn client_ca(&mut self, path: &str, written: &WrittenCa, name: &str) -> Option<ClientCa> {
+    fn client_ca(&mut self, path: &str, written: &WrittenCa, name: &str) -> Option<(String, Arc<ClientCa>)> {
         if written.certificates.is_empty() && !self.findings.origins().is_spoiled(&format!("{path}.certificates")) {
             let remedy = "write certificates = \"ca.pem\", the file of the CA's root";
             self.findings.mistake(&format!("{path}.certificates"), "is missing", remedy);
@@ -54,6 +63,11 @@ impl Checking<'_> {
             return None;
         }
         let behind = certificates.len();
+        let recipe = self.recipe(path, written);
+        if let Some(ca) = self.before.and_then(|before| before.ca_of(name, &recipe)) {
+            self.warn_of_ends(path, &ca, behind);
+            return Some((recipe, ca));
+        }
         let settings =
             ClientCaSettings { name: name.into(), certificates, intermediates, crls: crls.files.clone(), revocation };
         match ClientCa::new(settings) {
@@ -66,9 +80,17 @@ impl Checking<'_> {
                     self.findings.mistake(&crls.key_of(&fault.place), fault.to_string(), ());
                 }
                 self.warn_of_ends(path, &ca, behind);
-                Some(ca)
+                Some((recipe, Arc::new(ca)))
             }
         }
+    }
+
+    /// Everything that a CA is made of: its keys, and the digests of its files.
+    fn recipe(&self, path: &str, written: &WrittenCa) -> String {
+        let within = format!("{path}.");
+        let files = self.digests.iter().filter(|(key, _)| key.starts_with(&within));
+        let digests: Vec<String> = files.map(|(key, digest)| format!("{key} {digest}")).collect();
+        format!("{written:?} {}", digests.join(" "))
     }
 
     fn certificates(&mut self, key: &str, written: &[String]) -> Option<Vec<CertificateDer<'static>>> {
@@ -124,6 +146,7 @@ impl Checking<'_> {
         for (index, named) in written.iter().enumerate() {
             let key = format!("{path}.crls[{index}]");
             let directory = self.resolve(named);
+            self.watched.insert(directory.clone());
             match files::files_of(&directory) {
                 Err(wrong) => self.findings.mistake(&key, format!("{}: {wrong}", directory.display()), ()),
                 Ok(found) if found.is_empty() => {
