@@ -56,7 +56,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// What makes the daemon read its files again.
     pub reload: ReloadSettings,
-    /// Every file and directory that was read, the configuration file left out: what a change of is to be noticed.
+    /// Every file and directory that was read, the configuration file too, sorted: a change in one of them is a reason to reload.
+    /// Relative paths are relative to the working directory, as they were when it was read.
     pub watched: Vec<PathBuf>,
     /// How many of each there are, for people.
     pub census: Census,

@@ -364,6 +364,14 @@ fn a_reload_tells_of_files_with_new_content() {
 }
 
 #[test]
+fn every_file_and_directory_that_is_read_is_watched() {
+    let settings = read(&RIGHT.replace("crls = [\"ca.crl\"]", "crls = [\"ca.crl\", \"crls\"]"), &[]).unwrap().settings;
+    for name in ["sealpost.toml", "server.pem", "server.key", "ca.pem", "ca.crl", "crls", "crls/one.crl"] {
+        assert!(settings.watched.contains(&house().join(name)), "{name}: {:?}", settings.watched);
+    }
+}
+
+#[test]
 fn a_rule_knows_its_line() {
     let settings = read(RIGHT, &[]).unwrap().settings;
     assert!(settings.roster.names().eq(["robot"]));

@@ -193,8 +193,8 @@ impl Cause {
 fn watched(settings: &Settings) -> Vec<PathBuf> {
     match settings.reload.watch {
         Watching::Off => Vec::new(),
-        Watching::Files => settings.watched.clone(),
-        Watching::All => settings.watched.iter().chain([&settings.file]).cloned().collect(),
+        Watching::Files => settings.watched.iter().filter(|path| **path != settings.file).cloned().collect(),
+        Watching::All => settings.watched.clone(),
     }
 }
 

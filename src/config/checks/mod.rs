@@ -32,7 +32,7 @@ pub(super) struct Checking<'a> {
     now: WallTime,
     /// SHA-256 of each file read, by the key that names it: a reload tells by it what changed.
     digests: BTreeMap<String, String>,
-    /// Each file and directory looked at, to be watched.
+    /// Each file and directory read, or looked for: a change in one is a reason to read anew.
     watched: BTreeSet<PathBuf>,
     /// What is in force, when this is a reload.
     before: Option<Before<'a>>,
@@ -62,7 +62,7 @@ impl<'a> Checking<'a> {
             clock,
             now: clock.now().wall,
             digests: BTreeMap::new(),
-            watched: BTreeSet::new(),
+            watched: BTreeSet::from([file.to_owned()]),
             before,
             made: MadeCas::default(),
             held_back: Vec::new(),
