@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -43,6 +43,14 @@ impl Contents {
     /// The mode as `ls` and `chmod` know it.
     pub(crate) fn mode_text(&self) -> String {
         format!("{:04o}", self.mode & 0o7777)
+    }
+}
+
+/// Reads a file that the configuration names. A pipe, which would have a reload wait for its writer, is none.
+pub(crate) fn read_named(path: &Path) -> Result<Contents, String> {
+    match std::fs::metadata(path) {
+        Ok(facts) if facts.file_type().is_fifo() => Err("is a pipe, not a file".to_owned()),
+        Ok(_) | Err(_) => read(path),
     }
 }
 

@@ -109,7 +109,8 @@ pub fn reload_text(
     let told = difference::told(&written, findings.origins());
     let mut checking = Checking::new(findings, file, clock, before);
     let settings = checking.settings(&written.value, told);
-    let (found, held_back) = (checking.findings.into_sorted(), checking.held_back);
+    let held_back = checking.held_back();
+    let found = checking.findings.into_sorted();
     match settings {
         Some(settings) => Ok(Loaded { settings, warnings: found, held_back }),
         None => Err(found),

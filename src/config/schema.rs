@@ -206,8 +206,7 @@ const DEADLINES: &[Key] = &[
 
 const RECEIVED: &[Key] = &[key("identity", Kind::Flag), key("client_address", Kind::Flag)];
 
-const RELOAD: &[Key] =
-    &[key("watch", Kind::Choice(&["files", "all", "off"], &[])), key("poll", Kind::Wait)];
+const RELOAD: &[Key] = &[key("watch", Kind::Choice(&["files", "all", "off"], &[])), key("poll", Kind::Wait)];
 
 const REPORTS: &[Key] = &[key("from", Kind::Text)];
 

@@ -7,6 +7,7 @@
 //! Never: two at a time; a configuration in force that `check` would refuse.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use crate::snapshot::Snapshot;
 use crate::sys::Clock;
 use crate::tls::ListenerFault;
 
+/// After so long it is told that a reload is not done yet; again after each such time.
+const SLOW: Duration = Duration::from_secs(60);
 /// How long after files were found wrong they are tried again; each time twice as long, up to [`RETRY_MOST`].
 const RETRY_FIRST: Duration = Duration::from_secs(3);
 /// The longest pause between two tries.
@@ -89,7 +92,11 @@ impl Reloader {
     /// What is to be watched after the first reading, which began at `began`.
     pub(super) fn first_orders(&self, began: crate::sys::WallTime) -> Orders {
         let paths = watched(&self.settings);
-        Orders { as_read: Stamps::default().as_read(&paths, began), paths: paths.into(), poll: self.settings.reload.poll }
+        Orders {
+            as_read: Stamps::default().as_read(&paths, began),
+            paths: paths.into(),
+            poll: self.settings.reload.poll,
+        }
     }
 
     /// Comes when what was wrong is to be tried again; never when nothing was. Cancel-safe, but each call waits anew.
@@ -104,7 +111,15 @@ impl Reloader {
     pub(super) async fn reload(&mut self, cause: Cause, house: &House) -> Orders {
         let (source, old) = (self.source.clone(), Arc::clone(&self.settings));
         let generation = house.snapshot().generation.saturating_add(1);
-        let read = aside("reload", move || read(cause, &source, &old, generation)).await;
+        let mut reading = pin!(aside("reload", move || read(cause, &source, &old, generation)));
+        let read = loop {
+            match tokio::time::timeout(SLOW, &mut reading).await {
+                Ok(read) => break read,
+                Err(_) => {
+                    tracing::warn!("the files are still being read; what was read before stays in force meanwhile")
+                }
+            }
+        };
         let Some(Read { result, as_read }) = read else {
             // It panicked, which is logged; the same files would have it panic again at once.
             return self.orders(Stamps::of(&watched(&self.settings)));
@@ -217,8 +232,7 @@ fn renew(cause: Cause, source: &Source, old: &Settings, generation: u64) -> Resu
         FaultyPart::StaysAsItWas
     };
     let before = Before { settings: old, faulty };
-    let loaded =
-        config::reload_text(file, &text, environment, clock, Some(before)).map_err(Wrong::Mistakes)?;
+    let loaded = config::reload_text(file, &text, environment, clock, Some(before)).map_err(Wrong::Mistakes)?;
     let mut settings = loaded.settings;
     let changes = config::differences(old, &settings);
     keep_what_is_bound(old, &mut settings);

@@ -35,4 +35,5 @@ mod upstream;
 
 mod daemon;
 mod kill;
+mod live;
 mod strace;

@@ -12,9 +12,10 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::before::{Before, FaultyPart};
+use super::difference::is_content;
 use super::files::{self, Contents};
 use super::mistake::Findings;
-use super::before::{Before, FaultyPart};
 use super::settings::{Census, MadeCas, Settings};
 use super::written::Written;
 use crate::identity::Rule;
@@ -38,8 +39,8 @@ pub(super) struct Checking<'a> {
     before: Option<Before<'a>>,
     /// The CAs, and what each was made of.
     made: MadeCas,
-    /// The parts that stay as they were because of what is wrong with their files.
-    pub(super) held_back: Vec<String>,
+    /// The paths of what stays as it was because of what is wrong with its files.
+    held_back: Vec<String>,
 }
 
 /// Who may read a file.
@@ -73,7 +74,7 @@ impl<'a> Checking<'a> {
     /// is half written must not keep the others (a new CRL of another CA) from counting.
     fn or_as_before<T>(
         &mut self,
-        part: &str,
+        path: &str,
         make: impl FnOnce(&mut Self) -> Option<T>,
         old: impl FnOnce(&Settings) -> Option<T>,
     ) -> Option<T> {
@@ -85,7 +86,7 @@ impl<'a> Checking<'a> {
         let before = self.before.filter(|before| before.faulty == FaultyPart::StaysAsItWas);
         let Some(old) = before.and_then(|before| old(before.settings)) else { return made };
         self.findings.demote_since(found);
-        self.held_back.push(part.to_owned());
+        self.held_back.push(path.to_owned());
         Some(old)
     }
 
@@ -94,14 +95,11 @@ impl<'a> Checking<'a> {
         let basics = self.basics(written);
         let listeners = self.listeners(written);
         let hostname = basics.as_ref().map(|basics| basics.hostname.as_str());
-        let tls = self.or_as_before(
-            "the server's certificates",
-            |checking| checking.tls(&written.tls, hostname),
-            |old| Some(old.tls.clone()),
-        );
+        let tls =
+            self.or_as_before("tls", |checking| checking.tls(&written.tls, hostname), |old| Some(old.tls.clone()));
         let cas = self.client_cas(&written.client_ca);
         let roster = self.or_as_before(
-            "the identities",
+            "identity",
             |checking| checking.roster(written, &cas),
             |old| {
                 let trust = Trust::new(cas.good.clone(), old.trust.pins().clone());
@@ -109,7 +107,7 @@ impl<'a> Checking<'a> {
             },
         );
         let upstreams = self.or_as_before(
-            "the upstreams",
+            "upstream",
             |checking| Some(checking.upstreams(&written.upstream, hostname)),
             |old| Some(old.upstreams.clone()),
         );
@@ -172,7 +170,7 @@ impl<'a> Checking<'a> {
     fn read(&mut self, key: &str, written: &str, secrecy: Secrecy) -> Option<Contents> {
         let path = self.resolve(written);
         self.watched.insert(path.clone());
-        match files::read(&path) {
+        match files::read_named(&path) {
             Err(wrong) => {
                 self.findings.mistake(key, format!("{}: {wrong}", path.display()), ());
                 None
@@ -208,10 +206,24 @@ impl<'a> Checking<'a> {
         Rule { name: origins.spoken(path).into(), place: Some(origins.place(path).to_string().into()) }
     }
 
+    /// What stays as it was because of its files, by the names that people use.
+    pub(super) fn held_back(&self) -> Vec<String> {
+        self.held_back.iter().map(|path| self.findings.origins().spoken(path)).collect()
+    }
+
     fn told_with_digests(&self, mut told: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let content = |key: &str, file: &str| format!("{}: content of {file}", self.findings.origins().spoken(key));
         for (key, digest) in &self.digests {
             let (key, file) = key.split_once(' ').unwrap_or((key, ""));
-            told.insert(format!("{}: content of {file}", self.findings.origins().spoken(key)), digest.clone());
+            told.insert(content(key, file), digest.clone());
+        }
+        // Of what stays as it was, the files in force are the old ones.
+        let Some(before) = self.before else { return told };
+        for part in self.held_back() {
+            let belongs = |key: &String| key.starts_with(&part) && is_content(key);
+            told.retain(|key, _| !belongs(key));
+            let old = before.settings.told.iter().filter(|(key, _)| belongs(key));
+            told.extend(old.map(|(key, digest)| (key.clone(), digest.clone())));
         }
         told
     }

@@ -34,9 +34,8 @@ impl Checking<'_> {
             let name = self.unique_name(&path, entry.name.as_ref(), &mut cas.names);
             let grant = self.ca_grant(&path, entry, name.as_deref());
             let name = name.unwrap_or_default();
-            let part = format!("client_ca {name:?}");
             let ca = self.or_as_before(
-                &part,
+                &path,
                 |checking| checking.client_ca(&path, entry, &name),
                 |old| old.made.get(&name).cloned(),
             );

@@ -56,6 +56,13 @@ impl Authority {
         self.issue(email, names, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A client certificate with this e-mail name that ends so many seconds from now.
+    pub fn client_for(&mut self, email: &str, seconds: u64) -> Leaf {
+        let names = vec![SanType::Rfc822Name(email.try_into().unwrap())];
+        let end = std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
+        self.issue_until(&format!("short-{email}"), names, ExtendedKeyUsagePurpose::ClientAuth, Some(end.into()))
+    }
+
     /// A server certificate for localhost.
     pub fn server(&mut self) -> Leaf {
         let names = vec![SanType::DnsName("localhost".try_into().unwrap()), SanType::IpAddress([127, 0, 0, 1].into())];
@@ -64,6 +71,13 @@ impl Authority {
 
     /// Writes the CRL that revokes these, in the place of an older one; its path.
     pub fn write_crl(&self, number: u64, revoked: &[&Leaf]) -> PathBuf {
+        let file = self.directory.join("ca.crl");
+        fs::write(&file, self.crl(number, revoked)).unwrap();
+        file
+    }
+
+    /// The CRL that revokes these, as PEM.
+    pub fn crl(&self, number: u64, revoked: &[&Leaf]) -> String {
         let recipe = CertificateRevocationListParams {
             this_update: date_time_ymd(2025, 1, 1),
             next_update: date_time_ymd(2125, 1, 1),
@@ -72,14 +86,23 @@ impl Authority {
             revoked_certs: revoked.iter().map(|leaf| revocation(leaf)).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let file = self.directory.join("ca.crl");
-        fs::write(&file, recipe.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
-        file
+        recipe.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     fn issue(&mut self, name: &str, names: Vec<SanType>, purpose: ExtendedKeyUsagePurpose) -> Leaf {
+        self.issue_until(name, names, purpose, None)
+    }
+
+    fn issue_until(
+        &mut self,
+        name: &str,
+        names: Vec<SanType>,
+        purpose: ExtendedKeyUsagePurpose,
+        end: Option<time::OffsetDateTime>,
+    ) -> Leaf {
         self.issued += 1;
         let mut recipe = recipe(name, self.issued);
+        recipe.not_after = end.unwrap_or(recipe.not_after);
         recipe.subject_alt_names = names;
         recipe.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         recipe.extended_key_usages = vec![purpose];
