@@ -28,8 +28,8 @@ pub use before::{Before, FaultyPart};
 pub use difference::differences;
 pub use mistake::{Gravity, Mistake, Place};
 pub use settings::{
-    Census, ConnectionLimits, Deadlines, ListenerMode, ListenerSettings, LogFormat, LogLevel, LogSettings,
-    ReceivedSettings, ReloadSettings, ReportSettings, Settings, Shown, Watching,
+    CRL_URLS_MAX, Census, ConnectionLimits, CrlSource, Deadlines, ListenerMode, ListenerSettings, LogFormat, LogLevel,
+    LogSettings, ReceivedSettings, ReloadSettings, ReportSettings, Settings, Shown, Watching, crl_cache_name,
 };
 
 use crate::sys::Clock;

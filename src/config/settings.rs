@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::identity::Roster;
 use crate::mail::Address;
 use crate::mail::header::HeaderLimits;
 use crate::queue::QueueSettings;
 use crate::queue::schedule::Schedule;
 use crate::session::SessionSettings;
+use crate::tls::points::HttpUrl;
 use crate::tls::{ClientCa, ListenerTls, RefusalMode, Trust};
 use crate::upstream::Upstream;
 
@@ -56,6 +59,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// What makes the daemon read its files again.
     pub reload: ReloadSettings,
+    /// Whose CRLs are fetched.
+    pub crl_sources: Vec<Arc<CrlSource>>,
     /// Every file and directory that was read, the configuration file too, sorted: a change in one of them is a reason to reload.
     /// Relative paths are relative to the working directory, as they were when it was read.
     pub watched: Vec<PathBuf>,
@@ -209,6 +214,29 @@ pub struct ReloadSettings {
     pub watch: Watching,
     /// How often the files' dates and sizes are looked at, where the system tells nothing of changes.
     pub poll: Duration,
+}
+
+/// URLs of CRLs of one CA at most.
+pub const CRL_URLS_MAX: usize = 16;
+
+/// Where the CRLs of one CA are fetched from.
+#[derive(Clone, Debug)]
+pub struct CrlSource {
+    /// The CA that verifies them.
+    pub ca: Arc<ClientCa>,
+    /// The URLs that are known.
+    pub urls: Vec<HttpUrl>,
+    /// Whether distribution points of the certificates that clients show are fetched too.
+    pub learns: bool,
+    /// Where they are kept.
+    pub folder: PathBuf,
+    /// The longest pause between two fetches.
+    pub refresh: Duration,
+}
+
+/// What a CRL of this URL is called in its folder.
+pub fn crl_cache_name(url: &str) -> String {
+    Sha256::digest(url).iter().take(16).map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// How many of each there are.

@@ -138,6 +138,11 @@ pub(super) struct WrittenCa {
     pub(super) intermediates: Vec<String>,
     #[serde(default)]
     pub(super) crls: Vec<String>,
+    #[serde(default)]
+    pub(super) crl_urls: Vec<String>,
+    #[serde(default)]
+    pub(super) crl_distribution_points: bool,
+    pub(super) crl_refresh: Option<Wait>,
     pub(super) revocation: Option<WrittenRevocation>,
     pub(super) domains: Option<Vec<String>>,
     #[serde(default)]

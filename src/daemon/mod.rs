@@ -4,7 +4,10 @@
 
 mod aside;
 pub mod build;
+mod cache;
 pub mod control;
+pub mod fetch;
+mod http;
 pub mod logging;
 mod ready;
 mod reload;

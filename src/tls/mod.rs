@@ -4,6 +4,7 @@
 //! - [`trust`]: the configured CAs, their intermediates and CRLs, and the pins.
 //! - [`revocation`]: CRLs, verified once when loaded (RFC 5280 §5).
 //! - [`mod@verify`]: [`judge`], the only way to a [`VerifiedChain`] (RFC 5280 §6).
+//! - [`points`]: where certificates say that their CRLs and OCSP responders are.
 //! - [`rejection`]: why a chain was refused.
 //! - [`listener`]: the rustls configuration of a listener.
 //!
@@ -11,6 +12,7 @@
 //! without asking the verifier), trusts the system's store, opens a file.
 
 pub mod listener;
+pub mod points;
 pub mod read;
 pub mod rejection;
 pub mod revocation;
@@ -29,7 +31,7 @@ pub use listener::{
     rejection_of,
 };
 pub use rejection::{Culprit, Flaw, Rejection};
-pub use revocation::{CrlCause, CrlFault, RevocationMode};
+pub use revocation::{CRL_OCTETS_MAX, CrlCause, CrlFacts, CrlFault, RevocationMode};
 pub use trust::{CaFault, ClientCa, ClientCaSettings, CrlFile, Pins, Trust};
 pub use verify::{VerifiedChain, judge, verify};
 

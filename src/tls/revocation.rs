@@ -79,6 +79,9 @@ pub enum CrlCause {
     /// Only some of the CA's certificates are in it.
     #[error("it covers only a part of the CA's certificates (issuing distribution point); give the complete CRL")]
     Partitioned,
+    /// A fetched file of several lists, or of none.
+    #[error("it holds {0} CRLs, not one")]
+    NotOne(usize),
     /// Something that must be understood is not.
     #[error("it has a critical extension that is unknown here ({oid})")]
     UnknownCritical {
@@ -123,6 +126,32 @@ pub(super) struct Crl {
     revoked: Vec<Serial>,
 }
 
+/// What is known of a verified CRL from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlFacts {
+    /// thisUpdate.
+    pub this_update: WallTime,
+    /// nextUpdate.
+    pub next_update: WallTime,
+    /// How many certificates it lists.
+    pub revoked: usize,
+    issuer: Issuer,
+    number: Vec<u8>,
+}
+
+impl CrlFacts {
+    /// Whether this is a newer list of the same issuer.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        let age = |facts: &Self| (facts.this_update, facts.number.len(), facts.number.clone());
+        self.issuer == other.issuer && age(self) > age(other)
+    }
+
+    /// The middle between thisUpdate and nextUpdate.
+    pub fn half_life(&self) -> WallTime {
+        self.this_update.after(self.next_update.since(self.this_update) / 2)
+    }
+}
+
 /// Whose list it is: the name's DER and the SHA-256 of the key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Issuer {
@@ -154,6 +183,17 @@ impl Crl {
             number: list.crl_number().map(|number| number.to_bytes_be()).unwrap_or_default(),
             revoked,
         })
+    }
+
+    /// What is known of it from outside.
+    pub(super) fn facts(&self) -> CrlFacts {
+        CrlFacts {
+            this_update: self.this_update,
+            next_update: self.next_update,
+            revoked: self.revoked.len(),
+            issuer: self.issuer.clone(),
+            number: self.number.clone(),
+        }
     }
 
     /// By which of two lists of one issuer the newer is known: its date, then its number.

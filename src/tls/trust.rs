@@ -12,7 +12,7 @@ use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::read;
-use super::revocation::{CRL_OCTETS_MAX, Crl, CrlCause, CrlFault, CrlShelf, RevocationMode};
+use super::revocation::{CRL_OCTETS_MAX, Crl, CrlCause, CrlFacts, CrlFault, CrlShelf, RevocationMode};
 use super::view::View;
 use crate::identity::facts::Digest256;
 use crate::sys::WallTime;
@@ -89,6 +89,7 @@ pub enum CaFault {
 pub(super) struct AnchorView {
     pub(super) trusted: TrustAnchor<'static>,
     pub(super) view: View,
+    pub(super) der: CertificateDer<'static>,
 }
 
 /// One configured CA.
@@ -158,6 +159,24 @@ impl ClientCa {
         anchors.chain(self.intermediates.iter().map(|(_, view)| view.not_after)).min()
     }
 
+    /// The DER of its anchors and intermediates.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        let anchors = self.anchors.iter().map(|anchor| &anchor.der);
+        anchors.chain(self.intermediates.iter().map(|(der, _)| der))
+    }
+
+    /// Verifies one CRL, PEM or DER, as those of files are.
+    ///
+    /// # Errors
+    /// It is not one CRL, or can't be used.
+    pub fn read_crl(&self, octets: &[u8]) -> Result<CrlFacts, CrlCause> {
+        let lists = read::crls(octets, CRL_OCTETS_MAX)?;
+        let [list] = lists.as_slice() else { return Err(CrlCause::NotOne(lists.len())) };
+        let anchors = self.anchors.iter().map(|anchor| &anchor.view);
+        let issuers: Vec<View> = anchors.chain(self.intermediates.iter().map(|(_, view)| view)).cloned().collect();
+        Ok(Crl::read(list, &issuers)?.facts())
+    }
+
     pub(super) fn anchors(&self) -> &[AnchorView] {
         &self.anchors
     }
@@ -192,7 +211,7 @@ fn anchor(name: &Arc<str>, number: usize, der: &CertificateDer<'static>) -> Resu
     let trusted = webpki::anchor_from_trusted_cert(der)
         .map_err(|_| CaFault::Malformed { name: Arc::clone(name), number })?
         .to_owned();
-    Ok(AnchorView { trusted, view })
+    Ok(AnchorView { trusted, view, der: der.clone() })
 }
 
 fn ca_view(name: &Arc<str>, number: usize, der: &CertificateDer<'_>) -> Result<View, CaFault> {

@@ -3,6 +3,7 @@
 mod queue;
 mod roster;
 mod server;
+mod fetched;
 mod trust;
 mod upstream;
 
@@ -16,7 +17,7 @@ use super::before::{Before, FaultyPart};
 use super::difference::is_content;
 use super::files::{self, Contents};
 use super::mistake::Findings;
-use super::settings::{Census, MadeCas, Settings};
+use super::settings::{Census, CrlSource, MadeCas, Settings};
 use super::written::Written;
 use crate::identity::Rule;
 use crate::sys::{Clock, WallTime};
@@ -37,6 +38,8 @@ pub(super) struct Checking<'a> {
     watched: BTreeSet<PathBuf>,
     /// What is in force, when this is a reload.
     before: Option<Before<'a>>,
+    /// Whose CRLs are fetched.
+    crl_sources: Vec<Arc<CrlSource>>,
     /// The CAs, and what each was made of.
     made: MadeCas,
     /// The paths of what stays as it was because of what is wrong with its files.
@@ -65,6 +68,7 @@ impl<'a> Checking<'a> {
             digests: BTreeMap::new(),
             watched: BTreeSet::from([file.to_owned()]),
             before,
+            crl_sources: Vec::new(),
             made: MadeCas::default(),
             held_back: Vec::new(),
         }
@@ -97,7 +101,7 @@ impl<'a> Checking<'a> {
         let hostname = basics.as_ref().map(|basics| basics.hostname.as_str());
         let tls =
             self.or_as_before("tls", |checking| checking.tls(&written.tls, hostname), |old| Some(old.tls.clone()));
-        let cas = self.client_cas(&written.client_ca);
+        let cas = self.client_cas(&written.client_ca, written.data_dir.as_deref());
         let roster = self.or_as_before(
             "identity",
             |checking| checking.roster(written, &cas),
@@ -148,6 +152,7 @@ impl<'a> Checking<'a> {
             reload,
             watched: self.watched.iter().cloned().collect(),
             census,
+            crl_sources: std::mem::take(&mut self.crl_sources),
             made: std::mem::take(&mut self.made),
             told: self.told_with_digests(told),
         })
