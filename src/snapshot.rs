@@ -91,13 +91,17 @@ pub struct End {
 }
 
 impl Snapshot {
-    /// A sentence for each thing that ends soon or has ended.
-    pub fn ending_soon(&self, now: WallTime) -> impl Iterator<Item = String> {
-        let soon = self.ends.iter().filter(move |end| now.after(end.early) >= end.at);
-        soon.map(move |end| {
-            let verb = if now >= end.at { "ended" } else { "ends" };
-            format!("{} {verb} on {}: {}", end.what, end.at.rfc3339(), end.remedy)
-        })
+    /// What ends soon or has ended.
+    pub fn ending_soon(&self, now: WallTime) -> impl Iterator<Item = &End> {
+        self.ends.iter().filter(move |end| now.after(end.early) >= end.at)
+    }
+}
+
+impl End {
+    /// A sentence for people.
+    pub fn notice(&self, now: WallTime) -> String {
+        let verb = if now >= self.at { "ended" } else { "ends" };
+        format!("{} {verb} on {}: {}", self.what, self.at.rfc3339(), self.remedy)
     }
 }
 

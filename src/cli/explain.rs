@@ -4,6 +4,7 @@
 //! It can't show that somebody holds the certificate's key, which only a handshake proves. Never: has an opinion of its own.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use crate::session::{Unidentified, replies};
 use crate::smtp::data::{DotReader, DotState, OctetFault};
 use crate::smtp::{DotWriter, Reply};
 use crate::sys::{Clock, SystemClock, WallTime};
-use crate::tls::{Anchor, PeerChain, VerifiedChain, read, verify};
+use crate::tls::trace::{Step, Trace, trace};
+use crate::tls::{Anchor, PeerChain, Trust, VerifiedChain, read};
 
 /// Something would be refused.
 const REFUSED: u8 = 1;
@@ -35,7 +37,8 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded.settings,
         Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
     };
-    let mut explanation = Explanation { now: clock.now().wall, settings, refusals: 0 };
+    let trust = trust_at(&settings, arguments.listener)?;
+    let mut explanation = Explanation { now: clock.now().wall, settings, trust, refusals: 0 };
     let chain = PeerChain(read_chain(&arguments.cert)?);
     if let Some(identity) = explanation.certificate(&chain) {
         explanation.grant(&identity);
@@ -50,6 +53,14 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if explanation.refusals == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+/// Whom a listener trusts; without one, everybody whom the configuration trusts anywhere.
+fn trust_at(settings: &Settings, listener: Option<SocketAddr>) -> anyhow::Result<Arc<Trust>> {
+    let Some(address) = listener else { return Ok(Arc::clone(&settings.trust)) };
+    let found = settings.listeners.iter().find(|listener| listener.address == address);
+    let found = found.with_context(|| format!("--listener {address}: the configuration has no [[listener]] there"))?;
+    Ok(settings.listener_trust(found))
 }
 
 fn read_chain(path: &Path) -> anyhow::Result<Vec<rustls::pki_types::CertificateDer<'static>>> {
@@ -75,6 +86,7 @@ fn recipient_of(text: &str) -> anyhow::Result<ForwardPath> {
 struct Explanation {
     now: WallTime,
     settings: Settings,
+    trust: Arc<Trust>,
     refusals: usize,
 }
 
@@ -90,7 +102,14 @@ impl Explanation {
             row("", format!("ends on {}", summary.not_after.rfc3339()));
             names(&facts);
         }
-        match verify::judge(chain, &self.settings.trust, self.now) {
+        let Trace { steps, outcome } = trace(chain, &self.trust, self.now);
+        for Step { depth, lines } in steps {
+            let name = format!("chain {depth}");
+            for (place, line) in lines.iter().enumerate() {
+                row(if place == 0 { &name } else { "" }, line);
+            }
+        }
+        match outcome {
             Ok(verified) => {
                 self.chain(&verified);
                 self.identity(&verified)

@@ -105,6 +105,9 @@ pub struct ExplainArguments {
     /// The client's certificate, and its intermediates behind it
     #[arg(long, value_name = "PEM")]
     pub cert: PathBuf,
+    /// At which listener? Without, every CA that counts at any of them counts
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listener: Option<std::net::SocketAddr>,
     /// Would it be allowed to send as this address? (`<>` is the null sender)
     #[arg(long, value_name = "ADDRESS")]
     pub from: Option<String>,

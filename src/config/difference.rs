@@ -82,10 +82,13 @@ fn shown(value: &str) -> &str {
     if value.len() > VALUE_MAX { "set" } else { value }
 }
 
-/// Listeners are bound at start; what they say to clients is not.
+/// What of a listener a reload changes: it is bound at start, but neither what it says to clients nor whom it trusts.
+const LISTENER_NOW: [&str; 3] = ["refusal", "client_cas", "pins"];
+
 fn is_read_at_start(key: &str) -> bool {
     let begins = |start: &str| key.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    AT_START.iter().any(|start| begins(start)) || (key.starts_with("listener ") && !key.ends_with(": refusal"))
+    AT_START.iter().any(|start| begins(start))
+        || (key.starts_with("listener ") && !LISTENER_NOW.iter().any(|now| key.ends_with(&format!(": {now}"))))
 }
 
 /// Whether this is no key but a file that a key names.

@@ -91,7 +91,13 @@ pub(super) const TOP: &[Key] = &[
     key("reload", Kind::Table(RELOAD)),
 ];
 
-const LISTENER: &[Key] = &[key("address", Kind::Text), key("mode", MODE), key("refusal", REFUSAL)];
+const LISTENER: &[Key] = &[
+    key("address", Kind::Text),
+    key("mode", MODE),
+    key("refusal", REFUSAL),
+    key("client_cas", Kind::Texts),
+    key("pins", Kind::Flag),
+];
 
 const TLS: &[Key] = &[
     key("certificate", Kind::Text),
@@ -112,6 +118,11 @@ const CLIENT_CA: &[Key] = &[
     key("crl_distribution_points", Kind::Flag),
     key("crl_refresh", Kind::Wait),
     key("revocation", Kind::Choice(&["require", "if-available", "off"], &[])),
+    key("crl_grace", Kind::Wait),
+    key("purposes", Kind::Texts),
+    key("policies", Kind::Texts),
+    key("chain_max", Kind::Count),
+    key("rsa_bits_min", Kind::Count),
     key("domains", Kind::Texts),
     key("local_part_case", CASE),
     key("send_as_email", Kind::Flag),
@@ -126,6 +137,7 @@ const CLIENT_CA: &[Key] = &[
 const IDENTITY: &[Key] = &[
     key("name", Kind::Text),
     key("match", Kind::Table(MATCH)),
+    key("pin_ignores_expiry", Kind::Flag),
     key("send_as", Kind::Texts),
     key("send_to", Kind::Texts),
     key("null_sender", Kind::Flag),

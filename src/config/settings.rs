@@ -15,7 +15,7 @@ use crate::queue::QueueSettings;
 use crate::queue::schedule::Schedule;
 use crate::session::SessionSettings;
 use crate::tls::points::HttpUrl;
-use crate::tls::{ClientCa, ListenerTls, RefusalMode, Trust};
+use crate::tls::{ClientCa, ListenerTls, RefusalMode, TakenPins, Trust};
 use crate::upstream::Upstream;
 
 /// Everything that is configured.
@@ -80,6 +80,18 @@ impl Settings {
         ListenerTls { refusal: listener.refusal, ..self.tls.clone() }
     }
 
+    /// Which CAs and pins count at a listener.
+    pub fn listener_trust(&self, listener: &ListenerSettings) -> Arc<Trust> {
+        match (&listener.client_cas, listener.pins) {
+            (None, TakenPins::All) => Arc::clone(&self.trust),
+            (None, taken) => {
+                let all: Vec<Arc<str>> = self.trust.cas().iter().map(|ca| Arc::clone(ca.name())).collect();
+                Arc::new(self.trust.limited(&all, taken))
+            }
+            (Some(names), taken) => Arc::new(self.trust.limited(names, taken)),
+        }
+    }
+
     /// What a listener's sessions go by.
     pub fn listener_session(&self, listener: &ListenerSettings) -> SessionSettings {
         SessionSettings { refusal: listener.refusal, ..self.session.clone() }
@@ -104,6 +116,10 @@ pub struct ListenerSettings {
     pub mode: ListenerMode,
     /// What a client without an identity hears.
     pub refusal: RefusalMode,
+    /// The names of the CAs that count here; all unless set.
+    pub client_cas: Option<Vec<Arc<str>>>,
+    /// Whether pinned certificates count here.
+    pub pins: TakenPins,
 }
 
 /// How many connections at once.

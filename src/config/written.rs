@@ -85,6 +85,8 @@ pub(super) struct WrittenListener {
     pub(super) address: Option<String>,
     pub(super) mode: Option<WrittenMode>,
     pub(super) refusal: Option<WrittenRefusal>,
+    pub(super) client_cas: Option<Vec<String>>,
+    pub(super) pins: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -144,6 +146,11 @@ pub(super) struct WrittenCa {
     pub(super) crl_distribution_points: bool,
     pub(super) crl_refresh: Option<Wait>,
     pub(super) revocation: Option<WrittenRevocation>,
+    pub(super) crl_grace: Option<Wait>,
+    pub(super) purposes: Option<Vec<String>>,
+    pub(super) policies: Option<Vec<String>>,
+    pub(super) chain_max: Option<u32>,
+    pub(super) rsa_bits_min: Option<u32>,
     pub(super) domains: Option<Vec<String>>,
     #[serde(default)]
     pub(super) local_part_case: WrittenCase,
@@ -193,6 +200,8 @@ pub(super) struct WrittenIdentity {
     pub(super) name: Option<String>,
     #[serde(rename = "match")]
     pub(super) matches: Option<WrittenMatch>,
+    #[serde(default)]
+    pub(super) pin_ignores_expiry: bool,
     pub(super) send_as: Option<Vec<String>>,
     pub(super) send_to: Option<Vec<String>>,
     pub(super) null_sender: Option<bool>,

@@ -6,19 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{ListenerMode, Settings, Shown as ShownSetting};
-use crate::identity::CertificateFacts;
+use crate::identity::{CertificateFacts, CertificateSummary};
 use crate::intake::{IntakeLimits, LingerLimits, PaceLimits};
 use crate::report::Reporter;
 use crate::route::{Route, Routes};
 use crate::session::SessionSettings;
 use crate::snapshot::{Door, DoorLimits, End, Mode, ReceivedDetail, Shown, Snapshot};
 use crate::sys::Clock;
-use crate::tls::{ListenerFault, ListenerTls};
+use crate::tls::{ListenerFault, ListenerTls, RevocationMode};
 
 /// How long before its end a certificate is told of.
 const EARLY_CERTIFICATE: Duration = Duration::from_secs(21 * 86_400);
-/// How long before its nextUpdate a CRL is told of.
-const EARLY_CRL: Duration = Duration::from_secs(2 * 86_400);
 
 /// How long, and how much, is read and dropped after a message whose end is in dispute, before the connection is closed.
 const LINGER: LingerLimits = LingerLimits { wait: Duration::from_secs(10), octets: 64 * 1024 * 1024 };
@@ -30,7 +28,8 @@ const LINGER: LingerLimits = LingerLimits { wait: Duration::from_secs(10), octet
 pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) -> Result<Snapshot, ListenerFault> {
     let doors = settings.listeners.iter().map(|listener| {
         let tls = ListenerTls { refusal: listener.refusal, ..settings.tls.clone() };
-        let tls = tls.server_config(&settings.trust, clock)?;
+        let trust = settings.listener_trust(listener);
+        let tls = tls.server_config(&trust, clock)?;
         Ok(Arc::new(Door {
             address: listener.address,
             mode: match listener.mode {
@@ -39,7 +38,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
             },
             tls,
             session: Arc::new(SessionSettings { refusal: listener.refusal, ..settings.session.clone() }),
-            trust: Arc::clone(&settings.trust),
+            trust,
         }))
     });
     let route = Route::for_all("default", settings.upstreams.clone());
@@ -82,30 +81,41 @@ fn intake_limits(settings: &Settings) -> IntakeLimits {
 
 /// What ends some day, of what the configuration names.
 fn ends(settings: &Settings) -> Vec<End> {
-    let servers = settings.tls.certificates.iter().filter_map(|server| {
-        let facts = CertificateFacts::of(server.chain.first()?).ok()?;
-        let remedy = "put a new one in its place and reload";
-        Some(End {
-            what: format!("the server certificate {}", server.place),
-            at: facts.summary.not_after,
-            early: EARLY_CERTIFICATE,
-            remedy,
+    let servers = settings.tls.certificates.iter().flat_map(|server| {
+        server.chain.iter().enumerate().filter_map(|(depth, der)| {
+            let CertificateSummary { subject, not_after: at, .. } = CertificateFacts::of(der).ok()?.summary;
+            let (what, remedy) = match depth {
+                0 => ("the server certificate".to_owned(), "put a new one in its place and reload"),
+                _ => (
+                    format!("the intermediate {subject} of the server certificate"),
+                    "put the chain that its CA gives out now in its place and reload",
+                ),
+            };
+            Some(End { what: format!("{what} in {}", server.place), at, early: EARLY_CERTIFICATE, remedy })
         })
     });
     let cas = settings.trust.cas().iter().flat_map(|ca| {
-        let crls = ca.crls_fresh_until().map(|at| End {
-            what: format!("the CRL of client_ca {:?}", ca.name()),
-            at,
-            early: EARLY_CRL,
-            remedy: "fetch a new one and reload; with revocation = \"require\" its clients are refused from then on",
+        let name = ca.name();
+        let crls = ca.crl_facts().into_iter().map(move |list| End {
+            what: format!("the CRL {} of client_ca {name:?}", list.place),
+            at: list.next_update,
+            // From half its life on a newer one should be here.
+            early: list.next_update.since(list.this_update) / 2,
+            remedy: match ca.revocation() {
+                RevocationMode::Require => {
+                    "no newer one has come; get it and reload: without, its clients are refused (crl_grace later)"
+                }
+                RevocationMode::IfAvailable => "no newer one has come; get it and reload: who is revoked since gets in",
+                RevocationMode::Off => "no newer one has come; but revocation is \"off\": nobody asks it",
+            },
         });
-        let anchors = ca.certificates_good_until().map(|at| End {
-            what: format!("a CA certificate of client_ca {:?}", ca.name()),
+        let certificates = ca.ends().map(move |(subject, at)| End {
+            what: format!("the CA certificate {subject} of client_ca {name:?}"),
             at,
             early: EARLY_CERTIFICATE,
-            remedy: "its clients are refused from then on",
+            remedy: "have the CA renew it, add the new one beside it and reload: clients below it alone are refused from then on",
         });
-        [crls, anchors].into_iter().flatten()
+        crls.chain(certificates).collect::<Vec<_>>()
     });
     servers.chain(cas).collect()
 }

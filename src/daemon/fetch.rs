@@ -24,7 +24,7 @@ use crate::config::{CRL_URLS_MAX, CrlSource};
 use crate::house::House;
 use crate::sys::{MonoTime, WallTime};
 use crate::tls::points::HttpUrl;
-use crate::tls::{CRL_OCTETS_MAX, ClientCa, CrlCause, CrlFacts};
+use crate::tls::{CRL_OCTETS_MAX, ClientCa, CrlCause, CrlAge};
 
 /// Fetches at once.
 const PARALLEL_MAX: usize = 4;
@@ -64,7 +64,7 @@ struct Errand {
 struct Fetched {
     key: Key,
     /// The CRL at hand now, whatever came.
-    held: Option<CrlFacts>,
+    held: Option<CrlAge>,
     result: Result<News, FetchFault>,
 }
 
@@ -226,7 +226,7 @@ impl Book {
 }
 
 /// How long until the next fetch.
-fn pause(errand: &Errand, held: Option<&CrlFacts>, now: WallTime) -> Duration {
+fn pause(errand: &Errand, held: Option<&CrlAge>, now: WallTime) -> Duration {
     let left = held.map_or(Duration::ZERO, |facts| facts.next_update.since(now));
     let regular = (left / 2).min(errand.source.refresh).max(PAUSE_LEAST);
     match errand.failures.checked_sub(1) {
@@ -244,7 +244,7 @@ fn jittered(pause: Duration, random: u64) -> Duration {
 }
 
 /// From half of a CRL's life on, or without one, a failure needs somebody's eye.
-fn tell_failure(ca: &str, url: &HttpUrl, fault: &FetchFault, held: Option<&CrlFacts>, now: WallTime) {
+fn tell_failure(ca: &str, url: &HttpUrl, fault: &FetchFault, held: Option<&CrlAge>, now: WallTime) {
     match held {
         Some(facts) if now < facts.half_life() => {
             tracing::warn!(ca, %url, %fault, "a CRL could not be fetched; it is tried again");
@@ -295,9 +295,9 @@ fn keep(
     url: &HttpUrl,
     octets: &[u8],
     validators: http::Validators,
-    held: Option<&CrlFacts>,
+    held: Option<&CrlAge>,
     now: WallTime,
-) -> Result<(CrlFacts, News), FetchFault> {
+) -> Result<(CrlAge, News), FetchFault> {
     let fetched = ca.read_crl(octets)?;
     if fetched.next_update <= now {
         return Err(FetchFault::Stale(fetched.next_update));

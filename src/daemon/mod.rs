@@ -331,9 +331,14 @@ async fn watch_expiry(house: Arc<House>) {
     let mut drain = house.tasks.drain();
     loop {
         let now = house.now().wall;
-        for notice in house.snapshot().ending_soon(now) {
-            tracing::warn!("{notice}");
+        let snapshot = house.snapshot();
+        for end in snapshot.ending_soon(now) {
+            match now >= end.at {
+                true => tracing::error!("{}", end.notice(now)),
+                false => tracing::warn!("{}", end.notice(now)),
+            }
         }
+        drop(snapshot);
         tokio::select! {
             () = tokio::time::sleep(EXPIRY_LOOK) => {}
             () = drain.wait() => return,

@@ -15,7 +15,7 @@ use super::aside::aside;
 use super::build;
 use super::stamps::Stamps;
 use super::watch::Orders;
-use crate::config::{self, Before, FaultyPart, Mistake, Settings, Watching};
+use crate::config::{self, Before, FaultyPart, ListenerSettings, Mistake, Settings, Watching};
 use crate::house::House;
 use crate::snapshot::Snapshot;
 use crate::sys::Clock;
@@ -252,12 +252,18 @@ fn keep_what_is_bound(old: &Settings, new: &mut Settings) {
         tracing::warn!(
             "the addresses and modes of the listeners change with the next start; the rest is taken over now"
         );
-        new.listeners.clone_from(&old.listeners);
+        new.listeners = old.listeners.iter().map(|bound| still_bound(bound, &new.listeners)).collect();
     }
     if old.data_dir != new.data_dir {
         tracing::warn!("data_dir changes with the next start; the rest is taken over now");
         new.data_dir.clone_from(&old.data_dir);
     }
+}
+
+/// A listener that stays where it is, with what the new configuration says of it; what that does not name stays as it was.
+fn still_bound(bound: &ListenerSettings, new: &[ListenerSettings]) -> ListenerSettings {
+    let same = new.iter().find(|listener| listener.address == bound.address && listener.mode == bound.mode);
+    same.unwrap_or(bound).clone()
 }
 
 /// Upstreams keep their health and their connections when nothing about them has changed.

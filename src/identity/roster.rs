@@ -88,6 +88,8 @@ pub struct RosterEntry {
     pub name: Arc<str>,
     /// Which certificates it is for.
     pub keys: MatchKeys,
+    /// Whether a certificate that it pins counts after its notAfter too.
+    pub pin_ignores_expiry: bool,
     /// Whether it lets them in.
     pub state: EntryState,
     /// Addresses it may send as.
@@ -227,10 +229,12 @@ impl Roster {
     /// What `tls::Trust` is to let in by pin: fingerprints and keys of entries that name no CA.
     pub fn pins(&self) -> Pins {
         let unbound = || self.entries.iter().map(|compiled| &compiled.entry.keys).filter(|keys| keys.ca.is_none());
+        let lasting = self.entries.iter().map(|compiled| &compiled.entry).filter(|entry| entry.pin_ignores_expiry);
         Pins {
             certificates: unbound().filter_map(|keys| keys.fingerprint).collect(),
             // With a fingerprint beside it, the key alone is not enough.
             keys: unbound().filter(|keys| keys.fingerprint.is_none()).filter_map(|keys| keys.spki).collect(),
+            ignoring_expiry: lasting.filter_map(|entry| entry.keys.fingerprint.or(entry.keys.spki)).collect(),
         }
     }
 

@@ -5,20 +5,29 @@
 //! - [`revocation`]: CRLs, verified once when loaded (RFC 5280 §5).
 //! - [`mod@verify`]: [`judge`], the only way to a [`VerifiedChain`] (RFC 5280 §6).
 //! - [`points`]: where certificates say that their CRLs and OCSP responders are.
+//! - [`rules`]: what a CA's certificates must be, by configuration.
+//! - `constraints`, `ways`: e-mail name constraints, which webpki does not know (RFC 5280 §4.2.1.10).
 //! - [`rejection`]: why a chain was refused.
+//! - [`trace`]: how it was judged, step by step, for people.
 //! - [`listener`]: the rustls configuration of a listener.
 //!
 //! `verify` is pure; the rest builds values from octets. Never: resumes a session (rustls restores the peer's identity on resumption
 //! without asking the verifier), trusts the system's store, opens a file.
 
+mod constraints;
+mod der;
 pub mod listener;
 pub mod points;
 pub mod read;
 pub mod rejection;
 pub mod revocation;
+pub mod rules;
+mod signature;
+pub mod trace;
 pub mod trust;
 pub mod verify;
 mod view;
+mod ways;
 
 #[cfg(test)]
 #[path = "../../tests/it/recipe.rs"]
@@ -31,8 +40,9 @@ pub use listener::{
     rejection_of,
 };
 pub use rejection::{Culprit, Flaw, Rejection};
-pub use revocation::{CRL_OCTETS_MAX, CrlCause, CrlFacts, CrlFault, RevocationMode};
-pub use trust::{CaFault, ClientCa, ClientCaSettings, CrlFile, Pins, Trust};
+pub use revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, RevocationMode};
+pub use rules::{CaRules, KeyRules, PolicyOid, Purposes};
+pub use trust::{CaFault, ClientCa, ClientCaSettings, CrlFile, Pins, TakenPins, Trust};
 pub use verify::{VerifiedChain, judge, verify};
 
 use crate::sys::WallTime;

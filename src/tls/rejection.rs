@@ -36,10 +36,13 @@ pub enum Flaw {
     /// SHA-1 and the like.
     #[error("signature of a weak kind")]
     WeakSignature,
-    /// RSA under 2048 bits.
-    #[error("RSA key under 2048 bits")]
-    WeakKey,
-    /// No clientAuth in the extended key usage.
+    /// A short RSA key.
+    #[error("RSA key under {0} bits")]
+    WeakKey(usize),
+    /// Neither RSA, P-256, P-384, P-521 nor Ed25519.
+    #[error("its key is of a kind that is not taken here")]
+    KeyKind,
+    /// None of the CA's purposes in the extended key usage.
     #[error("not for client authentication (extended key usage)")]
     NotForClients,
     /// No digitalSignature in the key usage.
@@ -57,9 +60,18 @@ pub enum Flaw {
     /// pathLenConstraint.
     #[error("the chain is longer than one of its CAs allows (path length)")]
     PathLength,
+    /// The CA's `chain_max`.
+    #[error("the chain has more than {0} certificates")]
+    ChainTooLong(usize),
+    /// The CA's `policies`.
+    #[error("it was issued under none of the certificate policies that this server asks for")]
+    Policy,
     /// Name constraints.
     #[error("its names are not permitted by the name constraints of its CA")]
     NameConstraints,
+    /// E-mail name constraints of a CA that the configuration does not list, so that nobody evaluates them.
+    #[error("its CA has e-mail name constraints; this server must list that CA under intermediates")]
+    UnlistedConstraints,
     /// A critical extension.
     #[error("it has a critical extension that is unknown here")]
     CriticalExtension,
@@ -113,8 +125,10 @@ impl Flaw {
             | Self::TooLarge
             | Self::Malformed
             | Self::LongSerial
-            | Self::WeakKey
-            | Self::NameConstraints => false,
+            | Self::WeakKey(_)
+            | Self::KeyKind
+            | Self::NameConstraints
+            | Self::UnlistedConstraints => false,
             Self::UnknownIssuer
             | Self::UnknownIssuerOrGap
             | Self::BadSignature
@@ -125,6 +139,8 @@ impl Flaw {
             | Self::CaNotForClients
             | Self::IssuerNotACa
             | Self::PathLength
+            | Self::ChainTooLong(_)
+            | Self::Policy
             | Self::CriticalExtension
             | Self::Broken => true,
         }
@@ -142,6 +158,8 @@ pub struct Culprit {
     pub issuer: String,
     /// Its serial in hexadecimal.
     pub serial: String,
+    /// SHA-256 of its DER, in hexadecimal.
+    pub fingerprint: String,
 }
 
 impl Culprit {
@@ -151,6 +169,7 @@ impl Culprit {
             subject: view.subject_text.clone(),
             issuer: view.issuer_text.clone(),
             serial: view.serial_text.clone(),
+            fingerprint: view.fingerprint.to_string(),
         })
     }
 }
@@ -203,8 +222,9 @@ impl fmt::Display for Rejection {
             write!(f, "; client_ca {ca:?}")?;
         }
         if let Some(culprit) = &self.culprit {
-            let Culprit { depth, subject, issuer, serial } = &**culprit;
-            write!(f, "; certificate {depth} of the chain: subject {subject}, issuer {issuer}, serial {serial}")?;
+            let Culprit { depth, subject, issuer, serial, fingerprint } = &**culprit;
+            write!(f, "; certificate {depth} of the chain: subject {subject}, issuer {issuer}, serial {serial}, ")?;
+            write!(f, "fingerprint {fingerprint}")?;
         }
         Ok(())
     }

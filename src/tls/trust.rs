@@ -1,19 +1,23 @@
 //! What chains are judged by: the configured CAs, each with its intermediates and CRLs, and the certificates and keys pinned in the roster.
 //!
 //! Only what is configured is trusted; the system's store never is. Intermediates help to build chains and are trusted for nothing: each must
-//! itself lead to an anchor. Each CA stands alone: a faulty CRL is that CA's trouble only. Building fails with a [`CaFault`] that names the
+//! itself lead to an anchor. E-mail name constraints are kept from webpki and judged by us (see [`ways`](super::ways)). Each CA stands alone: a faulty CRL is that CA's trouble only. Building fails with a [`CaFault`] that names the
 //! certificate and the remedy; CRLs that can't be used are handed back beside the CA, which then goes without them.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::read;
-use super::revocation::{CRL_OCTETS_MAX, Crl, CrlCause, CrlFacts, CrlFault, CrlShelf, RevocationMode};
+use super::revocation::list::{self, Read};
+use super::revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlShelf, RevocationMode};
+use super::rules::{CaRules, KeyRules};
 use super::view::View;
+use super::ways::{self, Link, Way};
 use crate::identity::facts::Digest256;
 use crate::sys::WallTime;
 
@@ -39,6 +43,10 @@ pub struct ClientCaSettings {
     pub crls: Vec<CrlFile>,
     /// How much certificates depend on the CRLs.
     pub revocation: RevocationMode,
+    /// How long after its nextUpdate a CRL still vouches for what it does not list.
+    pub crl_grace: Duration,
+    /// What its certificates must be.
+    pub rules: CaRules,
 }
 
 /// A configured CA that can't be used.
@@ -71,9 +79,9 @@ pub enum CaFault {
         /// Its subject for people.
         subject: String,
     },
-    /// RSA under 2048 bits.
+    /// A short RSA key.
     #[error(
-        "certificate {number} of client_ca {name:?} ({subject}) has an RSA key under 2048 bits; renew the CA with a stronger key"
+        "certificate {number} of client_ca {name:?} ({subject}) has an RSA key under {bits_min} bits; renew the CA with a stronger key"
     )]
     WeakKey {
         /// The CA.
@@ -82,55 +90,67 @@ pub enum CaFault {
         number: usize,
         /// Its subject for people.
         subject: String,
+        /// The shortest that is taken, bits.
+        bits_min: usize,
     },
 }
 
-/// A trust anchor with its dates: webpki looks only at its name, key and name constraints.
+/// Where a path of webpki's may end: webpki looks only at its name, key and name constraints.
 pub(super) struct AnchorView {
+    /// Without e-mail subtrees.
     pub(super) trusted: TrustAnchor<'static>,
-    pub(super) view: View,
-    pub(super) der: CertificateDer<'static>,
+    pub(super) link: Link,
+    /// How it goes on from here to a configured anchor: one way without a certificate, when it is one itself. Never empty.
+    pub(super) ways: Vec<Way>,
 }
 
 /// One configured CA.
 pub struct ClientCa {
     name: Arc<str>,
+    certificates: Vec<Link>,
+    intermediates: Vec<Link>,
+    /// The certificates, and the constrained intermediates that lead to one of them.
     anchors: Vec<AnchorView>,
     trusted: Vec<TrustAnchor<'static>>,
-    intermediates: Vec<(CertificateDer<'static>, View)>,
     revocation: RevocationMode,
+    crl_grace: Duration,
+    rules: CaRules,
     crls: CrlShelf,
 }
 
 impl ClientCa {
     /// Builds a CA and verifies its CRLs. The faults are of CRLs that are not used.
     pub fn new(settings: ClientCaSettings) -> Result<(Self, Vec<CrlFault>), CaFault> {
-        let ClientCaSettings { name, certificates, intermediates, crls, revocation } = settings;
+        let ClientCaSettings { name, certificates, intermediates, crls, revocation, crl_grace, rules } = settings;
         if certificates.is_empty() {
             return Err(CaFault::NoAnchor { name });
         }
         let behind = certificates.len();
-        let anchors: Vec<AnchorView> = certificates
-            .iter()
-            .enumerate()
-            .map(|(place, der)| anchor(&name, place.saturating_add(1), der))
-            .collect::<Result<_, _>>()?;
-        let intermediates: Vec<(CertificateDer<'static>, View)> = intermediates
-            .into_iter()
-            .enumerate()
-            .map(|(place, der)| {
-                ca_view(&name, behind.saturating_add(place).saturating_add(1), &der).map(|view| (der, view))
-            })
-            .collect::<Result<_, _>>()?;
-        let issuers: Vec<View> = anchors
-            .iter()
-            .map(|anchor| &anchor.view)
-            .chain(intermediates.iter().map(|(_, view)| view))
-            .cloned()
-            .collect();
+        let read = |(place, der): (usize, CertificateDer<'static>)| link(&name, place, der, rules.keys);
+        let certificates: Vec<Link> = (1..).zip(certificates).map(read).collect::<Result<_, _>>()?;
+        let intermediates: Vec<Link> =
+            (behind.saturating_add(1)..).zip(intermediates).map(read).collect::<Result<_, _>>()?;
+        let mut anchors = Vec::new();
+        for (link, number) in certificates.iter().zip(1..) {
+            let malformed = || CaFault::Malformed { name: Arc::clone(&name), number };
+            let trusted = without_mail_subtrees(link).ok_or_else(malformed)?;
+            anchors.push(AnchorView { trusted, link: link.clone(), ways: vec![Way::new()] });
+        }
+        for link in intermediates.iter().filter(|link| link.view.constrains_mail()) {
+            let ways = ways::up(link, &intermediates, &certificates);
+            let trusted = without_mail_subtrees(link).filter(|_| !ways.is_empty());
+            anchors.extend(trusted.map(|trusted| AnchorView { trusted, link: link.clone(), ways }));
+        }
+        let issuers: Vec<Arc<View>> =
+            certificates.iter().chain(&intermediates).map(|link| Arc::clone(&link.view)).collect();
         let (crls, faults) = shelve(&crls, &issuers);
-        let trusted = anchors.iter().map(|anchor| anchor.trusted.clone()).collect();
-        Ok((Self { name, anchors, trusted, intermediates, revocation, crls }, faults))
+        let mut trusted: Vec<TrustAnchor<'static>> = Vec::new();
+        for anchor in &anchors {
+            if !trusted.contains(&anchor.trusted) {
+                trusted.push(anchor.trusted.clone());
+            }
+        }
+        Ok((Self { name, certificates, intermediates, anchors, trusted, revocation, crl_grace, rules, crls }, faults))
     }
 
     /// Its name in the configuration.
@@ -143,9 +163,24 @@ impl ClientCa {
         self.revocation
     }
 
+    /// How long after its nextUpdate a CRL still vouches for what it does not list.
+    pub fn crl_grace(&self) -> Duration {
+        self.crl_grace
+    }
+
+    /// What its certificates must be.
+    pub fn rules(&self) -> &CaRules {
+        &self.rules
+    }
+
+    /// Its CRLs, deltas among them, by their places.
+    pub fn crl_facts(&self) -> Vec<CrlFacts> {
+        self.crls.facts()
+    }
+
     /// The earliest nextUpdate of its CRLs: from then on, what that list covers is unknown.
     pub fn crls_fresh_until(&self) -> Option<WallTime> {
-        self.crls.next_updates().min()
+        self.crl_facts().iter().map(|list| list.next_update).min()
     }
 
     /// How many certificates its CRLs list.
@@ -153,28 +188,40 @@ impl ClientCa {
         self.crls.revoked()
     }
 
-    /// The earliest notAfter of its anchors and intermediates, for countdowns.
-    pub fn certificates_good_until(&self) -> Option<WallTime> {
-        let anchors = self.anchors.iter().map(|anchor| anchor.view.not_after);
-        anchors.chain(self.intermediates.iter().map(|(_, view)| view.not_after)).min()
+    /// Subject and notAfter of each of its certificates and intermediates, for countdowns.
+    pub fn ends(&self) -> impl Iterator<Item = (&str, WallTime)> {
+        let links = self.certificates.iter().chain(&self.intermediates);
+        links.map(|link| (link.view.subject_text.as_str(), link.view.not_after))
     }
 
-    /// The DER of its anchors and intermediates.
-    pub fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
-        let anchors = self.anchors.iter().map(|anchor| &anchor.der);
-        anchors.chain(self.intermediates.iter().map(|(der, _)| der))
+    /// The subjects of intermediates with e-mail name constraints that lead to none of its certificates: what is below them is refused.
+    pub fn lost_constraints(&self) -> impl Iterator<Item = &str> {
+        let lost = |link: &&Link| {
+            link.view.constrains_mail()
+                && !self.anchors.iter().any(|anchor| anchor.link.view.fingerprint == link.view.fingerprint)
+        };
+        self.intermediates.iter().filter(lost).map(|link| link.view.subject_text.as_str())
     }
 
     /// Verifies one CRL, PEM or DER, as those of files are.
     ///
     /// # Errors
     /// It is not one CRL, or can't be used.
-    pub fn read_crl(&self, octets: &[u8]) -> Result<CrlFacts, CrlCause> {
+    pub fn read_crl(&self, octets: &[u8]) -> Result<CrlAge, CrlCause> {
         let lists = read::crls(octets, CRL_OCTETS_MAX)?;
-        let [list] = lists.as_slice() else { return Err(CrlCause::NotOne(lists.len())) };
-        let anchors = self.anchors.iter().map(|anchor| &anchor.view);
-        let issuers: Vec<View> = anchors.chain(self.intermediates.iter().map(|(_, view)| view)).cloned().collect();
-        Ok(Crl::read(list, &issuers)?.facts())
+        let [one] = lists.as_slice() else { return Err(CrlCause::NotOne(lists.len())) };
+        let links = self.certificates.iter().chain(&self.intermediates);
+        let issuers: Vec<Arc<View>> = links.map(|link| Arc::clone(&link.view)).collect();
+        Ok(list::read(one, &issuers, &Arc::from(""))?.newness())
+    }
+
+    /// The DER of its certificates and intermediates.
+    pub fn ders(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.certificates.iter().chain(&self.intermediates).map(|link| &link.der)
+    }
+
+    pub(super) fn certificates(&self) -> &[Link] {
+        &self.certificates
     }
 
     pub(super) fn anchors(&self) -> &[AnchorView] {
@@ -185,7 +232,7 @@ impl ClientCa {
         &self.trusted
     }
 
-    pub(super) fn intermediates(&self) -> &[(CertificateDer<'static>, View)] {
+    pub(super) fn intermediates(&self) -> &[Link] {
         &self.intermediates
     }
 
@@ -198,7 +245,7 @@ impl fmt::Debug for ClientCa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientCa")
             .field("name", &self.name)
-            .field("anchors", &self.anchors.len())
+            .field("certificates", &self.certificates.len())
             .field("intermediates", &self.intermediates.len())
             .field("revocation", &self.revocation)
             .field("revoked", &self.revoked())
@@ -206,43 +253,49 @@ impl fmt::Debug for ClientCa {
     }
 }
 
-fn anchor(name: &Arc<str>, number: usize, der: &CertificateDer<'static>) -> Result<AnchorView, CaFault> {
-    let view = ca_view(name, number, der)?;
-    let trusted = webpki::anchor_from_trusted_cert(der)
-        .map_err(|_| CaFault::Malformed { name: Arc::clone(name), number })?
-        .to_owned();
-    Ok(AnchorView { trusted, view, der: der.clone() })
+/// What webpki is to take for the anchor: the certificate's name and key, and its name constraints but those on e-mail.
+fn without_mail_subtrees(link: &Link) -> Option<TrustAnchor<'static>> {
+    let mut trusted = webpki::anchor_from_trusted_cert(&link.der).ok()?.to_owned();
+    if let Some(constraints) = &link.view.constraints {
+        trusted.name_constraints = constraints.others.clone().map(Into::into);
+    }
+    Some(trusted)
 }
 
-fn ca_view(name: &Arc<str>, number: usize, der: &CertificateDer<'_>) -> Result<View, CaFault> {
+fn link(name: &Arc<str>, number: usize, der: CertificateDer<'static>, keys: KeyRules) -> Result<Link, CaFault> {
     let name = Arc::clone(name);
-    let Some(view) = View::of(der) else { return Err(CaFault::Malformed { name, number }) };
+    let Some(view) = View::of(&der) else { return Err(CaFault::Malformed { name, number }) };
     if !view.is_ca {
         return Err(CaFault::NotACa { name, number, subject: view.subject_text });
     }
-    if view.weak_key {
-        return Err(CaFault::WeakKey { name, number, subject: view.subject_text });
+    if keys.is_short(view.key_kind) {
+        return Err(CaFault::WeakKey { name, number, subject: view.subject_text, bits_min: keys.rsa_bits_min });
     }
-    Ok(view)
+    Ok(Link { der, view: Arc::new(view) })
 }
 
-fn shelve(files: &[CrlFile], issuers: &[View]) -> (CrlShelf, Vec<CrlFault>) {
+fn shelve(files: &[CrlFile], issuers: &[Arc<View>]) -> (CrlShelf, Vec<CrlFault>) {
     let mut shelf = CrlShelf::default();
-    let mut faults = Vec::new();
+    let (mut faults, mut deltas) = (Vec::new(), Vec::new());
     for file in files {
+        let place: Arc<str> = file.place.as_str().into();
         let mut refuse = |cause| faults.push(CrlFault { place: file.place.clone(), cause });
         match read::crls(&file.octets, CRL_OCTETS_MAX) {
             Err(fault) => refuse(CrlCause::Unreadable(fault)),
             Ok(lists) => {
-                for list in lists {
-                    match Crl::read(&list, issuers) {
-                        Ok(list) => shelf.put(list),
+                for octets in lists {
+                    match list::read(&octets, issuers, &place) {
+                        Ok(Read::Complete(list)) => shelf.put(list),
+                        Ok(Read::Delta(delta)) => deltas.push(delta),
                         Err(cause) => refuse(cause),
                     }
                 }
             }
         }
     }
+    let without_base = shelf.put_deltas(deltas);
+    let fault = |delta: list::Delta| CrlFault { place: delta.place().to_owned(), cause: CrlCause::DeltaWithoutBase };
+    faults.extend(without_base.into_iter().map(fault));
     (shelf, faults)
 }
 
@@ -253,24 +306,58 @@ pub struct Pins {
     pub certificates: HashSet<Digest256>,
     /// Of keys.
     pub keys: HashSet<Digest256>,
+    /// Those of both that count after the certificate's notAfter too.
+    pub ignoring_expiry: HashSet<Digest256>,
+}
+
+impl Pins {
+    /// Whether a certificate, or its key, is pinned.
+    pub(super) fn hold(&self, view: &View) -> bool {
+        self.keys.contains(&view.key) || self.certificates.contains(&view.fingerprint)
+    }
+
+    /// Whether it is pinned in such a way that its end does not matter.
+    pub(super) fn hold_beyond_expiry(&self, view: &View) -> bool {
+        // The roster goes by the fingerprint first: so does this.
+        let pinned = if self.certificates.contains(&view.fingerprint) { &view.fingerprint } else { &view.key };
+        self.hold(view) && self.ignoring_expiry.contains(pinned)
+    }
 }
 
 /// Everything a chain may be verified to.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     cas: Vec<Arc<ClientCa>>,
+    /// CAs that count elsewhere: their CRLs hold against pinned certificates here too.
+    elsewhere: Vec<Arc<ClientCa>>,
     pins: Pins,
 }
 
 impl Trust {
     /// Trust in these CAs and pins, and in nothing else. A CA that has not changed can be shared with the trust before.
     pub fn new(cas: Vec<Arc<ClientCa>>, pins: Pins) -> Self {
-        Self { cas, pins }
+        Self { cas, elsewhere: Vec::new(), pins }
+    }
+
+    /// What of this counts at a listener that takes these CAs only, and pinned certificates or not. A name that no CA has is passed over.
+    #[must_use]
+    pub fn limited(&self, names: &[Arc<str>], taken: TakenPins) -> Self {
+        let (cas, elsewhere) = self.cas.iter().cloned().partition(|ca| names.contains(ca.name()));
+        let pins = match taken {
+            TakenPins::All => self.pins.clone(),
+            TakenPins::None => Pins::default(),
+        };
+        Self { cas, elsewhere, pins }
     }
 
     /// The CAs.
     pub fn cas(&self) -> &[Arc<ClientCa>] {
         &self.cas
+    }
+
+    /// The CAs that count here or elsewhere.
+    pub(super) fn all_cas(&self) -> impl Iterator<Item = &Arc<ClientCa>> {
+        self.cas.iter().chain(&self.elsewhere)
     }
 
     /// The pins.
@@ -286,9 +373,18 @@ impl Trust {
             return Vec::new();
         }
         let mut seen = HashSet::new();
-        let anchors = self.cas.iter().flat_map(|ca| ca.anchors.iter().map(|anchor| &anchor.view));
-        let intermediates = self.cas.iter().flat_map(|ca| ca.intermediates.iter().map(|(_, view)| view));
-        let named = anchors.chain(intermediates).filter(|view| seen.insert(view.subject.clone()));
-        named.map(|view| DistinguishedName::from(view.subject.clone())).collect()
+        let anchors = self.cas.iter().flat_map(|ca| ca.certificates());
+        let intermediates = self.cas.iter().flat_map(|ca| ca.intermediates());
+        let named = anchors.chain(intermediates).filter(|link| seen.insert(link.view.subject.clone()));
+        named.map(|link| DistinguishedName::from(link.view.subject.clone())).collect()
     }
+}
+
+/// Whether a listener takes pinned certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakenPins {
+    /// All of the roster.
+    All,
+    /// Not one.
+    None,
 }

@@ -3,21 +3,25 @@
 //! [`judge`] is called after the handshake, at MAIL, by `explain`, and inside the rustls verifier in alert mode; nothing else decides whether a
 //! certificate is good, and nothing else makes a [`VerifiedChain`].
 //!
-//! CA by CA: do the issuer names lead to an anchor at all? Is the leaf in its validity, meant for client authentication, its key strong
+//! CA by CA: do the issuer names lead to an anchor at all? Is the leaf in its validity, meant for what the CA's rules say, its key strong
 //! enough? Then webpki builds and checks the path (signatures, validity, basic constraints, path lengths, name constraints, unknown critical
-//! extensions), and each path it finds is asked: are the anchor and the CAs of it in order, is any certificate of it revoked?
-//! Only if no CA's path can be had at all may a pin of the roster vouch instead, never for what is expired or revoked.
+//! extensions), and each path it finds is asked (`path`): are the anchor and the CAs of it in order and as the CA's rules want them, do the
+//! e-mail constraints hold, is any certificate of it revoked?
+//! Only if no CA's path can be had at all may a pin of the roster vouch instead, never for what is revoked, nor for what is expired unless the
+//! pin says so.
 //!
 //! Known traps, and how they are avoided:
 //! - A CA of the same name gives a wrong signature, not an unknown issuer: reported as such.
-//! - webpki takes a leaf without extended key usage for any purpose: here it must say clientAuth.
-//! - webpki's trust anchors have no dates: here the anchor's dates count.
-//! - A CA with e-mail name constraints refuses every certificate with an e-mail name. That check happens inside the path building; its error
-//!   is never overridden, by a pin neither.
+//! - webpki takes a leaf without extended key usage for any purpose: here it must say clientAuth, or what the CA's rules take instead.
+//! - webpki's trust anchors have no dates, no path length, no key usage: here the anchor's count.
+//! - Under a CA with e-mail name constraints webpki refuses every certificate with an e-mail name, and knows no SmtpUTF8Mailbox. Of CAs that the
+//!   configuration lists, these constraints are kept from webpki and judged here; of others webpki's refusal stands, by a pin neither overridden.
 //! - Hostile chains: number and size of the certificates are limited, and a chain that leads by name to none of our CAs costs no signature
 //!   check. webpki bounds the rest (100 signatures, 6 intermediates).
 //!
 //! Pure: no clock, no file, no log. What can fail is a [`Rejection`].
+
+mod path;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -25,14 +29,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
-use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, VerifiedPath};
+use webpki::{EndEntityCert, VerifiedPath};
 
+use self::path::{GoodPath, Stated, check_path, links_below};
 use super::rejection::{Culprit, Flaw, Rejection};
-use super::revocation::{RevocationMode, Status};
+use super::revocation::RevocationMode;
+use super::rules::{CaRules, KeyKind, KeyRules};
 use super::trust::{ClientCa, Trust};
 use super::view::{Purpose, View};
+use super::ways::Link;
 use super::{Anchor, CertificateFault, PeerChain};
-use crate::identity::facts::Digest256;
 use crate::sys::WallTime;
 
 /// The most certificates a client may show. A path has at most 8: the leaf, webpki's 6 intermediates, the anchor.
@@ -71,6 +77,7 @@ pub struct VerifiedChain {
     anchor: Anchor,
     leaf: CertificateDer<'static>,
     certificates: Vec<CertificateDer<'static>>,
+    links: Vec<Link>,
     good_until: WallTime,
 }
 
@@ -94,6 +101,11 @@ impl VerifiedChain {
     pub fn good_until(&self) -> WallTime {
         self.good_until
     }
+
+    /// The path as it was judged, the anchor last: each certificate is signed by the key of the next. A pinned leaf stands alone.
+    pub(super) fn links(&self) -> &[Link] {
+        &self.links
+    }
 }
 
 /// Judges a chain; the fault is what the reply is made from. See [`judge`] for what the log wants.
@@ -115,15 +127,14 @@ pub fn judge(chain: &PeerChain, trust: &Trust, now: WallTime) -> Result<Verified
 }
 
 /// What the client showed, read and within limits.
-struct Shown<'a> {
-    leaf: &'a CertificateDer<'static>,
-    leaf_view: View,
+pub(super) struct Shown {
+    pub(super) leaf: Link,
     /// What can't be read of the rest is left out: it helps no path.
-    others: Vec<(&'a CertificateDer<'static>, View)>,
+    pub(super) others: Vec<Link>,
 }
 
-impl<'a> Shown<'a> {
-    fn read(chain: &'a PeerChain) -> Result<Self, Rejection> {
+impl Shown {
+    pub(super) fn read(chain: &PeerChain) -> Result<Self, Rejection> {
         let PeerChain(certificates) = chain;
         let (leaf, others) = certificates.split_first().ok_or_else(|| Rejection::untrusted(Flaw::Malformed, None))?;
         if certificates.len() > CHAIN_CERTIFICATES_MAX {
@@ -133,32 +144,33 @@ impl<'a> Shown<'a> {
         if sizes().any(|size| size > CERTIFICATE_OCTETS_MAX) || sizes().sum::<usize>() > CHAIN_OCTETS_MAX {
             return Err(Rejection::untrusted(Flaw::TooLarge, None));
         }
-        let leaf_view = View::of(leaf).ok_or_else(|| Rejection::untrusted(Flaw::Malformed, None))?;
-        if leaf_view.serial.is_none() {
-            return Err(Rejection::untrusted(Flaw::LongSerial, Some(Culprit::of(&leaf_view, 0))));
+        let read =
+            |der: &CertificateDer<'static>| View::of(der).map(|view| Link { der: der.clone(), view: Arc::new(view) });
+        let leaf = read(leaf).ok_or_else(|| Rejection::untrusted(Flaw::Malformed, None))?;
+        if leaf.view.serial.is_none() {
+            return Err(Rejection::untrusted(Flaw::LongSerial, Some(Culprit::of(&leaf.view, 0))));
         }
-        let others = others.iter().filter_map(|der| View::of(der).map(|view| (der, view))).collect();
-        Ok(Self { leaf, leaf_view, others })
+        Ok(Self { leaf, others: others.iter().filter_map(read).collect() })
     }
 
     fn leaf_culprit(&self) -> Option<Box<Culprit>> {
-        Some(Culprit::of(&self.leaf_view, 0))
+        Some(Culprit::of(&self.leaf.view, 0))
     }
 
     /// What is to be said when no CA's name fits.
     fn stranger(&self) -> Rejection {
-        let alone = self.others.is_empty() && self.leaf_view.subject != self.leaf_view.issuer;
+        let alone = self.others.is_empty() && !self.leaf.view.is_self_issued();
         let flaw = if alone { Flaw::UnknownIssuerOrGap } else { Flaw::UnknownIssuer };
         Rejection::untrusted(flaw, self.leaf_culprit())
     }
 }
 
 /// Judges under one CA.
-fn under(ca: &ClientCa, shown: &Shown<'_>, now: WallTime) -> Result<VerifiedChain, Rejection> {
+fn under(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedChain, Rejection> {
     if !leads_to(ca, shown) {
         return Err(shown.stranger());
     }
-    let judged = match check_leaf(&shown.leaf_view, now) {
+    let judged = match check_leaf(&shown.leaf.view, ca.rules(), now) {
         Ok(()) => build_path(ca, shown, now),
         Err(rejection) => Err(rejection),
     };
@@ -167,10 +179,10 @@ fn under(ca: &ClientCa, shown: &Shown<'_>, now: WallTime) -> Result<VerifiedChai
 
 /// Whether issuer names lead from the leaf to an anchor. Nothing is proved by it, but what does not lead there by name has no path, whatever
 /// its dates and purposes are; and a stranger costs us no signature check.
-fn leads_to(ca: &ClientCa, shown: &Shown<'_>) -> bool {
-    let anchors: HashSet<&[u8]> = ca.anchors().iter().map(|anchor| anchor.view.subject.as_slice()).collect();
-    let helpers: Vec<&View> = issuers(ca, shown).map(|(_, view)| view).collect();
-    let mut wanted = vec![shown.leaf_view.issuer.as_slice()];
+fn leads_to(ca: &ClientCa, shown: &Shown) -> bool {
+    let anchors: HashSet<&[u8]> = ca.anchors().iter().map(|anchor| anchor.link.view.subject.as_slice()).collect();
+    let helpers: Vec<&View> = issuers(ca, shown).map(|link| &*link.view).collect();
+    let mut wanted = vec![shown.leaf.view.issuer.as_slice()];
     let mut seen: HashSet<&[u8]> = HashSet::new();
     while let Some(name) = wanted.pop() {
         if anchors.contains(name) {
@@ -184,31 +196,35 @@ fn leads_to(ca: &ClientCa, shown: &Shown<'_>) -> bool {
 }
 
 /// The certificates a path may lead over.
-fn issuers<'a>(
-    ca: &'a ClientCa,
-    shown: &'a Shown<'_>,
-) -> impl Iterator<Item = (&'a CertificateDer<'static>, &'a View)> {
-    let shown = shown.others.iter().map(|(der, view)| (*der, view));
-    shown.chain(ca.intermediates().iter().map(|(der, view)| (der, view)))
+fn issuers<'a>(ca: &'a ClientCa, shown: &'a Shown) -> impl Iterator<Item = &'a Link> {
+    shown.others.iter().chain(ca.intermediates())
 }
 
 /// What the leaf must be by itself.
-fn check_leaf(leaf: &View, now: WallTime) -> Result<(), Rejection> {
-    let culprit = || Some(Culprit::of(leaf, 0));
+fn check_leaf(leaf: &View, rules: &CaRules, now: WallTime) -> Result<(), Rejection> {
     check_validity(leaf, 0, now)?;
     let flaw = if leaf.is_ca {
         Flaw::CaAsLeaf
-    } else if leaf.client_auth != Purpose::Allowed {
+    } else if !rules.purposes.accept(leaf.purposes) {
         Flaw::NotForClients
     } else if leaf.signs_handshakes == Purpose::Forbidden {
         // RFC 8446 §4.4.2.4, RFC 5246 §7.4.6: the key must be allowed to sign the handshake.
         Flaw::NotForSignatures
-    } else if leaf.weak_key {
-        Flaw::WeakKey
+    } else {
+        return check_key(leaf, rules.keys);
+    };
+    Err(Rejection::untrusted(flaw, Some(Culprit::of(leaf, 0))))
+}
+
+fn check_key(leaf: &View, keys: KeyRules) -> Result<(), Rejection> {
+    let flaw = if keys.is_short(leaf.key_kind) {
+        Flaw::WeakKey(keys.rsa_bits_min)
+    } else if leaf.key_kind == KeyKind::Other {
+        Flaw::KeyKind
     } else {
         return Ok(());
     };
-    Err(Rejection::untrusted(flaw, culprit()))
+    Err(Rejection::untrusted(flaw, Some(Culprit::of(leaf, 0))))
 }
 
 fn check_validity(view: &View, depth: usize, now: WallTime) -> Result<(), Rejection> {
@@ -222,165 +238,103 @@ fn check_validity(view: &View, depth: usize, now: WallTime) -> Result<(), Reject
     Err(Rejection::of(fault, Some(Culprit::of(view, depth))))
 }
 
-fn build_path(ca: &ClientCa, shown: &Shown<'_>, now: WallTime) -> Result<VerifiedChain, Rejection> {
-    let helpers: Vec<CertificateDer<'_>> =
-        issuers(ca, shown).map(|(der, _)| CertificateDer::from(der.as_ref())).collect();
-    let leaf = EndEntityCert::try_from(shown.leaf).map_err(|error| refused_by_webpki(&error, ca, shown, now))?;
-    // What we hold against paths that webpki finds good; and of the path taken, until when it is good.
-    let held_against: RefCell<Option<Rejection>> = RefCell::new(None);
-    let good_until = RefCell::new(WallTime::MAX);
-    let check = |path: &VerifiedPath<'_>| match check_path(ca, &shown.leaf_view, path, now) {
-        Ok(until) => {
-            good_until.replace(until);
-            Ok(())
-        }
-        Err(rejection) => {
-            let mut held = held_against.borrow_mut();
-            *held = Some(match held.take() {
-                Some(earlier) => earlier.heavier(rejection),
-                None => rejection,
-            });
-            Err(webpki::Error::CertDistrusted)
-        }
-    };
+fn build_path(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedChain, Rejection> {
+    let at_hand: Vec<&Link> = issuers(ca, shown).collect();
+    let helpers: Vec<CertificateDer<'_>> = at_hand.iter().map(|link| CertificateDer::from(link.der.as_ref())).collect();
+    let leaf = EndEntityCert::try_from(&shown.leaf.der).map_err(|error| refused_by_webpki(&error, ca, shown, now))?;
     let seconds = Duration::from_secs(u64::try_from(now.seconds()).unwrap_or(0));
     let time = UnixTime::since_unix_epoch(seconds);
-    match leaf.verify_for_usage(ALGORITHMS, ca.trusted(), &helpers, time, ClientAuth, None, Some(&check)) {
-        Ok(path) => {
-            let intermediates = path.intermediate_certificates().map(|certificate| certificate.der().into_owned());
-            let certificates = std::iter::once(shown.leaf.clone()).chain(intermediates).collect();
-            Ok(VerifiedChain {
-                anchor: Anchor::Ca(Arc::clone(ca.name())),
-                leaf: shown.leaf.clone(),
-                certificates,
-                good_until: good_until.into_inner(),
-            })
-        }
-        Err(error) => Err(held_against.into_inner().unwrap_or_else(|| refused_by_webpki(&error, ca, shown, now))),
-    }
-}
-
-/// RFC 5280 §4.2.1.12 on the whole path: who states purposes must state this one, or any. That the leaf must state it, and clientAuth itself,
-/// is [`check_leaf`]'s.
-struct ClientAuth;
-
-impl ExtendedKeyUsageValidator for ClientAuth {
-    fn validate(&self, stated: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        // 1.3.6.1.5.5.7.3.2 and 2.5.29.37.0
-        const CLIENT_AUTH: KeyPurposeId<'static> = KeyPurposeId::new(&[43, 6, 1, 5, 5, 7, 3, 2]);
-        const ANY: KeyPurposeId<'static> = KeyPurposeId::new(&[85, 29, 37, 0]);
-        let mut others = false;
-        for purpose in stated {
-            let purpose = purpose?;
-            if purpose == CLIENT_AUTH || purpose == ANY {
-                return Ok(());
+    // What we hold against paths that webpki finds good; and the path taken.
+    let held_against: RefCell<Option<Rejection>> = RefCell::new(None);
+    let taken: RefCell<Option<GoodPath>> = RefCell::new(None);
+    let check = |path: &VerifiedPath<'_>| {
+        let broken = || Rejection::untrusted(Flaw::Broken, None);
+        let checked = match links_below(&shown.leaf, &at_hand, path) {
+            Some(below) => check_path(ca, &below, path, now, time),
+            None => Err(broken()),
+        };
+        match checked {
+            Ok(good) => {
+                taken.replace(Some(good));
+                Ok(())
             }
-            others = true;
+            Err(rejection) => {
+                let mut held = held_against.borrow_mut();
+                *held = Some(match held.take() {
+                    Some(earlier) => earlier.heavier(rejection),
+                    None => rejection,
+                });
+                Err(webpki::Error::CertDistrusted)
+            }
         }
-        // Any error will do: `refused_by_webpki` says it in our words.
-        if others { Err(webpki::Error::EmptyEkuExtension) } else { Ok(()) }
-    }
-}
-
-/// Asks of a path that webpki finds good what webpki does not ask; gives the time until which it is good.
-fn check_path(ca: &ClientCa, leaf: &View, path: &VerifiedPath<'_>, now: WallTime) -> Result<WallTime, Rejection> {
-    let broken = || Rejection::untrusted(Flaw::Broken, None);
-    let mut steps = vec![leaf.clone()];
-    for certificate in path.intermediate_certificates() {
-        steps.push(View::of(&certificate.der()).ok_or_else(broken)?);
-    }
-    let anchor = ca.anchors().iter().filter(|anchor| anchor.trusted == *path.anchor());
-    // One certificate may be renewed under the same name and key: the one that lasts longest vouches.
-    let anchor = anchor.max_by_key(|anchor| (anchor.view.covers(now), anchor.view.not_after)).ok_or_else(broken)?;
-    steps.push(anchor.view.clone());
-    let mut good_until = WallTime::MAX;
-    for (depth, step) in steps.iter().enumerate() {
-        check_validity(step, depth, now)?;
-        check_issuer(step, depth)?;
-        good_until = good_until.min(step.not_after);
-    }
-    for (depth, pair) in steps.windows(2).enumerate() {
-        if let [step, issuer] = pair {
-            good_until = good_until.min(check_revocation(ca, step, issuer, depth, now)?);
-        }
-    }
-    Ok(good_until)
-}
-
-/// RFC 5280 §6.1.4 (n): a CA with a key usage must have keyCertSign in it; webpki leaves that out.
-fn check_issuer(step: &View, depth: usize) -> Result<(), Rejection> {
-    let flaw = if depth > 0 && step.signs_certificates == Purpose::Forbidden {
-        Flaw::IssuerNotACa
-    } else if step.weak_key {
-        Flaw::WeakKey
-    } else if step.serial.is_none() {
-        Flaw::LongSerial
-    } else {
-        return Ok(());
     };
-    Err(Rejection::untrusted(flaw, Some(Culprit::of(step, depth))))
-}
-
-fn check_revocation(
-    ca: &ClientCa,
-    step: &View,
-    issuer: &View,
-    depth: usize,
-    now: WallTime,
-) -> Result<WallTime, Rejection> {
-    let culprit = || Some(Culprit::of(step, depth));
-    if ca.revocation() == RevocationMode::Off {
-        return Ok(WallTime::MAX);
-    }
-    let Some(serial) = step.serial else { return Err(Rejection::untrusted(Flaw::LongSerial, culprit())) };
-    match (ca.crls().status((&issuer.subject, issuer.key), serial, now), ca.revocation()) {
-        (Status::Revoked, _) => Err(Rejection::of(CertificateFault::Revoked, culprit())),
-        (Status::Good { until }, _) => Ok(until),
-        (Status::Unknown, RevocationMode::Require) => {
-            Err(Rejection::of(CertificateFault::RevocationUnknown, culprit()))
+    let usage = Stated(ca.rules().purposes);
+    let verified = leaf.verify_for_usage(ALGORITHMS, ca.trusted(), &helpers, time, usage, None, Some(&check));
+    match (verified, taken.into_inner()) {
+        (Ok(_), Some(GoodPath { links, good_until })) => {
+            // The anchor is left out.
+            let below = links.len().saturating_sub(1);
+            let certificates = links.iter().take(below).map(|link| link.der.clone()).collect();
+            let anchor = Anchor::Ca(Arc::clone(ca.name()));
+            Ok(VerifiedChain { anchor, leaf: shown.leaf.der.clone(), certificates, links, good_until })
         }
-        (Status::Unknown, RevocationMode::IfAvailable | RevocationMode::Off) => Ok(WallTime::MAX),
+        (Ok(_), None) => Err(Rejection::untrusted(Flaw::Broken, None)),
+        (Err(error), _) => Err(held_against.into_inner().unwrap_or_else(|| refused_by_webpki(&error, ca, shown, now))),
     }
 }
 
 /// webpki's refusal in our words, with the certificate at fault where it can be told.
-fn refused_by_webpki(error: &webpki::Error, ca: &ClientCa, shown: &Shown<'_>, now: WallTime) -> Rejection {
+fn refused_by_webpki(error: &webpki::Error, ca: &ClientCa, shown: &Shown, now: WallTime) -> Rejection {
     // webpki says when a certificate of a path ended, not which one it was.
     let dated = matches!(error, webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. });
-    let mut steps = issuers(ca, shown).map(|(_, view)| view).enumerate();
+    let mut steps = issuers(ca, shown).map(|link| &*link.view).enumerate();
     let outdated = steps.find_map(|(place, view)| check_validity(view, place.saturating_add(1), now).err());
     match outdated {
         Some(rejection) if dated => rejection,
-        Some(_) | None => Rejection::untrusted(Flaw::of(error), shown.leaf_culprit()),
+        Some(_) | None => {
+            unlisted(error, ca, shown).unwrap_or_else(|| Rejection::untrusted(Flaw::of(error), shown.leaf_culprit()))
+        }
     }
 }
 
-/// A pin of the roster vouches where no CA's path can be had at all. The handshake has proved the key; the dates of the leaf still count, and
-/// what any CA of ours lists as revoked stays so.
-fn by_pin(shown: &Shown<'_>, trust: &Trust, now: WallTime, rejection: Rejection) -> Result<VerifiedChain, Rejection> {
-    let Some(flaw) = rejection.flaw else { return Err(rejection) };
-    let pins = trust.pins();
-    let leaf = &shown.leaf_view;
-    let pinned = pins.keys.contains(&leaf.key) || pins.certificates.contains(&Digest256::of(shown.leaf));
-    if !pinned || !flaw.pin_may_stand_in() {
+/// A refusal for e-mail constraints that nobody evaluates: those of a CA that only the client sends, or that leads over such a one.
+fn unlisted(error: &webpki::Error, ca: &ClientCa, shown: &Shown) -> Option<Rejection> {
+    let listed = |view: &View| ca.anchors().iter().any(|anchor| anchor.link.view.fingerprint == view.fingerprint);
+    let views = issuers(ca, shown).map(|link| &*link.view).enumerate();
+    let (place, culprit) = views.into_iter().find(|(_, view)| view.constrains_mail() && !listed(view))?;
+    (*error == webpki::Error::NameConstraintViolation && !shown.leaf.view.mail_names.is_empty())
+        .then(|| Rejection::untrusted(Flaw::UnlistedConstraints, Some(Culprit::of(culprit, place.saturating_add(1)))))
+}
+
+/// A pin of the roster vouches where no CA's path can be had at all. The handshake has proved the key; the dates of the leaf still count, unless
+/// the pin says that its end does not; and what any CA of ours lists as revoked stays so.
+fn by_pin(shown: &Shown, trust: &Trust, now: WallTime, rejection: Rejection) -> Result<VerifiedChain, Rejection> {
+    let leaf = &shown.leaf.view;
+    let beyond_expiry = trust.pins().hold_beyond_expiry(leaf);
+    let may_stand_in = match (&rejection.fault, rejection.flaw) {
+        (CertificateFault::Expired { .. }, _) => beyond_expiry,
+        (_, Some(flaw)) => flaw.pin_may_stand_in(),
+        (_, None) => false,
+    };
+    if !trust.pins().hold(leaf) || !may_stand_in {
         return Err(rejection);
     }
-    check_validity(leaf, 0, now)?;
-    if leaf.weak_key {
-        return Err(Rejection::untrusted(Flaw::WeakKey, shown.leaf_culprit()));
+    match check_validity(leaf, 0, now) {
+        Err(Rejection { fault: CertificateFault::Expired { .. }, .. }) if beyond_expiry => {}
+        checked => checked?,
     }
-    let asked = trust.cas().iter().filter(|ca| ca.revocation() != RevocationMode::Off);
-    if let Some(ca) =
-        asked.into_iter().find(|ca| leaf.serial.is_some_and(|serial| ca.crls().lists(&leaf.issuer, serial)))
-    {
+    check_key(leaf, KeyRules::default())?;
+    let mut asked = trust.all_cas().filter(|ca| ca.revocation() != RevocationMode::Off);
+    if let Some(ca) = asked.find(|ca| leaf.serial.is_some_and(|serial| ca.crls().lists(&leaf.issuer, serial))) {
         let ca = Some(Arc::clone(ca.name()));
         return Err(Rejection { ca, ..Rejection::of(CertificateFault::Revoked, shown.leaf_culprit()) });
     }
     Ok(VerifiedChain {
         anchor: Anchor::Pin,
-        leaf: shown.leaf.clone(),
-        certificates: vec![shown.leaf.clone()],
-        good_until: leaf.not_after,
+        leaf: shown.leaf.der.clone(),
+        certificates: vec![shown.leaf.der.clone()],
+        links: vec![shown.leaf.clone()],
+        good_until: if beyond_expiry { WallTime::MAX } else { leaf.not_after },
     })
 }
 

@@ -122,6 +122,12 @@ impl Recipe {
         self
     }
 
+    /// With a cRLDistributionPoint of this URI.
+    pub(crate) fn crl_point(self, uri: &str) -> Self {
+        let name = der(0xa0, &der(0xa0, &der(0x86, uri.as_bytes())));
+        self.extension(&[2, 5, 29, 31], false, der(0x30, &der(0x30, &name)))
+    }
+
     /// With an extension of this OID.
     pub(crate) fn extension(mut self, oid: &[u64], critical: bool, content: Vec<u8>) -> Self {
         let mut extension = CustomExtension::from_oid_content(oid, content);

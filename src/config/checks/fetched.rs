@@ -35,7 +35,7 @@ impl Fetching {
     pub(super) fn source(self, ca: Arc<ClientCa>) -> CrlSource {
         let Self { mut urls, learns, folder, refresh } = self;
         if learns {
-            urls.extend(ca.certificates().flat_map(points::crl_urls));
+            urls.extend(ca.ders().flat_map(points::crl_urls));
         }
         urls.sort();
         urls.dedup();

@@ -136,9 +136,11 @@ impl Checking<'_> {
         let send_as = self.granted(&format!("{path}.send_as"), written.send_as.as_deref(), ListPurpose::SendAs);
         let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
         let limits = self.identity_limits(&format!("{path}.limits"), written.limits);
+        self.check_pin_ignores_expiry(path, written);
         Some(RosterEntry {
             name: name?.into(),
             keys: keys?,
+            pin_ignores_expiry: written.pin_ignores_expiry,
             state: if written.disabled { EntryState::Disabled } else { EntryState::Enabled },
             send_as,
             send_to,
@@ -147,6 +149,18 @@ impl Checking<'_> {
             null_sender: written.null_sender.unwrap_or(true),
             rule: self.rule(path),
         })
+    }
+
+    /// Under a CA the certificate's end is the CA's word.
+    fn check_pin_ignores_expiry(&mut self, path: &str, written: &WrittenIdentity) {
+        let pinned = |keys: &WrittenMatch| keys.ca.is_none() && (keys.fingerprint.is_some() || keys.spki.is_some());
+        if written.pin_ignores_expiry && !written.matches.as_ref().is_some_and(pinned) {
+            self.findings.mistake(
+                &format!("{path}.pin_ignores_expiry"),
+                "only a pinned certificate may outlive its end",
+                "match it by fingerprint or spki, without ca",
+            );
+        }
     }
 
     /// An unwritten list grants nothing; a list with a mistake stands for one in what follows, so that the mistake is told once.

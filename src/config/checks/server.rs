@@ -10,20 +10,21 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
 use super::{Checking, ENDING_SOON_DAYS, Secrecy};
+use crate::config::nearest::nearest;
 use crate::config::settings::{
     ConnectionLimits, Deadlines, ListenerMode, ListenerSettings, LogFormat, LogLevel, LogSettings, ReceivedSettings,
     ReloadSettings, ReportSettings, Shown, Watching,
 };
 use crate::config::units::{size_text, wait_text};
 use crate::config::written::{
-    Written, WrittenDeadlines, WrittenLog, WrittenLogFormat, WrittenLogLevel, WrittenMode, WrittenReceived,
-    WrittenRefusal, WrittenReload, WrittenReports, WrittenTls, WrittenVersion, WrittenWatch,
+    Written, WrittenDeadlines, WrittenListener, WrittenLog, WrittenLogFormat, WrittenLogLevel, WrittenMode,
+    WrittenReceived, WrittenRefusal, WrittenReload, WrittenReports, WrittenTls, WrittenVersion, WrittenWatch,
 };
 use crate::mail::header::{FIELDS_MAX, HeaderLimits, LINE_MAX};
 use crate::mail::{Address, Domain};
 use crate::session::SessionSettings;
 use crate::sys::WallTime;
-use crate::tls::{ListenerTls, MinVersion, RefusalMode, ServerCertificate, read};
+use crate::tls::{ListenerTls, MinVersion, RefusalMode, ServerCertificate, TakenPins, read};
 
 /// RFC 5321 §4.5.3.1.7: a server must be able to take 64 K octets.
 const MESSAGE_SIZE_LEAST: u64 = 64 * 1024;
@@ -120,13 +121,47 @@ impl Checking<'_> {
                 WrittenMode::Implicit => ListenerMode::Implicit,
             };
             self.warn_of_swapped_mode(&path, address, mode);
+            let (client_cas, pins) = self.listener_trust(&path, entry, written);
             listeners.push(ListenerSettings {
                 address,
                 mode,
                 refusal: refusal(entry.refusal.unwrap_or(written.tls.refusal)),
+                client_cas,
+                pins,
             });
         }
         listeners
+    }
+
+    /// Whom a listener trusts: all, unless it names CAs; then pinned certificates count only when that is written.
+    fn listener_trust(
+        &mut self,
+        path: &str,
+        entry: &WrittenListener,
+        written: &Written,
+    ) -> (Option<Vec<Arc<str>>>, TakenPins) {
+        let pins = entry.pins.unwrap_or(entry.client_cas.is_none());
+        let taken = if pins { TakenPins::All } else { TakenPins::None };
+        let key = format!("{path}.client_cas");
+        let known: Vec<&str> = written.client_ca.iter().filter_map(|ca| ca.name.as_deref()).collect();
+        let named = entry.client_cas.as_deref().unwrap_or_default();
+        for (index, name) in named.iter().enumerate().filter(|(_, name)| !known.contains(&name.as_str())) {
+            let remedy = match nearest(name, known.iter().copied()) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => "name a [[client_ca]] by its name".to_owned(),
+            };
+            self.findings.mistake(
+                &format!("{key}[{index}]"),
+                format!("{name:?}: there is no client_ca of this name"),
+                remedy,
+            );
+        }
+        let nobody = entry.client_cas.as_ref().is_some_and(Vec::is_empty) && !pins;
+        if nobody && !self.findings.origins().is_spoiled(&key) {
+            let remedy = "name a client_ca, or write pins = true for pinned certificates alone";
+            self.findings.mistake(&key, "is empty: nobody could come in here", remedy);
+        }
+        (entry.client_cas.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect()), taken)
     }
 
     fn listen_address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {

@@ -9,6 +9,7 @@ use super::fetched::{Fetching, is_fetched};
 use super::{Checking, ENDING_SOON_DAYS, Secrecy};
 use crate::config::files;
 use crate::config::mistake::Remedy;
+use crate::config::nearest::nearest;
 use crate::config::schema::quoted;
 use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation, WrittenSecondFactor};
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
@@ -16,7 +17,11 @@ use crate::identity::roster::{CaGrant, EmailGrant};
 use crate::identity::{Limits, SecondFactor};
 use crate::mail::LocalPartCase;
 use crate::sys::WallTime;
-use crate::tls::{ClientCa, ClientCaSettings, CrlFile, RevocationMode, read};
+use crate::tls::rules::{CHAIN_MOST, RSA_BITS_LEAST, RSA_BITS_MOST};
+use crate::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, KeyRules, PolicyOid, Purposes, RevocationMode, read};
+
+/// A client's certificate and a root.
+const CHAIN_LEAST: usize = 2;
 
 /// What is known of the CAs: the good ones, and the names of all.
 #[derive(Default)]
@@ -70,19 +75,26 @@ impl Checking<'_> {
         if let Some(fetching) = fetching {
             crls.files.extend(self.fetched_crls(path, fetching));
         }
+        let rules = self.ca_rules(path, written);
         let (certificates, intermediates) = (certificates?, intermediates?);
         if certificates.is_empty() {
             return None;
         }
-        let behind = certificates.len();
         let fetched: HashSet<String> = crls.files.iter().skip(fetched_from).map(|file| file.place.clone()).collect();
         let recipe = self.recipe(path, written);
         if let Some(ca) = self.before.and_then(|before| before.ca_of(name, &recipe)) {
-            self.warn_of_ends(path, &ca, behind);
+            self.warn_of_ends(path, &ca);
             return Some((recipe, ca));
         }
-        let settings =
-            ClientCaSettings { name: name.into(), certificates, intermediates, crls: crls.files.clone(), revocation };
+        let settings = ClientCaSettings {
+            name: name.into(),
+            certificates,
+            intermediates,
+            crls: crls.files.clone(),
+            revocation,
+            crl_grace: written.crl_grace.map(|grace| grace.0).unwrap_or_default(),
+            rules,
+        };
         match ClientCa::new(settings) {
             Err(fault) => {
                 self.findings.mistake(&format!("{path}.certificates"), fault.to_string(), ());
@@ -97,7 +109,14 @@ impl Checking<'_> {
                     }
                     self.findings.mistake(&crls.key_of(&fault.place), fault.to_string(), ());
                 }
-                self.warn_of_ends(path, &ca, behind);
+                self.warn_of_ends(path, &ca);
+                for subject in ca.lost_constraints() {
+                    let wrong = format!(
+                        "the certificate of {subject} has e-mail name constraints and leads to no certificate of this CA: what it issued for e-mail is refused"
+                    );
+                    let remedy = "add the CA certificates between them to intermediates";
+                    self.findings.warning(&format!("{path}.intermediates"), wrong, remedy);
+                }
                 Some((recipe, Arc::new(ca)))
             }
         }
@@ -198,19 +217,100 @@ impl Checking<'_> {
         self.read(key, &absolute.display().to_string(), Secrecy::Public)
     }
 
-    fn warn_of_ends(&mut self, path: &str, ca: &ClientCa, anchors: usize) {
+    /// What the CA's certificates must be; what is not written is as RFC 5280 and this version have it.
+    fn ca_rules(&mut self, path: &str, written: &WrittenCa) -> CaRules {
+        let standard = CaRules::default();
+        CaRules {
+            purposes: self.purposes(&format!("{path}.purposes"), written.purposes.as_deref()),
+            chain_max: self.within(
+                &format!("{path}.chain_max"),
+                written.chain_max,
+                (CHAIN_LEAST, CHAIN_MOST),
+                "certificates, the client's own and the CA's root counted",
+                standard.chain_max,
+            ),
+            policies: self.policies(&format!("{path}.policies"), written.policies.as_deref()),
+            keys: KeyRules {
+                rsa_bits_min: self.within(
+                    &format!("{path}.rsa_bits_min"),
+                    written.rsa_bits_min,
+                    (RSA_BITS_LEAST, RSA_BITS_MOST),
+                    "bits",
+                    standard.keys.rsa_bits_min,
+                ),
+            },
+        }
+    }
+
+    /// A number between two others.
+    fn within(
+        &mut self,
+        key: &str,
+        written: Option<u32>,
+        (least, most): (usize, usize),
+        unit: &str,
+        standard: usize,
+    ) -> usize {
+        let Some(written) = written else { return standard };
+        let number = usize::try_from(written).unwrap_or(usize::MAX);
+        if (least..=most).contains(&number) {
+            return number;
+        }
+        self.findings.mistake(key, format!("{written}: not between {least} and {most}"), format!("in {unit}"));
+        standard
+    }
+
+    fn purposes(&mut self, key: &str, written: Option<&[String]>) -> Purposes {
+        let Some(words) = written else { return Purposes::default() };
+        if words.is_empty() && !self.findings.origins().is_spoiled(key) {
+            let remedy = "write purposes = [\"clientAuth\"], or leave it out";
+            self.findings.mistake(key, "is empty: every certificate of this CA would be refused", remedy);
+        }
+        let mut purposes = Purposes::NONE;
+        for (index, word) in words.iter().enumerate() {
+            match purposes.with(word) {
+                Ok(more) => purposes = more,
+                Err(fault) => {
+                    let remedy = match nearest(word, Purposes::WORDS) {
+                        Some(meant) => format!("did you mean \"{meant}\"?"),
+                        None => format!("write some of {}", quoted(&Purposes::WORDS)),
+                    };
+                    self.findings.mistake(&format!("{key}[{index}]"), format!("{word:?}: {fault}"), remedy);
+                }
+            }
+        }
+        purposes
+    }
+
+    fn policies(&mut self, key: &str, written: Option<&[String]>) -> Vec<PolicyOid> {
+        let mut policies = Vec::new();
+        for (index, text) in written.unwrap_or_default().iter().enumerate() {
+            match text.parse() {
+                Ok(policy) => policies.push(policy),
+                Err(fault) => self.findings.mistake(
+                    &format!("{key}[{index}]"),
+                    format!("{text:?}: {fault}"),
+                    "write a policy's number as it stands in the certificates (openssl x509 -text)",
+                ),
+            }
+        }
+        policies
+    }
+
+    fn warn_of_ends(&mut self, path: &str, ca: &ClientCa) {
         let days_left = |until: WallTime, now: WallTime| (until.seconds() - now.seconds()).div_euclid(86_400);
-        if let Some(until) = ca.certificates_good_until() {
-            let which = if anchors == 1 { "a certificate of this CA" } else { "one of the certificates of this CA" };
+        if let Some((subject, until)) = ca.ends().min_by_key(|(_, until)| *until) {
+            let which = format!("the CA certificate of {subject}");
             let key = format!("{path}.certificates");
             if until < self.now {
                 self.findings.warning(
                     &key,
                     format!("{which} has ended on {}: what it issued is refused", until.rfc3339()),
-                    "renew it",
+                    "add the renewed one, or take it out",
                 );
             } else if days_left(until, self.now) < ENDING_SOON_DAYS {
-                self.findings.warning(&key, format!("{which} ends on {}", until.rfc3339()), "renew it soon");
+                let remedy = "have the CA renew it, and add the new one beside it";
+                self.findings.warning(&key, format!("{which} ends on {}", until.rfc3339()), remedy);
             }
         }
         if let Some(until) = ca.crls_fresh_until().filter(|until| *until < self.now) {

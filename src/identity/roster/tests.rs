@@ -22,6 +22,7 @@ fn entry(name: &str, keys: MatchKeys) -> RosterEntry {
     RosterEntry {
         name: name.into(),
         keys,
+        pin_ignores_expiry: false,
         state: EntryState::Enabled,
         send_as: patterns(&[&format!("{}@example.com", if name.is_empty() { "nobody" } else { name })]),
         send_to: patterns(&["*"]),
@@ -69,6 +70,8 @@ impl World {
                 intermediates: Vec::new(),
                 crls: Vec::new(),
                 revocation: RevocationMode::Off,
+                crl_grace: std::time::Duration::ZERO,
+                rules: crate::tls::CaRules::default(),
             };
             Arc::new(ClientCa::new(settings).unwrap().0)
         };

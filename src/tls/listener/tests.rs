@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use rustls::client::{ClientSessionMemoryCache, ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
@@ -11,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
 
 use super::super::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
 use super::super::trust::{ClientCa, ClientCaSettings, CrlFile, Pins};
-use super::super::{RevocationMode, verify};
+use super::super::{CaRules, RevocationMode, verify};
 use super::*;
 use crate::sys::{ManualClock, WallTime};
 
@@ -42,6 +43,8 @@ impl World {
             intermediates: Vec::new(),
             crls: vec![CrlFile { place: "staff.crl".into(), octets: self.root.crl(&CrlRecipe::listing(&serials)) }],
             revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
         };
         Arc::new(Trust::new(vec![Arc::new(ClientCa::new(settings).unwrap().0)], Pins::default()))
     }

@@ -5,6 +5,7 @@ use rcgen::{ExtendedKeyUsagePurpose as Purposes, KeyPair, KeyUsagePurpose as Usa
 use super::super::recipe::{CrlRecipe, DAY, ForeignKey, Made, NOW, Recipe, der};
 use super::super::trust::{CaFault, ClientCaSettings, CrlFile, Pins};
 use super::*;
+use crate::identity::facts::Digest256;
 
 mod revocation;
 
@@ -30,6 +31,8 @@ impl Setting {
             intermediates: Vec::new(),
             crls: Vec::new(),
             revocation: RevocationMode::Off,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
         });
         self
     }
@@ -54,6 +57,7 @@ impl Setting {
         self.pins = Pins {
             certificates: certificates.iter().map(|made| Digest256(made.fingerprint())).collect(),
             keys: keys.iter().map(|made| Digest256(made.spki())).collect(),
+            ignoring_expiry: HashSet::new(),
         };
         self
     }
@@ -124,9 +128,9 @@ fn rsa_from_2048_bits_is_taken_and_less_is_not() {
     let alice = Recipe::client("Alice").key(&rcgen::PKCS_RSA_SHA256).signed_by(&root);
     good(&[&alice], &trust);
     let weak = Recipe::client("Alice").for_public_key(&ForeignKey::rsa(128), &root);
-    flawed_der(PeerChain(vec![weak]), &trust, Flaw::WeakKey);
+    flawed_der(PeerChain(vec![weak]), &trust, Flaw::WeakKey(2048));
     let barely = Recipe::client("Alice").for_public_key(&ForeignKey::rsa(255), &root);
-    flawed_der(PeerChain(vec![barely]), &trust, Flaw::WeakKey);
+    flawed_der(PeerChain(vec![barely]), &trust, Flaw::WeakKey(2048));
 }
 
 #[test]
@@ -463,16 +467,16 @@ fn an_unknown_critical_extension_is_refused_and_an_uncritical_one_is_not() {
 }
 
 #[test]
-fn a_ca_with_email_name_constraints_refuses_every_email_name() {
+fn email_name_constraints_of_a_ca_that_only_the_client_sends_fail_closed_and_name_the_remedy() {
     let root = Recipe::ca("Root").self_signed();
     let issuing = Recipe::ca("Issuing").permits_email("example.com").signed_by(&root);
     let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&issuing);
     let trust = Setting::of("staff", &[&root]).trust();
-    flawed(&[&alice, &issuing], &trust, Flaw::NameConstraints);
+    flawed(&[&alice, &issuing], &trust, Flaw::UnlistedConstraints);
     good(&[&Recipe::client("Printer").dns("printer.example.com").signed_by(&issuing), &issuing], &trust);
     // And no pin overrides what our own CA forbids.
     let pinning = Setting::of("staff", &[&root]).pinning(&[&alice], &[&alice]).trust();
-    flawed(&[&alice, &issuing], &pinning, Flaw::NameConstraints);
+    flawed(&[&alice, &issuing], &pinning, Flaw::UnlistedConstraints);
 }
 
 #[test]
@@ -559,6 +563,8 @@ fn a_configured_ca_must_be_one() {
             intermediates,
             crls: Vec::new(),
             revocation: RevocationMode::Off,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
         };
         ClientCa::new(settings).map(|_| ()).unwrap_err()
     };
@@ -569,7 +575,7 @@ fn a_configured_ca_must_be_one() {
     let subject = "CN=Alice".to_owned();
     assert_eq!(build(vec![good()], vec![leaf.der.clone()]), CaFault::NotACa { name: name.clone(), number: 2, subject });
     let subject = "CN=Weak".to_owned();
-    assert_eq!(build(vec![weak], vec![]), CaFault::WeakKey { name, number: 1, subject });
+    assert_eq!(build(vec![weak], vec![]), CaFault::WeakKey { name, number: 1, subject, bits_min: 2048 });
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rcgen::ExtendedKeyUsagePurpose;
 use rustls::pki_types::CertificateDer;
@@ -11,7 +12,7 @@ use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
 use sealpost::identity::{Digest256, Limits, Roster, Rule, SecondFactor};
 use sealpost::mail::{Address, LocalPartCase};
-use sealpost::tls::{ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
+use sealpost::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
 
 use crate::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
 
@@ -191,7 +192,15 @@ impl Cast {
 fn ca(name: &str, made: &Made, crls: Vec<Vec<u8>>, revocation: RevocationMode) -> Arc<ClientCa> {
     let crls = crls.into_iter().map(|octets| CrlFile { place: format!("{name}.crl"), octets }).collect();
     let certificates = vec![made.der.clone()];
-    let settings = ClientCaSettings { name: name.into(), certificates, intermediates: vec![], crls, revocation };
+    let settings = ClientCaSettings {
+        name: name.into(),
+        certificates,
+        intermediates: vec![],
+        crls,
+        revocation,
+        crl_grace: Duration::ZERO,
+        rules: CaRules::default(),
+    };
     let (ca, faults) = ClientCa::new(settings).unwrap();
     assert_eq!(faults, vec![], "the recipe's CRLs are good");
     Arc::new(ca)
@@ -224,6 +233,7 @@ fn entry(name: &str, send_as: &[&str]) -> RosterEntry {
     RosterEntry {
         name: name.into(),
         keys: MatchKeys::default(),
+        pin_ignores_expiry: false,
         state: EntryState::Enabled,
         send_as: list(send_as, ListPurpose::SendAs),
         send_to: list(&["*"], ListPurpose::SendTo),

@@ -272,25 +272,22 @@ fn a_long_list_is_looked_up_and_not_walked() {
 #[test]
 fn lists_of_kinds_that_are_not_supported_are_refused_with_the_reason() {
     let root = Recipe::ca("Root").self_signed();
-    let point = |scope| CrlIssuingDistributionPoint {
-        distribution_point: CrlDistributionPoint { uris: vec!["http://crl.example.com/1".into()] },
-        scope,
-    };
-    for scope in [None, Some(CrlScope::UserCertsOnly), Some(CrlScope::CaCertsOnly)] {
-        let list = root.crl(&CrlRecipe { point: Some(point(scope)), ..CrlRecipe::listing(&[]) });
-        assert_eq!(faults(&[&root], &[list]), [CrlCause::Partitioned]);
-    }
     let oid = |last: u8| vec![0x55, 0x1d, last];
-    let indirect_point = der(0x30, &der(0x84, &[0xff]));
+    let point = |field: Vec<u8>| Some((oid(28), true, der(0x30, &field)));
     let next = Some(NOW + DAY);
     #[rustfmt::skip]
     let cases = [
         (RawCrl { next, ..RawCrl::default() }, None),
         (RawCrl { next: None, ..RawCrl::default() }, Some(CrlCause::NoNextUpdate)),
-        (RawCrl { next, extension: Some((oid(27), true, der(0x02, &[1]))), entry: None }, Some(CrlCause::Delta)),
-        (RawCrl { next, extension: Some((oid(27), false, der(0x02, &[1]))), entry: None }, Some(CrlCause::Delta)),
-        (RawCrl { next, extension: Some((oid(28), true, indirect_point)), entry: None }, Some(CrlCause::Indirect)),
-        (RawCrl { next, extension: Some((oid(28), true, vec![5, 0])), entry: None }, Some(CrlCause::Partitioned)),
+        (RawCrl { next, extension: Some((oid(27), true, der(0x02, &[1]))), entry: None }, Some(CrlCause::DeltaWithoutBase)),
+        (RawCrl { next, extension: Some((oid(27), false, der(0x02, &[1]))), entry: None }, Some(CrlCause::DeltaWithoutBase)),
+        (RawCrl { next, extension: point(der(0x84, &[0xff])), entry: None }, Some(CrlCause::Indirect)),
+        (RawCrl { next, extension: point(der(0x83, &[0, 0x60])), entry: None }, Some(CrlCause::SomeReasons)),
+        (RawCrl { next, extension: point(der(0x85, &[0xff])), entry: None }, Some(CrlCause::Attributes)),
+        (RawCrl { next, extension: point(der(0xa0, &der(0xa1, &[]))), entry: None }, Some(CrlCause::RelativePoint)),
+        (RawCrl { next, extension: point(der(0x9f, &[])), entry: None }, Some(CrlCause::Malformed)),
+        (RawCrl { next, extension: point(der(0x81, &[0xff])), entry: None }, None),
+        (RawCrl { next, extension: Some((oid(28), true, vec![5, 0])), entry: None }, Some(CrlCause::Malformed)),
         (RawCrl { next, extension: Some((oid(99), false, vec![5, 0])), entry: None }, None),
         (RawCrl { next, extension: Some((oid(99), true, vec![5, 0])), entry: None },
             Some(CrlCause::UnknownCritical { oid: "2.5.29.99".into() })),
@@ -302,6 +299,126 @@ fn lists_of_kinds_that_are_not_supported_are_refused_with_the_reason() {
     for (number, (raw, cause)) in cases.into_iter().enumerate() {
         assert_eq!(faults(&[&root], &[raw.signed_by(&root)]), Vec::from_iter(cause), "case {number}");
     }
+}
+
+/// A list for one distribution point, or for a kind of certificates.
+fn scoped(root: &Made, uri: Option<&str>, scope: Option<CrlScope>, revoked: &[Vec<u8>]) -> Vec<u8> {
+    let uris = vec![uri.unwrap_or_default().to_owned()];
+    let point = CrlIssuingDistributionPoint { distribution_point: CrlDistributionPoint { uris }, scope };
+    root.crl(&CrlRecipe { point: Some(point), ..CrlRecipe::listing(revoked) })
+}
+
+#[test]
+fn a_list_for_a_part_of_the_certificates_covers_that_part_only() {
+    let root = Recipe::ca("Root").self_signed();
+    let issuing = Recipe::ca("Issuing").signed_by(&root);
+    let at = |uri: &str| Recipe::client("Alice").crl_point(uri).signed_by(&root);
+    let (first, second) = (at("http://crl.example.com/1"), at("http://crl.example.com/2"));
+    let without = Recipe::client("Alice").signed_by(&root);
+    let users =
+        |revoked: &[Vec<u8>]| scoped(&root, Some("http://crl.example.com/1"), Some(CrlScope::UserCertsOnly), revoked);
+    let cas = scoped(&root, Some("http://crl.example.com/1"), Some(CrlScope::CaCertsOnly), &[]);
+    let of_first = scoped(&root, Some("http://crl.example.com/1"), None, &[]);
+    let kind = |tag: u8| {
+        let point = der(0x30, &der(tag, &[0xff]));
+        RawCrl { next: Some(NOW + DAY), extension: Some((vec![0x55, 0x1d, 28], true, point)), entry: None }
+            .signed_by(&root)
+    };
+    let unknown = Some(CertificateFault::RevocationUnknown);
+    let revoked = Some(CertificateFault::Revoked);
+    #[rustfmt::skip]
+    let cases = [
+        ("its own point", vec![of_first.clone()], &first, None),
+        ("another point", vec![of_first.clone()], &second, unknown.clone()),
+        ("a certificate without a point", vec![of_first.clone()], &without, unknown.clone()),
+        ("its point, users", vec![users(&[])], &first, None),
+        ("its point, CAs", vec![cas.clone()], &first, unknown.clone()),
+        ("all users", vec![kind(0x81)], &without, None),
+        ("all CAs", vec![kind(0x82)], &without, unknown.clone()),
+        ("two lists, one covers", vec![cas.clone(), of_first.clone()], &first, None),
+        ("listed by what does not cover", vec![users(&serials(&[&second])), kind(0x81)], &second, revoked),
+        ("a complete one beside", vec![of_first, root.crl(&CrlRecipe::listing(&[]))], &second, None),
+    ];
+    for (name, crls, made, fault) in cases {
+        let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &crls).trust();
+        let judged = judge(&chain(&[made]), &trust, now()).map_err(|rejection| rejection.fault);
+        assert_eq!(judged.err(), fault, "{name}");
+    }
+    // A list of CAs covers the intermediate, a list of users the leaf: together the chain.
+    let alice = Recipe::client("Alice").signed_by(&issuing);
+    let own = issuing.crl(&CrlRecipe::listing(&[]));
+    for (tag, fault) in [(0x82, None), (0x81, unknown)] {
+        let trust = Setting::of("staff", &[&root])
+            .with_intermediates(&[&issuing])
+            .with_crls(RevocationMode::Require, &[kind(tag), own.clone()])
+            .trust();
+        let judged = judge(&chain(&[&alice]), &trust, now()).map_err(|rejection| rejection.fault);
+        assert_eq!(judged.err(), fault);
+    }
+}
+
+#[test]
+fn a_delta_counts_on_top_of_its_base() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").serial(&[1]).signed_by(&root);
+    let bob = Recipe::client("Bob").serial(&[2]).signed_by(&root);
+    let base = |number: u64| root.crl(&CrlRecipe { number, ..CrlRecipe::listing(&serials(&[&bob])) });
+    // Lists 1, since base number 5.
+    let delta = RawCrl::delta(7, 5, None).signed_by(&root);
+    let said = |crls: &[Vec<u8>], made: &Made| {
+        let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, crls).trust();
+        judge(&chain(&[made]), &trust, now()).map_err(|rejection| rejection.fault).err()
+    };
+    let revoked = Some(CertificateFault::Revoked);
+    for crls in [[base(5), delta.clone()], [delta.clone(), base(6)]] {
+        assert_eq!((said(&crls, &alice), said(&crls, &bob)), (revoked.clone(), revoked.clone()));
+        assert_eq!(faults(&[&root], &crls), []);
+    }
+    // A base from before the delta's own: what lies between is in neither.
+    assert_eq!(faults(&[&root], &[base(4), delta.clone()]), [CrlCause::DeltaWithoutBase]);
+    // A complete list that is newer knows better.
+    assert_eq!(said(&[base(7), delta.clone()], &alice), None);
+    // removeFromCRL: no longer on hold. In a complete list it means nothing: listed is revoked.
+    let hold = RawCrl { next: Some(NOW + DAY), extension: Some(number_extension(5)), entry: Some(reason(6)) };
+    let lifted = RawCrl::delta(7, 5, Some(8)).signed_by(&root);
+    assert_eq!(said(&[hold.signed_by(&root)], &alice), revoked);
+    assert_eq!(said(&[hold.signed_by(&root), lifted], &alice), None);
+    let odd = RawCrl { next: Some(NOW + DAY), extension: None, entry: Some(reason(8)) };
+    assert_eq!(said(&[odd.signed_by(&root)], &alice), revoked);
+    // A fresh delta does not make a stale base fresh.
+    let stale = root.crl(&CrlRecipe { number: 5, ..CrlRecipe::listing(&[]).valid(NOW - 9 * DAY, NOW - DAY) });
+    assert_eq!(
+        said(&[stale, delta], &Recipe::client("Zoe").serial(&[9]).signed_by(&root)),
+        Some(CertificateFault::RevocationUnknown)
+    );
+}
+
+#[test]
+fn a_stale_list_vouches_for_its_grace_and_no_longer() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let bob = Recipe::client("Bob").signed_by(&root);
+    let stale = root.crl(&CrlRecipe::listing(&serials(&[&bob])).valid(NOW - 9 * DAY, NOW - DAY));
+    let mut setting = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &[stale]);
+    setting.cas[0].crl_grace = Duration::from_secs(2 * 86_400);
+    let trust = setting.trust();
+    assert_eq!(good(&[&alice], &trust).good_until(), WallTime::from_seconds(NOW + DAY));
+    faulty(&[&alice], &trust, NOW + DAY, &CertificateFault::RevocationUnknown);
+    faulty(&[&bob], &trust, NOW, &CertificateFault::Revoked);
+    faulty(&[&bob], &trust, NOW + 9 * DAY, &CertificateFault::Revoked);
+    // While it is fresh, grace is no matter.
+    let verified = judge(&chain(&[&alice]), &trust, WallTime::from_seconds(NOW - 2 * DAY));
+    assert!(verified.is_err(), "alice is from yesterday on");
+    let facts = trust.cas()[0].crl_facts();
+    assert_eq!((facts.len(), facts[0].next_update, facts[0].revoked), (1, WallTime::from_seconds(NOW - DAY), 1));
+}
+
+fn number_extension(number: u8) -> RawExtension {
+    (vec![0x55, 0x1d, 20], false, der(0x02, &[number]))
+}
+
+fn reason(code: u8) -> RawExtension {
+    (vec![0x55, 0x1d, 21], false, der(0x0a, &[code]))
 }
 
 #[test]
@@ -339,8 +456,17 @@ struct RawCrl {
 }
 
 impl RawCrl {
+    /// A delta of this number since that base, listing serial 1.
+    fn delta(number: u8, base: u8, reason_code: Option<u8>) -> RawDelta {
+        RawDelta { number, base, reason_code }
+    }
+
     /// RFC 5280 §5.1: version 2, ecdsa-with-SHA256, one certificate listed.
     fn signed_by(&self, ca: &Made) -> Vec<u8> {
+        self.with_extensions(ca, self.extension.as_slice())
+    }
+
+    fn with_extensions(&self, ca: &Made, list_extensions: &[RawExtension]) -> Vec<u8> {
         let algorithm = der(0x30, &der(0x06, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02]));
         let issuer = View::of(&ca.der).unwrap().subject;
         let extension = |(oid, critical, value): &RawExtension| {
@@ -351,9 +477,9 @@ impl RawCrl {
             |one: &Option<RawExtension>| one.as_ref().map(|one| der(0x30, &extension(one))).unwrap_or_default();
         let date = time(NOW - DAY);
         let entry = der(0x30, &[der(0x02, &[1]), date.clone(), extensions(&self.entry)].concat());
-        let behind = match extensions(&self.extension) {
-            none if none.is_empty() => none,
-            some => der(0xa0, &some),
+        let behind = match list_extensions {
+            [] => Vec::new(),
+            some => der(0xa0, &der(0x30, &some.iter().flat_map(extension).collect::<Vec<u8>>())),
         };
         let next = self.next.map(time).unwrap_or_default();
         let list = [der(0x02, &[1]), algorithm.clone(), issuer, date, next, der(0x30, &entry), behind].concat();
@@ -361,6 +487,20 @@ impl RawCrl {
         let issuer: Issuer<'_, &KeyPair> = ca.issuer();
         let signature = issuer.key().sign(&signed).unwrap();
         der(0x30, &[signed, algorithm, der(0x03, &[vec![0], signature].concat())].concat())
+    }
+}
+
+struct RawDelta {
+    number: u8,
+    base: u8,
+    reason_code: Option<u8>,
+}
+
+impl RawDelta {
+    fn signed_by(&self, ca: &Made) -> Vec<u8> {
+        let indicator = (vec![0x55, 0x1d, 27], true, der(0x02, &[self.base]));
+        let raw = RawCrl { next: Some(NOW + DAY), extension: None, entry: self.reason_code.map(reason) };
+        raw.with_extensions(ca, &[number_extension(self.number), indicator])
     }
 }
 
