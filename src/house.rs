@@ -2,14 +2,16 @@
 //!
 //! Made once by `daemon`, handed to `intake` and `delivery` as an argument. Never: decides; holds a lock over a wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
 use crate::doors::Doors;
 use crate::queue::Queue;
 use crate::snapshot::Snapshot;
 use crate::sys::{Clock, Entropy, Now, Tasks};
+use crate::tls::points::Named;
 use crate::upstream::Courier;
 
 /// What intake and delivery share.
@@ -28,7 +30,14 @@ pub struct House {
     pub doors: Doors,
     /// The way to the upstreams.
     pub courier: Courier,
+    /// Where sessions put the distribution points that certificates name, for CAs that want them; what does not fit is named again by the
+    /// next session.
+    pub named_points: mpsc::Sender<Named>,
+    points_to_fetch: Mutex<Option<mpsc::Receiver<Named>>>,
 }
+
+/// Distribution points that wait to be looked at.
+const NAMED_POINTS_MAX: usize = 64;
 
 impl House {
     /// A house that begins with `snapshot`.
@@ -40,6 +49,7 @@ impl House {
         tasks: Tasks,
         courier: Courier,
     ) -> Self {
+        let (named_points, points_to_fetch) = mpsc::channel(NAMED_POINTS_MAX);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
@@ -48,7 +58,14 @@ impl House {
             tasks,
             doors: Doors::default(),
             courier,
+            named_points,
+            points_to_fetch: Mutex::new(Some(points_to_fetch)),
         }
+    }
+
+    /// The distribution points that sessions name; for the one who fetches.
+    pub fn take_named_points(&self) -> Option<mpsc::Receiver<Named>> {
+        self.points_to_fetch.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The newest snapshot.

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::http::Validators;
 use crate::config::crl_cache_name;
 use crate::tls::points::HttpUrl;
+use crate::web::http::Validators;
 
 /// Octets of the file beside a CRL at most.
 const ABOUT_OCTETS_MAX: u64 = 8 * 1024;

@@ -19,12 +19,12 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::aside::aside;
 use super::cache;
-use super::http::{self, Answer, Ask, HttpFault, Limits};
 use crate::config::{CRL_URLS_MAX, CrlSource};
 use crate::house::House;
 use crate::sys::{MonoTime, WallTime};
-use crate::tls::points::HttpUrl;
-use crate::tls::{CRL_OCTETS_MAX, ClientCa, CrlCause, CrlAge};
+use crate::tls::points::{HttpUrl, Named};
+use crate::tls::{CRL_OCTETS_MAX, ClientCa, CrlAge, CrlCause};
+use crate::web::http::{self, Answer, Ask, HttpFault, Limits};
 
 /// Fetches at once.
 const PARALLEL_MAX: usize = 4;
@@ -36,18 +36,6 @@ const PAUSE_LEAST: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 /// The longest pause after failures.
 const RETRY_MOST: Duration = Duration::from_secs(1800);
-/// Places in the waiting line of distribution points that sessions have seen.
-pub const LEARNED_MAX: usize = 64;
-
-/// A distribution point that a certificate of a verified chain named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Learned {
-    /// Under which CA.
-    pub ca: Arc<str>,
-    /// Where.
-    pub url: HttpUrl,
-}
-
 /// What is fetched: the CA's name and the URL.
 type Key = (Arc<str>, HttpUrl);
 
@@ -92,7 +80,7 @@ enum FetchFault {
 /// Fetches what the newest sources name until the daemon ends; `changed` is told of each new CRL.
 pub(super) async fn run(
     mut sources: watch::Receiver<Arc<[Arc<CrlSource>]>>,
-    mut learned: mpsc::Receiver<Learned>,
+    mut learned: mpsc::Receiver<Named>,
     changed: Arc<Notify>,
     house: Arc<House>,
 ) {
@@ -169,7 +157,7 @@ impl Book {
         }
     }
 
-    fn learn(&mut self, Learned { ca, url }: Learned, now: MonoTime) {
+    fn learn(&mut self, Named { ca, url }: Named, now: MonoTime) {
         let source = self.sources.iter().find(|source| source.learns && *source.ca.name() == ca).cloned();
         if let Some(source) = source {
             self.add(&source, url, now);

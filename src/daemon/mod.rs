@@ -6,8 +6,7 @@ mod aside;
 pub mod build;
 mod cache;
 pub mod control;
-pub mod fetch;
-mod http;
+mod fetch;
 pub mod logging;
 mod ready;
 mod reload;
@@ -28,7 +27,7 @@ use tokio::sync::Notify;
 
 use self::reload::{Cause, Reloader, Source};
 use self::watch::Orders;
-use crate::config::{self, Mistake, Settings};
+use crate::config::{self, CrlSource, Mistake, Settings};
 use crate::house::House;
 use crate::queue::{OpenError, Queue, Recovery};
 use crate::session::replies;
@@ -104,6 +103,8 @@ pub struct Daemon {
     bound: Vec<SocketAddr>,
     /// What is to be watched.
     orders: tokio::sync::watch::Sender<Orders>,
+    /// Whose CRLs are to be fetched.
+    sources: tokio::sync::watch::Sender<Arc<[Arc<CrlSource>]>>,
     /// Told when files that are watched have changed.
     changed: Arc<Notify>,
 }
@@ -155,8 +156,13 @@ impl Daemon {
         let reloader = Reloader::new(source, settings);
         let (orders, ordered) = tokio::sync::watch::channel(reloader.first_orders(began));
         let changed = Arc::new(Notify::new());
+        let (sources, named_sources) = tokio::sync::watch::channel(reloader.crl_sources());
+        if let Some(named) = house.take_named_points() {
+            let fetching = fetch::run(named_sources, named, Arc::clone(&changed), Arc::clone(&house));
+            house.tasks.spawn("CRLs over HTTP", fetching);
+        }
         house.tasks.spawn("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
-        Ok(Self { house, reloader, bound, orders, changed })
+        Ok(Self { house, reloader, bound, orders, sources, changed })
     }
 
     /// The addresses that are listened on, in the order of the configuration; ports that were 0 are the kernel's choice.
@@ -207,6 +213,7 @@ impl Daemon {
         }
         let orders = self.reloader.reload(cause, &self.house).await;
         self.orders.send_replace(orders);
+        self.sources.send_replace(self.reloader.crl_sources());
         if cause == Cause::Asked {
             ready::ready(status);
         }

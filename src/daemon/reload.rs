@@ -15,7 +15,7 @@ use super::aside::aside;
 use super::build;
 use super::stamps::Stamps;
 use super::watch::Orders;
-use crate::config::{self, Before, FaultyPart, ListenerSettings, Mistake, Settings, Watching};
+use crate::config::{self, Before, CrlSource, FaultyPart, ListenerSettings, Mistake, Settings, Watching};
 use crate::house::House;
 use crate::snapshot::Snapshot;
 use crate::sys::Clock;
@@ -87,6 +87,11 @@ impl Reloader {
     /// What is in force.
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whose CRLs are to be fetched.
+    pub(super) fn crl_sources(&self) -> Arc<[Arc<CrlSource>]> {
+        self.settings.crl_sources.clone().into()
     }
 
     /// What is to be watched after the first reading, which began at `began`.

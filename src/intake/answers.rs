@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+
 use super::Peer;
 use super::arrival::Arrival;
 use crate::content::{self, HeaderFacts};
@@ -15,7 +17,8 @@ use crate::queue::{Custodian, Deposit, Incoming, QueueError, TraceFacts};
 use crate::session::{Answer, NoRoom, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
 use crate::sys::WallTime;
-use crate::tls::{self, VerifiedChain};
+use crate::tls::points::{self, Named};
+use crate::tls::{self, Anchor, CertificateFault, Trust, VerifiedChain};
 
 /// Why there is no identity: the cause for the reply, the detail for the log.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub(super) struct NoOne {
 }
 
 /// Whom `peer` stands for by `snapshot`, at `now`: the chain is judged and looked up in the roster.
-pub(super) fn identify(peer: &Peer, snapshot: &Snapshot, now: WallTime) -> Result<Arc<Identity>, NoOne> {
+pub(super) fn identify(peer: &Peer, house: &House, snapshot: &Snapshot, now: WallTime) -> Result<Arc<Identity>, NoOne> {
     let no_one = |cause, detail: String| NoOne { cause, detail };
     let Some(chain) = &peer.chain else {
         return Err(no_one(Unidentified::NoCertificate, String::new()));
@@ -33,13 +36,33 @@ pub(super) fn identify(peer: &Peer, snapshot: &Snapshot, now: WallTime) -> Resul
     let Some(door) = snapshot.doors.get(peer.door) else {
         return Err(no_one(Unidentified::NoCertificate, "the listener is gone".to_owned()));
     };
-    let verified = tls::verify::judge(chain, &door.trust, now)
-        .map_err(|rejection| no_one(Unidentified::Certificate(rejection.fault.clone()), rejection.to_string()))?;
+    let verified = tls::verify::judge(chain, &door.trust, now).map_err(|rejection| {
+        // The path is proved by then; only its CRLs are not here yet.
+        if let (CertificateFault::RevocationUnknown, Some(ca), Some(leaf)) =
+            (&rejection.fault, &rejection.ca, chain.0.first())
+        {
+            name_points(house, &door.trust, ca, std::slice::from_ref(leaf));
+        }
+        no_one(Unidentified::Certificate(rejection.fault.clone()), rejection.to_string())
+    })?;
+    if let Anchor::Ca(ca) = verified.anchor() {
+        name_points(house, &door.trust, ca, verified.certificates());
+    }
     snapshot
         .roster
         .identify(&verified)
         .map(Arc::new)
         .map_err(|cause| no_one(Unidentified::Roster(cause), shown(&verified)))
+}
+
+/// Hands on where the CRLs of certificates under a CA lie, if it has them fetched.
+fn name_points(house: &House, trust: &Trust, name: &Arc<str>, certificates: &[CertificateDer<'static>]) {
+    if trust.cas().iter().any(|ca| ca.name() == name && ca.asks().named_crls) {
+        for url in certificates.iter().flat_map(points::crl_urls) {
+            // Full: the next session names it again.
+            let _ = house.named_points.try_send(Named { ca: Arc::clone(name), url });
+        }
+    }
 }
 
 /// The certificate and the names in it, for the log.
@@ -94,7 +117,7 @@ impl Answers {
         if snapshot.generation == self.generation && now < self.identity.good_until() {
             return Ok(Arc::clone(&self.identity));
         }
-        match identify(&self.peer, &snapshot, now) {
+        match identify(&self.peer, &self.house, &snapshot, now) {
             Ok(identity) => {
                 self.identity = Arc::clone(&identity);
                 self.generation = snapshot.generation;

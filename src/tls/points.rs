@@ -27,6 +27,15 @@ pub struct HttpUrl {
     path: String,
 }
 
+/// A distribution point that a certificate under a CA named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The CA, by its name in the configuration.
+    pub ca: std::sync::Arc<str>,
+    /// Where.
+    pub url: HttpUrl,
+}
+
 /// Why a text is no URL that is fetched here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlFault {

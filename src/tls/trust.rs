@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
+use super::points::HttpUrl;
 use super::read;
 use super::revocation::list::{self, Read};
 use super::revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlShelf, RevocationMode};
@@ -116,6 +117,30 @@ pub struct ClientCa {
     crl_grace: Duration,
     rules: CaRules,
     crls: CrlShelf,
+    asks: Asks,
+}
+
+/// What is asked of other servers about a CA's certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Whether the CRLs are fetched that clients' certificates name.
+    pub named_crls: bool,
+    /// Whether its OCSP responder is asked about clients' certificates.
+    pub ocsp: OcspMode,
+    /// The responder; without it, the one that the certificate names.
+    pub ocsp_url: Option<HttpUrl>,
+}
+
+/// How much a client's certificate depends on its CA's OCSP responder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OcspMode {
+    /// It is not asked.
+    #[default]
+    Off,
+    /// Revoked is no; without an answer the certificate is good.
+    IfAvailable,
+    /// Only an answer that it is good will do.
+    Require,
 }
 
 impl ClientCa {
@@ -150,7 +175,20 @@ impl ClientCa {
                 trusted.push(anchor.trusted.clone());
             }
         }
-        Ok((Self { name, certificates, intermediates, anchors, trusted, revocation, crl_grace, rules, crls }, faults))
+        let asks = Asks::default();
+        let ca = Self { name, certificates, intermediates, anchors, trusted, revocation, crl_grace, rules, crls, asks };
+        Ok((ca, faults))
+    }
+
+    /// The same, with what is asked of other servers.
+    #[must_use]
+    pub fn asking(self, asks: Asks) -> Self {
+        Self { asks, ..self }
+    }
+
+    /// What is asked of other servers.
+    pub fn asks(&self) -> &Asks {
+        &self.asks
     }
 
     /// Its name in the configuration.

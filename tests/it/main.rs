@@ -34,6 +34,7 @@ mod scripted_upstream;
 mod upstream;
 
 mod daemon;
+mod fetched;
 mod kill;
 mod live;
 mod strace;

@@ -10,7 +10,7 @@ use crate::config::settings::{CRL_URLS_MAX, CrlSource, crl_cache_name};
 use crate::config::units::wait_text;
 use crate::config::written::WrittenCa;
 use crate::tls::points::{self, HttpUrl};
-use crate::tls::{ClientCa, CrlFile};
+use crate::tls::{Asks, ClientCa, CrlFile};
 
 /// The longest pause between two fetches, unless written.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -79,6 +79,11 @@ impl Checking<'_> {
         }
         let folder = self.resolve(data_dir?).join("crls").join(folder_name(name));
         Some(Fetching { urls, learns: written.crl_distribution_points, folder, refresh })
+    }
+
+    /// What is asked of other servers about a CA's certificates.
+    pub(super) fn asks(&mut self, _path: &str, written: &WrittenCa) -> Asks {
+        Asks { named_crls: written.crl_distribution_points, ..Asks::default() }
     }
 
     /// What was fetched before. Nothing there is nobody's mistake.

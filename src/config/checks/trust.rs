@@ -68,6 +68,7 @@ impl Checking<'_> {
             self.findings.mistake(&format!("{path}.certificates"), "is missing", remedy);
         }
         let revocation = self.revocation(path, written);
+        let asks = self.asks(path, written);
         let certificates = self.certificates(&format!("{path}.certificates"), &written.certificates);
         let intermediates = self.certificates(&format!("{path}.intermediates"), &written.intermediates);
         let mut crls = self.crl_files(path, &written.crls);
@@ -117,7 +118,7 @@ impl Checking<'_> {
                     let remedy = "add the CA certificates between them to intermediates";
                     self.findings.warning(&format!("{path}.intermediates"), wrong, remedy);
                 }
-                Some((recipe, Arc::new(ca)))
+                Some((recipe, Arc::new(ca.asking(asks))))
             }
         }
     }

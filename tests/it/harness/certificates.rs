@@ -56,11 +56,22 @@ impl Authority {
         self.issue(email, names, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A client certificate with this e-mail name that names where its CRL lies.
+    pub fn client_naming(&mut self, email: &str, crl: &str) -> Leaf {
+        let names = vec![SanType::Rfc822Name(email.try_into().unwrap())];
+        let point = rcgen::CrlDistributionPoint { uris: vec![crl.to_owned()] };
+        self.issue_with(&format!("naming-{email}"), names, ExtendedKeyUsagePurpose::ClientAuth, |recipe| {
+            recipe.crl_distribution_points = vec![point];
+        })
+    }
+
     /// A client certificate with this e-mail name that ends so many seconds from now.
     pub fn client_for(&mut self, email: &str, seconds: u64) -> Leaf {
         let names = vec![SanType::Rfc822Name(email.try_into().unwrap())];
         let end = std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
-        self.issue_until(&format!("short-{email}"), names, ExtendedKeyUsagePurpose::ClientAuth, Some(end.into()))
+        self.issue_with(&format!("short-{email}"), names, ExtendedKeyUsagePurpose::ClientAuth, |recipe| {
+            recipe.not_after = end.into();
+        })
     }
 
     /// A server certificate for localhost.
@@ -90,23 +101,23 @@ impl Authority {
     }
 
     fn issue(&mut self, name: &str, names: Vec<SanType>, purpose: ExtendedKeyUsagePurpose) -> Leaf {
-        self.issue_until(name, names, purpose, None)
+        self.issue_with(name, names, purpose, |_| {})
     }
 
-    fn issue_until(
+    fn issue_with(
         &mut self,
         name: &str,
         names: Vec<SanType>,
         purpose: ExtendedKeyUsagePurpose,
-        end: Option<time::OffsetDateTime>,
+        more: impl FnOnce(&mut CertificateParams),
     ) -> Leaf {
         self.issued += 1;
         let mut recipe = recipe(name, self.issued);
-        recipe.not_after = end.unwrap_or(recipe.not_after);
         recipe.subject_alt_names = names;
         recipe.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         recipe.extended_key_usages = vec![purpose];
         recipe.use_authority_key_identifier_extension = true;
+        more(&mut recipe);
         let pair = KeyPair::generate().unwrap();
         let made = recipe.signed_by(&pair, &self.issuer).unwrap();
         let leaf = Leaf {

@@ -27,7 +27,7 @@ const HEAD_OCTETS_MAX: usize = 64 * 1024;
 
 /// What is asked.
 #[derive(Clone, Debug)]
-pub(super) enum Ask {
+pub(crate) enum Ask {
     /// What is there, unless it is what these validators are of.
     Get(Validators),
     /// An answer to these octets of this media type.
@@ -41,21 +41,21 @@ pub(super) enum Ask {
 
 /// By what a server knows the version of what it gave (RFC 9110 §8.8).
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Validators {
-    pub(super) etag: Option<String>,
-    pub(super) modified: Option<String>,
+pub(crate) struct Validators {
+    pub(crate) etag: Option<String>,
+    pub(crate) modified: Option<String>,
 }
 
 /// How much is waited for and read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) time: Duration,
-    pub(super) octets: usize,
+pub(crate) struct Limits {
+    pub(crate) time: Duration,
+    pub(crate) octets: usize,
 }
 
 /// What came back.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Octets(Vec<u8>, Validators),
     /// RFC 9110 §15.4.5: it is what the validators are of.
     NotModified,
@@ -63,7 +63,7 @@ pub(super) enum Answer {
 
 /// Why nothing came back.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HttpFault {
+pub(crate) enum HttpFault {
     #[error("no connection: {0}")]
     Connect(std::io::Error),
     #[error("the server does not speak HTTP as it should: {0}")]
@@ -83,7 +83,7 @@ pub(super) enum HttpFault {
 }
 
 /// Asks, within the limits, redirections included.
-pub(super) async fn exchange(url: &HttpUrl, ask: &Ask, limits: Limits) -> Result<Answer, HttpFault> {
+pub(crate) async fn exchange(url: &HttpUrl, ask: &Ask, limits: Limits) -> Result<Answer, HttpFault> {
     match tokio::time::timeout(limits.time, follow(url.clone(), ask, limits)).await {
         Ok(answer) => answer,
         Err(_) => Err(HttpFault::TooSlow(limits.time)),
