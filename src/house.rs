@@ -13,6 +13,7 @@ use crate::snapshot::Snapshot;
 use crate::sys::{Clock, Entropy, Now, Tasks};
 use crate::tls::points::Named;
 use crate::upstream::Courier;
+use crate::web::Responders;
 
 /// What intake and delivery share.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct House {
     /// Where sessions put the distribution points that certificates name, for CAs that want them; what does not fit is named again by the
     /// next session.
     pub named_points: mpsc::Sender<Named>,
+    /// What OCSP responders have answered, and the way to them.
+    pub responders: Responders,
     points_to_fetch: Mutex<Option<mpsc::Receiver<Named>>>,
 }
 
@@ -59,6 +62,7 @@ impl House {
             doors: Doors::default(),
             courier,
             named_points,
+            responders: Responders::default(),
             points_to_fetch: Mutex::new(Some(points_to_fetch)),
         }
     }

@@ -117,6 +117,8 @@ const CLIENT_CA: &[Key] = &[
     key("crl_urls", Kind::Texts),
     key("crl_distribution_points", Kind::Flag),
     key("crl_refresh", Kind::Wait),
+    key("ocsp", Kind::Choice(&["off", "if-available", "require"], &[])),
+    key("ocsp_url", Kind::Text),
     key("revocation", Kind::Choice(&["require", "if-available", "off"], &[])),
     key("crl_grace", Kind::Wait),
     key("purposes", Kind::Texts),
@@ -131,7 +133,6 @@ const CLIENT_CA: &[Key] = &[
     key("second_factor", SECOND_FACTOR),
     key("limits", Kind::Table(IDENTITY_LIMITS)),
     key("hold", Kind::Later),
-    key("ocsp", Kind::Later),
 ];
 
 const IDENTITY: &[Key] = &[

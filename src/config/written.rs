@@ -145,6 +145,9 @@ pub(super) struct WrittenCa {
     #[serde(default)]
     pub(super) crl_distribution_points: bool,
     pub(super) crl_refresh: Option<Wait>,
+    #[serde(default)]
+    pub(super) ocsp: WrittenOcsp,
+    pub(super) ocsp_url: Option<String>,
     pub(super) revocation: Option<WrittenRevocation>,
     pub(super) crl_grace: Option<Wait>,
     pub(super) purposes: Option<Vec<String>>,
@@ -170,6 +173,15 @@ pub(super) enum WrittenRevocation {
     Require,
     IfAvailable,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenOcsp {
+    #[default]
+    Off,
+    IfAvailable,
+    Require,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -16,9 +16,8 @@ use crate::mail::{Envelope, QueueId};
 use crate::queue::{Custodian, Deposit, Incoming, QueueError, TraceFacts};
 use crate::session::{Answer, NoRoom, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
-use crate::sys::WallTime;
 use crate::tls::points::{self, Named};
-use crate::tls::{self, Anchor, CertificateFault, Trust, VerifiedChain};
+use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
 
 /// Why there is no identity: the cause for the reply, the detail for the log.
 #[derive(Debug)]
@@ -27,8 +26,8 @@ pub(super) struct NoOne {
     pub(super) detail: String,
 }
 
-/// Whom `peer` stands for by `snapshot`, at `now`: the chain is judged and looked up in the roster.
-pub(super) fn identify(peer: &Peer, house: &House, snapshot: &Snapshot, now: WallTime) -> Result<Arc<Identity>, NoOne> {
+/// Whom `peer` stands for by `snapshot`, now: the chain is judged and looked up in the roster.
+pub(super) async fn identify(peer: &Peer, house: &House, snapshot: &Snapshot) -> Result<Arc<Identity>, NoOne> {
     let no_one = |cause, detail: String| NoOne { cause, detail };
     let Some(chain) = &peer.chain else {
         return Err(no_one(Unidentified::NoCertificate, String::new()));
@@ -36,7 +35,7 @@ pub(super) fn identify(peer: &Peer, house: &House, snapshot: &Snapshot, now: Wal
     let Some(door) = snapshot.doors.get(peer.door) else {
         return Err(no_one(Unidentified::NoCertificate, "the listener is gone".to_owned()));
     };
-    let verified = tls::verify::judge(chain, &door.trust, now).map_err(|rejection| {
+    let verified = judge(chain, &door.trust, house).await.map_err(|rejection| {
         // The path is proved by then; only its CRLs are not here yet.
         if let (CertificateFault::RevocationUnknown, Some(ca), Some(leaf)) =
             (&rejection.fault, &rejection.ca, chain.0.first())
@@ -53,6 +52,22 @@ pub(super) fn identify(peer: &Peer, house: &House, snapshot: &Snapshot, now: Wal
         .identify(&verified)
         .map(Arc::new)
         .map_err(|cause| no_one(Unidentified::Roster(cause), shown(&verified)))
+}
+
+/// Judges a chain now; what the judge wants to know of OCSP responders is asked, once each.
+async fn judge(chain: &PeerChain, trust: &Trust, house: &House) -> Result<VerifiedChain, Rejection> {
+    let judge = || {
+        let now = house.now().wall;
+        tls::judge_asking(chain, trust, &|query| house.responders.known(query, now), now)
+    };
+    let mut judged = judge();
+    // Each CA that the chain leads to may have its own responder.
+    for _ in trust.cas() {
+        let Err(Rejection { query: Some(query), .. }) = &judged else { break };
+        house.responders.ask(query, &*house.clock, &*house.entropy).await;
+        judged = judge();
+    }
+    judged
 }
 
 /// Hands on where the CRLs of certificates under a CA lie, if it has them fetched.
@@ -100,7 +115,7 @@ impl Answers {
 
     pub(super) async fn find(&mut self, question: Question, session: &Session) -> Answer {
         match question {
-            Question::Reidentify => Answer::Identified(self.reidentify()),
+            Question::Reidentify => Answer::Identified(self.reidentify().await),
             Question::Admit(envelope) => Answer::Admitted(self.admit(envelope).await),
             Question::Commit => Answer::Committed(self.commit(session).await),
             // No configuration of this version leads to these: a second factor, rates and cut-through are mistakes that `check` names.
@@ -111,13 +126,13 @@ impl Answers {
     }
 
     /// DESIGN: at MAIL the identity is made anew when its time has passed or the snapshot has changed.
-    fn reidentify(&mut self) -> Result<Arc<Identity>, Unidentified> {
+    async fn reidentify(&mut self) -> Result<Arc<Identity>, Unidentified> {
         let snapshot = self.house.snapshot();
         let now = self.house.now().wall;
         if snapshot.generation == self.generation && now < self.identity.good_until() {
             return Ok(Arc::clone(&self.identity));
         }
-        match identify(&self.peer, &self.house, &snapshot, now) {
+        match identify(&self.peer, &self.house, &snapshot).await {
             Ok(identity) => {
                 self.identity = Arc::clone(&identity);
                 self.generation = snapshot.generation;

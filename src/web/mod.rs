@@ -3,3 +3,6 @@
 //! Never: decides whether a certificate is good; what comes back is verified by `tls` before anything rests on it.
 
 pub mod http;
+pub mod responders;
+
+pub use responders::Responders;

@@ -8,9 +8,9 @@ use super::Checking;
 use crate::config::files;
 use crate::config::settings::{CRL_URLS_MAX, CrlSource, crl_cache_name};
 use crate::config::units::wait_text;
-use crate::config::written::WrittenCa;
+use crate::config::written::{WrittenCa, WrittenOcsp};
 use crate::tls::points::{self, HttpUrl};
-use crate::tls::{Asks, ClientCa, CrlFile};
+use crate::tls::{Asks, ClientCa, CrlFile, OcspMode};
 
 /// The longest pause between two fetches, unless written.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -82,8 +82,24 @@ impl Checking<'_> {
     }
 
     /// What is asked of other servers about a CA's certificates.
-    pub(super) fn asks(&mut self, _path: &str, written: &WrittenCa) -> Asks {
-        Asks { named_crls: written.crl_distribution_points, ..Asks::default() }
+    pub(super) fn asks(&mut self, path: &str, written: &WrittenCa) -> Asks {
+        let key = format!("{path}.ocsp_url");
+        let ocsp = match written.ocsp {
+            WrittenOcsp::Off => OcspMode::Off,
+            WrittenOcsp::IfAvailable => OcspMode::IfAvailable,
+            WrittenOcsp::Require => OcspMode::Require,
+        };
+        let ocsp_url = written.ocsp_url.as_ref().and_then(|text| match HttpUrl::parse(text) {
+            Ok(url) => Some(url),
+            Err(fault) => {
+                self.findings.mistake(&key, format!("{text:?}: {fault}"), ());
+                None
+            }
+        });
+        if ocsp == OcspMode::Off && written.ocsp_url.is_some() {
+            self.findings.warning(&key, "never applies without ocsp = \"if-available\" or \"require\"", ());
+        }
+        Asks { named_crls: written.crl_distribution_points, ocsp, ocsp_url }
     }
 
     /// What was fetched before. Nothing there is nobody's mistake.
