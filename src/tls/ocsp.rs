@@ -457,3 +457,6 @@ fn sha1(octets: &[u8]) -> digest::Digest {
 fn sha256(octets: &[u8]) -> digest::Digest {
     digest::digest(&digest::SHA256, octets)
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,18 +124,20 @@ fn split_port(authority: &str) -> Result<(&str, u16), UrlFault> {
     let bracket = authority.find(']').map_or(0, |at| at.saturating_add(1));
     let (address, rest) = authority.split_at_checked(bracket).ok_or(UrlFault::Host)?;
     let (name, port) = rest.split_once(':').map_or((rest, None), |(name, port)| (name, Some(port)));
+    let named = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
+    let inside = address.strip_prefix('[').and_then(|inside| inside.strip_suffix(']'));
+    let is_host = match inside {
+        Some(inside) => name.is_empty() && inside.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => address.is_empty() && !name.is_empty() && name.bytes().all(named),
+    };
+    if !is_host {
+        return Err(UrlFault::Host);
+    }
     let port = match port {
         None | Some("") => 80,
         Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(UrlFault::Port)?,
     };
-    let named = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
-    if address.is_empty() {
-        let is_name = !name.is_empty() && name.bytes().all(named);
-        return if is_name { Ok((name, port)) } else { Err(UrlFault::Host) };
-    }
-    let inside = address.strip_prefix('[').and_then(|inside| inside.strip_suffix(']'));
-    let is_address = inside.is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok());
-    if is_address && name.is_empty() { Ok((address, port)) } else { Err(UrlFault::Host) }
+    Ok((if address.is_empty() { name } else { address }, port))
 }
 
 /// Where a certificate says that the CRL which covers it lies; what is not http is left out.

@@ -173,3 +173,16 @@ fn unavailable(query: &Query, fault: &AskFault, clock: &dyn Clock) -> Known {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_fits_into_a_url_or_is_not_asked_so() {
+        let url = HttpUrl::parse("http://ocsp.example.com/").unwrap();
+        let asked = in_url(&url, &[0xfb, 0xff, 0xfe, 0x01]).unwrap();
+        assert_eq!(asked.to_string(), "http://ocsp.example.com/%2B%2F%2F%2BAQ%3D%3D");
+        assert_eq!(in_url(&url, &[0; 200]), None);
+    }
+}

@@ -37,4 +37,5 @@ mod daemon;
 mod fetched;
 mod kill;
 mod live;
+mod ocsp;
 mod strace;

@@ -27,6 +27,14 @@ impl Leaf {
     }
 }
 
+impl Leaf {
+    /// Its serial as `openssl ca` writes it.
+    pub fn serial_hexadecimal(&self) -> String {
+        let text = format!("{:X}", self.serial);
+        if text.len() % 2 == 0 { text } else { format!("0{text}") }
+    }
+}
+
 /// A CA in a directory of its own.
 pub struct Authority {
     directory: PathBuf,
@@ -54,6 +62,18 @@ impl Authority {
     pub fn client(&mut self, email: &str) -> Leaf {
         let names = vec![SanType::Rfc822Name(email.try_into().unwrap())];
         self.issue(email, names, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// A certificate for answering by OCSP in this CA's stead (RFC 6960 §4.2.2.2).
+    pub fn responder(&mut self) -> Leaf {
+        self.issue("responder", Vec::new(), ExtendedKeyUsagePurpose::OcspSigning)
+    }
+
+    /// The CA's own certificate and key.
+    pub fn itself(&self) -> Leaf {
+        let key = self.directory.join("ca.key");
+        write_secret(&key, &self.issuer.key().serialize_pem());
+        Leaf { certificate: self.anchor(), key, serial: 1 }
     }
 
     /// A client certificate with this e-mail name that names where its CRL lies.
