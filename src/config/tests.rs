@@ -307,6 +307,8 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "postmaster",
         "identity",
         "listener 1: refusal: now \"reply\"",
+        "listener 1: client_cas: now [\"staff\"]",
+        "listener 1: pins: now true",
         "tls.certificates",
         "client_ca",
         "upstream",

@@ -103,7 +103,7 @@ fn ends(settings: &Settings) -> Vec<End> {
             early: list.next_update.since(list.this_update) / 2,
             remedy: match ca.revocation() {
                 RevocationMode::Require => {
-                    "no newer one has come; get it and reload: without, its clients are refused (crl_grace later)"
+                    "no newer one has come; get it and reload: when it has ended, and crl_grace is over, its clients are refused"
                 }
                 RevocationMode::IfAvailable => "no newer one has come; get it and reload: who is revoked since gets in",
                 RevocationMode::Off => "no newer one has come; but revocation is \"off\": nobody asks it",

@@ -227,3 +227,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -195,7 +195,9 @@ impl Queue {
                 Err(QueueError::Closed) => return std::future::pending().await,
                 Err(fault) => {
                     tracing::error!(%fault, "the queue gives out no messages");
-                    AFTER_FAILURE
+                    // Not until the bell rings: the attempt to open the store has just rung it.
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    continue;
                 }
             };
             // Which of the two it was does not matter: the store is asked again.

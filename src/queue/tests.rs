@@ -590,3 +590,20 @@ fn a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it() {
         assert_eq!(open(bench.claim_now().await.unwrap().record()), [false, true]);
     });
 }
+
+/// Found by the simulation: the attempt to open the store rings the bell, and a claim that listened to it tried again at once, for ever.
+#[tokio::test(start_paused = true)]
+async fn while_the_disk_fails_a_claim_tries_once_a_second_and_not_all_the_time() {
+    let bench = Bench::new(settings());
+    bench.keep(b"x").await;
+    bench.disk.fail(1, u64::MAX, Fault::Error);
+    bench.queue.remove(QueueId::from_u128(0)).await.unwrap_err();
+    let before = bench.disk.operations();
+    // The clock moves only while everybody sleeps; a claim that never does hangs here instead of failing.
+    let seconds = async { tokio::time::timeout(Duration::from_secs(10), bench.queue.claim()).await.unwrap_err() };
+    seconds.await;
+    let operations = bench.disk.operations() - before;
+    assert!((10..100).contains(&operations), "{operations} operations in ten seconds");
+    bench.disk.mend();
+    tokio::time::timeout(Duration::from_secs(10), bench.queue.claim()).await.unwrap();
+}

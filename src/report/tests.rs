@@ -214,6 +214,8 @@ fn the_status_has_the_class_of_its_fate() {
     let ours = Outcome::Failed { reason: "5.6.7 needs SMTPUTF8".into(), reply: None };
     for (fate, outcome, status) in [
         (Fate::Failed, no_such_user(), "5.1.1"),
+        // RFC 3463 §2: a detail that is unknown here means something to whoever said it.
+        (Fate::Failed, refused(550, (5, 7, 999), "by rule 999"), "5.7.999"),
         (Fate::Failed, bare, "5.0.0"),
         (Fate::Failed, ours, "5.6.7"),
         (Fate::GaveUp, delayed(), "5.4.7"),

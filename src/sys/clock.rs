@@ -162,3 +162,21 @@ impl Clock for ManualClock {
         *self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_has_a_year_of_four_digits_and_a_numeric_zone() {
+        // RFC 5322 §3.3; the first is the date-time of the epoch, the last one is beyond what a year of four digits can say.
+        let cases = [
+            (0, "Thu, 01 Jan 1970 00:00:00 +0000"),
+            (1_800_000_000, "Fri, 15 Jan 2027 08:00:00 +0000"),
+            (i64::MAX / 1000, "Fri, 31 Dec 9999 23:59:59 +0000"),
+        ];
+        for (seconds, date) in cases {
+            assert_eq!(WallTime::from_seconds(seconds).rfc5322(), date);
+        }
+    }
+}

@@ -301,7 +301,11 @@ impl ClientCertVerifier for JudgedInHandshake {
         match judge_asking(&chain, &self.trust, &|_| None, self.clock.now().wall) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(rejection) if rejection.query.is_some() => Ok(ClientCertVerified::assertion()),
-            Err(rejection) => Err(rustls::Error::InvalidCertificate(alert(rejection))),
+            Err(rejection) => {
+                // Most alerts have no room for it, and whoever accepts the connection sees the alert only.
+                tracing::info!(detail = %rejection, "a certificate is refused inside the handshake");
+                Err(rustls::Error::InvalidCertificate(alert(rejection)))
+            }
         }
     }
 

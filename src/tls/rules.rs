@@ -101,7 +101,7 @@ pub struct PolicyOid(Vec<u8>);
 
 /// The text is no object identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an object identifier: numbers with dots, like 1.3.6.1.4.1.99999.1.2")]
+#[error("not the object identifier of a policy: numbers with dots, like 1.3.6.1.4.1.99999.1.2")]
 pub struct NotAnOid;
 
 impl PolicyOid {

@@ -37,7 +37,7 @@ use self::path::{GoodPath, Stated, check_path, links_below};
 use super::ocsp::{CertificateStatus, Known, Query};
 use super::rejection::{Culprit, Flaw, Rejection};
 use super::revocation::RevocationMode;
-use super::rules::{CaRules, KeyKind, KeyRules};
+use super::rules::{CHAIN_MOST, CaRules, KeyKind, KeyRules};
 use super::trust::{ClientCa, OcspMode, Trust};
 use super::view::{Purpose, View};
 use super::ways::Link;
@@ -246,6 +246,22 @@ fn leads_to(ca: &ClientCa, shown: &Shown) -> bool {
     false
 }
 
+/// The certificates to which issuer names lead from the leaf, with the least depth at which they could stand.
+fn ancestors<'a>(ca: &'a ClientCa, shown: &'a Shown) -> Vec<(usize, &'a View)> {
+    let mut found: Vec<(usize, &View)> = Vec::new();
+    let mut below = vec![&*shown.leaf.view];
+    for depth in 1..CHAIN_MOST {
+        let known = |view: &View| found.iter().any(|(_, earlier)| earlier.fingerprint == view.fingerprint);
+        let next: Vec<&View> = issuers(ca, shown)
+            .map(|link| &*link.view)
+            .filter(|view| !known(view) && below.iter().any(|lower| lower.issuer == view.subject))
+            .collect();
+        found.extend(next.iter().map(|view| (depth, *view)));
+        below = next;
+    }
+    found
+}
+
 /// The certificates a path may lead over.
 fn issuers<'a>(ca: &'a ClientCa, shown: &'a Shown) -> impl Iterator<Item = &'a Link> {
     shown.others.iter().chain(ca.intermediates())
@@ -351,10 +367,10 @@ fn refused_by_webpki(error: &webpki::Error, ca: &ClientCa, shown: &Shown, now: W
 /// A refusal for e-mail constraints that nobody evaluates: those of a CA that only the client sends, or that leads over such a one.
 fn unlisted(error: &webpki::Error, ca: &ClientCa, shown: &Shown) -> Option<Rejection> {
     let listed = |view: &View| ca.anchors().iter().any(|anchor| anchor.link.view.fingerprint == view.fingerprint);
-    let views = issuers(ca, shown).map(|link| &*link.view).enumerate();
-    let (place, culprit) = views.into_iter().find(|(_, view)| view.constrains_mail() && !listed(view))?;
+    let above = ancestors(ca, shown);
+    let (depth, culprit) = above.into_iter().find(|(_, view)| view.constrains_mail() && !listed(view))?;
     (*error == webpki::Error::NameConstraintViolation && !shown.leaf.view.mail_names.is_empty())
-        .then(|| Rejection::untrusted(Flaw::UnlistedConstraints, Some(Culprit::of(culprit, place.saturating_add(1)))))
+        .then(|| Rejection::untrusted(Flaw::UnlistedConstraints, Some(Culprit::of(culprit, depth))))
 }
 
 /// A pin of the roster vouches where no CA's path can be had at all. The handshake has proved the key; the dates of the leaf still count, unless

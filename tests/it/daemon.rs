@@ -99,6 +99,46 @@ fn a_certificate_revoked_by_a_reload_sends_no_more_even_on_an_open_session() {
     assert!(said.code == 554 && said.text.contains("revoked"), "{said:?}");
 }
 
+/// Also when the same reload brings a listener that is bound with the next start only.
+#[test]
+fn a_session_is_judged_by_the_cas_of_its_own_listener_to_its_end() {
+    let (upstream, bench, mut process) = running();
+    let mut at_starttls = alice(&bench);
+    let (mut at_implicit, _) = Client::implicit(bench.implicit, &bench.tls(Some(&bench.alice))).unwrap();
+    assert_eq!(at_implicit.command("EHLO client.example.com").unwrap().code, 250);
+    let strangers = bench.directory.path().join("strangers/ca.pem");
+    let more = format!(
+        "[[client_ca]]\nname = \"strangers\"\ncertificates = \"{}\"\nrevocation = \"off\"\n\
+         domains = [\"example.com\"]\nsend_as_email = true\nsend_to = [\"*\"]\n\
+         [[listener]]\naddress = \"127.0.0.1:0\"\n",
+        strangers.display()
+    );
+    bench.configure(&[upstream.address], &more);
+    let text = fs::read_to_string(&bench.configuration).unwrap();
+    let limited = "mode = \"starttls\"\nclient_cas = [\"strangers\"]";
+    fs::write(&bench.configuration, text.replacen("mode = \"starttls\"", limited, 1)).unwrap();
+    process.signal("HUP");
+    assert_eq!(process.wait_ready(PATIENCE), Start::Ready);
+    let said = at_starttls.command("MAIL FROM:<alice@example.com>").unwrap();
+    assert!(said.code >= 400 && said.text.contains("not trusted"), "{said:?}");
+    assert_eq!(at_implicit.command("MAIL FROM:<alice@example.com>").unwrap().code, 250);
+    let (mut stranger, greeted) = Client::starttls(bench.starttls, &bench.tls(Some(&bench.stranger))).unwrap();
+    assert_eq!((greeted.code, stranger.command("MAIL FROM:<alice@example.com>").unwrap().code), (250, 250));
+    // The same, told offline.
+    let certificate = bench.alice.certificate.to_str().unwrap();
+    let explain = |listener: SocketAddr| {
+        let listener = listener.to_string();
+        let words = ["explain", "--config", bench.config_argument(), "--cert", certificate, "--listener", &listener];
+        String::from_utf8(sealpost(&words).stdout).unwrap()
+    };
+    assert!(explain(bench.starttls).contains("not among the CAs"), "{}", explain(bench.starttls));
+    let told = explain(bench.implicit);
+    for words in ["chain 0: subject CN=alice@example.com", "not listed", "chain 1: subject CN=Staff CA", "the anchor"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    println!("{told}");
+}
+
 #[test]
 fn a_wrong_configuration_keeps_the_old_one_and_is_told() {
     let (upstream, bench, mut process) = running();

@@ -25,6 +25,8 @@ mod source;
 mod rfc;
 mod structure;
 
+mod chains;
+
 mod policy;
 mod session;
 mod dialog;
@@ -32,6 +34,7 @@ mod store;
 
 mod scripted_upstream;
 mod upstream;
+mod waits;
 
 mod daemon;
 mod fetched;

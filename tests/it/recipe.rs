@@ -116,9 +116,17 @@ impl Recipe {
     }
 
     /// With name constraints that permit e-mail names of this domain.
-    pub(crate) fn permits_email(mut self, domain: &str) -> Self {
-        let permitted_subtrees = vec![GeneralSubtree::Rfc822Name(domain.to_owned())];
-        self.params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    pub(crate) fn permits_email(self, domain: &str) -> Self {
+        self.constraints(vec![GeneralSubtree::Rfc822Name(domain.to_owned())], Vec::new())
+    }
+
+    /// With these name constraints.
+    pub(crate) fn constraints(
+        mut self,
+        permitted_subtrees: Vec<GeneralSubtree>,
+        excluded_subtrees: Vec<GeneralSubtree>,
+    ) -> Self {
+        self.params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees });
         self
     }
 

@@ -130,7 +130,21 @@ impl Checking<'_> {
                 pins,
             });
         }
+        self.warn_of_unheard_cas(written);
         listeners
+    }
+
+    /// A CA that counts at no listener.
+    fn warn_of_unheard_cas(&mut self, written: &Written) {
+        for (index, ca) in written.client_ca.iter().enumerate() {
+            let taken = |listener: &WrittenListener| {
+                listener.client_cas.as_ref().is_none_or(|names| names.iter().any(|name| Some(name) == ca.name.as_ref()))
+            };
+            if ca.name.is_some() && !written.listener.is_empty() && !written.listener.iter().any(taken) {
+                let remedy = "name it in the client_cas of a listener, or take it out";
+                self.findings.warning(&format!("client_ca[{index}]"), "never applies: no listener takes it", remedy);
+            }
+        }
     }
 
     /// Whom a listener trusts: all, unless it names CAs; then pinned certificates count only when that is written.

@@ -70,6 +70,17 @@ pub(super) const TABLE: &[Broken] = &[
     broken("mode = \"starttls\"", "mode = \"start-tls\"", &[
         "sealpost.toml:6: listener 1: mode: \"start-tls\": there is no such choice; did you mean \"starttls\"?",
     ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nclient_cas = [\"staf\"]", &[
+        "sealpost.toml:7: listener 1: client_cas: \"staf\": there is no client_ca of this name; did you mean \"staff\"?",
+        "sealpost.toml:13: warning: client_ca \"staff\": never applies: no listener takes it; name it in the client_cas of a listener, or take it out",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nclient_cas = []\npins = true", &[
+        "sealpost.toml:14: warning: client_ca \"staff\": never applies: no listener takes it; name it in the client_cas of a listener, or take it out",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nclient_cas = []", &[
+        "sealpost.toml:7: listener 1: client_cas: is empty: nobody could come in here; name a client_ca, or write pins = true for pinned certificates alone",
+        "sealpost.toml:13: warning: client_ca \"staff\": never applies: no listener takes it; name it in the client_cas of a listener, or take it out",
+    ]),
     broken("mode = \"starttls\"", "mode = \"plain\"", &[
         "sealpost.toml:6: listener 1: mode: \"plain\": there is no such choice; write one of \"starttls\", \"implicit\"",
     ]),
@@ -144,7 +155,21 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:14: client_ca \"staff\": certificates: certificate 1 of client_ca \"staff\" (CN=mail.example.com) is no CA certificate (basic constraints); to trust one certificate alone, give its fingerprint in an [[identity]]",
     ]),
     broken("certificates = \"ca.pem\"\ncrls = [\"ca.crl\"]", "certificates = \"ended.pem\"\ncrls = [\"ended.crl\"]", &[
-        "sealpost.toml:14: warning: client_ca \"staff\": certificates: a certificate of this CA has ended on 2026-08-16T01:48:00Z: what it issued is refused; renew it",
+        "sealpost.toml:14: warning: client_ca \"staff\": certificates: the CA certificate of CN=ended CA has ended on 2026-08-16T01:48:00Z: what it issued is refused; add the renewed one, or take it out",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"ca.crl\"]\npurposes = [\"clientauth\", \"x\"]\nchain_max = 9\nrsa_bits_min = 1024", &[
+        "sealpost.toml:16: client_ca \"staff\": purposes: \"clientauth\": not a purpose known here; did you mean \"clientAuth\"?",
+        "sealpost.toml:16: client_ca \"staff\": purposes: \"x\": not a purpose known here; write some of \"clientAuth\", \"emailProtection\", \"serverAuth\", \"any\", \"unstated\"",
+        "sealpost.toml:17: client_ca \"staff\": chain_max: 9: not between 2 and 8; in certificates, the client's own and the CA's root counted",
+        "sealpost.toml:18: client_ca \"staff\": rsa_bits_min: 1024: not between 2048 and 8192; in bits",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"ca.crl\"]\npurposes = []\npolicies = [\"gold\", \"2.5.29.32.0\"]", &[
+        "sealpost.toml:16: client_ca \"staff\": purposes: is empty: every certificate of this CA would be refused; write purposes = [\"clientAuth\"], or leave it out",
+        "sealpost.toml:17: client_ca \"staff\": policies: \"2.5.29.32.0\": not the object identifier of a policy: numbers with dots, like 1.3.6.1.4.1.99999.1.2; write a policy's number as it stands in the certificates (openssl x509 -text)",
+        "sealpost.toml:17: client_ca \"staff\": policies: \"gold\": not the object identifier of a policy: numbers with dots, like 1.3.6.1.4.1.99999.1.2; write a policy's number as it stands in the certificates (openssl x509 -text)",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", dns = \"robot.example.com\" }\npin_ignores_expiry = true", &[
+        "sealpost.toml:23: identity \"robot\": pin_ignores_expiry: only a pinned certificate may outlive its end; match it by fingerprint or spki, without ca",
     ]),
     broken("crls = [\"ca.crl\"]", "", &[
         "sealpost.toml:12: client_ca \"staff\": revocation: is missing; name the CRL files in crls, or write revocation = \"off\" if certificates of this CA shall be good until they end",

@@ -480,6 +480,15 @@ fn email_name_constraints_of_a_ca_that_only_the_client_sends_fail_closed_and_nam
 }
 
 #[test]
+fn an_extension_that_is_there_twice_makes_no_certificate() {
+    let (root, trust) = staff();
+    let point = der(0x30, &der(0x30, &der(0xa0, &der(0xa0, &der(0x86, b"http://crl.example.com")))));
+    let with = |recipe: Recipe| recipe.extension(&[2, 5, 29, 31], false, point.clone());
+    good(&[&with(Recipe::client("Alice")).signed_by(&root)], &trust);
+    flawed(&[&with(with(Recipe::client("Alice"))).signed_by(&root)], &trust, Flaw::Malformed);
+}
+
+#[test]
 fn a_hundred_names_are_no_trouble() {
     let (root, trust) = staff();
     let alice =
@@ -532,6 +541,43 @@ fn a_pin_keeps_the_dates() {
     let fault = |made| judge(&chain(&[made]), &trust, now()).unwrap_err().fault;
     assert_eq!(fault(&old), CertificateFault::Expired { at: WallTime::from_seconds(NOW - DAY) });
     assert_eq!(fault(&early), CertificateFault::NotYetValid { from: WallTime::from_seconds(NOW + DAY) });
+}
+
+#[test]
+fn a_pin_outlives_the_end_only_when_it_says_so_and_the_fingerprint_speaks_first() {
+    let old = Recipe::client("Printer").valid(NOW - 9 * DAY, NOW - DAY).self_signed();
+    let (print, key) = (Digest256(old.fingerprint()), Digest256(old.spki()));
+    let setting = || Setting { cas: Vec::new(), pins: Pins::default() };
+    for (certificates, keys, ignoring, taken) in [
+        (&[&old][..], &[][..], print, true),
+        (&[], &[&old], key, true),
+        (&[&old], &[&old], print, true),
+        // The entry of the fingerprint is the one that counts, and it does not say so.
+        (&[&old], &[&old], key, false),
+        (&[&old], &[], key, false),
+    ] {
+        let mut setting = setting().pinning(certificates, keys);
+        setting.pins.ignoring_expiry.insert(ignoring);
+        let judged = judge(&chain(&[&old]), &setting.trust(), now());
+        assert_eq!(judged.as_ref().map(VerifiedChain::good_until).ok(), taken.then_some(WallTime::MAX));
+    }
+}
+
+#[test]
+fn a_pin_that_outlives_the_end_does_not_outlive_revocation_even_of_a_ca_that_counts_elsewhere() {
+    let root = Recipe::ca("Root").self_signed();
+    let old = Recipe::client("Printer").valid(NOW - 9 * DAY, NOW - DAY).signed_by(&root);
+    let list = |revoked: &[Vec<u8>]| root.crl(&CrlRecipe::listing(revoked));
+    for (crl, fault) in [(list(&[]), None), (list(&[old.serial()]), Some(CertificateFault::Revoked))] {
+        let mut setting =
+            Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &[crl]).pinning(&[&old], &[]);
+        setting.pins.ignoring_expiry.insert(Digest256(old.fingerprint()));
+        let trust = setting.trust();
+        for trust in [trust.limited(&[], super::super::TakenPins::All), trust] {
+            let judged = judge(&chain(&[&old]), &trust, now()).map_err(|rejection| rejection.fault);
+            assert_eq!(judged.err(), fault);
+        }
+    }
 }
 
 #[test]

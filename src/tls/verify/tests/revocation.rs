@@ -324,10 +324,19 @@ fn a_list_for_a_part_of_the_certificates_covers_that_part_only() {
         RawCrl { next: Some(NOW + DAY), extension: Some((vec![0x55, 0x1d, 28], true, point)), entry: None }
             .signed_by(&root)
     };
+    // The same point, for some reasons only, and for another issuer's list.
+    let partly = |tag: u8, content: &[u8]| {
+        let name = der(0xa0, &der(0xa0, &der(0x86, b"http://crl.example.com/1")));
+        let point = der(0x30, &der(0x30, &[name, der(tag, content)].concat()));
+        Recipe::client("Alice").extension(&[2, 5, 29, 31], false, point).signed_by(&root)
+    };
+    let (some_reasons, other_issuer) = (partly(0x81, &[1, 0x60]), partly(0xa2, &der(0xa4, &der(0x30, &[]))));
     let unknown = Some(CertificateFault::RevocationUnknown);
     let revoked = Some(CertificateFault::Revoked);
     #[rustfmt::skip]
     let cases = [
+        ("its point, for some reasons", vec![of_first.clone()], &some_reasons, unknown.clone()),
+        ("its point, of another issuer", vec![of_first.clone()], &other_issuer, unknown.clone()),
         ("its own point", vec![of_first.clone()], &first, None),
         ("another point", vec![of_first.clone()], &second, unknown.clone()),
         ("a certificate without a point", vec![of_first.clone()], &without, unknown.clone()),
