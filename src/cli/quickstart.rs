@@ -15,7 +15,9 @@ use tokio::net::TcpListener;
 use super::QuickstartArguments;
 use super::catcher::{self, Catcher};
 use crate::daemon::{Daemon, DaemonFault};
-use crate::pki::{Bearer, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, ROOT_DAYS, Validity};
+use crate::pki::{
+    Age, Bearer, Bundle, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, KeyKind, KeySource, Plan, ROOT_DAYS, Validity,
+};
 use crate::sys::{Clock, Entropy, SystemClock, SystemEntropy, Tasks};
 
 /// Where the relay takes STARTTLS.
@@ -92,7 +94,10 @@ impl Stage {
             folder
         } else {
             say("  ca.pem             a CA of your own, and ca.crl, its list of revoked certificates");
-            Folder::create(&self.dir, "sealpost quickstart CA", Validity::days(now, ROOT_DAYS), now, &*self.entropy)?
+            // One CA is enough for a trial: its root issues by itself.
+            let root = Validity::days(now, ROOT_DAYS);
+            let plan = Plan { name: "sealpost quickstart CA".to_owned(), root, issuing: None };
+            Folder::create(&self.dir, &plan, now, &*self.entropy)?
         };
         let server = Bearer::Server { names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()] };
         self.certificate(&mut folder, "server", server, "the relay's certificate, for localhost")?;
@@ -110,9 +115,11 @@ impl Stage {
             say(&format!("  {:18} kept", format!("{name}.pem, .key")));
             return Ok(());
         }
-        let password = matches!(bearer, Bearer::Person { .. }).then(|| PKCS12_PASSWORD.to_owned());
+        let protected = || Bundle { age: Age::default(), password: PKCS12_PASSWORD.to_owned() };
+        let bundle = matches!(bearer, Bearer::Person { .. }).then(protected);
         let validity = Validity::days(self.clock.now().wall, CERTIFICATE_DAYS);
-        folder.issue(&Given { name: Some(name.to_owned()), bearer, validity, password }, &*self.entropy)?;
+        let key = KeySource::New(KeyKind::default());
+        folder.issue(&Given { name: Some(name.to_owned()), bearer, validity, key, bundle }, &*self.entropy)?;
         say(&format!("  {:18} {what}", format!("{name}.pem, .key")));
         Ok(())
     }

@@ -98,7 +98,7 @@ mod tests {
         let validators = Validators { etag: Some("\"7\"".to_owned()), modified: None };
         write(&place, &url, b"crl", validators.clone()).unwrap();
         assert_eq!(read(&place, &url, 100), Some((b"crl".to_vec(), validators)));
-        assert_eq!(urls(&place), [url.clone()]);
+        assert_eq!(urls(&place), std::slice::from_ref(&url));
         let json = fs::read_dir(&place)
             .unwrap()
             .map(|entry| entry.unwrap().path())

@@ -8,7 +8,7 @@
 //! Never: in the way of a handshake or a session; holds more than [`PARALLEL_MAX`] fetches at once; more than [`CRL_URLS_MAX`] URLs for a CA.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,7 +279,7 @@ async fn fetch(key: Key, source: Arc<CrlSource>, now: WallTime) -> Fetched {
 /// Verifies what was fetched and keeps it, if it is newer than what is at hand.
 fn keep(
     ca: &ClientCa,
-    folder: &PathBuf,
+    folder: &Path,
     url: &HttpUrl,
     octets: &[u8],
     validators: http::Validators,

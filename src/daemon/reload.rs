@@ -98,7 +98,7 @@ impl Reloader {
     pub(super) fn first_orders(&self, began: crate::sys::WallTime) -> Orders {
         let paths = watched(&self.settings);
         Orders {
-            as_read: Stamps::default().as_read(&paths, began),
+            as_read: Stamps::default().once_read(&paths, began),
             paths: paths.into(),
             poll: self.settings.reload.poll,
         }
@@ -224,7 +224,7 @@ fn read(cause: Cause, source: &Source, old: &Settings, generation: u64) -> Read 
     let before = Stamps::of(&watched(old));
     let result = renew(cause, source, old, generation);
     let paths = watched(result.as_ref().map_or(old, |renewed| &renewed.settings));
-    Read { result, as_read: before.as_read(&paths, began) }
+    Read { result, as_read: before.once_read(&paths, began) }
 }
 
 fn renew(cause: Cause, source: &Source, old: &Settings, generation: u64) -> Result<Box<Renewed>, Wrong> {

@@ -94,7 +94,7 @@ impl Stamps {
 
     /// How `paths` looked when they were read, by these looks from before it, and for those that were not looked at, by how they look now;
     /// what was touched since the reading began at `began` is unsure, and so looks different at the next look.
-    pub(super) fn as_read(mut self, paths: &[PathBuf], began: WallTime) -> Self {
+    pub(super) fn once_read(mut self, paths: &[PathBuf], began: WallTime) -> Self {
         let looks = paths.iter().map(|path| {
             let look = self.0.remove(path).unwrap_or_else(|| {
                 let look = Look::at(path);
@@ -161,10 +161,10 @@ mod tests {
         let touched = WallTime::from_seconds(fs::metadata(&paths[0]).unwrap().mtime());
         for (seconds, settled) in [(0, false), (2, false), (60, true)] {
             let began = touched.after(Duration::from_secs(seconds));
-            let read = Stamps::default().as_read(&paths, began);
+            let read = Stamps::default().once_read(&paths, began);
             assert_eq!(read == Stamps::of(&paths), settled, "{seconds} s after");
         }
         // Looked at before it was read, it needs no guess.
-        assert_eq!(Stamps::of(&paths).as_read(&paths, touched), Stamps::of(&paths));
+        assert_eq!(Stamps::of(&paths).once_read(&paths, touched), Stamps::of(&paths));
     }
 }

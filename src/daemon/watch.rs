@@ -136,7 +136,6 @@ fn is_news(kind: EventKind) -> bool {
 
 /// The directories that must be listened to for a change of what `path` leads to: where each link on the way lies, where the end lies, and the
 /// end itself when it is a directory. Of what is not there, the nearest that is.
-#[expect(clippy::disallowed_methods, reason = "watching files is looking at them")]
 fn directories(path: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let Ok(absolute) = std::path::absolute(path) else { return found };

@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, RevocationReason, RevokedCertParams, SanType,
-    SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PublicKeyData, RevocationReason, RevokedCertParams, SerialNumber,
 };
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+use super::bearer::Bearer;
 use super::index::{Entry, Kind, Reason};
 use super::{DAYS_MAX, PkiError};
-use crate::mail::Address;
 use crate::sys::{Entropy, WallTime};
 
 /// Octets of a serial: 16 random ones, of which the first bit is 0 and the second 1, so that it is positive and of one length
@@ -41,34 +40,21 @@ impl Validity {
     }
 }
 
-/// Who a certificate is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bearer {
-    /// A person, by e-mail addresses (rfc822Name), as a TLS client.
-    Person {
-        /// The addresses; ASCII, at least one.
-        emails: Vec<String>,
-        /// What the certificate is called in selection dialogues; the first address when empty.
-        common_name: Option<String>,
-    },
-    /// A program, by DNS names or URIs (SPIFFE ids), as a TLS client.
-    Robot {
-        /// DNS names.
-        dns: Vec<String>,
-        /// URIs.
-        uris: Vec<String>,
-    },
-    /// A TLS server, by DNS names or IP addresses.
-    Server {
-        /// The names.
-        names: Vec<String>,
-    },
+/// A certificate just made, for a key that its bearer holds.
+#[derive(Debug)]
+pub struct Signed {
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// The certificate, DER.
+    pub certificate: CertificateDer<'static>,
+    /// For the index.
+    pub entry: Entry,
 }
 
-/// A certificate just made.
+/// A certificate just made, with its key.
 #[derive(Debug)]
 pub struct Issued {
-    /// The certificate, PEM; intermediates behind it where there are any.
+    /// The certificate, PEM.
     pub certificate_pem: String,
     /// The certificate, DER.
     pub certificate: CertificateDer<'static>,
@@ -99,10 +85,7 @@ impl Authority {
     /// [`PkiError::Certificate`].
     pub fn create(name: &str, validity: Validity, entropy: &dyn Entropy) -> Result<Self, PkiError> {
         let key = KeyPair::generate()?;
-        let mut params = base(validity, entropy);
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let params = authority_params(name, BasicConstraints::Unconstrained, validity, entropy);
         let made = params.self_signed(&key)?;
         Ok(Self {
             certificate: made.der().clone(),
@@ -110,6 +93,33 @@ impl Authority {
             until: validity.until,
             issuer: Issuer::new(params, key),
         })
+    }
+
+    /// Makes an authority of this name below this one, which makes certificates for its bearers and no further authority. With the key
+    /// of an older one its certificate is made anew, and what the older one signed stays good.
+    ///
+    /// # Errors
+    /// [`PkiError::BeyondAuthority`], [`PkiError::Certificate`].
+    pub fn create_issuing(
+        &self,
+        name: &str,
+        validity: Validity,
+        key: Option<KeyPair>,
+        entropy: &dyn Entropy,
+    ) -> Result<(Self, Entry), PkiError> {
+        self.refuse_beyond(validity)?;
+        let key = key.map_or_else(KeyPair::generate, Ok)?;
+        let mut params = authority_params(name, BasicConstraints::Constrained(0), validity, entropy);
+        params.use_authority_key_identifier_extension = true;
+        let made = params.signed_by(&key, &self.issuer)?;
+        let entry = entry(name, Kind::Authority, vec![name.to_owned()], None, validity, &params);
+        let issuing = Self {
+            certificate: made.der().clone(),
+            certificate_pem: made.pem(),
+            until: validity.until,
+            issuer: Issuer::new(params, key),
+        };
+        Ok((issuing, entry))
     }
 
     /// An authority from its files' texts.
@@ -122,7 +132,7 @@ impl Authority {
         let key = KeyPair::from_pem(key_pem)?;
         let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).map_err(|_| unreadable())?;
         if parsed.public_key().raw != key.subject_public_key_info() {
-            return Err(PkiError::Certificate(rcgen::Error::CouldNotParseKeyPair));
+            return Err(PkiError::ForeignKey);
         }
         let until = WallTime::from_seconds(parsed.validity().not_after.timestamp());
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
@@ -144,7 +154,21 @@ impl Authority {
         Zeroizing::new(self.issuer.key().serialize_pem())
     }
 
-    /// Makes a key and a certificate for it. `name` is what the index and the files call it.
+    /// Until when its certificate is good.
+    pub fn until(&self) -> WallTime {
+        self.until
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> String {
+        let parsed = x509_parser::parse_x509_certificate(&self.certificate);
+        let name = parsed.ok().and_then(|(_, read)| {
+            read.subject().iter_common_name().next().and_then(|name| name.as_str().ok()).map(str::to_owned)
+        });
+        name.unwrap_or_default()
+    }
+
+    /// Makes a key (P-256) and a certificate for it. `name` is what the index and the files call it.
     ///
     /// # Errors
     /// [`PkiError::Name`], [`PkiError::Nameless`], [`PkiError::BeyondAuthority`].
@@ -155,32 +179,38 @@ impl Authority {
         validity: Validity,
         entropy: &dyn Entropy,
     ) -> Result<Issued, PkiError> {
-        if validity.until > self.until {
-            return Err(PkiError::BeyondAuthority(self.until.rfc3339()));
-        }
+        let key = KeyPair::generate()?;
+        let Signed { certificate_pem, certificate, entry } = self.certify(name, bearer, validity, &key, entropy)?;
+        Ok(Issued { certificate_pem, certificate, key_pem: Zeroizing::new(key.serialize_pem()), entry })
+    }
+
+    /// Makes a certificate for this public key.
+    ///
+    /// # Errors
+    /// As [`Self::issue`].
+    pub fn certify(
+        &self,
+        name: &str,
+        bearer: &Bearer,
+        validity: Validity,
+        key: &impl PublicKeyData,
+        entropy: &dyn Entropy,
+    ) -> Result<Signed, PkiError> {
+        self.refuse_beyond(validity)?;
         let mut params = base(validity, entropy);
         let names = bearer.describe(&mut params)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate()?;
-        let made = params.signed_by(&key, &self.issuer)?;
-        let serial = params.serial_number.as_ref().map(SerialNumber::to_bytes).unwrap_or_default();
-        let entry = Entry {
-            name: name.to_owned(),
-            serial: hex(&serial),
-            kind: bearer.kind(),
-            names,
-            common_name: bearer.common_name(),
-            from: validity.from.rfc3339(),
-            until: validity.until.rfc3339(),
-            revoked: None,
-        };
-        Ok(Issued {
+        let made = params.signed_by(key, &self.issuer)?;
+        Ok(Signed {
             certificate_pem: made.pem(),
             certificate: made.der().clone(),
-            key_pem: Zeroizing::new(key.serialize_pem()),
-            entry,
+            entry: entry(name, bearer.kind(), names, bearer.common_name(), validity, &params),
         })
+    }
+
+    fn refuse_beyond(&self, validity: Validity) -> Result<(), PkiError> {
+        if validity.until > self.until { Err(PkiError::BeyondAuthority(self.until.rfc3339())) } else { Ok(()) }
     }
 
     /// A CRL (RFC 5280 §5), PEM, with this number, over those of the entries that are revoked.
@@ -201,100 +231,37 @@ impl Authority {
     }
 }
 
-/// Certificate, key and CA in one file that mail programs import (RFC 7292), under a password.
-///
-/// # Errors
-/// [`PkiError::Pkcs12`].
-pub fn pkcs12(issued: &Issued, authority: &Authority, password: &str) -> Result<Vec<u8>, PkiError> {
-    let fault = |fault: p12_keystore::error::Error| PkiError::Pkcs12(fault.to_string());
-    let key = PrivatePkcs8KeyDer::from_pem_slice(issued.key_pem.as_bytes())
-        .map_err(|fault| PkiError::Pkcs12(fault.to_string()))?;
-    let key = p12_keystore::PrivateKey::from_der(key.secret_pkcs8_der()).map_err(fault)?;
-    let leaf = p12_keystore::Certificate::from_der(&issued.certificate).map_err(fault)?;
-    let root = p12_keystore::Certificate::from_der(&authority.certificate).map_err(fault)?;
-    let chain = p12_keystore::PrivateKeyChain::new(issued.entry.serial.as_bytes(), key, [leaf, root]);
-    let mut store = p12_keystore::KeyStore::new();
-    store.add_entry(&issued.entry.name, p12_keystore::KeyStoreEntry::PrivateKeyChain(chain));
-    store.writer(password).write().map_err(fault)
+fn authority_params(
+    name: &str,
+    below: BasicConstraints,
+    validity: Validity,
+    entropy: &dyn Entropy,
+) -> CertificateParams {
+    let mut params = base(validity, entropy);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(below);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
 }
 
-impl Bearer {
-    /// Which kind of certificate it gets.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Person { .. } => Kind::Person,
-            Self::Robot { .. } => Kind::Robot,
-            Self::Server { .. } => Kind::Server,
-        }
-    }
-
-    /// The first of its names: what its files are called when nothing else is said.
-    pub(super) fn first_name(&self) -> Option<&str> {
-        let first = match self {
-            Self::Person { emails, .. } => emails.first(),
-            Self::Robot { dns, uris } => dns.first().or(uris.first()),
-            Self::Server { names } => names.first(),
-        };
-        first.map(String::as_str)
-    }
-
-    fn common_name(&self) -> Option<String> {
-        match self {
-            Self::Person { common_name, .. } => common_name.clone(),
-            Self::Robot { .. } | Self::Server { .. } => None,
-        }
-    }
-
-    /// Who bears a certificate like this one: for its renewal.
-    pub fn of(entry: &Entry) -> Self {
-        let names = entry.names.clone();
-        match entry.kind {
-            Kind::Person => Self::Person { emails: names, common_name: entry.common_name.clone() },
-            Kind::Server => Self::Server { names },
-            Kind::Robot => {
-                let (uris, dns) = names.into_iter().partition(|name| name.contains(':'));
-                Self::Robot { dns, uris }
-            }
-        }
-    }
-
-    /// Writes the names into the certificate to be; gives them back as the index keeps them.
-    fn describe(&self, params: &mut CertificateParams) -> Result<Vec<String>, PkiError> {
-        let mut names = Vec::new();
-        let purpose = match self {
-            Self::Person { emails, .. } => {
-                for email in emails {
-                    params.subject_alt_names.push(SanType::Rfc822Name(email_name(email)?.try_into()?));
-                    names.push(email.clone());
-                }
-                ExtendedKeyUsagePurpose::ClientAuth
-            }
-            Self::Robot { dns, uris } => {
-                for name in dns {
-                    params.subject_alt_names.push(SanType::DnsName(dns_name(name)?.try_into()?));
-                    names.push(name.clone());
-                }
-                for uri in uris {
-                    params.subject_alt_names.push(SanType::URI(uri_name(uri)?.try_into()?));
-                    names.push(uri.clone());
-                }
-                ExtendedKeyUsagePurpose::ClientAuth
-            }
-            Self::Server { names: given } => {
-                for name in given {
-                    params.subject_alt_names.push(match name.parse() {
-                        Ok(address) => SanType::IpAddress(address),
-                        Err(_) => SanType::DnsName(dns_name(name)?.try_into()?),
-                    });
-                    names.push(name.clone());
-                }
-                ExtendedKeyUsagePurpose::ServerAuth
-            }
-        };
-        params.extended_key_usages = vec![purpose];
-        let common_name = self.common_name().or_else(|| names.first().cloned()).ok_or(PkiError::Nameless)?;
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        if names.is_empty() { Err(PkiError::Nameless) } else { Ok(names) }
+fn entry(
+    name: &str,
+    kind: Kind,
+    names: Vec<String>,
+    common_name: Option<String>,
+    validity: Validity,
+    params: &CertificateParams,
+) -> Entry {
+    let serial = params.serial_number.as_ref().map(SerialNumber::to_bytes).unwrap_or_default();
+    Entry {
+        name: name.to_owned(),
+        serial: hex(&serial),
+        kind,
+        names,
+        common_name,
+        from: validity.from.rfc3339(),
+        until: validity.until.rfc3339(),
+        revoked: None,
     }
 }
 
@@ -325,6 +292,7 @@ fn revoked_entry(entry: &Entry) -> Option<RevokedCertParams> {
         reason_code: match revocation.reason {
             Reason::Unspecified => None,
             Reason::KeyCompromise => Some(RevocationReason::KeyCompromise),
+            Reason::CaCompromise => Some(RevocationReason::CaCompromise),
             Reason::AffiliationChanged => Some(RevocationReason::AffiliationChanged),
             Reason::Superseded => Some(RevocationReason::Superseded),
             Reason::CessationOfOperation => Some(RevocationReason::CessationOfOperation),
@@ -332,33 +300,6 @@ fn revoked_entry(entry: &Entry) -> Option<RevokedCertParams> {
         },
         invalidity_date: None,
     })
-}
-
-/// RFC 5280 §4.2.1.6: an rfc822Name is ASCII, without display name or comments.
-fn email_name(text: &str) -> Result<&str, PkiError> {
-    let good = text.is_ascii() && text.contains('@') && Address::parse(text).is_ok();
-    if good { Ok(text) } else { Err(PkiError::Name { name: text.to_owned(), what: "e-mail address in ASCII" }) }
-}
-
-/// RFC 5280 §4.2.1.6 with RFC 1034 §3.5: letters, digits, hyphens; a whole first label may be `*`.
-fn dns_name(text: &str) -> Result<&str, PkiError> {
-    let rest = text.strip_prefix("*.").unwrap_or(text);
-    let label = |label: &str| {
-        let octets = label.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_');
-        octets && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
-    };
-    let good = rest.len() <= 253 && rest.split('.').all(label);
-    if good { Ok(text) } else { Err(PkiError::Name { name: text.to_owned(), what: "DNS name in ASCII" }) }
-}
-
-/// RFC 5280 §4.2.1.6: an absolute URI with a scheme, ASCII.
-fn uri_name(text: &str) -> Result<&str, PkiError> {
-    let graphic = text.bytes().all(|octet| octet.is_ascii_graphic());
-    let scheme = text.split_once(':').is_some_and(|(scheme, rest)| {
-        let letters = scheme.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet));
-        letters && scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && !rest.is_empty()
-    });
-    if graphic && scheme { Ok(text) } else { Err(PkiError::Name { name: text.to_owned(), what: "URI" }) }
 }
 
 /// Lower-case hexadecimal.

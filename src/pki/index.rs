@@ -12,6 +12,9 @@ pub struct Index {
     /// The number of the newest CRL (RFC 5280 §5.2.3); 0 before the first.
     #[serde(default)]
     pub crl_number: u64,
+    /// The number of the root's newest CRL, where the root has an issuing CA below it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub root_crl_number: u64,
     /// What was issued, in order.
     #[serde(default, rename = "certificate")]
     pub entries: Vec<Entry>,
@@ -27,6 +30,8 @@ pub enum Kind {
     Robot,
     /// A server's.
     Server,
+    /// The issuing CA's own, signed by the root.
+    Authority,
 }
 
 /// One certificate.
@@ -72,6 +77,8 @@ pub enum Reason {
     Unspecified,
     /// Somebody else may have the key.
     KeyCompromise,
+    /// Somebody else may have the issuing CA's key.
+    CaCompromise,
     /// Its bearer belongs elsewhere now.
     AffiliationChanged,
     /// Another took its place.
@@ -97,31 +104,47 @@ impl Entry {
 }
 
 impl Index {
-    /// The entry of this name or serial; of several with one name, the newest.
+    /// The entry of this name, serial or name in the certificate; of several, the newest.
     pub fn find(&self, which: &str) -> Option<&Entry> {
-        self.position(which).and_then(|at| self.entries.get(at))
+        self.entries.iter().rfind(|entry| entry.goes_by(which))
     }
 
-    /// Marks the certificate of this name or serial as revoked.
+    /// Those of the name, serial or name in the certificate that are not revoked.
     ///
     /// # Errors
     /// [`PkiError::Unknown`], [`PkiError::AlreadyRevoked`].
-    pub fn revoke(&mut self, which: &str, at: WallTime, reason: Reason) -> Result<(), PkiError> {
-        let entry = self
-            .position(which)
-            .and_then(|at| self.entries.get_mut(at))
-            .ok_or_else(|| PkiError::Unknown(which.to_owned()))?;
-        if entry.revoked.is_some() {
-            return Err(PkiError::AlreadyRevoked(which.to_owned()));
+    pub fn unrevoked(&self, which: &str) -> Result<Vec<Entry>, PkiError> {
+        let named: Vec<&Entry> = self.entries.iter().filter(|entry| entry.goes_by(which)).collect();
+        if named.is_empty() {
+            return Err(PkiError::Unknown(which.to_owned()));
         }
-        entry.revoked = Some(Revocation { at: at.rfc3339(), reason });
-        Ok(())
+        let good: Vec<Entry> = named.into_iter().filter(|entry| entry.revoked.is_none()).cloned().collect();
+        if good.is_empty() { Err(PkiError::AlreadyRevoked(which.to_owned())) } else { Ok(good) }
     }
 
-    fn position(&self, which: &str) -> Option<usize> {
-        let serial = which.to_ascii_lowercase().replace(':', "");
-        self.entries.iter().rposition(|entry| entry.name == which || entry.serial == serial)
+    /// Marks the certificate of this serial as revoked, unless it is already.
+    pub(super) fn revoke(&mut self, serial: &str, at: WallTime, reason: Reason) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.serial == serial && entry.revoked.is_none()) {
+            entry.revoked = Some(Revocation { at: at.rfc3339(), reason });
+        }
     }
+}
+
+impl Entry {
+    fn goes_by(&self, which: &str) -> bool {
+        self.name == which || self.serial == plain_serial(which) || self.names.iter().any(|name| name == which)
+    }
+}
+
+/// A serial as the index writes it, of one as people copy it: from OpenSSL in capitals, from a browser with colons.
+fn plain_serial(text: &str) -> String {
+    let text = text.to_ascii_lowercase().replace(':', "");
+    text.strip_prefix("0x").unwrap_or(&text).trim_start_matches('0').to_owned()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn moment(text: &str) -> Option<WallTime> {

@@ -1,23 +1,35 @@
 //! A small certificate authority: enough to start with, and for quickstart and tests.
 //!
 //! [`Authority`] makes certificates and CRLs as values (RFC 5280); [`Folder`] keeps them in a directory with an index of what was issued.
-//! Keys are ECDSA P-256, serials random, validity always set. Never: overwrites a key or certificate; leaves a key readable by others;
-//! reads a clock (moments are arguments).
+//! Serials are random, validity is always set. Never: overwrites a key or certificate; leaves a key readable by others; reads a clock (moments
+//! are arguments).
 
 mod authority;
+mod bearer;
+mod bundle;
+#[expect(clippy::disallowed_methods, reason = "a directory of files is what this is; only cli and tests use it")]
+mod change;
 mod folder;
 mod index;
+mod key;
 #[cfg(test)]
 mod tests;
 
-pub use authority::{Authority, Bearer, Issued, Validity, pkcs12};
-pub use folder::{Folder, Given, Made};
+pub use authority::{Authority, Issued, Signed, Validity};
+pub use bearer::Bearer;
+pub use bundle::{Age, Bundle};
+pub use folder::{Folder, Given, KeySource, Made, Plan, Renewal, RenewedKey};
 pub use index::{Entry, Index, Kind, Reason, Revocation};
+pub use key::{KeyKind, REQUEST_MAX, Request};
 
 use std::path::PathBuf;
 
 /// How long a CRL is good when nothing else is said, days.
 pub const CRL_DAYS: u32 = 30;
+/// How long the root's CRL is good when it has an issuing CA below it, days: its key is fetched for the next one once a year.
+pub const ROOT_CRL_DAYS: u32 = 397;
+/// How long an issuing CA is good when nothing else is said, days.
+pub const ISSUING_DAYS: u32 = 1825;
 /// How long a certificate is good when nothing else is said, days.
 pub const CERTIFICATE_DAYS: u32 = 397;
 /// How long a root is good when nothing else is said, days.
@@ -43,7 +55,7 @@ pub enum PkiError {
     #[error("certificate: {0}")]
     Certificate(#[from] rcgen::Error),
     /// PKCS#12 could not be written.
-    #[error("PKCS#12: {0}")]
+    #[error("the PKCS#12 file: {0}; without one: --no-p12")]
     Pkcs12(String),
     /// A file could not be read or written.
     #[error("{path}: {fault}")]
@@ -54,8 +66,15 @@ pub enum PkiError {
         fault: std::io::Error,
     },
     /// A file is there already, and nothing is overwritten.
-    #[error("{0} is there already; nothing is overwritten")]
+    #[error(
+        "{0} is there already, and nothing is overwritten; choose another name with --file, or `sealpost pki renew` for a new certificate of the same name"
+    )]
     Exists(PathBuf),
+    /// An authority is there already.
+    #[error(
+        "{0} is there already: the directory has an authority, and nothing is overwritten; choose another with --dir"
+    )]
+    AuthorityExists(PathBuf),
     /// The directory holds no authority.
     #[error("{0} holds no certificate authority: there is no ca.pem; make one with `sealpost pki init --dir {0}`")]
     NoAuthority(PathBuf),
@@ -68,12 +87,40 @@ pub enum PkiError {
         reason: String,
     },
     /// No certificate goes by this name or serial.
-    #[error("no certificate is called {0:?}, and none has this serial; see `sealpost pki list`")]
+    #[error(
+        "no certificate of this authority is called {0:?}, has this serial or this name in it; see `sealpost pki list`"
+    )]
     Unknown(String),
     /// It is revoked already.
     #[error("{0:?} is revoked already")]
     AlreadyRevoked(String),
+    /// Several certificates that are good go by one name.
+    #[error("{which:?} has {} certificates that are not revoked ({}); name one by its serial, or all with --all", .serials.len(), .serials.join(", "))]
+    Several {
+        /// The name.
+        which: String,
+        /// Their serials.
+        serials: Vec<String>,
+    },
     /// The CA's own certificate has expired or will have before what it should sign.
-    #[error("the certificate authority itself ends on {0}: nothing can be issued beyond that")]
+    #[error(
+        "the certificate authority itself ends on {0}, and nothing can be issued beyond that; ask for fewer --days, or renew the issuing CA with `sealpost pki renew issuing`"
+    )]
     BeyondAuthority(String),
+    /// A key belongs to another certificate.
+    #[error("the key does not belong to the certificate")]
+    ForeignKey,
+    /// The root's key is needed and not in the directory.
+    #[error(
+        "this needs the root's key, and there is no {0}; name it with --root-key FILE, or put it there for as long as this takes"
+    )]
+    RootKeyAway(PathBuf),
+    /// A request for a certificate can't be answered.
+    #[error("the request: {0}")]
+    Request(String),
+    /// The directory has no issuing CA.
+    #[error(
+        "this authority is a root without an issuing CA: its own certificate can't be renewed; make a new one in another directory with `sealpost pki init`"
+    )]
+    NoIssuing,
 }

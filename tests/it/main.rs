@@ -36,6 +36,8 @@ mod scripted_upstream;
 mod upstream;
 mod waits;
 
+mod simulation;
+
 mod daemon;
 mod fetched;
 mod kill;

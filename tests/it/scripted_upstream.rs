@@ -31,6 +31,8 @@ pub(crate) enum Misdeed {
     SayAndHang(&'static [u8], usize),
     /// This is said octet by octet, one a minute.
     Dribble(&'static [u8]),
+    /// At the end of the data: the message is taken, and the connection ends without a word of it.
+    TakeAndVanish,
 }
 
 /// How an upstream behaves.
@@ -106,6 +108,11 @@ impl Scripted {
     /// Every line it read.
     pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
+    }
+
+    /// How many messages it has answered.
+    pub(crate) fn messages(&self) -> usize {
+        self.messages.load(Ordering::SeqCst)
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -281,7 +288,9 @@ impl Talk {
         }
         let Some(octets) = self.message().await? else { return Ok(Next::Stop) };
         let taken = Taken { mail: self.from.clone().unwrap(), recipients: self.to.clone(), octets };
-        if self.succeeds_at(Phase::EndOfData) && !taken.recipients.is_empty() {
+        let takes =
+            self.succeeds_at(Phase::EndOfData) || self.misdeed_at(Phase::EndOfData) == Some(Misdeed::TakeAndVanish);
+        if takes && !taken.recipients.is_empty() {
             self.upstream.taken.lock().unwrap().push(taken);
         }
         let next = self.answer(Phase::EndOfData, "250", "2.0.0 taken").await?;
@@ -371,6 +380,10 @@ impl Talk {
                     tokio::time::sleep(Duration::from_secs(60)).await;
                 }
                 Ok(Next::GoOn)
+            }
+            Misdeed::TakeAndVanish => {
+                self.stream.shutdown().await?;
+                Ok(Next::Stop)
             }
         }
     }

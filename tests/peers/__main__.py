@@ -17,9 +17,11 @@ from pathlib import Path
 
 import postfix
 from arrivals import Arrivals
+from authority import Authorities
 from bench import Check, Count
 from certificates import Certificates
 from clients import CLIENTS, Target, lettre, submit
+from recipes import Recipes
 from relay import Relay, upstream
 from submissions import Submissions
 from upstreams import Upstreams
@@ -82,6 +84,23 @@ def sealpost(given, directory, certificates, count):
         mta.abort()
         arrivals.close()
     run(count, given.only, Upstreams(given.sealpost, directory, certificates).checks())
+    run(count, given.only, Authorities(given.sealpost, directory / "pki").checks())
+    recipes(given, directory, count)
+
+
+def recipes(given, directory, count):
+    """Programs with the settings that `sealpost pki issue --print-config` prints for them, with certificates of `sealpost pki`."""
+    arrivals = Arrivals()
+    mta = postfix.Postfix(directory / "recipes-postfix", arrivals.port)
+    made = Recipes(given.sealpost, directory / "recipes", mta.port, arrivals)
+    try:
+        mta.start()
+        made.relay.start()
+        run(count, given.only, made.checks())
+    finally:
+        made.close()
+        mta.abort()
+        arrivals.close()
 
 
 def calibrated(given, directory, certificates, count):

@@ -110,3 +110,7 @@ class Certificates:
         }
         staff.revoke(self.clients["carol"][0])
         self.crl = staff.crl()
+
+    def authority_lines(self):
+        """What the relay's [[client_ca]] says of the CA."""
+        return f'certificates = "{self.ca}"\ncrls = ["{self.crl}"]'

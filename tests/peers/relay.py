@@ -29,8 +29,7 @@ private_key = "{key}"
 
 [[client_ca]]
 name = "staff"
-certificates = "{ca}"
-crls = ["{crl}"]
+{authority}
 revocation = "require"
 domains = ["example.com"]
 send_as_email = true
@@ -63,7 +62,7 @@ class Relay:
         self.configuration = self.directory / "sealpost.toml"
         certificate, key = certificates.server
         self.configuration.write_text(_CONFIGURATION.format(
-            starttls=starttls, implicit=implicit, certificate=certificate, key=key, ca=certificates.ca, crl=certificates.crl,
+            starttls=starttls, implicit=implicit, certificate=certificate, key=key, authority=certificates.authority_lines(),
             upstream=upstream_text))
         self._process = None
         self._starts = 0
@@ -91,6 +90,14 @@ class Relay:
     @property
     def process_id(self):
         return self._process.pid
+
+    def reload(self):
+        """SIGHUP; returns when it says that it reads what is new."""
+        seen = self.log().count("reloaded")
+        self._process.send_signal(signal.SIGHUP)
+        with self._news:
+            if not self._news.wait_for(lambda: "".join(self._lines).count("reloaded") > seen, timeout=PATIENCE):
+                raise Fault(f"sealpost never said that it has reloaded:\n{''.join(self._lines[-40:])}")
 
     def stop(self):
         """A drain: SIGTERM, and the exit status must be 0."""

@@ -113,8 +113,8 @@ impl<'a> Draft<'a> {
             element(0x18, text.as_bytes())
         };
         let issuer = View::of(&self.issuer.der).unwrap();
-        let (algorithm, hash): (&[u8], fn(&[u8]) -> digest::Digest) =
-            if self.sha256 { (SHA256, sha256) } else { (SHA1, sha1) };
+        let algorithm = if self.sha256 { SHA256 } else { SHA1 };
+        let hash = if self.sha256 { sha256 } else { sha1 };
         let id = [
             element(0x30, &[element(0x06, algorithm), vec![5, 0]].concat()),
             element(0x04, hash(&issuer.subject).as_ref()),

@@ -6,7 +6,7 @@ mod memory;
 mod mutants;
 mod play;
 mod script;
-mod tls;
+pub(crate) mod tls;
 
 use std::path::Path;
 

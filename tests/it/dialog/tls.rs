@@ -41,6 +41,14 @@ const SILENCE: Duration = Duration::from_secs(20);
 const COMMAND: Duration = Duration::from_secs(300);
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// The door of [`bare_snapshot`] with TLS from the first octet.
+pub(crate) const IMPLICIT: usize = 1;
+
+/// The snapshot that scripts play on, without a route: for others who want a relay with the same cast.
+pub(crate) fn bare_snapshot(clock: &Arc<dyn Clock>) -> Snapshot {
+    TlsStage::new(MinVersion::Tls13).snapshot(0, clock)
+}
+
 /// Virtual time: tokio's, and the calendar as the script sets it.
 #[derive(Debug)]
 struct VirtualClock {

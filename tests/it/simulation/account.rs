@@ -1,0 +1,233 @@
+//! What was promised, what arrived, and the balance of both.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sealpost::mail::ReversePath;
+use sealpost::queue::{Listed, Record};
+
+use super::weather::Weather;
+use super::world::Dice;
+use crate::scripted_upstream::Taken;
+
+/// Sizes about which something changes: nothing, small, several rows, the largest gathered, files.
+const SIZES: [usize; 8] = [0, 40, 2_000, 2_000, 32_000, 130_000, 262_144, 300_000];
+
+/// Recipients; the upstream treats them by their names.
+const RECIPIENTS: [&str; 6] =
+    ["r0@example.net", "r1@example.net", "r2@example.net", "r3@example.net", "never@example.net", "later@example.net"];
+
+/// One attempt to submit; its number makes its Message-ID.
+#[derive(Clone, Debug)]
+pub(super) struct Submission {
+    pub(super) number: usize,
+    pub(super) sender: String,
+    pub(super) recipients: Vec<&'static str>,
+    length: usize,
+    from: &'static str,
+    ended: bool,
+    /// The queue id that came with 250.
+    acknowledged: Option<String>,
+}
+
+impl Submission {
+    fn message_id(&self) -> String {
+        format!("<sim.{}@example.com>", self.number)
+    }
+
+    /// As it is to arrive, below the fields that the relay puts in front.
+    fn octets(&self) -> Vec<u8> {
+        let mut octets = format!(
+            "From: {}@example.com\r\nDate: Fri, 15 Jan 2027 08:00:00 +0000\r\nMessage-ID: {}\r\n\r\n",
+            self.from,
+            self.message_id()
+        )
+        .into_bytes();
+        let line = format!(".{} dots and all\r\n", self.number);
+        while octets.len() < self.length {
+            octets.extend_from_slice(line.as_bytes());
+        }
+        octets
+    }
+
+    /// As it goes over the wire, without the final dot.
+    pub(super) fn stuffed(&self) -> Vec<u8> {
+        let mut stuffed = Vec::new();
+        for line in self.octets().split_inclusive(|&octet| octet == b'\n') {
+            if line.starts_with(b".") {
+                stuffed.push(b'.');
+            }
+            stuffed.extend_from_slice(line);
+        }
+        stuffed
+    }
+}
+
+/// What became of many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) acknowledged: usize,
+    pub(super) arrived: usize,
+    pub(super) reported: usize,
+    pub(super) dead: usize,
+    pub(super) twice: usize,
+    /// Answered otherwise or not at all, and arrived: the client will send it again.
+    pub(super) unacknowledged: usize,
+    pub(super) crashes: u64,
+}
+
+impl Summary {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.acknowledged += other.acknowledged;
+        self.arrived += other.arrived;
+        self.reported += other.reported;
+        self.dead += other.dead;
+        self.twice += other.twice;
+        self.unacknowledged += other.unacknowledged;
+        self.crashes += other.crashes;
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { acknowledged, arrived, reported, dead, twice, unacknowledged, crashes } = self;
+        write!(
+            f,
+            "{crashes} power cuts; {acknowledged} messages answered 250; of their recipients {arrived} have it ({twice} of them \
+             twice), {reported} were reported, {dead} are dead; {unacknowledged} arrived that were not answered 250"
+        )
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    submissions: Vec<Submission>,
+}
+
+impl Account {
+    pub(super) fn draw(&mut self, persona: &'static str, dice: &Dice) -> Submission {
+        let mut recipients: Vec<_> = (0..=dice.draw(3)).map(|_| dice.pick(&RECIPIENTS)).collect();
+        recipients.sort_unstable();
+        recipients.dedup();
+        let submission = Submission {
+            number: self.submissions.len(),
+            sender: if dice.one_in(6) { String::new() } else { format!("{persona}@example.com") },
+            recipients,
+            length: dice.pick(&SIZES),
+            from: persona,
+            ended: false,
+            acknowledged: None,
+        };
+        self.submissions.push(submission.clone());
+        submission
+    }
+
+    /// The client is about to send the final dot.
+    pub(super) fn ended(&mut self, number: usize) {
+        self.submissions[number].ended = true;
+    }
+
+    /// It was answered 250.
+    pub(super) fn acknowledged(&mut self, number: usize, id: &str) {
+        self.submissions[number].acknowledged = Some(id.to_owned());
+    }
+
+    /// Whether each promise was kept.
+    pub(super) fn balance(
+        &self,
+        taken: &[Taken],
+        listing: &[Listed],
+        crashes: u64,
+        weather: &Weather,
+    ) -> Result<Summary, String> {
+        let arrivals = self.arrivals(taken)?;
+        let reports: Vec<String> = taken
+            .iter()
+            .filter(|one| is_report(one))
+            .map(|one| String::from_utf8_lossy(&one.octets).into_owned())
+            .collect();
+        let dead: Vec<&Record> = listing
+            .iter()
+            .map(|one| match one {
+                Listed::Message(record) => Ok(record.as_ref()),
+                Listed::Unreadable(id, why) => Err(format!("{id} is unreadable: {why}")),
+            })
+            .collect::<Result<_, _>>()?;
+        let mut summary = Summary { crashes, ..Summary::default() };
+        for submission in &self.submissions {
+            let Some(id) = &submission.acknowledged else {
+                let came = submission.recipients.iter().any(|one| arrivals.contains_key(&(submission.number, *one)));
+                summary.unacknowledged += usize::from(came);
+                continue;
+            };
+            summary.acknowledged += 1;
+            for recipient in &submission.recipients {
+                let times = arrivals.get(&(submission.number, *recipient)).copied().unwrap_or(0);
+                if times > 0 {
+                    summary.arrived += 1;
+                    summary.twice += usize::from(times > 1);
+                } else if reports.iter().any(|report| tells(report, submission, recipient)) {
+                    summary.reported += 1;
+                } else if dead.iter().any(|record| keeps(record, id, recipient)) {
+                    summary.dead += 1;
+                } else {
+                    return Err(format!("nothing became of {id} for {recipient}: {submission:?}"));
+                }
+            }
+        }
+        // Promise 4: twice only in the windows that are written down.
+        if summary.twice > 0 && crashes == 0 && !weather.was_silent() && !weather.was_interrupted() {
+            return Err(format!("{} arrived twice, and no window was open", summary.twice));
+        }
+        Ok(summary)
+    }
+
+    /// How often each arrived, by number and recipient. Whatever arrives was sent whole and is what was sent.
+    fn arrivals(&self, taken: &[Taken]) -> Result<BTreeMap<(usize, &'static str), usize>, String> {
+        let mut arrivals = BTreeMap::new();
+        for one in taken.iter().filter(|one| !is_report(one)) {
+            let text = String::from_utf8_lossy(&one.octets);
+            let number = text.split("<sim.").nth(1).and_then(|rest| rest.split('@').next()?.parse::<usize>().ok());
+            let submission = number.and_then(|number| self.submissions.get(number));
+            let submission = submission.ok_or_else(|| format!("nobody sent this: {text:.300}"))?;
+            if !submission.ended {
+                return Err(format!("it arrived although its final dot was never sent: {submission:?}"));
+            }
+            if !one.octets.ends_with(&submission.octets()) {
+                return Err(format!("it did not arrive as it was sent: {submission:?}"));
+            }
+            for recipient in &submission.recipients {
+                if one.recipients.iter().any(|line| line.contains(&format!("<{recipient}>"))) {
+                    *arrivals.entry((submission.number, *recipient)).or_insert(0) += 1;
+                }
+            }
+        }
+        Ok(arrivals)
+    }
+}
+
+fn is_report(taken: &Taken) -> bool {
+    taken.mail.starts_with("MAIL FROM:<>") && taken.octets.windows(16).any(|part| part == b"multipart/report")
+}
+
+/// Whether a report tells the sender that this recipient will not have it.
+fn tells(report: &str, submission: &Submission, recipient: &str) -> bool {
+    let blocks = report.split("\r\n\r\n");
+    let told = |block: &str| {
+        block.contains(&format!("Final-Recipient: rfc822; {recipient}")) && block.contains("Action: failed")
+    };
+    report.contains(&submission.message_id()) && blocks.into_iter().any(told)
+}
+
+/// Whether a dead message is this one with this recipient still open, or the report on it.
+fn keeps(record: &Record, id: &str, recipient: &str) -> bool {
+    let open = || {
+        let places = record.open_recipients();
+        let to = |place: &usize| record.envelope.recipients()[*place].forward_path.as_str().to_owned();
+        places.iter().any(|place| to(place) == recipient) || record.reason.is_some()
+    };
+    let its_report =
+        record.trace.client == format!("report on {id}") && *record.envelope.reverse_path() == ReversePath::Null;
+    its_report || (record.id.to_string() == id && open())
+}

@@ -1,0 +1,103 @@
+//! How the upstream is disposed from time to time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sealpost::upstream::Phase;
+
+use super::world::Dice;
+use crate::scripted_upstream::{Misdeed, Script, Scripted};
+
+/// What it says of recipients, always.
+const RECIPIENTS: [(&str, &str); 3] = [
+    ("never@", "550 5.1.1 no such mailbox\r\n"),
+    ("later@", "450 4.2.1 not now\r\n"),
+    // Who is told of a failure, and can't be.
+    ("bob@example.com", "550 5.1.1 we do not know him either\r\n"),
+];
+
+/// Where something can go wrong.
+const PHASES: [Phase; 7] =
+    [Phase::Greeting, Phase::Hello, Phase::Mail, Phase::Recipient, Phase::Data, Phase::EndOfData, Phase::EndOfData];
+
+/// How it goes wrong; none of it is about the message, so none of it may fail one.
+const MISDEEDS: [Misdeed; 7] = [
+    Misdeed::Say(b"451 4.3.0 not today\r\n"),
+    Misdeed::SayAndClose(b""),
+    Misdeed::SayAndClose(b"421 4.3.2 going down\r\n"),
+    Misdeed::SayAndHang(b"", 1),
+    Misdeed::Dribble(b"CODE 2.0.0 slow but sure\r\n"),
+    Misdeed::Say(b"what?\r\n"),
+    Misdeed::Strange(b"CODE-2.0.0 one\r\nCODE 2.0.0 two\r\n"),
+];
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Weather {
+    dice: Dice,
+    /// How often the upstream was so disposed that a message may have been taken without our knowing.
+    silences: AtomicU64,
+    /// How often the disk failed for a while: an outcome may then be known and not be recorded.
+    interruptions: AtomicU64,
+}
+
+impl Weather {
+    pub(super) fn new(dice: Dice) -> Self {
+        Self { dice, silences: AtomicU64::new(0), interruptions: AtomicU64::new(0) }
+    }
+
+    /// As it should be.
+    pub(super) fn fair(&self) -> Script {
+        Script {
+            extensions: vec!["PIPELINING", "8BITMIME", "SMTPUTF8"],
+            recipients: RECIPIENTS.to_vec(),
+            ..Script::default()
+        }
+    }
+
+    /// Whether a message may have been taken without our knowing.
+    pub(super) fn was_silent(&self) -> bool {
+        self.silences.load(Ordering::SeqCst) > 0
+    }
+
+    /// The disk fails for a while.
+    pub(super) fn interrupt(&self) {
+        self.interruptions.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether an outcome may have been lost.
+    pub(super) fn was_interrupted(&self) -> bool {
+        self.interruptions.load(Ordering::SeqCst) > 0
+    }
+
+    /// Changes for as long as the life lasts.
+    pub(super) async fn change(self: Arc<Self>, upstream: Arc<Scripted>) {
+        loop {
+            upstream.turn_into(self.next(&upstream));
+            tokio::time::sleep(Duration::from_secs(30) + self.dice.seconds(900)).await;
+        }
+    }
+
+    fn next(&self, upstream: &Scripted) -> Script {
+        let mut script = self.fair();
+        if self.dice.one_in(3) {
+            script.extensions.clear();
+        }
+        if self.dice.one_in(2) {
+            let phase = self.dice.pick(&PHASES);
+            let misdeed = match phase {
+                Phase::EndOfData if self.dice.one_in(2) => Misdeed::TakeAndVanish,
+                _ => self.dice.pick(&MISDEEDS),
+            };
+            if phase == Phase::EndOfData {
+                self.silences.fetch_add(1, Ordering::SeqCst);
+            }
+            script.misdeed = Some((phase, misdeed));
+            script.at_message = upstream.messages();
+        }
+        script.closes_after_message = self.dice.one_in(4);
+        script.recipients_max = self.dice.one_in(4).then_some(1);
+        script
+    }
+}

@@ -1,0 +1,143 @@
+//! What outlasts a crash: the disk, the upstream, the calendar, the dice, and the account of what was promised.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sealpost::sys::disk::SyncHonesty;
+use sealpost::sys::{Entropy, SeededEntropy, SimulatedDisk, WallTime};
+
+use super::account::{Account, Summary};
+use super::life::{Ended, Life};
+use super::weather::Weather;
+use crate::recipe::NOW;
+use crate::scripted_upstream::{Net, Script, Scripted};
+
+/// The upstream's name and the only address it has.
+pub(super) const UPSTREAM: &str = "smtp.example.net";
+
+/// How long a life without a crash lasts.
+const LIFE: Duration = Duration::from_secs(3600);
+
+/// How long the relay may take at the end to be rid of all it holds: `give_up_after`, once more for reports, and an hour.
+const SETTLING: Duration = Duration::from_secs(49 * 3600);
+
+/// Numbers for decisions: never shared with the relay's own randomness.
+#[derive(Debug)]
+pub(super) struct Dice(SeededEntropy);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(SeededEntropy::new(seed))
+    }
+
+    /// A number below `below`.
+    pub(super) fn draw(&self, below: u64) -> u64 {
+        self.0.next_u64() % below
+    }
+
+    pub(super) fn one_in(&self, count: u64) -> bool {
+        self.draw(count) == 0
+    }
+
+    pub(super) fn pick<T: Copy>(&self, from: &[T]) -> T {
+        from[usize::try_from(self.draw(from.len() as u64)).unwrap()]
+    }
+
+    pub(super) fn seconds(&self, below: u64) -> Duration {
+        Duration::from_millis(self.draw(below * 1000))
+    }
+}
+
+/// See the module.
+pub(super) struct World {
+    pub(super) seed: u64,
+    pub(super) dice: Arc<Dice>,
+    pub(super) disk: SimulatedDisk,
+    pub(super) upstream: Arc<Scripted>,
+    pub(super) weather: Arc<Weather>,
+    pub(super) account: Arc<Mutex<Account>>,
+    now: WallTime,
+    /// Lives that end by a power cut before the last.
+    crashes: u64,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, honesty: SyncHonesty) -> Self {
+        let dice = Arc::new(Dice::new(seed ^ 0x5eed));
+        let disk = SimulatedDisk::new(seed);
+        disk.set_honesty(honesty);
+        let crashes = dice.draw(4);
+        Self {
+            seed,
+            weather: Arc::new(Weather::new(Dice::new(seed ^ 0xf00d))),
+            dice,
+            disk,
+            upstream: Scripted::new(Script::default()),
+            account: Arc::default(),
+            now: WallTime::from_seconds(NOW),
+            crashes,
+        }
+    }
+
+    /// Whether this seed has power cuts in it.
+    pub(super) fn crashes(&self) -> bool {
+        self.crashes > 0
+    }
+
+    pub(super) fn network(&self) -> Net {
+        Net::default().name(UPSTREAM, &[1]).host(1, &self.upstream)
+    }
+
+    /// All lives, and the account at the end.
+    pub(super) fn play(mut self) -> Result<Summary, String> {
+        for _ in 0..self.crashes {
+            self.live_until_the_power_goes()?;
+        }
+        self.disk.mend();
+        let mut life = self.begin()?;
+        let ended = life.busy(&self, LIFE, u64::MAX);
+        self.now = life.now();
+        assert_eq!(ended, Ended::InTime);
+        self.disk.mend();
+        self.upstream.turn_into(self.weather.fair());
+        let left = life.settle(SETTLING);
+        let (listing, closed) = life.close();
+        closed.map_err(|left| format!("{left} tasks were still at work at the end"))?;
+        let account = self.account.lock().unwrap();
+        let summary = account.balance(&self.upstream.taken(), &listing, self.crashes, &self.weather)?;
+        match left {
+            0 => Ok(summary),
+            left => Err(format!("{left} messages are stuck: neither delivered nor reported nor dead")),
+        }
+    }
+
+    fn live_until_the_power_goes(&mut self) -> Result<(), String> {
+        let mut life = loop {
+            // The power may go while the store recovers, too.
+            if self.dice.one_in(3) {
+                self.disk.fail(1 + self.dice.draw(30), u64::MAX, sealpost::sys::disk::Fault::Error);
+            }
+            match self.begin() {
+                Ok(life) => break life,
+                Err(_) => self.power_cut(),
+            }
+        };
+        let last_operation = self.disk.operations() + 1 + self.dice.draw(400);
+        let _ = life.busy(self, LIFE, last_operation);
+        self.now = life.now();
+        // First the disk, then the process: what its tasks do while they are torn down reaches nothing any more.
+        self.power_cut();
+        life.kill();
+        Ok(())
+    }
+
+    fn power_cut(&mut self) {
+        self.disk.crash();
+        self.disk.mend();
+        self.now = self.now.after(self.dice.seconds(600));
+    }
+
+    fn begin(&self) -> Result<Life, String> {
+        Life::begin(self, self.now)
+    }
+}
