@@ -241,7 +241,9 @@ fn renew(cause: Cause, source: &Source, old: &Settings, generation: u64) -> Resu
     let mut settings = loaded.settings;
     let changes = config::differences(old, &settings);
     keep_what_is_bound(old, &mut settings);
-    keep_what_is_the_same(&changes, old, &mut settings);
+    if cause == Cause::Files {
+        keep_what_is_the_same(&changes, old, &mut settings);
+    }
     let snapshot = build::snapshot(&settings, generation, clock).map_err(Wrong::Tls)?;
     let (warnings, held_back) = (loaded.warnings, loaded.held_back);
     Ok(Box::new(Renewed { text, settings, snapshot, changes, warnings, held_back }))
@@ -271,7 +273,8 @@ fn still_bound(bound: &ListenerSettings, new: &[ListenerSettings]) -> ListenerSe
     same.unwrap_or(bound).clone()
 }
 
-/// Upstreams keep their health and their connections when nothing about them has changed.
+/// Upstreams keep their health and their connections when nothing about them has changed. Who asks for a reload gets them anew, with the system's
+/// CAs as they are now.
 fn keep_what_is_the_same(changes: &[String], old: &Settings, new: &mut Settings) {
     let concerns = |change: &String| change.starts_with("upstream") || change.starts_with("hostname");
     if !changes.iter().any(concerns) {

@@ -169,6 +169,29 @@ fn a_directory_swapped_behind_a_link_is_taken_over() {
 }
 
 #[test]
+fn what_the_system_does_not_tell_the_slow_look_finds() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let top = bench.directory.path();
+    // Directories are listened to where files lie; that the one above is another now, nobody says.
+    for (name, revoked) in [("now", vec![]), ("next", vec![&bench.alice])] {
+        fs::create_dir_all(top.join(name).join("crls")).unwrap();
+        fs::write(top.join(name).join("crls/ca.crl"), crl(&bench, 2, &revoked)).unwrap();
+    }
+    let text = fs::read_to_string(&bench.configuration).unwrap();
+    let text = text.replace(&crl_of(&bench).display().to_string(), "now/crls/ca.crl");
+    fs::write(&bench.configuration, text + "\n[reload]\npoll = \"1s\"\n").unwrap();
+    let process = Process::start(&bench.configuration);
+    let mut open = session(&bench, &bench.alice);
+    assert_eq!(mail(&mut open, MAIL).code, 250);
+    let from = process.log_length();
+    fs::rename(top.join("now"), top.join("old")).unwrap();
+    fs::rename(top.join("next"), top.join("now")).unwrap();
+    process.wait_for_log(from, &["reloaded", "now/crls/ca.crl"]);
+    assert!(mail(&mut open, MAIL).text.contains("revoked"));
+}
+
+#[test]
 fn with_watch_off_only_a_signal_counts_and_with_all_the_configuration_too() {
     let (upstream, bench, process) = running("[reload]\nwatch = \"off\"\n");
     let mut open = session(&bench, &bench.alice);

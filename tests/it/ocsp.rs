@@ -12,6 +12,7 @@ use super::harness::client::{Client, Said};
 use super::harness::free_addresses;
 use super::harness::process::Process;
 use super::harness::upstream::{Manner, Upstream};
+use super::harness::web::{Page, Web};
 
 const MAIL: &str = "MAIL FROM:<alice@example.com>";
 
@@ -138,4 +139,34 @@ fn without_an_answer_if_available_lets_in_and_require_does_not() {
         process.wait_for_log(0, &["an OCSP responder gave no answer that counts", "no connection"]);
         assert!(process.stop().success());
     }
+}
+
+#[test]
+fn one_certificate_is_asked_about_once_however_many_come_with_it() {
+    let (upstream, web) = (Upstream::start(Manner::Polite), Web::start());
+    let bench = bench(&upstream, &asked("if-available", web.address), "reply");
+    // No answer counts too, for a while.
+    web.put("/", Page::Broken);
+    let process = Process::start(&bench.configuration);
+    std::thread::scope(|threads| {
+        for _ in 0..20 {
+            threads.spawn(|| assert_eq!(said(&bench, &bench.alice).1.code, 250));
+        }
+    });
+    assert_eq!(web.asked().len(), 1, "{:?}", web.asked());
+    assert_eq!(said(&bench, &bench.bob).1.code, 250);
+    assert_eq!(web.asked().len(), 2, "{:?}", web.asked());
+    assert!(process.stop().success());
+}
+
+#[test]
+fn a_responder_that_takes_no_post_is_asked_by_get() {
+    let (upstream, web) = (Upstream::start(Manner::Polite), Web::start());
+    let bench = bench(&upstream, &asked("require", web.address), "reply");
+    // Nothing is there: 404 to the POST, and to the GET.
+    let process = Process::start(&bench.configuration);
+    assert_eq!(said(&bench, &bench.alice).1.code, 421);
+    let paths: Vec<String> = web.asked().into_iter().map(|(path, _)| path).collect();
+    assert!(matches!(paths.as_slice(), [post, get] if post == "/" && get.len() > 80), "{paths:?}");
+    assert!(process.stop().success());
 }

@@ -92,6 +92,9 @@ impl Site {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
+        // Before the answer: whoever has that may count.
+        self.asked.lock().unwrap().push((path.clone(), etag.clone()));
+        self.news.notify_all();
         let page = self.pages.lock().unwrap().get(&path).cloned();
         let (status, fields, octets) = match page {
             None => ("404 Not Found", String::new(), Vec::new()),
@@ -108,9 +111,6 @@ impl Site {
         let mut stream = stream;
         stream.write_all(head.as_bytes()).ok()?;
         stream.write_all(&octets).ok()?;
-        drop((stream, reader));
-        self.asked.lock().unwrap().push((path, etag));
-        self.news.notify_all();
         Some(())
     }
 }
