@@ -37,7 +37,7 @@ pub fn turned_away(client: SocketAddr, detail: &str) {
     tracing::warn!(target: "audit", event = "unidentified", %client, reply = "TLS alert", detail, "no identity");
 }
 
-/// A message was accepted or refused, or a sender, a recipient, an authentication was refused.
+/// A message was accepted or refused, a sender or a recipient was refused, an authentication succeeded or was refused.
 pub fn decided(client: SocketAddr, decision: &Decision) {
     let whose = decision.identity.as_deref();
     let name = whose.map_or("-", Identity::name);
@@ -50,9 +50,13 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
     let message_id = decision.message_id.as_deref().unwrap_or("-");
     match &decision.ruling {
         Ruling::Kept(id) => tracing::info!(
-            target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, %client, sender, recipients,
-            octets = decision.octets, message_id, rule,
+            target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, %client, auth = decision.mechanism.unwrap_or("-"), sender,
+            recipients, octets = decision.octets, message_id, rule,
             "accepted"
+        ),
+        Ruling::Authenticated(mechanism) => tracing::info!(
+            target: "audit", event = "authenticated", identity = name, ca, serial, fingerprint, %client, mechanism,
+            "authenticated"
         ),
         Ruling::Refused(reply) => tracing::warn!(
             target: "audit", event = "refused", subject = decision.subject.word(), identity = name, ca, serial, fingerprint, %client, sender,
@@ -110,6 +114,7 @@ fn shown_recipients(recipients: &[ForwardPath]) -> String {
 fn said(decision: &Decision) -> String {
     match &decision.ruling {
         Ruling::Kept(id) => id.to_string(),
+        Ruling::Authenticated(mechanism) => (*mechanism).to_owned(),
         Ruling::Refused(reply) => reply.to_string(),
     }
 }

@@ -11,6 +11,7 @@ pub mod smtp;
 pub mod intake;
 pub mod tls;
 pub mod identity;
+pub mod credentials;
 pub mod session;
 pub mod policy;
 pub mod content;
@@ -21,6 +22,7 @@ pub mod upstream;
 pub mod report;
 
 // The house.
+pub mod attempts;
 pub mod audit;
 pub mod cli;
 pub mod config;

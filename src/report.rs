@@ -13,7 +13,7 @@ use mail_parser::MessageParser;
 use crate::mail::{
     Address, Envelope, MailParameters, Notify, QueueId, Recipient, RecipientParameters, Ret, ReversePath,
 };
-use crate::queue::Outcome;
+use crate::queue::{Certainty, Outcome};
 use crate::smtp::{Reply, Status};
 use crate::sys::WallTime;
 
@@ -63,10 +63,12 @@ pub struct Reported<'a> {
     pub fate: Fate,
     /// What came of the last attempt.
     pub outcome: &'a Outcome,
+    /// Whether the recipient may have it all the same: an upstream got the final dot and never answered.
+    pub certainty: Certainty,
     /// The host name of the upstream that was tried last.
     pub upstream: Option<&'a str>,
-    /// When it was tried last.
-    pub last_attempt: WallTime,
+    /// When it was tried last; none when it never was.
+    pub last_attempt: Option<WallTime>,
 }
 
 /// What has become of a recipient.
@@ -191,10 +193,23 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether it is unknown where the message is, and will stay so. RFC 3464 §2.3.3 has no action for that: "failed" it is, because it also says
+    /// that nothing more is tried and no further report comes.
+    fn is_unknown(&self) -> bool {
+        self.reported.fate == Fate::GaveUp && self.may_have_arrived()
+    }
+
+    fn may_have_arrived(&self) -> bool {
+        self.reported.certainty == Certainty::Undetermined
+    }
+
     /// RFC 3463: what the upstream said, or what the reason begins with, in the class that the fate demands (RFC 3464 §2.3.4).
     fn status(&self) -> Status {
         let class = match self.reported.fate {
             Fate::Failed => 5,
+            // RFC 3463 §2: class 5 says that it can't be delivered, which nobody knows, and has programs strike the address off their lists. Class 4
+            // with a failure says that attempts were abandoned.
+            Fate::GaveUp if self.is_unknown() => return Status::known(4, 4, 7),
             // RFC 3463 §3.5: delivery time expired.
             Fate::GaveUp => return Status::known(5, 4, 7),
             Fate::Delayed { .. } => 4,
@@ -235,7 +250,13 @@ impl Draft<'_> {
             .singlepart(SinglePart::plain(self.prose()))
             .singlepart(part("message/delivery-status", self.fields().into_bytes())?)
             .singlepart(self.returned()?);
-        let subject = if self.is_delay() { "Your message is delayed" } else { "Your message could not be delivered" };
+        let subject = if self.is_delay() {
+            "Your message is delayed"
+        } else if self.is_unknown() {
+            "It is not known whether your message was delivered"
+        } else {
+            "Your message could not be delivered"
+        };
         for (name, value) in [
             ("Date", now.rfc5322()),
             ("From", format!("Mail Delivery System <{}>", self.from)),
@@ -257,6 +278,10 @@ impl Draft<'_> {
 
     fn is_delay(&self) -> bool {
         self.told.iter().all(|entry| matches!(entry.reported.fate, Fate::Delayed { .. }))
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.told.iter().all(Entry::is_unknown)
     }
 
     fn original_message_id(&self) -> Option<String> {
@@ -303,6 +328,11 @@ impl Draft<'_> {
                 "This is the mail relay {host}. Your message has not reached {whom} yet. You need not send it again: it is still \
                  being tried."
             )
+        } else if self.is_unknown() {
+            format!(
+                "This is the mail relay {host}. It is not known whether your message reached {whom}: the next mail server took all of it, and never \
+                 said what became of it. It will not be tried again. Recipients that are not named here are not concerned."
+            )
         } else {
             format!(
                 "This is the mail relay {host}. Your message could not be delivered to {whom} and will not be tried again. Recipients \
@@ -320,7 +350,13 @@ impl Draft<'_> {
         if let Some(reply) = entry.reply() {
             line("It said:", &one_line(&reply.to_string(), DIAGNOSTIC_MAX));
         }
+        if entry.may_have_arrived() {
+            line("But:", "It may have arrived: in one attempt the next mail server took all of it and never answered.");
+        }
         match entry.reported.fate {
+            Fate::GaveUp if entry.is_unknown() => {
+                line("Advice:", "Ask the recipient whether it came before you send it again.")
+            }
             Fate::Delayed { until } => {
                 line("Advice:", &format!("Nothing to do; it is tried until {}.", until.rfc5322()))
             }
@@ -390,7 +426,9 @@ fn recipient_fields(entry: &Entry<'_>) -> String {
     if let Some(reply) = entry.reply() {
         fields.push_str(&field("Diagnostic-Code", &format!("smtp; {}", one_line(&reply.to_string(), DIAGNOSTIC_MAX))));
     }
-    fields.push_str(&field("Last-Attempt-Date", &entry.reported.last_attempt.rfc5322()));
+    if let Some(at) = entry.reported.last_attempt {
+        fields.push_str(&field("Last-Attempt-Date", &at.rfc5322()));
+    }
     if let Fate::Delayed { until } = entry.reported.fate {
         fields.push_str(&field("Will-Retry-Until", &until.rfc5322()));
     }

@@ -70,10 +70,14 @@ impl Routes {
         Self(routes)
     }
 
+    /// The upstreams of all routes.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.0.iter().flat_map(|route| route.upstreams.iter())
+    }
+
     /// The host of the upstream of this name.
     pub fn host_of(&self, name: &str) -> Option<&str> {
-        let mut upstreams = self.0.iter().flat_map(|route| route.upstreams.iter());
-        upstreams.find(|upstream| upstream.name == name).map(|upstream| upstream.host.as_str())
+        self.upstreams().find(|upstream| upstream.name == name).map(|upstream| upstream.host.as_str())
     }
 
     /// Parts recipients, given by their places in the envelope, by route.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::content::HeaderLimits;
+use crate::credentials::Credentials;
 use crate::identity::Roster;
 use crate::intake::IntakeLimits;
 use crate::queue::schedule::Schedule;
@@ -48,6 +49,8 @@ pub struct DoorLimits {
     pub connections: usize,
     /// From one IPv4 address or IPv6 /64.
     pub connections_per_address: usize,
+    /// New ones in a minute from one IPv4 address or IPv6 /64; as many may come at once.
+    pub connections_per_minute: u32,
 }
 
 /// Everything that a reload may change.
@@ -67,6 +70,8 @@ pub struct Snapshot {
     pub received: ReceivedDetail,
     /// Who is known.
     pub roster: Arc<Roster>,
+    /// What they know besides.
+    pub credentials: Arc<Credentials>,
     /// Where mail goes.
     pub routes: Arc<Routes>,
     /// When to try again, when to warn, when to give up.

@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use super::ExplainArguments;
 use crate::config::{self, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, read_header};
+use crate::credentials::{ExporterValue, Mechanism};
 use crate::identity::{CertificateFacts, Identity, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, Verdict};
@@ -48,6 +49,7 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         for to in &arguments.to {
             explanation.recipient(&identity, &recipient_of(to)?);
         }
+        explanation.number_of_recipients(&identity, arguments.to.len());
         if let Some(message) = &arguments.message {
             explanation.message(&identity, message)?;
         }
@@ -168,14 +170,33 @@ impl Explanation {
             row("", excluded.join(", "));
         }
         row("may send to", or_nothing(grant.send_to.granted().collect()));
-        if grant.second_factor == SecondFactor::Password {
-            row("besides", "a password is asked for");
-        }
+        self.second_factor(identity);
         let server = &self.settings.session;
         let size = grant.limits.message_size.map_or(server.message_size_max, |own| own.min(server.message_size_max));
         row("size", format!("at most {size} octets in a message"));
         if let Some(recipients) = grant.limits.recipients_per_message {
             row("recipients", format!("at most {recipients} in a message"));
+        }
+    }
+
+    /// What is demanded besides the certificate, and what EHLO would offer for it.
+    fn second_factor(&self, identity: &Identity) {
+        let factor = identity.grant().second_factor;
+        match factor {
+            SecondFactor::None => {}
+            SecondFactor::Password => row("besides", "a password is asked for"),
+            SecondFactor::Totp => row("besides", "a password with a code of one time behind it is asked for"),
+        }
+        // As on a connection with TLS 1.3, where SCRAM can be bound to it.
+        let bound = Some(ExporterValue([0; 32]));
+        let means = self.settings.credentials.means(identity.name(), factor, bound);
+        let names: Vec<&str> = means.mechanisms().iter().map(|mechanism| mechanism.name()).collect();
+        row("AUTH", names.join(" "));
+        if means.offers(Mechanism::ScramSha256Plus) {
+            row("", format!("{} over TLS 1.3 only", Mechanism::ScramSha256Plus.name()));
+        }
+        if factor != SecondFactor::None && means.mechanisms() == [Mechanism::External] {
+            row("", format!("no credential shows that: it can't send; see `sealpost passwd {}`", identity.name()));
         }
     }
 
@@ -185,6 +206,16 @@ impl Explanation {
 
     fn recipient(&mut self, identity: &Identity, path: &ForwardPath) {
         self.verdict(identity, &format!("RCPT TO:<{}>", path.as_str()), &policy::recipient(identity, path));
+    }
+
+    /// Each alone may be allowed, and all together too many.
+    fn number_of_recipients(&mut self, identity: &Identity, count: usize) {
+        let what = format!("{count} recipients");
+        if count > self.settings.session.recipients_max {
+            self.refuse(&what, &replies::too_many_recipients());
+        } else if let refused @ Verdict::Refused(_) = policy::limits::recipients(identity, count) {
+            self.verdict(identity, &what, &refused);
+        }
     }
 
     /// The header section is judged as it would be after `MAIL` with SMTPUTF8 where it holds UTF-8.
@@ -237,13 +268,7 @@ impl Explanation {
 }
 
 fn names(facts: &CertificateFacts) {
-    for (kind, name) in facts
-        .emails
-        .iter()
-        .map(|email| ("email", email.to_string()))
-        .chain(facts.dns.iter().map(|name| ("dns", name.clone())))
-        .chain(facts.uris.iter().map(|uri| ("uri", uri.clone())))
-    {
+    for (kind, name) in facts.names() {
         row("name", format!("{kind} {name}"));
     }
     for name in &facts.unusable {

@@ -5,6 +5,7 @@
 pub mod catcher;
 pub mod check;
 pub mod explain;
+pub mod passwd;
 pub mod pki;
 pub mod queue;
 pub mod quickstart;
@@ -57,6 +58,8 @@ pub enum Command {
     Queue(QueueArguments),
     /// Keep a small certificate authority: certificates for the server and its clients, and the CRL
     Pki(pki::PkiArguments),
+    /// Ask for a password and print its line for the file of credentials
+    Passwd(passwd::PasswdArguments),
     /// Submit one message from standard input with a client certificate
     Submit(submit::SubmitArguments),
 }
@@ -83,13 +86,17 @@ pub struct ServeArguments {
 
 /// `sealpost quickstart`
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example:\n\n  sealpost quickstart\n\n\
+#[command(after_help = "Examples:\n\n  sealpost quickstart\n  \
+    sealpost quickstart --dir other --port-offset 1000     beside the first: ports 2587, 2465 and 2025\n\n\
     It listens on 127.0.0.1:1587 (STARTTLS) and :1465 (implicit TLS); the catching upstream is on 127.0.0.1:1025 and puts mail into outbox/. \
     Run again, it keeps what is there.")]
 pub struct QuickstartArguments {
     /// Where to put everything
     #[arg(long, value_name = "DIR", default_value = "sealpost-quickstart")]
     pub dir: PathBuf,
+    /// Move all three ports up by so much; a folder that is there keeps its own
+    #[arg(long, value_name = "NUMBER")]
+    pub port_offset: Option<u16>,
 }
 
 /// `sealpost explain`
@@ -216,6 +223,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Command::Check(arguments) => Ok(check::run(arguments, &environment(), &clock())),
         Command::Pki(arguments) => pki::run(arguments, clock().now().wall),
+        Command::Passwd(arguments) => Ok(passwd::run(arguments)),
         Command::Submit(arguments) => submit::run(arguments),
         Command::Serve(arguments) => serve::run(arguments),
         Command::Quickstart(arguments) => quickstart::run(arguments),
@@ -275,7 +283,7 @@ mod tests {
         for line in [
             "serve --config f",
             "quickstart",
-            "quickstart --dir d",
+            "quickstart --dir d --port-offset 1000",
             "check --config f",
             "explain --config f --cert c --from a@b --to c@d --to e@f --message m",
             "queue list --config f --json",
@@ -285,6 +293,9 @@ mod tests {
             "queue retry --config f ID",
             "queue remove --config f ID",
             "queue stats --config f",
+            "passwd alice",
+            "passwd --scram --iterations 10000 alice",
+            "passwd --totp staff:alice@example.com",
             "pki init --dir d",
             "pki server --dir d mail.example.com",
             "pki issue --dir d --email a@b.example",

@@ -13,7 +13,9 @@ use anyhow::{Context as _, bail};
 
 use super::{QueueArguments, QueueCommand, QueueCommon, QueueSelection, QueueStateArgument};
 use crate::daemon::control::{self, Request};
-use crate::daemon::steering::{Action, Answer, Answers, Command, Entry, EntryRecipient, StateName, Sums, Target};
+use crate::daemon::steering::{
+    Action, Answer, Answers, Command, Desk, Entry, EntryRecipient, StateName, Sums, Target, UpstreamSums,
+};
 use crate::queue::{Driving, Queue, QueueSettings};
 use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock as _, SystemClock, SystemEntropy};
@@ -131,10 +133,13 @@ fn without_daemon(
         let settings = QueueSettings { driving: Driving::Inline, ..settings };
         let data_dir = settings.data_dir.clone();
         let opened = Queue::open(settings, Arc::new(SystemDisk), Arc::new(clock), Arc::new(SystemEntropy));
-        let (queue, _) = opened
+        let (queue, recovery) = opened
             .with_context(|| format!("no daemon answers, and the store in {} can't be opened", data_dir.display()))?;
+        for (id, reason) in &recovery.set_aside {
+            eprintln!("sealpost: message {id} was damaged; it is set aside as dead: {reason}");
+        }
         let mut answers = Answers::new(command, "the store's owner, without a daemon".to_owned());
-        while let Some(answer) = answers.next(&queue, clock.now().wall).await {
+        while let Some(answer) = answers.next(Desk { queue: &queue, upstreams: None, now: clock.now().wall }).await {
             printer.print(&answer)?;
         }
         queue.close().await;
@@ -272,7 +277,32 @@ impl<W: Write> Printer<W> {
             let age = humantime::format_duration(std::time::Duration::from_secs(seconds));
             writeln!(self.out, "{:>7}: {age}", "oldest")?;
         }
-        writeln!(self.out, "{:>7}: {}", "file", size(sums.file_octets))
+        writeln!(self.out, "{:>7}: {}", "file", size(sums.file_octets))?;
+        match &sums.upstreams {
+            Some(upstreams) => upstreams.iter().try_for_each(|one| self.upstream(one)),
+            None => writeln!(self.out, "upstreams: no daemon runs, and only a running one knows how they stand"),
+        }
+    }
+
+    fn upstream(&mut self, one: &UpstreamSums) -> io::Result<()> {
+        let health = match &one.open_until {
+            Some(until) => format!("open until {until}: it is left alone, then one message probes it"),
+            None if one.health == "half-open" => "half-open: one message probes it, the others wait".to_owned(),
+            None => one.health.clone(),
+        };
+        writeln!(
+            self.out,
+            "upstream {}: {health}; {} of {} connections in use, {} idle, {} messages wait for one",
+            one.name, one.connections_in_use, one.connections_limit, one.connections_idle, one.waiting
+        )?;
+        if one.unanswered_in_a_row > 0 {
+            let row = one.unanswered_in_a_row;
+            writeln!(self.out, "    attempts in a row without an answer for a minute: {row}")?;
+        }
+        if let (Some(fault), Some(at)) = (&one.last_fault, &one.last_fault_at) {
+            writeln!(self.out, "    last fault, {at} ({} in a row): {fault}", one.faults_in_a_row)?;
+        }
+        Ok(())
     }
 }
 

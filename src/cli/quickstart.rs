@@ -14,18 +14,18 @@ use tokio::net::TcpListener;
 
 use super::QuickstartArguments;
 use super::catcher::{self, Catcher};
-use crate::daemon::{Daemon, DaemonFault};
+use crate::daemon::{Daemon, DaemonFault, logging};
 use crate::pki::{
     Age, Bearer, Bundle, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, KeyKind, KeySource, Plan, ROOT_DAYS, Validity,
 };
 use crate::sys::{Clock, Entropy, SystemClock, SystemEntropy, Tasks};
 
-/// Where the relay takes STARTTLS.
-const STARTTLS: &str = "127.0.0.1:1587";
+/// Where the relay takes STARTTLS, unless the ports are moved.
+const STARTTLS: u16 = 1587;
 /// Where the relay takes TLS from the first octet.
-const IMPLICIT: &str = "127.0.0.1:1465";
+const IMPLICIT: u16 = 1465;
 /// Where the catching upstream listens.
-const UPSTREAM: &str = "127.0.0.1:1025";
+const UPSTREAM: u16 = 1025;
 /// The password of the PKCS#12 files; they are for a trial.
 const PKCS12_PASSWORD: &str = "sealpost";
 /// How long the message may take from 250 into the outbox.
@@ -37,15 +37,94 @@ const CATCH_MAX: Duration = Duration::from_secs(20);
 /// What could not be made or started, in words that name the remedy.
 pub fn run(arguments: &QuickstartArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let stage =
-        Stage { dir: arguments.dir.clone(), clock: Arc::new(SystemClock::start()), entropy: Arc::new(SystemEntropy) };
+    let stage = Stage {
+        dir: arguments.dir.clone(),
+        ports: Ports::chosen(&arguments.dir.join("sealpost.toml"), arguments.port_offset)?,
+        program: program()?,
+        clock: Arc::new(SystemClock::start()),
+        entropy: Arc::new(SystemEntropy),
+    };
     let code = runtime.block_on(stage.play());
     runtime.shutdown_background();
+    logging::flush();
     code
+}
+
+/// Where everything listens, on 127.0.0.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ports {
+    starttls: u16,
+    implicit: u16,
+    upstream: u16,
+}
+
+impl Ports {
+    /// All ports moved by so much.
+    fn moved(offset: u16) -> anyhow::Result<Self> {
+        let moved = |port: u16| {
+            port.checked_add(offset)
+                .with_context(|| format!("--port-offset {offset}: there is no port {port} + {offset}"))
+        };
+        Ok(Self { starttls: moved(STARTTLS)?, implicit: moved(IMPLICIT)?, upstream: moved(UPSTREAM)? })
+    }
+
+    /// Those of a configuration that is there already; else what was asked for.
+    fn chosen(configuration: &Path, asked: Option<u16>) -> anyhow::Result<Self> {
+        if !configuration.exists() {
+            return Self::moved(asked.unwrap_or(0));
+        }
+        let kept = Self::moved(offset_of(&super::read_text(configuration)?).unwrap_or(0))?;
+        match asked {
+            Some(offset) if Self::moved(offset)? != kept => bail!(
+                "{} is there already, with port {} for STARTTLS; give another --dir, or remove it",
+                configuration.display(),
+                kept.starttls
+            ),
+            Some(_) | None => Ok(kept),
+        }
+    }
+
+    /// The configuration of the trial with these ports.
+    fn configuration(self) -> String {
+        [(STARTTLS, self.starttls), (IMPLICIT, self.implicit), (UPSTREAM, self.upstream)]
+            .into_iter()
+            .fold(CONFIGURATION.to_owned(), |text, (usual, port)| {
+                text.replace(&format!("\"127.0.0.1:{usual}\""), &format!("\"127.0.0.1:{port}\""))
+            })
+    }
+}
+
+/// By how much the ports of a trial's configuration are moved.
+fn offset_of(configuration: &str) -> Option<u16> {
+    let table: toml::Table = toml::from_str(configuration).ok()?;
+    let address = table.get("listener")?.get(0)?.get("address")?.as_str()?;
+    address.rsplit_once(':')?.1.parse::<u16>().ok()?.checked_sub(STARTTLS)
+}
+
+/// What a person types to run this program: its name when that is what the shell would find, else its path.
+fn program() -> anyhow::Result<String> {
+    let running = std::env::current_exe()?;
+    let found = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|folder| folder.join("sealpost")).find(|program| program.is_file())
+    });
+    let is_it = found
+        .and_then(|found| found.canonicalize().ok())
+        .is_some_and(|found| Some(found) == running.canonicalize().ok());
+    Ok(if is_it { "sealpost".to_owned() } else { pasteable(&running) })
+}
+
+/// A path as a shell takes it.
+fn pasteable(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:@%".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 struct Stage {
     dir: PathBuf,
+    ports: Ports,
+    /// As it is typed.
+    program: String,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -66,7 +145,8 @@ impl Stage {
         };
         say("");
         say(&format!(
-            "The relay listens on {STARTTLS} (STARTTLS) and {IMPLICIT} (TLS); its upstream catches mail on {UPSTREAM}."
+            "The relay listens on 127.0.0.1:{} (STARTTLS) and :{} (TLS); its upstream catches mail on :{}.",
+            self.ports.starttls, self.ports.implicit, self.ports.upstream
         ));
         let went_well = self.show(&mut catcher).await?;
         self.hints();
@@ -131,15 +211,17 @@ impl Stage {
             say("  sealpost.toml      kept");
             return Ok(());
         }
-        std::fs::write(&path, CONFIGURATION).with_context(|| path.display().to_string())?;
+        std::fs::write(&path, self.ports.configuration()).with_context(|| path.display().to_string())?;
         say("  sealpost.toml      the relay's configuration");
         Ok(())
     }
 
     async fn catch(&self, tasks: &Tasks) -> anyhow::Result<Catcher> {
-        let listener = TcpListener::bind(UPSTREAM).await.with_context(|| {
+        let upstream = self.ports.upstream;
+        let listener = TcpListener::bind(("127.0.0.1", upstream)).await.with_context(|| {
             format!(
-                "can't listen on {UPSTREAM} for the catching upstream; does another quickstart run? (see `ss -ltnp`)"
+                "can't listen on 127.0.0.1:{upstream} for the catching upstream; does another quickstart run? See `ss -ltnp`, or \
+                 choose other ports and another folder: --port-offset 1000 --dir other"
             )
         })?;
         let outbox = self.file("outbox");
@@ -169,8 +251,8 @@ impl Stage {
             "From: {author}\r\nTo: carol@example.net\r\nSubject: the certificate is the login\r\nDate: {date}\r\n\r\n\
              Sent with alice's certificate, from {author}.\r\n"
         );
-        let words = submit_words(&self.dir, envelope);
-        say(&format!("   $ sealpost {} < message.eml", words.join(" ")));
+        let words = self.submit_words(envelope);
+        say(&format!("   $ {} {} < message.eml", self.program, typed(&words)));
         let program = std::env::current_exe()?;
         let output = tokio::task::spawn_blocking(move || {
             let mut child = Command::new(program)
@@ -193,6 +275,15 @@ impl Stage {
         Ok(output.status.success())
     }
 
+    fn submit_words(&self, from: &str) -> Vec<String> {
+        let file = |name: &str| self.file(name).display().to_string();
+        let server = format!("localhost:{}", self.ports.starttls);
+        let (cert, key, ca) = (file("alice.pem"), file("alice.key"), file("ca.pem"));
+        ["submit", "--server", &server, "--cert", &cert, "--key", &key, "--ca", &ca, "-f", from, "carol@example.net"]
+            .map(str::to_owned)
+            .into()
+    }
+
     async fn arrived(&self, catcher: &mut Catcher) -> bool {
         let Ok(Some(file)) = tokio::time::timeout(CATCH_MAX, catcher.caught.recv()).await else {
             say("   It did not arrive at the upstream.");
@@ -208,50 +299,36 @@ impl Stage {
     }
 
     fn hints(&self) {
-        let dir = self.dir.display();
-        let submit = submit_words(&self.dir, "alice@example.com").join(" ");
+        let (dir, program) = (pasteable(&self.dir), &self.program);
+        let submit = typed(&self.submit_words("alice@example.com"));
+        let Ports { starttls, implicit, .. } = self.ports;
         say(&format!(
             "
 Try it by hand, in another terminal:
 
   printf 'From: alice@example.com\\r\\nTo: carol@example.net\\r\\nSubject: by hand\\r\\n\\r\\nhello\\r\\n' > message.eml
 
-  sealpost {submit} < message.eml
+  {program} {submit} < message.eml
 
-  curl --ssl-reqd --url smtp://localhost:1587 --cacert {dir}/ca.pem --cert {dir}/alice.pem --key {dir}/alice.key \\
+  curl --ssl-reqd --url smtp://localhost:{starttls} --cacert {dir}/ca.pem --cert {dir}/alice.pem --key {dir}/alice.key \\
        --mail-from alice@example.com --mail-rcpt carol@example.net --upload-file message.eml
 
-  swaks --server localhost:1587 --tls --tls-ca-path {dir}/ca.pem --tls-verify \\
+  swaks --server localhost:{starttls} --tls --tls-ca-path {dir}/ca.pem --tls-verify \\
         --tls-cert {dir}/alice.pem --tls-key {dir}/alice.key --from alice@example.com --to carol@example.net
 
-  openssl s_client -connect localhost:1465 -quiet -crlf -CAfile {dir}/ca.pem -cert {dir}/alice.pem -key {dir}/alice.key
+  openssl s_client -connect localhost:{implicit} -quiet -crlf -CAfile {dir}/ca.pem -cert {dir}/alice.pem -key {dir}/alice.key
 
-  sealpost explain --config {dir}/sealpost.toml --cert {dir}/alice.pem --from bob@example.com --to carol@example.net
-  sealpost queue list --config {dir}/sealpost.toml
+  {program} explain --config {dir}/sealpost.toml --cert {dir}/alice.pem --from bob@example.com --to carol@example.net
+  {program} queue list --config {dir}/sealpost.toml
 
 Ctrl-C stops it. Run again, it keeps what is there."
         ));
     }
 }
 
-fn submit_words(dir: &Path, from: &str) -> Vec<String> {
-    let file = |name: &str| dir.join(name).display().to_string();
-    [
-        "submit",
-        "--server",
-        "localhost:1587",
-        "--cert",
-        &file("alice.pem"),
-        "--key",
-        &file("alice.key"),
-        "--ca",
-        &file("ca.pem"),
-        "-f",
-        from,
-        "carol@example.net",
-    ]
-    .map(str::to_owned)
-    .into()
+/// Words as a shell takes them.
+fn typed(words: &[String]) -> String {
+    words.iter().map(|word| pasteable(Path::new(word))).collect::<Vec<_>>().join(" ")
 }
 
 fn say(line: &str) {
@@ -291,3 +368,39 @@ name = "catcher"
 address = "127.0.0.1:1025"
 tls = "none"
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_moved_together_and_those_of_a_kept_configuration_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("sealpost.toml");
+        let usual = Ports::chosen(&file, None).unwrap();
+        assert_eq!(usual.configuration(), CONFIGURATION);
+        let moved = Ports::chosen(&file, Some(1000)).unwrap();
+        assert_eq!(moved, Ports { starttls: 2587, implicit: 2465, upstream: 2025 });
+        std::io::Write::write_all(
+            &mut std::fs::File::options().create_new(true).write(true).open(&file).unwrap(),
+            moved.configuration().as_bytes(),
+        )
+        .unwrap();
+        assert_eq!(Ports::chosen(&file, None).unwrap(), moved);
+        assert_eq!(Ports::chosen(&file, Some(1000)).unwrap(), moved);
+        assert!(Ports::chosen(&file, Some(2000)).unwrap_err().to_string().contains("2587"));
+        assert!(Ports::moved(64_000).is_err());
+    }
+
+    #[test]
+    fn what_is_printed_can_be_pasted() {
+        for (path, typed) in [
+            ("target/debug/sealpost", "target/debug/sealpost"),
+            ("my mail/it's", r"'my mail/it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(pasteable(Path::new(path)), typed);
+        }
+    }
+}

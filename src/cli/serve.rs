@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::ServeArguments;
-use crate::daemon::{Daemon, DaemonFault};
+use crate::daemon::{Daemon, DaemonFault, logging};
 use crate::sys::{Clock, SystemClock};
 
 /// The configuration is wrong (`EX_CONFIG`).
@@ -18,6 +18,7 @@ const COULD_NOT: u8 = 70;
 /// The asynchronous runtime can't be made.
 pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    logging::take_panics();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let served = runtime.block_on(async {
         let daemon = Daemon::start(&arguments.config.config, super::environment(), clock).await?;
@@ -25,6 +26,7 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
     });
     // A task that is still at work when the grace has passed must not hold the process.
     runtime.shutdown_background();
+    logging::flush();
     Ok(match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(DaemonFault::Configuration(mistakes)) => {

@@ -10,7 +10,15 @@ use super::text::join;
 use super::written::Layered;
 
 /// Keys that are read when the daemon starts, and then no more.
-const AT_START: [&str; 5] = ["data_dir", "queue.size", "queue.count", "queue.memory", "log"];
+const AT_START: [&str; 7] = [
+    "data_dir",
+    "queue.size",
+    "queue.count",
+    "queue.memory",
+    "queue.share_per_identity",
+    "queue.receiving_per_identity",
+    "log",
+];
 /// Longer values are not told, only that they changed.
 const VALUE_MAX: usize = 60;
 

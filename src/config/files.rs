@@ -6,20 +6,23 @@
 #![expect(clippy::disallowed_methods, reason = "the configuration's files are read here and nowhere else in config")]
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{BufReader, Read};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// Octets of a PEM file at most; CRLs of large authorities have some megabytes.
 const FILE_MAX: u64 = 64 * 1024 * 1024;
 /// Octets of a password file at most.
 const PASSWORD_FILE_MAX: usize = 4096;
-/// Files of a CRL directory at most.
+/// Files of a directory of CRLs or identities at most.
 const DIRECTORY_FILES_MAX: usize = 1000;
 /// Mode bits that let others than the owner and the group read.
 const READABLE_BY_OTHERS: u32 = 0o004;
+/// Mode bits that let anybody but the owner do anything.
+const OPEN_TO_OTHERS: u32 = 0o077;
 /// Mode bits that let everybody write.
 const WRITABLE_BY_EVERYBODY: u32 = 0o002;
 
@@ -35,6 +38,11 @@ impl Contents {
         self.mode & READABLE_BY_OTHERS != 0
     }
 
+    /// Whether anybody but the owner may do anything with it.
+    pub(crate) fn is_open_to_others(&self) -> bool {
+        self.mode & OPEN_TO_OTHERS != 0
+    }
+
     /// Whether everybody may write it.
     pub(crate) fn is_writable_by_everybody(&self) -> bool {
         self.mode & WRITABLE_BY_EVERYBODY != 0
@@ -46,28 +54,81 @@ impl Contents {
     }
 }
 
-/// Reads a file that the configuration names. A pipe, which would have a reload wait for its writer, is none.
+/// Reads a file that the configuration names.
 pub(crate) fn read_named(path: &Path) -> Result<Contents, String> {
+    refuse_pipe(path)?;
+    read(path)
+}
+
+/// A pipe would have a reload wait for its writer.
+fn refuse_pipe(path: &Path) -> Result<(), String> {
     match std::fs::metadata(path) {
         Ok(facts) if facts.file_type().is_fifo() => Err("is a pipe, not a file".to_owned()),
-        Ok(_) | Err(_) => read(path),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
-/// Reads a file whole.
-pub(crate) fn read(path: &Path) -> Result<Contents, String> {
-    let told = |fault: std::io::Error| format!("can't be read: {}", plain(&fault));
+/// A file that is read piece by piece: its digest is taken on the way, and it ends with a fault where it is too large.
+pub(crate) struct Stream {
+    file: BufReader<File>,
+    digest: Sha256,
+    left: u64,
+}
+
+/// Octets of a file that is read piece by piece, at most.
+const STREAM_MAX: u64 = 1024 * 1024 * 1024;
+
+impl Stream {
+    /// SHA-256 of what was read.
+    pub(crate) fn digest(self) -> [u8; 32] {
+        self.digest.finalize().into()
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.digest.update(buffer.get(..count).unwrap_or_default());
+        self.left = u64::try_from(count)
+            .ok()
+            .and_then(|count| self.left.checked_sub(count))
+            .ok_or_else(|| std::io::Error::other("it has more than 1 GiB"))?;
+        Ok(count)
+    }
+}
+
+/// Opens a file to read it piece by piece; the contents have its mode and nothing else.
+pub(crate) fn stream(path: &Path) -> Result<(Stream, Contents), String> {
+    refuse_pipe(path)?;
+    let (file, mode) = open(path)?;
+    let stream = Stream { file: BufReader::new(file), digest: Sha256::new(), left: STREAM_MAX };
+    Ok((stream, Contents { octets: Zeroizing::default(), mode }))
+}
+
+/// What a fault of reading is told as.
+pub(crate) fn unreadable(fault: &std::io::Error) -> String {
+    format!("can't be read: {}", plain(fault))
+}
+
+fn open(path: &Path) -> Result<(File, u32), String> {
+    let told = |fault: std::io::Error| unreadable(&fault);
     let file = File::open(path).map_err(told)?;
     let facts = file.metadata().map_err(told)?;
     if facts.is_dir() {
         return Err("is a directory, not a file".to_owned());
     }
+    Ok((file, facts.mode()))
+}
+
+/// Reads a file whole.
+pub(crate) fn read(path: &Path) -> Result<Contents, String> {
+    let (file, mode) = open(path)?;
     let mut octets = Zeroizing::new(Vec::new());
-    file.take(FILE_MAX + 1).read_to_end(&mut octets).map_err(told)?;
+    file.take(FILE_MAX + 1).read_to_end(&mut octets).map_err(|fault| unreadable(&fault))?;
     if u64::try_from(octets.len()).unwrap_or(u64::MAX) > FILE_MAX {
         return Err("has more than 64 MiB".to_owned());
     }
-    Ok(Contents { octets, mode: facts.mode() })
+    Ok(Contents { octets, mode })
 }
 
 /// The text of a configuration file.
@@ -90,7 +151,7 @@ pub(crate) fn password(contents: &Contents) -> Result<Zeroizing<String>, String>
 
 /// The files of a directory in the order of their names; a file stands for itself. Names that begin with a dot are left out.
 pub(crate) fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let told = |fault: std::io::Error| format!("can't be read: {}", plain(&fault));
+    let told = |fault: std::io::Error| unreadable(&fault);
     if !std::fs::metadata(path).map_err(told)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

@@ -70,6 +70,14 @@ impl Mistake {
     }
 }
 
+impl Mistake {
+    /// The part of the configuration within which one thing may follow from another. CAs, identities and limits are judged together.
+    fn section(&self) -> &str {
+        let name = self.key.split([' ', ':', '.']).next().unwrap_or_default();
+        if matches!(name, "client_ca" | "identity" | "limits") { "client_ca" } else { name }
+    }
+}
+
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;
@@ -125,6 +133,25 @@ impl Findings {
         self.found.push(Mistake { place, gravity: Gravity::Mistake, key: String::new(), wrong, remedy: None });
     }
 
+    /// Something at a place of another file, whose key has a name already.
+    pub(super) fn tell(
+        &mut self,
+        gravity: Gravity,
+        place: Place,
+        key: String,
+        wrong: String,
+        remedy: impl Into<Remedy>,
+    ) {
+        let Remedy(remedy) = remedy.into();
+        self.found.push(Mistake { place, gravity, key, wrong, remedy });
+    }
+
+    /// Takes what was found in another file.
+    pub(super) fn take(&mut self, other: Self) -> super::origin::Origins {
+        self.found.extend(other.found);
+        other.origins
+    }
+
     fn add(&mut self, gravity: Gravity, path: &str, wrong: String, Remedy(remedy): Remedy) {
         let (place, key) = (self.origins.place(path), self.origins.spoken(path));
         self.found.push(Mistake { place, gravity, key, wrong, remedy });
@@ -150,9 +177,15 @@ impl Findings {
         self.found.iter_mut().skip(count).for_each(|one| one.gravity = Gravity::Warning);
     }
 
-    /// All of them in the order of the file.
+    /// All of them in the order of the file. A warning beside a mistake is left out: it may follow from it, and is told when the mistake is mended.
     pub(super) fn into_sorted(self) -> Vec<Mistake> {
         let mut found = self.found;
+        let spoilt: Vec<String> =
+            found.iter().filter(|one| !one.is_warning()).map(|one| one.section().to_owned()).collect();
+        // Each deadline is judged by itself.
+        let may_follow =
+            |one: &Mistake| one.section() != "deadlines" && spoilt.iter().any(|section| section == one.section());
+        found.retain(|one| !one.is_warning() || !may_follow(one));
         found.sort();
         found.dedup();
         found

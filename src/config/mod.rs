@@ -96,7 +96,7 @@ pub fn reload_text(
     before: Option<Before<'_>>,
 ) -> Result<Loaded, Vec<Mistake>> {
     let mut findings = Findings::new(Origins::new(&file.display().to_string(), text));
-    let Some(usable) = text::read(text, &mut findings) else { return Err(findings.into_sorted()) };
+    let Some(usable) = text::read(text, schema::TOP, &mut findings) else { return Err(findings.into_sorted()) };
     let overrides = environment::read(environment, &mut findings);
     let written = match written::layer(&usable, overrides) {
         Ok(written) => written,

@@ -68,7 +68,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 
 const REFUSAL: Kind = Kind::Choice(&["reply", "defer", "alert"], &[]);
 const MODE: Kind = Kind::Choice(&["starttls", "implicit"], &[]);
-const SECOND_FACTOR: Kind = Kind::Choice(&["none"], &["password"]);
+const SECOND_FACTOR: Kind = Kind::Choice(&["none", "password", "totp"], &[]);
 const CASE: Kind = Kind::Choice(&["ignored", "exact"], &[]);
 
 /// The whole file.
@@ -81,6 +81,8 @@ pub(super) const TOP: &[Key] = &[
     key("tls", Kind::Table(TLS)),
     key("client_ca", Kind::Tables(CLIENT_CA)),
     key("identity", Kind::Tables(IDENTITY)),
+    key("identities", Kind::Texts),
+    key("credentials", Kind::Table(CREDENTIALS)),
     key("upstream", Kind::Tables(UPSTREAM)),
     key("queue", Kind::Table(QUEUE)),
     key("limits", Kind::Table(SERVER_LIMITS)),
@@ -90,6 +92,9 @@ pub(super) const TOP: &[Key] = &[
     key("log", Kind::Table(LOG)),
     key("reload", Kind::Table(RELOAD)),
 ];
+
+/// A file of identities.
+pub(super) const IDENTITIES: &[Key] = &[key("identity", Kind::Tables(IDENTITY))];
 
 const LISTENER: &[Key] = &[
     key("address", Kind::Text),
@@ -127,7 +132,9 @@ const CLIENT_CA: &[Key] = &[
     key("rsa_bits_min", Kind::Count),
     key("domains", Kind::Texts),
     key("local_part_case", CASE),
+    key("trust_domain", Kind::Text),
     key("send_as_email", Kind::Flag),
+    key("send_as_upn", Kind::Flag),
     key("send_to", Kind::Texts),
     key("null_sender", Kind::Flag),
     key("second_factor", SECOND_FACTOR),
@@ -147,21 +154,24 @@ const IDENTITY: &[Key] = &[
     key("limits", Kind::Table(IDENTITY_LIMITS)),
     key("hold", Kind::Later),
     key("bare_lf", Kind::Later),
-    key("password", Kind::Later),
-    key("password_file", Kind::Later),
+    key("password", Kind::Secret("credentials.file")),
 ];
+
+const CREDENTIALS: &[Key] = &[key("file", Kind::Text)];
 
 const MATCH: &[Key] = &[
     key("ca", Kind::Text),
     key("email", Kind::Text),
     key("dns", Kind::Text),
+    key("upn", Kind::Text),
     key("uri", Kind::Text),
+    key("subject", Kind::Text),
+    key("issuer_serial", Kind::Table(ISSUER_SERIAL)),
     key("fingerprint", Kind::Text),
     key("spki", Kind::Text),
-    key("upn", Kind::Later),
-    key("subject", Kind::Later),
-    key("issuer_serial", Kind::Later),
 ];
+
+const ISSUER_SERIAL: &[Key] = &[key("issuer", Kind::Text), key("serial", Kind::Text)];
 
 const IDENTITY_LIMITS: &[Key] = &[
     key("recipients_per_message", Kind::Count),
@@ -197,12 +207,15 @@ const QUEUE: &[Key] = &[
     key("size", Kind::Size),
     key("count", Kind::Count),
     key("memory", Kind::Size),
+    key("share_per_identity", Kind::Count),
+    key("receiving_per_identity", Kind::Count),
     key("hold", Kind::Later),
 ];
 
 const SERVER_LIMITS: &[Key] = &[
     key("connections", Kind::Count),
     key("connections_per_address", Kind::Count),
+    key("connections_per_minute", Kind::Count),
     key("message_size", Kind::Size),
     key("recipients_per_transaction", Kind::Count),
     key("header_size", Kind::Size),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::credentials::Credentials;
 use crate::identity::Roster;
 use crate::mail::Address;
 use crate::mail::header::HeaderLimits;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub trust: Arc<Trust>,
     /// Who is known.
     pub roster: Arc<Roster>,
+    /// What they know besides.
+    pub credentials: Arc<Credentials>,
     /// What a session goes by; `refusal` is that of [`ListenerSettings`].
     pub session: SessionSettings,
     /// How large a header section may be.
@@ -129,6 +132,8 @@ pub struct ConnectionLimits {
     pub connections: usize,
     /// From one IPv4 address or IPv6 /64.
     pub connections_per_address: usize,
+    /// New ones in a minute from one IPv4 address or IPv6 /64; as many may come at once.
+    pub connections_per_minute: u32,
 }
 
 /// How long clients may take.

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests furnish a folder of files")]
 
 mod broken;
+mod rosters;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -101,6 +102,10 @@ fn furnish() -> tempfile::TempDir {
     secret("password", "hunter2\n");
     text("open-password", "hunter2\n");
     secret("empty-password", "\n");
+    secret("no-credentials", "# nobody\n");
+    let hash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    secret("credentials", &format!("robot {hash}\nstaff:alice@example.com {hash}\n"));
+    secret("costly", &format!("# who\nrobot {}\nrobot hunter2\n", hash.replace("m=8,t=1", "m=1048576,t=2")));
     std::fs::create_dir_all(dir.path().join("crls")).unwrap();
     write(&dir.path().join("crls"), "one.crl", &crl(&authority, days(-2, 20), &[]), 0o644);
     std::fs::create_dir_all(dir.path().join("nothing")).unwrap();
@@ -248,7 +253,7 @@ fn every_documented_key_is_known_and_every_key_is_documented() {
 /// The folder that `conf/sealpost.toml` speaks of.
 fn documented_house() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for folder in ["tls", "ca", "secret"] {
+    for folder in ["tls", "ca", "secret", "identities.d"] {
         std::fs::create_dir_all(dir.path().join(folder)).unwrap();
     }
     let copies = [
@@ -265,6 +270,7 @@ fn documented_house() -> tempfile::TempDir {
         ("other.crl", "ca/workloads.crl"),
         ("ca.pem", "ca/upstream.pem"),
         ("password", "secret/upstream"),
+        ("no-credentials", "secret/credentials"),
     ];
     for (from, to) in copies {
         std::fs::copy(house().join(from), dir.path().join(to)).unwrap();
@@ -306,11 +312,13 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
     let examples = [
         "postmaster",
         "identity",
+        "identities: now [\"identities.d\"]",
         "listener 1: refusal: now \"reply\"",
         "listener 1: client_cas: now [\"staff\"]",
         "listener 1: pins: now true",
         "tls.certificates",
         "client_ca",
+        "credentials.file",
         "upstream",
         "reports.from",
     ];
@@ -318,6 +326,22 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         changed.iter().filter(|line| !examples.iter().any(|example| line.starts_with(example))).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     assert!(changed.len() > 5, "{changed:#?}");
+}
+
+#[test]
+fn who_lacks_a_credential_is_told_and_the_others_are_not_troubled() {
+    let with = |factor: &str| {
+        let text = RIGHT
+            .replace("send_as_email = true", &format!("send_as_email = true\nsecond_factor = \"{factor}\""))
+            .replace("name = \"robot\"", &format!("name = \"robot\"\nsecond_factor = \"{factor}\""));
+        let text = format!("{text}\n[credentials]\nfile = \"credentials\"\n");
+        let loaded = read(&text, &[]).unwrap_or_else(|found| panic!("{found:#?}"));
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(with("password"), Vec::<String>::new());
+    let [lacking] = &with("totp")[..] else { panic!("{:?}", with("totp")) };
+    assert!(lacking.contains("its credential does not show that: it can't send"), "{lacking}");
+    assert!(lacking.contains("sealpost passwd --totp robot"), "{lacking}");
 }
 
 #[test]

@@ -12,14 +12,14 @@ use super::schema::{self, Key, Kind};
 use super::units::{read_size, read_wait};
 
 /// Reads a TOML text; what is wrong with it goes to `findings`. `None`: the grammar is broken, and nothing can be said of its keys.
-pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Table> {
+pub(super) fn read(text: &str, keys: &'static [Key], findings: &mut Findings) -> Option<Table> {
     let (table, faults) = DeTable::parse_recoverable(text);
     for fault in &faults {
         let place =
             findings.origins().at_octet(fault.span().map_or(0, |span| span.start.min(text.len().saturating_sub(1))));
         findings.at(place, format!("not TOML: {}", fault.message()));
     }
-    faults.is_empty().then(|| Reading { findings }.table("", table.get_ref(), schema::TOP))
+    faults.is_empty().then(|| Reading { findings }.table("", table.get_ref(), keys))
 }
 
 struct Reading<'f> {

@@ -21,10 +21,13 @@ give_up_after = "5d"
 size = "10GiB"
 count = 1000000
 memory = "64MiB"
+share_per_identity = 50
+receiving_per_identity = 100
 
 [limits]
 connections = 2000
 connections_per_address = 50
+connections_per_minute = 600
 message_size = "50MiB"
 recipients_per_transaction = 1000
 header_size = "256KiB"
@@ -68,7 +71,11 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) identity: Vec<WrittenIdentity>,
     #[serde(default)]
+    pub(super) identities: Vec<String>,
+    #[serde(default)]
     pub(super) upstream: Vec<WrittenUpstream>,
+    #[serde(default)]
+    pub(super) credentials: WrittenCredentials,
     pub(super) queue: WrittenQueue,
     pub(super) limits: WrittenServerLimits,
     pub(super) deadlines: WrittenDeadlines,
@@ -159,6 +166,9 @@ pub(super) struct WrittenCa {
     pub(super) local_part_case: WrittenCase,
     #[serde(default)]
     pub(super) send_as_email: bool,
+    #[serde(default)]
+    pub(super) send_as_upn: bool,
+    pub(super) trust_domain: Option<String>,
     pub(super) send_to: Option<Vec<String>>,
     pub(super) null_sender: Option<bool>,
     #[serde(default)]
@@ -197,6 +207,8 @@ pub(super) enum WrittenCase {
 pub(super) enum WrittenSecondFactor {
     #[default]
     None,
+    Password,
+    Totp,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -227,13 +239,37 @@ pub(super) struct WrittenIdentity {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct WrittenCredentials {
+    pub(super) file: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct WrittenMatch {
     pub(super) ca: Option<String>,
     pub(super) email: Option<String>,
+    pub(super) upn: Option<String>,
     pub(super) dns: Option<String>,
     pub(super) uri: Option<String>,
+    pub(super) subject: Option<String>,
+    pub(super) issuer_serial: Option<WrittenIssuerSerial>,
     pub(super) fingerprint: Option<String>,
     pub(super) spki: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenIssuerSerial {
+    pub(super) issuer: Option<String>,
+    pub(super) serial: Option<String>,
+}
+
+/// A file of identities.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenIdentities {
+    #[serde(default)]
+    pub(super) identity: Vec<WrittenIdentity>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -275,6 +311,8 @@ pub(super) struct WrittenQueue {
     pub(super) size: Size,
     pub(super) count: u32,
     pub(super) memory: Size,
+    pub(super) share_per_identity: u32,
+    pub(super) receiving_per_identity: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -282,6 +320,7 @@ pub(super) struct WrittenQueue {
 pub(super) struct WrittenServerLimits {
     pub(super) connections: u32,
     pub(super) connections_per_address: u32,
+    pub(super) connections_per_minute: u32,
     pub(super) message_size: Size,
     pub(super) recipients_per_transaction: u32,
     pub(super) header_size: Size,

@@ -1,7 +1,9 @@
 //! What a person sees in a display name: its encoded words decoded (RFC 2047), and the addresses that stand in it.
 //!
 //! `"ceo@example.com" <mallory@example.com>` shows the first to many people. Such an address is a fact here; whether it is granted is
-//! judged by `policy::author`. Decoding is generous on purpose: what any reader might decode counts. Never: a reason to pass something.
+//! judged by `policy::author`. Decoding is generous on purpose: what any reader might decode counts. A charset in which ASCII may stand for
+//! something else, and which can't be read here, is a fault: in EBCDIC (`ibm037`) an address looks like noise to us, and Outlook and every
+//! program on Java's charsets show it. Never: a reason to pass something.
 
 use base64::Engine;
 use base64::alphabet;
@@ -20,13 +22,20 @@ const GENEROUS: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
+/// A charset that can't be read here, and that others may show an address in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UnknownCharset(pub(super) String);
+
+/// How much of a charset's name is told.
+const CHARSET_SHOWN: usize = 40;
+
 /// Decodes every encoded word, wherever it stands, and drops the white space between two of them (RFC 2047 §6.2).
-pub(super) fn decode_words(text: &str) -> String {
+pub(super) fn decode_words(text: &str) -> Result<String, UnknownCharset> {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     let mut after_word = false;
     while let Some((before, begun)) = rest.split_once("=?") {
-        let Some((word, behind)) = encoded_word(begun) else {
+        let Some((word, behind)) = encoded_word(begun)? else {
             shown.push_str(before);
             shown.push_str("=?");
             (rest, after_word) = (begun, false);
@@ -39,21 +48,17 @@ pub(super) fn decode_words(text: &str) -> String {
         (rest, after_word) = (behind, true);
     }
     shown.push_str(rest);
-    shown
+    Ok(shown)
 }
 
 /// `charset[*language]?B|Q?text?=`, decoded, and what is behind it.
-fn encoded_word(begun: &str) -> Option<(String, &str)> {
-    let (charset, rest) = begun.split_once('?')?;
-    let (encoding, rest) = rest.split_once('?')?;
-    let (text, behind) = rest.split_once("?=")?;
-    let charset = charset.split_once('*').map_or(charset, |(name, _)| name);
-    let octets = match encoding {
-        "B" | "b" => decode_base64(text),
-        "Q" | "q" => decode_quoted(text.as_bytes()),
-        _ => return None,
-    };
+fn encoded_word(begun: &str) -> Result<Option<(String, &str)>, UnknownCharset> {
+    let Some((charset, octets, behind)) = parts(begun) else { return Ok(None) };
     let decoder = charset_decoder(charset.as_bytes());
+    if decoder.is_none() && !keeps_ascii(charset) {
+        let name = charset.chars().filter(char::is_ascii_graphic).take(CHARSET_SHOWN).collect();
+        return Err(UnknownCharset(name));
+    }
     let shown = match decoder {
         Some(decode) => decode(&octets),
         None => String::from_utf8_lossy(&octets).into_owned(),
@@ -62,7 +67,59 @@ fn encoded_word(begun: &str) -> Option<(String, &str)> {
     let utf16 = charset.eq_ignore_ascii_case("utf-16");
     let utf8 = ["utf-8", "utf8", "us-ascii"].iter().any(|name| charset.eq_ignore_ascii_case(name));
     let guessed = (decoder.is_none() && !utf8) || utf16 || shown.contains(char::REPLACEMENT_CHARACTER);
-    Some((if guessed { with_ascii_beside(&shown, &octets) } else { shown }, behind))
+    Ok(Some((if guessed { with_ascii_beside(&shown, &octets) } else { shown }, behind)))
+}
+
+/// The charset, the octets, and what is behind; none when it is no encoded word.
+fn parts(begun: &str) -> Option<(&str, Vec<u8>, &str)> {
+    let (charset, rest) = begun.split_once('?')?;
+    let (encoding, rest) = rest.split_once('?')?;
+    let (text, behind) = rest.split_once("?=")?;
+    // RFC 2231 §5: a language may follow the charset.
+    let charset = charset.split_once('*').map_or(charset, |(name, _)| name);
+    let octets = match encoding {
+        "B" | "b" => decode_base64(text),
+        "Q" | "q" => decode_quoted(text.as_bytes()),
+        _ => return None,
+    };
+    Some((charset, octets, behind))
+}
+
+/// Whether ASCII stands for itself in this charset that we have no table of, as far as anybody reads it: then an address in it is seen without
+/// one. Names are compared without case and punctuation.
+fn keeps_ascii(charset: &str) -> bool {
+    /// DOS code pages, each ASCII below 128. The EBCDIC ones (37, 273 to 297, 420 to 424, 500, 870, 1026, 1047, 1140 to 1149) are not here.
+    const DOS: [&str; 18] = [
+        "437", "720", "737", "775", "852", "855", "857", "858", "860", "861", "862", "863", "864", "865", "869", "874",
+        "932", "949",
+    ];
+    /// Names that say that nobody knows, and others that hold ASCII as it is or with NULs between.
+    const NAMES: [&str; 20] = [
+        "",
+        "utf8",
+        "utf8mb4",
+        "utf8mac",
+        "unknown",
+        "unknown8bit",
+        "xunknown",
+        "default",
+        "defaultcharset",
+        "ansi",
+        "8bit",
+        "binary",
+        "utf32",
+        "utf32be",
+        "utf32le",
+        "ucs4",
+        "viscii",
+        "tcvn",
+        "xviscii",
+        "xmacce",
+    ];
+    let name: String =
+        charset.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
+    let page = ["cp", "ibm", "x"].iter().find_map(|maker| name.strip_prefix(maker)).unwrap_or(&name);
+    NAMES.contains(&name.as_str()) || DOS.contains(&page) || name.starts_with("xmac") || name.starts_with("iso8859")
 }
 
 /// The ASCII that stands in the octets counts as shown too: hz-gb-2312, iso-2022-kr and UTF-16 of an address hold it, and readers that know
@@ -141,13 +198,28 @@ mod tests {
             ("hz-gb-2312", b"bob@example.com".to_vec()),
             ("iso-2022-kr", b"bob@example.com".to_vec()),
             ("utf-16", b"bob@example.com".iter().flat_map(|octet| [0, *octet]).collect()),
-            ("x-nobody-knows", b"bob@example.com".to_vec()),
+            ("unknown-8bit", b"bob@example.com".to_vec()),
+            ("cp437", b"bob@example.com".to_vec()),
         ] {
             use base64::Engine as _;
             let word = format!("=?{charset}?B?{}?=", base64::engine::general_purpose::STANDARD.encode(octets));
-            let seen = addresses_in(&decode_words(&word));
+            let seen = addresses_in(&decode_words(&word).unwrap());
             assert!(seen.contains(&Address::parse("bob@example.com").unwrap()), "{charset}: {seen:?}");
         }
+    }
+
+    #[test]
+    fn a_charset_in_which_ascii_may_be_something_else_is_a_fault() {
+        for charset in
+            ["ibm037", "IBM-037", "cp037", "cp500", "ibm500", "ibm1047", "cp1140", "ebcdic-us", "x-nobody-knows"]
+        {
+            let text = format!("Alice =?{charset}?B?gpaCfIWngZSXk4VLg5aU?=");
+            assert_eq!(decode_words(&text), Err(UnknownCharset(charset.to_owned())));
+        }
+        assert_eq!(
+            decode_words(&format!("=?{}?Q?x?=", "n".repeat(99))),
+            Err(UnknownCharset("n".repeat(CHARSET_SHOWN)))
+        );
     }
 
     #[test]
@@ -164,9 +236,9 @@ mod tests {
             ("=?utf-8?X?abc?=", "=?utf-8?X?abc?="),
             ("=?broken", "=?broken"),
             ("=?utf-8?Q?=4?=", "=4"),
-            ("=?nonesuch?Q?a=40b?=", "a@b"),
+            ("=?unknown-8bit?Q?a=40b?=", "a@b"),
         ] {
-            assert_eq!(decode_words(text), shown, "{text}");
+            assert_eq!(decode_words(text).as_deref(), Ok(shown), "{text}");
         }
     }
 

@@ -5,7 +5,7 @@
 use crate::mail::header::{HeaderSection, RawField, SectionEnd};
 use crate::mail::trace::Utf8Header;
 
-use super::display::{addresses_in, decode_words};
+use super::display::{UnknownCharset, addresses_in, decode_words};
 use super::mailboxes::{Mailbox, read_mailboxes};
 use super::second_reader::SecondReading;
 use super::{DisplayAddress, HeaderFacts, Originator};
@@ -150,7 +150,13 @@ fn show(
     shown: &mut Vec<DisplayAddress>,
 ) -> Result<(), String> {
     let ours = mailboxes.iter().flat_map(|mailbox| &mailbox.texts).map(|text| decode_words(text));
-    for text in ours.chain(names) {
+    for text in ours.chain(names.into_iter().map(Ok)) {
+        let text = text.map_err(|UnknownCharset(name)| {
+            format!(
+                "Field {} has a name in the charset {name:?}, which is not read here; write it in UTF-8",
+                which.name()
+            )
+        })?;
         if text.chars().any(|letter| letter.is_control() && letter != '\t') {
             return Err(format!("Field {} has a name that decodes to control characters", which.name()));
         }

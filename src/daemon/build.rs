@@ -48,6 +48,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         door_limits: DoorLimits {
             connections: settings.connections.connections,
             connections_per_address: settings.connections.connections_per_address,
+            connections_per_minute: settings.connections.connections_per_minute,
         },
         intake: intake_limits(settings),
         header: settings.header,
@@ -56,6 +57,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
             client_address: shown(settings.received.client_address),
         },
         roster: Arc::clone(&settings.roster),
+        credentials: Arc::clone(&settings.credentials),
         routes: Arc::new(Routes::new(route.into_iter().collect())),
         schedule: Arc::new(settings.schedule.clone()),
         ends: ends(settings),

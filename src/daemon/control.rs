@@ -33,6 +33,9 @@ pub struct Request {
     pub command: steering::Command,
 }
 
+/// The longest path of a Unix socket on Linux, octets (unix(7): 108 with the NUL behind it).
+pub const PATH_MAX: usize = 107;
+
 /// Where the socket is.
 pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")
@@ -102,7 +105,11 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
         )),
         Err(fault) => steering::Answers::fault(format!("the request can't be read: {fault}")),
     };
-    while let Some(answer) = answers.next(&house.queue, house.now().wall).await {
+    loop {
+        let routes = Arc::clone(&house.snapshot().routes);
+        let desk =
+            steering::Desk { queue: &house.queue, upstreams: Some((&house.courier, &routes)), now: house.now().wall };
+        let Some(answer) = answers.next(desk).await else { break };
         write(&mut writing, &answer).await?;
     }
     Ok(())

@@ -29,6 +29,7 @@ use self::reload::{Cause, Reloader, Source};
 use self::watch::Orders;
 use crate::config::{self, CrlSource, Mistake, Settings};
 use crate::house::House;
+use crate::queue::fill::{Notice, Watch};
 use crate::queue::{OpenError, Queue, Recovery};
 use crate::session::replies;
 use crate::snapshot::Mode;
@@ -46,6 +47,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// For saying QUIT to all idle upstreams at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How often the daemon looks how full disk and queue are.
+const ROOM_LOOK: Duration = Duration::from_secs(60);
 
 /// How often the daemon looks whether a certificate or a CRL of its own ends soon.
 const EXPIRY_LOOK: Duration = Duration::from_secs(3600);
@@ -78,6 +82,9 @@ pub enum DaemonFault {
         /// Why.
         fault: io::Error,
     },
+    /// A loop that must live has ended: a panic, or a defect of another kind.
+    #[error("the {0} ended before its time: a defect of sealpost; the log says more")]
+    Fallen(&'static str),
     /// The operating system does not give signals.
     #[error("signals can't be received: {0}")]
     Signals(io::Error),
@@ -123,7 +130,7 @@ impl Daemon {
         let text = config::read_text(file).map_err(DaemonFault::Configuration)?;
         let loaded = config::load_text(file, &text, &environment, &clock).map_err(DaemonFault::Configuration)?;
         let settings = loaded.settings;
-        logging::start(settings.log);
+        let log = logging::start(settings.log);
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -135,22 +142,26 @@ impl Daemon {
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&clock));
-        let house = Arc::new(House::new(
+        courier.configure(&settings.upstreams);
+        let house = House::new(
             build::snapshot(&settings, 0, &clock)?,
             queue,
             Arc::clone(&clock),
             Arc::new(SystemEntropy),
             Tasks::default(),
             courier,
-        ));
+        );
+        let house = Arc::new(house.with_log(log));
         let bound = listeners.iter().map(|(_, address)| *address).collect();
-        house.tasks.spawn("control", control::run(control, Arc::clone(&house)));
-        house.tasks.spawn("delivery", delivery::run(Arc::clone(&house)));
+        house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
+        house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
+        house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
         house.tasks.spawn("idle upstream connections", tend(Arc::clone(&house)));
         house.tasks.spawn("expiry", watch_expiry(Arc::clone(&house)));
+        house.tasks.spawn("room in the queue", watch_room(Arc::clone(&house)));
         for (door, (listener, address)) in listeners.into_iter().enumerate() {
             tracing::info!(%address, "listening");
-            house.tasks.spawn("listener", accept(listener, door, Arc::clone(&house)));
+            house.tasks.spawn_vital("listener", accept(listener, door, Arc::clone(&house)));
         }
         let source = Source { file: file.to_owned(), text: text.into(), environment, clock };
         let reloader = Reloader::new(source, settings);
@@ -173,7 +184,7 @@ impl Daemon {
     /// Serves until SIGTERM or SIGINT, reloads on SIGHUP, then drains. A second signal does not wait.
     ///
     /// # Errors
-    /// Signals can't be received.
+    /// Signals can't be received; or a loop that must live has ended, and the rest was drained.
     pub async fn run(mut self) -> Result<(), DaemonFault> {
         let mut terminate = on(SignalKind::terminate())?;
         let mut interrupt = on(SignalKind::interrupt())?;
@@ -181,11 +192,12 @@ impl Daemon {
         let status = format!("serving {} listeners", self.bound.len());
         ready::ready(&status);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-        loop {
+        let fallen = loop {
             let cause = tokio::select! {
                 biased;
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
+                name = self.house.tasks.fallen() => break Some(name),
                 _ = hang_up.recv() => Cause::Asked,
                 () = self.changed.notified() => Cause::Files,
                 () = self.reloader.due() => Cause::Files,
@@ -193,17 +205,20 @@ impl Daemon {
             // Signals that come meanwhile are one more reload, however many they are; the end does not wait for it.
             tokio::select! {
                 biased;
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
                 () = self.reload(cause, &status) => {}
             }
+        };
+        if let Some(name) = fallen {
+            tracing::error!(name, "a part that sealpost can't be without has ended: it stops, to be started again");
         }
         tokio::select! {
             () = self.drain() => {}
             _ = terminate.recv() => tracing::warn!("asked again to stop: not waiting any longer"),
             _ = interrupt.recv() => tracing::warn!("asked again to stop: not waiting any longer"),
         }
-        Ok(())
+        fallen.map_or(Ok(()), |name| Err(DaemonFault::Fallen(name)))
     }
 
     /// Takes over what the configuration and its files say now; what is wrong changes nothing and is told. systemd hears of what it asked for.
@@ -224,6 +239,7 @@ impl Daemon {
         ready::stopping();
         tracing::info!("stopping");
         self.house.tasks.begin_drain();
+        self.house.courier.stop();
         let left = self.house.tasks.wait(self.reloader.settings().shutdown_grace).await;
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
@@ -301,14 +317,16 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
     let snapshot = house.snapshot();
     // Nagle and delayed ACK together cost 40 ms for each reply.
     let _ = stream.set_nodelay(true);
-    let serving = Arc::clone(house);
-    match house.doors.enter(client.ip(), snapshot.door_limits) {
+    let (serving, now) = (Arc::clone(house), house.now().mono);
+    match house.doors.enter(client.ip(), snapshot.door_limits, now) {
         Ok(place) => house.tasks.spawn("connection", async move {
             Box::pin(intake::serve(stream, client, door, serving)).await;
             drop(place);
         }),
         Err(full) => {
-            tracing::warn!(%client, ?full, "too many connections: turned away");
+            if let Some(unsaid) = house.doors.turned_away.say(now) {
+                tracing::warn!(%client, limit = full.key(), unsaid, "too many connections: turned away");
+            }
             if let Some(door) = snapshot.doors.get(door) {
                 turn_away(&stream, door.mode);
             }
@@ -322,6 +340,15 @@ fn turn_away(stream: &TcpStream, mode: Mode) {
         let mut wire = Vec::new();
         replies::too_many_connections().write_to(&mut wire);
         let _ = stream.try_write(&wire);
+    }
+}
+
+/// Ends when the queue can't keep anything any more, though nobody closed it.
+async fn watch_queue(house: Arc<House>) {
+    let mut drain = house.tasks.drain();
+    tokio::select! {
+        () = house.queue.ended() => {}
+        () = drain.wait() => {}
     }
 }
 
@@ -348,6 +375,25 @@ async fn watch_expiry(house: Arc<House>) {
         drop(snapshot);
         tokio::select! {
             () = tokio::time::sleep(EXPIRY_LOOK) => {}
+            () = drain.wait() => return,
+        }
+    }
+}
+
+/// Says early that disk or queue get full, before anybody is refused.
+async fn watch_room(house: Arc<House>) {
+    let (mut drain, mut watch) = (house.tasks.drain(), Watch::default());
+    loop {
+        // What is wrong with the store is told by those who use it.
+        let fill = house.queue.fill().await.ok();
+        for notice in fill.map(|fill| watch.look(&fill, house.now().mono)).unwrap_or_default() {
+            match notice {
+                Notice::Low(what) => tracing::warn!(what, "there is little room left for mail"),
+                Notice::Over(what) => tracing::info!(what, "there is room for mail again"),
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ROOM_LOOK) => {}
             () = drain.wait() => return,
         }
     }

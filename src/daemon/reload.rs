@@ -160,7 +160,7 @@ impl Reloader {
             return;
         }
         let generation = snapshot.generation;
-        house.courier.retain(&settings.upstreams);
+        house.courier.configure(&settings.upstreams);
         house.swap(snapshot);
         self.source.text = text;
         self.settings = Arc::new(settings);

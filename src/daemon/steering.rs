@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::audit;
 use crate::mail::{QueueId, ReversePath};
 use crate::queue::{Filter, Listed, Outcome, Page, Queue, QueueError, RecipientState, Record, State, Stats};
+use crate::route::Routes;
 use crate::sys::WallTime;
+use crate::upstream::health::Condition;
+use crate::upstream::{Courier, Standing};
 
 /// How many entries are fetched at once.
 const PAGE: usize = 500;
@@ -199,8 +202,8 @@ pub struct EntryRecipient {
     pub last_attempt: Option<String>,
 }
 
-/// Sums over the queue.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+/// Sums over the queue, and the upstreams.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Sums {
     /// Messages to be tried when due.
     pub queued: u64,
@@ -220,10 +223,64 @@ pub struct Sums {
     pub oldest_seconds: Option<u64>,
     /// Octets of the store's own file.
     pub file_octets: u64,
+    /// How each upstream stands, by name; none without a daemon, for only a running one knows.
+    #[serde(default)]
+    pub upstreams: Option<Vec<UpstreamSums>>,
+}
+
+/// How an upstream stands, as operators see it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpstreamSums {
+    /// Its name.
+    pub name: String,
+    /// `closed`: mail goes; `open`: it failed too often and is left alone; `half-open`: one message probes it.
+    pub health: String,
+    /// Until when it is left alone, RFC 3339; then the next message probes it.
+    pub open_until: Option<String>,
+    /// Faults in a row.
+    pub faults_in_a_row: u32,
+    /// The last fault of all, also of one that is over.
+    pub last_fault: Option<String>,
+    /// When that was, RFC 3339.
+    pub last_fault_at: Option<String>,
+    /// Attempts in a row in which it did not answer for a minute.
+    pub unanswered_in_a_row: u32,
+    /// Connections in use.
+    pub connections_in_use: u64,
+    /// Connections kept for the next message.
+    pub connections_idle: u64,
+    /// Connections at most.
+    pub connections_limit: u64,
+    /// Messages under way that wait for a connection; those that wait in the queue are not counted.
+    pub waiting: u64,
+}
+
+impl UpstreamSums {
+    fn of(standing: &Standing, now: WallTime) -> Self {
+        let (health, wait) = match standing.condition {
+            Condition::Closed => ("closed", None),
+            Condition::Open(wait) => ("open", Some(wait)),
+            Condition::HalfOpen => ("half-open", None),
+        };
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        Self {
+            name: standing.upstream.clone(),
+            health: health.to_owned(),
+            open_until: wait.map(|wait| now.after(wait).rfc3339()),
+            faults_in_a_row: standing.failures,
+            last_fault: standing.last_fault.as_ref().map(|(fault, _)| fault.to_string()),
+            last_fault_at: standing.last_fault.as_ref().map(|(_, at)| at.rfc3339()),
+            unanswered_in_a_row: standing.unanswered,
+            connections_in_use: count(standing.busy),
+            connections_idle: count(standing.idle),
+            connections_limit: count(standing.limit),
+            waiting: count(standing.waiting),
+        }
+    }
 }
 
 impl Sums {
-    fn of(stats: &Stats, now: WallTime) -> Self {
+    fn of(stats: &Stats, upstreams: Option<Vec<UpstreamSums>>, now: WallTime) -> Self {
         let totals = stats.totals;
         Self {
             queued: totals.queued.count,
@@ -235,6 +292,7 @@ impl Sums {
             claimed: stats.claimed,
             oldest_seconds: stats.oldest.map(|oldest| now.since(oldest).as_secs()),
             file_octets: stats.file,
+            upstreams,
         }
     }
 }
@@ -294,6 +352,19 @@ pub struct Answers {
     by: String,
     left: Left,
     ready: VecDeque<Answer>,
+    /// Whether this command has had the upstreams probed: once is enough, however many messages it names.
+    probed: bool,
+}
+
+/// What answers are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Desk<'a> {
+    /// The queue.
+    pub queue: &'a Queue,
+    /// The upstreams; none without a daemon.
+    pub upstreams: Option<(&'a Courier, &'a Routes)>,
+    /// The present.
+    pub now: WallTime,
 }
 
 /// What is left to do.
@@ -318,21 +389,21 @@ impl Answers {
             Command::Steer { action, target: Target::All } => Left::SteerAll { action, after: None },
             Command::Stats => Left::Stats,
         };
-        Self { by, left, ready: VecDeque::new() }
+        Self { by, left, ready: VecDeque::new(), probed: false }
     }
 
     /// One answer: it can't be done.
     pub fn fault(why: String) -> Self {
-        Self { by: String::new(), left: Left::Nothing, ready: VecDeque::from([Answer::Fault(why)]) }
+        Self { by: String::new(), left: Left::Nothing, ready: VecDeque::from([Answer::Fault(why)]), probed: false }
     }
 
     /// The next answer; `None` behind [`Answer::End`].
-    pub async fn next(&mut self, queue: &Queue, now: WallTime) -> Option<Answer> {
+    pub async fn next(&mut self, desk: Desk<'_>) -> Option<Answer> {
         loop {
             if let Some(answer) = self.ready.pop_front() {
                 return Some(answer);
             }
-            match self.more(queue, now).await {
+            match self.more(desk).await {
                 Ok(More::Perhaps) => {}
                 Ok(More::Never) => return None,
                 Err(fault) => {
@@ -343,19 +414,22 @@ impl Answers {
         }
     }
 
-    async fn more(&mut self, queue: &Queue, now: WallTime) -> Result<More, QueueError> {
+    async fn more(&mut self, desk: Desk<'_>) -> Result<More, QueueError> {
+        let queue = desk.queue;
         match std::mem::replace(&mut self.left, Left::Nothing) {
             Left::List { state, after, limit } => self.list(queue, state, after, limit).await?,
             Left::Show { id } => self.show(queue, id).await?,
             Left::Steer { action, mut ids } => {
                 if let Some(id) = ids.pop_front() {
-                    self.steer(queue, action, id).await?;
+                    self.steer(desk, action, id).await?;
                     self.left = Left::Steer { action, ids };
                 }
             }
-            Left::SteerAll { action, after } => self.steer_all(queue, action, after).await?,
+            Left::SteerAll { action, after } => self.steer_all(desk, action, after).await?,
             Left::Stats => {
-                let sums = Sums::of(&queue.stats().await?, now);
+                let standings = desk.upstreams.map(|(courier, _)| courier.standings());
+                let upstreams = standings.map(|all| all.iter().map(|one| UpstreamSums::of(one, desk.now)).collect());
+                let sums = Sums::of(&queue.stats().await?, upstreams, desk.now);
                 self.ready.push_back(Answer::Stats(sums));
             }
             Left::Nothing => {
@@ -399,7 +473,8 @@ impl Answers {
         Ok(())
     }
 
-    async fn steer(&mut self, queue: &Queue, action: Action, id: String) -> Result<(), QueueError> {
+    async fn steer(&mut self, desk: Desk<'_>, action: Action, id: String) -> Result<(), QueueError> {
+        let queue = desk.queue;
         let Ok(number) = id.parse::<QueueId>() else {
             self.ready.push_back(Answer::Missing(id));
             return Ok(());
@@ -407,7 +482,7 @@ impl Answers {
         let done = match action {
             Action::Hold => queue.hold(number).await,
             Action::Release => queue.release(number).await,
-            Action::Retry => queue.retry(number).await,
+            Action::Retry => self.retry(desk, number).await,
             Action::Remove => queue.remove(number).await,
         };
         match done {
@@ -422,11 +497,24 @@ impl Answers {
         Ok(())
     }
 
-    async fn steer_all(&mut self, queue: &Queue, action: Action, after: Option<QueueId>) -> Result<(), QueueError> {
-        let listing = queue.list(Filter::default(), Page { after, limit: PAGE }).await?;
+    /// Due now; and whoever asks for that wants to know now whether its upstreams are up again.
+    async fn retry(&mut self, desk: Desk<'_>, id: QueueId) -> Result<(), QueueError> {
+        desk.queue.retry(id).await?;
+        if let Some((courier, routes)) = desk.upstreams.filter(|_| !self.probed)
+            && let Listed::Message(record) = desk.queue.show(id).await?
+        {
+            let routed = routes.part(&record.envelope, &record.custodian, &record.open_recipients());
+            courier.probe_now(routed.groups.iter().flat_map(|group| group.upstreams.iter()));
+            self.probed = true;
+        }
+        Ok(())
+    }
+
+    async fn steer_all(&mut self, desk: Desk<'_>, action: Action, after: Option<QueueId>) -> Result<(), QueueError> {
+        let listing = desk.queue.list(Filter::default(), Page { after, limit: PAGE }).await?;
         for listed in &listing.entries {
             if action.concerns(listed.state()) {
-                self.steer(queue, action, listed.id().to_string()).await?;
+                self.steer(desk, action, listed.id().to_string()).await?;
             }
         }
         if let Some(after) = listing.next {

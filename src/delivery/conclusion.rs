@@ -5,6 +5,7 @@
 //! | somebody is still open, and it is not too late | tried again as the schedule says; past `warn_after` the sender is told once |
 //! | somebody is still open, and `give_up_after` has passed | they have failed, and the sender is told |
 //! | nobody is open | the message is finished |
+//! | nothing was tried: all upstreams are left alone  | it waits, uncounted; but past `warn_after` and `give_up_after` as above        |
 //! | nobody is open, and of a failure nobody may be told (null sender, NOTIFY without FAILURE) | the message is dead: kept, listed, counted |
 //!
 //! Never: lets a failure pass without either a report or a place among the dead.
@@ -22,6 +23,8 @@ use crate::sys::WallTime;
 pub struct Plan {
     /// What came of the attempt, and of giving up.
     pub outcomes: Vec<Tried>,
+    /// Why nothing was tried, for a report; never recorded.
+    pub untried: Vec<Tried>,
     /// What becomes of the message.
     pub next: Next,
     /// Whom the sender is to be told of, by their places in the envelope, and what.
@@ -33,7 +36,7 @@ pub struct Plan {
 /// The plan for a message after an attempt that ended at `now`. `jitter` is a random number that spreads retries.
 pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTime, jitter: u64) -> Plan {
     let open = still_open(record, &tried);
-    let mut plan = Plan { outcomes: tried, next: Next::Finished, tell: Vec::new(), warned: record.warned };
+    let mut plan = Plan::of(record, tried, Vec::new());
     plan.tell_failures();
     if !open.is_empty() {
         let attempts = record.attempts.saturating_add(1);
@@ -41,9 +44,7 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
             schedule::Plan::Retry { at, warning } => {
                 plan.next = Next::Retry(at);
                 if warning == Warning::Due {
-                    plan.warned = true;
-                    let until = schedule.gives_up_at(record.trace.arrived);
-                    plan.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
+                    plan.warn(&open, schedule.gives_up_at(record.trace.arrived));
                 }
             }
             schedule::Plan::GiveUp => plan.give_up(record, &open, now),
@@ -55,7 +56,62 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
     plan
 }
 
+/// The plan for a message that nobody tried at `now`, because all its upstreams are left alone (`untried` says so of each recipient). None when it
+/// simply goes on waiting: no attempt was made, so none is counted, and its turn in the queue stays as it was.
+pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Schedule, now: WallTime) -> Option<Plan> {
+    let open = record.open_recipients();
+    let mut plan = Plan::of(record, Vec::new(), untried);
+    match schedule.next(record.trace.arrived, record.attempts, Warned::from(record.warned), now, 0) {
+        schedule::Plan::Retry { warning: Warning::NotDue, .. } => return None,
+        schedule::Plan::Retry { warning: Warning::Due, .. } => {
+            plan.warn(&open, schedule.gives_up_at(record.trace.arrived));
+            plan.next = Next::Retry(record.due);
+        }
+        schedule::Plan::GiveUp => {
+            plan.give_up(record, &open, now);
+            plan.next = finished_or_dead(record, &plan.outcomes);
+        }
+    }
+    Some(plan)
+}
+
 impl Plan {
+    fn of(record: &Record, outcomes: Vec<Tried>, untried: Vec<Tried>) -> Self {
+        Self { outcomes, untried, next: Next::Finished, tell: Vec::new(), warned: record.warned }
+    }
+
+    fn warn(&mut self, open: &[usize], until: WallTime) {
+        self.warned = true;
+        self.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
+    }
+
+    /// What there is to say of a recipient: what came of this attempt, or of the last, or why there was none; with the upstream's name.
+    pub fn said_of<'a>(&'a self, record: &'a Record, place: usize) -> Option<(&'a Outcome, &'a str)> {
+        let named = |one: &'a Tried| (&one.outcome, one.upstream.as_str());
+        let before = || {
+            let state = record.recipients.get(place)?;
+            Some((state.last.as_ref()?, state.last_attempt.as_ref().map_or("", |(_, upstream)| upstream.as_str())))
+        };
+        let of_place = |one: &&Tried| one.recipient == place;
+        let now = self.outcomes.iter().find(of_place).map(named);
+        now.or_else(before).or_else(|| self.untried.iter().find(of_place).map(named))
+    }
+
+    /// Whether a recipient may have the message although nobody said so: an upstream got its final dot, now or before, and was silent.
+    pub fn certainty(&self, record: &Record, place: usize) -> Certainty {
+        let now = self.outcomes.iter().any(|one| one.recipient == place && one.certainty == Certainty::Undetermined);
+        let before = record.recipients.get(place).is_some_and(|state| state.undetermined);
+        if now || before { Certainty::Undetermined } else { Certainty::Known }
+    }
+
+    /// When a recipient was last tried; none when it never was.
+    pub fn last_tried(&self, record: &Record, place: usize, now: WallTime) -> Option<WallTime> {
+        if self.untried.is_empty() && self.outcomes.iter().any(|one| one.recipient == place) {
+            return Some(now);
+        }
+        record.recipients.get(place).and_then(|state| state.last_attempt.as_ref()).map(|(at, _)| *at)
+    }
+
     /// The report could not be written, for this reason. A failure would vanish with it, so the message stays for a person to look at; a mere
     /// delay is told the next time.
     pub fn untold(&mut self, reason: &str) {
@@ -74,22 +130,17 @@ impl Plan {
     fn give_up(&mut self, record: &Record, open: &[usize], now: WallTime) {
         let waited = Duration::from_secs(now.since(record.trace.arrived).as_secs());
         for &place in open {
-            let last = self.outcomes.iter().find(|one| one.recipient == place).cloned();
-            let known = record.recipients.get(place);
-            let upstream = last
-                .as_ref()
-                .map(|one| one.upstream.clone())
-                .or_else(|| known.and_then(|state| state.last_attempt.as_ref()).map(|(_, upstream)| upstream.clone()));
-            let (reason, reply) =
-                match last.map(|one| one.outcome).or_else(|| known.and_then(|state| state.last.clone())) {
-                    Some(Outcome::Deferred { reason, reply } | Outcome::Failed { reason, reply }) => (reason, reply),
-                    Some(Outcome::Delivered { .. }) | None => ("it was never tried".to_owned(), None),
-                };
+            let (upstream, reason, reply) = match self.said_of(record, place) {
+                Some((Outcome::Deferred { reason, reply } | Outcome::Failed { reason, reply }, upstream)) => {
+                    (upstream.to_owned(), reason.clone(), reply.clone())
+                }
+                Some((Outcome::Delivered { .. }, _)) | None => (String::new(), "it was never tried".to_owned(), None),
+            };
+            let certainty = self.certainty(record, place);
             let reason = format!("given up after {}: {reason}", humantime::format_duration(waited));
             let outcome = Outcome::Failed { reason, reply };
             self.outcomes.retain(|one| one.recipient != place);
-            let upstream = upstream.unwrap_or_default();
-            self.outcomes.push(Tried { recipient: place, upstream, outcome, certainty: Certainty::Known });
+            self.outcomes.push(Tried { recipient: place, upstream, outcome, certainty });
             self.tell.push((place, Fate::GaveUp));
         }
     }
@@ -228,5 +279,65 @@ mod tests {
         (bob.open, bob.last) = (false, Some(failed()));
         let plan = after(HOUR, &record, vec![tried(1, delivered())]);
         assert!(matches!(plan.next, Next::Dead(_)), "{:?}", plan.next);
+    }
+
+    fn untried() -> Vec<Tried> {
+        let reason = "upstream main failed too often and is left alone for 30 s".to_owned();
+        let one = |place| tried(place, Outcome::Deferred { reason: reason.clone(), reply: None });
+        vec![one(0), one(1)]
+    }
+
+    fn without_attempt(wait: Duration, record: &Record) -> Option<Plan> {
+        plan_without_attempt(record, untried(), &schedule(), ARRIVED.after(wait))
+    }
+
+    #[test]
+    fn what_nobody_tried_waits_and_nothing_is_recorded_of_it() {
+        assert_eq!(without_attempt(3 * HOUR, &record(alice(), None)), None);
+    }
+
+    #[test]
+    fn a_delay_is_told_of_what_nobody_tries_and_its_turn_stays() {
+        let mut record = record(alice(), None);
+        record.due = ARRIVED.after(HOUR);
+        let plan = without_attempt(4 * HOUR, &record).unwrap();
+        let until = ARRIVED.after(120 * HOUR);
+        assert_eq!((plan.outcomes.as_slice(), &plan.next, plan.warned), (&[][..], &Next::Retry(record.due), true));
+        assert_eq!(plan.tell, [(0, Fate::Delayed { until }), (1, Fate::Delayed { until })]);
+        let (outcome, upstream) = plan.said_of(&record, 0).unwrap();
+        assert!(matches!(outcome, Outcome::Deferred { reason, .. } if reason.contains("left alone")));
+        assert_eq!((upstream, plan.last_tried(&record, 0, ARRIVED)), ("main", None));
+        record.warned = true;
+        assert_eq!(without_attempt(5 * HOUR, &record), None);
+    }
+
+    #[test]
+    fn what_nobody_tries_is_given_up_for_the_reason_of_its_last_attempt() {
+        let mut record = record(alice(), None);
+        let bob = record.recipients.first_mut().unwrap();
+        (bob.last, bob.last_attempt) = (Some(deferred()), Some((ARRIVED.after(HOUR), "spare".to_owned())));
+        let plan = without_attempt(120 * HOUR, &record).unwrap();
+        assert_eq!((&plan.next, plan.tell.as_slice()), (&Next::Finished, &[(0, Fate::GaveUp), (1, Fate::GaveUp)][..]));
+        let reason = |place: usize| match &plan.outcomes.iter().find(|one| one.recipient == place).unwrap().outcome {
+            Outcome::Failed { reason, .. } => reason.clone(),
+            Outcome::Delivered { .. } | Outcome::Deferred { .. } => panic!("not failed"),
+        };
+        assert_eq!(reason(0), "given up after 5days: busy");
+        assert!(reason(1).contains("left alone"));
+        assert_eq!(plan.last_tried(&record, 0, ARRIVED.after(120 * HOUR)), Some(ARRIVED.after(HOUR)));
+    }
+
+    #[test]
+    fn that_an_upstream_may_have_it_is_known_from_this_attempt_or_an_earlier_one() {
+        let mut record = record(alice(), None);
+        record.recipients.first_mut().unwrap().undetermined = true;
+        let silent = Tried { certainty: Certainty::Undetermined, ..tried(1, deferred()) };
+        for outcomes in [vec![tried(0, deferred()), silent.clone()], vec![silent]] {
+            let plan = after(120 * HOUR, &record, outcomes);
+            assert_eq!(plan.tell.len(), 2);
+            for place in [0, 1] {
+                assert_eq!(plan.certainty(&record, place), Certainty::Undetermined, "{place}");
+            }
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! One claim from the queue to an outcome. `deliver` can be read aloud: claim, route, upstream, outcome, record.
 //!
-//! What is to follow an attempt is decided by [`conclusion`], a pure function. Never: bounces mail for a fault of ours or of the upstream;
-//! lets a failed recipient vanish without a report or a place among the dead.
+//! What is to follow an attempt is decided by [`conclusion`], a pure function. While every upstream is left alone, nothing is claimed but one message
+//! as the probe when its time comes, and those whose senders must be told that they wait too long: a queue of a hundred thousand costs a look
+//! every five minutes, and none of them an attempt.
+//!
+//! Never: bounces mail for a fault of ours or of the upstream; lets a failed recipient vanish without a report or a place among the dead.
 
 pub mod conclusion;
 mod stored;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +23,10 @@ use crate::queue::{
 };
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::snapshot::Snapshot;
-use crate::upstream::{Retry, UpstreamFault};
+use crate::upstream::{LeftAlone, Probe, Retry, UpstreamFault};
 use conclusion::Plan;
 use stored::Stored;
+use turn::Turns;
 
 /// Deliveries under way at once; each upstream's own limit on connections lies below.
 pub const DELIVERIES_MAX: usize = 256;
@@ -36,34 +41,47 @@ const REPORTS: &str = "reports";
 pub async fn run(house: Arc<House>) {
     let places = Arc::new(Semaphore::new(DELIVERIES_MAX));
     let mut drain = house.tasks.drain();
+    let mut turns = Turns::new(&house);
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (place, house.queue.claim().await)
+            // Who sent what must be told: nothing new is sent while the log does not keep up.
+            house.log.flowing().await;
+            (place, turns.next(&house).await)
         };
-        let (place, claim) = tokio::select! {
+        let (place, (claim, probe)) = tokio::select! {
             biased;
             () = drain.wait() => return,
             next = next => next,
         };
         let working = Arc::clone(&house);
         house.tasks.spawn("delivery", async move {
-            Box::pin(deliver(claim, &working)).await;
+            Box::pin(deliver(claim, probe, &working)).await;
             drop(place);
         });
     }
 }
 
 /// Tries one claimed message once: every route, each route's upstreams in order, and records what came of it.
-async fn deliver(claim: Claim, house: &House) {
+async fn deliver(claim: Claim, probe: Option<Probe>, house: &House) {
     let snapshot = house.snapshot();
-    let tried = tokio::select! {
-        tried = hand_over(&claim, &snapshot, house) => tried,
+    let handed = tokio::select! {
+        handed = hand_over(&claim, probe, &snapshot, house) => handed,
         // Somebody else has the message now; what this attempt did can't be recorded any more.
         () = keep(&claim) => return,
     };
     let now = house.now().wall;
-    let mut plan = conclusion::plan(claim.record(), tried, &snapshot.schedule, now, house.entropy.next_u64());
+    let mut plan = match handed {
+        Handed::Tried(tried) => {
+            conclusion::plan(claim.record(), tried, &snapshot.schedule, now, house.entropy.next_u64())
+        }
+        Handed::LeftAlone(LeftAlone { wait }, untried) => {
+            match conclusion::plan_without_attempt(claim.record(), untried, &snapshot.schedule, now) {
+                Some(plan) => plan,
+                None => return claim.put_off(wait),
+            }
+        }
+    };
     let report = match compose(&claim, &plan, &snapshot, house).await {
         Ok(report) => report,
         Err(NoReport::NullSender | NoReport::NotWanted) => None,
@@ -105,23 +123,35 @@ async fn keep(claim: &Claim) {
     }
 }
 
-async fn hand_over(claim: &Claim, snapshot: &Snapshot, house: &House) -> Vec<Tried> {
+/// What came of handing a message over.
+enum Handed {
+    /// It was tried, for some recipients at least.
+    Tried(Vec<Tried>),
+    /// Nobody tried it, and why, per recipient.
+    LeftAlone(LeftAlone, Vec<Tried>),
+}
+
+async fn hand_over(claim: &Claim, mut probe: Option<Probe>, snapshot: &Snapshot, house: &House) -> Handed {
     let record = claim.record();
     let routed = snapshot.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
-    let mut tried = Vec::new();
+    let (mut tried, mut untried, mut left_alone) = (Vec::new(), Vec::new(), None);
     for group in routed.groups {
         let first = record.undetermined_upstream(&group.recipients);
         let mut body = Stored::new(claim);
-        let handover =
-            house.courier.hand_over(&group.upstreams, first, &record.envelope, &group.recipients, &mut body).await;
-        for fault in &handover.faults {
+        let handover = house
+            .courier
+            .hand_over(&group.upstreams, first, &record.envelope, &group.recipients, &mut body, probe.take())
+            .await;
+        for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
             alarm(fault);
         }
+        let outcomes = if handover.left_alone.is_some() { &mut untried } else { &mut tried };
         for (recipient, outcome, upstream) in handover.outcomes {
             let unknown = handover.undetermined.iter().any(|(place, _)| *place == recipient);
             let certainty = if unknown { Certainty::Undetermined } else { Certainty::Known };
-            tried.push(Tried { recipient, upstream, outcome, certainty });
+            outcomes.push(Tried { recipient, upstream, outcome, certainty });
         }
+        left_alone = left_alone.or(handover.left_alone);
     }
     tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
         recipient,
@@ -132,7 +162,10 @@ async fn hand_over(claim: &Claim, snapshot: &Snapshot, house: &House) -> Vec<Tri
         },
         certainty: Certainty::Known,
     }));
-    tried
+    match left_alone {
+        Some(left_alone) if tried.is_empty() => Handed::LeftAlone(left_alone, untried),
+        Some(_) | None => Handed::Tried(tried),
+    }
 }
 
 /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps.
@@ -166,13 +199,14 @@ async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House)
         .tell
         .iter()
         .filter_map(|&(place, fate)| {
-            let tried = plan.outcomes.iter().find(|one| one.recipient == place)?;
+            let (outcome, upstream) = plan.said_of(record, place)?;
             Some(Reported {
                 place,
                 fate,
-                outcome: &tried.outcome,
-                upstream: snapshot.routes.host_of(&tried.upstream),
-                last_attempt: now,
+                outcome,
+                certainty: plan.certainty(record, place),
+                upstream: snapshot.routes.host_of(upstream),
+                last_attempt: plan.last_tried(record, place, now),
             })
         })
         .collect();

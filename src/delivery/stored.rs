@@ -38,6 +38,10 @@ impl MessageBody for Stored<'_> {
         self.claim.record().length
     }
 
+    fn name(&self) -> String {
+        self.claim.id().to_string()
+    }
+
     async fn rewind(&mut self) -> Result<(), BodyFault> {
         self.reader = None;
         Ok(())

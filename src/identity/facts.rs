@@ -1,8 +1,8 @@
 //! What a certificate says, typed: names, serial, digests, dates (RFC 5280 §4.1, §4.2.1.6).
 //!
-//! A name counts only as the type it was given in the DER, and only whole: one with NUL, control octets, spaces or octets beyond ASCII is
-//! unusable and says why (CVE-2009-4565, CVE-2021-44531 and kin lived of such names). Subject and issuer are made text for people, escaped;
-//! nothing is ever matched on them, nor on an emailAddress in the subject.
+//! A name counts only as the type it was given in the DER, and only whole (`names`); what is unusable is kept with its reason. Subject and issuer
+//! are values (`distinguished`), and text for people beside it, escaped; nothing is ever matched on the text, nor on an emailAddress in the
+//! subject.
 //!
 //! Never: verifies anything; decides what a name grants. Fails only on what is no certificate.
 
@@ -11,18 +11,24 @@ use std::str::FromStr;
 
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
-use x509_parser::asn1_rs::FromDer as _;
+use x509_parser::asn1_rs::{Error as Asn1Error, FromDer as _, TaggedExplicit, Utf8String};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-use crate::mail::{Address, Domain};
+use super::distinguished::{DistinguishedName, SerialNumber};
+use super::names;
+use crate::mail::Address;
 use crate::sys::WallTime;
 use crate::tls::VerifiedChain;
 
 /// The longest text of a subject, issuer or unusable name that is kept, characters.
 pub const NAME_TEXT_MAX: usize = 512;
+/// id-on-SmtpUTF8Mailbox (RFC 9598 §3).
+const SMTP_UTF8_MAILBOX: &str = "1.3.6.1.5.5.7.8.9";
+/// The user principal name of Active Directory's certificates, smart cards among them.
+const USER_PRINCIPAL_NAME: &str = "1.3.6.1.4.1.311.20.2.3";
 
 /// A SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,12 +114,20 @@ pub struct UnusableName {
 /// What a certificate says.
 #[derive(Clone, Debug)]
 pub struct CertificateFacts {
-    /// rfc822Names that are good addresses.
+    /// rfc822Names and SmtpUTF8Mailboxes that are good addresses.
     pub emails: Vec<Address>,
+    /// User principal names.
+    pub upns: Vec<Address>,
     /// dNSNames, lower case.
     pub dns: Vec<String>,
     /// URIs.
     pub uris: Vec<String>,
+    /// The subject, when it has one that is usable.
+    pub subject: Option<DistinguishedName>,
+    /// The issuer, when it is usable.
+    pub issuer: Option<DistinguishedName>,
+    /// The serial; none when it is negative or over 20 octets.
+    pub serial: Option<SerialNumber>,
     /// Names that grant nothing.
     pub unusable: Vec<UnusableName>,
     /// For logs and the queue.
@@ -131,11 +145,17 @@ impl CertificateFacts {
         let certificate = parse(der)?;
         let mut facts = Self {
             emails: Vec::new(),
+            upns: Vec::new(),
             dns: Vec::new(),
             uris: Vec::new(),
+            subject: None,
+            issuer: None,
+            serial: SerialNumber::of(certificate.raw_serial()),
             unusable: Vec::new(),
             summary: summary(der, &certificate),
         };
+        facts.subject = facts.distinguished("subject", certificate.subject());
+        facts.issuer = facts.distinguished("issuer", certificate.issuer());
         match certificate.subject_alternative_name() {
             Ok(Some(names)) => facts.take_names(&names.value.general_names),
             Ok(None) => {}
@@ -152,21 +172,49 @@ impl CertificateFacts {
         Ok(facts)
     }
 
-    fn take_names(&mut self, names: &[GeneralName<'_>]) {
-        for name in names {
+    /// Every usable name: its kind, called as the key of `match` that asks for it, and its text as that key takes it.
+    pub fn names(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
+        let emails = self.emails.iter().map(|email| ("email", email.to_string()));
+        let upns = self.upns.iter().map(|upn| ("upn", upn.to_string()));
+        let dns = self.dns.iter().map(|name| ("dns", name.clone()));
+        let uris = self.uris.iter().map(|uri| ("uri", uri.clone()));
+        let subject = self.subject.iter().map(|subject| ("subject", subject.to_string()));
+        emails.chain(upns).chain(dns).chain(uris).chain(subject)
+    }
+
+    /// A CA that speaks for one SPIFFE trust domain mints IDs of no other (SPIFFE X.509-SVID §3.2): such a one counts for nothing.
+    pub(super) fn keep_trust_domain(&mut self, trust_domain: &str) {
+        let foreign = |uri: &String| names::trust_domain_of(uri).is_some_and(|domain| domain != trust_domain);
+        let (foreign, kept) = std::mem::take(&mut self.uris).into_iter().partition(foreign);
+        self.uris = kept;
+        for uri in foreign {
+            self.refuse("uri", &uri, "its trust domain is not the one of its CA (trust_domain)");
+        }
+    }
+
+    fn distinguished(&mut self, kind: &str, name: &X509Name<'_>) -> Option<DistinguishedName> {
+        DistinguishedName::of(name).unwrap_or_else(|reason| {
+            self.refuse(kind, &name_text(name), reason);
+            None
+        })
+    }
+
+    fn take_names(&mut self, general: &[GeneralName<'_>]) {
+        for name in general {
             match name {
-                GeneralName::RFC822Name(text) => match email(text) {
+                GeneralName::RFC822Name(text) => match names::email(text) {
                     Ok(address) => self.emails.push(address),
                     Err(reason) => self.refuse("email", text, reason),
                 },
-                GeneralName::DNSName(text) => match dns_name(text) {
+                GeneralName::DNSName(text) => match names::dns(text) {
                     Ok(name) => self.dns.push(name),
                     Err(reason) => self.refuse("dns", text, reason),
                 },
-                GeneralName::URI(text) => match uri(text) {
+                GeneralName::URI(text) => match names::uri(text) {
                     Ok(uri) => self.uris.push(uri),
                     Err(reason) => self.refuse("uri", text, reason),
                 },
+                GeneralName::OtherName(kind, content) => self.take_other(&kind.to_id_string(), content),
                 GeneralName::Invalid(tag, octets) => {
                     let kind = match tag.0 {
                         1 => "email",
@@ -176,21 +224,41 @@ impl CertificateFacts {
                     };
                     self.refuse(kind, &octets.escape_ascii().to_string(), "octets beyond ASCII, or malformed");
                 }
-                GeneralName::OtherName(..)
-                | GeneralName::X400Address(_)
+                GeneralName::X400Address(_)
                 | GeneralName::DirectoryName(_)
                 | GeneralName::EDIPartyName(_)
                 | GeneralName::IPAddress(_)
                 | GeneralName::RegisteredID(_) => {}
             }
         }
-        self.check_spiffe(names);
+        self.check_spiffe(general);
+    }
+
+    /// otherName: `[0] EXPLICIT` around a UTF8String, for the two kinds that are known; of others nothing is thought.
+    fn take_other(&mut self, kind: &str, content: &[u8]) {
+        let kind = match kind {
+            SMTP_UTF8_MAILBOX => "email",
+            USER_PRINCIPAL_NAME => "upn",
+            _ => return,
+        };
+        let text = match TaggedExplicit::<Utf8String<'_>, Asn1Error, 0>::from_der(content) {
+            Ok(([], text)) => text.into_inner().string(),
+            Ok(_) | Err(_) => {
+                return self.refuse(kind, &content.escape_ascii().to_string(), "not one UTF8String");
+            }
+        };
+        let read = if kind == "upn" { names::upn(&text) } else { names::utf8_mailbox(&text) };
+        match read {
+            Ok(address) if kind == "upn" => self.upns.push(address),
+            Ok(address) => self.emails.push(address),
+            Err(reason) => self.refuse(kind, &text, reason),
+        }
     }
 
     /// SPIFFE X.509-SVID §2: exactly one URI. With two, nobody knows which workload it is, so none of them counts.
-    fn check_spiffe(&mut self, names: &[GeneralName<'_>]) {
-        let uris = names.iter().filter(|name| matches!(name, GeneralName::URI(_) | GeneralName::Invalid(_, _))).count();
-        if uris > 1 && self.uris.iter().any(|uri| is_spiffe(uri)) {
+    fn check_spiffe(&mut self, general: &[GeneralName<'_>]) {
+        let is_uri = |name: &&GeneralName<'_>| matches!(name, GeneralName::URI(_) | GeneralName::Invalid(_, _));
+        if general.iter().filter(is_uri).count() > 1 && self.uris.iter().any(|uri| names::is_spiffe(uri)) {
             for uri in std::mem::take(&mut self.uris) {
                 self.refuse("uri", &uri, "a SPIFFE certificate has exactly one URI");
             }
@@ -221,80 +289,6 @@ fn summary(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> Certi
         issuer,
         not_after: WallTime::from_seconds(certificate.validity().not_after.timestamp()),
     }
-}
-
-/// What is wrong with the characters of any name.
-fn plain(text: &str) -> Result<(), &'static str> {
-    if text.is_empty() {
-        Err("empty")
-    } else if text.contains('\0') {
-        Err("holds NUL")
-    } else if !text.is_ascii() {
-        Err("holds octets beyond ASCII")
-    } else if text.chars().any(|letter| letter.is_ascii_control()) {
-        Err("holds control octets")
-    } else if text.contains(' ') {
-        Err("holds spaces")
-    } else {
-        Ok(())
-    }
-}
-
-/// RFC 5280 §4.2.1.6: a Mailbox of RFC 5321 §4.1.2, without a phrase, comment or angle brackets. International ones are SmtpUTF8Mailbox.
-fn email(text: &str) -> Result<Address, &'static str> {
-    plain(text)?;
-    let address = Address::parse(text).map_err(|_| "not an address of RFC 5321")?;
-    if address.host().domain().is_none() {
-        return Err("its host is an IP address");
-    }
-    if !address.host().is_fully_qualified() {
-        return Err("its domain is not fully qualified");
-    }
-    Ok(address)
-}
-
-/// RFC 5280 §4.2.1.6: a host name in the preferred syntax; a wildcard names no one host.
-fn dns_name(text: &str) -> Result<String, &'static str> {
-    plain(text)?;
-    if text.contains('*') {
-        return Err("a wildcard names nobody");
-    }
-    Domain::parse(text).map(|name| name.ascii().to_owned()).map_err(|_| "not a host name")
-}
-
-/// RFC 5280 §4.2.1.6: absolute, with a scheme. Compared octet for octet.
-fn uri(text: &str) -> Result<String, &'static str> {
-    plain(text)?;
-    let scheme = text.split_once(':').map(|(scheme, _)| scheme).ok_or("it has no scheme")?;
-    let well_formed = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter));
-    if !well_formed {
-        return Err("it has no scheme");
-    }
-    if is_spiffe(text) && !spiffe_is_canonical(text) {
-        return Err("not a SPIFFE ID: spiffe://, a trust domain in lower case, a path");
-    }
-    Ok(text.to_owned())
-}
-
-fn is_spiffe(uri: &str) -> bool {
-    uri.split_at_checked(7).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("spiffe:"))
-}
-
-/// SPIFFE ID §2: scheme and trust domain in lower case, no user, port, query or fragment, no empty or relative segments.
-fn spiffe_is_canonical(uri: &str) -> bool {
-    let Some(rest) = uri.strip_prefix("spiffe://") else { return false };
-    let (domain, path) = rest.split_once('/').map_or((rest, None), |(domain, path)| (domain, Some(path)));
-    let of = |text: &str, more: &str, upper: bool| {
-        text.chars().all(|letter| {
-            letter.is_ascii_lowercase()
-                || letter.is_ascii_digit()
-                || (upper && letter.is_ascii_uppercase())
-                || more.contains(letter)
-        })
-    };
-    let segment = |text: &str| !text.is_empty() && text != "." && text != ".." && of(text, "-._", true);
-    !domain.is_empty() && of(domain, "-._", false) && path.is_none_or(|path| path.split('/').all(segment))
 }
 
 /// A distinguished name for people, in the order of the DER, after RFC 4514's manner: `C=DE, O=Example, CN=Alice`.
@@ -361,69 +355,6 @@ mod tests {
         let short: String = text.chars().skip(1).collect();
         for wrong in ["", "00", &short, &format!("{text}0"), &format!("g{short}"), &format!("é{short}")] {
             assert_eq!(wrong.parse::<Digest256>(), Err(NotADigest), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn an_email_name_counts_only_when_it_is_plain_and_whole() {
-        assert_eq!(
-            email("Alice@Example.com").map(|address| address.as_str().to_owned()),
-            Ok("Alice@Example.com".into())
-        );
-        for wrong in [
-            "",
-            "alice",
-            "@example.com",
-            "alice@",
-            "alice@example.com\0.evil.example",
-            "alice\0@example.com",
-            "alice@example.com\n",
-            "al ice@example.com",
-            "älice@example.com",
-            "alice@exämple.com",
-            "<alice@example.com>",
-            "Alice <alice@example.com>",
-            "alice@example.com,bob@example.com",
-            "alice@[192.0.2.1]",
-            "alice@localhost",
-            "alice@example.com.",
-        ] {
-            assert!(email(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_dns_name_counts_only_as_one_host() {
-        assert_eq!(dns_name("Printer.Example.COM").as_deref(), Ok("printer.example.com"));
-        for wrong in ["", "*.example.com", "a\0b.example.com", "a b", "exämple.com", ".example.com", "example.com."] {
-            assert!(dns_name(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_spiffe_id_counts_only_in_its_one_form() {
-        for right in ["spiffe://example.com/billing", "spiffe://example.com", "https://Example.com/a?b#c", "urn:uuid:1"]
-        {
-            assert_eq!(uri(right).as_deref(), Ok(right));
-        }
-        for wrong in [
-            "",
-            "no-scheme",
-            ":x",
-            "1a:x",
-            "SPIFFE://example.com/a",
-            "spiffe://Example.com/a",
-            "spiffe:///a",
-            "spiffe://example.com/",
-            "spiffe://example.com//a",
-            "spiffe://example.com/../a",
-            "spiffe://user@example.com/a",
-            "spiffe://example.com:1/a",
-            "spiffe://example.com/a?b",
-            "spiffe://example.com/%61",
-            "spiffe://example.com/a\0",
-        ] {
-            assert!(uri(wrong).is_err(), "{wrong:?}");
         }
     }
 

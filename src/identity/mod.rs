@@ -2,7 +2,10 @@
 //!
 //! Never: verifies a chain (that is `tls::verify`), reads a file, knows the wire.
 
+pub mod distinguished;
 pub mod facts;
+pub mod key;
+pub(crate) mod names;
 pub mod pattern;
 pub mod roster;
 
@@ -11,10 +14,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use distinguished::{DistinguishedName, SerialNumber};
 pub use facts::{CertificateFacts, CertificateSummary, Digest256, UnusableName};
+pub use key::{DnsKey, MailboxKey, MatchKeys, UriKey};
 pub use pattern::{AddressPattern, AddressPatterns, DomainSet, Granting, ListPurpose, PatternEntry, PatternList};
 pub use roster::{
-    CaGrant, EmailGrant, EntryState, Examination, MatchKeys, NoIdentity, Roster, RosterEntry, RosterMistake,
+    CaGrant, EmailGrant, EntryState, Examination, NoIdentity, OwnNames, Roster, RosterBuilder, RosterEntry, RosterLine,
+    RosterMistake, Terms,
 };
 
 use crate::mail::LocalPartCase;
@@ -46,6 +52,8 @@ pub enum SecondFactor {
     None,
     /// A password of the same identity (AUTH).
     Password,
+    /// A password, and behind it a code of one time (RFC 6238).
+    Totp,
 }
 
 /// How much. `None` means: only the server's own limit.
@@ -74,6 +82,19 @@ pub struct Grant {
     pub local_part_case: LocalPartCase,
     /// Where this grant is written.
     pub rule: Rule,
+}
+
+impl Grant {
+    /// Whether this allows what `other` does, and no more; where it is written does not matter.
+    pub fn is_as_wide_as(&self, other: &Self) -> bool {
+        let Self { send_as, send_to, second_factor, limits, null_sender, local_part_case, rule: _ } = other;
+        self.send_as == *send_as
+            && self.send_to == *send_to
+            && self.second_factor == *second_factor
+            && self.limits == *limits
+            && self.null_sender == *null_sender
+            && self.local_part_case == *local_part_case
+    }
 }
 
 /// Who a verified certificate stands for. Made only by [`Roster::identify`], from a `VerifiedChain`.

@@ -6,7 +6,7 @@
 //! *@example.com         every address of that domain
 //! *@*.example.com       every address of its subdomains, not of itself
 //! *                     every address
-//! @certificate          the e-mail names of the certificate (in send_as only)
+//! @certificate          the e-mail names of the certificate, with send_as_upn its user principal names too (in send_as only)
 //! !bob@example.com      not that one; any of the forms above but `*` and `@certificate`
 //! ```
 //!
@@ -16,11 +16,16 @@
 //!
 //! Pure. Reading fails with a sentence that says what to write instead.
 
+mod domains;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+pub use domains::{DomainFault, DomainSet};
+
+use super::key::parents;
 use crate::mail::address::Host;
 use crate::mail::{Address, AddressFault, CanonicalAddress, Domain, LocalPartCase};
 
@@ -187,10 +192,20 @@ pub enum ListPurpose {
     SendTo,
 }
 
-/// A list as written, read; not yet bound to a way to compare.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Lists of more patterns are put into their hashes once, shorter ones each time they are wanted: that takes less than it saves memory.
+const COMPILED_FROM: usize = 32;
+
+/// A list as written, read; not yet bound to a way to compare. Cheap to clone: a million entries may share one.
+#[derive(Clone, Default)]
 pub struct PatternList {
-    entries: Vec<PatternEntry>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    entries: Box<[PatternEntry]>,
+    /// For local parts without case, and with.
+    compiled: [OnceLock<Box<AddressPatterns>>; 2],
 }
 
 impl PatternList {
@@ -214,30 +229,53 @@ impl PatternList {
                 Err(fault) => faults.push((place, fault)),
             }
         }
-        if faults.is_empty() { Ok(Self { entries }) } else { Err(faults) }
+        let shared = || Arc::new(Shared { entries: entries.into(), compiled: Default::default() });
+        if faults.is_empty() { Ok(Self { shared: shared() }) } else { Err(faults) }
     }
 
     /// The entries in their order.
     pub fn entries(&self) -> &[PatternEntry] {
-        &self.entries
+        &self.shared.entries
     }
 
     /// Binds it to a way to compare local parts.
     pub fn compile(&self, case: LocalPartCase) -> AddressPatterns {
-        let mut granted = Index::default();
-        let mut excluded = Index::default();
-        for entry in &self.entries {
-            match entry {
-                PatternEntry::Granted(pattern) => granted.put(pattern, case),
-                PatternEntry::Excluded(pattern) => excluded.put(pattern, case),
-            }
+        if self.shared.entries.len() < COMPILED_FROM {
+            return AddressPatterns::of(&self.shared.entries, case);
         }
-        AddressPatterns {
-            granted: Arc::new(granted),
-            excluded: Arc::new(excluded),
-            certificate: Arc::default(),
-            within: None,
+        let [ignored, exact] = &self.shared.compiled;
+        let place = match case {
+            LocalPartCase::Ignored => ignored,
+            LocalPartCase::Exact => exact,
+        };
+        let compiled = place.get_or_init(|| Box::new(AddressPatterns::of(&self.shared.entries, case)));
+        AddressPatterns::clone(compiled)
+    }
+
+    /// Puts a long list into its hashes, should it not be.
+    pub(super) fn warm(&self, case: LocalPartCase) {
+        if self.shared.entries.len() >= COMPILED_FROM {
+            drop(self.compile(case));
         }
+    }
+
+    /// Whether the two are one list in memory.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl PartialEq for PatternList {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries() == other.entries()
+    }
+}
+
+impl Eq for PatternList {}
+
+impl fmt::Debug for PatternList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.entries()).finish()
     }
 }
 
@@ -281,15 +319,49 @@ impl Index {
 
     /// The most exact pattern that names the address.
     fn find(&self, address: &CanonicalAddress) -> Option<&AddressPattern> {
-        let place = self
-            .addresses
-            .get(address)
-            .copied()
-            .or_else(|| self.find_tagged(address))
+        let place = self.addresses.get(address).copied().or_else(|| self.find_wild(address))?;
+        self.written.get(place)
+    }
+
+    fn find_wild(&self, address: &CanonicalAddress) -> Option<usize> {
+        self.find_tagged(address)
             .or_else(|| self.hosts.get(&address.host).copied())
             .or_else(|| parents(&address.host).find_map(|parent| self.subdomains.get(parent).copied()))
-            .or(self.any)?;
+            .or(self.any)
+    }
+
+    /// Another pattern that names all that this one names; for exclusions the same one, too.
+    fn covering(&self, pattern: &AddressPattern, case: LocalPartCase) -> Option<&AddressPattern> {
+        let place = match pattern {
+            AddressPattern::Any => self.any,
+            AddressPattern::Certificate => None,
+            AddressPattern::Address(address) => return self.find(&address.canonical(case)),
+            AddressPattern::Tagged { local, host } => {
+                // What is behind the + may be anything: an address that is just the prefix covers nothing.
+                self.find_wild(&Address::parse(&format!("{local}@{host}")).ok()?.canonical(case))
+            }
+            AddressPattern::Host(host) => {
+                let host = host.to_string();
+                let above = || parents(&host).find_map(|parent| self.subdomains.get(parent));
+                self.hosts.get(&host).or_else(above).copied().or(self.any)
+            }
+            AddressPattern::Subdomains(domain) => {
+                let above = || parents(domain.ascii()).find_map(|parent| self.subdomains.get(parent));
+                self.subdomains.get(domain.ascii()).or_else(above).copied().or(self.any)
+            }
+        }?;
         self.written.get(place)
+    }
+
+    fn wider(&self, pattern: &AddressPattern, case: LocalPartCase) -> Option<&AddressPattern> {
+        let above = |host: &str| parents(host).find_map(|parent| self.subdomains.get(parent)).copied();
+        let place = match pattern {
+            AddressPattern::Any | AddressPattern::Certificate | AddressPattern::Address(_) => None,
+            AddressPattern::Tagged { host, .. } => return self.covering(&AddressPattern::Host(host.clone()), case),
+            AddressPattern::Host(host) => above(&host.to_string()).or(self.any),
+            AddressPattern::Subdomains(domain) => above(domain.ascii()).or(self.any),
+        };
+        self.written.get(place?)
     }
 
     /// At each `+` of the local part (at most 64 octets); the longest prefix first.
@@ -304,11 +376,6 @@ impl Index {
             self.tagged.get(&key).copied()
         })
     }
-}
-
-/// `c.example.com` -> `example.com`, `com`.
-fn parents(host: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(host.split_once('.'), |(_, parent)| parent.split_once('.')).map(|(_, parent)| parent)
 }
 
 /// A list, ready to be asked; empty grants nothing. Cheap to clone.
@@ -336,6 +403,18 @@ pub enum Granting<'a> {
 }
 
 impl AddressPatterns {
+    fn of(entries: &[PatternEntry], case: LocalPartCase) -> Self {
+        let mut granted = Index::default();
+        let mut excluded = Index::default();
+        for entry in entries {
+            match entry {
+                PatternEntry::Granted(pattern) => granted.put(pattern, case),
+                PatternEntry::Excluded(pattern) => excluded.put(pattern, case),
+            }
+        }
+        Self { granted: Arc::new(granted), excluded: Arc::new(excluded), certificate: Arc::default(), within: None }
+    }
+
     /// A list of patterns, read and bound in one go; the first fault, when there is one.
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>, case: LocalPartCase) -> Result<Self, PatternFault> {
         let read = PatternList::read(texts, ListPurpose::SendAs);
@@ -387,6 +466,16 @@ impl AddressPatterns {
         self.excluded.written.iter()
     }
 
+    /// The exclusion that leaves nothing of a pattern.
+    pub(super) fn excluding(&self, pattern: &AddressPattern, case: LocalPartCase) -> Option<&AddressPattern> {
+        self.excluded.covering(pattern, case)
+    }
+
+    /// A wider pattern of the list, beside which this one, a wildcard, says nothing more.
+    pub(super) fn wider(&self, pattern: &AddressPattern, case: LocalPartCase) -> Option<&AddressPattern> {
+        self.granted.wider(pattern, case)
+    }
+
     /// The list `["@certificate"]`, not yet bound to a certificate.
     pub(super) fn of_certificate() -> Self {
         let mut granted = Index::default();
@@ -411,89 +500,6 @@ impl AddressPatterns {
             return found;
         }
         self.granted.certificate.and_then(|place| self.granted.written.get(place))
-    }
-}
-
-/// The domains a CA may speak for: `example.com` exactly, `.example.com` its subdomains, `*` all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DomainSet {
-    exact: HashSet<String>,
-    subdomains: HashSet<String>,
-    every: Every,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Every {
-    #[default]
-    Listed,
-    All,
-}
-
-/// Why a text is no domain of a CA.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DomainFault {
-    /// An address or pattern.
-    #[error("a domain is wanted, not an address; write {0}")]
-    Address(String),
-    /// `*.example.com`
-    #[error("for the subdomains of a domain write .{0}")]
-    Wildcard(String),
-    /// Not a domain.
-    #[error("{0}")]
-    Syntax(#[from] AddressFault),
-}
-
-impl DomainSet {
-    /// Reads a list; the faults carry the place in it, from 0.
-    pub fn read<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, Vec<(usize, DomainFault)>> {
-        let mut set = Self::default();
-        let mut faults = Vec::new();
-        for (place, text) in texts.into_iter().enumerate() {
-            if let Err(fault) = set.put(text) {
-                faults.push((place, fault));
-            }
-        }
-        if faults.is_empty() { Ok(set) } else { Err(faults) }
-    }
-
-    fn put(&mut self, text: &str) -> Result<(), DomainFault> {
-        if text == "*" {
-            self.every = Every::All;
-        } else if let Some((_, domain)) = text.split_once('@') {
-            return Err(DomainFault::Address(domain.to_owned()));
-        } else if let Some(domain) = text.strip_prefix("*.") {
-            return Err(DomainFault::Wildcard(domain.to_owned()));
-        } else if let Some(domain) = text.strip_prefix('.') {
-            self.subdomains.insert(Domain::parse(domain)?.ascii().to_owned());
-        } else {
-            self.exact.insert(Domain::parse(text)?.ascii().to_owned());
-        }
-        Ok(())
-    }
-
-    /// Whether a host (lower-case A-labels) is one of them. An address literal never is, but under `*`.
-    pub fn holds(&self, host: &str) -> bool {
-        self.every == Every::All
-            || self.exact.contains(host)
-            || parents(host).any(|parent| self.subdomains.contains(parent))
-    }
-
-    /// Whether any address that the pattern names may be in them.
-    pub(super) fn touches(&self, pattern: &AddressPattern) -> bool {
-        match pattern {
-            AddressPattern::Any | AddressPattern::Certificate => true,
-            AddressPattern::Address(address) => self.holds(&address.host().to_string()),
-            AddressPattern::Tagged { host, .. } | AddressPattern::Host(host) => self.holds(&host.to_string()),
-            AddressPattern::Subdomains(domain) => {
-                let domain = domain.ascii();
-                let below = |other: &String| parents(other).any(|parent| parent == domain);
-                self.every == Every::All
-                    || self.subdomains.contains(domain)
-                    || parents(domain).any(|parent| self.subdomains.contains(parent))
-                    || self.exact.iter().any(below)
-                    || self.subdomains.iter().any(below)
-            }
-        }
     }
 }
 

@@ -2,74 +2,38 @@
 //!
 //! Two ways lead to an [`Identity`], and there is no third:
 //! 1. An `[[identity]]` whose keys all match. It must be tied to a CA, or give the certificate's fingerprint or key: else any CA could mint the
-//!    name it asks for. Of several the one with the more certain key wins: fingerprint, then key (SPKI), then more keys; a tie is refused.
-//! 2. Without one, the CA's own grant (`send_as_email`): the certificate sends as its own e-mail names within the CA's `domains`.
+//!    name it asks for. Of several the one with the more certain key wins: fingerprint, key (SPKI), issuer and serial, then more keys, then
+//!    exact ones before wildcards; a tie is refused.
+//! 2. Without one, the CA's own grant (`send_as_email`, `send_as_upn`): the certificate sends as its own names within the CA's `domains`.
 //!
 //! A matching `[[identity]]` replaces the CA's grant whole, a disabled one too. Whatever a grant says, the `domains` of the CA cap it.
 //! Under a pin there is no CA, and only what is pinned itself is certain: with the whole certificate its names, with the key alone none of them,
 //! for who holds the key can write any name around it.
 //!
-//! Names are looked up by hash, one table per kind. Pure; never verifies a chain.
+//! Everything is looked up by hash ([`index`]), wildcards too: a roster of a million entries costs a certificate no more than one of ten. Entries
+//! are kept small ([`builder`]); lists of patterns and terms are shared. Pure; never verifies a chain.
 
+mod builder;
+mod index;
 mod lint;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::facts::{CertificateFacts, Digest256, NotACertificate};
+pub use builder::{RosterBuilder, RosterLine, Terms};
+
+use super::facts::{CertificateFacts, NotACertificate};
+pub use super::key::MatchKeys;
+use super::key::{Key, Rank, clues, rank};
 use super::pattern::{AddressPatterns, DomainSet, PatternList};
 use super::{Grant, Identity, Limits, Rule, SecondFactor};
 use crate::mail::{Address, CanonicalAddress, LocalPartCase};
 use crate::sys::WallTime;
 use crate::tls::{Anchor, Pins, VerifiedChain};
-
-/// What a certificate must have for an entry to match; all that are given must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MatchKeys {
-    /// The CA under which the chain must be verified.
-    pub ca: Option<Arc<str>>,
-    /// One of its rfc822Names.
-    pub email: Option<Address>,
-    /// One of its dNSNames, lower case.
-    pub dns: Option<String>,
-    /// One of its URIs, octet for octet.
-    pub uri: Option<String>,
-    /// SHA-256 of the certificate.
-    pub fingerprint: Option<Digest256>,
-    /// SHA-256 of its SubjectPublicKeyInfo.
-    pub spki: Option<Digest256>,
-}
-
-impl MatchKeys {
-    fn names_nothing(&self) -> bool {
-        self.count() == 0
-    }
-
-    /// How many keys besides the CA.
-    fn count(&self) -> usize {
-        let given = [
-            self.email.is_some(),
-            self.dns.is_some(),
-            self.uri.is_some(),
-            self.fingerprint.is_some(),
-            self.spki.is_some(),
-        ];
-        given.into_iter().filter(|&given| given).count()
-    }
-
-    /// Whether it asks for a name that somebody must vouch for.
-    fn asks_for_names(&self) -> bool {
-        self.email.is_some() || self.dns.is_some() || self.uri.is_some()
-    }
-
-    /// How certain a match is: the larger wins.
-    fn rank(&self) -> (bool, bool, usize) {
-        (self.fingerprint.is_some(), self.spki.is_some(), self.count().saturating_add(usize::from(self.ca.is_some())))
-    }
-}
+use index::Index;
 
 /// Whether an entry lets anybody in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,10 +79,26 @@ pub struct CaGrant {
     pub domains: Option<DomainSet>,
     /// How local parts compare under it.
     pub local_part_case: LocalPartCase,
-    /// `send_as_email`: what certificates may do that no `[[identity]]` matches.
+    /// `send_as_email`, `send_as_upn`: what certificates may do that no `[[identity]]` matches.
     pub send_as_email: Option<EmailGrant>,
+    /// Which of its own names a certificate sends as.
+    pub own_names: OwnNames,
+    /// The only SPIFFE trust domain whose IDs count under this CA.
+    pub trust_domain: Option<Box<str>>,
     /// Where it is written.
     pub rule: Rule,
+}
+
+/// Which of its own names a certificate sends as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OwnNames {
+    /// Its e-mail names: rfc822Name and SmtpUTF8Mailbox.
+    #[default]
+    Emails,
+    /// Its user principal names, as Active Directory makes them; `"@certificate"` means its e-mail names, too.
+    Upns,
+    /// Both.
+    Both,
 }
 
 /// The grant of certificates that are named by themselves alone.
@@ -151,7 +131,7 @@ pub enum NoIdentity {
     },
 }
 
-/// A roster that cannot be used: which rule, and what to write instead.
+/// What is wrong with a roster, or doubtful: which rule, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterMistake {
     /// The rule.
@@ -181,21 +161,53 @@ pub struct Examination {
 #[derive(Debug, Default)]
 pub struct Roster {
     entries: Vec<Compiled>,
-    cas: HashMap<Arc<str>, CompiledCa>,
-    by_fingerprint: HashMap<Digest256, Vec<usize>>,
-    by_spki: HashMap<Digest256, Vec<usize>>,
-    by_uri: HashMap<String, Vec<usize>>,
-    by_dns: HashMap<String, Vec<usize>>,
-    /// By the form without case; the CA's own rule is asked afterwards.
-    by_email: HashMap<CanonicalAddress, Vec<usize>>,
+    cas: Vec<CompiledCa>,
+    index: Index,
 }
 
+/// An entry, small: there may be a million.
 #[derive(Debug)]
 struct Compiled {
-    entry: RosterEntry,
+    name: Box<str>,
+    keys: Box<[Key]>,
+    /// The CA it names, by its place.
+    named_ca: Option<u16>,
     /// The CA it is tied to: the one written, or the only one there is.
-    tied_to: Option<Arc<str>>,
-    lists: Vec<(LocalPartCase, AddressPatterns, AddressPatterns)>,
+    tied_to: Option<u16>,
+    send_as: PatternList,
+    send_to: PatternList,
+    terms: Arc<Terms>,
+    written: Written,
+}
+
+/// Where an entry is written.
+#[derive(Clone, Debug)]
+enum Written {
+    /// As a table.
+    Table(Box<Rule>),
+    /// As a line of a file.
+    Line { file: Arc<str>, line: u32 },
+}
+
+impl Compiled {
+    fn rule(&self) -> Rule {
+        match &self.written {
+            Written::Table(rule) => (**rule).clone(),
+            Written::Line { file, line } => builder::rule_of_line(&self.name, file, *line),
+        }
+    }
+
+    fn rank(&self) -> Rank {
+        rank(&self.keys, self.named_ca.is_some())
+    }
+
+    fn has_fingerprint(&self) -> bool {
+        self.keys.iter().any(|key| matches!(key, Key::Fingerprint(_)))
+    }
+
+    fn asks_for_names(&self) -> bool {
+        self.keys.iter().any(Key::is_name)
+    }
 }
 
 #[derive(Debug)]
@@ -209,99 +221,97 @@ struct CompiledCa {
 impl Roster {
     /// A roster of these entries under these CAs; every mistake, when there is one.
     pub fn new(entries: Vec<RosterEntry>, cas: Vec<CaGrant>) -> Result<Self, Vec<RosterMistake>> {
-        let mistakes = lint::mistakes(&entries, &cas);
-        if !mistakes.is_empty() {
-            return Err(mistakes);
-        }
-        let only = match cas.as_slice() {
-            [only] => Some(Arc::clone(&only.ca)),
-            _ => None,
-        };
-        let cas: HashMap<Arc<str>, CompiledCa> =
-            cas.into_iter().map(|grant| (Arc::clone(&grant.ca), CompiledCa::new(grant))).collect();
-        let mut roster = Self { cas, ..Self::default() };
-        for entry in entries {
-            roster.put(entry, only.as_ref());
-        }
-        Ok(roster)
+        let mut builder = RosterBuilder::new(cas);
+        entries.into_iter().for_each(|entry| builder.put(entry));
+        builder.finish()
     }
 
     /// What `tls::Trust` is to let in by pin: fingerprints and keys of entries that name no CA.
     pub fn pins(&self) -> Pins {
-        let unbound = || self.entries.iter().map(|compiled| &compiled.entry.keys).filter(|keys| keys.ca.is_none());
-        let lasting = self.entries.iter().map(|compiled| &compiled.entry).filter(|entry| entry.pin_ignores_expiry);
-        Pins {
-            certificates: unbound().filter_map(|keys| keys.fingerprint).collect(),
-            // With a fingerprint beside it, the key alone is not enough.
-            keys: unbound().filter(|keys| keys.fingerprint.is_none()).filter_map(|keys| keys.spki).collect(),
-            ignoring_expiry: lasting.filter_map(|entry| entry.keys.fingerprint.or(entry.keys.spki)).collect(),
+        let mut pins = Pins::default();
+        for compiled in self.entries.iter().filter(|compiled| compiled.named_ca.is_none()) {
+            // The most certain key stands first. With a fingerprint beside it, the key alone is not enough.
+            let digest = match compiled.keys.first() {
+                Some(Key::Fingerprint(digest)) => {
+                    pins.certificates.insert(*digest);
+                    digest
+                }
+                Some(Key::Spki(digest)) => {
+                    pins.keys.insert(*digest);
+                    digest
+                }
+                Some(_) | None => continue,
+            };
+            if compiled.terms.pin_ignores_expiry {
+                pins.ignoring_expiry.insert(*digest);
+            }
         }
+        pins
+    }
+
+    /// The names of those of whom more than a certificate is asked, and what; the disabled left out.
+    pub fn demanding(&self) -> impl Iterator<Item = (&str, SecondFactor)> {
+        let enabled = self.entries.iter().filter(|entry| entry.terms.state == EntryState::Enabled);
+        enabled
+            .map(|entry| (&*entry.name, entry.terms.second_factor))
+            .filter(|(_, factor)| *factor != SecondFactor::None)
     }
 
     /// Who the certificate stands for.
     pub fn identify(&self, chain: &VerifiedChain) -> Result<Identity, NoIdentity> {
-        let facts = CertificateFacts::of_chain(chain).map_err(|NotACertificate| NoIdentity::Unknown)?;
+        let facts = self.facts(chain).map_err(|NotACertificate| NoIdentity::Unknown)?;
         self.decide(&facts, chain, &mut Vec::new())
     }
 
     /// The same, with the facts and the reasons.
     pub fn examine(&self, chain: &VerifiedChain) -> Result<Examination, NotACertificate> {
-        let facts = CertificateFacts::of_chain(chain)?;
+        let facts = self.facts(chain)?;
         let mut notes: Vec<String> =
             facts.unusable.iter().map(|name| format!("{} counts for nothing: {}", name.name, name.reason)).collect();
         let identity = self.decide(&facts, chain, &mut notes);
         Ok(Examination { facts, identity, notes })
     }
 
-    /// Grants that can never apply and names that count for nothing, a sentence each; no mistakes, but hardly meant.
-    pub fn lint(&self) -> Vec<String> {
+    /// Grants that can never apply and names that count for nothing, each with its rule; no mistakes, but hardly meant.
+    pub fn lint(&self) -> Vec<RosterMistake> {
         lint::doubts(self)
     }
 
     /// The names of the entries.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|compiled| &*compiled.entry.name)
+        self.entries.iter().map(|compiled| &*compiled.name)
     }
 
-    fn put(&mut self, entry: RosterEntry, only_ca: Option<&Arc<str>>) {
-        let place = self.entries.len();
-        let keys = &entry.keys;
-        // One table is enough, the most certain key's: the rest of the keys is compared when it is found.
-        if let Some(fingerprint) = keys.fingerprint {
-            self.by_fingerprint.entry(fingerprint).or_default().push(place);
-        } else if let Some(spki) = keys.spki {
-            self.by_spki.entry(spki).or_default().push(place);
-        } else if let Some(uri) = &keys.uri {
-            self.by_uri.entry(uri.clone()).or_default().push(place);
-        } else if let Some(dns) = &keys.dns {
-            self.by_dns.entry(dns.to_ascii_lowercase()).or_default().push(place);
-        } else if let Some(email) = &keys.email {
-            self.by_email.entry(email.canonical(LocalPartCase::Ignored)).or_default().push(place);
-        }
-        let certain = keys.fingerprint.is_some() || keys.spki.is_some();
-        let tied_to = keys.ca.clone().or_else(|| if certain { None } else { only_ca.cloned() });
-        let lists = self
-            .cases(tied_to.as_ref())
-            .into_iter()
-            .map(|case| (case, entry.send_as.compile(case), entry.send_to.compile(case)))
-            .collect();
-        self.entries.push(Compiled { entry, tied_to, lists });
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
-    /// The ways to compare that an entry may be asked by.
-    fn cases(&self, tied_to: Option<&Arc<str>>) -> Vec<LocalPartCase> {
-        if let Some(ca) = tied_to {
-            return vec![self.case_under(Some(ca))];
-        }
-        let mut cases = vec![LocalPartCase::Ignored];
-        if self.cas.values().any(|ca| ca.grant.local_part_case == LocalPartCase::Exact) {
-            cases.push(LocalPartCase::Exact);
-        }
-        cases
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
-    fn case_under(&self, ca: Option<&Arc<str>>) -> LocalPartCase {
-        ca.and_then(|ca| self.cas.get(ca)).map_or(LocalPartCase::Ignored, |ca| ca.grant.local_part_case)
+    fn ca(&self, place: u16) -> Option<&CompiledCa> {
+        self.cas.get(usize::from(place))
+    }
+
+    fn ca_of(&self, chain: &VerifiedChain) -> Option<u16> {
+        let Anchor::Ca(name) = chain.anchor() else { return None };
+        self.cas.iter().position(|ca| ca.grant.ca == *name).and_then(|place| u16::try_from(place).ok())
+    }
+
+    fn facts(&self, chain: &VerifiedChain) -> Result<CertificateFacts, NotACertificate> {
+        let mut facts = CertificateFacts::of_chain(chain)?;
+        let ca = self.ca_of(chain).and_then(|ca| self.ca(ca));
+        if let Some(trust_domain) = ca.and_then(|ca| ca.grant.trust_domain.as_deref()) {
+            facts.keep_trust_domain(trust_domain);
+        }
+        Ok(facts)
+    }
+
+    fn case_under(&self, ca: Option<u16>) -> LocalPartCase {
+        ca.and_then(|ca| self.ca(ca)).map_or(LocalPartCase::Ignored, |ca| ca.grant.local_part_case)
     }
 
     fn decide(
@@ -310,125 +320,110 @@ impl Roster {
         chain: &VerifiedChain,
         notes: &mut Vec<String>,
     ) -> Result<Identity, NoIdentity> {
-        let ca = match chain.anchor() {
-            Anchor::Ca(name) => Some(name),
-            Anchor::Pin => None,
-        };
-        let matching = self.matching(facts, ca);
-        let best = matching.iter().map(|compiled| compiled.entry.keys.rank()).max();
-        let best: Vec<&Compiled> =
-            matching.into_iter().filter(|compiled| Some(compiled.entry.keys.rank()) == best).collect();
+        let ca = self.ca_of(chain);
+        let matching = self.matching(facts, chain.anchor(), ca);
+        let best = matching.iter().map(|compiled| compiled.rank()).max();
+        let best: Vec<&Compiled> = matching.into_iter().filter(|compiled| Some(compiled.rank()) == best).collect();
         match best.as_slice() {
             [] => self.by_own_names(facts, ca, chain.good_until(), notes),
-            [one] if one.entry.state == EntryState::Disabled => {
-                notes.push(format!("{} matches, and is disabled", one.entry.rule));
-                Err(NoIdentity::Disabled { name: one.entry.name.to_string() })
+            [one] if one.terms.state == EntryState::Disabled => {
+                notes.push(format!("{} matches, and is disabled", one.rule()));
+                Err(NoIdentity::Disabled { name: one.name.to_string() })
             }
             [one] => {
-                notes.push(format!("{} matches", one.entry.rule));
+                notes.push(format!("{} matches", one.rule()));
                 Ok(self.by_entry(one, facts, ca, chain.good_until()))
             }
             several => {
-                let rules: Vec<String> = several.iter().map(|one| one.entry.rule.to_string()).collect();
+                let rules: Vec<String> = several.iter().map(|one| one.rule().to_string()).collect();
                 notes.push(format!("{} match equally well; give one of them a key more", rules.join(" and ")));
-                Err(NoIdentity::Ambiguous { names: several.iter().map(|one| one.entry.name.to_string()).collect() })
+                Err(NoIdentity::Ambiguous { names: several.iter().map(|one| one.name.to_string()).collect() })
             }
         }
     }
 
-    fn matching(&self, facts: &CertificateFacts, ca: Option<&Arc<str>>) -> Vec<&Compiled> {
-        let mut places: Vec<usize> = Vec::new();
-        let mut take = |found: Option<&Vec<usize>>| places.extend(found.into_iter().flatten());
-        take(self.by_fingerprint.get(&facts.summary.fingerprint));
-        take(self.by_spki.get(&facts.summary.spki));
-        facts.uris.iter().for_each(|uri| take(self.by_uri.get(uri)));
-        facts.dns.iter().for_each(|dns| take(self.by_dns.get(dns)));
-        facts.emails.iter().for_each(|email| take(self.by_email.get(&email.canonical(LocalPartCase::Ignored))));
+    fn matching(&self, facts: &CertificateFacts, anchor: &Anchor, ca: Option<u16>) -> Vec<&Compiled> {
+        let mut places: Vec<u32> = Vec::new();
+        clues(facts, |clue| places.extend(self.index.at(&clue)));
         places.sort_unstable();
         places.dedup();
-        let found = places.into_iter().filter_map(|place| self.entries.get(place));
-        found.filter(|compiled| self.holds(compiled, facts, ca)).collect()
+        let found = places.into_iter().filter_map(|place| self.entries.get(usize::try_from(place).ok()?));
+        found.filter(|compiled| self.holds(compiled, facts, anchor, ca)).collect()
     }
 
-    fn holds(&self, compiled: &Compiled, facts: &CertificateFacts, ca: Option<&Arc<str>>) -> bool {
-        let keys = &compiled.entry.keys;
-        if compiled.tied_to.as_ref().is_some_and(|tied_to| ca != Some(tied_to)) {
+    /// Two keys may share a hash: here each is compared.
+    fn holds(&self, compiled: &Compiled, facts: &CertificateFacts, anchor: &Anchor, ca: Option<u16>) -> bool {
+        if compiled.tied_to.is_some_and(|tied_to| ca != Some(tied_to)) {
             return false;
         }
         // Who holds a pinned key can write any name around it; only a CA or the whole certificate's pin makes names certain.
-        if ca.is_none() && keys.fingerprint.is_none() && keys.asks_for_names() {
+        if *anchor == Anchor::Pin && !compiled.has_fingerprint() && compiled.asks_for_names() {
             return false;
         }
         let case = self.case_under(ca);
-        keys.fingerprint.is_none_or(|wanted| wanted == facts.summary.fingerprint)
-            && keys.spki.is_none_or(|wanted| wanted == facts.summary.spki)
-            && keys.uri.as_ref().is_none_or(|wanted| facts.uris.contains(wanted))
-            && keys.dns.as_ref().is_none_or(|wanted| facts.dns.contains(&wanted.to_ascii_lowercase()))
-            && keys.email.as_ref().is_none_or(|wanted| {
-                let wanted = wanted.canonical(case);
-                facts.emails.iter().any(|email| email.canonical(case) == wanted)
-            })
+        compiled.keys.iter().all(|key| key.holds(facts, case))
     }
 
     fn by_entry(
         &self,
         compiled: &Compiled,
         facts: &CertificateFacts,
-        ca: Option<&Arc<str>>,
+        ca: Option<u16>,
         good_until: WallTime,
     ) -> Identity {
-        let entry = &compiled.entry;
         let case = self.case_under(ca);
-        let lists = compiled.lists.iter().find(|(compiled_for, _, _)| *compiled_for == case);
-        let (send_as, send_to) =
-            lists.map(|(_, send_as, send_to)| (send_as.clone(), send_to.clone())).unwrap_or_default();
-        let certain = ca.is_some() || entry.keys.fingerprint.is_some();
-        let names = if certain { canonical_names(facts, case) } else { HashSet::new() };
-        let within = ca.and_then(|ca| self.cas.get(ca)).and_then(|ca| ca.domains.clone());
+        let ca = ca.and_then(|ca| self.ca(ca));
+        let certain = ca.is_some() || compiled.has_fingerprint();
+        let own = ca.map(|ca| ca.grant.own_names).unwrap_or_default();
+        let names = if certain { certificate_names(facts, own, case) } else { HashSet::new() };
+        let terms = &compiled.terms;
         Identity {
-            name: Arc::clone(&entry.name),
-            ca: ca.cloned(),
+            name: Arc::from(&*compiled.name),
+            ca: ca.map(|ca| Arc::clone(&ca.grant.ca)),
             grant: Arc::new(Grant {
-                send_as: send_as.bound(names, within),
-                send_to,
-                second_factor: entry.second_factor,
-                limits: entry.limits,
-                null_sender: entry.null_sender,
+                send_as: compiled.send_as.compile(case).bound(names, ca.and_then(|ca| ca.domains.clone())),
+                send_to: compiled.send_to.compile(case),
+                second_factor: terms.second_factor,
+                limits: terms.limits,
+                null_sender: terms.null_sender,
                 local_part_case: case,
-                rule: entry.rule.clone(),
+                rule: compiled.rule(),
             }),
             certificate: Arc::new(facts.summary.clone()),
             good_until,
         }
     }
 
-    /// `send_as_email`.
+    /// `send_as_email`, `send_as_upn`.
     fn by_own_names(
         &self,
         facts: &CertificateFacts,
-        ca: Option<&Arc<str>>,
+        ca: Option<u16>,
         good_until: WallTime,
         notes: &mut Vec<String>,
     ) -> Result<Identity, NoIdentity> {
         notes.push("no [[identity]] matches".to_owned());
-        let Some(ca) = ca.and_then(|ca| self.cas.get(ca)) else { return Err(NoIdentity::Unknown) };
+        let Some(ca) = ca.and_then(|ca| self.ca(ca)) else { return Err(NoIdentity::Unknown) };
         let CaGrant { rule, send_as_email, local_part_case: case, .. } = &ca.grant;
         let Some(grant) = send_as_email else {
-            notes.push(format!("{rule} has no send_as_email: its certificates need an [[identity]]"));
+            notes
+                .push(format!("{rule} has no send_as_email and no send_as_upn: its certificates need an [[identity]]"));
             return Err(NoIdentity::Unknown);
         };
         let Some(domains) = &ca.domains else {
-            notes.push(format!("{rule} has no domains: its certificates' e-mail names grant nothing"));
+            notes.push(format!("{rule} has no domains: its certificates' own names grant nothing"));
             return Err(NoIdentity::Unknown);
         };
+        let (kind, place) = ca.grant.own_names.spoken();
+        let named = ca.grant.own_names.alone(facts);
         let (own, beyond): (Vec<&Address>, Vec<&Address>) =
-            facts.emails.iter().partition(|email| domains.holds(&email.canonical(*case).host));
-        notes.extend(beyond.iter().map(|email| format!("{email} lies beyond the domains of {rule}")));
+            named.into_iter().partition(|name| domains.holds(&name.host().to_string()));
+        notes.extend(beyond.iter().map(|name| format!("{name} lies beyond the domains of {rule}")));
         let Some(first) = own.first() else {
-            notes.push("the certificate has no usable e-mail name (rfc822Name in subjectAltName)".to_owned());
+            notes.push(format!("the certificate has no usable {kind} ({place})"));
             return Err(NoIdentity::Unknown);
         };
-        notes.push(format!("{rule} lets it send as its own e-mail names"));
+        notes.push(format!("{rule} lets it send as its own {kind}s"));
         let names = own.iter().map(|email| email.canonical(*case)).collect();
         Ok(Identity {
             name: format!("{}:{}", ca.grant.ca, first.canonical(*case)).into(),
@@ -448,19 +443,35 @@ impl Roster {
     }
 }
 
-impl CompiledCa {
-    fn new(grant: CaGrant) -> Self {
-        let case = grant.local_part_case;
-        let send_to = grant.send_as_email.as_ref().map(|email| email.send_to.compile(case)).unwrap_or_default();
-        Self {
-            domains: grant.domains.clone().map(Arc::new),
-            send_as: AddressPatterns::of_certificate(),
-            send_to,
-            grant,
+impl OwnNames {
+    /// What a certificate without an `[[identity]]` sends as; the first of them names it.
+    fn alone(self, facts: &CertificateFacts) -> Vec<&Address> {
+        let upns = || facts.upns.iter().filter(|upn| upn.host().is_fully_qualified());
+        match self {
+            Self::Emails => facts.emails.iter().collect(),
+            Self::Upns => upns().collect(),
+            Self::Both => facts.emails.iter().chain(upns()).collect(),
+        }
+    }
+
+    /// What `@certificate` means.
+    fn certificate(self, facts: &CertificateFacts) -> Vec<&Address> {
+        match self {
+            Self::Emails => Self::Emails.alone(facts),
+            Self::Upns | Self::Both => Self::Both.alone(facts),
+        }
+    }
+
+    /// What they are called, and where they stand in a certificate.
+    const fn spoken(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Emails => ("e-mail name", "rfc822Name or SmtpUTF8Mailbox in subjectAltName"),
+            Self::Upns => ("user principal name", "otherName UPN in subjectAltName"),
+            Self::Both => ("e-mail or user principal name", "rfc822Name, SmtpUTF8Mailbox or UPN in subjectAltName"),
         }
     }
 }
 
-fn canonical_names(facts: &CertificateFacts, case: LocalPartCase) -> HashSet<CanonicalAddress> {
-    facts.emails.iter().map(|email| email.canonical(case)).collect()
+fn certificate_names(facts: &CertificateFacts, own: OwnNames, case: LocalPartCase) -> HashSet<CanonicalAddress> {
+    own.certificate(facts).into_iter().map(|name| name.canonical(case)).collect()
 }

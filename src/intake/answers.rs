@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use super::Peer;
 use super::arrival::Arrival;
+use super::{Peer, second_factor};
 use crate::content::{self, HeaderFacts};
+use crate::credentials::Means;
 use crate::house::House;
 use crate::identity::{CertificateFacts, CertificateSummary, Identity};
 use crate::mail::trace::{ShownClient, Trace};
@@ -83,11 +84,9 @@ fn name_points(house: &House, trust: &Trust, name: &Arc<str>, certificates: &[Ce
 /// The certificate and the names in it, for the log.
 fn shown(chain: &VerifiedChain) -> String {
     let Ok(facts) = CertificateFacts::of_chain(chain) else { return String::new() };
-    let emails = facts.emails.iter().map(|email| format!("email {email}"));
-    let dns = facts.dns.iter().map(|name| format!("dns {name}"));
-    let uris = facts.uris.iter().map(|uri| format!("uri {uri}"));
+    let usable = facts.names().filter(|(kind, _)| *kind != "subject").map(|(kind, name)| format!("{kind} {name}"));
     let unusable = facts.unusable.iter().map(|name| format!("unusable: {} ({})", name.name, name.reason));
-    let names: Vec<String> = emails.chain(dns).chain(uris).chain(unusable).collect();
+    let names: Vec<String> = usable.chain(unusable).collect();
     let CertificateSummary { subject, issuer, serial, fingerprint, .. } = facts.summary;
     format!("subject {subject}, issuer {issuer}, serial {serial}, fingerprint {fingerprint}; {}", names.join(", "))
 }
@@ -118,11 +117,24 @@ impl Answers {
             Question::Reidentify => Answer::Identified(self.reidentify().await),
             Question::Admit(envelope) => Answer::Admitted(self.admit(envelope).await),
             Question::Commit => Answer::Committed(self.commit(session).await),
-            // No configuration of this version leads to these: a second factor, rates and cut-through are mistakes that `check` names.
-            Question::CheckPassword { .. } => Answer::Password(None),
+            Question::ScramGround { named, user } => {
+                let (ground, nonce) = second_factor::ground(&self.house, &self.identity, named, &user);
+                Answer::ScramGround(ground, nonce)
+            }
+            Question::Authenticate(attempt) => {
+                let attempted = second_factor::attempt(&self.house, &self.peer, &self.identity, attempt).await;
+                Answer::Attempted(attempted)
+            }
+            // No configuration of this version leads to these: rates and cut-through are mistakes that `check` names.
             Question::Spend { .. } => Answer::Spent(Ok(())),
             Question::Offer(_) => Answer::Admitted(Err(NoRoom::Broken)),
         }
+    }
+
+    /// What the identity can authenticate with, by the newest snapshot.
+    pub(super) fn means(&self) -> Means {
+        let factor = self.identity.grant().second_factor;
+        self.house.snapshot().credentials.means(self.identity.name(), factor, self.peer.exporter.clone())
     }
 
     /// DESIGN: at MAIL the identity is made anew when its time has passed or the snapshot has changed.
@@ -150,7 +162,12 @@ impl Answers {
 
     async fn admit(&mut self, envelope: Box<Envelope>) -> Result<(), NoRoom> {
         self.incoming = None;
-        let incoming = self.house.queue.admit(envelope.parameters().size).await.map_err(|fault| no_room(&fault))?;
+        // Who sent what must be told: what the log would not take is not taken here either.
+        if self.house.log.is_strained() {
+            return Err(NoRoom::Unaccountable);
+        }
+        let incoming = self.house.queue.admit(self.identity.name(), envelope.parameters().size).await;
+        let incoming = incoming.map_err(|fault| self.no_room(fault))?;
         self.incoming = Some(incoming);
         self.envelope = Some(envelope);
         Ok(())
@@ -188,6 +205,8 @@ impl Answers {
         let (Some(incoming), Some(envelope)) = (self.incoming.take(), self.envelope.take()) else {
             return Err(NoRoom::Broken);
         };
+        // The transaction may be hours old. This is the last moment at which a certificate that was revoked meanwhile can be refused.
+        self.still_the_same(session.identity()).await?;
         let (identity, said) = (session.identity(), session.trace());
         let certificate = identity.certificate();
         let deposit = Deposit {
@@ -211,18 +230,34 @@ impl Answers {
         let id: QueueId = incoming.id();
         incoming.commit(deposit).await.map_err(|fault| {
             tracing::error!(%id, %fault, "a message was not kept; the client is told to come again");
-            no_room(&fault)
+            self.no_room(fault)
         })
     }
-}
 
-fn no_room(fault: &QueueError) -> NoRoom {
-    match fault {
-        QueueError::Full(_) => NoRoom::Full,
-        QueueError::Broken(_)
-        | QueueError::NotFound(_)
-        | QueueError::Fenced(_)
-        | QueueError::Damaged(..)
-        | QueueError::Closed => NoRoom::Broken,
+    /// Whether the identity by which a message was judged is still there, and may still do what it might.
+    async fn still_the_same(&mut self, judged: &Arc<Identity>) -> Result<(), NoRoom> {
+        let now = self.reidentify().await.map_err(NoRoom::Lost)?;
+        if Arc::ptr_eq(&now, judged) || (now.name() == judged.name() && now.grant().is_as_wide_as(judged.grant())) {
+            return Ok(());
+        }
+        Err(NoRoom::Regranted)
+    }
+
+    /// The cause for the session, which goes to the audit; want of room besides to whoever watches for errors, now and then.
+    fn no_room(&self, fault: QueueError) -> NoRoom {
+        match fault {
+            QueueError::Full(which) => {
+                if let Some(unsaid) = self.house.want_of_room.say(self.house.now().mono) {
+                    tracing::error!(which, unsaid, "mail is refused for want of room");
+                }
+                NoRoom::Full(which)
+            }
+            QueueError::Share(which) => NoRoom::Share(which),
+            QueueError::Broken(_)
+            | QueueError::NotFound(_)
+            | QueueError::Fenced(_)
+            | QueueError::Damaged(..)
+            | QueueError::Closed => NoRoom::Broken,
+        }
     }
 }

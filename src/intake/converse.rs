@@ -16,7 +16,7 @@ use crate::audit;
 use crate::content::BodyEnd;
 use crate::house::House;
 use crate::identity::Identity;
-use crate::session::{Deadline, Event, Framing, Refused, Session, Step};
+use crate::session::{Answer, Deadline, Event, Framing, Refused, Session, Step};
 use crate::smtp::Reply;
 use crate::smtp::data::Chunk;
 use crate::snapshot::Mode;
@@ -34,8 +34,9 @@ where
     match identify(&peer, &house, &snapshot).await {
         Ok(identity) => {
             audit::identified(peer.client, peer.tls.version, &identity);
-            let session = Session::new(Arc::clone(&identity), Arc::clone(&door.session));
+            let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session));
             let answers = Answers::new(Arc::clone(&house), peer.clone(), identity, snapshot.generation);
+            session.equip(answers.means());
             let mut conversation = Conversation {
                 wire,
                 session,
@@ -153,6 +154,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Step::Discard(framing) => self.discard(framing).await,
             Step::Ask(question) => {
                 let answer = self.answers.find(question, &self.session).await;
+                if let Answer::Identified(_) = answer {
+                    self.session.equip(self.answers.means());
+                }
                 Ok(self.feed(Event::Answer(answer)))
             }
             Step::Proceed => self.hear().await,

@@ -8,6 +8,7 @@ mod arrival;
 mod converse;
 mod message;
 mod pace;
+mod second_factor;
 mod wire;
 
 use std::net::SocketAddr;
@@ -19,14 +20,16 @@ use tokio::time::timeout;
 
 pub use converse::converse;
 pub use pace::PaceLimits;
+pub use second_factor::Desk;
 
 use crate::audit;
+use crate::credentials::ExporterValue;
 use crate::house::House;
 use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadiness};
 use crate::snapshot::{Door, Mode};
 use crate::sys::Drain;
 use crate::tls::listener::rejection_of;
-use crate::tls::{Negotiated, PeerChain, negotiated, peer_chain};
+use crate::tls::{Negotiated, PeerChain, exporter, negotiated, peer_chain};
 pub use wire::LingerLimits;
 
 use wire::{Client, Gone, Heard, Wire};
@@ -60,6 +63,8 @@ pub struct Peer {
     pub tls: Negotiated,
     /// The certificates shown, whose key the client holds; none is no certificate.
     pub chain: Option<PeerChain>,
+    /// What SCRAM binds to this connection, where it can be bound (RFC 9266).
+    pub exporter: Option<ExporterValue>,
     /// Which of the snapshot's doors it came in by.
     pub door: usize,
 }
@@ -91,7 +96,7 @@ where
     let (_, tls) = stream.get_ref();
     // Both ends have agreed by now; without it there would be no stream.
     let Some(negotiated) = negotiated(tls) else { return };
-    let peer = Peer { client, tls: negotiated, chain: peer_chain(tls), door };
+    let peer = Peer { client, tls: negotiated, chain: peer_chain(tls), exporter: exporter(tls), door };
     drop(snapshot);
     converse(stream, peer, house, drain).await;
 }

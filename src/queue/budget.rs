@@ -1,11 +1,15 @@
 //! Three budgets, granted before `354` and given back when dropped: memory for bodies, the writer's backlog, room in the queue.
 //!
-//! Who is not granted one in time hears "come again" (`QueueError::Full`); nobody waits without end.
+//! Who is not granted one in time hears "come again" (`QueueError::Full`); nobody waits without end. Of the room each identity has a share, so
+//! that one can't keep the others out; who has used it up hears so at once (`QueueError::Share`).
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::fill::Size;
 use super::settings::{GRANTED_MEMORY, QueueSettings};
 use super::store::Tally;
 
@@ -62,28 +66,105 @@ fn blocks(octets: u64) -> u32 {
     u32::try_from(octets.div_ceil(BLOCK)).unwrap_or(u32::MAX)
 }
 
-/// Room in the queue: so many messages, so many octets, and the disk itself.
+/// Room in the queue: so many messages, so many octets, the disk itself; and each identity's share of the first two.
 #[derive(Debug)]
 pub(super) struct Room {
-    reserved: Mutex<Tally>,
+    reserved: Mutex<Reserved>,
     /// Rung when some is given back, and when messages leave the queue.
     pub(super) freed: Notify,
     limit: Tally,
+    share: Tally,
+    /// Messages of one identity that may be received at once.
+    receiving: u64,
     reserve: u64,
+}
+
+/// What messages that are being received have been granted. An identity is in the list while it has one: it grows no longer than they are many.
+#[derive(Debug, Default)]
+struct Reserved {
+    all: Tally,
+    by_identity: HashMap<Arc<str>, Tally>,
 }
 
 /// Room for one message that is being received; dropped, it is given back.
 #[derive(Debug)]
 pub(super) struct Place {
     room: Arc<Room>,
+    identity: Arc<str>,
     octets: u64,
 }
 
-/// What is in the queue, and what the disk could still take.
+/// What is in the queue, what of it is the identity's who asks, and what the disk could still take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Level {
     pub(super) kept: Tally,
+    pub(super) own: Tally,
     pub(super) free: u64,
+}
+
+/// Which limit is in the way, with figures for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortage {
+    /// `queue.count`.
+    Count { now: u64, limit: u64 },
+    /// `queue.size`.
+    Size { now: u64, more: u64, limit: u64 },
+    /// The disk, of which a reserve is left alone.
+    Disk { free: u64, coming: u64, reserve: u64 },
+    /// `queue.receiving_per_identity`.
+    Receiving { now: u64 },
+    /// `queue.share_per_identity` of `queue.count`.
+    ShareOfCount { now: u64, limit: u64 },
+    /// `queue.share_per_identity` of `queue.size`.
+    ShareOfSize { now: u64, more: u64, limit: u64 },
+}
+
+impl Shortage {
+    /// Whether others still have room: it is the identity that has too much here.
+    pub(super) fn is_of_the_identity(self) -> bool {
+        match self {
+            Self::Count { .. } | Self::Size { .. } | Self::Disk { .. } => false,
+            Self::Receiving { .. } | Self::ShareOfCount { .. } | Self::ShareOfSize { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Count { now, limit } => {
+                write!(f, "{now} messages are kept or being received, and queue.count leaves intake {limit}")
+            }
+            Self::Size { now, more, limit } => write!(
+                f,
+                "{} are kept or being received, {} more are asked for, and queue.size leaves intake {}",
+                Size(now),
+                Size(more),
+                Size(limit)
+            ),
+            Self::Disk { free, coming, reserve } => write!(
+                f,
+                "the disk of data_dir has {} free; {} are coming, and {} are left to outcomes and reports",
+                Size(free),
+                Size(coming),
+                Size(reserve)
+            ),
+            Self::Receiving { now } => {
+                write!(f, "{now} messages of this identity are being received already (queue.receiving_per_identity)")
+            }
+            Self::ShareOfCount { now, limit } => write!(
+                f,
+                "{now} messages of this identity are kept or being received, and queue.share_per_identity allows {limit}"
+            ),
+            Self::ShareOfSize { now, more, limit } => write!(
+                f,
+                "{} of this identity are kept or being received, {} more are asked for, and queue.share_per_identity allows {}",
+                Size(now),
+                Size(more),
+                Size(limit)
+            ),
+        }
+    }
 }
 
 impl Room {
@@ -92,29 +173,73 @@ impl Room {
             count: settings.count.saturating_sub(settings.reserve_count),
             octets: settings.size.saturating_sub(settings.reserve_size),
         };
-        Self { reserved: Mutex::default(), freed: Notify::new(), limit, reserve: settings.reserve_size }
+        // The whole is no share: then only the queue's own limits count.
+        let of = |all: u64| match settings.share_per_identity {
+            share @ ..100 => u64::try_from(u128::from(all) * u128::from(share) / 100).unwrap_or(u64::MAX),
+            _ => u64::MAX,
+        };
+        Self {
+            reserved: Mutex::default(),
+            freed: Notify::new(),
+            limit,
+            share: Tally { count: of(limit.count).max(1), octets: of(limit.octets) },
+            receiving: settings.receiving_per_identity,
+            reserve: settings.reserve_size,
+        }
     }
 
-    fn reserved(&self) -> MutexGuard<'_, Tally> {
+    fn reserved(&self) -> MutexGuard<'_, Reserved> {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A place for a message of so many octets, if there is room.
-    pub(super) fn place(self: &Arc<Self>, octets: u64, level: Level) -> Option<Place> {
+    pub(super) fn place(self: &Arc<Self>, identity: &Arc<str>, octets: u64, level: Level) -> Result<Place, Shortage> {
         let mut reserved = self.reserved();
-        let count = level.kept.count.saturating_add(reserved.count);
-        if count >= self.limit.count || !self.has(octets, &reserved, level) {
-            return None;
-        }
-        reserved.count += 1;
-        reserved.octets = reserved.octets.saturating_add(octets);
-        Some(Place { room: Arc::clone(self), octets })
+        self.count(&reserved, identity, level)?;
+        self.size(&reserved, identity, octets, level)?;
+        reserved.all.add(octets);
+        reserved.by_identity.entry(Arc::clone(identity)).or_default().add(octets);
+        Ok(Place { room: Arc::clone(self), identity: Arc::clone(identity), octets })
     }
 
-    fn has(&self, octets: u64, reserved: &Tally, level: Level) -> bool {
-        let coming = reserved.octets.saturating_add(octets);
-        level.kept.octets.saturating_add(coming) <= self.limit.octets
-            && coming.saturating_add(self.reserve) <= level.free
+    /// Whether one message more may be here.
+    fn count(&self, reserved: &Reserved, identity: &str, level: Level) -> Result<(), Shortage> {
+        let receiving = reserved.of(identity).count;
+        if receiving >= self.receiving {
+            return Err(Shortage::Receiving { now: receiving });
+        }
+        let own = level.own.count.saturating_add(receiving);
+        if own >= self.share.count {
+            return Err(Shortage::ShareOfCount { now: own, limit: self.share.count });
+        }
+        let all = level.kept.count.saturating_add(reserved.all.count);
+        if all >= self.limit.count {
+            return Err(Shortage::Count { now: all, limit: self.limit.count });
+        }
+        Ok(())
+    }
+
+    /// Whether so many octets more may be here.
+    fn size(&self, reserved: &Reserved, identity: &str, more: u64, level: Level) -> Result<(), Shortage> {
+        let own = level.own.octets.saturating_add(reserved.of(identity).octets);
+        if own.saturating_add(more) > self.share.octets {
+            return Err(Shortage::ShareOfSize { now: own, more, limit: self.share.octets });
+        }
+        let all = level.kept.octets.saturating_add(reserved.all.octets);
+        if all.saturating_add(more) > self.limit.octets {
+            return Err(Shortage::Size { now: all, more, limit: self.limit.octets });
+        }
+        let coming = reserved.all.octets.saturating_add(more);
+        if coming.saturating_add(self.reserve) > level.free {
+            return Err(Shortage::Disk { free: level.free, coming, reserve: self.reserve });
+        }
+        Ok(())
+    }
+}
+
+impl Reserved {
+    fn of(&self, identity: &str) -> Tally {
+        self.by_identity.get(identity).copied().unwrap_or_default()
     }
 }
 
@@ -124,24 +249,35 @@ impl Place {
         self.octets
     }
 
+    /// Whose message it is for.
+    pub(super) fn identity(&self) -> Arc<str> {
+        Arc::clone(&self.identity)
+    }
+
     /// Makes it a place for `octets`, if there is room.
-    pub(super) fn enlarge(&mut self, octets: u64, level: Level) -> bool {
+    pub(super) fn enlarge(&mut self, octets: u64, level: Level) -> Result<(), Shortage> {
         let mut reserved = self.room.reserved();
         let more = octets.saturating_sub(self.octets);
-        let granted = self.room.has(more, &reserved, level);
-        if granted {
-            reserved.octets = reserved.octets.saturating_add(more);
-            self.octets = self.octets.saturating_add(more);
+        self.room.size(&reserved, &self.identity, more, level)?;
+        reserved.all.octets = reserved.all.octets.saturating_add(more);
+        if let Some(own) = reserved.by_identity.get_mut(&self.identity) {
+            own.octets = own.octets.saturating_add(more);
         }
-        granted
+        self.octets = self.octets.saturating_add(more);
+        Ok(())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut reserved = self.room.reserved();
-        reserved.count = reserved.count.saturating_sub(1);
-        reserved.octets = reserved.octets.saturating_sub(self.octets);
+        reserved.all.subtract(self.octets);
+        if let Some(own) = reserved.by_identity.get_mut(&self.identity) {
+            own.subtract(self.octets);
+            if own.count == 0 {
+                reserved.by_identity.remove(&self.identity);
+            }
+        }
         drop(reserved);
         self.room.freed.notify_waiters();
     }
@@ -177,32 +313,74 @@ impl Budgets {
 mod tests {
     use super::*;
 
-    const NOTHING_KEPT: Level = Level { kept: Tally { count: 0, octets: 0 }, free: 1 << 40 };
+    const NOTHING: Tally = Tally { count: 0, octets: 0 };
+    const NOTHING_KEPT: Level = Level { kept: NOTHING, own: NOTHING, free: 1 << 40 };
+
+    fn settings(count: u64, size: u64) -> QueueSettings {
+        QueueSettings {
+            count,
+            size,
+            reserve_count: 1,
+            reserve_size: 100,
+            share_per_identity: 100,
+            ..QueueSettings::new("/q")
+        }
+    }
 
     fn room(count: u64, size: u64) -> Arc<Room> {
-        let settings = QueueSettings { count, size, reserve_count: 1, reserve_size: 100, ..QueueSettings::new("/q") };
-        Arc::new(Room::new(&settings))
+        Arc::new(Room::new(&settings(count, size)))
+    }
+
+    fn identity(name: &str) -> Arc<str> {
+        name.into()
     }
 
     #[test]
     fn the_reserve_is_not_for_intake() {
-        let room = room(3, 1100);
-        assert!(room.place(1001, NOTHING_KEPT).is_none(), "100 of 1100 are reserved");
-        let first = room.place(500, NOTHING_KEPT).unwrap();
-        let _second = room.place(500, NOTHING_KEPT).unwrap();
-        assert!(room.place(0, NOTHING_KEPT).is_none(), "one of three is reserved");
+        let (room, alice) = (room(3, 1100), identity("alice"));
+        let place = |octets| room.place(&alice, octets, NOTHING_KEPT);
+        assert!(place(1001).is_err(), "100 of 1100 are reserved");
+        let first = place(500).unwrap();
+        let _second = place(500).unwrap();
+        assert!(place(0).is_err(), "one of three is reserved");
         drop(first);
-        assert!(room.place(500, NOTHING_KEPT).is_some());
+        assert!(place(500).is_ok());
     }
 
     #[test]
     fn the_disk_is_part_of_the_room() {
-        let room = room(10, 1 << 30);
+        let (room, alice) = (room(10, 1 << 30), identity("alice"));
         let level = Level { free: 1000, ..NOTHING_KEPT };
-        let mut place = room.place(800, level).unwrap();
-        assert!(room.place(200, level).is_none());
-        assert!(!place.enlarge(901, level));
-        assert!(place.enlarge(900, level));
+        let mut place = room.place(&alice, 800, level).unwrap();
+        assert_eq!(
+            room.place(&alice, 200, level).unwrap_err(),
+            Shortage::Disk { free: 1000, coming: 1000, reserve: 100 }
+        );
+        assert!(place.enlarge(901, level).is_err());
+        assert!(place.enlarge(900, level).is_ok());
+    }
+
+    #[test]
+    fn an_identity_that_has_its_share_keeps_nobody_else_out() {
+        let settings = QueueSettings { share_per_identity: 50, receiving_per_identity: 2, ..settings(101, 2100) };
+        let room = Arc::new(Room::new(&settings));
+        let (alice, bob) = (identity("alice"), identity("bob"));
+        let of_alice =
+            Level { kept: Tally { count: 3, octets: 300 }, own: Tally { count: 3, octets: 300 }, ..NOTHING_KEPT };
+        // What is kept and what is being received count together.
+        let first = room.place(&alice, 600, of_alice).unwrap();
+        let refused = room.place(&alice, 101, of_alice).unwrap_err();
+        assert_eq!(refused, Shortage::ShareOfSize { now: 900, more: 101, limit: 1000 });
+        assert!(refused.is_of_the_identity());
+        let mut second = room.place(&alice, 50, of_alice).unwrap();
+        assert_eq!(room.place(&alice, 0, of_alice).unwrap_err(), Shortage::Receiving { now: 2 });
+        assert!(second.enlarge(101, of_alice).is_err(), "nor by growing");
+        let of_bob = Level { own: NOTHING, ..of_alice };
+        let other = room.place(&bob, 1000, of_bob).unwrap();
+        drop((first, second, other));
+        assert!(room.reserved().by_identity.is_empty(), "nothing is left of who is gone");
+        let many = Level { own: Tally { count: 50, octets: 0 }, ..NOTHING_KEPT };
+        assert_eq!(room.place(&alice, 0, many).unwrap_err(), Shortage::ShareOfCount { now: 50, limit: 50 });
     }
 
     #[test]

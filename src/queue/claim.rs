@@ -5,12 +5,13 @@
 //! higher fencing number, and the old claim can record nothing any more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::store::{NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
+use super::store::{DuePlace, Late, NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
 use super::writer::Holding;
 use super::{Deposit, Inner, QueueError, Record};
 use crate::mail::QueueId;
@@ -63,6 +64,13 @@ impl Claim {
     /// [`QueueError::Fenced`]: it had run out, and somebody else has the message.
     pub fn renew(&self) -> Result<(), QueueError> {
         self.queue.store.renew(self.ticket, self.queue.clock.now())
+    }
+
+    /// Gives the claim back for so long: nothing was tried, and nobody is to try it before, unless [`super::Queue::recall`] says so. Nothing is
+    /// written, so a restart forgets it.
+    pub fn put_off(self, wait: Duration) {
+        self.queue.store.put_off(self.ticket, self.queue.clock.now().mono.after(wait));
+        self.queue.work.notify_waiters();
     }
 
     /// Records what came of the attempt, and the report on it; returns the report's name. On stable storage when this returns. Dropping the future
@@ -181,6 +189,16 @@ impl Taken {
     pub(super) fn take(queue: &Inner) -> Result<Self, QueueError> {
         let work = queue.store.claim(queue.clock.now())?;
         Ok(Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) })
+    }
+
+    /// The same for a message that is late.
+    pub(super) fn take_late(
+        queue: &Inner,
+        late: Late,
+        after: Option<DuePlace>,
+    ) -> Result<(Self, Option<DuePlace>), QueueError> {
+        let (work, next) = queue.store.claim_late(queue.clock.now(), late, after)?;
+        Ok((Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) }, next))
     }
 
     pub(super) fn work(mut self) -> Work {

@@ -25,24 +25,34 @@ struct Held {
 }
 
 /// While an outcome is on its way to the disk, the lease can't run out: somebody else would start from a record that is about to change.
+/// What is put off is tried by nobody: it waits for its upstreams, until then or until it is recalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Trying,
     Concluding,
+    PutOff,
 }
 
 impl Claims {
     /// Claims the next of the window that is free.
     pub(super) fn take(&mut self, now: MonoTime, lease: Duration) -> Option<Ticket> {
         while let Some(id) = self.window.pop_front() {
-            if self.is_free(id, now) {
-                self.last_fence += 1;
-                let fence = self.last_fence;
-                self.held.insert(id, Held { fence, until: now.after(lease), phase: Phase::Trying });
-                return Some(Ticket { id, fence });
+            if let Some(ticket) = self.take_one(id, now, lease) {
+                return Some(ticket);
             }
         }
         None
+    }
+
+    /// Claims this one, if it is free.
+    pub(super) fn take_one(&mut self, id: QueueId, now: MonoTime, lease: Duration) -> Option<Ticket> {
+        if !self.is_free(id, now) {
+            return None;
+        }
+        self.last_fence += 1;
+        let fence = self.last_fence;
+        self.held.insert(id, Held { fence, until: now.after(lease), phase: Phase::Trying });
+        Some(Ticket { id, fence })
     }
 
     pub(super) fn refill(&mut self, window: VecDeque<QueueId>) {
@@ -51,7 +61,7 @@ impl Claims {
 
     /// Whether nobody has it, or somebody whose lease has run out.
     pub(super) fn is_free(&self, id: QueueId, now: MonoTime) -> bool {
-        self.held.get(&id).is_none_or(|held| held.phase == Phase::Trying && held.until <= now)
+        self.held.get(&id).is_none_or(|held| held.phase != Phase::Concluding && held.until <= now)
     }
 
     /// How long until the first lease runs out.
@@ -86,8 +96,29 @@ impl Claims {
         self.held.remove(&id);
     }
 
+    /// Nobody is to try it until then.
+    pub(super) fn put_off(&mut self, ticket: Ticket, until: MonoTime) {
+        if let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Trying) {
+            (held.until, held.phase) = (until, Phase::PutOff);
+        }
+    }
+
+    /// What was put off may be tried now.
+    pub(super) fn recall(&mut self) {
+        self.held.retain(|_, held| held.phase != Phase::PutOff);
+    }
+
+    /// The same for one message.
+    pub(super) fn recall_one(&mut self, id: QueueId) {
+        if self.held.get(&id).is_some_and(|held| held.phase == Phase::PutOff) {
+            self.held.remove(&id);
+        }
+    }
+
+    /// How many are being tried.
     pub(super) fn count(&self) -> u64 {
-        u64::try_from(self.held.len()).unwrap_or(u64::MAX)
+        let tried = self.held.values().filter(|held| held.phase != Phase::PutOff);
+        u64::try_from(tried.count()).unwrap_or(u64::MAX)
     }
 
     fn of(&mut self, ticket: Ticket) -> Option<&mut Held> {
@@ -138,6 +169,24 @@ mod tests {
         assert!(!claims.is_free(ticket.id, at(60)), "not while it is being recorded");
         claims.resume(ticket);
         assert!(claims.is_free(ticket.id, at(60)));
+    }
+
+    #[test]
+    fn what_is_put_off_is_free_at_its_time_or_when_recalled() {
+        let (mut claims, id) = one_due();
+        let ticket = claims.take(at(0), LEASE).unwrap();
+        claims.put_off(ticket, at(30));
+        assert_eq!((claims.count(), claims.is_free(id, at(29)), claims.is_free(id, at(30))), (0, false, true));
+        assert_eq!(claims.first_end(at(0)), Some(Duration::from_secs(30)));
+        claims.recall();
+        assert!(claims.is_free(id, at(1)));
+        let tried = claims.take_one(id, at(1), LEASE).unwrap();
+        claims.recall();
+        claims.recall_one(id);
+        assert!(!claims.is_free(id, at(1)), "what is being tried is not taken away");
+        claims.put_off(tried, at(30));
+        claims.recall_one(id);
+        assert!(claims.is_free(id, at(1)));
     }
 
     #[test]

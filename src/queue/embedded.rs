@@ -315,6 +315,7 @@ impl Work<'_, '_> {
             Order::SetAside { ticket, reason } => self.set_aside(*ticket, reason),
             Order::Retry(id) => {
                 let now = self.now.wall;
+                self.store.claims().recall_one(*id);
                 self.change(*id, |record| record.retry(now))
             }
             Order::Hold(id) => self.change(*id, |record| {

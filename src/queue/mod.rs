@@ -37,6 +37,7 @@
 //!
 //! Never: says that something is kept before it is on stable storage; retries a sync; drops a damaged message.
 
+pub mod fill;
 pub mod record;
 pub mod schedule;
 pub mod settings;
@@ -62,14 +63,15 @@ use crate::mail::{Envelope, QueueId};
 use crate::sys::{Clock, Disk, Entropy};
 
 pub use claim::{BodyReader, Claim, Conclusion};
+pub use fill::Fill;
 pub use incoming::Incoming;
 pub use record::{Custodian, Outcome, RecipientState, Record, State, TraceFacts};
 pub use recover::{OpenError, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
-pub use store::{Certainty, Filter, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
+pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
 
-use budget::{Budgets, Granted, Level, Place};
+use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::Taken;
 use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
 use store::{Order, Store, Ticket, Work};
@@ -82,6 +84,9 @@ pub enum QueueError {
     /// A budget was not granted in time, or the disk is full: come again.
     #[error("the queue is full: {0}")]
     Full(String),
+    /// The identity has its share of the queue, or of the messages being received: come again; others are not kept out.
+    #[error("the identity's share of the queue is used up: {0}")]
+    Share(String),
     /// The store failed: come again, and the operator must look.
     #[error("the store failed: {0}")]
     Broken(String),
@@ -167,14 +172,15 @@ impl Queue {
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
 
-    /// Asks for room for one message, of `declared` octets when the client said so (RFC 1870); to be done before `354`. Waits as long as the settings
-    /// say.
+    /// Asks for room for one message of `identity`, of `declared` octets when the client said so (RFC 1870); to be done before `354`. Waits as
+    /// long as the settings say.
     ///
     /// # Errors
     ///
-    /// [`QueueError::Full`] when a budget was not granted in time, [`QueueError::Broken`] when the store can't be used: `452 4.3.1`.
-    pub async fn admit(&self, declared: Option<u64>) -> Result<Incoming, QueueError> {
-        let granted = self.inner.grant(declared.unwrap_or(0)).await?;
+    /// [`QueueError::Full`] when a budget was not granted in time, [`QueueError::Share`], at once, when the identity has its share,
+    /// [`QueueError::Broken`] when the store can't be used: `452 4.3.1`.
+    pub async fn admit(&self, identity: &str, declared: Option<u64>) -> Result<Incoming, QueueError> {
+        let granted = self.inner.grant(&identity.into(), declared.unwrap_or(0)).await?;
         Ok(Incoming::new(Arc::clone(&self.inner), self.inner.new_id(), granted))
     }
 
@@ -203,6 +209,32 @@ impl Queue {
             // Which of the two it was does not matter: the store is asked again.
             tokio::time::timeout(wait, rung).await.ok();
         }
+    }
+
+    /// The next late message of a round over those that are due; none at the end of the round, where `place` is back at the beginning. For the
+    /// time in which nothing is tried: who waits too long is told all the same. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`] when the disk fails; the round begins anew.
+    pub async fn claim_late(&self, late: Late, place: &mut Option<DuePlace>) -> Result<Option<Claim>, QueueError> {
+        loop {
+            let (queue, after) = (Arc::clone(&self.inner), place.take());
+            let (taken, next) = self.inner.work_on(move || Taken::take_late(&queue, late, after)).await??;
+            *place = next;
+            if let Work::Claimed(ticket, record) = taken.work() {
+                return Ok(Some(Claim::new(Arc::clone(&self.inner), ticket, record)));
+            }
+            if next.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What was put off ([`Claim::put_off`]) may be tried now.
+    pub fn recall(&self) {
+        self.inner.store.recall();
+        self.inner.work.notify_waiters();
     }
 
     /// Part of the list of messages, oldest first.
@@ -283,6 +315,23 @@ impl Queue {
         self.inner.work_on(move || store.stats()).await?
     }
 
+    /// How full it is, and how much the disk can still take.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`].
+    pub async fn fill(&self) -> Result<Fill, QueueError> {
+        let settings = &self.inner.settings;
+        let Level { kept, free, .. } = self.inner.level("").await?;
+        let limit = Tally { count: settings.count, octets: settings.size };
+        Ok(Fill { kept, limit, free, reserve: settings.reserve_size })
+    }
+
+    /// Waits until nothing can be kept any more: the queue was closed, or its writer has died.
+    pub async fn ended(&self) {
+        self.inner.writer.ended().await;
+    }
+
     /// Obeys what was handed over, closes the store and gives the folder back.
     pub async fn close(&self) {
         self.inner.writer.close().await;
@@ -314,7 +363,7 @@ impl Inner {
         let taken = self.work_on(move || Taken::take(&queue)).await?;
         match taken {
             Ok(taken) => Ok(taken.work()),
-            Err(QueueError::Broken(_) | QueueError::Full(_)) => {
+            Err(QueueError::Broken(_) | QueueError::Full(_) | QueueError::Share(_)) => {
                 // Only the writer opens the store again.
                 self.writer.submit(Order::Mend, Holding::default()).await?;
                 let queue = Arc::clone(self);
@@ -333,46 +382,66 @@ impl Inner {
         }
     }
 
-    async fn grant(self: &Arc<Self>, octets: u64) -> Result<Granted, QueueError> {
-        let mut waiting_for = "memory";
+    async fn grant(self: &Arc<Self>, identity: &Arc<str>, octets: u64) -> Result<Granted, QueueError> {
+        let (mut waiting_for, mut short) = ("room", None);
         let all = async {
+            // Room comes first: who has none must not hold memory while it waits.
+            let place =
+                self.wait_for_room(identity, &mut short, |level| self.budgets.room.place(identity, octets, level));
+            let place = place.await?;
+            waiting_for = "memory (queue.memory)";
             let memory = self.budgets.memory.take(u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX)).await;
             waiting_for = "the disk, which does not keep up";
             drop(self.budgets.backlog.take(1).await);
-            waiting_for = "room";
-            let place = self.wait_for_room(|level| self.budgets.room.place(octets, level)).await?;
             Ok(Granted { memory, place })
         };
         match tokio::time::timeout(self.settings.wait, all).await {
             Ok(granted) => granted,
-            Err(_) => Err(QueueError::Full(format!("waited in vain for {waiting_for}"))),
+            Err(_) => Err(QueueError::Full(match short {
+                Some(shortage) if waiting_for == "room" => shortage.to_string(),
+                Some(_) | None => format!("waited in vain for {waiting_for}"),
+            })),
         }
     }
 
     async fn enlarge(self: &Arc<Self>, place: &mut Place, octets: u64) -> Result<(), QueueError> {
-        let enlarged = self.wait_for_room(|level| place.enlarge(octets, level).then_some(()));
+        let (identity, mut short) = (place.identity(), None);
+        let enlarged = self.wait_for_room(&identity, &mut short, |level| place.enlarge(octets, level));
         match tokio::time::timeout(self.settings.wait, enlarged).await {
             Ok(enlarged) => enlarged,
-            Err(_) => Err(QueueError::Full("waited in vain for room".to_owned())),
+            Err(_) => Err(QueueError::Full(
+                short.map_or_else(|| "waited in vain for room".to_owned(), |shortage| shortage.to_string()),
+            )),
         }
     }
 
-    async fn wait_for_room<T>(self: &Arc<Self>, mut ask: impl FnMut(Level) -> Option<T>) -> Result<T, QueueError> {
+    /// Waits for room in the queue; `short` says for what. Who has used up a share of its own does not wait: it would be for itself.
+    async fn wait_for_room<T>(
+        self: &Arc<Self>,
+        identity: &str,
+        short: &mut Option<Shortage>,
+        mut ask: impl FnMut(Level) -> Result<T, Shortage>,
+    ) -> Result<T, QueueError> {
         loop {
             let freed = self.budgets.room.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            if let Some(granted) = ask(self.level().await?) {
-                return Ok(granted);
+            match ask(self.level(identity).await?) {
+                Ok(granted) => return Ok(granted),
+                Err(shortage) if shortage.is_of_the_identity() => return Err(QueueError::Share(shortage.to_string())),
+                Err(shortage) => *short = Some(shortage),
             }
             freed.await;
         }
     }
 
-    async fn level(self: &Arc<Self>) -> Result<Level, QueueError> {
+    async fn level(self: &Arc<Self>, identity: &str) -> Result<Level, QueueError> {
         let measure = || {
-            let store = Arc::clone(&self.store);
-            self.work_on(move || store.space_left().map(|free| Level { kept: store.totals().all(), free }))
+            let (store, identity) = (Arc::clone(&self.store), identity.to_owned());
+            self.work_on(move || {
+                let own = store.held_by(&identity)?;
+                store.space_left().map(|free| Level { kept: store.totals().all(), own, free })
+            })
         };
         match measure().await? {
             Err(QueueError::Broken(_)) => {

@@ -12,11 +12,11 @@ use super::codec;
 use super::embedded::Embedded;
 use super::record::State;
 use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX, WINDOW};
-use super::store::{Filter, Listed, Listing, Order, Page, Stats, Store, Ticket, Totals, Work};
-use super::tables::{BODIES, DUE, DiskFault, FILES, RECORDS, UNREAD};
+use super::store::{DuePlace, Filter, Late, Listed, Listing, Order, Page, Stats, Store, Tally, Ticket, Totals, Work};
+use super::tables::{BODIES, DUE, DiskFault, FILES, HOLDERS, RECORDS, UNREAD};
 use crate::mail::QueueId;
 use crate::sys::disk::Open;
-use crate::sys::{Now, WallTime};
+use crate::sys::{MonoTime, Now, WallTime};
 
 impl Store for Embedded {
     fn apply(&self, batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
@@ -45,6 +45,42 @@ impl Store for Embedded {
                 }
             }
         }
+    }
+
+    fn claim_late(
+        &self,
+        now: Now,
+        late: Late,
+        after: Option<DuePlace>,
+    ) -> Result<(Work, Option<DuePlace>), QueueError> {
+        let (found, next) = self.read(|transaction| self.first_late(transaction, now, late, after))?;
+        let Some(ticket) = found.and_then(|id| self.claims().take_one(id, now.mono, self.lease)) else {
+            return Ok((Work::Nothing(None), next));
+        };
+        // As above: read again now that it is claimed.
+        match self.read(|transaction| row(transaction, ticket.id)) {
+            Ok(Row::Record(record))
+                if record.state == State::Queued && record.due <= now.wall && late.concerns(&record) =>
+            {
+                Ok((Work::Claimed(ticket, record), next))
+            }
+            Ok(Row::Record(_) | Row::Nothing | Row::Unreadable(_)) => {
+                self.unclaim(ticket);
+                Ok((Work::Nothing(None), next))
+            }
+            Err(fault) => {
+                self.unclaim(ticket);
+                Err(fault)
+            }
+        }
+    }
+
+    fn put_off(&self, ticket: Ticket, until: MonoTime) {
+        self.claims().put_off(ticket, until);
+    }
+
+    fn recall(&self) {
+        self.claims().recall();
     }
 
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError> {
@@ -80,6 +116,13 @@ impl Store for Embedded {
 
     fn totals(&self) -> Totals {
         self.sums().totals
+    }
+
+    fn held_by(&self, identity: &str) -> Result<Tally, QueueError> {
+        self.read(|transaction| {
+            let held = transaction.open_table(HOLDERS)?.get(identity)?;
+            Ok(held.map_or_else(Tally::default, |held| Tally { count: held.value().0, octets: held.value().1 }))
+        })
     }
 
     fn stats(&self) -> Result<Stats, QueueError> {
@@ -141,6 +184,37 @@ impl Embedded {
         let until_due = next.map(|at| at.since(now.wall));
         let until_free = self.claims().first_end(now.mono);
         Ok(Some(until_due.into_iter().chain(until_free).min()))
+    }
+
+    /// The first late message behind `after`, of at most [`SCAN_MAX`] due ones, and where to go on.
+    fn first_late(
+        &self,
+        transaction: &redb::ReadTransaction,
+        now: Now,
+        late: Late,
+        after: Option<DuePlace>,
+    ) -> Result<(Option<QueueId>, Option<DuePlace>), DiskFault> {
+        let start = after.map_or(Bound::Unbounded, |(at, id)| Bound::Excluded((at.millis(), id.to_u128())));
+        let due = transaction.open_table(DUE)?;
+        for (seen, entry) in (1..).zip(due.range::<(i64, u128)>((start, Bound::Unbounded))?) {
+            let ((at, id), ()) = entry.map(|(key, value)| (key.value(), value.value()))?;
+            let place = (WallTime::from_millis(at), QueueId::from_u128(id));
+            if place.0 > now.wall {
+                return Ok((None, None));
+            }
+            // The name tells when it came, a little early; most messages need not be read.
+            if late.may_concern(place.1.arrived())
+                && self.claims().is_free(place.1, now.mono)
+                && let Row::Record(record) = row(transaction, place.1)?
+                && late.concerns(&record)
+            {
+                return Ok((Some(place.1), Some(place)));
+            }
+            if seen == SCAN_MAX {
+                return Ok((None, Some(place)));
+            }
+        }
+        Ok((None, None))
     }
 
     fn file_piece(&self, id: QueueId, offset: u64, length: u64) -> Result<Vec<u8>, QueueError> {

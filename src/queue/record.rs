@@ -75,7 +75,8 @@ pub struct RecipientState {
     pub last: Option<Outcome>,
     /// When and by which upstream it was last tried.
     pub last_attempt: Option<(WallTime, String)>,
-    /// Whether that upstream may have it: it got the final dot and was silent. The next attempt begins with it.
+    /// Whether an upstream may have it: it got the final dot and was silent. The next attempt begins with the upstream that was tried last. Stays
+    /// until the recipient is delivered: a later refusal does not take back what may have arrived.
     pub undetermined: bool,
 }
 
@@ -162,7 +163,8 @@ impl Record {
         recipient.attempts = recipient.attempts.saturating_add(1);
         recipient.last = Some(tried.outcome.clone());
         recipient.last_attempt = Some((at, tried.upstream.clone()));
-        recipient.undetermined = tried.certainty == Certainty::Undetermined;
+        let delivered = matches!(tried.outcome, Outcome::Delivered { .. });
+        recipient.undetermined = !delivered && (recipient.undetermined || tried.certainty == Certainty::Undetermined);
     }
 
     /// Due now, whatever its state; a dead one starts again with all recipients that do not have it.

@@ -10,7 +10,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use super::embedded::{Embedded, Storage};
 use super::store::Totals;
 use super::sweeper::Sweeper;
-use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, META, Tables};
+use super::tables::{self, Counts, DiskFault, FORMAT_KEY, InUse, Known, META, Tables};
 use super::{QueueError, QueueSettings};
 use crate::mail::QueueId;
 use crate::sys::Disk;
@@ -180,6 +180,10 @@ fn reconcile(store: &Embedded, database: &Database, files: &BTreeMap<QueueId, u6
     let transaction = tables::begin(database)?;
     let mut tables = Tables::open(&transaction)?;
     let mut recovery = Recovery { after_crash: tables.in_use()? == InUse::Yes, ..Recovery::default() };
+    // An older sealpost that had the store meanwhile does not know of these counts.
+    if tables.counts_of_holders == Counts::Stale {
+        tables.count_holders()?;
+    }
     let mut named = BTreeMap::new();
     for row in tables.files.iter()? {
         let (id, length) = row?;

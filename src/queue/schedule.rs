@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::store::Late;
 use crate::sys::WallTime;
 
 /// The share of a wait by which it may be lengthened, so that what failed together does not come back together: one in this many.
@@ -61,6 +62,11 @@ impl Schedule {
         let late = self.warn_after.is_some_and(|limit| age >= limit);
         let warning = if late && warned == Warned::NotYet { Warning::Due } else { Warning::NotDue };
         Plan::Retry { at: now.after(wait), warning }
+    }
+
+    /// Which messages are late at `now`.
+    pub fn late(&self, now: WallTime) -> Late {
+        Late { warn: self.warn_after.map(|limit| now.before(limit)), give_up: now.before(self.give_up_after) }
     }
 
     /// When a message that came at `arrived` is given up.

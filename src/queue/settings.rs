@@ -74,6 +74,10 @@ pub struct QueueSettings {
     pub reserve_size: u64,
     /// Messages of `count` that intake leaves to reports.
     pub reserve_count: u64,
+    /// How much of `size` and `count`, without the reserves, one identity may have, per cent: kept and being received together.
+    pub share_per_identity: u64,
+    /// Messages of one identity that may be received at once.
+    pub receiving_per_identity: u64,
     /// How long a message may wait for a budget before its client hears 452.
     pub wait: Duration,
     /// How long a claim is exclusive unless renewed; longer than the longest attempt (RFC 5321 §4.5.3.2 allows 10 minutes for the last reply alone).
@@ -95,6 +99,8 @@ impl QueueSettings {
             count: 1_000_000,
             reserve_size: 64 * MIB,
             reserve_count: 1_000,
+            share_per_identity: 50,
+            receiving_per_identity: 100,
             wait: Duration::from_secs(5),
             lease: Duration::from_secs(3600),
             cache: 32 * MIB,

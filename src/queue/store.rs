@@ -10,7 +10,7 @@ use super::QueueError;
 use super::record::{Outcome, Record, State};
 use super::sweeper::BodyFile;
 use crate::mail::QueueId;
-use crate::sys::{Now, WallTime};
+use crate::sys::{MonoTime, Now, WallTime};
 
 /// A message to be kept.
 #[derive(Debug)]
@@ -121,6 +121,31 @@ pub enum Work {
     Nothing(Option<Duration>),
 }
 
+/// Messages that are due and about whose delay something is to be told, though nobody tries them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// Who came by then is told of the delay once; none when nobody is.
+    pub warn: Option<WallTime>,
+    /// What came by then is given up.
+    pub give_up: WallTime,
+}
+
+impl Late {
+    /// Whether it may concern a message that came then.
+    pub fn may_concern(self, arrived: WallTime) -> bool {
+        arrived <= self.give_up || self.warn.is_some_and(|limit| arrived <= limit)
+    }
+
+    /// Whether it concerns this message.
+    pub fn concerns(self, record: &Record) -> bool {
+        let arrived = record.trace.arrived;
+        arrived <= self.give_up || (!record.warned && self.may_concern(arrived))
+    }
+}
+
+/// How far a round over the due messages has come: behind this one.
+pub type DuePlace = (WallTime, QueueId);
+
 /// Which messages a listing shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -182,6 +207,20 @@ pub struct Tally {
     pub octets: u64,
 }
 
+impl Tally {
+    /// One message more.
+    pub(super) fn add(&mut self, octets: u64) {
+        self.count = self.count.saturating_add(1);
+        self.octets = self.octets.saturating_add(octets);
+    }
+
+    /// One message less.
+    pub(super) fn subtract(&mut self, octets: u64) {
+        self.count = self.count.saturating_sub(1);
+        self.octets = self.octets.saturating_sub(octets);
+    }
+}
+
 /// Sums over the whole store, kept up with every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Totals {
@@ -212,15 +251,11 @@ impl Totals {
     }
 
     pub(super) fn add(&mut self, state: State, octets: u64) {
-        let tally = self.of(state);
-        tally.count = tally.count.saturating_add(1);
-        tally.octets = tally.octets.saturating_add(octets);
+        self.of(state).add(octets);
     }
 
     pub(super) fn subtract(&mut self, state: State, octets: u64) {
-        let tally = self.of(state);
-        tally.count = tally.count.saturating_sub(1);
-        tally.octets = tally.octets.saturating_sub(octets);
+        self.of(state).subtract(octets);
     }
 }
 
@@ -246,6 +281,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Gives out the message that is due longest, for as long as the lease says.
     fn claim(&self, now: Now) -> Result<Work, QueueError>;
 
+    /// Gives out the next message behind `after`, in the order of due times, that is late. Also where to go on; none at the end of the round.
+    fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>)
+    -> Result<(Work, Option<DuePlace>), QueueError>;
+
+    /// Gives a claim back for so long: nobody is to try the message now. Nothing is written.
+    fn put_off(&self, ticket: Ticket, until: MonoTime);
+
+    /// What was put off may be tried now.
+    fn recall(&self);
+
     /// Prolongs a claim by a whole lease from now.
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError>;
 
@@ -263,6 +308,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The sums, without a look at the disk.
     fn totals(&self) -> Totals;
+
+    /// What is kept of this identity's messages; kept up with every change.
+    fn held_by(&self, identity: &str) -> Result<Tally, QueueError>;
 
     /// The figures.
     fn stats(&self) -> Result<Stats, QueueError>;

@@ -1,22 +1,28 @@
 //! The tables of the embedded store, and one write transaction's view of them.
 //!
 //! ```text
-//! meta     name -> octets            "format", "sums", "open" (1 while a process has it)
+//! meta     name -> octets            "format", "sums", "holders", "open" (1 while a process has it)
 //! records  id -> record              one for each message (see codec)
 //! due      (due time, id) -> ()      the queued ones: the second order
 //! bodies   (id, number) -> octets    bodies that are kept here, in rows of CHUNK octets
 //! files    id -> length              bodies that are kept in a file of their own, bodies/ID
 //! unread   id -> reason              records that can't be read, set aside
+//! holders  identity -> count, octets what is kept of each identity's messages
 //! ```
 //!
+//! `holders` came later than the others: the sums that it agrees with stand beside it ("holders" in `meta`). When they are not the store's, an
+//! older program has changed the store, and the next start counts anew.
+//!
 //! Every change keeps the tables in step with one another; redb makes them true together or not at all.
+
+use std::collections::BTreeMap;
 
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::codec::{self, CodecFault};
 use super::record::{Record, State};
 use super::settings::CHUNK;
-use super::store::{NewBody, NewMessage, Totals};
+use super::store::{NewBody, NewMessage, Tally, Totals};
 use crate::mail::QueueId;
 
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -26,8 +32,11 @@ pub(super) const BODIES: TableDefinition<'static, (u128, u32), &[u8]> = TableDef
 pub(super) const FILES: TableDefinition<'static, u128, u64> = TableDefinition::new("files");
 pub(super) const UNREAD: TableDefinition<'static, u128, &str> = TableDefinition::new("unread");
 
+pub(super) const HOLDERS: TableDefinition<'static, &str, (u64, u64)> = TableDefinition::new("holders");
+
 pub(super) const FORMAT_KEY: &str = "format";
 const SUMS_KEY: &str = "sums";
+const HOLDERS_KEY: &str = "holders";
 const OPEN_KEY: &str = "open";
 
 /// Whether a process has the store.
@@ -35,6 +44,14 @@ const OPEN_KEY: &str = "open";
 pub(super) enum InUse {
     Yes,
     No,
+}
+
+/// Whether `holders` says what is in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counts {
+    True,
+    /// An older program was here, or a message was removed of which nobody knows whose it was: the next start counts anew.
+    Stale,
 }
 
 /// Begins a change. With quick repair, redb keeps its map of free pages with each commit and syncs twice: a start after a crash does not walk
@@ -79,7 +96,9 @@ pub(super) struct Tables<'txn> {
     bodies: Table<'txn, (u128, u32), &'static [u8]>,
     pub(super) files: Table<'txn, u128, u64>,
     unread: Table<'txn, u128, &'static str>,
+    holders: Table<'txn, &'static str, (u64, u64)>,
     pub(super) sums: Sums,
+    pub(super) counts_of_holders: Counts,
 }
 
 impl<'txn> Tables<'txn> {
@@ -91,6 +110,8 @@ impl<'txn> Tables<'txn> {
                 .map_err(|_| redb::Error::Corrupted("the store's sums can't be read".to_owned()))?,
             None => Sums::default(),
         };
+        let (counted, kept) = (meta.get(HOLDERS_KEY)?, meta.get(SUMS_KEY)?);
+        let agree = counted.zip(kept).is_some_and(|(counted, kept)| counted.value() == kept.value());
         Ok(Self {
             meta,
             records: transaction.open_table(RECORDS)?,
@@ -98,7 +119,9 @@ impl<'txn> Tables<'txn> {
             bodies: transaction.open_table(BODIES)?,
             files: transaction.open_table(FILES)?,
             unread: transaction.open_table(UNREAD)?,
+            holders: transaction.open_table(HOLDERS)?,
             sums,
+            counts_of_holders: if agree { Counts::True } else { Counts::Stale },
         })
     }
 
@@ -119,7 +142,42 @@ impl<'txn> Tables<'txn> {
 
     pub(super) fn save_sums(&mut self) -> Result<(), DiskFault> {
         let octets = postcard::to_stdvec(&self.sums).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
+        match self.counts_of_holders {
+            Counts::True => self.set_meta(HOLDERS_KEY, &octets)?,
+            Counts::Stale => drop(self.meta.remove(HOLDERS_KEY)?),
+        }
         self.set_meta(SUMS_KEY, &octets)
+    }
+
+    /// Counts whose messages are kept, by a look at each.
+    pub(super) fn count_holders(&mut self) -> Result<(), DiskFault> {
+        let mut counted: BTreeMap<String, Tally> = BTreeMap::new();
+        for row in self.records.iter()? {
+            let (_, octets) = row?;
+            // Whose it was that can't be read, nobody knows.
+            let Ok(record) = codec::decode(octets.value()) else { continue };
+            counted.entry(record.custodian.identity).or_default().add(record.length);
+        }
+        self.holders.retain(|_, _| false)?;
+        for (identity, Tally { count, octets }) in counted {
+            self.holders.insert(identity.as_str(), (count, octets))?;
+        }
+        self.counts_of_holders = Counts::True;
+        Ok(())
+    }
+
+    fn held_by(&self, identity: &str) -> Result<Tally, DiskFault> {
+        let held = self.holders.get(identity)?;
+        Ok(held.map_or_else(Tally::default, |held| Tally { count: held.value().0, octets: held.value().1 }))
+    }
+
+    fn set_held_by(&mut self, identity: &str, held: Tally) -> Result<(), DiskFault> {
+        if held.count == 0 {
+            self.holders.remove(identity)?;
+        } else {
+            self.holders.insert(identity, (held.count, held.octets))?;
+        }
+        Ok(())
     }
 
     pub(super) fn known(&self, id: QueueId) -> Result<Known, DiskFault> {
@@ -145,6 +203,10 @@ impl<'txn> Tables<'txn> {
                 self.sums.within = self.sums.within.saturating_add(message.record.length);
             }
         }
+        let identity = &message.record.custodian.identity;
+        let mut held = self.held_by(identity)?;
+        held.add(message.record.length);
+        self.set_held_by(identity, held)?;
         self.put(None, &message.record)
     }
 
@@ -165,6 +227,10 @@ impl<'txn> Tables<'txn> {
     /// Takes a message away, record and body; true when its body is a file, which is to be removed once this is on the disk.
     pub(super) fn take(&mut self, record: &Record) -> Result<bool, DiskFault> {
         self.leave(record)?;
+        let identity = &record.custodian.identity;
+        let mut held = self.held_by(identity)?;
+        held.subtract(record.length);
+        self.set_held_by(identity, held)?;
         self.take_rows(record.id, record.length)
     }
 
@@ -173,6 +239,8 @@ impl<'txn> Tables<'txn> {
         let length = self.kept_octets(id)?;
         self.sums.totals.subtract(State::Dead, length);
         self.unread.remove(id.to_u128())?;
+        // Somebody's count is one too high from now on.
+        self.counts_of_holders = Counts::Stale;
         self.take_rows(id, length)
     }
 

@@ -1,5 +1,7 @@
 #![allow(clippy::as_conversions, clippy::disallowed_methods, reason = "tests count and measure")]
 
+mod room;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,7 +22,8 @@ struct Bench {
 }
 
 fn settings() -> QueueSettings {
-    QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/q") }
+    let whole = 100;
+    QueueSettings { driving: Driving::Inline, cache: 1 << 20, share_per_identity: whole, ..QueueSettings::new("/q") }
 }
 
 fn try_open(
@@ -45,7 +48,7 @@ impl Bench {
     }
 
     async fn keep_with(&self, body: &[u8], deposit: Deposit) -> QueueId {
-        let mut incoming = self.queue.admit(None).await.unwrap();
+        let mut incoming = self.queue.admit("alice", None).await.unwrap();
         incoming.write(body).await.unwrap();
         incoming.commit(deposit).await.unwrap().id()
     }
@@ -137,7 +140,8 @@ fn many_at_once_are_all_kept_and_all_delivered() {
             let queue = queue.clone();
             tasks.spawn(async move {
                 let octets = body(if number % 50 == 0 { GATHER_MAX + number } else { number });
-                let mut incoming = queue.admit(None).await.unwrap();
+                let identity = format!("identity-{}", number % 3);
+                let mut incoming = queue.admit(&identity, None).await.unwrap();
                 incoming.write(&octets).await.unwrap();
                 (incoming.commit(samples::deposit(START)).await.unwrap().id(), octets)
             });
@@ -151,7 +155,7 @@ fn many_at_once_are_all_kept_and_all_delivered() {
         }
         assert_eq!(queue.stats().await.unwrap().totals, Totals::default());
         queue.close().await;
-        assert_eq!(queue.admit(None).await.unwrap_err(), QueueError::Closed);
+        assert_eq!(queue.admit("alice", None).await.unwrap_err(), QueueError::Closed);
     });
 }
 
@@ -258,7 +262,7 @@ fn a_commit_that_was_handed_over_is_kept_though_its_future_is_dropped() {
     };
     runtime.block_on(async {
         let (queue, _) = open().unwrap();
-        let mut incoming = queue.admit(None).await.unwrap();
+        let mut incoming = queue.admit("alice", None).await.unwrap();
         let id = incoming.id();
         incoming.write(b"hello").await.unwrap();
         tokio::select! {
@@ -278,7 +282,7 @@ fn what_is_dropped_before_its_commit_leaves_nothing() {
     block_on(async {
         let bench = Bench::new(settings());
         for length in [0, 10, GATHER_MAX + 1] {
-            let mut incoming = bench.queue.admit(None).await.unwrap();
+            let mut incoming = bench.queue.admit("alice", None).await.unwrap();
             incoming.write(&body(length)).await.unwrap();
         }
         assert_eq!(bench.disk.list(Path::new("/q/bodies")).unwrap(), []);
@@ -291,7 +295,7 @@ fn fifty_mebibytes_need_a_quarter_of_one_in_memory() {
     block_on(async {
         let bench = Bench::new(settings());
         let octets = body(1 << 20);
-        let mut incoming = bench.queue.admit(Some(50 << 20)).await.unwrap();
+        let mut incoming = bench.queue.admit("alice", Some(50 << 20)).await.unwrap();
         for _ in 0..50 {
             incoming.write(&octets).await.unwrap();
             assert!(incoming.gathered.capacity() <= 2 * GATHER_MAX, "{}", incoming.gathered.capacity());
@@ -337,12 +341,12 @@ fn when_memory_is_short_a_body_goes_to_a_file() {
 fn without_memory_a_message_waits_and_then_comes_again() {
     block_on(async {
         let bench = Bench::new(QueueSettings { memory: 64 * 1024, ..settings() });
-        let first = bench.queue.admit(None).await.unwrap();
+        let first = bench.queue.admit("alice", None).await.unwrap();
         let before = tokio::time::Instant::now();
-        let second = bench.queue.admit(None).await.unwrap_err();
+        let second = bench.queue.admit("alice", None).await.unwrap_err();
         assert!(matches!(second, QueueError::Full(_)), "{second}");
         assert_eq!(before.elapsed(), settings().wait);
-        let (third, ()) = tokio::join!(bench.queue.admit(None), async { drop(first) });
+        let (third, ()) = tokio::join!(bench.queue.admit("alice", None), async { drop(first) });
         drop(third.unwrap());
     });
 }
@@ -353,13 +357,13 @@ fn a_full_queue_takes_reports_and_outcomes_but_no_mail() {
         let bench = Bench::new(QueueSettings { count: 3, reserve_count: 1, ..settings() });
         bench.keep(b"one").await;
         bench.keep(b"two").await;
-        assert!(matches!(bench.queue.admit(None).await, Err(QueueError::Full(_))));
+        assert!(matches!(bench.queue.admit("alice", None).await, Err(QueueError::Full(_))));
         let claim = bench.claim_now().await.unwrap();
         let report = Some((samples::deposit(START), b"three".to_vec()));
         let conclusion = Conclusion { report, ..nothing_tried(Next::Dead("no report".to_owned())) };
         let report = claim.conclude(conclusion).await.unwrap().unwrap();
         assert_eq!(whole(bench.queue.body(report).await.unwrap()).await.unwrap(), b"three");
-        let (room, removed) = tokio::join!(bench.queue.admit(None), async {
+        let (room, removed) = tokio::join!(bench.queue.admit("alice", None), async {
             bench.queue.remove(report).await?;
             bench.claim_now().await.unwrap().conclude(nothing_tried(Next::Finished)).await
         });
@@ -372,8 +376,8 @@ fn a_full_queue_takes_reports_and_outcomes_but_no_mail() {
 fn a_message_larger_than_the_room_is_refused_before_and_while_it_is_written() {
     block_on(async {
         let bench = Bench::new(QueueSettings { size: 1 << 20, reserve_size: 0, ..settings() });
-        assert!(matches!(bench.queue.admit(Some(2 << 20)).await, Err(QueueError::Full(_))));
-        let mut incoming = bench.queue.admit(None).await.unwrap();
+        assert!(matches!(bench.queue.admit("alice", Some(2 << 20)).await, Err(QueueError::Full(_))));
+        let mut incoming = bench.queue.admit("alice", None).await.unwrap();
         incoming.write(&body(1 << 20)).await.unwrap();
         assert!(matches!(incoming.write(b"x").await, Err(QueueError::Full(_))));
         let committed = incoming.commit(samples::deposit(START)).await;
@@ -386,8 +390,8 @@ fn a_full_disk_says_come_again_and_takes_mail_when_there_is_space_without_a_rest
     block_on(async {
         let bench = Bench::new(QueueSettings { reserve_size: 0, ..settings() });
         bench.disk.set_space(0);
-        assert!(matches!(bench.queue.admit(Some(10 << 20)).await, Err(QueueError::Full(_))));
-        let mut incoming = bench.queue.admit(None).await.unwrap();
+        assert!(matches!(bench.queue.admit("alice", Some(10 << 20)).await, Err(QueueError::Full(_))));
+        let mut incoming = bench.queue.admit("alice", None).await.unwrap();
         let filled = incoming.write(&body(GATHER_MAX * 2)).await;
         assert!(matches!(filled, Err(QueueError::Full(_))), "{filled:?}");
         drop(incoming);
@@ -588,6 +592,64 @@ fn a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it() {
         assert!(bench.claim_now().await.is_none());
         bench.queue.retry(id).await.unwrap();
         assert_eq!(open(bench.claim_now().await.unwrap().record()), [false, true]);
+    });
+}
+
+// Nothing is tried for a while.
+
+#[test]
+fn a_claim_that_is_put_off_writes_nothing_and_comes_back_in_time_when_recalled_or_when_asked_for() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"x").await;
+        let before = bench.record(id).await;
+        let put_off = async || bench.claim_now().await.unwrap().put_off(Duration::from_secs(30));
+        put_off().await;
+        assert!(bench.claim_now().await.is_none());
+        assert_eq!(bench.queue.stats().await.unwrap().claimed, 0);
+        bench.clock.advance(Duration::from_secs(30));
+        put_off().await;
+        bench.queue.recall();
+        put_off().await;
+        assert_eq!(bench.record(id).await, before);
+        bench.queue.retry(id).await.unwrap();
+        assert_eq!(bench.claim_now().await.unwrap().id(), id);
+    });
+}
+
+#[test]
+fn a_round_finds_each_message_that_is_late_once_and_no_other() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    block_on(async {
+        let bench = Bench::new(settings());
+        let keep = async |body: &[u8]| {
+            bench.clock.advance(Duration::from_secs(1));
+            bench.keep(body).await
+        };
+        let (old, late, held, sleeping) = (keep(b"1").await, keep(b"2").await, keep(b"3").await, keep(b"4").await);
+        bench.queue.hold(held).await.unwrap();
+        for claim in [bench.claim_now().await.unwrap(), bench.claim_now().await.unwrap()] {
+            let due = claim.record().due;
+            let warned = claim.id() == old;
+            claim.conclude(Conclusion { warned, ..nothing_tried(Next::Retry(due)) }).await.unwrap();
+        }
+        let far = bench.clock.now().wall.after(99 * HOUR);
+        let claim = bench.claim_now().await.unwrap();
+        assert_eq!(claim.id(), sleeping);
+        claim.conclude(nothing_tried(Next::Retry(far))).await.unwrap();
+        bench.clock.advance(4 * HOUR);
+        bench.keep(b"5").await;
+        let now = bench.clock.now().wall;
+        let mut place = None;
+        let warn = Late { warn: Some(now.before(4 * HOUR)), give_up: now.before(100 * HOUR) };
+        let claim = bench.queue.claim_late(warn, &mut place).await.unwrap().unwrap();
+        assert_eq!(claim.id(), late, "neither what was told before, nor what is held, not due, or young");
+        assert!(bench.queue.claim_late(warn, &mut place).await.unwrap().is_none());
+        assert_eq!(place, None, "the round is over");
+        let give_up = Late { warn: None, give_up: now.before(4 * HOUR) };
+        let claim = bench.queue.claim_late(give_up, &mut place).await.unwrap().unwrap();
+        assert_eq!(claim.id(), old, "told of the delay or not; the other is claimed");
+        drop(claim);
     });
 }
 

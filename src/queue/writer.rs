@@ -87,6 +87,14 @@ impl Writer {
         }
     }
 
+    /// Waits for the end of the thread; whoever calls inline has none.
+    pub(super) async fn ended(&self) {
+        match self {
+            Self::Inline(_) => std::future::pending().await,
+            Self::Thread(sender) => sender.closed().await,
+        }
+    }
+
     /// Obeys what has been handed over, then closes the store.
     pub(super) async fn close(&self) {
         match self {

@@ -41,7 +41,14 @@ fn refused(code: u16, status: (u8, u16, u16), text: &str) -> Outcome {
 }
 
 fn reported(place: usize, fate: Fate, outcome: &Outcome) -> Reported<'_> {
-    Reported { place, fate, outcome, upstream: Some("mx.example.net"), last_attempt: arrived().after(MINUTE) }
+    Reported {
+        place,
+        fate,
+        outcome,
+        certainty: Certainty::Known,
+        upstream: Some("mx.example.net"),
+        last_attempt: Some(arrived().after(MINUTE)),
+    }
 }
 
 const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -258,4 +265,57 @@ proptest! {
         let fields = text.split("message/delivery-status").nth(1).unwrap().split("--report-").next().unwrap();
         prop_assert!(fields.split("\r\n").all(|line| line.len() <= 998));
     }
+}
+
+/// Given up, and the upstream may have it.
+fn unknown() -> Report {
+    let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+    let silent = Outcome::Failed {
+        reason: "given up after 5days: upstream main was silent for 10m at the end of the message".into(),
+        reply: None,
+    };
+    let one = Reported { certainty: Certainty::Undetermined, ..reported(0, Fate::GaveUp, &silent) };
+    composed(&original(&envelope, HEADER), &[one])
+}
+
+#[test]
+fn a_report_on_a_message_of_unknown_fate_claims_nothing_and_does_not_advise_to_send_it_again() {
+    let text = String::from_utf8(unknown().octets).unwrap();
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for said in [
+        "Subject: It is not known whether your message was delivered",
+        "It is not known whether your message reached this recipient",
+        "But: It may have arrived",
+        "Advice: Ask the recipient whether it came before you send it again.",
+        "Action: failed Status: 4.4.7",
+    ] {
+        assert!(words.contains(said), "{said}: {text}");
+    }
+    for unsaid in ["could not be delivered", "Reach the recipient another way", "5.4.7"] {
+        assert!(!words.contains(unsaid), "{unsaid}: {text}");
+    }
+}
+
+#[test]
+fn what_may_have_arrived_before_is_said_of_a_failure_and_of_a_delay_too() {
+    let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+    let refused = no_such_user();
+    let waiting = delayed();
+    let until = arrived().after(MINUTE);
+    for (fate, outcome, status) in
+        [(Fate::Failed, &refused, "Status: 5.1.1"), (Fate::Delayed { until }, &waiting, "Status: 4.0.0")]
+    {
+        let one = Reported { certainty: Certainty::Undetermined, ..reported(0, fate, outcome) };
+        let text = String::from_utf8(composed(&original(&envelope, HEADER), &[one]).octets).unwrap();
+        assert!(text.contains("But:     It may have arrived") && text.contains(status), "{text}");
+    }
+}
+
+#[test]
+fn what_was_never_tried_has_no_date_of_an_attempt() {
+    let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+    let waiting = delayed();
+    let one = Reported { last_attempt: None, ..reported(0, Fate::Delayed { until: arrived() }, &waiting) };
+    let text = String::from_utf8(composed(&original(&envelope, HEADER), &[one]).octets).unwrap();
+    assert!(!text.contains("Last-Attempt-Date"), "{text}");
 }

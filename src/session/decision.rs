@@ -1,4 +1,4 @@
-//! What the audit keeps: one [`Decision`] for each message and each refusal.
+//! What the audit keeps: one [`Decision`] for each message, each authentication and each refusal.
 //!
 //! The machine says on the wire what a person can act on; here it says the rest: whose, by which rule, and the private cause. An event makes
 //! one decision at most, so there is one place for it and nothing to grow: intake takes it after each step (`take_decision`) and hands it
@@ -43,6 +43,8 @@ impl Subject {
 pub enum Ruling {
     /// The message is kept under this id.
     Kept(QueueId),
+    /// Authenticated, by this mechanism.
+    Authenticated(&'static str),
     /// Refused, and this was said.
     Refused(Reply),
 }
@@ -56,6 +58,8 @@ pub struct Decision {
     pub ruling: Ruling,
     /// Whose certificate; none when there is no identity.
     pub identity: Option<Arc<Identity>>,
+    /// The mechanism of AUTH by which it has authenticated, where it has.
+    pub mechanism: Option<&'static str>,
     /// The reverse path, once one was named.
     pub sender: Option<ReversePath>,
     /// The forward paths taken so far; for [`Subject::Recipient`] the refused one is the last.
@@ -77,6 +81,7 @@ impl Decision {
             subject,
             ruling,
             identity: None,
+            mechanism: None,
             sender: None,
             recipients: Vec::new(),
             rule: None,

@@ -7,10 +7,12 @@
 
 use super::secured::{Session, State};
 use super::transaction::{Denied, Transaction};
-use super::{Decision, Framing, NoRoom, Question, Ruling, Step, Subject, replies};
+use super::{Decision, Framing, NoRoom, Question, Ruling, Step, Subject, refused, replies};
 use crate::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, RECEIVED_MAX};
 use crate::mail::Custody;
 use crate::policy;
+use crate::smtp::{Code, Reply};
+use crate::sys::WallTime;
 
 impl Session {
     /// DATA: is there room?
@@ -30,7 +32,7 @@ impl Session {
     }
 
     /// The answer to `Admit`.
-    pub(super) fn admitted(&mut self, answer: Result<(), NoRoom>) -> Step {
+    pub(super) fn admitted(&mut self, answer: Result<(), NoRoom>, now: WallTime) -> Step {
         let State::Admitting(transaction) = std::mem::replace(&mut self.state, State::Closed) else {
             return self.our_fault();
         };
@@ -41,7 +43,7 @@ impl Session {
             }
             Err(cause) => {
                 self.state = State::Open(transaction);
-                let reply = replies::no_room();
+                let reply = self.not_taken(&cause, now);
                 self.decide(Decision::refused(Subject::Message, reply.clone(), cause.words()));
                 self.say(reply)
             }
@@ -106,7 +108,9 @@ impl Session {
             // The body can't be over before the header was judged.
             State::Header(_)
             | State::Idle
-            | State::Challenged
+            | State::Challenged(_)
+            | State::Founding(_)
+            | State::Checking(_)
             | State::Identifying(_)
             | State::Open(_)
             | State::Admitting(_)
@@ -145,19 +149,29 @@ impl Session {
     }
 
     /// The answer to `Commit`. RFC 5321 §6.1: with 250 the responsibility is ours, so there is no 250 here without a proof in the hand.
-    pub(super) fn committed(&mut self, answer: Result<Custody, NoRoom>) -> Step {
+    pub(super) fn committed(&mut self, answer: Result<Custody, NoRoom>, now: WallTime) -> Step {
         let State::Committing(_, octets) = &self.state else { return self.our_fault() };
         let octets = *octets;
         match answer {
             Ok(custody) => self.keep(&custody, octets),
             Err(cause) => {
-                let reply = replies::no_room();
+                let reply = self.not_taken(&cause, now);
                 let mut decision = Decision::refused(Subject::Message, reply.clone(), cause.words());
                 decision.octets = Some(octets);
                 self.decide(decision);
                 self.state = State::Idle;
-                self.say(reply)
+                // RFC 5321 §3.8: 421 closes.
+                if reply.code() == Code::known(421) { self.close(reply) } else { self.say(reply) }
             }
+        }
+    }
+
+    fn not_taken(&self, cause: &NoRoom, now: WallTime) -> Reply {
+        match cause {
+            NoRoom::Full(_) | NoRoom::Unaccountable | NoRoom::Broken => replies::no_room(),
+            NoRoom::Share(_) => replies::share_used_up(self.identity.name()),
+            NoRoom::Lost(cause) => refused::refusal(cause, self.settings.refusal, now),
+            NoRoom::Regranted => replies::regranted(self.identity.name()),
         }
     }
 

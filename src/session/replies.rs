@@ -7,6 +7,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::identity::NoIdentity;
 use crate::mail::QueueId;
 use crate::policy::{Offence, Refusal};
@@ -181,6 +184,11 @@ pub fn challenge() -> Reply {
     bare(334, "")
 }
 
+/// A challenge with words of the mechanism (RFC 4954 §4: base64).
+pub fn challenge_with(words: &[u8]) -> Reply {
+    bare(334, STANDARD.encode(words))
+}
+
 /// Authenticated (RFC 4954 §6).
 pub fn authenticated() -> Reply {
     said(235, (2, 7, 0), "Authentication succeeded")
@@ -193,7 +201,7 @@ pub fn authentication_refused() -> Reply {
 
 /// A mechanism that is not offered (RFC 4954 §4: 504).
 pub fn mechanism_unknown() -> Reply {
-    said(504, (5, 5, 4), "Mechanism not offered; EXTERNAL is")
+    said(504, (5, 5, 4), "Mechanism not offered; EHLO lists those that are")
 }
 
 /// AUTH after a successful AUTH (RFC 4954 §4: 503).
@@ -219,6 +227,11 @@ pub fn not_base64() -> Reply {
 /// A line of AUTH over 12,288 octets (RFC 4954 §4, §6: 500 5.5.6).
 pub fn authentication_too_long() -> Reply {
     said(500, (5, 5, 6), "Authentication exchange line is too long")
+}
+
+/// Nobody could look at the password in time (RFC 4954 §6: 454).
+pub fn authentication_unavailable() -> Reply {
+    said(454, (4, 7, 0), "Authentication is not possible now, try later")
 }
 
 /// Too many failures (RFC 4954 §4 advises a limit; 421 closes, RFC 5321 §3.8).
@@ -416,6 +429,16 @@ pub fn no_room() -> Reply {
     said(452, (4, 3, 1), "Cannot keep the message now, try later")
 }
 
+/// The identity has as much here as one may have (RFC 5321 §4.2.3: 452; RFC 3463 X.3.1).
+pub fn share_used_up(identity: &str) -> Reply {
+    said(452, (4, 3, 1), format!("Too much mail of {identity} is here already, try later"))
+}
+
+/// What the message was judged by at MAIL does not hold any more; the next MAIL is judged by what does (RFC 5321 §4.2.3: 450; RFC 3463 X.7.1).
+pub fn regranted(identity: &str) -> Reply {
+    said(450, (4, 7, 1), format!("What {identity} may send has changed, send the message again"))
+}
+
 // --- Leaving, 421 (RFC 5321 §3.8).
 
 /// Shutting down (RFC 3463 X.3.2).
@@ -423,7 +446,7 @@ pub fn shutting_down() -> Reply {
     said(421, (4, 3, 2), "Shutting down, try again soon")
 }
 
-/// No more connections (RFC 3463 X.7.0).
+/// No more connections, or no more in this minute (RFC 3463 X.7.0).
 pub fn too_many_connections() -> Reply {
     said(421, (4, 7, 0), "Too many connections, try later")
 }

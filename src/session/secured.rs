@@ -12,12 +12,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::auth::EXTERNAL;
+use super::auth::{Challenge, Checking, Founding, Shown};
 use super::table::{Phase, Trigger, Turn, turn};
 use super::transaction::{Opening, Transaction};
 use super::{Answer, Deadline, Decision, Event, Framing, SessionSettings, Step, Subject, replies};
+use crate::credentials::Means;
 use crate::identity::Identity;
-use crate::mail::trace::{Authentication, Protocol, Utf8Header};
+use crate::mail::trace::{Protocol, Utf8Header};
 use crate::smtp::line::AUTH_LINE_MAX;
 use crate::smtp::{Command, CommandFault, Extension, HeloName, LineFault, Offered, Reply};
 use crate::sys::WallTime;
@@ -26,7 +27,11 @@ use crate::sys::WallTime;
 #[derive(Debug)]
 pub(super) enum State {
     Idle,
-    Challenged,
+    Challenged(Box<Challenge>),
+    /// SCRAM has begun; its ground is being looked up.
+    Founding(Box<Founding>),
+    /// What was shown in AUTH is being looked at.
+    Checking(Checking),
     Identifying(Box<Opening>),
     Open(Box<Transaction>),
     Admitting(Box<Transaction>),
@@ -80,7 +85,8 @@ pub struct Session {
     pub(super) identity: Arc<Identity>,
     pub(super) settings: Arc<SessionSettings>,
     pub(super) introduction: Option<Introduction>,
-    pub(super) authentication: Authentication,
+    pub(super) means: Means,
+    pub(super) shown: Option<Shown>,
     pub(super) authentication_failures: u32,
     pub(super) recipients_refused: u32,
     pub(super) state: State,
@@ -96,7 +102,8 @@ impl Session {
             identity,
             settings,
             introduction: None,
-            authentication: Authentication::Certificate,
+            means: Means::default(),
+            shown: None,
             authentication_failures: 0,
             recipients_refused: 0,
             state: State::Idle,
@@ -141,7 +148,13 @@ impl Session {
             | State::Header(transaction)
             | State::Body(transaction)
             | State::Committing(transaction, _) => Some(transaction),
-            State::Idle | State::Challenged | State::Identifying(_) | State::Discarding(_) | State::Closed => None,
+            State::Idle
+            | State::Challenged(_)
+            | State::Founding(_)
+            | State::Checking(_)
+            | State::Identifying(_)
+            | State::Discarding(_)
+            | State::Closed => None,
         }
     }
 
@@ -151,7 +164,7 @@ impl Session {
             Some(Introduction::Ehlo(name) | Introduction::Helo(name)) => name.as_str(),
             None => "",
         };
-        SessionTrace { helo, protocol: Protocol::of(self.authentication, self.utf8()) }
+        SessionTrace { helo, protocol: Protocol::of(self.authentication(), self.utf8()) }
     }
 
     /// Whether the transaction at hand said SMTPUTF8; what the reader of its header must know.
@@ -173,7 +186,9 @@ impl Session {
         match &self.state {
             State::Idle if self.introduction.is_none() => Phase::Start,
             State::Idle => Phase::Ready,
-            State::Challenged => Phase::Challenged,
+            State::Challenged(_) => Phase::Challenged,
+            State::Founding(_) => Phase::Founding,
+            State::Checking(_) => Phase::Checking,
             State::Identifying(_) => Phase::Identifying,
             State::Open(transaction) if transaction.recipients().is_empty() => Phase::Opened,
             State::Open(_) => Phase::Addressed,
@@ -199,7 +214,7 @@ impl Session {
             .with(Extension::EightBitMime)
             .with(Extension::SmtpUtf8)
             .with(Extension::EnhancedStatusCodes)
-            .with_auth([EXTERNAL])
+            .with_auth(self.means.mechanisms().iter().map(|mechanism| mechanism.name()))
     }
 
     /// What commands are read by: who said HELO was told of nothing.
@@ -268,14 +283,14 @@ impl Session {
             Event::HeaderRead(facts) => self.header_read(facts),
             Event::BodyEnded(facts) => self.body_ended(facts),
             Event::Answer(Answer::Identified(answer)) => self.identified(answer, now),
-            Event::Answer(Answer::Admitted(answer)) => self.admitted(answer),
-            Event::Answer(Answer::Committed(answer)) => self.committed(answer),
+            Event::Answer(Answer::Admitted(answer)) => self.admitted(answer, now),
+            Event::Answer(Answer::Committed(answer)) => self.committed(answer, now),
             Event::TalkedEarly => self.interrupt(replies::talked_early(), "octets where the client had to wait"),
             Event::TimedOut(deadline) => self.timed_out(deadline),
             Event::Draining => self.drain(),
-            Event::Answer(Answer::Password(_) | Answer::Spent(_) | Answer::Offered(_)) | Event::Line(_) => {
-                self.our_fault()
-            }
+            Event::Answer(Answer::ScramGround(ground, nonce)) => self.scram_ground(ground, &nonce),
+            Event::Answer(Answer::Attempted(outcome)) => self.attempted(outcome),
+            Event::Answer(Answer::Spent(_) | Answer::Offered(_)) | Event::Line(_) => self.our_fault(),
         }
     }
 
@@ -386,7 +401,7 @@ impl Session {
     }
 
     fn drain(&mut self) -> Step {
-        if matches!(self.state, State::Idle | State::Challenged) {
+        if matches!(self.state, State::Idle | State::Challenged(_)) {
             return self.close(replies::shutting_down());
         }
         self.stay = Stay::UntilTheTransactionEnds;
@@ -398,6 +413,7 @@ impl Session {
     /// Keeps the decision for the audit, with what is known of the identity and of the transaction at hand.
     pub(super) fn decide(&mut self, mut decision: Decision) {
         decision.identity = Some(Arc::clone(&self.identity));
+        decision.mechanism = self.shown.map(|shown| shown.mechanism.name());
         if let Some(transaction) = self.transaction() {
             transaction.describe(&mut decision);
         }

@@ -15,6 +15,10 @@ pub enum Phase {
     Ready,
     /// AUTH's 334 has been said.
     Challenged,
+    /// SCRAM has begun; what it stands on is being looked up.
+    Founding,
+    /// What was shown in AUTH is being looked at.
+    Checking,
     /// MAIL; the identity is being looked at anew.
     Identifying,
     /// MAIL was taken, no recipient yet.
@@ -80,6 +84,10 @@ pub enum Trigger {
     BodyEnded,
     /// The answer to `Reidentify`.
     Identified,
+    /// The answer to `ScramGround`.
+    Founded,
+    /// The answer to `Authenticate`.
+    Attempted,
     /// The answer to `Admit`.
     Admitted,
     /// The answer to `Commit`.
@@ -104,7 +112,7 @@ pub enum Turn {
 }
 
 /// The number of phases.
-pub const PHASES: usize = 12;
+pub const PHASES: usize = 14;
 
 /// A row of the table: by the phases in their order.
 pub type Row = (Trigger, [Turn; PHASES]);
@@ -112,8 +120,8 @@ pub type Row = (Trigger, [Turn; PHASES]);
 /// The whole dialogue. Besides, any command may lead to `Closed`: when too many came to nothing, and at the end of a transaction when the
 /// daemon is shutting down.
 #[rustfmt::skip]
-pub const TABLE: [Row; 26] = {
-    use Phase::{Addressed, Admitting, Body, Challenged, Closed, Committing, Discarding, Header, Identifying, Opened, Ready, Start};
+pub const TABLE: [Row; 28] = {
+    use Phase::{Addressed, Admitting, Body, Challenged, Checking, Closed, Committing, Discarding, Founding, Header, Identifying, Opened, Ready, Start};
     const NO: Turn = Turn::OutOfOrder;
     const XX: Turn = Turn::Never;
     const ST: Turn = Turn::To(&[Start]);
@@ -121,7 +129,11 @@ pub const TABLE: [Row; 26] = {
     const OP: Turn = Turn::To(&[Opened]);
     const AD: Turn = Turn::To(&[Addressed]);
     const ID: Turn = Turn::To(&[Identifying]);
-    const AU: Turn = Turn::To(&[Ready, Challenged, Closed]);
+    const AU: Turn = Turn::To(&[Ready, Challenged, Founding, Checking, Closed]);
+    const SHOW: Turn = Turn::To(&[Ready, Challenged, Closed]);
+    const CHAL: Turn = Turn::To(&[Challenged]);
+    const FO: Turn = Turn::To(&[Founding]);
+    const CH: Turn = Turn::To(&[Checking]);
     const ROOM: Turn = Turn::To(&[Admitting]);
     const DISC: Turn = Turn::To(&[Discarding]);
     const SAID: Turn = Turn::To(&[Ready, Closed]);
@@ -136,33 +148,35 @@ pub const TABLE: [Row; 26] = {
     const BODY_: Turn = Turn::To(&[Body]);
     const COMM: Turn = Turn::To(&[Committing]);
     [
-    //                       Start Ready Chal  Iden  Open  Addr  Admit  Header Body   Disc   Comm  Closed
-    (Trigger::Ehlo,        [ RE,   RE,   XX,   XX,   RE,   RE,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Helo,        [ RE,   RE,   XX,   XX,   RE,   RE,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::StartTls,    [ NO,   NO,   XX,   XX,   NO,   NO,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Auth,        [ NO,   AU,   XX,   XX,   NO,   NO,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Mail,        [ NO,   ID,   XX,   XX,   NO,   NO,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Rcpt,        [ NO,   NO,   XX,   XX,   RCPT, AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Data,        [ NO,   NO,   XX,   XX,   NO,   ROOM, XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Bdat,        [ DISC, DISC, XX,   XX,   DISC, DISC, XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Rset,        [ ST,   RE,   XX,   XX,   RE,   RE,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Noop,        [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Vrfy,        [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Expn,        [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Help,        [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Quit,        [ END,  END,  XX,   XX,   END,  END,  XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Faulty,      [ ST,   RE,   XX,   XX,   OP,   AD,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Response,    [ XX,   XX,   SAID, XX,   XX,   XX,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Disputed,    [ END,  END,  END,  XX,   END,  END,  XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::TalkedEarly, [ END,  END,  END,  END,  END,  END,  END,   END,   END,   END,   END,  XX ]),
-    (Trigger::HeaderRead,  [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    HEAD,  XX,    XX,    XX,   XX ]),
-    (Trigger::BodyEnded,   [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    END,   BODY,  DONE,  XX,   XX ]),
-    (Trigger::Identified,  [ XX,   XX,   XX,   TOLD, XX,   XX,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Admitted,    [ XX,   XX,   XX,   XX,   XX,   XX,   ROOM_, XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::Committed,   [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    XX,    XX,    XX,    SAID, XX ]),
-    (Trigger::Unasked,     [ XX,   XX,   XX,   XX,   XX,   XX,   XX,    XX,    XX,    XX,    XX,   XX ]),
-    (Trigger::TimedOut,    [ END,  END,  END,  END,  END,  END,  END,   END,   END,   END,   COMM, XX ]),
-    (Trigger::Draining,    [ END,  END,  END,  ID,   OP,   AD,   ROOM,  HEAD_, BODY_, DISC,  COMM, XX ]),
+    //                       Start  Ready  Chal   Found  Check  Iden   Open   Addr   Admit  Header Body   Disc   Comm   Closed
+    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    XX,    RCPT,  AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    XX,    DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Response,    [ XX,    XX,    AU,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX ]),
+    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX ]),
+    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    END,   BODY,  DONE,  XX,    XX ]),
+    (Trigger::Identified,  [ XX,    XX,    XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Founded,     [ XX,    XX,    XX,    CHAL,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Attempted,   [ XX,    XX,    XX,    XX,    SHOW,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX ]),
+    (Trigger::Unasked,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
+    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX ]),
+    (Trigger::Draining,    [ END,   END,   END,   FO,    CH,    ID,    OP,    AD,    ROOM,  HEAD_, BODY_, DISC,  COMM,  XX ]),
     ]
 };
 
@@ -181,6 +195,8 @@ impl Phase {
         Self::Start,
         Self::Ready,
         Self::Challenged,
+        Self::Founding,
+        Self::Checking,
         Self::Identifying,
         Self::Opened,
         Self::Addressed,
@@ -222,7 +238,9 @@ impl Trigger {
             Event::Answer(Answer::Identified(_)) => Self::Identified,
             Event::Answer(Answer::Admitted(_)) => Self::Admitted,
             Event::Answer(Answer::Committed(_)) => Self::Committed,
-            Event::Answer(Answer::Password(_) | Answer::Spent(_) | Answer::Offered(_)) => Self::Unasked,
+            Event::Answer(Answer::ScramGround(..)) => Self::Founded,
+            Event::Answer(Answer::Attempted(_)) => Self::Attempted,
+            Event::Answer(Answer::Spent(_) | Answer::Offered(_)) => Self::Unasked,
             Event::TimedOut(_) => Self::TimedOut,
             Event::Draining => Self::Draining,
         }

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use super::secured::{Session, State};
 use super::{Decision, Question, Step, Subject, Unidentified, refused, replies};
-use crate::identity::{Identity, Rule, SecondFactor};
-use crate::mail::trace::Authentication;
+use crate::identity::{Identity, Rule};
 use crate::mail::{Address, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
 use crate::policy::{self, Verdict};
 use crate::smtp::Reply;
@@ -152,7 +151,7 @@ impl Session {
     /// Another name means that what AUTH proved was about somebody else.
     fn adopt(&mut self, identity: Arc<Identity>) {
         if identity.name() != self.identity.name() {
-            self.authentication = Authentication::Certificate;
+            self.shown = None;
         }
         self.identity = identity;
     }
@@ -182,10 +181,8 @@ impl Session {
     }
 
     fn judge_sender(&self, opening: &Opening) -> Result<Rule, Denied> {
-        // AUTH EXTERNAL shows the certificate once more, which is no second factor; passwords are not offered yet.
-        match self.identity.grant().second_factor {
-            SecondFactor::None => {}
-            SecondFactor::Password => return Err(Denied::by_server(replies::authentication_required())),
+        if !self.has_second_factor() {
+            return Err(Denied::by_server(replies::authentication_required()));
         }
         if let ReversePath::Address(address) = &opening.reverse_path {
             travels(address, &opening.parameters)?;

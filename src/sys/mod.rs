@@ -3,12 +3,16 @@
 //! Everything else takes these as arguments, so that expiry, retry, crash and power-cut tests need no waiting and a
 //! seed replays. Never: decides anything about mail.
 
+pub mod backlog;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod tasks;
+pub mod throttle;
 
+pub use backlog::Backlog;
 pub use clock::{Clock, ManualClock, MonoTime, Now, SystemClock, WallTime};
 pub use disk::{Disk, DiskFile, SimulatedDisk, SystemDisk};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use tasks::{Drain, Tasks};
+pub use throttle::Throttle;

@@ -1,6 +1,9 @@
 //! Every task is tracked: spawned here, counted, told of the drain, waited for.
 //!
-//! A panic in one connection or delivery is caught, logged as our fault, and ends that one only. Never: lets a task outlive the daemon.
+//! A panic in one connection or delivery is caught, logged as our fault, and ends that one only. A loop that the daemon can't be without (a
+//! listener, the deliveries) is told of when it ends before its time: without it the daemon would look alive and be deaf.
+//!
+//! Never: lets a task outlive the daemon.
 
 use std::any::Any;
 use std::future::Future;
@@ -26,11 +29,17 @@ pub enum Phase {
 pub struct Tasks {
     tracker: TaskTracker,
     phase: watch::Sender<Phase>,
+    /// The first loop that ended before its time.
+    fallen: watch::Sender<Option<&'static str>>,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { tracker: TaskTracker::new(), phase: watch::Sender::new(Phase::Serving) }
+        Self {
+            tracker: TaskTracker::new(),
+            phase: watch::Sender::new(Phase::Serving),
+            fallen: watch::Sender::new(None),
+        }
     }
 }
 
@@ -41,14 +50,37 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         self.tracker.spawn(async move {
-            if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
-                tracing::error!(
-                    task = name,
-                    panic = said(&*panic),
-                    "a task panicked: this is a defect of sealpost, please report it"
-                );
+            let _ = caught(name, work).await;
+        });
+    }
+
+    /// Runs a loop that must live until the drain: when it panics, or ends before, [`Tasks::fallen`] says so.
+    pub fn spawn_vital<F>(&self, name: &'static str, work: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (fallen, drain) = (self.fallen.clone(), self.drain());
+        self.tracker.spawn(async move {
+            let end = caught(name, work).await;
+            if end == End::Panicked || !drain.begun() {
+                fallen.send_if_modified(|first| {
+                    let is_first = first.is_none();
+                    first.get_or_insert(name);
+                    is_first
+                });
             }
         });
+    }
+
+    /// Waits until a vital loop has ended before its time; its name. Cancel-safe.
+    pub async fn fallen(&self) -> &'static str {
+        let mut fallen = self.fallen.subscribe();
+        // The sender is this value's own.
+        let name = fallen.wait_for(Option::is_some).await.ok().and_then(|name| *name);
+        match name {
+            Some(name) => name,
+            None => std::future::pending().await,
+        }
     }
 
     /// What tells of the drain.
@@ -88,10 +120,66 @@ impl Drain {
     }
 }
 
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Returned,
+    Panicked,
+}
+
+/// Runs `work`; a panic in it is logged and goes no further.
+async fn caught<F: Future<Output = ()>>(name: &'static str, work: F) -> End {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(()) => End::Returned,
+        Err(panic) => {
+            tracing::error!(
+                task = name,
+                panic = said(&*panic),
+                "a task panicked: this is a defect of sealpost, please report it"
+            );
+            End::Panicked
+        }
+    }
+}
+
 fn said(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("(no message)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether `fallen` says something once all tasks have ended.
+    async fn said_to_have_fallen(tasks: &Tasks) -> Option<&'static str> {
+        tasks.tracker.close();
+        tasks.tracker.wait().await;
+        tasks.fallen().now_or_never()
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_a_connection_alone_and_a_vital_loop_not_unnoticed() {
+        let tasks = Tasks::default();
+        tasks.spawn("connection", async { panic!("injected") });
+        assert_eq!(said_to_have_fallen(&tasks).await, None);
+        tasks.spawn_vital("listener", async { panic!("injected") });
+        assert_eq!(said_to_have_fallen(&tasks).await, Some("listener"));
+    }
+
+    #[tokio::test]
+    async fn a_vital_loop_may_end_in_the_drain_only() {
+        let early = Tasks::default();
+        early.spawn_vital("delivery", async {});
+        assert_eq!(said_to_have_fallen(&early).await, Some("delivery"));
+
+        let tasks = Tasks::default();
+        let mut drain = tasks.drain();
+        tasks.spawn_vital("delivery", async move { drain.wait().await });
+        tasks.begin_drain();
+        assert_eq!(said_to_have_fallen(&tasks).await, None);
+    }
 }

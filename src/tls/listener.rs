@@ -29,6 +29,7 @@ use super::rejection::{Flaw, Rejection};
 use super::trust::Trust;
 use super::verify::{CHAIN_CERTIFICATES_MAX, judge_asking};
 use super::{CertificateFault, PeerChain};
+use crate::credentials::ExporterValue;
 use crate::identity::facts::CertificateFacts;
 use crate::sys::Clock;
 
@@ -382,6 +383,15 @@ pub fn negotiated(connection: &ServerConnection) -> Option<Negotiated> {
     let cipher = suite.as_str()?.replacen("TLS13_", "TLS_", 1);
     let key_exchange = connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
     Some(Negotiated { version, cipher, key_exchange })
+}
+
+/// What tls-exporter gives (RFC 9266 §2). Under TLS 1.3 only: with TLS 1.2 it is bound to one connection only when the extended master secret
+/// was agreed on (RFC 9266 §4.2), of which rustls does not tell, and to demand it of every client would turn old ones away.
+pub fn exporter(connection: &ServerConnection) -> Option<ExporterValue> {
+    if connection.protocol_version()? != ProtocolVersion::TLSv1_3 {
+        return None;
+    }
+    connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok().map(ExporterValue)
 }
 
 #[cfg(test)]

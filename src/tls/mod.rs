@@ -38,8 +38,8 @@ pub(crate) mod recipe;
 use std::sync::Arc;
 
 pub use listener::{
-    ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, negotiated, peer_chain,
-    rejection_of,
+    ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, exporter, negotiated,
+    peer_chain, rejection_of,
 };
 pub use rejection::{Culprit, Flaw, Rejection};
 pub use revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, RevocationMode};

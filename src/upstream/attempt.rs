@@ -121,6 +121,8 @@ pub enum FaultCause {
     Unasked,
     /// Too many failures in a row: it is left alone for so long, because of the last of them.
     LeftAlone(Duration, Option<Box<UpstreamFault>>),
+    /// A reload has taken it out of the configuration.
+    NotConfigured,
     /// Our own store did not give the message.
     BodyUnreadable(String),
 }
@@ -160,6 +162,7 @@ impl UpstreamFault {
             | FaultCause::UnexpectedReply(_)
             | FaultCause::Unintelligible(_)
             | FaultCause::Unasked
+            | FaultCause::NotConfigured
             | FaultCause::LeftAlone(..) => Blame::Upstream,
         }
     }
@@ -183,15 +186,21 @@ impl UpstreamFault {
             | FaultCause::Leaves(_)
             | FaultCause::UnexpectedReply(_)
             | FaultCause::Unintelligible(_)
-            | FaultCause::Unasked => Retry::Helps,
+            | FaultCause::Unasked
+            | FaultCause::NotConfigured => Retry::Helps,
             FaultCause::LeftAlone(_, because) => because.as_ref().map_or(Retry::Helps, |last| last.retry()),
         }
     }
 
     /// Whether it counts against the upstream's health: it never became ready for mail, or refused us instead of the message.
     pub fn counts_as_broken(&self) -> bool {
-        let exempt = matches!(self.cause, FaultCause::BodyUnreadable(_) | FaultCause::LeftAlone(..));
-        !exempt && (self.phase.is_setup() || matches!(self.cause, FaultCause::RefusesUs(_)))
+        let exempt = matches!(self.cause, FaultCause::BodyUnreadable(_));
+        self.was_tried() && !exempt && (self.phase.is_setup() || matches!(self.cause, FaultCause::RefusesUs(_)))
+    }
+
+    /// Whether anything was tried at all.
+    pub fn was_tried(&self) -> bool {
+        !matches!(self.cause, FaultCause::LeftAlone(..) | FaultCause::NotConfigured)
     }
 
     /// What the upstream said, if it said something.
@@ -214,6 +223,7 @@ impl UpstreamFault {
             | FaultCause::Unintelligible(_)
             | FaultCause::Unasked
             | FaultCause::LeftAlone(..)
+            | FaultCause::NotConfigured
             | FaultCause::BodyUnreadable(_) => None,
         }
     }
@@ -247,6 +257,7 @@ impl UpstreamFault {
                 let last = because.as_ref().map(|last| format!(": {}", last.sentence())).unwrap_or_default();
                 format!("{who} failed too often and is left alone for {} s{last}", wait.as_secs())
             }
+            FaultCause::NotConfigured => format!("{who} is not configured any more"),
             FaultCause::BodyUnreadable(why) => format!("the stored message could not be read ({why})"),
         }
     }
@@ -282,9 +293,10 @@ impl UpstreamFault {
                 "check `username`, `password_file` and what its operator permits this machine; mail waits meanwhile"
             }
             FaultCause::LeftAlone(_, Some(last)) => last.remedy(),
-            FaultCause::Busy(_) | FaultCause::Leaves(_) | FaultCause::LeftAlone(_, None) => {
-                "nothing: it is tried again by itself"
-            }
+            FaultCause::Busy(_)
+            | FaultCause::Leaves(_)
+            | FaultCause::NotConfigured
+            | FaultCause::LeftAlone(_, None) => "nothing: it is tried again by itself",
             FaultCause::UnexpectedReply(_) | FaultCause::Unintelligible(_) | FaultCause::Unasked => {
                 "check that the port is one for SMTP; tell its operator"
             }

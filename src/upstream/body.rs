@@ -7,6 +7,11 @@ pub trait MessageBody: Send {
     /// Its octets in all, for SIZE (RFC 1870).
     fn octets(&self) -> u64;
 
+    /// The message's name in the log.
+    fn name(&self) -> String {
+        "-".to_owned()
+    }
+
     /// Starts again at the beginning.
     fn rewind(&mut self) -> impl Future<Output = Result<(), BodyFault>> + Send;
 

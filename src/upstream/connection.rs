@@ -20,6 +20,7 @@ use super::network::{Network, Stream};
 use super::settings::{Security, Upstream};
 use super::tls::{ClientTls, tls_cause};
 use super::transaction::Order;
+use super::vigil::Signs;
 use crate::smtp::DotWriter;
 use crate::sys::MonoTime;
 
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     outgoing: (DotWriter, Vec<u8>),
     reply_until: Instant,
     message_until: Instant,
+    /// What is heard in the attempt under way.
+    signs: Signs,
     /// Since when it is idle; for the pool.
     pub(super) idle_since: MonoTime,
 }
@@ -61,12 +64,13 @@ impl Connection {
         network: &dyn Network,
         upstream: &Arc<Upstream>,
         address: SocketAddr,
+        signs: &Signs,
     ) -> Result<Self, UpstreamFault> {
         let terms = Terms::of(upstream, Some(address));
-        match Self::open_on(network, upstream, address, terms.clone()).await {
+        match Self::open_on(network, upstream, address, terms.clone(), signs).await {
             // What was only hoped for is not insisted on: the handshake has spoilt this connection, a new one goes without.
             Err(UpstreamFault { cause: FaultCause::Tls(_), .. }) if terms.tls == TlsTerm::IfOffered => {
-                Self::open_on(network, upstream, address, Terms { tls: TlsTerm::Never, ..terms }).await
+                Self::open_on(network, upstream, address, Terms { tls: TlsTerm::Never, ..terms }, signs).await
             }
             done => done,
         }
@@ -77,15 +81,19 @@ impl Connection {
         upstream: &Arc<Upstream>,
         address: SocketAddr,
         terms: Terms,
+        signs: &Signs,
     ) -> Result<Self, UpstreamFault> {
         let at = |phase, cause| UpstreamFault { upstream: upstream.name.clone(), address: Some(address), phase, cause };
         let limits = upstream.deadlines;
+        signs.waits_at(Phase::Connect);
         let mut stream = match timeout_at(from_now(limits.connect), network.connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(fault)) => return Err(at(Phase::Connect, FaultCause::Unreachable(fault.to_string()))),
             Err(_) => return Err(at(Phase::Connect, FaultCause::Silent(limits.connect))),
         };
+        signs.heard();
         if let Security::Implicit(tls) = &upstream.security {
+            signs.waits_at(Phase::Tls);
             stream = handshake(tls, stream, limits.tls).await.map_err(|cause| at(Phase::Tls, cause))?;
         }
         let now = from_now(Duration::ZERO);
@@ -97,6 +105,7 @@ impl Connection {
             outgoing: (DotWriter::default(), Vec::new()),
             reply_until: now,
             message_until: now,
+            signs: signs.clone(),
             idle_since: MonoTime::from_start(Duration::ZERO),
         };
         // Setup has its own deadlines per reply; their number is fixed.
@@ -108,7 +117,14 @@ impl Connection {
     }
 
     /// Sends one message.
-    pub(super) async fn send(&mut self, order: Order, places: &[usize], body: &mut impl MessageBody) -> Attempt {
+    pub(super) async fn send(
+        &mut self,
+        order: Order,
+        places: &[usize],
+        body: &mut impl MessageBody,
+        signs: &Signs,
+    ) -> Attempt {
+        self.signs = signs.clone();
         self.message_until = from_now(self.upstream.deadlines.transaction);
         match self.run(Event::Begin(order), body).await {
             Ending::Done(attempt) => attempt,
@@ -189,6 +205,7 @@ impl Connection {
 
     async fn read_until(&mut self, until: Instant, silence: FaultCause) -> Step {
         let room = self.dialog.room().min(READ_PIECE);
+        self.signs.waits_at(self.dialog.phase());
         let (Some(stream), Some(piece)) = (&mut self.stream, self.piece.get_mut(..room)) else {
             return self.dialog.on(Event::Failed(FaultCause::Closed));
         };
@@ -198,7 +215,11 @@ impl Connection {
             Ok(Err(fault)) => Event::Failed(lost(&fault)),
             Err(_) => Event::Failed(silence),
         };
-        self.dialog.on(event)
+        let step = self.dialog.on(event);
+        if let Some(reply) = self.dialog.take_heard() {
+            self.signs.said(Some(&reply));
+        }
+        step
     }
 
     /// What could not be written may have been refused with words that still stand in our buffer: 421, 552.
@@ -210,6 +231,7 @@ impl Connection {
     async fn write(&mut self, octets: &[u8]) -> Result<(), FaultCause> {
         let wait = self.upstream.deadlines.of(self.dialog.phase());
         let until = from_now(wait).min(self.message_until);
+        self.signs.waits_at(self.dialog.phase());
         let Some(stream) = &mut self.stream else {
             return Err(FaultCause::Closed);
         };
@@ -218,7 +240,10 @@ impl Connection {
             stream.flush().await
         });
         match written.await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.signs.heard();
+                Ok(())
+            }
             Ok(Err(fault)) => Err(lost(&fault)),
             Err(_) => Err(FaultCause::Silent(wait)),
         }
@@ -232,12 +257,14 @@ impl Connection {
     }
 
     async fn start_tls(&mut self) -> Step {
+        self.signs.waits_at(Phase::Tls);
         let made = match (self.upstream.security.tls(), self.stream.take()) {
             (Some(tls), Some(stream)) => handshake(tls, stream, self.upstream.deadlines.tls).await,
             _ => Err(FaultCause::Closed),
         };
         match made {
             Ok(stream) => {
+                self.signs.heard();
                 self.stream = Some(stream);
                 self.dialog.on(Event::TlsReady)
             }

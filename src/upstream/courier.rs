@@ -11,13 +11,13 @@
 //!
 //! Never: writes the queue; waits between attempts (the schedule does); sends a message to two upstreams at once.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use futures_util::future::join_all;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -25,10 +25,12 @@ use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
-use super::health::{Condition, Health, Permit};
+use super::health::{Condition, Finder};
 use super::network::Network;
+use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
 use super::settings::Upstream;
 use super::transaction::Order;
+use super::vigil::Signs;
 use crate::mail::Envelope;
 use crate::queue::Outcome;
 use crate::sys::{Clock, Now};
@@ -42,34 +44,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// Carries messages to upstreams. Shared by all deliveries.
 pub struct Courier {
     network: Arc<dyn Network>,
-    clock: Arc<dyn Clock>,
-    places: Mutex<HashMap<String, Place>>,
-}
-
-/// What is kept of one upstream between messages.
-struct Place {
-    upstream: Arc<Upstream>,
-    /// A permit per connection in use. Idle ones are taken before new ones are made, so that both together stay within the limit.
-    gate: Arc<Semaphore>,
-    idle: Vec<Connection>,
-    health: Health,
-}
-
-/// How an upstream stands; for `queue stats` and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Its name.
-    pub upstream: String,
-    /// Its health.
-    pub condition: Condition,
-    /// Faults in a row.
-    pub failures: u32,
-    /// The last of them.
-    pub last_fault: Option<UpstreamFault>,
-    /// Connections kept for the next message.
-    pub idle: usize,
-    /// Connections in use.
-    pub busy: usize,
+    places: Arc<Places>,
 }
 
 /// What came of handing a message to a route's upstreams.
@@ -81,16 +56,46 @@ pub struct Handover {
     pub faults: Vec<UpstreamFault>,
     /// Recipients whose fate is unknown, and the upstream that knows: the next attempt begins with it.
     pub undetermined: Vec<(usize, String)>,
+    /// Set when nothing was tried, because every upstream is left alone.
+    pub left_alone: Option<LeftAlone>,
+}
+
+/// Nothing was tried. The outcomes beside it say why, and are none of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftAlone {
+    /// For so long at most: then one of the upstreams may be probed.
+    pub wait: Duration,
 }
 
 impl Courier {
     /// A courier without connections.
     pub fn new(network: Arc<dyn Network>, clock: Arc<dyn Clock>) -> Self {
-        Self { network, clock, places: Mutex::new(HashMap::new()) }
+        Self { network, places: Arc::new(Places::new(clock)) }
+    }
+
+    /// These upstreams are configured, and no others: at start and at each reload. What is unchanged by value keeps its health, its connections
+    /// and its limit.
+    pub fn configure(&self, upstreams: &[Arc<Upstream>]) {
+        self.places.configure(upstreams);
+    }
+
+    /// Whether any of these may be tried.
+    pub fn outlook<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Outlook {
+        self.places.outlook(upstreams)
+    }
+
+    /// Changes when [`Self::outlook`] may be another.
+    pub fn news(&self) -> watch::Receiver<()> {
+        self.places.news.subscribe()
+    }
+
+    /// An operator wants to know now whether these are up again.
+    pub fn probe_now<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) {
+        self.places.probe_now(upstreams);
     }
 
     /// Tries the upstreams in order until each recipient has an outcome of its own. `first`: the upstream that an undetermined attempt was
-    /// made with, to begin with.
+    /// made with, to begin with. `probe`: the right to probe one of them, when all are left alone.
     pub async fn hand_over(
         &self,
         upstreams: &[Arc<Upstream>],
@@ -98,12 +103,13 @@ impl Courier {
         envelope: &Envelope,
         recipients: &[usize],
         body: &mut impl MessageBody,
+        mut probe: Option<Probe>,
     ) -> Handover {
         let (begin, others): (Vec<_>, Vec<_>) = upstreams.iter().partition(|one| Some(one.name.as_str()) == first);
         let mut handover = Handover::default();
         let mut left = recipients.to_vec();
         for upstream in begin.into_iter().chain(others) {
-            let attempt = self.deliver(upstream, envelope, &left, body).await;
+            let attempt = self.deliver_by(upstream, envelope, &left, body, &mut probe).await;
             left.clone_from(&attempt.free);
             handover.add(upstream, attempt);
             if left.is_empty() {
@@ -121,39 +127,87 @@ impl Courier {
         recipients: &[usize],
         body: &mut impl MessageBody,
     ) -> Attempt {
-        let gate = self.gate_of(upstream);
-        // The gate is never closed; if it were, going on without it would be right.
-        let _permit = gate.acquire().await.ok();
-        if let Permit::LeaveAlone(wait) = self.with_place(upstream, |place, now| place.health.permit(now)) {
-            let because = self.with_place(upstream, |place, _| place.health.last_fault().cloned()).map(Box::new);
-            let fault = fault(upstream, Phase::Connect, FaultCause::LeftAlone(wait, because));
-            return Attempt::deferred(recipients, fault);
-        }
-        let attempt = self.attempt(upstream, envelope, recipients, body).await;
-        self.with_place(upstream, |place, now| place.health.report(attempt.fault.as_ref(), now));
-        debug!(upstream = upstream.name, fault = attempt.fault.as_ref().map(tracing::field::display), "attempt");
-        attempt
+        self.deliver_by(upstream, envelope, recipients, body, &mut None).await
     }
 
-    async fn attempt(
+    async fn deliver_by(
         &self,
         upstream: &Arc<Upstream>,
         envelope: &Envelope,
         recipients: &[usize],
         body: &mut impl MessageBody,
+        probe: &mut Option<Probe>,
+    ) -> Attempt {
+        let deferred = |cause| Attempt::deferred(recipients, fault(upstream, Phase::Connect, cause));
+        // Nobody waits for a connection in order to hear that none may be opened.
+        if probe.is_none()
+            && let Some((wait, because)) = self.places.left_alone(upstream)
+        {
+            return deferred(FaultCause::LeftAlone(wait, because));
+        }
+        let Some(slot) = self.places.enter(upstream).await else {
+            return deferred(FaultCause::NotConfigured);
+        };
+        let probe = match self.places.way(&slot.upstream, probe) {
+            Way::LeftAlone(wait, because) => return deferred(FaultCause::LeftAlone(wait, because)),
+            Way::Probe(probe) => Some(probe),
+            Way::Clear => None,
+        };
+        let attempt = self.watched(&slot, envelope, recipients, body).await;
+        let fault = attempt.fault.as_ref();
+        let changed = match probe {
+            Some(probe) => probe.report(fault),
+            None => self.places.report(&slot.upstream, fault, Finder::Ordinary),
+        };
+        if let Some(condition) = changed {
+            tell(&slot.upstream, condition);
+        }
+        debug!(upstream = upstream.name, fault = attempt.fault.as_ref().map(tracing::field::display), "attempt");
+        attempt
+    }
+
+    /// The attempt, and a word to the operator when the upstream does not answer.
+    async fn watched(
+        &self,
+        slot: &Slot,
+        envelope: &Envelope,
+        recipients: &[usize],
+        body: &mut impl MessageBody,
+    ) -> Attempt {
+        let (signs, message) = (Signs::new(), body.name());
+        let mut attempt = Box::pin(self.attempt(slot, envelope, recipients, body, &signs));
+        tokio::select! {
+            biased;
+            attempt = &mut attempt => {
+                self.places.answered(&slot.upstream);
+                return attempt;
+            }
+            () = signs.silence() => {}
+        }
+        signs.tell(&slot.upstream.name, &message, self.places.unanswered(&slot.upstream));
+        attempt.await
+    }
+
+    async fn attempt(
+        &self,
+        slot: &Slot,
+        envelope: &Envelope,
+        recipients: &[usize],
+        body: &mut impl MessageBody,
+        signs: &Signs,
     ) -> Attempt {
         let order = Order::new(envelope, recipients, body.octets());
-        while let Some(mut kept) = self.kept_connection(upstream).await {
-            let attempt = Box::pin(kept.send(order.clone(), recipients, body)).await;
+        while let Some(mut kept) = self.kept_connection(slot).await {
+            let attempt = Box::pin(kept.send(order.clone(), recipients, body, signs)).await;
             if attempt.fault.is_none() || kept.has_answered() {
-                self.keep(upstream, kept);
+                self.keep(kept);
                 return attempt;
             }
         }
-        match Box::pin(self.open(upstream)).await {
+        match Box::pin(self.open(&slot.upstream, signs)).await {
             Ok(mut connection) => {
-                let attempt = Box::pin(connection.send(order, recipients, body)).await;
-                self.keep(upstream, connection);
+                let attempt = Box::pin(connection.send(order, recipients, body, signs)).await;
+                self.keep(connection);
                 attempt
             }
             Err(fault) => Attempt::deferred(recipients, fault),
@@ -162,16 +216,16 @@ impl Courier {
 
     /// Connects, says who we are, and leaves: whether the upstream would take mail from us.
     pub async fn try_out(&self, upstream: &Arc<Upstream>) -> Result<(), UpstreamFault> {
-        let connection = Box::pin(self.open(upstream)).await?;
+        let connection = Box::pin(self.open(upstream, &Signs::new())).await?;
         connection.leave().await;
         Ok(())
     }
 
     /// Looks the name up and tries its addresses in order. The fault told is the one that came furthest.
-    async fn open(&self, upstream: &Arc<Upstream>) -> Result<Connection, UpstreamFault> {
+    async fn open(&self, upstream: &Arc<Upstream>, signs: &Signs) -> Result<Connection, UpstreamFault> {
         let mut furthest: Option<UpstreamFault> = None;
         for address in self.addresses(upstream).await? {
-            match Connection::open(&*self.network, upstream, address).await {
+            match Connection::open(&*self.network, upstream, address, signs).await {
                 Ok(connection) => return Ok(connection),
                 Err(fault) if !fault.phase.is_about_the_address() => return Err(fault),
                 Err(fault) => {
@@ -202,14 +256,13 @@ impl Courier {
     // Kept connections.
 
     /// A connection from before that is still there. Those that are not are closed on the way.
-    async fn kept_connection(&self, upstream: &Arc<Upstream>) -> Option<Connection> {
+    async fn kept_connection(&self, slot: &Slot) -> Option<Connection> {
         loop {
-            let mut kept = self.with_place(upstream, |place, _| place.idle.pop())?;
+            let mut kept = self.places.take_idle(slot)?;
             if !kept.is_quiet().await {
                 continue;
             }
-            // Settings that have changed are not got round by an old connection.
-            if kept.is_spent() || !Arc::ptr_eq(kept.upstream(), upstream) {
+            if kept.is_spent() {
                 kept.leave().await;
                 continue;
             }
@@ -217,19 +270,17 @@ impl Courier {
         }
     }
 
-    fn keep(&self, upstream: &Arc<Upstream>, mut connection: Connection) {
+    fn keep(&self, connection: Connection) {
         if connection.is_usable() {
-            self.with_place(upstream, |place, now| {
-                connection.idle_since = now.mono;
-                place.idle.push(connection);
-            });
+            self.places.keep(connection);
         }
     }
 
     /// Looks after idle connections until dropped: run it beside the deliveries.
     pub async fn tend(&self) {
         loop {
-            tokio::time::sleep(SWEEP).await;
+            // Whichever comes first; what there is to do is found either way.
+            timeout(SWEEP, self.places.leaving.notified()).await.ok();
             self.close_idle().await;
         }
     }
@@ -240,46 +291,28 @@ impl Courier {
             .await;
     }
 
+    /// Begins the end of the daemon: attempts under way go on, messages that wait for a connection are not tried any more.
+    pub fn stop(&self) {
+        self.places.stop();
+    }
+
     /// Says QUIT on all idle connections: at the end of the daemon.
     pub async fn close(&self) {
         self.close_where(|_, _| true).await;
     }
 
     async fn close_where(&self, which: impl Fn(&Connection, Now) -> bool) {
-        let now = self.clock.now();
-        let leaving: Vec<Connection> =
-            self.lock().values_mut().flat_map(|place| place.idle.extract_if(.., |one| which(one, now))).collect();
-        for connection in leaving {
+        // Side by side: one that does not answer QUIT holds no other. Until it is closed, each takes its place.
+        let leaving = self.places.take_leaving(which).into_iter().map(|(connection, slot)| async move {
             connection.leave().await;
-        }
+            drop(slot);
+        });
+        join_all(leaving).await;
     }
 
-    /// How all upstreams stand, by name. One that was never tried is not listed.
+    /// How all upstreams stand, by name.
     pub fn standings(&self) -> Vec<Standing> {
-        let mut all: Vec<Standing> = self.lock().values().map(Place::standing).collect();
-        all.sort_by(|one, other| one.upstream.cmp(&other.upstream));
-        all
-    }
-
-    /// Forgets upstreams that are no longer configured; to be called after a reload.
-    pub fn retain(&self, configured: &[Arc<Upstream>]) {
-        self.lock().retain(|name, _| configured.iter().any(|upstream| upstream.name == *name));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Place>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn gate_of(&self, upstream: &Arc<Upstream>) -> Arc<Semaphore> {
-        self.with_place(upstream, |place, _| Arc::clone(&place.gate))
-    }
-
-    fn with_place<T>(&self, upstream: &Arc<Upstream>, what: impl FnOnce(&mut Place, Now) -> T) -> T {
-        let now = self.clock.now();
-        let mut places = self.lock();
-        let place = places.entry(upstream.name.clone()).or_insert_with(|| Place::new(upstream));
-        place.follow(upstream);
-        what(place, now)
+        self.places.standings()
     }
 }
 
@@ -289,38 +322,9 @@ impl fmt::Debug for Courier {
     }
 }
 
-impl Place {
-    fn new(upstream: &Arc<Upstream>) -> Self {
-        Self {
-            upstream: Arc::clone(upstream),
-            gate: Arc::new(Semaphore::new(upstream.connections.max(1))),
-            idle: Vec::new(),
-            health: Health::default(),
-        }
-    }
-
-    /// New settings: a new limit and a clean sheet, since what was wrong may be what was mended. Idle connections are closed when found.
-    fn follow(&mut self, upstream: &Arc<Upstream>) {
-        if !Arc::ptr_eq(&self.upstream, upstream) {
-            let idle = std::mem::take(&mut self.idle);
-            *self = Self { idle, ..Self::new(upstream) };
-        }
-    }
-
-    fn standing(&self) -> Standing {
-        Standing {
-            upstream: self.upstream.name.clone(),
-            condition: self.health.condition(),
-            failures: self.health.failures(),
-            last_fault: self.health.last_fault().cloned(),
-            idle: self.idle.len(),
-            busy: self.upstream.connections.max(1).saturating_sub(self.gate.available_permits()),
-        }
-    }
-}
-
 impl Handover {
     fn add(&mut self, upstream: &Upstream, attempt: Attempt) {
+        self.left_alone = self.still_left_alone(attempt.fault.as_ref(), self.outcomes.is_empty());
         for (place, outcome) in attempt.outcomes {
             self.outcomes.retain(|(known, _, _)| *known != place);
             self.outcomes.push((place, outcome, upstream.name.clone()));
@@ -328,6 +332,30 @@ impl Handover {
         self.outcomes.sort_by_key(|&(place, _, _)| place);
         self.faults.extend(attempt.fault);
         self.undetermined.extend(attempt.undetermined.into_iter().map(|place| (place, upstream.name.clone())));
+    }
+
+    /// Whether still nothing was tried; `fault` is what the next upstream was found with, `is_first` whether it is the first.
+    fn still_left_alone(&self, fault: Option<&UpstreamFault>, is_first: bool) -> Option<LeftAlone> {
+        let fault = fault.filter(|fault| !fault.was_tried())?;
+        let wait = if let FaultCause::LeftAlone(wait, _) = fault.cause { wait } else { Duration::ZERO };
+        if is_first {
+            Some(LeftAlone { wait })
+        } else {
+            self.left_alone.map(|known| LeftAlone { wait: known.wait.min(wait) })
+        }
+    }
+}
+
+/// The operator hears of each change once, not message by message.
+fn tell(upstream: &Upstream, condition: Condition) {
+    match condition {
+        Condition::Closed => tracing::info!(upstream = upstream.name, "an upstream takes mail again"),
+        Condition::Open(pause) => tracing::error!(
+            upstream = upstream.name,
+            seconds = pause.as_secs(),
+            "an upstream failed too often: it is left alone for so long, then one message probes it; see `sealpost queue stats`"
+        ),
+        Condition::HalfOpen => {}
     }
 }
 

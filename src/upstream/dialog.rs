@@ -58,6 +58,8 @@ pub struct Dialog {
     stained: bool,
     /// Whether a reply about the last message came.
     answered: bool,
+    /// The last reply, until somebody asks.
+    heard: Option<Reply>,
 }
 
 impl Dialog {
@@ -74,6 +76,7 @@ impl Dialog {
             messages: 0,
             stained: false,
             answered: false,
+            heard: None,
         }
     }
 
@@ -107,6 +110,11 @@ impl Dialog {
     /// old, and says nothing about the upstream.
     pub fn has_answered(&self) -> bool {
         self.answered
+    }
+
+    /// The last whole reply that was not asked for yet.
+    pub fn take_heard(&mut self) -> Option<Reply> {
+        self.heard.take()
     }
 
     /// The next step.
@@ -176,6 +184,7 @@ impl Dialog {
         while let Some(line) = self.lines.next_line(REPLY_LINE_READ_MAX) {
             let line = line.map_err(|fault| fault.to_string())?;
             if let Some(reply) = self.replies.line(line).map_err(|fault| fault.to_string())? {
+                self.heard = Some(reply.clone());
                 return Ok(Some(reply));
             }
         }

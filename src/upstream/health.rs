@@ -1,17 +1,17 @@
-//! Whether an upstream is worth trying: closed, open, half-open; pure, with the time as an argument.
+//! Whether an upstream is worth trying: closed, open, half-open, as of a circuit breaker; pure, with the time as an argument.
 //!
-//! | state  | means                      | leaves it                                                                        |
-//! |--------|----------------------------|----------------------------------------------------------------------------------|
-//! | sound  | tried at once              | [`FAILURES_TO_OPEN`] faults in a row that count: open                             |
-//! | open   | left alone until a moment  | the moment passes: the next who asks probes                                      |
-//! | probed | one attempt is under way   | it succeeds: sound; it fails: open, twice as long; it never reports: probed anew |
+//! | state     | means                      | leaves it                                                                                |
+//! |-----------|----------------------------|------------------------------------------------------------------------------------------|
+//! | closed    | tried at once              | [`FAILURES_TO_OPEN`] faults in a row that count: open                                    |
+//! | open      | left alone until a moment  | the moment passes: the next who asks probes; an operator wants it now: the same, at once |
+//! | half-open | one attempt is the probe   | it succeeds: closed; it fails: open, twice as long; it is dropped: probed anew           |
 //!
-//! Never: counts a refusal of a message; sleeps; decides what becomes of mail.
+//! Never: counts a refusal of a message; lets two probe at once; sleeps; decides what becomes of mail.
 
 use std::time::Duration;
 
 use super::attempt::UpstreamFault;
-use crate::sys::{MonoTime, Now};
+use crate::sys::{MonoTime, Now, WallTime};
 
 /// Faults in a row after which an upstream is left alone.
 pub const FAILURES_TO_OPEN: u32 = 5;
@@ -19,27 +19,24 @@ pub const FAILURES_TO_OPEN: u32 = 5;
 pub const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// How long at most.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
-/// A probe that has not reported for so long is forgotten (its task was dropped).
-pub const PROBE_FORGOTTEN: Duration = Duration::from_secs(2 * 60);
 
 /// The health of one upstream.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
     state: State,
     failures: u32,
-    last: Option<UpstreamFault>,
+    last: Option<(UpstreamFault, WallTime)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     #[default]
-    Sound,
+    Closed,
     Open {
         until: MonoTime,
         pause: Duration,
     },
-    Probed {
-        since: MonoTime,
+    HalfOpen {
         pause: Duration,
     },
 }
@@ -51,65 +48,94 @@ pub enum Permit {
     Go,
     /// Yes, by this one attempt, whose outcome decides.
     Probe,
-    /// Not for so long.
+    /// Not for so long; while it is probed, at most so long.
     LeaveAlone(Duration),
+}
+
+/// Who found what is reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finder {
+    /// The one attempt after [`Permit::Probe`].
+    Probe,
+    /// Any other.
+    Ordinary,
 }
 
 /// The states as an operator sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// Mail goes.
-    Sound,
-    /// It failed lately, and is still tried.
-    Shaky,
-    /// It is left alone; an alarm is due.
-    Broken,
+    Closed,
+    /// It failed too often and is left alone for so long still; after that, the next message probes it.
+    Open(Duration),
+    /// One message probes it; the others wait.
+    HalfOpen,
 }
 
 impl Health {
-    /// Asks whether the upstream may be tried now. After [`Permit::Probe`], report with [`Health::report`].
+    /// Asks whether the upstream may be tried now. After [`Permit::Probe`], report with [`Health::report`] or [`Health::abandon`].
     pub fn permit(&mut self, now: Now) -> Permit {
         match self.state {
-            State::Sound => Permit::Go,
+            State::Closed => Permit::Go,
             State::Open { until, .. } if now.mono < until => Permit::LeaveAlone(until.since(now.mono)),
-            State::Probed { since, .. } if now.mono.since(since) < PROBE_FORGOTTEN => {
-                Permit::LeaveAlone(PROBE_FORGOTTEN.saturating_sub(now.mono.since(since)))
-            }
-            State::Open { pause, .. } | State::Probed { pause, .. } => {
-                self.state = State::Probed { since: now.mono, pause };
+            State::HalfOpen { pause } => Permit::LeaveAlone(pause),
+            State::Open { pause, .. } => {
+                self.state = State::HalfOpen { pause };
                 Permit::Probe
             }
         }
     }
 
     /// What an attempt found: no fault, or a fault, which counts or not.
-    pub fn report(&mut self, fault: Option<&UpstreamFault>, now: Now) {
-        match fault {
-            Some(fault) if fault.counts_as_broken() => self.failed(fault, now),
+    pub fn report(&mut self, fault: Option<&UpstreamFault>, by: Finder, now: Now) {
+        if let Some(fault) = fault {
+            self.last = Some((fault.clone(), now.wall));
+        }
+        if fault.is_some_and(UpstreamFault::counts_as_broken) {
+            self.failed(by, now);
+        } else {
             // The dialogue got as far as a message: it is up, whatever became of that one.
-            Some(_) | None => *self = Self::default(),
+            (self.state, self.failures) = (State::Closed, 0);
         }
     }
 
-    fn failed(&mut self, fault: &UpstreamFault, now: Now) {
+    /// The probe was dropped before it found anything: the next who asks is the probe.
+    pub fn abandon(&mut self, now: Now) {
+        if let State::HalfOpen { pause } = self.state {
+            self.state = State::Open { until: now.mono, pause };
+        }
+    }
+
+    /// An operator wants to know now: the next who asks is the probe. One that fails leaves the pause as long as it was. Whether that changed
+    /// anything.
+    pub fn probe_now(&mut self, now: Now) -> bool {
+        match self.state {
+            State::Open { until, pause } if until > now.mono => {
+                self.state = State::Open { until: now.mono, pause: pause / 2 };
+                true
+            }
+            State::Open { .. } | State::HalfOpen { .. } | State::Closed => false,
+        }
+    }
+
+    fn failed(&mut self, by: Finder, now: Now) {
         self.failures = self.failures.saturating_add(1);
-        self.last = Some(fault.clone());
-        let pause = match self.state {
-            State::Sound if self.failures < FAILURES_TO_OPEN => return,
-            State::Sound => FIRST_PAUSE,
-            State::Probed { pause, .. } => pause.saturating_mul(2).min(LONGEST_PAUSE),
+        let pause = match (self.state, by) {
+            (State::Closed, _) if self.failures < FAILURES_TO_OPEN => return,
+            (State::Closed, _) => FIRST_PAUSE,
+            (State::HalfOpen { pause }, Finder::Probe) => pause.saturating_mul(2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
             // Attempts begun before it opened: nothing new.
-            State::Open { .. } => return,
+            (State::HalfOpen { .. }, Finder::Ordinary) | (State::Open { .. }, _) => return,
         };
         self.state = State::Open { until: now.mono.after(pause), pause };
     }
 
     /// How it looks to an operator.
-    pub fn condition(&self) -> Condition {
-        match (self.state, self.failures) {
-            (State::Sound, 0) => Condition::Sound,
-            (State::Sound, _) => Condition::Shaky,
-            (State::Open { .. } | State::Probed { .. }, _) => Condition::Broken,
+    pub fn condition(&self, now: Now) -> Condition {
+        match self.state {
+            State::Closed => Condition::Closed,
+            State::Open { until, .. } => Condition::Open(until.since(now.mono)),
+            State::HalfOpen { .. } => Condition::HalfOpen,
         }
     }
 
@@ -118,8 +144,8 @@ impl Health {
         self.failures
     }
 
-    /// The last fault of the row.
-    pub fn last_fault(&self) -> Option<&UpstreamFault> {
+    /// The last fault that was found, and when; also after mail went again.
+    pub fn last_fault(&self) -> Option<&(UpstreamFault, WallTime)> {
         self.last.as_ref()
     }
 }
@@ -127,7 +153,6 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::WallTime;
     use crate::upstream::attempt::FaultCause;
     use crate::upstream::blame::Phase;
 
@@ -143,7 +168,7 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..FAILURES_TO_OPEN {
             assert_eq!(health.permit(at(seconds)), Permit::Go);
-            health.report(Some(&fault(Phase::Connect)), at(seconds));
+            health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(seconds));
         }
         health
     }
@@ -152,7 +177,7 @@ mod tests {
     fn five_setup_faults_in_a_row_open_it() {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(1)), Permit::LeaveAlone(Duration::from_secs(29)));
-        assert_eq!(health.condition(), Condition::Broken);
+        assert_eq!(health.condition(at(1)), Condition::Open(Duration::from_secs(29)));
     }
 
     #[test]
@@ -160,19 +185,20 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..3 {
             for _ in 0..FAILURES_TO_OPEN - 1 {
-                health.report(Some(&fault(Phase::Greeting)), at(0));
+                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(0));
             }
-            assert_eq!(health.condition(), Condition::Shaky);
-            health.report(None, at(0));
+            assert_eq!((health.condition(at(0)), health.failures()), (Condition::Closed, 4));
+            health.report(None, Finder::Ordinary, at(0));
         }
-        assert_eq!((health.permit(at(0)), health.condition()), (Permit::Go, Condition::Sound));
+        assert_eq!((health.permit(at(0)), health.failures()), (Permit::Go, 0));
+        assert!(health.last_fault().is_some(), "an operator may still ask what it was");
     }
 
     #[test]
     fn a_connection_lost_within_a_message_does_not_count() {
         let mut health = Health::default();
         for _ in 0..20 {
-            health.report(Some(&fault(Phase::EndOfData)), at(0));
+            health.report(Some(&fault(Phase::EndOfData)), Finder::Ordinary, at(0));
         }
         assert_eq!(health.permit(at(0)), Permit::Go);
     }
@@ -182,7 +208,7 @@ mod tests {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
         assert!(matches!(health.permit(at(30)), Permit::LeaveAlone(_)));
-        health.report(None, at(31));
+        health.report(None, Finder::Probe, at(31));
         assert_eq!(health.permit(at(31)), Permit::Go);
     }
 
@@ -193,7 +219,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..7 {
             assert_eq!(health.permit(at(now)), Permit::Probe);
-            health.report(Some(&fault(Phase::Tls)), at(now));
+            health.report(Some(&fault(Phase::Tls)), Finder::Probe, at(now));
             let Permit::LeaveAlone(pause) = health.permit(at(now)) else { panic!("still open") };
             pauses.push(pause.as_secs());
             now += pause.as_secs();
@@ -202,9 +228,36 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_never_reports_is_forgotten() {
+    fn a_probe_that_is_dropped_is_made_by_the_next_and_never_by_two_however_long_it_takes() {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
-        assert_eq!(health.permit(at(150)), Permit::Probe);
+        assert_eq!(health.permit(at(3600)), Permit::LeaveAlone(FIRST_PAUSE));
+        health.abandon(at(3601));
+        assert_eq!(health.permit(at(3601)), Permit::Probe);
+    }
+
+    #[test]
+    fn attempts_begun_before_it_opened_neither_fail_the_probe_nor_lengthen_the_pause() {
+        let mut health = opened_at(0);
+        assert_eq!(health.permit(at(30)), Permit::Probe);
+        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(31));
+        assert_eq!(health.condition(at(31)), Condition::HalfOpen);
+        health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(32));
+        assert_eq!(health.condition(at(32)), Condition::Open(Duration::from_secs(60)));
+        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(40));
+        assert_eq!(health.condition(at(40)), Condition::Open(Duration::from_secs(52)));
+    }
+
+    #[test]
+    fn a_probe_that_an_operator_asks_for_is_made_at_once_and_lengthens_no_pause() {
+        let mut health = opened_at(0);
+        for now in [1, 2, 3] {
+            assert!(health.probe_now(at(now)));
+            assert_eq!(health.permit(at(now)), Permit::Probe);
+            assert!(!health.probe_now(at(now)), "it is being probed");
+            health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(now));
+            assert_eq!(health.condition(at(now)), Condition::Open(FIRST_PAUSE));
+        }
+        assert!(!Health::default().probe_now(at(0)));
     }
 }

@@ -8,6 +8,8 @@
 //! | `transaction` | one message: commands out, a stand per recipient                               | yes  |
 //! | `dialog`      | the client's side of SMTP as a machine                                         | yes  |
 //! | `health`      | closed, open, half-open                                                        | yes  |
+//! | `places`      | settings, limit, idle connections, health of each, through reloads             |      |
+//! | `vigil`       | says that an upstream does not answer, long before a deadline does             |      |
 //! | `body`        | where a message's octets come from                                             | seam |
 //! | `network`     | names to addresses, addresses to streams                                       | seam |
 //! | `tls`         | what the upstream's certificate must prove                                     |      |
@@ -25,8 +27,10 @@ pub mod courier;
 pub mod dialog;
 pub mod health;
 pub mod network;
+pub mod places;
 pub mod settings;
 pub mod tls;
+pub mod vigil;
 
 mod connection;
 mod transaction;
@@ -34,8 +38,9 @@ mod transaction;
 pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};
 pub use blame::Phase;
 pub use body::{BodyFault, InMemory, MessageBody};
-pub use courier::{Courier, Handover, Standing};
+pub use courier::{Courier, Handover, LeftAlone};
 pub use network::{Network, SystemNetwork};
+pub use places::{Outlook, Probe, Standing};
 pub use settings::{Credentials, Deadlines, ReplyPattern, Secret, Security, Upstream};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
 pub use transaction::Order;

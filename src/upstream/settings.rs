@@ -22,8 +22,8 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Octets of a password at most: `AUTH PLAIN` carries it in base64 on one line (RFC 4954 §4: 12,288 octets).
 pub const PASSWORD_MAX: usize = 4096;
 
-/// The next MTA, and how to talk to it.
-#[derive(Clone, Debug)]
+/// The next MTA, and how to talk to it. Equal when everything is that a reload could change, passwords, keys and CAs included.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Its name in the configuration, the log and `queue stats`.
     pub name: String,
@@ -69,7 +69,7 @@ impl Upstream {
 }
 
 /// How the connection to an upstream is protected.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Security {
     /// No TLS (`tls = "none"`). Carries no credentials.
     Plaintext,

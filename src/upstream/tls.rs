@@ -18,6 +18,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use sha2::{Digest as _, Sha256};
 
 use super::attempt::TlsCause;
 use super::settings::Security;
@@ -67,12 +68,22 @@ pub struct TlsMaterial {
     pub identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 }
 
-/// TLS towards one upstream, ready to use.
+/// TLS towards one upstream, ready to use. Equal when it is made of the same: demand, name, CAs, certificate and key.
 #[derive(Clone)]
 pub struct ClientTls {
     pub(super) config: Arc<ClientConfig>,
     pub(super) server_name: ServerName<'static>,
+    /// SHA-256 of what it is made of; rustls's settings can't be compared.
+    made_of: [u8; 32],
 }
+
+impl PartialEq for ClientTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.made_of == other.made_of
+    }
+}
+
+impl Eq for ClientTls {}
 
 impl std::fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -133,14 +144,15 @@ impl ClientTls {
         let name = material.server_name.as_deref().unwrap_or(host);
         let server_name =
             ServerName::try_from(name.to_owned()).map_err(|_| SecurityMistake::ServerName(name.to_owned()))?;
+        let roots = if demand == TlsDemand::Verify { Some(roots(&material.anchors)) } else { None };
+        let made_of = digest(demand, name, roots.as_deref(), material.identity.as_ref());
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(OurTime(clock)))
             .with_safe_default_protocol_versions()
             .map_err(|fault| SecurityMistake::Tls(fault.to_string()))?;
-        let builder = if demand == TlsDemand::Verify {
-            builder.with_root_certificates(root_store(&material.anchors)?)
-        } else {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(PossessionOnly { provider }))
+        let builder = match &roots {
+            Some(roots) => builder.with_root_certificates(root_store(&material.anchors, roots)?),
+            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(PossessionOnly { provider })),
         };
         let mut config = match material.identity {
             Some((chain, key)) => builder
@@ -149,21 +161,54 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), server_name })
+        Ok(Self { config: Arc::new(config), server_name, made_of })
     }
 }
 
-fn root_store(anchors: &Anchors) -> Result<RootCertStore, SecurityMistake> {
+fn roots(anchors: &Anchors) -> Vec<CertificateDer<'static>> {
+    match anchors {
+        Anchors::Given(certificates) => certificates.clone(),
+        Anchors::System => rustls_native_certs::load_native_certs().certs,
+    }
+}
+
+/// What distinguishes one [`ClientTls`] from another; each part with its length in front, so that no two lists of parts look the same.
+fn digest(
+    demand: TlsDemand,
+    name: &str,
+    roots: Option<&[CertificateDer<'static>]>,
+    identity: Option<&(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let mut part = |octets: &[u8]| {
+        digest.update(u64::try_from(octets.len()).unwrap_or(u64::MAX).to_be_bytes());
+        digest.update(octets);
+    };
+    part(format!("{demand:?}").as_bytes());
+    part(name.as_bytes());
+    // In whatever order the system's store is read.
+    let mut roots: Vec<&[u8]> = roots.unwrap_or_default().iter().map(AsRef::as_ref).collect();
+    roots.sort_unstable();
+    part(&u64::try_from(roots.len()).unwrap_or(u64::MAX).to_be_bytes());
+    roots.into_iter().for_each(&mut part);
+    if let Some((chain, key)) = identity {
+        chain.iter().for_each(|certificate| part(certificate));
+        part(key.secret_der());
+    }
+    digest.finalize().into()
+}
+
+fn root_store(anchors: &Anchors, roots: &[CertificateDer<'static>]) -> Result<RootCertStore, SecurityMistake> {
     let mut store = RootCertStore::empty();
     match anchors {
-        Anchors::Given(certificates) => {
-            for certificate in certificates {
+        Anchors::Given(_) => {
+            for certificate in roots {
                 store.add(certificate.clone()).map_err(|fault| SecurityMistake::Anchor(fault.to_string()))?;
             }
         }
         // A store of a hundred CAs may hold one that can't be read; it is not missed.
         Anchors::System => {
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            store.add_parsable_certificates(roots.iter().cloned());
         }
     }
     if store.is_empty() { Err(SecurityMistake::NoAnchors) } else { Ok(store) }

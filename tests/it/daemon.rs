@@ -2,6 +2,11 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sealpost::daemon::{Daemon, DaemonFault};
+use sealpost::sys::{Clock, Now, SystemClock};
 
 use super::harness::bench::Bench;
 use super::harness::client::{Client, Said};
@@ -227,6 +232,35 @@ fn the_queue_is_steered_while_the_daemon_runs() {
 }
 
 #[test]
+fn queue_stats_shows_how_each_upstream_stands_and_says_so_when_nobody_knows() {
+    let [nobody]: [SocketAddr; 1] = free_addresses();
+    let bench = Bench::new(&[nobody]);
+    let process = Process::start(&bench.configuration);
+    let stats =
+        |more: &[&str]| sealpost_says(&[&["queue", "stats", "--config", bench.config_argument()], more].concat());
+    let said = stats(&[]);
+    assert!(said.contains("upstream upstream-0: closed; 0 of 10 connections in use"), "{said}");
+    let mut client = alice(&bench);
+    for number in 0..5 {
+        submit(&mut client, &[READER], &format!("<{number}@example.com>"));
+    }
+    process.wait_for_log(0, &["it is left alone for so long"]);
+    let said = stats(&[]);
+    assert!(said.contains("upstream upstream-0: open until 20") && said.contains("can't be reached"), "{said}");
+    let json: serde_json::Value = serde_json::from_str(&stats(&["--json"])).unwrap();
+    let one = &json["upstreams"][0];
+    assert_eq!((one["name"].as_str(), one["health"].as_str()), (Some("upstream-0"), Some("open")), "{json}");
+    for key in ["open_until", "last_fault", "last_fault_at"] {
+        assert!(one[key].is_string(), "{key}: {json}");
+    }
+    assert_eq!((json["queued"].as_u64(), one["connections_limit"].as_u64()), (Some(5), Some(10)), "{json}");
+    assert!(process.stop().success());
+    assert!(stats(&[]).contains("upstreams: no daemon runs, and only a running one knows how they stand"));
+    let json: serde_json::Value = serde_json::from_str(&stats(&["--json"])).unwrap();
+    assert!(json["upstreams"].is_null(), "{json}");
+}
+
+#[test]
 fn the_second_upstream_takes_over_when_nobody_answers_at_the_first() {
     let [nobody]: [SocketAddr; 1] = free_addresses();
     let second = Upstream::start(Manner::Polite);
@@ -299,4 +333,89 @@ fn peak_memory(process: &Process) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_stalled_reader_of_the_log_stalls_nobody_and_no_mail_is_taken_unaccounted() {
+    // More lines of the audit than half of what may wait: each at least half a kilobyte.
+    const LINES: usize = sealpost::sys::backlog::BACKLOG_MAX / 2 / 512 + 200;
+    const AT_ONCE: usize = 100;
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    bench.configure(&[upstream.address], "[limits]\nidle_commands = 1000000\n");
+    let process = Process::start(&bench.configuration);
+    let mut client = alice(&bench);
+    process.stall_log(true);
+    let forged = format!("MAIL FROM:<{}@example.com>\r\n", "x".repeat(60)).repeat(AT_ONCE);
+    for _ in 0..LINES / AT_ONCE {
+        client.send(forged.as_bytes()).unwrap();
+        for _ in 0..AT_ONCE {
+            assert_eq!(client.read_reply().unwrap().code, 550);
+        }
+    }
+    let said = client.submit("alice@example.com", &[READER], &message("<stalled@example.com>")).unwrap();
+    assert!(said.code == 452 && said.text.starts_with("4.3.1"), "{said:?}");
+    let from = process.log_length();
+    process.stall_log(false);
+    process.wait_for_log(from, &["reader was stalled", "No line is lost"]);
+    client.command("RSET").unwrap();
+    submit(&mut client, &[READER], "<flowing@example.com>");
+    upstream.wait_for("<flowing@example.com>");
+    let log = process.log();
+    assert_eq!(log.matches("not allowed for").count(), LINES / AT_ONCE * AT_ONCE, "each refusal has its line");
+    assert!(log.contains("the log does not keep up"), "and so has the refused message");
+    assert!(process.stop().success());
+}
+
+#[test]
+fn who_connects_too_often_hears_421_and_the_log_says_by_which_limit_once() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    bench.configure(&[upstream.address], "[limits]\nconnections_per_minute = 3\n");
+    let process = Process::start(&bench.configuration);
+    for _ in 0..3 {
+        assert_eq!(Client::plain(bench.starttls).unwrap().command("QUIT").unwrap().code, 221);
+    }
+    for _ in 0..2 {
+        let mut stream = std::net::TcpStream::connect(bench.starttls).unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut said).unwrap();
+        assert!(said.starts_with("421 4.7.0 Too many connections"), "{said}");
+    }
+    process.wait_for_log(0, &["turned away", "limits.connections_per_minute"]);
+    let log = process.log();
+    assert_eq!(log.matches("turned away").count(), 1, "{log}");
+    assert!(process.stop().success());
+}
+
+/// A clock that panics from the moment it is told to, in tasks only: who drains goes on.
+#[derive(Debug)]
+struct Trap {
+    clock: SystemClock,
+    armed: AtomicBool,
+}
+
+impl Clock for Trap {
+    fn now(&self) -> Now {
+        let is_in_a_task = tokio::task::try_id().is_some();
+        assert!(!(is_in_a_task && self.armed.load(Ordering::Relaxed)), "injected");
+        self.clock.now()
+    }
+}
+
+#[test]
+fn a_panic_in_a_loop_that_must_live_ends_the_daemon_as_a_fault() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let trap = Arc::new(Trap { clock: SystemClock::start(), armed: AtomicBool::new(false) });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let ended = runtime.block_on(async {
+        let clock: Arc<dyn Clock> = Arc::<Trap>::clone(&trap);
+        let quiet = vec![("SEALPOST__LOG__LEVEL".to_owned(), "error".to_owned())];
+        let daemon = Daemon::start(&bench.configuration, quiet, clock).await.unwrap();
+        trap.armed.store(true, Ordering::Relaxed);
+        let _client = std::net::TcpStream::connect(bench.starttls).unwrap();
+        tokio::time::timeout(PATIENCE, daemon.run()).await.expect("it goes on without its listener")
+    });
+    assert!(matches!(ended, Err(DaemonFault::Fallen("listener"))), "{ended:?}");
 }

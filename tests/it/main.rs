@@ -35,6 +35,7 @@ mod store;
 mod scripted_upstream;
 mod upstream;
 mod waits;
+mod delivery;
 
 mod simulation;
 

@@ -96,8 +96,9 @@ impl Scripted {
         Arc::new(Self { script: Mutex::new(script), ..Self::default() })
     }
 
-    /// New connections find it behaving like this.
+    /// New connections find it behaving like this; messages are counted anew.
     pub(crate) fn turn_into(&self, script: Script) {
+        self.messages.store(0, Ordering::SeqCst);
         *self.script.lock().unwrap() = script;
     }
 
@@ -108,11 +109,6 @@ impl Scripted {
     /// Every line it read.
     pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
-    }
-
-    /// How many messages it has answered.
-    pub(crate) fn messages(&self) -> usize {
-        self.messages.load(Ordering::SeqCst)
     }
 
     pub(crate) fn connections(&self) -> usize {

@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
-use sealpost::identity::{Identity, NoIdentity};
+use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof};
+use sealpost::identity::{Identity, NoIdentity, SecondFactor};
 use sealpost::mail::{Custody, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
 use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
 use sealpost::session::{
-    Answer, Deadline, Event, NoRoom, Phase, Ruling, Session, SessionSettings, Step, TABLE, Trigger, Turn, Unidentified,
-    turn,
+    Answer, Attempted, Deadline, Event, NoRoom, Phase, Ruling, Session, SessionSettings, Step, TABLE, Trigger, Turn,
+    Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
 use sealpost::sys::disk::SimulatedDisk;
@@ -19,6 +20,11 @@ use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
 use crate::dialog::cast::{Cast, Season};
 use crate::recipe::NOW;
+
+/// `n,,n=user,r=abc`, and the final message for "hunter2" on `ground()` with the nonce "nonce".
+const SCRAM_BEGIN: &str = "AUTH SCRAM-SHA-256 biwsbj11c2VyLHI9YWJj";
+const SCRAM_FIRST: &str = "biwsbj11c2VyLHI9YWJj";
+const SCRAM_FINAL: &str = "Yz1iaXdzLHI9YWJjbm9uY2UscD10MWhLdHZ6WUd0M2JYT1MvZ1o5dEl1TVZSRHNCOXN4RFBTbit6RWlva0t3PQ==";
 
 const NOW_WALL: WallTime = WallTime::from_seconds(NOW);
 
@@ -33,7 +39,8 @@ enum Move {
     Identified(Result<Arc<Identity>, Unidentified>),
     Admitted(Result<(), NoRoom>),
     Committed(Result<Custody, NoRoom>),
-    Password,
+    Founded,
+    Attempted(Attempted),
     Spent,
     TimedOut(Deadline),
     Draining,
@@ -49,9 +56,10 @@ impl Move {
             Self::Header(facts) => Event::HeaderRead(facts),
             Self::Body(end) => Event::BodyEnded(body(*end)),
             Self::Identified(answer) => Event::Answer(Answer::Identified(answer.clone())),
-            Self::Admitted(answer) => Event::Answer(Answer::Admitted(*answer)),
+            Self::Admitted(answer) => Event::Answer(Answer::Admitted(answer.clone())),
             Self::Committed(answer) => Event::Answer(Answer::Committed(answer.clone())),
-            Self::Password => Event::Answer(Answer::Password(Some(true))),
+            Self::Founded => Event::Answer(Answer::ScramGround(ground(), "nonce".to_owned())),
+            Self::Attempted(outcome) => Event::Answer(Answer::Attempted(*outcome)),
             Self::Spent => Event::Answer(Answer::Spent(Ok(()))),
             Self::TimedOut(deadline) => Event::TimedOut(*deadline),
             Self::Draining => Event::Draining,
@@ -70,7 +78,16 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
         (Trigger::Ehlo, vec![line("EHLO client.example")]),
         (Trigger::Helo, vec![line("HELO client.example")]),
         (Trigger::StartTls, vec![line("STARTTLS")]),
-        (Trigger::Auth, vec![line("AUTH EXTERNAL"), line("AUTH EXTERNAL ="), line("AUTH PLAIN AAAA")]),
+        (
+            Trigger::Auth,
+            vec![
+                line("AUTH EXTERNAL"),
+                line("AUTH EXTERNAL ="),
+                line("AUTH PLAIN AAAA"),
+                line("AUTH PLAIN AGEAYg=="),
+                line(SCRAM_BEGIN),
+            ],
+        ),
         (Trigger::Mail, vec![line("MAIL FROM:<alice@example.com>"), line("MAIL FROM:<bob@example.com>")]),
         (Trigger::Rcpt, vec![line("RCPT TO:<bob@example.net>"), line("RCPT TO:<bob@localhost>")]),
         (Trigger::Data, vec![line("DATA")]),
@@ -87,7 +104,16 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
         ),
         (
             Trigger::Response,
-            vec![line(""), line("*"), line("%%%"), line("Ym9iQGV4YW1wbGUuY29t"), Move::FaultyLine(LineFault::TooLong)],
+            vec![
+                line(""),
+                line("*"),
+                line("%%%"),
+                line("Ym9iQGV4YW1wbGUuY29t"),
+                line("AGEAYg=="),
+                line(SCRAM_FIRST),
+                line(SCRAM_FINAL),
+                Move::FaultyLine(LineFault::TooLong),
+            ],
         ),
         (
             Trigger::Disputed,
@@ -127,9 +153,19 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 Move::Identified(Err(Unidentified::Roster(NoIdentity::Unknown))),
             ],
         ),
-        (Trigger::Admitted, vec![Move::Admitted(Ok(())), Move::Admitted(Err(NoRoom::Full))]),
+        (Trigger::Admitted, vec![Move::Admitted(Ok(())), Move::Admitted(Err(NoRoom::Full(String::new())))]),
         (Trigger::Committed, vec![Move::Committed(Ok(custody())), Move::Committed(Err(NoRoom::Broken))]),
-        (Trigger::Unasked, vec![Move::Password, Move::Spent]),
+        (Trigger::Founded, vec![Move::Founded]),
+        (
+            Trigger::Attempted,
+            vec![
+                Move::Attempted(Attempted::Right(proof())),
+                Move::Attempted(Attempted::Wrong),
+                Move::Attempted(Attempted::Busy),
+                Move::Attempted(Attempted::TooMany),
+            ],
+        ),
+        (Trigger::Unasked, vec![Move::Spent]),
         (Trigger::TimedOut, vec![Move::TimedOut(Deadline::Idle), Move::TimedOut(Deadline::Transaction)]),
         (Trigger::Draining, vec![Move::Draining]),
     ]
@@ -155,6 +191,23 @@ fn alice_identity() -> Arc<Identity> {
     Arc::new(cast.roster(&season).identify(&verified).unwrap())
 }
 
+fn credentials() -> Credentials {
+    Cast::get().credentials(&Season::default())
+}
+
+/// What `guarded` knows, although it is alice who speaks: the table does not mind.
+fn ground() -> Ground {
+    credentials::ground(credentials().of("guarded"), Named::Itself, "guarded", &[0; 32])
+}
+
+fn proof() -> Proof {
+    let credentials = credentials();
+    match credentials::judge(credentials.of("guarded"), SecondFactor::Password, Named::Itself, b"hunter2", NOW_WALL) {
+        Judged::Right(proof) => proof,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A proof of custody, from the queue as always.
 fn custody() -> Custody {
     static CUSTODY: OnceLock<Custody> = OnceLock::new();
@@ -165,7 +218,7 @@ fn custody() -> Custody {
             let disk = Arc::new(SimulatedDisk::new(1));
             let clock = Arc::new(ManualClock::at(NOW_WALL));
             let (queue, _) = Queue::open(settings, disk, clock, Arc::new(SeededEntropy::new(1))).unwrap();
-            let mut incoming = queue.admit(None).await.unwrap();
+            let mut incoming = queue.admit("alice", None).await.unwrap();
             incoming.write(b"Subject: x\r\n\r\nx\r\n").await.unwrap();
             incoming.commit(deposit()).await.unwrap()
         })
@@ -199,12 +252,13 @@ fn fresh() -> Session {
         auth_failures_max: u32::MAX,
         idle_commands_max: u32::MAX,
     };
-    Session::new(alice_identity(), Arc::new(settings))
+    let mut session = Session::new(alice_identity(), Arc::new(settings));
+    session.equip(credentials().means("guarded", SecondFactor::Password, None));
+    session
 }
 
-/// A session that has come so far.
-fn at(phase: Phase) -> Session {
-    let mut session = fresh();
+/// Sessions that have come so far, by each way that makes a difference.
+fn at(phase: Phase) -> Vec<Session> {
     let header = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
     let way: Vec<Move> = vec![
         Move::Line(b"EHLO client.example"),
@@ -216,20 +270,46 @@ fn at(phase: Phase) -> Session {
         Move::Header(Box::new(header)),
         Move::Body(BodyEnd::Complete),
     ];
-    let detour: Vec<Move> = match phase {
-        Phase::Challenged => vec![Move::Line(b"EHLO client.example"), Move::Line(b"AUTH EXTERNAL")],
-        Phase::Discarding => vec![Move::Line(b"EHLO client.example"), Move::Line(b"BDAT 10")],
-        Phase::Closed => vec![Move::Line(b"QUIT")],
-        _ => way,
+    let auth = |moves: &[Move]| [&[Move::Line(b"EHLO client.example")], moves].concat();
+    let scram = || [Move::Line(SCRAM_BEGIN.as_bytes()), Move::Founded];
+    let detours: Vec<Vec<Move>> = match phase {
+        Phase::Challenged => vec![
+            auth(&[Move::Line(b"AUTH EXTERNAL")]),
+            auth(&[Move::Line(b"AUTH PLAIN")]),
+            auth(&[Move::Line(b"AUTH LOGIN")]),
+            auth(&[Move::Line(b"AUTH LOGIN YQ==")]),
+            auth(&[Move::Line(b"AUTH SCRAM-SHA-256")]),
+            auth(&scram()),
+            auth(
+                &[&scram()[..], &[Move::Line(SCRAM_FINAL.as_bytes()), Move::Attempted(Attempted::Right(proof()))]]
+                    .concat(),
+            ),
+        ],
+        Phase::Founding => vec![auth(&scram()[..1])],
+        Phase::Checking => vec![
+            auth(&[Move::Line(b"AUTH PLAIN AGEAYg==")]),
+            auth(&[Move::Line(b"AUTH LOGIN YQ=="), Move::Line(b"Yg==")]),
+            auth(&[&scram()[..], &[Move::Line(SCRAM_FINAL.as_bytes())]].concat()),
+            auth(&[&scram()[..], &[Move::Line(b"AAAA")]].concat()),
+        ],
+        Phase::Discarding => vec![vec![Move::Line(b"EHLO client.example"), Move::Line(b"BDAT 10")]],
+        Phase::Closed => vec![vec![Move::Line(b"QUIT")]],
+        Phase::Start => vec![vec![]],
+        _ => vec![way],
     };
-    for step in detour {
-        if session.phase() == phase {
-            break;
+    let come = |detour: Vec<Move>| {
+        let mut session = fresh();
+        let whole = matches!(phase, Phase::Challenged | Phase::Founding | Phase::Checking);
+        for step in detour {
+            if session.phase() == phase && !whole {
+                break;
+            }
+            step.feed(&mut session);
         }
-        step.feed(&mut session);
-    }
-    assert_eq!(session.phase(), phase, "the way to {phase:?}");
-    session
+        assert_eq!(session.phase(), phase, "the way to {phase:?}");
+        session
+    };
+    detours.into_iter().map(come).collect()
 }
 
 fn is_out_of_order(step: &Step) -> bool {
@@ -255,11 +335,12 @@ fn the_machine_does_in_every_phase_what_the_table_says_of_every_trigger() {
     for phase in Phase::ALL {
         for (trigger, events) in moves() {
             for event in events.iter().filter(|event| applies(phase, trigger, event)) {
-                let mut session = at(phase);
-                let step = event.feed(&mut session);
-                let next = session.phase();
-                assert!(agrees(phase, trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
-                walked += 1;
+                for mut session in at(phase) {
+                    let step = event.feed(&mut session);
+                    let next = session.phase();
+                    assert!(agrees(phase, trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
+                    walked += 1;
+                }
             }
         }
     }
@@ -274,9 +355,10 @@ fn every_way_that_the_table_allows_is_gone_by_some_event() {
             let (_, events) = moves().into_iter().find(|(known, _)| *known == trigger).unwrap();
             for expected in phases {
                 let reached = events.iter().filter(|event| applies(phase, trigger, event)).any(|event| {
-                    let mut session = at(phase);
-                    event.feed(&mut session);
-                    session.phase() == *expected
+                    at(phase).into_iter().any(|mut session| {
+                        event.feed(&mut session);
+                        session.phase() == *expected
+                    })
                 });
                 assert!(
                     reached || is_by_limit(trigger, *expected),

@@ -18,6 +18,7 @@ const PURE: &[&str] = &[
     "src/tls/view",
     "src/tls/ways",
     "src/identity/",
+    "src/credentials/",
     "src/session/",
     "src/policy/",
     "src/content",
@@ -57,16 +58,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mail", &[]),
     ("smtp", &[]),
     ("sys", &[]),
-    ("tls", &["identity"]),
+    ("tls", &["identity", "credentials"]),
     ("identity", &["tls"]),
     ("content", &[]),
     ("policy", &["identity", "content"]),
-    ("session", &["identity", "policy", "content", "tls"]),
+    ("credentials", &["identity"]),
+    ("session", &["identity", "policy", "content", "tls", "credentials"]),
     ("queue", &[]),
     ("route", &["queue", "upstream"]),
     ("upstream", &["queue"]),
     ("report", &["queue"]),
-    ("config", &["tls", "session", "identity", "policy", "content", "queue", "route", "upstream", "report"]),
+    (
+        "config",
+        &["tls", "session", "credentials", "identity", "policy", "content", "queue", "route", "upstream", "report"],
+    ),
 ];
 
 /// Open to every module.

@@ -580,7 +580,7 @@ async fn hand_over(main: Script, spare: Script, first: Option<&str>) -> (String,
     let net = Net::default().name(NAME, &[1]).name("spare.example.net", &[2]).host(1, &one).host(2, &two);
     let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)));
     let upstreams = [plain("main"), Upstream { host: "spare.example.net".into(), ..plain("spare") }].map(Arc::new);
-    let handover = courier.hand_over(&upstreams, first, &envelope(2), &[0, 1], &mut InMemory::new(MESSAGE)).await;
+    let handover = courier.hand_over(&upstreams, first, &envelope(2), &[0, 1], &mut InMemory::new(MESSAGE), None).await;
     let outcomes = handover.outcomes.iter().map(|(_, outcome, by)| format!("{}:{by}", letter(outcome)));
     (outcomes.collect::<Vec<_>>().join(" "), one.connections(), two.connections())
 }
@@ -626,12 +626,12 @@ async fn an_upstream_that_keeps_failing_is_left_alone_and_probed() {
     for _ in 0..5 {
         assert_eq!(show(&scene.send(1).await), "L Greeting RefusesUs");
     }
-    assert_eq!(scene.courier.standings()[0].condition, Condition::Broken);
+    assert_eq!(scene.courier.standings()[0].condition, Condition::Open(Duration::from_secs(30)));
     assert_eq!((show(&scene.send(1).await).as_str(), scene.up.connections()), ("L Connect LeftAlone", 5));
     scene.clock.advance(Duration::from_secs(30));
     scene.up.turn_into(Script::default());
     assert_eq!((show(&scene.send(1).await).as_str(), scene.up.connections()), ("D", 6));
-    assert_eq!(scene.courier.standings()[0].condition, Condition::Sound);
+    assert_eq!(scene.courier.standings()[0].condition, Condition::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -640,7 +640,7 @@ async fn refusals_of_messages_never_count_against_an_upstream() {
     for _ in 0..10 {
         assert_eq!(show(&scene.send(1).await), "F");
     }
-    assert_eq!(scene.courier.standings()[0].condition, Condition::Sound);
+    assert_eq!(scene.courier.standings()[0].condition, Condition::Closed);
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,7 @@ from certificates import Certificates
 from clients import CLIENTS, Target, lettre, submit
 from recipes import Recipes
 from relay import Relay, upstream
+from second_factor import SecondFactor
 from submissions import Submissions
 from upstreams import Upstreams
 from wait import missing
@@ -83,6 +84,11 @@ def sealpost(given, directory, certificates, count):
         relay.abort()
         mta.abort()
         arrivals.close()
+    factor = SecondFactor(given.sealpost, directory, certificates)
+    try:
+        run(count, given.only, factor.checks())
+    finally:
+        factor.abort()
     run(count, given.only, Upstreams(given.sealpost, directory, certificates).checks())
     run(count, given.only, Authorities(given.sealpost, directory / "pki").checks())
     recipes(given, directory, count)

@@ -1,5 +1,6 @@
 //! What is written, checked against itself and against the files it names; each check goes on after a mistake.
 
+mod credentials;
 mod queue;
 mod roster;
 mod server;
@@ -50,7 +51,10 @@ pub(super) struct Checking<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Secrecy {
     Public,
+    /// Not by everybody.
     Secret,
+    /// By its owner alone.
+    Private,
 }
 
 impl<'a> Checking<'a> {
@@ -110,6 +114,11 @@ impl<'a> Checking<'a> {
                 Some((Arc::new(trust), Arc::clone(&old.roster)))
             },
         );
+        let credentials = self.or_as_before(
+            "credentials",
+            |checking| checking.credentials_file(written, roster.as_ref().map(|(_, roster)| &**roster)).map(Arc::new),
+            |old| Some(Arc::clone(&old.credentials)),
+        );
         let upstreams = self.or_as_before(
             "upstream",
             |checking| Some(checking.upstreams(&written.upstream, hostname)),
@@ -127,7 +136,7 @@ impl<'a> Checking<'a> {
         let census = Census {
             listeners: listeners.len(),
             client_cas: written.client_ca.len(),
-            identities: written.identity.len(),
+            identities: roster.len(),
             upstreams: upstreams.len(),
         };
         Some(Settings {
@@ -140,6 +149,7 @@ impl<'a> Checking<'a> {
             tls: tls?,
             trust,
             roster,
+            credentials: credentials?,
             session: limits.session,
             header: limits.header,
             connections: limits.connections,
@@ -190,7 +200,13 @@ impl<'a> Checking<'a> {
 
     fn check_mode(&mut self, key: &str, path: &Path, contents: &Contents, secrecy: Secrecy) {
         let (shown, mode) = (path.display(), contents.mode_text());
-        if secrecy == Secrecy::Secret && contents.is_readable_by_others() {
+        if secrecy == Secrecy::Private && contents.is_open_to_others() {
+            self.findings.mistake(
+                key,
+                format!("{shown}: others than its owner may use it (mode {mode})"),
+                format!("chmod 600 {shown}"),
+            );
+        } else if secrecy == Secrecy::Secret && contents.is_readable_by_others() {
             self.findings.mistake(
                 key,
                 format!("{shown}: everybody may read it (mode {mode})"),

@@ -47,6 +47,15 @@ impl Checking<'_> {
         self.at_least_octets("queue.memory", written.memory.0, MEMORY_LEAST);
         self.at_least_octets("queue.size", written.size.0, SIZE_LEAST);
         self.at_least("queue.count", written.count, COUNT_LEAST, "too few: some are kept for reports");
+        self.at_least("queue.receiving_per_identity", written.receiving_per_identity, 1, "nobody could send");
+        if !(1..=100).contains(&written.share_per_identity) {
+            let wrong = format!("{}: not between 1 and 100 per cent", written.share_per_identity);
+            self.findings.mistake(
+                "queue.share_per_identity",
+                wrong,
+                "write 50; 100 leaves the whole queue to whoever comes first",
+            );
+        }
         let retry: Vec<Duration> = written.retry.iter().map(|wait| wait.0).collect();
         Schedule::new(&retry, Some(warn), give_up)
     }
@@ -67,5 +76,7 @@ pub(super) fn settings(written: &WrittenQueue, data_dir: &Path) -> QueueSettings
     settings.memory = written.memory.0;
     settings.size = written.size.0;
     settings.count = written.count.into();
+    settings.share_per_identity = written.share_per_identity.into();
+    settings.receiving_per_identity = written.receiving_per_identity.into();
     settings
 }

@@ -1,71 +1,137 @@
 //! Identities: whom the roster knows, and what never can apply.
+//!
+//! They come from the configuration's own tables, from files of the same tables, and from files of lines (`files`, `lines`); all go into one
+//! [`RosterBuilder`]. What the roster finds wrong is told at the line of the key, in whichever file it stands.
+
+mod files;
+mod keys;
+mod lines;
 
 use std::collections::{HashMap, HashSet};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Checking;
 use super::trust::{Cas, second_factor};
-use crate::config::nearest::nearest;
+use crate::config::mistake::{Gravity, Place};
+use crate::config::origin::Origins;
 use crate::config::units::size_text;
-use crate::config::written::{Written, WrittenIdentity, WrittenMatch};
+use crate::config::written::{Written, WrittenIdentity, WrittenMatch, WrittenServerLimits};
 use crate::identity::pattern::{ListPurpose, PatternList};
-use crate::identity::roster::{EntryState, MatchKeys, RosterEntry};
-use crate::identity::{Digest256, Roster, Rule};
-use crate::mail::Domain;
+use crate::identity::roster::{EntryState, RosterBuilder, RosterEntry, RosterMistake};
+use crate::identity::{Roster, Rule};
 use crate::tls::Trust;
+
+/// What is known of the entries while they are gathered.
+struct Gathering {
+    builder: RosterBuilder,
+    names: HashSet<String>,
+    /// Where each table is written.
+    spots: HashMap<Rule, Spot>,
+    /// The places of the keys of other files than the configuration.
+    files: Vec<Origins>,
+    /// The CAs that entries name.
+    named_cas: HashSet<Arc<str>>,
+    /// Whether an entry names none.
+    names_no_ca: bool,
+    /// How many entries are written.
+    entries: usize,
+}
+
+/// A table, by its path.
+struct Spot {
+    /// None: the configuration's own file.
+    file: Option<usize>,
+    path: String,
+    /// Its name is another's, which has been told of.
+    twice: bool,
+}
+
+impl Gathering {
+    fn note_ca(&mut self, ca: Option<&Arc<str>>) {
+        self.entries = self.entries.saturating_add(1);
+        match ca {
+            Some(ca) if self.named_cas.contains(ca) => {}
+            Some(ca) => drop(self.named_cas.insert(Arc::clone(ca))),
+            None => self.names_no_ca = true,
+        }
+    }
+}
 
 impl Checking<'_> {
     pub(super) fn roster(&mut self, written: &Written, cas: &Cas) -> Option<(Arc<Trust>, Arc<Roster>)> {
-        let mut names = HashSet::new();
-        let mut entries = Vec::new();
-        for (index, entry) in written.identity.iter().enumerate() {
-            let path = format!("identity[{index}]");
-            let name = self.unique_name(&path, entry.name.as_ref(), &mut names);
-            self.check_name(&path, name.as_deref(), cas);
-            self.warn_of_larger_limits(&path, entry, written);
-            entries.extend(self.entry(&path, entry, name.as_deref(), cas));
+        let mut gathering = Gathering {
+            builder: RosterBuilder::new(cas.grants.clone()),
+            names: HashSet::new(),
+            spots: HashMap::new(),
+            files: Vec::new(),
+            named_cas: HashSet::new(),
+            names_no_ca: false,
+            entries: 0,
+        };
+        for path in (0..written.client_ca.len()).map(|index| format!("client_ca[{index}]")) {
+            gathering.spots.insert(self.rule(&path), Spot { file: None, path, twice: false });
         }
-        self.somebody_can_send(written, cas);
-        self.warn_of_idle_cas(written);
-        let rules = self.rules(written);
-        match Roster::new(entries, cas.grants.clone()) {
+        self.gather(&written.identity, None, cas, &written.limits, &mut gathering);
+        for (index, named) in written.identities.iter().enumerate() {
+            self.identity_files(&format!("identities[{index}]"), named, cas, &written.limits, &mut gathering);
+        }
+        self.somebody_can_send(written, cas, &gathering);
+        self.warn_of_idle_cas(written, &gathering);
+        let Gathering { builder, spots, files, .. } = gathering;
+        match builder.finish() {
             Err(mistakes) => {
                 for mistake in mistakes {
-                    let path = rules.get(&mistake.rule).cloned().unwrap_or_default();
-                    // A name that is there twice has been told of with its own line.
-                    if !mistake.sentence.contains("is taken by") {
-                        let (key, sentence) = key_within(&path, &mistake.sentence);
-                        self.findings.mistake(&key, sentence, ());
-                    }
+                    self.tell_roster(Gravity::Mistake, mistake, &spots, &files);
                 }
                 None
             }
             Ok(roster) => {
-                self.warn_of_doubts(&roster, &rules);
+                for doubt in roster.lint() {
+                    self.tell_roster(Gravity::Warning, doubt, &spots, &files);
+                }
                 let trust = Trust::new(cas.good.clone(), roster.pins());
                 Some((Arc::new(trust), Arc::new(roster)))
             }
         }
     }
 
-    fn rules(&self, written: &Written) -> HashMap<Rule, String> {
-        let lists = [("identity", written.identity.len()), ("client_ca", written.client_ca.len())];
-        let paths = lists.into_iter().flat_map(|(list, count)| (0..count).map(move |index| format!("{list}[{index}]")));
-        paths.map(|path| (self.rule(&path), path)).collect()
-    }
-
-    fn warn_of_doubts(&mut self, roster: &Roster, rules: &HashMap<Rule, String>) {
-        for doubt in roster.lint() {
-            let found = rules.iter().find_map(|(rule, path)| Some((path, doubt.strip_prefix(&format!("{rule}: "))?)));
-            match found {
-                Some((path, sentence)) => {
-                    let (key, sentence) = key_within(path, sentence);
-                    self.findings.warning(&key, sentence, ());
-                }
-                None => self.findings.warning("", doubt, ()),
+    /// Takes the tables of one file: the configuration's own, or the one that `self.findings` is of.
+    fn gather(
+        &mut self,
+        tables: &[WrittenIdentity],
+        file: Option<usize>,
+        cas: &Cas,
+        server: &WrittenServerLimits,
+        gathering: &mut Gathering,
+    ) {
+        for (index, entry) in tables.iter().enumerate() {
+            let path = format!("identity[{index}]");
+            let twice = entry.name.as_ref().is_some_and(|name| gathering.names.contains(name));
+            let name = self.unique_name(&path, entry.name.as_ref(), &mut gathering.names);
+            self.check_name(&path, name.as_deref(), cas);
+            self.warn_of_larger_limits(&path, entry, server);
+            let ca = entry.matches.as_ref().and_then(|keys| keys.ca.as_deref());
+            gathering.note_ca(ca.map(Arc::from).as_ref());
+            if let Some(entry) = self.entry(&path, entry, name.as_deref(), cas) {
+                gathering.spots.insert(entry.rule.clone(), Spot { file, path, twice });
+                gathering.builder.put(entry);
             }
         }
+    }
+
+    fn tell_roster(&mut self, gravity: Gravity, found: RosterMistake, spots: &HashMap<Rule, Spot>, files: &[Origins]) {
+        let RosterMistake { rule, sentence } = found;
+        let Some(spot) = spots.get(&rule) else {
+            self.findings.tell(gravity, line_of(&rule), rule.name.to_string(), sentence, ());
+            return;
+        };
+        if spot.twice && sentence.contains("is taken by") {
+            return;
+        }
+        let (key, sentence) = key_within(&spot.path, &sentence);
+        let origins = spot.file.and_then(|file| files.get(file)).unwrap_or(self.findings.origins());
+        let (place, spoken) = (origins.place(&key), origins.spoken(&key));
+        self.findings.tell(gravity, place, spoken, sentence.to_owned(), ());
     }
 
     /// Certificates that are named by themselves are called `ca:address`: nobody else may be.
@@ -80,21 +146,21 @@ impl Checking<'_> {
     }
 
     /// A limit over the server's own never applies.
-    fn warn_of_larger_limits(&mut self, path: &str, entry: &WrittenIdentity, written: &Written) {
-        let most = written.limits.message_size.0;
+    fn warn_of_larger_limits(&mut self, path: &str, entry: &WrittenIdentity, server: &WrittenServerLimits) {
+        let most = server.message_size.0;
         if entry.limits.message_size.is_some_and(|size| size.0 > most) {
             let wrong = format!("never applies: limits.message_size of the server is {}", size_text(most));
             self.findings.warning(&format!("{path}.limits.message_size"), wrong, ());
         }
-        let most = written.limits.recipients_per_transaction;
+        let most = server.recipients_per_transaction;
         if entry.limits.recipients_per_message.is_some_and(|number| number > most) {
             let wrong = format!("never applies: limits.recipients_per_transaction of the server is {most}");
             self.findings.warning(&format!("{path}.limits.recipients_per_message"), wrong, ());
         }
     }
 
-    fn somebody_can_send(&mut self, written: &Written, cas: &Cas) {
-        let nobody = written.client_ca.is_empty() && written.identity.is_empty();
+    fn somebody_can_send(&mut self, written: &Written, cas: &Cas, gathering: &Gathering) {
+        let nobody = written.client_ca.is_empty() && gathering.entries == 0 && written.identities.is_empty();
         let spoiled = ["client_ca", "identity"].iter().any(|list| self.findings.origins().is_spoiled(list));
         if nobody && !spoiled {
             self.findings.mistake(
@@ -102,7 +168,7 @@ impl Checking<'_> {
                 "is missing: no certificate would be trusted",
                 "write [[client_ca]] with name and certificates",
             );
-        } else if written.identity.is_empty()
+        } else if gathering.entries == 0
             && !cas.grants.is_empty()
             && cas.grants.iter().all(|ca| ca.send_as_email.is_none())
         {
@@ -112,15 +178,14 @@ impl Checking<'_> {
     }
 
     /// A CA by which nobody is named.
-    fn warn_of_idle_cas(&mut self, written: &Written) {
+    fn warn_of_idle_cas(&mut self, written: &Written, gathering: &Gathering) {
         let only = written.client_ca.len() == 1;
         for (index, ca) in written.client_ca.iter().enumerate() {
-            let named = |entry: &WrittenIdentity| {
-                let keys = entry.matches.as_ref();
-                keys.is_some_and(|keys| keys.ca.as_ref().map_or(only, |name| Some(name) == ca.name.as_ref()))
-            };
-            if !ca.send_as_email && !written.identity.is_empty() && !written.identity.iter().any(named) {
-                let wrong = "never applies: no [[identity]] names it, and send_as_email is not true";
+            let named = ca.name.as_deref().is_some_and(|name| gathering.named_cas.contains(name))
+                || (only && gathering.names_no_ca);
+            if !ca.send_as_email && !ca.send_as_upn && gathering.entries > 0 && !named {
+                let wrong =
+                    "never applies: no [[identity]] names it, and neither send_as_email nor send_as_upn is true";
                 self.findings.warning(&format!("client_ca[{index}]"), wrong, ());
             }
         }
@@ -172,86 +237,23 @@ impl Checking<'_> {
             Some(_) => self.patterns(key, written, purpose).unwrap_or_else(stand_in),
         }
     }
-
-    fn match_keys(&mut self, path: &str, written: &WrittenMatch, cas: &Cas) -> Option<MatchKeys> {
-        let ca = match &written.ca {
-            Some(ca) if !cas.names.contains(ca) => {
-                self.unknown_ca(&format!("{path}.ca"), ca, cas);
-                return None;
-            }
-            ca => ca.as_deref().map(Arc::from),
-        };
-        if self.findings.origins().is_spoiled_within(path) {
-            return None;
-        }
-        let email = written.email.as_ref().map(|text| self.address(&format!("{path}.email"), text));
-        let dns = written.dns.as_ref().map(|text| self.dns_name(&format!("{path}.dns"), text));
-        let fingerprint = written.fingerprint.as_ref().map(|text| self.digest(&format!("{path}.fingerprint"), text));
-        let spki = written.spki.as_ref().map(|text| self.digest(&format!("{path}.spki"), text));
-        let uri = written.uri.as_ref().map(|text| self.uri(&format!("{path}.uri"), text));
-        Some(MatchKeys {
-            ca,
-            email: email.map_or(Some(None), |read| read.map(Some))?,
-            dns: dns.map_or(Some(None), |read| read.map(Some))?,
-            uri: uri.map_or(Some(None), |read| read.map(Some))?,
-            fingerprint: fingerprint.map_or(Some(None), |read| read.map(Some))?,
-            spki: spki.map_or(Some(None), |read| read.map(Some))?,
-        })
-    }
-
-    fn unknown_ca(&mut self, key: &str, ca: &str, cas: &Cas) {
-        let mut known: Vec<&str> = cas.names.iter().map(String::as_str).collect();
-        known.sort_unstable();
-        let remedy = match (nearest(ca, known.iter().copied()), known.is_empty()) {
-            (Some(meant), _) => format!("did you mean {meant:?}?"),
-            (None, true) => "write a [[client_ca]] of this name".to_owned(),
-            (None, false) => format!("there are {}", crate::config::schema::quoted(&known)),
-        };
-        self.findings.mistake(key, format!("{ca:?}: there is no client_ca of this name"), remedy);
-    }
-
-    fn dns_name(&mut self, key: &str, text: &str) -> Option<String> {
-        let name = Domain::parse(text).ok().map(|domain| domain.ascii().to_owned());
-        if name.is_none() {
-            self.findings.mistake(key, format!("{text:?}: not a DNS name"), "write one like \"backup.example.com\"");
-        }
-        name
-    }
-
-    fn uri(&mut self, key: &str, text: &str) -> Option<String> {
-        let good = text.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
-            && text.bytes().all(|octet| octet.is_ascii_graphic());
-        if !good {
-            self.findings.mistake(
-                key,
-                format!("{text:?}: not a URI"),
-                "write one like \"spiffe://example.com/billing\"",
-            );
-        }
-        good.then(|| text.to_owned())
-    }
-
-    fn digest(&mut self, key: &str, text: &str) -> Option<Digest256> {
-        match Digest256::from_str(text) {
-            Ok(digest) => Some(digest),
-            Err(_) => {
-                let how = if key.ends_with("spki") {
-                    "openssl x509 -in cert.pem -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum"
-                } else {
-                    "openssl x509 -in cert.pem -noout -fingerprint -sha256"
-                };
-                let wrong = format!("{text:?}: not a SHA-256 (64 hexadecimal digits)");
-                self.findings.mistake(key, wrong, format!("get it with: {how}"));
-                None
-            }
-        }
-    }
 }
 
 /// The roster speaks of an entry: `send_as is empty`. What it says of a key belongs to the key's line.
 fn key_within<'s>(entry: &str, sentence: &'s str) -> (String, &'s str) {
     match sentence.split_once(' ') {
-        Some((key @ ("match" | "send_as" | "send_to" | "send_as_email"), rest)) => (format!("{entry}.{key}"), rest),
+        Some((key @ ("match" | "send_as" | "send_to" | "send_as_email" | "send_as_upn"), rest)) => {
+            (format!("{entry}.{key}"), rest)
+        }
         _ => (entry.to_owned(), sentence),
+    }
+}
+
+/// An entry of a line says itself where it is.
+fn line_of(rule: &Rule) -> Place {
+    let place = rule.place.as_deref().unwrap_or_default();
+    match place.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?))) {
+        Some((file, line)) => Place::Line { file: file.into(), line },
+        None => Place::File { file: place.into() },
     }
 }

@@ -317,6 +317,7 @@ impl Checking<'_> {
         let limits = &written.limits;
         self.at_least("limits.connections", limits.connections, 1, "nobody could connect");
         self.at_least("limits.connections_per_address", limits.connections_per_address, 1, "nobody could connect");
+        self.at_least("limits.connections_per_minute", limits.connections_per_minute, 1, "nobody could connect");
         self.at_least("limits.auth_failures", limits.auth_failures, 1, "the first AUTH would end the session");
         self.at_least("limits.idle_commands", limits.idle_commands, 1, "the first NOOP would end the session");
         let why = "RFC 5321 section 4.5.3.1.8 has servers take 100";
@@ -352,6 +353,7 @@ impl Checking<'_> {
             connections: ConnectionLimits {
                 connections: number(limits.connections),
                 connections_per_address: number(limits.connections_per_address),
+                connections_per_minute: limits.connections_per_minute,
             },
         })
     }

@@ -12,8 +12,9 @@ use crate::config::mistake::Remedy;
 use crate::config::nearest::nearest;
 use crate::config::schema::quoted;
 use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation, WrittenSecondFactor};
+use crate::identity::names::is_trust_domain;
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
-use crate::identity::roster::{CaGrant, EmailGrant};
+use crate::identity::roster::{CaGrant, EmailGrant, OwnNames};
 use crate::identity::{Limits, SecondFactor};
 use crate::mail::LocalPartCase;
 use crate::sys::WallTime;
@@ -210,7 +211,7 @@ impl Checking<'_> {
         crls
     }
 
-    fn read_found(&mut self, key: &str, named: &str, file: &std::path::Path) -> Option<files::Contents> {
+    pub(super) fn read_found(&mut self, key: &str, named: &str, file: &std::path::Path) -> Option<files::Contents> {
         if self.resolve(named) == file {
             return self.read(key, named, Secrecy::Public);
         }
@@ -329,7 +330,13 @@ impl Checking<'_> {
         let domains = self.domains(&format!("{path}.domains"), written.domains.as_deref());
         let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
         self.warn_of_idle_keys(path, written);
-        let send_as_email = written.send_as_email.then(|| EmailGrant {
+        let own_names = match (written.send_as_email, written.send_as_upn) {
+            (_, false) => OwnNames::Emails,
+            (false, true) => OwnNames::Upns,
+            (true, true) => OwnNames::Both,
+        };
+        let trust_domain = self.trust_domain(&format!("{path}.trust_domain"), written.trust_domain.as_deref());
+        let send_as_email = (written.send_as_email || written.send_as_upn).then(|| EmailGrant {
             send_to,
             second_factor: second_factor(written.second_factor),
             limits: self.identity_limits(&format!("{path}.limits"), written.limits),
@@ -343,8 +350,22 @@ impl Checking<'_> {
                 WrittenCase::Exact => LocalPartCase::Exact,
             },
             send_as_email,
+            own_names,
+            trust_domain,
             rule: self.rule(path),
         })
+    }
+
+    /// SPIFFE ID §2.1: what stands between `spiffe://` and the path.
+    fn trust_domain(&mut self, key: &str, written: Option<&str>) -> Option<Box<str>> {
+        let text = written?;
+        if !is_trust_domain(text) {
+            let meant = text.strip_prefix("spiffe://").unwrap_or(text).split('/').next().unwrap_or_default();
+            let meant = meant.to_ascii_lowercase();
+            let remedy = if is_trust_domain(&meant) { meant } else { "example.com".to_owned() };
+            self.findings.mistake(key, format!("{text:?}: not a SPIFFE trust domain"), format!("write \"{remedy}\""));
+        }
+        Some(text.into())
     }
 
     fn domains(&mut self, key: &str, written: Option<&[String]>) -> Option<DomainSet> {
@@ -361,17 +382,23 @@ impl Checking<'_> {
 
     /// What is written for identities that this CA does not make.
     fn warn_of_idle_keys(&mut self, path: &str, written: &WrittenCa) {
-        if written.send_as_email || self.findings.origins().is_spoiled(&format!("{path}.send_as_email")) {
+        let spoiled = |key: &str| self.findings.origins().is_spoiled(&format!("{path}.{key}"));
+        if written.send_as_email || written.send_as_upn || spoiled("send_as_email") || spoiled("send_as_upn") {
             return;
         }
         let limited = written.limits.message_size.is_some() || written.limits.recipients_per_message.is_some();
         for (key, is_written) in [
             ("send_to", written.send_to.is_some()),
             ("null_sender", written.null_sender.is_some()),
+            ("second_factor", written.second_factor != WrittenSecondFactor::None),
             ("limits", limited),
         ] {
             if is_written {
-                self.findings.warning(&format!("{path}.{key}"), "never applies without send_as_email = true", ());
+                self.findings.warning(
+                    &format!("{path}.{key}"),
+                    "never applies without send_as_email = true or send_as_upn = true",
+                    (),
+                );
             }
         }
     }
@@ -442,5 +469,7 @@ impl CrlFiles {
 pub(super) fn second_factor(written: WrittenSecondFactor) -> SecondFactor {
     match written {
         WrittenSecondFactor::None => SecondFactor::None,
+        WrittenSecondFactor::Password => SecondFactor::Password,
+        WrittenSecondFactor::Totp => SecondFactor::Totp,
     }
 }

@@ -55,7 +55,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: log.level: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", not a number",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, upstream, queue, limits, deadlines, received, reports, log, reload",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, log, reload",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nreload = { watch = \"everything\", poll = \"10ms\" }", &[
         "sealpost.toml:3: reload.poll: 10ms: the disk would be looked at without a pause; write \"1s\" or more",
@@ -217,13 +217,32 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:17: client_ca \"staff\": limits.messages_per_hour: not supported yet by this version; remove it",
     ]),
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nsecond_factor = \"password\"", &[
-        "sealpost.toml:17: client_ca \"staff\": second_factor: \"password\": not supported yet by this version; write \"none\"",
+        "sealpost.toml:17: client_ca \"staff\": second_factor: is demanded, and there is no file of credentials: nobody could ever show it; write file = \"...\" in [credentials]; see `sealpost passwd --help`",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nsecond_factor = \"pasword\"", &[
+        "sealpost.toml:17: client_ca \"staff\": second_factor: \"pasword\": there is no such choice; did you mean \"password\"?",
+    ]),
+    // Credentials.
+    broken("data_dir = \"data\"", "data_dir = \"data\"\ncredentials = { file = \"nowhere\" }", &[
+        "sealpost.toml:3: credentials.file: nowhere: can't be read: there is no such file",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\ncredentials = { file = \"open-password\" }", &[
+        "sealpost.toml:3: credentials.file: open-password: others than its owner may use it (mode 0644); chmod 600 open-password",
+        "sealpost.toml:3: credentials.file: open-password, line 1: has a name and no credential behind it; write what `sealpost passwd` prints",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\ncredentials = { file = \"costly\" }", &[
+        "sealpost.toml:3: credentials.file: costly, line 2: \"robot\" has a password hash that costs too much: at most m=131072,t=16,p=4 are taken, it has m=1048576,t=2,p=1",
+        "sealpost.toml:3: credentials.file: costly, line 3: \"robot\" has a word that is no credential; write what `sealpost passwd` prints",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\ncredentials = { file = \"credentials\" }", &[
+        "sealpost.toml:3: warning: credentials.file: credentials: the credential of \"robot\" is never asked for; write second_factor = \"password\" for it, or take the line out",
+        "sealpost.toml:3: warning: credentials.file: credentials: the credential of \"staff:alice@example.com\" is never asked for; write second_factor = \"password\" for it, or take the line out",
     ]),
     broken("send_as_email = true", "send_as_email = \"true\"", &[
         "sealpost.toml:17: client_ca \"staff\": send_as_email: must be true or false, without quotes, not a text",
     ]),
     broken("send_as_email = true", "", &[
-        "sealpost.toml:18: warning: client_ca \"staff\": send_to: never applies without send_as_email = true",
+        "sealpost.toml:18: warning: client_ca \"staff\": send_to: never applies without send_as_email = true or send_as_upn = true",
     ]),
     broken("send_to = [\"*\"]", "", &[
         "sealpost.toml:12: warning: client_ca \"staff\": send_to: is empty and grants nothing; everything must be written out: send_to = [\"*\"]",
@@ -236,19 +255,49 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:22: identity \"robot\": hold: not supported yet by this version; remove it",
     ]),
     broken("name = \"robot\"", "name = \"robot\"\npassword = \"hunter2\"", &[
-        "sealpost.toml:22: identity \"robot\": password: not supported yet by this version; remove it",
+        "sealpost.toml:22: identity \"robot\": password: must not be written here: secrets come from files; write credentials.file = \"FILE\"",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "", &[
         "sealpost.toml:20: identity \"robot\": match: is missing; write match = { ca = \"...\", email = \"...\" }",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\" }", &[
-        "sealpost.toml:22: identity \"robot\": match: needs at least one of email, dns, uri, fingerprint, spki; a CA alone would make all of its certificates this one identity",
+        "sealpost.toml:22: identity \"robot\": match: needs at least one of email, upn, dns, uri, subject, issuer_serial, fingerprint, spki; a CA alone would make all of its certificates this one identity",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"stuff\", dns = \"robot.example.com\" }", &[
         "sealpost.toml:22: identity \"robot\": match.ca: \"stuff\": there is no client_ca of this name; did you mean \"staff\"?",
     ]),
-    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", upn = \"robot@example.com\" }", &[
-        "sealpost.toml:22: identity \"robot\": match.upn: not supported yet by this version; remove it",
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", upn = \"CORP\\\\robot\" }", &[
+        "sealpost.toml:22: identity \"robot\": match.upn: \"CORP\\\\robot\": the address has no @ behind its local part; write an address like \"alice@example.com\", or \"*@example.com\" for all of a domain",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", email = \"robot@localhost\", dns = \"*.*.example.com\" }", &[
+        "sealpost.toml:22: identity \"robot\": match.dns: \"*.*.example.com\": not a DNS name; write one like \"backup.example.com\", or \"*.example.com\" for all hosts below",
+        "sealpost.toml:22: identity \"robot\": match.email: \"robot@localhost\": no certificate has such a name: its domain is not fully qualified",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", uri = \"https://example.com/*\" }", &[
+        "sealpost.toml:22: identity \"robot\": match.uri: \"https://example.com/*\": a * in a uri stands for all SPIFFE IDs below a path and is written at the end: \"spiffe://example.com/ns/prod/*\"",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", subject = \"Alice\" }", &[
+        "sealpost.toml:22: identity \"robot\": match.subject: \"Alice\": \"Alice\" has no =; each part is written TYPE=value, and a comma within a value as \\,",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", subject = \"C=DE,O=Example,CN=Alice\" }", &[
+        "sealpost.toml:22: warning: identity \"robot\": match: has the name C=DE,O=Example,CN=Alice, which begins with its most general part; RFC 4514 writes the most special one first: CN=...,O=...,C=...",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", issuer_serial = { issuer = \"CN=staff CA\" } }", &[
+        "sealpost.toml:22: identity \"robot\": match.issuer_serial.serial: is missing; write issuer_serial = { issuer = \"CN=...,O=...\", serial = \"0x...\" }",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", issuer_serial = { issuer = \"CN=staff CA\", serial = \"4096\" } }", &[
+        "sealpost.toml:22: identity \"robot\": match.issuer_serial.serial: \"4096\": could be hexadecimal or decimal; write 0x4096, or decimal:4096",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", uri = \"spiffe://example.org/x\" }\n[[client_ca]]\nname = \"b\"\ncertificates = \"other.pem\"\nrevocation = \"off\"\nsend_as_email = true\nsend_to = [\"*\"]\ndomains = [\"*\"]\ntrust_domain = \"spiffe://Example.org/x\"\n[[identity]]\nname = \"more\"\nmatch = { ca = \"staff\", dns = \"x.example\" }", &[
+        "sealpost.toml:20: warning: identity \"robot\": send_as: is empty and grants nothing; everything must be written out: send_as = [\"*\"]",
+        "sealpost.toml:20: warning: identity \"robot\": send_to: is empty and grants nothing; everything must be written out: send_to = [\"*\"]",
+        "sealpost.toml:30: client_ca \"b\": trust_domain: \"spiffe://Example.org/x\": not a SPIFFE trust domain; write \"example.org\"",
+    ]),
+    broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", dns = \"*.robot.example.com\" }\nsend_as = [\"a@example.com\"]\nsend_to = [\"*\"]\n[[identity]]\nname = \"all\"\nmatch = { ca = \"staff\", dns = \"*.example.com\" }", &[
+        "sealpost.toml:22: warning: identity \"robot\": match: never applies: all that it matches identity \"all\" (sealpost.toml:25) matches, too, and neither is more certain; give it another key",
+    ]),
+    broken("domains = [\"example.com\"]\nsend_as_email = true\nsend_to = [\"*\"]\n\n[[identity]]\nname = \"robot\"\nmatch = { ca = \"staff\", dns = \"robot.example.com\" }", "domains = [\"example.com\"]\ntrust_domain = \"example.com\"\nsend_as_email = true\nsend_to = [\"*\"]\n[[identity]]\nname = \"robot\"\nmatch = { ca = \"staff\", uri = \"spiffe://example.org/robot\" }", &[
+        "sealpost.toml:22: warning: identity \"robot\": match: never holds: its uri is of the trust domain \"example.org\", trust_domain of its CA is \"example.com\"",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { fingerprint = \"abc\" }", &[
         "sealpost.toml:22: identity \"robot\": match.fingerprint: \"abc\": not a SHA-256 (64 hexadecimal digits); get it with: openssl x509 -in cert.pem -noout -fingerprint -sha256",
@@ -257,8 +306,8 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:22: identity \"robot\": match.spki: \"abc\": not a SHA-256 (64 hexadecimal digits); get it with: openssl x509 -in cert.pem -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", email = \"robot\", uri = \"robot\" }", &[
-        "sealpost.toml:22: identity \"robot\": match.email: \"robot\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
-        "sealpost.toml:22: identity \"robot\": match.uri: \"robot\": not a URI; write one like \"spiffe://example.com/billing\"",
+        "sealpost.toml:22: identity \"robot\": match.email: \"robot\": the address has no @ behind its local part; write an address like \"alice@example.com\", or \"*@example.com\" for all of a domain",
+        "sealpost.toml:22: identity \"robot\": match.uri: \"robot\": not a URI: it has no scheme; write one like \"spiffe://example.com/billing\"",
     ]),
     broken("send_as = [\"robot@example.com\"]", "send_as = [\"*@\"]", &[
         "sealpost.toml:23: identity \"robot\": send_as: \"*@\": the domain (right of the @) is empty; write \"alice@example.com\", \"*@example.com\" or \"*\"",
@@ -278,14 +327,20 @@ pub(super) const TABLE: &[Broken] = &[
     ]),
     broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\nlimits = { message_size = \"1GiB\", recipients_per_message = 0 }", &[
         "sealpost.toml:25: identity \"robot\": limits.recipients_per_message: 0: nothing could be sent; write 1 or more",
+    ]),
+    broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\nlimits = { message_size = \"1GiB\" }", &[
         "sealpost.toml:25: warning: identity \"robot\": limits.message_size: never applies: limits.message_size of the server is 50 MiB",
+    ]),
+    // A warning that may follow from a mistake waits until that is mended.
+    broken("send_as_email = true", "send_as_email = \"yes\"", &[
+        "sealpost.toml:17: client_ca \"staff\": send_as_email: must be true or false, without quotes, not a text",
     ]),
     broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\n[[identity]]\nname = \"robot\"\nmatch = { ca = \"staff\", dns = \"robot.example.com\" }\nsend_as = [\"*\"]\nsend_to = [\"*\"]", &[
         "sealpost.toml:25: identity \"robot\": matches the same certificates as identity \"robot\" (sealpost.toml:20); leave one out or give it another key",
         "sealpost.toml:26: identity \"robot\": name: \"robot\": there is another of this name; give each its own name",
     ]),
     broken("send_to = [\"*@example.net\"]", "send_to = [\"*@example.net\"]\n[[client_ca]]\nname = \"idle\"\ncertificates = \"other.pem\"\nrevocation = \"off\"", &[
-        "sealpost.toml:25: warning: client_ca \"idle\": never applies: no [[identity]] names it, and send_as_email is not true",
+        "sealpost.toml:25: warning: client_ca \"idle\": never applies: no [[identity]] names it, and neither send_as_email nor send_as_upn is true",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { dns = \"robot.example.com\" }\n[[client_ca]]\nname = \"b\"\ncertificates = \"other.pem\"\nrevocation = \"off\"\nsend_as_email = true\nsend_to = [\"*\"]\ndomains = [\"*\"]\n[[identity]]\nname = \"more\"\nmatch = { ca = \"staff\", dns = \"x.example\" }", &[
         "sealpost.toml:22: identity \"robot\": match: needs `ca`: there is not exactly one client_ca, and any of them could issue a certificate with this name",
@@ -302,14 +357,12 @@ pub(super) const TABLE: &[Broken] = &[
     ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:25\"\ntls = \"none\"\nusername = \"relay\"\npassword_file = \"password\"", &[
         "sealpost.toml:31: upstream \"main\": password_file: a password would go over a connection that may be plaintext; write tls = \"verify\"",
-        "sealpost.toml:32: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
     ]),
     broken("address = \"smtp.example.net:587\"\nca = \"ca.pem\"", "address = \"smtp.example.net:25\"\ntls = \"opportunistic\"\nusername = \"relay\"\npassword_file = \"password\"", &[
         "sealpost.toml:31: upstream \"main\": password_file: a password would go over a connection that may be plaintext; write tls = \"verify\"",
     ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:465\"\nmode = \"implicit\"\ntls = \"opportunistic\"", &[
         "sealpost.toml:30: upstream \"main\": tls: mode \"implicit\" is TLS from the first octet: set tls to \"verify\" (or \"require\")",
-        "sealpost.toml:31: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
     ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"", &[
         "sealpost.toml:26: upstream \"main\": password_file: is missing; write the file that holds the password",
@@ -374,6 +427,16 @@ pub(super) const TABLE: &[Broken] = &[
     broken("[[upstream]]", "[deadlines]\ncommand = \"1m\"\nhandshake = \"0s\"\n[[upstream]]", &[
         "sealpost.toml:27: warning: deadlines.command: under the five minutes that RFC 5321 section 4.5.3.2.7 asks for",
         "sealpost.toml:28: deadlines.handshake: under one second: nobody could be so fast",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nidentities = [\"nowhere.d\", \"ca.pem\"]", &[
+        "sealpost.toml:3: identities: ca.pem: its name ends in neither .toml nor .csv; name the file by what is in it",
+        "sealpost.toml:3: identities: nowhere.d: can't be read: there is no such file",
+    ]),
+    broken("send_as = [\"robot@example.com\"]", "send_as = [\"*@a.example.com\", \"*@*.example.com\", \"*\", \"!b+*@example.com\"]", &[
+        "sealpost.toml:23: warning: identity \"robot\": send_as: has *@*.example.com, which lies beyond the domains of its CA and is never granted",
+        "sealpost.toml:23: warning: identity \"robot\": send_as: has *@*.example.com, which says nothing beside *; leave one of them out",
+        "sealpost.toml:23: warning: identity \"robot\": send_as: has *@a.example.com, which lies beyond the domains of its CA and is never granted",
+        "sealpost.toml:23: warning: identity \"robot\": send_as: has *@a.example.com, which says nothing beside *@*.example.com; leave one of them out",
     ]),
     broken("[[upstream]]", "[reports]\nfrom = \"x\"\n[received]\nidentity = \"yes\"\n[[upstream]]", &[
         "sealpost.toml:27: reports.from: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",

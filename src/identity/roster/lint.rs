@@ -1,57 +1,45 @@
 //! What is wrong with a roster, and what is doubtful, before anybody connects. For `check`.
 //!
 //! A mistake makes the roster unusable; a doubt is a grant that can never apply, or a name that counts for nothing. Never: judges a
-//! certificate.
+//! certificate; compares every entry with every other.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::super::pattern::{AddressPattern, DomainSet, PatternEntry, PatternList};
-use super::{CaGrant, EntryState, MatchKeys, Roster, RosterEntry, RosterMistake};
+use super::builder::Mistakes;
+use super::{CaGrant, Compiled, EntryState, MatchKeys, OwnNames, Roster, RosterMistake};
 use crate::identity::Rule;
+use crate::identity::key::Key;
 use crate::mail::LocalPartCase;
 
-/// Every mistake.
-pub(super) fn mistakes(entries: &[RosterEntry], cas: &[CaGrant]) -> Vec<RosterMistake> {
-    let mut found = Vec::new();
-    repeated(cas.iter().map(|ca| (&ca.ca, &ca.rule)), "client_ca", &mut found);
-    repeated(entries.iter().map(|entry| (&entry.name, &entry.rule)), "identity", &mut found);
-    for entry in entries {
-        let sentences = entry_mistakes(entry, cas);
-        found.extend(sentences.into_iter().map(|sentence| RosterMistake { rule: entry.rule.clone(), sentence }));
-    }
-    same_keys(entries, cas, &mut found);
-    found
-}
-
-fn repeated<'a>(named: impl Iterator<Item = (&'a Arc<str>, &'a Rule)>, kind: &str, found: &mut Vec<RosterMistake>) {
+pub(super) fn repeated_cas(cas: &[CaGrant], found: &mut Mistakes) {
     let mut seen: HashMap<&str, &Rule> = HashMap::new();
-    for (name, rule) in named {
-        if let Some(first) = seen.insert(name, rule) {
-            let sentence = format!("the name {name:?} is taken by {first}; give each {kind} a name of its own");
-            found.push(RosterMistake { rule: rule.clone(), sentence });
+    for ca in cas {
+        if let Some(first) = seen.insert(&ca.ca, &ca.rule) {
+            let sentence = format!("the name {:?} is taken by {first}; give each client_ca a name of its own", ca.ca);
+            found.add(|| ca.rule.clone(), sentence);
         }
     }
 }
 
-fn entry_mistakes(entry: &RosterEntry, cas: &[CaGrant]) -> Vec<String> {
+pub(super) fn entry_mistakes(name: &str, written: &MatchKeys, keys: &[Key], cas: &[CaGrant]) -> Vec<String> {
     let mut found = Vec::new();
-    let keys = &entry.keys;
-    if entry.name.is_empty() || entry.name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().any(char::is_control) {
         found.push("its name is empty or holds control characters; give it a name for the log".to_owned());
     }
-    if keys.names_nothing() {
+    if keys.is_empty() {
         found.push(
-            "match needs at least one of email, dns, uri, fingerprint, spki; a CA alone would make all of its certificates this one identity"
+            "match needs at least one of email, upn, dns, uri, subject, issuer_serial, fingerprint, spki; a CA alone would make all of its \
+             certificates this one identity"
                 .to_owned(),
         );
     }
-    match &keys.ca {
+    match &written.ca {
         Some(ca) if !cas.iter().any(|known| known.ca == *ca) => {
             let known: Vec<&str> = cas.iter().map(|known| &*known.ca).collect();
             found.push(format!("match names the CA {ca:?}, which is not configured; there are: {}", known.join(", ")));
         }
-        None if keys.asks_for_names() && keys.fingerprint.is_none() && keys.spki.is_none() && cas.len() != 1 => {
+        None if !keys.is_empty() && keys.iter().all(Key::is_name) && cas.len() != 1 => {
             found.push(
                 "match needs `ca`: there is not exactly one client_ca, and any of them could issue a certificate with this name"
                     .to_owned(),
@@ -62,77 +50,131 @@ fn entry_mistakes(entry: &RosterEntry, cas: &[CaGrant]) -> Vec<String> {
     found
 }
 
-/// Two entries that ask for the very same tie at every certificate.
-fn same_keys(entries: &[RosterEntry], cas: &[CaGrant], found: &mut Vec<RosterMistake>) {
-    let mut seen: HashMap<String, &Rule> = HashMap::new();
-    for entry in entries {
-        if let Some(first) = seen.insert(comparable(&entry.keys, cas), &entry.rule) {
-            let sentence = format!("matches the same certificates as {first}; leave one out or give it another key");
-            found.push(RosterMistake { rule: entry.rule.clone(), sentence });
-        }
-    }
-}
-
-fn comparable(keys: &MatchKeys, cas: &[CaGrant]) -> String {
-    let ca = cas.iter().find(|known| Some(&known.ca) == keys.ca.as_ref()).or(cas.first());
-    let case = ca.map_or(LocalPartCase::Ignored, |ca| ca.local_part_case);
-    let email = keys.email.as_ref().map(|email| email.canonical(case).to_string());
-    let dns = keys.dns.as_ref().map(|dns| dns.to_ascii_lowercase());
-    format!("{:?} {email:?} {dns:?} {:?} {:?} {:?}", keys.ca, keys.uri, keys.fingerprint, keys.spki)
-}
-
 /// Every doubt.
-pub(super) fn doubts(roster: &Roster) -> Vec<String> {
-    let mut found = Vec::new();
-    for compiled in &roster.entries {
-        let entry = &compiled.entry;
-        let domains = compiled.tied_to.as_ref().and_then(|ca| roster.cas.get(ca)).and_then(|ca| ca.domains.as_deref());
-        let mut say = |sentence: String| found.push(format!("{}: {sentence}", entry.rule));
-        if entry.state == EntryState::Enabled {
-            list_doubts("send_as", &entry.send_as, domains, &mut say);
-            list_doubts("send_to", &entry.send_to, None, &mut say);
+pub(super) fn doubts(roster: &Roster) -> Vec<RosterMistake> {
+    let mut found = Mistakes::default();
+    let mut judged = Judged::default();
+    for entry in &roster.entries {
+        let mut say = |sentence: String| found.add(|| entry.rule(), sentence);
+        if entry.terms.state == EntryState::Enabled {
+            let domains = entry.tied_to.and_then(|ca| roster.ca(ca)).and_then(|ca| ca.domains.as_deref());
+            let case = roster.case_under(entry.tied_to);
+            if judged.is_new(&entry.send_as, entry.tied_to) {
+                list_doubts("send_as", &entry.send_as, domains, case, &mut say);
+            }
+            if judged.is_new(&entry.send_to, None) {
+                list_doubts("send_to", &entry.send_to, None, case, &mut say);
+            }
         }
-        key_doubts(entry, &mut say);
+        key_doubts(roster, entry, &mut say);
     }
-    let mut cas: Vec<_> = roster.cas.values().map(|ca| &ca.grant).collect();
-    cas.sort_by(|one, other| one.ca.cmp(&other.ca));
-    for ca in cas {
-        let Some(email) = &ca.send_as_email else { continue };
-        let mut say = |sentence: String| found.push(format!("{}: {sentence}", ca.rule));
+    for ca in roster.cas.iter().map(|ca| &ca.grant) {
+        let Some(own) = &ca.send_as_email else { continue };
+        let mut say = |sentence: String| found.add(|| ca.rule.clone(), sentence);
         if ca.domains.as_ref().is_none_or(|domains| *domains == DomainSet::default()) {
-            say("send_as_email grants nothing without domains; write those the CA may speak for, or domains = [\"*\"]"
-                .into());
+            let key = if ca.own_names == OwnNames::Upns { "send_as_upn" } else { "send_as_email" };
+            say(format!(
+                "{key} grants nothing without domains; write those the CA may speak for, or domains = [\"*\"]"
+            ));
         }
-        list_doubts("send_to", &email.send_to, None, &mut say);
+        list_doubts("send_to", &own.send_to, None, ca.local_part_case, &mut say);
     }
-    found
+    found.into_told()
 }
 
-fn key_doubts(entry: &RosterEntry, say: &mut impl FnMut(String)) {
-    let keys = &entry.keys;
-    if keys.ca.is_some() || keys.fingerprint.is_some() || keys.spki.is_none() {
-        return;
+/// The lists judged last: lines of a file share theirs, and one sentence for all of them is enough.
+#[derive(Default)]
+struct Judged {
+    last: Vec<(PatternList, Option<u16>)>,
+}
+
+/// How many lists are remembered as judged.
+const JUDGED_MAX: usize = 16;
+
+impl Judged {
+    fn is_new(&mut self, list: &PatternList, ca: Option<u16>) -> bool {
+        let known = self.last.iter().any(|(judged, under)| judged.same_as(list) && *under == ca);
+        if !known {
+            if self.last.len() >= JUDGED_MAX {
+                self.last.remove(0);
+            }
+            self.last.push((list.clone(), ca));
+        }
+        !known
     }
-    if keys.asks_for_names() {
+}
+
+fn key_doubts(roster: &Roster, entry: &Compiled, say: &mut impl FnMut(String)) {
+    let by_key_alone = entry.named_ca.is_none()
+        && !entry.has_fingerprint()
+        && entry.keys.iter().any(|key| matches!(key, Key::Spki(_)));
+    if by_key_alone && entry.asks_for_names() {
         say("beside spki, a name counts only when a CA vouches for it; without one this never matches. Add ca, or leave the name out".into());
     }
-    if entry.send_as.entries().contains(&PatternEntry::Granted(AddressPattern::Certificate)) {
+    if by_key_alone && entry.send_as.entries().contains(&PatternEntry::Granted(AddressPattern::Certificate)) {
         say("@certificate grants nothing to a certificate that is known by its key (spki) alone; add ca or give its fingerprint".into());
+    }
+    let trusted = entry.tied_to.and_then(|ca| roster.ca(ca)).and_then(|ca| ca.grant.trust_domain.as_deref());
+    for key in &entry.keys {
+        if let (Some(asked), Some(trusted)) = (key.trust_domain(), trusted)
+            && asked != trusted
+        {
+            say(format!(
+                "match never holds: its uri is of the trust domain {asked:?}, trust_domain of its CA is {trusted:?}"
+            ));
+        }
+        if let Key::Subject(name) | Key::IssuerSerial(name, _) = key
+            && name.looks_reversed()
+        {
+            say(format!(
+                "match has the name {name}, which begins with its most general part; RFC 4514 writes the most special one first: CN=...,O=...,C=..."
+            ));
+        }
+    }
+    if let Some(wider) = covering(roster, entry) {
+        say(format!(
+            "match never applies: all that it matches {} matches, too, and neither is more certain; give it another key",
+            wider.rule()
+        ));
     }
 }
 
-fn list_doubts(kind: &str, list: &PatternList, domains: Option<&DomainSet>, say: &mut impl FnMut(String)) {
+/// Another entry with a wider wildcard in the place of one of this entry's: every certificate would be a tie.
+fn covering<'r>(roster: &'r Roster, entry: &Compiled) -> Option<&'r Compiled> {
+    let (ca, keys) = roster.normal(entry);
+    keys.iter().enumerate().find_map(|(place, key)| {
+        key.covering().into_iter().find_map(|wider| {
+            let mut wider_keys = keys.clone();
+            wider_keys.get_mut(place).map(|narrow| *narrow = wider)?;
+            let first = wider_keys.first()?;
+            let places: Vec<u32> = first.with_clue(|clue| roster.index.at(clue).collect());
+            let mut found = places.into_iter().filter_map(|place| roster.entries.get(usize::try_from(place).ok()?));
+            found.find(|other| roster.normal(other) == (ca, wider_keys.clone()))
+        })
+    })
+}
+
+fn list_doubts(
+    kind: &str,
+    list: &PatternList,
+    domains: Option<&DomainSet>,
+    case: LocalPartCase,
+    say: &mut impl FnMut(String),
+) {
     let granted = || list.entries().iter().filter_map(granted_pattern);
     if granted().next().is_none() {
         say(format!("{kind} is empty and grants nothing; everything must be written out: {kind} = [\"*\"]"));
+        return;
     }
+    let compiled = list.compile(case);
     for pattern in granted() {
         if domains.is_some_and(|domains| !domains.touches(pattern)) {
             say(format!("{kind} has {pattern}, which lies beyond the domains of its CA and is never granted"));
         }
-        let covering = list.entries().iter().find(|entry| excludes(entry, pattern));
-        if let Some(exclusion) = covering {
-            say(format!("{kind} has {pattern}, which {exclusion} excludes"));
+        if let Some(exclusion) = compiled.excluding(pattern, case) {
+            say(format!("{kind} has {pattern}, which !{exclusion} excludes"));
+        } else if let Some(wider) = compiled.wider(pattern, case) {
+            say(format!("{kind} has {pattern}, which says nothing beside {wider}; leave one of them out"));
         }
     }
 }
@@ -141,18 +183,5 @@ fn granted_pattern(entry: &PatternEntry) -> Option<&AddressPattern> {
     match entry {
         PatternEntry::Granted(pattern) => Some(pattern),
         PatternEntry::Excluded(_) => None,
-    }
-}
-
-/// Whether an exclusion leaves nothing of a pattern: the same one, or an address that the exclusion names.
-fn excludes(entry: &PatternEntry, pattern: &AddressPattern) -> bool {
-    let PatternEntry::Excluded(exclusion) = entry else { return false };
-    match (exclusion, pattern) {
-        (AddressPattern::Address(one), AddressPattern::Address(other)) => {
-            one.canonical(LocalPartCase::Exact) == other.canonical(LocalPartCase::Exact)
-        }
-        (AddressPattern::Host(host), AddressPattern::Address(address)) => host == address.host(),
-        (AddressPattern::Host(host), AddressPattern::Tagged { host: other, .. }) => host == other,
-        (one, other) => one == other,
     }
 }

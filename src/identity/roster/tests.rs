@@ -1,5 +1,8 @@
 //! Certificates by recipe against rosters.
 
+use super::super::distinguished::{DistinguishedName, SerialNumber};
+use super::super::facts::Digest256;
+use super::super::key::{DnsKey, MailboxKey, UriKey};
 use super::super::pattern::{AddressPattern, ListPurpose};
 use super::*;
 use crate::tls::recipe::{DAY, Made, NOW, Recipe};
@@ -13,8 +16,24 @@ fn patterns(texts: &[&str]) -> PatternList {
     PatternList::read(texts.iter().copied(), ListPurpose::SendAs).unwrap()
 }
 
-fn email(text: &str) -> Option<Address> {
-    Some(Address::parse(text).unwrap())
+fn email(text: &str) -> Option<MailboxKey> {
+    Some(MailboxKey::email(text).unwrap())
+}
+
+fn upn(text: &str) -> Option<MailboxKey> {
+    Some(MailboxKey::upn(text).unwrap())
+}
+
+fn dns(text: &str) -> Option<DnsKey> {
+    Some(text.parse().unwrap())
+}
+
+fn uri(text: &str) -> Option<UriKey> {
+    Some(text.parse().unwrap())
+}
+
+fn subject(text: &str) -> Option<Arc<DistinguishedName>> {
+    Some(Arc::new(DistinguishedName::parse(text).unwrap()))
 }
 
 /// An entry that sends as `name@example.com`, to everybody.
@@ -44,6 +63,8 @@ fn grant_of(ca: &str, domains: &[&str]) -> CaGrant {
             limits: Limits { recipients_per_message: Some(7), message_size: None },
             null_sender: false,
         }),
+        own_names: OwnNames::Emails,
+        trust_domain: None,
         rule: rule(&format!("client_ca {ca:?}")),
     }
 }
@@ -110,13 +131,13 @@ fn each_key_matches_what_the_certificate_has_and_nothing_else() {
     let other = other.signed_by(&world.staff);
     let keys = [
         MatchKeys { email: email("alice@EXAMPLE.com"), ..under("staff") },
-        MatchKeys { dns: Some("Alice.example.com".into()), ..under("staff") },
-        MatchKeys { uri: Some("urn:alice".into()), ..under("staff") },
+        MatchKeys { dns: dns("Alice.example.com"), ..under("staff") },
+        MatchKeys { uri: uri("urn:alice"), ..under("staff") },
         MatchKeys { fingerprint: Some(Digest256(alice.fingerprint())), ..under("staff") },
         MatchKeys { spki: Some(Digest256(alice.spki())), ..under("staff") },
         MatchKeys { fingerprint: Some(Digest256(alice.fingerprint())), ..MatchKeys::default() },
         MatchKeys { spki: Some(Digest256(alice.spki())), ..MatchKeys::default() },
-        MatchKeys { email: email("alice@example.com"), uri: Some("urn:alice".into()), ..under("staff") },
+        MatchKeys { email: email("alice@example.com"), uri: uri("urn:alice"), ..under("staff") },
     ];
     for keys in keys {
         let roster = Roster::new(vec![entry("alice", keys.clone())], both()).unwrap();
@@ -130,13 +151,9 @@ fn all_keys_must_hold() {
     let world = World::new();
     let alice = Recipe::client("Alice").email("alice@example.com").uri("urn:alice").signed_by(&world.staff);
     for keys in [
-        MatchKeys { email: email("alice@example.com"), uri: Some("urn:other".into()), ..under("staff") },
-        MatchKeys { email: email("bob@example.com"), uri: Some("urn:alice".into()), ..under("staff") },
-        MatchKeys {
-            fingerprint: Some(Digest256(alice.fingerprint())),
-            dns: Some("a.example".into()),
-            ..MatchKeys::default()
-        },
+        MatchKeys { email: email("alice@example.com"), uri: uri("urn:other"), ..under("staff") },
+        MatchKeys { email: email("bob@example.com"), uri: uri("urn:alice"), ..under("staff") },
+        MatchKeys { fingerprint: Some(Digest256(alice.fingerprint())), dns: dns("a.example"), ..MatchKeys::default() },
         MatchKeys { spki: Some(Digest256(alice.spki())), ..under("guests") },
         MatchKeys {
             fingerprint: Some(Digest256(alice.fingerprint())),
@@ -178,14 +195,14 @@ fn a_name_without_a_ca_is_a_mistake_unless_there_is_exactly_one() {
 
 #[test]
 fn every_mistake_is_told_with_its_rule() {
-    let twice = MatchKeys { uri: Some("urn:a".into()), ..under("staff") };
+    let twice = MatchKeys { uri: uri("urn:a"), ..under("staff") };
     let entries = vec![
         entry("no-keys", under("staff")),
-        entry("no-ca", MatchKeys { dns: Some("a.example".into()), ..under("partners") }),
+        entry("no-ca", MatchKeys { dns: dns("a.example"), ..under("partners") }),
         entry("twin", twice.clone()),
         entry("other-twin", twice),
-        entry("twin", MatchKeys { dns: Some("b.example".into()), ..under("staff") }),
-        entry("", MatchKeys { dns: Some("c.example".into()), ..under("staff") }),
+        entry("twin", MatchKeys { dns: dns("b.example"), ..under("staff") }),
+        entry("", MatchKeys { dns: dns("c.example"), ..under("staff") }),
     ];
     let cas = vec![without_email("staff"), without_email("guests"), without_email("staff")];
     let told: Vec<String> = Roster::new(entries, cas).unwrap_err().iter().map(ToString::to_string).collect();
@@ -207,10 +224,9 @@ fn the_more_certain_key_wins_and_a_tie_is_refused() {
     let world = World::new();
     let alice = Recipe::client("Alice").email("alice@example.com").dns("alice.example.com").signed_by(&world.staff);
     let by_name = || entry("by-name", MatchKeys { email: email("alice@example.com"), ..under("staff") });
-    let by_dns = || entry("by-dns", MatchKeys { dns: Some("alice.example.com".into()), ..under("staff") });
+    let by_dns = || entry("by-dns", MatchKeys { dns: dns("alice.example.com"), ..under("staff") });
     let by_both = || {
-        let keys =
-            MatchKeys { email: email("alice@example.com"), dns: Some("alice.example.com".into()), ..under("staff") };
+        let keys = MatchKeys { email: email("alice@example.com"), dns: dns("alice.example.com"), ..under("staff") };
         entry("by-both", keys)
     };
     let by_spki = || entry("by-spki", MatchKeys { spki: Some(Digest256(alice.spki())), ..MatchKeys::default() });
@@ -357,7 +373,7 @@ fn only_entries_without_a_ca_are_pinned() {
         entry("c", MatchKeys { fingerprint: digest(3), ..under("staff") }),
         entry("d", MatchKeys { spki: digest(4), ..under("staff") }),
         entry("e", MatchKeys { fingerprint: digest(5), spki: digest(6), ..MatchKeys::default() }),
-        entry("f", MatchKeys { dns: Some("f.example".into()), ..under("staff") }),
+        entry("f", MatchKeys { dns: dns("f.example"), ..under("staff") }),
     ];
     let pins = Roster::new(entries, both()).unwrap().pins();
     assert_eq!(pins.certificates, [1, 5].map(|number| Digest256([number; 32])).into());
@@ -389,8 +405,8 @@ fn who_holds_a_pinned_key_cannot_write_names_around_it() {
     assert_eq!(identity.name(), "printer");
     assert!(may_send_as(&identity, "printer@example.com") && !may_send_as(&identity, "ceo@example.com"));
     let doubts = roster.lint();
-    assert!(doubts.iter().any(|doubt| doubt.contains("@certificate grants nothing")), "{doubts:?}");
-    assert!(doubts.iter().any(|doubt| doubt.contains("beside spki, a name counts only")), "{doubts:?}");
+    assert!(doubts.iter().any(|doubt| doubt.sentence.contains("@certificate grants nothing")), "{doubts:?}");
+    assert!(doubts.iter().any(|doubt| doubt.sentence.contains("beside spki, a name counts only")), "{doubts:?}");
 }
 
 #[test]
@@ -406,7 +422,7 @@ fn a_subject_is_never_a_name() {
 fn of_several_uris_a_spiffe_id_is_none() {
     let world = World::new();
     let id = "spiffe://example.com/billing";
-    let keys = || MatchKeys { uri: Some(id.into()), ..under("staff") };
+    let keys = || MatchKeys { uri: uri(id), ..under("staff") };
     let roster = Roster::new(vec![entry("billing", keys())], both()).unwrap();
     let one = Recipe::client("Billing").uri(id).dns("billing.example.com").signed_by(&world.staff);
     let two = Recipe::client("Billing").uri(id).uri("spiffe://example.com/payroll").signed_by(&world.staff);
@@ -442,7 +458,7 @@ fn the_summary_names_every_certificate_of_the_chain() {
 
 #[test]
 fn grants_that_can_never_apply_are_doubted() {
-    let keys = |uri: &str| MatchKeys { uri: Some(uri.into()), ..under("staff") };
+    let keys = |text: &str| MatchKeys { uri: uri(text), ..under("staff") };
     let list = |texts: &[&str]| patterns(texts);
     let entries = vec![
         RosterEntry {
@@ -465,7 +481,10 @@ fn grants_that_can_never_apply_are_doubted() {
         ("client_ca \"guests\"", "grants nothing without domains"),
     ];
     for (rule, said) in wanted {
-        assert!(doubts.iter().any(|doubt| doubt.starts_with(rule) && doubt.contains(said)), "{said}: {doubts:#?}");
+        assert!(
+            doubts.iter().any(|doubt| doubt.to_string().starts_with(rule) && doubt.sentence.contains(said)),
+            "{said}: {doubts:#?}"
+        );
     }
     assert_eq!(doubts.len(), wanted.len(), "{doubts:#?}");
 }
@@ -482,4 +501,309 @@ fn ten_thousand_identities_are_found_by_hash() {
         world.identify(&roster, &leaf).unwrap().grant().send_as.granted().collect::<Vec<_>>(),
         [AddressPattern::Address(Address::parse("user7777@example.com").unwrap()).to_string()]
     );
+}
+
+/// subjectAltName with these GeneralNames, DER each.
+fn names_of(names: &[Vec<u8>]) -> Vec<u8> {
+    crate::tls::recipe::der(0x30, &names.concat())
+}
+
+/// otherName of this type (its OID's content octets): a string of this tag.
+fn other_name(kind: &[u8], tag: u8, text: &[u8]) -> Vec<u8> {
+    use crate::tls::recipe::der;
+    der(0xa0, &[der(6, kind), der(0xa0, &der(tag, text))].concat())
+}
+
+const UPN: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 20, 2, 3];
+const SMTP_UTF8: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 8, 9];
+const UTF8: u8 = 12;
+
+impl World {
+    /// A certificate of the staff CA with these GeneralNames.
+    fn with_names(&self, names: &[Vec<u8>]) -> Made {
+        Recipe::client("Alice").extension(&[2, 5, 29, 17], false, names_of(names)).signed_by(&self.staff)
+    }
+}
+
+#[test]
+fn user_principal_names_and_international_mailboxes_are_names() {
+    let world = World::new();
+    let alice = world.with_names(&[
+        other_name(UPN, UTF8, b"Alice@Corp.example"),
+        other_name(SMTP_UTF8, UTF8, "zoë@example.com".as_bytes()),
+    ]);
+    for keys in [
+        MatchKeys { upn: upn("alice@corp.example"), ..under("staff") },
+        MatchKeys { upn: upn("*@corp.example"), ..under("staff") },
+        MatchKeys { email: email("zoë@example.com"), ..under("staff") },
+        MatchKeys { email: email("*@example.com"), ..under("staff") },
+        MatchKeys { email: email("zoë@example.com"), upn: upn("alice@corp.example"), ..under("staff") },
+    ] {
+        let roster = Roster::new(vec![entry("alice", keys.clone())], both()).unwrap();
+        assert_eq!(world.name(&roster, &alice), Ok("alice".into()), "{keys:?}");
+    }
+    // The one is not the other, and neither is a look-alike.
+    for keys in [
+        MatchKeys { email: email("alice@corp.example"), ..under("staff") },
+        MatchKeys { upn: upn("zoë@example.com"), ..under("staff") },
+        MatchKeys { email: email("zoe@example.com"), ..under("staff") },
+        MatchKeys { upn: upn("*@sub.corp.example"), ..under("staff") },
+        MatchKeys { upn: upn("*@example"), ..under("staff") },
+        MatchKeys { upn: upn("alice@corp.example"), ..under("guests") },
+    ] {
+        let roster = Roster::new(vec![entry("alice", keys.clone())], both()).unwrap();
+        assert_eq!(world.name(&roster, &alice), Err(NoIdentity::Unknown), "{keys:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_an_other_name_is_told_and_it_counts_for_nothing() {
+    let world = World::new();
+    for (name, said) in [
+        (
+            other_name(SMTP_UTF8, UTF8, b"alice@example.com"),
+            "email:alice@example.com counts for nothing: its local part is all ASCII",
+        ),
+        (other_name(SMTP_UTF8, UTF8, "zoë@exämple.com".as_bytes()), "its domain is not in A-labels"),
+        (other_name(SMTP_UTF8, UTF8, "zoë\0@example.com".as_bytes()), "holds NUL"),
+        (other_name(SMTP_UTF8, UTF8, b"zo\xeb@example.com"), "not one UTF8String"),
+        (other_name(SMTP_UTF8, 22, b"zoe@example.com"), "not one UTF8String"),
+        (other_name(UPN, UTF8, b"alice@corp.example\0"), "upn:alice@corp.example\\u{0} counts for nothing: holds NUL"),
+        (other_name(UPN, UTF8, b"alice@corp.example\r\nX"), "holds control"),
+        (other_name(UPN, 19, b"alice@corp.example"), "not one UTF8String"),
+        (other_name(UPN, UTF8, b"CORP\\alice"), "not a user principal name"),
+        (crate::tls::recipe::der(0xa0, &crate::tls::recipe::der(6, UPN)), "not one UTF8String"),
+    ] {
+        let leaf = world.with_names(&[name]);
+        let roster = Roster::new(
+            Vec::new(),
+            vec![CaGrant { own_names: OwnNames::Both, ..grant_of("staff", &["*"]) }, without_email("guests")],
+        )
+        .unwrap();
+        let examination = roster.examine(&world.chain(&roster, &leaf)).unwrap();
+        assert!(examination.identity.is_err(), "{said}");
+        assert!(examination.notes.iter().any(|note| note.contains(said)), "{said}: {:?}", examination.notes);
+        assert_eq!(examination.facts.unusable.len(), 1);
+    }
+    // Another kind of otherName is nobody's business.
+    let leaf = world.with_names(&[other_name(&[0x2a, 3, 4], UTF8, b"alice@corp.example")]);
+    let facts = CertificateFacts::of(&leaf.der).unwrap();
+    assert!(facts.unusable.is_empty() && facts.upns.is_empty());
+}
+
+#[test]
+fn a_ca_may_let_certificates_send_as_their_user_principal_names() {
+    let world = World::new();
+    let rfc822 = crate::tls::recipe::der(0x81, b"alice.smith@example.com");
+    let alice = world.with_names(&[
+        rfc822,
+        other_name(UPN, UTF8, b"alice@example.com"),
+        other_name(UPN, UTF8, b"alice@CORP"),
+        other_name(UPN, UTF8, b"alice@other.example"),
+    ]);
+    let cas = |own_names| vec![CaGrant { own_names, ..grant_of("staff", &["example.com"]) }, without_email("guests")];
+    for (own_names, name, mail, upn) in [
+        (OwnNames::Emails, "staff:alice.smith@example.com", true, false),
+        (OwnNames::Upns, "staff:alice@example.com", false, true),
+        (OwnNames::Both, "staff:alice.smith@example.com", true, true),
+    ] {
+        let identity = world.identify(&Roster::new(Vec::new(), cas(own_names)).unwrap(), &alice).unwrap();
+        assert_eq!(identity.name(), name);
+        assert_eq!(may_send_as(&identity, "alice.smith@example.com"), mail, "{own_names:?}");
+        assert_eq!(may_send_as(&identity, "ALICE@example.com"), upn, "{own_names:?}");
+        assert!(!may_send_as(&identity, "alice@other.example"), "beyond the domains");
+        // And for an identity of its own, by @certificate.
+        let keys = MatchKeys { subject: subject("CN=Alice"), ..under("staff") };
+        let own = RosterEntry { send_as: patterns(&["@certificate"]), ..entry("alice", keys) };
+        let identity = world.identify(&Roster::new(vec![own], cas(own_names)).unwrap(), &alice).unwrap();
+        assert!(may_send_as(&identity, "alice.smith@example.com"), "{own_names:?}");
+        assert_eq!(may_send_as(&identity, "alice@example.com"), upn, "{own_names:?}");
+    }
+}
+
+#[test]
+fn subject_and_issuer_match_as_values_under_their_ca_only() {
+    let world = World::new();
+    let smith = Recipe::client("Smith, Al").serial(&[0x0a, 0x1b]).signed_by(&world.staff);
+    let issuer = |name: &str| Arc::new(DistinguishedName::parse(name).unwrap());
+    let serial = |text: &str| SerialNumber::parse(text).unwrap();
+    for (keys, holds) in [
+        (MatchKeys { subject: subject("CN=Smith\\, Al"), ..under("staff") }, true),
+        (MatchKeys { subject: subject("CN=smith\\, al"), ..under("staff") }, false),
+        (MatchKeys { subject: subject("CN=Smith\\, Al"), ..under("guests") }, false),
+        (MatchKeys { subject: subject("CN=Smith"), ..under("staff") }, false),
+        (MatchKeys { issuer_serial: Some((issuer("CN=Staff Root"), serial("0a:1b"))), ..under("staff") }, true),
+        (MatchKeys { issuer_serial: Some((issuer("CN=Staff Root"), serial("decimal:2587"))), ..under("staff") }, true),
+        (MatchKeys { issuer_serial: Some((issuer("CN=Staff Root"), serial("0x0a1c"))), ..under("staff") }, false),
+        (MatchKeys { issuer_serial: Some((issuer("CN=Guests Root"), serial("0a:1b"))), ..under("staff") }, false),
+    ] {
+        let roster = Roster::new(vec![entry("smith", keys.clone())], both()).unwrap();
+        assert_eq!(world.name(&roster, &smith).is_ok(), holds, "{keys:?}");
+    }
+    // Without a CA anybody could write them.
+    for keys in [
+        MatchKeys { subject: subject("CN=Smith"), ..MatchKeys::default() },
+        MatchKeys { issuer_serial: Some((issuer("CN=Staff Root"), serial("1a"))), ..MatchKeys::default() },
+        MatchKeys { upn: upn("a@b.example"), ..MatchKeys::default() },
+    ] {
+        assert!(Roster::new(vec![entry("x", keys)], both()).unwrap_err()[0].sentence.contains("needs `ca`"));
+    }
+}
+
+#[test]
+fn exact_wins_over_wildcard_and_issuer_with_serial_over_names() {
+    let world = World::new();
+    let leaf = Recipe::client("Node").serial(&[7]).dns("n1.eu.build.example.com").email("n1@example.com");
+    let leaf = leaf.signed_by(&world.staff);
+    let issuer = Arc::new(DistinguishedName::parse("CN=Staff Root").unwrap());
+    let wide = || entry("wide", MatchKeys { dns: dns("*.build.example.com"), ..under("staff") });
+    let exact = || entry("exact", MatchKeys { dns: dns("n1.eu.build.example.com"), ..under("staff") });
+    let both_wide =
+        || entry("both-wide", MatchKeys { dns: dns("*.example.com"), email: email("*@example.com"), ..under("staff") });
+    let serial = || {
+        let issuer_serial = Some((Arc::clone(&issuer), SerialNumber::parse("7").unwrap()));
+        entry("serial", MatchKeys { issuer_serial, ..under("staff") })
+    };
+    let narrow = || entry("narrow", MatchKeys { dns: dns("*.eu.build.example.com"), ..under("staff") });
+    let named = |entries: Vec<RosterEntry>| world.name(&Roster::new(entries, both()).unwrap(), &leaf);
+    assert_eq!(named(vec![wide()]), Ok("wide".into()));
+    assert_eq!(named(vec![wide(), exact()]), Ok("exact".into()));
+    assert_eq!(named(vec![wide(), exact(), both_wide()]), Ok("both-wide".into()), "more keys come before exact ones");
+    assert_eq!(named(vec![wide(), both_wide(), serial()]), Ok("serial".into()));
+    let tie = NoIdentity::Ambiguous { names: vec!["wide".into(), "narrow".into()] };
+    assert_eq!(named(vec![wide(), narrow()]), Err(tie));
+    let doubts = Roster::new(vec![wide(), narrow()], both()).unwrap().lint();
+    assert!(
+        doubts
+            .iter()
+            .any(|doubt| *doubt.rule.name == *"identity \"narrow\"" && doubt.sentence.contains("never applies")),
+        "{doubts:?}"
+    );
+    let itself = Recipe::client("Node").dns("build.example.com").signed_by(&world.staff);
+    assert_eq!(world.name(&Roster::new(vec![wide()], both()).unwrap(), &itself), Err(NoIdentity::Unknown));
+}
+
+#[test]
+fn a_ca_mints_spiffe_ids_of_its_own_trust_domain_only() {
+    let world = World::new();
+    let cas = || {
+        vec![CaGrant { trust_domain: Some("example.com".into()), ..without_email("staff") }, without_email("guests")]
+    };
+    let any = |text: &str| entry("any", MatchKeys { uri: uri(text), ..under("staff") });
+    let made = |id: &str| Recipe::client("W").uri(id).signed_by(&world.staff);
+    for (id, rule, holds) in [
+        ("spiffe://example.com/ns/prod/api", "spiffe://example.com/ns/prod/*", true),
+        ("spiffe://example.com/ns/prod/a/b", "spiffe://example.com/ns/prod/*", true),
+        ("spiffe://example.com/ns/prod", "spiffe://example.com/ns/prod/*", false),
+        ("spiffe://example.com/ns/production", "spiffe://example.com/ns/prod/*", false),
+        ("spiffe://example.com/x", "spiffe://example.com/*", true),
+        ("spiffe://example.org/ns/prod/api", "spiffe://example.org/ns/prod/*", false),
+        ("spiffe://example.org/x", "spiffe://example.org/x", false),
+        ("spiffe://example.com.evil.example/x", "spiffe://example.com.evil.example/x", false),
+        ("https://example.org/x", "https://example.org/x", true),
+    ] {
+        let roster = Roster::new(vec![any(rule)], cas()).unwrap();
+        assert_eq!(world.name(&roster, &made(id)).is_ok(), holds, "{id} {rule}");
+    }
+    let roster = Roster::new(vec![any("spiffe://example.org/x")], cas()).unwrap();
+    let examination = roster.examine(&world.chain(&roster, &made("spiffe://example.org/x"))).unwrap();
+    assert!(examination.notes.iter().any(|note| note.contains("is not the one of its CA")), "{:?}", examination.notes);
+    assert!(roster.lint().iter().any(|doubt| doubt.sentence.contains("trust_domain of its CA is")));
+}
+
+mod against_a_scan {
+    //! Whatever the index finds, a scan of all entries by all keys finds, and nothing else.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn keys() -> impl Strategy<Value = MatchKeys> {
+        let one_of = |texts: &'static [&'static str]| proptest::sample::select(texts);
+        let emails = one_of(&["", "a@x.example", "A@x.example", "b@x.example", "*@x.example", "*@y.example"]);
+        let dns_names = one_of(&["", "h.a.x.example", "*.x.example", "*.a.x.example", "h.y.example"]);
+        let uris = one_of(&["", "spiffe://d/a/b", "spiffe://d/a/*", "spiffe://d/*", "urn:a"]);
+        let upns = one_of(&["", "a@c.example", "*@c.example"]);
+        let cas = one_of(&["", "staff", "guests"]);
+        (emails, dns_names, uris, upns, cas, 0_u8..4).prop_map(|(mail, host, id, user, ca, digest)| MatchKeys {
+            ca: (!ca.is_empty()).then(|| ca.into()),
+            email: (!mail.is_empty()).then(|| MailboxKey::email(mail).unwrap()),
+            dns: (!host.is_empty()).then(|| host.parse().unwrap()),
+            uri: (!id.is_empty()).then(|| id.parse().unwrap()),
+            upn: (!user.is_empty()).then(|| MailboxKey::upn(user).unwrap()),
+            fingerprint: (digest == 3).then_some(Digest256([3; 32])),
+            spki: (digest == 2).then_some(Digest256([2; 32])),
+            ..MatchKeys::default()
+        })
+    }
+
+    fn facts() -> impl Strategy<Value = CertificateFacts> {
+        let some = |texts: &'static [&'static str]| proptest::sample::subsequence(texts, 0..=texts.len());
+        let emails = some(&["a@x.example", "B@x.example", "c@y.example", "A@z.example"]);
+        let dns_names = some(&["h.a.x.example", "a.x.example", "x.example", "h.y.example"]);
+        let uris = some(&["spiffe://d/a/b", "spiffe://d/a/c", "spiffe://d/x", "urn:a", "spiffe://d"]);
+        let upns = some(&["a@c.example", "z@c.example"]);
+        (emails, dns_names, uris, upns, 0_u8..4).prop_map(|(emails, dns_names, uris, upns, digest)| {
+            let addresses = |texts: Vec<&str>| texts.iter().map(|text| Address::parse(text).unwrap()).collect();
+            let texts = |texts: Vec<&str>| texts.iter().map(|text| (*text).to_owned()).collect();
+            let mut facts = CertificateFacts::of(&plain().der).unwrap();
+            facts.emails = addresses(emails);
+            facts.upns = addresses(upns);
+            facts.dns = texts(dns_names);
+            facts.uris = texts(uris);
+            facts.summary.fingerprint = Digest256([digest; 32]);
+            facts.summary.spki = Digest256([digest.saturating_sub(1); 32]);
+            facts
+        })
+    }
+
+    fn plain() -> &'static Made {
+        static MADE: std::sync::OnceLock<Made> = std::sync::OnceLock::new();
+        MADE.get_or_init(|| Recipe::client("Plain").self_signed())
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_finds_what_a_scan_finds(
+            entries in proptest::collection::vec(keys(), 0..40),
+            facts in facts(),
+            ca in 0_u16..3,
+            exact in any::<bool>(),
+        ) {
+            let mut builder = RosterBuilder::new(vec![
+                CaGrant {
+                    local_part_case: if exact { LocalPartCase::Exact } else { LocalPartCase::Ignored },
+                    ..without_email("staff")
+                },
+                without_email("guests"),
+            ]);
+            let mut seen = HashSet::new();
+            for (number, keys) in entries.into_iter().enumerate() {
+                // Twins are mistakes, and names without a CA: not the subject here.
+                let no_ca = keys.ca.is_none() && keys.fingerprint.is_none() && keys.spki.is_none();
+                let folded = format!("{keys:?}").to_ascii_lowercase();
+                if keys.keys().is_empty() || no_ca || !seen.insert(folded) {
+                    continue;
+                }
+                builder.put(entry(&format!("n{number}"), keys));
+            }
+            let roster = builder.finish().unwrap();
+            let (anchor, ca) = match ca {
+                0 => (Anchor::Ca("staff".into()), Some(0)),
+                1 => (Anchor::Ca("guests".into()), Some(1)),
+                _ => (Anchor::Pin, None),
+            };
+            let named = |found: Vec<&Compiled>| found.iter().map(|one| one.name.to_string()).collect::<Vec<_>>();
+            let found = named(roster.matching(&facts, &anchor, ca));
+            let scanned = named(roster.entries.iter().filter(|one| roster.holds(one, &facts, &anchor, ca)).collect());
+            prop_assert_eq!(found, scanned);
+        }
+    }
+}
+
+#[test]
+fn an_entry_of_a_large_roster_is_small() {
+    // Of a million lines the entries alone; what stands on the heap for each is measured by `tests/long`.
+    assert!(std::mem::size_of::<Compiled>() <= 88, "{}", std::mem::size_of::<Compiled>());
+    assert!(std::mem::size_of::<Key>() <= 40, "{}", std::mem::size_of::<Key>());
 }

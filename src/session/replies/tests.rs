@@ -74,6 +74,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("unidentified", causes().iter().map(|cause| unidentified(cause, now)).collect()),
         ("unidentified_deferred", causes().iter().map(|cause| unidentified_deferred(cause, now)).collect()),
         ("challenge", vec![challenge()]),
+        ("challenge_with", vec![challenge_with(b"Username:")]),
         ("authenticated", vec![authenticated()]),
         ("authentication_refused", vec![authentication_refused()]),
         ("mechanism_unknown", vec![mechanism_unknown()]),
@@ -82,6 +83,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("authentication_cancelled", vec![authentication_cancelled()]),
         ("not_base64", vec![not_base64()]),
         ("authentication_too_long", vec![authentication_too_long()]),
+        ("authentication_unavailable", vec![authentication_unavailable()]),
         ("authentication_exhausted", vec![authentication_exhausted()]),
         ("authentication_required", vec![authentication_required()]),
         ("unknown_command", vec![unknown_command()]),
@@ -115,6 +117,8 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("too_large", vec![too_large(1)]),
         ("loops", vec![loops(100)]),
         ("no_room", vec![no_room()]),
+        ("share_used_up", vec![share_used_up(LONG)]),
+        ("regranted", vec![regranted(LONG)]),
         ("shutting_down", vec![shutting_down()]),
         ("too_many_connections", vec![too_many_connections()]),
         ("timed_out", vec![timed_out("Idle too long")]),
@@ -123,7 +127,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
 }
 
 /// The greeting and what EHLO and HELO are answered (RFC 2034 §4), and 3yz.
-const WITHOUT_STATUS: [&str; 6] = ["greeting", "ehlo", "helo", "helo_name", "challenge", "send_data"];
+const WITHOUT_STATUS: [&str; 7] = ["greeting", "ehlo", "helo", "helo_name", "challenge", "challenge_with", "send_data"];
 
 #[test]
 fn every_reply_of_the_catalogue_is_tested_here() {

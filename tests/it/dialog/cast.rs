@@ -8,13 +8,20 @@ use std::time::Duration;
 
 use rcgen::ExtendedKeyUsagePurpose;
 use rustls::pki_types::CertificateDer;
+use sealpost::credentials::password::{Cost, SALT_OCTETS};
+use sealpost::credentials::{Credentials, PasswordHash, ScramSecret, TotpSecret, file};
 use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
-use sealpost::identity::{Digest256, Limits, Roster, Rule, SecondFactor};
-use sealpost::mail::{Address, LocalPartCase};
+use sealpost::identity::{Digest256, Limits, MailboxKey, OwnNames, Roster, Rule, SecondFactor};
+use sealpost::mail::LocalPartCase;
 use sealpost::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
 
 use crate::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
+
+/// What `guarded` and `coded` know.
+pub(crate) const PASSWORD: &str = "hunter2";
+/// What `coded`'s app knows.
+pub(crate) const TOTP: &[u8; 20] = b"12345678901234567890";
 
 /// Everybody, with their CAs. Made once for all scripts: keys take time, and the clock is fixed.
 pub(crate) struct Cast {
@@ -32,6 +39,8 @@ pub(crate) struct Season {
     pub(crate) revoked: Vec<String>,
     /// Personas whose `[[identity]]` is gone.
     pub(crate) forgotten: Vec<String>,
+    /// Whether everybody's credential is another than at first (of the same password).
+    pub(crate) rekeyed: bool,
     /// How bad the trust is; for mutants.
     pub(crate) laxity: Laxity,
 }
@@ -50,6 +59,8 @@ pub(crate) enum Laxity {
     GrantsAllRecipients,
     /// Every sender that the CA may speak for.
     GrantsAllSenders,
+    /// Any second factor.
+    IgnoresSecondFactor,
     /// A disabled identity counts.
     IgnoresDisabled,
     /// No limits of the grant.
@@ -79,6 +90,9 @@ impl Cast {
             ("revoked", alice().signed_by(&staff)),
             ("foreign", Recipe::client("Eve").email("eve@elsewhere.example").signed_by(&staff)),
             ("careful", Recipe::client("Careful").email("careful@example.com").signed_by(&staff)),
+            ("guarded", Recipe::client("Guarded").email("guarded@example.com").signed_by(&staff)),
+            ("coded", Recipe::client("Coded").email("coded@example.com").signed_by(&staff)),
+            ("coded2", Recipe::client("Coded").email("coded@example.com").signed_by(&staff)),
             ("zoe", Recipe::client("Zoe").email("zoe@example.com").signed_by(&staff)),
             ("serveronly", alice().purposes(&[ExtendedKeyUsagePurpose::ServerAuth]).signed_by(&staff)),
             ("stranger", alice().signed_by(&strangers)),
@@ -145,6 +159,16 @@ impl Cast {
         Roster::new(entries, grants).unwrap()
     }
 
+    /// What they know besides; `guarded` and `coded` each the password "hunter2", hashed at no cost.
+    pub(crate) fn credentials(&self, season: &Season) -> Credentials {
+        let cheap = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+        let salt = if season.rekeyed { 2 } else { 1 };
+        let hash = PasswordHash::make_at(cheap, PASSWORD, [salt; SALT_OCTETS]).written();
+        let scram = ScramSecret::make(PASSWORD, &[salt; 16], 4096).written();
+        let totp = TotpSecret::new(*TOTP).written();
+        file::read(&format!("guarded {hash} {scram}\ncoded {hash} totp={}\n", *totp)).unwrap()
+    }
+
     fn entries(&self) -> Vec<(&'static str, RosterEntry)> {
         let robot = RosterEntry {
             limits: Limits { recipients_per_message: Some(3), message_size: Some(2000) },
@@ -154,7 +178,7 @@ impl Cast {
         let twin_by_name = RosterEntry {
             keys: MatchKeys {
                 ca: Some("workloads".into()),
-                dns: Some("twin.example.com".to_owned()),
+                dns: Some("twin.example.com".parse().unwrap()),
                 ..MatchKeys::default()
             },
             ..entry("twin-by-name", &["twin@example.com"])
@@ -162,6 +186,14 @@ impl Cast {
         let careful = RosterEntry {
             second_factor: SecondFactor::Password,
             ..mailbox("careful", "careful@example.com", &["careful@example.com"])
+        };
+        let guarded = RosterEntry {
+            second_factor: SecondFactor::Password,
+            ..mailbox("guarded", "guarded@example.com", &["guarded@example.com", "*@guarded.example.com"])
+        };
+        let coded = RosterEntry {
+            second_factor: SecondFactor::Totp,
+            ..mailbox("coded", "coded@example.com", &["coded@example.com"])
         };
         let printer = RosterEntry {
             keys: MatchKeys {
@@ -183,6 +215,8 @@ impl Cast {
             ("twin", workload("twin-by-uri", "twin", &["twin@example.com"])),
             ("twin", twin_by_name),
             ("careful", careful),
+            ("guarded", guarded),
+            ("coded", coded),
             ("zoe", mailbox("zoe", "zoe@example.com", &["zoe@example.com", "zoë@example.com"])),
             ("pinned", printer),
         ]
@@ -225,6 +259,8 @@ fn mailboxes(name: &str) -> CaGrant {
             limits: Limits::default(),
             null_sender: true,
         }),
+        own_names: OwnNames::Emails,
+        trust_domain: None,
         rule: rule(&format!("client_ca \"{name}\"")),
     }
 }
@@ -245,7 +281,7 @@ fn entry(name: &str, send_as: &[&str]) -> RosterEntry {
 }
 
 fn workload(name: &str, uri: &str, send_as: &[&str]) -> RosterEntry {
-    let uri = Some(format!("spiffe://example.com/{uri}"));
+    let uri = Some(format!("spiffe://example.com/{uri}").parse().unwrap());
     RosterEntry {
         keys: MatchKeys { ca: Some("workloads".into()), uri, ..MatchKeys::default() },
         ..entry(name, send_as)
@@ -253,7 +289,7 @@ fn workload(name: &str, uri: &str, send_as: &[&str]) -> RosterEntry {
 }
 
 fn mailbox(name: &str, email: &str, send_as: &[&str]) -> RosterEntry {
-    let email = Some(Address::parse(email).unwrap());
+    let email = Some(MailboxKey::email(email).unwrap());
     RosterEntry { keys: MatchKeys { ca: Some("staff".into()), email, ..MatchKeys::default() }, ..entry(name, send_as) }
 }
 
@@ -263,6 +299,7 @@ fn loosen(entry: &mut RosterEntry, laxity: Laxity) {
         Laxity::GrantsAllSenders => entry.send_as = list(&["*"], ListPurpose::SendAs),
         Laxity::IgnoresDisabled => entry.state = EntryState::Enabled,
         Laxity::IgnoresLimits => entry.limits = Limits::default(),
+        Laxity::IgnoresSecondFactor => entry.second_factor = SecondFactor::None,
         Laxity::None | Laxity::IgnoresRevocation | Laxity::TrustsStrangers => {}
     }
 }

@@ -48,14 +48,17 @@ impl MemoryQueue {
         self.incoming = None;
     }
 
-    pub(crate) fn admit(&mut self, envelope: Envelope) -> Result<(), NoRoom> {
+    pub(crate) fn admit(&mut self, identity: &str, envelope: Envelope) -> Result<(), NoRoom> {
         if self.state == Store::Full {
-            return Err(NoRoom::Full);
+            return Err(NoRoom::Full("the script says so".to_owned()));
+        }
+        if self.state == Store::Crowded {
+            return Err(NoRoom::Share("the script says so".to_owned()));
         }
         // Each message a second later, so that they are due in the order in which they came.
         self.clock.advance(Duration::from_secs(1));
-        let incoming = self.runtime.block_on(self.queue.admit(envelope.parameters().size));
-        self.incoming = Some((incoming.map_err(|_| NoRoom::Full)?, envelope));
+        let incoming = self.runtime.block_on(self.queue.admit(identity, envelope.parameters().size));
+        self.incoming = Some((incoming.map_err(|fault| NoRoom::Full(fault.to_string()))?, envelope));
         Ok(())
     }
 
@@ -63,7 +66,7 @@ impl MemoryQueue {
         let Some((incoming, _)) = &mut self.incoming else { return Err(NoRoom::Broken) };
         match self.state {
             Store::Failing => Err(NoRoom::Broken),
-            Store::Fine | Store::Full | Store::Broken => {
+            Store::Fine | Store::Full | Store::Crowded | Store::Broken => {
                 self.runtime.block_on(incoming.write(octets)).map_err(|_| NoRoom::Broken)
             }
         }

@@ -6,17 +6,20 @@ mod reading;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use sealpost::attempts::Attempts;
 use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits};
+use sealpost::credentials::{self, ExporterValue, Judged, Means};
 use sealpost::identity::Identity;
 use sealpost::mail::Custody;
 use sealpost::session::{
-    Answer, Deadline, Decision, Event, Framing, NoRoom, Preamble, PreambleEvent, PreambleStep, Question, Refused,
-    Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
+    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, NoRoom, Preamble, PreambleEvent, PreambleStep,
+    Question, Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
 };
 use sealpost::smtp::data::{Chunk, OctetReader};
 use sealpost::smtp::{DotReader, LineReader, Reply, ReplyReader};
-use sealpost::sys::WallTime;
+use sealpost::sys::{MonoTime, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
 use super::cast::{Cast, Season};
@@ -25,6 +28,9 @@ use super::mutants::Mutant;
 use super::play::{Heard, KeptMessage, Stage};
 use super::script::{Store, Wait};
 use crate::recipe::NOW;
+
+/// What would bind SCRAM to the connection, if there were TLS.
+const EXPORTER: [u8; 32] = [9; 32];
 
 /// How octets of one write arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +96,7 @@ pub(crate) struct MemoryStage {
     audited: Option<String>,
     arrival: Arrival,
     mutant: Mutant,
+    attempts: Attempts,
 }
 
 impl MemoryStage {
@@ -108,6 +115,7 @@ impl MemoryStage {
             audited: None,
             arrival,
             mutant,
+            attempts: Attempts::default(),
         }
     }
 
@@ -177,7 +185,7 @@ impl MemoryStage {
     /// Who the handshake shows.
     fn secured(&mut self, persona: &str) -> Machine {
         match self.identify(persona) {
-            Ok(identity) => Machine::Session(Box::new(Session::new(identity, self.shared_settings()))),
+            Ok(identity) => Machine::Session(Box::new(self.equipped(identity))),
             Err(cause) => Machine::Refused(Box::new(Refused::new(cause, self.shared_settings(), self.now()))),
         }
     }
@@ -230,6 +238,12 @@ impl MemoryStage {
             Step::Discard(framing) => self.discard(connection, framing),
             Step::Ask(question) => {
                 let answer = self.answer(connection, question);
+                if let (Machine::Session(session), Some(Answer::Identified(Ok(identity)))) =
+                    (&mut connection.machine, &answer)
+                {
+                    let means = self.means(identity);
+                    session.equip(means);
+                }
                 if let Some(answer) = answer {
                     self.feed(connection, Event::Answer(answer));
                 }
@@ -296,7 +310,8 @@ impl MemoryStage {
             Question::Reidentify => Some(Answer::Identified(self.identify(&connection.persona))),
             Question::Admit(envelope) => {
                 let patient = self.mutant == Mutant::Says354WithoutRoom;
-                Some(Answer::Admitted(self.queue.admit(*envelope).or(if patient { Ok(()) } else { Err(NoRoom::Full) })))
+                let admitted = self.queue.admit(session.identity().name(), *envelope);
+                Some(Answer::Admitted(if patient { Ok(()) } else { admitted }))
             }
             Question::Commit if self.mutant == Mutant::Says250BeforeCommit => {
                 self.say(&replies::kept(sealpost::mail::QueueId::from_u128(1)));
@@ -305,12 +320,66 @@ impl MemoryStage {
                 None
             }
             Question::Commit => Some(Answer::Committed(self.commit(connection))),
-            Question::CheckPassword { .. } | Question::Spend { .. } | Question::Offer(_) => None,
+            Question::ScramGround { named, user } => {
+                let credentials = Cast::get().credentials(&self.season);
+                let ground = credentials::ground(credentials.of(session.identity().name()), named, &user, &[7; 32]);
+                Some(Answer::ScramGround(ground, "servernonceservernonce".to_owned()))
+            }
+            Question::Authenticate(attempt) => Some(Answer::Attempted(self.attempt(session.identity(), attempt))),
+            Question::Spend { .. } | Question::Offer(_) => None,
         }
+    }
+
+    /// As intake does it, but without waiting and without a pool.
+    fn attempt(&self, identity: &Identity, attempt: Attempt) -> Attempted {
+        let fingerprint = identity.certificate().fingerprint;
+        let mono = MonoTime::from_start(Duration::from_secs(u64::try_from(self.wall - NOW).unwrap()));
+        let address = "192.0.2.1".parse().unwrap();
+        let Ok(ticket) = self.attempts.begin(identity.name(), fingerprint, address, mono) else {
+            return Attempted::TooMany;
+        };
+        let judged = match attempt {
+            Attempt::Scram(outcome) => outcome.map_or(Judged::Wrong, Judged::Right),
+            Attempt::Password { named, password } => {
+                let credentials = Cast::get().credentials(&self.season);
+                let credential = credentials.of(identity.name());
+                credentials::judge(credential, identity.grant().second_factor, named, password.expose(), self.now())
+            }
+        };
+        let proof = match judged {
+            Judged::Right(proof) => Some(proof),
+            Judged::RightWith(proof, step) => ticket.takes_code(step, self.now()).then_some(proof),
+            Judged::Wrong => None,
+        };
+        match proof {
+            Some(proof) => {
+                ticket.right(mono);
+                Attempted::Right(proof)
+            }
+            None => Attempted::Wrong,
+        }
+    }
+
+    fn means(&self, identity: &Identity) -> Means {
+        let factor = identity.grant().second_factor;
+        Cast::get().credentials(&self.season).means(identity.name(), factor, Some(ExporterValue(EXPORTER)))
+    }
+
+    fn equipped(&self, identity: Arc<Identity>) -> Session {
+        let means = self.means(&identity);
+        let mut session = Session::new(identity, self.shared_settings());
+        session.equip(means);
+        session
     }
 
     fn commit(&mut self, connection: &Connection) -> Result<Custody, NoRoom> {
         let Machine::Session(session) = &connection.machine else { return Err(NoRoom::Broken) };
+        if !matches!(self.mutant, Mutant::NeverLooksAgain | Mutant::LooksAtMailOnly) {
+            let (judged, now) = (session.identity(), self.identify(&connection.persona).map_err(NoRoom::Lost)?);
+            if now.name() != judged.name() || !now.grant().is_as_wide_as(judged.grant()) {
+                return Err(NoRoom::Regranted);
+            }
+        }
         self.queue.commit(session, self.now())
     }
 
@@ -410,6 +479,10 @@ impl Stage for MemoryStage {
         self.heard.pop_front()
     }
 
+    fn unhear(&mut self, heard: Heard) {
+        self.heard.push_front(heard);
+    }
+
     fn is_closed(&mut self) -> bool {
         self.connection.as_ref().is_none_or(|connection| connection.closed)
     }
@@ -424,6 +497,19 @@ impl Stage for MemoryStage {
         Cast::get().made(persona)?;
         self.season.forgotten.push(persona.to_owned());
         Ok(())
+    }
+
+    fn rekey(&mut self) -> Result<(), String> {
+        self.season.rekeyed = true;
+        Ok(())
+    }
+
+    fn exporter(&mut self) -> Result<[u8; 32], String> {
+        Ok(EXPORTER)
+    }
+
+    fn wall(&mut self) -> i64 {
+        self.wall
     }
 
     fn store(&mut self, store: Store) -> Result<(), String> {
@@ -489,6 +575,7 @@ fn now(seconds: i64) -> WallTime {
 fn audit_line(decision: &Decision) -> String {
     let ruling = match &decision.ruling {
         Ruling::Kept(id) => format!("kept {} id={id}", decision.subject.word()),
+        Ruling::Authenticated(mechanism) => format!("authenticated {mechanism}"),
         Ruling::Refused(reply) => format!("refused {} reply={reply:?}", decision.subject.word()),
     };
     let whose = decision.identity.as_ref().map_or("nobody".to_owned(), |identity| {
@@ -497,5 +584,10 @@ fn audit_line(decision: &Decision) -> String {
     let sender = decision.sender.as_ref().map_or(String::new(), |path| format!("from=<{}>", path.as_str()));
     let recipients: Vec<String> = decision.recipients.iter().map(|path| format!("<{}>", path.as_str())).collect();
     let rule = decision.rule.as_ref().map_or(String::new(), ToString::to_string);
-    format!("{ruling} {whose} {sender} to={} rule={rule} cause={}", recipients.join(","), decision.cause)
+    format!(
+        "{ruling} {whose} {sender} to={} rule={rule} auth={} cause={}",
+        recipients.join(","),
+        decision.mechanism.unwrap_or("-"),
+        decision.cause
+    )
 }

@@ -5,6 +5,7 @@ mod custody;
 mod memory;
 mod mutants;
 mod play;
+mod sasl;
 mod script;
 pub(crate) mod tls;
 

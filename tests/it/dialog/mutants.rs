@@ -31,6 +31,8 @@ pub(crate) enum Mutant {
     LetsTalkEarly,
     /// Takes the identity of the handshake for good.
     NeverLooksAgain,
+    /// Looks at the identity again at MAIL, but not at the end of the data.
+    LooksAtMailOnly,
     /// Takes expired and future certificates.
     IgnoresDates,
     /// Does not look at CRLs.
@@ -69,6 +71,8 @@ pub(crate) enum Mutant {
     KeepsTransactionOverEhlo,
     /// EXTERNAL as anybody.
     ExternalAsAnybody,
+    /// Asks for no second factor.
+    IgnoresSecondFactor,
     /// Says 421 and stays.
     StaysAfter421,
     /// Cuts transactions off when shutting down.
@@ -81,7 +85,7 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 33] = [
+    pub(crate) const ALL: [(Self, &'static str); 35] = [
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
         (Self::AcceptsBareLf, "smuggling/bare_lf_dot_bare_lf.dialog"),
@@ -92,6 +96,7 @@ impl Mutant {
         (Self::KeepsPlaintext, "preamble/starttls_injection.dialog"),
         (Self::LetsTalkEarly, "preamble/talking_before_the_greeting.dialog"),
         (Self::NeverLooksAgain, "identity/revoked_while_connected.dialog"),
+        (Self::LooksAtMailOnly, "identity/revoked_in_transaction.dialog"),
         (Self::IgnoresDates, "identity/expired.dialog"),
         (Self::IgnoresRevocation, "identity/revoked.dialog"),
         (Self::TrustsStrangers, "identity/untrusted.dialog"),
@@ -111,6 +116,7 @@ impl Mutant {
         (Self::ForgetsRset, "envelope/rset_drops_everything.dialog"),
         (Self::KeepsTransactionOverEhlo, "hello/ehlo_drops_the_transaction.dialog"),
         (Self::ExternalAsAnybody, "auth/external_as_another.dialog"),
+        (Self::IgnoresSecondFactor, "auth/second_factor_missing.dialog"),
         (Self::StaysAfter421, "identity/stale_crl.dialog"),
         (Self::DrainsAtOnce, "leaving/drain_in_transaction.dialog"),
         (Self::IgnoresDraining, "leaving/drain_idle.dialog"),
@@ -131,6 +137,7 @@ impl Mutant {
             Self::GrantsAllSenders => Laxity::GrantsAllSenders,
             Self::GrantsAllRecipients => Laxity::GrantsAllRecipients,
             Self::IgnoresLimits => Laxity::IgnoresLimits,
+            Self::IgnoresSecondFactor => Laxity::IgnoresSecondFactor,
             _ => Laxity::None,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! A stage is anything that talks SMTP under these settings: the pure machines in memory, or the daemon over TLS.
 
+use super::sasl;
 use super::script::{Act, Expected, Opening, Script, Store, Wait};
 
 /// A reply as it came over the wire.
@@ -40,12 +41,20 @@ pub trait Stage {
     fn send(&mut self, octets: &[u8]) -> Result<(), String>;
     /// The next reply; none when the server says nothing more by itself.
     fn hear(&mut self) -> Option<Heard>;
+    /// This reply is to be heard once more.
+    fn unhear(&mut self, heard: Heard);
     /// Whether the server has closed the connection.
     fn is_closed(&mut self) -> bool;
     /// The persona's certificate is on its CA's CRL from now on.
     fn revoke(&mut self, persona: &str) -> Result<(), String>;
     /// The persona's identity is no longer in the roster.
     fn forget(&mut self, persona: &str) -> Result<(), String>;
+    /// Everybody's credential is replaced by one of the same password.
+    fn rekey(&mut self) -> Result<(), String>;
+    /// What tls-exporter gives for the connection at hand.
+    fn exporter(&mut self) -> Result<[u8; 32], String>;
+    /// The calendar, in seconds.
+    fn wall(&mut self) -> i64;
     /// How the store is from now on.
     fn store(&mut self, store: Store) -> Result<(), String>;
     /// The daemon begins to shut down.
@@ -97,6 +106,10 @@ fn perform(act: &Act, stage: &mut dyn Stage, last: &mut Option<Heard>) -> Result
         }
         Act::Revoke(persona) => stage.revoke(persona),
         Act::Forget(persona) => stage.forget(persona),
+        Act::Rekey => stage.rekey(),
+        Act::Bound => stage.exporter().map(drop),
+        Act::Scram { mechanism, user, password } => sasl::scram(stage, mechanism, user, password),
+        Act::Code { user, password, off } => sasl::code(stage, user, password, *off),
         Act::Store(store) => stage.store(*store),
         Act::Drain => stage.drain(),
         Act::Wait(wait) => stage.wait(*wait),

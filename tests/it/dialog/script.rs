@@ -47,6 +47,8 @@ pub enum Store {
     Fine,
     /// Refuses to admit.
     Full,
+    /// Has as much of this identity as one may have.
+    Crowded,
     /// Fails while the body is written.
     Failing,
     /// Fails at the commit.
@@ -91,6 +93,14 @@ pub enum Act {
     Revoke(String),
     /// `forget P`
     Forget(String),
+    /// `rekey`: everybody's credential is replaced.
+    Rekey,
+    /// `bound`: the connection has what SCRAM binds to it.
+    Bound,
+    /// `scram MECHANISM USER PASSWORD`: the whole exchange, up to the reply that ends it.
+    Scram { mechanism: String, user: String, password: String },
+    /// `code USER PASSWORD -30s`: AUTH PLAIN with the password and the code of that moment.
+    Code { user: String, password: String, off: i64 },
     /// `store full|failing|broken|fine`
     Store(Store),
     /// `drain`
@@ -168,7 +178,7 @@ impl Act {
     fn need(&self) -> Option<Need> {
         match self {
             Self::Clock(_) => Some(Need::Clock),
-            Self::Revoke(_) | Self::Forget(_) => Some(Need::Snapshot),
+            Self::Revoke(_) | Self::Forget(_) | Self::Rekey => Some(Need::Snapshot),
             Self::Store(_) => Some(Need::Store),
             Self::Drain => Some(Need::Drain),
             Self::Wait(_) => Some(Need::Deadline),
@@ -224,6 +234,10 @@ fn act(line: &str) -> Result<Act, String> {
         "open" => Act::Open,
         "revoke" => Act::Revoke(rest.to_owned()),
         "forget" => Act::Forget(rest.to_owned()),
+        "rekey" => Act::Rekey,
+        "bound" => Act::Bound,
+        "scram" => scram(rest)?,
+        "code" => code(rest)?,
         "drain" => Act::Drain,
         "store" => Act::Store(store(rest)?),
         "wait" => Act::Wait(wait(rest)?),
@@ -248,10 +262,31 @@ fn connect(opening: Opening, rest: &str) -> Result<Act, String> {
     Ok(Act::Connect { opening, persona: persona.trim().to_owned(), early: Vec::new() })
 }
 
+fn scram(rest: &str) -> Result<Act, String> {
+    match rest.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [mechanism, user, password] => Ok(Act::Scram {
+            mechanism: (*mechanism).to_owned(),
+            user: (*user).to_owned(),
+            password: (*password).to_owned(),
+        }),
+        _ => Err("scram MECHANISM USER PASSWORD".to_owned()),
+    }
+}
+
+fn code(rest: &str) -> Result<Act, String> {
+    match rest.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [user, password, off] => {
+            Ok(Act::Code { user: (*user).to_owned(), password: (*password).to_owned(), off: duration(off)? })
+        }
+        _ => Err("code USER PASSWORD +0s".to_owned()),
+    }
+}
+
 fn store(word: &str) -> Result<Store, String> {
     match word {
         "fine" => Ok(Store::Fine),
         "full" => Ok(Store::Full),
+        "crowded" => Ok(Store::Crowded),
         "failing" => Ok(Store::Failing),
         "broken" => Ok(Store::Broken),
         _ => Err("store fine|full|failing|broken".to_owned()),

@@ -151,7 +151,7 @@ impl TlsStage {
         Snapshot {
             generation,
             doors: vec![door(Mode::StartTls), door(Mode::Implicit)],
-            door_limits: DoorLimits { connections: 10, connections_per_address: 10 },
+            door_limits: DoorLimits { connections: 10, connections_per_address: 10, connections_per_minute: 1000 },
             intake: IntakeLimits {
                 handshake: HOUR,
                 command: COMMAND,
@@ -163,6 +163,7 @@ impl TlsStage {
             header: self.header,
             received: ReceivedDetail::default(),
             roster: Arc::new(Cast::get().roster(&self.season)),
+            credentials: Arc::new(Cast::get().credentials(&self.season)),
             routes: Arc::new(Routes::default()),
             schedule: Arc::new(Schedule::new(&[HOUR], None, 24 * HOUR).unwrap()),
             ends: Vec::new(),
@@ -335,6 +336,11 @@ impl Stage for TlsStage {
         }
     }
 
+    fn unhear(&mut self, heard: Heard) {
+        let again: String = heard.lines.iter().map(|line| format!("{} {line}\r\n", heard.code)).collect();
+        self.heard.splice(0..0, again.into_bytes());
+    }
+
     fn is_closed(&mut self) -> bool {
         self.closed
     }
@@ -351,10 +357,33 @@ impl Stage for TlsStage {
         Ok(())
     }
 
+    fn rekey(&mut self) -> Result<(), String> {
+        self.season.rekeyed = true;
+        self.reload();
+        Ok(())
+    }
+
+    fn exporter(&mut self) -> Result<[u8; 32], String> {
+        match (&self.link, self.version) {
+            (Link::Tls(stream), MinVersion::Tls13) => {
+                let (_, connection) = stream.get_ref();
+                let label = b"EXPORTER-Channel-Binding";
+                connection.export_keying_material([0; 32], label, Some(b"")).map_err(|fault| fault.to_string())
+            }
+            (Link::Tls(_), MinVersion::Tls12) => Err(format!("{CANNOT}a channel binding under TLS 1.2")),
+            (Link::None | Link::Plain(_), _) => Err("no TLS".to_owned()),
+        }
+    }
+
+    fn wall(&mut self) -> i64 {
+        self.server().clock.now().wall.seconds()
+    }
+
     fn store(&mut self, store: Store) -> Result<(), String> {
         match store {
             Store::Fine => self.server().disk.set_space(u64::MAX >> 1),
             Store::Full => self.server().disk.set_space(0),
+            Store::Crowded => return Err(format!("{CANNOT}a queue that is full of one identity's mail")),
             Store::Failing | Store::Broken => return Err(format!("{CANNOT}a disk that fails at a chosen moment")),
         }
         Ok(())

@@ -38,6 +38,9 @@ pub struct Process {
 struct Log {
     lines: Mutex<Vec<String>>,
     news: Condvar,
+    /// Whether nobody reads it just now.
+    stalled: Mutex<bool>,
+    resumed: Condvar,
 }
 
 impl Process {
@@ -140,6 +143,12 @@ impl Process {
         self.log.lines.lock().unwrap().join("\n")
     }
 
+    /// From now on nobody reads the log, or somebody does again.
+    pub fn stall_log(&self, stalled: bool) {
+        *self.log.stalled.lock().unwrap() = stalled;
+        self.log.resumed.notify_all();
+    }
+
     /// How many lines the log has: a place to look on from with [`Process::wait_for_log`].
     pub fn log_length(&self) -> usize {
         self.log.lines.lock().unwrap().len()
@@ -158,6 +167,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        self.stall_log(false);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -166,6 +176,7 @@ impl Drop for Process {
 fn read_log(stderr: ChildStderr, mut file: File, log: &Log, socket: &PathBuf) {
     for line in BufReader::new(stderr).lines() {
         let Ok(line) = line else { break };
+        drop(log.resumed.wait_while(log.stalled.lock().unwrap(), |stalled| *stalled).unwrap());
         writeln!(file, "{line}").unwrap();
         log.lines.lock().unwrap().push(line);
         log.news.notify_all();

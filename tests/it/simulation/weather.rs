@@ -74,12 +74,12 @@ impl Weather {
     /// Changes for as long as the life lasts.
     pub(super) async fn change(self: Arc<Self>, upstream: Arc<Scripted>) {
         loop {
-            upstream.turn_into(self.next(&upstream));
+            upstream.turn_into(self.next());
             tokio::time::sleep(Duration::from_secs(30) + self.dice.seconds(900)).await;
         }
     }
 
-    fn next(&self, upstream: &Scripted) -> Script {
+    fn next(&self) -> Script {
         let mut script = self.fair();
         if self.dice.one_in(3) {
             script.extensions.clear();
@@ -94,7 +94,6 @@ impl Weather {
                 self.silences.fetch_add(1, Ordering::SeqCst);
             }
             script.misdeed = Some((phase, misdeed));
-            script.at_message = upstream.messages();
         }
         script.closes_after_message = self.dice.one_in(4);
         script.recipients_max = self.dice.one_in(4).then_some(1);

@@ -23,7 +23,7 @@ async fn make(disk: &SimulatedDisk, clock: &Arc<ManualClock>) {
     for body in
         [b"Subject: queued\r\n\r\n".to_vec(), b"Subject: tried\r\n\r\n".to_vec(), vec![b'x'; 40_000], Vec::new()]
     {
-        let mut incoming = queue.admit(None).await.unwrap();
+        let mut incoming = queue.admit("alice", None).await.unwrap();
         incoming.write(&body).await.unwrap();
         ids.push(incoming.commit(deposit(&**clock, 2)).await.unwrap().id());
         clock.advance(Duration::from_secs(1));

@@ -101,7 +101,7 @@ impl World {
 
     async fn receive(&mut self) -> Result<Answered, String> {
         let body = self.body();
-        let mut incoming = match self.queue.admit(self.chance(50).then_some(body.len() as u64)).await {
+        let mut incoming = match self.queue.admit("alice", self.chance(50).then_some(body.len() as u64)).await {
             Ok(incoming) => incoming,
             Err(fault) => return failed(&fault),
         };
@@ -263,7 +263,7 @@ fn accepted() -> sealpost::smtp::Reply {
 /// Only "come again" is an honest answer here.
 fn failed(fault: &QueueError) -> Result<Answered, String> {
     match fault {
-        QueueError::Full(_) | QueueError::Broken(_) => Ok(Answered::WithFailure),
+        QueueError::Full(_) | QueueError::Share(_) | QueueError::Broken(_) => Ok(Answered::WithFailure),
         QueueError::NotFound(_) | QueueError::Fenced(_) | QueueError::Damaged(..) | QueueError::Closed => {
             Err(fault.to_string())
         }

@@ -1,0 +1,129 @@
+//! The file of credentials, held against who needs one.
+
+use std::collections::HashSet;
+
+use super::{Checking, Secrecy};
+use crate::config::mistake::Remedy;
+use crate::config::written::Written;
+use crate::credentials::{Credentials, Mechanism, file};
+use crate::identity::{Roster, SecondFactor};
+
+use super::trust::second_factor;
+
+/// Who needs a credential: the key that says so, the name, and what is demanded.
+struct Needy {
+    key: String,
+    name: String,
+    factor: SecondFactor,
+}
+
+/// How many identities of one file without a credential are named; a list of a million may have a million.
+const NAMED_MAX: usize = 20;
+
+impl Checking<'_> {
+    /// The credentials; `None` when there is a mistake in their file.
+    pub(super) fn credentials_file(&mut self, written: &Written, roster: Option<&Roster>) -> Option<Credentials> {
+        let needy = needy(written, roster);
+        let Some(name) = &written.credentials.file else {
+            self.nobody_can_show_anything(&needy);
+            return Some(Credentials::default());
+        };
+        let key = "credentials.file";
+        let contents = self.read(key, name, Secrecy::Private)?;
+        let Ok(text) = std::str::from_utf8(&contents.octets) else {
+            self.findings.mistake(key, format!("{name}: is not UTF-8"), ());
+            return None;
+        };
+        match file::read(text) {
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    self.findings.mistake(key, format!("{name}, line {}: {}", mistake.line, mistake.wrong), ());
+                }
+                None
+            }
+            Ok(credentials) => {
+                self.warn_of_who_lacks_one(&needy, &credentials);
+                self.warn_of_idle_ones(&needy, &credentials, name);
+                Some(credentials)
+            }
+        }
+    }
+
+    /// A second factor is demanded, and there is no file it could be in.
+    fn nobody_can_show_anything(&mut self, needy: &[Needy]) {
+        for needy in needy.iter().take(NAMED_MAX) {
+            let wrong = "is demanded, and there is no file of credentials: nobody could ever show it";
+            self.findings.mistake(
+                &needy.key,
+                wrong,
+                "write file = \"...\" in [credentials]; see `sealpost passwd --help`",
+            );
+        }
+    }
+
+    /// Fails closed: they can't send until there is one, and others are not troubled by it.
+    fn warn_of_who_lacks_one(&mut self, needy: &[Needy], credentials: &Credentials) {
+        let lacking = needy.iter().filter_map(|one| Some((one, lack(one, credentials)?)));
+        let lacking: Vec<(&Needy, String)> = lacking.collect();
+        for (Needy { key, name, factor }, lacks) in lacking.iter().take(NAMED_MAX) {
+            let lacks = if key == "identities" { format!("{name:?}: {lacks}") } else { lacks.clone() };
+            self.findings.warning(key, lacks, remedy(name, *factor));
+        }
+        if let more @ 1.. = lacking.len().saturating_sub(NAMED_MAX) {
+            self.findings.warning("credentials.file", format!("{more} more identities lack a credential"), ());
+        }
+    }
+
+    fn warn_of_idle_ones(&mut self, needy: &[Needy], credentials: &Credentials, file: &str) {
+        let (beginnings, names): (Vec<_>, Vec<_>) =
+            needy.iter().map(|one| one.name.as_str()).partition(|name| name.ends_with(':'));
+        let names: HashSet<&str> = names.into_iter().collect();
+        let asked_for =
+            |known: &str| names.contains(known) || beginnings.iter().any(|beginning| known.starts_with(beginning));
+        let mut idle: Vec<&str> = credentials.names().filter(|known| !asked_for(known)).collect();
+        idle.sort_unstable();
+        for name in idle {
+            let wrong = format!("{file}: the credential of {name:?} is never asked for");
+            let remedy = "write second_factor = \"password\" for it, or take the line out";
+            self.findings.warning("credentials.file", wrong, remedy);
+        }
+    }
+}
+
+/// What somebody lacks of a credential.
+fn lack(Needy { name, factor, .. }: &Needy, credentials: &Credentials) -> Option<String> {
+    if let Some(ca) = name.strip_suffix(':') {
+        let some = credentials.names().any(|known| known.starts_with(name));
+        return (!some).then(|| format!("no credential begins with \"{ca}:\": nobody can send by it"));
+    }
+    let usable = credentials.means(name, *factor, None);
+    (usable.mechanisms() == [Mechanism::External]).then(|| {
+        let lacks =
+            if credentials.of(name).is_none() { "it has no credential" } else { "its credential does not show that" };
+        format!("{lacks}: it can't send")
+    })
+}
+
+/// Identities by name; of a CA whose certificates name themselves, what all their names begin with.
+fn needy(written: &Written, roster: Option<&Roster>) -> Vec<Needy> {
+    let tables = written.identity.iter().enumerate().filter(|(_, entry)| !entry.disabled);
+    let tables = tables.filter_map(|(index, entry)| {
+        let key = format!("identity[{index}].second_factor");
+        Some(Needy { key, name: entry.name.clone()?, factor: second_factor(entry.second_factor) })
+    });
+    let cas = written.client_ca.iter().enumerate().filter(|(_, ca)| ca.send_as_email || ca.send_as_upn);
+    let cas = cas.filter_map(|(index, ca)| {
+        let key = format!("client_ca[{index}].second_factor");
+        Some(Needy { key, name: format!("{}:", ca.name.as_ref()?), factor: second_factor(ca.second_factor) })
+    });
+    let of_tables: HashSet<&str> = written.identity.iter().filter_map(|entry| entry.name.as_deref()).collect();
+    let others = roster.into_iter().flat_map(Roster::demanding).filter(|(name, _)| !of_tables.contains(name));
+    let others = others.map(|(name, factor)| Needy { key: "identities".to_owned(), name: name.to_owned(), factor });
+    tables.chain(cas).chain(others).filter(|one| one.factor != SecondFactor::None).collect()
+}
+
+fn remedy(name: &str, factor: SecondFactor) -> Remedy {
+    let option = if factor == SecondFactor::Totp { "--totp " } else { "" };
+    let name = name.strip_suffix(':').map_or_else(|| name.to_owned(), |ca| format!("{ca}:ADDRESS"));
+    format!("put the line of `sealpost passwd {option}{name}` into the file of credentials").into()
+}

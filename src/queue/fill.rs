@@ -1,0 +1,165 @@
+//! How full the queue is, and when an operator is told: before anybody is refused.
+//!
+//! A pure decision: what was told is in [`Watch`], the rest comes as arguments. Never: measures; writes the log.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::store::Tally;
+use crate::sys::MonoTime;
+
+/// The disk is told of when less than so many times the reserve is free.
+const DISK_EARLY: u64 = 10;
+/// `queue.size` and `queue.count` are told of when so much of them is used, per cent.
+const FULL_EARLY: u64 = 80;
+/// What was told counts as over when it is better than that by so much, per cent; so that it does not flicker.
+const BETTER_BY: u64 = 10;
+/// How often it is told again while it lasts.
+const REPEAT: Duration = Duration::from_secs(3600);
+
+/// How full the queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// What is kept.
+    pub kept: Tally,
+    /// What may be kept: `queue.count` and `queue.size`.
+    pub limit: Tally,
+    /// Octets that may still be written to the disk.
+    pub free: u64,
+    /// Octets of those that are left to outcomes and reports.
+    pub reserve: u64,
+}
+
+/// What there may be little of.
+const KINDS: [Kind; 3] = [Kind::Disk, Kind::Size, Kind::Count];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Disk,
+    Size,
+    Count,
+}
+
+/// Something to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// There is little left.
+    Low(String),
+    /// There is enough again.
+    Over(String),
+}
+
+/// What has been told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watch {
+    told: [Option<MonoTime>; KINDS.len()],
+}
+
+impl Watch {
+    /// What is to be told of this: each crossing once, and what lasts again each hour.
+    pub fn look(&mut self, fill: &Fill, now: MonoTime) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for (kind, told) in KINDS.into_iter().zip(&mut self.told) {
+            let due = told.is_none_or(|at| now.since(at) >= REPEAT);
+            if fill.is_low(kind, 0) && due {
+                *told = Some(now);
+                notices.push(Notice::Low(fill.words(kind)));
+            } else if told.is_some() && !fill.is_low(kind, BETTER_BY) {
+                *told = None;
+                notices.push(Notice::Over(fill.words(kind)));
+            }
+        }
+        notices
+    }
+}
+
+impl Fill {
+    /// Whether there is little left, or would be if the threshold were so many per cent stricter.
+    fn is_low(&self, kind: Kind, stricter: u64) -> bool {
+        let used = |now: u64, limit: u64| now >= percent(limit, FULL_EARLY.saturating_sub(stricter));
+        match kind {
+            Kind::Disk => self.free < percent(self.reserve.saturating_mul(DISK_EARLY), 100 + stricter),
+            Kind::Size => used(self.kept.octets, self.limit.octets),
+            Kind::Count => used(self.kept.count, self.limit.count),
+        }
+    }
+
+    fn words(&self, kind: Kind) -> String {
+        match kind {
+            Kind::Disk => format!(
+                "the disk of data_dir has {} free; under {} no mail is taken",
+                Size(self.free),
+                Size(self.reserve)
+            ),
+            Kind::Size => {
+                format!("{} are kept, and queue.size is {}", Size(self.kept.octets), Size(self.limit.octets))
+            }
+            Kind::Count => format!("{} messages are kept, and queue.count is {}", self.kept.count, self.limit.count),
+        }
+    }
+}
+
+fn percent(all: u64, part: u64) -> u64 {
+    u64::try_from(u128::from(all) * u128::from(part) / 100).unwrap_or(u64::MAX)
+}
+
+/// A number of octets, for people.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(pub(super) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const KIB: u64 = 1024;
+        const MIB: u64 = KIB * KIB;
+        match self.0 {
+            octets @ ..KIB => write!(f, "{octets} octets"),
+            octets @ KIB..MIB => write!(f, "{} KiB", octets / KIB),
+            octets => write!(f, "{} MiB", octets / MIB),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn fill(count: u64, octets: u64, free: u64) -> Fill {
+        let limit = Tally { count: 1000, octets: 1000 * MIB };
+        Fill { kept: Tally { count, octets: octets * MIB }, limit, free: free * MIB, reserve: 64 * MIB }
+    }
+
+    fn after(seconds: u64) -> MonoTime {
+        MonoTime::from_start(Duration::from_secs(seconds))
+    }
+
+    fn low(text: &str) -> Vec<Notice> {
+        vec![Notice::Low(text.to_owned())]
+    }
+
+    #[test]
+    fn each_limit_is_told_of_before_it_is_reached() {
+        for (fill, said) in [
+            (fill(799, 799, 640), None),
+            (fill(800, 0, 640), Some("800 messages are kept, and queue.count is 1000")),
+            (fill(0, 800, 640), Some("800 MiB are kept, and queue.size is 1000 MiB")),
+            (fill(0, 0, 639), Some("the disk of data_dir has 639 MiB free; under 64 MiB no mail is taken")),
+        ] {
+            assert_eq!(Watch::default().look(&fill, after(0)), said.map_or_else(Vec::new, low), "{fill:?}");
+        }
+    }
+
+    #[test]
+    fn a_crossing_is_told_once_and_again_each_hour_and_its_end_when_it_is_sure() {
+        let mut watch = Watch::default();
+        let (tight, better, good) = (fill(0, 0, 600), fill(0, 0, 650), fill(0, 0, 710));
+        assert_eq!(watch.look(&tight, after(0)).len(), 1);
+        for (fill, at) in [(&tight, 60), (&better, 120), (&tight, 3599)] {
+            assert_eq!(watch.look(fill, after(at)), [], "{at}");
+        }
+        assert_eq!(watch.look(&tight, after(3600)).len(), 1);
+        assert!(matches!(watch.look(&good, after(3660)).as_slice(), [Notice::Over(_)]));
+        assert_eq!(watch.look(&good, after(9999)), []);
+    }
+}

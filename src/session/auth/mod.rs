@@ -1,0 +1,235 @@
+//! AUTH (RFC 4954): EXTERNAL for programs that want to log in although the certificate has said all, and the second factor where one is demanded.
+//!
+//! What is offered is what this identity can use ([`Means`]). Whoever is named, as user or to act as, must be the identity: its name, or an
+//! address that is granted to it literally (not by a wildcard). AUTH can narrow nothing and widen nothing. Every failure has one text.
+//!
+//! PLAIN and LOGIN are in `plaintext`, SCRAM in `scram`; here is what they share: where an exchange stands, how it ends, what still counts at
+//! MAIL. Never: looks a credential up, hashes a password, keeps what was sent.
+
+mod plaintext;
+mod scram;
+
+pub(super) use scram::Founding;
+
+use super::secured::{Introduction, Session, State};
+use super::{Attempt, Attempted, Decision, Question, Ruling, Secret, Step, Subject, replies};
+use crate::credentials::scram::Exchange;
+use crate::credentials::{Means, Mechanism, Named, Proof};
+use crate::identity::{Identity, SecondFactor};
+use crate::mail::Address;
+use crate::mail::trace::Authentication;
+use crate::smtp::{AuthAnswer, AuthOctets, LineFault, Reply};
+
+/// What the next response of the client is.
+#[derive(Debug)]
+pub(in crate::session) enum Challenge {
+    /// EXTERNAL's authorization identity.
+    External,
+    /// PLAIN's one message.
+    Plain,
+    /// LOGIN's user.
+    LoginUser,
+    /// LOGIN's password.
+    LoginPassword(Secret),
+    /// SCRAM's first message.
+    ScramFirst(Mechanism),
+    /// SCRAM's final message.
+    ScramFinal(Mechanism, Box<Exchange>),
+    /// Nothing more: the client has seen that we know the password too (RFC 4954 §4: it answers with an empty line).
+    ScramSeen(Mechanism, Proof),
+}
+
+/// What intake is looking at.
+#[derive(Debug)]
+pub(in crate::session) enum Checking {
+    /// A password.
+    Password(Mechanism),
+    /// The outcome of SCRAM; with the final message to say when it is good.
+    Scram(Mechanism, Option<String>),
+}
+
+/// What has been shown in this session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown {
+    pub(super) mechanism: Mechanism,
+    /// None for EXTERNAL, which is no second factor.
+    pub(super) proof: Option<Proof>,
+}
+
+impl Session {
+    /// AUTH outside a transaction (the table has seen to that).
+    pub(super) fn auth(&mut self, mechanism: &str, initial: Option<AuthOctets>) -> Step {
+        if self.shown.is_some() {
+            return self.idle(replies::authenticated_already());
+        }
+        // AUTH is an extension: who said HELO does not know that we have it (RFC 4954 §3).
+        let Some(Introduction::Ehlo(_)) = self.introduction else { return self.idle(replies::ehlo_first()) };
+        let offered = Mechanism::of_name(mechanism).filter(|mechanism| self.means.offers(*mechanism));
+        let Some(mechanism) = offered else { return self.idle(replies::mechanism_unknown()) };
+        let challenge = match mechanism {
+            Mechanism::External => Challenge::External,
+            Mechanism::Plain => Challenge::Plain,
+            Mechanism::Login => Challenge::LoginUser,
+            Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => Challenge::ScramFirst(mechanism),
+        };
+        match initial {
+            Some(response) => self.respond(challenge, response.expose()),
+            None => {
+                let prompt = if mechanism == Mechanism::Login {
+                    replies::challenge_with(b"Username:")
+                } else {
+                    replies::challenge()
+                };
+                self.challenge(challenge, prompt)
+            }
+        }
+    }
+
+    /// The line after 334 (RFC 4954 §4).
+    pub(super) fn auth_response(&mut self, line: Result<&[u8], LineFault>) -> Step {
+        let State::Challenged(challenge) = std::mem::replace(&mut self.state, State::Idle) else {
+            return self.our_fault();
+        };
+        match line {
+            Ok(line) => match AuthAnswer::parse(line) {
+                Ok(AuthAnswer::Response(response)) => self.respond(*challenge, response.expose()),
+                Ok(AuthAnswer::Cancel) => {
+                    self.authentication_failed(replies::authentication_cancelled(), "cancelled by the client")
+                }
+                Err(_) => self.not_base64(),
+            },
+            Err(_) => self.authentication_failed(replies::authentication_too_long(), "line too long"),
+        }
+    }
+
+    fn respond(&mut self, challenge: Challenge, response: &[u8]) -> Step {
+        match challenge {
+            Challenge::External => self.external(response),
+            Challenge::Plain => self.plain(response),
+            Challenge::LoginUser => self.login_user(response),
+            Challenge::LoginPassword(user) => self.login_password(&user, response),
+            Challenge::ScramFirst(mechanism) => self.scram_first(mechanism, response),
+            Challenge::ScramFinal(mechanism, exchange) => self.scram_final(mechanism, &exchange, response),
+            Challenge::ScramSeen(mechanism, proof) => self.scram_seen(mechanism, proof, response),
+        }
+    }
+
+    fn challenge(&mut self, challenge: Challenge, prompt: Reply) -> Step {
+        self.state = State::Challenged(Box::new(challenge));
+        Step::Challenge(prompt)
+    }
+
+    /// In the response or in the initial response (RFC 4954 §4).
+    pub(super) fn not_base64(&mut self) -> Step {
+        self.authentication_failed(replies::not_base64(), "not base64")
+    }
+
+    fn external(&mut self, authzid: &[u8]) -> Step {
+        if acts_as(&self.identity, authzid) {
+            self.authenticated(Shown { mechanism: Mechanism::External, proof: None })
+        } else {
+            let cause = format!("EXTERNAL as \"{}\"", authzid.escape_ascii());
+            self.authentication_failed(replies::authentication_refused(), &cause)
+        }
+    }
+
+    /// A password or the outcome of SCRAM has been looked at.
+    pub(super) fn attempted(&mut self, outcome: Attempted) -> Step {
+        let State::Checking(checking) = std::mem::replace(&mut self.state, State::Idle) else {
+            return self.our_fault();
+        };
+        let mechanism = match checking {
+            Checking::Password(mechanism) | Checking::Scram(mechanism, _) => mechanism,
+        };
+        match (outcome, checking) {
+            (Attempted::Right(proof), Checking::Password(_)) => {
+                self.authenticated(Shown { mechanism, proof: Some(proof) })
+            }
+            (Attempted::Right(proof), Checking::Scram(_, Some(server_final))) => {
+                let seen = Challenge::ScramSeen(mechanism, proof);
+                self.challenge(seen, replies::challenge_with(server_final.as_bytes()))
+            }
+            (Attempted::Right(_), Checking::Scram(_, None)) | (Attempted::Wrong, _) => {
+                let cause = format!("{} refused", mechanism.name());
+                self.authentication_failed(replies::authentication_refused(), &cause)
+            }
+            (Attempted::Busy, _) => {
+                let reply = replies::authentication_unavailable();
+                self.decide(Decision::refused(
+                    Subject::Authentication,
+                    reply.clone(),
+                    "no password could be looked at in time",
+                ));
+                self.say(reply)
+            }
+            (Attempted::TooMany, _) => {
+                let reply = replies::authentication_exhausted();
+                let cause = "too many failures of this certificate, or from this address";
+                self.decide(Decision::refused(Subject::Authentication, reply.clone(), cause));
+                self.close(reply)
+            }
+        }
+    }
+
+    /// Authenticated, and the audit is told by which mechanism.
+    fn authenticated(&mut self, shown: Shown) -> Step {
+        self.shown = Some(shown);
+        let ruling = Ruling::Authenticated(shown.mechanism.name());
+        self.decide(Decision::new(Subject::Authentication, ruling, String::new()));
+        self.say(replies::authenticated())
+    }
+
+    /// One failure more; the reply, unless it was one too many (RFC 4954 §4 advises a limit on guesses).
+    fn authentication_failed(&mut self, reply: Reply, cause: &str) -> Step {
+        self.authentication_failures = self.authentication_failures.saturating_add(1);
+        let one_too_many = self.authentication_failures > self.settings.auth_failures_max;
+        let reply = if one_too_many { replies::authentication_exhausted() } else { reply };
+        self.decide(Decision::refused(Subject::Authentication, reply.clone(), cause));
+        if one_too_many { self.close(reply) } else { self.say(reply) }
+    }
+
+    /// What this identity can authenticate with, as of now: told by intake before the first word and before each answer to `Reidentify`. What
+    /// was shown and counts no more (another credential, another factor) is forgotten, and AUTH may be said again.
+    pub fn equip(&mut self, means: Means) {
+        if self.shown.and_then(|shown| shown.proof).is_some_and(|proof| !means.still_hold(&proof)) {
+            self.shown = None;
+        }
+        self.means = means;
+    }
+
+    /// For the Received field.
+    pub(super) fn authentication(&self) -> Authentication {
+        match self.shown {
+            Some(_) => Authentication::Auth,
+            None => Authentication::Certificate,
+        }
+    }
+
+    /// Whether what is demanded besides the certificate has been shown.
+    pub(super) fn has_second_factor(&self) -> bool {
+        let proof = self.shown.and_then(|shown| shown.proof);
+        match self.identity.grant().second_factor {
+            SecondFactor::None => true,
+            // The certificate shown once more (EXTERNAL) is no second factor.
+            SecondFactor::Password | SecondFactor::Totp => proof.is_some_and(|proof| self.means.still_hold(&proof)),
+        }
+    }
+
+    /// The user named in AUTH, held against the identity. Says nothing on the wire: an unknown user goes on as a known one.
+    fn named(&self, user: &[u8], authzid: &[u8]) -> Named {
+        let itself = !user.is_empty() && acts_as(&self.identity, user) && acts_as(&self.identity, authzid);
+        if itself { Named::Itself } else { Named::Another }
+    }
+}
+
+/// Whether the identity is, or literally may be, what is asked for; nothing asked for is itself.
+fn acts_as(identity: &Identity, authzid: &[u8]) -> bool {
+    if authzid.is_empty() || authzid == identity.name().as_bytes() {
+        return true;
+    }
+    let Some(address) = std::str::from_utf8(authzid).ok().and_then(|text| Address::parse(text).ok()) else {
+        return false;
+    };
+    let grant = identity.grant();
+    grant.send_as.names(&address.canonical(grant.local_part_case))
+}

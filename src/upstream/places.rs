@@ -1,0 +1,496 @@
+//! What is kept of each upstream between messages: its settings, its limit, its idle connections, its health.
+//!
+//! | of an upstream that a reload | health      | idle connections       | the limit                                              |
+//! |------------------------------|-------------|------------------------|--------------------------------------------------------|
+//! | leaves as it is, by value    | stays       | stay                   | stays                                                  |
+//! | changes                      | clean sheet | are ended              | the new one, and connections of both settings count    |
+//! | takes out                    | forgotten   | are ended              | nobody gets in; those inside end, then it is forgotten |
+//!
+//! A connection counts from before it is opened until it has been ended, QUIT included. Locks are held for a moment and over no wait. Never:
+//! talks to an upstream, decides what becomes of mail.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::attempt::UpstreamFault;
+use super::connection::Connection;
+use super::health::{Condition, Finder, Health, Permit};
+use super::settings::Upstream;
+use crate::sys::{Clock, Now, WallTime};
+
+/// How an upstream stands; for `queue stats` and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its name.
+    pub upstream: String,
+    /// Its health.
+    pub condition: Condition,
+    /// Faults in a row.
+    pub failures: u32,
+    /// The last of all faults, and when.
+    pub last_fault: Option<(UpstreamFault, WallTime)>,
+    /// Attempts in a row, those under way included, in which nothing was heard for [`super::vigil::UNANSWERED`].
+    pub unanswered: u32,
+    /// Connections kept for the next message.
+    pub idle: usize,
+    /// Connections in use.
+    pub busy: usize,
+    /// Connections at most.
+    pub limit: usize,
+    /// Messages that were taken from the queue and wait for a connection.
+    pub waiting: usize,
+}
+
+/// All upstreams.
+pub(super) struct Places {
+    clock: Arc<dyn Clock>,
+    roll: Mutex<Roll>,
+    /// Sent when an upstream may be tried that could not, or can't any more.
+    pub(super) news: watch::Sender<()>,
+    /// Rung when a connection is to be ended.
+    pub(super) leaving: Notify,
+}
+
+#[derive(Default)]
+struct Roll {
+    places: HashMap<String, Place>,
+    /// Whether it was told what is configured; before, whoever is handed over is.
+    told: bool,
+}
+
+struct Place {
+    /// The newest settings.
+    upstream: Arc<Upstream>,
+    gone: bool,
+    /// A permit per connection that may still be opened; closed when gone.
+    gate: Arc<Semaphore>,
+    /// Connections in use, being opened or being ended.
+    busy: usize,
+    /// Permits that were lent beyond a limit that has become lower: so many that come back are not given out again.
+    owed: usize,
+    waiting: usize,
+    idle: Vec<Connection>,
+    /// To be ended; each is among the busy ones.
+    leaving: Vec<Connection>,
+    health: Health,
+    unanswered: u32,
+}
+
+/// The right to one connection, with the newest settings.
+pub(super) struct Slot {
+    places: Arc<Places>,
+    pub(super) upstream: Arc<Upstream>,
+}
+
+/// The right to be the one attempt that finds out whether an upstream is up again. Dropped without a word, the next who asks gets it.
+pub struct Probe {
+    places: Arc<Places>,
+    upstream: Arc<Upstream>,
+}
+
+/// Whether an upstream may be tried.
+pub(super) enum Way {
+    Clear,
+    Probe(Probe),
+    LeftAlone(Duration, Option<Box<UpstreamFault>>),
+}
+
+/// Whether anything may be tried.
+#[derive(Debug)]
+pub enum Outlook {
+    /// An upstream is up, as far as is known.
+    Clear,
+    /// All are left alone, and one may be probed: by whoever carries this.
+    Probe(Probe),
+    /// All are left alone; the next may be probed after so long, or when there is news.
+    LeftAlone(Duration),
+}
+
+impl Places {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
+    }
+
+    /// These are configured, and no others.
+    pub(super) fn configure(&self, upstreams: &[Arc<Upstream>]) {
+        let mut roll = self.lock();
+        roll.told = true;
+        for (_, place) in roll.places.iter_mut().filter(|(name, _)| !upstreams.iter().any(|one| one.name == **name)) {
+            place.go();
+        }
+        for upstream in upstreams {
+            roll.follow(upstream);
+        }
+        roll.forget_gone();
+        drop(roll);
+        self.news.send_replace(());
+        self.leaving.notify_one();
+    }
+
+    /// Nobody gets in any more: those who wait for a connection are told so at once.
+    pub(super) fn stop(&self) {
+        for place in self.lock().places.values() {
+            place.gate.close();
+        }
+    }
+
+    /// Waits for the right to a connection; none when the upstream is not configured any more, or all has been stopped.
+    pub(super) async fn enter(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Option<Slot> {
+        let name = &upstream.name;
+        let waiting = Waiting::new(self, upstream)?;
+        loop {
+            let gate = self.with(name, |place, _| Arc::clone(&place.gate))?;
+            let permit = gate.acquire().await.ok()?;
+            permit.forget();
+            let slot = self.with(name, |place, _| {
+                if place.gone || !Arc::ptr_eq(&place.gate, &gate) {
+                    return None;
+                }
+                place.busy = place.busy.saturating_add(1);
+                Some(Slot { places: Arc::clone(self), upstream: Arc::clone(&place.upstream) })
+            })?;
+            if slot.is_some() {
+                drop(waiting);
+                return slot;
+            }
+        }
+    }
+
+    /// Whether an upstream may be tried now. `probe`: the right to probe that was given before.
+    pub(super) fn way(self: &Arc<Self>, upstream: &Arc<Upstream>, probe: &mut Option<Probe>) -> Way {
+        let given = probe.take_if(|given| given.upstream.name == upstream.name);
+        if let Some(given) = given {
+            return Way::Probe(given);
+        }
+        let permitted = self.with(&upstream.name, |place, now| (place.health.permit(now), Arc::clone(&place.upstream)));
+        match permitted {
+            None | Some((Permit::Go, _)) => Way::Clear,
+            Some((Permit::Probe, upstream)) => Way::Probe(Probe { places: Arc::clone(self), upstream }),
+            Some((Permit::LeaveAlone(wait), _)) => Way::LeftAlone(wait, self.last_fault(&upstream.name)),
+        }
+    }
+
+    /// How long an upstream is left alone still, and why; none when it may be tried, if only as a probe. Changes nothing.
+    pub(super) fn left_alone(&self, upstream: &Upstream) -> Option<(Duration, Option<Box<UpstreamFault>>)> {
+        let condition = self.with(&upstream.name, |place, now| place.health.clone().permit(now))?;
+        match condition {
+            Permit::Go | Permit::Probe => None,
+            Permit::LeaveAlone(wait) => Some((wait, self.last_fault(&upstream.name))),
+        }
+    }
+
+    /// Whether any of these may be tried; takes the right to probe, when that is all there is.
+    pub(super) fn outlook<'a>(self: &Arc<Self>, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Outlook {
+        let now = self.clock.now();
+        let mut roll = self.lock();
+        let (mut least, mut due) = (None, None);
+        for upstream in upstreams {
+            let Some(place) = roll.places.get(&upstream.name).filter(|place| !place.gone) else {
+                return Outlook::Clear;
+            };
+            match place.health.clone().permit(now) {
+                Permit::Go => return Outlook::Clear,
+                Permit::Probe => due = due.or(Some(&upstream.name)),
+                Permit::LeaveAlone(wait) => least = Some(least.map_or(wait, |known: Duration| known.min(wait))),
+            }
+        }
+        if let Some(place) = due.and_then(|name| roll.places.get_mut(name)) {
+            place.health.permit(now);
+            return Outlook::Probe(Probe { places: Arc::clone(self), upstream: Arc::clone(&place.upstream) });
+        }
+        least.map_or(Outlook::Clear, Outlook::LeftAlone)
+    }
+
+    /// What an attempt found; gives the condition that it leads to, where that is another. Of settings that are no more, nothing is noted.
+    pub(super) fn report(
+        &self,
+        upstream: &Arc<Upstream>,
+        fault: Option<&UpstreamFault>,
+        by: Finder,
+    ) -> Option<Condition> {
+        let changed = self.with(&upstream.name, |place, now| {
+            if !Arc::ptr_eq(&place.upstream, upstream) {
+                return None;
+            }
+            let before = place.health.condition(now);
+            place.health.report(fault, by, now);
+            let after = place.health.condition(now);
+            (std::mem::discriminant(&before) != std::mem::discriminant(&after)).then_some(after)
+        });
+        let changed = changed.flatten();
+        if changed.is_some() {
+            self.news.send_replace(());
+        }
+        changed
+    }
+
+    /// An operator wants these probed now.
+    pub(super) fn probe_now<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) {
+        for upstream in upstreams {
+            self.with(&upstream.name, |place, now| place.health.probe_now(now));
+        }
+        self.news.send_replace(());
+    }
+
+    /// Nothing was heard for a while: how many attempts in a row that makes.
+    pub(super) fn unanswered(&self, upstream: &Upstream) -> u32 {
+        let row = self.with(&upstream.name, |place, _| {
+            place.unanswered = place.unanswered.saturating_add(1);
+            place.unanswered
+        });
+        row.unwrap_or(1)
+    }
+
+    /// An attempt ended in which the upstream always answered.
+    pub(super) fn answered(&self, upstream: &Upstream) {
+        self.with(&upstream.name, |place, _| place.unanswered = 0);
+    }
+
+    fn last_fault(&self, name: &str) -> Option<Box<UpstreamFault>> {
+        self.with(name, |place, _| place.health.last_fault().map(|(fault, _)| Box::new(fault.clone()))).flatten()
+    }
+
+    // Connections.
+
+    /// An idle connection, which is the caller's from now on.
+    pub(super) fn take_idle(&self, slot: &Slot) -> Option<Connection> {
+        self.with(&slot.upstream.name, |place, _| {
+            Arc::ptr_eq(&place.upstream, &slot.upstream).then(|| place.idle.pop()).flatten()
+        })
+        .flatten()
+    }
+
+    /// Keeps a connection for the next message, or has it ended when its settings are no more.
+    pub(super) fn keep(&self, mut connection: Connection) {
+        let name = connection.upstream().name.clone();
+        let ends = self.with(&name, |place, now| {
+            connection.idle_since = now.mono;
+            let is_current = !place.gone && Arc::ptr_eq(&place.upstream, connection.upstream());
+            if is_current {
+                place.idle.push(connection)
+            } else {
+                place.end(connection)
+            }
+            !is_current
+        });
+        if ends == Some(true) {
+            self.leaving.notify_one();
+        }
+    }
+
+    /// Idle connections that are to be ended, with the places that they take until then.
+    pub(super) fn take_leaving(self: &Arc<Self>, which: impl Fn(&Connection, Now) -> bool) -> Vec<(Connection, Slot)> {
+        let now = self.clock.now();
+        let mut taken = Vec::new();
+        for place in self.lock().places.values_mut() {
+            let idle: Vec<Connection> = place.idle.extract_if(.., |one| which(one, now)).collect();
+            for connection in idle {
+                place.end(connection);
+            }
+            let slot = || Slot { places: Arc::clone(self), upstream: Arc::clone(&place.upstream) };
+            taken.extend(place.leaving.drain(..).map(|connection| (connection, slot())));
+        }
+        taken
+    }
+
+    /// How all stand, by name.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let now = self.clock.now();
+        let mut all: Vec<Standing> = self.lock().places.values().map(|place| place.standing(now)).collect();
+        all.sort_by(|one, other| one.upstream.cmp(&other.upstream));
+        all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Roll> {
+        self.roll.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, name: &str, what: impl FnOnce(&mut Place, Now) -> T) -> Option<T> {
+        let now = self.clock.now();
+        self.lock().places.get_mut(name).map(|place| what(place, now))
+    }
+}
+
+impl Roll {
+    /// The settings of an upstream are these now.
+    fn follow(&mut self, upstream: &Arc<Upstream>) {
+        match self.places.get_mut(&upstream.name) {
+            Some(place) => place.follow(upstream),
+            None => drop(self.places.insert(upstream.name.clone(), Place::new(upstream))),
+        }
+    }
+
+    fn forget_gone(&mut self) {
+        self.places.retain(|_, place| !place.gone || place.busy > 0 || place.waiting > 0);
+    }
+}
+
+impl Place {
+    fn new(upstream: &Arc<Upstream>) -> Self {
+        Self {
+            upstream: Arc::clone(upstream),
+            gone: false,
+            gate: Arc::new(Semaphore::new(limit(upstream))),
+            busy: 0,
+            owed: 0,
+            waiting: 0,
+            idle: Vec::new(),
+            leaving: Vec::new(),
+            health: Health::default(),
+            unanswered: 0,
+        }
+    }
+
+    /// New settings: a clean sheet, since what was wrong may be what was mended. The same settings, by value, change nothing.
+    fn follow(&mut self, upstream: &Arc<Upstream>) {
+        if self.gone {
+            let limit = limit(upstream);
+            self.gate = Arc::new(Semaphore::new(limit.saturating_sub(self.busy)));
+            self.owed = self.busy.saturating_sub(limit);
+            self.gone = false;
+        } else if *self.upstream == **upstream {
+            return;
+        } else {
+            self.end_all();
+            self.resize(limit(&self.upstream), limit(upstream));
+        }
+        self.upstream = Arc::clone(upstream);
+        (self.health, self.unanswered) = (Health::default(), 0);
+    }
+
+    fn go(&mut self) {
+        self.gone = true;
+        self.gate.close();
+        self.end_all();
+    }
+
+    fn resize(&mut self, old: usize, new: usize) {
+        if let Some(more) = new.checked_sub(old) {
+            let paid = self.owed.min(more);
+            self.owed = self.owed.saturating_sub(paid);
+            self.gate.add_permits(more.saturating_sub(paid));
+        } else {
+            let fewer = old.saturating_sub(new);
+            let taken = self.gate.forget_permits(fewer);
+            self.owed = self.owed.saturating_add(fewer.saturating_sub(taken));
+        }
+    }
+
+    fn end_all(&mut self) {
+        for connection in std::mem::take(&mut self.idle) {
+            self.end(connection);
+        }
+    }
+
+    /// Until it has been ended, it counts as busy.
+    fn end(&mut self, connection: Connection) {
+        self.busy = self.busy.saturating_add(1);
+        match self.gate.try_acquire() {
+            Ok(permit) => permit.forget(),
+            Err(_) => self.owed = self.owed.saturating_add(1),
+        }
+        self.leaving.push(connection);
+    }
+
+    fn give_back(&mut self) {
+        self.busy = self.busy.saturating_sub(1);
+        match self.owed.checked_sub(1) {
+            Some(owed) => self.owed = owed,
+            None => self.gate.add_permits(1),
+        }
+    }
+
+    fn standing(&self, now: Now) -> Standing {
+        Standing {
+            upstream: self.upstream.name.clone(),
+            condition: self.health.condition(now),
+            failures: self.health.failures(),
+            last_fault: self.health.last_fault().cloned(),
+            unanswered: self.unanswered,
+            idle: self.idle.len(),
+            busy: self.busy,
+            limit: limit(&self.upstream),
+            waiting: self.waiting,
+        }
+    }
+}
+
+fn limit(upstream: &Upstream) -> usize {
+    upstream.connections.max(1)
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut roll = self.places.lock();
+        if let Some(place) = roll.places.get_mut(&self.upstream.name) {
+            place.give_back();
+            if place.gone {
+                roll.forget_gone();
+            }
+        }
+    }
+}
+
+impl Probe {
+    /// What the probe found.
+    pub(super) fn report(self, fault: Option<&UpstreamFault>) -> Option<Condition> {
+        // What is noted here leaves nothing to abandon when `self` is dropped.
+        self.places.report(&self.upstream, fault, Finder::Probe)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let abandoned = self.places.with(&self.upstream.name, |place, now| {
+            let is_ours =
+                Arc::ptr_eq(&place.upstream, &self.upstream) && place.health.condition(now) == Condition::HalfOpen;
+            if is_ours {
+                place.health.abandon(now);
+            }
+            is_ours
+        });
+        if abandoned == Some(true) {
+            self.places.news.send_replace(());
+        }
+    }
+}
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probe").field("upstream", &self.upstream.name).finish_non_exhaustive()
+    }
+}
+
+/// A message that waits for a connection, as long as it lives.
+struct Waiting<'a> {
+    places: &'a Places,
+    name: &'a str,
+}
+
+impl<'a> Waiting<'a> {
+    /// None when the upstream is not configured.
+    fn new(places: &'a Places, upstream: &'a Arc<Upstream>) -> Option<Self> {
+        let mut roll = places.lock();
+        if !roll.told {
+            roll.follow(upstream);
+        }
+        let place = roll.places.get_mut(&upstream.name).filter(|place| !place.gone)?;
+        place.waiting = place.waiting.saturating_add(1);
+        Some(Self { places, name: &upstream.name })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut roll = self.places.lock();
+        if let Some(place) = roll.places.get_mut(self.name) {
+            place.waiting = place.waiting.saturating_sub(1);
+            if place.gone {
+                roll.forget_gone();
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Whether anything was heard of an upstream lately, and the word to the operator when not: long before the deadlines of RFC 5321 §4.5.3.2,
+//! which are made for patience, end an attempt.
+//!
+//! A sign is a reply, an address that is tried, octets of the message that it takes. Told once per attempt; when attempt after attempt goes
+//! so, loudly. Never: ends an attempt.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::blame::Phase;
+use crate::smtp::Reply;
+
+/// For so long nothing is heard of an upstream before the log says so.
+pub const UNANSWERED: Duration = Duration::from_secs(60);
+
+/// So many attempts in a row without an answer are an alarm.
+pub const UNANSWERED_ALARM: u32 = 3;
+
+/// What was last heard and seen in one attempt; clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Signs(Arc<Mutex<Seen>>);
+
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    phase: Phase,
+    said: Option<Reply>,
+}
+
+impl Signs {
+    /// An attempt begins.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Seen { at: present(), phase: Phase::Lookup, said: None })))
+    }
+
+    /// The upstream gave a sign.
+    pub(super) fn heard(&self) {
+        self.lock().at = present();
+    }
+
+    /// It said this.
+    pub(super) fn said(&self, reply: Option<&Reply>) {
+        let mut seen = self.lock();
+        seen.at = present();
+        seen.said = reply.cloned().or_else(|| seen.said.take());
+    }
+
+    /// From now on it is waited for here.
+    pub(super) fn waits_at(&self, phase: Phase) {
+        self.lock().phase = phase;
+    }
+
+    /// Waits until nothing has been heard for [`UNANSWERED`].
+    pub(super) async fn silence(&self) {
+        loop {
+            let until = self.lock().at + UNANSWERED;
+            if until <= present() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Tells the operator. `row`: how many attempts in a row went so.
+    pub(super) fn tell(&self, upstream: &str, message: &str, row: u32) {
+        let seen = self.lock();
+        let seconds = UNANSWERED.as_secs();
+        let phase = seen.phase.words();
+        let said = seen.said.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+        drop(seen);
+        if row >= UNANSWERED_ALARM {
+            tracing::error!(
+                upstream,
+                message,
+                phase,
+                said_last = said,
+                attempts_in_a_row = row,
+                "an upstream leaves attempt after attempt without an answer for {seconds} s; look into its log; mail waits"
+            );
+        } else {
+            tracing::warn!(
+                upstream,
+                message,
+                phase,
+                said_last = said,
+                attempts_in_a_row = row,
+                "an upstream has not answered for {seconds} s; it is waited for"
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The present by tokio's clock, which a test may hold or push on.
+fn present() -> Instant {
+    tokio::time::sleep(Duration::ZERO).deadline()
+}

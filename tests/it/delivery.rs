@@ -1,0 +1,325 @@
+//! The delivery loop against upstreams that fail for hours, hang, come back and are reconfigured; in memory and in virtual time.
+
+mod stage;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sealpost::daemon::steering::{Action, Answer, Answers, Command, Desk, Target};
+use sealpost::queue::{Outcome, State};
+use sealpost::upstream::health::Condition;
+use sealpost::upstream::{Anchors, Credentials, Mode, Phase, Secret, Security, TlsDemand, TlsMaterial, Upstream};
+
+use super::scripted_upstream::{Misdeed, Script, TestCa};
+use stage::{Stage, upstream};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn at(phase: Phase, misdeed: Misdeed) -> Script {
+    Script { misdeed: Some((phase, misdeed)), ..Script::default() }
+}
+
+fn refusing() -> Script {
+    at(Phase::Greeting, Misdeed::Say(b"554 no\r\n"))
+}
+
+fn silent_at(phase: Phase) -> Script {
+    at(phase, Misdeed::SayAndHang(b"", 1))
+}
+
+fn seconds(number: u64) -> Duration {
+    Duration::from_secs(number)
+}
+
+// Left alone.
+
+#[tokio::test(start_paused = true)]
+async fn being_left_alone_is_no_attempt_and_mail_goes_as_soon_as_a_probe_succeeds() {
+    let stage = Stage::new(refusing(), Upstream { connections: 2, ..upstream() });
+    let ids = stage.submit(40).await;
+    stage.run();
+    stage.pass(seconds(29)).await;
+    let tried = stage.up.connections();
+    assert!((5..=6).contains(&tried), "{tried}: five faults in a row, and what was under way with the fifth");
+    stage.pass(seconds(2)).await;
+    assert_eq!(stage.up.connections(), tried + 1, "one probe, at 30 s");
+    stage.pass(seconds(58)).await;
+    assert_eq!(stage.up.connections(), tried + 1, "none before its time");
+    stage.pass(seconds(2)).await;
+    assert_eq!(stage.up.connections(), tried + 2, "one probe, at 90 s");
+    let attempts = stage.attempts(&ids).await;
+    assert_eq!(attempts.iter().sum::<u32>() as usize, tried + 2, "what was tried is counted, and nothing else");
+    assert!(attempts.iter().all(|one| *one <= 1), "{attempts:?}");
+    assert_eq!(stage.house.queue.stats().await.unwrap().claimed, 0);
+
+    stage.up.turn_into(Script::default());
+    stage.pass(seconds(115)).await;
+    assert_eq!(stage.up.taken().len(), 0, "left alone until 210 s");
+    stage.pass(seconds(10)).await;
+    assert_eq!(stage.up.taken().len(), 40 - tried - 2, "all whose turn it was, not at the next step of `retry`");
+    assert_eq!(stage.up.most_open.load(Ordering::SeqCst), 2, "no stampede");
+    stage.pass(HOUR + 10 * MINUTE).await;
+    assert_eq!(stage.up.taken().len(), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_takes_long_is_the_only_one() {
+    let stage = Stage::new(refusing(), upstream());
+    stage.submit(30).await;
+    stage.run();
+    stage.pass(seconds(20)).await;
+    let tried = stage.up.connections();
+    stage.up.turn_into(silent_at(Phase::Greeting));
+    stage.pass(seconds(30 + 4 * 60)).await;
+    assert_eq!((stage.up.connections(), stage.standing().condition), (tried + 1, Condition::HalfOpen));
+    stage.pass(seconds(90)).await;
+    assert!(matches!(stage.standing().condition, Condition::Open(_)), "silent for five minutes: it failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn warn_after_and_give_up_after_hold_while_nothing_is_tried() {
+    let stage = Stage::new(refusing(), upstream());
+    let ids = stage.submit(20).await;
+    stage.run();
+    stage.pass(4 * HOUR - MINUTE).await;
+    assert_eq!(stage.count().await, 20, "nobody is told before warn_after");
+    stage.pass(HOUR + 12 * MINUTE).await;
+    let told = stage.records().await;
+    let warned = told.iter().filter(|record| record.warned).count();
+    assert_eq!((told.len(), warned), (40, 20), "a report for each");
+    let before = stage.attempts(&ids).await;
+    stage.pass(HOUR).await;
+    assert_eq!(stage.count().await, 40, "once only");
+    let after = stage.attempts(&ids).await;
+    let counted = after.iter().sum::<u32>() - before.iter().sum::<u32>();
+    assert!(counted <= 7, "{counted} attempts in an hour of probes every ten minutes");
+    stage.pass(20 * HOUR).await;
+    for id in ids {
+        assert!(stage.record(id).await.is_none(), "{id} is given up");
+    }
+    let reports = stage.bodies().await;
+    let ends = reports.iter().filter(|text| text.contains("could not be delivered")).count();
+    assert_eq!((reports.len(), ends), (40, 20));
+    assert!(
+        reports.iter().all(|text| text.contains("Reason:  Upstream main") || text.contains("Reason:  Given up after"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_spare_takes_the_mail_while_the_main_one_is_left_alone() {
+    let stage = Stage::with_spare(refusing(), Script::default());
+    stage.submit(20).await;
+    stage.run();
+    stage.pass(seconds(5)).await;
+    assert_eq!((stage.up.taken().len(), stage.spare.as_ref().unwrap().taken().len()), (0, 20));
+    stage.up.turn_into(Script::default());
+    stage.pass(MINUTE).await;
+    stage.submit(1).await;
+    stage.pass(seconds(1)).await;
+    stage.submit(3).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(stage.up.taken().len(), 4, "and the main one has it again");
+}
+
+async fn steer(stage: &Stage, action: Action, target: Target) -> Vec<Answer> {
+    let mut answers = Answers::new(Command::Steer { action, target }, "a test".to_owned());
+    let routes = Arc::clone(&stage.house.snapshot().routes);
+    let mut all = Vec::new();
+    let desk = || Desk {
+        queue: &stage.house.queue,
+        upstreams: Some((&stage.house.courier, &routes)),
+        now: stage.house.now().wall,
+    };
+    while let Some(answer) = answers.next(desk()).await {
+        all.push(answer);
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operators_retry_probes_the_upstream_now() {
+    let stage = Stage::new(refusing(), upstream());
+    let ids = stage.submit(20).await;
+    stage.run();
+    stage.pass(HOUR / 2).await;
+    let (tried, condition) = (stage.up.connections(), stage.standing().condition);
+    assert!(matches!(condition, Condition::Open(left) if left > MINUTE), "{condition:?}");
+    steer(&stage, Action::Retry, Target::All).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(stage.up.connections(), tried + 1, "one probe, however many were named");
+    stage.up.turn_into(Script::default());
+    let answers = steer(&stage, Action::Retry, Target::Ids(vec![ids[0].to_string()])).await;
+    assert!(matches!(&answers[0], Answer::Done(_)), "{answers:?}");
+    stage.pass(seconds(2)).await;
+    assert_eq!(stage.up.taken().len(), 19, "all but the one that was the failed probe, and waits for its next step");
+}
+
+// Reloads.
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_nothing_keeps_health_and_connections() {
+    let stage = Stage::new(Script::default(), upstream());
+    stage.run();
+    stage.submit(1).await;
+    stage.pass(seconds(1)).await;
+    stage.reload(vec![upstream()]);
+    stage.submit(1).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!((stage.up.taken().len(), stage.up.connections()), (2, 1), "the kept connection is used");
+    stage.up.turn_into(refusing());
+    stage.reload(vec![Upstream { helo: "other.example.com".into(), ..upstream() }]);
+    stage.submit(9).await;
+    stage.pass(seconds(1)).await;
+    let (tried, condition) = (stage.up.connections(), stage.standing().condition);
+    assert!(matches!(condition, Condition::Open(_)));
+    stage.reload(vec![Upstream { helo: "other.example.com".into(), ..upstream() }]);
+    stage.submit(9).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(stage.up.connections(), tried, "it is still left alone");
+    stage.up.turn_into(Script::default());
+    stage.reload(vec![upstream()]);
+    stage.pass(seconds(1)).await;
+    assert!(stage.up.taken().len() >= 10, "new settings are tried at once: {}", stage.up.taken().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_are_compared_by_value_down_to_passwords_and_keys() {
+    let ca = TestCa::new("ca");
+    let stage = Stage::new(Script::default(), upstream());
+    let clock = || Arc::clone(&stage.house.clock);
+    let material = |name: Option<&str>| TlsMaterial {
+        anchors: Anchors::Given(vec![ca.certificate.clone()]),
+        server_name: name.map(str::to_owned),
+        identity: None,
+    };
+    let made = |demand, name, password: &str| Upstream {
+        security: Security::new(Mode::StartTls, demand, "smtp.example.net", material(name), clock()).unwrap(),
+        credentials: Some(Credentials::new("relay", Secret::new(password)).unwrap()),
+        ..upstream()
+    };
+    let one = made(TlsDemand::Verify, None, "secret");
+    assert_eq!(one, made(TlsDemand::Verify, None, "secret"));
+    assert_ne!(one, made(TlsDemand::Verify, None, "another"));
+    assert_ne!(one, made(TlsDemand::Require, None, "secret"));
+    assert_ne!(one, made(TlsDemand::Verify, Some("mx.example.net"), "secret"));
+    let other = TestCa::new("ca");
+    let elsewhere = TlsMaterial { anchors: Anchors::Given(vec![other.certificate.clone()]), ..material(None) };
+    let security = Security::new(Mode::StartTls, TlsDemand::Verify, "smtp.example.net", elsewhere, clock()).unwrap();
+    assert_ne!(one, Upstream { security, ..one.clone() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_of_old_and_new_settings_count_together() {
+    for (before, after) in [(4, 4), (4, 2), (2, 4)] {
+        let stage = Stage::new(Script::default(), Upstream { connections: before, ..upstream() });
+        stage.run();
+        // Kept by the old settings.
+        stage.submit(20).await;
+        stage.pass(seconds(1)).await;
+        assert_eq!(stage.up.most_open.load(Ordering::SeqCst), before);
+        // Under way with the old settings.
+        stage.up.turn_into(silent_at(Phase::Data));
+        stage.reload(vec![Upstream { connections: before, helo: "second.example.com".into(), ..upstream() }]);
+        stage.submit(20).await;
+        stage.pass(seconds(10)).await;
+        stage.up.most_open.store(0, Ordering::SeqCst);
+        stage.reload(vec![Upstream { connections: after, helo: "third.example.com".into(), ..upstream() }]);
+        stage.pass(seconds(10)).await;
+        let most = stage.up.most_open.load(Ordering::SeqCst);
+        assert!(most <= before.max(after), "{before} then {after}: {most} at once");
+        stage.up.turn_into(Script::default());
+        stage.pass(10 * MINUTE).await;
+        assert_eq!(stage.standing().limit, after);
+        assert!(stage.standing().busy == 0 && stage.standing().idle <= after, "{:?}", stage.standing());
+        stage.pass(2 * HOUR).await;
+        assert_eq!(stage.up.taken().len(), 40, "{before} then {after}: nobody waits for ever");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_is_taken_out_is_ended_when_idle_and_gets_no_more_mail() {
+    let stage = Stage::with_spare(silent_at(Phase::Data), Script::default());
+    stage.run();
+    stage.submit(30).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(stage.house.courier.standings()[0].waiting, 20);
+    stage.reload(vec![stage::spare()]);
+    stage.pass(seconds(5)).await;
+    assert_eq!(stage.spare.as_ref().unwrap().taken().len(), 20, "those that waited go by the new settings");
+    stage.pass(10 * MINUTE).await;
+    let names: Vec<_> = stage.house.courier.standings().into_iter().map(|one| one.upstream).collect();
+    assert_eq!(names, ["spare"], "forgotten when the last connection has ended");
+    stage.pass(2 * HOUR).await;
+    assert_eq!(stage.spare.as_ref().unwrap().taken().len(), 30);
+}
+
+// Silence.
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_upstream_is_told_after_a_minute_once_per_attempt_and_loudly_when_it_repeats() {
+    let log = stage::Log::start();
+    let stage = Stage::new(silent_at(Phase::Data), Upstream { connections: 1, ..upstream() });
+    let ids = stage.submit(1).await;
+    stage.run();
+    stage.pass(seconds(59)).await;
+    assert_eq!(log.lines("has not answered"), Vec::<String>::new());
+    stage.pass(seconds(2)).await;
+    let told = log.lines("has not answered");
+    assert_eq!(told.len(), 1);
+    for part in ["WARN", "main", "DATA", "250 2.1.5 ok", &ids[0].to_string()] {
+        assert!(told[0].contains(part), "{part}: {told:?}");
+    }
+    assert_eq!(stage.standing().unanswered, 1);
+    stage.submit(2).await;
+    stage.pass(seconds(58)).await;
+    assert_eq!(log.lines("has not answered").len(), 1, "once per attempt");
+    stage.pass(5 * MINUTE).await;
+    let loud = log.lines("attempt after attempt");
+    assert_eq!((log.lines("has not answered").len(), loud.len()), (2, 1));
+    assert!(loud[0].contains("ERROR"), "{loud:?}");
+    stage.up.turn_into(Script::default());
+    stage.pass(2 * HOUR).await;
+    assert_eq!(stage.standing().unanswered, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_place_to_hang_in_is_told_of_after_a_minute() {
+    for (phase, words) in [
+        (Phase::Greeting, "its greeting"),
+        (Phase::Hello, "EHLO"),
+        (Phase::Mail, "the sender (MAIL)"),
+        (Phase::Recipient, "the recipient (RCPT)"),
+        (Phase::Data, "DATA"),
+    ] {
+        let log = stage::Log::start();
+        let stage = Stage::new(silent_at(phase), upstream());
+        stage.submit(1).await;
+        stage.run();
+        stage.pass(seconds(61)).await;
+        let told = log.lines("has not answered");
+        assert!(told.len() == 1 && told[0].contains(words), "{phase:?}: {told:?}");
+    }
+}
+
+// What is unknown.
+
+#[tokio::test(start_paused = true)]
+async fn that_it_may_have_arrived_is_not_forgotten_by_later_attempts() {
+    let stage = Stage::new(silent_at(Phase::EndOfData), upstream());
+    let ids = stage.submit(1).await;
+    stage.run();
+    stage.pass(20 * MINUTE).await;
+    assert!(stage.record(ids[0]).await.unwrap().recipients[0].undetermined);
+    stage.up.turn_into(refusing());
+    stage.pass(2 * HOUR).await;
+    let record = stage.record(ids[0]).await.unwrap();
+    assert!(record.attempts >= 2 && record.recipients[0].undetermined, "{record:?}");
+    assert!(matches!(record.recipients[0].last, Some(Outcome::Deferred { .. })));
+    stage.pass(24 * HOUR).await;
+    let reports = stage.bodies().await;
+    let unknown = |text: &&String| text.contains("Subject: It is not known") && text.contains("Status: 4.4.7");
+    assert_eq!(reports.iter().filter(unknown).count(), 1, "{reports:?}");
+    assert!(stage.records().await.iter().all(|record| record.state != State::Dead || record.trace.protocol == "local"));
+}

@@ -1,0 +1,230 @@
+//! A house with its delivery loop, a queue on a simulated disk, scripted upstreams, and tokio's clock for all.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sealpost::content::HeaderLimits;
+use sealpost::delivery;
+use sealpost::house::House;
+use sealpost::intake::{IntakeLimits, LingerLimits, PaceLimits};
+use sealpost::mail::{Address, Envelope, ForwardPath, MailParameters, QueueId, Recipient, ReversePath};
+use sealpost::queue::{
+    Custodian, Deposit, Driving, Filter, Listed, Page, Queue, QueueSettings, Record, Schedule, TraceFacts,
+};
+use sealpost::report::Reporter;
+use sealpost::route::{Route, Routes};
+use sealpost::snapshot::{DoorLimits, ReceivedDetail, Snapshot};
+use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks};
+use sealpost::upstream::{Courier, Standing, Upstream};
+use tokio::time::Instant;
+
+use crate::scripted_upstream::{Net, PRESENT, Script, Scripted};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MESSAGE: &[u8] = b"From: alice@example.com\r\nSubject: x\r\n\r\ntext\r\n";
+
+/// Both clocks as tokio has them.
+#[derive(Debug)]
+struct TokioClock {
+    start: Instant,
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Now {
+        let elapsed = self.start.elapsed();
+        Now { wall: PRESENT.after(elapsed), mono: MonoTime::from_start(elapsed) }
+    }
+}
+
+pub(crate) struct Stage {
+    pub(crate) house: Arc<House>,
+    pub(crate) up: Arc<Scripted>,
+    pub(crate) spare: Option<Arc<Scripted>>,
+}
+
+/// The upstream of most tests.
+pub(crate) fn upstream() -> Upstream {
+    Upstream::new("main", "smtp.example.net", 25, "relay.example.com")
+}
+
+pub(crate) fn spare() -> Upstream {
+    Upstream::new("spare", "spare.example.net", 25, "relay.example.com")
+}
+
+impl Stage {
+    pub(crate) fn new(script: Script, upstream: Upstream) -> Self {
+        Self::on(Scripted::new(script), None, vec![upstream])
+    }
+
+    pub(crate) fn with_spare(main: Script, other: Script) -> Self {
+        Self::on(Scripted::new(main), Some(Scripted::new(other)), vec![upstream(), spare()])
+    }
+
+    fn on(up: Arc<Scripted>, spare: Option<Arc<Scripted>>, upstreams: Vec<Upstream>) -> Self {
+        let mut net = Net::default().name("smtp.example.net", &[1]).host(1, &up);
+        if let Some(spare) = &spare {
+            net = net.name("spare.example.net", &[2]).host(2, spare);
+        }
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock { start: Instant::now() });
+        let entropy = || Arc::new(SeededEntropy::new(1));
+        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
+        let disk = Arc::new(SimulatedDisk::new(1));
+        let (queue, _) = Queue::open(settings, disk, Arc::clone(&clock), entropy()).unwrap();
+        let courier = Courier::new(Arc::new(net), Arc::clone(&clock));
+        let upstreams: Vec<_> = upstreams.into_iter().map(Arc::new).collect();
+        courier.configure(&upstreams);
+        let house = House::new(snapshot(0, upstreams), queue, clock, entropy(), Tasks::default(), courier);
+        Self { house: Arc::new(house), up, spare }
+    }
+
+    /// What the daemon does on a reload.
+    pub(crate) fn reload(&self, upstreams: Vec<Upstream>) {
+        let upstreams: Vec<_> = upstreams.into_iter().map(Arc::new).collect();
+        self.house.courier.configure(&upstreams);
+        self.house.swap(snapshot(self.house.snapshot().generation + 1, upstreams));
+    }
+
+    /// The delivery loop, and what looks after idle connections.
+    pub(crate) fn run(&self) {
+        self.house.tasks.spawn("delivery", delivery::run(Arc::clone(&self.house)));
+        let house = Arc::clone(&self.house);
+        self.house.tasks.spawn("tend", async move { house.courier.tend().await });
+    }
+
+    /// Lets so much time pass.
+    pub(crate) async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    pub(crate) async fn submit(&self, count: usize) -> Vec<QueueId> {
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
+            incoming.write(MESSAGE).await.unwrap();
+            ids.push(incoming.commit(self.deposit()).await.unwrap().id());
+        }
+        ids
+    }
+
+    fn deposit(&self) -> Deposit {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let to =
+            Recipient { forward_path: ForwardPath::Address(address("r0@example.net")), parameters: Default::default() };
+        let sender = ReversePath::Address(address("alice@example.com"));
+        Deposit {
+            envelope: Envelope::new(sender, MailParameters::default(), vec![to]).unwrap(),
+            custodian: Custodian { identity: "alice".into(), ca: None, fingerprint: String::new(), chain: Vec::new() },
+            trace: TraceFacts {
+                client: "192.0.2.9:1".into(),
+                helo: "laptop".into(),
+                protocol: "ESMTPS".into(),
+                tls: "TLS1.3".into(),
+                arrived: self.house.now().wall,
+                message_id: None,
+            },
+        }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.house.courier.standings().into_iter().find(|one| one.upstream == "main").unwrap()
+    }
+
+    pub(crate) async fn records(&self) -> Vec<Record> {
+        let listing = self.house.queue.list(Filter::default(), Page { after: None, limit: 1000 }).await.unwrap();
+        let record = |listed| match listed {
+            Listed::Message(record) => *record,
+            Listed::Unreadable(id, reason) => panic!("{id}: {reason}"),
+        };
+        listing.entries.into_iter().map(record).collect()
+    }
+
+    pub(crate) async fn count(&self) -> usize {
+        self.records().await.len()
+    }
+
+    pub(crate) async fn record(&self, id: QueueId) -> Option<Record> {
+        self.records().await.into_iter().find(|record| record.id == id)
+    }
+
+    pub(crate) async fn attempts(&self, ids: &[QueueId]) -> Vec<u32> {
+        let records = self.records().await;
+        ids.iter().filter_map(|id| records.iter().find(|one| one.id == *id)).map(|one| one.attempts).collect()
+    }
+
+    /// The texts of all that is in the queue.
+    pub(crate) async fn bodies(&self) -> Vec<String> {
+        let mut bodies = Vec::new();
+        for record in self.records().await {
+            let mut reader = self.house.queue.body(record.id).await.unwrap();
+            let mut octets = Vec::new();
+            while let Some(piece) = reader.next().await.unwrap() {
+                octets.extend_from_slice(&piece);
+            }
+            bodies.push(String::from_utf8(octets).unwrap());
+        }
+        bodies
+    }
+}
+
+fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
+    let route = Route::for_all("default", upstreams);
+    Snapshot {
+        generation,
+        doors: Vec::new(),
+        door_limits: DoorLimits { connections: 1, connections_per_address: 1, connections_per_minute: 1 },
+        intake: IntakeLimits {
+            handshake: HOUR,
+            command: HOUR,
+            write: HOUR,
+            session_max: HOUR,
+            pace: PaceLimits { rate_min: 1, window: HOUR, total_max: HOUR },
+            linger: LingerLimits { wait: HOUR, octets: 1 },
+        },
+        header: HeaderLimits::default(),
+        received: ReceivedDetail::default(),
+        roster: Arc::default(),
+        credentials: Arc::default(),
+        routes: Arc::new(Routes::new(route.into_iter().collect())),
+        schedule: Arc::new(Schedule::new(&[HOUR], Some(4 * HOUR), 24 * HOUR).unwrap()),
+        ends: Vec::new(),
+        reporter: Arc::new(Reporter {
+            hostname: "relay.example.com".into(),
+            from: Address::parse("MAILER-DAEMON@relay.example.com").unwrap(),
+        }),
+    }
+}
+
+/// The log of this thread, as long as it lives.
+pub(crate) struct Log {
+    text: Arc<Mutex<Vec<u8>>>,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Log {
+    pub(crate) fn start() -> Self {
+        let text: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let writer = Arc::clone(&text);
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || Pen(Arc::clone(&writer))).finish();
+        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    pub(crate) fn lines(&self, with: &str) -> Vec<String> {
+        let text = String::from_utf8(self.text.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(with)).map(str::to_owned).collect()
+    }
+}
+
+struct Pen(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Pen {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
