@@ -40,5 +40,8 @@ mod delivery;
 mod simulation;
 
 mod daemon;
+mod fetched;
 mod kill;
+mod live;
+mod ocsp;
 mod strace;

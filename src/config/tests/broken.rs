@@ -55,7 +55,20 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: log.level: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", not a number",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, log",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, log, reload",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nreload = { watch = \"everything\", poll = \"10ms\" }", &[
+        "sealpost.toml:3: reload.poll: 10ms: the disk would be looked at without a pause; write \"1s\" or more",
+        "sealpost.toml:3: reload.watch: \"everything\": there is no such choice; write one of \"files\", \"all\", \"off\"",
+    ]),
+    // Fetched and asked.
+    broken("crls = [\"ca.crl\"]", "crl_urls = [\"https://pki.example.com/ca.crl\"]\ncrl_refresh = \"0s\"", &[
+        "sealpost.toml:15: client_ca \"staff\": crl_urls: \"https://pki.example.com/ca.crl\": not plain http; write \"http://...\": what is fetched is signed, so https gains nothing (RFC 5280 section 8)",
+        "sealpost.toml:16: client_ca \"staff\": crl_refresh: 0s: the server would be asked without a pause; write \"1m\" or more",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"ca.crl\"]\ncrl_refresh = \"5m\"\nocsp = \"sometimes\"\nocsp_url = \"http://user@ocsp.example.com\"", &[
+        "sealpost.toml:17: client_ca \"staff\": ocsp: \"sometimes\": there is no such choice; write one of \"off\", \"if-available\", \"require\"",
+        "sealpost.toml:18: client_ca \"staff\": ocsp_url: \"http://user@ocsp.example.com\": its host is no name or address; write \"http://pki.example.com/ca.crl\"",
     ]),
     // Listeners.
     broken("[[listener]]", "[listener]", &[
