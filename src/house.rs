@@ -2,17 +2,20 @@
 //!
 //! Made once by `daemon`, handed to `intake` and `delivery` as an argument. Never: decides; holds a lock over a wait.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
 
 use crate::doors::Doors;
 use crate::intake::Desk;
 use crate::queue::Queue;
 use crate::snapshot::Snapshot;
 use crate::sys::{Backlog, Clock, Entropy, Now, Tasks, Throttle};
+use crate::tls::points::Named;
 use crate::upstream::Courier;
+use crate::web::Responders;
 
 /// How often it is said that mail is refused for want of room; each refusal has its line in the audit besides.
 const WANT_OF_ROOM: Duration = Duration::from_secs(60);
@@ -35,11 +38,20 @@ pub struct House {
     pub desk: Desk,
     /// The way to the upstreams.
     pub courier: Courier,
+    /// Where sessions put the distribution points that certificates name, for CAs that want them; what does not fit is named again by the
+    /// next session.
+    pub named_points: mpsc::Sender<Named>,
+    /// What OCSP responders have answered, and the way to them.
+    pub responders: Responders,
+    points_to_fetch: Mutex<Option<mpsc::Receiver<Named>>>,
     /// Whether the log keeps up: what can't be accounted for is neither taken nor sent.
     pub log: Backlog,
     /// Says now and then that mail is refused for want of room.
     pub want_of_room: Throttle,
 }
+
+/// Distribution points that wait to be looked at.
+const NAMED_POINTS_MAX: usize = 64;
 
 impl House {
     /// A house that begins with `snapshot`.
@@ -51,6 +63,7 @@ impl House {
         tasks: Tasks,
         courier: Courier,
     ) -> Self {
+        let (named_points, points_to_fetch) = mpsc::channel(NAMED_POINTS_MAX);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
@@ -60,9 +73,17 @@ impl House {
             tasks,
             doors: Doors::default(),
             courier,
+            named_points,
+            responders: Responders::default(),
+            points_to_fetch: Mutex::new(Some(points_to_fetch)),
             log: Backlog::default(),
             want_of_room: Throttle::new(WANT_OF_ROOM),
         }
+    }
+
+    /// The distribution points that sessions name; for the one who fetches.
+    pub fn take_named_points(&self) -> Option<mpsc::Receiver<Named>> {
+        self.points_to_fetch.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The same house, whose log is this one.

@@ -32,3 +32,4 @@ pub mod house;
 pub mod pki;
 pub mod snapshot;
 pub mod sys;
+pub mod web;

@@ -100,6 +100,6 @@ fn is_read_at_start(key: &str) -> bool {
 }
 
 /// Whether this is no key but a file that a key names.
-fn is_content(key: &str) -> bool {
+pub(super) fn is_content(key: &str) -> bool {
     key.contains(": content of ")
 }

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -54,6 +54,20 @@ impl Contents {
     }
 }
 
+/// Reads a file that the configuration names.
+pub(crate) fn read_named(path: &Path) -> Result<Contents, String> {
+    refuse_pipe(path)?;
+    read(path)
+}
+
+/// A pipe would have a reload wait for its writer.
+fn refuse_pipe(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(facts) if facts.file_type().is_fifo() => Err("is a pipe, not a file".to_owned()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// A file that is read piece by piece: its digest is taken on the way, and it ends with a fault where it is too large.
 pub(crate) struct Stream {
     file: BufReader<File>,
@@ -85,6 +99,7 @@ impl Read for Stream {
 
 /// Opens a file to read it piece by piece; the contents have its mode and nothing else.
 pub(crate) fn stream(path: &Path) -> Result<(Stream, Contents), String> {
+    refuse_pipe(path)?;
     let (file, mode) = open(path)?;
     let stream = Stream { file: BufReader::new(file), digest: Sha256::new(), left: STREAM_MAX };
     Ok((stream, Contents { octets: Zeroizing::default(), mode }))

@@ -162,6 +162,21 @@ impl Findings {
         self.found.iter().any(|one| !one.is_warning())
     }
 
+    /// How many there are, warnings included: a place to count from.
+    pub(super) fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Whether there is a mistake among those found since.
+    pub(super) fn any_mistake_since(&self, count: usize) -> bool {
+        self.found.iter().skip(count).any(|one| !one.is_warning())
+    }
+
+    /// The mistakes found since forbid nothing any more: what they are about is not taken over.
+    pub(super) fn demote_since(&mut self, count: usize) {
+        self.found.iter_mut().skip(count).for_each(|one| one.gravity = Gravity::Warning);
+    }
+
     /// All of them in the order of the file. A warning beside a mistake is left out: it may follow from it, and is told when the mistake is mended.
     pub(super) fn into_sorted(self) -> Vec<Mistake> {
         let mut found = self.found;

@@ -5,6 +5,7 @@
 //! stations' own types, or tell *every* mistake, each with its place and remedy. Never: stops at the first mistake; lets a key that nothing
 //! obeys pass; reads a secret from anything but a file of its own.
 
+mod before;
 mod checks;
 mod difference;
 mod environment;
@@ -23,11 +24,12 @@ mod written;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use before::{Before, FaultyPart};
 pub use difference::differences;
 pub use mistake::{Gravity, Mistake, Place};
 pub use settings::{
-    Census, ConnectionLimits, Deadlines, ListenerMode, ListenerSettings, LogFormat, LogLevel, LogSettings,
-    ReceivedSettings, ReportSettings, Settings, Shown,
+    CRL_URLS_MAX, Census, ConnectionLimits, CrlSource, Deadlines, ListenerMode, ListenerSettings, LogFormat, LogLevel,
+    LogSettings, ReceivedSettings, ReloadSettings, ReportSettings, Settings, Shown, Watching, crl_cache_name,
 };
 
 use crate::sys::Clock;
@@ -42,6 +44,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What can never apply, or is unwise.
     pub warnings: Vec<Mistake>,
+    /// The parts that stay as they were, see [`FaultyPart::StaysAsItWas`].
+    pub held_back: Vec<String>,
 }
 
 /// Reads a configuration file and everything that it names.
@@ -52,13 +56,19 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake, in the order of the file; warnings among them.
 pub fn load(file: &Path, environment: &[(String, String)], clock: &Arc<dyn Clock>) -> Result<Loaded, Vec<Mistake>> {
-    let name = file.display().to_string();
-    let text = files::read_text(file).map_err(|wrong| {
-        let mut findings = Findings::new(Origins::new(&name, ""));
+    load_text(file, &read_text(file)?, environment, clock)
+}
+
+/// The text of a configuration file.
+///
+/// # Errors
+/// One mistake: it can't be read.
+pub fn read_text(file: &Path) -> Result<String, Vec<Mistake>> {
+    files::read_text(file).map_err(|wrong| {
+        let mut findings = Findings::new(Origins::new(&file.display().to_string(), ""));
         findings.mistake("", wrong, ());
         findings.into_sorted()
-    })?;
-    load_text(file, &text, environment, clock)
+    })
 }
 
 /// The same from a text; relative paths are relative to `file`, which is also named in mistakes.
@@ -70,6 +80,20 @@ pub fn load_text(
     text: &str,
     environment: &[(String, String)],
     clock: &Arc<dyn Clock>,
+) -> Result<Loaded, Vec<Mistake>> {
+    reload_text(file, text, environment, clock, None)
+}
+
+/// The same while other settings are in force.
+///
+/// # Errors
+/// Every mistake, in the order of the file; warnings among them.
+pub fn reload_text(
+    file: &Path,
+    text: &str,
+    environment: &[(String, String)],
+    clock: &Arc<dyn Clock>,
+    before: Option<Before<'_>>,
 ) -> Result<Loaded, Vec<Mistake>> {
     let mut findings = Findings::new(Origins::new(&file.display().to_string(), text));
     let Some(usable) = text::read(text, schema::TOP, &mut findings) else { return Err(findings.into_sorted()) };
@@ -83,11 +107,12 @@ pub fn load_text(
         }
     };
     let told = difference::told(&written, findings.origins());
-    let mut checking = Checking::new(findings, file, clock);
+    let mut checking = Checking::new(findings, file, clock, before);
     let settings = checking.settings(&written.value, told);
+    let held_back = checking.held_back();
     let found = checking.findings.into_sorted();
     match settings {
-        Some(settings) => Ok(Loaded { settings, warnings: found }),
+        Some(settings) => Ok(Loaded { settings, warnings: found, held_back }),
         None => Err(found),
     }
 }

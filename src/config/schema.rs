@@ -90,6 +90,7 @@ pub(super) const TOP: &[Key] = &[
     key("received", Kind::Table(RECEIVED)),
     key("reports", Kind::Table(REPORTS)),
     key("log", Kind::Table(LOG)),
+    key("reload", Kind::Table(RELOAD)),
 ];
 
 /// A file of identities.
@@ -118,6 +119,11 @@ const CLIENT_CA: &[Key] = &[
     key("certificates", Kind::Texts),
     key("intermediates", Kind::Texts),
     key("crls", Kind::Texts),
+    key("crl_urls", Kind::Texts),
+    key("crl_distribution_points", Kind::Flag),
+    key("crl_refresh", Kind::Wait),
+    key("ocsp", Kind::Choice(&["off", "if-available", "require"], &[])),
+    key("ocsp_url", Kind::Text),
     key("revocation", Kind::Choice(&["require", "if-available", "off"], &[])),
     key("crl_grace", Kind::Wait),
     key("purposes", Kind::Texts),
@@ -134,7 +140,6 @@ const CLIENT_CA: &[Key] = &[
     key("second_factor", SECOND_FACTOR),
     key("limits", Kind::Table(IDENTITY_LIMITS)),
     key("hold", Kind::Flag),
-    key("ocsp", Kind::Later),
 ];
 
 const IDENTITY: &[Key] = &[
@@ -229,6 +234,8 @@ const DEADLINES: &[Key] = &[
 ];
 
 const RECEIVED: &[Key] = &[key("identity", Kind::Flag), key("client_address", Kind::Flag)];
+
+const RELOAD: &[Key] = &[key("watch", Kind::Choice(&["files", "all", "off"], &[])), key("poll", Kind::Wait)];
 
 const REPORTS: &[Key] = &[key("from", Kind::Text)];
 

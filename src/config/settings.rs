@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::credentials::Credentials;
 use crate::identity::Roster;
 use crate::mail::Address;
@@ -13,7 +15,8 @@ use crate::mail::header::HeaderLimits;
 use crate::queue::QueueSettings;
 use crate::queue::schedule::Schedule;
 use crate::session::SessionSettings;
-use crate::tls::{ListenerTls, RefusalMode, TakenPins, Trust};
+use crate::tls::points::HttpUrl;
+use crate::tls::{ClientCa, ListenerTls, RefusalMode, TakenPins, Trust};
 use crate::upstream::Upstream;
 
 /// Everything that is configured.
@@ -59,13 +62,22 @@ pub struct Settings {
     pub reports: ReportSettings,
     /// The log's.
     pub log: LogSettings,
-    /// How many of each there are, for people.
-    pub census: Census,
+    /// What makes the daemon read its files again.
+    pub reload: ReloadSettings,
+    /// Whose CRLs are fetched.
+    pub crl_sources: Vec<Arc<CrlSource>>,
     /// Every file and directory that was read, the configuration file too, sorted: a change in one of them is a reason to reload.
     /// Relative paths are relative to the working directory, as they were when it was read.
     pub watched: Vec<PathBuf>,
+    /// How many of each there are, for people.
+    pub census: Census,
+    /// The CAs, and what each was made of: one whose files are the same is not made again.
+    pub(super) made: MadeCas,
     pub(super) told: BTreeMap<String, String>,
 }
+
+/// Each CA by its name, with the keys and the digests of the files that it was made of.
+pub(super) type MadeCas = BTreeMap<String, (String, Arc<ClientCa>)>;
 
 impl Settings {
     /// What a listener's TLS is made from.
@@ -205,6 +217,49 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// The least level.
     pub level: LogLevel,
+}
+
+/// What makes the daemon read its files again, besides SIGHUP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    /// A change of a file that the configuration names.
+    Files,
+    /// So too of the configuration file itself.
+    All,
+    /// Nothing.
+    Off,
+}
+
+/// When files are read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// What is watched.
+    pub watch: Watching,
+    /// How often the files' dates and sizes are looked at, where the system tells nothing of changes.
+    pub poll: Duration,
+}
+
+/// URLs of CRLs of one CA at most.
+pub const CRL_URLS_MAX: usize = 16;
+
+/// Where the CRLs of one CA are fetched from.
+#[derive(Clone, Debug)]
+pub struct CrlSource {
+    /// The CA that verifies them.
+    pub ca: Arc<ClientCa>,
+    /// The URLs that are known.
+    pub urls: Vec<HttpUrl>,
+    /// Whether distribution points of the certificates that clients show are fetched too.
+    pub learns: bool,
+    /// Where they are kept.
+    pub folder: PathBuf,
+    /// The longest pause between two fetches.
+    pub refresh: Duration,
+}
+
+/// What a CRL of this URL is called in its folder.
+pub fn crl_cache_name(url: &str) -> String {
+    Sha256::digest(url).iter().take(16).map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// How many of each there are.

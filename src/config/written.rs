@@ -51,6 +51,10 @@ client_address = false
 [log]
 format = "auto"
 level = "info"
+
+[reload]
+watch = "files"
+poll = "30s"
 "#;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -80,6 +84,7 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) reports: WrittenReports,
     pub(super) log: WrittenLog,
+    pub(super) reload: WrittenReload,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -143,6 +148,14 @@ pub(super) struct WrittenCa {
     pub(super) intermediates: Vec<String>,
     #[serde(default)]
     pub(super) crls: Vec<String>,
+    #[serde(default)]
+    pub(super) crl_urls: Vec<String>,
+    #[serde(default)]
+    pub(super) crl_distribution_points: bool,
+    pub(super) crl_refresh: Option<Wait>,
+    #[serde(default)]
+    pub(super) ocsp: WrittenOcsp,
+    pub(super) ocsp_url: Option<String>,
     pub(super) revocation: Option<WrittenRevocation>,
     pub(super) crl_grace: Option<Wait>,
     pub(super) purposes: Option<Vec<String>>,
@@ -173,6 +186,15 @@ pub(super) enum WrittenRevocation {
     Require,
     IfAvailable,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenOcsp {
+    #[default]
+    Off,
+    IfAvailable,
+    Require,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -383,6 +405,21 @@ pub(super) enum WrittenLogLevel {
     Info,
     Debug,
     Trace,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenReload {
+    pub(super) watch: WrittenWatch,
+    pub(super) poll: Wait,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenWatch {
+    Files,
+    All,
+    Off,
 }
 
 /// The layers in one.

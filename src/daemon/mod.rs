@@ -2,11 +2,17 @@
 //!
 //! Never: runs with a configuration that `check` would refuse; drops a connection for a reload; leaves a task behind.
 
+mod aside;
 pub mod build;
+mod cache;
 pub mod control;
+mod fetch;
 pub mod logging;
 mod ready;
+mod reload;
+mod stamps;
 pub mod steering;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,8 +23,11 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
-use crate::config::{self, ListenerSettings, Mistake, Settings};
+use self::reload::{Cause, Reloader, Source};
+use self::watch::Orders;
+use crate::config::{self, CrlSource, Mistake, Settings};
 use crate::house::House;
 use crate::queue::fill::{Notice, Watch};
 use crate::queue::{OpenError, Queue, Recovery};
@@ -97,17 +106,14 @@ fn remedy(fault: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Daemon {
     house: Arc<House>,
-    source: Source,
-    settings: Settings,
+    reloader: Reloader,
     bound: Vec<SocketAddr>,
-}
-
-/// Where the configuration comes from, for reloads.
-#[derive(Debug)]
-struct Source {
-    file: PathBuf,
-    environment: Vec<(String, String)>,
-    clock: Arc<dyn Clock>,
+    /// What is to be watched.
+    orders: tokio::sync::watch::Sender<Orders>,
+    /// Whose CRLs are to be fetched.
+    sources: tokio::sync::watch::Sender<Arc<[Arc<CrlSource>]>>,
+    /// Told when files that are watched have changed.
+    changed: Arc<Notify>,
 }
 
 impl Daemon {
@@ -120,7 +126,9 @@ impl Daemon {
         environment: Vec<(String, String)>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, DaemonFault> {
-        let loaded = config::load(file, &environment, &clock).map_err(DaemonFault::Configuration)?;
+        let began = clock.now().wall;
+        let text = config::read_text(file).map_err(DaemonFault::Configuration)?;
+        let loaded = config::load_text(file, &text, &environment, &clock).map_err(DaemonFault::Configuration)?;
         let settings = loaded.settings;
         let log = logging::start(settings.log);
         for warning in &loaded.warnings {
@@ -148,15 +156,24 @@ impl Daemon {
         house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
         house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
-        house.tasks.spawn("idle upstream connections", tend(Arc::clone(&house)));
-        house.tasks.spawn("expiry", watch_expiry(Arc::clone(&house)));
-        house.tasks.spawn("room in the queue", watch_room(Arc::clone(&house)));
+        house.tasks.spawn_vital("idle upstream connections", tend(Arc::clone(&house)));
+        house.tasks.spawn_vital("expiry", watch_expiry(Arc::clone(&house)));
+        house.tasks.spawn_vital("room in the queue", watch_room(Arc::clone(&house)));
         for (door, (listener, address)) in listeners.into_iter().enumerate() {
             tracing::info!(%address, "listening");
             house.tasks.spawn_vital("listener", accept(listener, door, Arc::clone(&house)));
         }
-        let source = Source { file: file.to_owned(), environment, clock };
-        Ok(Self { house, source, settings, bound })
+        let source = Source { file: file.to_owned(), text: text.into(), environment, clock };
+        let reloader = Reloader::new(source, settings);
+        let (orders, ordered) = tokio::sync::watch::channel(reloader.first_orders(began));
+        let changed = Arc::new(Notify::new());
+        let (sources, named_sources) = tokio::sync::watch::channel(reloader.crl_sources());
+        if let Some(named) = house.take_named_points() {
+            let fetching = fetch::run(named_sources, named, Arc::clone(&changed), Arc::clone(&house));
+            house.tasks.spawn("CRLs over HTTP", fetching);
+        }
+        house.tasks.spawn("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
+        Ok(Self { house, reloader, bound, orders, sources, changed })
     }
 
     /// The addresses that are listened on, in the order of the configuration; ports that were 0 are the kernel's choice.
@@ -176,15 +193,21 @@ impl Daemon {
         ready::ready(&status);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         let fallen = loop {
-            tokio::select! {
-                _ = hang_up.recv() => {
-                    ready::reloading();
-                    self.reload();
-                    ready::ready(&status);
-                }
+            let cause = tokio::select! {
+                biased;
                 _ = terminate.recv() => break None,
                 _ = interrupt.recv() => break None,
                 name = self.house.tasks.fallen() => break Some(name),
+                _ = hang_up.recv() => Cause::Asked,
+                () = self.changed.notified() => Cause::Files,
+                () = self.reloader.due() => Cause::Files,
+            };
+            // Signals that come meanwhile are one more reload, however many they are; the end does not wait for it.
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => break None,
+                _ = interrupt.recv() => break None,
+                () = self.reload(cause, &status) => {}
             }
         };
         if let Some(name) = fallen {
@@ -198,43 +221,17 @@ impl Daemon {
         fallen.map_or(Ok(()), |name| Err(DaemonFault::Fallen(name)))
     }
 
-    /// Takes over the configuration as it is now; a wrong one changes nothing and is told.
-    pub fn reload(&mut self) {
-        let Source { file, environment, clock } = &self.source;
-        let loaded = match config::load(file, environment, clock) {
-            Ok(loaded) => loaded,
-            Err(mistakes) => {
-                let (warnings, wrong): (Vec<_>, Vec<_>) = mistakes.iter().partition(|found| found.is_warning());
-                for warning in warnings {
-                    tracing::warn!("{warning}");
-                }
-                for mistake in &wrong {
-                    tracing::error!("{mistake}");
-                }
-                tracing::error!(mistakes = wrong.len(), "the new configuration is wrong; the old one stays in force");
-                return;
-            }
-        };
-        let generation = self.house.snapshot().generation.saturating_add(1);
-        let mut new = loaded.settings;
-        let changes = config::differences(&self.settings, &new);
-        keep_what_is_bound(&self.settings, &mut new);
-        let snapshot = match build::snapshot(&new, generation, clock) {
-            Ok(snapshot) => snapshot,
-            Err(fault) => {
-                tracing::error!(%fault, "the new TLS settings can't be used; the old configuration stays in force");
-                return;
-            }
-        };
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
+    /// Takes over what the configuration and its files say now; what is wrong changes nothing and is told. systemd hears of what it asked for.
+    async fn reload(&mut self, cause: Cause, status: &str) {
+        if cause == Cause::Asked {
+            ready::reloading();
         }
-        self.house.courier.configure(&new.upstreams);
-        self.house.swap(snapshot);
-        self.settings = new;
-        let changed =
-            if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };
-        tracing::info!(generation, changed, "reloaded");
+        let orders = self.reloader.reload(cause, &self.house).await;
+        self.orders.send_replace(orders);
+        self.sources.send_replace(self.reloader.crl_sources());
+        if cause == Cause::Asked {
+            ready::ready(status);
+        }
     }
 
     /// Stops listening and claiming, lets what is under way end, closes the store.
@@ -243,7 +240,7 @@ impl Daemon {
         tracing::info!("stopping");
         self.house.tasks.begin_drain();
         self.house.courier.stop();
-        let left = self.house.tasks.wait(self.settings.shutdown_grace).await;
+        let left = self.house.tasks.wait(self.reloader.settings().shutdown_grace).await;
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
         }
@@ -265,30 +262,6 @@ fn tell_recovery(recovery: &Recovery, data_dir: &Path) {
     for (id, reason) in &recovery.set_aside {
         tracing::error!(%id, reason, "a message was damaged; it is set aside as dead");
     }
-}
-
-/// Sockets are bound at the start, and the data directory is ours until the end: what is changed of these counts from the next start on, and
-/// keeps nothing else (a new CRL, say) from counting now.
-fn keep_what_is_bound(old: &Settings, new: &mut Settings) {
-    let places = |settings: &Settings| -> Vec<_> {
-        settings.listeners.iter().map(|listener| (listener.address, listener.mode)).collect()
-    };
-    if places(old) != places(new) {
-        tracing::warn!(
-            "the addresses and modes of the listeners change with the next start; the rest is taken over now"
-        );
-        new.listeners = old.listeners.iter().map(|bound| still_bound(bound, &new.listeners)).collect();
-    }
-    if old.data_dir != new.data_dir {
-        tracing::warn!("data_dir changes with the next start; the rest is taken over now");
-        new.data_dir.clone_from(&old.data_dir);
-    }
-}
-
-/// A listener that stays where it is, with what the new configuration says of it; what that does not name stays as it was.
-fn still_bound(bound: &ListenerSettings, new: &[ListenerSettings]) -> ListenerSettings {
-    let same = new.iter().find(|listener| listener.address == bound.address && listener.mode == bound.mode);
-    same.unwrap_or(bound).clone()
 }
 
 fn on(kind: SignalKind) -> Result<Signal, DaemonFault> {

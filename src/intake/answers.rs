@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use rustls::pki_types::CertificateDer;
+
 use super::arrival::Arrival;
 use super::{Peer, second_factor};
 use crate::content::{self, HeaderFacts};
@@ -15,8 +17,8 @@ use crate::mail::{Cost, Envelope, QueueId};
 use crate::queue::{Custodian, Deposit, Incoming, Link, QueueError, Spending, Spent, TraceFacts};
 use crate::session::{Answer, NoRoom, NotGranted, Phase, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
-use crate::sys::WallTime;
-use crate::tls::{self, VerifiedChain};
+use crate::tls::points::{self, Named};
+use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
 
 /// Why there is no identity: the cause for the reply, the detail for the log.
 #[derive(Debug)]
@@ -25,8 +27,8 @@ pub(super) struct NoOne {
     pub(super) detail: String,
 }
 
-/// Whom `peer` stands for by `snapshot`, at `now`: the chain is judged and looked up in the roster.
-pub(super) fn identify(peer: &Peer, snapshot: &Snapshot, now: WallTime) -> Result<Arc<Identity>, NoOne> {
+/// Whom `peer` stands for by `snapshot`, now: the chain is judged and looked up in the roster.
+pub(super) async fn identify(peer: &Peer, house: &House, snapshot: &Snapshot) -> Result<Arc<Identity>, NoOne> {
     let no_one = |cause, detail: String| NoOne { cause, detail };
     let Some(chain) = &peer.chain else {
         return Err(no_one(Unidentified::NoCertificate, String::new()));
@@ -34,13 +36,49 @@ pub(super) fn identify(peer: &Peer, snapshot: &Snapshot, now: WallTime) -> Resul
     let Some(door) = snapshot.doors.get(peer.door) else {
         return Err(no_one(Unidentified::NoCertificate, "the listener is gone".to_owned()));
     };
-    let verified = tls::verify::judge(chain, &door.trust, now)
-        .map_err(|rejection| no_one(Unidentified::Certificate(rejection.fault.clone()), rejection.to_string()))?;
+    let verified = judge(chain, &door.trust, house).await.map_err(|rejection| {
+        // The path is proved by then; only its CRLs are not here yet.
+        if let (CertificateFault::RevocationUnknown, Some(ca), Some(leaf)) =
+            (&rejection.fault, &rejection.ca, chain.0.first())
+        {
+            name_points(house, &door.trust, ca, std::slice::from_ref(leaf));
+        }
+        no_one(Unidentified::Certificate(rejection.fault.clone()), rejection.to_string())
+    })?;
+    if let Anchor::Ca(ca) = verified.anchor() {
+        name_points(house, &door.trust, ca, verified.certificates());
+    }
     snapshot
         .roster
         .identify(&verified)
         .map(Arc::new)
         .map_err(|cause| no_one(Unidentified::Roster(cause), shown(&verified)))
+}
+
+/// Judges a chain now; what the judge wants to know of OCSP responders is asked, once each.
+async fn judge(chain: &PeerChain, trust: &Trust, house: &House) -> Result<VerifiedChain, Rejection> {
+    let judge = || {
+        let now = house.now().wall;
+        tls::judge_asking(chain, trust, &|query| house.responders.known(query, now), now)
+    };
+    let mut judged = judge();
+    // Each CA that the chain leads to may have its own responder.
+    for _ in trust.cas() {
+        let Err(Rejection { query: Some(query), .. }) = &judged else { break };
+        house.responders.ask(query, &*house.clock, &*house.entropy).await;
+        judged = judge();
+    }
+    judged
+}
+
+/// Hands on where the CRLs of certificates under a CA lie, if it has them fetched.
+fn name_points(house: &House, trust: &Trust, name: &Arc<str>, certificates: &[CertificateDer<'static>]) {
+    if trust.cas().iter().any(|ca| ca.name() == name && ca.asks().named_crls) {
+        for url in certificates.iter().flat_map(points::crl_urls) {
+            // Full: the next session names it again.
+            let _ = house.named_points.try_send(Named { ca: Arc::clone(name), url });
+        }
+    }
 }
 
 /// The certificate and the names in it, for the log.
@@ -88,7 +126,7 @@ impl Answers {
 
     pub(super) async fn find(&mut self, question: Question, session: &Session) -> Answer {
         match question {
-            Question::Reidentify => Answer::Identified(self.reidentify()),
+            Question::Reidentify => Answer::Identified(self.reidentify().await),
             Question::Admit(envelope) => Answer::Admitted(self.admit(envelope).await),
             Question::Commit => Answer::Committed(self.commit(session).await),
             Question::ScramGround { named, user } => {
@@ -112,13 +150,13 @@ impl Answers {
     }
 
     /// DESIGN: at MAIL the identity is made anew when its time has passed or the snapshot has changed.
-    fn reidentify(&mut self) -> Result<Arc<Identity>, Unidentified> {
+    async fn reidentify(&mut self) -> Result<Arc<Identity>, Unidentified> {
         let snapshot = self.house.snapshot();
         let now = self.house.now().wall;
         if snapshot.generation == self.generation && now < self.identity.good_until() {
             return Ok(Arc::clone(&self.identity));
         }
-        match identify(&self.peer, &snapshot, now) {
+        match identify(&self.peer, &self.house, &snapshot).await {
             Ok(identity) => {
                 self.identity = Arc::clone(&identity);
                 self.generation = snapshot.generation;
@@ -223,7 +261,7 @@ impl Answers {
             return Err(NoRoom::Broken);
         };
         // The transaction may be hours old. This is the last moment at which a certificate that was revoked meanwhile can be refused.
-        self.still_the_same(session.identity())?;
+        self.still_the_same(session.identity()).await?;
         let (identity, said) = (session.identity(), session.trace());
         let certificate = identity.certificate();
         let deposit = Deposit {
@@ -260,8 +298,8 @@ impl Answers {
     }
 
     /// Whether the identity by which a message was judged is still there, and may still do what it might.
-    fn still_the_same(&mut self, judged: &Arc<Identity>) -> Result<(), NoRoom> {
-        let now = self.reidentify().map_err(NoRoom::Lost)?;
+    async fn still_the_same(&mut self, judged: &Arc<Identity>) -> Result<(), NoRoom> {
+        let now = self.reidentify().await.map_err(NoRoom::Lost)?;
         if Arc::ptr_eq(&now, judged) || (now.name() == judged.name() && now.grant().is_as_wide_as(judged.grant())) {
             return Ok(());
         }

@@ -31,7 +31,7 @@ where
     let Some(door) = snapshot.doors.get(peer.door).map(Arc::clone) else { return };
     let wire = Wire::new(stream, snapshot.intake.write);
     let now = house.now();
-    match identify(&peer, &snapshot, now.wall) {
+    match identify(&peer, &house, &snapshot).await {
         Ok(identity) => {
             audit::identified(peer.client, peer.tls.version, &identity);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session));

@@ -27,7 +27,7 @@ use rustls::{
 
 use super::rejection::{Flaw, Rejection};
 use super::trust::Trust;
-use super::verify::{CHAIN_CERTIFICATES_MAX, judge};
+use super::verify::{CHAIN_CERTIFICATES_MAX, judge_asking};
 use super::{CertificateFault, PeerChain};
 use crate::credentials::ExporterValue;
 use crate::identity::facts::CertificateFacts;
@@ -275,7 +275,7 @@ impl ClientCertVerifier for PossessionOnly {
     }
 }
 
-/// Alert mode: the one judge, asked inside the handshake; without a good certificate there is no connection.
+/// Alert mode: the one judge_asking, asked inside the handshake; without a good certificate there is no connection.
 #[derive(Debug)]
 struct JudgedInHandshake {
     possession: PossessionOnly,
@@ -298,8 +298,10 @@ impl ClientCertVerifier for JudgedInHandshake {
         // One more than may be, so that the judge sees that there are too many.
         let shown = std::iter::once(leaf).chain(others).take(CHAIN_CERTIFICATES_MAX.saturating_add(1));
         let chain = PeerChain(shown.map(|der| der.clone().into_owned()).collect());
-        match judge(&chain, &self.trust, self.clock.now().wall) {
+        // Nobody can wait for an OCSP responder here. What only wants its answer passes; the session's first judgement asks, and a refusal is a reply.
+        match judge_asking(&chain, &self.trust, &|_| None, self.clock.now().wall) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(rejection) if rejection.query.is_some() => Ok(ClientCertVerified::assertion()),
             Err(rejection) => {
                 // Most alerts have no room for it, and whoever accepts the connection sees the alert only.
                 tracing::info!(detail = %rejection, "a certificate is refused inside the handshake");

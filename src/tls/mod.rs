@@ -4,6 +4,8 @@
 //! - [`trust`]: the configured CAs, their intermediates and CRLs, and the pins.
 //! - [`revocation`]: CRLs, verified once when loaded (RFC 5280 §5).
 //! - [`mod@verify`]: [`judge`], the only way to a [`VerifiedChain`] (RFC 5280 §6).
+//! - [`ocsp`]: the question to an OCSP responder, and its answer verified (RFC 6960).
+//! - [`points`]: where certificates say that their CRLs and OCSP responders are.
 //! - [`rules`]: what a CA's certificates must be, by configuration.
 //! - `constraints`, `ways`: e-mail name constraints, which webpki does not know (RFC 5280 §4.2.1.10).
 //! - [`rejection`]: why a chain was refused.
@@ -16,6 +18,8 @@
 mod constraints;
 mod der;
 pub mod listener;
+pub mod ocsp;
+pub mod points;
 pub mod read;
 pub mod rejection;
 pub mod revocation;
@@ -38,10 +42,10 @@ pub use listener::{
     peer_chain, rejection_of,
 };
 pub use rejection::{Culprit, Flaw, Rejection};
-pub use revocation::{CrlCause, CrlFacts, CrlFault, RevocationMode};
+pub use revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, RevocationMode};
 pub use rules::{CaRules, KeyRules, PolicyOid, Purposes};
-pub use trust::{CaFault, ClientCa, ClientCaSettings, CrlFile, Pins, TakenPins, Trust};
-pub use verify::{VerifiedChain, judge, verify};
+pub use trust::{Asks, CaFault, ClientCa, ClientCaSettings, CrlFile, OcspMode, Pins, TakenPins, Trust};
+pub use verify::{VerifiedChain, judge, judge_asking, verify};
 
 use crate::sys::WallTime;
 

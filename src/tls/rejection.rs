@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::CertificateFault;
+use super::ocsp::Query;
 use super::view::View;
 
 /// What is wrong with a chain that is not trusted. The text goes into the reply.
@@ -185,15 +186,23 @@ pub struct Rejection {
     pub culprit: Option<Box<Culprit>>,
     /// The CA under which it failed, when its names lead to one.
     pub ca: Option<Arc<str>>,
+    /// What an OCSP responder must be asked before this can be judged; the fault is what holds until then.
+    pub query: Option<Box<Query>>,
 }
 
 impl Rejection {
     pub(super) fn untrusted(flaw: Flaw, culprit: Option<Box<Culprit>>) -> Self {
-        Self { fault: CertificateFault::Untrusted { cause: flaw.to_string() }, flaw: Some(flaw), culprit, ca: None }
+        Self {
+            fault: CertificateFault::Untrusted { cause: flaw.to_string() },
+            flaw: Some(flaw),
+            culprit,
+            ca: None,
+            query: None,
+        }
     }
 
     pub(super) fn of(fault: CertificateFault, culprit: Option<Box<Culprit>>) -> Self {
-        Self { fault, flaw: None, culprit, ca: None }
+        Self { fault, flaw: None, culprit, ca: None, query: None }
     }
 
     /// Of two reasons the one to tell: the one from further along the way.

@@ -91,6 +91,9 @@ pub enum CrlCause {
         "its distribution point is named relative to its issuer; have the CA name it whole, or give the complete CRL"
     )]
     RelativePoint,
+    /// A fetched file of several lists, or of none.
+    #[error("it holds {0} CRLs, not one")]
+    NotOne(usize),
     /// Something that must be understood is not.
     #[error("it has a critical extension that is unknown here ({oid})")]
     UnknownCritical {
@@ -170,7 +173,46 @@ pub struct CrlFacts {
     pub scope: Option<String>,
 }
 
+/// By what of two lists the newer is known, before either is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlAge {
+    /// When it was made.
+    pub this_update: WallTime,
+    /// From when on it is stale.
+    pub next_update: WallTime,
+    /// How many serials it has.
+    pub revoked: usize,
+    issuer: Issuer,
+    scope: Scope,
+    number: Vec<u8>,
+}
+
+impl CrlAge {
+    /// Whether this is a newer list of the same issuer and scope.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        let age = |list: &Self| (list.this_update, list.number.len(), list.number.clone());
+        self.issuer == other.issuer && self.scope == other.scope && age(self) > age(other)
+    }
+
+    /// The middle between thisUpdate and nextUpdate.
+    pub fn half_life(&self) -> WallTime {
+        self.this_update.after(self.next_update.since(self.this_update) / 2)
+    }
+}
+
 impl Crl {
+    /// By what it is held against another.
+    pub(super) fn newness(&self) -> CrlAge {
+        CrlAge {
+            this_update: self.this_update,
+            next_update: self.next_update,
+            revoked: self.revoked.len(),
+            issuer: self.issuer.clone(),
+            scope: self.scope.clone(),
+            number: self.number.clone(),
+        }
+    }
+
     /// By which of two lists of one issuer the newer is known: its date, then its number.
     fn age(&self) -> (WallTime, (usize, &[u8])) {
         (self.this_update, size(&self.number))

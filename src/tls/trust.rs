@@ -12,9 +12,10 @@ use std::time::Duration;
 use rustls::DistinguishedName;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
+use super::points::HttpUrl;
 use super::read;
 use super::revocation::list::{self, Read};
-use super::revocation::{CRL_OCTETS_MAX, CrlCause, CrlFacts, CrlFault, CrlShelf, RevocationMode};
+use super::revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlShelf, RevocationMode};
 use super::rules::{CaRules, KeyRules};
 use super::view::{Serial, View};
 use super::ways::{self, Link, Way};
@@ -116,6 +117,30 @@ pub struct ClientCa {
     crl_grace: Duration,
     rules: CaRules,
     crls: CrlShelf,
+    asks: Asks,
+}
+
+/// What is asked of other servers about a CA's certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Whether the CRLs are fetched that clients' certificates name.
+    pub named_crls: bool,
+    /// Whether its OCSP responder is asked about clients' certificates.
+    pub ocsp: OcspMode,
+    /// The responder; without it, the one that the certificate names.
+    pub ocsp_url: Option<HttpUrl>,
+}
+
+/// How much a client's certificate depends on its CA's OCSP responder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OcspMode {
+    /// It is not asked.
+    #[default]
+    Off,
+    /// Revoked is no; without an answer the certificate is good.
+    IfAvailable,
+    /// Only an answer that it is good will do.
+    Require,
 }
 
 impl ClientCa {
@@ -150,7 +175,20 @@ impl ClientCa {
                 trusted.push(anchor.trusted.clone());
             }
         }
-        Ok((Self { name, certificates, intermediates, anchors, trusted, revocation, crl_grace, rules, crls }, faults))
+        let asks = Asks::default();
+        let ca = Self { name, certificates, intermediates, anchors, trusted, revocation, crl_grace, rules, crls, asks };
+        Ok((ca, faults))
+    }
+
+    /// The same, with what is asked of other servers.
+    #[must_use]
+    pub fn asking(self, asks: Asks) -> Self {
+        Self { asks, ..self }
+    }
+
+    /// What is asked of other servers.
+    pub fn asks(&self) -> &Asks {
+        &self.asks
     }
 
     /// Its name in the configuration.
@@ -201,6 +239,23 @@ impl ClientCa {
                 && !self.anchors.iter().any(|anchor| anchor.link.view.fingerprint == link.view.fingerprint)
         };
         self.intermediates.iter().filter(lost).map(|link| link.view.subject_text.as_str())
+    }
+
+    /// Verifies one CRL, PEM or DER, as those of files are.
+    ///
+    /// # Errors
+    /// It is not one CRL, or can't be used.
+    pub fn read_crl(&self, octets: &[u8]) -> Result<CrlAge, CrlCause> {
+        let lists = read::crls(octets, CRL_OCTETS_MAX)?;
+        let [one] = lists.as_slice() else { return Err(CrlCause::NotOne(lists.len())) };
+        let links = self.certificates.iter().chain(&self.intermediates);
+        let issuers: Vec<Arc<View>> = links.map(|link| Arc::clone(&link.view)).collect();
+        Ok(list::read(one, &issuers, &Arc::from(""))?.newness())
+    }
+
+    /// The DER of its certificates and intermediates.
+    pub fn ders(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.certificates.iter().chain(&self.intermediates).map(|link| &link.der)
     }
 
     pub(super) fn certificates(&self) -> &[Link] {

@@ -10,6 +10,8 @@
 //! Only if no CA's path can be had at all may a pin of the roster vouch instead, never for what is revoked, nor for what is expired unless the
 //! pin says so.
 //!
+//! Last, where the CA wants it, an OCSP answer about the leaf must be at hand; the judge never waits for one, it says that it wants it.
+//!
 //! Known traps, and how they are avoided:
 //! - A CA of the same name gives a wrong signature, not an unknown issuer: reported as such.
 //! - webpki takes a leaf without extended key usage for any purpose: here it must say clientAuth, or what the CA's rules take instead.
@@ -32,10 +34,11 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime
 use webpki::{EndEntityCert, VerifiedPath};
 
 use self::path::{GoodPath, Stated, check_path, links_below};
+use super::ocsp::{CertificateStatus, Known, Query};
 use super::rejection::{Culprit, Flaw, Rejection};
 use super::revocation::RevocationMode;
 use super::rules::{CHAIN_MOST, CaRules, KeyKind, KeyRules};
-use super::trust::{ClientCa, Trust};
+use super::trust::{ClientCa, OcspMode, Trust};
 use super::view::{Purpose, View};
 use super::ways::Link;
 use super::{Anchor, CertificateFault, PeerChain};
@@ -122,12 +125,23 @@ pub fn verify(chain: &PeerChain, trust: &Trust, now: WallTime) -> Result<Verifie
     judge(chain, trust, now).map_err(|rejection| rejection.fault)
 }
 
-/// Judges a chain.
+/// Judges a chain where no OCSP responder can be asked: what one would have to vouch for has no known status.
 pub fn judge(chain: &PeerChain, trust: &Trust, now: WallTime) -> Result<VerifiedChain, Rejection> {
+    judge_asking(chain, trust, &|_| Some(Known::Unavailable(WallTime::MAX)), now)
+}
+
+/// Judges a chain. `known` looks up what OCSP responders have answered; where something is wanted that it does not have, the rejection carries
+/// the [`Query`], and the chain is to be judged again when that is answered.
+pub fn judge_asking(
+    chain: &PeerChain,
+    trust: &Trust,
+    known: &dyn Fn(&Query) -> Option<Known>,
+    now: WallTime,
+) -> Result<VerifiedChain, Rejection> {
     let shown = Shown::read(chain)?;
     let mut rejection = shown.stranger();
     for ca in trust.cas() {
-        match under(ca, &shown, now) {
+        match under(ca, &shown, known, now) {
             Ok(verified) => return Ok(verified),
             Err(other) => rejection = rejection.heavier(other),
         }
@@ -175,7 +189,12 @@ impl Shown {
 }
 
 /// Judges under one CA.
-fn under(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedChain, Rejection> {
+fn under(
+    ca: &Arc<ClientCa>,
+    shown: &Shown,
+    known: &dyn Fn(&Query) -> Option<Known>,
+    now: WallTime,
+) -> Result<VerifiedChain, Rejection> {
     if !leads_to(ca, shown) {
         return Err(shown.stranger());
     }
@@ -183,7 +202,39 @@ fn under(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedChain, R
         Ok(()) => build_path(ca, shown, now),
         Err(rejection) => Err(rejection),
     };
+    let judged = judged.and_then(|verified| check_ocsp(ca, verified, known, now));
     judged.map_err(|rejection| Rejection { ca: Some(Arc::clone(ca.name())), ..rejection })
+}
+
+/// What the CA's OCSP responder says of the leaf, where it is to be asked (RFC 6960). A missing answer is never taken for a good one unless
+/// the CA's rule is `if-available`, and that only when it has been asked for.
+fn check_ocsp(
+    ca: &Arc<ClientCa>,
+    verified: VerifiedChain,
+    known: &dyn Fn(&Query) -> Option<Known>,
+    now: WallTime,
+) -> Result<VerifiedChain, Rejection> {
+    let mode = ca.asks().ocsp;
+    let [leaf, issuer, ..] = verified.links.as_slice() else { return Ok(verified) };
+    if mode == OcspMode::Off {
+        return Ok(verified);
+    }
+    let refused = |fault| Rejection::of(fault, Some(Culprit::of(&leaf.view, 0)));
+    let query = Query::new(ca, leaf, issuer);
+    let until = match known(&query).filter(|known| now < known.until()) {
+        None => {
+            let query = Some(Box::new(query));
+            return Err(Rejection { query, ..refused(CertificateFault::RevocationUnknown) });
+        }
+        Some(Known::Answer(CertificateStatus::Revoked, _)) => return Err(refused(CertificateFault::Revoked)),
+        Some(Known::Answer(CertificateStatus::Good, until)) => until,
+        Some(Known::Answer(CertificateStatus::Unknown, until) | Known::Unavailable(until)) => match mode {
+            OcspMode::Require => return Err(refused(CertificateFault::RevocationUnknown)),
+            OcspMode::IfAvailable | OcspMode::Off => until,
+        },
+    };
+    let good_until = verified.good_until.min(until);
+    Ok(VerifiedChain { good_until, ..verified })
 }
 
 /// Whether issuer names lead from the leaf to an anchor. Nothing is proved by it, but what does not lead there by name has no path, whatever

@@ -40,6 +40,9 @@ mod delivery;
 mod simulation;
 
 mod daemon;
+mod fetched;
 mod kill;
 mod limits;
+mod live;
+mod ocsp;
 mod strace;

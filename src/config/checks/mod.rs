@@ -4,6 +4,7 @@ mod credentials;
 mod queue;
 mod roster;
 mod server;
+mod fetched;
 mod trust;
 mod upstream;
 
@@ -13,12 +14,15 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::before::{Before, FaultyPart};
+use super::difference::is_content;
 use super::files::{self, Contents};
 use super::mistake::Findings;
-use super::settings::{Census, Settings};
+use super::settings::{Census, CrlSource, MadeCas, Settings};
 use super::written::Written;
 use crate::identity::Rule;
 use crate::sys::{Clock, WallTime};
+use crate::tls::Trust;
 
 /// A certificate that ends within so many days is worth a warning.
 const ENDING_SOON_DAYS: i64 = 14;
@@ -33,6 +37,14 @@ pub(super) struct Checking<'a> {
     digests: BTreeMap<String, String>,
     /// Each file and directory read, or looked for: a change in one is a reason to read anew.
     watched: BTreeSet<PathBuf>,
+    /// What is in force, when this is a reload.
+    before: Option<Before<'a>>,
+    /// Whose CRLs are fetched.
+    crl_sources: Vec<Arc<CrlSource>>,
+    /// The CAs, and what each was made of.
+    made: MadeCas,
+    /// The paths of what stays as it was because of what is wrong with its files.
+    held_back: Vec<String>,
 }
 
 /// Who may read a file.
@@ -46,7 +58,12 @@ enum Secrecy {
 }
 
 impl<'a> Checking<'a> {
-    pub(super) fn new(findings: Findings, file: &'a Path, clock: &'a Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        findings: Findings,
+        file: &'a Path,
+        clock: &'a Arc<dyn Clock>,
+        before: Option<Before<'a>>,
+    ) -> Self {
         Self {
             findings,
             file,
@@ -54,26 +71,68 @@ impl<'a> Checking<'a> {
             now: clock.now().wall,
             digests: BTreeMap::new(),
             watched: BTreeSet::from([file.to_owned()]),
+            before,
+            crl_sources: Vec::new(),
+            made: MadeCas::default(),
+            held_back: Vec::new(),
         }
+    }
+
+    /// What `make` gives. Where its files are wrong, this is a reload of files alone, and there is an old value, that one stays: a part that
+    /// is half written must not keep the others (a new CRL of another CA) from counting.
+    fn or_as_before<T>(
+        &mut self,
+        path: &str,
+        make: impl FnOnce(&mut Self) -> Option<T>,
+        old: impl FnOnce(&Settings) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.findings.count();
+        let made = make(self);
+        if !self.findings.any_mistake_since(found) {
+            return made;
+        }
+        let before = self.before.filter(|before| before.faulty == FaultyPart::StaysAsItWas);
+        let Some(old) = before.and_then(|before| old(before.settings)) else { return made };
+        self.findings.demote_since(found);
+        self.held_back.push(path.to_owned());
+        Some(old)
     }
 
     /// The checked values; `None` when there is a mistake.
     pub(super) fn settings(&mut self, written: &Written, told: BTreeMap<String, String>) -> Option<Settings> {
         let basics = self.basics(written);
         let listeners = self.listeners(written);
-        let tls = self.tls(&written.tls, basics.as_ref().map(|basics| basics.hostname.as_str()));
-        let cas = self.client_cas(&written.client_ca);
-        let roster = self.roster(written, &cas);
-        let credentials = self.credentials_file(written, roster.as_ref().map(|(_, roster)| &**roster));
-        let upstreams = self.upstreams(&written.upstream, basics.as_ref().map(|basics| basics.hostname.as_str()));
+        let hostname = basics.as_ref().map(|basics| basics.hostname.as_str());
+        let tls =
+            self.or_as_before("tls", |checking| checking.tls(&written.tls, hostname), |old| Some(old.tls.clone()));
+        let cas = self.client_cas(&written.client_ca, written.data_dir.as_deref());
+        let roster = self.or_as_before(
+            "identity",
+            |checking| checking.roster(written, &cas),
+            |old| {
+                let trust = Trust::new(cas.good.clone(), old.trust.pins().clone());
+                Some((Arc::new(trust), Arc::clone(&old.roster)))
+            },
+        );
+        let credentials = self.or_as_before(
+            "credentials",
+            |checking| checking.credentials_file(written, roster.as_ref().map(|(_, roster)| &**roster)).map(Arc::new),
+            |old| Some(Arc::clone(&old.credentials)),
+        );
+        let upstreams = self.or_as_before(
+            "upstream",
+            |checking| Some(checking.upstreams(&written.upstream, hostname)),
+            |old| Some(old.upstreams.clone()),
+        );
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
         let limits = self.limits(written, basics.as_ref());
         let reports = self.reports(&written.reports, basics.as_ref());
+        let reload = self.reload(written.reload);
         if self.findings.any_mistake() {
             return None;
         }
-        let (basics, limits, (trust, roster)) = (basics?, limits?, roster?);
+        let (basics, limits, (trust, roster), upstreams) = (basics?, limits?, roster?, upstreams?);
         let census = Census {
             listeners: listeners.len(),
             client_cas: written.client_ca.len(),
@@ -91,7 +150,7 @@ impl<'a> Checking<'a> {
             trust,
             roster,
             recheck: written.queue.recheck,
-            credentials: Arc::new(credentials?),
+            credentials: credentials?,
             session: limits.session,
             header: limits.header,
             connections: limits.connections,
@@ -101,8 +160,11 @@ impl<'a> Checking<'a> {
             upstreams,
             reports: reports?,
             log: server::log(written.log),
-            census,
+            reload,
             watched: self.watched.iter().cloned().collect(),
+            census,
+            crl_sources: std::mem::take(&mut self.crl_sources),
+            made: std::mem::take(&mut self.made),
             told: self.told_with_digests(told),
         })
     }
@@ -124,7 +186,7 @@ impl<'a> Checking<'a> {
     fn read(&mut self, key: &str, written: &str, secrecy: Secrecy) -> Option<Contents> {
         let path = self.resolve(written);
         self.watched.insert(path.clone());
-        match files::read(&path) {
+        match files::read_named(&path) {
             Err(wrong) => {
                 self.findings.mistake(key, format!("{}: {wrong}", path.display()), ());
                 None
@@ -166,10 +228,24 @@ impl<'a> Checking<'a> {
         Rule { name: origins.spoken(path).into(), place: Some(origins.place(path).to_string().into()) }
     }
 
+    /// What stays as it was because of its files, by the names that people use.
+    pub(super) fn held_back(&self) -> Vec<String> {
+        self.held_back.iter().map(|path| self.findings.origins().spoken(path)).collect()
+    }
+
     fn told_with_digests(&self, mut told: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let content = |key: &str, file: &str| format!("{}: content of {file}", self.findings.origins().spoken(key));
         for (key, digest) in &self.digests {
             let (key, file) = key.split_once(' ').unwrap_or((key, ""));
-            told.insert(format!("{}: content of {file}", self.findings.origins().spoken(key)), digest.clone());
+            told.insert(content(key, file), digest.clone());
+        }
+        // Of what stays as it was, the files in force are the old ones.
+        let Some(before) = self.before else { return told };
+        for part in self.held_back() {
+            let belongs = |key: &String| key.starts_with(&part) && is_content(key);
+            told.retain(|key, _| !belongs(key));
+            let old = before.settings.told.iter().filter(|(key, _)| belongs(key));
+            told.extend(old.map(|(key, digest)| (key.clone(), digest.clone())));
         }
         told
     }

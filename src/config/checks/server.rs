@@ -13,12 +13,12 @@ use super::{Checking, ENDING_SOON_DAYS, Secrecy};
 use crate::config::nearest::nearest;
 use crate::config::settings::{
     ConnectionLimits, Deadlines, ListenerMode, ListenerSettings, LogFormat, LogLevel, LogSettings, ReceivedSettings,
-    ReportSettings, Shown,
+    ReloadSettings, ReportSettings, Shown, Watching,
 };
-use crate::config::units::size_text;
+use crate::config::units::{size_text, wait_text};
 use crate::config::written::{
     Written, WrittenDeadlines, WrittenListener, WrittenLog, WrittenLogFormat, WrittenLogLevel, WrittenMode,
-    WrittenReceived, WrittenRefusal, WrittenReports, WrittenTls, WrittenVersion,
+    WrittenReceived, WrittenRefusal, WrittenReload, WrittenReports, WrittenTls, WrittenVersion, WrittenWatch,
 };
 use crate::mail::header::{FIELDS_MAX, HeaderLimits, LINE_MAX};
 use crate::mail::{Address, Domain};
@@ -32,6 +32,8 @@ const MESSAGE_SIZE_LEAST: u64 = 64 * 1024;
 const RECIPIENTS_LEAST: u32 = 100;
 /// RFC 5321 §4.5.3.2.7: a server should wait five minutes for the next command.
 const COMMAND_WAIT_LEAST: Duration = Duration::from_secs(300);
+/// The shortest pause between two looks at the files.
+const POLL_LEAST: Duration = Duration::from_secs(1);
 /// The smallest header section that mail of real shape gets through with.
 const HEADER_SIZE_LEAST: u64 = 4 * 1024;
 /// The largest header section: it is held in memory whole, by each session.
@@ -406,6 +408,19 @@ impl Checking<'_> {
             rate_window: written.rate_window.0,
             session_max: written.session_max.0,
         }
+    }
+
+    pub(super) fn reload(&mut self, written: WrittenReload) -> ReloadSettings {
+        if written.poll.0 < POLL_LEAST {
+            let wrong = format!("{}: the disk would be looked at without a pause", wait_text(written.poll.0));
+            self.findings.mistake("reload.poll", wrong, "write \"1s\" or more");
+        }
+        let watch = match written.watch {
+            WrittenWatch::Files => Watching::Files,
+            WrittenWatch::All => Watching::All,
+            WrittenWatch::Off => Watching::Off,
+        };
+        ReloadSettings { watch, poll: written.poll.0 }
     }
 
     pub(super) fn reports(&mut self, written: &WrittenReports, basics: Option<&Basics>) -> Option<ReportSettings> {

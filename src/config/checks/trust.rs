@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
+use super::fetched::{Fetching, is_fetched};
 use super::{Checking, ENDING_SOON_DAYS, Secrecy};
 use crate::config::files;
 use crate::config::mistake::Remedy;
@@ -33,32 +34,59 @@ pub(super) struct Cas {
 }
 
 impl Checking<'_> {
-    pub(super) fn client_cas(&mut self, written: &[WrittenCa]) -> Cas {
+    pub(super) fn client_cas(&mut self, written: &[WrittenCa], data_dir: Option<&str>) -> Cas {
         let mut cas = Cas::default();
         for (index, entry) in written.iter().enumerate() {
             let path = format!("client_ca[{index}]");
             let name = self.unique_name(&path, entry.name.as_ref(), &mut cas.names);
             let grant = self.ca_grant(&path, entry, name.as_deref());
-            let ca = self.client_ca(&path, entry, name.as_deref().unwrap_or_default());
+            let name = name.unwrap_or_default();
+            let fetching = self.fetching(&path, entry, &name, data_dir);
+            let ca = self.or_as_before(
+                &path,
+                |checking| checking.client_ca(&path, entry, &name, fetching.as_ref()),
+                |old| old.made.get(&name).cloned(),
+            );
             cas.grants.extend(grant);
-            cas.good.extend(ca.map(Arc::new));
+            if let Some((recipe, ca)) = ca {
+                cas.good.push(Arc::clone(&ca));
+                self.crl_sources.extend(fetching.map(|fetching| Arc::new(fetching.source(Arc::clone(&ca)))));
+                self.made.insert(name, (recipe, ca));
+            }
         }
         cas
     }
 
-    fn client_ca(&mut self, path: &str, written: &WrittenCa, name: &str) -> Option<ClientCa> {
+    fn client_ca(
+        &mut self,
+        path: &str,
+        written: &WrittenCa,
+        name: &str,
+        fetching: Option<&Fetching>,
+    ) -> Option<(String, Arc<ClientCa>)> {
         if written.certificates.is_empty() && !self.findings.origins().is_spoiled(&format!("{path}.certificates")) {
             let remedy = "write certificates = \"ca.pem\", the file of the CA's root";
             self.findings.mistake(&format!("{path}.certificates"), "is missing", remedy);
         }
         let revocation = self.revocation(path, written);
+        let asks = self.asks(path, written);
         let certificates = self.certificates(&format!("{path}.certificates"), &written.certificates);
         let intermediates = self.certificates(&format!("{path}.intermediates"), &written.intermediates);
-        let crls = self.crl_files(path, &written.crls);
+        let mut crls = self.crl_files(path, &written.crls);
+        let fetched_from = crls.files.len();
+        if let Some(fetching) = fetching {
+            crls.files.extend(self.fetched_crls(path, fetching));
+        }
         let rules = self.ca_rules(path, written);
         let (certificates, intermediates) = (certificates?, intermediates?);
         if certificates.is_empty() {
             return None;
+        }
+        let fetched: HashSet<String> = crls.files.iter().skip(fetched_from).map(|file| file.place.clone()).collect();
+        let recipe = self.recipe(path, written);
+        if let Some(ca) = self.before.and_then(|before| before.ca_of(name, &recipe)) {
+            self.warn_of_ends(path, &ca);
+            return Some((recipe, ca));
         }
         let settings = ClientCaSettings {
             name: name.into(),
@@ -76,6 +104,11 @@ impl Checking<'_> {
             }
             Ok((ca, faults)) => {
                 for fault in faults {
+                    if fetched.contains(&fault.place) {
+                        // It is fetched again; nobody can mend it here.
+                        self.findings.warning(&format!("{path}.crl_urls"), fault.to_string(), ());
+                        continue;
+                    }
                     self.findings.mistake(&crls.key_of(&fault.place), fault.to_string(), ());
                 }
                 self.warn_of_ends(path, &ca);
@@ -86,9 +119,17 @@ impl Checking<'_> {
                     let remedy = "add the CA certificates between them to intermediates";
                     self.findings.warning(&format!("{path}.intermediates"), wrong, remedy);
                 }
-                Some(ca)
+                Some((recipe, Arc::new(ca.asking(asks))))
             }
         }
+    }
+
+    /// Everything that a CA is made of: its keys, and the digests of its files.
+    fn recipe(&self, path: &str, written: &WrittenCa) -> String {
+        let within = format!("{path}.");
+        let files = self.digests.iter().filter(|(key, _)| key.starts_with(&within));
+        let digests: Vec<String> = files.map(|(key, digest)| format!("{key} {digest}")).collect();
+        format!("{written:?} {}", digests.join(" "))
     }
 
     fn certificates(&mut self, key: &str, written: &[String]) -> Option<Vec<CertificateDer<'static>>> {
@@ -109,7 +150,9 @@ impl Checking<'_> {
     /// Without CRLs nobody can be shut out before their certificate ends: that must be somebody's decision.
     fn revocation(&mut self, path: &str, written: &WrittenCa) -> RevocationMode {
         let key = format!("{path}.revocation");
-        let without_crls = written.crls.is_empty() && !self.findings.origins().is_spoiled(&format!("{path}.crls"));
+        let without_crls = written.crls.is_empty()
+            && !is_fetched(written)
+            && !self.findings.origins().is_spoiled(&format!("{path}.crls"));
         match written.revocation {
             None if without_crls => {
                 let remedy = "name the CRL files in crls, or write revocation = \"off\" if certificates of this CA shall be good until they end";
@@ -129,7 +172,7 @@ impl Checking<'_> {
                 );
                 RevocationMode::IfAvailable
             }
-            Some(WrittenRevocation::Off) if !written.crls.is_empty() => {
+            Some(WrittenRevocation::Off) if !written.crls.is_empty() || is_fetched(written) => {
                 self.findings.warning(&format!("{path}.crls"), "never asked: revocation is \"off\"", ());
                 RevocationMode::Off
             }

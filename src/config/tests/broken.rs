@@ -55,7 +55,20 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: log.level: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", not a number",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, log",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, log, reload",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nreload = { watch = \"everything\", poll = \"10ms\" }", &[
+        "sealpost.toml:3: reload.poll: 10ms: the disk would be looked at without a pause; write \"1s\" or more",
+        "sealpost.toml:3: reload.watch: \"everything\": there is no such choice; write one of \"files\", \"all\", \"off\"",
+    ]),
+    // Fetched and asked.
+    broken("crls = [\"ca.crl\"]", "crl_urls = [\"https://pki.example.com/ca.crl\"]\ncrl_refresh = \"0s\"", &[
+        "sealpost.toml:15: client_ca \"staff\": crl_urls: \"https://pki.example.com/ca.crl\": not plain http; write \"http://...\": what is fetched is signed, so https gains nothing (RFC 5280 section 8)",
+        "sealpost.toml:16: client_ca \"staff\": crl_refresh: 0s: the server would be asked without a pause; write \"1m\" or more",
+    ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"ca.crl\"]\ncrl_refresh = \"5m\"\nocsp = \"sometimes\"\nocsp_url = \"http://user@ocsp.example.com\"", &[
+        "sealpost.toml:17: client_ca \"staff\": ocsp: \"sometimes\": there is no such choice; write one of \"off\", \"if-available\", \"require\"",
+        "sealpost.toml:18: client_ca \"staff\": ocsp_url: \"http://user@ocsp.example.com\": its host is no name or address; write \"http://pki.example.com/ca.crl\"",
     ]),
     // Listeners.
     broken("[[listener]]", "[listener]", &[
@@ -198,8 +211,10 @@ pub(super) const TABLE: &[Broken] = &[
     broken("domains = [\"example.com\"]", "domains = [\"*.example.com\"]", &[
         "sealpost.toml:16: client_ca \"staff\": domains: \"*.example.com\": for the subdomains of a domain write .example.com",
     ]),
-    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { messages_per_hour = 0, recipients_per_hour = 9, recipients_per_day = 8 }", &[
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { messages_per_hour = 0 }", &[
         "sealpost.toml:17: client_ca \"staff\": limits.messages_per_hour: 0: nothing could be sent; write 1 or more",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { recipients_per_hour = 9, recipients_per_day = 8 }", &[
         "sealpost.toml:17: warning: client_ca \"staff\": limits.recipients_per_hour: never applies: recipients_per_day is smaller",
     ]),
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nsecond_factor = \"password\"", &[
@@ -275,8 +290,6 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:22: identity \"robot\": match.issuer_serial.serial: \"4096\": could be hexadecimal or decimal; write 0x4096, or decimal:4096",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", uri = \"spiffe://example.org/x\" }\n[[client_ca]]\nname = \"b\"\ncertificates = \"other.pem\"\nrevocation = \"off\"\nsend_as_email = true\nsend_to = [\"*\"]\ndomains = [\"*\"]\ntrust_domain = \"spiffe://Example.org/x\"\n[[identity]]\nname = \"more\"\nmatch = { ca = \"staff\", dns = \"x.example\" }", &[
-        "sealpost.toml:20: warning: identity \"robot\": send_as: is empty and grants nothing; everything must be written out: send_as = [\"*\"]",
-        "sealpost.toml:20: warning: identity \"robot\": send_to: is empty and grants nothing; everything must be written out: send_to = [\"*\"]",
         "sealpost.toml:30: client_ca \"b\": trust_domain: \"spiffe://Example.org/x\": not a SPIFFE trust domain; write \"example.org\"",
     ]),
     broken("match = { ca = \"staff\", dns = \"robot.example.com\" }", "match = { ca = \"staff\", dns = \"*.robot.example.com\" }\nsend_as = [\"a@example.com\"]\nsend_to = [\"*\"]\n[[identity]]\nname = \"all\"\nmatch = { ca = \"staff\", dns = \"*.example.com\" }", &[

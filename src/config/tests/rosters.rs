@@ -172,7 +172,7 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
         ("name,disabled\na,yes\n", "x.csv:2: identity \"a\": disabled: \"yes\": not true or false"),
         (
             "name,second_factor\na,passwort\n",
-            "x.csv:2: identity \"a\": second_factor: \"passwort\": there is no such choice; write \"none\"",
+            "x.csv:2: identity \"a\": second_factor: \"passwort\": there is no such choice; write \"none\", \"password\" or \"totp\"",
         ),
         (
             "name,recipients_per_message\na,0\n",

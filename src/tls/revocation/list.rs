@@ -9,7 +9,7 @@ use x509_parser::asn1_rs::{FromDer as _, Oid};
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Name;
 
-use super::{Crl, CrlCause, Issuer};
+use super::{Crl, CrlAge, CrlCause, Issuer};
 use crate::identity::facts::name_text;
 use crate::sys::WallTime;
 use crate::tls::der::{self, Element};
@@ -31,6 +31,16 @@ pub(in crate::tls) struct Delta {
     pub(super) base: Vec<u8>,
     /// Serials that are no longer revoked.
     pub(super) removed: Vec<Serial>,
+}
+
+impl Read {
+    /// By what it is held against another.
+    pub(in crate::tls) fn newness(&self) -> CrlAge {
+        match self {
+            Self::Complete(list) => list.newness(),
+            Self::Delta(delta) => delta.list.newness(),
+        }
+    }
 }
 
 impl Delta {

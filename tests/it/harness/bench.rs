@@ -23,7 +23,7 @@ pub struct Bench {
     pub bob: Leaf,
     /// alice@example.com, but of a CA that nobody trusts.
     pub stranger: Leaf,
-    server: Leaf,
+    pub server: Leaf,
 }
 
 impl Bench {

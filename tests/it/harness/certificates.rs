@@ -27,6 +27,14 @@ impl Leaf {
     }
 }
 
+impl Leaf {
+    /// Its serial as `openssl ca` writes it.
+    pub fn serial_hexadecimal(&self) -> String {
+        let text = format!("{:X}", self.serial);
+        if text.len() % 2 == 0 { text } else { format!("0{text}") }
+    }
+}
+
 /// A CA in a directory of its own.
 pub struct Authority {
     directory: PathBuf,
@@ -56,6 +64,36 @@ impl Authority {
         self.issue(email, names, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// A certificate for answering by OCSP in this CA's stead (RFC 6960 §4.2.2.2).
+    pub fn responder(&mut self) -> Leaf {
+        self.issue("responder", Vec::new(), ExtendedKeyUsagePurpose::OcspSigning)
+    }
+
+    /// The CA's own certificate and key.
+    pub fn itself(&self) -> Leaf {
+        let key = self.directory.join("ca.key");
+        write_secret(&key, &self.issuer.key().serialize_pem());
+        Leaf { certificate: self.anchor(), key, serial: 1 }
+    }
+
+    /// A client certificate with this e-mail name that names where its CRL lies.
+    pub fn client_naming(&mut self, email: &str, crl: &str) -> Leaf {
+        let names = vec![SanType::Rfc822Name(email.try_into().unwrap())];
+        let point = rcgen::CrlDistributionPoint { uris: vec![crl.to_owned()] };
+        self.issue_with(&format!("naming-{email}"), names, ExtendedKeyUsagePurpose::ClientAuth, |recipe| {
+            recipe.crl_distribution_points = vec![point];
+        })
+    }
+
+    /// A client certificate with this e-mail name that ends so many seconds from now.
+    pub fn client_for(&mut self, email: &str, seconds: u64) -> Leaf {
+        let names = vec![SanType::Rfc822Name(email.try_into().unwrap())];
+        let end = std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
+        self.issue_with(&format!("short-{email}"), names, ExtendedKeyUsagePurpose::ClientAuth, |recipe| {
+            recipe.not_after = end.into();
+        })
+    }
+
     /// A server certificate for localhost.
     pub fn server(&mut self) -> Leaf {
         let names = vec![SanType::DnsName("localhost".try_into().unwrap()), SanType::IpAddress([127, 0, 0, 1].into())];
@@ -64,6 +102,13 @@ impl Authority {
 
     /// Writes the CRL that revokes these, in the place of an older one; its path.
     pub fn write_crl(&self, number: u64, revoked: &[&Leaf]) -> PathBuf {
+        let file = self.directory.join("ca.crl");
+        fs::write(&file, self.crl(number, revoked)).unwrap();
+        file
+    }
+
+    /// The CRL that revokes these, as PEM.
+    pub fn crl(&self, number: u64, revoked: &[&Leaf]) -> String {
         let recipe = CertificateRevocationListParams {
             this_update: date_time_ymd(2025, 1, 1),
             next_update: date_time_ymd(2125, 1, 1),
@@ -72,18 +117,27 @@ impl Authority {
             revoked_certs: revoked.iter().map(|leaf| revocation(leaf)).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let file = self.directory.join("ca.crl");
-        fs::write(&file, recipe.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
-        file
+        recipe.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     fn issue(&mut self, name: &str, names: Vec<SanType>, purpose: ExtendedKeyUsagePurpose) -> Leaf {
+        self.issue_with(name, names, purpose, |_| {})
+    }
+
+    fn issue_with(
+        &mut self,
+        name: &str,
+        names: Vec<SanType>,
+        purpose: ExtendedKeyUsagePurpose,
+        more: impl FnOnce(&mut CertificateParams),
+    ) -> Leaf {
         self.issued += 1;
         let mut recipe = recipe(name, self.issued);
         recipe.subject_alt_names = names;
         recipe.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         recipe.extended_key_usages = vec![purpose];
         recipe.use_authority_key_identifier_extension = true;
+        more(&mut recipe);
         let pair = KeyPair::generate().unwrap();
         let made = recipe.signed_by(&pair, &self.issuer).unwrap();
         let leaf = Leaf {

@@ -130,6 +130,14 @@ impl Client {
     }
 }
 
+/// The certificate that a server with implicit TLS shows.
+pub fn server_certificate(address: SocketAddr, config: &Arc<ClientConfig>) -> CertificateDer<'static> {
+    let Stream::Tls(stream) = secured(connect(address).unwrap(), config).unwrap() else {
+        unreachable!("TLS was asked for")
+    };
+    stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
+}
+
 /// A message as it goes on the wire: dots stuffed, ended (RFC 5321 §4.5.2). It must end with CRLF.
 pub fn stuffed(message: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(message.len() + 64);

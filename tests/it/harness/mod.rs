@@ -7,6 +7,7 @@ pub mod certificates;
 pub mod client;
 pub mod process;
 pub mod upstream;
+pub mod web;
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;

@@ -78,6 +78,18 @@ impl Process {
         }
     }
 
+    /// Waits until it has told systemd this word; words before it are passed over.
+    pub fn wait_told(&mut self, word: &str) {
+        let mut datagram = [0; 4096];
+        self.told.set_read_timeout(Some(PATIENCE)).unwrap();
+        loop {
+            let count = self.told.recv(&mut datagram).unwrap();
+            if datagram[..count].split(|octet| *octet == b'\n').any(|told| told == word.as_bytes()) {
+                return;
+            }
+        }
+    }
+
     /// Waits until it is ready, at most so long.
     pub fn wait_ready(&mut self, most: Duration) -> Start {
         let end = Instant::now() + most;

@@ -1,0 +1,303 @@
+//! CRLs over HTTP (RFC 5280 §4.2.1.13), for the CAs that ask for it: fetched on a schedule, verified, kept on disk.
+//!
+//! What is fetched is verified by the same code as a file, then written to the cache, and the files are read again: the cache is read as any
+//! CRL is. A CRL older than the one at hand is dropped (a mirror that lags, somebody who replays). Each URL has its own schedule: half of what
+//! is left of the CRL's life, at most `crl_refresh`; after a failure sooner, less often each time. From half of a CRL's life on a failure is an
+//! alarm.
+//!
+//! Never: in the way of a handshake or a session; holds more than [`PARALLEL_MAX`] fetches at once; more than [`CRL_URLS_MAX`] URLs for a CA.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::aside::aside;
+use super::cache;
+use crate::config::{CRL_URLS_MAX, CrlSource};
+use crate::house::House;
+use crate::sys::{MonoTime, WallTime};
+use crate::tls::points::{HttpUrl, Named};
+use crate::tls::{CRL_OCTETS_MAX, ClientCa, CrlAge, CrlCause};
+use crate::web::http::{self, Answer, Ask, HttpFault, Limits};
+
+/// Fetches at once.
+const PARALLEL_MAX: usize = 4;
+/// A fetch may take so long, redirections included.
+const FETCH_TIME: Duration = Duration::from_secs(60);
+/// The shortest pause between two fetches of one URL.
+const PAUSE_LEAST: Duration = Duration::from_secs(1);
+/// After the first failure; each further one doubles it.
+const RETRY_FIRST: Duration = Duration::from_secs(10);
+/// The longest pause after failures.
+const RETRY_MOST: Duration = Duration::from_secs(1800);
+/// What is fetched: the CA's name and the URL.
+type Key = (Arc<str>, HttpUrl);
+
+/// One URL's standing.
+#[derive(Clone, Debug)]
+struct Errand {
+    source: Arc<CrlSource>,
+    due: MonoTime,
+    failures: u32,
+    busy: bool,
+}
+
+/// What a fetch came to.
+struct Fetched {
+    key: Key,
+    /// The CRL at hand now, whatever came.
+    held: Option<CrlAge>,
+    result: Result<News, FetchFault>,
+}
+
+enum News {
+    New,
+    Same,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FetchFault {
+    #[error(transparent)]
+    Http(#[from] HttpFault),
+    #[error(transparent)]
+    Crl(#[from] CrlCause),
+    #[error("it is older (of {}) than the one at hand (of {})", .fetched.rfc3339(), .held.rfc3339())]
+    Older { fetched: WallTime, held: WallTime },
+    #[error("it is out of date since {}", .0.rfc3339())]
+    Stale(WallTime),
+    #[error("it can't be written: {0}")]
+    Disk(std::io::Error),
+    #[error("it was not looked at")]
+    Unread,
+}
+
+/// Fetches what the newest sources name until the daemon ends; `changed` is told of each new CRL.
+pub(super) async fn run(
+    mut sources: watch::Receiver<Arc<[Arc<CrlSource>]>>,
+    mut learned: mpsc::Receiver<Named>,
+    changed: Arc<Notify>,
+    house: Arc<House>,
+) {
+    let mut drain = house.tasks.drain();
+    let mut book = Book::default();
+    let mut running: FuturesUnordered<BoxFuture<'static, Fetched>> = FuturesUnordered::new();
+    let first = Arc::clone(&sources.borrow_and_update());
+    book.follow(&first, house.now().mono).await;
+    loop {
+        let now = house.now();
+        while running.len() < PARALLEL_MAX {
+            let Some((key, source)) = book.take_due(now.mono) else { break };
+            running.push(Box::pin(fetch(key, source, now.wall)));
+        }
+        let wait = if running.len() < PARALLEL_MAX { book.next_due(now.mono) } else { None };
+        tokio::select! {
+            () = drain.wait() => return,
+            Some(fetched) = running.next(), if !running.is_empty() => {
+                let jitter = house.entropy.next_u64();
+                if book.settle(fetched, house.now().wall, house.now().mono, jitter) {
+                    changed.notify_one();
+                }
+            }
+            Some(one) = learned.recv() => book.learn(one, house.now().mono),
+            ordered = sources.changed() => {
+                if ordered.is_err() {
+                    return;
+                }
+                let newest = Arc::clone(&sources.borrow_and_update());
+                book.follow(&newest, house.now().mono).await;
+            }
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Which URL is due when.
+#[derive(Debug, Default)]
+struct Book {
+    sources: Vec<Arc<CrlSource>>,
+    errands: BTreeMap<Key, Errand>,
+}
+
+impl Book {
+    /// Goes by these sources from now on; what was known before keeps its schedule.
+    async fn follow(&mut self, sources: &[Arc<CrlSource>], now: MonoTime) {
+        let mut old = std::mem::take(&mut self.errands);
+        self.sources = sources.to_vec();
+        for source in sources {
+            let name = Arc::clone(source.ca.name());
+            for url in &source.urls {
+                self.add(source, url.clone(), now);
+            }
+            if source.learns {
+                let folder = source.folder.clone();
+                let cached = aside("crl cache", move || cache::urls(&folder)).await.unwrap_or_default();
+                let known = old.keys().filter(|(ca, _)| *ca == name).map(|(_, url)| url.clone());
+                for url in cached.into_iter().chain(known.collect::<Vec<_>>()) {
+                    self.add(source, url, now);
+                }
+            }
+        }
+        for (key, errand) in &mut self.errands {
+            if let Some(Errand { due, failures, busy, .. }) = old.remove(key) {
+                (errand.due, errand.failures, errand.busy) = (due, failures, busy);
+            }
+        }
+    }
+
+    fn learn(&mut self, Named { ca, url }: Named, now: MonoTime) {
+        let source = self.sources.iter().find(|source| source.learns && *source.ca.name() == ca).cloned();
+        if let Some(source) = source {
+            self.add(&source, url, now);
+        }
+    }
+
+    fn add(&mut self, source: &Arc<CrlSource>, url: HttpUrl, now: MonoTime) {
+        let name = source.ca.name();
+        let of_this_ca = self.errands.keys().filter(|(ca, _)| ca == name).count();
+        let key = (Arc::clone(name), url);
+        if of_this_ca < CRL_URLS_MAX {
+            self.errands.entry(key).or_insert_with(|| Errand {
+                source: Arc::clone(source),
+                due: now,
+                failures: 0,
+                busy: false,
+            });
+        } else if !self.errands.contains_key(&key) {
+            tracing::debug!(ca = %name, url = %key.1, "not fetched: this CA has {CRL_URLS_MAX} distribution points already");
+        }
+    }
+
+    fn take_due(&mut self, now: MonoTime) -> Option<(Key, Arc<CrlSource>)> {
+        let (key, errand) = self.errands.iter_mut().find(|(_, errand)| !errand.busy && errand.due <= now)?;
+        errand.busy = true;
+        Some((key.clone(), Arc::clone(&errand.source)))
+    }
+
+    fn next_due(&self, now: MonoTime) -> Option<Duration> {
+        let waiting = self.errands.values().filter(|errand| !errand.busy);
+        waiting.map(|errand| errand.due.since(now)).min()
+    }
+
+    /// Says what came of it and when it is fetched next; whether there is a new CRL.
+    fn settle(&mut self, fetched: Fetched, wall: WallTime, mono: MonoTime, jitter: u64) -> bool {
+        let Fetched { key, held, result } = fetched;
+        let (ca, url) = &key;
+        match &result {
+            Ok(News::New) => {
+                let until = held.as_ref().map(|facts| facts.next_update.rfc3339()).unwrap_or_default();
+                let revoked = held.as_ref().map_or(0, |facts| facts.revoked);
+                tracing::info!(%ca, %url, revoked, until, "a new CRL was fetched");
+            }
+            Ok(News::Same) => tracing::debug!(%ca, %url, "the CRL is still the newest"),
+            Err(fault) => tell_failure(ca, url, fault, held.as_ref(), wall),
+        }
+        // Taken out of the configuration meanwhile: nothing to plan.
+        let Some(errand) = self.errands.get_mut(&key) else { return false };
+        errand.busy = false;
+        errand.failures = if result.is_ok() { 0 } else { errand.failures.saturating_add(1) };
+        errand.due = mono.after(jittered(pause(errand, held.as_ref(), wall), jitter));
+        matches!(result, Ok(News::New))
+    }
+}
+
+/// How long until the next fetch.
+fn pause(errand: &Errand, held: Option<&CrlAge>, now: WallTime) -> Duration {
+    let left = held.map_or(Duration::ZERO, |facts| facts.next_update.since(now));
+    let regular = (left / 2).min(errand.source.refresh).max(PAUSE_LEAST);
+    match errand.failures.checked_sub(1) {
+        None => regular,
+        Some(before) => {
+            RETRY_FIRST.saturating_mul(1_u32.checked_shl(before.min(16)).unwrap_or(u32::MAX)).min(RETRY_MOST)
+        }
+    }
+}
+
+/// Up to a tenth shorter, so that many relays do not ask at one moment.
+fn jittered(pause: Duration, random: u64) -> Duration {
+    let share = u32::try_from(random % 100).unwrap_or(0);
+    pause.saturating_sub((pause / 1000).saturating_mul(share))
+}
+
+/// From half of a CRL's life on, or without one, a failure needs somebody's eye.
+fn tell_failure(ca: &str, url: &HttpUrl, fault: &FetchFault, held: Option<&CrlAge>, now: WallTime) {
+    match held {
+        Some(facts) if now < facts.half_life() => {
+            tracing::warn!(ca, %url, %fault, "a CRL could not be fetched; it is tried again");
+        }
+        Some(facts) => {
+            let until = facts.next_update.rfc3339();
+            tracing::error!(ca, %url, %fault, until, "a CRL could not be fetched, and over half of the old one's life is over");
+        }
+        None => tracing::error!(ca, %url, %fault, "a CRL could not be fetched, and there is no old one"),
+    }
+}
+
+/// One fetch, from the cache to the cache.
+async fn fetch(key: Key, source: Arc<CrlSource>, now: WallTime) -> Fetched {
+    let (cached_in, url, ca) = (source.folder.clone(), key.1.clone(), Arc::clone(&source.ca));
+    let cached = aside("crl cache", move || {
+        let (octets, validators) = cache::read(&cached_in, &url, CRL_OCTETS_MAX)?;
+        // What does not verify any more (the CA was renewed) is as good as not there.
+        Some((ca.read_crl(&octets).ok()?, validators))
+    })
+    .await
+    .flatten();
+    let (held, validators) = cached.map_or((None, Default::default()), |(facts, versions)| (Some(facts), versions));
+    let limits = Limits { time: FETCH_TIME, octets: CRL_OCTETS_MAX };
+    let result = match http::exchange(&key.1, &Ask::Get(validators), limits).await {
+        Err(fault) => Err(fault.into()),
+        Ok(Answer::NotModified) => match &held {
+            Some(facts) if facts.next_update <= now => Err(FetchFault::Stale(facts.next_update)),
+            Some(_) | None => Ok(News::Same),
+        },
+        Ok(Answer::Octets(octets, validators)) => {
+            let (url, ca, before, folder) =
+                (key.1.clone(), Arc::clone(&source.ca), held.clone(), source.folder.clone());
+            let kept = aside("crl", move || keep(&ca, &folder, &url, &octets, validators, before.as_ref(), now)).await;
+            match kept.unwrap_or(Err(FetchFault::Unread)) {
+                Ok((facts, news)) => return Fetched { key, held: Some(facts), result: Ok(news) },
+                Err(fault) => Err(fault),
+            }
+        }
+    };
+    Fetched { key, held, result }
+}
+
+/// Verifies what was fetched and keeps it, if it is newer than what is at hand.
+fn keep(
+    ca: &ClientCa,
+    folder: &Path,
+    url: &HttpUrl,
+    octets: &[u8],
+    validators: http::Validators,
+    held: Option<&CrlAge>,
+    now: WallTime,
+) -> Result<(CrlAge, News), FetchFault> {
+    let fetched = ca.read_crl(octets)?;
+    if fetched.next_update <= now {
+        return Err(FetchFault::Stale(fetched.next_update));
+    }
+    let newer = match held {
+        Some(held) if held.is_newer_than(&fetched) => {
+            return Err(FetchFault::Older { fetched: fetched.this_update, held: held.this_update });
+        }
+        Some(held) => fetched.is_newer_than(held),
+        None => true,
+    };
+    // Written even when it is the same CRL: the server's name for its version may be new.
+    cache::write(folder, url, octets, validators).map_err(FetchFault::Disk)?;
+    Ok((fetched, if newer { News::New } else { News::Same }))
+}

@@ -1,0 +1,172 @@
+//! OCSP about clients' certificates, asked of a real responder: `openssl ocsp`.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::harness::bench::Bench;
+use super::harness::certificates::Leaf;
+use super::harness::client::{Client, Said};
+use super::harness::free_addresses;
+use super::harness::process::Process;
+use super::harness::upstream::{Manner, Upstream};
+use super::harness::web::{Page, Web};
+
+const MAIL: &str = "MAIL FROM:<alice@example.com>";
+
+/// `openssl ocsp`, answering for the staff CA.
+struct Responder(Child);
+
+impl Responder {
+    /// Answers from this index with the key of this certificate; ready when this returns.
+    fn start(bench: &Bench, address: SocketAddr, index: &Path, signer: &Leaf) -> Self {
+        let mut child = Command::new("openssl")
+            .args(["ocsp", "-port", &address.port().to_string(), "-nmin", "10", "-index"])
+            .arg(index)
+            .arg("-CA")
+            .arg(bench.staff.anchor())
+            .arg("-rsigner")
+            .arg(&signer.certificate)
+            .arg("-rkey")
+            .arg(&signer.key)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A connection without a request would end it, so that its own word is waited for.
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("waiting for OCSP client"));
+        assert!(ready, "openssl ocsp does not listen");
+        std::thread::spawn(move || lines.count());
+        Self(child)
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A database as `openssl ca` keeps it.
+fn index(bench: &Bench, good: &[&Leaf], revoked: &[&Leaf]) -> PathBuf {
+    let line = |state: &str, when: &str, leaf: &Leaf| {
+        format!("{state}\t21250101000000Z\t{when}\t{}\tunknown\t/CN=x\n", leaf.serial_hexadecimal())
+    };
+    let good = good.iter().map(|leaf| line("V", "", leaf));
+    let revoked = revoked.iter().map(|leaf| line("R", "250601000000Z", leaf));
+    let path = bench.directory.path().join("index.txt");
+    fs::write(&path, good.chain(revoked).collect::<String>()).unwrap();
+    path
+}
+
+/// A bench whose staff CA has this said of OCSP, and no CRLs.
+fn bench(upstream: &Upstream, keys: &str, refusal: &str) -> Bench {
+    let bench = Bench::new(&[upstream.address]);
+    let text = fs::read_to_string(&bench.configuration).unwrap();
+    let crls =
+        format!("crls = [\"{}\"]\nrevocation = \"require\"", bench.staff.anchor().with_file_name("ca.crl").display());
+    assert!(text.contains(&crls));
+    let text = text.replace(&crls, &format!("revocation = \"off\"\n{keys}"));
+    fs::write(&bench.configuration, text.replace("[tls]", &format!("[tls]\nrefusal = \"{refusal}\""))).unwrap();
+    bench
+}
+
+fn said(bench: &Bench, leaf: &Leaf) -> (Client, Said) {
+    Client::starttls(bench.starttls, &bench.tls(Some(leaf))).unwrap()
+}
+
+fn asked(mode: &str, address: SocketAddr) -> String {
+    format!("ocsp = \"{mode}\"\nocsp_url = \"http://{address}\"")
+}
+
+#[test]
+fn a_responder_says_who_is_good_who_is_revoked_and_whom_it_does_not_know() {
+    let upstream = Upstream::start(Manner::Polite);
+    for refusal in ["reply", "alert"] {
+        let [address] = free_addresses();
+        let mut bench = bench(&upstream, &asked("require", address), refusal);
+        let (stranger, signer) = (bench.staff.client("alice@example.com.two"), bench.staff.responder());
+        let listed = index(&bench, &[&bench.alice], &[&bench.bob]);
+        let responder = Responder::start(&bench, address, &listed, &signer);
+        let process = Process::start(&bench.configuration);
+        let (mut alice, greeted) = said(&bench, &bench.alice);
+        assert_eq!((greeted.code, alice.command(MAIL).unwrap().code), (250, 250), "{refusal}: {greeted:?}");
+        // Where certificates are judged in the handshake, too, an OCSP answer is told in words.
+        let (_, refused) = said(&bench, &bench.bob);
+        assert!(refused.code == 554 && refused.text.contains("revoked"), "{refusal}: {refused:?}");
+        let (_, unknown) = said(&bench, &stranger);
+        assert!(unknown.code == 421 && unknown.text.starts_with("4.7.0"), "{refusal}: {unknown:?}");
+        // An answer that still counts needs no responder.
+        drop(responder);
+        assert_eq!(said(&bench, &bench.alice).1.code, 250, "{refusal}");
+        // A transaction under way would hold the end for a while.
+        drop(alice);
+        assert!(process.stop().success());
+    }
+}
+
+#[test]
+fn the_ca_may_answer_itself_and_nobody_whom_it_has_not_authorized() {
+    let upstream = Upstream::start(Manner::Polite);
+    for (authorized, code) in [(true, 250), (false, 421)] {
+        let [address] = free_addresses();
+        let mut bench = bench(&upstream, &asked("require", address), "reply");
+        let listed = index(&bench, &[&bench.alice], &[]);
+        let signer = if authorized { bench.staff.itself() } else { bench.staff.client("no responder") };
+        let _responder = Responder::start(&bench, address, &listed, &signer);
+        let process = Process::start(&bench.configuration);
+        assert_eq!(said(&bench, &bench.alice).1.code, code);
+        if !authorized {
+            process.wait_for_log(0, &["an OCSP responder gave no answer that counts", "signed neither by"]);
+        }
+        assert!(process.stop().success());
+    }
+}
+
+#[test]
+fn without_an_answer_if_available_lets_in_and_require_does_not() {
+    let upstream = Upstream::start(Manner::Polite);
+    for (mode, code) in [("if-available", 250), ("require", 421)] {
+        let [nobody] = free_addresses();
+        let bench = bench(&upstream, &asked(mode, nobody), "reply");
+        let process = Process::start(&bench.configuration);
+        assert_eq!(said(&bench, &bench.alice).1.code, code, "{mode}");
+        process.wait_for_log(0, &["an OCSP responder gave no answer that counts", "no connection"]);
+        assert!(process.stop().success());
+    }
+}
+
+#[test]
+fn one_certificate_is_asked_about_once_however_many_come_with_it() {
+    let (upstream, web) = (Upstream::start(Manner::Polite), Web::start());
+    let bench = bench(&upstream, &asked("if-available", web.address), "reply");
+    // No answer counts too, for a while.
+    web.put("/", Page::Broken);
+    let process = Process::start(&bench.configuration);
+    std::thread::scope(|threads| {
+        for _ in 0..20 {
+            threads.spawn(|| assert_eq!(said(&bench, &bench.alice).1.code, 250));
+        }
+    });
+    assert_eq!(web.asked().len(), 1, "{:?}", web.asked());
+    assert_eq!(said(&bench, &bench.bob).1.code, 250);
+    assert_eq!(web.asked().len(), 2, "{:?}", web.asked());
+    assert!(process.stop().success());
+}
+
+#[test]
+fn a_responder_that_takes_no_post_is_asked_by_get() {
+    let (upstream, web) = (Upstream::start(Manner::Polite), Web::start());
+    let bench = bench(&upstream, &asked("require", web.address), "reply");
+    // Nothing is there: 404 to the POST, and to the GET.
+    let process = Process::start(&bench.configuration);
+    assert_eq!(said(&bench, &bench.alice).1.code, 421);
+    let paths: Vec<String> = web.asked().into_iter().map(|(path, _)| path).collect();
+    assert!(matches!(paths.as_slice(), [post, get] if post == "/" && get.len() > 80), "{paths:?}");
+    assert!(process.stop().success());
+}
