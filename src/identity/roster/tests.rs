@@ -546,6 +546,28 @@ fn who_was_known_once_is_known_still_or_it_is_told_why_not() {
     }
 }
 
+#[test]
+fn a_wildcard_that_disables_a_domain_disables_who_was_known_by_an_address_of_it() {
+    let disabled = |name: &str, keys| RosterEntry { state: EntryState::Disabled, ..entry(name, keys) };
+    let entries = vec![
+        disabled("all-of-old", MatchKeys { email: email("*@old.example.com"), ..under("staff") }),
+        entry("dora", MatchKeys { email: email("Dora@old.example.com"), ..under("staff") }),
+        disabled("guests-only", MatchKeys { email: email("*@new.example.com"), ..under("guests") }),
+        disabled("corp", MatchKeys { upn: upn("*@corp.example"), ..under("staff") }),
+    ];
+    let staff = CaGrant { own_names: OwnNames::Both, ..grant_of("staff", &["*"]) };
+    let roster = Roster::new(entries, vec![staff, without_email("guests")]).unwrap();
+    for (name, wanted) in [
+        ("staff:carl@old.example.com", Err(Lapsed::Disabled)),
+        // The exact rule is the more certain one.
+        ("staff:dora@old.example.com", Ok(())),
+        ("staff:carl@new.example.com", Ok(())),
+        ("staff:carl@corp.example", Err(Lapsed::Disabled)),
+    ] {
+        assert_eq!(roster.standing(name, Some("staff"), None, None), wanted, "{name}");
+    }
+}
+
 /// subjectAltName with these GeneralNames, DER each.
 fn names_of(names: &[Vec<u8>]) -> Vec<u8> {
     crate::tls::recipe::der(0x30, &names.concat())

@@ -21,6 +21,9 @@ const LIFE: Duration = Duration::from_secs(3600);
 /// How long the relay may take at the end to be rid of all it holds: `give_up_after`, once more for reports, and an hour.
 const SETTLING: Duration = Duration::from_secs(49 * 3600);
 
+/// How often a start may fail one after another: one in three is made to.
+const STARTS_MAX: u32 = 30;
+
 /// Numbers for decisions: never shared with the relay's own randomness.
 #[derive(Debug)]
 pub(super) struct Dice(SeededEntropy);
@@ -112,6 +115,7 @@ impl World {
     }
 
     fn live_until_the_power_goes(&mut self) -> Result<(), String> {
+        let mut starts = 0;
         let mut life = loop {
             // The power may go while the store recovers, too.
             if self.dice.one_in(3) {
@@ -119,8 +123,13 @@ impl World {
             }
             match self.begin() {
                 Ok(life) => break life,
+                // A disk that keeps nothing may leave a store that nobody opens any more.
+                Err(fault) if starts >= STARTS_MAX => {
+                    return Err(format!("{starts} starts failed, the last by {fault}"));
+                }
                 Err(_) => self.power_cut(),
             }
+            starts += 1;
         };
         let last_operation = self.disk.operations() + 1 + self.dice.draw(400);
         let _ = life.busy(self, LIFE, last_operation);
