@@ -526,7 +526,8 @@ fn new_message(number: u128, octets: &[u8]) -> Order {
     let mut record = samples::record(number);
     record.length = octets.len() as u64;
     record.checksum = xxhash_rust::xxh3::xxh3_64(octets);
-    Order::Deposit(Box::new(NewMessage { record, body: NewBody::Octets(octets.to_vec()), spending: None }))
+    let body = NewBody::Octets(octets.to_vec());
+    Order::Deposit(Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None }))
 }
 
 #[test]
