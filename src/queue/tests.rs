@@ -1,6 +1,7 @@
 #![allow(clippy::as_conversions, clippy::disallowed_methods, reason = "tests count and measure")]
 
 mod room;
+mod seen;
 
 use std::path::Path;
 use std::time::Duration;

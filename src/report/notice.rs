@@ -128,6 +128,6 @@ mod tests {
         }
         assert!(!text.contains("\nBcc"), "{text}");
         assert!(text.lines().all(|line| line.len() < 80), "{text}");
-        assert_eq!(notice.envelope.reverse_path().as_str(), "<>");
+        assert_eq!(*notice.envelope.reverse_path(), crate::mail::ReversePath::Null);
     }
 }
