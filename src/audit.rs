@@ -54,6 +54,11 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
             recipients, octets = decision.octets, message_id, rule,
             "accepted"
         ),
+        Ruling::Held(id) => tracing::info!(
+            target: "audit", event = "held", %id, identity = name, ca, serial, fingerprint, %client, auth = decision.mechanism.unwrap_or("-"), sender,
+            recipients, octets = decision.octets, message_id, rule,
+            "accepted, and held for approval"
+        ),
         Ruling::Authenticated(mechanism) => tracing::info!(
             target: "audit", event = "authenticated", identity = name, ca, serial, fingerprint, %client, mechanism,
             "authenticated"
@@ -97,6 +102,14 @@ pub fn dead(id: QueueId, identity: &str, reason: &str) {
     );
 }
 
+/// A queued message is held, because its sender may not send any more (`queue.recheck`).
+pub fn stopped(id: QueueId, identity: &str, reason: &str) {
+    tracing::error!(
+        target: "audit", event = "stopped", %id, identity, reason,
+        "held: its sender may not send any more; `sealpost queue release` sends it nonetheless, `queue remove` forgets it"
+    );
+}
+
 /// An operator steered the queue.
 pub fn steered(action: &str, id: QueueId, by: &str) {
     tracing::info!(target: "audit", event = "steered", %id, action, by, "steered");
@@ -113,7 +126,7 @@ fn shown_recipients(recipients: &[ForwardPath]) -> String {
 
 fn said(decision: &Decision) -> String {
     match &decision.ruling {
-        Ruling::Kept(id) => id.to_string(),
+        Ruling::Kept(id) | Ruling::Held(id) => id.to_string(),
         Ruling::Authenticated(mechanism) => (*mechanism).to_owned(),
         Ruling::Refused(reply) => reply.to_string(),
     }

@@ -126,7 +126,14 @@ mod tests {
     }
 
     fn custodian() -> Custodian {
-        Custodian { identity: "alice".into(), ca: None, fingerprint: String::new(), chain: Vec::new() }
+        Custodian {
+            identity: "alice".into(),
+            ca: None,
+            fingerprint: String::new(),
+            chain: Vec::new(),
+            key: None,
+            links: Vec::new(),
+        }
     }
 
     fn upstream(name: &str) -> Arc<Upstream> {

@@ -76,6 +76,8 @@ pub struct Snapshot {
     pub routes: Arc<Routes>,
     /// When to try again, when to warn, when to give up.
     pub schedule: Arc<Schedule>,
+    /// Whether the sender of a queued message is looked at again before each attempt.
+    pub recheck: Recheck,
     /// What ends some day.
     pub ends: Vec<End>,
     /// Who reports to senders; our name.
@@ -117,6 +119,16 @@ pub struct ReceivedDetail {
     pub identity: Shown,
     /// The client's address.
     pub client_address: Shown,
+}
+
+/// `queue.recheck`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recheck {
+    /// What was accepted goes out.
+    #[default]
+    No,
+    /// What was sent by somebody who may not send any more is held.
+    Yes,
 }
 
 /// Whether recipients may see it.

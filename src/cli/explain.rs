@@ -15,7 +15,7 @@ use super::ExplainArguments;
 use crate::config::{self, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, read_header};
 use crate::credentials::{ExporterValue, Mechanism};
-use crate::identity::{CertificateFacts, Identity, SecondFactor};
+use crate::identity::{CertificateFacts, Dispatch, Identity, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, Verdict};
 use crate::session::{Unidentified, replies};
@@ -176,6 +176,12 @@ impl Explanation {
         row("size", format!("at most {size} octets in a message"));
         if let Some(recipients) = grant.limits.recipients_per_message {
             row("recipients", format!("at most {recipients} in a message"));
+        }
+        for rate in grant.limits.rates.each() {
+            row("rate", format!("at most {rate}"));
+        }
+        if grant.dispatch == Dispatch::OnApproval {
+            row("held", "until an operator has approved it".to_owned());
         }
     }
 

@@ -139,7 +139,7 @@ const CLIENT_CA: &[Key] = &[
     key("null_sender", Kind::Flag),
     key("second_factor", SECOND_FACTOR),
     key("limits", Kind::Table(IDENTITY_LIMITS)),
-    key("hold", Kind::Later),
+    key("hold", Kind::Flag),
 ];
 
 const IDENTITY: &[Key] = &[
@@ -152,7 +152,7 @@ const IDENTITY: &[Key] = &[
     key("disabled", Kind::Flag),
     key("second_factor", SECOND_FACTOR),
     key("limits", Kind::Table(IDENTITY_LIMITS)),
-    key("hold", Kind::Later),
+    key("hold", Kind::Flag),
     key("bare_lf", Kind::Later),
     key("password", Kind::Secret("credentials.file")),
 ];
@@ -176,10 +176,10 @@ const ISSUER_SERIAL: &[Key] = &[key("issuer", Kind::Text), key("serial", Kind::T
 const IDENTITY_LIMITS: &[Key] = &[
     key("recipients_per_message", Kind::Count),
     key("message_size", Kind::Size),
-    key("messages_per_hour", Kind::Later),
-    key("messages_per_day", Kind::Later),
-    key("recipients_per_hour", Kind::Later),
-    key("recipients_per_day", Kind::Later),
+    key("messages_per_hour", Kind::Count),
+    key("messages_per_day", Kind::Count),
+    key("recipients_per_hour", Kind::Count),
+    key("recipients_per_day", Kind::Count),
 ];
 
 const UPSTREAM: &[Key] = &[
@@ -207,9 +207,9 @@ const QUEUE: &[Key] = &[
     key("size", Kind::Size),
     key("count", Kind::Count),
     key("memory", Kind::Size),
+    key("recheck", Kind::Flag),
     key("share_per_identity", Kind::Count),
     key("receiving_per_identity", Kind::Count),
-    key("hold", Kind::Later),
 ];
 
 const SERVER_LIMITS: &[Key] = &[

@@ -52,6 +52,8 @@ pub struct Settings {
     pub received: ReceivedSettings,
     /// The queue's.
     pub queue: QueueSettings,
+    /// Whether the sender of a queued message is looked at again before each attempt.
+    pub recheck: bool,
     /// When to try again, when to warn, when to give up.
     pub schedule: Schedule,
     /// Upstreams in order of preference; never empty.

@@ -21,6 +21,7 @@ give_up_after = "5d"
 size = "10GiB"
 count = 1000000
 memory = "64MiB"
+recheck = false
 share_per_identity = 50
 receiving_per_identity = 100
 
@@ -175,6 +176,8 @@ pub(super) struct WrittenCa {
     pub(super) second_factor: WrittenSecondFactor,
     #[serde(default)]
     pub(super) limits: WrittenLimits,
+    #[serde(default)]
+    pub(super) hold: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -216,6 +219,28 @@ pub(super) enum WrittenSecondFactor {
 pub(super) struct WrittenLimits {
     pub(super) recipients_per_message: Option<u32>,
     pub(super) message_size: Option<Size>,
+    pub(super) messages_per_hour: Option<u32>,
+    pub(super) messages_per_day: Option<u32>,
+    pub(super) recipients_per_hour: Option<u32>,
+    pub(super) recipients_per_day: Option<u32>,
+}
+
+impl WrittenLimits {
+    /// Those that count something, by their keys.
+    pub(super) fn counts(&self) -> [(&'static str, Option<u32>); 5] {
+        [
+            ("recipients_per_message", self.recipients_per_message),
+            ("messages_per_hour", self.messages_per_hour),
+            ("messages_per_day", self.messages_per_day),
+            ("recipients_per_hour", self.recipients_per_hour),
+            ("recipients_per_day", self.recipients_per_day),
+        ]
+    }
+
+    /// Whether any is.
+    pub(super) fn is_written(&self) -> bool {
+        self.message_size.is_some() || self.counts().iter().any(|(_, number)| number.is_some())
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -235,6 +260,8 @@ pub(super) struct WrittenIdentity {
     pub(super) second_factor: WrittenSecondFactor,
     #[serde(default)]
     pub(super) limits: WrittenLimits,
+    #[serde(default)]
+    pub(super) hold: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -311,6 +338,7 @@ pub(super) struct WrittenQueue {
     pub(super) size: Size,
     pub(super) count: u32,
     pub(super) memory: Size,
+    pub(super) recheck: bool,
     pub(super) share_per_identity: u32,
     pub(super) receiving_per_identity: u32,
 }

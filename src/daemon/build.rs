@@ -11,7 +11,7 @@ use crate::intake::{IntakeLimits, LingerLimits, PaceLimits};
 use crate::report::Reporter;
 use crate::route::{Route, Routes};
 use crate::session::SessionSettings;
-use crate::snapshot::{Door, DoorLimits, End, Mode, ReceivedDetail, Shown, Snapshot};
+use crate::snapshot::{Door, DoorLimits, End, Mode, ReceivedDetail, Recheck, Shown, Snapshot};
 use crate::sys::Clock;
 use crate::tls::{ListenerFault, ListenerTls, RevocationMode};
 
@@ -60,6 +60,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         credentials: Arc::clone(&settings.credentials),
         routes: Arc::new(Routes::new(route.into_iter().collect())),
         schedule: Arc::new(settings.schedule.clone()),
+        recheck: if settings.recheck { Recheck::Yes } else { Recheck::No },
         ends: ends(settings),
         reporter: Arc::new(Reporter { hostname: settings.hostname.clone(), from: settings.reports.from.clone() }),
     })

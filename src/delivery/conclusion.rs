@@ -40,11 +40,11 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
     plan.tell_failures();
     if !open.is_empty() {
         let attempts = record.attempts.saturating_add(1);
-        match schedule.next(record.trace.arrived, attempts, Warned::from(record.warned), now, jitter) {
+        match schedule.next(record.waits_since(), attempts, Warned::from(record.warned), now, jitter) {
             schedule::Plan::Retry { at, warning } => {
                 plan.next = Next::Retry(at);
                 if warning == Warning::Due {
-                    plan.warn(&open, schedule.gives_up_at(record.trace.arrived));
+                    plan.warn(&open, schedule.gives_up_at(record.waits_since()));
                 }
             }
             schedule::Plan::GiveUp => plan.give_up(record, &open, now),
@@ -61,10 +61,10 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
 pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Schedule, now: WallTime) -> Option<Plan> {
     let open = record.open_recipients();
     let mut plan = Plan::of(record, Vec::new(), untried);
-    match schedule.next(record.trace.arrived, record.attempts, Warned::from(record.warned), now, 0) {
+    match schedule.next(record.waits_since(), record.attempts, Warned::from(record.warned), now, 0) {
         schedule::Plan::Retry { warning: Warning::NotDue, .. } => return None,
         schedule::Plan::Retry { warning: Warning::Due, .. } => {
-            plan.warn(&open, schedule.gives_up_at(record.trace.arrived));
+            plan.warn(&open, schedule.gives_up_at(record.waits_since()));
             plan.next = Next::Retry(record.due);
         }
         schedule::Plan::GiveUp => {
@@ -128,7 +128,7 @@ impl Plan {
     }
 
     fn give_up(&mut self, record: &Record, open: &[usize], now: WallTime) {
-        let waited = Duration::from_secs(now.since(record.trace.arrived).as_secs());
+        let waited = Duration::from_secs(now.since(record.waits_since()).as_secs());
         for &place in open {
             let (upstream, reason, reply) = match self.said_of(record, place) {
                 Some((Outcome::Deferred { reason, reply } | Outcome::Failed { reason, reply }, upstream)) => {

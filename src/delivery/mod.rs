@@ -7,6 +7,7 @@
 //! Never: bounces mail for a fault of ours or of the upstream; lets a failed recipient vanish without a report or a place among the dead.
 
 pub mod conclusion;
+mod standing;
 mod stored;
 mod turn;
 
@@ -35,7 +36,7 @@ pub const DELIVERIES_MAX: usize = 256;
 const RENEW_EVERY: Duration = Duration::from_secs(600);
 
 /// On whose authority our own reports are sent, in the queue's listing and the audit.
-const REPORTS: &str = "reports";
+pub(super) const REPORTS: &str = "reports";
 
 /// Takes claims from the queue, each into a task of its own, until the drain begins.
 pub async fn run(house: Arc<House>) {
@@ -65,6 +66,11 @@ pub async fn run(house: Arc<House>) {
 /// Tries one claimed message once: every route, each route's upstreams in order, and records what came of it.
 async fn deliver(claim: Claim, probe: Option<Probe>, house: &House) {
     let snapshot = house.snapshot();
+    if let Some(reason) = standing::lapsed(claim.record(), &snapshot) {
+        // What this message does not need to find out, another may: the probe goes back.
+        drop(probe);
+        return stop(claim, reason).await;
+    }
     let handed = tokio::select! {
         handed = hand_over(&claim, probe, &snapshot, house) => handed,
         // Somebody else has the message now; what this attempt did can't be recorded any more.
@@ -109,6 +115,18 @@ async fn deliver(claim: Claim, probe: Option<Probe>, house: &House) {
             id = %consequence.id, %fault,
             "the outcome could not be recorded; the message stays queued and may arrive twice"
         ),
+    }
+}
+
+/// Keeps back what was sent by somebody who may not send any more. It is not lost, and nobody is told but the operator.
+async fn stop(claim: Claim, reason: String) {
+    let (id, identity) = (claim.id(), claim.record().custodian.identity.clone());
+    let held = Conclusion { outcomes: Vec::new(), next: Next::Held(reason.clone()), report: None, warned: false };
+    match claim.conclude(held).await {
+        Ok(_) => audit::stopped(id, &identity, &reason),
+        Err(fault) => {
+            tracing::error!(%id, %fault, "a message could not be held; it is looked at again when its claim has run out")
+        }
     }
 }
 
@@ -218,7 +236,14 @@ async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House)
 fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -> (Deposit, Vec<u8>) {
     let deposit = Deposit {
         envelope: report.envelope,
-        custodian: Custodian { identity: REPORTS.to_owned(), ca: None, fingerprint: String::new(), chain: Vec::new() },
+        custodian: Custodian {
+            identity: REPORTS.to_owned(),
+            ca: None,
+            fingerprint: String::new(),
+            chain: Vec::new(),
+            key: None,
+            links: Vec::new(),
+        },
         trace: TraceFacts {
             client: format!("report on {}", about.id),
             helo: snapshot.reporter.hostname.clone(),
@@ -261,7 +286,7 @@ impl Consequence {
             report: report.map(|report| (report.message_id.clone(), to.to_owned(), about(report))),
             dead: match &plan.next {
                 Next::Dead(reason) => Some(reason.clone()),
-                Next::Retry(_) | Next::Finished => None,
+                Next::Retry(_) | Next::Finished | Next::Held(_) => None,
             },
         }
     }

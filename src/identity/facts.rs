@@ -100,6 +100,19 @@ pub struct CertificateSummary {
     pub not_after: WallTime,
     /// Issuer and serial of each certificate of the verified chain, leaf first, anchor excluded.
     pub chain: Vec<(String, String)>,
+    /// The same certificates as a CRL knows them.
+    pub links: Vec<Link>,
+}
+
+/// A certificate as a CRL knows it: octets, never text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// SHA-256 of the issuer's name in DER.
+    pub issuer: Digest256,
+    /// SHA-256 of the issuer's SubjectPublicKeyInfo; not known of a pin, for which every list under its issuer's name counts.
+    pub issuer_key: Option<Digest256>,
+    /// The serial's octets, as the certificate has them.
+    pub serial: Vec<u8>,
 }
 
 /// A name that a certificate has but that grants nothing, and why.
@@ -169,6 +182,7 @@ impl CertificateFacts {
         let mut facts = Self::of(chain.leaf())?;
         let entry = |der| parse(der).map(|read| (name_text(read.issuer()), serial_text(read.raw_serial())));
         facts.summary.chain = chain.certificates().iter().map(entry).collect::<Result<_, _>>()?;
+        facts.summary.links = links(chain)?;
         Ok(facts)
     }
 
@@ -277,6 +291,19 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, NotACer
     }
 }
 
+/// Each certificate with the key of the next one, the last with the anchor's.
+fn links(chain: &VerifiedChain) -> Result<Vec<Link>, NotACertificate> {
+    let read: Vec<X509Certificate<'_>> = chain.certificates().iter().map(parse).collect::<Result<_, _>>()?;
+    let keys = read.iter().skip(1).map(|issuer| Some(Digest256::of(issuer.public_key().raw)));
+    let keys = keys.chain(std::iter::once(chain.anchor_key()));
+    let link = |(one, issuer_key): (&X509Certificate<'_>, Option<Digest256>)| Link {
+        issuer: Digest256::of(one.issuer().as_raw()),
+        issuer_key,
+        serial: one.raw_serial().to_vec(),
+    };
+    Ok(read.iter().zip(keys).map(link).collect())
+}
+
 fn summary(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> CertificateSummary {
     let issuer = name_text(certificate.issuer());
     let serial = serial_text(certificate.raw_serial());
@@ -284,6 +311,7 @@ fn summary(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> Certi
         fingerprint: Digest256::of(der),
         spki: Digest256::of(certificate.public_key().raw),
         chain: vec![(issuer.clone(), serial.clone())],
+        links: Vec::new(),
         serial,
         subject: name_text(certificate.subject()),
         issuer,

@@ -15,15 +15,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use distinguished::{DistinguishedName, SerialNumber};
-pub use facts::{CertificateFacts, CertificateSummary, Digest256, UnusableName};
+pub use facts::{CertificateFacts, CertificateSummary, Digest256, Link, UnusableName};
 pub use key::{DnsKey, MailboxKey, MatchKeys, UriKey};
 pub use pattern::{AddressPattern, AddressPatterns, DomainSet, Granting, ListPurpose, PatternEntry, PatternList};
 pub use roster::{
-    CaGrant, EmailGrant, EntryState, Examination, NoIdentity, OwnNames, Roster, RosterBuilder, RosterEntry, RosterLine,
-    RosterMistake, Terms,
+    CaGrant, EmailGrant, EntryState, Examination, Lapsed, NoIdentity, OwnNames, Roster, RosterBuilder, RosterEntry,
+    RosterLine, RosterMistake, Terms,
 };
 
-use crate::mail::LocalPartCase;
+use crate::mail::{LocalPartCase, Rates};
 use crate::sys::WallTime;
 
 /// Where in the configuration a decision was written: `identity "billing-robot" (sealpost.toml:31)`.
@@ -63,6 +63,18 @@ pub struct Limits {
     pub recipients_per_message: Option<u32>,
     /// Octets of one message.
     pub message_size: Option<u64>,
+    /// Messages and recipients in an hour and in a day.
+    pub rates: Rates,
+}
+
+/// When an accepted message goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dispatch {
+    /// At once.
+    #[default]
+    AtOnce,
+    /// When an operator has approved it (`hold = true`).
+    OnApproval,
 }
 
 /// What an identity may do. An empty list grants nothing.
@@ -76,6 +88,8 @@ pub struct Grant {
     pub second_factor: SecondFactor,
     /// How much.
     pub limits: Limits,
+    /// When its messages go out.
+    pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed (RFC 6409 §3.2: legal at submission).
     pub null_sender: bool,
     /// How local parts compare.
@@ -87,11 +101,12 @@ pub struct Grant {
 impl Grant {
     /// Whether this allows what `other` does, and no more; where it is written does not matter.
     pub fn is_as_wide_as(&self, other: &Self) -> bool {
-        let Self { send_as, send_to, second_factor, limits, null_sender, local_part_case, rule: _ } = other;
+        let Self { send_as, send_to, second_factor, limits, dispatch, null_sender, local_part_case, rule: _ } = other;
         self.send_as == *send_as
             && self.send_to == *send_to
             && self.second_factor == *second_factor
             && self.limits == *limits
+            && self.dispatch == *dispatch
             && self.null_sender == *null_sender
             && self.local_part_case == *local_part_case
     }

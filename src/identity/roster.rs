@@ -16,6 +16,7 @@
 mod builder;
 mod index;
 mod lint;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -29,11 +30,12 @@ use super::facts::{CertificateFacts, NotACertificate};
 pub use super::key::MatchKeys;
 use super::key::{Key, Rank, clues, rank};
 use super::pattern::{AddressPatterns, DomainSet, PatternList};
-use super::{Grant, Identity, Limits, Rule, SecondFactor};
+use super::{Dispatch, Grant, Identity, Limits, Rule, SecondFactor};
 use crate::mail::{Address, CanonicalAddress, LocalPartCase};
 use crate::sys::WallTime;
 use crate::tls::{Anchor, Pins, VerifiedChain};
 use index::Index;
+pub use standing::Lapsed;
 
 /// Whether an entry lets anybody in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct RosterEntry {
     pub second_factor: SecondFactor,
     /// How much.
     pub limits: Limits,
+    /// When its messages go out.
+    pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed.
     pub null_sender: bool,
     /// Where it is written.
@@ -110,6 +114,8 @@ pub struct EmailGrant {
     pub second_factor: SecondFactor,
     /// How much.
     pub limits: Limits,
+    /// When its messages go out.
+    pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed.
     pub null_sender: bool,
 }
@@ -163,6 +169,7 @@ pub struct Roster {
     entries: Vec<Compiled>,
     cas: Vec<CompiledCa>,
     index: Index,
+    names: Index,
 }
 
 /// An entry, small: there may be a million.
@@ -263,7 +270,7 @@ impl Roster {
         self.decide(&facts, chain, &mut Vec::new())
     }
 
-    /// The same, with the facts and the reasons.
+    /// As [`Self::identify`], with the facts and the reasons.
     pub fn examine(&self, chain: &VerifiedChain) -> Result<Examination, NotACertificate> {
         let facts = self.facts(chain)?;
         let mut notes: Vec<String> =
@@ -292,13 +299,23 @@ impl Roster {
         self.entries.is_empty()
     }
 
+    /// The entry of this name.
+    fn named(&self, name: &str) -> Option<&Compiled> {
+        let found = self.names.at(name).filter_map(|place| self.entries.get(usize::try_from(place).ok()?));
+        found.into_iter().find(|compiled| *compiled.name == *name)
+    }
+
     fn ca(&self, place: u16) -> Option<&CompiledCa> {
         self.cas.get(usize::from(place))
     }
 
     fn ca_of(&self, chain: &VerifiedChain) -> Option<u16> {
         let Anchor::Ca(name) = chain.anchor() else { return None };
-        self.cas.iter().position(|ca| ca.grant.ca == *name).and_then(|place| u16::try_from(place).ok())
+        self.place_of(name)
+    }
+
+    fn place_of(&self, name: &str) -> Option<u16> {
+        self.cas.iter().position(|ca| *ca.grant.ca == *name).and_then(|place| u16::try_from(place).ok())
     }
 
     fn facts(&self, chain: &VerifiedChain) -> Result<CertificateFacts, NotACertificate> {
@@ -385,6 +402,7 @@ impl Roster {
                 send_to: compiled.send_to.compile(case),
                 second_factor: terms.second_factor,
                 limits: terms.limits,
+                dispatch: terms.dispatch,
                 null_sender: terms.null_sender,
                 local_part_case: case,
                 rule: compiled.rule(),
@@ -433,6 +451,7 @@ impl Roster {
                 send_to: ca.send_to.clone(),
                 second_factor: grant.second_factor,
                 limits: grant.limits,
+                dispatch: grant.dispatch,
                 null_sender: grant.null_sender,
                 local_part_case: *case,
                 rule: rule.clone(),

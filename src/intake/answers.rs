@@ -11,11 +11,11 @@ use super::{Peer, second_factor};
 use crate::content::{self, HeaderFacts};
 use crate::credentials::Means;
 use crate::house::House;
-use crate::identity::{CertificateFacts, CertificateSummary, Identity};
+use crate::identity::{self, CertificateFacts, CertificateSummary, Dispatch, Identity};
 use crate::mail::trace::{ShownClient, Trace};
-use crate::mail::{Envelope, QueueId};
-use crate::queue::{Custodian, Deposit, Incoming, QueueError, TraceFacts};
-use crate::session::{Answer, NoRoom, Question, Session, Unidentified};
+use crate::mail::{Cost, Envelope, QueueId};
+use crate::queue::{Custodian, Deposit, Incoming, Link, QueueError, Spending, Spent, TraceFacts};
+use crate::session::{Answer, NoRoom, NotGranted, Phase, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
 use crate::tls::points::{self, Named};
 use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
@@ -105,11 +105,23 @@ pub(super) struct Answers {
     /// The message being read, between its header and its body.
     pub(super) arrival: Option<Arrival>,
     message_id: Option<String>,
+    /// What the transaction at hand costs so far; dropped, it is given back.
+    spending: Option<Spending>,
 }
 
 impl Answers {
     pub(super) fn new(house: Arc<House>, peer: Peer, identity: Arc<Identity>, generation: u64) -> Self {
-        Self { house, peer, identity, generation, envelope: None, incoming: None, arrival: None, message_id: None }
+        Self {
+            house,
+            peer,
+            identity,
+            generation,
+            envelope: None,
+            incoming: None,
+            arrival: None,
+            message_id: None,
+            spending: None,
+        }
     }
 
     pub(super) async fn find(&mut self, question: Question, session: &Session) -> Answer {
@@ -125,8 +137,8 @@ impl Answers {
                 let attempted = second_factor::attempt(&self.house, &self.peer, &self.identity, attempt).await;
                 Answer::Attempted(attempted)
             }
-            // No configuration of this version leads to these: rates and cut-through are mistakes that `check` names.
-            Question::Spend { .. } => Answer::Spent(Ok(())),
+            Question::Spend(cost) => Answer::Spent(self.spend(cost, session).await),
+            // No configuration of this version leads to this: cut-through is a mistake that `check` names.
             Question::Offer(_) => Answer::Admitted(Err(NoRoom::Broken)),
         }
     }
@@ -157,6 +169,49 @@ impl Answers {
                 );
                 Err(no_one.cause)
             }
+        }
+    }
+
+    /// Asks the ledger. What it grants is kept here until the message is committed, or the transaction is over.
+    async fn spend(&mut self, cost: Cost, session: &Session) -> Result<(), NotGranted> {
+        let identity = session.identity();
+        match self.house.queue.spend(identity.name(), identity.grant().limits.rates, cost).await {
+            Ok(Spent::Granted(more)) => {
+                match &mut self.spending {
+                    Some(spending) => spending.join(more),
+                    None => self.spending = Some(more),
+                }
+                Ok(())
+            }
+            Ok(Spent::Until { rate, at }) => Err(NotGranted::Until { rate, at }),
+            Err(fault) => {
+                tracing::error!(identity = identity.name(), %fault, "the ledger of limits can't be read; the client is told to come again");
+                Err(NotGranted::Unknown)
+            }
+        }
+    }
+
+    /// Gives back what was granted to a transaction that is over.
+    pub(super) fn follow(&mut self, session: &Session) {
+        match session.phase() {
+            Phase::Start
+            | Phase::Ready
+            | Phase::Challenged
+            | Phase::Founding
+            | Phase::Checking
+            | Phase::Identifying
+            | Phase::Discarding
+            | Phase::Closed => {
+                self.spending = None;
+            }
+            Phase::Charging
+            | Phase::Opened
+            | Phase::Addressed
+            | Phase::Counting
+            | Phase::Admitting
+            | Phase::Header
+            | Phase::Body
+            | Phase::Committing => {}
         }
     }
 
@@ -202,7 +257,7 @@ impl Answers {
     }
 
     async fn commit(&mut self, session: &Session) -> Result<crate::mail::Custody, NoRoom> {
-        let (Some(incoming), Some(envelope)) = (self.incoming.take(), self.envelope.take()) else {
+        let (Some(mut incoming), Some(envelope)) = (self.incoming.take(), self.envelope.take()) else {
             return Err(NoRoom::Broken);
         };
         // The transaction may be hours old. This is the last moment at which a certificate that was revoked meanwhile can be refused.
@@ -216,6 +271,8 @@ impl Answers {
                 ca: identity.ca().map(str::to_owned),
                 fingerprint: certificate.fingerprint.to_string(),
                 chain: certificate.chain.clone(),
+                key: Some(certificate.spki.0),
+                links: certificate.links.iter().map(recorded).collect(),
             },
             trace: TraceFacts {
                 client: self.peer.client.to_string(),
@@ -228,6 +285,12 @@ impl Answers {
         };
         // Promise 3: the queue answers when the message is on stable storage, and only this answer lets the session say 250.
         let id: QueueId = incoming.id();
+        if let Some(spending) = self.spending.take() {
+            incoming.charge(spending);
+        }
+        if identity.grant().dispatch == Dispatch::OnApproval {
+            incoming.hold(format!("{} has hold = true: its mail waits for approval", identity.grant().rule));
+        }
         incoming.commit(deposit).await.map_err(|fault| {
             tracing::error!(%id, %fault, "a message was not kept; the client is told to come again");
             self.no_room(fault)
@@ -260,4 +323,8 @@ impl Answers {
             | QueueError::Closed => NoRoom::Broken,
         }
     }
+}
+
+fn recorded(link: &identity::Link) -> Link {
+    Link { issuer: link.issuer.0, issuer_key: link.issuer_key.map(|key| key.0), serial: link.serial.clone() }
 }

@@ -135,6 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let mut next = first;
         while let Ok(step) = next {
             self.audit();
+            self.answers.follow(&self.session);
             next = self.act(step).await;
         }
     }

@@ -6,6 +6,7 @@ pub mod address;
 pub mod custody;
 pub mod envelope;
 pub mod header;
+pub mod rate;
 pub mod trace;
 
 pub use address::{Address, AddressFault, CanonicalAddress, Domain, Host, LocalPartCase};
@@ -15,4 +16,5 @@ pub use envelope::{
     Ret, ReversePath,
 };
 pub use header::{HeaderFault, HeaderLimits, HeaderSection, RawField};
+pub use rate::{Cost, Measure, Rate, Rates, Window};
 pub use trace::{Protocol, ShownClient, Trace, Utf8Header};

@@ -1,7 +1,9 @@
-//! How much: recipients and octets of one message, by the identity's grant. The server's own limits are the session's settings.
+//! How much: recipients and octets of one message, messages and recipients in an hour and a day, by the identity's grant. The server's own limits are the session's settings.
 
 use super::{Offence, Refusal, Verdict};
 use crate::identity::Identity;
+use crate::mail::Rate;
+use crate::sys::WallTime;
 
 /// Whether `identity` may name `count` recipients in one message.
 pub fn recipients(identity: &Identity, count: usize) -> Verdict {
@@ -28,4 +30,13 @@ pub fn size(identity: &Identity, octets: u64) -> Verdict {
         }),
         _ => Verdict::Allowed(grant.rule.clone()),
     }
+}
+
+/// The ledger has found `rate` reached until then.
+pub fn reached(identity: &Identity, rate: Rate, until: WallTime) -> Verdict {
+    Verdict::Refused(Refusal {
+        offence: Offence::TooMuch { rate, until },
+        rule: identity.grant().rule.clone(),
+        cause: format!("{rate} are reached until {}", until.rfc3339()),
+    })
 }

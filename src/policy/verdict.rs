@@ -1,6 +1,8 @@
 //! Policy's answer.
 
 use crate::identity::Rule;
+use crate::mail::Rate;
+use crate::sys::WallTime;
 
 /// Yes with the rule that said so, or no with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,13 @@ pub enum Offence {
     TooLarge {
         /// How many octets it may.
         limit: u64,
+    },
+    /// More in an hour or a day than the identity may send.
+    TooMuch {
+        /// How much it may.
+        rate: Rate,
+        /// When there is room again.
+        until: WallTime,
     },
 }
 

@@ -10,10 +10,11 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::earlier::Record1;
 use super::record::Record;
 
 /// The format that this program writes.
-pub(super) const RECORD_VERSION: u16 = 1;
+pub(super) const RECORD_VERSION: u16 = 2;
 
 /// Why octets are no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +47,11 @@ pub(super) fn decode(octets: &[u8]) -> Result<Record, CodecFault> {
     if version > RECORD_VERSION {
         return Err(CodecFault::Newer(version));
     }
-    postcard::from_bytes(payload).map_err(|fault| CodecFault::Content(fault.to_string()))
+    let read = match version {
+        1 => postcard::from_bytes::<Record1>(payload).map(Record::from),
+        _ => postcard::from_bytes(payload),
+    };
+    read.map_err(|fault| CodecFault::Content(fault.to_string()))
 }
 
 fn checksum(version: [u8; 2], payload: &[u8]) -> u64 {

@@ -23,15 +23,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use redb::{Database, ReadableDatabase};
 
 use super::QueueError;
+use super::accounts::Accounts;
 use super::claims::Claims;
-use super::record::{Record, State};
+use super::record::{HeldBy, Record, State};
 use super::recover::OpenError;
 use super::store::{NewBody, NewMessage, Next, Order, Ticket, Tried};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, InUse, Known, Sums, Tables};
-use crate::mail::QueueId;
+use crate::mail::{Cost, QueueId};
 use crate::sys::disk::Lock;
-use crate::sys::{Disk, DiskFile, Now};
+use crate::sys::{Disk, DiskFile, Now, WallTime};
 
 /// The store in `data_dir`.
 #[derive(Debug)]
@@ -47,13 +48,26 @@ pub(super) struct Embedded {
     claims: Mutex<Claims>,
     sums: Mutex<Sums>,
     /// What may be on the disk although its client heard that it is not.
-    disowned: Mutex<Vec<QueueId>>,
+    disowned: Mutex<Vec<Disowned>>,
+    accounts: Accounts,
+    /// Where the search for idle histories goes on.
+    swept: Mutex<Option<String>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
 
+/// A message whose commit failed, and what it would have cost whom at which time of the ledger.
+#[derive(Debug)]
+struct Disowned {
+    id: QueueId,
+    charge: Option<(String, Cost)>,
+    at: WallTime,
+}
+
 /// What is to be done when a transaction is on the disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Aftermath {
+    /// The ledger's time at which what these messages cost was noted.
+    charged_at: WallTime,
     sums: Sums,
     /// Body files whose record is gone.
     files: Vec<QueueId>,
@@ -96,6 +110,8 @@ impl Embedded {
             claims: Mutex::default(),
             sums: Mutex::default(),
             disowned: Mutex::default(),
+            accounts: Accounts::default(),
+            swept: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         }
     }
@@ -110,6 +126,10 @@ impl Embedded {
 
     pub(super) fn claims(&self) -> MutexGuard<'_, Claims> {
         locked(&self.claims)
+    }
+
+    pub(super) fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     pub(super) fn sums(&self) -> Sums {
@@ -151,23 +171,30 @@ impl Embedded {
         // The old one goes first: two handles on one file would each believe to be alone. Its error was told when it happened.
         drop(handle.take());
         let database = super::recover::open_database(self)?;
-        let sums = self.disown(&database).map_err(|fault| OpenError::Store(fault.0.to_string()))?;
+        let (sums, noted) = self.disown(&database).map_err(|fault| OpenError::Store(fault.0.to_string()))?;
         *locked(&self.sums) = sums;
         *handle = Some(database);
         self.broken.store(false, Ordering::Release);
+        // Whoever spends holds the accounts while it reads the store: never the other way round.
+        drop(handle);
+        self.accounts.begin_after(noted);
         Ok(())
     }
 
     /// Takes out what clients were told is not here, before anybody can see it.
-    fn disown(&self, database: &Database) -> Result<Sums, DiskFault> {
+    fn disown(&self, database: &Database) -> Result<(Sums, Option<WallTime>), DiskFault> {
         let mut disowned = locked(&self.disowned);
         let transaction = tables::begin(database)?;
         let mut tables = Tables::open(&transaction)?;
-        for &id in disowned.iter() {
-            if let Known::Record(record) = tables.known(id)? {
+        for Disowned { id, charge, at } in disowned.iter() {
+            if let Known::Record(record) = tables.known(*id)? {
                 tables.take(&record)?;
+                if let Some((identity, cost)) = charge {
+                    tables.refund(identity, *cost, *at)?;
+                }
             }
         }
+        let noted = tables.ledger_time()?;
         tables.save_sums()?;
         let sums = tables.sums;
         drop(tables);
@@ -177,14 +204,20 @@ impl Embedded {
             transaction.commit()?;
             disowned.clear();
         }
-        Ok(sums)
+        Ok((sums, noted))
     }
 
-    fn transact(&self, batch: &[Order], now: Now, concluding: &mut Vec<Ticket>) -> Result<Answers, QueueError> {
+    fn transact(
+        &self,
+        batch: &[Order],
+        now: Now,
+        at: WallTime,
+        concluding: &mut Vec<Ticket>,
+    ) -> Result<Answers, QueueError> {
         self.mend().map_err(|fault| QueueError::from(&fault))?;
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = handle.as_ref() else { return Err(not_open()) };
-        self.commit(database, batch, now, concluding).map_err(QueueError::from)
+        self.commit(database, batch, now, at, concluding).map_err(QueueError::from)
     }
 
     fn commit(
@@ -192,11 +225,12 @@ impl Embedded {
         database: &Database,
         batch: &[Order],
         now: Now,
+        at: WallTime,
         concluding: &mut Vec<Ticket>,
     ) -> Result<Answers, DiskFault> {
         let transaction = tables::begin(database)?;
         let mut tables = Tables::open(&transaction)?;
-        let mut aftermath = Aftermath::default();
+        let mut aftermath = Aftermath { charged_at: at, sums: Sums::default(), files: Vec::new(), gone: Vec::new() };
         let mut answers = Vec::with_capacity(batch.len());
         for order in batch {
             let mut work = Work { store: self, tables: &mut tables, aftermath: &mut aftermath, concluding, now };
@@ -206,12 +240,23 @@ impl Embedded {
                 Err(Obstacle::Disk(fault)) => return Err(fault),
             });
         }
+        self.sweep_ledger(batch, &mut tables, at)?;
         tables.save_sums()?;
         aftermath.sums = tables.sums;
         drop(tables);
         // Syncs: when this returns, what the answers say is on stable storage, and not before.
         transaction.commit()?;
         Ok(Answers { answers, aftermath })
+    }
+
+    /// A batch that writes the ledger takes some histories out that count for nothing any more.
+    fn sweep_ledger(&self, batch: &[Order], tables: &mut Tables<'_>, at: WallTime) -> Result<(), DiskFault> {
+        if !batch.iter().any(|order| charge_of(order).is_some()) {
+            return Ok(());
+        }
+        let mut swept = locked(&self.swept);
+        *swept = tables.sweep_ledger(swept.as_deref(), at)?;
+        Ok(())
     }
 
     fn after_commit(&self, batch: Vec<Order>, aftermath: Aftermath, concluded: &[Ticket]) {
@@ -225,10 +270,12 @@ impl Embedded {
         }
         drop(claims);
         for order in batch {
-            if let Order::Deposit(message) = order
-                && let NewBody::File(file) = message.body
-            {
+            let Order::Deposit(message) = order else { continue };
+            if let NewBody::File(file) = message.body {
                 file.keep();
+            }
+            if let Some(spending) = message.spending {
+                spending.settle(aftermath.charged_at);
             }
         }
         for id in aftermath.files {
@@ -236,7 +283,7 @@ impl Embedded {
         }
     }
 
-    fn after_failure(&self, batch: &[Order], concluding: &[Ticket], fault: &QueueError) {
+    fn after_failure(&self, batch: &[Order], at: WallTime, concluding: &[Ticket], fault: &QueueError) {
         tracing::error!(%fault, orders = batch.len(), "the store failed; it is opened again");
         let mut claims = self.claims();
         for &ticket in concluding {
@@ -245,7 +292,7 @@ impl Embedded {
         drop(claims);
         // Reports are not disowned: if one turns out to be there, so does the outcome it reports.
         let deposits = batch.iter().filter_map(|order| match order {
-            Order::Deposit(message) => Some(message.record.id),
+            Order::Deposit(message) => Some(Disowned { id: message.record.id, charge: charge_of(order), at }),
             Order::Conclude { .. }
             | Order::SetAside { .. }
             | Order::Retry(_)
@@ -263,8 +310,9 @@ impl Embedded {
 
     pub(super) fn apply_batch(&self, batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
         let mut concluding = Vec::new();
+        let at = self.accounts.time(now);
         // A panic within redb (a damaged page) must end neither the writer nor the claims of this batch.
-        let done = std::panic::catch_unwind(AssertUnwindSafe(|| self.transact(&batch, now, &mut concluding)))
+        let done = std::panic::catch_unwind(AssertUnwindSafe(|| self.transact(&batch, now, at, &mut concluding)))
             .unwrap_or_else(|_| Err(QueueError::Broken("the store panicked; see the log".to_owned())));
         match done {
             Ok(Answers { answers, aftermath }) => {
@@ -272,7 +320,7 @@ impl Embedded {
                 answers
             }
             Err(fault) => {
-                self.after_failure(&batch, &concluding, &fault);
+                self.after_failure(&batch, at, &concluding, &fault);
                 vec![Err(fault); batch.len()]
             }
         }
@@ -320,11 +368,12 @@ impl Work<'_, '_> {
             }
             Order::Hold(id) => self.change(*id, |record| {
                 if record.state == State::Queued {
-                    record.state = State::Held;
+                    record.hold(HeldBy::Operator, None);
                 }
             }),
             Order::Release(id) => {
                 let now = self.now.wall;
+                self.store.claims().recall_one(*id);
                 self.change(*id, |record| {
                     if record.state == State::Held {
                         record.retry(now);
@@ -337,6 +386,9 @@ impl Work<'_, '_> {
     }
 
     fn deposit(&mut self, message: &NewMessage) -> Result<(), Obstacle> {
+        if let Some(spending) = &message.spending {
+            self.tables.charge(spending.identity(), spending.cost(), self.aftermath.charged_at)?;
+        }
         Ok(self.tables.add(message)?)
     }
 
@@ -384,6 +436,7 @@ impl Work<'_, '_> {
             Next::Finished => return self.take(&old),
             Next::Retry(at) => new.due = *at,
             Next::Dead(reason) => new.set_aside(reason),
+            Next::Held(reason) => new.hold(HeldBy::Recheck, Some(reason.clone())),
         }
         Ok(self.tables.put(Some(&old), &new)?)
     }
@@ -421,6 +474,22 @@ impl Work<'_, '_> {
         if in_file {
             self.aftermath.files.push(id);
         }
+    }
+}
+
+/// What a message costs whom.
+fn charge_of(order: &Order) -> Option<(String, Cost)> {
+    match order {
+        Order::Deposit(message) => {
+            message.spending.as_ref().map(|spending| (spending.identity().to_owned(), spending.cost()))
+        }
+        Order::Conclude { .. }
+        | Order::SetAside { .. }
+        | Order::Retry(_)
+        | Order::Hold(_)
+        | Order::Release(_)
+        | Order::Remove(_)
+        | Order::Mend => None,
     }
 }
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::accounts::Spending;
 use super::budget::Granted;
 use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY};
 use super::store::{NewBody, NewMessage, Order};
 use super::sweeper::BodyFile;
 use super::writer::Holding;
-use super::{Deposit, Inner, QueueError, Record};
+use super::{Deposit, HeldBy, Inner, QueueError, Record};
 use crate::mail::{Custody, QueueId};
 use crate::sys::DiskFile;
 use crate::sys::disk::Open;
@@ -30,6 +31,8 @@ pub struct Incoming {
     length: u64,
     sum: Sum,
     condition: Condition,
+    spending: Option<Spending>,
+    held: Option<String>,
 }
 
 /// Whether all that was written is here.
@@ -66,12 +69,24 @@ impl Incoming {
             length: 0,
             sum: Sum(Box::new(Xxh3::new())),
             condition: Condition::Whole,
+            spending: None,
+            held: None,
         }
     }
 
     /// The name it will have in the queue.
     pub fn id(&self) -> QueueId {
         self.id
+    }
+
+    /// What the message costs: written in the transaction that keeps it, given back when it is not kept.
+    pub fn charge(&mut self, spending: Spending) {
+        self.spending = Some(spending);
+    }
+
+    /// When it is kept, it is held as well, in the same transaction: nobody tries it before an operator has released it.
+    pub fn hold(&mut self, reason: String) {
+        self.held = Some(reason);
     }
 
     /// Octets written so far.
@@ -142,12 +157,15 @@ impl Incoming {
         self.begin()?;
         let body = self.settle().await?;
         let waiting = u64::try_from(self.gathered.len()).unwrap_or(u64::MAX);
-        let Self { queue, id, granted, length, sum, .. } = self;
+        let Self { queue, id, granted, length, sum, spending, held, .. } = self;
         let backlog = tokio::time::timeout(COMMIT_WAIT, queue.budgets.backlog.take(waiting)).await;
         let backlog = backlog.map_err(|_| QueueError::Full("the disk does not keep up".to_owned()))?;
-        let record = Record::new(id, deposit, length, sum.0.digest());
+        let mut record = Record::new(id, deposit, length, sum.0.digest());
+        if let Some(reason) = held {
+            record.hold(HeldBy::Grant, Some(reason));
+        }
         let recipients = record.recipients.len();
-        let order = Order::Deposit(Box::new(NewMessage { record, body }));
+        let order = Order::Deposit(Box::new(NewMessage { record, body, spending }));
         let holding = Holding { granted: Some(granted), backlog: Some(backlog) };
         queue.writer.submit(order, holding).await?;
         Ok(Custody::spooled(id, recipients))

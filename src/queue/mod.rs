@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! state      on the disk                          leaves it by
-//! receiving  nothing, or a body file              commit -> queued; drop, crash -> nothing
-//! queued     record, due entry, body              claim and conclude -> queued later, gone, dead; hold -> held
+//! receiving  nothing, or a body file              commit -> queued, held; drop, crash -> nothing
+//! queued     record, due entry, body              claim and conclude -> queued later, gone, dead, held; hold -> held
 //! claimed    as queued; the claim is in memory    conclude; its lease runs out, crash -> queued
 //! held       record, body                         release -> queued, due now
 //! dead       record with its reason, body         retry -> queued, due now
@@ -43,12 +43,15 @@ pub mod schedule;
 pub mod settings;
 pub mod store;
 
+mod accounts;
 mod budget;
 mod claim;
 mod claims;
 mod codec;
+mod earlier;
 mod embedded;
 mod incoming;
+mod ledger;
 mod reading;
 mod recover;
 mod sweeper;
@@ -59,17 +62,18 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore};
 
-use crate::mail::{Envelope, QueueId};
+use crate::mail::{Cost, Envelope, QueueId, Rates};
 use crate::sys::{Clock, Disk, Entropy};
 
+pub use accounts::Spending;
 pub use claim::{BodyReader, Claim, Conclusion};
 pub use fill::Fill;
 pub use incoming::Incoming;
-pub use record::{Custodian, Outcome, RecipientState, Record, State, TraceFacts};
+pub use record::{Custodian, HeldBy, Link, Outcome, Recheck, RecipientState, Record, State, TraceFacts};
 pub use recover::{OpenError, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
-pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Stats, Tally, Totals, Tried};
+pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried};
 
 use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::Taken;
@@ -182,6 +186,27 @@ impl Queue {
     pub async fn admit(&self, identity: &str, declared: Option<u64>) -> Result<Incoming, QueueError> {
         let granted = self.inner.grant(&identity.into(), declared.unwrap_or(0)).await?;
         Ok(Incoming::new(Arc::clone(&self.inner), self.inner.new_id(), granted))
+    }
+
+    /// Grants an identity to spend `cost`, when that breaks no limit of `rates`. What is granted goes into [`Incoming::charge`]; dropped before
+    /// that message is kept, it is given back.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`] when the disk fails: nobody knows what was spent.
+    pub async fn spend(&self, identity: &str, rates: Rates, cost: Cost) -> Result<Spent, QueueError> {
+        let asked = || {
+            let (store, now, identity) = (Arc::clone(&self.inner.store), self.inner.clock.now(), identity.to_owned());
+            self.inner.work_on(move || store.spend(&identity, &rates, cost, now))
+        };
+        match asked().await? {
+            Err(QueueError::Broken(_)) => {
+                // Only the writer opens the store again.
+                self.inner.writer.submit(Order::Mend, Holding::default()).await?;
+                asked().await?
+            }
+            spent => spent,
+        }
     }
 
     /// Waits until a message is due, and claims it. Cancel-safe: a dropped future has claimed nothing. After [`Self::close`] it waits for ever.

@@ -12,15 +12,26 @@ use super::codec;
 use super::embedded::Embedded;
 use super::record::State;
 use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX, WINDOW};
-use super::store::{DuePlace, Filter, Late, Listed, Listing, Order, Page, Stats, Store, Tally, Ticket, Totals, Work};
-use super::tables::{BODIES, DUE, DiskFault, FILES, HOLDERS, RECORDS, UNREAD};
-use crate::mail::QueueId;
+use super::store::{
+    DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
+};
+use super::tables::{self, BODIES, DUE, DiskFault, FILES, HOLDERS, LEDGER, RECORDS, UNREAD};
+use crate::mail::{Cost, QueueId, Rates};
 use crate::sys::disk::Open;
 use crate::sys::{MonoTime, Now, WallTime};
 
 impl Store for Embedded {
     fn apply(&self, batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
         self.apply_batch(batch, now)
+    }
+
+    fn spend(&self, identity: &str, rates: &Rates, cost: Cost, now: Now) -> Result<Spent, QueueError> {
+        self.accounts().spend(identity, rates, cost, now, || {
+            self.read(|transaction| {
+                let known = transaction.open_table(LEDGER)?.get(identity)?;
+                Ok(known.map(|octets| tables::history(identity, octets.value())).unwrap_or_default())
+            })
+        })
     }
 
     fn claim(&self, now: Now) -> Result<Work, QueueError> {

@@ -19,8 +19,23 @@ pub struct Custodian {
     pub ca: Option<String>,
     /// SHA-256 of the leaf, hexadecimal; empty for our own reports.
     pub fingerprint: String,
-    /// Issuer and serial of each certificate of the chain, leaf first.
+    /// Issuer and serial of each certificate of the chain, leaf first: for people.
     pub chain: Vec<(String, String)>,
+    /// SHA-256 of the leaf's SubjectPublicKeyInfo; none for our own reports, and for messages of before this was kept.
+    pub key: Option<[u8; 32]>,
+    /// The same certificates as a CRL knows them; as with the key.
+    pub links: Vec<Link>,
+}
+
+/// A certificate as a CRL knows it: by who signed it, and by its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// SHA-256 of the issuer's name in DER.
+    pub issuer: [u8; 32],
+    /// SHA-256 of the issuer's SubjectPublicKeyInfo; none for a pin.
+    pub issuer_key: Option<[u8; 32]>,
+    /// The serial's octets.
+    pub serial: Vec<u8>,
 }
 
 /// How the message came.
@@ -91,6 +106,27 @@ pub enum State {
     Dead,
 }
 
+/// Who keeps a message back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeldBy {
+    /// An operator: `queue hold`.
+    Operator,
+    /// Its grant: `hold = true`.
+    Grant,
+    /// A second look at who sent it: `queue.recheck`.
+    Recheck,
+}
+
+/// Whether a message is looked at once more before it is tried (`queue.recheck`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recheck {
+    /// It is.
+    #[default]
+    Due,
+    /// An operator has seen what it found, and lets the message go.
+    Waived,
+}
+
 /// All that is kept of a message besides its octets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -118,6 +154,12 @@ pub struct Record {
     pub length: u64,
     /// XXH3-64 of the stored message.
     pub checksum: u64,
+    /// Who holds it, when it is held.
+    pub held_by: Option<HeldBy>,
+    /// When an operator last let it go on.
+    pub released: Option<WallTime>,
+    /// Whether its sender is looked at again.
+    pub recheck: Recheck,
 }
 
 impl Record {
@@ -139,7 +181,22 @@ impl Record {
             warned: false,
             length,
             checksum,
+            held_by: None,
+            released: None,
+            recheck: Recheck::Due,
         }
+    }
+
+    /// From when on it waits for its upstream: its arrival, or its release. What it waited for a person is nobody's delay.
+    pub fn waits_since(&self) -> WallTime {
+        self.released.unwrap_or(self.trace.arrived)
+    }
+
+    /// Keeps it back; `reason` is for the operator.
+    pub(super) fn hold(&mut self, by: HeldBy, reason: Option<String>) {
+        self.state = State::Held;
+        self.held_by = Some(by);
+        self.reason = reason;
     }
 
     /// The places in the envelope of those for whom something is left to do.
@@ -174,7 +231,14 @@ impl Record {
                 recipient.open = !matches!(recipient.last, Some(Outcome::Delivered { .. }));
             }
         }
+        if self.state != State::Queued {
+            self.released = Some(now);
+        }
+        if self.held_by == Some(HeldBy::Recheck) {
+            self.recheck = Recheck::Waived;
+        }
         self.state = State::Queued;
+        self.held_by = None;
         self.reason = None;
         self.due = now;
     }
@@ -182,6 +246,7 @@ impl Record {
     /// Nobody tries it any more, and its operator reads why.
     pub(super) fn set_aside(&mut self, reason: &str) {
         self.state = State::Dead;
+        self.held_by = None;
         self.reason = Some(reason.to_owned());
     }
 }
@@ -211,6 +276,8 @@ pub(crate) mod samples {
                 ca: Some("staff".to_owned()),
                 fingerprint: "ab".repeat(32),
                 chain: vec![("CN=Staff issuing".to_owned(), "01af".to_owned())],
+                key: Some([7; 32]),
+                links: vec![Link { issuer: [8; 32], issuer_key: Some([9; 32]), serial: vec![1, 0xaf] }],
             },
             trace: TraceFacts {
                 client: "192.0.2.1:40000".to_owned(),

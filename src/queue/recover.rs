@@ -17,7 +17,8 @@ use crate::sys::Disk;
 use crate::sys::disk::Open;
 
 /// The format of the store that this program writes: its tables and what is in them.
-pub(super) const FORMAT: u32 = 1;
+/// 2 has records of format 2, and the ledger.
+pub(super) const FORMAT: u32 = 2;
 
 /// Why the store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -205,6 +206,8 @@ fn reconcile(store: &Embedded, database: &Database, files: &BTreeMap<QueueId, u6
         }
     }
     tables.set_in_use(InUse::Yes)?;
+    // Records of an older format are migrated when they are next written; from now on there are such as only this program can read.
+    tables.set_meta(FORMAT_KEY, &FORMAT.to_le_bytes())?;
     tables.save_sums()?;
     drop(tables);
     transaction.commit()?;

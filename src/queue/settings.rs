@@ -32,6 +32,9 @@ pub const POOL: usize = 8;
 /// How many due messages one look at the store brings in.
 pub const WINDOW: usize = 256;
 
+/// Histories of the ledger that one commit looks through for idle ones.
+pub const LEDGER_SWEEP: usize = 8;
+
 /// The longest sleep of a claim before it looks at the clock again: the wall clock may have been set.
 pub const NAP_MAX: Duration = Duration::from_secs(60);
 

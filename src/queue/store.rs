@@ -7,9 +7,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::QueueError;
+use super::accounts::Spending;
 use super::record::{Outcome, Record, State};
 use super::sweeper::BodyFile;
-use crate::mail::QueueId;
+use crate::mail::{Cost, QueueId, Rate, Rates};
 use crate::sys::{MonoTime, Now, WallTime};
 
 /// A message to be kept.
@@ -19,6 +20,8 @@ pub struct NewMessage {
     pub record: Record,
     /// Its octets.
     pub body: NewBody,
+    /// What it costs its sender; written with it, or given back.
+    pub spending: Option<Spending>,
 }
 
 /// The octets of a message to be kept.
@@ -71,6 +74,8 @@ pub enum Next {
     Finished,
     /// It can be neither delivered nor reported, for this reason: it is kept for the operator.
     Dead(String),
+    /// Its sender may not send any more, for this reason: it is kept back until an operator decides.
+    Held(String),
 }
 
 /// One change.
@@ -110,6 +115,20 @@ pub enum Order {
     Mend,
 }
 
+/// Whether an identity may spend what it asked for.
+#[derive(Debug)]
+pub enum Spent {
+    /// It may; dropped before it was written, it is given back.
+    Granted(Spending),
+    /// Not before a moment.
+    Until {
+        /// The limit that is reached.
+        rate: Rate,
+        /// When it has room again.
+        at: WallTime,
+    },
+}
+
 /// What a store has to give to somebody who asks for work.
 #[derive(Debug)]
 pub enum Work {
@@ -131,15 +150,15 @@ pub struct Late {
 }
 
 impl Late {
-    /// Whether it may concern a message that came then.
+    /// Whether it may concern a message that came then. One that was held waits since its release, which is later: when this says no, it is no.
     pub fn may_concern(self, arrived: WallTime) -> bool {
         arrived <= self.give_up || self.warn.is_some_and(|limit| arrived <= limit)
     }
 
     /// Whether it concerns this message.
     pub fn concerns(self, record: &Record) -> bool {
-        let arrived = record.trace.arrived;
-        arrived <= self.give_up || (!record.warned && self.may_concern(arrived))
+        let since = record.waits_since();
+        since <= self.give_up || (!record.warned && self.may_concern(since))
     }
 }
 
@@ -277,6 +296,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Makes these changes in one transaction, on stable storage when this returns; one answer for each, in order. An order that can't be
     /// obeyed changes nothing and hinders no other. When the disk fails, none is made, and all answers say so.
     fn apply(&self, batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>>;
+
+    /// Grants `cost` to an identity, unless a limit is reached. What was granted is written by [`Self::apply`] in the transaction that keeps the
+    /// message it is for: a restart forgets nothing, and a refused message costs nothing.
+    fn spend(&self, identity: &str, rates: &Rates, cost: Cost, now: Now) -> Result<Spent, QueueError>;
 
     /// Gives out the message that is due longest, for as long as the lease says.
     fn claim(&self, now: Now) -> Result<Work, QueueError>;

@@ -1,12 +1,13 @@
 //! The tables of the embedded store, and one write transaction's view of them.
 //!
 //! ```text
-//! meta     name -> octets            "format", "sums", "holders", "open" (1 while a process has it)
+//! meta     name -> octets            "format", "sums", "holders", "open" (1 while a process has it), "ledger" (its last time)
 //! records  id -> record              one for each message (see codec)
 //! due      (due time, id) -> ()      the queued ones: the second order
 //! bodies   (id, number) -> octets    bodies that are kept here, in rows of CHUNK octets
 //! files    id -> length              bodies that are kept in a file of their own, bodies/ID
 //! unread   id -> reason              records that can't be read, set aside
+//! ledger   identity -> history        what it has spent, as far as it counts
 //! holders  identity -> count, octets what is kept of each identity's messages
 //! ```
 //!
@@ -16,14 +17,17 @@
 //! Every change keeps the tables in step with one another; redb makes them true together or not at all.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::codec::{self, CodecFault};
+use super::ledger::History;
 use super::record::{Record, State};
-use super::settings::CHUNK;
+use super::settings::{CHUNK, LEDGER_SWEEP};
 use super::store::{NewBody, NewMessage, Tally, Totals};
-use crate::mail::QueueId;
+use crate::mail::{Cost, QueueId};
+use crate::sys::WallTime;
 
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 pub(super) const RECORDS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("records");
@@ -32,8 +36,10 @@ pub(super) const BODIES: TableDefinition<'static, (u128, u32), &[u8]> = TableDef
 pub(super) const FILES: TableDefinition<'static, u128, u64> = TableDefinition::new("files");
 pub(super) const UNREAD: TableDefinition<'static, u128, &str> = TableDefinition::new("unread");
 
+pub(super) const LEDGER: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("ledger");
 pub(super) const HOLDERS: TableDefinition<'static, &str, (u64, u64)> = TableDefinition::new("holders");
 
+pub(super) const LEDGER_KEY: &str = "ledger";
 pub(super) const FORMAT_KEY: &str = "format";
 const SUMS_KEY: &str = "sums";
 const HOLDERS_KEY: &str = "holders";
@@ -96,6 +102,7 @@ pub(super) struct Tables<'txn> {
     bodies: Table<'txn, (u128, u32), &'static [u8]>,
     pub(super) files: Table<'txn, u128, u64>,
     unread: Table<'txn, u128, &'static str>,
+    ledger: Table<'txn, &'static str, &'static [u8]>,
     holders: Table<'txn, &'static str, (u64, u64)>,
     pub(super) sums: Sums,
     pub(super) counts_of_holders: Counts,
@@ -119,6 +126,7 @@ impl<'txn> Tables<'txn> {
             bodies: transaction.open_table(BODIES)?,
             files: transaction.open_table(FILES)?,
             unread: transaction.open_table(UNREAD)?,
+            ledger: transaction.open_table(LEDGER)?,
             holders: transaction.open_table(HOLDERS)?,
             sums,
             counts_of_holders: if agree { Counts::True } else { Counts::Stale },
@@ -187,6 +195,51 @@ impl<'txn> Tables<'txn> {
             Some(Ok(record)) => Known::Record(Box::new(record)),
             Some(Err(fault)) => Known::Unreadable(fault),
         })
+    }
+
+    /// The last time of the ledger that was noted.
+    pub(super) fn ledger_time(&self) -> Result<Option<WallTime>, DiskFault> {
+        let octets = self.meta.get(LEDGER_KEY)?;
+        let millis = octets.and_then(|octets| octets.value().try_into().ok().map(i64::from_le_bytes));
+        Ok(millis.map(WallTime::from_millis))
+    }
+
+    /// Notes what an identity has spent at `at`, a time of the ledger.
+    pub(super) fn charge(&mut self, identity: &str, cost: Cost, at: WallTime) -> Result<(), DiskFault> {
+        self.set_meta(LEDGER_KEY, &at.millis().to_le_bytes())?;
+        self.change_history(identity, |history| history.add(cost, at))
+    }
+
+    /// Takes it back.
+    pub(super) fn refund(&mut self, identity: &str, cost: Cost, at: WallTime) -> Result<(), DiskFault> {
+        self.change_history(identity, |history| history.subtract(cost, at))
+    }
+
+    fn change_history(&mut self, identity: &str, change: impl FnOnce(&mut History)) -> Result<(), DiskFault> {
+        let mut history =
+            self.ledger.get(identity)?.map(|octets| history(identity, octets.value())).unwrap_or_default();
+        change(&mut history);
+        let octets = postcard::to_stdvec(&history).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
+        self.ledger.insert(identity, octets.as_slice())?;
+        Ok(())
+    }
+
+    /// Takes histories out that count for nothing any more: looks at the next few behind `after`, and says where to go on.
+    pub(super) fn sweep_ledger(&mut self, after: Option<&str>, at: WallTime) -> Result<Option<String>, DiskFault> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut idle = Vec::new();
+        let mut last = None;
+        for row in self.ledger.range::<&str>((from, Bound::Unbounded))?.take(LEDGER_SWEEP) {
+            let (identity, octets) = row?;
+            if history(identity.value(), octets.value()).is_idle(at) {
+                idle.push(identity.value().to_owned());
+            }
+            last = Some(identity.value().to_owned());
+        }
+        for identity in idle {
+            self.ledger.remove(identity.as_str())?;
+        }
+        Ok(last)
     }
 
     /// Keeps a new message, record and body.
@@ -303,4 +356,12 @@ impl<'txn> Tables<'txn> {
         }
         Ok(sum)
     }
+}
+
+/// What is kept of what an identity has spent. What can't be read counts for nothing: damage must not stop its mail for ever.
+pub(super) fn history(identity: &str, octets: &[u8]) -> History {
+    postcard::from_bytes(octets).unwrap_or_else(|fault| {
+        tracing::error!(identity, %fault, "what this identity has spent can't be read; its limits begin anew");
+        History::default()
+    })
 }

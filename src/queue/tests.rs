@@ -12,6 +12,9 @@ use super::*;
 use crate::sys::disk::{Fault, Open};
 use crate::sys::{ManualClock, SeededEntropy, SimulatedDisk, SystemDisk, WallTime};
 
+#[path = "tests/ledger.rs"]
+mod ledger_tests;
+
 const START: WallTime = WallTime::from_seconds(1_800_000_000);
 
 /// A queue on a simulated disk, its core inline, its clock moved by hand.
@@ -510,12 +513,12 @@ fn a_newer_store_is_refused_by_name() {
         let database = redb::Database::builder().create_with_backend(embedded::Storage(file)).unwrap();
         let transaction = database.begin_write().unwrap();
         let mut tables = tables::Tables::open(&transaction).unwrap();
-        tables.set_meta(tables::FORMAT_KEY, &2_u32.to_le_bytes()).unwrap();
+        tables.set_meta(tables::FORMAT_KEY, &(recover::FORMAT + 1).to_le_bytes()).unwrap();
         drop(tables);
         transaction.commit().unwrap();
         database.close().unwrap();
         let refused = try_open(&bench.disk, &bench.clock, settings()).unwrap_err();
-        assert!(matches!(refused, OpenError::Newer { found: 2 }), "{refused}");
+        assert!(matches!(refused, OpenError::Newer { found } if found == recover::FORMAT + 1), "{refused}");
     });
 }
 
@@ -523,7 +526,7 @@ fn new_message(number: u128, octets: &[u8]) -> Order {
     let mut record = samples::record(number);
     record.length = octets.len() as u64;
     record.checksum = xxhash_rust::xxh3::xxh3_64(octets);
-    Order::Deposit(Box::new(NewMessage { record, body: NewBody::Octets(octets.to_vec()) }))
+    Order::Deposit(Box::new(NewMessage { record, body: NewBody::Octets(octets.to_vec()), spending: None }))
 }
 
 #[test]

@@ -43,6 +43,8 @@ impl Subject {
 pub enum Ruling {
     /// The message is kept under this id.
     Kept(QueueId),
+    /// The message is kept under this id, and held until an operator approves it.
+    Held(QueueId),
     /// Authenticated, by this mechanism.
     Authenticated(&'static str),
     /// Refused, and this was said.

@@ -9,6 +9,7 @@ use super::secured::{Session, State};
 use super::transaction::{Denied, Transaction};
 use super::{Decision, Framing, NoRoom, Question, Ruling, Step, Subject, refused, replies};
 use crate::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, RECEIVED_MAX};
+use crate::identity::Dispatch;
 use crate::mail::Custody;
 use crate::policy;
 use crate::smtp::{Code, Reply};
@@ -112,7 +113,9 @@ impl Session {
             | State::Founding(_)
             | State::Checking(_)
             | State::Identifying(_)
+            | State::Charging(..)
             | State::Open(_)
+            | State::Counting(..)
             | State::Admitting(_)
             | State::Committing(..)
             | State::Closed => self.our_fault(),
@@ -176,8 +179,11 @@ impl Session {
     }
 
     fn keep(&mut self, custody: &Custody, octets: u64) -> Step {
-        let reply = replies::kept(custody.id());
-        let mut decision = Decision::new(Subject::Message, Ruling::Kept(custody.id()), "");
+        let (reply, ruling) = match self.identity.grant().dispatch {
+            Dispatch::AtOnce => (replies::kept(custody.id()), Ruling::Kept(custody.id())),
+            Dispatch::OnApproval => (replies::held(custody.id()), Ruling::Held(custody.id())),
+        };
+        let mut decision = Decision::new(Subject::Message, ruling, "");
         decision.rule = self.transaction().map(|transaction| transaction.rule().clone());
         decision.octets = Some(octets);
         self.decide(decision);

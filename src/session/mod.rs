@@ -36,7 +36,7 @@ use crate::content::{BodyFacts, HeaderFacts};
 use crate::credentials::scram::ScramFault;
 use crate::credentials::{Ground, Named, Proof};
 use crate::identity::{Identity, NoIdentity};
-use crate::mail::{Address, Custody, Envelope, ForwardPath};
+use crate::mail::{Address, Cost, Custody, Envelope, ForwardPath, Rate};
 use crate::smtp::{LineFault, Reply};
 use crate::sys::WallTime;
 use crate::tls::{CertificateFault, RefusalMode};
@@ -145,13 +145,9 @@ pub enum Question {
     },
     /// Is it right; or how should one know, when it is wrong so often? Asked at the end of AUTH with a second factor.
     Authenticate(Attempt),
-    /// May the identity spend so much now?
-    Spend {
-        /// Messages.
-        messages: u32,
-        /// Recipients.
-        recipients: u32,
-    },
+    /// May the identity spend so much now? Asked of those with limits per hour or day: at MAIL for a message, at RCPT for a recipient. What was
+    /// granted is spent when the message is kept, and given back when the transaction ends otherwise.
+    Spend(Cost),
     /// Cut-through: does the upstream take this recipient?
     Offer(ForwardPath),
     /// Is there room for a message of this envelope? Asked before 354; takes the budgets.
@@ -240,6 +236,20 @@ impl NoRoom {
     }
 }
 
+/// Why nothing more may be spent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotGranted {
+    /// A limit is reached.
+    Until {
+        /// Which.
+        rate: Rate,
+        /// When it has room again.
+        at: WallTime,
+    },
+    /// The ledger can't be read: unknown means no.
+    Unknown,
+}
+
 /// Why there is no identity: by the judge of chains, or by the roster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unidentified {
@@ -260,8 +270,8 @@ pub enum Answer {
     ScramGround(Ground, String),
     /// To `Authenticate`.
     Attempted(Attempted),
-    /// To `Spend`: granted, or not before a moment.
-    Spent(Result<(), WallTime>),
+    /// To `Spend`.
+    Spent(Result<(), NotGranted>),
     /// To `Offer`: what the upstream said.
     Offered(Reply),
     /// To `Admit`.

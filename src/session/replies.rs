@@ -6,12 +6,13 @@
 //! person can act on, and no secrets. Never: decides which reply is due. Nothing here can fail.
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::identity::NoIdentity;
-use crate::mail::QueueId;
+use crate::mail::{Measure, QueueId, Rate, Window};
 use crate::policy::{Offence, Refusal};
 use crate::session::Unidentified;
 use crate::smtp::{Code, CommandFault, PathFault, Reply, Status};
@@ -384,7 +385,20 @@ pub fn refused(refusal: &Refusal, identity: &str) -> Reply {
         Offence::TooLarge { limit } => {
             said(552, (5, 3, 4), format!("Message too large: {identity} may send {limit} octets"))
         }
+        Offence::TooMuch { rate, until } => too_much(*rate, *until, identity),
     }
+}
+
+/// A limit per hour or per day is reached (RFC 5321 §4.3.2 allows 450, 451, 452 to RCPT, and 451, 452 to MAIL; RFC 3463 X.7.0). Messages are counted
+/// at MAIL, recipients at RCPT; what a day may bring is a quota. The time is the first whole second at which there is room.
+fn too_much(rate: Rate, until: WallTime, identity: &str) -> Reply {
+    let code = match (rate.window, rate.measure) {
+        (Window::Day, Measure::Messages | Measure::Recipients) => 452,
+        (Window::Hour, Measure::Messages) => 451,
+        (Window::Hour, Measure::Recipients) => 450,
+    };
+    let until = until.after(Duration::from_millis(999)).rfc3339();
+    said(code, (4, 7, 0), format!("Limit of {rate} reached for {identity}, come back at {until}"))
 }
 
 // --- The message.
@@ -397,6 +411,11 @@ pub fn send_data() -> Reply {
 /// Custody is taken (RFC 5321 §6.1): the only reply that promises anything.
 pub fn kept(id: QueueId) -> Reply {
     said(250, (2, 0, 0), format!("Accepted, id={id}"))
+}
+
+/// Custody is taken, and an operator decides when it goes on (RFC 5321 §6.1 asks for no more).
+pub fn held(id: QueueId) -> Reply {
+    said(250, (2, 0, 0), format!("Accepted, held for approval, id={id}"))
 }
 
 /// A header that can't be judged (RFC 6409 §8: 554; RFC 3463 X.6.0).

@@ -17,7 +17,8 @@ use super::table::{Phase, Trigger, Turn, turn};
 use super::transaction::{Opening, Transaction};
 use super::{Answer, Deadline, Decision, Event, Framing, SessionSettings, Step, Subject, replies};
 use crate::credentials::Means;
-use crate::identity::Identity;
+use crate::identity::{Identity, Rule};
+use crate::mail::Recipient;
 use crate::mail::trace::{Protocol, Utf8Header};
 use crate::smtp::line::AUTH_LINE_MAX;
 use crate::smtp::{Command, CommandFault, Extension, HeloName, LineFault, Offered, Reply};
@@ -33,7 +34,11 @@ pub(super) enum State {
     /// What was shown in AUTH is being looked at.
     Checking(Checking),
     Identifying(Box<Opening>),
+    /// With the rule that allowed the sender.
+    Charging(Box<Opening>, Rule),
     Open(Box<Transaction>),
+    /// With the recipient that is asked for.
+    Counting(Box<Transaction>, Box<Recipient>),
     Admitting(Box<Transaction>),
     Header(Box<Transaction>),
     Body(Box<Transaction>),
@@ -144,6 +149,7 @@ impl Session {
     pub fn transaction(&self) -> Option<&Transaction> {
         match &self.state {
             State::Open(transaction)
+            | State::Counting(transaction, _)
             | State::Admitting(transaction)
             | State::Header(transaction)
             | State::Body(transaction)
@@ -153,6 +159,7 @@ impl Session {
             | State::Founding(_)
             | State::Checking(_)
             | State::Identifying(_)
+            | State::Charging(..)
             | State::Discarding(_)
             | State::Closed => None,
         }
@@ -190,6 +197,8 @@ impl Session {
             State::Founding(_) => Phase::Founding,
             State::Checking(_) => Phase::Checking,
             State::Identifying(_) => Phase::Identifying,
+            State::Charging(..) => Phase::Charging,
+            State::Counting(..) => Phase::Counting,
             State::Open(transaction) if transaction.recipients().is_empty() => Phase::Opened,
             State::Open(_) => Phase::Addressed,
             State::Admitting(_) => Phase::Admitting,
@@ -288,9 +297,10 @@ impl Session {
             Event::TalkedEarly => self.interrupt(replies::talked_early(), "octets where the client had to wait"),
             Event::TimedOut(deadline) => self.timed_out(deadline),
             Event::Draining => self.drain(),
+            Event::Answer(Answer::Spent(answer)) => self.spent(answer),
             Event::Answer(Answer::ScramGround(ground, nonce)) => self.scram_ground(ground, &nonce),
             Event::Answer(Answer::Attempted(outcome)) => self.attempted(outcome),
-            Event::Answer(Answer::Spent(_) | Answer::Offered(_)) | Event::Line(_) => self.our_fault(),
+            Event::Answer(Answer::Offered(_)) | Event::Line(_) => self.our_fault(),
         }
     }
 

@@ -21,10 +21,14 @@ pub enum Phase {
     Checking,
     /// MAIL; the identity is being looked at anew.
     Identifying,
+    /// MAIL; whether one more message may be sent is being asked.
+    Charging,
     /// MAIL was taken, no recipient yet.
     Opened,
     /// At least one recipient was taken.
     Addressed,
+    /// RCPT; whether one more recipient may be sent to is being asked.
+    Counting,
     /// DATA; room is being asked for.
     Admitting,
     /// The header section is being read.
@@ -88,6 +92,8 @@ pub enum Trigger {
     Founded,
     /// The answer to `Authenticate`.
     Attempted,
+    /// The answer to `Spend`.
+    Spent,
     /// The answer to `Admit`.
     Admitted,
     /// The answer to `Commit`.
@@ -112,7 +118,7 @@ pub enum Turn {
 }
 
 /// The number of phases.
-pub const PHASES: usize = 14;
+pub const PHASES: usize = 16;
 
 /// A row of the table: by the phases in their order.
 pub type Row = (Trigger, [Turn; PHASES]);
@@ -120,8 +126,11 @@ pub type Row = (Trigger, [Turn; PHASES]);
 /// The whole dialogue. Besides, any command may lead to `Closed`: when too many came to nothing, and at the end of a transaction when the
 /// daemon is shutting down.
 #[rustfmt::skip]
-pub const TABLE: [Row; 28] = {
-    use Phase::{Addressed, Admitting, Body, Challenged, Checking, Closed, Committing, Discarding, Founding, Header, Identifying, Opened, Ready, Start};
+pub const TABLE: [Row; 29] = {
+    use Phase::{
+        Addressed, Admitting, Body, Challenged, Charging, Checking, Closed, Committing, Counting, Discarding, Founding, Header, Identifying, Opened,
+        Ready, Start,
+    };
     const NO: Turn = Turn::OutOfOrder;
     const XX: Turn = Turn::Never;
     const ST: Turn = Turn::To(&[Start]);
@@ -133,12 +142,17 @@ pub const TABLE: [Row; 28] = {
     const SHOW: Turn = Turn::To(&[Ready, Challenged, Closed]);
     const CHAL: Turn = Turn::To(&[Challenged]);
     const FO: Turn = Turn::To(&[Founding]);
-    const CH: Turn = Turn::To(&[Checking]);
+    const CK: Turn = Turn::To(&[Checking]);
     const ROOM: Turn = Turn::To(&[Admitting]);
     const DISC: Turn = Turn::To(&[Discarding]);
     const SAID: Turn = Turn::To(&[Ready, Closed]);
-    const TOLD: Turn = Turn::To(&[Opened, Ready, Closed]);
-    const RCPT: Turn = Turn::To(&[Opened, Addressed]);
+    const TOLD: Turn = Turn::To(&[Charging, Opened, Ready, Closed]);
+    const RCPT: Turn = Turn::To(&[Counting, Opened, Addressed]);
+    const RCPT_: Turn = Turn::To(&[Counting, Addressed]);
+    const PAID: Turn = Turn::To(&[Opened, Ready]);
+    const TOOK: Turn = Turn::To(&[Opened, Addressed]);
+    const CH: Turn = Turn::To(&[Charging]);
+    const CO: Turn = Turn::To(&[Counting]);
     const ROOM_: Turn = Turn::To(&[Header, Addressed]);
     const HEAD: Turn = Turn::To(&[Body, Discarding, Closed]);
     const BODY: Turn = Turn::To(&[Committing, Ready, Closed]);
@@ -148,35 +162,36 @@ pub const TABLE: [Row; 28] = {
     const BODY_: Turn = Turn::To(&[Body]);
     const COMM: Turn = Turn::To(&[Committing]);
     [
-    //                       Start  Ready  Chal   Found  Check  Iden   Open   Addr   Admit  Header Body   Disc   Comm   Closed
-    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    XX,    RCPT,  AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    XX,    DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Response,    [ XX,    XX,    AU,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX ]),
-    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX ]),
-    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    END,   BODY,  DONE,  XX,    XX ]),
-    (Trigger::Identified,  [ XX,    XX,    XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Founded,     [ XX,    XX,    XX,    CHAL,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Attempted,   [ XX,    XX,    XX,    XX,    SHOW,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX ]),
-    (Trigger::Unasked,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX ]),
-    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX ]),
-    (Trigger::Draining,    [ END,   END,   END,   FO,    CH,    ID,    OP,    AD,    ROOM,  HEAD_, BODY_, DISC,  COMM,  XX ]),
+    //                       Start  Ready  Chal   Found  Check  Iden   Charg  Open   Addr   Count  Admit  Header Body   Disc   Comm   Closed
+    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    RCPT,  RCPT_, XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Response,    [ XX,    XX,    AU,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX   ]),
+    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX   ]),
+    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    END,   BODY,  DONE,  XX,    XX   ]),
+    (Trigger::Identified,  [ XX,    XX,    XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Founded,     [ XX,    XX,    XX,    CHAL,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Attempted,   [ XX,    XX,    XX,    XX,    SHOW,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Spent,       [ XX,    XX,    XX,    XX,    XX,    XX,    PAID,  XX,    XX,    TOOK,  XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX   ]),
+    (Trigger::Unasked,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX   ]),
+    (Trigger::Draining,    [ END,   END,   END,   FO,    CK,    ID,    CH,    OP,    AD,    CO,    ROOM,  HEAD_, BODY_, DISC,  COMM,  XX   ]),
     ]
 };
 
@@ -198,8 +213,10 @@ impl Phase {
         Self::Founding,
         Self::Checking,
         Self::Identifying,
+        Self::Charging,
         Self::Opened,
         Self::Addressed,
+        Self::Counting,
         Self::Admitting,
         Self::Header,
         Self::Body,
@@ -240,7 +257,8 @@ impl Trigger {
             Event::Answer(Answer::Committed(_)) => Self::Committed,
             Event::Answer(Answer::ScramGround(..)) => Self::Founded,
             Event::Answer(Answer::Attempted(_)) => Self::Attempted,
-            Event::Answer(Answer::Spent(_) | Answer::Offered(_)) => Self::Unasked,
+            Event::Answer(Answer::Spent(_)) => Self::Spent,
+            Event::Answer(Answer::Offered(_)) => Self::Unasked,
             Event::TimedOut(_) => Self::TimedOut,
             Event::Draining => Self::Draining,
         }

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use super::secured::{Session, State};
-use super::{Decision, Question, Step, Subject, Unidentified, refused, replies};
+use super::{Decision, NotGranted, Question, Step, Subject, Unidentified, refused, replies};
 use crate::identity::{Identity, Rule};
-use crate::mail::{Address, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
-use crate::policy::{self, Verdict};
+use crate::mail::{Address, Cost, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
+use crate::policy::{self, Refusal, Verdict};
 use crate::smtp::Reply;
 use crate::sys::WallTime;
 
@@ -32,18 +32,20 @@ pub struct Transaction {
     recipients: Vec<Recipient>,
     rule: Rule,
     message_id: Option<String>,
+    /// Recipients that came while a limit per hour or day was reached.
+    over_limit: usize,
 }
 
 impl Transaction {
     /// The transaction that `rule` allowed.
     pub(super) fn open(opening: Opening, rule: Rule) -> Self {
         let Opening { reverse_path, parameters } = opening;
-        Self { reverse_path, parameters, recipients: Vec::new(), rule, message_id: None }
+        Self { reverse_path, parameters, recipients: Vec::new(), rule, message_id: None, over_limit: 0 }
     }
 
     /// One more recipient. The session counts before it calls.
-    pub(super) fn add(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) {
-        self.recipients.push(Recipient { forward_path, parameters });
+    pub(super) fn add(&mut self, recipient: Recipient) {
+        self.recipients.push(recipient);
     }
 
     /// The header has named the message.
@@ -111,12 +113,13 @@ impl Denied {
     pub(super) fn by(verdict: Verdict, identity: &Identity) -> Result<Rule, Self> {
         match verdict {
             Verdict::Allowed(rule) => Ok(rule),
-            Verdict::Refused(refusal) => Err(Self {
-                reply: replies::refused(&refusal, identity.name()),
-                cause: refusal.cause,
-                rule: Some(refusal.rule),
-            }),
+            Verdict::Refused(refusal) => Err(Self::refused(refusal, identity)),
         }
+    }
+
+    fn refused(refusal: Refusal, identity: &Identity) -> Self {
+        let reply = replies::refused(&refusal, identity.name());
+        Self { reply, cause: refusal.cause, rule: Some(refusal.rule) }
     }
 
     /// The reply, and the decision that goes with it.
@@ -167,16 +170,59 @@ impl Session {
 
     fn open(&mut self, opening: Opening) -> Step {
         match self.judge_sender(&opening) {
-            Ok(rule) => {
-                self.state = State::Open(Box::new(Transaction::open(opening, rule)));
-                self.say(replies::sender_taken())
+            Ok(rule) if self.is_counted() => {
+                self.state = State::Charging(Box::new(opening), rule);
+                Step::Ask(Question::Spend(Cost { messages: 1, recipients: 0 }))
             }
-            Err(denied) => {
-                let (reply, mut decision) = denied.decided(Subject::Sender);
-                decision.sender = Some(opening.reverse_path);
-                self.decide(decision);
-                self.idle(reply)
+            Ok(rule) => self.begin(opening, rule),
+            Err(denied) => self.refuse_sender(opening, denied),
+        }
+    }
+
+    /// Whether what the identity sends is counted.
+    fn is_counted(&self) -> bool {
+        !self.identity.grant().limits.rates.is_empty()
+    }
+
+    fn begin(&mut self, opening: Opening, rule: Rule) -> Step {
+        self.state = State::Open(Box::new(Transaction::open(opening, rule)));
+        self.say(replies::sender_taken())
+    }
+
+    fn refuse_sender(&mut self, opening: Opening, denied: Denied) -> Step {
+        let (reply, mut decision) = denied.decided(Subject::Sender);
+        decision.sender = Some(opening.reverse_path);
+        self.decide(decision);
+        self.state = State::Idle;
+        self.idle(reply)
+    }
+
+    /// The answer to `Spend`: at MAIL the transaction begins or not, at RCPT this one recipient is taken or not, and the others stay.
+    pub(super) fn spent(&mut self, answer: Result<(), NotGranted>) -> Step {
+        let judged = answer.map_err(|cause| self.not_granted(cause));
+        match (std::mem::replace(&mut self.state, State::Closed), judged) {
+            (State::Charging(opening, rule), Ok(())) => self.begin(*opening, rule),
+            (State::Charging(opening, _), Err(denied)) => self.refuse_sender(*opening, denied),
+            (State::Counting(transaction, recipient), Ok(())) => {
+                self.state = State::Open(transaction);
+                self.take_recipient(*recipient)
             }
+            (State::Counting(transaction, recipient), Err(denied)) => {
+                self.state = State::Open(transaction);
+                self.refuse_for_now(recipient.forward_path, denied)
+            }
+            _ => self.our_fault(),
+        }
+    }
+
+    fn not_granted(&self, cause: NotGranted) -> Denied {
+        match cause {
+            NotGranted::Until { rate, at } => match policy::limits::reached(&self.identity, rate, at) {
+                Verdict::Refused(refusal) => Denied::refused(refusal, &self.identity),
+                // A limit that is reached allows nothing.
+                Verdict::Allowed(_) => Denied::by_server(replies::no_room()),
+            },
+            NotGranted::Unknown => Denied::by_server(replies::no_room()),
         }
     }
 
@@ -209,20 +255,45 @@ impl Session {
     pub(super) fn rcpt(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) -> Step {
         let State::Open(transaction) = &self.state else { return self.our_fault() };
         match self.judge_recipient(transaction, &forward_path) {
-            Ok(_) => self.take_recipient(forward_path, parameters),
+            Ok(_) if self.is_counted() => self.count_recipient(Recipient { forward_path, parameters }),
+            Ok(_) => self.take_recipient(Recipient { forward_path, parameters }),
             Err(denied) => self.refuse_recipient(forward_path, denied),
         }
     }
 
-    fn take_recipient(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) -> Step {
+    fn count_recipient(&mut self, recipient: Recipient) -> Step {
+        let State::Open(transaction) = std::mem::replace(&mut self.state, State::Closed) else {
+            return self.our_fault();
+        };
+        self.state = State::Counting(transaction, Box::new(recipient));
+        Step::Ask(Question::Spend(Cost { messages: 0, recipients: 1 }))
+    }
+
+    fn take_recipient(&mut self, recipient: Recipient) -> Step {
+        let Recipient { forward_path, parameters } = recipient;
         let forward_path = match (forward_path, &self.settings.postmaster) {
             (ForwardPath::Postmaster, Some(postmaster)) => ForwardPath::Address(postmaster.clone()),
             (path, _) => path,
         };
         if let State::Open(transaction) = &mut self.state {
-            transaction.add(forward_path, parameters);
+            transaction.add(Recipient { forward_path, parameters });
         }
         self.say(replies::recipient_taken())
+    }
+
+    /// Not now. That tells nothing about the recipient, so it does not count as a trial; but nobody asks for ever.
+    fn refuse_for_now(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
+        let (reply, mut decision) = denied.decided(Subject::Recipient);
+        decision.recipients.push(forward_path);
+        self.decide(decision);
+        let most = self.settings.recipients_max;
+        if let State::Open(transaction) = &mut self.state
+            && transaction.over_limit < most
+        {
+            transaction.over_limit = transaction.over_limit.saturating_add(1);
+            return self.say(reply);
+        }
+        self.close(replies::too_many_refused_recipients())
     }
 
     fn refuse_recipient(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {

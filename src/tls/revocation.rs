@@ -300,6 +300,12 @@ impl CrlShelf {
         self.by_issuer.get(&issuer).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Whether a list has the serial, by digests of its issuer's name and, where it is known, key: for certificates of which only these are kept.
+    pub(super) fn lists_recorded(&self, name: Digest256, key: Option<Digest256>, serial: Serial) -> bool {
+        let mut signed = self.all().filter(|list| key.is_none_or(|key| list.issuer.key == key));
+        signed.any(|list| Digest256::of(&list.issuer.name) == name && list.lists(serial))
+    }
+
     /// Whether a certificate signed by `issuer` is revoked.
     pub(super) fn status(&self, certificate: &View, issuer: &View, grace: Duration, now: WallTime) -> Status {
         let Some(serial) = certificate.serial else { return Status::Unknown };

@@ -17,9 +17,9 @@ use super::read;
 use super::revocation::list::{self, Read};
 use super::revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlShelf, RevocationMode};
 use super::rules::{CaRules, KeyRules};
-use super::view::View;
+use super::view::{Serial, View};
 use super::ways::{self, Link, Way};
-use crate::identity::facts::Digest256;
+use crate::identity::facts::{self, Digest256};
 use crate::sys::WallTime;
 
 /// A file of CRLs, read.
@@ -391,6 +391,15 @@ impl Trust {
     /// The CAs.
     pub fn cas(&self) -> &[Arc<ClientCa>] {
         &self.cas
+    }
+
+    /// The first of these certificates that a CRL lists which is asked at all, here or elsewhere, by its place.
+    pub fn revoked(&self, links: &[facts::Link]) -> Option<usize> {
+        let asked = || self.all_cas().filter(|ca| ca.revocation != RevocationMode::Off);
+        links.iter().position(|link| {
+            let serial = Serial::from_octets(&link.serial);
+            serial.is_some_and(|serial| asked().any(|ca| ca.crls.lists_recorded(link.issuer, link.issuer_key, serial)))
+        })
     }
 
     /// The CAs that count here or elsewhere.

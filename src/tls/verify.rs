@@ -42,6 +42,7 @@ use super::trust::{ClientCa, OcspMode, Trust};
 use super::view::{Purpose, View};
 use super::ways::Link;
 use super::{Anchor, CertificateFault, PeerChain};
+use crate::identity::facts::Digest256;
 use crate::sys::WallTime;
 
 /// The most certificates a client may show. A path has at most 8: the leaf, webpki's 6 intermediates, the anchor.
@@ -85,6 +86,14 @@ pub struct VerifiedChain {
 }
 
 impl VerifiedChain {
+    /// SHA-256 of the key that signed the last of [`Self::certificates`]; none for a pin.
+    pub fn anchor_key(&self) -> Option<Digest256> {
+        match self.anchor {
+            Anchor::Ca(_) => self.links.last().map(|anchor| anchor.view.key),
+            Anchor::Pin => None,
+        }
+    }
+
     /// What it was verified to.
     pub fn anchor(&self) -> &Anchor {
         &self.anchor

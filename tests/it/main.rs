@@ -42,6 +42,7 @@ mod simulation;
 mod daemon;
 mod fetched;
 mod kill;
+mod limits;
 mod live;
 mod ocsp;
 mod strace;

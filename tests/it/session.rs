@@ -7,11 +7,13 @@ use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
 use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof};
 use sealpost::identity::{Identity, NoIdentity, SecondFactor};
-use sealpost::mail::{Custody, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
+use sealpost::mail::{
+    Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
+};
 use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
 use sealpost::session::{
-    Answer, Attempted, Deadline, Event, NoRoom, Phase, Ruling, Session, SessionSettings, Step, TABLE, Trigger, Turn,
-    Unidentified, turn,
+    Answer, Attempted, Deadline, Event, NoRoom, NotGranted, Phase, Ruling, Session, SessionSettings, Step, TABLE,
+    Trigger, Turn, Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
 use sealpost::sys::disk::SimulatedDisk;
@@ -41,7 +43,8 @@ enum Move {
     Committed(Result<Custody, NoRoom>),
     Founded,
     Attempted(Attempted),
-    Spent,
+    Spent(Result<(), NotGranted>),
+    Offered,
     TimedOut(Deadline),
     Draining,
 }
@@ -60,7 +63,8 @@ impl Move {
             Self::Committed(answer) => Event::Answer(Answer::Committed(answer.clone())),
             Self::Founded => Event::Answer(Answer::ScramGround(ground(), "nonce".to_owned())),
             Self::Attempted(outcome) => Event::Answer(Answer::Attempted(*outcome)),
-            Self::Spent => Event::Answer(Answer::Spent(Ok(()))),
+            Self::Spent(answer) => Event::Answer(Answer::Spent(*answer)),
+            Self::Offered => Event::Answer(Answer::Offered(sealpost::session::replies::noop())),
             Self::TimedOut(deadline) => Event::TimedOut(*deadline),
             Self::Draining => Event::Draining,
         };
@@ -148,6 +152,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
             Trigger::Identified,
             vec![
                 Move::Identified(Ok(alice_identity())),
+                Move::Identified(Ok(metered_identity())),
                 Move::Identified(Err(Unidentified::Certificate(CertificateFault::Revoked))),
                 Move::Identified(Err(Unidentified::Certificate(CertificateFault::RevocationUnknown))),
                 Move::Identified(Err(Unidentified::Roster(NoIdentity::Unknown))),
@@ -165,7 +170,15 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 Move::Attempted(Attempted::TooMany),
             ],
         ),
-        (Trigger::Unasked, vec![Move::Spent]),
+        (
+            Trigger::Spent,
+            vec![
+                Move::Spent(Ok(())),
+                Move::Spent(Err(NotGranted::Unknown)),
+                Move::Spent(Err(NotGranted::Until { rate: A_RATE, at: NOW_WALL })),
+            ],
+        ),
+        (Trigger::Unasked, vec![Move::Offered]),
         (Trigger::TimedOut, vec![Move::TimedOut(Deadline::Idle), Move::TimedOut(Deadline::Transaction)]),
         (Trigger::Draining, vec![Move::Draining]),
     ]
@@ -183,10 +196,21 @@ fn applies(phase: Phase, trigger: Trigger, event: &Move) -> bool {
     }
 }
 
+const A_RATE: Rate = Rate { measure: Measure::Messages, window: Window::Hour, limit: 2 };
+
 fn alice_identity() -> Arc<Identity> {
+    identity("alice")
+}
+
+/// Somebody with limits per hour, who may also send as alice in this test.
+fn metered_identity() -> Arc<Identity> {
+    identity("metered")
+}
+
+fn identity(persona: &str) -> Arc<Identity> {
     let cast = Cast::get();
     let season = Season::default();
-    let chain = PeerChain(cast.chain("alice").unwrap().unwrap());
+    let chain = PeerChain(cast.chain(persona).unwrap().unwrap());
     let verified = verify(&chain, &cast.trust(&season), NOW_WALL).unwrap();
     Arc::new(cast.roster(&season).identify(&verified).unwrap())
 }
@@ -230,7 +254,14 @@ fn deposit() -> Deposit {
     let recipient = Recipient { forward_path: ForwardPath::Postmaster, parameters: RecipientParameters::default() };
     Deposit {
         envelope: Envelope::new(ReversePath::Null, MailParameters::default(), vec![recipient]).unwrap(),
-        custodian: Custodian { identity: "alice".to_owned(), ca: None, fingerprint: String::new(), chain: Vec::new() },
+        custodian: Custodian {
+            identity: "alice".to_owned(),
+            ca: None,
+            fingerprint: String::new(),
+            chain: Vec::new(),
+            key: None,
+            links: Vec::new(),
+        },
         trace: TraceFacts {
             client: String::new(),
             helo: String::new(),
@@ -257,13 +288,26 @@ fn fresh() -> Session {
     session
 }
 
-/// Sessions that have come so far, by each way that makes a difference.
+/// Who goes the way: without limits, and with.
+const WALKERS: [fn() -> Arc<Identity>; 2] = [alice_identity, metered_identity];
+
+/// Those who come by this phase: nobody asks the ledger about somebody without limits.
+fn walkers(phase: Phase) -> Vec<fn() -> Arc<Identity>> {
+    let counted = matches!(phase, Phase::Charging | Phase::Counting);
+    WALKERS.into_iter().skip(usize::from(counted)).collect()
+}
+
+/// Sessions that have come so far, by each way that makes a difference, of everybody who comes by.
 fn at(phase: Phase) -> Vec<Session> {
+    walkers(phase).into_iter().flat_map(|who| at_as(phase, who)).collect()
+}
+
+fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
     let header = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
     let way: Vec<Move> = vec![
         Move::Line(b"EHLO client.example"),
         Move::Line(b"MAIL FROM:<alice@example.com>"),
-        Move::Identified(Ok(alice_identity())),
+        Move::Identified(Ok(who())),
         Move::Line(b"RCPT TO:<bob@example.net>"),
         Move::Line(b"DATA"),
         Move::Admitted(Ok(())),
@@ -305,6 +349,9 @@ fn at(phase: Phase) -> Vec<Session> {
                 break;
             }
             step.feed(&mut session);
+            if session.phase() != phase && matches!(session.phase(), Phase::Charging | Phase::Counting) {
+                Move::Spent(Ok(())).feed(&mut session);
+            }
         }
         assert_eq!(session.phase(), phase, "the way to {phase:?}");
         session
@@ -392,17 +439,30 @@ fn the_table_has_each_trigger_once() {
 struct Model {
     sender: Option<String>,
     recipients: Vec<String>,
+    /// Whether the ledger is being asked about this one.
+    counted: Option<String>,
 }
 
 impl Model {
     fn follow(&mut self, trigger: Trigger, event: &Move, step: &Step, before: Phase, next: Phase) {
         let said = |code: &str| matches!(step, Step::Say(reply) if reply.to_string().starts_with(code));
         match trigger {
-            Trigger::Identified if said("250 2.1.0") => self.sender = Some("alice@example.com".to_owned()),
-            Trigger::Rcpt if said("250 2.1.5") => {
+            Trigger::Identified | Trigger::Spent if said("250 2.1.0") => {
+                self.sender = Some("alice@example.com".to_owned())
+            }
+            Trigger::Rcpt if said("250 2.1.5") || next == Phase::Counting => {
                 let Move::Line(line) = event else { return };
                 let line = std::str::from_utf8(line).unwrap();
-                self.recipients.push(line.split(['<', '>']).nth(1).unwrap().to_owned());
+                let recipient = line.split(['<', '>']).nth(1).unwrap().to_owned();
+                if next == Phase::Counting {
+                    self.counted = Some(recipient);
+                } else {
+                    self.recipients.push(recipient);
+                }
+            }
+            Trigger::Spent => {
+                let counted = self.counted.take();
+                self.recipients.extend(counted.filter(|_| said("250 2.1.5")));
             }
             _ => {}
         }

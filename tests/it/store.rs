@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sealpost::mail::{Address, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
-use sealpost::queue::{Custodian, Deposit, Driving, OpenError, Queue, QueueSettings, Recovery, TraceFacts};
+use sealpost::queue::{Custodian, Deposit, Driving, Link, OpenError, Queue, QueueSettings, Recovery, TraceFacts};
 use sealpost::sys::{Clock, Disk, ManualClock, SeededEntropy, SimulatedDisk, WallTime};
 
 /// Where the simulated queue lives.
@@ -63,6 +63,8 @@ fn deposit(clock: &dyn Clock, recipients: usize) -> Deposit {
             ca: Some("staff".to_owned()),
             fingerprint: "ab".repeat(32),
             chain: vec![("CN=Staff issuing".to_owned(), "01af".to_owned())],
+            key: Some([7; 32]),
+            links: vec![Link { issuer: [8; 32], issuer_key: Some([9; 32]), serial: vec![1, 0xaf] }],
         },
         trace: TraceFacts {
             client: "192.0.2.1:40000".to_owned(),

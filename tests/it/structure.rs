@@ -25,6 +25,9 @@ const PURE: &[&str] = &[
     "src/route",
     "src/report",
     "src/queue/schedule",
+    "src/queue/ledger",
+    "src/delivery/conclusion",
+    "src/delivery/standing",
     "src/upstream/dialog",
 ];
 

@@ -149,6 +149,7 @@ impl<'a> Checking<'a> {
             tls: tls?,
             trust,
             roster,
+            recheck: written.queue.recheck,
             credentials: credentials?,
             session: limits.session,
             header: limits.header,

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Checking;
-use super::trust::{Cas, second_factor};
+use super::trust::{Cas, dispatch, second_factor};
 use crate::config::mistake::{Gravity, Place};
 use crate::config::origin::Origins;
 use crate::config::units::size_text;
@@ -211,6 +211,7 @@ impl Checking<'_> {
             send_to,
             second_factor: second_factor(written.second_factor),
             limits,
+            dispatch: dispatch(written.hold),
             null_sender: written.null_sender.unwrap_or(true),
             rule: self.rule(path),
         })

@@ -15,8 +15,8 @@ use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevoc
 use crate::identity::names::is_trust_domain;
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use crate::identity::roster::{CaGrant, EmailGrant, OwnNames};
-use crate::identity::{Limits, SecondFactor};
-use crate::mail::LocalPartCase;
+use crate::identity::{Dispatch, Limits, SecondFactor};
+use crate::mail::{LocalPartCase, Rates};
 use crate::sys::WallTime;
 use crate::tls::rules::{CHAIN_MOST, RSA_BITS_LEAST, RSA_BITS_MOST};
 use crate::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, KeyRules, PolicyOid, Purposes, RevocationMode, read};
@@ -340,6 +340,7 @@ impl Checking<'_> {
             send_to,
             second_factor: second_factor(written.second_factor),
             limits: self.identity_limits(&format!("{path}.limits"), written.limits),
+            dispatch: dispatch(written.hold),
             null_sender: written.null_sender.unwrap_or(true),
         });
         Some(CaGrant {
@@ -386,12 +387,12 @@ impl Checking<'_> {
         if written.send_as_email || written.send_as_upn || spoiled("send_as_email") || spoiled("send_as_upn") {
             return;
         }
-        let limited = written.limits.message_size.is_some() || written.limits.recipients_per_message.is_some();
         for (key, is_written) in [
             ("send_to", written.send_to.is_some()),
             ("null_sender", written.null_sender.is_some()),
             ("second_factor", written.second_factor != WrittenSecondFactor::None),
-            ("limits", limited),
+            ("limits", written.limits.is_written()),
+            ("hold", written.hold),
         ] {
             if is_written {
                 self.findings.warning(
@@ -438,16 +439,29 @@ impl Checking<'_> {
     }
 
     pub(super) fn identity_limits(&mut self, path: &str, written: WrittenLimits) -> Limits {
-        if written.recipients_per_message == Some(0) {
-            self.findings.mistake(
-                &format!("{path}.recipients_per_message"),
-                "0: nothing could be sent",
-                "write 1 or more",
-            );
+        for (key, number) in written.counts() {
+            if number == Some(0) {
+                self.findings.mistake(&format!("{path}.{key}"), "0: nothing could be sent", "write 1 or more");
+            }
+        }
+        for (hour, day, of) in [
+            (written.messages_per_hour, written.messages_per_day, "messages"),
+            (written.recipients_per_hour, written.recipients_per_day, "recipients"),
+        ] {
+            if hour.zip(day).is_some_and(|(hour, day)| hour > day) {
+                let wrong = format!("never applies: {of}_per_day is smaller");
+                self.findings.warning(&format!("{path}.{of}_per_hour"), wrong, ());
+            }
         }
         Limits {
             recipients_per_message: written.recipients_per_message,
             message_size: written.message_size.map(|size| size.0),
+            rates: Rates {
+                messages_per_hour: written.messages_per_hour,
+                messages_per_day: written.messages_per_day,
+                recipients_per_hour: written.recipients_per_hour,
+                recipients_per_day: written.recipients_per_day,
+            },
         }
     }
 }
@@ -464,6 +478,10 @@ impl CrlFiles {
         let found = self.places.iter().find(|(known, _)| known == place);
         found.map_or_else(|| format!("{}.crls", self.path), |(_, key)| key.clone())
     }
+}
+
+pub(super) fn dispatch(hold: bool) -> Dispatch {
+    if hold { Dispatch::OnApproval } else { Dispatch::AtOnce }
 }
 
 pub(super) fn second_factor(written: WrittenSecondFactor) -> SecondFactor {

@@ -211,8 +211,11 @@ pub(super) const TABLE: &[Broken] = &[
     broken("domains = [\"example.com\"]", "domains = [\"*.example.com\"]", &[
         "sealpost.toml:16: client_ca \"staff\": domains: \"*.example.com\": for the subdomains of a domain write .example.com",
     ]),
-    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { messages_per_hour = 200 }", &[
-        "sealpost.toml:17: client_ca \"staff\": limits.messages_per_hour: not supported yet by this version; remove it",
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { messages_per_hour = 0 }", &[
+        "sealpost.toml:17: client_ca \"staff\": limits.messages_per_hour: 0: nothing could be sent; write 1 or more",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { recipients_per_hour = 9, recipients_per_day = 8 }", &[
+        "sealpost.toml:17: warning: client_ca \"staff\": limits.recipients_per_hour: never applies: recipients_per_day is smaller",
     ]),
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nsecond_factor = \"password\"", &[
         "sealpost.toml:17: client_ca \"staff\": second_factor: is demanded, and there is no file of credentials: nobody could ever show it; write file = \"...\" in [credentials]; see `sealpost passwd --help`",
@@ -249,8 +252,8 @@ pub(super) const TABLE: &[Broken] = &[
     broken("name = \"robot\"", "name = \"staff:robot\"", &[
         "sealpost.toml:21: identity \"staff:robot\": name: begins with the name of a client_ca and a colon, as certificates of \"staff\" are called in the log; write another name",
     ]),
-    broken("name = \"robot\"", "name = \"robot\"\nhold = true", &[
-        "sealpost.toml:22: identity \"robot\": hold: not supported yet by this version; remove it",
+    broken("name = \"robot\"", "name = \"robot\"\nhold = \"yes\"", &[
+        "sealpost.toml:22: identity \"robot\": hold: must be true or false, without quotes, not a text",
     ]),
     broken("name = \"robot\"", "name = \"robot\"\npassword = \"hunter2\"", &[
         "sealpost.toml:22: identity \"robot\": password: must not be written here: secrets come from files; write credentials.file = \"FILE\"",

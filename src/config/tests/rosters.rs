@@ -169,6 +169,12 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
             &format!("{head}robot,staff,a@example.com,*,*\n"),
             "x.csv:2: identity \"robot\": the name \"robot\" is taken by identity \"robot\" (sealpost.toml:21); give each identity a name of its own",
         ),
+        ("name,hold\na,yes\n", "x.csv:2: identity \"a\": hold: \"yes\": not true or false"),
+        (
+            "name,recipients_per_day\na,0\n",
+            "x.csv:2: identity \"a\": recipients_per_day: 0: nothing could be sent; write 1 or more",
+        ),
+        ("name,messages_per_hour\na,x\n", "x.csv:2: identity \"a\": messages_per_hour: \"x\": not a whole number"),
         ("name,disabled\na,yes\n", "x.csv:2: identity \"a\": disabled: \"yes\": not true or false"),
         (
             "name,second_factor\na,passwort\n",

@@ -10,7 +10,7 @@ use super::index::Index;
 use super::{CaGrant, Compiled, CompiledCa, EntryState, MatchKeys, Roster, RosterEntry, RosterMistake, Written, lint};
 use crate::identity::key::Key;
 use crate::identity::pattern::{AddressPatterns, PatternList};
-use crate::identity::{Limits, Rule, SecondFactor};
+use crate::identity::{Dispatch, Limits, Rule, SecondFactor};
 
 /// The most entries of a roster.
 const ENTRIES_MAX: usize = 4_000_000;
@@ -26,6 +26,8 @@ pub struct Terms {
     pub second_factor: SecondFactor,
     /// How much.
     pub limits: Limits,
+    /// When its messages go out.
+    pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed.
     pub null_sender: bool,
     /// Whether the pin holds beyond the certificate's end.
@@ -101,11 +103,12 @@ impl RosterBuilder {
             send_to,
             second_factor,
             limits,
+            dispatch,
             null_sender,
             pin_ignores_expiry,
             rule,
         } = entry;
-        let terms = Arc::new(Terms { state, second_factor, limits, null_sender, pin_ignores_expiry });
+        let terms = Arc::new(Terms { state, second_factor, limits, dispatch, null_sender, pin_ignores_expiry });
         self.take(&name, &keys, (send_as, send_to), terms, Written::Table(Box::new(rule)));
     }
 
@@ -160,7 +163,8 @@ impl RosterBuilder {
             Some(key) => key.with_clue(|clue| keyed.hash_one(clue)),
             None => 0,
         });
-        repeated_names(&roster.entries, &mut mistakes);
+        roster.names = Index::of(&roster.entries, |entry, keyed| keyed.hash_one(&*entry.name));
+        repeated_names(&roster, &mut mistakes);
         same_keys(&roster, &mut mistakes);
         if mistakes.told.is_empty() {
             roster.warm();
@@ -176,11 +180,10 @@ pub(super) fn rule_of_line(name: &str, file: &str, line: u32) -> Rule {
     Rule { name: format!("identity {name:?}").into(), place: Some(format!("{file}:{line}").into()) }
 }
 
-fn repeated_names(entries: &[Compiled], mistakes: &mut Mistakes) {
-    let names = Index::of(entries, |entry, keyed| keyed.hash_one(&*entry.name));
-    for group in names.groups() {
+fn repeated_names(roster: &Roster, mistakes: &mut Mistakes) {
+    for group in roster.names.groups() {
         first_of_each(
-            entries,
+            &roster.entries,
             group,
             |entry| entry.name.clone(),
             |entry, first| {

@@ -47,6 +47,7 @@ fn entry(name: &str, keys: MatchKeys) -> RosterEntry {
         send_to: patterns(&["*"]),
         second_factor: SecondFactor::None,
         limits: Limits::default(),
+        dispatch: Dispatch::AtOnce,
         null_sender: true,
         rule: rule(&format!("identity {name:?}")),
     }
@@ -60,7 +61,8 @@ fn grant_of(ca: &str, domains: &[&str]) -> CaGrant {
         send_as_email: Some(EmailGrant {
             send_to: patterns(&["*@customer.example"]),
             second_factor: SecondFactor::Password,
-            limits: Limits { recipients_per_message: Some(7), message_size: None },
+            limits: Limits { recipients_per_message: Some(7), ..Limits::default() },
+            dispatch: Dispatch::AtOnce,
             null_sender: false,
         }),
         own_names: OwnNames::Emails,
@@ -501,6 +503,69 @@ fn ten_thousand_identities_are_found_by_hash() {
         world.identify(&roster, &leaf).unwrap().grant().send_as.granted().collect::<Vec<_>>(),
         [AddressPattern::Address(Address::parse("user7777@example.com").unwrap()).to_string()]
     );
+}
+
+#[test]
+fn who_was_known_once_is_known_still_or_it_is_told_why_not() {
+    let pin = |number: u8| Some(Digest256([number; 32]));
+    let keys = |uri: &str| MatchKeys { uri: Some(uri.parse().unwrap()), ..under("staff") };
+    let disabled = |name: &str, keys| RosterEntry { state: EntryState::Disabled, ..entry(name, keys) };
+    let entries = vec![
+        entry("robot", keys("urn:robot")),
+        disabled("retired", keys("urn:retired")),
+        entry("printer", MatchKeys { fingerprint: pin(1), ..MatchKeys::default() }),
+        entry("scanner", MatchKeys { spki: pin(2), ..MatchKeys::default() }),
+        disabled("ex-eve", MatchKeys { email: email("eve@example.com"), ..under("staff") }),
+        // Another certificate of bob's, so it says nothing of this one.
+        disabled("bobs-old-key", MatchKeys { email: email("bob@example.com"), spki: pin(9), ..under("staff") }),
+        entry("boss", MatchKeys { email: email("carol@example.com"), ..under("staff") }),
+    ];
+    let roster = Roster::new(entries, vec![grant_of("staff", &["example.com"]), without_email("guests")]).unwrap();
+    let staff = Some("staff");
+    for (name, ca, fingerprint, key, wanted) in [
+        ("robot", staff, pin(7), pin(8), Ok(())),
+        ("robot", Some("guests"), pin(7), pin(8), Err(Lapsed::Gone)),
+        ("robot", Some("closed"), pin(7), pin(8), Err(Lapsed::Gone)),
+        ("retired", staff, pin(7), pin(8), Err(Lapsed::Disabled)),
+        ("forgotten", staff, pin(7), pin(8), Err(Lapsed::Gone)),
+        ("printer", None, pin(1), pin(8), Ok(())),
+        ("printer", None, pin(7), pin(8), Err(Lapsed::Unpinned)),
+        ("scanner", None, pin(7), pin(2), Ok(())),
+        ("scanner", None, pin(7), pin(8), Err(Lapsed::Unpinned)),
+        // Pinned once, by a CA now: the certificate that had no CA is not let in any more.
+        ("robot", None, pin(7), pin(8), Err(Lapsed::Gone)),
+        ("staff:alice@example.com", staff, pin(7), pin(8), Ok(())),
+        ("staff:alice@elsewhere.example", staff, pin(7), pin(8), Err(Lapsed::Gone)),
+        ("staff:eve@example.com", staff, pin(7), pin(8), Err(Lapsed::Disabled)),
+        ("staff:bob@example.com", staff, pin(7), pin(8), Ok(())),
+        // A rule has taken over; it sends under another name, and sends.
+        ("staff:carol@example.com", staff, pin(7), pin(8), Ok(())),
+        ("guests:alice@example.com", Some("guests"), pin(7), pin(8), Err(Lapsed::Gone)),
+    ] {
+        assert_eq!(roster.standing(name, ca, fingerprint, key), wanted, "{name} under {ca:?}");
+    }
+}
+
+#[test]
+fn a_wildcard_that_disables_a_domain_disables_who_was_known_by_an_address_of_it() {
+    let disabled = |name: &str, keys| RosterEntry { state: EntryState::Disabled, ..entry(name, keys) };
+    let entries = vec![
+        disabled("all-of-old", MatchKeys { email: email("*@old.example.com"), ..under("staff") }),
+        entry("dora", MatchKeys { email: email("Dora@old.example.com"), ..under("staff") }),
+        disabled("guests-only", MatchKeys { email: email("*@new.example.com"), ..under("guests") }),
+        disabled("corp", MatchKeys { upn: upn("*@corp.example"), ..under("staff") }),
+    ];
+    let staff = CaGrant { own_names: OwnNames::Both, ..grant_of("staff", &["*"]) };
+    let roster = Roster::new(entries, vec![staff, without_email("guests")]).unwrap();
+    for (name, wanted) in [
+        ("staff:carl@old.example.com", Err(Lapsed::Disabled)),
+        // The exact rule is the more certain one.
+        ("staff:dora@old.example.com", Ok(())),
+        ("staff:carl@new.example.com", Ok(())),
+        ("staff:carl@corp.example", Err(Lapsed::Disabled)),
+    ] {
+        assert_eq!(roster.standing(name, Some("staff"), None, None), wanted, "{name}");
+    }
 }
 
 /// subjectAltName with these GeneralNames, DER each.

@@ -105,7 +105,8 @@ fn outcome(case: &Case, facts: &HeaderFacts) -> String {
             | Offence::NullSender
             | Offence::Recipient { .. }
             | Offence::TooManyRecipients { .. }
-            | Offence::TooLarge { .. }) => format!("{other:?}"),
+            | Offence::TooLarge { .. }
+            | Offence::TooMuch { .. }) => format!("{other:?}"),
         },
     }
 }

@@ -16,6 +16,10 @@ fn refusals() -> Vec<Reply> {
         Offence::Recipient { address },
         Offence::TooManyRecipients { limit: 20 },
         Offence::TooLarge { limit: 2000 },
+        too_much(Measure::Messages, Window::Hour),
+        too_much(Measure::Recipients, Window::Hour),
+        too_much(Measure::Messages, Window::Day),
+        too_much(Measure::Recipients, Window::Day),
     ];
     let rule = Rule { name: "identity \"robot\"".into(), place: None };
     let refusal = |offence| Refusal { offence, rule: rule.clone(), cause: "/etc/secret".to_owned() };
@@ -111,6 +115,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("refused", refusals()),
         ("send_data", vec![send_data()]),
         ("kept", vec![kept(id)]),
+        ("held", vec![held(id)]),
         ("header_unclear", vec![header_unclear("Field From is missing")]),
         ("header_too_large", vec![header_too_large(1)]),
         ("data_line_too_long", vec![data_line_too_long(1)]),
@@ -184,4 +189,24 @@ fn what_passes_by_itself_is_421_in_every_mode_and_the_rest_is_554() {
         assert_eq!(deferred.code().number(), 421, "{cause:?}");
         assert_eq!(deferred.text(), unidentified(&cause, now).text(), "{cause:?}");
     }
+}
+
+fn too_much(measure: Measure, window: Window) -> Offence {
+    let rate = Rate { measure, window, limit: 500 };
+    Offence::TooMuch { rate, until: WallTime::from_millis(1_800_000_000_001) }
+}
+
+#[test]
+fn a_limit_per_hour_or_day_names_itself_and_the_first_second_with_room() {
+    let said: Vec<String> = refusals().iter().map(ToString::to_string).filter(|said| said.contains("Limit")).collect();
+    let told = |code: &str, rate: &str| {
+        format!("{code} 4.7.0 Limit of 500 {rate} reached for robot, come back at 2027-01-15T08:00:01Z")
+    };
+    let wanted = [
+        told("451", "messages per hour"),
+        told("450", "recipients per hour"),
+        told("452", "messages per day"),
+        told("452", "recipients per day"),
+    ];
+    assert_eq!(said, wanted);
 }

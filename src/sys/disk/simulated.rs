@@ -62,6 +62,7 @@ struct State {
     /// The crashes so far: a handle of an earlier life is dead.
     life: u64,
     operations: u64,
+    syncs: u64,
     failing: Option<Failing>,
     space: u64,
     files: BTreeMap<u64, Content>,
@@ -114,6 +115,7 @@ impl SimulatedDisk {
             honesty: SyncHonesty::Kept,
             life: 0,
             operations: 0,
+            syncs: 0,
             failing: None,
             space: SPACE,
             files: BTreeMap::new(),
@@ -129,6 +131,11 @@ impl SimulatedDisk {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many times a file or folder was to be synced so far.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
     }
 
     /// Whether syncs do what they say, from now on.
@@ -220,8 +227,9 @@ impl State {
     }
 
     /// Counts an operation, and says whether it is one that fails.
-    fn begin(&mut self, _operation: Operation) -> Option<Fault> {
+    fn begin(&mut self, operation: Operation) -> Option<Fault> {
         self.operations += 1;
+        self.syncs += u64::from(operation == Operation::Sync);
         let failing = self.failing?;
         (failing.first..=failing.last).contains(&self.operations).then_some(failing.fault)
     }

@@ -14,7 +14,7 @@ use sealpost::queue::{
 };
 use sealpost::report::Reporter;
 use sealpost::route::{Route, Routes};
-use sealpost::snapshot::{DoorLimits, ReceivedDetail, Snapshot};
+use sealpost::snapshot::{DoorLimits, ReceivedDetail, Recheck, Snapshot};
 use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks};
 use sealpost::upstream::{Courier, Standing, Upstream};
 use tokio::time::Instant;
@@ -114,7 +114,14 @@ impl Stage {
         let sender = ReversePath::Address(address("alice@example.com"));
         Deposit {
             envelope: Envelope::new(sender, MailParameters::default(), vec![to]).unwrap(),
-            custodian: Custodian { identity: "alice".into(), ca: None, fingerprint: String::new(), chain: Vec::new() },
+            custodian: Custodian {
+                identity: "alice".into(),
+                ca: None,
+                fingerprint: String::new(),
+                chain: Vec::new(),
+                key: None,
+                links: Vec::new(),
+            },
             trace: TraceFacts {
                 client: "192.0.2.9:1".into(),
                 helo: "laptop".into(),
@@ -187,6 +194,7 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
         credentials: Arc::default(),
         routes: Arc::new(Routes::new(route.into_iter().collect())),
         schedule: Arc::new(Schedule::new(&[HOUR], Some(4 * HOUR), 24 * HOUR).unwrap()),
+        recheck: Recheck::No,
         ends: Vec::new(),
         reporter: Arc::new(Reporter {
             hostname: "relay.example.com".into(),

@@ -12,8 +12,8 @@ use sealpost::credentials::password::{Cost, SALT_OCTETS};
 use sealpost::credentials::{Credentials, PasswordHash, ScramSecret, TotpSecret, file};
 use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
-use sealpost::identity::{Digest256, Limits, MailboxKey, OwnNames, Roster, Rule, SecondFactor};
-use sealpost::mail::LocalPartCase;
+use sealpost::identity::{Digest256, Dispatch, Limits, MailboxKey, OwnNames, Roster, Rule, SecondFactor};
+use sealpost::mail::{LocalPartCase, Rates};
 use sealpost::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
 
 use crate::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
@@ -90,6 +90,9 @@ impl Cast {
             ("revoked", alice().signed_by(&staff)),
             ("foreign", Recipe::client("Eve").email("eve@elsewhere.example").signed_by(&staff)),
             ("careful", Recipe::client("Careful").email("careful@example.com").signed_by(&staff)),
+            ("metered", Recipe::client("Metered").email("metered@example.com").signed_by(&staff)),
+            ("quota", Recipe::client("Quota").email("quota@example.com").signed_by(&staff)),
+            ("novice", Recipe::client("Novice").email("novice@example.com").signed_by(&staff)),
             ("guarded", Recipe::client("Guarded").email("guarded@example.com").signed_by(&staff)),
             ("coded", Recipe::client("Coded").email("coded@example.com").signed_by(&staff)),
             ("coded2", Recipe::client("Coded").email("coded@example.com").signed_by(&staff)),
@@ -171,7 +174,7 @@ impl Cast {
 
     fn entries(&self) -> Vec<(&'static str, RosterEntry)> {
         let robot = RosterEntry {
-            limits: Limits { recipients_per_message: Some(3), message_size: Some(2000) },
+            limits: Limits { recipients_per_message: Some(3), message_size: Some(2000), ..Limits::default() },
             send_to: list(&["*@customer.example"], ListPurpose::SendTo),
             ..workload("billing-robot", "billing", &["billing@example.com", "*@invoices.example.com"])
         };
@@ -202,7 +205,20 @@ impl Cast {
             },
             ..entry("printer", &["printer@example.com"])
         };
+        let limited = |name: &str, rates: Rates| RosterEntry {
+            limits: Limits { rates, ..Limits::default() },
+            ..mailbox(name, &format!("{name}@example.com"), &[&format!("{name}@example.com"), "alice@example.com"])
+        };
+        let hourly = Rates { messages_per_hour: Some(2), recipients_per_hour: Some(4), ..Rates::default() };
+        let daily = Rates { messages_per_day: Some(1), recipients_per_day: Some(2), ..Rates::default() };
+        let novice = RosterEntry {
+            dispatch: Dispatch::OnApproval,
+            ..mailbox("novice", "novice@example.com", &["novice@example.com"])
+        };
         vec![
+            ("metered", limited("metered", hourly)),
+            ("quota", limited("quota", daily)),
+            ("novice", novice),
             ("robot", robot),
             ("quiet", RosterEntry { null_sender: false, ..workload("quiet-robot", "quiet", &["quiet@example.com"]) }),
             (
@@ -257,6 +273,7 @@ fn mailboxes(name: &str) -> CaGrant {
             send_to: list(&["*"], ListPurpose::SendTo),
             second_factor: SecondFactor::None,
             limits: Limits::default(),
+            dispatch: Dispatch::AtOnce,
             null_sender: true,
         }),
         own_names: OwnNames::Emails,
@@ -275,6 +292,7 @@ fn entry(name: &str, send_as: &[&str]) -> RosterEntry {
         send_to: list(&["*"], ListPurpose::SendTo),
         second_factor: SecondFactor::None,
         limits: Limits::default(),
+        dispatch: Dispatch::AtOnce,
         null_sender: true,
         rule: rule(&format!("identity \"{name}\"")),
     }

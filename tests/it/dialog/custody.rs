@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealpost::mail::{Custody, Envelope};
-use sealpost::queue::{Claim, Custodian, Deposit, Driving, Incoming, Queue, QueueSettings, TraceFacts};
-use sealpost::session::{NoRoom, Session};
+use sealpost::identity::Dispatch;
+use sealpost::mail::{Cost, Custody, Envelope, QueueId};
+use sealpost::queue::{
+    Custodian, Deposit, Driving, Filter, Incoming, Listed, Page, Queue, QueueSettings, Record, Spending, Spent,
+    TraceFacts,
+};
+use sealpost::session::{NoRoom, NotGranted, Session};
 use sealpost::sys::disk::{Fault, SimulatedDisk};
 use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
 
@@ -25,8 +29,7 @@ pub(crate) struct MemoryQueue {
     clock: Arc<ManualClock>,
     disk: SimulatedDisk,
     incoming: Option<(Incoming, Envelope)>,
-    claims: Vec<Claim>,
-    kept: Vec<KeptMessage>,
+    spending: Option<Spending>,
 }
 
 impl MemoryQueue {
@@ -39,13 +42,34 @@ impl MemoryQueue {
             let (_inside, clock) = (runtime.enter(), Arc::clone(&clock));
             Queue::open(settings, Arc::new(disk.clone()), clock, Arc::new(SeededEntropy::new(1))).unwrap()
         };
-        let (claims, kept) = (Vec::new(), Vec::new());
-        Self { state: Store::Fine, runtime, queue, clock, disk, incoming: None, claims, kept }
+        Self { state: Store::Fine, runtime, queue, clock, disk, incoming: None, spending: None }
     }
 
     /// Whatever was being received is nobody's any more.
     pub(crate) fn forget(&mut self) {
         self.incoming = None;
+        self.give_back();
+    }
+
+    /// What was granted to a transaction that is over.
+    pub(crate) fn give_back(&mut self) {
+        self.spending = None;
+    }
+
+    pub(crate) fn spend(&mut self, session: &Session, cost: Cost) -> Result<(), NotGranted> {
+        let identity = session.identity();
+        let spent = self.runtime.block_on(self.queue.spend(identity.name(), identity.grant().limits.rates, cost));
+        match spent {
+            Ok(Spent::Granted(more)) => {
+                match &mut self.spending {
+                    Some(spending) => spending.join(more),
+                    None => self.spending = Some(more),
+                }
+                Ok(())
+            }
+            Ok(Spent::Until { rate, at }) => Err(NotGranted::Until { rate, at }),
+            Err(_) => Err(NotGranted::Unknown),
+        }
     }
 
     pub(crate) fn admit(&mut self, identity: &str, envelope: Envelope) -> Result<(), NoRoom> {
@@ -73,9 +97,15 @@ impl MemoryQueue {
     }
 
     pub(crate) fn commit(&mut self, session: &Session, now: WallTime) -> Result<Custody, NoRoom> {
-        let (incoming, envelope) = self.incoming.take().ok_or(NoRoom::Broken)?;
+        let (mut incoming, envelope) = self.incoming.take().ok_or(NoRoom::Broken)?;
         if self.state == Store::Broken {
             self.disk.fail(1, FOR_EVER, Fault::Error);
+        }
+        if let Some(spending) = self.spending.take() {
+            incoming.charge(spending);
+        }
+        if session.identity().grant().dispatch == Dispatch::OnApproval {
+            incoming.hold("hold = true".to_owned());
         }
         let committed = self.runtime.block_on(incoming.commit(deposit(session, envelope, now)));
         self.disk.mend();
@@ -84,24 +114,25 @@ impl MemoryQueue {
 
     /// All messages so far.
     pub(crate) fn kept(&mut self) -> Vec<KeptMessage> {
-        // The queue runs inline: a claim that is not there at once is not there.
-        let next = || async { tokio::time::timeout(Duration::ZERO, self.queue.claim()).await };
-        while let Ok(claim) = self.runtime.block_on(next()) {
-            let octets = self.runtime.block_on(whole(&claim));
-            let envelope = &claim.record().envelope;
-            self.kept.push(KeptMessage {
-                from: envelope.reverse_path().as_str().to_owned(),
-                to: envelope.recipients().iter().map(|to| to.forward_path.as_str().to_owned()).collect(),
-                octets,
-            });
-            self.claims.push(claim);
-        }
-        self.kept.clone()
+        // A store that has failed is opened again by the next change.
+        self.runtime.block_on(self.queue.hold(QueueId::from_u128(0))).ok();
+        let page = Page { after: None, limit: 100 };
+        let listing = self.runtime.block_on(self.queue.list(Filter::default(), page)).unwrap();
+        let records = listing.entries.into_iter().map(|listed| match listed {
+            Listed::Message(record) => record,
+            Listed::Unreadable(id, reason) => panic!("{id}: {reason}"),
+        });
+        let kept = records.map(|record| KeptMessage {
+            from: record.envelope.reverse_path().as_str().to_owned(),
+            to: record.envelope.recipients().iter().map(|to| to.forward_path.as_str().to_owned()).collect(),
+            octets: self.runtime.block_on(whole(&self.queue, &record)),
+        });
+        kept.collect()
     }
 }
 
-async fn whole(claim: &Claim) -> Vec<u8> {
-    let mut body = claim.body();
+async fn whole(queue: &Queue, record: &Record) -> Vec<u8> {
+    let mut body = queue.body(record.id).await.unwrap();
     let mut octets = Vec::new();
     while let Some(piece) = body.next().await.unwrap() {
         octets.extend_from_slice(&piece);
@@ -120,6 +151,8 @@ fn deposit(session: &Session, envelope: Envelope, now: WallTime) -> Deposit {
             ca: identity.ca().map(str::to_owned),
             fingerprint: certificate.fingerprint.to_string(),
             chain: certificate.chain.clone(),
+            key: Some(certificate.spki.0),
+            links: Vec::new(),
         },
         trace: TraceFacts {
             client: "192.0.2.1:40000".to_owned(),

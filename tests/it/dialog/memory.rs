@@ -14,8 +14,8 @@ use sealpost::credentials::{self, ExporterValue, Judged, Means};
 use sealpost::identity::Identity;
 use sealpost::mail::Custody;
 use sealpost::session::{
-    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, NoRoom, Preamble, PreambleEvent, PreambleStep,
-    Question, Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
+    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, NoRoom, Phase, Preamble, PreambleEvent,
+    PreambleStep, Question, Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
 };
 use sealpost::smtp::data::{Chunk, OctetReader};
 use sealpost::smtp::{DotReader, LineReader, Reply, ReplyReader};
@@ -220,6 +220,12 @@ impl MemoryStage {
             Machine::Refused(refused) => (refused.on(event, now(self.wall)), refused.take_decision()),
             Machine::Preamble(_) | Machine::AwaitingHandshake => return,
         };
+        if let Machine::Session(session) = &connection.machine
+            && is_over(session.phase())
+            && self.mutant != Mutant::GivesNothingBack
+        {
+            self.queue.give_back();
+        }
         if let Some(decision) = decision {
             self.audited = Some(audit_line(&decision));
         }
@@ -320,13 +326,15 @@ impl MemoryStage {
                 None
             }
             Question::Commit => Some(Answer::Committed(self.commit(connection))),
+            Question::Spend(_) if self.mutant == Mutant::CountsNothing => Some(Answer::Spent(Ok(()))),
+            Question::Spend(cost) => Some(Answer::Spent(self.queue.spend(session, cost))),
             Question::ScramGround { named, user } => {
                 let credentials = Cast::get().credentials(&self.season);
                 let ground = credentials::ground(credentials.of(session.identity().name()), named, &user, &[7; 32]);
                 Some(Answer::ScramGround(ground, "servernonceservernonce".to_owned()))
             }
             Question::Authenticate(attempt) => Some(Answer::Attempted(self.attempt(session.identity(), attempt))),
-            Question::Spend { .. } | Question::Offer(_) => None,
+            Question::Offer(_) => None,
         }
     }
 
@@ -545,6 +553,14 @@ impl Stage for MemoryStage {
     }
 }
 
+/// Whether no transaction is open, as intake tells.
+fn is_over(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Start | Phase::Ready | Phase::Challenged | Phase::Identifying | Phase::Discarding | Phase::Closed
+    )
+}
+
 /// What every script starts from.
 pub(super) fn settings() -> SessionSettings {
     SessionSettings {
@@ -575,6 +591,7 @@ fn now(seconds: i64) -> WallTime {
 fn audit_line(decision: &Decision) -> String {
     let ruling = match &decision.ruling {
         Ruling::Kept(id) => format!("kept {} id={id}", decision.subject.word()),
+        Ruling::Held(id) => format!("held {} id={id}", decision.subject.word()),
         Ruling::Authenticated(mechanism) => format!("authenticated {mechanism}"),
         Ruling::Refused(reply) => format!("refused {} reply={reply:?}", decision.subject.word()),
     };

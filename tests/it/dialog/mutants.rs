@@ -53,6 +53,10 @@ pub(crate) enum Mutant {
     GrantsAllRecipients,
     /// Has no limits per identity.
     IgnoresLimits,
+    /// Asks no ledger.
+    CountsNothing,
+    /// What a refused or dropped message cost is gone.
+    GivesNothingBack,
     /// Takes messages of any size.
     IgnoresSize,
     /// Takes lines of any length.
@@ -85,7 +89,7 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 35] = [
+    pub(crate) const ALL: [(Self, &'static str); 37] = [
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
         (Self::AcceptsBareLf, "smuggling/bare_lf_dot_bare_lf.dialog"),
@@ -107,6 +111,8 @@ impl Mutant {
         (Self::IgnoresHeaderFaults, "message/two_from_fields.dialog"),
         (Self::GrantsAllRecipients, "envelope/recipient_forbidden.dialog"),
         (Self::IgnoresLimits, "envelope/too_many_recipients_for_the_identity.dialog"),
+        (Self::CountsNothing, "envelope/rate_at_mail.dialog"),
+        (Self::GivesNothingBack, "envelope/rate_given_back.dialog"),
         (Self::IgnoresSize, "message/too_large.dialog"),
         (Self::IgnoresLongLines, "message/line_over_the_limit.dialog"),
         (Self::IgnoresHops, "message/loop.dialog"),

@@ -19,7 +19,7 @@ use sealpost::queue::{Driving, Filter, Listed, Page, Queue, QueueSettings, Sched
 use sealpost::report::Reporter;
 use sealpost::route::Routes;
 use sealpost::session::SessionSettings;
-use sealpost::snapshot::{Door, DoorLimits, Mode, ReceivedDetail, Snapshot};
+use sealpost::snapshot::{Door, DoorLimits, Mode, ReceivedDetail, Recheck, Snapshot};
 use sealpost::sys::disk::SimulatedDisk;
 use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, Tasks, WallTime};
 use sealpost::tls::{ListenerTls, MinVersion, ServerCertificate};
@@ -166,6 +166,7 @@ impl TlsStage {
             credentials: Arc::new(Cast::get().credentials(&self.season)),
             routes: Arc::new(Routes::default()),
             schedule: Arc::new(Schedule::new(&[HOUR], None, 24 * HOUR).unwrap()),
+            recheck: Recheck::No,
             ends: Vec::new(),
             reporter: Arc::new(Reporter {
                 hostname: self.settings.hostname.clone(),

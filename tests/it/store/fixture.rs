@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealpost::queue::{Certainty, Conclusion, Filter, Listed, Next, Outcome, Page, State, Tried};
+use sealpost::queue::{
+    Certainty, Conclusion, Filter, HeldBy, Listed, Next, Outcome, Page, Queue, Recheck, State, Tried,
+};
 use sealpost::sys::{Clock, ManualClock, SimulatedDisk};
 
 use super::model::read;
 use super::{HOME, START, block_on, deposit, open};
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/store/format-1")
+/// The format that is written today.
+const TODAY: u32 = 2;
+
+fn folder(format: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/store/format-{format}"))
 }
 
 /// A queued, a tried, a held and a dead message.
@@ -43,17 +48,27 @@ async fn make(disk: &SimulatedDisk, clock: &Arc<ManualClock>) {
 }
 
 #[test]
+fn a_store_of_format_1_opens_and_is_migrated() {
+    opens(1);
+}
+
+#[test]
+fn a_store_of_format_2_opens() {
+    opens(2);
+}
+
 #[expect(clippy::disallowed_methods, reason = "fixtures are files of the repository")]
-fn a_store_of_format_1_opens() {
+fn opens(format: u32) {
     let (disk, clock) = (SimulatedDisk::new(0), Arc::new(ManualClock::at(START)));
     let store = Path::new(HOME).join("store.redb");
-    if std::env::var("SEALPOST_WRITE_FIXTURES").is_ok() && !folder().exists() {
+    let folder = folder(format);
+    if format == TODAY && std::env::var("SEALPOST_WRITE_FIXTURES").is_ok() && !folder.exists() {
         block_on(make(&disk, &clock));
-        std::fs::create_dir_all(folder()).unwrap();
-        std::fs::write(folder().join("store.redb"), disk.octets(&store).unwrap()).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("store.redb"), disk.octets(&store).unwrap()).unwrap();
     }
     let disk = SimulatedDisk::new(0);
-    disk.place(&store, &std::fs::read(folder().join("store.redb")).unwrap());
+    disk.place(&store, &std::fs::read(folder.join("store.redb")).unwrap());
     clock.set_wall(START.after(Duration::from_secs(60)));
     block_on(async {
         let (queue, recovery) = open(&disk, &clock, 2).unwrap();
@@ -63,6 +78,15 @@ fn a_store_of_format_1_opens() {
         for listed in listing.entries {
             let Listed::Message(record) = listed else { panic!("{listed:?}") };
             assert_eq!(record.envelope.recipients().len(), 2);
+            assert_eq!(record.custodian.identity, "staff:alice@example.com");
+            assert_eq!(record.custodian.chain, [("CN=Staff issuing".to_owned(), "01af".to_owned())]);
+            // What a CRL is asked by is kept since format 2.
+            assert_eq!(
+                (record.custodian.key.is_some(), record.custodian.links.len()),
+                if format == 1 { (false, 0) } else { (true, 1) }
+            );
+            assert_eq!(record.held_by, (record.state == State::Held).then_some(HeldBy::Operator));
+            assert_eq!((record.recheck, record.released), (Recheck::Due, None));
             let body = read(&queue, record.id).await.unwrap();
             seen.push((record.state, record.attempts, record.warned, body.len()));
         }
@@ -75,5 +99,22 @@ fn a_store_of_format_1_opens() {
         assert_eq!(seen, expected);
         assert_eq!(queue.claim().await.record().trace.arrived, START);
         assert!(clock.now().wall > START);
+        migrated(&disk, &clock, queue).await;
     });
+}
+
+/// A message of an older store that is written again is today's, beside others that are not.
+async fn migrated(disk: &SimulatedDisk, clock: &Arc<ManualClock>, queue: Queue) {
+    let all = || Filter::default();
+    let page = Page { after: None, limit: 10 };
+    let held = queue.list(Filter { state: Some(State::Held) }, page).await.unwrap().entries[0].id();
+    queue.release(held).await.unwrap();
+    queue.close().await;
+    let (queue, recovery) = open(disk, clock, 3).unwrap();
+    assert_eq!((recovery.totals.all().count, recovery.totals.held.count), (4, 0));
+    for listed in queue.list(all(), page).await.unwrap().entries {
+        let Listed::Message(record) = listed else { panic!("{listed:?}") };
+        assert_eq!(record.released.is_some(), record.id == held);
+    }
+    queue.close().await;
 }

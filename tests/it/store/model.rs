@@ -44,6 +44,7 @@ impl Message {
         match next {
             Next::Retry(at) => self.due = *at,
             Next::Dead(_) => self.state = State::Dead,
+            Next::Held(_) => self.state = State::Held,
             Next::Finished => unreachable!("it is gone then"),
         }
     }

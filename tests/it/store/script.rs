@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealpost::mail::QueueId;
-use sealpost::queue::{Certainty, Claim, Conclusion, Next, Outcome, Queue, QueueError, State, Tried};
-use sealpost::sys::{Clock, Entropy, ManualClock, SeededEntropy, SimulatedDisk};
+use sealpost::mail::{Cost, QueueId, Rates};
+use sealpost::queue::{Certainty, Claim, Conclusion, Next, Outcome, Queue, QueueError, Spent, State, Tried};
+use sealpost::sys::{Clock, Entropy, ManualClock, MonoTime, SeededEntropy, SimulatedDisk};
 
 use super::model::{Message, Model};
 use super::{START, deposit, open, settings};
 
 const RECIPIENTS: usize = 3;
+
+/// Messages per hour of the one who has a limit.
+const LIMIT: u32 = 4;
 
 /// Sizes about which something changes: nothing, small, a row, several, the largest gathered, files.
 const SIZES: [usize; 10] = [0, 1, 2_000, 31_999, 32_000, 32_001, 130_000, 262_144, 262_145, 400_000];
@@ -21,6 +24,8 @@ pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) queue: Queue,
     pub(super) model: Model,
+    /// When a message was accepted of the one who has a limit, or may have been.
+    spent: Vec<(MonoTime, Answered)>,
     after_failure: AfterFailure,
     dice: SeededEntropy,
     seed: u64,
@@ -52,6 +57,7 @@ impl World {
             clock,
             queue,
             model: Model::default(),
+            spent: Vec::new(),
             after_failure,
             dice: SeededEntropy::new(seed ^ 0x5ea1),
             seed,
@@ -107,6 +113,13 @@ impl World {
         };
         let id = incoming.id();
         self.model.admitted.push(id);
+        let limited = self.chance(50);
+        if limited {
+            match self.spend().await? {
+                Spent::Granted(spending) => incoming.charge(spending),
+                Spent::Until { .. } => return Ok(Answered::Yes),
+            }
+        }
         let piece = usize::try_from(1 + self.draw(90_000)).unwrap();
         for piece in body.chunks(piece) {
             if let Err(fault) = incoming.write(piece).await {
@@ -117,13 +130,16 @@ impl World {
             return Ok(Answered::Yes); // RSET, or the client went away
         }
         let kept = Message::new(body, RECIPIENTS, self.clock.now().wall);
+        let now = self.clock.now().mono;
         match incoming.commit(deposit(&*self.clock, RECIPIENTS)).await {
             Ok(custody) => {
                 assert_eq!(custody.id(), id);
+                self.spent.extend(limited.then_some((now, Answered::Yes)));
                 self.model.set(id, Some(kept));
                 Ok(Answered::Yes)
             }
             Err(fault) => {
+                self.spent.extend(limited.then_some((now, Answered::WithFailure)));
                 match self.after_failure {
                     AfterFailure::PowerCut => self.model.maybe(id, Some(kept)),
                     // Its client heard 452 and comes again: it must not be here too.
@@ -131,6 +147,30 @@ impl World {
                 }
                 failed(&fault)
             }
+        }
+    }
+
+    /// Asks for one message of an identity that has a limit. Whatever has happened to the disk, those that were accepted are never more than the
+    /// limit in any hour; and whoever is refused has sent, or may have sent, as many within an hour and a minute.
+    async fn spend(&mut self) -> Result<Spent, String> {
+        let rates = Rates { messages_per_hour: Some(LIMIT), ..Rates::default() };
+        let cost = Cost { messages: 1, recipients: 1 };
+        let spent = match self.queue.spend("limited", rates, cost).await {
+            Ok(spent) => spent,
+            // Unknown means no.
+            Err(_) => return Ok(Spent::Until { rate: rates.each().next().unwrap(), at: self.clock.now().wall }),
+        };
+        let now = self.clock.now().mono;
+        let within = |wait: u64| {
+            let wait = Duration::from_secs(wait);
+            self.spent.iter().filter(move |(at, _)| now.since(*at) < wait)
+        };
+        let sure = within(3_600).filter(|(_, answered)| *answered == Answered::Yes).count();
+        let limit = usize::try_from(LIMIT).unwrap();
+        match &spent {
+            Spent::Granted(_) if sure >= limit => Err(format!("{sure} were accepted within an hour, and one more is")),
+            Spent::Until { .. } if within(3_660).count() < limit => Err("refused, and there is room".to_owned()),
+            Spent::Granted(_) | Spent::Until { .. } => Ok(spent),
         }
     }
 
@@ -156,8 +196,9 @@ impl World {
         let id = claim.id();
         let mut after = self.model.get(id).cloned().ok_or("a claim on nothing")?;
         let outcomes = self.outcomes();
-        let next = match self.draw(4) {
+        let next = match self.draw(5) {
             0 => Next::Finished,
+            2 => Next::Held("its sender may not send any more".to_owned()),
             1 => Next::Dead("no report is allowed".to_owned()),
             _ => Next::Retry(self.clock.now().wall.after(Duration::from_secs(self.draw(3000)))),
         };

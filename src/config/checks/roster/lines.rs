@@ -23,7 +23,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 use super::Gathering;
 use super::keys::{KeyTexts, Wrong, known_ca, name_of_line};
 use crate::config::checks::Checking;
-use crate::config::checks::trust::Cas;
+use crate::config::checks::trust::{Cas, dispatch};
 use crate::config::files::{self, Stream};
 use crate::config::mistake::{Gravity, Place};
 use crate::config::nearest::nearest;
@@ -31,6 +31,7 @@ use crate::config::units::read_size;
 use crate::identity::pattern::{ListPurpose, PatternList};
 use crate::identity::roster::{EntryState, RosterLine, Terms};
 use crate::identity::{DistinguishedName, Limits, MatchKeys, SecondFactor};
+use crate::mail::Rates;
 
 /// Mistakes of one file that are told.
 const MISTAKES_MAX: usize = 20;
@@ -58,8 +59,13 @@ const COLUMNS: [&str; COLUMN_COUNT] = [
     "second_factor",
     "recipients_per_message",
     "message_size",
+    "messages_per_hour",
+    "messages_per_day",
+    "recipients_per_hour",
+    "recipients_per_day",
+    "hold",
 ];
-const COLUMN_COUNT: usize = 19;
+const COLUMN_COUNT: usize = 24;
 
 /// What is wrong in a line: the column where it is one's, and the sentence.
 type LineFault = (Option<&'static str>, Wrong);
@@ -253,14 +259,21 @@ impl<'c> Lines<'c> {
         let flag = |column, unwritten| {
             self.text(record, column).and_then(|text| read_flag(text, unwritten).map_err(at(column)))
         };
+        let count = |column| self.text(record, column).and_then(|text| read_count(text).map_err(at(column)));
         let terms = Terms {
             state: if flag("disabled", false)? { EntryState::Disabled } else { EntryState::Enabled },
             second_factor: read_second_factor(self.text(record, "second_factor")?).map_err(at("second_factor"))?,
             limits: Limits {
-                recipients_per_message: read_count(self.text(record, "recipients_per_message")?)
-                    .map_err(at("recipients_per_message"))?,
+                recipients_per_message: count("recipients_per_message")?,
                 message_size: read_octets(self.text(record, "message_size")?).map_err(at("message_size"))?,
+                rates: Rates {
+                    messages_per_hour: count("messages_per_hour")?,
+                    messages_per_day: count("messages_per_day")?,
+                    recipients_per_hour: count("recipients_per_hour")?,
+                    recipients_per_day: count("recipients_per_day")?,
+                },
             },
+            dispatch: dispatch(flag("hold", false)?),
             null_sender: flag("null_sender", true)?,
             pin_ignores_expiry: flag("pin_ignores_expiry", false)?,
         };

@@ -4,6 +4,7 @@ use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, Issuer,
 
 use super::super::super::revocation::{CrlCause, CrlFault};
 use super::*;
+use crate::identity::CertificateFacts;
 
 fn serials(certificates: &[&Made]) -> Vec<Vec<u8>> {
     certificates.iter().map(|made| made.serial()).collect()
@@ -518,4 +519,47 @@ fn time(seconds: i64) -> Vec<u8> {
     let text = WallTime::from_seconds(seconds).rfc3339();
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
     der(0x18, format!("{digits}Z").as_bytes())
+}
+
+#[test]
+fn what_is_kept_of_a_chain_is_found_on_the_lists_of_its_issuers_and_on_no_other() {
+    let root = Recipe::ca("Root").self_signed();
+    let issuing = Recipe::ca("Issuing").signed_by(&root);
+    let namesake = Recipe::ca("Issuing").signed_by(&root);
+    let alice = Recipe::client("Alice").signed_by(&issuing);
+    let with = |revocation, crls: &[Vec<u8>]| {
+        let setting = Setting::of("staff", &[&root]).with_intermediates(&[&issuing, &namesake]);
+        setting.with_crls(revocation, crls).trust()
+    };
+    let verified = good(&[&alice], &with(RevocationMode::Off, &[]));
+    let links = CertificateFacts::of_chain(&verified).unwrap().summary.links;
+    assert_eq!(links.len(), 2);
+    let listing = |ca: &Made, listed: &[&Made]| ca.crl(&CrlRecipe::listing(&serials(listed)));
+    let cases = [
+        (listing(&issuing, &[&alice]), Some(0)),
+        (listing(&root, &[&issuing]), Some(1)),
+        (listing(&issuing, &[]), None),
+        // The same name and serial, another key: another certificate.
+        (listing(&namesake, &[&alice]), None),
+        (listing(&root, &[&alice]), None),
+    ];
+    for (number, (list, place)) in cases.into_iter().enumerate() {
+        let trust = |mode| with(mode, std::slice::from_ref(&list));
+        assert_eq!(trust(RevocationMode::IfAvailable).revoked(&links), place, "case {number}");
+        assert_eq!(trust(RevocationMode::Off).revoked(&links), None, "case {number}: lists are not asked");
+    }
+}
+
+#[test]
+fn a_pinned_certificate_is_found_on_any_list_under_its_issuers_name() {
+    let root = Recipe::ca("Root").self_signed();
+    let printer = Recipe::client("Printer").signed_by(&root);
+    let pinned = Setting::of("staff", &[&Recipe::ca("Other").self_signed()]).pinning(&[&printer], &[]).trust();
+    let links = CertificateFacts::of_chain(&good(&[&printer], &pinned)).unwrap().summary.links;
+    let of = |listed: &[&Made]| {
+        let crls = [root.crl(&CrlRecipe::listing(&serials(listed)))];
+        Setting::of("staff", &[&root]).with_crls(RevocationMode::IfAvailable, &crls).trust()
+    };
+    assert_eq!(of(&[&printer]).revoked(&links), Some(0));
+    assert_eq!(of(&[]).revoked(&links), None);
 }

@@ -1,0 +1,40 @@
+//! `queue.recheck`: whether he who sent a message that still waits would be let in now.
+//!
+//! The newest snapshot is asked: the roster for the identity, the CRLs for each certificate of the recorded chain. That a certificate has
+//! ended meanwhile stops nothing: it was good when the message was accepted. Of messages from before chains were recorded as octets only the
+//! identity is looked up. Pure. Never: matches on text; stops our own reports, nor what an operator has let go.
+
+use std::str::FromStr as _;
+
+use super::REPORTS;
+use crate::identity::{Digest256, Link};
+use crate::queue::{self, Custodian, Record};
+use crate::snapshot::{Recheck, Snapshot};
+
+/// Why the message must not go out, when it must not.
+pub(super) fn lapsed(record: &Record, snapshot: &Snapshot) -> Option<String> {
+    let custodian = &record.custodian;
+    let is_ours = custodian.identity == REPORTS && custodian.fingerprint.is_empty();
+    if snapshot.recheck == Recheck::No || record.recheck == queue::Recheck::Waived || is_ours {
+        return None;
+    }
+    why(custodian, snapshot).map(|why| format!("{}: {why}", custodian.identity))
+}
+
+fn why(custodian: &Custodian, snapshot: &Snapshot) -> Option<String> {
+    let fingerprint = Digest256::from_str(&custodian.fingerprint).ok();
+    let key = custodian.key.map(Digest256);
+    let known = snapshot.roster.standing(&custodian.identity, custodian.ca.as_deref(), fingerprint, key);
+    if let Err(lapsed) = known {
+        return Some(lapsed.to_string());
+    }
+    let links: Vec<Link> = custodian.links.iter().map(link).collect();
+    let place = snapshot.doors.iter().find_map(|door| door.trust.revoked(&links))?;
+    let (issuer, serial) = custodian.chain.get(place).cloned().unwrap_or_default();
+    Some(format!("the certificate {serial} of {issuer} has been revoked"))
+}
+
+fn link(recorded: &queue::Link) -> Link {
+    let queue::Link { issuer, issuer_key, serial } = recorded;
+    Link { issuer: Digest256(*issuer), issuer_key: issuer_key.map(Digest256), serial: serial.clone() }
+}
