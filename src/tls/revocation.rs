@@ -300,6 +300,11 @@ impl CrlShelf {
         self.by_issuer.get(&issuer).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Whether any list of this issuer is here.
+    pub(super) fn has_of(&self, issuer: &View) -> bool {
+        !self.of(issuer).is_empty()
+    }
+
     /// Whether a certificate signed by `issuer` is revoked.
     pub(super) fn status(&self, certificate: &View, issuer: &View, grace: Duration, now: WallTime) -> Status {
         let Some(serial) = certificate.serial else { return Status::Unknown };

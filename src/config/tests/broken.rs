@@ -167,6 +167,9 @@ pub(super) const TABLE: &[Broken] = &[
     broken("certificates = \"ca.pem\"", "certificates = [\"server.pem\"]", &[
         "sealpost.toml:14: client_ca \"staff\": certificates: certificate 1 of client_ca \"staff\" (CN=mail.example.com) is no CA certificate (basic constraints); to trust one certificate alone, give its fingerprint in an [[identity]]",
     ]),
+    broken("certificates = \"ca.pem\"", "certificates = [\"ca.pem\", \"other.pem\"]", &[
+        "sealpost.toml:15: warning: client_ca \"staff\": crls: there is no CRL of CN=other CA: every certificate that it issued is refused; add its CRL; a root has one too, for the issuing CAs below it",
+    ]),
     broken("certificates = \"ca.pem\"\ncrls = [\"ca.crl\"]", "certificates = \"ended.pem\"\ncrls = [\"ended.crl\"]", &[
         "sealpost.toml:14: warning: client_ca \"staff\": certificates: the CA certificate of CN=ended CA has ended on 2026-08-16T01:48:00Z: what it issued is refused; add the renewed one, or take it out",
     ]),
