@@ -135,7 +135,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:9: warning: tls.certificate: no certificate is for \"mail.example.com\": clients that connect to this name will not trust it; get one with this name, or set hostname to a name it has",
     ]),
     broken("private_key = \"server.key\"", "private_key = \"expired.key\"", &[
-        "sealpost.toml:10: tls.private_key: server.pem: the private key does not belong to the certificate; check that both are of the same issue",
+        "sealpost.toml:10: tls.private_key: it is not the key of the certificate server.pem; name the key that this certificate was issued for",
     ]),
     broken("private_key = \"server.key\"", "private_key = \"open.key\"", &[
         "sealpost.toml:10: tls.private_key: open.key: everybody may read it (mode 0644); chmod 640 open.key",
