@@ -245,8 +245,11 @@ pub(super) const TABLE: &[Broken] = &[
     broken("send_as_email = true", "", &[
         "sealpost.toml:18: warning: client_ca \"staff\": send_to: never applies without send_as_email = true or send_as_upn = true",
     ]),
+    broken("send_as = [\"robot@example.com\"]", "", &[
+        "sealpost.toml:20: warning: identity \"robot\": send_as: is empty and grants nothing; everything must be written out, like send_as = [\"robot@example.com\"]",
+    ]),
     broken("send_to = [\"*\"]", "", &[
-        "sealpost.toml:12: warning: client_ca \"staff\": send_to: is empty and grants nothing; everything must be written out: send_to = [\"*\"]",
+        "sealpost.toml:12: warning: client_ca \"staff\": send_to: is empty and grants nothing; everything must be written out, like send_to = [\"*\"]",
     ]),
     // Identities.
     broken("name = \"robot\"", "name = \"staff:robot\"", &[
