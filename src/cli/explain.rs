@@ -160,7 +160,7 @@ impl Explanation {
         self.refuse("every command", &replies::unidentified(cause, self.now));
     }
 
-    fn grant(&self, identity: &Identity) {
+    fn grant(&mut self, identity: &Identity) {
         let grant = identity.grant();
         row("grant", &grant.rule);
         let or_nothing = |list: Vec<String>| if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
@@ -180,7 +180,7 @@ impl Explanation {
     }
 
     /// What is demanded besides the certificate, and what EHLO would offer for it.
-    fn second_factor(&self, identity: &Identity) {
+    fn second_factor(&mut self, identity: &Identity) {
         let factor = identity.grant().second_factor;
         match factor {
             SecondFactor::None => {}
@@ -196,7 +196,12 @@ impl Explanation {
             row("", format!("{} over TLS 1.3 only", Mechanism::ScramSha256Plus.name()));
         }
         if factor != SecondFactor::None && means.mechanisms() == [Mechanism::External] {
-            row("", format!("no credential shows that: it can't send; see `sealpost passwd {}`", identity.name()));
+            self.refusals += 1;
+            let option = if factor == SecondFactor::Totp { "--totp " } else { "" };
+            row(
+                "",
+                format!("no credential shows that: it can't send; see `sealpost passwd {option}{}`", identity.name()),
+            );
         }
     }
 
