@@ -23,7 +23,7 @@ use crate::smtp::data::{DotReader, DotState, OctetFault};
 use crate::smtp::{DotWriter, Reply};
 use crate::sys::{Clock, SystemClock, WallTime};
 use crate::tls::trace::{Step, Trace, trace};
-use crate::tls::{Anchor, PeerChain, Trust, VerifiedChain, read};
+use crate::tls::{Anchor, CertificateFault, OcspMode, PeerChain, Rejection, Trust, VerifiedChain, read};
 
 /// Something would be refused.
 const REFUSED: u8 = 1;
@@ -118,10 +118,23 @@ impl Explanation {
             }
             Err(rejection) => {
                 row("chain", &rejection);
+                if self.may_want_ocsp(&rejection) {
+                    row(
+                        "",
+                        "ocsp is \"require\": the running relay asks the responder, explain does not; its answer may be all that is missing",
+                    );
+                }
                 self.unidentified(&Unidentified::Certificate(rejection.fault));
                 None
             }
         }
+    }
+
+    /// Without an answer of the responder, revocation is unknown here to a certificate that the relay lets in.
+    fn may_want_ocsp(&self, rejection: &Rejection) -> bool {
+        let ca = self.trust.cas().iter().find(|ca| Some(ca.name()) == rejection.ca.as_ref());
+        rejection.fault == CertificateFault::RevocationUnknown
+            && ca.is_some_and(|ca| ca.asks().ocsp == OcspMode::Require)
     }
 
     fn chain(&self, verified: &VerifiedChain) {
