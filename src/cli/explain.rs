@@ -139,9 +139,13 @@ impl Explanation {
 
     fn chain(&self, verified: &VerifiedChain) {
         match verified.anchor() {
-            Anchor::Ca(name) => {
-                row("chain", format!("verified to client_ca {name:?}, {} certificates", verified.certificates().len()))
-            }
+            Anchor::Ca(name) => row(
+                "chain",
+                format!(
+                    "verified to client_ca {name:?}, {} certificates below its anchor",
+                    verified.certificates().len()
+                ),
+            ),
             Anchor::Pin => row("chain", "accepted because the certificate or its key is pinned in the roster"),
         }
         row("good until", verified.good_until().rfc3339());
