@@ -306,6 +306,11 @@ impl CrlShelf {
         signed.any(|list| Digest256::of(&list.issuer.name) == name && list.lists(serial))
     }
 
+    /// Whether any list of this issuer is here.
+    pub(super) fn has_of(&self, issuer: &View) -> bool {
+        !self.of(issuer).is_empty()
+    }
+
     /// Whether a certificate signed by `issuer` is revoked.
     pub(super) fn status(&self, certificate: &View, issuer: &View, grace: Duration, now: WallTime) -> Status {
         let Some(serial) = certificate.serial else { return Status::Unknown };
