@@ -75,6 +75,8 @@ enum FetchFault {
     Disk(std::io::Error),
     #[error("it was not looked at")]
     Unread,
+    #[error("the server says that nothing has changed, and nothing of it is here")]
+    NothingHeld,
 }
 
 /// Fetches what the newest sources name until the daemon ends; `changed` is told of each new CRL.
@@ -180,8 +182,10 @@ impl Book {
         }
     }
 
+    /// Whoever has waited longest, so that slow servers of one CA do not keep the CRLs of another from being fetched.
     fn take_due(&mut self, now: MonoTime) -> Option<(Key, Arc<CrlSource>)> {
-        let (key, errand) = self.errands.iter_mut().find(|(_, errand)| !errand.busy && errand.due <= now)?;
+        let due = self.errands.iter_mut().filter(|(_, errand)| !errand.busy && errand.due <= now);
+        let (key, errand) = due.min_by_key(|(_, errand)| errand.due)?;
         errand.busy = true;
         Some((key.clone(), Arc::clone(&errand.source)))
     }
@@ -261,7 +265,8 @@ async fn fetch(key: Key, source: Arc<CrlSource>, now: WallTime) -> Fetched {
         Err(fault) => Err(fault.into()),
         Ok(Answer::NotModified) => match &held {
             Some(facts) if facts.next_update <= now => Err(FetchFault::Stale(facts.next_update)),
-            Some(_) | None => Ok(News::Same),
+            Some(_) => Ok(News::Same),
+            None => Err(FetchFault::NothingHeld),
         },
         Ok(Answer::Octets(octets, validators)) => {
             let (url, ca, before, folder) =
@@ -300,4 +305,75 @@ fn keep(
     // Written even when it is the same CRL: the server's name for its version may be new.
     cache::write(folder, url, octets, validators).map_err(FetchFault::Disk)?;
     Ok((fetched, if newer { News::New } else { News::Same }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::tls::recipe::{NOW, Recipe};
+    use crate::tls::{CaRules, ClientCaSettings, RevocationMode};
+
+    fn source(name: &str, folder: &Path, urls: &[String]) -> Arc<CrlSource> {
+        let settings = ClientCaSettings {
+            name: name.into(),
+            certificates: vec![Recipe::ca("Root").self_signed().der],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        Arc::new(CrlSource {
+            ca: Arc::new(ClientCa::new(settings).unwrap().0),
+            urls: urls.iter().map(|url| HttpUrl::parse(url).unwrap()).collect(),
+            learns: false,
+            folder: folder.to_owned(),
+            refresh: Duration::from_secs(3600),
+        })
+    }
+
+    #[tokio::test]
+    async fn nothing_new_is_a_failure_where_there_is_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 304 Not Modified\r\n\r\n").await.unwrap();
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let source = source("staff", folder.path(), &[format!("http://127.0.0.1:{port}/ca.crl")]);
+        let (wall, mono) = (WallTime::from_seconds(NOW), MonoTime::from_start(Duration::from_secs(100)));
+        let mut book = Book::default();
+        book.follow(&[source], mono).await;
+        let (key, source) = book.take_due(mono).unwrap();
+        let (fetched, ()) = tokio::join!(fetch(key, source, wall), server);
+        assert!(matches!(fetched.result, Err(FetchFault::NothingHeld)));
+        assert!(!book.settle(fetched, wall, mono, 0));
+        assert_eq!(book.next_due(mono), Some(RETRY_FIRST));
+    }
+
+    #[tokio::test]
+    async fn slow_servers_of_one_ca_do_not_keep_the_crls_of_another_from_being_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        let slow: Vec<String> = (0..=PARALLEL_MAX).map(|number| format!("http://{number}.example.com/x.crl")).collect();
+        let staff = ["http://pki.example.com/staff.crl".to_owned()];
+        let mut now = MonoTime::from_start(Duration::from_secs(100));
+        let mut book = Book::default();
+        book.follow(&[source("guests", folder.path(), &slow), source("staff", folder.path(), &staff)], now).await;
+        // Each takes nearly all the time it may have, and is due again at once.
+        let mut fetched = Vec::new();
+        for _ in 0..2 {
+            let running: Vec<Key> = (0..PARALLEL_MAX).filter_map(|_| book.take_due(now)).map(|(key, _)| key).collect();
+            now = now.after(FETCH_TIME);
+            for key in running {
+                fetched.push(Arc::clone(&key.0));
+                book.settle(Fetched { key, held: None, result: Ok(News::Same) }, WallTime::from_seconds(NOW), now, 0);
+            }
+            now = now.after(PAUSE_LEAST);
+        }
+        assert!(fetched.iter().any(|ca| &**ca == "staff"), "{fetched:?}");
+    }
 }
