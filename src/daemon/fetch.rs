@@ -1,7 +1,8 @@
 //! CRLs over HTTP (RFC 5280 §4.2.1.13), for the CAs that ask for it: fetched on a schedule, verified, kept on disk.
 //!
 //! What is fetched is verified by the same code as a file, then written to the cache, and the files are read again: the cache is read as any
-//! CRL is. A CRL older than the one at hand is dropped (a mirror that lags, somebody who replays). Each URL has its own schedule: half of what
+//! CRL is. A CRL older than the one at hand is dropped (a mirror that lags, somebody who replays), and so is one of another issuer or scope
+//! while the one at hand is fresh. Each URL has its own schedule: half of what
 //! is left of the CRL's life, at most `crl_refresh`; after a failure sooner, less often each time. From half of a CRL's life on a failure is an
 //! alarm.
 //!
@@ -71,6 +72,11 @@ enum FetchFault {
     Older { fetched: WallTime, held: WallTime },
     #[error("it is out of date since {}", .0.rfc3339())]
     Stale(WallTime),
+    #[error(
+        "it is another list (of another issuer or scope, or a delta) than the one at hand, which counts until {}; if that is meant, remove the old one's file from data_dir/crls",
+        .0.rfc3339()
+    )]
+    Another(WallTime),
     #[error("it can't be written: {0}")]
     Disk(std::io::Error),
     #[error("it was not looked at")]
@@ -299,6 +305,10 @@ fn keep(
         Some(held) if held.is_newer_than(&fetched) => {
             return Err(FetchFault::Older { fetched: fetched.this_update, held: held.this_update });
         }
+        // What is fetched comes unprotected: by way of another good list, the one at hand could be pushed out for an old one.
+        Some(held) if now < held.next_update && !fetched.stands_for(held) => {
+            return Err(FetchFault::Another(held.next_update));
+        }
         Some(held) => fetched.is_newer_than(held),
         None => true,
     };
@@ -312,7 +322,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::tls::recipe::{NOW, Recipe};
+    use crate::tls::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
     use crate::tls::{CaRules, ClientCaSettings, RevocationMode};
 
     fn source(name: &str, folder: &Path, urls: &[String]) -> Arc<CrlSource> {
@@ -375,5 +385,46 @@ mod tests {
             now = now.after(PAUSE_LEAST);
         }
         assert!(fetched.iter().any(|ca| &**ca == "staff"), "{fetched:?}");
+    }
+
+    #[test]
+    fn a_fresh_list_gives_way_to_a_newer_one_of_its_kind_only() {
+        let root = Recipe::ca("Root").self_signed();
+        let issuing = Recipe::ca("Issuing").signed_by(&root);
+        let settings = ClientCaSettings {
+            name: "staff".into(),
+            certificates: vec![root.der.clone()],
+            intermediates: vec![issuing.der.clone()],
+            crls: Vec::new(),
+            revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        let ca = ClientCa::new(settings).unwrap().0;
+        let folder = tempfile::tempdir().unwrap();
+        let url = HttpUrl::parse("http://pki.example.com/issuing.crl").unwrap();
+        let listed = [vec![7_u8]];
+        let list = |by: &Made, number, revoked, from, to| {
+            by.crl(&CrlRecipe { number, ..CrlRecipe::listing(revoked).valid(NOW + from * DAY, NOW + to * DAY) })
+        };
+        let old = list(&issuing, 1, &[], -3, 1);
+        let new = list(&issuing, 2, &listed, -1, 7);
+        let of_the_root = list(&root, 9, &[], -1, 90);
+        let newest = list(&issuing, 3, &listed, 0, 8);
+        // What is served, on which day, whether it is taken, and how many serials are at hand then.
+        for (title, octets, day, taken, revoked) in [
+            ("the first", &new, 0, true, 1),
+            ("an old one", &old, 0, false, 1),
+            ("the root's", &of_the_root, 0, false, 1),
+            ("the old one again", &old, 0, false, 1),
+            ("the newest", &newest, 0, true, 1),
+            ("the root's, when the other has run out", &of_the_root, 8, true, 0),
+        ] {
+            let now = WallTime::from_seconds(NOW + day * DAY);
+            let held = || ca.read_crl(&cache::read(folder.path(), &url, CRL_OCTETS_MAX)?.0).ok();
+            let kept = keep(&ca, folder.path(), &url, octets, Default::default(), held().as_ref(), now);
+            assert_eq!(kept.is_ok(), taken, "{title}");
+            assert_eq!(held().map(|age| age.revoked), Some(revoked), "{title}");
+        }
     }
 }
