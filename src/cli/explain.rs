@@ -23,7 +23,7 @@ use crate::smtp::data::{DotReader, DotState, OctetFault};
 use crate::smtp::{DotWriter, Reply};
 use crate::sys::{Clock, SystemClock, WallTime};
 use crate::tls::trace::{Step, Trace, trace};
-use crate::tls::{Anchor, PeerChain, Trust, VerifiedChain, read};
+use crate::tls::{Anchor, CertificateFault, OcspMode, PeerChain, Rejection, Trust, VerifiedChain, read};
 
 /// Something would be refused.
 const REFUSED: u8 = 1;
@@ -118,17 +118,34 @@ impl Explanation {
             }
             Err(rejection) => {
                 row("chain", &rejection);
+                if self.may_want_ocsp(&rejection) {
+                    row(
+                        "",
+                        "ocsp is \"require\": the running relay asks the responder, explain does not; its answer may be all that is missing",
+                    );
+                }
                 self.unidentified(&Unidentified::Certificate(rejection.fault));
                 None
             }
         }
     }
 
+    /// Without an answer of the responder, revocation is unknown here to a certificate that the relay lets in.
+    fn may_want_ocsp(&self, rejection: &Rejection) -> bool {
+        let ca = self.trust.cas().iter().find(|ca| Some(ca.name()) == rejection.ca.as_ref());
+        rejection.fault == CertificateFault::RevocationUnknown
+            && ca.is_some_and(|ca| ca.asks().ocsp == OcspMode::Require)
+    }
+
     fn chain(&self, verified: &VerifiedChain) {
         match verified.anchor() {
-            Anchor::Ca(name) => {
-                row("chain", format!("verified to client_ca {name:?}, {} certificates", verified.certificates().len()))
-            }
+            Anchor::Ca(name) => row(
+                "chain",
+                format!(
+                    "verified to client_ca {name:?}, {} certificates below its anchor",
+                    verified.certificates().len()
+                ),
+            ),
             Anchor::Pin => row("chain", "accepted because the certificate or its key is pinned in the roster"),
         }
         row("good until", verified.good_until().rfc3339());
@@ -160,7 +177,7 @@ impl Explanation {
         self.refuse("every command", &replies::unidentified(cause, self.now));
     }
 
-    fn grant(&self, identity: &Identity) {
+    fn grant(&mut self, identity: &Identity) {
         let grant = identity.grant();
         row("grant", &grant.rule);
         let or_nothing = |list: Vec<String>| if list.is_empty() { "nothing".to_owned() } else { list.join(", ") };
@@ -186,7 +203,7 @@ impl Explanation {
     }
 
     /// What is demanded besides the certificate, and what EHLO would offer for it.
-    fn second_factor(&self, identity: &Identity) {
+    fn second_factor(&mut self, identity: &Identity) {
         let factor = identity.grant().second_factor;
         match factor {
             SecondFactor::None => {}
@@ -202,7 +219,12 @@ impl Explanation {
             row("", format!("{} over TLS 1.3 only", Mechanism::ScramSha256Plus.name()));
         }
         if factor != SecondFactor::None && means.mechanisms() == [Mechanism::External] {
-            row("", format!("no credential shows that: it can't send; see `sealpost passwd {}`", identity.name()));
+            self.refusals += 1;
+            let option = if factor == SecondFactor::Totp { "--totp " } else { "" };
+            row(
+                "",
+                format!("no credential shows that: it can't send; see `sealpost passwd {option}{}`", identity.name()),
+            );
         }
     }
 

@@ -188,7 +188,7 @@ pub struct QueueCommon {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgument,
-    /// One JSON object for each message
+    /// JSON, one object a line: for each message, or of the whole for stats
     #[arg(long)]
     pub json: bool,
 }

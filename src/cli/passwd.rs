@@ -26,7 +26,7 @@ const PASSWORD_MAX: u64 = 4096;
     sealpost passwd --totp boss >> secret/credentials     the otpauth:// address for the app goes to standard error\n  \
     pass show robot | sealpost passwd billing-robot       one line of standard input, when that is no terminal\n\n\
     NAME is what the log calls the identity: the name of its [[identity]], or CA:ADDRESS for certificates that send as their own names \
-    (sealpost explain tells it). The file is named by [credentials] file and must have mode 0600; a running relay reads it on SIGHUP.\n\
+    (sealpost explain tells it). The file is named by [credentials] file and must have mode 0600; a running relay takes it over by itself, or on SIGHUP.\n\
     Without --scram the line serves AUTH PLAIN and LOGIN (argon2id, 19 MiB, 2 passes); with --scram it serves SCRAM-SHA-256 and, over TLS 1.3, \
     SCRAM-SHA-256-PLUS. An identity may have both lines, for programs of both kinds.\n\n\
     Exit codes: 0 the line was printed, 1 it was not (passwords differ, or hold what no password may).")]

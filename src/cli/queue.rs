@@ -168,7 +168,10 @@ fn not_ours(data_dir: &Path) -> anyhow::Result<Option<ExitCode>> {
     let owner = match std::fs::metadata(data_dir) {
         Ok(metadata) => metadata.uid(),
         Err(fault) => {
-            eprintln!("sealpost: there is no queue in {}: {fault}", data_dir.display());
+            eprintln!(
+                "sealpost: there is no queue in {}: {fault}; `sealpost serve` makes it when it starts, or data_dir names another place",
+                data_dir.display()
+            );
             return Ok(Some(ExitCode::from(UNREACHABLE)));
         }
     };
@@ -302,9 +305,9 @@ impl<W: Write> Printer<W> {
 
     fn upstream(&mut self, one: &UpstreamSums) -> io::Result<()> {
         let health = match &one.open_until {
-            Some(until) => format!("open until {until}: it is left alone, then one message probes it"),
-            None if one.health == "half-open" => "half-open: one message probes it, the others wait".to_owned(),
-            None => one.health.clone(),
+            Some(until) => format!("left alone until {until}, then one message probes it"),
+            None if one.health == "half-open" => "being tried: one message probes it, the others wait".to_owned(),
+            None => "in service".to_owned(),
         };
         writeln!(
             self.out,

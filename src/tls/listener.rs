@@ -90,7 +90,7 @@ pub enum ListenerFault {
     #[error("no server certificate is configured; name one in tls.certificate with its tls.private_key")]
     NoCertificate,
     /// The key belongs to another certificate.
-    #[error("{place}: the private key does not belong to the certificate; check that both are of the same issue")]
+    #[error("it is not the key of the certificate {place}; name the key that this certificate was issued for")]
     KeyMismatch {
         /// Which one.
         place: String,

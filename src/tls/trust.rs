@@ -241,6 +241,12 @@ impl ClientCa {
         self.intermediates.iter().filter(lost).map(|link| link.view.subject_text.as_str())
     }
 
+    /// The subjects of its certificates and intermediates that have no CRL here: what these issued, nothing vouches for.
+    pub fn without_crl(&self) -> impl Iterator<Item = &str> {
+        let links = self.certificates.iter().chain(&self.intermediates);
+        links.filter(|link| !self.crls.has_of(&link.view)).map(|link| link.view.subject_text.as_str())
+    }
+
     /// Verifies one CRL, PEM or DER, as those of files are.
     ///
     /// # Errors

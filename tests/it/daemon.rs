@@ -239,14 +239,14 @@ fn queue_stats_shows_how_each_upstream_stands_and_says_so_when_nobody_knows() {
     let stats =
         |more: &[&str]| sealpost_says(&[&["queue", "stats", "--config", bench.config_argument()], more].concat());
     let said = stats(&[]);
-    assert!(said.contains("upstream upstream-0: closed; 0 of 10 connections in use"), "{said}");
+    assert!(said.contains("upstream upstream-0: in service; 0 of 10 connections in use"), "{said}");
     let mut client = alice(&bench);
     for number in 0..5 {
         submit(&mut client, &[READER], &format!("<{number}@example.com>"));
     }
     process.wait_for_log(0, &["it is left alone for so long"]);
     let said = stats(&[]);
-    assert!(said.contains("upstream upstream-0: open until 20") && said.contains("can't be reached"), "{said}");
+    assert!(said.contains("upstream upstream-0: left alone until 20") && said.contains("can't be reached"), "{said}");
     let json: serde_json::Value = serde_json::from_str(&stats(&["--json"])).unwrap();
     let one = &json["upstreams"][0];
     assert_eq!((one["name"].as_str(), one["health"].as_str()), (Some("upstream-0"), Some("open")), "{json}");

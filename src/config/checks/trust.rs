@@ -86,6 +86,7 @@ impl Checking<'_> {
         let recipe = self.recipe(path, written);
         if let Some(ca) = self.before.and_then(|before| before.ca_of(name, &recipe)) {
             self.warn_of_ends(path, &ca);
+            self.warn_of_missing_crls(path, written, &ca);
             return Some((recipe, ca));
         }
         let settings = ClientCaSettings {
@@ -103,6 +104,9 @@ impl Checking<'_> {
                 None
             }
             Ok((ca, faults)) => {
+                if faults.is_empty() {
+                    self.warn_of_missing_crls(path, written, &ca);
+                }
                 for fault in faults {
                     if fetched.contains(&fault.place) {
                         // It is fetched again; nobody can mend it here.
@@ -323,6 +327,23 @@ impl Checking<'_> {
             };
             let wrong = format!("a CRL is out of date since {}: {wrong}", until.rfc3339());
             self.findings.warning(&format!("{path}.crls"), wrong, "get a new one from the CA (sealpost pki crl)");
+        }
+    }
+
+    /// Each certificate of a chain must be covered, so a CA without a list lets nobody in, the root of an issuing CA too. Of lists that are
+    /// fetched, the log tells.
+    fn warn_of_missing_crls(&mut self, path: &str, written: &WrittenCa, ca: &ClientCa) {
+        let key = format!("{path}.crls");
+        if ca.revocation() != RevocationMode::Require
+            || written.crls.is_empty()
+            || is_fetched(written)
+            || self.findings.origins().is_spoiled(&key)
+        {
+            return;
+        }
+        for subject in ca.without_crl() {
+            let wrong = format!("there is no CRL of {subject}: every certificate that it issued is refused");
+            self.findings.warning(&key, wrong, "add its CRL; a root has one too, for the issuing CAs below it");
         }
     }
 

@@ -135,7 +135,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:9: warning: tls.certificate: no certificate is for \"mail.example.com\": clients that connect to this name will not trust it; get one with this name, or set hostname to a name it has",
     ]),
     broken("private_key = \"server.key\"", "private_key = \"expired.key\"", &[
-        "sealpost.toml:10: tls.private_key: server.pem: the private key does not belong to the certificate; check that both are of the same issue",
+        "sealpost.toml:10: tls.private_key: it is not the key of the certificate server.pem; name the key that this certificate was issued for",
     ]),
     broken("private_key = \"server.key\"", "private_key = \"open.key\"", &[
         "sealpost.toml:10: tls.private_key: open.key: everybody may read it (mode 0644); chmod 640 open.key",
@@ -166,6 +166,9 @@ pub(super) const TABLE: &[Broken] = &[
     ]),
     broken("certificates = \"ca.pem\"", "certificates = [\"server.pem\"]", &[
         "sealpost.toml:14: client_ca \"staff\": certificates: certificate 1 of client_ca \"staff\" (CN=mail.example.com) is no CA certificate (basic constraints); to trust one certificate alone, give its fingerprint in an [[identity]]",
+    ]),
+    broken("certificates = \"ca.pem\"", "certificates = [\"ca.pem\", \"other.pem\"]", &[
+        "sealpost.toml:15: warning: client_ca \"staff\": crls: there is no CRL of CN=other CA: every certificate that it issued is refused; add its CRL; a root has one too, for the issuing CAs below it",
     ]),
     broken("certificates = \"ca.pem\"\ncrls = [\"ca.crl\"]", "certificates = \"ended.pem\"\ncrls = [\"ended.crl\"]", &[
         "sealpost.toml:14: warning: client_ca \"staff\": certificates: the CA certificate of CN=ended CA has ended on 2026-08-16T01:48:00Z: what it issued is refused; add the renewed one, or take it out",
@@ -245,8 +248,11 @@ pub(super) const TABLE: &[Broken] = &[
     broken("send_as_email = true", "", &[
         "sealpost.toml:18: warning: client_ca \"staff\": send_to: never applies without send_as_email = true or send_as_upn = true",
     ]),
+    broken("send_as = [\"robot@example.com\"]", "", &[
+        "sealpost.toml:20: warning: identity \"robot\": send_as: is empty and grants nothing; everything must be written out, like send_as = [\"robot@example.com\"]",
+    ]),
     broken("send_to = [\"*\"]", "", &[
-        "sealpost.toml:12: warning: client_ca \"staff\": send_to: is empty and grants nothing; everything must be written out: send_to = [\"*\"]",
+        "sealpost.toml:12: warning: client_ca \"staff\": send_to: is empty and grants nothing; everything must be written out, like send_to = [\"*\"]",
     ]),
     // Identities.
     broken("name = \"robot\"", "name = \"staff:robot\"", &[

@@ -163,7 +163,9 @@ fn list_doubts(
 ) {
     let granted = || list.entries().iter().filter_map(granted_pattern);
     if granted().next().is_none() {
-        say(format!("{kind} is empty and grants nothing; everything must be written out: {kind} = [\"*\"]"));
+        // The remedy for one must not be leave to send as everybody.
+        let like = if kind == "send_as" { "robot@example.com" } else { "*" };
+        say(format!("{kind} is empty and grants nothing; everything must be written out, like {kind} = [\"{like}\"]"));
         return;
     }
     let compiled = list.compile(case);

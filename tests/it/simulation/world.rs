@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sealpost::sys::disk::SyncHonesty;
+use sealpost::sys::disk::{Fault, SyncHonesty};
 use sealpost::sys::{Entropy, SeededEntropy, SimulatedDisk, WallTime};
 
 use super::account::{Account, Summary};
@@ -20,9 +20,6 @@ const LIFE: Duration = Duration::from_secs(3600);
 
 /// How long the relay may take at the end to be rid of all it holds: `give_up_after`, once more for reports, and an hour.
 const SETTLING: Duration = Duration::from_secs(49 * 3600);
-
-/// How often a start may fail one after another: one in three is made to.
-const STARTS_MAX: u32 = 30;
 
 /// Numbers for decisions: never shared with the relay's own randomness.
 #[derive(Debug)]
@@ -115,22 +112,7 @@ impl World {
     }
 
     fn live_until_the_power_goes(&mut self) -> Result<(), String> {
-        let mut starts = 0;
-        let mut life = loop {
-            // The power may go while the store recovers, too.
-            if self.dice.one_in(3) {
-                self.disk.fail(1 + self.dice.draw(30), u64::MAX, sealpost::sys::disk::Fault::Error);
-            }
-            match self.begin() {
-                Ok(life) => break life,
-                // A disk that keeps nothing may leave a store that nobody opens any more.
-                Err(fault) if starts >= STARTS_MAX => {
-                    return Err(format!("{starts} starts failed, the last by {fault}"));
-                }
-                Err(_) => self.power_cut(),
-            }
-            starts += 1;
-        };
+        let mut life = self.come_up()?;
         let last_operation = self.disk.operations() + 1 + self.dice.draw(400);
         let _ = life.busy(self, LIFE, last_operation);
         self.now = life.now();
@@ -138,6 +120,18 @@ impl World {
         self.power_cut();
         life.kill();
         Ok(())
+    }
+
+    /// The power may go while the store recovers, too; when it stays, the store opens.
+    fn come_up(&mut self) -> Result<Life, String> {
+        while self.dice.one_in(3) {
+            self.disk.fail(1 + self.dice.draw(30), u64::MAX, Fault::Error);
+            if let Ok(life) = self.begin() {
+                return Ok(life);
+            }
+            self.power_cut();
+        }
+        self.begin()
     }
 
     fn power_cut(&mut self) {
