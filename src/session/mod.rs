@@ -34,7 +34,7 @@ pub use transaction::Transaction;
 
 use crate::content::{BodyFacts, HeaderFacts};
 use crate::credentials::scram::ScramFault;
-use crate::credentials::{Ground, Named, Proof};
+use crate::credentials::{Ground, Named, Proof, Wrong};
 use crate::identity::{Identity, NoIdentity};
 use crate::mail::{Address, Cost, Custody, Envelope, ForwardPath, Rate};
 use crate::smtp::{LineFault, Reply};
@@ -163,11 +163,20 @@ pub enum Attempt {
     Password {
         /// Whether the user named is the identity.
         named: Named,
+        /// The user named, prepared; for the log.
+        user: String,
         /// The password, as given.
         password: Secret,
     },
     /// SCRAM: judged already, to be counted.
-    Scram(Result<Proof, ScramFault>),
+    Scram {
+        /// Whether the user named is the identity.
+        named: Named,
+        /// The user named, prepared; for the log.
+        user: String,
+        /// What came of it.
+        outcome: Result<Proof, ScramFault>,
+    },
 }
 
 /// What came of it.
@@ -175,8 +184,8 @@ pub enum Attempt {
 pub enum Attempted {
     /// Right.
     Right(Proof),
-    /// Wrong, whatever is wrong.
-    Wrong,
+    /// Wrong; what is wrong is for the log.
+    Wrong(Wrong),
     /// It could not be looked at in time: 454.
     Busy,
     /// It was wrong too often of late: 421.

@@ -249,11 +249,11 @@ impl Checking<'_> {
         }
         let place = self.resolve(&certificate?).display().to_string();
         let made = ServerCertificate { place, chain: chain?, key: key? };
-        self.try_listener(&private_key_key, &made).then_some(made)
+        self.try_listener(&certificate_key, &private_key_key, &made).then_some(made)
     }
 
     /// A certificate and a key that belong together and that TLS can use: a listener is made of them, and dropped.
-    fn try_listener(&mut self, key: &str, certificate: &ServerCertificate) -> bool {
+    fn try_listener(&mut self, certificate_key: &str, key: &str, certificate: &ServerCertificate) -> bool {
         let alone = ListenerTls {
             certificates: vec![certificate.clone()],
             min_version: MinVersion::Tls12,
@@ -261,6 +261,7 @@ impl Checking<'_> {
         };
         let made = alone.server_config(&Arc::default(), self.clock);
         if let Err(fault) = &made {
+            let key = if fault.is_of_certificate() { certificate_key } else { key };
             self.findings.mistake(key, fault.to_string(), ());
         }
         made.is_ok()
