@@ -53,8 +53,9 @@ pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
             );
             return Ok(ExitCode::from(NOT_ALLOWED));
         }
-        Err(_) => return without_daemon(settings, command, printer),
+        Err(_) => return without_daemon(settings, command, printer, &arguments.command),
     }
+    printer.tell_if_empty(&arguments.command);
     Ok(printer.code())
 }
 
@@ -123,6 +124,7 @@ fn without_daemon(
     settings: QueueSettings,
     command: Command,
     mut printer: Printer<impl Write>,
+    asked: &QueueCommand,
 ) -> anyhow::Result<ExitCode> {
     if let Some(code) = not_ours(&settings.data_dir)? {
         return Ok(code);
@@ -143,6 +145,7 @@ fn without_daemon(
             printer.print(&answer)?;
         }
         queue.close().await;
+        printer.tell_if_empty(asked);
         Ok(printer.code())
     })
 }
@@ -204,6 +207,16 @@ impl<W: Write> Printer<W> {
             }
         }
         Ok(())
+    }
+
+    /// Silence could be a fault as well. Not among the answers, which programs may read.
+    fn tell_if_empty(&self, asked: &QueueCommand) {
+        let QueueCommand::List { state, .. } = asked else { return };
+        match (self.entries, self.form, state) {
+            (1.., _, _) | (_, Form::Json, _) => {}
+            (0, _, None) => eprintln!("sealpost: the queue is empty"),
+            (0, _, Some(state)) => eprintln!("sealpost: no message is {}", word(state_name(*state))),
+        }
     }
 
     fn code(&self) -> ExitCode {

@@ -224,7 +224,9 @@ pub enum Wrong {
     #[error("is somebody else's user")]
     SomebodyElses,
     /// The user is nobody.
-    #[error("is an unknown user: neither this identity's name, nor an address granted to it, nor the name of any credential")]
+    #[error(
+        "is an unknown user: neither this identity's name, nor an address granted to it, nor the name of any credential"
+    )]
     Unknown,
     /// The identity has no credential of this kind.
     #[error("this identity has no credential for that")]

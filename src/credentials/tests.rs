@@ -70,18 +70,12 @@ fn the_right_password_is_right_and_only_where_it_is_asked_for() {
     assert!(matches!(judged("hash", SecondFactor::Password, "hunter2"), Judged::Right(_)));
     assert!(matches!(judged("both", SecondFactor::Password, "hunter2"), Judged::Right(_)));
     assert_eq!(judged("hash", SecondFactor::None, "hunter2"), Judged::Wrong(Wrong::NoCredential));
-    assert_eq!(
-        judged("hash", SecondFactor::Totp, &format!("hunter2{}", code())),
-        Judged::Wrong(Wrong::NoCredential)
-    );
+    assert_eq!(judged("hash", SecondFactor::Totp, &format!("hunter2{}", code())), Judged::Wrong(Wrong::NoCredential));
     let step = totp::Step::at(now());
     let right = judged("code", SecondFactor::Totp, &format!("hunter2{}", code()));
     assert!(matches!(right, Judged::RightWith(_, of) if of == step), "{right:?}");
     assert_eq!(judged("code", SecondFactor::Totp, "hunter2"), Judged::Wrong(Wrong::Code));
-    assert_eq!(
-        judged("code", SecondFactor::Totp, &format!("{}hunter2", code())),
-        Judged::Wrong(Wrong::Password)
-    );
+    assert_eq!(judged("code", SecondFactor::Totp, &format!("{}hunter2", code())), Judged::Wrong(Wrong::Password));
 }
 
 #[test]

@@ -268,14 +268,7 @@ fn jittered(pause: Duration, random: u64) -> Duration {
 }
 
 /// From half of a CRL's life on, or without one, a failure needs somebody's eye.
-fn tell_failure(
-    of: &ClientCa,
-    url: &HttpUrl,
-    fault: &FetchFault,
-    held: Option<&CrlAge>,
-    now: WallTime,
-    next: &str,
-) {
+fn tell_failure(of: &ClientCa, url: &HttpUrl, fault: &FetchFault, held: Option<&CrlAge>, now: WallTime, next: &str) {
     let ca = of.name();
     match held {
         Some(facts) if now < facts.half_life() => {

@@ -239,7 +239,7 @@ impl NoRoom {
             Self::Share(which) => format!("no room for this identity: {which}"),
             Self::Unaccountable => "the log does not keep up, and what can't be told is not taken".to_owned(),
             Self::Broken => "the store failed".to_owned(),
-            Self::Lost(cause) => format!("the identity is gone since MAIL: {cause:?}"),
+            Self::Lost(cause) => format!("the identity is gone since MAIL: {cause}"),
             Self::Regranted => "the identity's grant has changed since MAIL".to_owned(),
         }
     }
@@ -268,6 +268,18 @@ pub enum Unidentified {
     Certificate(CertificateFault),
     /// The chain is good, but the roster knows nobody by it.
     Roster(NoIdentity),
+}
+
+/// For the log; what the client hears is in `replies`.
+impl std::fmt::Display for Unidentified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoCertificate => f.write_str("no client certificate was shown"),
+            Self::Certificate(fault @ CertificateFault::Untrusted { .. }) => write!(f, "not trusted: {fault}"),
+            Self::Certificate(fault) => fault.fmt(f),
+            Self::Roster(none) => none.fmt(f),
+        }
+    }
 }
 
 /// The world's answer.

@@ -330,11 +330,9 @@ impl CrlShelf {
         let issuer_text = &issuer.subject_text;
         let newest = self.asked(certificate, issuer).filter(|(_, covers)| *covers).map(|(list, _)| list);
         match newest.max_by_key(|list| list.next_update) {
-            Some(list) => format!(
-                "the CRL of {issuer_text} ({}) is stale since {}",
-                list.place,
-                list.next_update.rfc3339()
-            ),
+            Some(list) => {
+                format!("the CRL of {issuer_text} ({}) is stale since {}", list.place, list.next_update.rfc3339())
+            }
             None if self.has_of(issuer) => format!("no CRL of {issuer_text} that is here covers it"),
             None => format!("no CRL of {issuer_text} is here"),
         }

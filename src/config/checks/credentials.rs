@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Checking, Secrecy};
+use crate::config::files;
 use crate::config::mistake::Remedy;
 use crate::config::written::Written;
 use crate::credentials::{Credentials, Mechanism, file};
@@ -30,9 +31,12 @@ impl Checking<'_> {
         };
         let key = "credentials.file";
         let contents = self.read(key, name, Secrecy::Private)?;
-        let Ok(text) = std::str::from_utf8(&contents.octets) else {
-            self.findings.mistake(key, format!("{name}: is not UTF-8"), ());
-            return None;
+        let text = match files::text_of(&contents.octets) {
+            Ok(text) => text,
+            Err(wrong) => {
+                self.findings.mistake(key, format!("{name}: {wrong}"), ());
+                return None;
+            }
         };
         match file::read(text) {
             Err(mistakes) => {
@@ -118,8 +122,7 @@ fn below<'c>(name: &'c str, credentials: &'c Credentials) -> impl Iterator<Item 
 fn lack(Needy { name, factor, .. }: &Needy, credentials: &Credentials) -> Option<String> {
     let lacks = |name: &str| credentials.means(name, *factor, None).mechanisms() == [Mechanism::External];
     if let Some(ca) = name.strip_suffix(':') {
-        let (mut lacking, able): (Vec<&str>, Vec<&str>) =
-            below(name, credentials).partition(|known| lacks(known));
+        let (mut lacking, able): (Vec<&str>, Vec<&str>) = below(name, credentials).partition(|known| lacks(known));
         lacking.sort_unstable();
         return match (lacking.first(), able.is_empty()) {
             (None, true) => Some(format!("no credential begins with \"{ca}:\": nobody can send by it")),
@@ -128,7 +131,9 @@ fn lack(Needy { name, factor, .. }: &Needy, credentials: &Credentials) -> Option
             }
             (Some(first), false) => {
                 let count = lacking.len();
-                Some(format!("of the credentials that begin with \"{ca}:\", {count} do not show that, like {first:?}: these can't send"))
+                Some(format!(
+                    "of the credentials that begin with \"{ca}:\", {count} do not show that, like {first:?}: these can't send"
+                ))
             }
             (None, false) => None,
         };

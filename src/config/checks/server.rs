@@ -67,7 +67,8 @@ impl Checking<'_> {
         );
         let data_dir = data_dir.map(|written| self.resolve(&written));
         if let Some(path) = data_dir.as_ref().filter(|path| path.is_file()) {
-            self.findings.mistake("data_dir", format!("{}: is a file, not a directory", path.display()), ());
+            let wrong = format!("{}: is a file, not a directory", path.display());
+            self.findings.mistake("data_dir", wrong, "name a directory, which is made when it is not there");
         }
         Some(Basics { hostname: hostname?, data_dir: data_dir? })
     }
