@@ -395,7 +395,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:26: upstream \"main\": private_key: is missing; write the file of the certificate's private key",
     ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ncertificate = \"server.pem\"\nprivate_key = \"expired.key\"", &[
-        "sealpost.toml:30: upstream \"main\": private_key: certificate and private_key can't be used: keys may not be consistent: KeyMismatch",
+        "sealpost.toml:30: upstream \"main\": private_key: certificate and private_key can't be used: it is not the key of the certificate; name the key that this certificate was issued for",
     ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nour_fault = [\"250\"]\nconnections = 0", &[
         "sealpost.toml:29: upstream \"main\": our_fault: \"250\": not a reply; write a code, a status or both, like \"550\", \"5.7.64\" or \"550 5.7.64\"; only 4yz and 5yz make sense",

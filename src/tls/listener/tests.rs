@@ -245,7 +245,10 @@ async fn why_a_certificate_was_refused_in_the_handshake_is_told_whatever_the_ale
     ] {
         let server = world.server(mode, &world.trust(&[&revoked]));
         for version in VERSIONS {
-            let client = Arc::new(world.client(version, Some(shown)));
+            // rustls's own client would not show what TLS can't use.
+            let own = CertifiedKey::new(vec![shown.der.clone()], signing_key(shown, &provider()));
+            let client = world.client_builder(version).with_client_cert_resolver(Arc::new(Thief(Arc::new(own))));
+            let client = Arc::new(client);
             let (outcome, rejection) = telling(async { connect(&client, &server, "mail.example.com") }).await;
             assert_eq!(outcome.is_err(), told.is_some(), "{mode:?} {told:?}");
             let text = rejection.map(|rejection| rejection.to_string());

@@ -218,12 +218,14 @@ impl<'c> Lines<'c> {
     }
 
     fn entry<'r>(&mut self, record: &'r ByteRecord, line: u32) -> Result<RosterLine<'r>, LineFault> {
+        // No key and no list has a line end in it.
+        if record.iter().any(|cell| cell.contains(&b'\n')) {
+            let wrong = "a quote that opens on this line is closed only lines below".to_owned();
+            return Err((None, (wrong, Some("close it where its cell ends".to_owned()))));
+        }
         if record.len() != self.width {
             let wrong = format!("has {} cells, the first line has {}", record.len(), self.width);
-            let spans = record.iter().any(|cell| cell.contains(&b'\n'));
-            let remedy = if spans {
-                "a quote that opens on this line is closed only lines below: close it where its cell ends"
-            } else if record.len() < self.width {
+            let remedy = if record.len() < self.width {
                 "write a comma for each cell that is missing; an empty cell is a key that is not written"
             } else {
                 "put a cell that holds a comma in double quotes"
