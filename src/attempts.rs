@@ -1,8 +1,9 @@
-//! Failed authentications, counted per certificate of an identity and per client address; and codes that have been used.
+//! Failed authentications, counted per key of an identity and per client address; and codes that have been used.
 //!
-//! Who can try at all holds a certificate of the identity, for the handshake has proved it: so the count belongs to that one certificate, and
-//! nobody without it can use it up. A stolen certificate that is guessed with leaves the owner's others alone. The count of an address is
-//! shared by all behind it, so it stops only certificates that have failed of late themselves: a clean one is always looked at.
+//! Who can try at all holds the key of a certificate of the identity, for the handshake has proved it: so the count belongs to that one key, and
+//! nobody without it can use it up. A certificate would not do: around a pinned key its holder makes as many as he likes. A stolen key
+//! that is guessed with leaves the owner's others alone. The count of an address is shared by all behind it, so it stops only keys that have
+//! failed of late themselves: a clean one is always looked at.
 //!
 //! A failure is forgotten after a while, so nobody is shut out for ever. An attempt is counted when it begins and given back when it was right:
 //! a hundred at once are a hundred. Tables are bounded; nothing here is kept over a restart. Never: waits, reads a clock, keeps a password.
@@ -39,7 +40,8 @@ const CODES_MAX: usize = 20_000;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Holder {
     identity: Arc<str>,
-    fingerprint: Digest256,
+    /// SHA-256 of the certificate's SubjectPublicKeyInfo.
+    key: Digest256,
 }
 
 /// When all failures are forgotten, by whose they are.
@@ -71,15 +73,9 @@ pub struct Ticket {
 }
 
 impl Attempts {
-    /// Begins an attempt by the holder of a certificate of `identity`, from `address`.
-    pub fn begin(
-        &self,
-        identity: &str,
-        fingerprint: Digest256,
-        address: IpAddr,
-        now: MonoTime,
-    ) -> Result<Ticket, TooMany> {
-        let holder = Holder { identity: identity.into(), fingerprint };
+    /// Begins an attempt by the holder of this key (SHA-256 of its SubjectPublicKeyInfo), which stands for `identity`, from `address`.
+    pub fn begin(&self, identity: &str, key: Digest256, address: IpAddr, now: MonoTime) -> Result<Ticket, TooMany> {
+        let holder = Holder { identity: identity.into(), key };
         let address = counted_as(address);
         let mut tables = locked(&self.tables);
         let own = level(&tables.certificates, &holder, CERTIFICATE_FORGIVEN, now);
@@ -117,9 +113,9 @@ impl Ticket {
         DELAY_FIRST.saturating_mul(1 << doublings).min(DELAY_MAX)
     }
 
-    /// Takes a code of one time: by the first certificate that shows it, and by no other of the identity, as long as its step counts (RFC 6238
-    /// §5.2). After a restart codes of the last 90 seconds could be shown once more by another certificate of the same identity, whose holder
-    /// would have to know the password too.
+    /// Takes a code of one time: by the first key that shows it, and by no other of the identity, as long as its step counts (RFC 6238 §5.2).
+    /// After a restart codes of the last 90 seconds could be shown once more by another key of the same identity, whose holder would have to
+    /// know the password too.
     pub fn takes_code(&self, step: Step, now: WallTime) -> bool {
         let mut tables = locked(&self.tables);
         if tables.codes.len() >= CODES_MAX {
@@ -127,10 +123,10 @@ impl Ticket {
         }
         let full = tables.codes.len() >= CODES_MAX;
         match tables.codes.get(&(Arc::clone(&self.holder.identity), step)) {
-            Some(first) => *first == self.holder.fingerprint,
+            Some(first) => *first == self.holder.key,
             None if full => false,
             None => {
-                tables.codes.insert((Arc::clone(&self.holder.identity), step), self.holder.fingerprint);
+                tables.codes.insert((Arc::clone(&self.holder.identity), step), self.holder.key);
                 true
             }
         }

@@ -1,7 +1,8 @@
 //! CRLs over HTTP (RFC 5280 §4.2.1.13), for the CAs that ask for it: fetched on a schedule, verified, kept on disk.
 //!
 //! What is fetched is verified by the same code as a file, then written to the cache, and the files are read again: the cache is read as any
-//! CRL is. A CRL older than the one at hand is dropped (a mirror that lags, somebody who replays). Each URL has its own schedule: half of what
+//! CRL is. A CRL older than the one at hand is dropped (a mirror that lags, somebody who replays), and so is one of another issuer or scope
+//! while the one at hand is fresh. Each URL has its own schedule: half of what
 //! is left of the CRL's life, at most `crl_refresh`; after a failure sooner, less often each time. From half of a CRL's life on a failure is an
 //! alarm.
 //!
@@ -83,10 +84,17 @@ enum FetchFault {
     Older { fetched: WallTime, held: WallTime },
     #[error("it is out of date since {}", .0.rfc3339())]
     Stale(WallTime),
+    #[error(
+        "it is another list (of another issuer or scope, or a delta) than the one at hand, which counts until {}; if that is meant, remove the old one's file from data_dir/crls",
+        .0.rfc3339()
+    )]
+    Another(WallTime),
     #[error("it can't be written: {0}")]
     Disk(std::io::Error),
     #[error("it was not looked at")]
     Unread,
+    #[error("the server says that nothing has changed, and nothing of it is here")]
+    NothingHeld,
 }
 
 /// Fetches what the newest sources name until the daemon ends; `changed` is told of each new CRL. `at_once` has all of them fetched now: somebody
@@ -206,8 +214,10 @@ impl Book {
         }
     }
 
+    /// Whoever has waited longest, so that slow servers of one CA do not keep the CRLs of another from being fetched.
     fn take_due(&mut self, now: MonoTime) -> Option<(Key, Arc<CrlSource>)> {
-        let (key, errand) = self.errands.iter_mut().find(|(_, errand)| !errand.busy && errand.due <= now)?;
+        let due = self.errands.iter_mut().filter(|(_, errand)| !errand.busy && errand.due <= now);
+        let (key, errand) = due.min_by_key(|(_, errand)| errand.due)?;
         errand.busy = true;
         Some((key.clone(), Arc::clone(&errand.source)))
     }
@@ -304,7 +314,8 @@ async fn fetch(key: Key, source: Arc<CrlSource>, now: WallTime) -> Fetched {
         Err(fault) => Err(fault.into()),
         Ok(Answer::NotModified) => match &held {
             Some(facts) if facts.next_update <= now => Err(FetchFault::Stale(facts.next_update)),
-            Some(_) | None => Ok(News::Same),
+            Some(_) => Ok(News::Same),
+            None => Err(FetchFault::NothingHeld),
         },
         Ok(Answer::Octets(octets, validators)) => {
             let (url, ca, before, folder) =
@@ -337,10 +348,126 @@ fn keep(
         Some(held) if held.is_newer_than(&fetched) => {
             return Err(FetchFault::Older { fetched: fetched.this_update, held: held.this_update });
         }
+        // What is fetched comes unprotected: by way of another good list, the one at hand could be pushed out for an old one.
+        Some(held) if now < held.next_update && !fetched.stands_for(held) => {
+            return Err(FetchFault::Another(held.next_update));
+        }
         Some(held) => fetched.is_newer_than(held),
         None => true,
     };
     // Written even when it is the same CRL: the server's name for its version may be new.
     cache::write(folder, url, octets, validators).map_err(FetchFault::Disk)?;
     Ok((fetched, if newer { News::New } else { News::Same }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::tls::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
+    use crate::tls::{CaRules, ClientCaSettings, RevocationMode};
+
+    fn source(name: &str, folder: &Path, urls: &[String]) -> Arc<CrlSource> {
+        let settings = ClientCaSettings {
+            name: name.into(),
+            certificates: vec![Recipe::ca("Root").self_signed().der],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        Arc::new(CrlSource {
+            ca: Arc::new(ClientCa::new(settings).unwrap().0),
+            urls: urls.iter().map(|url| HttpUrl::parse(url).unwrap()).collect(),
+            learns: false,
+            folder: folder.to_owned(),
+            refresh: Duration::from_secs(3600),
+        })
+    }
+
+    #[tokio::test]
+    async fn nothing_new_is_a_failure_where_there_is_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(b"HTTP/1.1 304 Not Modified\r\n\r\n").await.unwrap();
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let source = source("staff", folder.path(), &[format!("http://127.0.0.1:{port}/ca.crl")]);
+        let (wall, mono) = (WallTime::from_seconds(NOW), MonoTime::from_start(Duration::from_secs(100)));
+        let mut book = Book::default();
+        book.follow(&[source], mono).await;
+        let (key, source) = book.take_due(mono).unwrap();
+        let (fetched, ()) = tokio::join!(fetch(key, source, wall), server);
+        assert!(matches!(fetched.result, Err(FetchFault::NothingHeld)));
+        assert!(!book.settle(fetched, wall, mono, 0));
+        assert_eq!(book.next_due(mono), Some(RETRY_FIRST));
+    }
+
+    #[tokio::test]
+    async fn slow_servers_of_one_ca_do_not_keep_the_crls_of_another_from_being_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        let slow: Vec<String> = (0..=PARALLEL_MAX).map(|number| format!("http://{number}.example.com/x.crl")).collect();
+        let staff = ["http://pki.example.com/staff.crl".to_owned()];
+        let mut now = MonoTime::from_start(Duration::from_secs(100));
+        let mut book = Book::default();
+        book.follow(&[source("guests", folder.path(), &slow), source("staff", folder.path(), &staff)], now).await;
+        // Each takes nearly all the time it may have, and is due again at once.
+        let mut fetched = Vec::new();
+        for _ in 0..2 {
+            let running: Vec<Key> = (0..PARALLEL_MAX).filter_map(|_| book.take_due(now)).map(|(key, _)| key).collect();
+            now = now.after(FETCH_TIME);
+            for key in running {
+                fetched.push(Arc::clone(&key.0));
+                book.settle(Fetched { key, held: None, result: Ok(News::Same) }, WallTime::from_seconds(NOW), now, 0);
+            }
+            now = now.after(PAUSE_LEAST);
+        }
+        assert!(fetched.iter().any(|ca| &**ca == "staff"), "{fetched:?}");
+    }
+
+    #[test]
+    fn a_fresh_list_gives_way_to_a_newer_one_of_its_kind_only() {
+        let root = Recipe::ca("Root").self_signed();
+        let issuing = Recipe::ca("Issuing").signed_by(&root);
+        let settings = ClientCaSettings {
+            name: "staff".into(),
+            certificates: vec![root.der.clone()],
+            intermediates: vec![issuing.der.clone()],
+            crls: Vec::new(),
+            revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        let ca = ClientCa::new(settings).unwrap().0;
+        let folder = tempfile::tempdir().unwrap();
+        let url = HttpUrl::parse("http://pki.example.com/issuing.crl").unwrap();
+        let listed = [vec![7_u8]];
+        let list = |by: &Made, number, revoked, from, to| {
+            by.crl(&CrlRecipe { number, ..CrlRecipe::listing(revoked).valid(NOW + from * DAY, NOW + to * DAY) })
+        };
+        let old = list(&issuing, 1, &[], -3, 1);
+        let new = list(&issuing, 2, &listed, -1, 7);
+        let of_the_root = list(&root, 9, &[], -1, 90);
+        let newest = list(&issuing, 3, &listed, 0, 8);
+        // What is served, on which day, whether it is taken, and how many serials are at hand then.
+        for (title, octets, day, taken, revoked) in [
+            ("the first", &new, 0, true, 1),
+            ("an old one", &old, 0, false, 1),
+            ("the root's", &of_the_root, 0, false, 1),
+            ("the old one again", &old, 0, false, 1),
+            ("the newest", &newest, 0, true, 1),
+            ("the root's, when the other has run out", &of_the_root, 8, true, 0),
+        ] {
+            let now = WallTime::from_seconds(NOW + day * DAY);
+            let held = || ca.read_crl(&cache::read(folder.path(), &url, CRL_OCTETS_MAX)?.0).ok();
+            let kept = keep(&ca, folder.path(), &url, octets, Default::default(), held().as_ref(), now);
+            assert_eq!(kept.is_ok(), taken, "{title}");
+            assert_eq!(held().map(|age| age.revoked), Some(revoked), "{title}");
+        }
+    }
 }

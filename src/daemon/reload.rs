@@ -163,6 +163,8 @@ impl Reloader {
         if std::mem::replace(&mut self.wrong, !held_back.is_empty()) && held_back.is_empty() {
             tracing::info!("the files that were wrong are good again");
         }
+        // Also when only remarks are new: else it would count as changed for ever, and no part could stay as it was.
+        self.source.text = text;
         if cause == Cause::Files && changes.is_empty() {
             tracing::debug!("files were touched; what is in them is the same");
             return;
@@ -170,7 +172,6 @@ impl Reloader {
         let generation = snapshot.generation;
         house.courier.configure(&settings.upstreams);
         house.swap(snapshot);
-        self.source.text = text;
         self.settings = Arc::new(settings);
         let changed =
             if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };

@@ -37,10 +37,19 @@ pub(super) struct Orders {
 }
 
 /// Watches by the newest orders; `changed` is told when files look different from how they were read.
-pub(super) async fn run(mut orders: watch::Receiver<Orders>, changed: Arc<Notify>, mut drain: Drain) {
+pub(super) async fn run(orders: watch::Receiver<Orders>, changed: Arc<Notify>, drain: Drain) {
     // One word that waits is as good as many.
-    let (told, mut heard) = mpsc::channel(1);
-    let mut ears = Ears::new(told);
+    let (told, heard) = mpsc::channel(1);
+    by(Ears::new(told), heard, orders, changed, drain).await;
+}
+
+async fn by(
+    mut ears: Ears,
+    mut heard: mpsc::Receiver<()>,
+    mut orders: watch::Receiver<Orders>,
+    changed: Arc<Notify>,
+    mut drain: Drain,
+) {
     let mut order = orders.borrow_and_update().clone();
     loop {
         let Some((same_ears, looks)) = look(ears, &order.paths).await else { return };
@@ -84,23 +93,31 @@ async fn settle(heard: &mut mpsc::Receiver<()>) {
 /// What listens to directories.
 struct Ears {
     watcher: Option<RecommendedWatcher>,
+    /// Kept so that there is always somebody who might say something: a closed channel would end the watching.
+    _told: mpsc::Sender<()>,
     places: BTreeSet<PathBuf>,
     deaf: BTreeSet<PathBuf>,
 }
 
 impl Ears {
     fn new(told: mpsc::Sender<()>) -> Self {
+        let word = told.clone();
         let hear = move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| is_news(event.kind)) {
                 // Full: the word is waiting already.
-                let _ = told.try_send(());
+                let _ = word.try_send(());
             }
         };
         let watcher = notify::recommended_watcher(hear);
         if let Err(fault) = &watcher {
             tracing::warn!(%fault, "the system does not tell of changed files; their dates are looked at from time to time");
         }
-        Self { watcher: watcher.ok(), places: BTreeSet::new(), deaf: BTreeSet::new() }
+        Self::with(watcher.ok(), told)
+    }
+
+    /// Ears that hear by this; by none, they are deaf, and only the slow beat is left.
+    fn with(watcher: Option<RecommendedWatcher>, told: mpsc::Sender<()>) -> Self {
+        Self { watcher, _told: told, places: BTreeSet::new(), deaf: BTreeSet::new() }
     }
 
     /// Listens to the directories that these paths lead through, and to no others.
@@ -220,6 +237,25 @@ mod tests {
             assert_eq!(directories(&top.join(path)), wanted, "{path}");
         }
         assert_eq!(directories(&top.join("round")), BTreeSet::from([top]), "a link that leads to itself");
+    }
+
+    #[tokio::test]
+    async fn where_the_system_tells_nothing_the_slow_beat_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = [folder.path().join("ca.crl")];
+        fs::write(&paths[0], "first").unwrap();
+        let order =
+            Orders { as_read: Stamps::of(&paths), paths: paths.to_vec().into(), poll: Duration::from_millis(10) };
+        let (_order, ordered) = watch::channel(order);
+        let (told, heard) = mpsc::channel(1);
+        let (changed, tasks) = (Arc::new(Notify::new()), crate::sys::Tasks::default());
+        let watching = tokio::spawn(by(Ears::with(None, told), heard, ordered, Arc::clone(&changed), tasks.drain()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!watching.is_finished(), "nothing is watched any more");
+        fs::write(&paths[0], "another").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), changed.notified()).await.unwrap();
+        tasks.begin_drain();
+        watching.await.unwrap();
     }
 
     #[test]

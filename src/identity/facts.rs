@@ -25,10 +25,11 @@ use crate::tls::VerifiedChain;
 
 /// The longest text of a subject, issuer or unusable name that is kept, characters.
 pub const NAME_TEXT_MAX: usize = 512;
-/// id-on-SmtpUTF8Mailbox (RFC 9598 §3).
-const SMTP_UTF8_MAILBOX: &str = "1.3.6.1.5.5.7.8.9";
-/// The user principal name of Active Directory's certificates, smart cards among them.
-const USER_PRINCIPAL_NAME: &str = "1.3.6.1.4.1.311.20.2.3";
+/// id-on-SmtpUTF8Mailbox, 1.3.6.1.5.5.7.8.9 (RFC 9598 §3). By its octets, as name constraints go by them: in dotted decimals an identifier with
+/// a padded arc looks the same.
+pub(crate) const SMTP_UTF8_MAILBOX: &[u8] = &[43, 6, 1, 5, 5, 7, 8, 9];
+/// The user principal name of Active Directory's certificates, smart cards among them: 1.3.6.1.4.1.311.20.2.3.
+const USER_PRINCIPAL_NAME: &[u8] = &[43, 6, 1, 4, 1, 0x82, 0x37, 20, 2, 3];
 
 /// A SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -228,7 +229,7 @@ impl CertificateFacts {
                     Ok(uri) => self.uris.push(uri),
                     Err(reason) => self.refuse("uri", text, reason),
                 },
-                GeneralName::OtherName(kind, content) => self.take_other(&kind.to_id_string(), content),
+                GeneralName::OtherName(kind, content) => self.take_other(kind.as_bytes(), content),
                 GeneralName::Invalid(tag, octets) => {
                     let kind = match tag.0 {
                         1 => "email",
@@ -249,7 +250,7 @@ impl CertificateFacts {
     }
 
     /// otherName: `[0] EXPLICIT` around a UTF8String, for the two kinds that are known; of others nothing is thought.
-    fn take_other(&mut self, kind: &str, content: &[u8]) {
+    fn take_other(&mut self, kind: &[u8], content: &[u8]) {
         let kind = match kind {
             SMTP_UTF8_MAILBOX => "email",
             USER_PRINCIPAL_NAME => "upn",

@@ -403,7 +403,8 @@ impl Roster {
     ) -> Identity {
         let case = self.case_under(ca);
         let ca = ca.and_then(|ca| self.ca(ca));
-        let certain = ca.is_some() || compiled.has_fingerprint();
+        // Another CA than the entry's could vouch for the key with any name: a name counts under the CA that the rule names.
+        let certain = compiled.tied_to.is_some() || compiled.has_fingerprint();
         let own = ca.map(|ca| ca.grant.own_names).unwrap_or_default();
         let names = if certain { certificate_names(facts, own, case) } else { HashSet::new() };
         let terms = &compiled.terms;

@@ -83,8 +83,8 @@ pub(super) fn ground(house: &House, identity: &Identity, named: Named, user: &st
 
 /// Looks at what was shown. Wrong answers come late, and too many are not looked at.
 pub(super) async fn attempt(house: &House, peer: &Peer, identity: &Identity, attempt: Attempt) -> Attempted {
-    let fingerprint = identity.certificate().fingerprint;
-    let begun = house.desk.attempts.begin(identity.name(), fingerprint, peer.client.ip(), house.now().mono);
+    let key = identity.certificate().spki;
+    let begun = house.desk.attempts.begin(identity.name(), key, peer.client.ip(), house.now().mono);
     let ticket = match begun {
         Ok(ticket) => ticket,
         Err(TooMany) => return Attempted::TooMany,

@@ -185,9 +185,16 @@ pub struct CrlAge {
     issuer: Issuer,
     scope: Scope,
     number: Vec<u8>,
+    /// Whether it is a delta.
+    is_delta: bool,
 }
 
 impl CrlAge {
+    /// Whether this covers what the other does: a list of the same issuer (its key may be a new one) and scope, a delta or not as that is.
+    pub fn stands_for(&self, other: &Self) -> bool {
+        self.issuer.name == other.issuer.name && self.scope == other.scope && self.is_delta == other.is_delta
+    }
+
     /// Whether this is a newer list of the same issuer and scope.
     pub fn is_newer_than(&self, other: &Self) -> bool {
         let age = |list: &Self| (list.this_update, list.number.len(), list.number.clone());
@@ -210,6 +217,7 @@ impl Crl {
             issuer: self.issuer.clone(),
             scope: self.scope.clone(),
             number: self.number.clone(),
+            is_delta: false,
         }
     }
 

@@ -13,7 +13,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use super::constraints::{MailName, NameConstraints};
 use super::der;
 use super::rules::{KeyKind, Policies, Purposes};
-use crate::identity::facts::{Digest256, name_text, serial_text};
+use crate::identity::facts::{Digest256, SMTP_UTF8_MAILBOX, name_text, serial_text};
 use crate::sys::WallTime;
 
 /// The longest serial number, octets (RFC 5280 §4.1.2.2).
@@ -173,12 +173,16 @@ fn value<'a>(certificate: &'a X509Certificate<'_>, oid: &Oid<'_>) -> Option<Opti
     Some(certificate.get_extension_unique(oid).ok()?.map(|extension| extension.value))
 }
 
-/// The names of the subjectAltName; the inner `None`: there is none.
+/// The tags of the nine forms of names (RFC 5280 §4.2.1.6), as DER writes them: otherName, x400Address, directoryName and ediPartyName
+/// are constructed, the others are not.
+const NAME_TAGS: [u8; 9] = [0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88];
+
+/// The names of the subjectAltName; the inner `None`: there is none. A name under another tag makes no certificate: x509-parser goes by the
+/// number of a tag alone, so that an rfc822Name written as constructed would be a name to the roster and none to the constraints.
 fn names<'a>(certificate: &'a X509Certificate<'_>) -> Option<Option<Vec<der::Element<'a>>>> {
-    match value(certificate, &oid!(2.5.29.17))? {
-        Some(value) => Some(Some(der::all(der::only(value, der::SEQUENCE)?)?)),
-        None => Some(None),
-    }
+    let Some(value) = value(certificate, &oid!(2.5.29.17))? else { return Some(None) };
+    let names = der::all(der::only(value, der::SEQUENCE)?)?;
+    names.iter().all(|name| NAME_TAGS.contains(&name.tag)).then_some(Some(names))
 }
 
 /// RFC 5280 §4.2.1.10: without a subjectAltName, constraints on e-mail apply to the emailAddress of the subject.
@@ -190,8 +194,6 @@ fn mail_names(certificate: &X509Certificate<'_>, names: Option<&[der::Element<'_
 }
 
 fn mail_name(name: &der::Element<'_>) -> Option<MailName> {
-    // id-on-SmtpUTF8Mailbox, 1.3.6.1.5.5.7.8.9 (RFC 9598 §3).
-    const SMTP_UTF8_MAILBOX: &[u8] = &[43, 6, 1, 5, 5, 7, 8, 9];
     match name.tag {
         0x81 => Some(MailName::read(name.content)),
         0xa0 => {

@@ -73,7 +73,7 @@ impl Signs {
         if row >= UNANSWERED_ALARM {
             tracing::error!(
                 upstream,
-                message,
+                id = message,
                 phase,
                 said_last = said,
                 attempts_in_a_row = row,
@@ -82,7 +82,7 @@ impl Signs {
         } else {
             tracing::warn!(
                 upstream,
-                message,
+                id = message,
                 phase,
                 said_last = said,
                 attempts_in_a_row = row,

@@ -91,7 +91,7 @@ pub(super) fn crl(folder: &Folder) -> String {
     let file = folder.file(folder.crl_name());
     let until = folder.crl_until(folder.crl_name()).map_or_else(String::new, WallTime::rfc3339);
     format!(
-        "CRL         {} number {}, good until {until}; copy it to the relay, which takes it over by itself, or on SIGHUP\n",
+        "CRL         {} number {}, good until {until}; copy it to the relay, which notices by itself\n",
         file.display(),
         folder.index().crl_number
     )

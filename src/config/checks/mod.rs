@@ -107,7 +107,7 @@ impl<'a> Checking<'a> {
             self.or_as_before("tls", |checking| checking.tls(&written.tls, hostname), |old| Some(old.tls.clone()));
         let cas = self.client_cas(&written.client_ca, written.data_dir.as_deref());
         let roster = self.or_as_before(
-            "identity",
+            "identities",
             |checking| checking.roster(written, &cas),
             |old| {
                 let trust = Trust::new(cas.good.clone(), old.trust.pins().clone());

@@ -66,6 +66,20 @@ fn identities_come_from_tables_and_lines_of_other_files() {
 }
 
 #[test]
+fn a_faulty_file_whose_identities_stay_as_they_were_is_not_told_as_taken_over() {
+    let dir = folder("\"a.toml\"", &[("a.toml", ALICE)]);
+    let old = load_from(dir.path()).unwrap().settings;
+    write(dir.path(), "a.toml", "x = ", 0o644);
+    let file = dir.path().join("sealpost.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let before = Before { settings: &old, faulty: FaultyPart::StaysAsItWas };
+    let loaded = reload_text(&file, &text, &[], &clock(), Some(before)).unwrap();
+    assert_eq!(loaded.held_back, ["identities"]);
+    assert!(loaded.settings.roster.names().any(|name| name == "alice"));
+    assert_eq!(differences(&old, &loaded.settings), Vec::<String>::new());
+}
+
+#[test]
 fn every_kind_of_key_has_its_column() {
     let digest = "ab".repeat(32);
     let lines = format!(

@@ -412,6 +412,25 @@ fn who_holds_a_pinned_key_cannot_write_names_around_it() {
 }
 
 #[test]
+fn no_ca_that_the_rule_does_not_name_writes_names_around_a_pinned_key() {
+    let world = World::new();
+    let printer = Recipe::client("Printer").email("ceo@example.com").signed_by(&world.guests);
+    let spki = Some(Digest256(printer.spki()));
+    for (keys, granted) in [
+        (MatchKeys { spki, ..MatchKeys::default() }, false),
+        (MatchKeys { spki, ..under("guests") }, true),
+        (MatchKeys { fingerprint: Some(Digest256(printer.fingerprint())), ..MatchKeys::default() }, true),
+    ] {
+        let entry =
+            RosterEntry { send_as: patterns(&["printer@example.com", "@certificate"]), ..entry("printer", keys) };
+        let identity = world.identify(&Roster::new(vec![entry], both()).unwrap(), &printer).unwrap();
+        assert_eq!(identity.ca(), Some("guests"));
+        assert!(may_send_as(&identity, "printer@example.com"));
+        assert_eq!(may_send_as(&identity, "ceo@example.com"), granted);
+    }
+}
+
+#[test]
 fn a_subject_is_never_a_name() {
     let world = World::new();
     let mallory = Recipe::client("alice@example.com, CN=alice").dns("mallory.example.com").signed_by(&world.staff);

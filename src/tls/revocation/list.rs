@@ -38,7 +38,7 @@ impl Read {
     pub(in crate::tls) fn newness(&self) -> CrlAge {
         match self {
             Self::Complete(list) => list.newness(),
-            Self::Delta(delta) => delta.list.newness(),
+            Self::Delta(delta) => CrlAge { is_delta: true, ..delta.list.newness() },
         }
     }
 }

@@ -5,7 +5,7 @@ use rcgen::{ExtendedKeyUsagePurpose as Purposes, KeyPair, KeyUsagePurpose as Usa
 use super::super::recipe::{CrlRecipe, DAY, ForeignKey, Made, NOW, Recipe, der};
 use super::super::trust::{CaFault, ClientCaSettings, CrlFile, Pins};
 use super::*;
-use crate::identity::facts::Digest256;
+use crate::identity::facts::{CertificateFacts, Digest256};
 
 mod revocation;
 
@@ -477,6 +477,33 @@ fn email_name_constraints_of_a_ca_that_only_the_client_sends_fail_closed_and_nam
     // And no pin overrides what our own CA forbids.
     let pinning = Setting::of("staff", &[&root]).pinning(&[&alice], &[&alice]).trust();
     flawed(&[&alice, &issuing], &pinning, Flaw::UnlistedConstraints);
+}
+
+#[test]
+fn a_name_beyond_the_constraints_is_none_in_any_encoding() {
+    let root = Recipe::ca("Root").self_signed();
+    let issuing = Recipe::ca("Issuing").permits_email("example.org").signed_by(&root);
+    let trust = Setting::of("staff", &[&root]).with_intermediates(&[&issuing]).trust();
+    let mailbox = |oid: &[u8]| [der(0x06, oid), der(0xa0, &der(0x0c, "zo\u{eb}@example.com".as_bytes()))].concat();
+    let known: &[u8] = &[43, 6, 1, 5, 5, 7, 8, 9];
+    let padded: &[u8] = &[43, 6, 1, 5, 5, 7, 8, 0x80, 9];
+    let inside = der(0x81, b"bob@example.org");
+    for (title, names, flaw) in [
+        ("inside", vec![inside.clone()], None),
+        ("outside", vec![der(0x81, b"bob@example.com")], Some(Flaw::NameConstraints)),
+        ("rfc822Name as constructed", vec![inside, der(0xa1, b"bob@example.com")], Some(Flaw::Malformed)),
+        ("SmtpUTF8Mailbox", vec![der(0xa0, &mailbox(known))], Some(Flaw::NameConstraints)),
+        ("otherName as primitive", vec![der(0x80, &mailbox(known))], Some(Flaw::Malformed)),
+        ("a padded identifier, which is nobody's", vec![der(0xa0, &mailbox(padded))], None),
+    ] {
+        let names = der(0x30, &names.concat());
+        let bob = Recipe::client("Bob").extension(&[2, 5, 29, 17], false, names).signed_by(&issuing);
+        let judged = judge(&chain(&[&bob]), &trust, now());
+        assert_eq!(judged.as_ref().err().and_then(|rejection| rejection.flaw), flaw, "{title}");
+        let facts = CertificateFacts::of(&bob.der).unwrap();
+        let beyond = facts.emails.iter().any(|email| email.host().to_string() == "example.com");
+        assert!(judged.is_err() || !beyond, "{title}: {:?}", facts.emails);
+    }
 }
 
 #[test]

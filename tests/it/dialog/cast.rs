@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rcgen::ExtendedKeyUsagePurpose;
+use rcgen::{ExtendedKeyUsagePurpose, KeyPair};
 use rustls::pki_types::CertificateDer;
 use sealpost::credentials::password::{Cost, SALT_OCTETS};
 use sealpost::credentials::{Credentials, PasswordHash, ScramSecret, TotpSecret, file};
@@ -80,6 +80,9 @@ impl Cast {
         let branch = Recipe::ca("Example Branch CA").self_signed();
         let strangers = Recipe::ca("Somebody Else's CA").self_signed();
         let alice = || Recipe::client("Alice").email("alice@example.com");
+        let coded = || Recipe::client("Coded").email("coded@example.com");
+        let first = coded().signed_by(&staff);
+        let key = KeyPair::try_from(first.key.serialize_der().as_slice()).unwrap();
         let workload = |name: &str| Recipe::client(name).uri(&format!("spiffe://example.com/{name}"));
         let personas = [
             ("alice", alice().signed_by(&staff)),
@@ -94,8 +97,9 @@ impl Cast {
             ("quota", Recipe::client("Quota").email("quota@example.com").signed_by(&staff)),
             ("novice", Recipe::client("Novice").email("novice@example.com").signed_by(&staff)),
             ("guarded", Recipe::client("Guarded").email("guarded@example.com").signed_by(&staff)),
-            ("coded", Recipe::client("Coded").email("coded@example.com").signed_by(&staff)),
-            ("coded2", Recipe::client("Coded").email("coded@example.com").signed_by(&staff)),
+            ("coded", first),
+            ("coded2", coded().signed_by(&staff)),
+            ("codedanew", coded().with_key(key, Some(&staff))),
             ("zoe", Recipe::client("Zoe").email("zoe@example.com").signed_by(&staff)),
             ("serveronly", alice().purposes(&[ExtendedKeyUsagePurpose::ServerAuth]).signed_by(&staff)),
             ("stranger", alice().signed_by(&strangers)),

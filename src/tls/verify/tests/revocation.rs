@@ -454,6 +454,16 @@ fn what_is_no_list_is_refused_with_a_remedy() {
     }
 }
 
+#[test]
+fn a_delta_does_not_stand_for_the_complete_list() {
+    let root = Recipe::ca("Root").self_signed();
+    let ca = ClientCa::new(Setting::of("staff", &[&root]).cas.remove(0)).unwrap().0;
+    let complete = ca.read_crl(&root.crl(&CrlRecipe::listing(&[]))).unwrap();
+    let newer = ca.read_crl(&root.crl(&CrlRecipe { number: 9, ..CrlRecipe::listing(&[]) })).unwrap();
+    let delta = ca.read_crl(&RawCrl::delta(9, 1, None).signed_by(&root)).unwrap();
+    assert!(newer.stands_for(&complete) && !delta.stands_for(&complete) && delta.stands_for(&delta));
+}
+
 /// An OID's content octets, critical, value.
 type RawExtension = (Vec<u8>, bool, Vec<u8>);
 
