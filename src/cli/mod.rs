@@ -107,7 +107,9 @@ pub struct QuickstartArguments {
 #[command(after_help = "Examples:\n\n  sealpost explain --config sealpost.toml --cert alice.pem\n  \
     sealpost explain --config sealpost.toml --cert alice.pem --from ceo@example.com --to bob@example.net\n  \
     sealpost explain --config sealpost.toml --cert alice.pem --message draft.eml\n\n\
-    Exit codes: 0 all of it would be allowed, 1 something would be refused, 78 the configuration is wrong.")]
+    OCSP responders are not asked. Where the CA has ocsp = \"require\", what is told holds if the responder says that the certificate is good.\n\
+    Exit codes: 0 all of it would be allowed, 3 the same but for an OCSP answer that is required, 1 something would be refused, 78 the \
+    configuration is wrong.")]
 pub struct ExplainArguments {
     /// The configuration.
     #[command(flatten)]

@@ -51,10 +51,13 @@ pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
             return Ok(not_allowed(&settings.data_dir));
         }
         Err(_) => {
-            let done = without_daemon(settings, command, &Arc::default(), &mut |answer| printer.print(answer))?;
-            return Ok(done.unwrap_or_else(|| printer.code()));
+            if let Some(code) = without_daemon(settings, command, &Arc::default(), &mut |answer| printer.print(answer))?
+            {
+                return Ok(code);
+            }
         }
     }
+    printer.tell_if_empty(&arguments.command);
     Ok(printer.code())
 }
 
@@ -220,6 +223,16 @@ impl<W: Write> Printer<W> {
             }
         }
         Ok(())
+    }
+
+    /// Silence could be a fault as well. Not among the answers, which programs may read.
+    fn tell_if_empty(&self, asked: &QueueCommand) {
+        let QueueCommand::List { state, .. } = asked else { return };
+        match (self.entries, self.form, state) {
+            (1.., _, _) | (_, Form::Json, _) => {}
+            (0, _, None) => eprintln!("sealpost: the queue is empty"),
+            (0, _, Some(state)) => eprintln!("sealpost: no message is {}", word(state_name(*state))),
+        }
     }
 
     fn code(&self) -> ExitCode {

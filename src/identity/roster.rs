@@ -139,6 +139,19 @@ pub enum NoIdentity {
     },
 }
 
+impl fmt::Display for NoIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the certificate is good, and no identity is granted to it"),
+            Self::Disabled { name } => write!(f, "its identity {name:?} is disabled"),
+            Self::Ambiguous { names } => {
+                let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+                write!(f, "identities of equal rank match it: {}", names.join(", "))
+            }
+        }
+    }
+}
+
 /// What is wrong with a roster, or doubtful: which rule, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RosterMistake {

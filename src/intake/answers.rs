@@ -145,6 +145,11 @@ impl Answers {
         }
     }
 
+    /// The Message-ID of the last message, its own or the one that it was given here.
+    pub(super) fn message_id(&self) -> Option<&str> {
+        self.message_id.as_deref()
+    }
+
     /// What the identity can authenticate with, by the newest snapshot.
     pub(super) fn means(&self) -> Means {
         let factor = self.identity.grant().second_factor;
@@ -252,10 +257,11 @@ impl Answers {
             arrived: self.house.now().wall,
         };
         let unique = format!("{id}{:08x}", self.house.entropy.next_u64() >> 32);
+        let (fields, made) = content::fix_ups(facts, &trace, &unique);
         if self.message_id.is_none() {
-            self.message_id = Some(format!("<{unique}@{}>", trace.hostname));
+            self.message_id = made;
         }
-        content::fix_ups(facts, &trace, &unique)
+        fields
     }
 
     async fn commit(&mut self, session: &Session) -> Result<crate::mail::Custody, NoRoom> {
@@ -282,7 +288,7 @@ impl Answers {
                 protocol: said.protocol.as_str().to_owned(),
                 tls: format!("{} {}", self.peer.tls.version, self.peer.tls.cipher),
                 arrived: self.house.now().wall,
-                message_id: self.message_id.take(),
+                message_id: self.message_id.clone(),
             },
         };
         // Promise 3: the queue answers when the message is on stable storage, and only this answer lets the session say 250.

@@ -16,7 +16,7 @@ use crate::audit;
 use crate::content::BodyEnd;
 use crate::house::House;
 use crate::identity::Identity;
-use crate::session::{Answer, Deadline, Event, Framing, Refused, Session, Step};
+use crate::session::{Answer, Deadline, Event, Framing, Refused, Ruling, Session, Step};
 use crate::smtp::Reply;
 use crate::smtp::data::Chunk;
 use crate::snapshot::Mode;
@@ -293,7 +293,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     fn audit(&mut self) {
-        if let Some(decision) = self.session.take_decision() {
+        if let Some(mut decision) = self.session.take_decision() {
+            // The session has read the header as it came; what was put in front of it is known here.
+            if decision.message_id.is_none() && matches!(decision.ruling, Ruling::Kept(_) | Ruling::Held(_)) {
+                decision.message_id = self.answers.message_id().map(str::to_owned);
+            }
             audit::decided(self.peer.client, &decision);
         }
     }
