@@ -12,6 +12,7 @@ mod ready;
 mod reload;
 mod stamps;
 pub mod steering;
+mod telling;
 mod watch;
 
 use std::io;
@@ -170,9 +171,9 @@ impl Daemon {
         let (sources, named_sources) = tokio::sync::watch::channel(reloader.crl_sources());
         if let Some(named) = house.take_named_points() {
             let fetching = fetch::run(named_sources, named, Arc::clone(&changed), Arc::clone(&house));
-            house.tasks.spawn("CRLs over HTTP", fetching);
+            house.tasks.spawn_vital("CRLs over HTTP", fetching);
         }
-        house.tasks.spawn("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
+        house.tasks.spawn_vital("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
         Ok(Self { house, reloader, bound, orders, sources, changed })
     }
 
