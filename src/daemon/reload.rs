@@ -20,7 +20,7 @@ use super::watch::Orders;
 use crate::config::{self, Before, CrlSource, FaultyPart, ListenerSettings, Mistake, Settings, Watching};
 use crate::house::House;
 use crate::snapshot::Snapshot;
-use crate::sys::Clock;
+use crate::sys::{Clock, Drain};
 use crate::tls::{ListenerFault, TakenPins};
 
 /// After so long it is told that a reload is not done yet; again after each such time.
@@ -29,6 +29,8 @@ const SLOW: Duration = Duration::from_secs(60);
 const RETRY_FIRST: Duration = Duration::from_secs(3);
 /// The longest pause between two tries.
 const RETRY_MOST: Duration = Duration::from_secs(300);
+/// How often it is looked whether an old snapshot is held by nobody any more.
+const LET_GO_LOOK: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -184,8 +186,9 @@ impl Reloader {
         }
         let generation = snapshot.generation;
         house.courier.configure(&settings.upstreams);
-        house.swap(snapshot);
-        self.settings = Arc::new(settings);
+        let old_snapshot = house.swap(snapshot);
+        let old_settings = std::mem::replace(&mut self.settings, Arc::new(settings));
+        house.tasks.spawn("old snapshot", let_go(old_snapshot, old_settings, house.tasks.drain()));
         let changed =
             if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };
         tracing::info!(generation, changed, cause = cause.word(), "reloaded");
@@ -211,6 +214,17 @@ impl Reloader {
         let next = self.retry.map_or(RETRY_FIRST, |last| last.saturating_mul(2).min(RETRY_MOST));
         self.retry = again.then_some(next);
     }
+}
+
+/// Drops what was in force once nobody else holds it, beside the runtime: a roster of a million entries takes a second to be freed.
+async fn let_go(snapshot: Arc<Snapshot>, settings: Arc<Settings>, mut drain: Drain) {
+    while Arc::strong_count(&snapshot) > 1 && !drain.begun() {
+        tokio::select! {
+            () = tokio::time::sleep(LET_GO_LOOK) => {}
+            () = drain.wait() => {}
+        }
+    }
+    drop(tokio::task::spawn_blocking(move || drop((snapshot, settings))));
 }
 
 impl Cause {

@@ -175,6 +175,7 @@ impl Session {
             NoRoom::Share(_) => replies::share_used_up(self.identity.name()),
             NoRoom::Lost(cause) => refused::refusal(cause, self.settings.refusal, now),
             NoRoom::Regranted => replies::regranted(self.identity.name()),
+            NoRoom::Unauthenticated => replies::authentication_required(),
         }
     }
 
