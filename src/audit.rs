@@ -5,8 +5,9 @@
 
 use std::net::SocketAddr;
 
-use crate::identity::Identity;
+use crate::identity::{Digest256, Identity};
 use crate::mail::{ForwardPath, QueueId, ReversePath};
+use crate::queue::seen::Seen;
 use crate::queue::{Outcome, Record};
 use crate::session::{Decision, Ruling};
 
@@ -107,6 +108,18 @@ pub fn stopped(id: QueueId, identity: &str, reason: &str) {
     tracing::error!(
         target: "audit", event = "stopped", %id, identity, reason,
         "held: its sender may not send any more; `sealpost queue release` sends it nonetheless, `queue remove` forgets it"
+    );
+}
+
+/// A client's certificate ends soon; told 30, 7 and 1 days before. `notice` is the mail that tells its holder, if there is one.
+pub fn certificate_ends(seen: &Seen, days_left: i64, notice: Option<QueueId>) {
+    let certificate = &seen.row.certificate;
+    tracing::warn!(
+        target: "audit", event = "certificate-ends", identity = seen.identity, ca = certificate.ca.as_deref().unwrap_or("(pinned)"),
+        serial = certificate.serial, subject = certificate.subject, fingerprint = %Digest256(seen.fingerprint),
+        ends = %certificate.not_after.rfc3339(), days_left, last_seen = %seen.row.last.rfc3339(), client = seen.row.client,
+        notice = notice.map(|id| id.to_string()),
+        "the certificate of a client ends soon, and no newer one of this identity has been seen"
     );
 }
 

@@ -6,6 +6,7 @@ mod aside;
 pub mod build;
 mod cache;
 pub mod control;
+pub mod ending;
 mod fetch;
 pub mod logging;
 mod ready;
@@ -159,6 +160,7 @@ impl Daemon {
         house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
         house.tasks.spawn_vital("idle upstream connections", tend(Arc::clone(&house)));
         house.tasks.spawn_vital("expiry", watch_expiry(Arc::clone(&house)));
+        house.tasks.spawn_vital("ends of clients' certificates", ending::run(Arc::clone(&house)));
         house.tasks.spawn_vital("room in the queue", watch_room(Arc::clone(&house)));
         for (door, (listener, address)) in listeners.into_iter().enumerate() {
             tracing::info!(%address, "listening");

@@ -14,6 +14,7 @@
 //! are kept small ([`builder`]); lists of patterns and terms are shared. Pure; never verifies a chain.
 
 mod builder;
+mod describe;
 mod index;
 mod lint;
 mod standing;
@@ -34,6 +35,7 @@ use super::{Dispatch, Grant, Identity, Limits, Rule, SecondFactor};
 use crate::mail::{Address, CanonicalAddress, LocalPartCase};
 use crate::sys::WallTime;
 use crate::tls::{Anchor, Pins, VerifiedChain};
+pub use describe::{Brief, Described};
 use index::Index;
 pub use standing::Lapsed;
 

@@ -15,9 +15,11 @@ use crate::house::House;
 use crate::identity::{self, CertificateFacts, CertificateSummary, Dispatch, Identity};
 use crate::mail::trace::{ShownClient, Trace};
 use crate::mail::{Cost, Envelope, QueueId};
+use crate::queue::seen::{Certificate, Sighting};
 use crate::queue::{Custodian, Deposit, Incoming, Link, QueueError, Spending, Spent, TraceFacts};
 use crate::session::{Answer, NoRoom, NotGranted, Phase, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
+use crate::sys::WallTime;
 use crate::tls::points::{self, Named};
 use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
 
@@ -292,6 +294,7 @@ impl Answers {
         if let Some(spending) = self.spending.take() {
             incoming.charge(spending);
         }
+        incoming.see(sighting(identity, &self.peer, self.house.now().wall));
         if identity.grant().dispatch == Dispatch::OnApproval {
             incoming.hold(format!("{} has hold = true: its mail waits for approval", identity.grant().rule));
         }
@@ -327,6 +330,26 @@ impl Answers {
             | QueueError::Damaged(..)
             | QueueError::Closed => NoRoom::Broken,
         }
+    }
+}
+
+/// The certificate that an identity came with.
+pub(super) fn sighting(identity: &Identity, peer: &Peer, at: WallTime) -> Sighting {
+    let summary = identity.certificate();
+    Sighting {
+        identity: identity.name().to_owned(),
+        fingerprint: summary.fingerprint.0,
+        certificate: Certificate {
+            ca: identity.ca().map(str::to_owned),
+            serial: summary.serial.clone(),
+            subject: summary.subject.clone(),
+            issuer: summary.issuer.clone(),
+            email: summary.email.as_ref().map(ToString::to_string),
+            not_before: summary.not_before,
+            not_after: summary.not_after,
+        },
+        client: peer.client.ip().to_canonical().to_string(),
+        at,
     }
 }
 

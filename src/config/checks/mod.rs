@@ -221,6 +221,7 @@ impl<'a> Checking<'a> {
             schedule: schedule?,
             upstreams,
             reports: reports?,
+            expiry_notices: written.notices.expiry,
             log: server::log(written.log),
             reload,
             watched: self.watched.iter().cloned().collect(),

@@ -55,7 +55,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: log.level: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", not a number",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, log, reload",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, notices, log, reload",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nreload = { watch = \"everything\", poll = \"10ms\" }", &[
         "sealpost.toml:3: reload.poll: 10ms: the disk would be looked at without a pause; write \"1s\" or more",

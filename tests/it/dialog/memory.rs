@@ -340,10 +340,10 @@ impl MemoryStage {
 
     /// As intake does it, but without waiting and without a pool.
     fn attempt(&self, identity: &Identity, attempt: Attempt) -> Attempted {
-        let fingerprint = identity.certificate().fingerprint;
+        let key = identity.certificate().spki;
         let mono = MonoTime::from_start(Duration::from_secs(u64::try_from(self.wall - NOW).unwrap()));
         let address = "192.0.2.1".parse().unwrap();
-        let Ok(ticket) = self.attempts.begin(identity.name(), fingerprint, address, mono) else {
+        let Ok(ticket) = self.attempts.begin(identity.name(), key, address, mono) else {
             return Attempted::TooMany;
         };
         let judged = match attempt {
