@@ -103,7 +103,8 @@ impl Grant {
     /// one list of patterns reaches as far as another, with exclusions and domains, is not cheap to tell, and unknown means no. Where it is
     /// written does not matter; whether the second factor was shown is asked apart (`Session::still_allows`).
     pub fn certainly_allows(&self, other: &Self) -> bool {
-        let Self { send_as, send_to, second_factor: _, limits, dispatch, null_sender, local_part_case, rule: _ } = other;
+        let Self { send_as, send_to, second_factor: _, limits, dispatch, null_sender, local_part_case, rule: _ } =
+            other;
         self.send_as == *send_as
             && self.send_to == *send_to
             && self.limits.reach(limits)

@@ -159,6 +159,10 @@ impl Session {
             Ok(custody) => self.keep(&custody, octets),
             Err(cause) => {
                 let reply = self.not_taken(&cause, now);
+                if cause == NoRoom::Unauthenticated {
+                    // AUTH may be said again.
+                    self.shown = None;
+                }
                 let mut decision = Decision::refused(Subject::Message, reply.clone(), cause.words());
                 decision.octets = Some(octets);
                 self.decide(decision);

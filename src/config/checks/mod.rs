@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use self::trust::Cas;
 use super::before::{Before, FaultyPart};
 use super::difference::is_content;
-use self::trust::Cas;
 use super::files::{self, Contents};
 use super::mistake::Findings;
 use super::settings::{Census, CrlSource, MadeCas, Settings};
@@ -108,7 +108,8 @@ impl<'a> Checking<'a> {
     /// Who is known, and by which CAs. Identities are written for the CAs of their time, so neither goes without the other: while the one stays
     /// as it was, so does a change of the other. A new root must not make entries of an old roster, nor an old one entries of a new roster.
     fn held_together(&mut self, written: &Written, cas: &mut Cas, known: Option<Known>) -> Option<Known> {
-        let before = self.before.filter(|before| before.faulty == FaultyPart::StaysAsItWas).map(|before| before.settings);
+        let before =
+            self.before.filter(|before| before.faulty == FaultyPart::StaysAsItWas).map(|before| before.settings);
         let (trust, roster) = known?;
         let Some(old) = before else { return Some((trust, roster)) };
         let paths = (0..written.client_ca.len()).map(|index| format!("client_ca[{index}]"));
