@@ -107,13 +107,13 @@ fn a_new_root_makes_no_entry_of_an_old_roster_nor_an_old_root_one_of_a_new_roste
     // The upstream has the same file, for itself.
     assert_eq!(differences(&old, &loaded.settings), ["upstream \"main\": ca: content of ca.pem: changed"]);
 
-    let (old, loaded, _dir) = reloaded(&[("ca.pem", &root[..root.len() / 2]), ("a.toml", &bob)]);
+    let (old, loaded, _dir) = reloaded(&[("ca.pem", root.split_at(root.len() / 2).0), ("a.toml", &bob)]);
     let held: Vec<&str> = loaded.held_back.iter().map(String::as_str).filter(|part| *part != "upstream").collect();
     assert_eq!(held, ["client_ca \"staff\"", "identities"]);
     assert!(is_old(&old, &loaded.settings) && knows(&loaded, "alice") && !knows(&loaded, "bob"));
 
     // A CRL that is half written holds up no identities, and faulty identities hold up no CRL.
-    let (_, loaded, _dir) = reloaded(&[("ca.crl", &crl[..crl.len() / 2]), ("a.toml", &bob)]);
+    let (_, loaded, _dir) = reloaded(&[("ca.crl", crl.split_at(crl.len() / 2).0), ("a.toml", &bob)]);
     assert_eq!(loaded.held_back, ["client_ca \"staff\""]);
     assert!(knows(&loaded, "bob"));
     let (old, loaded, _dir) = reloaded(&[("ca.crl", &of_house("crls/one.crl")), ("a.toml", "x = ")]);
