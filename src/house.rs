@@ -97,9 +97,10 @@ impl House {
         self.snapshot.load_full()
     }
 
-    /// Puts a new snapshot in the place of the old one, whole. Those who hold the old one see the new one when they next ask.
-    pub fn swap(&self, snapshot: Snapshot) {
-        self.snapshot.store(Arc::new(snapshot));
+    /// Puts a new snapshot in the place of the old one, whole. Those who hold the old one see the new one when they next ask. Gives the old
+    /// one: to drop the last of a large one takes time.
+    pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        self.snapshot.swap(Arc::new(snapshot))
     }
 
     /// What time it is.

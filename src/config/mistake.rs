@@ -42,7 +42,7 @@ impl fmt::Display for Place {
 pub enum Gravity {
     /// The configuration cannot be used.
     Mistake,
-    /// Files are wrong, and what they are about stays as it was: the rest can be used.
+    /// It can be used, for what this is about stays as it was.
     HeldBack,
     /// It can be used, but part of it can never apply, or is unwise.
     Warning,
@@ -66,9 +66,12 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// Whether it is only a warning.
+    /// Whether it forbids nothing.
     pub fn is_warning(&self) -> bool {
-        self.gravity == Gravity::Warning
+        match self.gravity {
+            Gravity::Mistake => false,
+            Gravity::HeldBack | Gravity::Warning => true,
+        }
     }
 
     /// Whether nothing that it is about can be used.
@@ -88,7 +91,7 @@ impl Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;
-        if self.is_warning() {
+        if self.gravity == Gravity::Warning {
             f.write_str("warning: ")?;
         }
         if !self.key.is_empty() {
@@ -181,8 +184,8 @@ impl Findings {
 
     /// The mistakes found since forbid nothing any more: what they are about is not taken over.
     pub(super) fn demote_since(&mut self, count: usize) {
-        let since = self.found.iter_mut().skip(count);
-        since.filter(|one| one.forbids()).for_each(|one| one.gravity = Gravity::HeldBack);
+        let since = self.found.iter_mut().skip(count).filter(|one| one.gravity == Gravity::Mistake);
+        since.for_each(|one| one.gravity = Gravity::HeldBack);
     }
 
     /// All of them in the order of the file. A warning beside a mistake is left out: it may follow from it, and is told when the mistake is mended.

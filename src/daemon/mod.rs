@@ -13,6 +13,7 @@ mod ready;
 mod reload;
 mod stamps;
 pub mod steering;
+mod telling;
 mod watch;
 
 use std::io;
@@ -175,9 +176,9 @@ impl Daemon {
         if let Some(named) = house.take_named_points() {
             let (changed, at_once) = (Arc::clone(&changed), Arc::clone(&fetch_at_once));
             let fetching = fetch::run(named_sources, named, changed, at_once, Arc::clone(&house));
-            house.tasks.spawn("CRLs over HTTP", fetching);
+            house.tasks.spawn_vital("CRLs over HTTP", fetching);
         }
-        house.tasks.spawn("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
+        house.tasks.spawn_vital("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
         Ok(Self { house, reloader, bound, orders, sources, changed, fetch_at_once })
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Two causes. SIGHUP reads everything, the configuration file too, and refuses the whole when anything is wrong: somebody waits for the answer.
 //! A changed file has the files read again under the configuration as it was last taken over; a part whose files are wrong stays as it was, is
-//! told of once, and is tried again when it changes and after a while. When nothing has changed, nothing is swapped.
+//! told of (see `telling`), and is tried again when it changes and after a while. So does the configuration file itself, where it is watched:
+//! while it is wrong, the others are read under the text in force. When nothing has changed, nothing is swapped.
 //!
 //! Never: two at a time; a configuration in force that `check` would refuse.
 
@@ -14,12 +15,13 @@ use std::time::Duration;
 use super::aside::aside;
 use super::build;
 use super::stamps::Stamps;
+use super::telling::{Finding, News, Telling, Weight};
 use super::watch::Orders;
 use crate::config::{self, Before, CrlSource, FaultyPart, ListenerSettings, Mistake, Settings, Watching};
 use crate::house::House;
 use crate::snapshot::Snapshot;
-use crate::sys::Clock;
-use crate::tls::ListenerFault;
+use crate::sys::{Clock, Drain};
+use crate::tls::{ListenerFault, TakenPins};
 
 /// After so long it is told that a reload is not done yet; again after each such time.
 const SLOW: Duration = Duration::from_secs(60);
@@ -27,6 +29,8 @@ const SLOW: Duration = Duration::from_secs(60);
 const RETRY_FIRST: Duration = Duration::from_secs(3);
 /// The longest pause between two tries.
 const RETRY_MOST: Duration = Duration::from_secs(300);
+/// How often it is looked whether an old snapshot is held by nobody any more.
+const LET_GO_LOOK: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug)]
@@ -52,12 +56,9 @@ pub(super) enum Cause {
 pub(super) struct Reloader {
     source: Source,
     settings: Arc<Settings>,
-    /// The findings told last, not to be told again.
-    told: Vec<Mistake>,
+    telling: Telling,
     /// Until the next try of what was wrong.
     retry: Option<Duration>,
-    /// Files were wrong when they were last read, and that was told.
-    wrong: bool,
 }
 
 /// What a thread made of the files.
@@ -72,18 +73,33 @@ struct Renewed {
     settings: Settings,
     snapshot: Snapshot,
     changes: Vec<String>,
-    warnings: Vec<Mistake>,
+    found: Vec<Finding>,
     held_back: Vec<String>,
+    /// What of it counts from the next start on.
+    later: Vec<&'static str>,
 }
 
-enum Wrong {
-    Mistakes(Vec<Mistake>),
-    Tls(ListenerFault),
+/// Why nothing can be taken over: everything that was found, at least one that blocks.
+struct Wrong(Vec<Finding>);
+
+impl From<Vec<Mistake>> for Wrong {
+    fn from(mistakes: Vec<Mistake>) -> Self {
+        Self(mistakes.iter().map(Finding::from).collect())
+    }
 }
+
+impl From<ListenerFault> for Wrong {
+    fn from(fault: ListenerFault) -> Self {
+        Self(vec![Finding { weight: Weight::Blocks, text: format!("the TLS settings can't be used: {fault}") }])
+    }
+}
+
+/// What the log calls the configuration file among what stays as it was.
+const CONFIGURATION: &str = "the configuration file";
 
 impl Reloader {
     pub(super) fn new(source: Source, settings: Settings) -> Self {
-        Self { source, settings: Arc::new(settings), told: Vec::new(), retry: None, wrong: false }
+        Self { source, settings: Arc::new(settings), telling: Telling::default(), retry: None }
     }
 
     /// What is in force.
@@ -128,12 +144,13 @@ impl Reloader {
             }
         };
         let Some(Read { result, as_read }) = read else {
-            // It panicked, which is logged; the same files would have it panic again at once.
+            // It panicked, or there was no thread, which is logged. Whatever changed still waits, but the same files would have it panic again.
+            self.try_again(true);
             return self.orders(Stamps::of(&watched(&self.settings)));
         };
         match result {
             Ok(renewed) => self.take_over(cause, *renewed, house),
-            Err(wrong) => self.refuse(cause, &wrong),
+            Err(wrong) => self.refuse(cause, &wrong, house),
         }
         self.orders(as_read)
     }
@@ -143,25 +160,20 @@ impl Reloader {
     }
 
     fn take_over(&mut self, cause: Cause, renewed: Renewed, house: &House) {
-        let Renewed { text, settings, snapshot, changes, warnings, held_back } = renewed;
+        let Renewed { text, settings, snapshot, changes, found, held_back, later } = renewed;
         self.try_again(!held_back.is_empty());
-        if cause == Cause::Asked || self.told != warnings {
-            for found in &warnings {
-                match found.is_warning() {
-                    true => tracing::warn!("{found}"),
-                    false => tracing::error!("{found}"),
-                }
-            }
+        let news = self.telling.hear(&found, house.now().mono);
+        if news == News::RightAgain {
+            tracing::info!("all files are right again, and taken over");
+        }
+        if news != News::Known || cause == Cause::Asked {
+            found.iter().for_each(Finding::tell);
             if !held_back.is_empty() {
                 tracing::error!(
                     parts = held_back.join(", "),
-                    "files have changed and are wrong, or not yet whole; these parts stay as they were"
+                    "files have changed and are wrong, or not yet whole; these parts stay as they were, and a restart would fail"
                 );
             }
-        }
-        self.told = warnings;
-        if std::mem::replace(&mut self.wrong, !held_back.is_empty()) && held_back.is_empty() {
-            tracing::info!("the files that were wrong are good again");
         }
         // Also when only remarks are new: else it would count as changed for ever, and no part could stay as it was.
         self.source.text = text;
@@ -169,45 +181,50 @@ impl Reloader {
             tracing::debug!("files were touched; what is in them is the same");
             return;
         }
+        for what in later {
+            tracing::warn!("{what} with the next start; the rest is taken over now");
+        }
         let generation = snapshot.generation;
         house.courier.configure(&settings.upstreams);
-        house.swap(snapshot);
-        self.settings = Arc::new(settings);
+        let old_snapshot = house.swap(snapshot);
+        let old_settings = std::mem::replace(&mut self.settings, Arc::new(settings));
+        house.tasks.spawn("old snapshot", let_go(old_snapshot, old_settings, house.tasks.drain()));
         let changed =
             if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };
         tracing::info!(generation, changed, cause = cause.word(), "reloaded");
     }
 
-    fn refuse(&mut self, cause: Cause, wrong: &Wrong) {
-        // Who asked knows what to do, and asks again; a file may only have been half written.
-        self.try_again(cause == Cause::Files);
-        self.wrong = true;
-        match wrong {
-            Wrong::Mistakes(mistakes) => {
-                if cause == Cause::Files && self.told == *mistakes {
+    fn refuse(&mut self, cause: Cause, Wrong(found): &Wrong, house: &House) {
+        match cause {
+            // Who asked knows what to do, and asks again. What waited before goes on waiting.
+            Cause::Asked => {}
+            Cause::Files => {
+                self.try_again(true);
+                if self.telling.hear(found, house.now().mono) == News::Known {
                     return;
                 }
-                let (warnings, mistaken): (Vec<_>, Vec<_>) = mistakes.iter().partition(|found| found.is_warning());
-                for warning in warnings {
-                    tracing::warn!("{warning}");
-                }
-                for mistake in &mistaken {
-                    tracing::error!("{mistake}");
-                }
-                let count = mistaken.len();
-                tracing::error!(mistakes = count, "the new configuration is wrong; the old one stays in force");
-                self.told.clone_from(mistakes);
-            }
-            Wrong::Tls(fault) => {
-                tracing::error!(%fault, "the new TLS settings can't be used; the old configuration stays in force");
             }
         }
+        found.iter().for_each(Finding::tell);
+        let mistakes = found.iter().filter(|one| one.weight == Weight::Blocks).count();
+        tracing::error!(mistakes, "the new configuration is wrong; the old one stays in force");
     }
 
     fn try_again(&mut self, again: bool) {
         let next = self.retry.map_or(RETRY_FIRST, |last| last.saturating_mul(2).min(RETRY_MOST));
         self.retry = again.then_some(next);
     }
+}
+
+/// Drops what was in force once nobody else holds it, beside the runtime: a roster of a million entries takes a second to be freed.
+async fn let_go(snapshot: Arc<Snapshot>, settings: Arc<Settings>, mut drain: Drain) {
+    while Arc::strong_count(&snapshot) > 1 && !drain.begun() {
+        tokio::select! {
+            () = tokio::time::sleep(LET_GO_LOOK) => {}
+            () = drain.wait() => {}
+        }
+    }
+    drop(tokio::task::spawn_blocking(move || drop((snapshot, settings))));
 }
 
 impl Cause {
@@ -238,56 +255,91 @@ fn read(cause: Cause, source: &Source, old: &Settings, generation: u64) -> Read 
 }
 
 fn renew(cause: Cause, source: &Source, old: &Settings, generation: u64) -> Result<Box<Renewed>, Wrong> {
-    let Source { file, text, environment, clock } = source;
-    let anew = cause == Cause::Asked || old.reload.watch == Watching::All;
-    let text = if anew { config::read_text(file).map_err(Wrong::Mistakes)?.into() } else { Arc::clone(text) };
-    let faulty = if anew && text != source.text || cause == Cause::Asked {
-        FaultyPart::IsAMistake
-    } else {
-        FaultyPart::StaysAsItWas
+    let under = |text: Arc<str>, faulty| renew_under(text, faulty, source, old, generation);
+    let in_force = || under(Arc::clone(&source.text), FaultyPart::StaysAsItWas);
+    match (cause, old.reload.watch) {
+        (Cause::Asked, _) => under(config::read_text(&source.file)?.into(), FaultyPart::IsAMistake),
+        (Cause::Files, Watching::Files | Watching::Off) => in_force(),
+        (Cause::Files, Watching::All) => {
+            let new = match config::read_text(&source.file) {
+                Ok(text) if *text == *source.text => return in_force(),
+                Ok(text) => under(text.into(), FaultyPart::IsAMistake),
+                Err(mistakes) => Err(mistakes.into()),
+            };
+            new.or_else(|wrong| without_the_text(wrong, in_force()))
+        }
+    }
+}
+
+/// The text is wrong, so it waits; the files that are watched besides (a new CRL, say) must not wait with it.
+fn without_the_text(wrong: Wrong, in_force: Result<Box<Renewed>, Wrong>) -> Result<Box<Renewed>, Wrong> {
+    let Wrong(mut found) = wrong;
+    let mut add = |more: Vec<Finding>| {
+        let new: Vec<Finding> = more.into_iter().filter(|one| !found.contains(one)).collect();
+        found.extend(new);
     };
+    match in_force {
+        Ok(mut renewed) => {
+            add(std::mem::take(&mut renewed.found));
+            renewed.found = found;
+            renewed.held_back.insert(0, CONFIGURATION.to_owned());
+            Ok(renewed)
+        }
+        Err(Wrong(more)) => {
+            add(more);
+            Err(Wrong(found))
+        }
+    }
+}
+
+fn renew_under(
+    text: Arc<str>,
+    faulty: FaultyPart,
+    source: &Source,
+    old: &Settings,
+    generation: u64,
+) -> Result<Box<Renewed>, Wrong> {
+    let Source { file, environment, clock, .. } = source;
     let before = Before { settings: old, faulty };
-    let loaded = config::reload_text(file, &text, environment, clock, Some(before)).map_err(Wrong::Mistakes)?;
+    let loaded = config::reload_text(file, &text, environment, clock, Some(before))?;
     let mut settings = loaded.settings;
     let changes = config::differences(old, &settings);
-    keep_what_is_bound(old, &mut settings);
-    if cause == Cause::Files {
-        keep_what_is_the_same(&changes, old, &mut settings);
-    }
-    let snapshot = build::snapshot(&settings, generation, clock).map_err(Wrong::Tls)?;
-    let (warnings, held_back) = (loaded.warnings, loaded.held_back);
-    Ok(Box::new(Renewed { text, settings, snapshot, changes, warnings, held_back }))
+    let later = keep_what_is_bound(old, &mut settings);
+    let snapshot = build::snapshot(&settings, generation, clock)?;
+    let found = loaded.warnings.iter().map(Finding::from).collect();
+    Ok(Box::new(Renewed { text, settings, snapshot, changes, found, held_back: loaded.held_back, later }))
 }
 
 /// Sockets are bound at the start, and the data directory is ours until the end: what is changed of these counts from the next start on, and
-/// keeps nothing else (a new CRL, say) from counting now.
-fn keep_what_is_bound(old: &Settings, new: &mut Settings) {
+/// keeps nothing else (a new CRL, say) from counting now. Says what is left for the next start.
+fn keep_what_is_bound(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
     let places = |settings: &Settings| -> Vec<_> {
         settings.listeners.iter().map(|listener| (listener.address, listener.mode)).collect()
     };
+    let mut later = Vec::new();
     if places(old) != places(new) {
-        tracing::warn!(
-            "the addresses and modes of the listeners change with the next start; the rest is taken over now"
-        );
-        new.listeners = old.listeners.iter().map(|bound| still_bound(bound, &new.listeners)).collect();
+        later.push("the addresses and modes of the listeners change");
+        new.listeners = old.listeners.iter().map(|bound| still_bound(bound, old, new)).collect();
     }
     if old.data_dir != new.data_dir {
-        tracing::warn!("data_dir changes with the next start; the rest is taken over now");
+        later.push("data_dir changes");
         new.data_dir.clone_from(&old.data_dir);
     }
+    later
 }
 
-/// A listener that stays where it is, with what the new configuration says of it; what that does not name stays as it was.
-fn still_bound(bound: &ListenerSettings, new: &[ListenerSettings]) -> ListenerSettings {
-    let same = new.iter().find(|listener| listener.address == bound.address && listener.mode == bound.mode);
-    same.unwrap_or(bound).clone()
-}
-
-/// Upstreams keep their health and their connections when nothing about them has changed. Who asks for a reload gets them anew, with the system's
-/// CAs as they are now.
-fn keep_what_is_the_same(changes: &[String], old: &Settings, new: &mut Settings) {
-    let concerns = |change: &String| change.starts_with("upstream") || change.starts_with("hostname");
-    if !changes.iter().any(concerns) {
-        new.upstreams.clone_from(&old.upstreams);
+/// A listener that stays where it is, with what the new configuration says of it. One that is not in it any more stays as it was, and takes
+/// nobody whom it did not take before: neither configuration says that new CAs and pins count there.
+fn still_bound(bound: &ListenerSettings, old: &Settings, new: &Settings) -> ListenerSettings {
+    let is_same = |listener: &&ListenerSettings| listener.address == bound.address && listener.mode == bound.mode;
+    if let Some(listener) = new.listeners.iter().find(is_same) {
+        return listener.clone();
+    }
+    let trusted = || old.trust.cas().iter().map(|ca| Arc::clone(ca.name())).collect();
+    let same_pins = old.trust.pins() == new.trust.pins();
+    ListenerSettings {
+        client_cas: Some(bound.client_cas.clone().unwrap_or_else(trusted)),
+        pins: if same_pins { bound.pins } else { TakenPins::None },
+        ..bound.clone()
     }
 }

@@ -38,26 +38,30 @@ pub(super) struct Orders {
 
 /// Watches by the newest orders; `changed` is told when files look different from how they were read.
 pub(super) async fn run(orders: watch::Receiver<Orders>, changed: Arc<Notify>, drain: Drain) {
-    // One word that waits is as good as many.
-    let (told, heard) = mpsc::channel(1);
-    by(Ears::new(told), heard, orders, changed, drain).await;
+    by(Ears::new, orders, changed, drain).await;
 }
 
+/// Watches with what `ears` makes: anew when they are lost.
 async fn by(
-    mut ears: Ears,
-    mut heard: mpsc::Receiver<()>,
+    ears: impl Fn(mpsc::Sender<()>) -> Ears,
     mut orders: watch::Receiver<Orders>,
     changed: Arc<Notify>,
     mut drain: Drain,
 ) {
+    // One word that waits is as good as many.
+    let (told, mut heard) = mpsc::channel(1);
     let mut order = orders.borrow_and_update().clone();
+    let mut at_hand = None;
     loop {
-        let Some((same_ears, looks)) = look(ears, &order.paths).await else { return };
-        ears = same_ears;
-        if looks != order.as_read {
-            tracing::debug!("files have changed");
-            order.as_read = looks;
-            changed.notify_one();
+        let listening = at_hand.take().unwrap_or_else(|| ears(told.clone()));
+        // Lost to a panic or for want of a thread, which is logged: the slow beat tries again, with new ears.
+        if let Some((same_ears, looks)) = look(listening, &order.paths).await {
+            at_hand = Some(same_ears);
+            if looks != order.as_read {
+                tracing::debug!("files have changed");
+                order.as_read = looks;
+                changed.notify_one();
+            }
         }
         tokio::select! {
             () = drain.wait() => return,
@@ -65,10 +69,8 @@ async fn by(
                 Ok(()) => order = orders.borrow_and_update().clone(),
                 Err(_) => return,
             },
-            word = heard.recv() => match word {
-                Some(()) => settle(&mut heard).await,
-                None => return,
-            },
+            // Always somebody might say something: the sender is at hand.
+            Some(()) = heard.recv() => settle(&mut heard).await,
             () = tokio::time::sleep(order.poll) => {}
         }
     }
@@ -93,35 +95,43 @@ async fn settle(heard: &mut mpsc::Receiver<()>) {
 /// What listens to directories.
 struct Ears {
     watcher: Option<RecommendedWatcher>,
-    /// Kept so that there is always somebody who might say something: a closed channel would end the watching.
-    _told: mpsc::Sender<()>,
     places: BTreeSet<PathBuf>,
     deaf: BTreeSet<PathBuf>,
+    /// Panics at the first look.
+    #[cfg(test)]
+    trap: bool,
 }
 
 impl Ears {
     fn new(told: mpsc::Sender<()>) -> Self {
-        let word = told.clone();
         let hear = move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| is_news(event.kind)) {
                 // Full: the word is waiting already.
-                let _ = word.try_send(());
+                let _ = told.try_send(());
             }
         };
         let watcher = notify::recommended_watcher(hear);
         if let Err(fault) = &watcher {
             tracing::warn!(%fault, "the system does not tell of changed files; their dates are looked at from time to time");
         }
-        Self::with(watcher.ok(), told)
+        Self::with(watcher.ok())
     }
 
     /// Ears that hear by this; by none, they are deaf, and only the slow beat is left.
-    fn with(watcher: Option<RecommendedWatcher>, told: mpsc::Sender<()>) -> Self {
-        Self { watcher, _told: told, places: BTreeSet::new(), deaf: BTreeSet::new() }
+    const fn with(watcher: Option<RecommendedWatcher>) -> Self {
+        Self {
+            watcher,
+            places: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            #[cfg(test)]
+            trap: false,
+        }
     }
 
     /// Listens to the directories that these paths lead through, and to no others.
     fn listen_at(&mut self, paths: &[PathBuf]) {
+        #[cfg(test)]
+        assert!(!self.trap, "injected");
         let Some(watcher) = &mut self.watcher else { return };
         let wanted: BTreeSet<PathBuf> = paths.iter().flat_map(|path| directories(path)).collect();
         for gone in self.places.difference(&wanted) {
@@ -239,23 +249,34 @@ mod tests {
         assert_eq!(directories(&top.join("round")), BTreeSet::from([top]), "a link that leads to itself");
     }
 
-    #[tokio::test]
-    async fn where_the_system_tells_nothing_the_slow_beat_goes_on() {
+    /// Ears without a watcher, made so, hear of a change all the same.
+    async fn check(ears: impl Fn(mpsc::Sender<()>) -> Ears + Send + 'static) {
         let folder = tempfile::tempdir().unwrap();
         let paths = [folder.path().join("ca.crl")];
         fs::write(&paths[0], "first").unwrap();
         let order =
             Orders { as_read: Stamps::of(&paths), paths: paths.to_vec().into(), poll: Duration::from_millis(10) };
         let (_order, ordered) = watch::channel(order);
-        let (told, heard) = mpsc::channel(1);
         let (changed, tasks) = (Arc::new(Notify::new()), crate::sys::Tasks::default());
-        let watching = tokio::spawn(by(Ears::with(None, told), heard, ordered, Arc::clone(&changed), tasks.drain()));
+        let watching = tokio::spawn(by(ears, ordered, Arc::clone(&changed), tasks.drain()));
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(!watching.is_finished(), "nothing is watched any more");
         fs::write(&paths[0], "another").unwrap();
         tokio::time::timeout(Duration::from_secs(60), changed.notified()).await.unwrap();
         tasks.begin_drain();
         watching.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn where_the_system_tells_nothing_the_slow_beat_goes_on() {
+        check(|_| Ears::with(None)).await;
+    }
+
+    #[tokio::test]
+    async fn ears_that_are_lost_are_replaced() {
+        let first = std::sync::atomic::AtomicBool::new(true);
+        check(move |_| Ears { trap: first.swap(false, std::sync::atomic::Ordering::Relaxed), ..Ears::with(None) })
+            .await;
     }
 
     #[test]

@@ -99,17 +99,75 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Whether this allows what `other` does, and no more; where it is written does not matter.
-    pub fn is_as_wide_as(&self, other: &Self) -> bool {
-        let Self { send_as, send_to, second_factor, limits, dispatch, null_sender, local_part_case, rule: _ } = other;
+    /// Whether what `other` allowed is certainly allowed by this: larger limits are as good as the same, patterns must be the same. Whether
+    /// one list of patterns reaches as far as another, with exclusions and domains, is not cheap to tell, and unknown means no. Where it is
+    /// written does not matter; whether the second factor was shown is asked apart (`Session::still_allows`).
+    pub fn certainly_allows(&self, other: &Self) -> bool {
+        let Self { send_as, send_to, second_factor: _, limits, dispatch, null_sender, local_part_case, rule: _ } =
+            other;
         self.send_as == *send_as
             && self.send_to == *send_to
-            && self.second_factor == *second_factor
-            && self.limits == *limits
-            && self.dispatch == *dispatch
-            && self.null_sender == *null_sender
+            && self.limits.reach(limits)
+            && (self.dispatch == *dispatch || self.dispatch == Dispatch::AtOnce)
+            && (self.null_sender || !null_sender)
             && self.local_part_case == *local_part_case
     }
+}
+
+impl Limits {
+    /// Whether each is as large as `other`'s. What is counted must be counted alike: a transaction under way has paid by the old ones.
+    fn reach(&self, other: &Self) -> bool {
+        let Self { recipients_per_message, message_size, rates } = other;
+        reaches(self.recipients_per_message, *recipients_per_message)
+            && reaches(self.message_size, *message_size)
+            && self.rates == *rates
+    }
+}
+
+#[cfg(test)]
+mod width {
+    use super::*;
+
+    /// How a grant is changed.
+    type Change = fn(&mut Grant);
+
+    #[test]
+    fn a_wider_grant_allows_what_the_narrower_did_and_no_other_does() {
+        let patterns = |text: &'static str| AddressPatterns::parse([text], LocalPartCase::Ignored).unwrap();
+        let grant = Grant {
+            send_as: patterns("a@example.com"),
+            send_to: patterns("*"),
+            second_factor: SecondFactor::None,
+            limits: Limits { message_size: Some(10), ..Limits::default() },
+            dispatch: Dispatch::AtOnce,
+            null_sender: true,
+            local_part_case: LocalPartCase::Ignored,
+            rule: Rule { name: "x".into(), place: None },
+        };
+        let changes: [(&str, Change, bool, bool); 6] = [
+            ("another rule", |grant| grant.rule.name = "y".into(), true, true),
+            ("larger messages", |grant| grant.limits.message_size = Some(11), true, false),
+            ("any size", |grant| grant.limits.message_size = None, true, false),
+            ("fewer recipients", |grant| grant.limits.recipients_per_message = Some(9), false, true),
+            ("no null sender", |grant| grant.null_sender = false, false, true),
+            ("on approval", |grant| grant.dispatch = Dispatch::OnApproval, false, true),
+        ];
+        for (what, change, allows, was_allowed) in changes {
+            let mut other = grant.clone();
+            change(&mut other);
+            assert_eq!(other.certainly_allows(&grant), allows, "{what}");
+            assert_eq!(grant.certainly_allows(&other), was_allowed, "{what}, the other way round");
+        }
+        let narrower = Grant { send_to: patterns("*@example.net"), ..grant.clone() };
+        assert!(!narrower.certainly_allows(&grant) && !grant.certainly_allows(&narrower), "not compared: no");
+        let factor = Grant { second_factor: SecondFactor::Password, ..grant.clone() };
+        assert!(factor.certainly_allows(&grant), "asked apart");
+    }
+}
+
+/// Of two limits, whether the first is as large; none is the largest.
+fn reaches<T: PartialOrd>(limit: Option<T>, other: Option<T>) -> bool {
+    limit.is_none_or(|limit| other.is_some_and(|other| other <= limit))
 }
 
 /// Who a verified certificate stands for. Made only by [`Roster::identify`], from a `VerifiedChain`.

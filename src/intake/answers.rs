@@ -3,6 +3,7 @@
 //! Each comes from one place: the newest snapshot, the queue. Never: asks the client anything; answers from memory what may have changed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
@@ -22,6 +23,9 @@ use crate::sys::WallTime;
 use crate::tls::points::{self, Named};
 use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
 use crate::web::responders::Round;
+
+/// How long the second look at the end of data may take: the client waits for its answer (RFC 5321 §4.5.3.2.6: ten minutes).
+const SECOND_LOOK: Duration = Duration::from_secs(30);
 
 /// Why there is no identity: the cause for the reply, the detail for the log.
 #[derive(Debug)]
@@ -291,7 +295,7 @@ impl Answers {
             return Err(NoRoom::Broken);
         };
         // The transaction may be hours old. This is the last moment at which a certificate that was revoked meanwhile can be refused.
-        self.still_the_same(session.identity()).await?;
+        self.still_allowed(session).await?;
         let (identity, said) = (session.identity(), session.trace());
         let certificate = identity.certificate();
         let deposit = Deposit {
@@ -328,13 +332,14 @@ impl Answers {
         })
     }
 
-    /// Whether the identity by which a message was judged is still there, and may still do what it might.
-    async fn still_the_same(&mut self, judged: &Arc<Identity>) -> Result<(), NoRoom> {
-        let now = self.reidentify().await.map_err(NoRoom::Lost)?;
-        if Arc::ptr_eq(&now, judged) || (now.name() == judged.name() && now.grant().is_as_wide_as(judged.grant())) {
-            return Ok(());
-        }
-        Err(NoRoom::Regranted)
+    /// Whether the identity by which a message was judged is still there, and may still do what it might. Responders are waited for, each
+    /// for its own time, and all together no longer than [`SECOND_LOOK`].
+    async fn still_allowed(&mut self, session: &Session) -> Result<(), NoRoom> {
+        let now = match tokio::time::timeout(SECOND_LOOK, self.reidentify()).await {
+            Ok(now) => now.map_err(NoRoom::Lost)?,
+            Err(_) => return Err(NoRoom::Lost(Unidentified::Certificate(CertificateFault::RevocationUnknown))),
+        };
+        session.still_allows(&now, &self.means())
     }
 
     /// The cause for the session, which goes to the audit; want of room besides to whoever watches for errors, now and then.

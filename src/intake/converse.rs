@@ -97,7 +97,20 @@ async fn refuse<S>(
                 return;
             }
             // A machine without MAIL has nothing to receive and nothing to ask.
-            Some(_) => return,
+            Some(
+                Step::Challenge(_)
+                | Step::Receive { .. }
+                | Step::Discard(_)
+                | Step::Ask(_)
+                | Step::Proceed
+                | Step::Leave { .. },
+            ) => {
+                tracing::error!(
+                    client = %peer.client,
+                    "a client without an identity was about to be heard: this is a defect of sealpost, please report it; the connection is closed"
+                );
+                return;
+            }
             None => {}
         }
         // Nobody is there, so the place is not kept for long: one command's time in all.
@@ -206,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// Reads a message: its header, then, when the session lets it, its body.
     async fn receive(&mut self, prompt: Option<Reply>, framing: Framing) -> Result<Step, Over> {
-        let Framing::Dot = framing else { return Err(Over) };
+        let Framing::Dot = framing else { return Err(self.our_fault("a chunk was to be received")) };
         let Some(prompt) = prompt else { return self.receive_body().await };
         // RFC 2920 §3.1: the client must wait for the 354 before it sends the message.
         if self.wire.has_spoken().await {
@@ -233,7 +246,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     async fn receive_body(&mut self) -> Result<Step, Over> {
-        let Some(mut arrival) = self.answers.arrival.take() else { return Err(Over) };
+        let Some(mut arrival) = self.answers.arrival.take() else {
+            return Err(self.our_fault("a body was to be received whose header was not read"));
+        };
         let front = self.answers.front(&self.session, &arrival.facts);
         let read = arrival.keep_body(&front, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
         match read {
@@ -284,6 +299,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
         let _ = self.wire.hang_up(Client::Listening, self.limits.linger).await;
         Err(Over)
+    }
+
+    /// What can't come came: nothing is kept, and it is told.
+    fn our_fault(&self, what: &'static str) -> Over {
+        tracing::error!(
+            client = %self.peer.client, what,
+            "a session went where it can't go: this is a defect of sealpost, please report it; the connection is closed"
+        );
+        Over
     }
 
     fn over(&self, gone: &Gone) -> Over {

@@ -159,6 +159,10 @@ impl Session {
             Ok(custody) => self.keep(&custody, octets),
             Err(cause) => {
                 let reply = self.not_taken(&cause, now);
+                if cause == NoRoom::Unauthenticated {
+                    // AUTH may be said again.
+                    self.shown = None;
+                }
                 let mut decision = Decision::refused(Subject::Message, reply.clone(), cause.words());
                 decision.octets = Some(octets);
                 self.decide(decision);
@@ -175,6 +179,7 @@ impl Session {
             NoRoom::Share(_) => replies::share_used_up(self.identity.name()),
             NoRoom::Lost(cause) => refused::refusal(cause, self.settings.refusal, now),
             NoRoom::Regranted => replies::regranted(self.identity.name()),
+            NoRoom::Unauthenticated => replies::authentication_required(),
         }
     }
 

@@ -229,6 +229,8 @@ pub enum NoRoom {
     Lost(Unidentified),
     /// The identity may not do the same as at MAIL, by which the message was judged.
     Regranted,
+    /// What was shown besides the certificate counts no more.
+    Unauthenticated,
 }
 
 impl NoRoom {
@@ -241,6 +243,7 @@ impl NoRoom {
             Self::Broken => "the store failed".to_owned(),
             Self::Lost(cause) => format!("the identity is gone since MAIL: {cause}"),
             Self::Regranted => "the identity's grant has changed since MAIL".to_owned(),
+            Self::Unauthenticated => "what AUTH proved counts no more since MAIL".to_owned(),
         }
     }
 }

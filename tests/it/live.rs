@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::harness::bench::Bench;
 use super::harness::certificates::Leaf;
 use super::harness::client::{self, Client, Said};
-use super::harness::process::Process;
+use super::harness::process::{Process, Start};
 use super::harness::upstream::{Manner, Upstream};
 
 const MAIL: &str = "MAIL FROM:<alice@example.com>";
@@ -125,6 +125,71 @@ fn after_a_remark_in_the_configuration_a_part_that_is_wrong_stays_as_it_was_all_
     let from = process.log_length();
     replace(&bench.server.certificate, b"-----BEGIN CERTIFICATE-----\nAAAA\n");
     process.wait_for_log(from, &["ERROR", "tls", "stay as they were"]);
+}
+
+#[test]
+fn a_typo_in_a_watched_configuration_is_told_and_keeps_no_crl_from_counting() {
+    let (_upstream, bench, process) = running("[reload]\nwatch = \"all\"\n");
+    let mut open = session(&bench, &bench.alice);
+    let before = fs::read_to_string(&bench.configuration).unwrap();
+    let from = process.log_length();
+    replace(&bench.configuration, format!("{before}[limits]\nno_such_key = 1\n").as_bytes());
+    process.wait_for_log(from, &["no_such_key"]);
+    process.wait_for_log(from, &["ERROR", "the configuration file", "stay as they were"]);
+    assert_eq!(mail(&mut open, MAIL).code, 250);
+    let from = process.log_length();
+    replace(&crl_of(&bench), &crl(&bench, 2, &[&bench.alice]));
+    process.wait_for_log(from, &["reloaded", "ca.crl"]);
+    assert!(mail(&mut open, MAIL).text.contains("revoked"));
+    let from = process.log_length();
+    replace(&bench.configuration, before.as_bytes());
+    process.wait_for_log(from, &["all files are right again"]);
+    assert_eq!(process.log().matches("there is no such key").count(), 1, "{}", process.log());
+}
+
+#[test]
+fn who_asks_for_a_reload_hears_of_a_faulty_file_and_gets_nothing_of_the_rest() {
+    let (_upstream, bench, mut process) = running("[reload]\nwatch = \"off\"\n");
+    let mut open = session(&bench, &bench.alice);
+    replace(&bench.server.certificate, b"-----BEGIN CERTIFICATE-----\nAAAA\n");
+    replace(&crl_of(&bench), &crl(&bench, 2, &[&bench.alice]));
+    let from = process.log_length();
+    process.signal("HUP");
+    process.wait_for_log(from, &["ERROR", "the old one stays in force"]);
+    assert_eq!(process.wait_ready(super::harness::PATIENCE), Start::Ready);
+    assert_eq!(mail(&mut open, MAIL).code, 250);
+}
+
+#[test]
+fn a_listener_taken_out_of_the_configuration_takes_nobody_new_until_it_is_closed() {
+    let (upstream, bench, mut process) = running("");
+    let strangers = bench.directory.path().join("strangers/ca.pem");
+    let more = format!(
+        "[[client_ca]]\nname = \"strangers\"\ncertificates = \"{}\"\nrevocation = \"off\"\n\
+         domains = [\"example.com\"]\nsend_as_email = true\nsend_to = [\"*\"]\n",
+        strangers.display()
+    );
+    bench.configure(&[upstream.address], &more);
+    let text = fs::read_to_string(&bench.configuration).unwrap();
+    let gone = format!("[[listener]]\naddress = \"{}\"\nmode = \"starttls\"\n", bench.starttls);
+    let text = text.replace(&gone, "").replace("data_dir = \"data\"", "data_dir = \"elsewhere\"");
+    assert!(!text.contains("starttls"), "{text}");
+    fs::create_dir_all(bench.directory.path().join("elsewhere")).unwrap();
+    fs::write(&bench.configuration, text).unwrap();
+    let from = process.log_length();
+    process.signal("HUP");
+    assert_eq!(process.wait_ready(super::harness::PATIENCE), Start::Ready);
+    process.wait_for_log(from, &["WARN", "listeners change with the next start"]);
+    process.wait_for_log(from, &["WARN", "data_dir changes with the next start"]);
+    // Also after one more reload.
+    process.signal("HUP");
+    assert_eq!(process.wait_ready(super::harness::PATIENCE), Start::Ready);
+    let at_starttls = |leaf: &Leaf| Client::starttls(bench.starttls, &bench.tls(Some(leaf))).unwrap().1;
+    assert_eq!(at_starttls(&bench.alice).code, 250);
+    let said = at_starttls(&bench.stranger);
+    assert!(said.code == 554 && said.text.contains("not trusted"), "{said:?}");
+    let (mut at_implicit, _) = Client::implicit(bench.implicit, &bench.tls(Some(&bench.stranger))).unwrap();
+    assert_eq!(at_implicit.command("EHLO client.example.com").unwrap().code, 250);
 }
 
 #[test]

@@ -165,6 +165,18 @@ fn replies_are_said_in_the_catalogue_only() {
 }
 
 /// `5.7.1 ..`, `550 5.7.1 ..`: an enhanced status code stands at the beginning, perhaps behind a reply code.
+/// A loop of the daemon that ends unnoticed leaves it looking alive: only what ends with a client or a message is spawned plainly.
+#[test]
+fn the_loops_of_the_daemon_are_vital() {
+    assert_none(&offences(|file, line| {
+        let spawned = line.split_once("tasks.spawn(\"")?.1;
+        let ends_by_itself = ["connection\"", "control connection\"", "delivery\"", "old snapshot\""];
+        let is_ours = file.path.starts_with("src/daemon/") || file.path.starts_with("src/delivery/");
+        (is_ours && !ends_by_itself.iter().any(|name| spawned.starts_with(name)))
+            .then(|| "is spawned as if nobody missed it: spawn_vital".to_owned())
+    }));
+}
+
 fn begins_like_a_reply(text: &str) -> bool {
     let text = match text.split_once(' ') {
         Some((code, rest)) if code.len() == 3 && code.bytes().all(|octet| octet.is_ascii_digit()) => rest,

@@ -14,15 +14,22 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use self::trust::Cas;
 use super::before::{Before, FaultyPart};
 use super::difference::is_content;
 use super::files::{self, Contents};
 use super::mistake::Findings;
 use super::settings::{Census, CrlSource, MadeCas, Settings};
 use super::written::Written;
-use crate::identity::Rule;
+use crate::identity::{Roster, Rule};
 use crate::sys::{Clock, WallTime};
 use crate::tls::Trust;
+
+/// The key of the files of identities.
+const IDENTITIES: &str = "identities";
+
+/// Whom the CAs vouch for, and who is known.
+type Known = (Arc<Trust>, Arc<Roster>);
 
 /// A certificate that ends within so many days is worth a warning.
 const ENDING_SOON_DAYS: i64 = 14;
@@ -98,6 +105,61 @@ impl<'a> Checking<'a> {
         Some(old)
     }
 
+    /// Who is known, and by which CAs. Identities are written for the CAs of their time, so neither goes without the other: while the one stays
+    /// as it was, so does a change of the other. A new root must not make entries of an old roster, nor an old one entries of a new roster.
+    fn held_together(&mut self, written: &Written, cas: &mut Cas, known: Option<Known>) -> Option<Known> {
+        let before =
+            self.before.filter(|before| before.faulty == FaultyPart::StaysAsItWas).map(|before| before.settings);
+        let (trust, roster) = known?;
+        let Some(old) = before else { return Some((trust, roster)) };
+        let paths = (0..written.client_ca.len()).map(|index| format!("client_ca[{index}]"));
+        let (mut held, mut renewed) = (false, Vec::new());
+        for path in paths.filter(|path| self.has_new_content(&format!("{path}.certificates"), old)) {
+            if self.held_back.contains(&path) { held = true } else { renewed.push(path) }
+        }
+        if self.held_back.iter().any(|path| path == IDENTITIES) {
+            for path in renewed {
+                self.keep_ca(&path, written, old, cas);
+            }
+            return Some((Arc::new(Trust::new(cas.good.clone(), old.trust.pins().clone())), Arc::clone(&old.roster)));
+        }
+        if held && self.has_new_content(IDENTITIES, old) {
+            self.held_back.push(IDENTITIES.to_owned());
+            return Some((Arc::new(Trust::new(cas.good.clone(), old.trust.pins().clone())), Arc::clone(&old.roster)));
+        }
+        Some((trust, roster))
+    }
+
+    /// The CA at this path stays as it was, whole.
+    fn keep_ca(&mut self, path: &str, written: &Written, old: &Settings, cas: &mut Cas) {
+        let name = written.client_ca.iter().enumerate().find(|(index, _)| *path == format!("client_ca[{index}]"));
+        let Some(name) = name.and_then(|(_, entry)| entry.name.as_deref()) else { return };
+        let Some((recipe, ca)) = old.made.get(name) else { return };
+        for one in cas.good.iter_mut().filter(|one| **one.name() == *name) {
+            *one = Arc::clone(ca);
+        }
+        for source in self.crl_sources.iter_mut().filter(|source| **source.ca.name() == *name) {
+            *source = Arc::new(CrlSource { ca: Arc::clone(ca), ..CrlSource::clone(source) });
+        }
+        self.made.insert(name.to_owned(), (recipe.clone(), Arc::clone(ca)));
+        self.held_back.push(path.to_owned());
+    }
+
+    /// Whether the files of this key, or of its list, are others than those in force, or could not be read.
+    fn has_new_content(&self, path: &str, old: &Settings) -> bool {
+        let spoken = self.findings.origins().spoken(path);
+        let begins = format!("{spoken}: content of ");
+        let within = format!("{path}[");
+        let now: BTreeMap<String, &String> = self
+            .digests
+            .iter()
+            .filter(|(key, _)| key.starts_with(&within))
+            .filter_map(|(key, digest)| Some((format!("{begins}{}", key.split_once(' ')?.1), digest)))
+            .collect();
+        let then = old.told.iter().filter(|(key, _)| key.starts_with(&begins));
+        !then.eq(now.iter().map(|(key, digest)| (key, *digest)))
+    }
+
     /// The checked values; `None` when there is a mistake.
     pub(super) fn settings(&mut self, written: &Written, told: BTreeMap<String, String>) -> Option<Settings> {
         let basics = self.basics(written);
@@ -105,15 +167,16 @@ impl<'a> Checking<'a> {
         let hostname = basics.as_ref().map(|basics| basics.hostname.as_str());
         let tls =
             self.or_as_before("tls", |checking| checking.tls(&written.tls, hostname), |old| Some(old.tls.clone()));
-        let cas = self.client_cas(&written.client_ca, written.data_dir.as_deref());
+        let mut cas = self.client_cas(&written.client_ca, written.data_dir.as_deref());
         let roster = self.or_as_before(
-            "identities",
+            IDENTITIES,
             |checking| checking.roster(written, &cas),
             |old| {
                 let trust = Trust::new(cas.good.clone(), old.trust.pins().clone());
                 Some((Arc::new(trust), Arc::clone(&old.roster)))
             },
         );
+        let roster = self.held_together(written, &mut cas, roster);
         let credentials = self.or_as_before(
             "credentials",
             |checking| checking.credentials_file(written, roster.as_ref().map(|(_, roster)| &**roster)).map(Arc::new),

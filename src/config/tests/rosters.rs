@@ -79,6 +79,61 @@ fn a_faulty_file_whose_identities_stay_as_they_were_is_not_told_as_taken_over() 
     assert_eq!(differences(&old, &loaded.settings), Vec::<String>::new());
 }
 
+/// What a reload makes of a folder whose files were changed so.
+fn reloaded(changes: &[(&str, &str)]) -> (Settings, Loaded, tempfile::TempDir) {
+    let dir = folder("\"a.toml\"", &[("a.toml", ALICE)]);
+    let old = load_from(dir.path()).unwrap().settings;
+    for (name, text) in changes {
+        write(dir.path(), name, text, 0o644);
+    }
+    let file = dir.path().join("sealpost.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let before = Before { settings: &old, faulty: FaultyPart::StaysAsItWas };
+    let loaded = reload_text(&file, &text, &[], &clock(), Some(before)).unwrap();
+    (old, loaded, dir)
+}
+
+#[test]
+fn a_new_root_makes_no_entry_of_an_old_roster_nor_an_old_root_one_of_a_new_roster() {
+    let of_house = |name: &str| std::fs::read_to_string(house().join(name)).unwrap();
+    let (root, crl) = (of_house("other.pem"), of_house("other.crl"));
+    let bob = ALICE.replace("alice", "bob");
+    let is_old = |old: &Settings, new: &Settings| Arc::ptr_eq(&old.trust.cas()[0], &new.trust.cas()[0]);
+    let knows = |loaded: &Loaded, who: &str| loaded.settings.roster.names().any(|name| name == who);
+
+    let (old, loaded, _dir) = reloaded(&[("ca.pem", &root), ("ca.crl", &crl), ("a.toml", "x = ")]);
+    assert_eq!(loaded.held_back, ["identities", "client_ca \"staff\""]);
+    assert!(is_old(&old, &loaded.settings) && knows(&loaded, "alice"));
+    // The upstream has the same file, for itself.
+    assert_eq!(differences(&old, &loaded.settings), ["upstream \"main\": ca: content of ca.pem: changed"]);
+
+    let (old, loaded, _dir) = reloaded(&[("ca.pem", root.split_at(root.len() / 2).0), ("a.toml", &bob)]);
+    let held: Vec<&str> = loaded.held_back.iter().map(String::as_str).filter(|part| *part != "upstream").collect();
+    assert_eq!(held, ["client_ca \"staff\"", "identities"]);
+    assert!(is_old(&old, &loaded.settings) && knows(&loaded, "alice") && !knows(&loaded, "bob"));
+
+    // A CRL that is half written holds up no identities, and faulty identities hold up no CRL.
+    let (_, loaded, _dir) = reloaded(&[("ca.crl", crl.split_at(crl.len() / 2).0), ("a.toml", &bob)]);
+    assert_eq!(loaded.held_back, ["client_ca \"staff\""]);
+    assert!(knows(&loaded, "bob"));
+    let (old, loaded, _dir) = reloaded(&[("ca.crl", &of_house("crls/one.crl")), ("a.toml", "x = ")]);
+    assert_eq!(loaded.held_back, ["identities"]);
+    assert!(!is_old(&old, &loaded.settings));
+
+    let (old, loaded, _dir) = reloaded(&[("ca.pem", &root), ("ca.crl", &crl), ("a.toml", &bob)]);
+    assert_eq!(loaded.held_back, Vec::<String>::new());
+    assert!(!is_old(&old, &loaded.settings) && knows(&loaded, "bob"));
+    let texts: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(!texts.iter().any(|text| text.contains("warning: ") && text.contains("a.toml")), "{texts:?}");
+}
+
+#[test]
+fn what_stays_as_it_was_is_not_told_as_a_warning() {
+    let (_, loaded, _dir) = reloaded(&[("a.toml", "x = ")]);
+    let blocking = |one: &Mistake| one.gravity == Gravity::HeldBack && !one.to_string().contains("warning: ");
+    assert!(loaded.warnings.iter().any(blocking), "{:?}", loaded.warnings);
+}
+
 #[test]
 fn every_kind_of_key_has_its_column() {
     let digest = "ab".repeat(32);

@@ -12,7 +12,7 @@ mod scram;
 pub(super) use scram::Founding;
 
 use super::secured::{Introduction, Session, State};
-use super::{Attempt, Attempted, Decision, Question, Ruling, Secret, Step, Subject, replies};
+use super::{Attempt, Attempted, Decision, NoRoom, Question, Ruling, Secret, Step, Subject, replies};
 use crate::credentials::scram::Exchange;
 use crate::credentials::{Means, Mechanism, Named, Proof, Wrong};
 use crate::identity::{Identity, SecondFactor};
@@ -247,12 +247,29 @@ impl Session {
 
     /// Whether what is demanded besides the certificate has been shown.
     pub(super) fn has_second_factor(&self) -> bool {
+        self.has_shown(self.identity.grant().second_factor, &self.means)
+    }
+
+    fn has_shown(&self, factor: SecondFactor, means: &Means) -> bool {
         let proof = self.shown.and_then(|shown| shown.proof);
-        match self.identity.grant().second_factor {
+        match factor {
             SecondFactor::None => true,
             // The certificate shown once more (EXTERNAL) is no second factor.
-            SecondFactor::Password | SecondFactor::Totp => proof.is_some_and(|proof| self.means.still_hold(&proof)),
+            SecondFactor::Password | SecondFactor::Totp => proof.is_some_and(|proof| means.still_hold(&proof)),
         }
+    }
+
+    /// The rule of the second look, at the end of data: whether the message, which was judged by this session's identity, may be kept for
+    /// `now`, whom the certificate stands for by this time, with these means.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn still_allows(&self, now: &Identity, means: &Means) -> Result<(), NoRoom> {
+        let judged = &self.identity;
+        if now.name() != judged.name() || !now.grant().certainly_allows(judged.grant()) {
+            return Err(NoRoom::Regranted);
+        }
+        if self.has_shown(now.grant().second_factor, means) { Ok(()) } else { Err(NoRoom::Unauthenticated) }
     }
 
     /// The user named in AUTH, held against the identity. Says nothing on the wire: an unknown user goes on as a known one.

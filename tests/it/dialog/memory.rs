@@ -386,10 +386,8 @@ impl MemoryStage {
     fn commit(&mut self, connection: &Connection) -> Result<Custody, NoRoom> {
         let Machine::Session(session) = &connection.machine else { return Err(NoRoom::Broken) };
         if !matches!(self.mutant, Mutant::NeverLooksAgain | Mutant::LooksAtMailOnly) {
-            let (judged, now) = (session.identity(), self.identify(&connection.persona).map_err(NoRoom::Lost)?);
-            if now.name() != judged.name() || !now.grant().is_as_wide_as(judged.grant()) {
-                return Err(NoRoom::Regranted);
-            }
+            let now = self.identify(&connection.persona).map_err(NoRoom::Lost)?;
+            session.still_allows(&now, &self.means(&now))?;
         }
         self.queue.commit(session, self.now())
     }
