@@ -8,6 +8,7 @@
 //! | the upstream is at fault, the message untouched  | the next upstream, for the recipients that are free                   |
 //! | the final dot is sent and nothing came           | nobody else at once: the next attempt begins with the same upstream   |
 //! | the upstream spoke about the message             | that is its outcome; nobody else is asked                             |
+//! | it refuses message after message alike           | it is at fault; as above                                              |
 //!
 //! Never: writes the queue; waits between attempts (the schedule does); sends a message to two upstreams at once.
 
@@ -153,7 +154,10 @@ impl Courier {
             Way::Probe(probe) => Some(probe),
             Way::Clear => None,
         };
-        let attempt = self.watched(&slot, envelope, recipients, body).await;
+        let mut attempt = self.watched(&slot, envelope, recipients, body).await;
+        if let Some(reply) = self.places.refused(&slot.upstream, envelope, &attempt) {
+            attempt = Attempt::deferred(recipients, fault(upstream, Phase::Mail, FaultCause::RefusesAll(reply)));
+        }
         let fault = attempt.fault.as_ref();
         let changed = match probe {
             Some(probe) => probe.report(fault),

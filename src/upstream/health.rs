@@ -153,6 +153,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::{Code, Reply};
     use crate::upstream::attempt::FaultCause;
     use crate::upstream::blame::Phase;
 
@@ -195,12 +196,22 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_lost_within_a_message_does_not_count() {
-        let mut health = Health::default();
-        for _ in 0..20 {
-            health.report(Some(&fault(Phase::EndOfData)), Finder::Ordinary, at(0));
+    fn a_connection_lost_within_a_message_counts_and_an_upstream_that_says_it_leaves_does_not() {
+        let bye = FaultCause::Leaves(Reply::new(Code::known(421), None, "bye"));
+        for (cause, expected) in [
+            (FaultCause::Closed, Condition::Open(FIRST_PAUSE)),
+            (FaultCause::Lost("reset".to_owned()), Condition::Open(FIRST_PAUSE)),
+            (FaultCause::Unintelligible("HTTP".to_owned()), Condition::Open(FIRST_PAUSE)),
+            (bye, Condition::Closed),
+            (FaultCause::BodyUnreadable("disk".to_owned()), Condition::Closed),
+        ] {
+            let mut health = Health::default();
+            let fault = UpstreamFault { cause, ..fault(Phase::EndOfData) };
+            for _ in 0..FAILURES_TO_OPEN {
+                health.report(Some(&fault), Finder::Ordinary, at(0));
+            }
+            assert_eq!(health.condition(at(0)), expected, "{fault}");
         }
-        assert_eq!(health.permit(at(0)), Permit::Go);
     }
 
     #[test]

@@ -15,10 +15,13 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::attempt::UpstreamFault;
+use super::attempt::{Attempt, UpstreamFault};
 use super::connection::Connection;
 use super::health::{Condition, Finder, Health, Permit};
+use super::refusals::Refusals;
 use super::settings::Upstream;
+use crate::mail::Envelope;
+use crate::smtp::Reply;
 use crate::sys::{Clock, Now, WallTime};
 
 /// How an upstream stands; for `queue stats` and metrics.
@@ -76,6 +79,7 @@ struct Place {
     /// To be ended; each is among the busy ones.
     leaving: Vec<Connection>,
     health: Health,
+    refusals: Refusals,
     unanswered: u32,
 }
 
@@ -227,6 +231,15 @@ impl Places {
         changed
     }
 
+    /// Notes whether an attempt's message was refused; gives the reply when that speaks of us.
+    pub(super) fn refused(&self, upstream: &Arc<Upstream>, envelope: &Envelope, attempt: &Attempt) -> Option<Reply> {
+        let noted = self.with(&upstream.name, |place, _| {
+            let is_current = Arc::ptr_eq(&place.upstream, upstream);
+            is_current.then(|| place.refusals.note(envelope, attempt)).flatten()
+        });
+        noted.flatten()
+    }
+
     /// An operator wants these probed now.
     pub(super) fn probe_now<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) {
         for upstream in upstreams {
@@ -340,6 +353,7 @@ impl Place {
             idle: Vec::new(),
             leaving: Vec::new(),
             health: Health::default(),
+            refusals: Refusals::default(),
             unanswered: 0,
         }
     }
@@ -358,7 +372,7 @@ impl Place {
             self.resize(limit(&self.upstream), limit(upstream));
         }
         self.upstream = Arc::clone(upstream);
-        (self.health, self.unanswered) = (Health::default(), 0);
+        (self.health, self.refusals, self.unanswered) = (Health::default(), Refusals::default(), 0);
     }
 
     fn go(&mut self) {
