@@ -5,10 +5,12 @@
 
 use std::net::SocketAddr;
 
-use crate::identity::Identity;
+use crate::identity::{Digest256, Identity};
 use crate::mail::{ForwardPath, QueueId, ReversePath};
+use crate::queue::seen::Seen;
 use crate::queue::{Outcome, Record};
 use crate::session::{Decision, Ruling};
+use crate::tls::Rejection;
 
 /// Recipients of a message that its audit line names.
 const RECIPIENTS_SHOWN: usize = 100;
@@ -32,9 +34,20 @@ pub fn unidentified(client: SocketAddr, tls: &str, decision: &Decision, detail: 
     );
 }
 
-/// A client's certificate was refused in the handshake (`refusal = "alert"`).
-pub fn turned_away(client: SocketAddr, detail: &str) {
-    tracing::warn!(target: "audit", event = "unidentified", %client, reply = "TLS alert", detail, "no identity");
+/// A client's certificate was refused in the handshake: with `refusal = "alert"`, or because TLS itself can't use it.
+pub fn turned_away(client: SocketAddr, rejection: &Rejection) {
+    let (culprit, cause) = (rejection.culprit.as_deref(), &rejection.fault);
+    tracing::warn!(
+        target: "audit", event = "unidentified", %client, reply = "TLS alert", %cause, ca = rejection.ca.as_deref(),
+        depth = culprit.map(|culprit| culprit.depth), subject = culprit.map(|culprit| culprit.subject.as_str()),
+        issuer = culprit.map(|culprit| culprit.issuer.as_str()), serial = culprit.map(|culprit| culprit.serial.as_str()),
+        fingerprint = culprit.map(|culprit| culprit.fingerprint.as_str()), "no identity"
+    );
+}
+
+/// The same of a client that showed none, or one that can't be told of.
+pub fn turned_away_without_certificate(client: SocketAddr, cause: &str) {
+    tracing::warn!(target: "audit", event = "unidentified", %client, reply = "TLS alert", cause, "no identity");
 }
 
 /// A message was accepted or refused, a sender or a recipient was refused, an authentication succeeded or was refused.
@@ -107,6 +120,18 @@ pub fn stopped(id: QueueId, identity: &str, reason: &str) {
     tracing::error!(
         target: "audit", event = "stopped", %id, identity, reason,
         "held: its sender may not send any more; `sealpost queue release` sends it nonetheless, `queue remove` forgets it"
+    );
+}
+
+/// A client's certificate ends soon; told 30, 7 and 1 days before. `notice` is the mail that tells its holder, if there is one.
+pub fn certificate_ends(seen: &Seen, days_left: i64, notice: Option<QueueId>) {
+    let certificate = &seen.row.certificate;
+    tracing::warn!(
+        target: "audit", event = "certificate-ends", identity = seen.identity, ca = certificate.ca.as_deref().unwrap_or("(pinned)"),
+        serial = certificate.serial, subject = certificate.subject, fingerprint = %Digest256(seen.fingerprint),
+        ends = %certificate.not_after.rfc3339(), days_left, last_seen = %seen.row.last.rfc3339(), client = seen.row.client,
+        notice = notice.map(|id| id.to_string()),
+        "the certificate of a client ends soon, and no newer one of this identity has been seen"
     );
 }
 

@@ -17,6 +17,7 @@ use crate::queue::{Certainty, Outcome};
 use crate::smtp::{Reply, Status};
 use crate::sys::WallTime;
 
+pub mod notice;
 mod text;
 
 use text::{advice, cut_at_line, field, from_xtext, is_seven_bit, one_line, utf8_as_ascii, wrapped};

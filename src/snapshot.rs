@@ -78,6 +78,8 @@ pub struct Snapshot {
     pub schedule: Arc<Schedule>,
     /// Whether the sender of a queued message is looked at again before each attempt.
     pub recheck: Recheck,
+    /// Whether clients are told by mail that their certificates end.
+    pub expiry_notices: ExpiryNotices,
     /// What ends some day.
     pub ends: Vec<End>,
     /// Who reports to senders; our name.
@@ -128,6 +130,16 @@ pub enum Recheck {
     #[default]
     No,
     /// What was sent by somebody who may not send any more is held.
+    Yes,
+}
+
+/// `notices.expiry`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExpiryNotices {
+    /// The log tells the operator, and nobody else is told.
+    #[default]
+    No,
+    /// A mail goes to the certificate's address.
     Yes,
 }
 

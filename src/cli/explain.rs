@@ -22,11 +22,14 @@ use crate::session::{Unidentified, replies};
 use crate::smtp::data::{DotReader, DotState, OctetFault};
 use crate::smtp::{DotWriter, Reply};
 use crate::sys::{Clock, SystemClock, WallTime};
+use crate::tls::ocsp::{CertificateStatus, Known, Query};
 use crate::tls::trace::{Step, Trace, trace};
-use crate::tls::{Anchor, CertificateFault, OcspMode, PeerChain, Rejection, Trust, VerifiedChain, read};
+use crate::tls::{Anchor, CertificateFault, OcspMode, PeerChain, Rejection, Trust, VerifiedChain, judge_asking, read};
 
 /// Something would be refused.
 const REFUSED: u8 = 1;
+/// All would be allowed, if an OCSP responder that was not asked has nothing against it.
+const UP_TO_OCSP: u8 = 3;
 
 /// Tells everything that would be decided.
 ///
@@ -39,7 +42,9 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
     };
     let trust = trust_at(&settings, arguments.listener)?;
-    let mut explanation = Explanation { now: clock.now().wall, settings, trust, refusals: 0 };
+    let now = clock.now().wall;
+    let mut explanation =
+        Explanation { now, settings, trust, refusals: 0, revocation: Revocation::Known, factor: Factor::NotAsked };
     let chain = PeerChain(read_chain(&arguments.cert)?);
     if let Some(identity) = explanation.certificate(&chain) {
         explanation.grant(&identity);
@@ -54,7 +59,11 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
             explanation.message(&identity, message)?;
         }
     }
-    Ok(if explanation.refusals == 0 { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+    Ok(match (explanation.refusals, explanation.revocation) {
+        (0, Revocation::Known) => ExitCode::SUCCESS,
+        (0, Revocation::UpToResponder) => ExitCode::from(UP_TO_OCSP),
+        (_, _) => ExitCode::from(REFUSED),
+    })
 }
 
 /// Whom a listener trusts; without one, everybody whom the configuration trusts anywhere.
@@ -90,6 +99,26 @@ struct Explanation {
     settings: Settings,
     trust: Arc<Trust>,
     refusals: usize,
+    revocation: Revocation,
+    factor: Factor,
+}
+
+/// Whether revocation could be looked at here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Revocation {
+    Known,
+    /// An OCSP responder has the last word, and is not asked.
+    UpToResponder,
+}
+
+/// Where a second factor stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Factor {
+    NotAsked,
+    /// It is asked for, and can be shown.
+    Asked,
+    /// It is asked for, and nothing shows it: MAIL is refused.
+    Lacking,
 }
 
 impl Explanation {
@@ -117,24 +146,31 @@ impl Explanation {
                 self.identity(&verified)
             }
             Err(rejection) => {
-                row("chain", &rejection);
-                if self.may_want_ocsp(&rejection) {
+                if let Some(verified) = self.good_but_for_ocsp(chain, &rejection) {
+                    self.revocation = Revocation::UpToResponder;
+                    self.chain(&verified);
                     row(
-                        "",
-                        "ocsp is \"require\": the running relay asks the responder, explain does not; its answer may be all that is missing",
+                        "ocsp",
+                        "unknown: with ocsp = \"require\" the running relay asks the responder, explain does not",
                     );
+                    row("", "what follows holds if the responder says \"good\"; otherwise every command is refused");
+                    return self.identity(&verified);
                 }
+                row("chain", &rejection);
                 self.unidentified(&Unidentified::Certificate(rejection.fault));
                 None
             }
         }
     }
 
-    /// Without an answer of the responder, revocation is unknown here to a certificate that the relay lets in.
-    fn may_want_ocsp(&self, rejection: &Rejection) -> bool {
-        let ca = self.trust.cas().iter().find(|ca| Some(ca.name()) == rejection.ca.as_ref());
-        rejection.fault == CertificateFault::RevocationUnknown
-            && ca.is_some_and(|ca| ca.asks().ocsp == OcspMode::Require)
+    /// The chain as it would be judged if the responder, which is not asked here, said that it is good.
+    fn good_but_for_ocsp(&self, chain: &PeerChain, rejection: &Rejection) -> Option<VerifiedChain> {
+        let ca = self.trust.cas().iter().find(|ca| Some(ca.name()) == rejection.ca.as_ref())?;
+        if rejection.fault != CertificateFault::RevocationUnknown || ca.asks().ocsp != OcspMode::Require {
+            return None;
+        }
+        let good = |_: &Query| Some(Known::Answer(CertificateStatus::Good, WallTime::MAX));
+        judge_asking(chain, &self.trust, &good, self.now).ok()
     }
 
     fn chain(&self, verified: &VerifiedChain) {
@@ -218,7 +254,11 @@ impl Explanation {
         if means.offers(Mechanism::ScramSha256Plus) {
             row("", format!("{} over TLS 1.3 only", Mechanism::ScramSha256Plus.name()));
         }
+        if factor != SecondFactor::None {
+            self.factor = Factor::Asked;
+        }
         if factor != SecondFactor::None && means.mechanisms() == [Mechanism::External] {
+            self.factor = Factor::Lacking;
             self.refusals += 1;
             let option = if factor == SecondFactor::Totp { "--totp " } else { "" };
             row(
@@ -229,7 +269,19 @@ impl Explanation {
     }
 
     fn sender(&mut self, identity: &Identity, path: &ReversePath) {
-        self.verdict(identity, &format!("MAIL FROM:<{}>", path.as_str()), &policy::sender(identity, path));
+        let (what, verdict) = (format!("MAIL FROM:<{}>", path.as_str()), policy::sender(identity, path));
+        match (&verdict, self.factor) {
+            (Verdict::Allowed(rule), Factor::Lacking) => {
+                self.refuse(&what, &replies::authentication_required());
+                row("", format!("the sender is granted by {rule}; the second factor is missing"));
+            }
+            (Verdict::Allowed(rule), Factor::Asked) => {
+                row(&what, format!("allowed by {rule}, once AUTH has succeeded"))
+            }
+            (Verdict::Allowed(_), Factor::NotAsked) | (Verdict::Refused(_), _) => {
+                self.verdict(identity, &what, &verdict);
+            }
+        }
     }
 
     fn recipient(&mut self, identity: &Identity, path: &ForwardPath) {
@@ -280,6 +332,9 @@ impl Explanation {
 
     fn verdict(&mut self, identity: &Identity, what: &str, verdict: &Verdict) {
         match verdict {
+            Verdict::Allowed(rule) if self.factor == Factor::Lacking => {
+                row(what, format!("granted by {rule}; it never comes to that, because MAIL is refused"));
+            }
             Verdict::Allowed(rule) => row(what, format!("allowed by {rule}")),
             Verdict::Refused(refusal) => {
                 self.refuse(what, &replies::refused(refusal, identity.name()));

@@ -5,6 +5,7 @@
 pub mod catcher;
 pub mod check;
 pub mod explain;
+pub mod identities;
 pub mod passwd;
 pub mod pki;
 pub mod queue;
@@ -56,6 +57,8 @@ pub enum Command {
     Explain(ExplainArguments),
     /// Look at the queue and act on it
     Queue(QueueArguments),
+    /// List who may send, who was here last, and how long their certificates last
+    Identities(identities::IdentitiesArguments),
     /// Keep a small certificate authority: certificates for the server and its clients, and the CRL
     Pki(pki::PkiArguments),
     /// Ask for a password and print its line for the file of credentials
@@ -104,7 +107,9 @@ pub struct QuickstartArguments {
 #[command(after_help = "Examples:\n\n  sealpost explain --config sealpost.toml --cert alice.pem\n  \
     sealpost explain --config sealpost.toml --cert alice.pem --from ceo@example.com --to bob@example.net\n  \
     sealpost explain --config sealpost.toml --cert alice.pem --message draft.eml\n\n\
-    Exit codes: 0 all of it would be allowed, 1 something would be refused, 78 the configuration is wrong.")]
+    OCSP responders are not asked. Where the CA has ocsp = \"require\", what is told holds if the responder says that the certificate is good.\n\
+    Exit codes: 0 all of it would be allowed, 3 the same but for an OCSP answer that is required, 1 something would be refused, 78 the \
+    configuration is wrong.")]
 pub struct ExplainArguments {
     /// The configuration.
     #[command(flatten)]
@@ -228,6 +233,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Serve(arguments) => serve::run(arguments),
         Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Queue(arguments) => queue::run(arguments),
+        Command::Identities(arguments) => identities::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
     }
 }
@@ -293,6 +299,8 @@ mod tests {
             "queue retry --config f ID",
             "queue remove --config f ID",
             "queue stats --config f",
+            "identities --config f",
+            "identities --config f --json --limit 5 alice staff:bob@example.com",
             "passwd alice",
             "passwd --scram --iterations 10000 alice",
             "passwd --totp staff:alice@example.com",

@@ -25,7 +25,7 @@ use settings::{Program, Server};
     sealpost pki issue --dir pki --email alice@example.com    for a person: .pem, .key and .p12\n  \
     sealpost pki issue --dir pki --dns backup.example.com     for a program\n  \
     sealpost pki renew --dir pki alice@example.com            a new key and certificate; the old files are kept\n  \
-    sealpost pki revoke --dir pki alice@example.com           and a new CRL; SIGHUP makes the relay read it\n  \
+    sealpost pki revoke --dir pki alice@example.com           and a new CRL, to be copied to the relay\n  \
     sealpost pki crl --dir pki                                a new CRL before the old one ends (from cron)\n  \
     sealpost pki list --dir pki --expiring 30                 who needs a new certificate\n\n\
     The directory holds a root (ca.pem, ca.key, ca.crl) and the CA that issues from day to day (issuing.*). The relay needs ca.pem as `certificates`, \
@@ -119,7 +119,7 @@ pub enum PkiCommand {
     #[command(after_help = "Examples:\n\n  \
         sealpost pki revoke --dir pki alice@example.com --reason key-compromise --all\n  \
         sealpost pki revoke --dir pki pki/alice.pem\n  sealpost pki revoke --dir pki 5f0c6e1b9a...\n\n\
-        Then copy the CRL to the relay and reload it: `systemctl reload sealpost`, or SIGHUP. Open sessions are refused at their next MAIL.\n\
+        It makes a new CRL too. Copy that to the relay, which takes it over by itself unless `[reload] watch` is \"off\", or on SIGHUP (`systemctl reload sealpost`). Open sessions are refused at their next MAIL.\n\
         `revoke issuing --reason ca-compromise` revokes the issuing CA, and with it all that it has signed; it needs the root's key.")]
     Revoke {
         /// Where.
@@ -342,7 +342,9 @@ fn answer(command: &PkiCommand, now: WallTime, entropy: &dyn Entropy) -> anyhow:
 
 /// What is said when a request is shown without names: those that it asks for, to be confirmed.
 fn unnamed(made: &MadeArguments) -> anyhow::Result<anyhow::Error> {
-    let Some(path) = &made.csr else { return Ok(PkiError::Nameless.into()) };
+    let Some(path) = &made.csr else {
+        return Ok(anyhow::anyhow!("whom is it for? A person has --email, a program --dns or --uri"));
+    };
     let request = read_request(path)?;
     Ok(anyhow::anyhow!(
         "{} asks for: {}; nothing is taken over by itself: give the names that are right with --email, --dns or --uri",

@@ -16,6 +16,7 @@ use crate::daemon::control::{self, Request};
 use crate::daemon::steering::{
     Action, Answer, Answers, Command, Desk, Entry, EntryRecipient, StateName, Sums, Target, UpstreamSums,
 };
+use crate::identity::Roster;
 use crate::queue::{Driving, Queue, QueueSettings};
 use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock as _, SystemClock, SystemEntropy};
@@ -45,21 +46,29 @@ pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
     let form = if common.json { Form::Json } else { form };
     let mut printer = Printer { form, out: io::stdout().lock(), missing: 0, entries: 0 };
     match UnixStream::connect(control::path(&settings.data_dir)) {
-        Ok(daemon) => ask(daemon, command, &mut printer)?,
+        Ok(daemon) => ask(daemon, command, &mut |answer| printer.print(answer))?,
         Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => {
-            eprintln!(
-                "sealpost: only root and the daemon's own user may ask about its queue ({})",
-                settings.data_dir.display()
-            );
-            return Ok(ExitCode::from(NOT_ALLOWED));
+            return Ok(not_allowed(&settings.data_dir));
         }
-        Err(_) => return without_daemon(settings, command, printer),
+        Err(_) => {
+            if let Some(code) = without_daemon(settings, command, &Arc::default(), &mut |answer| printer.print(answer))?
+            {
+                return Ok(code);
+            }
+        }
     }
+    printer.tell_if_empty(&arguments.command);
     Ok(printer.code())
 }
 
+/// The socket is there, and is not ours.
+pub(super) fn not_allowed(data_dir: &Path) -> ExitCode {
+    eprintln!("sealpost: only root and the daemon's own user may ask about its queue ({})", data_dir.display());
+    ExitCode::from(NOT_ALLOWED)
+}
+
 /// Where the queue is. Only this one key is read, so that the queue can be looked at while the rest of the configuration is wrong.
-fn data_dir(config: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn data_dir(config: &Path) -> anyhow::Result<PathBuf> {
     let text = super::read_text(config)?;
     let place = || config.display().to_string();
     let table: toml::Table =
@@ -97,7 +106,11 @@ const fn state_name(state: QueueStateArgument) -> StateName {
     }
 }
 
-fn ask(mut daemon: UnixStream, command: Command, printer: &mut Printer<impl Write>) -> anyhow::Result<()> {
+/// What is done with each answer.
+pub(super) type Print<'a> = &'a mut dyn FnMut(&Answer) -> anyhow::Result<()>;
+
+/// Asks the daemon.
+pub(super) fn ask(mut daemon: UnixStream, command: Command, print: Print<'_>) -> anyhow::Result<()> {
     let mut request = serde_json::to_vec(&Request { version: control::VERSION, command })?;
     request.push(b'\n');
     daemon.write_all(&request).context("the daemon does not listen")?;
@@ -110,22 +123,25 @@ fn ask(mut daemon: UnixStream, command: Command, printer: &mut Printer<impl Writ
             | Answer::Missing(_)
             | Answer::Unable(..)
             | Answer::Stats(_)
+            | Answer::Identity(_)
             | Answer::Fault(_)) => {
-                printer.print(&answer)?;
+                print(&answer)?;
             }
         }
     }
     bail!("the daemon went away in the middle of its answer")
 }
 
-/// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out.
-fn without_daemon(
+/// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out. Gives an exit code when it can't be
+/// done.
+pub(super) fn without_daemon(
     settings: QueueSettings,
     command: Command,
-    mut printer: Printer<impl Write>,
-) -> anyhow::Result<ExitCode> {
+    roster: &Arc<Roster>,
+    print: Print<'_>,
+) -> anyhow::Result<Option<ExitCode>> {
     if let Some(code) = not_ours(&settings.data_dir)? {
-        return Ok(code);
+        return Ok(Some(code));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -139,11 +155,13 @@ fn without_daemon(
             eprintln!("sealpost: message {id} was damaged; it is set aside as dead: {reason}");
         }
         let mut answers = Answers::new(command, "the store's owner, without a daemon".to_owned());
-        while let Some(answer) = answers.next(Desk { queue: &queue, upstreams: None, now: clock.now().wall }).await {
-            printer.print(&answer)?;
+        while let Some(answer) =
+            answers.next(Desk { queue: &queue, upstreams: None, roster, now: clock.now().wall }).await
+        {
+            print(&answer)?;
         }
         queue.close().await;
-        Ok(printer.code())
+        Ok(None)
     })
 }
 
@@ -181,7 +199,8 @@ struct Printer<W> {
 impl<W: Write> Printer<W> {
     fn print(&mut self, answer: &Answer) -> anyhow::Result<()> {
         match answer {
-            Answer::End => {}
+            // Asked for by `sealpost identities` only.
+            Answer::End | Answer::Identity(_) => {}
             Answer::Fault(why) => bail!("{why}"),
             Answer::Missing(id) => {
                 self.missing += 1;
@@ -204,6 +223,16 @@ impl<W: Write> Printer<W> {
             }
         }
         Ok(())
+    }
+
+    /// Silence could be a fault as well. Not among the answers, which programs may read.
+    fn tell_if_empty(&self, asked: &QueueCommand) {
+        let QueueCommand::List { state, .. } = asked else { return };
+        match (self.entries, self.form, state) {
+            (1.., _, _) | (_, Form::Json, _) => {}
+            (0, _, None) => eprintln!("sealpost: the queue is empty"),
+            (0, _, Some(state)) => eprintln!("sealpost: no message is {}", word(state_name(*state))),
+        }
     }
 
     fn code(&self) -> ExitCode {

@@ -131,9 +131,12 @@ struct Stage {
 
 impl Stage {
     async fn play(&self) -> anyhow::Result<ExitCode> {
+        // Ports that are taken are told before anything is written.
+        let upstream = self.bind_upstream().await?;
+        self.try_ports().await?;
         self.prepare()?;
         let tasks = Tasks::default();
-        let mut catcher = self.catch(&tasks).await?;
+        let mut catcher = self.catch(upstream, &tasks)?;
         let config = self.file("sealpost.toml");
         // The trial's own words come first; the relay's log speaks of what needs a person.
         let mut environment = super::environment();
@@ -216,14 +219,19 @@ impl Stage {
         Ok(())
     }
 
-    async fn catch(&self, tasks: &Tasks) -> anyhow::Result<Catcher> {
-        let upstream = self.ports.upstream;
-        let listener = TcpListener::bind(("127.0.0.1", upstream)).await.with_context(|| {
-            format!(
-                "can't listen on 127.0.0.1:{upstream} for the catching upstream; does another quickstart run? See `ss -ltnp`, or \
-                 choose other ports and another folder: --port-offset 1000 --dir other"
-            )
-        })?;
+    async fn bind_upstream(&self) -> anyhow::Result<TcpListener> {
+        bind(self.ports.upstream, "for the catching upstream").await
+    }
+
+    /// The relay binds its own ports later, by its configuration.
+    async fn try_ports(&self) -> anyhow::Result<()> {
+        for port in [self.ports.starttls, self.ports.implicit] {
+            drop(bind(port, "for the relay").await?);
+        }
+        Ok(())
+    }
+
+    fn catch(&self, listener: TcpListener, tasks: &Tasks) -> anyhow::Result<Catcher> {
         let outbox = self.file("outbox");
         let catcher = catcher::start(listener, &outbox, Arc::clone(&self.clock), Arc::clone(&self.entropy), tasks)
             .with_context(|| outbox.display().to_string())?;
@@ -235,24 +243,20 @@ impl Stage {
     async fn show(&self, catcher: &mut Catcher) -> anyhow::Result<bool> {
         say("");
         say("1. alice sends a message with her certificate:");
-        let sent = self.submit("alice@example.com", "alice@example.com").await?;
+        let sent = self.submit("alice@example.com", "alice.eml").await?;
         let arrived = if sent { self.arrived(catcher).await } else { false };
         say("");
         say("2. alice tries to send as bob, with her own certificate:");
-        let forged = self.submit("bob@example.com", "bob@example.com").await?;
+        let forged = self.submit("bob@example.com", "as-bob.eml").await?;
         say(if forged { "   It was accepted. It should not have been!" } else { "   Refused, as it should be." });
         Ok(sent && arrived && !forged)
     }
 
     /// Runs `sealpost submit` as a person would; gives whether it was accepted.
-    async fn submit(&self, envelope: &str, author: &str) -> anyhow::Result<bool> {
-        let date = self.clock.now().wall.rfc5322();
-        let message = format!(
-            "From: {author}\r\nTo: carol@example.net\r\nSubject: the certificate is the login\r\nDate: {date}\r\n\r\n\
-             Sent with alice's certificate, from {author}.\r\n"
-        );
-        let words = self.submit_words(envelope);
-        say(&format!("   $ {} {} < message.eml", self.program, typed(&words)));
+    async fn submit(&self, author: &str, file: &str) -> anyhow::Result<bool> {
+        let message = self.message(author, file)?;
+        let words = self.submit_words(author);
+        say(&format!("   $ {} {} < {}", self.program, typed(&words), pasteable(&self.file(file))));
         let program = std::env::current_exe()?;
         let output = tokio::task::spawn_blocking(move || {
             let mut child = Command::new(program)
@@ -273,6 +277,22 @@ impl Stage {
             }
         }
         Ok(output.status.success())
+    }
+
+    /// The message, in a file, so that what is shown can be typed again; one that is there is kept.
+    #[expect(clippy::disallowed_methods, reason = "quickstart makes files for its user")]
+    fn message(&self, author: &str, file: &str) -> anyhow::Result<String> {
+        let path = self.file(file);
+        if path.exists() {
+            return super::read_text(&path);
+        }
+        let date = self.clock.now().wall.rfc5322();
+        let message = format!(
+            "From: {author}\r\nTo: carol@example.net\r\nSubject: the certificate is the login\r\nDate: {date}\r\n\r\n\
+             Sent with alice's certificate, from {author}.\r\n"
+        );
+        std::fs::write(&path, &message).with_context(|| path.display().to_string())?;
+        Ok(message)
     }
 
     fn submit_words(&self, from: &str) -> Vec<String> {
@@ -324,6 +344,15 @@ Try it by hand, in another terminal:
 Ctrl-C stops it. Run again, it keeps what is there."
         ));
     }
+}
+
+async fn bind(port: u16, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port)).await.with_context(|| {
+        format!(
+            "can't listen on 127.0.0.1:{port} {what}; does another quickstart run? See `ss -ltnp`, or choose other ports and another \
+             folder: --port-offset 1000 --dir other"
+        )
+    })
 }
 
 /// Words as a shell takes them.

@@ -39,7 +39,8 @@ const MESSAGE_MAX: u64 = 256 * 1024 * 1024;
     sealpost submit --server localhost:1587 --cert alice.pem --key alice.key --ca ca.pem bob@example.net < mail.eml\n  \
     printf 'From: alice@example.com\\nSubject: hello\\n\\nhello\\n' | sealpost submit --server mail.example.com:465 --implicit \
     --cert alice.pem --key alice.key --ca ca.pem -f alice@example.com bob@example.net\n\n\
-    The message is sent as it is, its line ends made CRLF. One refused recipient, and nothing is sent.\n\n\
+    The message is sent as it is, its line ends made CRLF. One refused recipient, and nothing is sent.\n\
+    It shows the certificate and nothing else: where a second factor is demanded (530), take another program, like msmtp.\n\n\
     Exit codes (sysexits.h): 0 sent; 2 wrong arguments; 65 the message can't be sent as it is; 66 it can't be read;\n\
     69 refused by the server; 75 not now: try again; 76 the server does not speak SMTP as it should;\n\
     77 refused for who you are or what you may; 78 certificate, key or CA can't be used.")]
@@ -124,7 +125,14 @@ impl fmt::Display for Failure {
             Self::Untrusted(text) => write!(f, "the server can't be trusted: {text}"),
             Self::CertificateRefused(text) => write!(f, "the server refused the certificate: {text}"),
             Self::Nonsense(text) => write!(f, "the server does not speak SMTP as it should: {text}"),
-            Self::Refused { step, code, text } => write!(f, "refused at {step}: {code} {text}"),
+            Self::Refused { step, code, text } => {
+                write!(f, "refused at {step}: {code} {text}")?;
+                // RFC 4954 §6.
+                if *code == 530 {
+                    f.write_str(" (the server asks for a password besides, which submit can't give: use a mail program, or msmtp)")?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -4,19 +4,26 @@
 
 use toml::Value;
 
-use super::mistake::Findings;
+use super::mistake::{Findings, Gravity, Place};
 use super::nearest::nearest;
 use super::schema::{self, Key, Kind};
 use super::text::read_scalar;
 
 /// What a variable's name begins with.
 const PREFIX: &str = "SEALPOST__";
+/// What the names of our own variables begin with.
+const LOOKALIKE: &str = "SEALPOST_";
+/// Those that our tests are steered by.
+const OF_TESTS: [&str; 3] = ["SEED", "SEEDS", "WRITE_FIXTURES"];
 
 /// The keys that the environment sets, by path; what is wrong with them goes to `findings`.
 pub(super) fn read(variables: &[(String, String)], findings: &mut Findings) -> Vec<(String, Value)> {
     let mut values = Vec::new();
     for (variable, text) in variables {
-        let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+        let Some(name) = variable.strip_prefix(PREFIX) else {
+            warn_of_lookalike(variable, findings);
+            continue;
+        };
         let path = name.to_ascii_lowercase().replace("__", ".");
         findings.origins_mut().comes_from(&path, variable);
         match find(&path).and_then(|key| read_value(text, &key.kind)) {
@@ -28,6 +35,18 @@ pub(super) fn read(variables: &[(String, String)], findings: &mut Findings) -> V
         }
     }
     values
+}
+
+/// One underscore too few, and nobody obeys it.
+fn warn_of_lookalike(variable: &str, findings: &mut Findings) {
+    let Some(name) = variable.strip_prefix(LOOKALIKE) else { return };
+    if OF_TESTS.contains(&name) {
+        return;
+    }
+    let place = Place::Environment { variable: variable.into() };
+    let wrong = "sets nothing: names of keys begin with SEALPOST__".to_owned();
+    let remedy = format!("write two underscores, {PREFIX}{name}, and two between a table and its key; or take it out");
+    findings.tell(Gravity::Warning, place, String::new(), wrong, remedy);
 }
 
 type Wrong = (String, Option<String>);

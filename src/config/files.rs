@@ -134,7 +134,7 @@ pub(crate) fn read(path: &Path) -> Result<Contents, String> {
 /// The text of a configuration file.
 pub(crate) fn read_text(path: &Path) -> Result<String, String> {
     let contents = read(path)?;
-    String::from_utf8(contents.octets.to_vec()).map_err(|_| "is not UTF-8".to_owned())
+    text_of(&contents.octets).map(str::to_owned)
 }
 
 /// The first line of a password file.
@@ -142,7 +142,7 @@ pub(crate) fn password(contents: &Contents) -> Result<Zeroizing<String>, String>
     if contents.octets.len() > PASSWORD_FILE_MAX {
         return Err(format!("has more than {PASSWORD_FILE_MAX} octets; it should hold the password on its first line"));
     }
-    let text = std::str::from_utf8(&contents.octets).map_err(|_| "is not UTF-8".to_owned())?;
+    let text = text_of(&contents.octets)?;
     match text.lines().next() {
         Some(line) if !line.trim().is_empty() => Ok(Zeroizing::new(line.to_owned())),
         _ => Err("is empty; it should hold the password on its first line".to_owned()),
@@ -169,14 +169,69 @@ pub(crate) fn files_of(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
+/// Nobody but root may read what is not theirs; who tries is seldom who was meant to.
+fn denied(user: &str) -> String {
+    format!(
+        "permission denied to {user}, as whom this runs; let that user read it (chgrp and chmod g+r, and g+x on the directories above it), or run this as the user it belongs to"
+    )
+}
+
+/// As whom we run.
+fn user() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    match name_of(uid, &users) {
+        Some(name) => format!("the user {name}"),
+        None => format!("the user with the id {uid}"),
+    }
+}
+
+/// passwd(5): `name:password:uid:...`
+fn name_of(uid: u32, users: &str) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
+/// Octets as text; where they are none, the end of the sentence says where.
+pub(crate) fn text_of(octets: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(octets).map_err(|fault| {
+        let before = octets.get(..fault.valid_up_to()).unwrap_or_default();
+        let line = memchr::memchr_iter(b'\n', before).count().saturating_add(1);
+        format!("is not UTF-8 (line {line}); save it as UTF-8")
+    })
+}
+
 /// The system's words for a fault, plainer for the two that are common.
 fn plain(fault: &std::io::Error) -> String {
     let kind = fault.kind();
     if kind == std::io::ErrorKind::NotFound {
         "there is no such file".to_owned()
     } else if kind == std::io::ErrorKind::PermissionDenied {
-        "permission denied".to_owned()
+        denied(&user())
     } else {
         fault.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_is_named() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nbroken\nsealpost:x:998:998::/nonexistent:/usr/sbin/nologin\n";
+        for (uid, name) in [(0, Some("root")), (998, Some("sealpost")), (99, None)] {
+            assert_eq!(name_of(uid, users), name);
+        }
+        assert!(denied("the user sealpost").starts_with("permission denied to the user sealpost, as whom"));
+    }
+
+    #[test]
+    fn the_line_that_is_no_text_is_told() {
+        assert_eq!(text_of(b"a\nb\n\xff"), Err("is not UTF-8 (line 3); save it as UTF-8".to_owned()));
+        assert_eq!(text_of("\u{e4}".as_bytes()), Ok("\u{e4}"));
     }
 }

@@ -42,6 +42,8 @@ impl fmt::Display for Place {
 pub enum Gravity {
     /// The configuration cannot be used.
     Mistake,
+    /// Files are wrong, and what they are about stays as it was: the rest can be used.
+    HeldBack,
     /// It can be used, but part of it can never apply, or is unwise.
     Warning,
 }
@@ -67,6 +69,11 @@ impl Mistake {
     /// Whether it is only a warning.
     pub fn is_warning(&self) -> bool {
         self.gravity == Gravity::Warning
+    }
+
+    /// Whether nothing that it is about can be used.
+    fn forbids(&self) -> bool {
+        self.gravity == Gravity::Mistake
     }
 }
 
@@ -159,7 +166,7 @@ impl Findings {
 
     /// Whether there is a mistake among them; warnings don't count.
     pub(super) fn any_mistake(&self) -> bool {
-        self.found.iter().any(|one| !one.is_warning())
+        self.found.iter().any(Mistake::forbids)
     }
 
     /// How many there are, warnings included: a place to count from.
@@ -169,19 +176,20 @@ impl Findings {
 
     /// Whether there is a mistake among those found since.
     pub(super) fn any_mistake_since(&self, count: usize) -> bool {
-        self.found.iter().skip(count).any(|one| !one.is_warning())
+        self.found.iter().skip(count).any(Mistake::forbids)
     }
 
     /// The mistakes found since forbid nothing any more: what they are about is not taken over.
     pub(super) fn demote_since(&mut self, count: usize) {
-        self.found.iter_mut().skip(count).for_each(|one| one.gravity = Gravity::Warning);
+        let since = self.found.iter_mut().skip(count);
+        since.filter(|one| one.forbids()).for_each(|one| one.gravity = Gravity::HeldBack);
     }
 
     /// All of them in the order of the file. A warning beside a mistake is left out: it may follow from it, and is told when the mistake is mended.
     pub(super) fn into_sorted(self) -> Vec<Mistake> {
         let mut found = self.found;
         let spoilt: Vec<String> =
-            found.iter().filter(|one| !one.is_warning()).map(|one| one.section().to_owned()).collect();
+            found.iter().filter(|one| one.forbids()).map(|one| one.section().to_owned()).collect();
         // Each deadline is judged by itself.
         let may_follow =
             |one: &Mistake| one.section() != "deadlines" && spoilt.iter().any(|section| section == one.section());

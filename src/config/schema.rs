@@ -89,6 +89,7 @@ pub(super) const TOP: &[Key] = &[
     key("deadlines", Kind::Table(DEADLINES)),
     key("received", Kind::Table(RECEIVED)),
     key("reports", Kind::Table(REPORTS)),
+    key("notices", Kind::Table(NOTICES)),
     key("log", Kind::Table(LOG)),
     key("reload", Kind::Table(RELOAD)),
 ];
@@ -238,6 +239,8 @@ const RECEIVED: &[Key] = &[key("identity", Kind::Flag), key("client_address", Ki
 const RELOAD: &[Key] = &[key("watch", Kind::Choice(&["files", "all", "off"], &[])), key("poll", Kind::Wait)];
 
 const REPORTS: &[Key] = &[key("from", Kind::Text)];
+
+const NOTICES: &[Key] = &[key("expiry", Kind::Flag)];
 
 const LOG: &[Key] = &[
     key("format", Kind::Choice(&["auto", "text", "json", "journald"], &[])),

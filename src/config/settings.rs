@@ -60,6 +60,8 @@ pub struct Settings {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What our reports say.
     pub reports: ReportSettings,
+    /// Whether clients are told by mail that their certificates end.
+    pub expiry_notices: bool,
     /// The log's.
     pub log: LogSettings,
     /// What makes the daemon read its files again.

@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use super::*;
 use crate::pki::{Authority, Bearer, Issued, Reason, Revocation, Validity};
 use crate::sys::{ManualClock, SeededEntropy, WallTime};
+use crate::tls::recipe::Recipe;
 
 /// 2026-11-24T01:48:00Z
 const NOW: WallTime = WallTime::from_seconds(1_795_484_880);
@@ -105,6 +106,14 @@ fn furnish() -> tempfile::TempDir {
     secret("no-credentials", "# nobody\n");
     let hash = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     secret("credentials", &format!("robot {hash}\nstaff:alice@example.com {hash}\n"));
+    let code = "totp=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+    secret(
+        "coded",
+        &format!("robot {hash} {code}\nstaff:alice@example.com {hash}\nstaff:bob@example.com {hash} {code}\n"),
+    );
+    let old = Recipe::server("mail.example.com").around(NOW.seconds()).self_signed_of_version_1();
+    text("old.pem", &old.pem());
+    secret("old.key", &old.key_pem());
     secret("costly", &format!("# who\nrobot {}\nrobot hunter2\n", hash.replace("m=8,t=1", "m=1048576,t=2")));
     std::fs::create_dir_all(dir.path().join("crls")).unwrap();
     write(&dir.path().join("crls"), "one.crl", &crl(&authority, days(-2, 20), &[]), 0o644);
@@ -163,7 +172,16 @@ fn the_environment_is_over_the_file() {
         ("SEALPOST__RECEIVED__IDENTITY", "true"),
         ("SEALPOST_LOG", "ignored: one underscore"),
     ];
-    let settings = read(RIGHT, &environment).unwrap().settings;
+    let loaded = read(RIGHT, &environment).unwrap();
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told[1..],
+        [
+            "environment SEALPOST_LOG: warning: sets nothing: names of keys begin with SEALPOST__; write two underscores, SEALPOST__LOG, \
+             and two between a table and its key; or take it out"
+        ]
+    );
+    let settings = loaded.settings;
     assert_eq!(settings.hostname, "relay.example.com");
     assert_eq!(settings.connections.connections, 17);
     assert_eq!(settings.deadlines.command, std::time::Duration::from_secs(600));
@@ -253,7 +271,7 @@ fn every_documented_key_is_known_and_every_key_is_documented() {
 /// The folder that `conf/sealpost.toml` speaks of.
 fn documented_house() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for folder in ["tls", "ca", "secret", "identities.d"] {
+    for folder in ["tls", "ca", "secrets", "identities.d"] {
         std::fs::create_dir_all(dir.path().join(folder)).unwrap();
     }
     let copies = [
@@ -269,8 +287,8 @@ fn documented_house() -> tempfile::TempDir {
         ("other.pem", "ca/workloads.pem"),
         ("other.crl", "ca/workloads.crl"),
         ("ca.pem", "ca/upstream.pem"),
-        ("password", "secret/upstream"),
-        ("no-credentials", "secret/credentials"),
+        ("password", "secrets/upstream"),
+        ("no-credentials", "secrets/credentials"),
     ];
     for (from, to) in copies {
         std::fs::copy(house().join(from), dir.path().join(to)).unwrap();
@@ -330,18 +348,47 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
 
 #[test]
 fn who_lacks_a_credential_is_told_and_the_others_are_not_troubled() {
-    let with = |factor: &str| {
+    let with = |factor: &str, file: &str| {
         let text = RIGHT
             .replace("send_as_email = true", &format!("send_as_email = true\nsecond_factor = \"{factor}\""))
             .replace("name = \"robot\"", &format!("name = \"robot\"\nsecond_factor = \"{factor}\""));
-        let text = format!("{text}\n[credentials]\nfile = \"credentials\"\n");
+        let text = format!("{text}\n[credentials]\nfile = \"{file}\"\n");
         let loaded = read(&text, &[]).unwrap_or_else(|found| panic!("{found:#?}"));
         loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    assert_eq!(with("password"), Vec::<String>::new());
-    let [lacking] = &with("totp")[..] else { panic!("{:?}", with("totp")) };
-    assert!(lacking.contains("its credential does not show that: it can't send"), "{lacking}");
-    assert!(lacking.contains("sealpost passwd --totp robot"), "{lacking}");
+    for (factor, file, expected) in [
+        ("password", "credentials", &[][..]),
+        (
+            "totp",
+            "credentials",
+            &[
+                "no credential that begins with \"staff:\" shows that: nobody can send by it; put the line of `sealpost passwd --totp staff:ADDRESS`",
+                "its credential does not show that: it can't send; put the line of `sealpost passwd --totp robot`",
+            ],
+        ),
+        (
+            "totp",
+            "coded",
+            &[
+                "of the credentials that begin with \"staff:\", 1 do not show that, like \"staff:alice@example.com\": these can't send",
+            ],
+        ),
+        // The code is set up, and never asked for.
+        (
+            "password",
+            "coded",
+            &[
+                "the credential of \"staff:bob@example.com\" has a secret for codes, and no code is asked for; write second_factor = \"totp\"",
+                "the credential of \"robot\" has a secret for codes, and no code is asked for; write second_factor = \"totp\"",
+            ],
+        ),
+    ] {
+        let told = with(factor, file);
+        assert_eq!(told.len(), expected.len(), "{factor} {file}: {told:#?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.contains(expected), "{factor} {file}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -17,7 +17,10 @@ pub(super) fn read(text: &str, keys: &'static [Key], findings: &mut Findings) ->
     for fault in &faults {
         let place =
             findings.origins().at_octet(fault.span().map_or(0, |span| span.start.min(text.len().saturating_sub(1))));
-        findings.at(place, format!("not TOML: {}", fault.message()));
+        // The grammar says that a key is there twice, not which.
+        let key = fault.span().and_then(|span| text.get(span)).filter(|_| fault.message() == "duplicate key");
+        let key = key.map(|key| format!(" {key:?}; leave one out")).unwrap_or_default();
+        findings.at(place, format!("not TOML: {}{key}", fault.message()));
     }
     faults.is_empty().then(|| Reading { findings }.table("", table.get_ref(), keys))
 }

@@ -48,6 +48,9 @@ session_max = "24h"
 identity = false
 client_address = false
 
+[notices]
+expiry = false
+
 [log]
 format = "auto"
 level = "info"
@@ -83,6 +86,7 @@ pub(super) struct Written {
     pub(super) received: WrittenReceived,
     #[serde(default)]
     pub(super) reports: WrittenReports,
+    pub(super) notices: WrittenNotices,
     pub(super) log: WrittenLog,
     pub(super) reload: WrittenReload,
 }
@@ -379,6 +383,12 @@ pub(super) struct WrittenReceived {
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenReports {
     pub(super) from: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenNotices {
+    pub(super) expiry: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -9,16 +9,20 @@ use super::HeaderFacts;
 
 /// The fields to put in front, each with its CRLF. `unique` is the left side of a new Message-ID (RFC 5322 §3.6.4), made of queue id and
 /// random digits by whoever has them; characters that may not stand there are left out.
-pub fn fix_ups(facts: &HeaderFacts, trace: &Trace<'_>, unique: &str) -> Vec<u8> {
+/// Gives the Message-ID too, where one was made.
+pub fn fix_ups(facts: &HeaderFacts, trace: &Trace<'_>, unique: &str) -> (Vec<u8>, Option<String>) {
     let mut fields = trace.received();
     if !facts.has_date && !is_signed(facts, "date") {
         fields.push_str(&format!("Date: {}\r\n", trace.arrived.rfc5322()));
     }
+    let mut made = None;
     if facts.message_id.is_none() && !is_signed(facts, "message-id") {
         let left: String = unique.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
-        fields.push_str(&format!("Message-ID: <{left}@{}>\r\n", trace.hostname));
+        let message_id = format!("<{left}@{}>", trace.hostname);
+        fields.push_str(&format!("Message-ID: {message_id}\r\n"));
+        made = Some(message_id);
     }
-    fields.into_bytes()
+    (fields.into_bytes(), made)
 }
 
 fn is_signed(facts: &HeaderFacts, name: &str) -> bool {
@@ -45,7 +49,9 @@ mod tests {
             recipient: None,
             arrived: WallTime::from_seconds(1_795_484_880),
         };
-        let fields = String::from_utf8(fix_ups(&facts, &trace, "07-a b<>@c")).unwrap();
+        let (fields, made) = fix_ups(&facts, &trace, "07-a b<>@c");
+        let fields = String::from_utf8(fields).unwrap();
+        assert_eq!(made.is_some(), fields.contains("Message-ID: <07-abc@mail.example.com>\r\n"));
         let (received, rest) = fields.split_once("+0000\r\n").unwrap();
         assert!(received.starts_with("Received: "));
         rest.to_owned()

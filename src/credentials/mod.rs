@@ -214,6 +214,54 @@ pub enum Named {
     Another,
 }
 
+/// What is wrong with what was shown: for the log of who runs the relay. On the wire all of it is one text after the same work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// The user is not the identity; whose else it may be is not known here.
+    #[error("is not a user of this identity")]
+    User,
+    /// The user is another identity.
+    #[error("is somebody else's user")]
+    SomebodyElses,
+    /// The user is nobody.
+    #[error(
+        "is an unknown user: neither this identity's name, nor an address granted to it, nor the name of any credential"
+    )]
+    Unknown,
+    /// The identity has no credential of this kind.
+    #[error("this identity has no credential for that")]
+    NoCredential,
+    /// Another password.
+    #[error("wrong password")]
+    Password,
+    /// The password is right, the code is not, or there is none.
+    #[error("the password is right; the code behind it is wrong, of another time, or missing")]
+    Code,
+    /// The code was right, and another certificate has used it.
+    #[error("password and code are right; another certificate has used this code already")]
+    UsedCode,
+    /// SCRAM's own.
+    #[error(transparent)]
+    Scram(scram::ScramFault),
+}
+
+impl Wrong {
+    /// The same, once it is known whether a credential bears the user's name.
+    pub fn of_whom(self, has_credential: bool) -> Self {
+        match self {
+            Self::User if has_credential => Self::SomebodyElses,
+            Self::User => Self::Unknown,
+            other @ (Self::SomebodyElses
+            | Self::Unknown
+            | Self::NoCredential
+            | Self::Password
+            | Self::Code
+            | Self::UsedCode
+            | Self::Scram(_)) => other,
+        }
+    }
+}
+
 /// What came of holding a password against a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
@@ -221,8 +269,8 @@ pub enum Judged {
     Right(Proof),
     /// Right, if this code has not been used by somebody else in its step.
     RightWith(Proof, totp::Step),
-    /// Wrong. Why is not told: nobody may learn it, not even the log.
-    Wrong,
+    /// Wrong. Why is for the log only.
+    Wrong(Wrong),
 }
 
 /// Holds a password, or a password with a code behind it, against the credential. The same work whatever is wrong: one hash of the cost that
@@ -248,13 +296,20 @@ pub fn judge(
         (SecondFactor::Totp, Some((secret, _))) => secret.step_of(code.unwrap_or_default(), now),
         (SecondFactor::Totp | SecondFactor::None | SecondFactor::Password, _) => None,
     };
-    let (Some((_, mark)), true, Named::Itself) = (hash, right, named) else { return Judged::Wrong };
+    // All the work is done; what follows only says what came of it.
+    let mark = match (named, hash, right) {
+        (Named::Another, _, _) => return Judged::Wrong(Wrong::User),
+        (Named::Itself, None, _) => return Judged::Wrong(Wrong::NoCredential),
+        (Named::Itself, Some(_), false) => return Judged::Wrong(Wrong::Password),
+        (Named::Itself, Some((_, mark)), true) => mark,
+    };
     match (factor, step, secret) {
         (SecondFactor::Password, _, _) => Judged::Right(Proof { factor, mark: *mark, code: None }),
         (SecondFactor::Totp, Some(step), Some((_, code))) => {
             Judged::RightWith(Proof { factor, mark: *mark, code: Some(*code) }, step)
         }
-        (SecondFactor::Totp | SecondFactor::None, _, _) => Judged::Wrong,
+        (SecondFactor::Totp, _, Some(_)) => Judged::Wrong(Wrong::Code),
+        (SecondFactor::Totp, _, None) | (SecondFactor::None, _, _) => Judged::Wrong(Wrong::NoCredential),
     }
 }
 

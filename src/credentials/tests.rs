@@ -36,26 +36,28 @@ fn every_failure_does_the_same_work() {
     let (good, another) = (format!("hunter2{}", code()), format!("hunter2{}", "000000"));
     for (whose, factor) in [("hash", SecondFactor::Password), ("code", SecondFactor::Totp)] {
         let credential = credentials.of(whose);
-        let shown: [(&[u8], Named); 8] = [
-            (b"hunter2", Named::Another),
-            (good.as_bytes(), Named::Another),
-            (b"hunter3", Named::Itself),
-            (b"", Named::Itself),
-            (b"\xff\xff", Named::Itself),
-            (b"hunter2\0", Named::Itself),
-            (another.as_bytes(), Named::Itself),
-            (b"a\x07bell", Named::Itself),
+        // With codes, the password of the last but one is right.
+        let of_another_code = if factor == SecondFactor::Totp { Wrong::Code } else { Wrong::Password };
+        let shown: [(&[u8], Named, Wrong); 8] = [
+            (b"hunter2", Named::Another, Wrong::User),
+            (good.as_bytes(), Named::Another, Wrong::User),
+            (b"hunter3", Named::Itself, Wrong::Password),
+            (b"", Named::Itself, Wrong::Password),
+            (b"\xff\xff", Named::Itself, Wrong::Password),
+            (b"hunter2\0", Named::Itself, Wrong::Password),
+            (another.as_bytes(), Named::Itself, of_another_code),
+            (b"a\x07bell", Named::Itself, Wrong::Password),
         ];
-        for (password, named) in shown {
+        for (password, named, wrong) in shown {
             let (judged, hashes) = work(|| judge(credential, factor, named, password, now()));
-            assert_eq!(judged, Judged::Wrong, "{whose} {}", password.escape_ascii());
+            assert_eq!(judged, Judged::Wrong(wrong), "{whose} {}", password.escape_ascii());
             assert_eq!(hashes, [CHEAP], "{whose} {}", password.escape_ascii());
         }
     }
     // Whoever has no credential (any more) costs what others usually cost.
     for (credential, factor) in [(None, SecondFactor::Password), (credentials.of("half"), SecondFactor::Totp)] {
         let (judged, hashes) = work(|| judge(credential, factor, Named::Itself, b"hunter2", now()));
-        assert_eq!(judged, Judged::Wrong);
+        assert_eq!(judged, Judged::Wrong(Wrong::NoCredential));
         assert_eq!(hashes, [Cost { memory_kib: PasswordHash::memory_kib_of_nobody(), passes: 2, lanes: 1 }]);
     }
 }
@@ -67,13 +69,13 @@ fn the_right_password_is_right_and_only_where_it_is_asked_for() {
         |whose: &str, factor, shown: &str| judge(credentials.of(whose), factor, Named::Itself, shown.as_bytes(), now());
     assert!(matches!(judged("hash", SecondFactor::Password, "hunter2"), Judged::Right(_)));
     assert!(matches!(judged("both", SecondFactor::Password, "hunter2"), Judged::Right(_)));
-    assert_eq!(judged("hash", SecondFactor::None, "hunter2"), Judged::Wrong);
-    assert_eq!(judged("hash", SecondFactor::Totp, &format!("hunter2{}", code())), Judged::Wrong);
+    assert_eq!(judged("hash", SecondFactor::None, "hunter2"), Judged::Wrong(Wrong::NoCredential));
+    assert_eq!(judged("hash", SecondFactor::Totp, &format!("hunter2{}", code())), Judged::Wrong(Wrong::NoCredential));
     let step = totp::Step::at(now());
     let right = judged("code", SecondFactor::Totp, &format!("hunter2{}", code()));
     assert!(matches!(right, Judged::RightWith(_, of) if of == step), "{right:?}");
-    assert_eq!(judged("code", SecondFactor::Totp, "hunter2"), Judged::Wrong);
-    assert_eq!(judged("code", SecondFactor::Totp, &format!("{}hunter2", code())), Judged::Wrong);
+    assert_eq!(judged("code", SecondFactor::Totp, "hunter2"), Judged::Wrong(Wrong::Code));
+    assert_eq!(judged("code", SecondFactor::Totp, &format!("{}hunter2", code())), Judged::Wrong(Wrong::Password));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::intake::{IntakeLimits, LingerLimits, PaceLimits};
 use crate::report::Reporter;
 use crate::route::{Route, Routes};
 use crate::session::SessionSettings;
-use crate::snapshot::{Door, DoorLimits, End, Mode, ReceivedDetail, Recheck, Shown, Snapshot};
+use crate::snapshot::{Door, DoorLimits, End, ExpiryNotices, Mode, ReceivedDetail, Recheck, Shown, Snapshot};
 use crate::sys::Clock;
 use crate::tls::{ListenerFault, ListenerTls, RevocationMode};
 
@@ -61,6 +61,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         routes: Arc::new(Routes::new(route.into_iter().collect())),
         schedule: Arc::new(settings.schedule.clone()),
         recheck: if settings.recheck { Recheck::Yes } else { Recheck::No },
+        expiry_notices: if settings.expiry_notices { ExpiryNotices::Yes } else { ExpiryNotices::No },
         ends: ends(settings),
         reporter: Arc::new(Reporter { hostname: settings.hostname.clone(), from: settings.reports.from.clone() }),
     })

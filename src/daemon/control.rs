@@ -1,4 +1,4 @@
-//! The control socket: how `sealpost queue` asks the running daemon.
+//! The control socket: how `sealpost queue` and `sealpost identities` ask the running daemon.
 //!
 //! A Unix socket `control.sock` in the data directory, mode 0600; besides, the kernel's word on the peer is checked: only root and the daemon's
 //! own user are answered. One JSON object in a line is the request, the answer is a line for each entry and `End`. Both carry a
@@ -106,9 +106,13 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
         Err(fault) => steering::Answers::fault(format!("the request can't be read: {fault}")),
     };
     loop {
-        let routes = Arc::clone(&house.snapshot().routes);
-        let desk =
-            steering::Desk { queue: &house.queue, upstreams: Some((&house.courier, &routes)), now: house.now().wall };
+        let snapshot = house.snapshot();
+        let desk = steering::Desk {
+            queue: &house.queue,
+            upstreams: Some((&house.courier, &snapshot.routes)),
+            roster: &snapshot.roster,
+            now: house.now().wall,
+        };
         let Some(answer) = answers.next(desk).await else { break };
         write(&mut writing, &answer).await?;
     }

@@ -24,7 +24,7 @@ use crate::config::{CRL_URLS_MAX, CrlSource};
 use crate::house::House;
 use crate::sys::{MonoTime, WallTime};
 use crate::tls::points::{HttpUrl, Named};
-use crate::tls::{CRL_OCTETS_MAX, ClientCa, CrlAge, CrlCause};
+use crate::tls::{CRL_OCTETS_MAX, ClientCa, CrlAge, CrlCause, RevocationMode};
 use crate::web::http::{self, Answer, Ask, HttpFault, Limits};
 
 /// Fetches at once.
@@ -47,6 +47,18 @@ struct Errand {
     due: MonoTime,
     failures: u32,
     busy: bool,
+    /// Somebody asked for it. What is under way then may be of before, and is fetched once more.
+    asked: Asked,
+}
+
+/// Whether an operator waits for a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    No,
+    /// And it was not under way.
+    Fresh,
+    /// While it was under way.
+    Meanwhile,
 }
 
 /// What a fetch came to.
@@ -85,11 +97,13 @@ enum FetchFault {
     NothingHeld,
 }
 
-/// Fetches what the newest sources name until the daemon ends; `changed` is told of each new CRL.
+/// Fetches what the newest sources name until the daemon ends; `changed` is told of each new CRL. `at_once` has all of them fetched now: somebody
+/// asks who knows of a new one.
 pub(super) async fn run(
     mut sources: watch::Receiver<Arc<[Arc<CrlSource>]>>,
     mut learned: mpsc::Receiver<Named>,
     changed: Arc<Notify>,
+    at_once: Arc<Notify>,
     house: Arc<House>,
 ) {
     let mut drain = house.tasks.drain();
@@ -120,6 +134,7 @@ pub(super) async fn run(
                 let newest = Arc::clone(&sources.borrow_and_update());
                 book.follow(&newest, house.now().mono).await;
             }
+            () = at_once.notified() => book.hasten(house.now().mono),
             () = sleep(wait) => {}
         }
     }
@@ -159,8 +174,8 @@ impl Book {
             }
         }
         for (key, errand) in &mut self.errands {
-            if let Some(Errand { due, failures, busy, .. }) = old.remove(key) {
-                (errand.due, errand.failures, errand.busy) = (due, failures, busy);
+            if let Some(Errand { due, failures, busy, asked, .. }) = old.remove(key) {
+                (errand.due, errand.failures, errand.busy, errand.asked) = (due, failures, busy, asked);
             }
         }
     }
@@ -182,9 +197,20 @@ impl Book {
                 due: now,
                 failures: 0,
                 busy: false,
+                asked: Asked::No,
             });
         } else if !self.errands.contains_key(&key) {
             tracing::debug!(ca = %name, url = %key.1, "not fetched: this CA has {CRL_URLS_MAX} distribution points already");
+        }
+    }
+
+    /// All are due now.
+    fn hasten(&mut self, now: MonoTime) {
+        for errand in self.errands.values_mut() {
+            errand.asked = if errand.busy { Asked::Meanwhile } else { Asked::Fresh };
+            if !errand.busy {
+                errand.due = now;
+            }
         }
     }
 
@@ -205,20 +231,30 @@ impl Book {
     fn settle(&mut self, fetched: Fetched, wall: WallTime, mono: MonoTime, jitter: u64) -> bool {
         let Fetched { key, held, result } = fetched;
         let (ca, url) = &key;
-        match &result {
-            Ok(News::New) => {
-                let until = held.as_ref().map(|facts| facts.next_update.rfc3339()).unwrap_or_default();
-                let revoked = held.as_ref().map_or(0, |facts| facts.revoked);
-                tracing::info!(%ca, %url, revoked, until, "a new CRL was fetched");
-            }
-            Ok(News::Same) => tracing::debug!(%ca, %url, "the CRL is still the newest"),
-            Err(fault) => tell_failure(ca, url, fault, held.as_ref(), wall),
-        }
         // Taken out of the configuration meanwhile: nothing to plan.
         let Some(errand) = self.errands.get_mut(&key) else { return false };
         errand.busy = false;
         errand.failures = if result.is_ok() { 0 } else { errand.failures.saturating_add(1) };
-        errand.due = mono.after(jittered(pause(errand, held.as_ref(), wall), jitter));
+        let asked = std::mem::replace(&mut errand.asked, Asked::No);
+        let wait = match asked {
+            Asked::Meanwhile => Duration::ZERO,
+            Asked::No | Asked::Fresh => jittered(pause(errand, held.as_ref(), wall), jitter),
+        };
+        if asked == Asked::Meanwhile {
+            errand.asked = Asked::Fresh;
+        }
+        errand.due = mono.after(wait);
+        let next = wall.after(wait).rfc3339();
+        match &result {
+            Ok(News::New) => {
+                let until = held.as_ref().map(|facts| facts.next_update.rfc3339()).unwrap_or_default();
+                let revoked = held.as_ref().map_or(0, |facts| facts.revoked);
+                tracing::info!(%ca, %url, revoked, until, next, "a new CRL was fetched");
+            }
+            Ok(News::Same) if asked == Asked::No => tracing::debug!(%ca, %url, next, "the CRL is still the newest"),
+            Ok(News::Same) => tracing::info!(%ca, %url, next, "the CRL at hand is still the newest that is published"),
+            Err(fault) => tell_failure(&errand.source.ca, url, fault, held.as_ref(), wall, &next),
+        }
         matches!(result, Ok(News::New))
     }
 }
@@ -242,16 +278,23 @@ fn jittered(pause: Duration, random: u64) -> Duration {
 }
 
 /// From half of a CRL's life on, or without one, a failure needs somebody's eye.
-fn tell_failure(ca: &str, url: &HttpUrl, fault: &FetchFault, held: Option<&CrlAge>, now: WallTime) {
+fn tell_failure(of: &ClientCa, url: &HttpUrl, fault: &FetchFault, held: Option<&CrlAge>, now: WallTime, next: &str) {
+    let ca = of.name();
     match held {
         Some(facts) if now < facts.half_life() => {
-            tracing::warn!(ca, %url, %fault, "a CRL could not be fetched; it is tried again");
+            tracing::warn!(%ca, %url, %fault, next, "a CRL could not be fetched; it is tried again");
         }
         Some(facts) => {
             let until = facts.next_update.rfc3339();
-            tracing::error!(ca, %url, %fault, until, "a CRL could not be fetched, and over half of the old one's life is over");
+            tracing::error!(%ca, %url, %fault, until, next, "a CRL could not be fetched, and over half of the old one's life is over; it is tried again");
         }
-        None => tracing::error!(ca, %url, %fault, "a CRL could not be fetched, and there is no old one"),
+        None if of.revocation() == RevocationMode::Require => tracing::error!(
+            %ca, %url, %fault, next,
+            "a CRL could not be fetched, and there is no old one; it is tried again, and until then everybody of this CA who needs it hears 421 (revocation = \"require\")"
+        ),
+        None => tracing::error!(
+            %ca, %url, %fault, next, "a CRL could not be fetched, and there is no old one; it is tried again"
+        ),
     }
 }
 

@@ -6,6 +6,7 @@ mod aside;
 pub mod build;
 mod cache;
 pub mod control;
+pub mod ending;
 mod fetch;
 pub mod logging;
 mod ready;
@@ -114,6 +115,8 @@ pub struct Daemon {
     sources: tokio::sync::watch::Sender<Arc<[Arc<CrlSource>]>>,
     /// Told when files that are watched have changed.
     changed: Arc<Notify>,
+    /// Told when CRLs are to be fetched at once.
+    fetch_at_once: Arc<Notify>,
 }
 
 impl Daemon {
@@ -158,6 +161,7 @@ impl Daemon {
         house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
         house.tasks.spawn_vital("idle upstream connections", tend(Arc::clone(&house)));
         house.tasks.spawn_vital("expiry", watch_expiry(Arc::clone(&house)));
+        house.tasks.spawn_vital("ends of clients' certificates", ending::run(Arc::clone(&house)));
         house.tasks.spawn_vital("room in the queue", watch_room(Arc::clone(&house)));
         for (door, (listener, address)) in listeners.into_iter().enumerate() {
             tracing::info!(%address, "listening");
@@ -166,14 +170,15 @@ impl Daemon {
         let source = Source { file: file.to_owned(), text: text.into(), environment, clock };
         let reloader = Reloader::new(source, settings);
         let (orders, ordered) = tokio::sync::watch::channel(reloader.first_orders(began));
-        let changed = Arc::new(Notify::new());
+        let (changed, fetch_at_once) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (sources, named_sources) = tokio::sync::watch::channel(reloader.crl_sources());
         if let Some(named) = house.take_named_points() {
-            let fetching = fetch::run(named_sources, named, Arc::clone(&changed), Arc::clone(&house));
+            let (changed, at_once) = (Arc::clone(&changed), Arc::clone(&fetch_at_once));
+            let fetching = fetch::run(named_sources, named, changed, at_once, Arc::clone(&house));
             house.tasks.spawn("CRLs over HTTP", fetching);
         }
         house.tasks.spawn("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
-        Ok(Self { house, reloader, bound, orders, sources, changed })
+        Ok(Self { house, reloader, bound, orders, sources, changed, fetch_at_once })
     }
 
     /// The addresses that are listened on, in the order of the configuration; ports that were 0 are the kernel's choice.
@@ -230,6 +235,7 @@ impl Daemon {
         self.orders.send_replace(orders);
         self.sources.send_replace(self.reloader.crl_sources());
         if cause == Cause::Asked {
+            self.fetch_at_once.notify_one();
             ready::ready(status);
         }
     }

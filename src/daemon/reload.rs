@@ -56,6 +56,8 @@ pub(super) struct Reloader {
     told: Vec<Mistake>,
     /// Until the next try of what was wrong.
     retry: Option<Duration>,
+    /// Files were wrong when they were last read, and that was told.
+    wrong: bool,
 }
 
 /// What a thread made of the files.
@@ -81,7 +83,7 @@ enum Wrong {
 
 impl Reloader {
     pub(super) fn new(source: Source, settings: Settings) -> Self {
-        Self { source, settings: Arc::new(settings), told: Vec::new(), retry: None }
+        Self { source, settings: Arc::new(settings), told: Vec::new(), retry: None, wrong: false }
     }
 
     /// What is in force.
@@ -144,8 +146,11 @@ impl Reloader {
         let Renewed { text, settings, snapshot, changes, warnings, held_back } = renewed;
         self.try_again(!held_back.is_empty());
         if cause == Cause::Asked || self.told != warnings {
-            for warning in &warnings {
-                tracing::warn!("{warning}");
+            for found in &warnings {
+                match found.is_warning() {
+                    true => tracing::warn!("{found}"),
+                    false => tracing::error!("{found}"),
+                }
             }
             if !held_back.is_empty() {
                 tracing::error!(
@@ -155,6 +160,9 @@ impl Reloader {
             }
         }
         self.told = warnings;
+        if std::mem::replace(&mut self.wrong, !held_back.is_empty()) && held_back.is_empty() {
+            tracing::info!("the files that were wrong are good again");
+        }
         // Also when only remarks are new: else it would count as changed for ever, and no part could stay as it was.
         self.source.text = text;
         if cause == Cause::Files && changes.is_empty() {
@@ -173,6 +181,7 @@ impl Reloader {
     fn refuse(&mut self, cause: Cause, wrong: &Wrong) {
         // Who asked knows what to do, and asks again; a file may only have been half written.
         self.try_again(cause == Cause::Files);
+        self.wrong = true;
         match wrong {
             Wrong::Mistakes(mistakes) => {
                 if cause == Cause::Files && self.told == *mistakes {

@@ -3,11 +3,16 @@
 //! Entries have names of their own, apart from the stored record, so that what scripts read (`--json`) stays when the record changes.
 //! Never: shows an octet of a body.
 
+pub mod identities;
+
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::identities::{IdentityEntry, Listing};
 use crate::audit;
+use crate::identity::Roster;
 use crate::mail::{QueueId, ReversePath};
 use crate::queue::{Filter, Listed, Outcome, Page, Queue, QueueError, RecipientState, Record, State, Stats};
 use crate::route::Routes;
@@ -43,6 +48,13 @@ pub enum Command {
     },
     /// Sums.
     Stats,
+    /// List identities: these, or all.
+    Identities {
+        /// Their names; none is all.
+        names: Vec<String>,
+        /// At most so many.
+        limit: usize,
+    },
 }
 
 /// What can be done to a message.
@@ -138,6 +150,8 @@ pub enum Answer {
     Unable(String, String),
     /// Sums.
     Stats(Sums),
+    /// An identity.
+    Identity(Box<IdentityEntry>),
     /// It can't be done, and why.
     Fault(String),
     /// Nothing more comes.
@@ -363,8 +377,17 @@ pub struct Desk<'a> {
     pub queue: &'a Queue,
     /// The upstreams; none without a daemon.
     pub upstreams: Option<(&'a Courier, &'a Routes)>,
+    /// Who is known.
+    pub roster: &'a Arc<Roster>,
     /// The present.
     pub now: WallTime,
+}
+
+/// Which identities were asked for.
+#[derive(Debug)]
+struct IdentitiesWanted {
+    names: Vec<String>,
+    limit: usize,
 }
 
 /// What is left to do.
@@ -375,6 +398,8 @@ enum Left {
     Steer { action: Action, ids: VecDeque<String> },
     SteerAll { action: Action, after: Option<QueueId> },
     Stats,
+    Identities(IdentitiesWanted),
+    Listed(Box<Listing>),
     Nothing,
     Ended,
 }
@@ -388,6 +413,7 @@ impl Answers {
             Command::Steer { action, target: Target::Ids(ids) } => Left::Steer { action, ids: ids.into() },
             Command::Steer { action, target: Target::All } => Left::SteerAll { action, after: None },
             Command::Stats => Left::Stats,
+            Command::Identities { names, limit } => Left::Identities(IdentitiesWanted { names, limit }),
         };
         Self { by, left, ready: VecDeque::new(), probed: false }
     }
@@ -431,6 +457,16 @@ impl Answers {
                 let upstreams = standings.map(|all| all.iter().map(|one| UpstreamSums::of(one, desk.now)).collect());
                 let sums = Sums::of(&queue.stats().await?, upstreams, desk.now);
                 self.ready.push_back(Answer::Stats(sums));
+            }
+            Left::Identities(IdentitiesWanted { names, limit }) => {
+                self.left = Left::Listed(Box::new(Listing::new(desk.roster, names, limit)));
+            }
+            Left::Listed(mut listing) => {
+                let (answers, more) = listing.page(desk).await?;
+                self.ready.extend(answers);
+                if more {
+                    self.left = Left::Listed(listing);
+                }
             }
             Left::Nothing => {
                 self.ready.push_back(Answer::End);

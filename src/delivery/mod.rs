@@ -36,7 +36,7 @@ pub const DELIVERIES_MAX: usize = 256;
 const RENEW_EVERY: Duration = Duration::from_secs(600);
 
 /// On whose authority our own reports are sent, in the queue's listing and the audit.
-pub(super) const REPORTS: &str = "reports";
+pub const REPORTS: &str = "reports";
 
 /// Takes claims from the queue, each into a task of its own, until the drain begins.
 pub async fn run(house: Arc<House>) {

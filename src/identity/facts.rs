@@ -97,8 +97,12 @@ pub struct CertificateSummary {
     pub subject: String,
     /// The issuer for people; never compared.
     pub issuer: String,
+    /// When it begins.
+    pub not_before: WallTime,
     /// When it ends.
     pub not_after: WallTime,
+    /// Its first usable e-mail name.
+    pub email: Option<Address>,
     /// Issuer and serial of each certificate of the verified chain, leaf first, anchor excluded.
     pub chain: Vec<(String, String)>,
     /// The same certificates as a CRL knows them.
@@ -175,6 +179,7 @@ impl CertificateFacts {
             Ok(None) => {}
             Err(_) => facts.refuse("subjectAltName", "", "malformed, or there are two"),
         }
+        facts.summary.email = facts.emails.first().cloned();
         Ok(facts)
     }
 
@@ -316,7 +321,9 @@ fn summary(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> Certi
         serial,
         subject: name_text(certificate.subject()),
         issuer,
+        not_before: WallTime::from_seconds(certificate.validity().not_before.timestamp()),
         not_after: WallTime::from_seconds(certificate.validity().not_after.timestamp()),
+        email: None,
     }
 }
 

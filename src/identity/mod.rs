@@ -19,8 +19,8 @@ pub use facts::{CertificateFacts, CertificateSummary, Digest256, Link, UnusableN
 pub use key::{DnsKey, MailboxKey, MatchKeys, UriKey};
 pub use pattern::{AddressPattern, AddressPatterns, DomainSet, Granting, ListPurpose, PatternEntry, PatternList};
 pub use roster::{
-    CaGrant, EmailGrant, EntryState, Examination, Lapsed, NoIdentity, OwnNames, Roster, RosterBuilder, RosterEntry,
-    RosterLine, RosterMistake, Terms,
+    Brief, CaGrant, Described, EmailGrant, EntryState, Examination, Lapsed, NoIdentity, OwnNames, Roster,
+    RosterBuilder, RosterEntry, RosterLine, RosterMistake, Terms,
 };
 
 use crate::mail::{LocalPartCase, Rates};

@@ -14,6 +14,7 @@
 //! are kept small ([`builder`]); lists of patterns and terms are shared. Pure; never verifies a chain.
 
 mod builder;
+mod describe;
 mod index;
 mod lint;
 mod standing;
@@ -34,6 +35,7 @@ use super::{Dispatch, Grant, Identity, Limits, Rule, SecondFactor};
 use crate::mail::{Address, CanonicalAddress, LocalPartCase};
 use crate::sys::WallTime;
 use crate::tls::{Anchor, Pins, VerifiedChain};
+pub use describe::{Brief, Described};
 use index::Index;
 pub use standing::Lapsed;
 
@@ -135,6 +137,19 @@ pub enum NoIdentity {
         /// Their names.
         names: Vec<String>,
     },
+}
+
+impl fmt::Display for NoIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the certificate is good, and no identity is granted to it"),
+            Self::Disabled { name } => write!(f, "its identity {name:?} is disabled"),
+            Self::Ambiguous { names } => {
+                let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+                write!(f, "identities of equal rank match it: {}", names.join(", "))
+            }
+        }
+    }
 }
 
 /// What is wrong with a roster, or doubtful: which rule, and what to write instead.

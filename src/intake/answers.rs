@@ -14,9 +14,11 @@ use crate::house::House;
 use crate::identity::{self, CertificateFacts, CertificateSummary, Dispatch, Identity};
 use crate::mail::trace::{ShownClient, Trace};
 use crate::mail::{Cost, Envelope, QueueId};
+use crate::queue::seen::{Certificate, Sighting};
 use crate::queue::{Custodian, Deposit, Incoming, Link, QueueError, Spending, Spent, TraceFacts};
 use crate::session::{Answer, NoRoom, NotGranted, Phase, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
+use crate::sys::WallTime;
 use crate::tls::points::{self, Named};
 use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
 
@@ -143,6 +145,11 @@ impl Answers {
         }
     }
 
+    /// The Message-ID of the last message, its own or the one that it was given here.
+    pub(super) fn message_id(&self) -> Option<&str> {
+        self.message_id.as_deref()
+    }
+
     /// What the identity can authenticate with, by the newest snapshot.
     pub(super) fn means(&self) -> Means {
         let factor = self.identity.grant().second_factor;
@@ -250,10 +257,11 @@ impl Answers {
             arrived: self.house.now().wall,
         };
         let unique = format!("{id}{:08x}", self.house.entropy.next_u64() >> 32);
+        let (fields, made) = content::fix_ups(facts, &trace, &unique);
         if self.message_id.is_none() {
-            self.message_id = Some(format!("<{unique}@{}>", trace.hostname));
+            self.message_id = made;
         }
-        content::fix_ups(facts, &trace, &unique)
+        fields
     }
 
     async fn commit(&mut self, session: &Session) -> Result<crate::mail::Custody, NoRoom> {
@@ -280,7 +288,7 @@ impl Answers {
                 protocol: said.protocol.as_str().to_owned(),
                 tls: format!("{} {}", self.peer.tls.version, self.peer.tls.cipher),
                 arrived: self.house.now().wall,
-                message_id: self.message_id.take(),
+                message_id: self.message_id.clone(),
             },
         };
         // Promise 3: the queue answers when the message is on stable storage, and only this answer lets the session say 250.
@@ -288,6 +296,7 @@ impl Answers {
         if let Some(spending) = self.spending.take() {
             incoming.charge(spending);
         }
+        incoming.see(sighting(identity, &self.peer, self.house.now().wall));
         if identity.grant().dispatch == Dispatch::OnApproval {
             incoming.hold(format!("{} has hold = true: its mail waits for approval", identity.grant().rule));
         }
@@ -322,6 +331,26 @@ impl Answers {
             | QueueError::Damaged(..)
             | QueueError::Closed => NoRoom::Broken,
         }
+    }
+}
+
+/// The certificate that an identity came with.
+pub(super) fn sighting(identity: &Identity, peer: &Peer, at: WallTime) -> Sighting {
+    let summary = identity.certificate();
+    Sighting {
+        identity: identity.name().to_owned(),
+        fingerprint: summary.fingerprint.0,
+        certificate: Certificate {
+            ca: identity.ca().map(str::to_owned),
+            serial: summary.serial.clone(),
+            subject: summary.subject.clone(),
+            issuer: summary.issuer.clone(),
+            email: summary.email.as_ref().map(ToString::to_string),
+            not_before: summary.not_before,
+            not_after: summary.not_after,
+        },
+        client: peer.client.ip().to_canonical().to_string(),
+        at,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::answers::{Answers, identify};
+use super::answers::{Answers, identify, sighting};
 use super::arrival::Arrival;
 use super::message::{Receiving, Stopped, discard_chunk};
 use super::wire::{Client, Gone, Heard, Wire};
@@ -16,7 +16,7 @@ use crate::audit;
 use crate::content::BodyEnd;
 use crate::house::House;
 use crate::identity::Identity;
-use crate::session::{Answer, Deadline, Event, Framing, Refused, Session, Step};
+use crate::session::{Answer, Deadline, Event, Framing, Refused, Ruling, Session, Step};
 use crate::smtp::Reply;
 use crate::smtp::data::Chunk;
 use crate::snapshot::Mode;
@@ -35,6 +35,7 @@ where
         Ok(identity) => {
             audit::identified(peer.client, peer.tls.version, &identity);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session));
+            let seen = sighting(&identity, &peer, now.wall);
             let answers = Answers::new(Arc::clone(&house), peer.clone(), identity, snapshot.generation);
             session.equip(answers.means());
             let mut conversation = Conversation {
@@ -49,6 +50,10 @@ where
             };
             drop(snapshot);
             conversation.run(door.mode).await;
+            // With a message it was noted already. Nobody waits for this: the client is gone.
+            if let Err(fault) = house.queue.see(seen).await {
+                tracing::warn!(%fault, "a certificate that was seen could not be noted");
+            }
         }
         Err(no_one) => {
             let machine = Refused::new(no_one.cause, Arc::clone(&door.session), now.wall);
@@ -288,7 +293,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 
     fn audit(&mut self) {
-        if let Some(decision) = self.session.take_decision() {
+        if let Some(mut decision) = self.session.take_decision() {
+            // The session has read the header as it came; what was put in front of it is known here.
+            if decision.message_id.is_none() && matches!(decision.ruling, Ruling::Kept(_) | Ruling::Held(_)) {
+                decision.message_id = self.answers.message_id().map(str::to_owned);
+            }
             audit::decided(self.peer.client, &decision);
         }
     }

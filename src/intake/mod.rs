@@ -28,8 +28,7 @@ use crate::house::House;
 use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadiness};
 use crate::snapshot::{Door, Mode};
 use crate::sys::Drain;
-use crate::tls::listener::rejection_of;
-use crate::tls::{Negotiated, PeerChain, exporter, negotiated, peer_chain};
+use crate::tls::{Negotiated, PeerChain, exporter, negotiated, peer_chain, telling};
 pub use wire::LingerLimits;
 
 use wire::{Client, Gone, Heard, Wire};
@@ -150,14 +149,20 @@ async fn handshake<S>(stream: S, client: SocketAddr, door: &Door) -> Option<toki
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match tokio_rustls::TlsAcceptor::from(Arc::clone(&door.tls)).accept(stream).await {
-        Ok(stream) => Some(stream),
-        Err(fault) => {
+    match telling(tokio_rustls::TlsAcceptor::from(Arc::clone(&door.tls)).accept(stream)).await {
+        (Ok(stream), _) => Some(stream),
+        (Err(_), Some(rejection)) => {
+            audit::turned_away(client, &rejection);
+            None
+        }
+        (Err(fault), None) => {
             match fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                // refusal = "alert": this is where a client without an identity is turned away.
-                Some(cause @ (rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)) => {
-                    let detail = rejection_of(cause).map_or_else(|| cause.to_string(), ToString::to_string);
-                    audit::turned_away(client, &detail);
+                // refusal = "alert": this is where a client without a certificate is turned away.
+                Some(rustls::Error::NoCertificatesPresented) => {
+                    audit::turned_away_without_certificate(client, "no client certificate was shown");
+                }
+                Some(cause @ rustls::Error::InvalidCertificate(_)) => {
+                    audit::turned_away_without_certificate(client, &cause.to_string());
                 }
                 _ => tracing::info!(%client, listener = %door.address, %fault, "the TLS handshake failed"),
             }

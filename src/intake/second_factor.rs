@@ -1,7 +1,7 @@
 //! What AUTH asks for: passwords are hashed on a bounded pool, attempts are counted, wrong ones answered late.
 //!
 //! Memory and threads for hashing are taken before a hash begins and given back when it has ended, even when the client has gone meanwhile.
-//! A late answer holds a timer, no thread. Never: logs what was shown; answers an attempt that was not counted.
+//! A late answer holds a timer, no thread. Never: logs a password; answers an attempt that was not counted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use super::Peer;
 use crate::attempts::{Attempts, Ticket, TooMany};
-use crate::credentials::{self, Credential, Ground, Judged, Named, PasswordHash, Proof};
+use crate::credentials::scram::ScramFault;
+use crate::credentials::{self, Credential, Ground, Judged, Named, PasswordHash, Proof, Wrong};
 use crate::house::House;
 use crate::identity::Identity;
 use crate::session::{Attempt, Attempted, Secret};
@@ -88,32 +89,44 @@ pub(super) async fn attempt(house: &House, peer: &Peer, identity: &Identity, att
         Ok(ticket) => ticket,
         Err(TooMany) => return Attempted::TooMany,
     };
-    let judged = match attempt {
-        Attempt::Scram(outcome) => Some(outcome.map_or(Judged::Wrong, Judged::Right)),
-        Attempt::Password { named, password } => judged(house, identity, named, password).await,
+    let (judged, user) = match attempt {
+        Attempt::Scram { named, user, outcome } => {
+            (Some(outcome.map_or_else(|fault| Judged::Wrong(of_scram(fault, named)), Judged::Right)), user)
+        }
+        Attempt::Password { named, user, password } => (judged(house, identity, named, password).await, user),
     };
     let Some(judged) = judged else {
         ticket.not_looked_at(house.now().mono);
         return Attempted::Busy;
     };
     match shown(house, &ticket, judged) {
-        Some(proof) => {
+        Ok(proof) => {
             ticket.right(house.now().mono);
             Attempted::Right(proof)
         }
-        None => {
+        Err(wrong) => {
             sleep(ticket.wrong(house.now().mono)).await;
-            Attempted::Wrong
+            Attempted::Wrong(wrong.of_whom(house.snapshot().credentials.of(&user).is_some()))
         }
     }
 }
 
+/// The proof fails for another user as for another password.
+fn of_scram(fault: ScramFault, named: Named) -> Wrong {
+    match (fault, named) {
+        (ScramFault::Proof, Named::Another) => Wrong::User,
+        (ScramFault::Proof, Named::Itself) => Wrong::Password,
+        (fault, _) => Wrong::Scram(fault),
+    }
+}
+
 /// What has been shown; a code that another certificate has used is none.
-fn shown(house: &House, ticket: &Ticket, judged: Judged) -> Option<Proof> {
+fn shown(house: &House, ticket: &Ticket, judged: Judged) -> Result<Proof, Wrong> {
     match judged {
-        Judged::Right(proof) => Some(proof),
-        Judged::RightWith(proof, step) => ticket.takes_code(step, house.now().wall).then_some(proof),
-        Judged::Wrong => None,
+        Judged::Right(proof) => Ok(proof),
+        Judged::RightWith(proof, step) if ticket.takes_code(step, house.now().wall) => Ok(proof),
+        Judged::RightWith(..) => Err(Wrong::UsedCode),
+        Judged::Wrong(wrong) => Err(wrong),
     }
 }
 

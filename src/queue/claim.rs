@@ -85,7 +85,7 @@ impl Claim {
         let report = report.map(|(deposit, octets)| {
             let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
             let record = Record::new(self.queue.new_id(), deposit, length, xxhash_rust::xxh3::xxh3_64(&octets));
-            Box::new(NewMessage { record, body: NewBody::Octets(octets), spending: None })
+            Box::new(NewMessage { record, body: NewBody::Octets(octets), spending: None, sighting: None, mark: None })
         });
         let id = report.as_ref().map(|report| report.record.id);
         let order = Order::Conclude { ticket: self.ticket, outcomes, next, warned, report };

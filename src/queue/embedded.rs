@@ -299,6 +299,8 @@ impl Embedded {
             | Order::Hold(_)
             | Order::Release(_)
             | Order::Remove(_)
+            | Order::See(_)
+            | Order::Mark(_)
             | Order::Mend => None,
         });
         locked(&self.disowned).extend(deposits);
@@ -381,6 +383,8 @@ impl Work<'_, '_> {
                 })
             }
             Order::Remove(id) => self.remove(*id),
+            Order::See(sighting) => Ok(self.tables.see(sighting)?),
+            Order::Mark(marks) => Ok(marks.iter().try_for_each(|mark| self.tables.mark(mark))?),
             Order::Mend => Ok(()),
         }
     }
@@ -388,6 +392,12 @@ impl Work<'_, '_> {
     fn deposit(&mut self, message: &NewMessage) -> Result<(), Obstacle> {
         if let Some(spending) = &message.spending {
             self.tables.charge(spending.identity(), spending.cost(), self.aftermath.charged_at)?;
+        }
+        if let Some(sighting) = &message.sighting {
+            self.tables.see(sighting)?;
+        }
+        if let Some(mark) = &message.mark {
+            self.tables.mark(mark)?;
         }
         Ok(self.tables.add(message)?)
     }
@@ -489,6 +499,8 @@ fn charge_of(order: &Order) -> Option<(String, Cost)> {
         | Order::Hold(_)
         | Order::Release(_)
         | Order::Remove(_)
+        | Order::See(_)
+        | Order::Mark(_)
         | Order::Mend => None,
     }
 }

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::accounts::Spending;
 use super::budget::Granted;
+use super::seen::{Mark, Sighting};
 use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY};
 use super::store::{NewBody, NewMessage, Order};
 use super::sweeper::BodyFile;
@@ -33,6 +34,8 @@ pub struct Incoming {
     condition: Condition,
     spending: Option<Spending>,
     held: Option<String>,
+    sighting: Option<Sighting>,
+    mark: Option<Mark>,
 }
 
 /// Whether all that was written is here.
@@ -71,6 +74,8 @@ impl Incoming {
             condition: Condition::Whole,
             spending: None,
             held: None,
+            sighting: None,
+            mark: None,
         }
     }
 
@@ -87,6 +92,16 @@ impl Incoming {
     /// When it is kept, it is held as well, in the same transaction: nobody tries it before an operator has released it.
     pub fn hold(&mut self, reason: String) {
         self.held = Some(reason);
+    }
+
+    /// The certificate that it is sent with: noted in the transaction that keeps the message.
+    pub fn see(&mut self, sighting: Sighting) {
+        self.sighting = Some(sighting);
+    }
+
+    /// What the message tells of a certificate: noted in the transaction that keeps it.
+    pub fn mark(&mut self, mark: Mark) {
+        self.mark = Some(mark);
     }
 
     /// Octets written so far.
@@ -157,7 +172,7 @@ impl Incoming {
         self.begin()?;
         let body = self.settle().await?;
         let waiting = u64::try_from(self.gathered.len()).unwrap_or(u64::MAX);
-        let Self { queue, id, granted, length, sum, spending, held, .. } = self;
+        let Self { queue, id, granted, length, sum, spending, held, sighting, mark, .. } = self;
         let backlog = tokio::time::timeout(COMMIT_WAIT, queue.budgets.backlog.take(waiting)).await;
         let backlog = backlog.map_err(|_| QueueError::Full("the disk does not keep up".to_owned()))?;
         let mut record = Record::new(id, deposit, length, sum.0.digest());
@@ -165,9 +180,13 @@ impl Incoming {
             record.hold(HeldBy::Grant, Some(reason));
         }
         let recipients = record.recipients.len();
-        let order = Order::Deposit(Box::new(NewMessage { record, body, spending }));
+        let fingerprint = sighting.as_ref().map(|sighting| sighting.fingerprint);
+        let order = Order::Deposit(Box::new(NewMessage { record, body, spending, sighting, mark }));
         let holding = Holding { granted: Some(granted), backlog: Some(backlog) };
         queue.writer.submit(order, holding).await?;
+        if let Some(fingerprint) = fingerprint {
+            queue.lately.note(fingerprint, queue.clock.now().mono);
+        }
         Ok(Custody::spooled(id, recipients))
     }
 

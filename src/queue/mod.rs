@@ -40,6 +40,7 @@
 pub mod fill;
 pub mod record;
 pub mod schedule;
+pub mod seen;
 pub mod settings;
 pub mod store;
 
@@ -139,6 +140,7 @@ pub(crate) struct Inner {
     /// Rung when something may be due.
     work: Arc<Notify>,
     readers: Arc<Semaphore>,
+    lately: seen::Lately,
 }
 
 impl Queue {
@@ -172,7 +174,8 @@ impl Queue {
             }
         };
         let readers = Arc::new(Semaphore::new(POOL));
-        let inner = Inner { store, disk, clock, entropy, settings, sweeper, writer, budgets, work, readers };
+        let lately = seen::Lately::default();
+        let inner = Inner { store, disk, clock, entropy, settings, sweeper, writer, budgets, work, readers, lately };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
 

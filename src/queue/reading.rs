@@ -5,12 +5,13 @@ use std::io;
 use std::ops::Bound;
 use std::time::Duration;
 
-use redb::ReadableTable;
+use redb::{ReadableTable, ReadableTableMetadata as _};
 
 use super::QueueError;
 use super::codec;
 use super::embedded::Embedded;
 use super::record::State;
+use super::seen::{ROW_ABOUT, Seen, table};
 use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX, WINDOW};
 use super::store::{
     DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
@@ -125,6 +126,21 @@ impl Store for Embedded {
         self.read(|transaction| listing(transaction, filter, page))
     }
 
+    fn seen(&self, after: Option<&str>, limit: usize) -> Result<Vec<Seen>, QueueError> {
+        self.read(|transaction| table::page(&transaction.open_table(table::SEEN)?, after, limit))
+    }
+
+    fn seen_of(&self, identities: &[String]) -> Result<Vec<Vec<Seen>>, QueueError> {
+        self.read(|transaction| {
+            let seen = transaction.open_table(table::SEEN)?;
+            identities.iter().map(|identity| table::of(&seen, identity)).collect()
+        })
+    }
+
+    fn seen_count(&self) -> Result<u64, QueueError> {
+        self.read(|transaction| Ok(transaction.open_table(table::SEEN)?.len()?))
+    }
+
     fn totals(&self) -> Totals {
         self.sums().totals
     }
@@ -158,7 +174,8 @@ impl Store for Embedded {
         });
         let (free, length) = measured.map_err(|fault| QueueError::from_io(&fault))?;
         // redb gives little back to the disk but uses freed pages again. Its pages are half full at worst on average.
-        let within = length.saturating_sub(self.sums().within.saturating_mul(2));
+        let noted = self.seen_count()?.saturating_mul(ROW_ABOUT);
+        let within = length.saturating_sub(self.sums().within.saturating_mul(2)).saturating_sub(noted);
         Ok(free.saturating_add(within))
     }
 

@@ -24,7 +24,9 @@ pub(super) const FORMAT: u32 = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process owns the folder.
-    #[error("{0} is in use by another process; one process owns a data directory")]
+    #[error(
+        "{0} is in use by another process; one process owns a data directory: stop that one (another `sealpost serve`? see `fuser -v` on the directory's files), or set another data_dir"
+    )]
     InUse(PathBuf),
     /// A newer program wrote it.
     #[error(

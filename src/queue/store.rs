@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::QueueError;
 use super::accounts::Spending;
 use super::record::{Outcome, Record, State};
+use super::seen::{Mark, Seen, Sighting};
 use super::sweeper::BodyFile;
 use crate::mail::{Cost, QueueId, Rate, Rates};
 use crate::sys::{MonoTime, Now, WallTime};
@@ -22,6 +23,10 @@ pub struct NewMessage {
     pub body: NewBody,
     /// What it costs its sender; written with it, or given back.
     pub spending: Option<Spending>,
+    /// The certificate that it was sent with; noted with it.
+    pub sighting: Option<Sighting>,
+    /// What this message tells of a certificate; noted with it.
+    pub mark: Option<Mark>,
 }
 
 /// The octets of a message to be kept.
@@ -111,6 +116,10 @@ pub enum Order {
     Release(QueueId),
     /// Forget it, whatever its state.
     Remove(QueueId),
+    /// Note a certificate that was seen.
+    See(Box<Sighting>),
+    /// Note what was told of certificates, and forget some.
+    Mark(Vec<Mark>),
     /// Change nothing, but open the store again if it has failed.
     Mend,
 }
@@ -328,6 +337,15 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Part of the list of all messages, by id and so by age.
     fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError>;
+
+    /// The certificates seen of the next identities behind `after`, of each all; a few more than `limit` at the most.
+    fn seen(&self, after: Option<&str>, limit: usize) -> Result<Vec<Seen>, QueueError>;
+
+    /// The certificates seen of each of these identities.
+    fn seen_of(&self, identities: &[String]) -> Result<Vec<Vec<Seen>>, QueueError>;
+
+    /// How many certificates are remembered.
+    fn seen_count(&self) -> Result<u64, QueueError>;
 
     /// The sums, without a look at the disk.
     fn totals(&self) -> Totals;

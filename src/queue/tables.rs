@@ -9,6 +9,7 @@
 //! unread   id -> reason              records that can't be read, set aside
 //! ledger   identity -> history        what it has spent, as far as it counts
 //! holders  identity -> count, octets what is kept of each identity's messages
+//! seen     (identity, SHA-256) -> row the certificates that it came with
 //! ```
 //!
 //! `holders` came later than the others: the sums that it agrees with stand beside it ("holders" in `meta`). When they are not the store's, an
@@ -24,6 +25,7 @@ use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use super::codec::{self, CodecFault};
 use super::ledger::History;
 use super::record::{Record, State};
+use super::seen::{Mark, Sighting, table};
 use super::settings::{CHUNK, LEDGER_SWEEP};
 use super::store::{NewBody, NewMessage, Tally, Totals};
 use crate::mail::{Cost, QueueId};
@@ -104,6 +106,7 @@ pub(super) struct Tables<'txn> {
     unread: Table<'txn, u128, &'static str>,
     ledger: Table<'txn, &'static str, &'static [u8]>,
     holders: Table<'txn, &'static str, (u64, u64)>,
+    seen: Table<'txn, table::Key, &'static [u8]>,
     pub(super) sums: Sums,
     pub(super) counts_of_holders: Counts,
 }
@@ -128,6 +131,7 @@ impl<'txn> Tables<'txn> {
             unread: transaction.open_table(UNREAD)?,
             ledger: transaction.open_table(LEDGER)?,
             holders: transaction.open_table(HOLDERS)?,
+            seen: transaction.open_table(table::SEEN)?,
             sums,
             counts_of_holders: if agree { Counts::True } else { Counts::Stale },
         })
@@ -240,6 +244,16 @@ impl<'txn> Tables<'txn> {
             self.ledger.remove(identity.as_str())?;
         }
         Ok(last)
+    }
+
+    /// Notes a certificate that was seen.
+    pub(super) fn see(&mut self, sighting: &Sighting) -> Result<(), DiskFault> {
+        table::see(&mut self.seen, sighting)
+    }
+
+    /// Notes what was told of one, or forgets it.
+    pub(super) fn mark(&mut self, mark: &Mark) -> Result<(), DiskFault> {
+        table::mark(&mut self.seen, mark)
     }
 
     /// Keeps a new message, record and body.

@@ -1,6 +1,7 @@
 #![allow(clippy::as_conversions, clippy::disallowed_methods, reason = "tests count and measure")]
 
 mod room;
+mod seen;
 
 use std::path::Path;
 use std::time::Duration;
@@ -526,7 +527,8 @@ fn new_message(number: u128, octets: &[u8]) -> Order {
     let mut record = samples::record(number);
     record.length = octets.len() as u64;
     record.checksum = xxhash_rust::xxh3::xxh3_64(octets);
-    Order::Deposit(Box::new(NewMessage { record, body: NewBody::Octets(octets.to_vec()), spending: None }))
+    let body = NewBody::Octets(octets.to_vec());
+    Order::Deposit(Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None }))
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub use transaction::Transaction;
 
 use crate::content::{BodyFacts, HeaderFacts};
 use crate::credentials::scram::ScramFault;
-use crate::credentials::{Ground, Named, Proof};
+use crate::credentials::{Ground, Named, Proof, Wrong};
 use crate::identity::{Identity, NoIdentity};
 use crate::mail::{Address, Cost, Custody, Envelope, ForwardPath, Rate};
 use crate::smtp::{LineFault, Reply};
@@ -163,11 +163,20 @@ pub enum Attempt {
     Password {
         /// Whether the user named is the identity.
         named: Named,
+        /// The user named, prepared; for the log.
+        user: String,
         /// The password, as given.
         password: Secret,
     },
     /// SCRAM: judged already, to be counted.
-    Scram(Result<Proof, ScramFault>),
+    Scram {
+        /// Whether the user named is the identity.
+        named: Named,
+        /// The user named, prepared; for the log.
+        user: String,
+        /// What came of it.
+        outcome: Result<Proof, ScramFault>,
+    },
 }
 
 /// What came of it.
@@ -175,8 +184,8 @@ pub enum Attempt {
 pub enum Attempted {
     /// Right.
     Right(Proof),
-    /// Wrong, whatever is wrong.
-    Wrong,
+    /// Wrong; what is wrong is for the log.
+    Wrong(Wrong),
     /// It could not be looked at in time: 454.
     Busy,
     /// It was wrong too often of late: 421.
@@ -230,7 +239,7 @@ impl NoRoom {
             Self::Share(which) => format!("no room for this identity: {which}"),
             Self::Unaccountable => "the log does not keep up, and what can't be told is not taken".to_owned(),
             Self::Broken => "the store failed".to_owned(),
-            Self::Lost(cause) => format!("the identity is gone since MAIL: {cause:?}"),
+            Self::Lost(cause) => format!("the identity is gone since MAIL: {cause}"),
             Self::Regranted => "the identity's grant has changed since MAIL".to_owned(),
         }
     }
@@ -259,6 +268,18 @@ pub enum Unidentified {
     Certificate(CertificateFault),
     /// The chain is good, but the roster knows nobody by it.
     Roster(NoIdentity),
+}
+
+/// For the log; what the client hears is in `replies`.
+impl std::fmt::Display for Unidentified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoCertificate => f.write_str("no client certificate was shown"),
+            Self::Certificate(fault @ CertificateFault::Untrusted { .. }) => write!(f, "not trusted: {fault}"),
+            Self::Certificate(fault) => fault.fmt(f),
+            Self::Roster(none) => none.fmt(f),
+        }
+    }
 }
 
 /// The world's answer.

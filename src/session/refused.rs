@@ -36,7 +36,7 @@ impl Refused {
     /// A dialogue with whom `cause` keeps out.
     pub fn new(cause: Unidentified, settings: Arc<SessionSettings>, now: WallTime) -> Self {
         let reply = refusal(&cause, settings.refusal, now);
-        let decision = Decision::refused(Subject::Connection, reply, format!("{cause:?}"));
+        let decision = Decision::refused(Subject::Connection, reply, cause.to_string());
         Self { settings, cause, commands: 0, decision: Some(decision) }
     }
 

@@ -161,7 +161,7 @@ impl Session {
 
     fn lost(&mut self, opening: Opening, cause: &Unidentified, now: WallTime) -> Step {
         let reply = refused::refusal(cause, self.settings.refusal, now);
-        let mut decision = Decision::refused(Subject::Connection, reply.clone(), format!("{cause:?}"));
+        let mut decision = Decision::refused(Subject::Connection, reply.clone(), cause.to_string());
         decision.sender = Some(opening.reverse_path);
         self.decide(decision);
         // RFC 5321 §3.8: 421 closes. After 554 the client may ask again: each MAIL looks anew.

@@ -11,6 +11,7 @@
 //!
 //! Never: opens a file; waits. Building fails with a [`ListenerFault`] that names the certificate and the remedy.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use rustls::{
 
 use super::rejection::{Flaw, Rejection};
 use super::trust::Trust;
-use super::verify::{CHAIN_CERTIFICATES_MAX, judge_asking};
+use super::verify::{CHAIN_CERTIFICATES_MAX, judge_asking, usable_in_handshake};
 use super::{CertificateFault, PeerChain};
 use crate::credentials::ExporterValue;
 use crate::identity::facts::CertificateFacts;
@@ -100,6 +101,14 @@ pub enum ListenerFault {
         "{place}: the private key is of a kind that TLS cannot use; use ECDSA (P-256, P-384, P-521), Ed25519 or RSA from 2048 bits"
     )]
     UnusableKey {
+        /// Which one.
+        place: String,
+    },
+    /// X.509 version 1 or 2.
+    #[error(
+        "{place}: the certificate is X.509 version 1 or 2, and TLS takes version 3 only; have it issued again with extensions (a subjectAltName)"
+    )]
+    OldVersion {
         /// Which one.
         place: String,
     },
@@ -201,7 +210,9 @@ fn certified(certificate: &ServerCertificate, provider: &CryptoProvider) -> Resu
     let place = certificate.place.clone();
     let key = certificate.key.clone_key();
     CertifiedKey::from_der(certificate.chain.clone(), key, provider).map_err(|fault| {
-        if fault == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+        if is_of_old_version(certificate) {
+            ListenerFault::OldVersion { place }
+        } else if fault == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
             ListenerFault::KeyMismatch { place }
         } else if matches!(fault, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) {
             ListenerFault::MalformedCertificate { place }
@@ -210,6 +221,21 @@ fn certified(certificate: &ServerCertificate, provider: &CryptoProvider) -> Resu
             ListenerFault::UnusableKey { place }
         }
     })
+}
+
+fn is_of_old_version(certificate: &ServerCertificate) -> bool {
+    let leaf = certificate.chain.first().map(webpki::EndEntityCert::try_from);
+    leaf.is_some_and(|read| matches!(read, Err(webpki::Error::UnsupportedCertVersion)))
+}
+
+impl ListenerFault {
+    /// Whether the certificate is to blame, not its key.
+    pub fn is_of_certificate(&self) -> bool {
+        match self {
+            Self::NoCertificate | Self::OldVersion { .. } | Self::MalformedCertificate { .. } => true,
+            Self::KeyMismatch { .. } | Self::UnusableKey { .. } | Self::Unsupported(_) => false,
+        }
+    }
 }
 
 /// The dNSNames of the leaf, wildcards included.
@@ -245,10 +271,12 @@ impl ClientCertVerifier for PossessionOnly {
 
     fn verify_client_cert(
         &self,
-        _leaf: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         _others: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        // rustls would end the handshake a moment later, in words of its own.
+        usable_in_handshake(leaf).map_err(refused)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -302,11 +330,7 @@ impl ClientCertVerifier for JudgedInHandshake {
         match judge_asking(&chain, &self.trust, &|_| None, self.clock.now().wall) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(rejection) if rejection.query.is_some() => Ok(ClientCertVerified::assertion()),
-            Err(rejection) => {
-                // Most alerts have no room for it, and whoever accepts the connection sees the alert only.
-                tracing::info!(detail = %rejection, "a certificate is refused inside the handshake");
-                Err(rustls::Error::InvalidCertificate(alert(rejection)))
-            }
+            Err(rejection) => Err(refused(rejection)),
         }
     }
 
@@ -333,8 +357,29 @@ impl ClientCertVerifier for JudgedInHandshake {
     }
 }
 
+tokio::task_local! {
+    /// Why a certificate was refused in the handshake of this task.
+    static REFUSED: RefCell<Option<Rejection>>;
+}
+
+/// Does a handshake, and tells why a certificate was refused in it: most alerts have no room for that, and rustls's error is the alert.
+pub async fn telling<F: Future>(handshake: F) -> (F::Output, Option<Rejection>) {
+    let both = async {
+        let outcome = handshake.await;
+        (outcome, REFUSED.with(RefCell::take))
+    };
+    REFUSED.scope(RefCell::default(), both).await
+}
+
+/// The error for the client; the whole reason stays for [`telling`].
+fn refused(rejection: Rejection) -> rustls::Error {
+    // Without a task around it nobody asks.
+    let _ = REFUSED.try_with(|kept| kept.replace(Some(rejection.clone())));
+    rustls::Error::InvalidCertificate(alert(rejection))
+}
+
 /// The rustls error by which the client gets the alert that fits best (RFC 8446 §6.2). Where several causes share an alert, the rejection
-/// travels along: the log finds it by [`rejection_of`].
+/// travels along ([`rejection_of`]).
 fn alert(rejection: Rejection) -> CertificateError {
     match (&rejection.fault, rejection.flaw) {
         (CertificateFault::Expired { .. }, _) => CertificateError::Expired,

@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 pub use listener::{
     ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, exporter, negotiated,
-    peer_chain, rejection_of,
+    peer_chain, rejection_of, telling,
 };
 pub use rejection::{Culprit, Flaw, Rejection};
 pub use revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, RevocationMode};

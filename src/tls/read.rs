@@ -19,7 +19,7 @@ const DER_SEQUENCE: u8 = 0x30;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadFault {
     /// There is nothing in it.
-    #[error("it is empty")]
+    #[error("it is empty; copy it again, whole")]
     Empty,
     /// Over [`BUNDLE_OCTETS_MAX`] or the limit of CRLs.
     #[error("it is larger than {limit} octets; is it the right file?")]

@@ -22,6 +22,9 @@ pub enum Flaw {
     /// Not a certificate of RFC 5280.
     #[error("malformed certificate")]
     Malformed,
+    /// X.509 version 1 or 2 (RFC 5280 §4.1.2.1): TLS takes version 3 only (RFC 8446 §4.4.2.4).
+    #[error("an X.509 certificate of version 1 or 2, and TLS takes version 3 only")]
+    OldVersion,
     /// A serial of over 20 octets (RFC 5280 §4.1.2.2).
     #[error("the serial number is longer than 20 octets")]
     LongSerial,
@@ -107,11 +110,11 @@ impl Flaw {
             | Error::MaximumPathBuildCallsExceeded
             | Error::MaximumSignatureChecksExceeded => Self::TooManyCertificates,
             Error::UnsupportedCriticalExtension => Self::CriticalExtension,
+            Error::UnsupportedCertVersion => Self::OldVersion,
             Error::BadDer
             | Error::BadDerTime
             | Error::MalformedExtensions
             | Error::ExtensionValueInvalid
-            | Error::UnsupportedCertVersion
             | Error::SignatureAlgorithmMismatch
             | Error::TrailingData(_) => Self::Malformed,
             _ => Self::Broken,
@@ -125,6 +128,7 @@ impl Flaw {
             Self::TooManyCertificates
             | Self::TooLarge
             | Self::Malformed
+            | Self::OldVersion
             | Self::LongSerial
             | Self::WeakKey(_)
             | Self::KeyKind
@@ -186,6 +190,8 @@ pub struct Rejection {
     pub culprit: Option<Box<Culprit>>,
     /// The CA under which it failed, when its names lead to one.
     pub ca: Option<Arc<str>>,
+    /// What is not at hand, when revocation is unknown; for the log.
+    pub lacks: Option<String>,
     /// What an OCSP responder must be asked before this can be judged; the fault is what holds until then.
     pub query: Option<Box<Query>>,
 }
@@ -197,12 +203,13 @@ impl Rejection {
             flaw: Some(flaw),
             culprit,
             ca: None,
+            lacks: None,
             query: None,
         }
     }
 
     pub(super) fn of(fault: CertificateFault, culprit: Option<Box<Culprit>>) -> Self {
-        Self { fault, flaw: None, culprit, ca: None, query: None }
+        Self { fault, flaw: None, culprit, ca: None, lacks: None, query: None }
     }
 
     /// Of two reasons the one to tell: the one from further along the way.
@@ -227,6 +234,9 @@ impl Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fault.fmt(f)?;
+        if let Some(lacks) = &self.lacks {
+            write!(f, ": {lacks}")?;
+        }
         if let Some(ca) = &self.ca {
             write!(f, "; client_ca {ca:?}")?;
         }

@@ -333,6 +333,19 @@ impl CrlShelf {
         }
     }
 
+    /// Why the status of a certificate is unknown, in words.
+    pub(super) fn lack(&self, certificate: &View, issuer: &View) -> String {
+        let issuer_text = &issuer.subject_text;
+        let newest = self.asked(certificate, issuer).filter(|(_, covers)| *covers).map(|(list, _)| list);
+        match newest.max_by_key(|list| list.next_update) {
+            Some(list) => {
+                format!("the CRL of {issuer_text} ({}) is stale since {}", list.place, list.next_update.rfc3339())
+            }
+            None if self.has_of(issuer) => format!("no CRL of {issuer_text} that is here covers it"),
+            None => format!("no CRL of {issuer_text} is here"),
+        }
+    }
+
     /// The lists of an issuer, each with whether it covers the certificate; for people.
     pub(super) fn asked<'a>(&'a self, certificate: &'a View, issuer: &View) -> impl Iterator<Item = (&'a Crl, bool)> {
         self.of(issuer).iter().map(|list| (list, list.scope.covers(certificate)))

@@ -170,6 +170,7 @@ impl Shown {
         let read =
             |der: &CertificateDer<'static>| View::of(der).map(|view| Link { der: der.clone(), view: Arc::new(view) });
         let leaf = read(leaf).ok_or_else(|| Rejection::untrusted(Flaw::Malformed, None))?;
+        check_usable(&leaf.der, &leaf.view)?;
         if leaf.view.serial.is_none() {
             return Err(Rejection::untrusted(Flaw::LongSerial, Some(Culprit::of(&leaf.view, 0))));
         }
@@ -186,6 +187,18 @@ impl Shown {
         let flaw = if alone { Flaw::UnknownIssuerOrGap } else { Flaw::UnknownIssuer };
         Rejection::untrusted(flaw, self.leaf_culprit())
     }
+}
+
+/// What TLS itself can't use is good for nothing, pinned or not: the handshake would end at it.
+fn check_usable(leaf: &CertificateDer<'_>, view: &View) -> Result<(), Rejection> {
+    let Err(error) = EndEntityCert::try_from(leaf) else { return Ok(()) };
+    Err(Rejection::untrusted(Flaw::of(&error), Some(Culprit::of(view, 0))))
+}
+
+/// The same before a chain is judged, inside the handshake, so that the log learns why it ends there.
+pub(super) fn usable_in_handshake(leaf: &CertificateDer<'_>) -> Result<(), Rejection> {
+    let view = View::of(leaf).ok_or_else(|| Rejection::untrusted(Flaw::Malformed, None))?;
+    check_usable(leaf, &view)
 }
 
 /// Judges under one CA.
@@ -229,7 +242,14 @@ fn check_ocsp(
         Some(Known::Answer(CertificateStatus::Revoked, _)) => return Err(refused(CertificateFault::Revoked)),
         Some(Known::Answer(CertificateStatus::Good, until)) => until,
         Some(Known::Answer(CertificateStatus::Unknown, until) | Known::Unavailable(until)) => match mode {
-            OcspMode::Require => return Err(refused(CertificateFault::RevocationUnknown)),
+            OcspMode::Require => {
+                let lacks = match known(&query) {
+                    Some(Known::Answer(..)) => "its OCSP responder does not know it".to_owned(),
+                    Some(Known::Unavailable(_)) | None => "no OCSP responder has answered".to_owned(),
+                };
+                let lacks = Some(format!("{lacks} (ocsp = \"require\"; issuer {})", issuer.view.subject_text));
+                return Err(Rejection { lacks, ..refused(CertificateFault::RevocationUnknown) });
+            }
             OcspMode::IfAvailable | OcspMode::Off => until,
         },
     };

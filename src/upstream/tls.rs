@@ -17,7 +17,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 
 use super::attempt::TlsCause;
@@ -157,11 +157,23 @@ impl ClientTls {
         let mut config = match material.identity {
             Some((chain, key)) => builder
                 .with_client_auth_cert(chain, key)
-                .map_err(|fault| SecurityMistake::Identity(fault.to_string()))?,
+                .map_err(|fault| SecurityMistake::Identity(identity_fault(&fault)))?,
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
         Ok(Self { config: Arc::new(config), server_name, made_of })
+    }
+}
+
+/// Why a certificate and a key can't be used together.
+pub(crate) fn identity_fault(fault: &rustls::Error) -> String {
+    if *fault == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+        "it is not the key of the certificate; name the key that this certificate was issued for".to_owned()
+    } else if matches!(fault, rustls::Error::InvalidCertificate(_)) {
+        "the certificate can't be used in TLS: it is malformed, or not of X.509 version 3; have it issued again"
+            .to_owned()
+    } else {
+        fault.to_string()
     }
 }
 

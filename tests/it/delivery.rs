@@ -1,5 +1,6 @@
 //! The delivery loop against upstreams that fail for hours, hang, come back and are reconfigured; in memory and in virtual time.
 
+mod ending;
 mod stage;
 
 use std::sync::Arc;
@@ -125,11 +126,12 @@ async fn the_spare_takes_the_mail_while_the_main_one_is_left_alone() {
 
 async fn steer(stage: &Stage, action: Action, target: Target) -> Vec<Answer> {
     let mut answers = Answers::new(Command::Steer { action, target }, "a test".to_owned());
-    let routes = Arc::clone(&stage.house.snapshot().routes);
+    let snapshot = stage.house.snapshot();
     let mut all = Vec::new();
     let desk = || Desk {
         queue: &stage.house.queue,
-        upstreams: Some((&stage.house.courier, &routes)),
+        upstreams: Some((&stage.house.courier, &snapshot.routes)),
+        roster: &snapshot.roster,
         now: stage.house.now().wall,
     };
     while let Some(answer) = answers.next(desk()).await {

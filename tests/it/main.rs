@@ -41,6 +41,7 @@ mod simulation;
 
 mod daemon;
 mod fetched;
+mod identities;
 mod kill;
 mod limits;
 mod live;

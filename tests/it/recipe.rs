@@ -178,6 +178,27 @@ impl Recipe {
         Made { der: made.unwrap().der().clone(), params: self.params, key }
     }
 
+    /// Signed by itself as X.509 version 1: without a version and without extensions (RFC 5280 §4.1).
+    pub(crate) fn self_signed_of_version_1(self) -> Made {
+        let made = self.self_signed();
+        let whole = content(&made.der);
+        let (signed, behind) = whole.split_at(value_length(whole));
+        let mut fields = content(signed);
+        let mut kept = Vec::new();
+        while !fields.is_empty() {
+            let (field, rest) = fields.split_at(value_length(fields));
+            if !matches!(field.first(), Some(0xa0 | 0xa3)) {
+                kept.extend_from_slice(field);
+            }
+            fields = rest;
+        }
+        let signed = der(0x30, &kept);
+        let algorithm = behind.get(..value_length(behind)).unwrap().to_vec();
+        let signature = [vec![0], made.key.sign(&signed).unwrap()].concat();
+        let certificate = der(0x30, &[signed, algorithm, der(0x03, &signature)].concat());
+        Made { der: certificate.into(), ..made }
+    }
+
     /// For a public key whose private key nobody has; signed by a CA.
     pub(crate) fn for_public_key(mut self, key: &ForeignKey, ca: &Made) -> CertificateDer<'static> {
         self.params.serial_number.get_or_insert_with(|| random_serial(&ca.key));
@@ -324,6 +345,28 @@ pub(crate) fn der(tag: u8, content: &[u8]) -> Vec<u8> {
         _ => [vec![tag, 0x80 | u8::try_from(length.len()).unwrap()], length].concat(),
     };
     [head, content.to_vec()].concat()
+}
+
+/// The octets of the first DER value, its head included.
+fn value_length(octets: &[u8]) -> usize {
+    let (head, length) = match octets.get(1).copied().unwrap() {
+        short @ 0..=127 => (2, usize::from(short)),
+        long => {
+            let count = usize::from(long & 0x7f);
+            let length = octets.get(2..2 + count).unwrap();
+            (2 + count, length.iter().fold(0, |sum, octet| sum << 8 | usize::from(*octet)))
+        }
+    };
+    head + length
+}
+
+/// What is in the first DER value.
+fn content(octets: &[u8]) -> &[u8] {
+    let head = match octets.get(1).copied().unwrap() {
+        0..=127 => 2,
+        long => 2 + usize::from(long & 0x7f),
+    };
+    octets.get(head..value_length(octets)).unwrap()
 }
 
 /// A PEM block (RFC 7468).

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
-use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof};
+use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof, Wrong};
 use sealpost::identity::{Identity, NoIdentity, SecondFactor};
 use sealpost::mail::{
     Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
@@ -165,7 +165,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
             Trigger::Attempted,
             vec![
                 Move::Attempted(Attempted::Right(proof())),
-                Move::Attempted(Attempted::Wrong),
+                Move::Attempted(Attempted::Wrong(Wrong::Password)),
                 Move::Attempted(Attempted::Busy),
                 Move::Attempted(Attempted::TooMany),
             ],

@@ -26,6 +26,7 @@ const PURE: &[&str] = &[
     "src/report",
     "src/queue/schedule",
     "src/queue/ledger",
+    "src/queue/seen/due",
     "src/delivery/conclusion",
     "src/delivery/standing",
     "src/upstream/dialog",

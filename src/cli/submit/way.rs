@@ -48,7 +48,8 @@ impl Tls {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .map_err(|fault| {
-                setup(&arguments.cert, format!("can't be used with {}: {fault}", arguments.key.display()))
+                let wrong = crate::upstream::tls::identity_fault(&fault);
+                setup(&arguments.cert, format!("can't be used with {}: {wrong}", arguments.key.display()))
             })?;
         config.resumption = rustls::client::Resumption::disabled();
         let name = arguments.server_name.clone().unwrap_or_else(|| arguments.server.host.clone());

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Checking, Secrecy};
+use crate::config::files;
 use crate::config::mistake::Remedy;
 use crate::config::written::Written;
 use crate::credentials::{Credentials, Mechanism, file};
@@ -30,9 +31,12 @@ impl Checking<'_> {
         };
         let key = "credentials.file";
         let contents = self.read(key, name, Secrecy::Private)?;
-        let Ok(text) = std::str::from_utf8(&contents.octets) else {
-            self.findings.mistake(key, format!("{name}: is not UTF-8"), ());
-            return None;
+        let text = match files::text_of(&contents.octets) {
+            Ok(text) => text,
+            Err(wrong) => {
+                self.findings.mistake(key, format!("{name}: {wrong}"), ());
+                return None;
+            }
         };
         match file::read(text) {
             Err(mistakes) => {
@@ -43,6 +47,7 @@ impl Checking<'_> {
             }
             Ok(credentials) => {
                 self.warn_of_who_lacks_one(&needy, &credentials);
+                self.warn_of_idle_codes(&needy, &credentials);
                 self.warn_of_idle_ones(&needy, &credentials, name);
                 Some(credentials)
             }
@@ -74,6 +79,24 @@ impl Checking<'_> {
         }
     }
 
+    /// A code that is never asked for protects nobody, and whoever set it up believes otherwise.
+    fn warn_of_idle_codes(&mut self, needy: &[Needy], credentials: &Credentials) {
+        for Needy { key, name, .. } in needy.iter().filter(|one| one.factor == SecondFactor::Password) {
+            let mut with_code: Vec<&str> = below(name, credentials)
+                .filter(|known| credentials.of(known).is_some_and(|credential| credential.totp.is_some()))
+                .collect();
+            with_code.sort_unstable();
+            let Some(first) = with_code.first() else { continue };
+            let more = match with_code.len() {
+                1 => String::new(),
+                count => format!(" (and {} more)", count.saturating_sub(1)),
+            };
+            let wrong = format!("the credential of {first:?}{more} has a secret for codes, and no code is asked for");
+            let remedy = "write second_factor = \"totp\", or take the totp:... word out of the file of credentials";
+            self.findings.warning(key, wrong, remedy);
+        }
+    }
+
     fn warn_of_idle_ones(&mut self, needy: &[Needy], credentials: &Credentials, file: &str) {
         let (beginnings, names): (Vec<_>, Vec<_>) =
             needy.iter().map(|one| one.name.as_str()).partition(|name| name.ends_with(':'));
@@ -90,14 +113,32 @@ impl Checking<'_> {
     }
 }
 
+/// The credentials of a name; of what names of a CA begin with, all that begin so.
+fn below<'c>(name: &'c str, credentials: &'c Credentials) -> impl Iterator<Item = &'c str> {
+    credentials.names().filter(move |known| if name.ends_with(':') { known.starts_with(name) } else { *known == name })
+}
+
 /// What somebody lacks of a credential.
 fn lack(Needy { name, factor, .. }: &Needy, credentials: &Credentials) -> Option<String> {
+    let lacks = |name: &str| credentials.means(name, *factor, None).mechanisms() == [Mechanism::External];
     if let Some(ca) = name.strip_suffix(':') {
-        let some = credentials.names().any(|known| known.starts_with(name));
-        return (!some).then(|| format!("no credential begins with \"{ca}:\": nobody can send by it"));
+        let (mut lacking, able): (Vec<&str>, Vec<&str>) = below(name, credentials).partition(|known| lacks(known));
+        lacking.sort_unstable();
+        return match (lacking.first(), able.is_empty()) {
+            (None, true) => Some(format!("no credential begins with \"{ca}:\": nobody can send by it")),
+            (Some(_), true) => {
+                Some(format!("no credential that begins with \"{ca}:\" shows that: nobody can send by it"))
+            }
+            (Some(first), false) => {
+                let count = lacking.len();
+                Some(format!(
+                    "of the credentials that begin with \"{ca}:\", {count} do not show that, like {first:?}: these can't send"
+                ))
+            }
+            (None, false) => None,
+        };
     }
-    let usable = credentials.means(name, *factor, None);
-    (usable.mechanisms() == [Mechanism::External]).then(|| {
+    lacks(name).then(|| {
         let lacks =
             if credentials.of(name).is_none() { "it has no credential" } else { "its credential does not show that" };
         format!("{lacks}: it can't send")

@@ -121,7 +121,7 @@ impl<'a> Checking<'a> {
         );
         let upstreams = self.or_as_before(
             "upstream",
-            |checking| Some(checking.upstreams(&written.upstream, hostname)),
+            |checking| Some(checking.upstreams(&written.upstream, hostname, &listeners)),
             |old| Some(old.upstreams.clone()),
         );
         let schedule = self.schedule(&written.queue);
@@ -159,6 +159,7 @@ impl<'a> Checking<'a> {
             schedule: schedule?,
             upstreams,
             reports: reports?,
+            expiry_notices: written.notices.expiry,
             log: server::log(written.log),
             reload,
             watched: self.watched.iter().cloned().collect(),

@@ -67,7 +67,8 @@ impl Checking<'_> {
         );
         let data_dir = data_dir.map(|written| self.resolve(&written));
         if let Some(path) = data_dir.as_ref().filter(|path| path.is_file()) {
-            self.findings.mistake("data_dir", format!("{}: is a file, not a directory", path.display()), ());
+            let wrong = format!("{}: is a file, not a directory", path.display());
+            self.findings.mistake("data_dir", wrong, "name a directory, which is made when it is not there");
         }
         Some(Basics { hostname: hostname?, data_dir: data_dir? })
     }
@@ -249,11 +250,11 @@ impl Checking<'_> {
         }
         let place = self.resolve(&certificate?).display().to_string();
         let made = ServerCertificate { place, chain: chain?, key: key? };
-        self.try_listener(&private_key_key, &made).then_some(made)
+        self.try_listener(&certificate_key, &private_key_key, &made).then_some(made)
     }
 
     /// A certificate and a key that belong together and that TLS can use: a listener is made of them, and dropped.
-    fn try_listener(&mut self, key: &str, certificate: &ServerCertificate) -> bool {
+    fn try_listener(&mut self, certificate_key: &str, key: &str, certificate: &ServerCertificate) -> bool {
         let alone = ListenerTls {
             certificates: vec![certificate.clone()],
             min_version: MinVersion::Tls12,
@@ -261,6 +262,7 @@ impl Checking<'_> {
         };
         let made = alone.server_config(&Arc::default(), self.clock);
         if let Err(fault) = &made {
+            let key = if fault.is_of_certificate() { certificate_key } else { key };
             self.findings.mistake(key, fault.to_string(), ());
         }
         made.is_ok()

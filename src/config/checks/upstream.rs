@@ -1,11 +1,12 @@
 //! Upstreams: where mail goes on to, and how it is protected on the way.
 
 use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{Checking, Secrecy};
-use crate::config::files;
 use crate::config::written::{WrittenMode, WrittenUpstream, WrittenUpstreamTls};
+use crate::config::{ListenerSettings, files};
 use crate::mail::Domain;
 use crate::tls::read;
 use crate::upstream::settings::NotAReplyPattern;
@@ -17,7 +18,12 @@ use crate::upstream::{
 const CONNECTIONS_MOST: u32 = 1000;
 
 impl Checking<'_> {
-    pub(super) fn upstreams(&mut self, written: &[WrittenUpstream], hostname: Option<&str>) -> Vec<Arc<Upstream>> {
+    pub(super) fn upstreams(
+        &mut self,
+        written: &[WrittenUpstream],
+        hostname: Option<&str>,
+        listeners: &[ListenerSettings],
+    ) -> Vec<Arc<Upstream>> {
         if written.is_empty() && !self.findings.origins().is_spoiled("upstream") {
             self.findings.mistake(
                 "upstream",
@@ -30,9 +36,30 @@ impl Checking<'_> {
         for (index, entry) in written.iter().enumerate() {
             let path = format!("upstream[{index}]");
             self.unique_name(&path, entry.name.as_ref(), &mut names);
-            upstreams.extend(self.upstream(&path, entry, hostname.unwrap_or_default()).map(Arc::new));
+            let made = self.upstream(&path, entry, hostname.unwrap_or_default());
+            if let Some(upstream) = &made {
+                self.check_that_it_is_not_us(&path, &upstream.host, upstream.port, listeners);
+            }
+            upstreams.extend(made.map(Arc::new));
         }
         upstreams
+    }
+
+    /// A relay that sends to itself takes each message again and again, until its Received fields are too many.
+    fn check_that_it_is_not_us(&mut self, path: &str, host: &str, port: u16, listeners: &[ListenerSettings]) {
+        let address = if host == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { host.parse().ok() };
+        let is_there = |listener: &&ListenerSettings| {
+            let own = listener.address.ip();
+            listener.address.port() == port
+                && address.is_some_and(|address: IpAddr| {
+                    own == address || address.is_unspecified() || (own.is_unspecified() && address.is_loopback())
+                })
+        };
+        if let Some(listener) = listeners.iter().find(is_there) {
+            let wrong =
+                format!("is the listener {} of this relay: mail would come round to it again", listener.address);
+            self.findings.mistake(&format!("{path}.address"), wrong, "name the server that takes the mail on");
+        }
     }
 
     /// A name that must be there, and there once only.

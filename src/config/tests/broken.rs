@@ -15,6 +15,10 @@ const fn broken(line: &'static str, instead: &'static str, told: &'static [&'sta
 
 #[rustfmt::skip]
 pub(super) const TABLE: &[Broken] = &[
+    // Mail that would come round.
+    broken("address = \"smtp.example.net:587\"", "address = \"localhost:1587\"", &[
+        "sealpost.toml:28: upstream \"main\": address: is the listener 127.0.0.1:1587 of this relay: mail would come round to it again; name the server that takes the mail on",
+    ]),
     // Grammar and keys.
     broken("data_dir = \"data\"", "data_dir = data", &[
         "sealpost.toml:2: not TOML: string values must be quoted, expected literal string",
@@ -39,7 +43,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:2: data_dir: is empty",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"server.pem\"", &[
-        "sealpost.toml:2: data_dir: server.pem: is a file, not a directory",
+        "sealpost.toml:2: data_dir: server.pem: is a file, not a directory; name a directory, which is made when it is not there",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nshutdown_grace = 30", &[
         "sealpost.toml:3: shutdown_grace: must be a duration with its unit, like \"30s\", \"5m\", \"4h\", \"5d\", not a number",
@@ -54,8 +58,11 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: log.format: \"jsno\": there is no such choice; did you mean \"json\"?",
         "sealpost.toml:3: log.level: must be one of \"error\", \"warn\", \"info\", \"debug\", \"trace\", not a number",
     ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\ndata_dir = \"other\"", &[
+        "sealpost.toml:3: not TOML: duplicate key \"data_dir\"; leave one out",
+    ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, log, reload",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, notices, log, reload",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nreload = { watch = \"everything\", poll = \"10ms\" }", &[
         "sealpost.toml:3: reload.poll: 10ms: the disk would be looked at without a pause; write \"1s\" or more",
@@ -110,11 +117,14 @@ pub(super) const TABLE: &[Broken] = &[
     broken("certificate = \"server.pem\"", "certificate = \"missing.pem\"", &[
         "sealpost.toml:9: tls.certificate: missing.pem: can't be read: there is no such file",
     ]),
+    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"old.pem\"\nprivate_key = \"old.key\"", &[
+        "sealpost.toml:9: tls.certificate: old.pem: the certificate is X.509 version 1 or 2, and TLS takes version 3 only; have it issued again with extensions (a subjectAltName)",
+    ]),
     broken("certificate = \"server.pem\"", "certificate = \"nothing\"", &[
         "sealpost.toml:9: tls.certificate: nothing: is a directory, not a file",
     ]),
     broken("certificate = \"server.pem\"", "certificate = \"empty.pem\"", &[
-        "sealpost.toml:9: tls.certificate: empty.pem: it is empty",
+        "sealpost.toml:9: tls.certificate: empty.pem: it is empty; copy it again, whole",
     ]),
     broken("certificate = \"server.pem\"", "certificate = \"prose.pem\"", &[
         "sealpost.toml:9: tls.certificate: prose.pem: it holds no certificate; it must have a block that begins with -----BEGIN CERTIFICATE-----",
@@ -162,7 +172,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:12: client_ca \"staff\": certificates: is missing; write certificates = \"ca.pem\", the file of the CA's root",
     ]),
     broken("certificates = \"ca.pem\"", "certificates = [\"empty.pem\"]", &[
-        "sealpost.toml:14: client_ca \"staff\": certificates: empty.pem: it is empty",
+        "sealpost.toml:14: client_ca \"staff\": certificates: empty.pem: it is empty; copy it again, whole",
     ]),
     broken("certificates = \"ca.pem\"", "certificates = [\"server.pem\"]", &[
         "sealpost.toml:14: client_ca \"staff\": certificates: certificate 1 of client_ca \"staff\" (CN=mail.example.com) is no CA certificate (basic constraints); to trust one certificate alone, give its fingerprint in an [[identity]]",
@@ -385,7 +395,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:26: upstream \"main\": private_key: is missing; write the file of the certificate's private key",
     ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ncertificate = \"server.pem\"\nprivate_key = \"expired.key\"", &[
-        "sealpost.toml:30: upstream \"main\": private_key: certificate and private_key can't be used: keys may not be consistent: KeyMismatch",
+        "sealpost.toml:30: upstream \"main\": private_key: certificate and private_key can't be used: it is not the key of the certificate; name the key that this certificate was issued for",
     ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nour_fault = [\"250\"]\nconnections = 0", &[
         "sealpost.toml:29: upstream \"main\": our_fault: \"250\": not a reply; write a code, a status or both, like \"550\", \"5.7.64\" or \"550 5.7.64\"; only 4yz and 5yz make sense",
@@ -396,7 +406,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:31: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
     ]),
     broken("ca = \"ca.pem\"", "ca = \"empty.pem\"", &[
-        "sealpost.toml:29: upstream \"main\": ca: empty.pem: it is empty",
+        "sealpost.toml:29: upstream \"main\": ca: empty.pem: it is empty; copy it again, whole",
     ]),
     broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\n[[upstream]]\nname = \"main\"\naddress = \"127.0.0.1:25\"\ntls = \"none\"", &[
         "sealpost.toml:31: upstream \"main\": name: \"main\": there is another of this name; give each its own name",

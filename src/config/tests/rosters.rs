@@ -149,10 +149,28 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
             "x.csv:1: there is no column name; begin the file with a line like name,ca,email,send_as,send_to",
         ),
         ("name,emial\n", "x.csv:1: column 2: \"emial\": there is no such column; did you mean \"email\"?"),
+        (
+            "alice,staff,alice@example.com,*,*\nbob,staff,bob@example.com,*,*\n",
+            "x.csv:1: names no column: it has no header line; begin the file with a line like name,ca,email,send_as,send_to",
+        ),
+        (
+            &format!("{head}a,staff,a@example.com,*,*,*\n"),
+            "x.csv:2: identity \"a\": has 6 cells, the first line has 5; put a cell that holds a comma in double quotes",
+        ),
+        (
+            &format!(
+                "{head}# a remark\n\na,staff,a@example.com,*,*\nb,\"staff,b@example.com,*,*\nc,staff,c@example.com,*,*"
+            ),
+            "x.csv:5: cell 2 begins with a quote that is never closed; close it, and write two quotes (\"\") for one within a cell",
+        ),
+        (
+            &format!("{head}a,\"staff,a@example.com,*,*\nb,\"staff\",b@example.com,*,*\n"),
+            "x.csv:2: identity \"a\": a quote that opens on this line is closed only lines below; close it where its cell ends",
+        ),
         ("name,name\n", "x.csv:1: column 2: \"name\" is there twice; leave one out"),
         (
             &format!("{head}a,staff,a@example.com,*\n"),
-            "x.csv:2: identity \"a\": has 4 cells, the first line has 5; put a cell that holds a comma in double quotes",
+            "x.csv:2: identity \"a\": has 4 cells, the first line has 5; write a comma for each cell that is missing; an empty cell is a key that is not written",
         ),
         (&format!("{head},staff,a@example.com,*,*\n"), "x.csv:2: name: is empty; log and queue call it so"),
         (
@@ -212,7 +230,7 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
     }
     let dir = folder("\"x.csv\"", &[]);
     std::fs::write(dir.path().join("x.csv"), b"name,email\na,\xe4@example.com\n").unwrap();
-    assert_eq!(told_of(dir.path()), ["x.csv:2: identity \"a\": email: is not UTF-8"]);
+    assert_eq!(told_of(dir.path()), ["x.csv:2: identity \"a\": email: is not UTF-8; save the file as UTF-8"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(super) use scram::Founding;
 use super::secured::{Introduction, Session, State};
 use super::{Attempt, Attempted, Decision, Question, Ruling, Secret, Step, Subject, replies};
 use crate::credentials::scram::Exchange;
-use crate::credentials::{Means, Mechanism, Named, Proof};
+use crate::credentials::{Means, Mechanism, Named, Proof, Wrong};
 use crate::identity::{Identity, SecondFactor};
 use crate::mail::Address;
 use crate::mail::trace::Authentication;
@@ -34,7 +34,7 @@ pub(in crate::session) enum Challenge {
     /// SCRAM's first message.
     ScramFirst(Mechanism),
     /// SCRAM's final message.
-    ScramFinal(Mechanism, Box<Exchange>),
+    ScramFinal(Mechanism, Box<Exchange>, User),
     /// Nothing more: the client has seen that we know the password too (RFC 4954 §4: it answers with an empty line).
     ScramSeen(Mechanism, Proof),
 }
@@ -43,9 +43,46 @@ pub(in crate::session) enum Challenge {
 #[derive(Debug)]
 pub(in crate::session) enum Checking {
     /// A password.
-    Password(Mechanism),
+    Password(Mechanism, User),
     /// The outcome of SCRAM; with the final message to say when it is good.
-    Scram(Mechanism, Option<String>),
+    Scram(Mechanism, User, Option<String>),
+}
+
+/// Letters of a user's name that the log is told.
+const USER_SHOWN: usize = 64;
+
+/// The user who was named.
+#[derive(Clone, Debug)]
+pub(in crate::session) struct User {
+    named: Named,
+    /// Prepared; empty when it can't be.
+    name: String,
+    /// As it was given, for the log: escaped, and cut.
+    shown: String,
+}
+
+impl User {
+    /// As it was given, and what it wants to act as.
+    fn shown(user: &[u8], authzid: &[u8]) -> String {
+        let short = |octets: &[u8]| {
+            let text = String::from_utf8_lossy(octets);
+            let cut = if text.chars().nth(USER_SHOWN).is_some() { "..." } else { "" };
+            let escaped: String = text.chars().take(USER_SHOWN).flat_map(char::escape_debug).collect();
+            format!("\"{escaped}{cut}\"")
+        };
+        if authzid.is_empty() { short(user) } else { format!("{} (to act as {})", short(user), short(authzid)) }
+    }
+
+    /// What is wrong, for the log.
+    fn told(&self, mechanism: Mechanism, wrong: Wrong) -> String {
+        let name = mechanism.name();
+        match wrong {
+            Wrong::User | Wrong::SomebodyElses | Wrong::Unknown => format!("{name}: {} {wrong}", self.shown),
+            Wrong::NoCredential | Wrong::Password | Wrong::Code | Wrong::UsedCode | Wrong::Scram(_) => {
+                format!("{name}: {wrong}")
+            }
+        }
+    }
 }
 
 /// What has been shown in this session.
@@ -109,7 +146,7 @@ impl Session {
             Challenge::LoginUser => self.login_user(response),
             Challenge::LoginPassword(user) => self.login_password(&user, response),
             Challenge::ScramFirst(mechanism) => self.scram_first(mechanism, response),
-            Challenge::ScramFinal(mechanism, exchange) => self.scram_final(mechanism, &exchange, response),
+            Challenge::ScramFinal(mechanism, exchange, user) => self.scram_final(mechanism, &exchange, user, response),
             Challenge::ScramSeen(mechanism, proof) => self.scram_seen(mechanism, proof, response),
         }
     }
@@ -138,19 +175,22 @@ impl Session {
         let State::Checking(checking) = std::mem::replace(&mut self.state, State::Idle) else {
             return self.our_fault();
         };
-        let mechanism = match checking {
-            Checking::Password(mechanism) | Checking::Scram(mechanism, _) => mechanism,
+        let (mechanism, user, server_final) = match checking {
+            Checking::Password(mechanism, user) => (mechanism, user, None),
+            Checking::Scram(mechanism, user, server_final) => (mechanism, user, Some(server_final)),
         };
-        match (outcome, checking) {
-            (Attempted::Right(proof), Checking::Password(_)) => {
-                self.authenticated(Shown { mechanism, proof: Some(proof) })
-            }
-            (Attempted::Right(proof), Checking::Scram(_, Some(server_final))) => {
+        match (outcome, server_final) {
+            (Attempted::Right(proof), None) => self.authenticated(Shown { mechanism, proof: Some(proof) }),
+            (Attempted::Right(proof), Some(Some(server_final))) => {
                 let seen = Challenge::ScramSeen(mechanism, proof);
                 self.challenge(seen, replies::challenge_with(server_final.as_bytes()))
             }
-            (Attempted::Right(_), Checking::Scram(_, None)) | (Attempted::Wrong, _) => {
-                let cause = format!("{} refused", mechanism.name());
+            (Attempted::Right(_), Some(None)) => {
+                let cause = user.told(mechanism, Wrong::Password);
+                self.authentication_failed(replies::authentication_refused(), &cause)
+            }
+            (Attempted::Wrong(wrong), _) => {
+                let cause = user.told(mechanism, wrong);
                 self.authentication_failed(replies::authentication_refused(), &cause)
             }
             (Attempted::Busy, _) => {

@@ -2,7 +2,7 @@
 //!
 //! LOGIN was never specified; programs know it by its two prompts. Never: looks at the password.
 
-use super::{Attempt, Challenge, Checking, Mechanism, Named, Question, Secret, Session, State, Step, replies};
+use super::{Attempt, Challenge, Checking, Mechanism, Question, Secret, Session, State, Step, User, replies};
 
 impl Session {
     /// `[authzid] NUL authcid NUL passwd` (RFC 4616 §2).
@@ -11,8 +11,7 @@ impl Session {
         let [authzid, user, password] = fields.as_slice() else {
             return self.authentication_failed(replies::authentication_refused(), "PLAIN takes three fields");
         };
-        let named = self.named(&prepared(user), authzid);
-        self.check(Mechanism::Plain, named, password)
+        self.check(Mechanism::Plain, user, authzid, password)
     }
 
     /// The first answer, or the initial response: some programs save a turn.
@@ -21,17 +20,20 @@ impl Session {
     }
 
     pub(super) fn login_password(&mut self, user: &Secret, password: &[u8]) -> Step {
-        let named = self.named(&prepared(user.expose()), b"");
-        self.check(Mechanism::Login, named, password)
+        self.check(Mechanism::Login, user.expose(), b"", password)
     }
 
-    fn check(&mut self, mechanism: Mechanism, named: Named, password: &[u8]) -> Step {
-        self.state = State::Checking(Checking::Password(mechanism));
-        Step::Ask(Question::Authenticate(Attempt::Password { named, password: Secret::new(password.to_vec()) }))
+    fn check(&mut self, mechanism: Mechanism, user: &[u8], authzid: &[u8], password: &[u8]) -> Step {
+        let name = prepared(user);
+        let (named, shown) = (self.named(name.as_bytes(), authzid), User::shown(user, authzid));
+        let password = Secret::new(password.to_vec());
+        let question = Question::Authenticate(Attempt::Password { named, user: name.clone(), password });
+        self.state = State::Checking(Checking::Password(mechanism, User { named, name, shown }));
+        Step::Ask(question)
     }
 }
 
 /// RFC 4616 §2: names are prepared before they are compared; what can't be is nobody's name.
-fn prepared(user: &[u8]) -> Vec<u8> {
-    crate::credentials::prep::prepared(user).map(|user| user.as_bytes().to_vec()).unwrap_or_default()
+fn prepared(user: &[u8]) -> String {
+    crate::credentials::prep::prepared(user).map(|user| user.to_string()).unwrap_or_default()
 }

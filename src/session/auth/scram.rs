@@ -3,7 +3,7 @@
 //! The server's final message goes in a 334, since 235 has no place for it, and the client answers with an empty line (RFC 4954 §4). Never:
 //! says which check failed.
 
-use super::{Attempt, Challenge, Checking, Mechanism, Proof, Question, Session, Shown, State, Step, replies};
+use super::{Attempt, Challenge, Checking, Mechanism, Proof, Question, Session, Shown, State, Step, User, replies};
 use crate::credentials::Ground;
 use crate::credentials::scram::{Binding, ClientFirst, Exchange};
 
@@ -13,6 +13,7 @@ pub(in crate::session) struct Founding {
     mechanism: Mechanism,
     first: ClientFirst,
     binding: Binding,
+    user: User,
 }
 
 impl Session {
@@ -27,7 +28,9 @@ impl Session {
             Ok(first) => {
                 let named = self.named(first.user.as_bytes(), first.authzid.as_bytes());
                 let question = Question::ScramGround { named, user: first.user.clone() };
-                self.state = State::Founding(Box::new(Founding { mechanism, first, binding }));
+                let shown = User::shown(first.user.as_bytes(), first.authzid.as_bytes());
+                let user = User { named, name: first.user.clone(), shown };
+                self.state = State::Founding(Box::new(Founding { mechanism, first, binding, user }));
                 Step::Ask(question)
             }
             Err(fault) => {
@@ -42,20 +45,27 @@ impl Session {
         let State::Founding(founding) = std::mem::replace(&mut self.state, State::Idle) else {
             return self.our_fault();
         };
-        let Founding { mechanism, first, binding } = *founding;
+        let Founding { mechanism, first, binding, user } = *founding;
         let exchange = first.answer(ground, binding, nonce);
         let prompt = replies::challenge_with(exchange.server_first().as_bytes());
-        self.challenge(Challenge::ScramFinal(mechanism, Box::new(exchange)), prompt)
+        self.challenge(Challenge::ScramFinal(mechanism, Box::new(exchange), user), prompt)
     }
 
     /// The client's final message: the proof. Right or wrong, it is counted before it is answered.
-    pub(super) fn scram_final(&mut self, mechanism: Mechanism, exchange: &Exchange, message: &[u8]) -> Step {
+    pub(super) fn scram_final(
+        &mut self,
+        mechanism: Mechanism,
+        exchange: &Exchange,
+        user: User,
+        message: &[u8],
+    ) -> Step {
         let (outcome, server_final) = match exchange.finish(message) {
             Ok((proof, server_final)) => (Ok(proof), Some(server_final)),
             Err(fault) => (Err(fault), None),
         };
-        self.state = State::Checking(Checking::Scram(mechanism, server_final));
-        Step::Ask(Question::Authenticate(Attempt::Scram(outcome)))
+        let attempt = Attempt::Scram { named: user.named, user: user.name.clone(), outcome };
+        self.state = State::Checking(Checking::Scram(mechanism, user, server_final));
+        Step::Ask(Question::Authenticate(attempt))
     }
 
     /// The empty line behind the server's final message.

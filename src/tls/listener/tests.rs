@@ -223,6 +223,44 @@ fn in_alert_mode_a_refused_certificate_fails_the_handshake_with_its_own_alert() 
     }
 }
 
+#[tokio::test]
+async fn why_a_certificate_was_refused_in_the_handshake_is_told_whatever_the_alert() {
+    let world = World::new();
+    let revoked = Recipe::client("Revoked").signed_by(&world.root);
+    let expired = Recipe::client("Expired").valid(NOW - 9 * DAY, NOW - DAY).signed_by(&world.root);
+    let alice = Recipe::client("Alice").signed_by(&world.root);
+    let old = Recipe::client("Old").self_signed_of_version_1();
+    for (mode, shown, told) in [
+        (
+            RefusalMode::Alert,
+            &revoked,
+            Some("revoked; client_ca \"staff\"; certificate 0 of the chain: subject CN=Revoked"),
+        ),
+        (RefusalMode::Alert, &expired, Some("expired on")),
+        (RefusalMode::Alert, &alice, None),
+        (RefusalMode::Reply, &revoked, None),
+        // Of what TLS can't use there is no other way to tell.
+        (RefusalMode::Alert, &old, Some("version 3 only; certificate 0 of the chain: subject CN=Old")),
+        (RefusalMode::Reply, &old, Some("version 3 only; certificate 0 of the chain: subject CN=Old")),
+    ] {
+        let server = world.server(mode, &world.trust(&[&revoked]));
+        for version in VERSIONS {
+            // rustls's own client would not show what TLS can't use.
+            let own = CertifiedKey::new(vec![shown.der.clone()], signing_key(shown, &provider()));
+            let client = world.client_builder(version).with_client_cert_resolver(Arc::new(Thief(Arc::new(own))));
+            let client = Arc::new(client);
+            let (outcome, rejection) = telling(async { connect(&client, &server, "mail.example.com") }).await;
+            assert_eq!(outcome.is_err(), told.is_some(), "{mode:?} {told:?}");
+            let text = rejection.map(|rejection| rejection.to_string());
+            assert!(
+                told.is_none_or(|told| text.as_ref().is_some_and(|text| text.contains(told)))
+                    && told.is_some() == text.is_some(),
+                "{mode:?} {told:?}: {text:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn alert_mode_goes_by_our_clock() {
     let world = World::new();

@@ -211,7 +211,10 @@ fn check_revocation(
     match (ca.crls().status(certificate, issuer, ca.crl_grace(), now), ca.revocation()) {
         (Status::Revoked, _) => fault(CertificateFault::Revoked),
         (Status::Good { until }, _) => Ok(until),
-        (Status::Unknown, RevocationMode::Require) => fault(CertificateFault::RevocationUnknown),
+        (Status::Unknown, RevocationMode::Require) => {
+            let lacks = Some(ca.crls().lack(certificate, issuer));
+            fault(CertificateFault::RevocationUnknown).map_err(|rejection| Rejection { lacks, ..rejection })
+        }
         (Status::Unknown, RevocationMode::IfAvailable | RevocationMode::Off) => Ok(WallTime::MAX),
     }
 }

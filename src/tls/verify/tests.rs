@@ -542,6 +542,19 @@ fn a_pinned_certificate_needs_no_ca() {
 }
 
 #[test]
+fn what_tls_itself_refuses_is_refused_even_when_pinned() {
+    let old = Recipe::client("Printer").self_signed_of_version_1();
+    let strange = Recipe::client("Printer").extension(&[1, 3, 9999, 1], true, vec![5, 0]).self_signed();
+    let (root, _) = staff();
+    for (made, flaw) in [(&old, Flaw::OldVersion), (&strange, Flaw::CriticalExtension)] {
+        let trust = Setting::of("staff", &[&root]).pinning(&[made], &[made]).trust();
+        flawed(&[made], &trust, flaw);
+        let culprit = judge(&chain(&[made]), &trust, now()).unwrap_err().culprit.unwrap();
+        assert_eq!((culprit.depth, culprit.subject.as_str()), (0, "CN=Printer"));
+    }
+}
+
+#[test]
 fn what_openssl_makes_by_default_can_be_pinned() {
     // openssl req -x509: a CA certificate without extended key usage.
     let printer = Recipe::ca("Printer").self_signed();

@@ -195,6 +195,7 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
         routes: Arc::new(Routes::new(route.into_iter().collect())),
         schedule: Arc::new(Schedule::new(&[HOUR], Some(4 * HOUR), 24 * HOUR).unwrap()),
         recheck: Recheck::No,
+        expiry_notices: sealpost::snapshot::ExpiryNotices::No,
         ends: Vec::new(),
         reporter: Arc::new(Reporter {
             hostname: "relay.example.com".into(),

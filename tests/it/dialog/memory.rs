@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sealpost::attempts::Attempts;
 use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits};
-use sealpost::credentials::{self, ExporterValue, Judged, Means};
+use sealpost::credentials::{self, ExporterValue, Judged, Means, Wrong};
 use sealpost::identity::Identity;
 use sealpost::mail::Custody;
 use sealpost::session::{
@@ -340,31 +340,34 @@ impl MemoryStage {
 
     /// As intake does it, but without waiting and without a pool.
     fn attempt(&self, identity: &Identity, attempt: Attempt) -> Attempted {
-        let fingerprint = identity.certificate().fingerprint;
+        let key = identity.certificate().spki;
         let mono = MonoTime::from_start(Duration::from_secs(u64::try_from(self.wall - NOW).unwrap()));
         let address = "192.0.2.1".parse().unwrap();
-        let Ok(ticket) = self.attempts.begin(identity.name(), fingerprint, address, mono) else {
+        let Ok(ticket) = self.attempts.begin(identity.name(), key, address, mono) else {
             return Attempted::TooMany;
         };
         let judged = match attempt {
-            Attempt::Scram(outcome) => outcome.map_or(Judged::Wrong, Judged::Right),
-            Attempt::Password { named, password } => {
+            Attempt::Scram { outcome, .. } => {
+                outcome.map_or_else(|fault| Judged::Wrong(Wrong::Scram(fault)), Judged::Right)
+            }
+            Attempt::Password { named, password, .. } => {
                 let credentials = Cast::get().credentials(&self.season);
                 let credential = credentials.of(identity.name());
                 credentials::judge(credential, identity.grant().second_factor, named, password.expose(), self.now())
             }
         };
         let proof = match judged {
-            Judged::Right(proof) => Some(proof),
-            Judged::RightWith(proof, step) => ticket.takes_code(step, self.now()).then_some(proof),
-            Judged::Wrong => None,
+            Judged::Right(proof) => Ok(proof),
+            Judged::RightWith(proof, step) if ticket.takes_code(step, self.now()) => Ok(proof),
+            Judged::RightWith(..) => Err(Wrong::UsedCode),
+            Judged::Wrong(wrong) => Err(wrong),
         };
         match proof {
-            Some(proof) => {
+            Ok(proof) => {
                 ticket.right(mono);
                 Attempted::Right(proof)
             }
-            None => Attempted::Wrong,
+            Err(wrong) => Attempted::Wrong(wrong),
         }
     }
 

@@ -167,6 +167,7 @@ impl TlsStage {
             routes: Arc::new(Routes::default()),
             schedule: Arc::new(Schedule::new(&[HOUR], None, 24 * HOUR).unwrap()),
             recheck: Recheck::No,
+            expiry_notices: sealpost::snapshot::ExpiryNotices::No,
             ends: Vec::new(),
             reporter: Arc::new(Reporter {
                 hostname: self.settings.hostname.clone(),

@@ -58,9 +58,9 @@ impl Checking<'_> {
         gathering: &mut Gathering,
     ) {
         let Some(contents) = self.read_found(key, named, file) else { return };
-        let Ok(text) = std::str::from_utf8(&contents.octets) else {
-            self.findings.mistake(key, format!("{}: is not UTF-8", file.display()), ());
-            return;
+        let text = match files::text_of(&contents.octets) {
+            Ok(text) => text,
+            Err(wrong) => return self.findings.mistake(key, format!("{}: {wrong}", file.display()), ()),
         };
         let of_file = Findings::new(Origins::new(&file.display().to_string(), text));
         let of_configuration = std::mem::replace(&mut self.findings, of_file);

@@ -145,6 +145,12 @@ impl<'c> Lines<'c> {
             }
             Ok(true) => {
                 self.width = record.len();
+                if unclosed(record).is_none() && names_nothing(record) {
+                    let wrong = "names no column: it has no header line".to_owned();
+                    let remedy = "begin the file with a line like name,ca,email,send_as,send_to".to_owned();
+                    self.tell(line_of(reader, record), String::new(), (wrong, Some(remedy)), checking);
+                    return false;
+                }
                 for (cell, name) in record.iter().enumerate() {
                     let name = String::from_utf8_lossy(name).trim_start_matches('\u{feff}').to_owned();
                     if let Err(wrong) = self.column(cell, &name) {
@@ -185,6 +191,13 @@ impl<'c> Lines<'c> {
     }
 
     fn take(&mut self, record: &ByteRecord, line: u32, checking: &mut Checking<'_>, gathering: &mut Gathering) {
+        if let Some((cell, above)) = unclosed(record) {
+            let wrong = format!("cell {} begins with a quote that is never closed", cell.saturating_add(1));
+            let remedy = "close it, and write two quotes (\"\") for one within a cell".to_owned();
+            // The remark behind the file was counted as one of its lines.
+            let line = line.saturating_add(above).saturating_add(1);
+            return self.tell(line, String::new(), (wrong, Some(remedy)), checking);
+        }
         match self.entry(record, line) {
             Ok(entry) => {
                 gathering.note_ca(entry.keys.ca.as_ref());
@@ -205,10 +218,19 @@ impl<'c> Lines<'c> {
     }
 
     fn entry<'r>(&mut self, record: &'r ByteRecord, line: u32) -> Result<RosterLine<'r>, LineFault> {
+        // No key and no list has a line end in it.
+        if record.iter().any(|cell| cell.contains(&b'\n')) {
+            let wrong = "a quote that opens on this line is closed only lines below".to_owned();
+            return Err((None, (wrong, Some("close it where its cell ends".to_owned()))));
+        }
         if record.len() != self.width {
             let wrong = format!("has {} cells, the first line has {}", record.len(), self.width);
-            let remedy = "put a cell that holds a comma in double quotes".to_owned();
-            return Err((None, (wrong, Some(remedy))));
+            let remedy = if record.len() < self.width {
+                "write a comma for each cell that is missing; an empty cell is a key that is not written"
+            } else {
+                "put a cell that holds a comma in double quotes"
+            };
+            return Err((None, (wrong, Some(remedy.to_owned()))));
         }
         let name = self.text(record, "name")?;
         if name.is_empty() {
@@ -292,7 +314,8 @@ impl<'c> Lines<'c> {
         let place = COLUMNS.iter().position(|known| *known == column);
         let cell = place.and_then(|place| self.cells.get(place).copied().flatten());
         let octets = cell.and_then(|cell| record.get(cell)).unwrap_or_default();
-        let text = std::str::from_utf8(octets).map_err(|_| (Some(column), ("is not UTF-8".to_owned(), None)))?;
+        let text = std::str::from_utf8(octets)
+            .map_err(|_| (Some(column), ("is not UTF-8".to_owned(), Some("save the file as UTF-8".to_owned()))))?;
         Ok(text.trim_matches(' '))
     }
 
@@ -324,36 +347,58 @@ fn line_of(reader: &Reader<LineEnds<Stream>>, record: &ByteRecord) -> u32 {
     u32::try_from(reader.position().line().saturating_sub(within)).unwrap_or(u32::MAX)
 }
 
-/// The same octets with LF for CRLF, and a line end behind the last line, so that lines can be counted.
+/// Whether no cell of the first line is a column, or was meant as one.
+fn names_nothing(record: &ByteRecord) -> bool {
+    record.iter().all(|cell| {
+        let name = String::from_utf8_lossy(cell);
+        let name = name.trim_start_matches('\u{feff}');
+        !COLUMNS.contains(&name) && nearest(name, COLUMNS).is_none()
+    })
+}
+
+/// The remark behind the last line. It is passed over like any, unless a quote is open: then it is the end of the last cell.
+const END: &[u8] = b"#\0\n";
+
+/// The cell whose quote is never closed, and the line ends of the record before it.
+fn unclosed(record: &ByteRecord) -> Option<(usize, u32)> {
+    let (cell, last) = record.iter().enumerate().last()?;
+    if !last.ends_with(END) {
+        return None;
+    }
+    let before = record.as_slice().len().saturating_sub(last.len());
+    let above = memchr::memchr_iter(b'\n', record.as_slice().get(..before).unwrap_or_default()).count();
+    Some((cell, u32::try_from(above).unwrap_or(u32::MAX)))
+}
+
+/// The same octets with LF for CRLF, and behind the last line its end and a remark, so that lines can be counted and an open quote is seen.
 struct LineEnds<R> {
     inner: R,
     /// A CR that waits for what follows it.
     held: bool,
     last: u8,
+    /// What is still to be given behind the last octet; none before that was reached.
+    rest: Option<Vec<u8>>,
 }
 
 impl<R: Read> LineEnds<R> {
     fn of(inner: R) -> Self {
-        Self { inner, held: false, last: b'\n' }
+        Self { inner, held: false, last: b'\n', rest: None }
     }
 
     /// What is still to come when there is no more.
     fn end(&mut self, buffer: &mut [u8]) -> usize {
-        let end = if std::mem::take(&mut self.held) {
-            b'\r'
-        } else if self.last == b'\n' {
-            return 0;
-        } else {
-            b'\n'
-        };
-        self.last = end;
-        match buffer.first_mut() {
-            Some(first) => {
-                *first = end;
-                1
-            }
-            None => 0,
-        }
+        let (held, last) = (self.held, self.last);
+        let rest = self.rest.get_or_insert_with(|| {
+            let line_end: &[u8] = match (held, last) {
+                (true, _) => b"\r\n",
+                (false, b'\n') => b"",
+                (false, _) => b"\n",
+            };
+            [line_end, END].concat()
+        });
+        let count = rest.len().min(buffer.len());
+        buffer.iter_mut().zip(rest.drain(..count)).for_each(|(place, octet)| *place = octet);
+        count
     }
 }
 

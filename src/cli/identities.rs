@@ -1,0 +1,160 @@
+//! `sealpost identities`: who may send, who was here last and when, and whose certificate ends soon.
+//!
+//! Asks the running daemon, or reads the configuration and opens the store when there is none. Never: shows a secret; changes anything.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::{ConfigArgument, queue};
+use crate::config;
+use crate::daemon::control;
+use crate::daemon::steering::identities::{CertificateEntry, IdentityEntry, IdentityKind, IdentityLimits};
+use crate::daemon::steering::{Answer, Command};
+use crate::queue::QueueSettings;
+
+/// Nobody of that name.
+const MISSING: u8 = 1;
+
+/// `sealpost identities`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n\n  sealpost identities --config sealpost.toml\n  \
+    sealpost identities --config sealpost.toml billing-robot staff:alice@example.com\n  \
+    sealpost identities --config sealpost.toml --json | jq 'select(.certificates[0].days_left < 30) | .name'\n\n\
+    First those of the configuration, then those whom their certificates alone name, as far as they were seen.\n\
+    While the daemon runs, it is asked; else the store is opened, by its owner only.\n\
+    Exit codes: 0 done, 1 nobody of that name, 69 neither daemon nor store can be reached, 77 not allowed, 78 the configuration is wrong.")]
+pub struct IdentitiesArguments {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArgument,
+    /// One JSON object for each identity
+    #[arg(long)]
+    pub json: bool,
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
+    pub limit: usize,
+    /// Only these
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// The configuration can't be read, or neither daemon nor store could be reached.
+pub fn run(arguments: &IdentitiesArguments) -> anyhow::Result<ExitCode> {
+    let file = &arguments.config.config;
+    let settings = QueueSettings::new(queue::data_dir(file)?);
+    let command = Command::Identities { names: arguments.names.clone(), limit: arguments.limit };
+    let mut printer = Printer { json: arguments.json, out: io::stdout().lock(), missing: 0 };
+    let mut print = |answer: &Answer| printer.print(answer);
+    match UnixStream::connect(control::path(&settings.data_dir)) {
+        Ok(daemon) => queue::ask(daemon, command, &mut print)?,
+        Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => {
+            return Ok(queue::not_allowed(&settings.data_dir));
+        }
+        Err(_) => {
+            let text = super::read_text(file)?;
+            let loaded = match config::load_text(file, &text, &super::environment(), &super::clock()) {
+                Ok(loaded) => loaded,
+                Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
+            };
+            if let Some(code) = queue::without_daemon(settings, command, &loaded.settings.roster, &mut print)? {
+                return Ok(code);
+            }
+        }
+    }
+    Ok(if printer.missing > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
+}
+
+struct Printer<W> {
+    json: bool,
+    out: W,
+    missing: usize,
+}
+
+impl<W: Write> Printer<W> {
+    fn print(&mut self, answer: &Answer) -> anyhow::Result<()> {
+        match answer {
+            Answer::Identity(entry) if self.json => {
+                let line = serde_json::to_string(entry).context("an identity can't be written as JSON")?;
+                writeln!(self.out, "{line}")?;
+            }
+            Answer::Identity(entry) => self.whole(entry)?,
+            Answer::Missing(name) => {
+                self.missing += 1;
+                eprintln!("sealpost: no identity {name} in the configuration, nor was such a one seen");
+            }
+            Answer::Fault(why) => bail!("{why}"),
+            Answer::End | Answer::Entry(_) | Answer::Done(_) | Answer::Unable(..) | Answer::Stats(_) => {}
+        }
+        Ok(())
+    }
+
+    fn whole(&mut self, entry: &IdentityEntry) -> io::Result<()> {
+        let made = match (entry.kind, &entry.rule) {
+            (IdentityKind::Gone, _) => "the configuration does not know it any more".to_owned(),
+            (_, Some(rule)) if entry.enabled => rule.clone(),
+            (_, Some(rule)) => format!("{rule}, disabled"),
+            (_, None) => String::new(),
+        };
+        writeln!(self.out, "{}: {made}", entry.name)?;
+        if entry.kind != IdentityKind::Gone {
+            let send_as = list(&entry.send_as, entry.send_as_more);
+            writeln!(self.out, "    sends as {send_as} to {}", list(&entry.send_to, entry.send_to_more))?;
+            let terms = terms(entry);
+            if !terms.is_empty() {
+                writeln!(self.out, "    {}", terms.join(", "))?;
+            }
+        }
+        match &entry.last_used {
+            Some(at) => writeln!(self.out, "    last used {at}")?,
+            None => writeln!(self.out, "    not seen yet")?,
+        }
+        entry.certificates.iter().try_for_each(|one| self.certificate(one))
+    }
+
+    fn certificate(&mut self, one: &CertificateEntry) -> io::Result<()> {
+        let left = match one.days_left {
+            ..=-1 => "it has ended".to_owned(),
+            1 => "1 day left".to_owned(),
+            days => format!("{days} days left"),
+        };
+        let CertificateEntry { serial, subject, issuer, ends, last_seen, last_client, .. } = one;
+        writeln!(self.out, "    certificate {serial} ({subject}) by {issuer}: until {ends}, {left}")?;
+        writeln!(self.out, "        seen {last_seen} from {last_client}")
+    }
+}
+
+fn list(shown: &[String], more: u64) -> String {
+    match (shown, more) {
+        ([], _) => "nothing".to_owned(),
+        (shown, 0) => shown.join(", "),
+        (shown, more) => format!("{}, and {more} more", shown.join(", ")),
+    }
+}
+
+/// What besides the grant is worth a word.
+fn terms(entry: &IdentityEntry) -> Vec<String> {
+    let IdentityLimits { messages_per_hour, messages_per_day, recipients_per_hour, recipients_per_day, .. } =
+        entry.limits;
+    let rates = [
+        (messages_per_hour, "messages an hour"),
+        (messages_per_day, "messages a day"),
+        (recipients_per_hour, "recipients an hour"),
+        (recipients_per_day, "recipients a day"),
+    ];
+    let mut terms: Vec<String> =
+        rates.into_iter().filter_map(|(limit, of)| limit.map(|limit| format!("{limit} {of}"))).collect();
+    if entry.second_factor != "none" {
+        terms.push(format!("second factor {}", entry.second_factor));
+    }
+    if entry.hold {
+        terms.push("held for approval".to_owned());
+    }
+    terms
+}
