@@ -361,7 +361,7 @@ const END: &[u8] = b"#\0\n";
 
 /// The cell whose quote is never closed, and the line ends of the record before it.
 fn unclosed(record: &ByteRecord) -> Option<(usize, u32)> {
-    let (cell, last) = record.iter().enumerate().last()?;
+    let (cell, last) = record.iter().enumerate().next_back()?;
     if !last.ends_with(END) {
         return None;
     }
