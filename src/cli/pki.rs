@@ -1,4 +1,4 @@
-//! `sealpost pki`: the small authority on the command line. What it says is written in [`told`], settings of mail programs in [`settings`].
+//! `sealpost pki`: the small authority on the command line. What it says is written in `told`, settings of mail programs in `settings`.
 
 mod settings;
 #[cfg(test)]

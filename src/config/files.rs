@@ -5,11 +5,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "the configuration's files are read here and nowhere else in config")]
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -54,18 +55,17 @@ impl Contents {
     }
 }
 
-/// Reads a file that the configuration names.
+/// Reads a file that the configuration names; no pipe, which would have a reload wait for its writer.
 pub(crate) fn read_named(path: &Path) -> Result<Contents, String> {
-    refuse_pipe(path)?;
-    read(path)
+    whole(open(path, Pipes::Refused)?)
 }
 
-/// A pipe would have a reload wait for its writer.
-fn refuse_pipe(path: &Path) -> Result<(), String> {
-    match std::fs::metadata(path) {
-        Ok(facts) if facts.file_type().is_fifo() => Err("is a pipe, not a file".to_owned()),
-        Ok(_) | Err(_) => Ok(()),
-    }
+/// Whether a file may be a pipe.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pipes {
+    /// What a command is given may come from another one.
+    Taken,
+    Refused,
 }
 
 /// A file that is read piece by piece: its digest is taken on the way, and it ends with a fault where it is too large.
@@ -99,8 +99,7 @@ impl Read for Stream {
 
 /// Opens a file to read it piece by piece; the contents have its mode and nothing else.
 pub(crate) fn stream(path: &Path) -> Result<(Stream, Contents), String> {
-    refuse_pipe(path)?;
-    let (file, mode) = open(path)?;
+    let (file, mode) = open(path, Pipes::Refused)?;
     let stream = Stream { file: BufReader::new(file), digest: Sha256::new(), left: STREAM_MAX };
     Ok((stream, Contents { octets: Zeroizing::default(), mode }))
 }
@@ -110,19 +109,32 @@ pub(crate) fn unreadable(fault: &std::io::Error) -> String {
     format!("can't be read: {}", plain(fault))
 }
 
-fn open(path: &Path) -> Result<(File, u32), String> {
+/// What is open is looked at, not what the name stood for before: it may be another file by then. Without O_NONBLOCK a pipe would have us wait for
+/// its writer in the opening already; files know no such flag.
+fn open(path: &Path, pipes: Pipes) -> Result<(File, u32), String> {
     let told = |fault: std::io::Error| unreadable(&fault);
-    let file = File::open(path).map_err(told)?;
+    let flags = match pipes {
+        Pipes::Taken => OFlags::empty(),
+        Pipes::Refused => OFlags::NONBLOCK,
+    };
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(told)?;
     let facts = file.metadata().map_err(told)?;
     if facts.is_dir() {
         return Err("is a directory, not a file".to_owned());
+    }
+    if pipes == Pipes::Refused && facts.file_type().is_fifo() {
+        return Err("is a pipe, not a file".to_owned());
     }
     Ok((file, facts.mode()))
 }
 
 /// Reads a file whole.
 pub(crate) fn read(path: &Path) -> Result<Contents, String> {
-    let (file, mode) = open(path)?;
+    whole(open(path, Pipes::Taken)?)
+}
+
+fn whole((file, mode): (File, u32)) -> Result<Contents, String> {
     let mut octets = Zeroizing::new(Vec::new());
     file.take(FILE_MAX + 1).read_to_end(&mut octets).map_err(|fault| unreadable(&fault))?;
     if u64::try_from(octets.len()).unwrap_or(u64::MAX) > FILE_MAX {
@@ -219,6 +231,17 @@ fn plain(fault: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_is_refused_by_what_is_open_and_nobody_waits_for_its_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("list.pem");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(read_named(&pipe).err().as_deref(), Some("is a pipe, not a file"));
+        assert_eq!(stream(&pipe).err().as_deref(), Some("is a pipe, not a file"));
+        // There is no time between asking and opening in which a file could become a pipe: the refusal comes from the opened file itself.
+        assert_eq!(open(&pipe, Pipes::Refused).err().as_deref(), Some("is a pipe, not a file"));
+    }
 
     #[test]
     fn who_may_not_read_is_named() {

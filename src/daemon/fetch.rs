@@ -6,7 +6,8 @@
 //! is left of the CRL's life, at most `crl_refresh`; after a failure sooner, less often each time. From half of a CRL's life on a failure is an
 //! alarm.
 //!
-//! Never: in the way of a handshake or a session; holds more than [`PARALLEL_MAX`] fetches at once; more than [`CRL_URLS_MAX`] URLs for a CA.
+//! Never: in the way of a handshake or a session; holds more than [`PARALLEL_MAX`] fetches at once; more than [`CRL_URLS_MAX`] known URLs for a CA and
+//! [`LEARNED_URLS_MAX`] that clients' certificates named.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,8 +32,10 @@ use crate::web::http::{self, Answer, Ask, HttpFault, Limits};
 const PARALLEL_MAX: usize = 4;
 /// A fetch may take so long, redirections included.
 const FETCH_TIME: Duration = Duration::from_secs(60);
-/// The shortest pause between two fetches of one URL.
-const PAUSE_LEAST: Duration = Duration::from_secs(1);
+/// The shortest pause between two fetches of one URL, whatever a CRL says of its end; `crl_refresh` may be shorter.
+const PAUSE_LEAST: Duration = Duration::from_secs(30);
+/// URLs of one CA that are known from clients' certificates only.
+const LEARNED_URLS_MAX: usize = 16;
 /// After the first failure; each further one doubles it.
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 /// The longest pause after failures.
@@ -47,6 +50,10 @@ struct Errand {
     due: MonoTime,
     failures: u32,
     busy: bool,
+    /// Known from a client's certificate only.
+    learned: bool,
+    /// Whether a good CRL ever came from there.
+    good: bool,
     /// Somebody asked for it. What is under way then may be of before, and is fetched once more.
     asked: Asked,
 }
@@ -161,21 +168,27 @@ impl Book {
         self.sources = sources.to_vec();
         for source in sources {
             let name = Arc::clone(source.ca.name());
-            for url in &source.urls {
-                self.add(source, url.clone(), now);
+            for url in source.urls.iter().take(CRL_URLS_MAX) {
+                self.add(source, url.clone(), now, false);
             }
             if source.learns {
                 let folder = source.folder.clone();
                 let cached = aside("crl cache", move || cache::urls(&folder)).await.unwrap_or_default();
                 let known = old.keys().filter(|(ca, _)| *ca == name).map(|(_, url)| url.clone());
-                for url in cached.into_iter().chain(known.collect::<Vec<_>>()) {
-                    self.add(source, url, now);
+                let known: Vec<HttpUrl> = known.collect();
+                for url in cached.iter().cloned().chain(known) {
+                    self.add(source, url, now, true);
+                }
+                for (_, errand) in self.errands.iter_mut().filter(|((ca, url), _)| *ca == name && cached.contains(url))
+                {
+                    errand.good = true;
                 }
             }
         }
         for (key, errand) in &mut self.errands {
-            if let Some(Errand { due, failures, busy, asked, .. }) = old.remove(key) {
+            if let Some(Errand { due, failures, busy, asked, good, .. }) = old.remove(key) {
                 (errand.due, errand.failures, errand.busy, errand.asked) = (due, failures, busy, asked);
+                errand.good = errand.good || good;
             }
         }
     }
@@ -183,25 +196,33 @@ impl Book {
     fn learn(&mut self, Named { ca, url }: Named, now: MonoTime) {
         let source = self.sources.iter().find(|source| source.learns && *source.ca.name() == ca).cloned();
         if let Some(source) = source {
-            self.add(&source, url, now);
+            self.add(&source, url, now, true);
         }
     }
 
-    fn add(&mut self, source: &Arc<CrlSource>, url: HttpUrl, now: MonoTime) {
-        let name = source.ca.name();
-        let of_this_ca = self.errands.keys().filter(|(ca, _)| ca == name).count();
-        let key = (Arc::clone(name), url);
-        if of_this_ca < CRL_URLS_MAX {
-            self.errands.entry(key).or_insert_with(|| Errand {
-                source: Arc::clone(source),
-                due: now,
-                failures: 0,
-                busy: false,
-                asked: Asked::No,
-            });
-        } else if !self.errands.contains_key(&key) {
-            tracing::debug!(ca = %name, url = %key.1, "not fetched: this CA has {CRL_URLS_MAX} distribution points already");
+    fn add(&mut self, source: &Arc<CrlSource>, url: HttpUrl, now: MonoTime, learned: bool) {
+        let key = (Arc::clone(source.ca.name()), url);
+        if self.errands.contains_key(&key) || (learned && !self.has_room(&key.0)) {
+            return;
         }
+        let source = Arc::clone(source);
+        self.errands
+            .insert(key, Errand { source, due: now, failures: 0, busy: false, learned, good: false, asked: Asked::No });
+    }
+
+    /// Whether one more URL of this CA may be learned. Where there are many already, the one that failed most often and never gave a CRL goes.
+    fn has_room(&mut self, name: &Arc<str>) -> bool {
+        let learned = || self.errands.iter().filter(|((ca, _), errand)| ca == name && errand.learned);
+        if learned().count() < LEARNED_URLS_MAX {
+            return true;
+        }
+        let useless = learned().filter(|(_, errand)| !errand.good && !errand.busy && errand.failures > 0);
+        let Some(key) = useless.max_by_key(|(_, errand)| errand.failures).map(|(key, _)| key.clone()) else {
+            tracing::debug!(ca = %name, "not fetched: {LEARNED_URLS_MAX} distribution points of clients of this CA are known already");
+            return false;
+        };
+        self.errands.remove(&key);
+        true
     }
 
     /// All are due now.
@@ -234,6 +255,7 @@ impl Book {
         // Taken out of the configuration meanwhile: nothing to plan.
         let Some(errand) = self.errands.get_mut(&key) else { return false };
         errand.busy = false;
+        errand.good = errand.good || held.is_some();
         errand.failures = if result.is_ok() { 0 } else { errand.failures.saturating_add(1) };
         let asked = std::mem::replace(&mut errand.asked, Asked::No);
         let wait = match asked {
@@ -262,7 +284,7 @@ impl Book {
 /// How long until the next fetch.
 fn pause(errand: &Errand, held: Option<&CrlAge>, now: WallTime) -> Duration {
     let left = held.map_or(Duration::ZERO, |facts| facts.next_update.since(now));
-    let regular = (left / 2).min(errand.source.refresh).max(PAUSE_LEAST);
+    let regular = (left / 2).max(PAUSE_LEAST).min(errand.source.refresh);
     match errand.failures.checked_sub(1) {
         None => regular,
         Some(before) => {
@@ -428,6 +450,59 @@ mod tests {
             now = now.after(PAUSE_LEAST);
         }
         assert!(fetched.iter().any(|ca| &**ca == "staff"), "{fetched:?}");
+    }
+
+    #[tokio::test]
+    async fn learned_points_take_no_room_from_configured_ones_and_useless_ones_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = MonoTime::from_start(Duration::from_secs(100));
+        let url = |number: usize| HttpUrl::parse(&format!("http://{number}.example.com/x.crl")).unwrap();
+        let learning = |urls: &[String]| {
+            let CrlSource { ca, urls, folder, refresh, .. } = CrlSource::clone(&source("staff", folder.path(), urls));
+            Arc::new(CrlSource { ca, urls, learns: true, folder, refresh })
+        };
+        let mut book = Book::default();
+        book.follow(&[learning(&[])], now).await;
+        let learn = |book: &mut Book, number| book.learn(Named { ca: "staff".into(), url: url(number) }, now);
+        (0..LEARNED_URLS_MAX + 1).for_each(|number| learn(&mut book, number));
+        let has = |book: &Book, number| book.errands.contains_key(&("staff".into(), url(number)));
+        assert!(book.errands.len() == LEARNED_URLS_MAX && !has(&book, LEARNED_URLS_MAX));
+        // One has failed: it makes room. One has failed and gave a CRL before: it stays.
+        for (number, good) in [(3, false), (4, true)] {
+            let errand = book.errands.get_mut(&("staff".into(), url(number))).unwrap();
+            (errand.failures, errand.good) = (1, good);
+        }
+        (20..22).for_each(|number| learn(&mut book, number));
+        assert!(has(&book, 20) && !has(&book, 3) && has(&book, 4) && !has(&book, 21));
+        // What is configured finds its place beside them.
+        book.follow(&[learning(&["http://pki.example.com/staff.crl".to_owned()])], now).await;
+        assert_eq!(book.errands.len(), LEARNED_URLS_MAX + 1);
+    }
+
+    #[test]
+    fn a_crl_that_ends_at_once_is_not_fetched_each_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = source("staff", folder.path(), &[]);
+        let root = Recipe::ca("Root").self_signed();
+        let settings = ClientCaSettings {
+            name: "staff".into(),
+            certificates: vec![root.der.clone()],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        let ca = ClientCa::new(settings).unwrap().0;
+        let now = MonoTime::from_start(Duration::ZERO);
+        for (left, refresh, wanted) in [(1, 3600, 30), (600, 3600, 300), (90_000, 3600, 3600), (1, 5, 5)] {
+            let held = ca.read_crl(&root.crl(&CrlRecipe::listing(&[]).valid(NOW - DAY, NOW + left))).unwrap();
+            let source = Arc::new(CrlSource { refresh: Duration::from_secs(refresh), ..CrlSource::clone(&source) });
+            let errand =
+                Errand { source, due: now, failures: 0, busy: false, learned: false, good: true, asked: Asked::No };
+            let paused = pause(&errand, Some(&held), WallTime::from_seconds(NOW));
+            assert_eq!(paused, Duration::from_secs(wanted), "{left} s left");
+        }
     }
 
     #[test]

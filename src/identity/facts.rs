@@ -189,7 +189,19 @@ impl CertificateFacts {
         let entry = |der| parse(der).map(|read| (name_text(read.issuer()), serial_text(read.raw_serial())));
         facts.summary.chain = chain.certificates().iter().map(entry).collect::<Result<_, _>>()?;
         facts.summary.links = links(chain)?;
+        facts.keep_upns(&chain.permits_each(&facts.upns));
         Ok(facts)
+    }
+
+    /// A user principal name that grants or matches is an address: beyond the e-mail constraints of its CAs it counts for nothing.
+    fn keep_upns(&mut self, permitted: &[bool]) {
+        for (upn, permitted) in std::mem::take(&mut self.upns).into_iter().zip(permitted) {
+            if *permitted {
+                self.upns.push(upn);
+            } else {
+                self.refuse("upn", upn.as_str(), "the e-mail name constraints of a CA above do not permit it");
+            }
+        }
     }
 
     /// Every usable name: its kind, called as the key of `match` that asks for it, and its text as that key takes it.

@@ -16,7 +16,7 @@
 //!
 //! There are no other wildcards. Of the URIs only SPIFFE IDs have one: they have one spelling, so that what begins the same is below.
 //!
-//! [`MatchKeys`] is what is written; [`Key`]s are what the roster keeps of it, small. Pure; reading fails with a sentence.
+//! [`MatchKeys`] is what is written; `Key`s are what the roster keeps of it, small. Pure; reading fails with a sentence.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! What is excluded is excluded wherever it stands in the list: an exclusion wins over every other pattern, the certificate's own names
-//! included. An empty list grants nothing. Addresses compare in their canonical form; the patterns are put into the same form when a list is
+//! included. An exclusion is wide and a grant is narrow: excluded is an address in any case of its letters, ASCII or not, whatever `local_part_case`
+//! says of grants. An empty list grants nothing. Addresses compare in their canonical form; the patterns are put into the same form when a list is
 //! compiled, and looked up by hash: a list of 10,000 costs no more than one of ten.
 //!
 //! Pure. Reading fails with a sentence that says what to write instead.
@@ -279,6 +280,24 @@ impl fmt::Debug for PatternList {
     }
 }
 
+/// In which form addresses are kept and looked up.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// Grants: by the CA's rule.
+    Narrow(LocalPartCase),
+    /// Exclusions: in any case.
+    Wide,
+}
+
+impl Form {
+    fn of(self, address: &Address) -> CanonicalAddress {
+        match self {
+            Self::Narrow(case) => address.canonical(case),
+            Self::Wide => address.canonical(LocalPartCase::Exact).folded(),
+        }
+    }
+}
+
 /// Patterns by hash of what they name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Index {
@@ -293,19 +312,19 @@ struct Index {
 }
 
 impl Index {
-    fn put(&mut self, pattern: &AddressPattern, case: LocalPartCase) {
+    fn put(&mut self, pattern: &AddressPattern, form: Form) {
         let place = self.written.len();
         self.written.push(pattern.clone());
         match pattern {
             AddressPattern::Any => self.any = self.any.or(Some(place)),
             AddressPattern::Certificate => self.certificate = self.certificate.or(Some(place)),
             AddressPattern::Address(address) => {
-                self.addresses.entry(address.canonical(case)).or_insert(place);
+                self.addresses.entry(form.of(address)).or_insert(place);
             }
             AddressPattern::Tagged { local, host } => {
                 // It was an address when it was read.
                 if let Ok(address) = Address::parse(&format!("{local}@{host}")) {
-                    self.tagged.entry(address.canonical(case)).or_insert(place);
+                    self.tagged.entry(form.of(&address)).or_insert(place);
                 }
             }
             AddressPattern::Host(host) => {
@@ -331,14 +350,14 @@ impl Index {
     }
 
     /// Another pattern that names all that this one names; for exclusions the same one, too.
-    fn covering(&self, pattern: &AddressPattern, case: LocalPartCase) -> Option<&AddressPattern> {
+    fn covering(&self, pattern: &AddressPattern, form: Form) -> Option<&AddressPattern> {
         let place = match pattern {
             AddressPattern::Any => self.any,
             AddressPattern::Certificate => None,
-            AddressPattern::Address(address) => return self.find(&address.canonical(case)),
+            AddressPattern::Address(address) => return self.find(&form.of(address)),
             AddressPattern::Tagged { local, host } => {
                 // What is behind the + may be anything: an address that is just the prefix covers nothing.
-                self.find_wild(&Address::parse(&format!("{local}@{host}")).ok()?.canonical(case))
+                self.find_wild(&form.of(&Address::parse(&format!("{local}@{host}")).ok()?))
             }
             AddressPattern::Host(host) => {
                 let host = host.to_string();
@@ -353,11 +372,11 @@ impl Index {
         self.written.get(place)
     }
 
-    fn wider(&self, pattern: &AddressPattern, case: LocalPartCase) -> Option<&AddressPattern> {
+    fn wider(&self, pattern: &AddressPattern, form: Form) -> Option<&AddressPattern> {
         let above = |host: &str| parents(host).find_map(|parent| self.subdomains.get(parent)).copied();
         let place = match pattern {
             AddressPattern::Any | AddressPattern::Certificate | AddressPattern::Address(_) => None,
-            AddressPattern::Tagged { host, .. } => return self.covering(&AddressPattern::Host(host.clone()), case),
+            AddressPattern::Tagged { host, .. } => return self.covering(&AddressPattern::Host(host.clone()), form),
             AddressPattern::Host(host) => above(&host.to_string()).or(self.any),
             AddressPattern::Subdomains(domain) => above(domain.ascii()).or(self.any),
         };
@@ -408,8 +427,8 @@ impl AddressPatterns {
         let mut excluded = Index::default();
         for entry in entries {
             match entry {
-                PatternEntry::Granted(pattern) => granted.put(pattern, case),
-                PatternEntry::Excluded(pattern) => excluded.put(pattern, case),
+                PatternEntry::Granted(pattern) => granted.put(pattern, Form::Narrow(case)),
+                PatternEntry::Excluded(pattern) => excluded.put(pattern, Form::Wide),
             }
         }
         Self { granted: Arc::new(granted), excluded: Arc::new(excluded), certificate: Arc::default(), within: None }
@@ -432,7 +451,7 @@ impl AddressPatterns {
 
     /// The same, with the reason for a no.
     pub fn explain(&self, address: &CanonicalAddress) -> Granting<'_> {
-        if let Some(pattern) = self.excluded.find(address) {
+        if let Some(pattern) = self.excluded.find(&address.folded()) {
             return Granting::Excluded(pattern);
         }
         let Some(pattern) = self.find(address) else { return Granting::Unnamed };
@@ -467,19 +486,19 @@ impl AddressPatterns {
     }
 
     /// The exclusion that leaves nothing of a pattern.
-    pub(super) fn excluding(&self, pattern: &AddressPattern, case: LocalPartCase) -> Option<&AddressPattern> {
-        self.excluded.covering(pattern, case)
+    pub(super) fn excluding(&self, pattern: &AddressPattern) -> Option<&AddressPattern> {
+        self.excluded.covering(pattern, Form::Wide)
     }
 
     /// A wider pattern of the list, beside which this one, a wildcard, says nothing more.
     pub(super) fn wider(&self, pattern: &AddressPattern, case: LocalPartCase) -> Option<&AddressPattern> {
-        self.granted.wider(pattern, case)
+        self.granted.wider(pattern, Form::Narrow(case))
     }
 
     /// The list `["@certificate"]`, not yet bound to a certificate.
     pub(super) fn of_certificate() -> Self {
         let mut granted = Index::default();
-        granted.put(&AddressPattern::Certificate, LocalPartCase::Ignored);
+        granted.put(&AddressPattern::Certificate, Form::Narrow(LocalPartCase::Ignored));
         Self { granted: Arc::new(granted), ..Self::default() }
     }
 

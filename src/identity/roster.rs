@@ -10,8 +10,8 @@
 //! Under a pin there is no CA, and only what is pinned itself is certain: with the whole certificate its names, with the key alone none of them,
 //! for who holds the key can write any name around it.
 //!
-//! Everything is looked up by hash ([`index`]), wildcards too: a roster of a million entries costs a certificate no more than one of ten. Entries
-//! are kept small ([`builder`]); lists of patterns and terms are shared. Pure; never verifies a chain.
+//! Everything is looked up by hash (`index`), wildcards too: a roster of a million entries costs a certificate no more than one of ten. Entries
+//! are kept small (`builder`); lists of patterns and terms are shared. Pure; never verifies a chain.
 
 mod builder;
 mod describe;

@@ -21,6 +21,7 @@ use crate::snapshot::{Shown, Snapshot};
 use crate::sys::WallTime;
 use crate::tls::points::{self, Named};
 use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
+use crate::web::responders::Round;
 
 /// Why there is no identity: the cause for the reply, the detail for the log.
 #[derive(Debug)]
@@ -64,13 +65,21 @@ async fn judge(chain: &PeerChain, trust: &Trust, house: &House) -> Result<Verifi
         tls::judge_asking(chain, trust, &|query| house.responders.known(query, now), now)
     };
     let mut judged = judge();
+    let round = Round::begin(&*house.clock);
     // Each CA that the chain leads to may have its own responder.
     for _ in trust.cas() {
-        let Err(Rejection { query: Some(query), .. }) = &judged else { break };
-        house.responders.ask(query, &*house.clock, &*house.entropy).await;
+        let Err(Rejection { query: Some(query), .. }) = &judged else { return judged };
+        house.responders.ask(query, round, &*house.clock, &*house.entropy).await;
         judged = judge();
     }
-    judged
+    match judged {
+        // The round was over before somebody was asked.
+        Err(Rejection { query: Some(_), .. }) => {
+            let now = house.now().wall;
+            tls::judge_asking(chain, trust, &|query| Some(house.responders.last_word(query, now)), now)
+        }
+        judged => judged,
+    }
 }
 
 /// Hands on where the CRLs of certificates under a CA lie, if it has them fetched.
@@ -83,14 +92,27 @@ fn name_points(house: &House, trust: &Trust, name: &Arc<str>, certificates: &[Ce
     }
 }
 
+/// The most names of a certificate that a log line tells: a line that is too long is lost, and a certificate may hold hundreds.
+const NAMES_SHOWN: usize = 8;
+
 /// The certificate and the names in it, for the log.
 fn shown(chain: &VerifiedChain) -> String {
     let Ok(facts) = CertificateFacts::of_chain(chain) else { return String::new() };
+    let names = names_shown(&facts).join(", ");
+    let CertificateSummary { subject, issuer, serial, fingerprint, .. } = facts.summary;
+    format!("subject {subject}, issuer {issuer}, serial {serial}, fingerprint {fingerprint}; {names}")
+}
+
+fn names_shown(facts: &CertificateFacts) -> Vec<String> {
     let usable = facts.names().filter(|(kind, _)| *kind != "subject").map(|(kind, name)| format!("{kind} {name}"));
     let unusable = facts.unusable.iter().map(|name| format!("unusable: {} ({})", name.name, name.reason));
-    let names: Vec<String> = usable.chain(unusable).collect();
-    let CertificateSummary { subject, issuer, serial, fingerprint, .. } = facts.summary;
-    format!("subject {subject}, issuer {issuer}, serial {serial}, fingerprint {fingerprint}; {}", names.join(", "))
+    let mut all = usable.chain(unusable);
+    let mut names: Vec<String> = all.by_ref().take(NAMES_SHOWN).collect();
+    let more = all.count();
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names
 }
 
 /// What one session's questions are answered from.
@@ -356,4 +378,22 @@ pub(super) fn sighting(identity: &Identity, peer: &Peer, at: WallTime) -> Sighti
 
 fn recorded(link: &identity::Link) -> Link {
     Link { issuer: link.issuer.0, issuer_key: link.issuer_key.map(|key| key.0), serial: link.serial.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::recipe::Recipe;
+
+    #[test]
+    fn a_certificate_of_hundreds_of_names_makes_a_line_that_is_written() {
+        let mut recipe = Recipe::client("Alice").email("alice@example.com");
+        for number in 0..400 {
+            recipe = recipe.uri(&format!("no scheme {number}"));
+        }
+        let names = names_shown(&CertificateFacts::of(&recipe.self_signed().der).unwrap());
+        assert_eq!(names.len(), NAMES_SHOWN + 1);
+        assert_eq!(names.last().map(String::as_str), Some("and 393 more"));
+        assert_eq!(names[0], "email alice@example.com");
+    }
 }

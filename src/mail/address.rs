@@ -335,6 +335,15 @@ pub struct CanonicalAddress {
     pub host: String,
 }
 
+impl CanonicalAddress {
+    /// The same without any case of letters, ASCII or not: for what is to be excluded however it is written. Letter by letter, so that no letter
+    /// depends on its neighbours; by way of capitals, so that what has one capital in common becomes one (ß and ss, both sigmas).
+    pub fn folded(&self) -> Self {
+        let capitals = self.local.chars().flat_map(char::to_uppercase);
+        Self { local: capitals.flat_map(char::to_lowercase).nfc().collect(), host: self.host.clone() }
+    }
+}
+
 impl fmt::Display for CanonicalAddress {
     /// As an address again, quoted where it must be.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! One change of the authority's directory: several files, all or none, whenever the machine stops.
 //!
 //! The new files are written and synced in `change.new`, which is renamed to `change`: from then on the change counts. Its files are moved up into
-//! the directory one by one, and `change` is removed. Whoever takes the directory's lock first finishes a `change` that stands there, and throws
+//! the directory one by one, what it lists as gone is removed, and `change` itself goes. Whoever takes the directory's lock first finishes a `change` that stands there, and throws
 //! away a `change.new`. Old keys and certificates are kept: the change holds them under a second name before anything takes their place.
 //!
 //! Never: takes the place of a file that is neither kept nor one of those made anew each time; leaves a key readable by others.
@@ -17,6 +17,8 @@ use super::PkiError;
 const PREPARED: &str = "change.new";
 /// Where a change that counts is until all its files are in place.
 const DECIDED: &str = "change";
+/// In it: the names that go, each with a NUL behind it.
+const GONE: &str = ".gone";
 /// Files that each change may write anew.
 const MADE_ANEW: [&str; 3] = ["index.toml", "ca.crl", "issuing.crl"];
 
@@ -68,14 +70,13 @@ impl Change {
             // A second name of the same file; a file system that has none gets a copy, with its mode.
             std::fs::hard_link(&from, &to).or_else(|_| std::fs::copy(&from, &to).map(drop)).map_err(told(&from))?;
         }
+        if !self.gone.is_empty() {
+            let list: String = self.gone.iter().flat_map(|name| [name.as_str(), "\0"]).collect();
+            write_new(&prepared.join(GONE), list.as_bytes(), Readers::Owner)?;
+        }
         sync(&prepared)?;
         std::fs::rename(&prepared, directory.join(DECIDED)).map_err(told(&prepared))?;
-        finish(directory)?;
-        for name in &self.gone {
-            let path = directory.join(name);
-            std::fs::remove_file(&path).map_err(told(&path))?;
-        }
-        Ok(())
+        finish(directory)
     }
 
     fn refuse_to_overwrite(&self, directory: &Path) -> Result<(), PkiError> {
@@ -104,6 +105,9 @@ fn finish(directory: &Path) -> Result<(), PkiError> {
     sync(directory)?;
     for entry in std::fs::read_dir(&decided).map_err(told(&decided))? {
         let entry = entry.map_err(told(&decided))?;
+        if entry.file_name() == GONE {
+            continue;
+        }
         let (from, to) = (entry.path(), directory.join(entry.file_name()));
         std::fs::rename(&from, &to).map_err(told(&from))?;
         // rename(2) does nothing when both are names of one file.
@@ -111,8 +115,31 @@ fn finish(directory: &Path) -> Result<(), PkiError> {
             std::fs::remove_file(&from).map_err(told(&from))?;
         }
     }
+    // What goes is kept under its other name by now, for good.
+    sync(directory)?;
+    remove_gone(directory, &decided.join(GONE))?;
     std::fs::remove_dir(&decided).map_err(told(&decided))?;
     sync(directory)
+}
+
+/// Removes what the list names, then the list: killed in between, this is done again.
+fn remove_gone(directory: &Path, list: &Path) -> Result<(), PkiError> {
+    if list.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let names = std::fs::read_to_string(list).map_err(told(list))?;
+    for name in names.split_terminator('\0') {
+        remove_if_there(&directory.join(name))?;
+    }
+    sync(directory)?;
+    remove_if_there(list)
+}
+
+fn remove_if_there(path: &Path) -> Result<(), PkiError> {
+    match std::fs::remove_file(path) {
+        Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => Err(told(path)(fault)),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// A new file; an old one is never opened for writing (`O_EXCL`), and the mode holds from the first moment.
@@ -161,6 +188,34 @@ mod tests {
                 && !directory.join(PREPARED).exists()
                 && !directory.join(DECIDED).exists()
         );
+    }
+
+    #[test]
+    fn what_goes_with_a_change_goes_whenever_the_machine_stops() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path();
+        let stands = |name: &str| directory.join(name).exists();
+        // Killed when it was decided, and again when the old file was gone but the list was not.
+        for is_removed in [false, true] {
+            std::fs::write(directory.join("alice.p12"), "old").unwrap();
+            std::fs::create_dir(directory.join(DECIDED)).unwrap();
+            std::fs::write(directory.join(DECIDED).join("alice.pem"), "new").unwrap();
+            std::fs::hard_link(directory.join("alice.p12"), directory.join(DECIDED).join("alice-1.p12")).unwrap();
+            std::fs::write(directory.join(DECIDED).join(GONE), "alice.p12\0").unwrap();
+            if is_removed {
+                std::fs::remove_file(directory.join("alice.p12")).unwrap();
+            }
+            recover(directory).unwrap();
+            assert!(!stands("alice.p12") && !stands(DECIDED) && !stands(GONE));
+            assert_eq!(text(&directory.join("alice-1.p12")), "old");
+            std::fs::remove_file(directory.join("alice-1.p12")).unwrap();
+        }
+        // The change itself writes that list.
+        std::fs::write(directory.join("bob.p12"), "old").unwrap();
+        let mut change = Change::default();
+        change.put_aside("bob.p12", "bob-1.p12");
+        change.make(directory).unwrap();
+        assert!(!stands("bob.p12") && !stands(GONE) && stands("bob-1.p12"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A window slides. What was spent is kept in buckets: minutes for the hour, half hours for the day. A bucket counts whole until all of it has
 //! left the window, so that no window of any position ever holds more than its limit; the price is that something spent counts for up to
-//! one bucket too long (a minute, half an hour), never too short. An account has at most [`BUCKETS_MAX`] buckets, which is less than a kilobyte.
+//! one bucket too long (a minute, half an hour), never too short. An account has at most `BUCKETS_MAX` buckets, which is less than a kilobyte.
 //!
 //! Time here is the ledger's own (see `accounts`): it never goes back. Pure. Never: reads the store, a clock.
 

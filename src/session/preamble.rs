@@ -4,6 +4,7 @@
 //! certificate" is kept by absence.
 //!
 //! Everything learned here is dropped when TLS starts (RFC 3207 §4.2), so this type hands nothing on: not the name from EHLO, not an octet.
+//! Whoever has spoken when we are about to greet is refused; nobody is kept waiting to see who will (docs/decisions/0004).
 //! Never: reads a socket, reads a clock, writes the log. Nothing can fail: what is not understood is answered.
 
 use std::sync::Arc;

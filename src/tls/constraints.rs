@@ -28,6 +28,11 @@ const FORM: u8 = 0x1f;
 pub(super) struct MailName(Option<Address>);
 
 impl MailName {
+    /// One that is read already: a user principal name, which grants as an address does.
+    pub(super) fn of(address: &Address) -> Self {
+        Self(Some(address.clone()).filter(|address| address.host().domain().is_some()))
+    }
+
     /// From its octets; what is no address stays a name, and fits nothing.
     pub(super) fn read(octets: &[u8]) -> Self {
         let text = std::str::from_utf8(octets).ok();
@@ -102,6 +107,13 @@ impl MailConstraints {
     pub(super) fn allow(&self, names: &[MailName]) -> bool {
         let subtrees = self.permitted.len().saturating_add(self.excluded.len());
         names.len().saturating_mul(subtrees) <= COMPARISONS_MAX && names.iter().all(|name| self.allows(name))
+    }
+
+    /// Which of these names may be, one by one. None of them when there is too much to compare.
+    pub(super) fn allow_each(&self, names: &[MailName]) -> Vec<bool> {
+        let subtrees = self.permitted.len().saturating_add(self.excluded.len());
+        let comparable = names.len().saturating_mul(subtrees) <= COMPARISONS_MAX;
+        names.iter().map(|name| comparable && self.allows(name)).collect()
     }
 
     fn allows(&self, name: &MailName) -> bool {
@@ -273,5 +285,6 @@ mod tests {
         let names = vec![MailName::read(b"alice@example.com"); 101];
         assert!(!constraints(&list, &[]).mail.allow(&names));
         assert!(constraints(&list, &[]).mail.allow(&names[..100]));
+        assert!(!constraints(&list, &[]).mail.allow_each(&names).contains(&true));
     }
 }

@@ -70,6 +70,17 @@ impl Known {
     }
 }
 
+/// What a verified answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Of the certificate.
+    pub status: CertificateStatus,
+    /// When that was known to be so (thisUpdate).
+    pub of: WallTime,
+    /// Until when it counts.
+    pub until: WallTime,
+}
+
 /// What a responder says of a certificate (RFC 6960 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateStatus {
@@ -119,14 +130,26 @@ pub enum OcspFault {
 impl Query {
     /// The question whether `leaf`, signed by `issuer`, is revoked.
     pub(super) fn new(ca: &Arc<ClientCa>, leaf: &Link, issuer: &Link) -> Self {
-        let mut about = issuer.view.key.0.to_vec();
+        // Two CAs of the configuration may ask different responders about one certificate.
+        let mut about = Digest256::of(ca.name().as_bytes()).0.to_vec();
+        about.extend_from_slice(&issuer.view.key.0);
         about.extend_from_slice(&leaf.view.fingerprint.0);
         Self { ca: Arc::clone(ca), leaf: leaf.clone(), issuer: issuer.clone(), key: Digest256::of(&about) }
     }
 
-    /// By what the answer is kept: the certificate and its issuer's key.
+    /// By what the answer is kept: the CA, the certificate and its issuer's key.
     pub fn key(&self) -> Digest256 {
         self.key
+    }
+
+    /// The CA under which it is asked.
+    pub fn ca(&self) -> &Arc<str> {
+        self.ca.name()
+    }
+
+    /// When the certificate ends, and with it every question about it.
+    pub fn ends(&self) -> WallTime {
+        self.leaf.view.not_after
     }
 
     /// Whom to ask, in this order; empty when nobody is named.
@@ -159,16 +182,11 @@ impl Query {
         Some(der::write(der::SEQUENCE, &[algorithm, name, key, serial].concat()))
     }
 
-    /// Reads and verifies an answer: the status, and until when it counts.
+    /// Reads and verifies an answer.
     ///
     /// # Errors
     /// It does not count.
-    pub fn read(
-        &self,
-        octets: &[u8],
-        nonce: Option<&[u8; NONCE_OCTETS]>,
-        now: WallTime,
-    ) -> Result<(CertificateStatus, WallTime), OcspFault> {
+    pub fn read(&self, octets: &[u8], nonce: Option<&[u8; NONCE_OCTETS]>, now: WallTime) -> Result<Reading, OcspFault> {
         let basic = Basic::read(successful(octets)?).ok_or(OcspFault::Malformed)?;
         let data = Data::read(basic.signed.content).ok_or(OcspFault::Malformed)?;
         self.check_signer(&basic, &data, now)?;
@@ -183,7 +201,7 @@ impl Query {
         let single = single.ok_or(OcspFault::OtherCertificate)?;
         extensions(single.extensions, &[])?;
         let until = single.counts_until(is_ours, now).ok_or(OcspFault::NotFresh)?;
-        Ok((single.status, until))
+        Ok(Reading { status: single.status, of: single.this_update, until })
     }
 
     /// RFC 6960 §4.2.2.2: the issuer, or somebody whom it has certified for this.

@@ -1,7 +1,7 @@
 //! Certificate revocation lists: verified once, when loaded; asked at every verification (RFC 5280 §5, §6.3).
 //!
 //! webpki can check CRLs while it builds a path, but then checks the CRL's signature at every handshake, lets a stale list hide a fresh one, and
-//! fails every handshake over one forged file. Here a list is read ([`list`]) and its signature verified against its issuer's certificate when it is
+//! fails every handshake over one forged file. Here a list is read (`list`) and its signature verified against its issuer's certificate when it is
 //! loaded; the newest per issuer and scope is kept; serials are kept sorted and looked up by halving.
 //!
 //! - An issuer is a name *and* a key: a list signed by another key of the same name says nothing about the certificates of this one.

@@ -1,7 +1,7 @@
 //! What chains are judged by: the configured CAs, each with its intermediates and CRLs, and the certificates and keys pinned in the roster.
 //!
 //! Only what is configured is trusted; the system's store never is. Intermediates help to build chains and are trusted for nothing: each must
-//! itself lead to an anchor. E-mail name constraints are kept from webpki and judged by us (see [`ways`](super::ways)). Each CA stands alone: a faulty CRL is that CA's trouble only. Building fails with a [`CaFault`] that names the
+//! itself lead to an anchor. E-mail name constraints are kept from webpki and judged by us (see `ways`). Each CA stands alone: a faulty CRL is that CA's trouble only. Building fails with a [`CaFault`] that names the
 //! certificate and the remedy; CRLs that can't be used are handed back beside the CA, which then goes without them.
 
 use std::collections::HashSet;

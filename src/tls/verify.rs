@@ -34,6 +34,7 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime
 use webpki::{EndEntityCert, VerifiedPath};
 
 use self::path::{GoodPath, Stated, check_path, links_below};
+use super::constraints::MailName;
 use super::ocsp::{CertificateStatus, Known, Query};
 use super::rejection::{Culprit, Flaw, Rejection};
 use super::revocation::RevocationMode;
@@ -43,6 +44,7 @@ use super::view::{Purpose, View};
 use super::ways::Link;
 use super::{Anchor, CertificateFault, PeerChain};
 use crate::identity::facts::Digest256;
+use crate::mail::Address;
 use crate::sys::WallTime;
 
 /// The most certificates a client may show. A path has at most 8: the leaf, webpki's 6 intermediates, the anchor.
@@ -112,6 +114,21 @@ impl VerifiedChain {
     /// Until when this may be relied on: the earliest notAfter of the chain, its anchor included, and nextUpdate of each CRL it rests on.
     pub fn good_until(&self) -> WallTime {
         self.good_until
+    }
+
+    /// Which of these addresses of the leaf's user principal names lie within the e-mail constraints of every CA above it. RFC 5280 §4.2.1.10
+    /// knows no constraints on such names, and a certificate may have one of another suffix; but what grants as an address is held to what
+    /// its CA may say of addresses.
+    pub(crate) fn permits_each(&self, upns: &[Address]) -> Vec<bool> {
+        let names: Vec<MailName> = upns.iter().map(MailName::of).collect();
+        let above = self.links.iter().skip(1).filter_map(|link| link.view.constraints.as_ref());
+        let mut permitted = vec![true; names.len()];
+        for constraints in above.filter(|constraints| !constraints.mail.is_empty()) {
+            for (permitted, allowed) in permitted.iter_mut().zip(constraints.mail.allow_each(&names)) {
+                *permitted = *permitted && allowed;
+            }
+        }
+        permitted
     }
 
     /// The path as it was judged, the anchor last: each certificate is signed by the key of the next. A pinned leaf stands alone.

@@ -1,8 +1,11 @@
 //! One HTTP exchange, for CRLs and OCSP: plain HTTP/1.1 to the host that the URL names (RFC 9110, RFC 9112).
 //!
 //! Everything has a limit: time in all, octets of the body, redirections. Names are looked up by the system; no proxy is asked.
-//! Never: sends anything but what it is given; follows a redirection to anything but http.
+//! Never: sends anything but what it is given; follows a redirection to anything but http, nor of a question by POST, nor from a place of one
+//! reach ([`Reach`]) to one that is nearer to us: else whoever answers for a URL could have this machine ask its neighbours.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +18,9 @@ use hyper::header::{
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use super::reach::Reach;
 
 use crate::tls::points::{HttpUrl, UrlFault};
 
@@ -24,6 +30,10 @@ const REDIRECTIONS_MAX: usize = 3;
 const VALIDATOR_OCTETS_MAX: usize = 256;
 /// Octets that hyper may hold of a response's head.
 const HEAD_OCTETS_MAX: usize = 64 * 1024;
+/// Name look-ups at once. The system's own can't be ended: one that nobody waits for any more holds its place until it comes back.
+const LOOKUPS_MAX: usize = 16;
+
+static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_MAX);
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -65,7 +75,7 @@ pub(crate) enum Answer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpFault {
     #[error("no connection: {0}")]
-    Connect(std::io::Error),
+    Connect(io::Error),
     #[error("the server does not speak HTTP as it should: {0}")]
     Protocol(#[from] hyper::Error),
     #[error("the request can't be said in HTTP: {0}")]
@@ -78,6 +88,10 @@ pub(crate) enum HttpFault {
     TooSlow(Duration),
     #[error("redirected to what is not followed: {0}")]
     Redirected(UrlFault),
+    #[error("a question is not asked again elsewhere, and the server answered {0}")]
+    RedirectedQuestion(StatusCode),
+    #[error("redirected to {0}, an address of a network that is nearer than where the URL leads")]
+    RedirectedInside(IpAddr),
     #[error("redirected more than {REDIRECTIONS_MAX} times")]
     RedirectedTooOften,
 }
@@ -91,11 +105,16 @@ pub(crate) async fn exchange(url: &HttpUrl, ask: &Ask, limits: Limits) -> Result
 }
 
 async fn follow(mut url: HttpUrl, ask: &Ask, limits: Limits) -> Result<Answer, HttpFault> {
+    let mut from = None;
     for _ in 0..=REDIRECTIONS_MAX {
-        match once(&url, ask, limits).await? {
+        let stream = connect(&url, from).await?;
+        let reach = Reach::of(stream.peer_addr().map_err(HttpFault::Connect)?.ip());
+        match once(stream, &url, ask, limits).await? {
             Turn::Answer(answer) => return Ok(answer),
             Turn::Elsewhere(location) => url = url.follow(&location).map_err(HttpFault::Redirected)?,
         }
+        // Where the URL itself leads is what counts, not what it was redirected to on the way.
+        from = from.or(Some(reach));
     }
     Err(HttpFault::RedirectedTooOften)
 }
@@ -106,12 +125,42 @@ enum Turn {
     Elsewhere(String),
 }
 
-async fn once(url: &HttpUrl, ask: &Ask, limits: Limits) -> Result<Turn, HttpFault> {
-    let stream = TcpStream::connect((url.host(), url.port())).await.map_err(HttpFault::Connect)?;
+/// Connects to the first of the host's addresses that takes us; `from` is where a redirection came from. The address that was looked at is the
+/// one connected to: a name is looked up once.
+async fn connect(url: &HttpUrl, from: Option<Reach>) -> Result<TcpStream, HttpFault> {
+    let addresses = look_up(url).await.map_err(HttpFault::Connect)?;
+    let inside = |address: &&SocketAddr| from.is_some_and(|from| !from.may_lead_to(Reach::of(address.ip())));
+    if let Some(address) = addresses.iter().find(inside) {
+        return Err(HttpFault::RedirectedInside(address.ip()));
+    }
+    TcpStream::connect(addresses.as_slice()).await.map_err(HttpFault::Connect)
+}
+
+async fn look_up(url: &HttpUrl) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = url.host().parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, url.port())]);
+    }
+    let place = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+    let (host, port) = (url.host().to_owned(), url.port());
+    let looking = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+    });
+    looking.await.map_err(io::Error::other)?
+}
+
+async fn once(stream: TcpStream, url: &HttpUrl, ask: &Ask, limits: Limits) -> Result<Turn, HttpFault> {
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(HEAD_OCTETS_MAX).handshake(TokioIo::new(stream)).await?;
     let request = request(url, ask)?;
-    let speaking = async { read(sender.send_request(request).await?, limits.octets).await };
+    let speaking = async {
+        match read(sender.send_request(request).await?, limits.octets).await? {
+            (status, Turn::Elsewhere(_)) if matches!(ask, Ask::Post { .. }) => {
+                Err(HttpFault::RedirectedQuestion(status))
+            }
+            (_, turn) => Ok(turn),
+        }
+    };
     // The connection moves only while it is polled; its own fault shows in what is spoken over it.
     tokio::select! {
         turn = speaking => turn,
@@ -142,18 +191,19 @@ fn request(url: &HttpUrl, ask: &Ask) -> Result<Request<Full<Bytes>>, hyper::http
     request.body(Full::new(body))
 }
 
-async fn read(response: Response<Incoming>, octets_max: usize) -> Result<Turn, HttpFault> {
+async fn read(response: Response<Incoming>, octets_max: usize) -> Result<(StatusCode, Turn), HttpFault> {
     let said = |name: HeaderName| {
         let value = response.headers().get(name)?.to_str().ok()?;
         (value.len() <= VALIDATOR_OCTETS_MAX).then(|| value.to_owned())
     };
     let status = response.status();
     if status == StatusCode::NOT_MODIFIED {
-        return Ok(Turn::Answer(Answer::NotModified));
+        return Ok((status, Turn::Answer(Answer::NotModified)));
     }
     if status.is_redirection() {
         let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        return location.map(|location| Turn::Elsewhere(location.to_owned())).ok_or(HttpFault::Status(status));
+        let turn = location.map(|location| Turn::Elsewhere(location.to_owned())).ok_or(HttpFault::Status(status));
+        return Ok((status, turn?));
     }
     if status != StatusCode::OK {
         return Err(HttpFault::Status(status));
@@ -169,5 +219,48 @@ async fn read(response: Response<Incoming>, octets_max: usize) -> Result<Turn, H
             octets.extend_from_slice(&data);
         }
     }
-    Ok(Turn::Answer(Answer::Octets(octets, validators)))
+    Ok((status, Turn::Answer(Answer::Octets(octets, validators))))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// A server on loopback that says one thing to whoever comes, and what it is asked of.
+    async fn redirecting(location: &str) -> (HttpUrl, impl Future<Output = ()>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = HttpUrl::parse(&format!("http://{}/x", listener.local_addr().unwrap())).unwrap();
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        let serving = async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(head.as_bytes()).await;
+            }
+        };
+        (url, serving)
+    }
+
+    async fn fault(location: &str, ask: Ask) -> HttpFault {
+        let (url, serving) = redirecting(location).await;
+        let limits = Limits { time: Duration::from_secs(20), octets: 1000 };
+        tokio::select! {
+            answer = exchange(&url, &ask, limits) => answer.unwrap_err(),
+            () = serving => unreachable!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_is_not_repeated_elsewhere_and_nothing_leads_to_other_near_networks() {
+        let get = || Ask::Get(Validators::default());
+        let post = Ask::Post { octets: vec![1], kind: "application/ocsp-request" };
+        assert!(matches!(fault("/y", post).await, HttpFault::RedirectedQuestion(StatusCode::FOUND)));
+        // Loopback may lead to loopback: whoever wrote the URL meant it.
+        assert!(matches!(fault("/y", get()).await, HttpFault::RedirectedTooOften));
+        for near in ["http://169.254.169.254/latest/meta-data", "http://10.0.0.1/", "http://[fe80::1]/"] {
+            assert!(matches!(fault(near, get()).await, HttpFault::RedirectedInside(_)), "{near}");
+        }
+    }
 }

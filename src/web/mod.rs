@@ -2,7 +2,9 @@
 //!
 //! Never: decides whether a certificate is good; what comes back is verified by `tls` before anything rests on it.
 
+mod answers;
 pub mod http;
+mod reach;
 pub mod responders;
 
 pub use responders::Responders;

@@ -1,8 +1,10 @@
 //! OCSP responders: asked after the handshake, their answers kept (RFC 6960 appendix A).
 //!
-//! One question about one certificate is under way at a time; whoever else wants the answer waits for it. An answer is kept until it no longer
-//! counts; that there was none, for a little while. Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not
-//! verify; waits longer than [`ASK_TIME`].
+//! One question about one certificate is under way at a time; whoever else wants the answer waits for it. Each CA has its own places, so that
+//! one whose responder hangs takes none from another. That there was no answer is kept for a little while, but only where the responder was
+//! asked and had time: who had no place has learned nothing. What is kept of answers, and how long, [`answers`](super::answers) says.
+//!
+//! Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not verify; waits beyond the round's end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,34 +14,47 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{Mutex as Turn, Semaphore};
 
+use super::answers::{Answers, Overtaken};
 use super::http::{self, Answer, Ask, HttpFault, Limits, Validators};
 use crate::identity::Digest256;
-use crate::sys::{Clock, Entropy, WallTime};
-use crate::tls::ocsp::{ANSWER_OCTETS_MAX, Known, NONCE_OCTETS, OcspFault, Query};
+use crate::sys::{Clock, Entropy, MonoTime, WallTime};
+use crate::tls::ocsp::{ANSWER_OCTETS_MAX, Known, NONCE_OCTETS, OcspFault, Query, Reading};
 use crate::tls::points::HttpUrl;
 
-/// For one certificate's answer, all its responders together.
+/// For all that one client's certificate has asked: each CA, each responder, the wait for turn and place.
 const ASK_TIME: Duration = Duration::from_secs(5);
+/// A responder that was asked for less is not said to be silent.
+const FAIR_TIME: Duration = Duration::from_secs(2);
 /// So long a responder that did not answer is not asked again about the same certificate.
 const UNAVAILABLE: Duration = Duration::from_secs(30);
-/// Answers that are kept.
-const ANSWERS_MAX: usize = 10_000;
-/// Questions under way at once.
+/// Questions of one CA under way at once.
 const ASKING_MAX: usize = 64;
 /// The longest URL of a question asked by GET (RFC 5019 §5).
 const GET_OCTETS_MAX: usize = 255;
 
 /// The answers at hand, and the way to new ones.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Responders {
-    answers: Mutex<HashMap<Digest256, Known>>,
+    answers: Mutex<Answers>,
     asking: Mutex<HashMap<Digest256, Arc<Turn<()>>>>,
-    places: Semaphore,
+    /// By the CA's name.
+    places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
 }
 
-impl Default for Responders {
-    fn default() -> Self {
-        Self { answers: Mutex::default(), asking: Mutex::default(), places: Semaphore::new(ASKING_MAX) }
+/// One client's questions: when all of them end.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    ends: MonoTime,
+}
+
+impl Round {
+    /// Begins now.
+    pub fn begin(clock: &dyn Clock) -> Self {
+        Self { ends: clock.now().mono.after(ASK_TIME) }
+    }
+
+    fn left(self, clock: &dyn Clock) -> Duration {
+        self.ends.since(clock.now().mono)
     }
 }
 
@@ -49,8 +64,10 @@ enum AskFault {
     Http(#[from] HttpFault),
     #[error(transparent)]
     Answer(#[from] OcspFault),
-    #[error("no answer within {} s", ASK_TIME.as_secs())]
-    TooSlow,
+    #[error(transparent)]
+    Overtaken(#[from] Overtaken),
+    #[error("no answer within {} s", .0.as_secs())]
+    TooSlow(Duration),
     #[error("no responder is named: not by the certificate, not by ocsp_url")]
     Nobody,
 }
@@ -58,50 +75,78 @@ enum AskFault {
 impl Responders {
     /// The answer at hand that counts now.
     pub fn known(&self, query: &Query, now: WallTime) -> Option<Known> {
-        locked(&self.answers).get(&query.key()).copied().filter(|known| now < known.until())
+        locked(&self.answers).known(query.key(), now)
     }
 
-    /// Asks, unless somebody has just done so; what came of it is known then.
-    pub async fn ask(&self, query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) {
+    /// What is to be said when the round is over, whether there was an answer or not.
+    pub fn last_word(&self, query: &Query, now: WallTime) -> Known {
+        let answers = locked(&self.answers);
+        answers.known(query.key(), now).unwrap_or_else(|| answers.without_answer(query.key(), now.after(UNAVAILABLE)))
+    }
+
+    /// Asks, unless somebody has just done so; what came of it is known then. Nothing new is known where the round was over first.
+    pub async fn ask(&self, query: &Query, round: Round, clock: &dyn Clock, entropy: &dyn Entropy) {
         let asking = Asking::begin(&self.asking, query.key());
-        let _mine = asking.turn.lock().await;
-        if self.known(query, clock.now().wall).is_some() {
+        let places = self.places_of(query.ca());
+        let waiting = async {
+            let mine = asking.turn.lock().await;
+            // Somebody else may have asked while we waited; then no place is needed.
+            let place = if self.known(query, clock.now().wall).is_none() { places.acquire().await.ok() } else { None };
+            (mine, place)
+        };
+        let Ok((_mine, place)) = tokio::time::timeout(round.left(clock), waiting).await else {
+            tracing::debug!(%query, "not asked in time: others' questions are under way");
+            return;
+        };
+        if place.is_none() {
             return;
         }
-        let known = match tokio::time::timeout(ASK_TIME, self.answer(query, clock, entropy)).await {
-            Ok(Ok(known)) => known,
-            Ok(Err(fault)) => unavailable(query, &fault, clock),
-            Err(_) => unavailable(query, &AskFault::TooSlow, clock),
+        let left = round.left(clock);
+        let answered = match tokio::time::timeout(left, answer(query, clock, entropy)).await {
+            Ok(answered) => answered,
+            Err(_) if left < FAIR_TIME => return,
+            Err(_) => Err(AskFault::TooSlow(left)),
         };
-        self.keep(query.key(), known, clock.now().wall);
+        self.settle(query, answered, clock.now().wall);
     }
 
-    fn keep(&self, key: Digest256, known: Known, now: WallTime) {
+    fn settle(&self, query: &Query, answered: Result<Reading, AskFault>, now: WallTime) {
         let mut answers = locked(&self.answers);
-        if answers.len() >= ANSWERS_MAX {
-            answers.retain(|_, known| now < known.until());
-        }
-        if answers.len() >= ANSWERS_MAX {
-            // All of them count still: the one that ends first is asked for again.
-            let first = answers.iter().min_by_key(|(_, known)| known.until()).map(|(key, _)| *key);
-            if let Some(first) = first {
-                answers.remove(&first);
+        let taken = answered.and_then(|reading| {
+            answers.take(query, reading, now)?;
+            Ok(reading)
+        });
+        match taken {
+            Ok(Reading { status, until, .. }) => {
+                tracing::debug!(%query, ?status, until = until.rfc3339(), "an OCSP responder answered");
+            }
+            Err(fault) => {
+                tracing::warn!(%query, %fault, "an OCSP responder gave no answer that counts");
+                let known = answers.without_answer(query.key(), now.after(UNAVAILABLE));
+                answers.keep(query.key(), known, now);
             }
         }
-        answers.insert(key, known);
     }
 
-    async fn answer(&self, query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Known, AskFault> {
-        let _place = self.places.acquire().await;
-        let mut last = AskFault::Nobody;
-        for url in query.urls() {
-            match one(&url, query, clock, entropy).await {
-                Ok(known) => return Ok(known),
-                Err(fault) => last = fault,
-            }
+    fn places_of(&self, ca: &Arc<str>) -> Arc<Semaphore> {
+        let mut places = locked(&self.places);
+        if !places.contains_key(ca) {
+            // Names that are in the configuration no more.
+            places.retain(|_, places| Arc::strong_count(places) > 1);
         }
-        Err(last)
+        Arc::clone(places.entry(Arc::clone(ca)).or_insert_with(|| Arc::new(Semaphore::new(ASKING_MAX))))
     }
+}
+
+async fn answer(query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Reading, AskFault> {
+    let mut last = AskFault::Nobody;
+    for url in query.urls() {
+        match one(&url, query, clock, entropy).await {
+            Ok(reading) => return Ok(reading),
+            Err(fault) => last = fault,
+        }
+    }
+    Err(last)
 }
 
 /// One who asks, or waits for one who does; the last to go, or to be dropped, leaves nothing behind.
@@ -129,7 +174,7 @@ impl Drop for Asking<'_> {
 }
 
 /// By POST with a nonce; a responder that takes no POST is asked by GET for what it has ready (RFC 5019 §5).
-async fn one(url: &HttpUrl, query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Known, AskFault> {
+async fn one(url: &HttpUrl, query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Reading, AskFault> {
     let limits = Limits { time: ASK_TIME, octets: ANSWER_OCTETS_MAX };
     let mut nonce = [0; NONCE_OCTETS];
     entropy.fill(&mut nonce);
@@ -151,11 +196,9 @@ fn read(
     answer: &Answer,
     nonce: Option<&[u8; NONCE_OCTETS]>,
     clock: &dyn Clock,
-) -> Result<Known, AskFault> {
+) -> Result<Reading, AskFault> {
     let Answer::Octets(octets, _) = answer else { return Err(OcspFault::Malformed.into()) };
-    let (status, until) = query.read(octets, nonce, clock.now().wall)?;
-    tracing::debug!(%query, ?status, until = until.rfc3339(), "an OCSP responder answered");
-    Ok(Known::Answer(status, until))
+    Ok(query.read(octets, nonce, clock.now().wall)?)
 }
 
 /// RFC 6960 A.1: base64 behind the URL, what has a meaning in URLs escaped.
@@ -163,11 +206,6 @@ fn in_url(url: &HttpUrl, request: &[u8]) -> Option<HttpUrl> {
     let text = STANDARD.encode(request).replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     let whole = format!("{}/{text}", url.to_string().trim_end_matches('/'));
     HttpUrl::parse(&whole).ok().filter(|_| whole.len() <= GET_OCTETS_MAX)
-}
-
-fn unavailable(query: &Query, fault: &AskFault, clock: &dyn Clock) -> Known {
-    tracing::warn!(%query, %fault, "an OCSP responder gave no answer that counts");
-    Known::Unavailable(clock.now().wall.after(UNAVAILABLE))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

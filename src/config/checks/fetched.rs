@@ -33,13 +33,15 @@ pub(super) fn is_fetched(written: &WrittenCa) -> bool {
 impl Fetching {
     /// Where the CRLs of this CA come from; with distribution points, those of its own certificates among them.
     pub(super) fn source(self, ca: Arc<ClientCa>) -> CrlSource {
-        let Self { mut urls, learns, folder, refresh } = self;
-        if learns {
-            urls.extend(ca.ders().flat_map(points::crl_urls));
+        let Self { urls: mut written, learns, folder, refresh } = self;
+        let mut own: Vec<HttpUrl> = if learns { ca.ders().flat_map(points::crl_urls).collect() } else { Vec::new() };
+        for list in [&mut written, &mut own] {
+            list.sort();
+            list.dedup();
         }
-        urls.sort();
-        urls.dedup();
-        urls.truncate(CRL_URLS_MAX);
+        // What is written comes first.
+        own.retain(|url| !written.contains(url));
+        let urls = written.into_iter().chain(own).take(CRL_URLS_MAX).collect();
         CrlSource { ca, urls, learns, folder, refresh }
     }
 }

@@ -96,6 +96,29 @@ fn the_case_of_local_parts_counts_when_asked() {
 }
 
 #[test]
+fn an_exclusion_excludes_in_any_case_of_letters_and_a_grant_does_not_grow() {
+    let texts =
+        ["*@example.com", "!bob@example.com", "!zoë@example.com", "!straße@example.com", "!ΣΊΣΥΦΟΣ+*@example.com"];
+    for case in [LocalPartCase::Ignored, LocalPartCase::Exact] {
+        let list = AddressPatterns::parse(texts, case).unwrap();
+        for excluded in [
+            "bob@example.com",
+            "BoB@Example.com",
+            "\"BOB\"@example.com",
+            "ZOË@example.com",
+            "zoe\u{308}@example.com",
+            "STRASSE@example.com",
+            "σίσυφος+x@example.com",
+        ] {
+            let address = excluded.parse::<Address>().unwrap().canonical(case);
+            assert!(matches!(list.explain(&address), Granting::Excluded(_)), "{excluded} {case:?}");
+        }
+        let granted = AddressPatterns::parse(["zoë@example.com"], case).unwrap();
+        assert!(granted.matches(&"ZOË@example.com".parse::<Address>().unwrap().canonical(case)).is_none());
+    }
+}
+
+#[test]
 fn what_is_no_pattern_is_refused_with_a_remedy() {
     for (wrong, said) in [
         ("", "leave it out"),

@@ -173,7 +173,7 @@ fn list_doubts(
         if domains.is_some_and(|domains| !domains.touches(pattern)) {
             say(format!("{kind} has {pattern}, which lies beyond the domains of its CA and is never granted"));
         }
-        if let Some(exclusion) = compiled.excluding(pattern, case) {
+        if let Some(exclusion) = compiled.excluding(pattern) {
             say(format!("{kind} has {pattern}, which !{exclusion} excludes"));
         } else if let Some(wider) = compiled.wider(pattern, case) {
             say(format!("{kind} has {pattern}, which says nothing beside {wider}; leave one of them out"));

@@ -273,3 +273,29 @@ fn acts_as(identity: &Identity, authzid: &[u8]) -> bool {
     let grant = identity.grant();
     grant.send_as.names(&address.canonical(grant.local_part_case))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_told_who_was_named_and_what_was_wrong() {
+        let long = "x".repeat(USER_SHOWN + 1);
+        for (user, authzid, wrong, told) in [
+            ("mallory", "", Wrong::Unknown, "PLAIN: \"mallory\" is an unknown user"),
+            ("bob", "", Wrong::SomebodyElses, "PLAIN: \"bob\" is somebody else's user"),
+            ("alice", "bob", Wrong::Unknown, "PLAIN: \"alice\" (to act as \"bob\") is an unknown user"),
+            ("a\r\nb\"", "", Wrong::Unknown, "PLAIN: \"a\\r\\nb\\\"\" is an unknown user"),
+            (&long, "", Wrong::Unknown, "...\" is an unknown user"),
+            ("alice", "", Wrong::Password, "PLAIN: wrong password"),
+            ("alice", "", Wrong::Code, "PLAIN: the password is right; the code behind it is wrong"),
+            ("alice", "", Wrong::NoCredential, "PLAIN: this identity has no credential"),
+        ] {
+            let shown = User::shown(user.as_bytes(), authzid.as_bytes());
+            let user = User { named: Named::Itself, name: user.to_owned(), shown };
+            let line = user.told(Mechanism::Plain, wrong);
+            assert!(line.contains(told), "{line}");
+            assert!(line.len() < 4 * USER_SHOWN, "{line}");
+        }
+    }
+}

@@ -213,7 +213,7 @@ fn an_answer_counts_only_when_everything_holds() {
         let mut draft = Draft::of(&cast);
         change(&cast, &mut draft);
         let read = cast.query(&[]).read(&draft.octets(), Some(&OURS), now());
-        assert_eq!(read.map(|(status, _)| status), wanted, "{name}");
+        assert_eq!(read.map(|read| read.status), wanted, "{name}");
     }
 }
 
@@ -239,7 +239,7 @@ fn a_responder_that_is_revoked_answers_no_more_unless_its_ca_says_not_to_check()
     for (signer, wanted) in [(&cast.responder, Err(OcspFault::SignerRevoked)), (&cast.unchecked, GOOD)] {
         let draft = Draft { signer, certificates: vec![signer], ..Draft::of(&cast) };
         let query = cast.query(&[&cast.responder, &cast.unchecked]);
-        assert_eq!(query.read(&draft.octets(), Some(&OURS), now()).map(|(status, _)| status), wanted);
+        assert_eq!(query.read(&draft.octets(), Some(&OURS), now()).map(|read| read.status), wanted);
     }
 }
 
@@ -248,7 +248,7 @@ fn an_answer_is_relied_on_no_longer_than_it_says_and_an_hour() {
     let cast = Cast::new();
     for (to, until) in [(Some(NOW + 600), NOW + 600), (Some(NOW + 9 * DAY), NOW + 3600), (None, NOW + 300)] {
         let draft = Draft { to, ..Draft::of(&cast) };
-        let (_, read) = cast.query(&[]).read(&draft.octets(), Some(&OURS), now()).unwrap();
+        let read = cast.query(&[]).read(&draft.octets(), Some(&OURS), now()).unwrap().until;
         assert_eq!(read, WallTime::from_seconds(until));
     }
 }

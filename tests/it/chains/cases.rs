@@ -35,6 +35,11 @@ fn smtp_utf8(text: &str) -> Vec<u8> {
     der(0xa0, &[oid, der(0xa0, &der(0x0c, text.as_bytes()))].concat())
 }
 
+fn upn(text: &str) -> Vec<u8> {
+    let oid = der(0x06, &[43, 6, 1, 4, 1, 0x82, 0x37, 20, 2, 3]);
+    der(0xa0, &[oid, der(0xa0, &der(0x0c, text.as_bytes()))].concat())
+}
+
 /// A twin with the same key: another name, other dates, whatever the recipe says.
 fn twin(of: &Made, recipe: Recipe, ca: Option<&Made>) -> Made {
     recipe.with_key(KeyPair::from_pem(&of.key_pem()).unwrap(), ca)
@@ -445,6 +450,12 @@ fn email_name_constraints_of_listed_cas_hold() {
     let lost = permitting("Lost", &["example.com"]).signed_by(&Recipe::ca("Elsewhere").self_signed());
     let forged = permitting("Forged", &["example.com"]).signed_by(&Recipe::ca("Root").self_signed());
     let unlisted = permitting("Unlisted", &["example.com"]).signed_by(&root);
+    // A root that has nobody but clients below it, and a CA below it all the same.
+    let flat = Recipe::ca("Flat Root").path_length(0).self_signed();
+    let below_flat = Recipe::ca("Below Flat").signed_by(&flat);
+    // A constrained CA with a DNS name of its own, which the one above it does not permit and nobody would compare.
+    let of_hosts = Recipe::ca("Of Hosts").constraints(dns("example.com"), Vec::new()).signed_by(&root);
+    let named = permitting("Named", &["example.com"]).dns("ca.example.net").signed_by(&of_hosts);
     // The same name and key as Issuing, without constraints, signed by itself: no way around.
     let around = twin(&issuing, Recipe::ca("Issuing"), None);
     // The same, with other constraints, and listed: each way counts as it stands.
@@ -464,6 +475,8 @@ fn email_name_constraints_of_listed_cas_hold() {
         &lost,
         &forged,
         &other_half,
+        &of_hosts,
+        &named,
     ];
     let intermediates: Vec<u8> = listed.iter().flat_map(|made| pem(made)).collect();
     let issuers = [&root, &issuing, &excluding, &mixed, &upper, &lower, &narrow, &outdated, &revoked];
@@ -496,9 +509,17 @@ revocation = "off"
 domains = ["*"]
 send_as_email = true
 send_to = ["*"]
+[[client_ca]]
+name = "flat"
+certificates = "flat.pem"
+revocation = "off"
+domains = ["*"]
+send_as_email = true
+send_to = ["*"]
 "#,
         &[
             ("root.pem", pem(&root)),
+            ("flat.pem", pem(&flat)),
             ("intermediates.pem", intermediates),
             ("root.crl", crls),
             ("constrained.pem", pem(&constrained)),
@@ -562,6 +583,13 @@ send_to = ["*"]
             &[&alice().signed_by(&below_narrow), &below_narrow],
             "the chain is longer than one of its CAs allows (path length)",
         ),
+        Case::new("within a root's path length", &[&alice().signed_by(&flat)], "flat:alice@example.com"),
+        Case::new(
+            "beyond a root's path length",
+            &[&alice().signed_by(&below_flat), &below_flat],
+            "the chain is longer than one of its CAs allows (path length)",
+        ),
+        Case::new("below a CA whose own name nobody compares", &[&alice().signed_by(&named)], UNLISTED),
         Case::new("an expired one", &[&alice().signed_by(&outdated)], expired),
         Case::new("a revoked one", &[&alice().signed_by(&revoked)], "revoked"),
         Case::new(
@@ -598,6 +626,52 @@ send_to = ["*"]
         ),
     ];
     assert!(check(&world, cases) >= 35);
+}
+
+#[test]
+fn user_principal_names_grant_and_match_within_the_email_constraints_of_their_cas() {
+    let root = Recipe::ca("Root").self_signed();
+    let permitting = Recipe::ca("Permitting").constraints(subtrees(&["example.org"]), Vec::new()).signed_by(&root);
+    let excluding = Recipe::ca("Excluding").constraints(Vec::new(), subtrees(&["boss@corp.example"])).signed_by(&root);
+    let world = World::read(
+        r#"
+[[client_ca]]
+name = "directory"
+certificates = "root.pem"
+intermediates = "intermediates.pem"
+revocation = "off"
+domains = ["*"]
+send_as_email = true
+send_as_upn = true
+send_to = ["*"]
+[[identity]]
+name = "boss"
+match = { ca = "directory", upn = "boss@corp.example" }
+send_as = ["boss@example.com"]
+send_to = ["*"]
+"#,
+        &[("root.pem", pem(&root)), ("intermediates.pem", [pem(&permitting), pem(&excluding)].concat())],
+    )
+    .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let case = |name: &str, sans: &[Vec<u8>], ca: &Made, expected: &str| {
+        Case::new(name, &[&names(sans).signed_by(ca)], expected)
+    };
+    let cases = vec![
+        case("no constraints", &[upn("bob@example.com")], &root, "directory:bob@example.com"),
+        case("permitted", &[upn("bob@example.org")], &permitting, "directory:bob@example.org"),
+        case("not permitted", &[upn("bob@example.com")], &permitting, "nobody"),
+        case(
+            "not permitted, beside a good e-mail name",
+            &[rfc822(b"bob@example.org"), upn("bob@CORP")],
+            &permitting,
+            "directory:bob@example.org",
+        ),
+        case("matched", &[upn("boss@corp.example")], &root, "boss"),
+        case("not permitted, so not matched", &[upn("boss@corp.example")], &permitting, "nobody"),
+        case("excluded, so not matched", &[upn("BOSS@corp.example")], &excluding, "nobody"),
+        case("not excluded", &[upn("bob@corp.example")], &excluding, "directory:bob@corp.example"),
+    ];
+    assert!(check(&world, cases) >= 8);
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! How near to us an address is: what a redirection may lead to.
+//!
+//! Pure. Unknown is not public: networks that are set aside for something else (RFC 6890) count as private ones.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// From where an address is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// From this machine only; the unspecified address is taken for it too, since the system does.
+    Loopback,
+    /// From this link: routers, and the metadata of clouds.
+    Link,
+    /// From inside: RFC 1918, RFC 4193, RFC 6598, and what is no unicast address of the Internet.
+    Private,
+    /// From everywhere.
+    Public,
+}
+
+impl Reach {
+    pub(super) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::of_v4(address),
+            IpAddr::V6(address) => Self::of_v6(address),
+        }
+    }
+
+    fn of_v4(address: Ipv4Addr) -> Self {
+        let [first, second, ..] = address.octets();
+        if address.is_loopback() || first == 0 {
+            Self::Loopback
+        } else if address.is_link_local() {
+            Self::Link
+        } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || first >= 224 {
+            Self::Private
+        } else {
+            Self::Public
+        }
+    }
+
+    fn of_v6(address: Ipv6Addr) -> Self {
+        let [first, second, third, fourth, fifth, sixth, high, low] = address.segments();
+        let embedded = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+        if address.is_loopback() || address.is_unspecified() {
+            Self::Loopback
+        } else if first & 0xffc0 == 0xfe80 {
+            Self::Link
+        } else if (first, second, third, fourth, fifth, sixth) == (0x64, 0xff9b, 0, 0, 0, 0) {
+            // NAT64 (RFC 6052): what the IPv4 address behind it is.
+            Self::of_v4(embedded)
+        } else if first & 0xe000 == 0x2000 {
+            Self::Public
+        } else {
+            Self::Private
+        }
+    }
+
+    /// Whether a redirection from here may lead there: to the Internet, or to what is as near as where the URL itself led.
+    pub(super) fn may_lead_to(self, there: Self) -> bool {
+        there == Self::Public || there == self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_address_is_as_near_as_its_network() {
+        for (text, reach) in [
+            ("127.0.0.1", Reach::Loopback),
+            ("0.0.0.0", Reach::Loopback),
+            ("::1", Reach::Loopback),
+            ("::ffff:127.0.0.1", Reach::Loopback),
+            ("64:ff9b::7f00:1", Reach::Loopback),
+            ("169.254.169.254", Reach::Link),
+            ("fe80::1", Reach::Link),
+            ("10.1.2.3", Reach::Private),
+            ("172.31.0.1", Reach::Private),
+            ("192.168.0.1", Reach::Private),
+            ("100.64.0.1", Reach::Private),
+            ("224.0.0.1", Reach::Private),
+            ("255.255.255.255", Reach::Private),
+            ("fd00::1", Reach::Private),
+            ("ff02::1", Reach::Private),
+            ("64:ff9b::a00:1", Reach::Private),
+            ("198.41.0.4", Reach::Public),
+            ("100.128.0.1", Reach::Public),
+            ("2001:503:ba3e::2:30", Reach::Public),
+            ("64:ff9b::c629:4", Reach::Public),
+        ] {
+            assert_eq!(Reach::of(text.parse().unwrap()), reach, "{text}");
+        }
+        assert!(Reach::Loopback.may_lead_to(Reach::Public) && Reach::Private.may_lead_to(Reach::Private));
+        assert!(!Reach::Private.may_lead_to(Reach::Loopback) && !Reach::Public.may_lead_to(Reach::Private));
+    }
+}
