@@ -10,7 +10,7 @@ use crate::sys::MonoTime;
 
 /// The disk is told of when less than so many times the reserve is free.
 const DISK_EARLY: u64 = 10;
-/// `queue.size` and `queue.count` are told of when so much of them is used, per cent.
+/// `queue.count`, and `queue.size` but for the reserve, which intake leaves alone, are told of when so much of them is used, per cent.
 const FULL_EARLY: u64 = 80;
 /// What was told counts as over when it is better than that by so much, per cent; so that it does not flicker.
 const BETTER_BY: u64 = 10;
@@ -79,7 +79,7 @@ impl Fill {
         let used = |now: u64, limit: u64| now >= percent(limit, FULL_EARLY.saturating_sub(stricter));
         match kind {
             Kind::Disk => self.free < percent(self.reserve.saturating_mul(DISK_EARLY), 100 + stricter),
-            Kind::Size => used(self.kept.octets, self.limit.octets),
+            Kind::Size => used(self.kept.octets, self.limit.octets.saturating_sub(self.reserve)),
             Kind::Count => used(self.kept.count, self.limit.count),
         }
     }
@@ -141,12 +141,32 @@ mod tests {
     #[test]
     fn each_limit_is_told_of_before_it_is_reached() {
         for (fill, said) in [
-            (fill(799, 799, 640), None),
+            (fill(799, 748, 640), None),
             (fill(800, 0, 640), Some("800 messages are kept, and queue.count is 1000")),
-            (fill(0, 800, 640), Some("800 MiB are kept, and queue.size is 1000 MiB")),
+            (fill(0, 749, 640), Some("749 MiB are kept, and queue.size is 1000 MiB")),
             (fill(0, 0, 639), Some("the disk of data_dir has 639 MiB free; under 64 MiB no mail is taken")),
         ] {
             assert_eq!(Watch::default().look(&fill, after(0)), said.map_or_else(Vec::new, low), "{fill:?}");
+        }
+    }
+
+    #[test]
+    fn a_small_queue_is_told_of_before_intake_stops_at_its_reserve() {
+        let small = |octets| Fill { limit: Tally { count: 1000, octets: 100 * MIB }, ..fill(0, octets, 640) };
+        assert_eq!(Watch::default().look(&small(28), after(0)), []);
+        assert_eq!(Watch::default().look(&small(29), after(0)), low("29 MiB are kept, and queue.size is 100 MiB"));
+    }
+
+    #[test]
+    fn size_and_count_are_over_when_ten_per_cent_better() {
+        for (tight, better, good) in [
+            (fill(0, 749, 640), fill(0, 656, 640), fill(0, 655, 640)),
+            (fill(800, 0, 640), fill(700, 0, 640), fill(699, 0, 640)),
+        ] {
+            let mut watch = Watch::default();
+            assert_eq!(watch.look(&tight, after(0)).len(), 1);
+            assert_eq!(watch.look(&better, after(60)), [], "{better:?}");
+            assert!(matches!(watch.look(&good, after(120)).as_slice(), [Notice::Over(_)]), "{good:?}");
         }
     }
 

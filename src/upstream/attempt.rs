@@ -111,6 +111,8 @@ pub enum FaultCause {
     Busy(Reply),
     /// The upstream refuses us, not the message.
     RefusesUs(Reply),
+    /// It refuses message after message in the same words, whoever sends to whom.
+    RefusesAll(Reply),
     /// 421: it leaves.
     Leaves(Reply),
     /// A reply that has no meaning here.
@@ -149,9 +151,10 @@ impl UpstreamFault {
             FaultCause::NoAddress(_) | FaultCause::Unreachable(_) | FaultCause::Lost(_) | FaultCause::Injected => {
                 Blame::Network
             }
-            FaultCause::RefusesUs(_) | FaultCause::NoMechanism(_) | FaultCause::CredentialsInTheClear => {
-                Blame::OurSettings
-            }
+            FaultCause::RefusesUs(_)
+            | FaultCause::RefusesAll(_)
+            | FaultCause::NoMechanism(_)
+            | FaultCause::CredentialsInTheClear => Blame::OurSettings,
             FaultCause::BodyUnreadable(_) => Blame::OurStore,
             FaultCause::Silent(_)
             | FaultCause::Closed
@@ -176,6 +179,7 @@ impl UpstreamFault {
             | FaultCause::NoMechanism(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::RefusesUs(_)
+            | FaultCause::RefusesAll(_)
             | FaultCause::BodyUnreadable(_) => Retry::HelpsAfterRepair,
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
@@ -192,10 +196,28 @@ impl UpstreamFault {
         }
     }
 
-    /// Whether it counts against the upstream's health: it never became ready for mail, or refused us instead of the message.
+    /// Whether it counts against the upstream's health: it never became ready for mail, refused us instead of the message, or failed us within a
+    /// message. An upstream that says in the middle that it is busy or leaves is one that works.
     pub fn counts_as_broken(&self) -> bool {
-        let exempt = matches!(self.cause, FaultCause::BodyUnreadable(_));
-        self.was_tried() && !exempt && (self.phase.is_setup() || matches!(self.cause, FaultCause::RefusesUs(_)))
+        match &self.cause {
+            FaultCause::BodyUnreadable(_) | FaultCause::LeftAlone(..) | FaultCause::NotConfigured => false,
+            FaultCause::Busy(_) | FaultCause::Leaves(_) => self.phase.is_setup(),
+            FaultCause::NoAddress(_)
+            | FaultCause::Unreachable(_)
+            | FaultCause::Silent(_)
+            | FaultCause::Closed
+            | FaultCause::Lost(_)
+            | FaultCause::Tls(_)
+            | FaultCause::TlsNotOffered
+            | FaultCause::Injected
+            | FaultCause::NoMechanism(_)
+            | FaultCause::CredentialsInTheClear
+            | FaultCause::RefusesUs(_)
+            | FaultCause::RefusesAll(_)
+            | FaultCause::UnexpectedReply(_)
+            | FaultCause::Unintelligible(_)
+            | FaultCause::Unasked => true,
+        }
     }
 
     /// Whether anything was tried at all.
@@ -208,6 +230,7 @@ impl UpstreamFault {
         match &self.cause {
             FaultCause::Busy(reply)
             | FaultCause::RefusesUs(reply)
+            | FaultCause::RefusesAll(reply)
             | FaultCause::Leaves(reply)
             | FaultCause::UnexpectedReply(reply) => Some(reply),
             FaultCause::NoAddress(_)
@@ -249,6 +272,9 @@ impl UpstreamFault {
             FaultCause::CredentialsInTheClear => format!("the password for {who} is not said without demanded TLS"),
             FaultCause::Busy(reply) => format!("{who} can't take mail at the moment, at {phase}: {reply}"),
             FaultCause::RefusesUs(reply) => format!("{who} refused this relay, not the message, at {phase}: {reply}"),
+            FaultCause::RefusesAll(reply) => {
+                format!("{who} refuses message after message alike, whoever sends to whom: {reply}")
+            }
             FaultCause::Leaves(reply) => format!("{who} ended the session at {phase}: {reply}"),
             FaultCause::UnexpectedReply(reply) => format!("{who} gave a reply without meaning at {phase}: {reply}"),
             FaultCause::Unintelligible(why) => format!("{who} gave no SMTP reply at {phase} ({why})"),
@@ -291,6 +317,9 @@ impl UpstreamFault {
             FaultCause::CredentialsInTheClear => "set `tls` to \"verify\", or take out `username` and `password_file`",
             FaultCause::RefusesUs(_) => {
                 "check `username`, `password_file` and what its operator permits this machine; mail waits meanwhile"
+            }
+            FaultCause::RefusesAll(_) => {
+                "ask its operator whether it still takes mail from this relay and its account; mail waits until one message is accepted. Name the reply in `our_fault` when it always means that"
             }
             FaultCause::LeftAlone(_, Some(last)) => last.remedy(),
             FaultCause::Busy(_)

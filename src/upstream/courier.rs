@@ -3,11 +3,15 @@
 //!
 //! | found                                            | then                                                                  |
 //! |--------------------------------------------------|-----------------------------------------------------------------------|
+//! | silence of a minute before MAIL, others can go   | a fault: the next upstream, and the connection to who waits for it     |
+//! | the same, and nothing else can be done, a probe  | the whole wait of RFC 5321 §4.5.3.2                                    |
+//! | an operator's retry, other settings, before MAIL | begun anew, with the settings of now                                   |
 //! | an address fails before AUTH                     | the next address of the name                                          |
 //! | a kept connection ends before it answers for us  | a new connection; nothing is wrong                                     |
 //! | the upstream is at fault, the message untouched  | the next upstream, for the recipients that are free                   |
 //! | the final dot is sent and nothing came           | nobody else at once: the next attempt begins with the same upstream   |
 //! | the upstream spoke about the message             | that is its outcome; nobody else is asked                             |
+//! | it refuses message after message alike           | it is at fault; as above                                              |
 //!
 //! Never: writes the queue; waits between attempts (the schedule does); sends a message to two upstreams at once.
 
@@ -30,7 +34,7 @@ use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
 use super::settings::Upstream;
 use super::transaction::Order;
-use super::vigil::Signs;
+use super::vigil::{Signs, UNANSWERED};
 use crate::mail::Envelope;
 use crate::queue::Outcome;
 use crate::sys::{Clock, Now};
@@ -40,6 +44,23 @@ pub const ADDRESSES_MAX: usize = 16;
 
 /// How often idle connections are looked over.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether something else can be done than to wait for an upstream that is silent.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Whether there is somebody else to ask when an upstream is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Others {
+    None,
+    Some,
+}
+
+/// What came of watching an attempt.
+enum Watched {
+    Done(Attempt),
+    /// It hung before any message, and an operator or a reload wants it begun anew.
+    Anew,
+}
 
 /// Carries messages to upstreams. Shared by all deliveries.
 pub struct Courier {
@@ -108,8 +129,10 @@ impl Courier {
         let (begin, others): (Vec<_>, Vec<_>) = upstreams.iter().partition(|one| Some(one.name.as_str()) == first);
         let mut handover = Handover::default();
         let mut left = recipients.to_vec();
-        for upstream in begin.into_iter().chain(others) {
-            let attempt = self.deliver_by(upstream, envelope, &left, body, &mut probe).await;
+        let order: Vec<&Arc<Upstream>> = begin.into_iter().chain(others).collect();
+        for (place, upstream) in order.iter().enumerate() {
+            let others = if place + 1 < order.len() { Others::Some } else { Others::None };
+            let attempt = self.deliver_by(upstream, others, envelope, &left, body, &mut probe).await;
             left.clone_from(&attempt.free);
             handover.add(upstream, attempt);
             if left.is_empty() {
@@ -127,65 +150,110 @@ impl Courier {
         recipients: &[usize],
         body: &mut impl MessageBody,
     ) -> Attempt {
-        self.deliver_by(upstream, envelope, recipients, body, &mut None).await
+        self.deliver_by(upstream, Others::None, envelope, recipients, body, &mut None).await
     }
 
     async fn deliver_by(
         &self,
         upstream: &Arc<Upstream>,
+        others: Others,
         envelope: &Envelope,
         recipients: &[usize],
         body: &mut impl MessageBody,
         probe: &mut Option<Probe>,
     ) -> Attempt {
         let deferred = |cause| Attempt::deferred(recipients, fault(upstream, Phase::Connect, cause));
-        // Nobody waits for a connection in order to hear that none may be opened.
-        if probe.is_none()
-            && let Some((wait, because)) = self.places.left_alone(upstream)
-        {
-            return deferred(FaultCause::LeftAlone(wait, because));
+        loop {
+            // Nobody waits for a connection in order to hear that none may be opened.
+            if probe.is_none()
+                && let Some((wait, because)) = self.places.left_alone(upstream)
+            {
+                return deferred(FaultCause::LeftAlone(wait, because));
+            }
+            let Some(slot) = self.places.enter(upstream).await else {
+                return deferred(FaultCause::NotConfigured);
+            };
+            let granted = match self.places.way(&slot.upstream, probe) {
+                Way::LeftAlone(wait, because) => return deferred(FaultCause::LeftAlone(wait, because)),
+                Way::Probe(probe) => Some(probe),
+                Way::Clear => None,
+            };
+            // A probe is given its whole time: an upstream that is slow, but works, must be found out to work.
+            let others = if granted.is_some() { Others::None } else { others };
+            match self.watched(&slot, others, envelope, recipients, body).await {
+                Watched::Done(attempt) => return self.noted(&slot, granted, envelope, recipients, attempt),
+                Watched::Anew => *probe = granted,
+            }
         }
-        let Some(slot) = self.places.enter(upstream).await else {
-            return deferred(FaultCause::NotConfigured);
-        };
-        let probe = match self.places.way(&slot.upstream, probe) {
-            Way::LeftAlone(wait, because) => return deferred(FaultCause::LeftAlone(wait, because)),
-            Way::Probe(probe) => Some(probe),
-            Way::Clear => None,
-        };
-        let attempt = self.watched(&slot, envelope, recipients, body).await;
-        let fault = attempt.fault.as_ref();
+    }
+
+    /// The attempt with what it says of the upstream's health, which is noted.
+    fn noted(
+        &self,
+        slot: &Slot,
+        probe: Option<Probe>,
+        envelope: &Envelope,
+        recipients: &[usize],
+        mut attempt: Attempt,
+    ) -> Attempt {
+        let upstream = &slot.upstream;
+        if let Some(reply) = self.places.refused(upstream, envelope, &attempt) {
+            attempt = Attempt::deferred(recipients, fault(upstream, Phase::Mail, FaultCause::RefusesAll(reply)));
+        }
+        let found = attempt.fault.as_ref();
         let changed = match probe {
-            Some(probe) => probe.report(fault),
-            None => self.places.report(&slot.upstream, fault, Finder::Ordinary),
+            Some(probe) => probe.report(found, slot.begun),
+            None => self.places.report(upstream, found, Finder::Ordinary, slot.begun),
         };
         if let Some(condition) = changed {
-            tell(&slot.upstream, condition);
+            tell(upstream, condition);
         }
         debug!(upstream = upstream.name, fault = attempt.fault.as_ref().map(tracing::field::display), "attempt");
         attempt
     }
 
-    /// The attempt, and a word to the operator when the upstream does not answer.
+    /// The attempt, and a word to the operator when the upstream does not answer. The waits of RFC 5321 §4.5.3.2 are SHOULD: before a message is
+    /// begun an upstream that is silent gets no more than [`UNANSWERED`] where another can be asked, or others wait for the connection.
     async fn watched(
         &self,
         slot: &Slot,
+        others: Others,
         envelope: &Envelope,
         recipients: &[usize],
         body: &mut impl MessageBody,
-    ) -> Attempt {
-        let (signs, message) = (Signs::new(), body.name());
+    ) -> Watched {
+        let (signs, message, mut anew) = (Signs::new(), body.name(), slot.anew.clone());
         let mut attempt = Box::pin(self.attempt(slot, envelope, recipients, body, &signs));
-        tokio::select! {
-            biased;
-            attempt = &mut attempt => {
-                self.places.answered(&slot.upstream);
-                return attempt;
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                attempt = &mut attempt => {
+                    if !told {
+                        self.places.answered(&slot.upstream);
+                    }
+                    return Watched::Done(attempt);
+                }
+                Ok(()) = anew.changed() => {
+                    if signs.hangs_before_mail(Duration::ZERO).is_some() {
+                        return Watched::Anew;
+                    }
+                }
+                () = signs.silence(), if !told => {
+                    told = true;
+                    signs.tell(&slot.upstream.name, &message, self.places.unanswered(&slot.upstream));
+                }
+                () = tokio::time::sleep(LOOK), if told => {}
             }
-            () = signs.silence() => {}
+            let elsewhere = others == Others::Some || self.places.has_waiting(&slot.upstream);
+            if told
+                && elsewhere
+                && let Some(phase) = signs.hangs_before_mail(UNANSWERED)
+            {
+                let cause = FaultCause::Silent(UNANSWERED);
+                return Watched::Done(Attempt::deferred(recipients, fault(&slot.upstream, phase, cause)));
+            }
         }
-        signs.tell(&slot.upstream.name, &message, self.places.unanswered(&slot.upstream));
-        attempt.await
     }
 
     async fn attempt(

@@ -26,6 +26,8 @@ pub struct Health {
     state: State,
     failures: u32,
     last: Option<(UpstreamFault, WallTime)>,
+    /// When a message last found it well.
+    well: Option<MonoTime>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,14 +88,19 @@ impl Health {
         }
     }
 
-    /// What an attempt found: no fault, or a fault, which counts or not.
-    pub fn report(&mut self, fault: Option<&UpstreamFault>, by: Finder, now: Now) {
+    /// What an attempt that began then found: no fault, or a fault, which counts or not. A fault that is older than the last success tells of the
+    /// past: the upstream hung, and is well again.
+    pub fn report(&mut self, fault: Option<&UpstreamFault>, by: Finder, begun: MonoTime, now: Now) {
         if let Some(fault) = fault {
             self.last = Some((fault.clone(), now.wall));
         }
         if fault.is_some_and(UpstreamFault::counts_as_broken) {
-            self.failed(by, now);
+            let is_past = by == Finder::Ordinary && self.well.is_some_and(|well| begun < well);
+            if !is_past {
+                self.failed(by, now);
+            }
         } else {
+            self.well = Some(now.mono);
             // The dialogue got as far as a message: it is up, whatever became of that one.
             (self.state, self.failures) = (State::Closed, 0);
         }
@@ -153,6 +160,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::{Code, Reply};
     use crate::upstream::attempt::FaultCause;
     use crate::upstream::blame::Phase;
 
@@ -168,7 +176,7 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..FAILURES_TO_OPEN {
             assert_eq!(health.permit(at(seconds)), Permit::Go);
-            health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(seconds));
+            health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(seconds).mono, at(seconds));
         }
         health
     }
@@ -185,22 +193,44 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..3 {
             for _ in 0..FAILURES_TO_OPEN - 1 {
-                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(0));
+                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(0).mono, at(0));
             }
             assert_eq!((health.condition(at(0)), health.failures()), (Condition::Closed, 4));
-            health.report(None, Finder::Ordinary, at(0));
+            health.report(None, Finder::Ordinary, at(0).mono, at(0));
         }
         assert_eq!((health.permit(at(0)), health.failures()), (Permit::Go, 0));
         assert!(health.last_fault().is_some(), "an operator may still ask what it was");
     }
 
     #[test]
-    fn a_connection_lost_within_a_message_does_not_count() {
-        let mut health = Health::default();
-        for _ in 0..20 {
-            health.report(Some(&fault(Phase::EndOfData)), Finder::Ordinary, at(0));
+    fn a_connection_lost_within_a_message_counts_and_an_upstream_that_says_it_leaves_does_not() {
+        let bye = FaultCause::Leaves(Reply::new(Code::known(421), None, "bye"));
+        for (cause, expected) in [
+            (FaultCause::Closed, Condition::Open(FIRST_PAUSE)),
+            (FaultCause::Lost("reset".to_owned()), Condition::Open(FIRST_PAUSE)),
+            (FaultCause::Unintelligible("HTTP".to_owned()), Condition::Open(FIRST_PAUSE)),
+            (bye, Condition::Closed),
+            (FaultCause::BodyUnreadable("disk".to_owned()), Condition::Closed),
+        ] {
+            let mut health = Health::default();
+            let fault = UpstreamFault { cause, ..fault(Phase::EndOfData) };
+            for _ in 0..FAILURES_TO_OPEN {
+                health.report(Some(&fault), Finder::Ordinary, at(0).mono, at(0));
+            }
+            assert_eq!(health.condition(at(0)), expected, "{fault}");
         }
-        assert_eq!(health.permit(at(0)), Permit::Go);
+    }
+
+    #[test]
+    fn faults_of_attempts_begun_before_the_last_success_open_nothing() {
+        for (begun, expected) in [(9, Condition::Closed), (11, Condition::Open(FIRST_PAUSE))] {
+            let mut health = Health::default();
+            health.report(None, Finder::Ordinary, at(10).mono, at(10));
+            for _ in 0..FAILURES_TO_OPEN {
+                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(begun).mono, at(300));
+            }
+            assert_eq!(health.condition(at(300)), expected, "begun at {begun}");
+        }
     }
 
     #[test]
@@ -208,7 +238,7 @@ mod tests {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
         assert!(matches!(health.permit(at(30)), Permit::LeaveAlone(_)));
-        health.report(None, Finder::Probe, at(31));
+        health.report(None, Finder::Probe, at(31).mono, at(31));
         assert_eq!(health.permit(at(31)), Permit::Go);
     }
 
@@ -219,7 +249,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..7 {
             assert_eq!(health.permit(at(now)), Permit::Probe);
-            health.report(Some(&fault(Phase::Tls)), Finder::Probe, at(now));
+            health.report(Some(&fault(Phase::Tls)), Finder::Probe, at(now).mono, at(now));
             let Permit::LeaveAlone(pause) = health.permit(at(now)) else { panic!("still open") };
             pauses.push(pause.as_secs());
             now += pause.as_secs();
@@ -240,11 +270,11 @@ mod tests {
     fn attempts_begun_before_it_opened_neither_fail_the_probe_nor_lengthen_the_pause() {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
-        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(31));
+        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(31).mono, at(31));
         assert_eq!(health.condition(at(31)), Condition::HalfOpen);
-        health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(32));
+        health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(32).mono, at(32));
         assert_eq!(health.condition(at(32)), Condition::Open(Duration::from_secs(60)));
-        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(40));
+        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(40).mono, at(40));
         assert_eq!(health.condition(at(40)), Condition::Open(Duration::from_secs(52)));
     }
 
@@ -255,7 +285,7 @@ mod tests {
             assert!(health.probe_now(at(now)));
             assert_eq!(health.permit(at(now)), Permit::Probe);
             assert!(!health.probe_now(at(now)), "it is being probed");
-            health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(now));
+            health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(now).mono, at(now));
             assert_eq!(health.condition(at(now)), Condition::Open(FIRST_PAUSE));
         }
         assert!(!Health::default().probe_now(at(0)));

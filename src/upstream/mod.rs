@@ -9,6 +9,7 @@
 //! | `dialog`      | the client's side of SMTP as a machine                                         | yes  |
 //! | `health`      | closed, open, half-open                                                        | yes  |
 //! | `places`      | settings, limit, idle connections, health of each, through reloads             |      |
+//! | `refusals`    | when refusing everybody alike speaks of us, and not of the messages            | yes  |
 //! | `vigil`       | says that an upstream does not answer, long before a deadline does             |      |
 //! | `body`        | where a message's octets come from                                             | seam |
 //! | `network`     | names to addresses, addresses to streams                                       | seam |
@@ -33,6 +34,7 @@ pub mod tls;
 pub mod vigil;
 
 mod connection;
+mod refusals;
 mod transaction;
 
 pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};

@@ -15,11 +15,14 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 
-use super::attempt::UpstreamFault;
+use super::attempt::{Attempt, UpstreamFault};
 use super::connection::Connection;
 use super::health::{Condition, Finder, Health, Permit};
+use super::refusals::Refusals;
 use super::settings::Upstream;
-use crate::sys::{Clock, Now, WallTime};
+use crate::mail::Envelope;
+use crate::smtp::Reply;
+use crate::sys::{Clock, MonoTime, Now, WallTime};
 
 /// How an upstream stands; for `queue stats` and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,13 +79,20 @@ struct Place {
     /// To be ended; each is among the busy ones.
     leaving: Vec<Connection>,
     health: Health,
+    refusals: Refusals,
     unanswered: u32,
+    /// Sent when attempts that have not reached a message are to be begun anew.
+    anew: watch::Sender<()>,
 }
 
 /// The right to one connection, with the newest settings.
 pub(super) struct Slot {
     places: Arc<Places>,
     pub(super) upstream: Arc<Upstream>,
+    /// Since when it is held.
+    pub(super) begun: MonoTime,
+    /// Changes when an attempt that has not reached a message is to be begun anew.
+    pub(super) anew: watch::Receiver<()>,
 }
 
 /// The right to be the one attempt that finds out whether an upstream is up again. Dropped without a word, the next who asks gets it.
@@ -145,12 +155,12 @@ impl Places {
             let gate = self.with(name, |place, _| Arc::clone(&place.gate))?;
             let permit = gate.acquire().await.ok()?;
             permit.forget();
-            let slot = self.with(name, |place, _| {
+            let slot = self.with(name, |place, now| {
                 if place.gone || !Arc::ptr_eq(&place.gate, &gate) {
                     return None;
                 }
                 place.busy = place.busy.saturating_add(1);
-                Some(Slot { places: Arc::clone(self), upstream: Arc::clone(&place.upstream) })
+                Some(place.slot(self, now))
             })?;
             if slot.is_some() {
                 drop(waiting);
@@ -210,13 +220,14 @@ impl Places {
         upstream: &Arc<Upstream>,
         fault: Option<&UpstreamFault>,
         by: Finder,
+        begun: MonoTime,
     ) -> Option<Condition> {
         let changed = self.with(&upstream.name, |place, now| {
             if !Arc::ptr_eq(&place.upstream, upstream) {
                 return None;
             }
             let before = place.health.condition(now);
-            place.health.report(fault, by, now);
+            place.health.report(fault, by, begun, now);
             let after = place.health.condition(now);
             (std::mem::discriminant(&before) != std::mem::discriminant(&after)).then_some(after)
         });
@@ -227,10 +238,27 @@ impl Places {
         changed
     }
 
-    /// An operator wants these probed now.
+    /// Notes whether an attempt's message was refused; gives the reply when that speaks of us.
+    pub(super) fn refused(&self, upstream: &Arc<Upstream>, envelope: &Envelope, attempt: &Attempt) -> Option<Reply> {
+        let noted = self.with(&upstream.name, |place, _| {
+            let is_current = Arc::ptr_eq(&place.upstream, upstream);
+            is_current.then(|| place.refusals.note(envelope, attempt)).flatten()
+        });
+        noted.flatten()
+    }
+
+    /// Whether messages wait for a connection to this one.
+    pub(super) fn has_waiting(&self, upstream: &Upstream) -> bool {
+        self.with(&upstream.name, |place, _| place.waiting > 0) == Some(true)
+    }
+
+    /// An operator wants these probed now: also attempts that hang before a message are begun anew.
     pub(super) fn probe_now<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) {
         for upstream in upstreams {
-            self.with(&upstream.name, |place, now| place.health.probe_now(now));
+            self.with(&upstream.name, |place, now| {
+                place.health.probe_now(now);
+                place.anew.send_replace(());
+            });
         }
         self.news.send_replace(());
     }
@@ -290,8 +318,8 @@ impl Places {
             for connection in idle {
                 place.end(connection);
             }
-            let slot = || Slot { places: Arc::clone(self), upstream: Arc::clone(&place.upstream) };
-            taken.extend(place.leaving.drain(..).map(|connection| (connection, slot())));
+            let leaving = std::mem::take(&mut place.leaving);
+            taken.extend(leaving.into_iter().map(|connection| (connection, place.slot(self, now))));
         }
         taken
     }
@@ -340,8 +368,16 @@ impl Place {
             idle: Vec::new(),
             leaving: Vec::new(),
             health: Health::default(),
+            refusals: Refusals::default(),
             unanswered: 0,
+            anew: watch::Sender::new(()),
         }
+    }
+
+    /// The right to a connection that is counted already.
+    fn slot(&self, places: &Arc<Places>, now: Now) -> Slot {
+        let (upstream, anew) = (Arc::clone(&self.upstream), self.anew.subscribe());
+        Slot { places: Arc::clone(places), upstream, begun: now.mono, anew }
     }
 
     /// New settings: a clean sheet, since what was wrong may be what was mended. The same settings, by value, change nothing.
@@ -357,12 +393,14 @@ impl Place {
             self.end_all();
             self.resize(limit(&self.upstream), limit(upstream));
         }
+        self.anew.send_replace(());
         self.upstream = Arc::clone(upstream);
-        (self.health, self.unanswered) = (Health::default(), 0);
+        (self.health, self.refusals, self.unanswered) = (Health::default(), Refusals::default(), 0);
     }
 
     fn go(&mut self) {
         self.gone = true;
+        self.anew.send_replace(());
         self.gate.close();
         self.end_all();
     }
@@ -436,9 +474,9 @@ impl Drop for Slot {
 
 impl Probe {
     /// What the probe found.
-    pub(super) fn report(self, fault: Option<&UpstreamFault>) -> Option<Condition> {
+    pub(super) fn report(self, fault: Option<&UpstreamFault>, begun: MonoTime) -> Option<Condition> {
         // What is noted here leaves nothing to abandon when `self` is dropped.
-        self.places.report(&self.upstream, fault, Finder::Probe)
+        self.places.report(&self.upstream, fault, Finder::Probe, begun)
     }
 }
 

@@ -2,7 +2,7 @@
 //! which are made for patience, end an attempt.
 //!
 //! A sign is a reply, an address that is tried, octets of the message that it takes. Told once per attempt; when attempt after attempt goes
-//! so, loudly. Never: ends an attempt.
+//! so, loudly. Never: ends an attempt; the courier does, where something else can be done.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,6 +50,12 @@ impl Signs {
     /// From now on it is waited for here.
     pub(super) fn waits_at(&self, phase: Phase) {
         self.lock().phase = phase;
+    }
+
+    /// Whether nothing was heard for so long, and no message was begun.
+    pub(super) fn hangs_before_mail(&self, silence: Duration) -> Option<Phase> {
+        let seen = self.lock();
+        (seen.phase < Phase::Mail && seen.at + silence <= present()).then_some(seen.phase)
     }
 
     /// Waits until nothing has been heard for [`UNANSWERED`].

@@ -287,6 +287,58 @@ async fn a_silent_upstream_is_told_after_a_minute_once_per_attempt_and_loudly_wh
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_silent_before_mail_holds_no_mail_that_can_go_elsewhere() {
+    let stage = Stage::with_spare(silent_at(Phase::Greeting), Script::default());
+    stage.submit(20).await;
+    stage.run();
+    stage.pass(seconds(59)).await;
+    assert_eq!(stage.spare.as_ref().unwrap().taken().len(), 0);
+    stage.pass(seconds(2)).await;
+    assert_eq!(stage.spare.as_ref().unwrap().taken().len(), 20);
+    assert!(matches!(stage.standing().condition, Condition::Open(_)), "ten faults, before five minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_else_can_be_done_a_silent_upstream_is_waited_for() {
+    let stage = Stage::new(silent_at(Phase::Greeting), Upstream { connections: 1, ..upstream() });
+    let ids = stage.submit(1).await;
+    stage.run();
+    stage.pass(4 * MINUTE).await;
+    assert_eq!((stage.standing().busy, stage.attempts(&ids).await), (1, vec![0]));
+    stage.submit(1).await;
+    stage.pass(seconds(6)).await;
+    assert_eq!(
+        (stage.attempts(&ids).await, stage.standing().failures),
+        (vec![1], 1),
+        "another one wants the connection"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operators_retry_begins_anew_what_hangs_and_what_hung_opens_nothing() {
+    let stage = Stage::new(silent_at(Phase::Greeting), upstream());
+    stage.submit(10).await;
+    stage.run();
+    stage.pass(2 * MINUTE).await;
+    stage.up.turn_into(Script::default());
+    assert_eq!((stage.standing().busy, stage.up.taken().len()), (10, 0));
+    steer(&stage, Action::Retry, Target::All).await;
+    stage.pass(seconds(2)).await;
+    assert_eq!((stage.up.taken().len(), stage.standing().condition), (10, Condition::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_hangs_and_is_taken_out_lets_its_mail_go() {
+    let stage = Stage::with_spare(silent_at(Phase::Greeting), Script::default());
+    stage.submit(10).await;
+    stage.run();
+    stage.pass(seconds(5)).await;
+    stage.reload(vec![stage::spare()]);
+    stage.pass(seconds(2)).await;
+    assert_eq!(stage.spare.as_ref().unwrap().taken().len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_place_to_hang_in_is_told_of_after_a_minute() {
     for (phase, words) in [
         (Phase::Greeting, "its greeting"),

@@ -644,6 +644,32 @@ async fn refusals_of_messages_never_count_against_an_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_that_refuses_everybody_alike_bounces_no_more_than_four_and_another_is_asked() {
+    let locked = || Script { misdeed: Some((Phase::Mail, Misdeed::Say(b"550 5.7.1 locked\r\n"))), ..Script::default() };
+    for refusing in [locked(), Script { recipients: vec![("@", "554 5.7.1 no relaying\r\n")], ..Script::default() }] {
+        let (one, two) = (Scripted::new(refusing.clone()), Scripted::new(Script::default()));
+        let net = Net::default().name(NAME, &[1]).name("spare.example.net", &[2]).host(1, &one).host(2, &two);
+        let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)));
+        let upstreams = [plain("main"), Upstream { host: "spare.example.net".into(), ..plain("spare") }].map(Arc::new);
+        let mut outcomes = String::new();
+        for n in 0..7 {
+            one.turn_into(refusing.clone());
+            let attempt = courier.deliver(&upstreams[0], &envelope(n + 1), &[n], &mut InMemory::new(MESSAGE)).await;
+            outcomes.push_str(&show(&attempt));
+            outcomes.push(';');
+        }
+        assert_eq!(outcomes, "F;F;F;F;L Mail RefusesAll;L Mail RefusesAll;L Mail RefusesAll;");
+        let mut body = InMemory::new(MESSAGE);
+        let handover = courier.hand_over(&upstreams, None, &envelope(9), &[8], &mut body, None).await;
+        assert_eq!((handover.outcomes[0].2.as_str(), two.taken().len()), ("spare", 1));
+        assert_eq!(
+            (handover.faults[0].blame(), handover.faults[0].retry()),
+            (Blame::OurSettings, Retry::HelpsAfterRepair)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_delivery_that_is_dropped_gives_its_place_back() {
     let script = Script { misdeed: Some((Phase::Mail, Misdeed::SayAndHang(b"", 1))), ..Script::default() };
     let scene = Scene::with(script, |upstream, _| Upstream { connections: 1, ..upstream });

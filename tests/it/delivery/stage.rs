@@ -208,6 +208,8 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
 pub(crate) struct Log {
     text: Arc<Mutex<Vec<u8>>>,
     _guard: tracing::subscriber::DefaultGuard,
+    /// With a single subscriber in the process, a line that another thread comes upon first is taken for one that nobody wants, for good.
+    _second: tracing::Dispatch,
 }
 
 impl Log {
@@ -216,7 +218,8 @@ impl Log {
         let writer = Arc::clone(&text);
         let subscriber =
             tracing_subscriber::fmt().with_ansi(false).with_writer(move || Pen(Arc::clone(&writer))).finish();
-        Self { text, _guard: tracing::subscriber::set_default(subscriber) }
+        let second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
+        Self { text, _guard: tracing::subscriber::set_default(subscriber), _second: second }
     }
 
     pub(crate) fn lines(&self, with: &str) -> Vec<String> {
