@@ -2,7 +2,7 @@
 //!
 //! The certificate says whose credential is asked for before a user name is read. So a user who is named is only held against the identity, never
 //! looked up: unknown, another's and one's own take the same way, do the same work and get the same answer. What a credential is and how
-//! it is written is in [`file`]; [`password`], [`scram`] and [`totp`] each hold one kind against what was shown; `prep` makes one form of a text.
+//! it is written is in [`mod@file`]; [`password`], [`scram`] and [`totp`] each hold one kind against what was shown; `prep` makes one form of a text.
 //!
 //! Nonces, fake salts, the exporter's value and the time are arguments. Never: reads a clock or a file, logs, prints a secret (`Debug` hides
 //! them), keeps one longer than it is used. Nothing here can fail but with a value.

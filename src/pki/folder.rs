@@ -5,7 +5,7 @@
 //! (quickstart's, and those of the first version) has a root that makes them itself. `NAME.pem`, `NAME.key` and `NAME.p12` are one for each
 //! certificate, and `index.toml` knows them all.
 //!
-//! Each command changes the directory as a whole or not at all ([`change`](super::change)). Two commands at once wait for each other (a lock on
+//! Each command changes the directory as a whole or not at all ([`super::change`]). Two commands at once wait for each other (a lock on
 //! `index.lock`). Never: overwrites a certificate or key; makes a key that others may read.
 
 #![expect(clippy::disallowed_methods, reason = "a directory of files is what this is; only cli and tests use it")]

@@ -2,7 +2,7 @@
 //!
 //! Everything has a limit: time in all, octets of the body, redirections. Names are looked up by the system; no proxy is asked.
 //! Never: sends anything but what it is given; follows a redirection to anything but http, nor of a question by POST, nor from a place of one
-//! reach ([`Reach`]) to one that is nearer to us: else whoever answers for a URL could have this machine ask its neighbours.
+//! reach (`Reach`) to one that is nearer to us: else whoever answers for a URL could have this machine ask its neighbours.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};

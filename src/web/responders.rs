@@ -2,7 +2,7 @@
 //!
 //! One question about one certificate is under way at a time; whoever else wants the answer waits for it. Each CA has its own places, so that
 //! one whose responder hangs takes none from another. That there was no answer is kept for a little while, but only where the responder was
-//! asked and had time: who had no place has learned nothing. What is kept of answers, and how long, [`answers`](super::answers) says.
+//! asked and had time: who had no place has learned nothing. What is kept of answers, and how long, `answers` says.
 //!
 //! Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not verify; waits beyond the round's end.
 
