@@ -141,12 +141,17 @@ class Authorities:
         began = time.monotonic()
         pki.issue("measured", "--email", "measured@example.com", "--no-p12")
         whole, moments, killed = time.monotonic() - began, random.Random(9), 0
-        for number in range(KILLS):
+        # How long a command takes is known only as it goes on: the first, which reads the program from the disk, is the slowest.
+        for number in range(4 * KILLS):
+            if number >= KILLS and killed >= KILLS / 5:
+                break
+            began = time.monotonic()
             word = ("issue", "--email", f"p{number}@example.com", "--file", f"p{number}", "--no-p12") if number % 2 == 0 else (
                 "renew", f"p{number - 1}", "--revoke-old", "--no-p12")
             process = subprocess.Popen(list(map(str, pki.command(*word))), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
                 process.wait(moments.uniform(whole / 4, whole))
+                whole = min(whole, time.monotonic() - began)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
