@@ -117,11 +117,11 @@ fn a_half_written_crl_keeps_the_old_one_is_told_once_and_is_taken_when_whole() {
 
 #[test]
 fn after_a_remark_in_the_configuration_a_part_that_is_wrong_stays_as_it_was_all_the_same() {
-    let (_upstream, bench, process) = running("[reload]\nwatch = \"all\"\npoll = \"1s\"\n");
+    let (_upstream, bench, process) = running("[reload]\nwatch = \"all\"\npoll = \"1s\"\n[log]\nlevel = \"debug\"\n");
     let before = fs::read_to_string(&bench.configuration).unwrap();
+    let from = process.log_length();
     replace(&bench.configuration, format!("{before}# a remark\n").as_bytes());
-    // Long enough to be seen; nothing is told of it above the level of the log.
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    process.wait_for_log(from, &["files were touched"]);
     let from = process.log_length();
     replace(&bench.server.certificate, b"-----BEGIN CERTIFICATE-----\nAAAA\n");
     process.wait_for_log(from, &["ERROR", "tls", "stay as they were"]);
