@@ -84,6 +84,7 @@ pub(super) const TOP: &[Key] = &[
     key("identities", Kind::Texts),
     key("credentials", Kind::Table(CREDENTIALS)),
     key("upstream", Kind::Tables(UPSTREAM)),
+    key("route", Kind::Tables(ROUTE)),
     key("queue", Kind::Table(QUEUE)),
     key("limits", Kind::Table(SERVER_LIMITS)),
     key("deadlines", Kind::Table(DEADLINES)),
@@ -198,7 +199,18 @@ const UPSTREAM: &[Key] = &[
     key("messages_per_connection", Kind::Count),
     key("idle", Kind::Wait),
     key("our_fault", Kind::Texts),
+    key("order", Kind::Count),
+    key("weight", Kind::Count),
     key("password", Kind::Secret("password_file")),
+];
+
+const ROUTE: &[Key] = &[
+    key("name", Kind::Text),
+    key("identities", Kind::Texts),
+    key("client_cas", Kind::Texts),
+    key("sender_domains", Kind::Texts),
+    key("recipient_domains", Kind::Texts),
+    key("upstreams", Kind::Texts),
 ];
 
 const QUEUE: &[Key] = &[

@@ -79,6 +79,8 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) upstream: Vec<WrittenUpstream>,
     #[serde(default)]
+    pub(super) route: Vec<WrittenRoute>,
+    #[serde(default)]
     pub(super) credentials: WrittenCredentials,
     pub(super) queue: WrittenQueue,
     pub(super) limits: WrittenServerLimits,
@@ -322,6 +324,19 @@ pub(super) struct WrittenUpstream {
     pub(super) idle: Option<Wait>,
     #[serde(default)]
     pub(super) our_fault: Vec<String>,
+    pub(super) order: Option<u32>,
+    pub(super) weight: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenRoute {
+    pub(super) name: Option<String>,
+    pub(super) identities: Option<Vec<String>>,
+    pub(super) client_cas: Option<Vec<String>>,
+    pub(super) sender_domains: Option<Vec<String>>,
+    pub(super) recipient_domains: Option<Vec<String>>,
+    pub(super) upstreams: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

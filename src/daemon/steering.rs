@@ -540,7 +540,7 @@ impl Answers {
             && let Listed::Message(record) = desk.queue.show(id).await?
         {
             let routed = routes.part(&record.envelope, &record.custodian, &record.open_recipients());
-            courier.probe_now(routed.groups.iter().flat_map(|group| group.upstreams.iter()));
+            courier.probe_now(routed.groups.iter().flat_map(|group| group.route.upstreams()));
             self.probed = true;
         }
         Ok(())

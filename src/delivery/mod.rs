@@ -29,14 +29,13 @@ use conclusion::Plan;
 use stored::Stored;
 use turn::Turns;
 
+pub use crate::route::REPORTS;
+
 /// Deliveries under way at once; each upstream's own limit on connections lies below.
 pub const DELIVERIES_MAX: usize = 256;
 
 /// How often a claim is prolonged while its attempt goes on; well within the lease of an hour.
 const RENEW_EVERY: Duration = Duration::from_secs(600);
-
-/// On whose authority our own reports are sent, in the queue's listing and the audit.
-pub const REPORTS: &str = "reports";
 
 /// Takes claims from the queue, each into a task of its own, until the drain begins.
 pub async fn run(house: Arc<House>) {
@@ -158,7 +157,14 @@ async fn hand_over(claim: &Claim, mut probe: Option<Probe>, snapshot: &Snapshot,
         let mut body = Stored::new(claim);
         let handover = house
             .courier
-            .hand_over(&group.upstreams, first, &record.envelope, &group.recipients, &mut body, probe.take())
+            .hand_over(
+                &group.route.arranged(&mut || house.entropy.next_u64()),
+                first,
+                &record.envelope,
+                &group.recipients,
+                &mut body,
+                probe.take(),
+            )
             .await;
         for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
             alarm(fault);

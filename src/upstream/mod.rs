@@ -9,6 +9,7 @@
 //! | `dialog`      | the client's side of SMTP as a machine                                         | yes  |
 //! | `health`      | closed, open, half-open                                                        | yes  |
 //! | `places`      | settings, limit, idle connections, health of each, through reloads             |      |
+//! | `preference`  | who is asked first: order, and lots by weight                                  | yes  |
 //! | `refusals`    | when refusing everybody alike speaks of us, and not of the messages            | yes  |
 //! | `vigil`       | says that an upstream does not answer, long before a deadline does             |      |
 //! | `body`        | where a message's octets come from                                             | seam |
@@ -29,6 +30,7 @@ pub mod dialog;
 pub mod health;
 pub mod network;
 pub mod places;
+pub mod preference;
 pub mod settings;
 pub mod tls;
 pub mod vigil;

@@ -11,6 +11,7 @@ use sealpost::mail::{
     Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
 };
 use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
+use sealpost::route::{Route, Routes};
 use sealpost::session::{
     Answer, Attempted, Deadline, Event, NoRoom, NotGranted, Phase, Ruling, Session, SessionSettings, Step, TABLE,
     Trigger, Turn, Unidentified, turn,
@@ -19,6 +20,7 @@ use sealpost::smtp::LineFault;
 use sealpost::sys::disk::SimulatedDisk;
 use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
+use sealpost::upstream::Upstream;
 
 use crate::dialog::cast::{Cast, Season};
 use crate::recipe::NOW;
@@ -273,6 +275,12 @@ fn deposit() -> Deposit {
     }
 }
 
+/// One route that takes everybody.
+fn everywhere() -> Arc<Routes> {
+    let upstream = Arc::new(Upstream::new("main", "smtp.example.net", 25, "mail.example.com"));
+    Arc::new(Routes::new(Route::for_all("default", vec![upstream]).into_iter().collect()))
+}
+
 fn fresh() -> Session {
     let settings = SessionSettings {
         hostname: "mail.example.com".to_owned(),
@@ -283,7 +291,7 @@ fn fresh() -> Session {
         auth_failures_max: u32::MAX,
         idle_commands_max: u32::MAX,
     };
-    let mut session = Session::new(alice_identity(), Arc::new(settings));
+    let mut session = Session::new(alice_identity(), Arc::new(settings), everywhere());
     session.equip(credentials().means("guarded", SecondFactor::Password, None));
     session
 }

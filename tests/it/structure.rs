@@ -30,6 +30,7 @@ const PURE: &[&str] = &[
     "src/delivery/conclusion",
     "src/delivery/standing",
     "src/upstream/dialog",
+    "src/upstream/preference",
 ];
 
 /// What a pure module does not name. Addresses of hosts (`std::net::IpAddr`) are values and may be named.
@@ -65,11 +66,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tls", &["identity", "credentials"]),
     ("identity", &["tls"]),
     ("content", &[]),
-    ("policy", &["identity", "content"]),
+    ("policy", &["identity", "content", "route"]),
     ("credentials", &["identity"]),
-    ("session", &["identity", "policy", "content", "tls", "credentials"]),
+    ("session", &["identity", "policy", "content", "tls", "credentials", "route"]),
     ("queue", &[]),
-    ("route", &["queue", "upstream"]),
+    ("route", &["identity", "queue", "upstream"]),
     ("upstream", &["queue"]),
     ("report", &["queue"]),
     (

@@ -3,6 +3,7 @@
 mod credentials;
 mod queue;
 mod roster;
+mod route;
 mod server;
 mod fetched;
 mod trust;
@@ -187,6 +188,7 @@ impl<'a> Checking<'a> {
             |checking| Some(checking.upstreams(&written.upstream, hostname, &listeners)),
             |old| Some(old.upstreams.clone()),
         );
+        let routes = self.routes(written, upstreams.as_deref(), roster.as_ref().map(|(_, roster)| &**roster));
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
         let limits = self.limits(written, basics.as_ref());
@@ -201,6 +203,7 @@ impl<'a> Checking<'a> {
             client_cas: written.client_ca.len(),
             identities: roster.len(),
             upstreams: upstreams.len(),
+            routes: written.route.len(),
         };
         Some(Settings {
             file: self.file.to_owned(),
@@ -221,6 +224,7 @@ impl<'a> Checking<'a> {
             received: server::received(written.received),
             schedule: schedule?,
             upstreams,
+            routes: routes?,
             reports: reports?,
             expiry_notices: written.notices.expiry,
             log: server::log(written.log),

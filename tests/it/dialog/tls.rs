@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::cast::{Cast, Season};
-use super::memory::{refusal, settings};
+use super::memory::{refusal, routes_to, settings};
 use super::play::{Heard, KeptMessage, Stage};
 use super::script::{Store, Wait};
 use crate::recipe::{NOW, Recipe};
@@ -74,6 +74,7 @@ enum Link {
 pub(crate) struct TlsStage {
     version: MinVersion,
     settings: SessionSettings,
+    routes: Arc<Routes>,
     header: HeaderLimits,
     season: Season,
     wall: i64,
@@ -98,6 +99,7 @@ impl TlsStage {
         Self {
             version,
             settings: settings(),
+            routes: routes_to("*"),
             header: HeaderLimits::default(),
             season: Season::default(),
             wall: NOW,
@@ -164,7 +166,7 @@ impl TlsStage {
             received: ReceivedDetail::default(),
             roster: Arc::new(Cast::get().roster(&self.season)),
             credentials: Arc::new(Cast::get().credentials(&self.season)),
-            routes: Arc::new(Routes::default()),
+            routes: Arc::clone(&self.routes),
             schedule: Arc::new(Schedule::new(&[HOUR], None, 24 * HOUR).unwrap()),
             recheck: Recheck::No,
             expiry_notices: sealpost::snapshot::ExpiryNotices::No,
@@ -275,6 +277,7 @@ impl Stage for TlsStage {
             "idle_commands_max" => self.settings.idle_commands_max = number()?,
             "auth_failures_max" => self.settings.auth_failures_max = number()?,
             "postmaster" => self.settings.postmaster = Some(value.parse().map_err(|_| "no address")?),
+            "routes" => self.routes = routes_to(value),
             "line_max" => self.header.line = size()?,
             "header_max" => self.header.section = size()?,
             "together" => {}
