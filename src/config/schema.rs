@@ -85,6 +85,7 @@ pub(super) const TOP: &[Key] = &[
     key("credentials", Kind::Table(CREDENTIALS)),
     key("upstream", Kind::Tables(UPSTREAM)),
     key("route", Kind::Tables(ROUTE)),
+    key("dns", Kind::Table(DNS)),
     key("queue", Kind::Table(QUEUE)),
     key("limits", Kind::Table(SERVER_LIMITS)),
     key("deadlines", Kind::Table(DEADLINES)),
@@ -199,6 +200,8 @@ const UPSTREAM: &[Key] = &[
     key("messages_per_connection", Kind::Count),
     key("idle", Kind::Wait),
     key("our_fault", Kind::Texts),
+    key("lookup", Kind::Choice(&["address", "mx", "srv"], &[])),
+    key("source_address", Kind::Texts),
     key("order", Kind::Count),
     key("weight", Kind::Count),
     key("password", Kind::Secret("password_file")),
@@ -213,6 +216,8 @@ const ROUTE: &[Key] = &[
     key("upstreams", Kind::Texts),
 ];
 
+const DNS: &[Key] = &[key("servers", Kind::Texts)];
+
 const QUEUE: &[Key] = &[
     key("retry", Kind::Waits),
     key("warn_after", Kind::Wait),
@@ -221,6 +226,7 @@ const QUEUE: &[Key] = &[
     key("count", Kind::Count),
     key("memory", Kind::Size),
     key("recheck", Kind::Flag),
+    key("soft_bounce", Kind::Flag),
     key("share_per_identity", Kind::Count),
     key("receiving_per_identity", Kind::Count),
 ];

@@ -55,6 +55,8 @@ pub struct Settings {
     pub queue: QueueSettings,
     /// Whether the sender of a queued message is looked at again before each attempt.
     pub recheck: bool,
+    /// Whether refusals for good are taken for delays.
+    pub soft_bounce: bool,
     /// When to try again, when to warn, when to give up.
     pub schedule: Schedule,
     /// Upstreams in order of preference; never empty.

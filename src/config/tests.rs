@@ -339,6 +339,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "credentials.file",
         "upstream",
         "route",
+        "dns.servers",
         "reports.from",
     ];
     let unexpected: Vec<_> =

@@ -10,7 +10,9 @@ use crate::identity::{CertificateFacts, CertificateSummary};
 use crate::intake::{IntakeLimits, LingerLimits, PaceLimits};
 use crate::report::Reporter;
 use crate::session::SessionSettings;
-use crate::snapshot::{Door, DoorLimits, End, ExpiryNotices, Mode, ReceivedDetail, Recheck, Shown, Snapshot};
+use crate::snapshot::{
+    Door, DoorLimits, End, ExpiryNotices, Mode, ReceivedDetail, Recheck, Shown, Snapshot, SoftBounce,
+};
 use crate::sys::Clock;
 use crate::tls::{ListenerFault, ListenerTls, RevocationMode};
 
@@ -58,6 +60,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         credentials: Arc::clone(&settings.credentials),
         routes: Arc::clone(&settings.routes),
         schedule: Arc::new(settings.schedule.clone()),
+        soft_bounce: if settings.soft_bounce { SoftBounce::Yes } else { SoftBounce::No },
         recheck: if settings.recheck { Recheck::Yes } else { Recheck::No },
         expiry_notices: if settings.expiry_notices { ExpiryNotices::Yes } else { ExpiryNotices::No },
         ends: ends(settings),

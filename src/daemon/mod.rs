@@ -145,7 +145,8 @@ impl Daemon {
         tell_recovery(&recovery, &settings.data_dir);
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
-        let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&clock));
+        let network = Arc::new(SystemNetwork::new(Arc::new(SystemEntropy)));
+        let courier = Courier::new(network, Arc::clone(&clock), Arc::new(SystemEntropy));
         courier.configure(&settings.upstreams);
         let house = House::new(
             build::snapshot(&settings, 0, &clock)?,

@@ -55,6 +55,17 @@ impl Claims {
         Some(Ticket { id, fence })
     }
 
+    /// Claims this one, if nobody tries it, though it may be put off.
+    pub(super) fn take_put_off(&mut self, id: QueueId, now: MonoTime, lease: Duration) -> Option<Ticket> {
+        self.recall_one(id);
+        self.take_one(id, now, lease)
+    }
+
+    /// Whether nobody tries it: it is free, or put off.
+    pub(super) fn is_idle(&self, id: QueueId, now: MonoTime) -> bool {
+        self.held.get(&id).is_some_and(|held| held.phase == Phase::PutOff) || self.is_free(id, now)
+    }
+
     pub(super) fn refill(&mut self, window: VecDeque<QueueId>) {
         self.window = window;
     }
@@ -184,7 +195,12 @@ mod tests {
         claims.recall();
         claims.recall_one(id);
         assert!(!claims.is_free(id, at(1)), "what is being tried is not taken away");
+        assert!(!claims.is_idle(id, at(1)) && claims.take_put_off(id, at(1), LEASE).is_none());
         claims.put_off(tried, at(30));
+        assert!(claims.is_idle(id, at(1)) && claims.take_one(id, at(1), LEASE).is_none());
+        let named = claims.take_put_off(id, at(1), LEASE).unwrap();
+        assert!(named.fence > tried.fence, "who had it before records nothing");
+        claims.put_off(named, at(30));
         claims.recall_one(id);
         assert!(claims.is_free(id, at(1)));
     }

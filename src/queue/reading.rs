@@ -66,7 +66,7 @@ impl Store for Embedded {
         after: Option<DuePlace>,
     ) -> Result<(Work, Option<DuePlace>), QueueError> {
         let (found, next) = self.read(|transaction| self.first_late(transaction, now, late, after))?;
-        let Some(ticket) = found.and_then(|id| self.claims().take_one(id, now.mono, self.lease)) else {
+        let Some(ticket) = found.and_then(|id| self.claims().take_put_off(id, now.mono, self.lease)) else {
             return Ok((Work::Nothing(None), next));
         };
         // As above: read again now that it is claimed.
@@ -80,6 +80,26 @@ impl Store for Embedded {
                 self.unclaim(ticket);
                 Ok((Work::Nothing(None), next))
             }
+            Err(fault) => {
+                self.unclaim(ticket);
+                Err(fault)
+            }
+        }
+    }
+
+    fn claim_one(&self, id: QueueId, now: Now) -> Result<Work, QueueError> {
+        let Some(ticket) = self.claims().take_put_off(id, now.mono, self.lease) else {
+            return Ok(Work::Nothing(None));
+        };
+        match self.read(|transaction| row(transaction, ticket.id)) {
+            Ok(Row::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
+                Ok(Work::Claimed(ticket, record))
+            }
+            Ok(Row::Record(_) | Row::Nothing) => {
+                self.unclaim(ticket);
+                Ok(Work::Nothing(None))
+            }
+            Ok(Row::Unreadable(reason)) => Ok(Work::Unreadable(ticket, reason)),
             Err(fault) => {
                 self.unclaim(ticket);
                 Err(fault)
@@ -232,7 +252,7 @@ impl Embedded {
             }
             // The name tells when it came, a little early; most messages need not be read.
             if late.may_concern(place.1.arrived())
-                && self.claims().is_free(place.1, now.mono)
+                && self.claims().is_idle(place.1, now.mono)
                 && let Row::Record(record) = row(transaction, place.1)?
                 && late.concerns(&record)
             {

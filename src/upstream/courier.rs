@@ -31,13 +31,13 @@ use super::body::MessageBody;
 use super::connection::Connection;
 use super::health::{Condition, Finder};
 use super::network::Network;
-use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
+use super::places::{Outlook, Places, Probe, Prospect, Slot, Standing, Way};
 use super::settings::Upstream;
 use super::transaction::Order;
 use super::vigil::{Signs, UNANSWERED};
 use crate::mail::Envelope;
 use crate::queue::Outcome;
-use crate::sys::{Clock, Now};
+use crate::sys::{Clock, Entropy, Now};
 
 /// Addresses of one name that are tried for one connection at most.
 pub const ADDRESSES_MAX: usize = 16;
@@ -90,8 +90,8 @@ pub struct LeftAlone {
 
 impl Courier {
     /// A courier without connections.
-    pub fn new(network: Arc<dyn Network>, clock: Arc<dyn Clock>) -> Self {
-        Self { network, places: Arc::new(Places::new(clock)) }
+    pub fn new(network: Arc<dyn Network>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { network, places: Arc::new(Places::new(clock, entropy)) }
     }
 
     /// These upstreams are configured, and no others: at start and at each reload. What is unchanged by value keeps its health, its connections
@@ -100,7 +100,17 @@ impl Courier {
         self.places.configure(upstreams);
     }
 
-    /// Whether any of these may be tried.
+    /// Whether any of these may be tried, by a look that takes nothing.
+    pub fn prospect<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Prospect {
+        self.places.prospect(upstreams)
+    }
+
+    /// Has everybody who waits for news look again.
+    pub fn announce(&self) {
+        self.places.news.send_replace(());
+    }
+
+    /// Whether any of these may be tried; with the right to probe, when that is all there is.
     pub fn outlook<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Outlook {
         self.places.outlook(upstreams)
     }
@@ -310,10 +320,15 @@ impl Courier {
 
     async fn addresses(&self, upstream: &Arc<Upstream>) -> Result<Vec<SocketAddr>, UpstreamFault> {
         let limit = upstream.deadlines.lookup;
-        let cause = match timeout(limit, self.network.lookup(&upstream.host, upstream.port)).await {
+        let cause = match timeout(limit, self.network.lookup(upstream)).await {
             Ok(Ok(mut addresses)) => {
+                let found = addresses.len();
+                addresses.retain(|address| upstream.source.allow(address.ip()));
                 addresses.truncate(ADDRESSES_MAX);
-                return Ok(addresses);
+                if found == 0 || !addresses.is_empty() {
+                    return Ok(addresses);
+                }
+                FaultCause::NoAddress("it has no address of the family of source_address".to_owned())
             }
             Ok(Err(why)) => FaultCause::NoAddress(why.to_string()),
             Err(_) => FaultCause::Silent(limit),

@@ -13,9 +13,12 @@
 //! | `refusals`    | when refusing everybody alike speaks of us, and not of the messages            | yes  |
 //! | `vigil`       | says that an upstream does not answer, long before a deadline does             |      |
 //! | `body`        | where a message's octets come from                                             | seam |
-//! | `network`     | names to addresses, addresses to streams                                       | seam |
+//! | `names`       | what MX and SRV records say: which hosts, in which order                       | yes  |
+//! | `resolver`    | names to addresses, by the machine's resolver or by DNS                        |      |
+//! | `network`     | upstreams to addresses, addresses to streams                                   | seam |
 //! | `tls`         | what the upstream's certificate must prove                                     |      |
 //! | `connection`  | does what the dialogue says, over one stream                                   |      |
+//! | `examination` | what an upstream shows to who connects and sends nothing                       |      |
 //! | `courier`     | connects, keeps and limits connections, goes on to the next upstream           |      |
 //!
 //! Three promises are kept here. Mail is never returned because an upstream, or our settings for it, are broken: only what is said about
@@ -27,7 +30,9 @@ pub mod blame;
 pub mod body;
 pub mod courier;
 pub mod dialog;
+pub mod examination;
 pub mod health;
+pub mod names;
 pub mod network;
 pub mod places;
 pub mod preference;
@@ -37,6 +42,7 @@ pub mod vigil;
 
 mod connection;
 mod refusals;
+mod resolver;
 mod transaction;
 
 pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};
@@ -44,7 +50,7 @@ pub use blame::Phase;
 pub use body::{BodyFault, InMemory, MessageBody};
 pub use courier::{Courier, Handover, LeftAlone};
 pub use network::{Network, SystemNetwork};
-pub use places::{Outlook, Probe, Standing};
-pub use settings::{Credentials, Deadlines, ReplyPattern, Secret, Security, Upstream};
+pub use places::{Outlook, Probe, Prospect, Standing};
+pub use settings::{Credentials, Deadlines, LookUp, ReplyPattern, Secret, Security, SourceAddresses, Upstream};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
 pub use transaction::Order;

@@ -22,7 +22,7 @@ use super::refusals::Refusals;
 use super::settings::Upstream;
 use crate::mail::Envelope;
 use crate::smtp::Reply;
-use crate::sys::{Clock, MonoTime, Now, WallTime};
+use crate::sys::{Clock, Entropy, MonoTime, Now, WallTime};
 
 /// How an upstream stands; for `queue stats` and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,8 @@ pub struct Standing {
 /// All upstreams.
 pub(super) struct Places {
     clock: Arc<dyn Clock>,
+    /// Spreads probes.
+    entropy: Arc<dyn Entropy>,
     roll: Mutex<Roll>,
     /// Sent when an upstream may be tried that could not, or can't any more.
     pub(super) news: watch::Sender<()>,
@@ -108,7 +110,18 @@ pub(super) enum Way {
     LeftAlone(Duration, Option<Box<UpstreamFault>>),
 }
 
-/// Whether anything may be tried.
+/// Whether anything may be tried, by a look that takes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// An upstream is up, as far as is known.
+    Clear,
+    /// All are left alone, and one may be probed now.
+    ProbeDue,
+    /// All are left alone; the next may be probed after so long, or when there is news.
+    LeftAlone(Duration),
+}
+
+/// Whether anything may be tried, and the right to it.
 #[derive(Debug)]
 pub enum Outlook {
     /// An upstream is up, as far as is known.
@@ -120,8 +133,8 @@ pub enum Outlook {
 }
 
 impl Places {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
+    pub(super) fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { clock, entropy, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
     }
 
     /// These are configured, and no others.
@@ -192,6 +205,24 @@ impl Places {
         }
     }
 
+    /// Whether any of these may be tried.
+    pub(super) fn prospect<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Prospect {
+        let now = self.clock.now();
+        let roll = self.lock();
+        let (mut least, mut is_due) = (None, false);
+        for upstream in upstreams {
+            let Some(place) = roll.places.get(&upstream.name).filter(|place| !place.gone) else {
+                return Prospect::Clear;
+            };
+            match place.health.clone().permit(now) {
+                Permit::Go => return Prospect::Clear,
+                Permit::Probe => is_due = true,
+                Permit::LeaveAlone(wait) => least = Some(least.map_or(wait, |known: Duration| known.min(wait))),
+            }
+        }
+        if is_due { Prospect::ProbeDue } else { least.map_or(Prospect::Clear, Prospect::LeftAlone) }
+    }
+
     /// Whether any of these may be tried; takes the right to probe, when that is all there is.
     pub(super) fn outlook<'a>(self: &Arc<Self>, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Outlook {
         let now = self.clock.now();
@@ -222,12 +253,13 @@ impl Places {
         by: Finder,
         begun: MonoTime,
     ) -> Option<Condition> {
+        let jitter = self.entropy.next_u64();
         let changed = self.with(&upstream.name, |place, now| {
             if !Arc::ptr_eq(&place.upstream, upstream) {
                 return None;
             }
             let before = place.health.condition(now);
-            place.health.report(fault, by, begun, now);
+            place.health.report(fault, by, begun, now, jitter);
             let after = place.health.condition(now);
             (std::mem::discriminant(&before) != std::mem::discriminant(&after)).then_some(after)
         });
@@ -473,6 +505,11 @@ impl Drop for Slot {
 }
 
 impl Probe {
+    /// Whether it is for one of these.
+    pub fn is_for<'a>(&self, mut upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> bool {
+        upstreams.any(|upstream| upstream.name == self.upstream.name)
+    }
+
     /// What the probe found.
     pub(super) fn report(self, fault: Option<&UpstreamFault>, begun: MonoTime) -> Option<Condition> {
         // What is noted here leaves nothing to abandon when `self` is dropped.

@@ -28,6 +28,7 @@ const PURE: &[&str] = &[
     "src/queue/ledger",
     "src/queue/seen/due",
     "src/delivery/conclusion",
+    "src/delivery/lanes",
     "src/delivery/standing",
     "src/upstream/dialog",
     "src/upstream/preference",

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod queue;
+mod reach;
 mod roster;
 mod route;
 mod server;
@@ -183,9 +184,10 @@ impl<'a> Checking<'a> {
             |checking| checking.credentials_file(written, roster.as_ref().map(|(_, roster)| &**roster)).map(Arc::new),
             |old| Some(Arc::clone(&old.credentials)),
         );
+        let name_servers = self.name_servers(&written.dns);
         let upstreams = self.or_as_before(
             "upstream",
-            |checking| Some(checking.upstreams(&written.upstream, hostname, &listeners)),
+            |checking| Some(checking.upstreams(&written.upstream, hostname, &listeners, &name_servers)),
             |old| Some(old.upstreams.clone()),
         );
         let routes = self.routes(written, upstreams.as_deref(), roster.as_ref().map(|(_, roster)| &**roster));
@@ -216,6 +218,7 @@ impl<'a> Checking<'a> {
             trust,
             roster,
             recheck: written.queue.recheck,
+            soft_bounce: written.queue.soft_bounce,
             credentials: credentials?,
             session: limits.session,
             header: limits.header,

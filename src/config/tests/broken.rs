@@ -62,7 +62,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: not TOML: duplicate key \"data_dir\"; leave one out",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, route, queue, limits, deadlines, received, reports, notices, log, reload",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, route, dns, queue, limits, deadlines, received, reports, notices, log, reload",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nreload = { watch = \"everything\", poll = \"10ms\" }", &[
         "sealpost.toml:3: reload.poll: 10ms: the disk would be looked at without a pause; write \"1s\" or more",
@@ -456,6 +456,19 @@ pub(super) const TABLE: &[Broken] = &[
     broken("[[upstream]]", "[reports]\nfrom = \"x\"\n[received]\nidentity = \"yes\"\n[[upstream]]", &[
         "sealpost.toml:27: reports.from: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
         "sealpost.toml:29: received.identity: must be true or false, without quotes, not a text",
+    ]),
+    // How upstreams are reached.
+    broken("address = \"smtp.example.net:587\"", "address = \"192.0.2.1:25\"\nlookup = \"mx\"\nsource_address = [\"0.0.0.0\", \"192.0.2.1:25\", \"192.0.2.1\", \"192.0.2.2\"]", &[
+        "sealpost.toml:28: upstream \"main\": address: \"192.0.2.1:25\": not the address of a server; with lookup = \"mx\" write a domain, like \"example.net\"; a port behind it if it is not 25",
+        "sealpost.toml:30: upstream \"main\": source_address: \"0.0.0.0\": not the address of a machine",
+        "sealpost.toml:30: upstream \"main\": source_address: \"192.0.2.1:25\": not an IP address; write an IPv4 or IPv6 address of this machine, or one of each, without ports",
+        "sealpost.toml:30: upstream \"main\": source_address: \"192.0.2.2\": there is another of its family; leave one out",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"example.net:587\"\nlookup = \"srv\"", &[
+        "sealpost.toml:28: upstream \"main\": address: \"example.net:587\": not the address of a server; with lookup = \"srv\" write a domain alone, like \"example.net\": the record says the port",
+    ]),
+    broken("[[upstream]]", "[dns]\nservers = \"dns.example.net\"\n[[upstream]]", &[
+        "sealpost.toml:27: dns.servers: \"dns.example.net\": not the address of a name server; write IP addresses, like \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
     ]),
     // Routes.
     broken("[[upstream]]", "[[route]]\nname = \"all\"\nupstreams = [\"main\"]\n[[route]]\nname = \"all\"\nidentities = [\"robot\", \"robott\"]\nclient_cas = [\"staf\"]\nupstreams = [\"maine\", \"main\", \"main\"]\n[[upstream]]", &[

@@ -34,6 +34,7 @@ use super::memory::{refusal, routes_to, settings};
 use super::play::{Heard, KeptMessage, Stage};
 use super::script::{Store, Wait};
 use crate::recipe::{NOW, Recipe};
+use crate::scripted_upstream::Zeros;
 
 /// How long, in virtual time, the server may think before it counts as silent: longer than the queue waits for room, shorter than any
 /// deadline for a client.
@@ -122,7 +123,8 @@ impl TlsStage {
             let entropy = || Arc::new(SeededEntropy::new(1));
             let (queue, _) =
                 Queue::open(queue_settings, Arc::new(disk.clone()), Arc::clone(&shared), entropy()).unwrap();
-            let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&shared));
+            let courier =
+                Courier::new(Arc::new(SystemNetwork::new(Arc::new(Zeros))), Arc::clone(&shared), Arc::new(Zeros));
             let snapshot = self.snapshot(0, &shared);
             let house = House::new(snapshot, queue, shared, entropy(), Tasks::default(), courier);
             self.server = Some(Server { house: Arc::new(house), clock, disk });
@@ -169,6 +171,7 @@ impl TlsStage {
             routes: Arc::clone(&self.routes),
             schedule: Arc::new(Schedule::new(&[HOUR], None, 24 * HOUR).unwrap()),
             recheck: Recheck::No,
+            soft_bounce: sealpost::snapshot::SoftBounce::No,
             expiry_notices: sealpost::snapshot::ExpiryNotices::No,
             ends: Vec::new(),
             reporter: Arc::new(Reporter {
