@@ -199,7 +199,7 @@ impl Tried {
             tls: visit.tls.as_ref().map(|tls| Tls { version: tls.version.clone(), cipher: tls.cipher.clone() }),
             certificates: shown.iter().filter_map(|der| CertificateFacts::of(der).ok()).map(Certificate::of).collect(),
             verification: verification(upstream, visit),
-            auth: match (said(Phase::Auth).last(), &upstream.credentials) {
+            auth: match (said(Phase::Auth).next_back(), &upstream.credentials) {
                 (Some(reply), _) => reply.to_string(),
                 (None, Some(_)) => "was not come to".to_owned(),
                 (None, None) => "no credentials are configured".to_owned(),

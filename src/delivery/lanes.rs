@@ -22,6 +22,11 @@ pub(super) const GUARANTEED: usize = 8;
 /// Deliveries under way beyond those, of all routes together.
 pub(super) const POOL: usize = 256;
 
+/// The lane of mail that no route takes: it is looked at as the schedule says, so many at a time. No route can be called so.
+pub(super) const NOWHERE: &str = "";
+/// Deliveries under way without a route.
+const NOWHERE_MOST: usize = 8;
+
 /// The lanes of all routes.
 #[derive(Debug, Default)]
 pub(super) struct Lanes(BTreeMap<Arc<str>, Lane>);
@@ -47,6 +52,7 @@ impl Lanes {
         for lane in self.0.values_mut() {
             lane.waiting = Waiting::default();
         }
+        self.0.entry(NOWHERE.into()).or_default().most = NOWHERE_MOST;
         for route in routes.iter() {
             self.0.entry(Arc::clone(&route.name)).or_default().most = most(route);
         }
@@ -205,6 +211,20 @@ mod tests {
         };
         assert_eq!(begun(&mut lanes, "hungry"), POOL + GUARANTEED);
         assert_eq!((begun(&mut lanes, "greedy"), begun(&mut lanes, "modest")), (GUARANTEED, GUARANTEED));
+    }
+
+    #[test]
+    fn mail_without_a_route_has_a_lane_of_its_own() {
+        let mut lanes = lanes(&[]);
+        let nowhere = names(&[NOWHERE]);
+        for number in 0..NOWHERE_MOST {
+            assert!(lanes.has_room(NOWHERE), "{number}");
+            lanes.begin(&nowhere);
+        }
+        lanes.wait(&nowhere, "alice", id(1));
+        assert!(!lanes.has_room(NOWHERE) && lanes.has_waiting(NOWHERE));
+        lanes.end(&nowhere);
+        assert!(lanes.has_room(NOWHERE));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::{Notify, watch};
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, NOWHERE};
 use crate::house::House;
 use crate::queue::{Claim, DuePlace, QueueError};
 use crate::route::{Route, Routes};
@@ -91,8 +91,8 @@ enum Counts {
 /// What a look at the routes found.
 #[derive(Default)]
 struct Look {
-    /// A route that is open and has messages waiting.
-    lane: Option<Arc<Route>>,
+    /// The lane of a route that is open, in which messages wait.
+    lane: Option<Arc<str>>,
     /// Whether one is open.
     is_one_open: bool,
     /// Whether mail waits for one that is not.
@@ -151,8 +151,8 @@ impl Turns {
                 }
             }
             self.lanes_next = false;
-            if let Some(route) = look.lane {
-                let next = Self::from_lane(&self.board, &route, house).await;
+            if let Some(lane) = look.lane {
+                let next = Self::from_lane(&self.board, &lane, house).await;
                 match next.and_then(|claim| self.sorted(claim, house)) {
                     Some(turn) => return turn,
                     None => continue,
@@ -215,7 +215,7 @@ impl Turns {
                     look.is_one_open = true;
                     if has_waiting && look.lane.is_none() {
                         self.first = place.saturating_add(1).checked_rem(count).unwrap_or(0);
-                        look.lane = Some(Arc::clone(route));
+                        look.lane = Some(Arc::clone(&route.name));
                     }
                 }
                 Prospect::Clear | Prospect::ProbeDue => look.is_one_shut |= has_waiting,
@@ -224,6 +224,9 @@ impl Turns {
                     look.wait = Some(look.wait.map_or(wait, |least| least.min(wait)));
                 }
             }
+        }
+        if look.lane.is_none() && lanes.has_waiting(NOWHERE) && lanes.has_room(NOWHERE) {
+            look.lane = Some(NOWHERE.into());
         }
         look
     }
@@ -268,7 +271,7 @@ impl Turns {
     fn way(&self, routes: &[Arc<Route>], house: &House) -> Way {
         // Nobody can try it, and that is told by an attempt.
         if routes.is_empty() {
-            return Way::Open(None);
+            return if self.board.lanes().has_room(NOWHERE) { Way::Open(None) } else { Way::Full };
         }
         let mut way = Way::LeftAlone;
         for route in routes {
@@ -297,14 +300,14 @@ impl Turns {
     }
 
     /// The next message of a lane that is still there.
-    async fn from_lane(board: &Board, route: &Arc<Route>, house: &House) -> Option<Claim> {
-        let id = board.lanes().next(&route.name)?;
+    async fn from_lane(board: &Board, lane: &Arc<str>, house: &House) -> Option<Claim> {
+        let id = board.lanes().next(lane)?;
         match house.queue.claim_one(id).await {
             // None: delivered by another of its routes, held or removed.
             Ok(claim) => claim,
             Err(fault) => {
                 tracing::error!(%id, %fault, "a message that waits for its route can't be read; it is tried again");
-                board.lanes().wait(&[Arc::clone(&route.name)], "", id);
+                board.lanes().wait(&[Arc::clone(lane)], "", id);
                 tokio::time::sleep(AFTER_FAILURE).await;
                 None
             }
@@ -362,7 +365,11 @@ impl Turns {
     }
 }
 
+/// The lanes of these routes; without one there is a lane as well.
 fn names(routes: &[Arc<Route>]) -> Vec<Arc<str>> {
+    if routes.is_empty() {
+        return vec![NOWHERE.into()];
+    }
     routes.iter().map(|route| Arc::clone(&route.name)).collect()
 }
 

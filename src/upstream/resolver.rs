@@ -71,9 +71,9 @@ impl Resolver {
             }
             Err(fault) => return Err(told("MX", &upstream.host, &fault)),
         };
-        let records = answer.answers().iter().filter_map(|record| match &record.data {
-            RData::MX(record) => Some(Exchange { preference: record.preference, host: text(&record.exchange) }),
-            _ => None,
+        let records = answer.answers().iter().filter_map(|record| {
+            let RData::MX(record) = &record.data else { return None };
+            Some(Exchange { preference: record.preference, host: text(&record.exchange) })
         });
         let hosts = exchanges(records.collect(), &upstream.helo, &mut || self.entropy.next_u64());
         let hosts = hosts.map_err(io::Error::other)?;
@@ -89,14 +89,10 @@ impl Resolver {
         };
         let asked = format!("{service}._tcp.{}", upstream.host);
         let answer = dns.lookup(name(&asked)?, RecordType::SRV).await.map_err(|fault| told("SRV", &asked, &fault))?;
-        let records = answer.answers().iter().filter_map(|record| match &record.data {
-            RData::SRV(record) => Some(Service {
-                priority: record.priority,
-                weight: record.weight,
-                port: record.port,
-                host: text(&record.target),
-            }),
-            _ => None,
+        let records = answer.answers().iter().filter_map(|record| {
+            let RData::SRV(record) = &record.data else { return None };
+            let (priority, weight, port) = (record.priority, record.weight, record.port);
+            Some(Service { priority, weight, port, host: text(&record.target) })
         });
         let hosts = services(records.collect(), &mut || self.entropy.next_u64()).map_err(io::Error::other)?;
         self.of_all(&dns, hosts).await
