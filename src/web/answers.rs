@@ -2,7 +2,8 @@
 //!
 //! That a certificate is revoked outlives the answer that says so: whoever then keeps the responder from being asked must not be let in for it
 //! under `if-available`. It holds until the certificate ends, or until a newer answer takes it back (a certificate on hold may become good again,
-//! RFC 5280 §5.3.1). An answer that is older than one that was seen and says otherwise does not count: somebody replays it, or a mirror lags.
+//! RFC 5280 §5.3.1); of one second the one that says revoked is the newer, and that a responder does not know it takes nothing back. An answer
+//! that is older than one that was seen and says otherwise does not count: somebody replays it, or a mirror lags.
 //!
 //! Pure. Never: grows beyond [`ANSWERS_MAX`] and [`SEEN_MAX`]; lasts beyond a restart.
 
@@ -19,7 +20,7 @@ const SEEN_MAX: usize = 50_000;
 
 /// An answer that was overtaken by one seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is older (of {}) than an answer seen before (of {}) and says otherwise", .of.rfc3339(), .seen.rfc3339())]
+#[error("it (of {}) takes nothing back of an answer seen before (of {}) that says otherwise", .of.rfc3339(), .seen.rfc3339())]
 pub(super) struct Overtaken {
     of: WallTime,
     seen: WallTime,
@@ -32,6 +33,14 @@ struct Seen {
     of: WallTime,
     /// When the certificate ends.
     ends: WallTime,
+}
+
+impl Seen {
+    /// Whether this stands against an answer that was given then.
+    fn outlasts(&self, status: CertificateStatus, of: WallTime) -> bool {
+        let was_revoked = self.status == CertificateStatus::Revoked && status != CertificateStatus::Revoked;
+        self.of > of || (was_revoked && (self.of == of || status == CertificateStatus::Unknown))
+    }
 }
 
 /// Both, by the question's key.
@@ -62,7 +71,7 @@ impl Answers {
 
     fn take_of(&mut self, key: Digest256, ends: WallTime, reading: Reading, now: WallTime) -> Result<(), Overtaken> {
         let Reading { status, of, until } = reading;
-        let earlier = self.seen.get(&key).copied().filter(|seen| seen.of > of);
+        let earlier = self.seen.get(&key).copied().filter(|seen| seen.outlasts(status, of));
         if let Some(seen) = earlier {
             if seen.status != status {
                 return Err(Overtaken { of, seen: seen.of });
@@ -139,6 +148,22 @@ mod tests {
         assert_eq!(answers.without_answer(key, at(9000)), Known::Unavailable(at(9000)));
         // An older one of the same kind is no contradiction (two responders that are not in step), and does not turn time back.
         assert!(take(&mut answers, Good, 3000, 4000) && !take(&mut answers, Revoked, 3500, 4000));
+    }
+
+    #[test]
+    fn revoked_is_taken_back_by_a_newer_good_alone() {
+        use CertificateStatus::{Good, Revoked, Unknown};
+        let (key, ends) = (Digest256::of(b"alice"), at(1_000_000));
+        let mut answers = Answers::default();
+        answers.take_of(key, ends, said(Revoked, 200), at(200)).unwrap();
+        let is_revoked = |answers: &Answers| answers.without_answer(key, at(9000)) == Known::Answer(Revoked, at(9000));
+        // Of the same second: which was later nobody knows.
+        assert!(answers.take_of(key, ends, said(Good, 200), at(201)).is_err() && is_revoked(&answers));
+        // Another responder, or one that has lost its memory, does not know it: that takes nothing back.
+        assert!(answers.take_of(key, ends, said(Unknown, 300), at(300)).is_err() && is_revoked(&answers));
+        assert!(answers.take_of(key, ends, said(Good, 301), at(301)).is_ok() && !is_revoked(&answers));
+        // And revoked wins within a second.
+        assert!(answers.take_of(key, ends, said(Revoked, 301), at(302)).is_ok() && is_revoked(&answers));
     }
 
     #[test]
