@@ -26,12 +26,14 @@ impl Reach {
     }
 
     fn of_v4(address: Ipv4Addr) -> Self {
-        let [first, second, ..] = address.octets();
+        let [first, second, third, _] = address.octets();
+        // RFC 6890: for protocols (clouds have their metadata there, too), 6to4 relays, measuring.
+        let is_set_aside = matches!((first, second, third), (192, 0, 0) | (192, 88, 99) | (198, 18 | 19, _));
         if address.is_loopback() || first == 0 {
             Self::Loopback
         } else if address.is_link_local() {
             Self::Link
-        } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || first >= 224 {
+        } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || is_set_aside || first >= 224 {
             Self::Private
         } else {
             Self::Public
@@ -48,6 +50,12 @@ impl Reach {
         } else if (first, second, third, fourth, fifth, sixth) == (0x64, 0xff9b, 0, 0, 0, 0) {
             // NAT64 (RFC 6052): what the IPv4 address behind it is.
             Self::of_v4(embedded)
+        } else if first == 0x2002 {
+            // 6to4 (RFC 3056): likewise.
+            Self::of_v4(Ipv4Addr::from((u32::from(second) << 16) | u32::from(third)))
+        } else if first == 0x2001 && (second < 0x200 || second == 0xdb8) {
+            // Teredo and other protocols (RFC 2928), documentation.
+            Self::Private
         } else if first & 0xe000 == 0x2000 {
             Self::Public
         } else {
@@ -81,6 +89,18 @@ mod tests {
             ("100.64.0.1", Reach::Private),
             ("224.0.0.1", Reach::Private),
             ("255.255.255.255", Reach::Private),
+            ("192.0.0.192", Reach::Private),
+            ("198.18.0.1", Reach::Private),
+            ("198.19.255.255", Reach::Private),
+            ("192.88.99.1", Reach::Private),
+            ("2002:7f00:1::", Reach::Loopback),
+            ("2002:a00:1::1", Reach::Private),
+            ("2001:0:4136:e378::1", Reach::Private),
+            ("2001:db8::1", Reach::Private),
+            ("192.0.1.1", Reach::Public),
+            ("198.20.0.1", Reach::Public),
+            ("2002:c629:4::1", Reach::Public),
+            ("2001:4860::1", Reach::Public),
             ("fd00::1", Reach::Private),
             ("ff02::1", Reach::Private),
             ("64:ff9b::a00:1", Reach::Private),
