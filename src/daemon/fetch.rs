@@ -367,14 +367,18 @@ fn keep(
         return Err(FetchFault::Stale(fetched.next_update));
     }
     let newer = match held {
-        Some(held) if held.is_newer_than(&fetched) => {
+        // By its date also across keys: else, by way of the old key's list, an old one of the new key would come back.
+        Some(held)
+            if held.is_newer_than(&fetched) || (fetched.stands_for(held) && fetched.this_update < held.this_update) =>
+        {
             return Err(FetchFault::Older { fetched: fetched.this_update, held: held.this_update });
         }
         // What is fetched comes unprotected: by way of another good list, the one at hand could be pushed out for an old one.
         Some(held) if now < held.next_update && !fetched.stands_for(held) => {
             return Err(FetchFault::Another(held.next_update));
         }
-        Some(held) => fetched.is_newer_than(held),
+        // Of another key or issuer it is not newer, but news.
+        Some(held) => fetched != *held,
         None => true,
     };
     // Written even when it is the same CRL: the server's name for its version may be new.
@@ -543,6 +547,49 @@ mod tests {
             let kept = keep(&ca, folder.path(), &url, octets, Default::default(), held().as_ref(), now);
             assert_eq!(kept.is_ok(), taken, "{title}");
             assert_eq!(held().map(|age| age.revoked), Some(revoked), "{title}");
+        }
+    }
+
+    #[test]
+    fn no_list_of_another_key_brings_an_old_one_back_and_one_of_a_new_key_is_news() {
+        let old_key = Recipe::ca("Root").self_signed();
+        let new_key = Recipe::ca("Root").self_signed();
+        let settings = ClientCaSettings {
+            name: "staff".into(),
+            certificates: vec![old_key.der.clone(), new_key.der.clone()],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        let ca = ClientCa::new(settings).unwrap().0;
+        let folder = tempfile::tempdir().unwrap();
+        let url = HttpUrl::parse("http://pki.example.com/root.crl").unwrap();
+        let listed = [vec![7_u8]];
+        let list = |by: &Made, number, revoked, from, to| {
+            by.crl(&CrlRecipe { number, ..CrlRecipe::listing(revoked).valid(NOW + from * DAY, NOW + to * DAY) })
+        };
+        let before = list(&old_key, 8, &[], -3, 4);
+        let first = list(&new_key, 9, &[], -2, 5);
+        let newest = list(&new_key, 10, &listed, -1, 6);
+        for (title, octets, wanted) in [
+            ("of the old key", &before, Some(true)),
+            ("of the new key, which the running relay must learn of", &first, Some(true)),
+            ("a newer one", &newest, Some(true)),
+            ("the same", &newest, Some(false)),
+            ("the old key's again", &before, None),
+            ("and by way of it the new key's first", &first, None),
+        ] {
+            let held = ca
+                .read_crl(
+                    &cache::read(folder.path(), &url, CRL_OCTETS_MAX).map(|(octets, _)| octets).unwrap_or_default(),
+                )
+                .ok();
+            let now = WallTime::from_seconds(NOW);
+            let kept = keep(&ca, folder.path(), &url, octets, Default::default(), held.as_ref(), now);
+            let news = kept.ok().map(|(_, news)| matches!(news, News::New));
+            assert_eq!(news, wanted, "{title}");
         }
     }
 }
