@@ -918,3 +918,23 @@ fn the_address_to_write_to_is_one_that_somebody_vouches_for() {
         assert_eq!(found.as_deref(), wanted, "{title}");
     }
 }
+
+#[test]
+fn a_fingerprint_shuts_nobody_out_and_that_is_said() {
+    let world = World::new();
+    let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&world.staff);
+    let der = alice.with_the_other_signature();
+    let fingerprint = Some(Digest256(alice.fingerprint()));
+    let spki = Some(Digest256(alice.spki()));
+    let other = Made { der, params: alice.params.clone(), key: alice.key };
+    let whole = MatchKeys { fingerprint, ..under("staff") };
+    let key = MatchKeys { spki, ..under("staff") };
+    for (keys, shuts_out) in [(whole, false), (key, true)] {
+        let stolen = RosterEntry { state: EntryState::Disabled, ..entry("stolen", keys) };
+        let cas = vec![grant_of("staff", &["example.com"]), without_email("guests")];
+        let roster = Roster::new(vec![stolen], cas).unwrap();
+        assert_eq!(world.identify(&roster, &other).is_err(), shuts_out);
+        let is_said = roster.lint().iter().any(|doubt| doubt.sentence.contains("shuts nobody out"));
+        assert_eq!(is_said, !shuts_out);
+    }
+}
