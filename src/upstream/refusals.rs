@@ -156,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn a_hostile_upstream_that_refuses_in_ever_new_ways_fills_no_memory() {
+        let mut refusals = Refusals::default();
+        for detail in 0..100 {
+            for name in NAMES {
+                refusals.note(&envelope(name, name), &refused(550, (5, 7, detail)));
+            }
+        }
+        let kept = refusals.0.iter().map(|kind| kind.senders.len() + kind.recipients.len());
+        assert!(refusals.0.len() <= KINDS_MAX && kept.sum::<usize>() <= 2 * REFUSALS_ALIKE * KINDS_MAX);
+    }
+
+    #[test]
     fn it_stays_so_until_one_is_accepted() {
         let mut refusals = Refusals::default();
         let mut note = |n: usize, attempt: Attempt| refusals.note(&envelope(&format!("s{n}"), "x"), &attempt).is_some();

@@ -215,6 +215,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::ocsp::CertificateStatus;
+    use crate::tls::recipe::{NOW, Recipe};
+    use crate::tls::{
+        Asks, CaRules, ClientCa, ClientCaSettings, OcspMode, PeerChain, Pins, RevocationMode, Trust, judge_asking,
+    };
 
     #[test]
     fn a_question_fits_into_a_url_or_is_not_asked_so() {
@@ -222,5 +227,37 @@ mod tests {
         let asked = in_url(&url, &[0xfb, 0xff, 0xfe, 0x01]).unwrap();
         assert_eq!(asked.to_string(), "http://ocsp.example.com/%2B%2F%2F%2BAQ%3D%3D");
         assert_eq!(in_url(&url, &[0; 200]), None);
+    }
+
+    #[test]
+    fn the_last_word_of_a_round_remembers_who_is_revoked() {
+        let root = Recipe::ca("Root").self_signed();
+        let alice = Recipe::client("Alice").signed_by(&root);
+        let settings = ClientCaSettings {
+            name: "staff".into(),
+            certificates: vec![root.der.clone()],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            revocation: RevocationMode::Off,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        let ca = ClientCa::new(settings).unwrap().0.asking(Asks { ocsp: OcspMode::IfAvailable, ..Asks::default() });
+        let trust = Trust::new(vec![Arc::new(ca)], Pins::default());
+        let now = WallTime::from_seconds(NOW);
+        let query = judge_asking(&PeerChain(vec![alice.der]), &trust, &|_| None, now).unwrap_err().query.unwrap();
+        let responders = Responders::default();
+        let soon = now.after(UNAVAILABLE);
+        assert_eq!(responders.last_word(&query, now), Known::Unavailable(soon));
+        let said = Reading { status: CertificateStatus::Revoked, of: now, until: now.after(Duration::from_secs(9)) };
+        responders.settle(&query, Ok(said), now);
+        assert_eq!(responders.last_word(&query, now), Known::Answer(CertificateStatus::Revoked, said.until));
+        // It has run out.
+        let later = now.after(Duration::from_secs(10));
+        let revoked = Known::Answer(CertificateStatus::Revoked, later.after(UNAVAILABLE));
+        assert_eq!(responders.last_word(&query, later), revoked);
+        // And nobody answers.
+        responders.settle(&query, Err(AskFault::Nobody), later);
+        assert_eq!(responders.known(&query, later), Some(revoked));
     }
 }
