@@ -144,13 +144,21 @@ mod width {
             local_part_case: LocalPartCase::Ignored,
             rule: Rule { name: "x".into(), place: None },
         };
-        let changes: [(&str, Change, bool, bool); 6] = [
+        let changes: [(&str, Change, bool, bool); 9] = [
             ("another rule", |grant| grant.rule.name = "y".into(), true, true),
             ("larger messages", |grant| grant.limits.message_size = Some(11), true, false),
             ("any size", |grant| grant.limits.message_size = None, true, false),
             ("fewer recipients", |grant| grant.limits.recipients_per_message = Some(9), false, true),
             ("no null sender", |grant| grant.null_sender = false, false, true),
             ("on approval", |grant| grant.dispatch = Dispatch::OnApproval, false, true),
+            ("another rate", |grant| grant.limits.rates.messages_per_hour = Some(9), false, false),
+            ("another case", |grant| grant.local_part_case = LocalPartCase::Exact, false, false),
+            (
+                "another sender",
+                |grant| grant.send_as = AddressPatterns::parse(["b@example.com"], LocalPartCase::Ignored).unwrap(),
+                false,
+                false,
+            ),
         ];
         for (what, change, allows, was_allowed) in changes {
             let mut other = grant.clone();
