@@ -166,8 +166,16 @@ mod width {
             assert_eq!(other.certainly_allows(&grant), allows, "{what}");
             assert_eq!(grant.certainly_allows(&other), was_allowed, "{what}, the other way round");
         }
-        let narrower = Grant { send_to: patterns("*@example.net"), ..grant.clone() };
-        assert!(!narrower.certainly_allows(&grant) && !grant.certainly_allows(&narrower), "not compared: no");
+        let by_the_hour = Rates { messages_per_hour: Some(9), ..Rates::default() };
+        let not_compared: [(&str, Grant); 4] = [
+            ("whom it sends as", Grant { send_as: patterns("*@example.com"), ..grant.clone() }),
+            ("whom it sends to", Grant { send_to: patterns("*@example.net"), ..grant.clone() }),
+            ("rates", Grant { limits: Limits { rates: by_the_hour, ..grant.limits }, ..grant.clone() }),
+            ("case", Grant { local_part_case: LocalPartCase::Exact, ..grant.clone() }),
+        ];
+        for (what, other) in not_compared {
+            assert!(!other.certainly_allows(&grant) && !grant.certainly_allows(&other), "{what}: not compared, so no");
+        }
         let factor = Grant { second_factor: SecondFactor::Password, ..grant.clone() };
         assert!(factor.certainly_allows(&grant), "asked apart");
     }

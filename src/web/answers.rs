@@ -85,10 +85,11 @@ impl Answers {
 
     /// Keeps what counts for a while.
     pub(super) fn keep(&mut self, key: Digest256, known: Known, now: WallTime) {
-        if self.known.len() >= ANSWERS_MAX {
+        let is_full = |known: &HashMap<Digest256, Known>| known.len() >= ANSWERS_MAX && !known.contains_key(&key);
+        if is_full(&self.known) {
             self.known.retain(|_, known| now < known.until());
         }
-        if self.known.len() >= ANSWERS_MAX {
+        if is_full(&self.known) {
             // All of them count still: the one that ends first is asked for again.
             let first = self.known.iter().min_by_key(|(_, known)| known.until()).map(|(key, _)| *key);
             first.map(|first| self.known.remove(&first));
@@ -146,6 +147,10 @@ mod tests {
         // A newer one: it was on hold.
         assert!(take(&mut answers, Good, 4000, 4000));
         assert_eq!(answers.without_answer(key, at(9000)), Known::Unavailable(at(9000)));
+        // Of one moment: revoked counts, whichever comes first.
+        assert!(take(&mut answers, Revoked, 4000, 4000) && !take(&mut answers, Good, 4000, 4000));
+        assert_eq!(answers.without_answer(key, at(9000)), Known::Answer(Revoked, at(9000)));
+        assert!(take(&mut answers, Good, 4001, 4001));
         // An older one of the same kind is no contradiction (two responders that are not in step), and does not turn time back.
         assert!(take(&mut answers, Good, 3000, 4000) && !take(&mut answers, Revoked, 3500, 4000));
     }
@@ -178,9 +183,29 @@ mod tests {
         answers.take_of(key(SEEN_MAX), ends, said(CertificateStatus::Good, 60), now).unwrap();
         assert_eq!(answers.seen.len(), SEEN_MAX);
         assert_eq!(answers.without_answer(key(0), now), Known::Answer(CertificateStatus::Revoked, now));
-        for number in 0..ANSWERS_MAX + 1 {
-            answers.keep(key(number), Known::Unavailable(at(200)), now);
+        // Of two that are not revoked, what was said long ago goes; what is there already takes nobody's place.
+        assert!(answers.seen.contains_key(&key(SEEN_MAX)));
+        let earliest = || Seen { status: CertificateStatus::Good, of: at(40), ends };
+        let place = key(2);
+        answers.seen.insert(place, earliest());
+        answers.take_of(key(SEEN_MAX), ends, said(CertificateStatus::Good, 70), now).unwrap();
+        assert!(answers.seen.len() == SEEN_MAX && answers.seen.contains_key(&place));
+        answers.take_of(key(SEEN_MAX + 1), ends, said(CertificateStatus::Good, 70), now).unwrap();
+        assert!(answers.seen.len() == SEEN_MAX && !answers.seen.contains_key(&place));
+        // When certificates have ended, only they go, revoked or not.
+        answers.seen.values_mut().take(10).for_each(|seen| seen.ends = now);
+        answers.take_of(key(SEEN_MAX + 2), ends, said(CertificateStatus::Good, 70), now).unwrap();
+        assert_eq!(answers.seen.len(), SEEN_MAX - 9);
+
+        let mut answers = Answers::default();
+        for number in 0..ANSWERS_MAX {
+            answers.keep(key(number), Known::Unavailable(at(if number == 5 { 150 } else { 200 })), now);
         }
-        assert_eq!(answers.known.len(), ANSWERS_MAX);
+        answers.keep(key(7), Known::Unavailable(at(201)), now);
+        assert!(answers.known.len() == ANSWERS_MAX && answers.known.contains_key(&key(5)), "its own place");
+        answers.keep(key(ANSWERS_MAX), Known::Unavailable(at(200)), now);
+        assert!(answers.known.len() == ANSWERS_MAX && !answers.known.contains_key(&key(5)), "the first to end");
+        answers.keep(key(ANSWERS_MAX + 1), Known::Unavailable(at(300)), at(200));
+        assert_eq!(answers.known.len(), 2, "what has ended goes first");
     }
 }
