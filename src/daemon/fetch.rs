@@ -560,7 +560,7 @@ mod tests {
         let (wall, now) = (WallTime::from_seconds(NOW), MonoTime::from_start(Duration::from_secs(100)));
         let mut book = Book::default();
         book.follow(&[source("staff", folder.path(), &["http://pki.example.com/a.crl".to_owned()])], now).await;
-        let mut fetch = |book: &mut Book, at: MonoTime, result, meanwhile: bool| {
+        let fetch = |book: &mut Book, at: MonoTime, result, meanwhile: bool| {
             let (key, _) = book.take_due(at).unwrap();
             if meanwhile {
                 book.hasten(at);

@@ -264,6 +264,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "the test asks how long it took on virtual time")]
     async fn who_had_no_place_or_too_little_time_has_learned_nothing_and_leaves_nothing() {
         // It takes connections, and never says a word.
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
