@@ -56,15 +56,14 @@ pub async fn run(house: Arc<House>) {
         };
         let working = Arc::clone(&house);
         house.tasks.spawn("delivery", async move {
-            let Turn { claim, probe, under_way } = turn;
-            Box::pin(deliver(claim, probe, &working)).await;
-            drop(under_way);
+            Box::pin(deliver(turn, &working)).await;
         });
     }
 }
 
 /// Tries one claimed message once: every route, each route's upstreams in order, and records what came of it.
-async fn deliver(claim: Claim, probe: Option<Probe>, house: &House) {
+async fn deliver(turn: Turn, house: &House) {
+    let Turn { claim, probe, under_way } = turn;
     let snapshot = house.snapshot();
     if let Some(reason) = standing::lapsed(claim.record(), &snapshot) {
         // What this message does not need to find out, another may: the probe goes back.
@@ -76,6 +75,8 @@ async fn deliver(claim: Claim, probe: Option<Probe>, house: &House) {
         // Somebody else has the message now; what this attempt did can't be recorded any more.
         () = keep(&claim) => return,
     };
+    // Its connection is free: the next may begin while this one is recorded.
+    let _concluding = under_way.over().await;
     let now = house.now().wall;
     let mut plan = match handed {
         Handed::Tried(tried, untried) => {

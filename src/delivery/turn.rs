@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::lanes::{Lanes, NOWHERE};
 use crate::house::House;
@@ -31,6 +31,8 @@ use crate::upstream::{Outlook, Probe, Prospect};
 const LATE_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Late messages that are told of at the same time.
 const LATE_MAX: usize = 16;
+/// Attempts that are over and wait for the store at the same time; beyond, they go on counting against their routes.
+const CONCLUDING_MAX: usize = 256;
 /// How long a message waits in a lane before the store may give it out again: should a lane ever forget it, it does not wait for ever.
 const IN_LANE: Duration = Duration::from_secs(3600);
 /// How long nothing is taken from a lane after the store failed.
@@ -67,10 +69,11 @@ pub(super) struct Turns {
 }
 
 /// What deliveries under way share with whoever gives out turns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Board {
     lanes: Mutex<Lanes>,
     late: Mutex<usize>,
+    concluding: Arc<Semaphore>,
     /// Rung when a delivery has ended.
     freed: Notify,
 }
@@ -371,6 +374,21 @@ fn names(routes: &[Arc<Route>]) -> Vec<Arc<str>> {
         return vec![NOWHERE.into()];
     }
     routes.iter().map(|route| Arc::clone(&route.name)).collect()
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        let concluding = Arc::new(Semaphore::new(CONCLUDING_MAX));
+        Self { lanes: Mutex::default(), late: Mutex::default(), concluding, freed: Notify::new() }
+    }
+}
+
+impl UnderWay {
+    /// The attempt is over, and counts against its routes no more; what came of it is recorded as long as this is kept.
+    pub(super) async fn over(self) -> Option<OwnedSemaphorePermit> {
+        // Never closed. Where many wait for the store already, nothing new is begun.
+        Arc::clone(&self.board.concluding).acquire_owned().await.ok()
+    }
 }
 
 impl Board {
