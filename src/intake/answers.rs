@@ -3,7 +3,6 @@
 //! Each comes from one place: the newest snapshot, the queue. Never: asks the client anything; answers from memory what may have changed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
@@ -23,9 +22,6 @@ use crate::sys::WallTime;
 use crate::tls::points::{self, Named};
 use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
 use crate::web::responders::Round;
-
-/// How long the second look at the end of data may take: the client waits for its answer (RFC 5321 §4.5.3.2.6: ten minutes).
-const SECOND_LOOK: Duration = Duration::from_secs(30);
 
 /// Why there is no identity: the cause for the reply, the detail for the log.
 #[derive(Debug)]
@@ -332,13 +328,10 @@ impl Answers {
         })
     }
 
-    /// Whether the identity by which a message was judged is still there, and may still do what it might. Responders are waited for, each
-    /// for its own time, and all together no longer than [`SECOND_LOOK`].
+    /// Whether the identity by which a message was judged is still there, and may still do what it might. Responders are waited for as long as
+    /// a [`Round`] lasts, and the client waits for its answer (RFC 5321 §4.5.3.2.6: ten minutes).
     async fn still_allowed(&mut self, session: &Session) -> Result<(), NoRoom> {
-        let now = match tokio::time::timeout(SECOND_LOOK, self.reidentify()).await {
-            Ok(now) => now.map_err(NoRoom::Lost)?,
-            Err(_) => return Err(NoRoom::Lost(Unidentified::Certificate(CertificateFault::RevocationUnknown))),
-        };
+        let now = self.reidentify().await.map_err(NoRoom::Lost)?;
         session.still_allows(&now, &self.means())
     }
 

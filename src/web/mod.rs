@@ -6,5 +6,6 @@ mod answers;
 pub mod http;
 mod reach;
 pub mod responders;
+mod shares;
 
 pub use responders::Responders;

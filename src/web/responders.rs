@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tokio::sync::{Mutex as Turn, Semaphore};
+use tokio::sync::Mutex as Turn;
 
 use super::answers::{Answers, Overtaken};
 use super::http::{self, Answer, Ask, HttpFault, Limits, Validators};
+use super::shares::Shares;
 use crate::identity::Digest256;
 use crate::sys::{Clock, Entropy, MonoTime, WallTime};
 use crate::tls::ocsp::{ANSWER_OCTETS_MAX, Known, NONCE_OCTETS, OcspFault, Query, Reading};
@@ -33,12 +34,17 @@ const ASKING_MAX: usize = 64;
 const GET_OCTETS_MAX: usize = 255;
 
 /// The answers at hand, and the way to new ones.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Responders {
     answers: Mutex<Answers>,
     asking: Mutex<HashMap<Digest256, Arc<Turn<()>>>>,
-    /// By the CA's name.
-    places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    places: Shares,
+}
+
+impl Default for Responders {
+    fn default() -> Self {
+        Self { answers: Mutex::default(), asking: Mutex::default(), places: Shares::new(ASKING_MAX) }
+    }
 }
 
 /// One client's questions: when all of them end.
@@ -87,7 +93,7 @@ impl Responders {
     /// Asks, unless somebody has just done so; what came of it is known then. Nothing new is known where the round was over first.
     pub async fn ask(&self, query: &Query, round: Round, clock: &dyn Clock, entropy: &dyn Entropy) {
         let asking = Asking::begin(&self.asking, query.key());
-        let places = self.places_of(query.ca());
+        let places = self.places.of(query.ca());
         let waiting = async {
             let mine = asking.turn.lock().await;
             // Somebody else may have asked while we waited; then no place is needed.
@@ -126,15 +132,6 @@ impl Responders {
                 answers.keep(query.key(), known, now);
             }
         }
-    }
-
-    fn places_of(&self, ca: &Arc<str>) -> Arc<Semaphore> {
-        let mut places = locked(&self.places);
-        if !places.contains_key(ca) {
-            // Names that are in the configuration no more.
-            places.retain(|_, places| Arc::strong_count(places) > 1);
-        }
-        Arc::clone(places.entry(Arc::clone(ca)).or_insert_with(|| Arc::new(Semaphore::new(ASKING_MAX))))
     }
 }
 
@@ -180,11 +177,11 @@ async fn one(url: &HttpUrl, query: &Query, clock: &dyn Clock, entropy: &dyn Entr
     entropy.fill(&mut nonce);
     let octets = query.request(Some(&nonce)).ok_or(OcspFault::Malformed)?;
     let post = Ask::Post { octets, kind: "application/ocsp-request" };
-    match http::exchange(url, &post, limits).await {
+    match http::exchange(query.ca(), url, &post, limits).await {
         Err(HttpFault::Status(status)) if status.is_client_error() => {
             let octets = query.request(None).ok_or(OcspFault::Malformed)?;
             let Some(url) = in_url(url, &octets) else { return Err(HttpFault::Status(status).into()) };
-            let answer = http::exchange(&url, &Ask::Get(Validators::default()), limits).await?;
+            let answer = http::exchange(query.ca(), &url, &Ask::Get(Validators::default()), limits).await?;
             read(query, &answer, None, clock)
         }
         answer => read(query, &answer?, Some(&nonce), clock),
@@ -214,7 +211,124 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::sys::{Now, SeededEntropy};
+    use crate::tls::recipe::{Made, NOW, Recipe, der};
+    use crate::tls::{
+        Asks, CaRules, ClientCa, ClientCaSettings, OcspMode, PeerChain, Pins, RevocationMode, Trust, judge_asking,
+    };
+
+    /// Both clocks as tokio has them.
+    #[derive(Debug)]
+    struct TokioClock(Instant);
+
+    impl Clock for TokioClock {
+        fn now(&self) -> Now {
+            let passed = self.0.elapsed();
+            Now { wall: WallTime::from_seconds(NOW).after(passed), mono: MonoTime::from_start(passed) }
+        }
+    }
+
+    /// A CA of this name, and what the judge wants to know of a client's certificate under it that names these responders.
+    struct Asker {
+        root: Made,
+        ca: Arc<ClientCa>,
+        clock: TokioClock,
+        entropy: SeededEntropy,
+    }
+
+    impl Asker {
+        fn new(name: &str) -> Self {
+            let root = Recipe::ca(name).self_signed();
+            let settings = ClientCaSettings {
+                name: name.into(),
+                certificates: vec![root.der.clone()],
+                intermediates: Vec::new(),
+                crls: Vec::new(),
+                revocation: RevocationMode::Off,
+                crl_grace: Duration::ZERO,
+                rules: CaRules::default(),
+            };
+            let asks = Asks { ocsp: OcspMode::Require, ..Asks::default() };
+            let ca = Arc::new(ClientCa::new(settings).unwrap().0.asking(asks));
+            Self { root, ca, clock: TokioClock(Instant::now()), entropy: SeededEntropy::new(1) }
+        }
+
+        fn query(&self, responders: &[&str]) -> Query {
+            let ocsp = [0x06, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1];
+            let access = |url: &&str| der(0x30, &[ocsp.to_vec(), der(0x86, url.as_bytes())].concat());
+            let accesses: Vec<u8> = responders.iter().flat_map(access).collect();
+            let leaf = Recipe::client("Alice")
+                .extension(&[1, 3, 6, 1, 5, 5, 7, 1, 1], false, der(0x30, &accesses))
+                .signed_by(&self.root);
+            let trust = Trust::new(vec![Arc::clone(&self.ca)], Pins::default());
+            let judged = judge_asking(&PeerChain(vec![leaf.der]), &trust, &|_| None, self.clock.now().wall);
+            *judged.unwrap_err().query.unwrap()
+        }
+
+        /// Asks; how long it took, and what is known then.
+        async fn ask(&self, responders: &Responders, query: &Query) -> (Duration, Option<Known>) {
+            let began = Instant::now();
+            responders.ask(query, Round::begin(&self.clock), &self.clock, &self.entropy).await;
+            (began.elapsed(), responders.known(query, self.clock.now().wall))
+        }
+    }
+
+    /// Connections are taken by the kernel, and nobody ever answers.
+    async fn silent() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    /// Says to everybody that it can't now.
+    async fn unwilling() -> String {
+        let (listener, url) = silent().await;
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        });
+        url
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_responders_hang_a_round_ends_after_its_time() {
+        let ((_first, one), (_second, two)) = (silent().await, silent().await);
+        let (asker, responders) = (Asker::new("staff"), Responders::default());
+        let query = asker.query(&[&one, &two]);
+        let (took, known) = asker.ask(&responders, &query).await;
+        assert!((ASK_TIME..ASK_TIME * 3 / 2).contains(&took), "{took:?}");
+        assert!(matches!(known, Some(Known::Unavailable(_))), "{known:?}");
+        // That there was no answer is known for a while, and nobody is asked meanwhile.
+        assert_eq!(asker.ask(&responders, &query).await, (Duration::ZERO, known));
+        tokio::time::advance(UNAVAILABLE).await;
+        assert!(asker.ask(&responders, &query).await.0 >= ASK_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_ca_whose_responder_hangs_takes_no_place_from_another() {
+        let ((_listener, hangs), answers) = (silent().await, unwilling().await);
+        let (guests, staff, responders) = (Asker::new("guests"), Asker::new("staff"), Responders::default());
+        let hanging: Vec<Query> = (0..=ASKING_MAX).map(|_| guests.query(&[&hangs])).collect();
+        let others = async {
+            tokio::task::yield_now().await;
+            let (took, known) = staff.ask(&responders, &staff.query(&[&answers])).await;
+            assert!(took < Duration::from_secs(1) && matches!(known, Some(Known::Unavailable(_))), "{took:?} {known:?}");
+        };
+        let all = futures_util::future::join_all(hanging.iter().map(|query| guests.ask(&responders, query)));
+        let (all, ()) = tokio::join!(all, others);
+        let asked = all.iter().filter(|(_, known)| known.is_some()).count();
+        // Who had no place has learned nothing, and waited no longer than the others.
+        assert_eq!((asked, all.len()), (ASKING_MAX, ASKING_MAX + 1));
+        assert!(all.iter().all(|(took, _)| *took < ASK_TIME * 3 / 2), "{all:?}");
+    }
 
     #[test]
     fn a_question_fits_into_a_url_or_is_not_asked_so() {
