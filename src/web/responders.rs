@@ -320,7 +320,10 @@ mod tests {
         let others = async {
             tokio::task::yield_now().await;
             let (took, known) = staff.ask(&responders, &staff.query(&[&answers])).await;
-            assert!(took < Duration::from_secs(1) && matches!(known, Some(Known::Unavailable(_))), "{took:?} {known:?}");
+            assert!(
+                took < Duration::from_secs(1) && matches!(known, Some(Known::Unavailable(_))),
+                "{took:?} {known:?}"
+            );
         };
         let all = futures_util::future::join_all(hanging.iter().map(|query| guests.ask(&responders, query)));
         let (all, ()) = tokio::join!(all, others);
