@@ -323,7 +323,7 @@ impl Answers {
             incoming.hold(format!("{} has hold = true: its mail waits for approval", identity.grant().rule));
         }
         incoming.commit(deposit).await.map_err(|fault| {
-            tracing::error!(%id, %fault, "a message was not kept; the client is told to come again");
+            tracing::debug!(%id, %fault, "a message was not kept; the client is told to come again");
             self.no_room(fault)
         })
     }
@@ -335,21 +335,28 @@ impl Answers {
         session.still_allows(&now, &self.means())
     }
 
-    /// The cause for the session, which goes to the audit; want of room besides to whoever watches for errors, now and then.
-    fn no_room(&self, fault: QueueError) -> NoRoom {
+    /// The cause for the session, which goes to the audit; want of room and a store that fails besides to whoever watches for errors, now and
+    /// then.
+    pub(super) fn no_room(&self, fault: QueueError) -> NoRoom {
+        let now = self.house.now().mono;
         match fault {
             QueueError::Full(which) => {
-                if let Some(unsaid) = self.house.want_of_room.say(self.house.now().mono) {
+                if let Some(unsaid) = self.house.want_of_room.say(now) {
                     tracing::error!(which, unsaid, "mail is refused for want of room");
                 }
                 NoRoom::Full(which)
             }
             QueueError::Share(which) => NoRoom::Share(which),
-            QueueError::Broken(_)
+            fault @ (QueueError::Broken(_)
             | QueueError::NotFound(_)
             | QueueError::Fenced(_)
             | QueueError::Damaged(..)
-            | QueueError::Closed => NoRoom::Broken,
+            | QueueError::Closed) => {
+                if let Some(unsaid) = self.house.store_fails.say(now) {
+                    tracing::error!(%fault, unsaid, "mail is refused because the queue can't keep it");
+                }
+                NoRoom::Broken
+            }
         }
     }
 }
