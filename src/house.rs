@@ -95,6 +95,12 @@ impl House {
         Self { log, ..self }
     }
 
+    /// The same house, whose OCSP answers are these.
+    #[must_use]
+    pub fn with_responders(self, responders: Responders) -> Self {
+        Self { responders, ..self }
+    }
+
     /// The newest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()

@@ -80,11 +80,11 @@ impl Drought {
 
 /// A reply that put recipients off and may mean everybody; none where all speak of one mailbox or content, or nothing was said.
 fn put_off_by(attempt: &Attempt) -> Option<&Reply> {
-    let replies = attempt.outcomes.iter().filter_map(|(_, outcome)| match outcome {
+    let mut replies = attempt.outcomes.iter().filter_map(|(_, outcome)| match outcome {
         Outcome::Deferred { reply, .. } => reply.as_ref(),
         Outcome::Delivered { .. } | Outcome::Failed { .. } => None,
     });
-    replies.filter(|reply| !reply.status().is_some_and(speaks_of_one)).last()
+    replies.rfind(|reply| !reply.status().is_some_and(speaks_of_one))
 }
 
 #[cfg(test)]

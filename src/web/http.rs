@@ -292,7 +292,7 @@ mod tests {
     async fn names_of_one_ca_that_nobody_answers_for_hold_up_no_other_ca_and_keep_their_places() {
         let (guests, staff): (Arc<str>, Arc<str>) = ("guests".into(), "staff".into());
         let look_ups = LookUps::new(3, 2);
-        let (answer, answers) = std::sync::mpsc::channel::<()>();
+        let (answer, answers) = std::sync::mpsc::sync_channel::<()>(2);
         let (begin, begun) = tokio::sync::oneshot::channel::<()>();
         let (answers, begin) = (Arc::new(std::sync::Mutex::new(answers)), std::sync::Mutex::new(Some(begin)));
         let hanging = |begin: Option<tokio::sync::oneshot::Sender<()>>| {

@@ -4,6 +4,7 @@
 
 mod answers;
 pub mod http;
+mod kept;
 mod reach;
 pub mod responders;
 mod shares;

@@ -7,6 +7,7 @@
 //! Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not verify; waits beyond the round's end.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,10 +17,11 @@ use tokio::sync::Mutex as Turn;
 
 use super::answers::{Answers, Overtaken};
 use super::http::{self, Answer, Ask, HttpFault, Limits, Validators};
+use super::kept;
 use super::shares::Shares;
 use crate::identity::Digest256;
 use crate::sys::{Clock, Entropy, MonoTime, WallTime};
-use crate::tls::ocsp::{ANSWER_OCTETS_MAX, Known, NONCE_OCTETS, OcspFault, Query, Reading};
+use crate::tls::ocsp::{ANSWER_OCTETS_MAX, CertificateStatus, Known, NONCE_OCTETS, OcspFault, Query, Reading};
 use crate::tls::points::HttpUrl;
 
 /// For all that one client's certificate has asked: each CA, each responder, the wait for turn and place.
@@ -39,11 +41,13 @@ pub struct Responders {
     answers: Mutex<Answers>,
     asking: Mutex<HashMap<Digest256, Arc<Turn<()>>>>,
     places: Shares,
+    /// Where answers lie that outlive a restart; nowhere where that is not wanted.
+    folder: Option<PathBuf>,
 }
 
 impl Default for Responders {
     fn default() -> Self {
-        Self { answers: Mutex::default(), asking: Mutex::default(), places: Shares::new(ASKING_MAX) }
+        Self { answers: Mutex::default(), asking: Mutex::default(), places: Shares::new(ASKING_MAX), folder: None }
     }
 }
 
@@ -79,6 +83,11 @@ enum AskFault {
 }
 
 impl Responders {
+    /// Those that keep answers which say "revoked" in this folder.
+    pub fn keeping_in(folder: PathBuf) -> Self {
+        Self { folder: Some(folder), ..Self::default() }
+    }
+
     /// The answer at hand that counts now.
     pub fn known(&self, query: &Query, now: WallTime) -> Option<Known> {
         locked(&self.answers).known(query.key(), now)
@@ -93,6 +102,7 @@ impl Responders {
     /// Asks, unless somebody has just done so; what came of it is known then. Nothing new is known where the round was over first.
     pub async fn ask(&self, query: &Query, round: Round, clock: &dyn Clock, entropy: &dyn Entropy) {
         let asking = Asking::begin(&self.asking, query.key());
+        let _ = tokio::time::timeout(round.left(clock), self.recall(query, clock.now().wall)).await;
         let places = self.places.of(query.ca());
         let waiting = async {
             let mine = asking.turn.lock().await;
@@ -113,33 +123,69 @@ impl Responders {
             Err(_) if left < FAIR_TIME => return,
             Err(_) => Err(AskFault::TooSlow(left)),
         };
-        self.settle(query, answered, clock.now().wall);
+        let now = clock.now().wall;
+        if let Some((status, octets)) = self.settle(query, answered, now) {
+            self.keep(query, status, octets, now).await;
+        }
     }
 
-    fn settle(&self, query: &Query, answered: Result<Reading, AskFault>, now: WallTime) {
+    /// What was said before a restart, where nothing is remembered of now.
+    async fn recall(&self, query: &Query, now: WallTime) {
+        let Some(folder) = &self.folder else { return };
+        if locked(&self.answers).remembers(query.key()) {
+            return;
+        }
+        let (path, asked) = (kept::path(folder, query), query.clone());
+        let reading = tokio::task::spawn_blocking(move || asked.read_again(&kept::read(&path)?).ok()).await;
+        if let Ok(Some(reading)) = reading {
+            locked(&self.answers).recall(query, reading, now);
+        }
+    }
+
+    /// Keeps on disk that a certificate is revoked, or forgets it there.
+    async fn keep(&self, query: &Query, status: CertificateStatus, octets: Vec<u8>, now: WallTime) {
+        let Some(folder) = &self.folder else { return };
+        let path = kept::path(folder, query);
+        let done = tokio::task::spawn_blocking(move || match status {
+            CertificateStatus::Revoked => kept::write(&path, &octets, now),
+            CertificateStatus::Good | CertificateStatus::Unknown => kept::remove(&path),
+        });
+        if let Ok(Err(fault)) = done.await {
+            tracing::error!(%query, %fault, "what an OCSP responder said could not be kept on disk; it counts until the next start");
+        }
+    }
+
+    fn settle(
+        &self,
+        query: &Query,
+        answered: Result<(Reading, Vec<u8>), AskFault>,
+        now: WallTime,
+    ) -> Option<(CertificateStatus, Vec<u8>)> {
         let mut answers = locked(&self.answers);
-        let taken = answered.and_then(|reading| {
+        let taken = answered.and_then(|(reading, octets)| {
             answers.take(query, reading, now)?;
-            Ok(reading)
+            Ok((reading, octets))
         });
         match taken {
-            Ok(Reading { status, until, .. }) => {
+            Ok((Reading { status, until, .. }, octets)) => {
                 tracing::debug!(%query, ?status, until = until.rfc3339(), "an OCSP responder answered");
+                Some((status, octets))
             }
             Err(fault) => {
                 tracing::warn!(%query, %fault, "an OCSP responder gave no answer that counts");
                 let known = answers.without_answer(query.key(), now.after(UNAVAILABLE));
                 answers.keep(query.key(), known, now);
+                None
             }
         }
     }
 }
 
-async fn answer(query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Reading, AskFault> {
+async fn answer(query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(Reading, Vec<u8>), AskFault> {
     let mut last = AskFault::Nobody;
     for url in query.urls() {
         match one(&url, query, clock, entropy).await {
-            Ok(reading) => return Ok(reading),
+            Ok(answered) => return Ok(answered),
             Err(fault) => last = fault,
         }
     }
@@ -171,7 +217,12 @@ impl Drop for Asking<'_> {
 }
 
 /// By POST with a nonce; a responder that takes no POST is asked by GET for what it has ready (RFC 5019 §5).
-async fn one(url: &HttpUrl, query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Reading, AskFault> {
+async fn one(
+    url: &HttpUrl,
+    query: &Query,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<(Reading, Vec<u8>), AskFault> {
     let limits = Limits { time: ASK_TIME, octets: ANSWER_OCTETS_MAX };
     let mut nonce = [0; NONCE_OCTETS];
     entropy.fill(&mut nonce);
@@ -182,20 +233,20 @@ async fn one(url: &HttpUrl, query: &Query, clock: &dyn Clock, entropy: &dyn Entr
             let octets = query.request(None).ok_or(OcspFault::Malformed)?;
             let Some(url) = in_url(url, &octets) else { return Err(HttpFault::Status(status).into()) };
             let answer = http::exchange(query.ca(), &url, &Ask::Get(Validators::default()), limits).await?;
-            read(query, &answer, None, clock)
+            read(query, answer, None, clock)
         }
-        answer => read(query, &answer?, Some(&nonce), clock),
+        answer => read(query, answer?, Some(&nonce), clock),
     }
 }
 
 fn read(
     query: &Query,
-    answer: &Answer,
+    answer: Answer,
     nonce: Option<&[u8; NONCE_OCTETS]>,
     clock: &dyn Clock,
-) -> Result<Reading, AskFault> {
+) -> Result<(Reading, Vec<u8>), AskFault> {
     let Answer::Octets(octets, _) = answer else { return Err(OcspFault::Malformed.into()) };
-    Ok(query.read(octets, nonce, clock.now().wall)?)
+    Ok((query.read(&octets, nonce, clock.now().wall)?, octets))
 }
 
 /// RFC 6960 A.1: base64 behind the URL, what has a meaning in URLs escaped.
@@ -210,6 +261,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time is read, and servers run beside the test")]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;

@@ -261,3 +261,36 @@ fn a_responder_that_hangs_at_the_end_of_data_is_waited_for_a_while_and_the_messa
     process.wait_for_log(0, &["an OCSP responder gave no answer that counts", "no whole answer within"]);
     assert!(process.stop().success());
 }
+
+#[test]
+fn who_is_known_to_be_revoked_stays_so_through_a_restart_without_the_responder_until_it_says_otherwise() {
+    let (upstream, web) = (Upstream::start(Manner::Polite), Web::start());
+    let bench = bench(&upstream, &asked("if-available", web.address), "reply");
+    let restarted = |page: Page| {
+        web.put("/", page);
+        let process = Process::start(&bench.configuration);
+        let code = said(&bench, &bench.alice).1.code;
+        assert!(process.stop().success());
+        code
+    };
+    let until = present() + 3600;
+    assert_eq!(restarted(Page::Broken), 250, "nothing is known of her");
+    assert_eq!(restarted(answer(&bench, &bench.alice, OcspStatus::Revoked, until)), 554);
+    assert_eq!(restarted(Page::Broken), 554);
+    let folder = bench.directory.path().join("data/ocsp");
+    let kept: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    // What does not verify counts for nothing.
+    let whole = fs::read(&kept[0]).unwrap();
+    let mut forged = whole.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    fs::write(&kept[0], forged).unwrap();
+    assert_eq!(restarted(Page::Broken), 250);
+    fs::write(&kept[0], whole).unwrap();
+    assert_eq!(restarted(Page::Broken), 554);
+    // She was on hold. An answer as old as the other one takes nothing back: the next second's does.
+    assert!(eventually(|| present() > until - 3600 + 1));
+    assert_eq!(restarted(answer(&bench, &bench.alice, OcspStatus::Good, until)), 250);
+    assert_eq!(restarted(Page::Broken), 250);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}

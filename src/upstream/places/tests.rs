@@ -21,7 +21,8 @@ fn settings(connections: usize, helo: &str) -> Arc<Upstream> {
 impl Stage {
     fn new(upstream: &Arc<Upstream>) -> Self {
         let clock = Arc::new(ManualClock::at(WallTime::from_seconds(1_800_000_000)));
-        let places = Arc::new(Places::new(Arc::clone(&clock) as Arc<dyn Clock>));
+        let shared: Arc<dyn Clock> = clock.clone();
+        let places = Arc::new(Places::new(shared));
         places.configure(std::slice::from_ref(upstream));
         Self { clock, places }
     }
