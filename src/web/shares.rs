@@ -29,3 +29,22 @@ impl Shares {
         Arc::clone(places.entry(Arc::clone(ca)).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_somebody_holds_stay_and_those_that_nobody_holds_are_made_anew() {
+        let shares = Shares::new(1);
+        let (staff, guests): (Arc<str>, Arc<str>) = ("staff".into(), "guests".into());
+        let places = shares.of(&staff);
+        let held = places.try_acquire().unwrap();
+        assert!(shares.of(&staff).try_acquire().is_err() && shares.of(&guests).try_acquire().is_ok());
+        drop(shares.of(&"another".into()));
+        let known = |ca: &Arc<str>| shares.places.lock().unwrap().contains_key(ca);
+        assert!(known(&staff) && !known(&guests));
+        drop(held);
+        assert!(shares.of(&staff).try_acquire().is_ok());
+    }
+}

@@ -18,7 +18,7 @@ use super::harness::process::{Process, list_queue};
 use super::harness::upstream::{Manner, Upstream};
 use super::harness::web::{Page, Web};
 use super::harness::{eventually, free_addresses};
-use super::recipe::{OcspStatus, ocsp_answer};
+use super::recipe::{self, OcspStatus, ocsp_answer};
 
 const MAIL: &str = "MAIL FROM:<alice@example.com>";
 
@@ -114,6 +114,25 @@ fn a_responder_says_who_is_good_who_is_revoked_and_whom_it_does_not_know() {
         drop(alice);
         assert!(process.stop().success());
     }
+}
+
+#[test]
+fn who_is_revoked_is_nobody_new_by_another_signature() {
+    let upstream = Upstream::start(Manner::Polite);
+    let [address] = free_addresses();
+    let mut bench = bench(&upstream, &asked("if-available", address), "reply");
+    let signer = bench.staff.responder();
+    let responder = Responder::start(&bench, address, &index(&bench, &[], &[&bench.bob]), &signer);
+    let process = Process::start(&bench.configuration);
+    assert_eq!(said(&bench, &bench.bob).1.code, 554);
+    drop(responder);
+    let der = CertificateDer::from_pem_file(&bench.bob.certificate).unwrap();
+    let mut other = bench.bob.clone();
+    other.certificate = bench.directory.path().join("other.pem");
+    fs::write(&other.certificate, recipe::pem("CERTIFICATE", &recipe::with_the_other_signature(&der))).unwrap();
+    let (_, refused) = said(&bench, &other);
+    assert!(refused.code == 554 && refused.text.contains("revoked"), "{refused:?}");
+    assert!(process.stop().success());
 }
 
 #[test]
