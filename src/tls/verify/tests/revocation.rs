@@ -128,7 +128,7 @@ fn the_log_names_the_list_that_is_missing() {
             "the other ones are stale",
             vec![of_root, stale, staler],
             0,
-            "the CRL of CN=Issuing (crl 1) is stale since 2027-01-13T08:00:00Z",
+            "the CRL of CN=Issuing (1.crl) is stale since 2027-01-13T08:00:00Z",
         ),
     ];
     for (name, crls, depth, lacks) in cases {
