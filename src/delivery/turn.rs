@@ -25,7 +25,7 @@ use crate::house::House;
 use crate::queue::{Claim, DuePlace, QueueError};
 use crate::route::{Route, Routes};
 use crate::sys::MonoTime;
-use crate::upstream::{Outlook, Probe, Prospect};
+use crate::upstream::{Outlook, Probe};
 
 /// How often late messages are looked for while some wait in lanes. `warn_after` and `give_up_after` count in hours and days.
 const LATE_EVERY: Duration = Duration::from_secs(5 * 60);
@@ -213,16 +213,16 @@ impl Turns {
         let all = each().skip(self.first).chain(each().take(self.first));
         for (place, route) in all {
             let has_waiting = lanes.has_waiting(&route.name);
-            match house.courier.prospect(route.upstreams()) {
-                Prospect::Clear | Prospect::ProbeDue if lanes.has_room(&route.name) => {
+            match house.courier.outlook(route.upstreams()) {
+                Outlook::Clear | Outlook::Due if lanes.has_room(&route.name) => {
                     look.is_one_open = true;
                     if has_waiting && look.lane.is_none() {
                         self.first = place.saturating_add(1).checked_rem(count).unwrap_or(0);
                         look.lane = Some(Arc::clone(&route.name));
                     }
                 }
-                Prospect::Clear | Prospect::ProbeDue => look.is_one_shut |= has_waiting,
-                Prospect::LeftAlone(wait) => {
+                Outlook::Clear | Outlook::Due => look.is_one_shut |= has_waiting,
+                Outlook::LeftAlone(wait) => {
                     look.is_one_shut = true;
                     look.wait = Some(look.wait.map_or(wait, |least| least.min(wait)));
                 }
@@ -278,18 +278,19 @@ impl Turns {
         }
         let mut way = Way::LeftAlone;
         for route in routes {
-            let prospect = house.courier.prospect(route.upstreams());
-            if let Prospect::LeftAlone(_) = prospect {
+            let outlook = house.courier.outlook(route.upstreams());
+            if let Outlook::LeftAlone(_) = outlook {
                 continue;
             }
             way = Way::Full;
             if !self.board.lanes().has_room(&route.name) {
                 continue;
             }
-            match house.courier.outlook(route.upstreams()) {
-                Outlook::Clear => return Way::Open(None),
-                Outlook::Probe(probe) => return Way::Open(Some(probe)),
-                Outlook::LeftAlone(_) => {}
+            match house.courier.probe(route.upstreams()) {
+                Some(probe) => return Way::Open(Some(probe)),
+                None if outlook == Outlook::Clear => return Way::Open(None),
+                // Somebody else probes by now.
+                None => {}
             }
         }
         way

@@ -41,6 +41,7 @@ pub mod tls;
 pub mod vigil;
 
 mod connection;
+pub mod drought;
 mod refusals;
 mod resolver;
 mod transaction;
@@ -50,7 +51,7 @@ pub use blame::Phase;
 pub use body::{BodyFault, InMemory, MessageBody};
 pub use courier::{Courier, Handover, LeftAlone};
 pub use network::{Network, SystemNetwork};
-pub use places::{Outlook, Probe, Prospect, Standing};
+pub use places::{Outlook, Probe, Standing};
 pub use settings::{Credentials, Deadlines, LookUp, ReplyPattern, Secret, Security, SourceAddresses, Upstream};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
 pub use transaction::Order;
