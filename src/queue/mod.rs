@@ -52,11 +52,14 @@ mod codec;
 mod earlier;
 mod embedded;
 mod incoming;
+mod index;
 mod ledger;
+mod obey;
 mod reading;
 mod recover;
 mod sweeper;
 mod tables;
+mod turns;
 mod writer;
 
 use std::sync::Arc;
@@ -253,7 +256,7 @@ impl Queue {
             if let Work::Claimed(ticket, record) = taken.work() {
                 return Ok(Some(Claim::new(Arc::clone(&self.inner), ticket, record)));
             }
-            if next.is_none() {
+            if place.is_none() {
                 return Ok(None);
             }
         }
