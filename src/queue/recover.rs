@@ -15,7 +15,7 @@ use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, META, Tables};
 use super::{QueueError, QueueSettings};
 use crate::mail::QueueId;
 use crate::sys::Disk;
-use crate::sys::disk::Open;
+use crate::sys::disk::{Lock, Open};
 
 /// The format of the store that this program writes: its tables and what is in them.
 /// 2 has records of format 2, and the ledger. 3 has the order by identity.
@@ -76,25 +76,47 @@ pub struct Recovery {
     pub set_aside: Vec<(QueueId, String)>,
 }
 
-/// Opens the store in the settings' folder, making it when there is none.
-pub(super) fn open(settings: &QueueSettings, disk: Arc<dyn Disk>) -> Result<(Embedded, Recovery), OpenError> {
+/// A data directory that is this process's from now on, and whose store is not open yet. Dropped, it is given back.
+#[derive(Debug)]
+pub struct Owned {
+    pub(super) settings: QueueSettings,
+    pub(super) disk: Arc<dyn Disk>,
+    lock: Box<dyn Lock>,
+}
+
+impl Owned {
+    /// Takes the settings' folder, making it when there is none: at once, whatever is in it.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::InUse`], or the disk fails.
+    pub fn take(settings: QueueSettings, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
+        let folder = &settings.data_dir;
+        let at = |path: PathBuf| move |fault| OpenError::Disk(path, fault);
+        disk.create_folder(folder).map_err(at(folder.clone()))?;
+        let lock = disk.lock(&folder.join("lock")).map_err(|fault| {
+            if fault.kind() == io::ErrorKind::WouldBlock {
+                OpenError::InUse(folder.clone())
+            } else {
+                OpenError::Disk(folder.join("lock"), fault)
+            }
+        })?;
+        Ok(Self { settings, disk, lock })
+    }
+}
+
+/// Opens the store in a folder that is ours, making it when there is none.
+pub(super) fn open(owned: Owned) -> Result<(Embedded, Recovery), OpenError> {
+    let Owned { settings, disk, lock } = owned;
     let folder = &settings.data_dir;
     let bodies = folder.join("bodies");
     let at = |path: &PathBuf| {
         let path = path.clone();
         move |fault| OpenError::Disk(path, fault)
     };
-    disk.create_folder(folder).map_err(at(folder))?;
-    let lock = disk.lock(&folder.join("lock")).map_err(|fault| {
-        if fault.kind() == io::ErrorKind::WouldBlock {
-            OpenError::InUse(folder.clone())
-        } else {
-            OpenError::Disk(folder.join("lock"), fault)
-        }
-    })?;
     disk.create_folder(&bodies).map_err(at(&bodies))?;
     let sweeper = Sweeper::start(Arc::clone(&disk), bodies, settings.driving).map_err(at(folder))?;
-    let store = Embedded::closed(disk, settings, sweeper, lock);
+    let store = Embedded::closed(disk, &settings, sweeper, lock);
     match recover(&store) {
         Ok(recovery) => Ok((store, recovery)),
         Err(fault) => {
