@@ -15,12 +15,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::mail::QueueId;
+use crate::queue::settings::DELIVERIES_MAX;
 use crate::route::{Route, Routes};
 
 /// Deliveries under way on a route that count against nobody else.
 pub(super) const GUARANTEED: usize = 8;
 /// Deliveries under way beyond those, of all routes together.
-pub(super) const POOL: usize = 256;
+pub(super) const POOL: usize = DELIVERIES_MAX;
 
 /// The lane of mail that no route takes: it is looked at as the schedule says, so many at a time. No route can be called so.
 pub(super) const NOWHERE: &str = "";

@@ -25,15 +25,15 @@ impl Stage {
 async fn mail_of_a_dead_route_delays_no_other_and_goes_when_its_route_is_back() {
     let stage = Stage::with_routes(refusing(), Script::default());
     stage.run();
-    let dead = stage.submit_as("alice", 500, NET).await;
+    let dead = stage.submit_to("alice", 500, NET).await;
     stage.pass(seconds(10)).await;
-    stage.submit_as("alice", 5, ORG).await;
+    stage.submit_to("alice", 5, ORG).await;
     stage.pass(seconds(1)).await;
     assert_eq!((stage.up.taken().len(), stage.taken_by_spare()), (0, 5));
     stage.pass(2 * HOUR).await;
     let tried: u32 = stage.attempts(&dead).await.iter().sum();
     assert!(tried <= 30, "{tried}: five faults, what was under way with them, a probe every ten minutes");
-    stage.submit_as("alice", 5, ORG).await;
+    stage.submit_to("alice", 5, ORG).await;
     stage.pass(seconds(1)).await;
     assert_eq!(stage.taken_by_spare(), 10);
     stage.up.turn_into(Script::default());
@@ -51,9 +51,9 @@ async fn of_a_message_for_two_routes_the_one_that_is_up_has_its_part_at_once_and
     let stage = Stage::with_routes(refusing(), Script::default());
     stage.run();
     // The dead one is found out to be dead.
-    stage.submit_as("alice", 9, NET).await;
+    stage.submit_to("alice", 9, NET).await;
     stage.pass(seconds(5)).await;
-    let id = stage.submit_as("alice", 1, &["r0@example.net", "r0@example.org", "r1@example.org"]).await[0];
+    let id = stage.submit_to("alice", 1, &["r0@example.net", "r0@example.org", "r1@example.org"]).await[0];
     stage.pass(seconds(1)).await;
     let taken = stage.spare.as_ref().unwrap().taken();
     assert_eq!((taken.len(), taken[0].recipients.len()), (1, 2), "{taken:?}");
@@ -70,12 +70,12 @@ async fn of_a_message_for_two_routes_the_one_that_is_up_has_its_part_at_once_and
 async fn a_route_that_hangs_holds_only_its_own() {
     let stage = Stage::with_routes(silent_at(Phase::Data), Script::default());
     stage.run();
-    stage.submit_as("alice", 600, NET).await;
+    stage.submit_to("alice", 600, NET).await;
     stage.pass(seconds(1)).await;
-    stage.submit_as("alice", 40, ORG).await;
+    stage.submit_to("alice", 40, ORG).await;
     stage.pass(seconds(1)).await;
     assert_eq!((stage.up.taken().len(), stage.taken_by_spare()), (0, 40));
-    stage.submit_as("alice", 1, &["r0@example.net", "r0@example.org"]).await;
+    stage.submit_to("alice", 1, &["r0@example.net", "r0@example.org"]).await;
     stage.pass(seconds(1)).await;
     assert_eq!(stage.taken_by_spare(), 41, "also of a message that has a recipient there");
 }
@@ -84,10 +84,10 @@ async fn a_route_that_hangs_holds_only_its_own() {
 async fn who_has_much_in_a_lane_lets_the_others_have_their_turns() {
     let stage = Stage::with_routes(refusing(), Script::default());
     stage.run();
-    stage.submit_as("alice", 9, NET).await;
+    stage.submit_to("alice", 9, NET).await;
     stage.pass(seconds(5)).await;
-    stage.submit_as("alice", 300, NET).await;
-    stage.submit_as("bob", 1, &["bob@example.net"]).await;
+    stage.submit_to("alice", 300, NET).await;
+    stage.submit_to("bob", 1, &["bob@example.net"]).await;
     stage.pass(seconds(5)).await;
     stage.up.turn_into(Script::default());
     stage.pass(2 * MINUTE).await;
@@ -101,14 +101,14 @@ async fn who_has_much_in_a_lane_lets_the_others_have_their_turns() {
 async fn who_waits_in_a_lane_is_told_of_the_delay_and_of_the_end_while_other_routes_work() {
     let stage = Stage::with_routes(refusing(), Script::default());
     stage.run();
-    stage.submit_as("alice", 20, NET).await;
+    stage.submit_to("alice", 20, NET).await;
     stage.pass(4 * HOUR - MINUTE).await;
     assert_eq!(stage.count().await, 20);
     // Who was tried once is told at his next attempt, an hour later at most.
     stage.pass(HOUR + 12 * MINUTE).await;
     let told = stage.records().await;
     assert_eq!((told.len(), told.iter().filter(|record| record.warned).count()), (40, 20));
-    stage.submit_as("alice", 1, ORG).await;
+    stage.submit_to("alice", 1, ORG).await;
     stage.pass(seconds(1)).await;
     assert_eq!(stage.taken_by_spare(), 1);
     stage.pass(21 * HOUR).await;
@@ -120,7 +120,7 @@ async fn who_waits_in_a_lane_is_told_of_the_delay_and_of_the_end_while_other_rou
 async fn a_reload_of_the_routes_lets_what_waits_go_the_new_way() {
     let stage = Stage::with_routes(refusing(), Script::default());
     stage.run();
-    stage.submit_as("alice", 50, NET).await;
+    stage.submit_to("alice", 50, NET).await;
     stage.pass(seconds(10)).await;
     assert_eq!(stage.taken_by_spare(), 0);
     stage.route(vec![rest(spare())]);
@@ -129,7 +129,7 @@ async fn a_reload_of_the_routes_lets_what_waits_go_the_new_way() {
     assert!(taken >= 25, "{taken}: all but those that were tried");
     // And the other way round: who has no route any more waits, and is tried as the schedule says.
     stage.route(vec![to_example_org(spare())]);
-    let id = stage.submit_as("alice", 1, NET).await[0];
+    let id = stage.submit_to("alice", 1, NET).await[0];
     stage.pass(seconds(5)).await;
     let record = stage.record(id).await.unwrap();
     assert!(
@@ -145,7 +145,7 @@ async fn a_reload_of_the_routes_lets_what_waits_go_the_new_way() {
 async fn a_reload_that_changes_no_route_forgets_nobody_who_waits() {
     let stage = Stage::with_routes(refusing(), Script::default());
     stage.run();
-    stage.submit_as("alice", 50, NET).await;
+    stage.submit_to("alice", 50, NET).await;
     stage.pass(seconds(10)).await;
     stage.route(vec![to_example_org(spare()), rest(upstream())]);
     stage.pass(seconds(10)).await;
@@ -193,4 +193,32 @@ async fn upstreams_of_the_same_order_share_the_mail_by_weight() {
     stage.pass(MINUTE).await;
     let (main, other) = (stage.up.taken().len(), stage.taken_by_spare());
     assert!(main + other == 400 && (60..140).contains(&other), "{main} and {other}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn measure_tmp() {
+    for count in [0, 5_000, 20_000] {
+        let stage = Stage::with_routes(refusing(), Script::default());
+        stage.run();
+        stage.submit_to("alice", 9, NET).await;
+        stage.pass(seconds(5)).await;
+        let begun = std::time::Instant::now();
+        stage.submit_to("alice", count, NET).await;
+        let submitted = begun.elapsed();
+        stage.pass(seconds(5)).await;
+        let sorted = begun.elapsed();
+        let begun = std::time::Instant::now();
+        for _ in 0..200 {
+            stage.submit_to("alice", 1, ORG).await;
+            stage.pass(std::time::Duration::from_millis(10)).await;
+        }
+        let live = begun.elapsed();
+        let taken = stage.taken_by_spare();
+        let begun = std::time::Instant::now();
+        stage.pass(HOUR).await;
+        println!(
+            "MEASURE {count}: submitted {submitted:?} sorted {sorted:?} 200 live {live:?} ({taken}), an hour idle {:?}",
+            begun.elapsed()
+        );
+    }
 }

@@ -83,7 +83,9 @@ impl Stage {
         }
         let clock: Arc<dyn Clock> = Arc::new(TokioClock { start: Instant::now() });
         let entropy = || Arc::new(SeededEntropy::new(1));
-        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
+        // Most tests are about the upstreams: one identity alone must not be in its own way.
+        let (driving, per_identity) = (Driving::Inline, 128);
+        let settings = QueueSettings { driving, per_identity, cache: 1 << 20, ..QueueSettings::new("/queue") };
         let disk = Arc::new(SimulatedDisk::new(1));
         let (queue, _) = Queue::open(settings, disk, Arc::clone(&clock), entropy()).unwrap();
         let courier = Courier::new(Arc::new(net), Arc::clone(&clock), Arc::new(Zeros));
@@ -113,10 +115,14 @@ impl Stage {
     }
 
     pub(crate) async fn submit(&self, count: usize) -> Vec<QueueId> {
-        self.submit_as("alice", count, &["r0@example.net"]).await
+        self.submit_as("alice", count).await
     }
 
-    pub(crate) async fn submit_as(&self, identity: &str, count: usize, to: &[&str]) -> Vec<QueueId> {
+    pub(crate) async fn submit_as(&self, identity: &str, count: usize) -> Vec<QueueId> {
+        self.submit_to(identity, count, &["r0@example.net"]).await
+    }
+
+    pub(crate) async fn submit_to(&self, identity: &str, count: usize, to: &[&str]) -> Vec<QueueId> {
         let mut ids = Vec::new();
         for _ in 0..count {
             let mut incoming = self.house.queue.admit(identity, None).await.unwrap();
@@ -132,7 +138,7 @@ impl Stage {
             forward_path: ForwardPath::Address(address(text)),
             parameters: Default::default(),
         });
-        let sender = ReversePath::Address(address("alice@example.com"));
+        let sender = ReversePath::Address(address(&format!("{identity}@example.com")));
         Deposit {
             envelope: Envelope::new(sender, MailParameters::default(), to.collect()).unwrap(),
             custodian: Custodian {
