@@ -8,6 +8,7 @@ use redb::{ReadableTable, ReadableTableMetadata as _};
 
 use super::QueueError;
 use super::codec;
+use super::compact::{Compaction, Progress};
 use super::embedded::Embedded;
 use super::index::{Index, Turn};
 use super::record::State;
@@ -203,6 +204,10 @@ impl Store for Embedded {
         let noted = self.seen_count()?.saturating_mul(ROW_ABOUT);
         let within = length.saturating_sub(self.sums().within.saturating_mul(2)).saturating_sub(noted);
         Ok(free.saturating_add(within))
+    }
+
+    fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {
+        self.compact_file(most, told)
     }
 
     fn close(&self) {
