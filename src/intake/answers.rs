@@ -356,6 +356,7 @@ impl Answers {
             | QueueError::NotFound(_)
             | QueueError::Fenced(_)
             | QueueError::Damaged(..)
+            | QueueError::Known(_)
             | QueueError::Closed => NoRoom::Broken,
         }
     }

@@ -64,6 +64,11 @@ impl Claims {
         self.held.get(&id).is_none_or(|held| held.phase != Phase::Concluding && held.until <= now)
     }
 
+    /// Whether an attempt at it is under way, as far as anybody knows.
+    pub(super) fn is_tried(&self, id: QueueId, now: MonoTime) -> bool {
+        !self.is_free(id, now) && self.held.get(&id).is_some_and(|held| held.phase != Phase::PutOff)
+    }
+
     /// How long until the first lease runs out.
     pub(super) fn first_end(&self, now: MonoTime) -> Option<Duration> {
         self.held.values().filter(|held| held.until > now).map(|held| held.until.since(now)).min()
@@ -177,6 +182,7 @@ mod tests {
         let ticket = claims.take(at(0), LEASE).unwrap();
         claims.put_off(ticket, at(30));
         assert_eq!((claims.count(), claims.is_free(id, at(29)), claims.is_free(id, at(30))), (0, false, true));
+        assert!(!claims.is_tried(id, at(1)), "nobody tries it");
         assert_eq!(claims.first_end(at(0)), Some(Duration::from_secs(30)));
         claims.recall();
         assert!(claims.is_free(id, at(1)));
@@ -184,6 +190,7 @@ mod tests {
         claims.recall();
         claims.recall_one(id);
         assert!(!claims.is_free(id, at(1)), "what is being tried is not taken away");
+        assert!(claims.is_tried(id, at(1)));
         claims.put_off(tried, at(30));
         claims.recall_one(id);
         assert!(claims.is_free(id, at(1)));

@@ -25,9 +25,9 @@ use redb::{Database, ReadableDatabase};
 use super::QueueError;
 use super::accounts::Accounts;
 use super::claims::Claims;
-use super::record::{HeldBy, Record, State};
+use super::record::{HeldBy, Owed, Record, State};
 use super::recover::OpenError;
-use super::store::{NewBody, NewMessage, Next, Order, Ticket, Tried};
+use super::store::{Adopted, NewBody, NewMessage, Next, Order, Ticket, Tried};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, InUse, Known, Sums, Tables};
 use crate::mail::{Cost, QueueId};
@@ -259,7 +259,13 @@ impl Embedded {
         Ok(())
     }
 
-    fn after_commit(&self, batch: Vec<Order>, aftermath: Aftermath, concluded: &[Ticket]) {
+    fn after_commit(
+        &self,
+        batch: Vec<Order>,
+        answers: &[Result<(), QueueError>],
+        aftermath: Aftermath,
+        concluded: &[Ticket],
+    ) {
         *locked(&self.sums) = aftermath.sums;
         let mut claims = self.claims();
         for &ticket in concluded {
@@ -269,8 +275,8 @@ impl Embedded {
             claims.forget(id);
         }
         drop(claims);
-        for order in batch {
-            let Order::Deposit(message) = order else { continue };
+        for (order, answer) in batch.into_iter().zip(answers) {
+            let Some(message) = kept(order).filter(|_| answer.is_ok()) else { continue };
             if let NewBody::File(file) = message.body {
                 file.keep();
             }
@@ -299,6 +305,9 @@ impl Embedded {
             | Order::Hold(_)
             | Order::Release(_)
             | Order::Remove(_)
+            | Order::TakeOut(..)
+            // What another queue had is brought again, and then it counts that it is here.
+            | Order::Adopt(_)
             | Order::See(_)
             | Order::Mark(_)
             | Order::Mend => None,
@@ -318,12 +327,14 @@ impl Embedded {
             .unwrap_or_else(|_| Err(QueueError::Broken("the store panicked; see the log".to_owned())));
         match done {
             Ok(Answers { answers, aftermath }) => {
-                self.after_commit(batch, aftermath, &concluding);
+                self.after_commit(batch, &answers, aftermath, &concluding);
                 answers
             }
             Err(fault) => {
                 self.after_failure(&batch, at, &concluding, &fault);
-                vec![Err(fault); batch.len()]
+                let answers = vec![Err(fault); batch.len()];
+                leave_adopted_files(batch);
+                answers
             }
         }
     }
@@ -383,6 +394,8 @@ impl Work<'_, '_> {
                 })
             }
             Order::Remove(id) => self.remove(*id),
+            Order::TakeOut(id, places) => self.take_out(*id, places),
+            Order::Adopt(adopted) => self.adopt(adopted),
             Order::See(sighting) => Ok(self.tables.see(sighting)?),
             Order::Mark(marks) => Ok(marks.iter().try_for_each(|mark| self.tables.mark(mark))?),
             Order::Mend => Ok(()),
@@ -473,6 +486,29 @@ impl Work<'_, '_> {
         }
     }
 
+    fn take_out(&mut self, id: QueueId, places: &[usize]) -> Result<(), Obstacle> {
+        let old = self.record(id)?;
+        let mut new = old.clone();
+        match new.take_out(places) {
+            Owed::Nobody => self.take(&old),
+            Owed::Somebody => Ok(self.tables.put(Some(&old), &new)?),
+        }
+    }
+
+    /// Once: the message, and that it has been here, are one transaction.
+    fn adopt(&mut self, adopted: &Adopted) -> Result<(), Obstacle> {
+        let id = adopted.message.record.id;
+        if adopted.place < self.tables.adopted(adopted.export)? {
+            return Err(Obstacle::Order(QueueError::Known(id)));
+        }
+        let is_here = !matches!(self.tables.known(id)?, Known::Nothing);
+        self.tables.set_adopted(adopted.export, adopted.place.saturating_add(1))?;
+        if is_here {
+            return Err(Obstacle::Order(QueueError::Known(id)));
+        }
+        Ok(self.tables.add(&adopted.message)?)
+    }
+
     fn take(&mut self, record: &Record) -> Result<(), Obstacle> {
         let in_file = self.tables.take(record)?;
         self.gone(record.id, in_file);
@@ -483,6 +519,36 @@ impl Work<'_, '_> {
         self.aftermath.gone.push(id);
         if in_file {
             self.aftermath.files.push(id);
+        }
+    }
+}
+
+/// The message that an order has kept.
+fn kept(order: Order) -> Option<NewMessage> {
+    match order {
+        Order::Deposit(message) => Some(*message),
+        Order::Adopt(adopted) => Some(adopted.message),
+        Order::Conclude { .. }
+        | Order::SetAside { .. }
+        | Order::Retry(_)
+        | Order::Hold(_)
+        | Order::Release(_)
+        | Order::Remove(_)
+        | Order::TakeOut(..)
+        | Order::See(_)
+        | Order::Mark(_)
+        | Order::Mend => None,
+    }
+}
+
+/// What was adopted is not disowned when its commit failed, so its record may be on the disk: its body must be as well. What is a leftover goes
+/// when it is brought again, or with the next start.
+fn leave_adopted_files(batch: Vec<Order>) {
+    for order in batch {
+        if let Order::Adopt(adopted) = order
+            && let NewBody::File(file) = adopted.message.body
+        {
+            file.keep();
         }
     }
 }
@@ -499,6 +565,8 @@ fn charge_of(order: &Order) -> Option<(String, Cost)> {
         | Order::Hold(_)
         | Order::Release(_)
         | Order::Remove(_)
+        | Order::TakeOut(..)
+        | Order::Adopt(_)
         | Order::See(_)
         | Order::Mark(_)
         | Order::Mend => None,

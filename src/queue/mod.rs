@@ -12,7 +12,8 @@
 //! held       record, body                         release -> queued, due now
 //! dead       record with its reason, body         retry -> queued, due now
 //! gone       nothing, or a body file              -
-//! any        -                                    remove -> gone
+//! any        -                                    remove, take_out with nobody left -> gone
+//! elsewhere  nothing, or a body file              adopt -> as it was there
 //! ```
 //!
 //! What a conclusion says and the report on it are one transaction. A claimed message that an operator holds or removes: the outcome of the
@@ -42,7 +43,9 @@ pub mod record;
 pub mod schedule;
 pub mod seen;
 pub mod settings;
+pub mod steer;
 pub mod store;
+pub mod transfer;
 
 mod accounts;
 mod budget;
@@ -74,6 +77,7 @@ pub use record::{Custodian, HeldBy, Link, Outcome, Recheck, RecipientState, Reco
 pub use recover::{OpenError, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
+pub use steer::{Change, Intake};
 pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried};
 
 use budget::{Budgets, Granted, Level, Place, Shortage};
@@ -104,6 +108,9 @@ pub enum QueueError {
     /// What is kept of it is not what was received; it is set aside.
     #[error("message {0} is damaged: {1}")]
     Damaged(QueueId, String),
+    /// It is here already, or was brought here before.
+    #[error("message {0} is here already, or was brought here before")]
+    Known(QueueId),
     /// The queue has been closed.
     #[error("the queue is closed")]
     Closed,

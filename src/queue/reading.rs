@@ -16,7 +16,7 @@ use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX, WINDOW};
 use super::store::{
     DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
 };
-use super::tables::{self, BODIES, DUE, DiskFault, FILES, HOLDERS, LEDGER, RECORDS, UNREAD};
+use super::tables::{self, BODIES, DUE, DiskFault, FILES, HOLDERS, LEDGER, META, RECORDS, UNREAD};
 use crate::mail::{Cost, QueueId, Rates};
 use crate::sys::disk::Open;
 use crate::sys::{MonoTime, Now, WallTime};
@@ -104,6 +104,10 @@ impl Store for Embedded {
         self.claims().end(ticket);
     }
 
+    fn is_tried(&self, id: QueueId, now: Now) -> bool {
+        self.claims().is_tried(id, now.mono)
+    }
+
     fn show(&self, id: QueueId) -> Result<Listed, QueueError> {
         match self.read(|transaction| row(transaction, id))? {
             Row::Record(record) => Ok(Listed::Message(record)),
@@ -123,7 +127,18 @@ impl Store for Embedded {
     }
 
     fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
-        self.read(|transaction| listing(transaction, filter, page))
+        self.read(|transaction| listing(transaction, filter, page, Direction::OldestFirst))
+    }
+
+    fn list_back(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
+        self.read(|transaction| listing(transaction, filter, page, Direction::NewestFirst))
+    }
+
+    fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
+        self.read(|transaction| {
+            let noted = transaction.open_table(META)?.get(tables::adoption_key(export).as_str())?;
+            Ok(noted.map_or(0, |octets| tables::adopted_count(octets.value())))
+        })
     }
 
     fn seen(&self, after: Option<&str>, limit: usize) -> Result<Vec<Seen>, QueueError> {
@@ -314,13 +329,33 @@ fn place(transaction: &redb::ReadTransaction, id: QueueId, offset: u64) -> Resul
     Ok(if transaction.open_table(RECORDS)?.get(key)?.is_some() { Place::Gap } else { Place::Nothing })
 }
 
-fn listing(transaction: &redb::ReadTransaction, filter: Filter, page: Page) -> Result<Listing, DiskFault> {
-    let start = page.after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_u128()));
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    OldestFirst,
+    NewestFirst,
+}
+
+fn listing(
+    transaction: &redb::ReadTransaction,
+    filter: Filter,
+    page: Page,
+    direction: Direction,
+) -> Result<Listing, DiskFault> {
+    let edge = page.after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_u128()));
     let limit = page.limit.clamp(1, PAGE_MAX);
     let records = transaction.open_table(RECORDS)?;
     let unread = transaction.open_table(UNREAD)?;
+    let mut range = match direction {
+        Direction::OldestFirst => records.range::<u128>((edge, Bound::Unbounded))?,
+        Direction::NewestFirst => records.range::<u128>((Bound::Unbounded, edge))?,
+    };
+    let mut next = || match direction {
+        Direction::OldestFirst => range.next(),
+        Direction::NewestFirst => range.next_back(),
+    };
     let mut listing = Listing::default();
-    for (seen, entry) in (1..).zip(records.range::<u128>((start, Bound::Unbounded))?) {
+    for seen in 1.. {
+        let Some(entry) = next() else { break };
         let (key, octets) = entry?;
         let id = QueueId::from_u128(key.value());
         let listed = match codec::decode(octets.value()) {

@@ -1,7 +1,8 @@
 //! The tables of the embedded store, and one write transaction's view of them.
 //!
 //! ```text
-//! meta     name -> octets            "format", "sums", "holders", "open" (1 while a process has it), "ledger" (its last time)
+//! meta     name -> octets            "format", "sums", "holders", "open" (1 while a process has it), "ledger" (its last time),
+//!                                    "adopted EXPORT" (how many of that export's messages are here, or were)
 //! records  id -> record              one for each message (see codec)
 //! due      (due time, id) -> ()      the queued ones: the second order
 //! bodies   (id, number) -> octets    bodies that are kept here, in rows of CHUNK octets
@@ -46,6 +47,19 @@ pub(super) const FORMAT_KEY: &str = "format";
 const SUMS_KEY: &str = "sums";
 const HOLDERS_KEY: &str = "holders";
 const OPEN_KEY: &str = "open";
+const ADOPTIONS: &str = "adopted ";
+/// Exports whose adoption is remembered; a name tells its age, and the oldest is forgotten first.
+const ADOPTIONS_MAX: usize = 1000;
+
+/// Where it is noted how many messages of this export have been adopted.
+pub(super) fn adoption_key(export: QueueId) -> String {
+    format!("{ADOPTIONS}{export}")
+}
+
+/// What stands there. What can't be read is none: a message that is here is told by its name.
+pub(super) fn adopted_count(octets: &[u8]) -> u64 {
+    octets.try_into().map_or(0, u64::from_le_bytes)
+}
 
 /// Whether a process has the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,6 +258,33 @@ impl<'txn> Tables<'txn> {
             self.ledger.remove(identity.as_str())?;
         }
         Ok(last)
+    }
+
+    /// How many messages of this export have been adopted.
+    pub(super) fn adopted(&self, export: QueueId) -> Result<u64, DiskFault> {
+        let noted = self.meta.get(adoption_key(export).as_str())?;
+        Ok(noted.map_or(0, |octets| adopted_count(octets.value())))
+    }
+
+    /// Notes that so many have been. Of the exports that were ever brought the newest [`ADOPTIONS_MAX`] are remembered.
+    pub(super) fn set_adopted(&mut self, export: QueueId, count: u64) -> Result<(), DiskFault> {
+        self.meta.insert(adoption_key(export).as_str(), count.to_le_bytes().as_slice())?;
+        if count > 1 {
+            return Ok(());
+        }
+        let known = self.meta.range::<&str>(ADOPTIONS..)?;
+        let mut names = Vec::new();
+        for row in known {
+            let name = row?.0.value().to_owned();
+            if !name.starts_with(ADOPTIONS) {
+                break;
+            }
+            names.push(name);
+        }
+        for name in names.iter().take(names.len().saturating_sub(ADOPTIONS_MAX)) {
+            self.meta.remove(name.as_str())?;
+        }
+        Ok(())
     }
 
     /// Notes a certificate that was seen.

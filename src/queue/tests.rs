@@ -2,6 +2,7 @@
 
 mod room;
 mod seen;
+mod transfer;
 
 use std::path::Path;
 use std::time::Duration;
