@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use crate::counts::Counts;
 use crate::doors::Doors;
 use crate::intake::Desk;
 use crate::queue::Queue;
@@ -48,6 +49,8 @@ pub struct House {
     pub log: Backlog,
     /// Says now and then that mail is refused for want of room.
     pub want_of_room: Throttle,
+    /// What has happened since the start.
+    pub counts: Counts,
 }
 
 /// Distribution points that wait to be looked at.
@@ -63,6 +66,7 @@ impl House {
         tasks: Tasks,
         courier: Courier,
     ) -> Self {
+        let counts = Counts::new(clock.now().mono);
         let (named_points, points_to_fetch) = mpsc::channel(NAMED_POINTS_MAX);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -78,6 +82,7 @@ impl House {
             points_to_fetch: Mutex::new(Some(points_to_fetch)),
             log: Backlog::default(),
             want_of_room: Throttle::new(WANT_OF_ROOM),
+            counts,
         }
     }
 

@@ -9,6 +9,7 @@ pub mod control;
 pub mod ending;
 mod fetch;
 pub mod logging;
+pub mod peer;
 mod ready;
 mod reload;
 mod stamps;

@@ -323,6 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 decision.message_id = self.answers.message_id().map(str::to_owned);
             }
             audit::decided(self.peer.client, &decision);
+            self.house.counts.decided(&decision.ruling);
         }
     }
 }

@@ -30,6 +30,9 @@ const PURE: &[&str] = &[
     "src/delivery/conclusion",
     "src/delivery/standing",
     "src/upstream/dialog",
+    "src/daemon/steering/breakdown",
+    "src/daemon/steering/entry",
+    "src/daemon/steering/selection",
 ];
 
 /// What a pure module does not name. Addresses of hosts (`std::net::IpAddr`) are values and may be named.
