@@ -19,6 +19,7 @@ use super::steering::moving::Importing;
 use super::steering::{Answer, Answers, Command, Desk, Running};
 use crate::house::House;
 use crate::snapshot::Snapshot;
+use crate::sys::Drain;
 
 /// The version of request and answer.
 ///
@@ -30,8 +31,14 @@ const REQUEST_MAX: u64 = 1024 * 1024;
 const TOGETHER_MAX: usize = 500;
 /// The longest line of what is brought, octets: a piece of a body, or the record of a message with very many recipients.
 const BROUGHT_MAX: u64 = 64 * 1024 * 1024;
-/// How long a peer may take to ask, and to take each part of its answer.
+/// How long a peer may take to ask, and to bring each line.
 const PEER_MAX: Duration = Duration::from_secs(30);
+/// How long a peer may take to take each part of its answer: a person may be reading it, and all that waits is a task.
+const READER_MAX: Duration = Duration::from_secs(3600);
+/// The same once the drain has begun.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+/// What is said when the drain begins in the middle.
+const STOPPING: &str = "the daemon is stopping: what was told is done; ask again when it runs, or when it has stopped";
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -100,8 +107,9 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
     let own = rustix::process::geteuid().as_raw();
     if peer.uid() != own && peer.uid() != 0 {
         let answer = Answer::Fault(format!("only root and the daemon's own user ({own}) may ask; you are {peer}"));
-        return write(&mut stream, &[answer]).await;
+        return write(&mut stream, &[answer, Answer::End], &house.tasks.drain()).await;
     }
+    let drain = house.tasks.drain();
     let mut line = String::new();
     let (reading, mut writing) = stream.split();
     let mut reading = BufReader::new(reading.take(REQUEST_MAX));
@@ -112,11 +120,14 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
         Err(why) => Answers::fault(why),
     };
     loop {
+        if drain.begun() {
+            return write(&mut writing, &[Answer::Fault(STOPPING.to_owned()), Answer::End], &drain).await;
+        }
         let snapshot = house.snapshot();
         let Some(answer) = answers.next(desk(house, &snapshot)).await else { return Ok(()) };
         let more = std::iter::from_fn(|| answers.ready());
         let together: Vec<Answer> = std::iter::once(answer).chain(more).take(TOGETHER_MAX).collect();
-        write(&mut writing, &together).await?;
+        write(&mut writing, &together, &drain).await?;
     }
 }
 
@@ -132,16 +143,24 @@ where
     R: tokio::io::AsyncRead + Unpin,
     W: tokio::io::AsyncWrite + Unpin,
 {
+    let mut drain = house.tasks.drain();
     let (mut importing, adopted) = match Importing::begin(export, peer.to_string(), &house.queue).await {
         Ok(begun) => begun,
-        Err(why) => return write(writing, &[Answer::Fault(why), Answer::End]).await,
+        Err(why) => return write(writing, &[Answer::Fault(why), Answer::End], &drain).await,
     };
-    write(writing, &[Answer::Adopted(adopted)]).await?;
+    write(writing, &[Answer::Adopted(adopted)], &drain).await?;
     let mut line = String::new();
     loop {
         line.clear();
         reading.get_mut().set_limit(BROUGHT_MAX);
-        timeout(PEER_MAX, reading.read_line(&mut line)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        let brought = tokio::select! {
+            biased;
+            () = drain.wait() => {
+                return write(writing, &[Answer::Fault(STOPPING.to_owned()), Answer::End], &drain).await;
+            }
+            brought = timeout(PEER_MAX, reading.read_line(&mut line)) => brought,
+        };
+        brought.map_err(|_| io::ErrorKind::TimedOut)??;
         if line.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -151,7 +170,7 @@ where
             Err(fault) => Err(format!("what was brought can't be read: {fault}")),
         };
         let answers = taken.unwrap_or_else(|why| vec![Answer::Fault(why), Answer::End]);
-        write(writing, &answers).await?;
+        write(writing, &answers, &drain).await?;
         if matches!(answers.last(), Some(Answer::End)) {
             return Ok(());
         }
@@ -188,13 +207,24 @@ fn request(line: &str) -> Result<Command, String> {
     serde_json::from_str::<Request>(line).map(|request| request.command).map_err(unreadable)
 }
 
-async fn write<W: tokio::io::AsyncWrite + Unpin>(to: &mut W, answers: &[Answer]) -> io::Result<()> {
+async fn write<W>(to: &mut W, answers: &[Answer], drain: &Drain) -> io::Result<()>
+where
+    W: tokio::io::AsyncWrite + Unpin,
+{
     let mut lines = Vec::new();
     for answer in answers {
         serde_json::to_writer(&mut lines, answer)?;
         lines.push(b'\n');
     }
-    timeout(PEER_MAX, to.write_all(&lines)).await.map_err(|_| io::ErrorKind::TimedOut)?
+    let mut drain = drain.clone();
+    let farewell = async {
+        drain.wait().await;
+        tokio::time::sleep(FAREWELL_MAX).await;
+    };
+    tokio::select! {
+        written = timeout(READER_MAX, to.write_all(&lines)) => written.map_err(|_| io::ErrorKind::TimedOut)?,
+        () = farewell => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
 /// Whoever asked had enough: `sealpost queue list | head`.

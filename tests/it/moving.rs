@@ -212,6 +212,28 @@ fn what_is_damaged_in_the_file_is_left_out_and_told_and_stays_where_it_came_from
     assert_eq!((left.len(), left[0]["message_id"].as_str()), (1, Some("<fill.4@example.com>")), "{left:?}");
 }
 
+#[test]
+fn an_import_without_room_stops_and_says_so_and_goes_on_when_there_is_some() {
+    let from = bench();
+    fill(&from, 1001, 0);
+    let file = from.directory.path().join("queue.export");
+    assert_done(&export(&from, &file), "1001 messages");
+    let to = bench();
+    let text_before = fs::read_to_string(&to.configuration).unwrap();
+    fs::write(&to.configuration, text_before.replace("[queue]\n", "[queue]\ncount = 2000\n")).unwrap();
+    let process = Process::start(&to.configuration);
+    let stopped = import(&to, &file);
+    assert!(!stopped.status.success() && text(&stopped.stderr).contains("queue.count"), "{stopped:?}");
+    assert!(text(&stopped.stderr).contains("what was imported is kept"), "{stopped:?}");
+    assert!(!with_ending(&file, "receipt").exists());
+    assert_eq!(list_queue(&to).len(), 1000, "a thousand are left to reports");
+    assert!(process.stop().success());
+    fs::write(&to.configuration, text_before).unwrap();
+    let _process = Process::start(&to.configuration);
+    assert_done(&import(&to, &file), "1 messages of export");
+    assert_eq!(states(&to).len(), 1001);
+}
+
 /// Starts it, and kills it as soon as so many octets of the file are there.
 fn kill_when(arguments: &[&str], file: &Path, octets: u64) -> bool {
     let mut child = spawn(arguments);

@@ -200,15 +200,15 @@ fn stats_say_what_is_there_whose_and_whether_mail_goes_in_and_out() {
     assert!(quick["breakdown"].is_null() && quick["queued"] == 3, "{quick}");
     // With room for no more, it says why, and whose share is used up.
     assert!(process.stop().success());
-    let more = "count = 1004\nreserve_count = 1000\nshare_per_identity = 50\n";
-    let text = std::fs::read_to_string(&bench.configuration).unwrap().replace("[queue]\n", &format!("[queue]\n{more}"));
+    fill(&bench, 997, 0);
+    bench.configure(&free_addresses::<1>(), "");
+    let text = std::fs::read_to_string(&bench.configuration).unwrap().replace("[queue]\n", "[queue]\ncount = 2000\n");
     std::fs::write(&bench.configuration, text).unwrap();
     let _process = Process::start(&bench.configuration);
-    submit(&bench, "bob@example.com", &["later@example.net"], "b2");
     let stats = json();
     assert_eq!(stats["intake"]["accepts"], false, "{stats}");
     assert!(stats["intake"]["why_not"].as_str().unwrap().contains("queue.count"), "{stats}");
-    assert_eq!(stats["breakdown"]["shares_used_up"].as_array().unwrap().len(), 2, "{stats}");
+    assert_eq!(stats["breakdown"]["shares_used_up"], serde_json::json!(["staff:alice@example.com"]), "{stats}");
     assert!(says(&bench, &["stats"]).contains("NO MAIL IS TAKEN"));
 }
 
