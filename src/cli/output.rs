@@ -36,7 +36,9 @@ impl Output {
         let stdout = io::stdout();
         let width = stdout.is_terminal().then(|| {
             let size = rustix::termios::tcgetwinsize(&stdout);
-            size.map_or(80, |size| usize::from(size.ws_col)).max(WIDTH_MIN)
+            // Some pretend to be one and have no columns.
+            let columns = size.map(|size| usize::from(size.ws_col)).ok().filter(|&columns| columns > 0);
+            columns.unwrap_or(80).max(WIDTH_MIN)
         });
         let gather = if width.is_some() { 0 } else { GATHER };
         Self { to: BufWriter::with_capacity(gather, stdout), width }

@@ -97,6 +97,8 @@ pub enum Command {
         export: String,
         /// Which messages.
         ids: Vec<String>,
+        /// Whether these are the last: then the receipt has served.
+        last: bool,
     },
     /// Sums.
     Stats {
@@ -451,7 +453,9 @@ impl Answers {
                 Left::Steer(Box::new(Round::new(action, target, filters, self.by.clone(), desk.now)?))
             }
             Command::Export { filters } => Left::Export(Box::new(Exporting::new(filters, self.by.clone(), desk)?)),
-            Command::Forget { export, ids } => Left::Forget(Forgetting::new(&export, ids, self.by.clone())?),
+            Command::Forget { export, ids, last } => {
+                Left::Forget(Forgetting::new(&export, ids, last, self.by.clone())?)
+            }
             // Whoever can take more than a command takes it: see `control`.
             Command::Import { .. } => return Err("nothing can be brought here".to_owned().into()),
             Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, desk.now))),

@@ -308,6 +308,7 @@ impl Embedded {
             | Order::TakeOut(..)
             // What another queue had is brought again, and then it counts that it is here.
             | Order::Adopt(_)
+            | Order::Settle(_)
             | Order::See(_)
             | Order::Mark(_)
             | Order::Mend => None,
@@ -396,6 +397,7 @@ impl Work<'_, '_> {
             Order::Remove(id) => self.remove(*id),
             Order::TakeOut(id, places) => self.take_out(*id, places),
             Order::Adopt(adopted) => self.adopt(adopted),
+            Order::Settle(export) => Ok(self.tables.settle(*export)?),
             Order::See(sighting) => Ok(self.tables.see(sighting)?),
             Order::Mark(marks) => Ok(marks.iter().try_for_each(|mark| self.tables.mark(mark))?),
             Order::Mend => Ok(()),
@@ -535,6 +537,7 @@ fn kept(order: Order) -> Option<NewMessage> {
         | Order::Release(_)
         | Order::Remove(_)
         | Order::TakeOut(..)
+        | Order::Settle(_)
         | Order::See(_)
         | Order::Mark(_)
         | Order::Mend => None,
@@ -567,6 +570,7 @@ fn charge_of(order: &Order) -> Option<(String, Cost)> {
         | Order::Remove(_)
         | Order::TakeOut(..)
         | Order::Adopt(_)
+        | Order::Settle(_)
         | Order::See(_)
         | Order::Mark(_)
         | Order::Mend => None,

@@ -136,8 +136,15 @@ impl Store for Embedded {
 
     fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
         self.read(|transaction| {
-            let noted = transaction.open_table(META)?.get(tables::adoption_key(export).as_str())?;
+            let noted = transaction.open_table(META)?.get(tables::export_key(tables::ADOPTIONS, export).as_str())?;
             Ok(noted.map_or(0, |octets| tables::adopted_count(octets.value())))
+        })
+    }
+
+    fn settled(&self, export: QueueId) -> Result<bool, QueueError> {
+        self.read(|transaction| {
+            let key = tables::export_key(tables::SETTLED, export);
+            Ok(transaction.open_table(META)?.get(key.as_str())?.is_some())
         })
     }
 

@@ -131,6 +131,8 @@ pub enum Order {
     TakeOut(QueueId, Vec<usize>),
     /// Keep this message, which another queue had, as it was there: once, however often it is brought.
     Adopt(Box<Adopted>),
+    /// Note that all of an export has arrived elsewhere, and has been removed here.
+    Settle(QueueId),
     /// Note a certificate that was seen.
     See(Box<Sighting>),
     /// Note what was told of certificates, and forget some.
@@ -361,6 +363,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// How many messages of this export have been adopted.
     fn adopted(&self, export: QueueId) -> Result<u64, QueueError>;
+
+    /// Whether what was exported under this name has been removed, because it had arrived elsewhere.
+    fn settled(&self, export: QueueId) -> Result<bool, QueueError>;
 
     /// The certificates seen of the next identities behind `after`, of each all; a few more than `limit` at the most.
     fn seen(&self, after: Option<&str>, limit: usize) -> Result<Vec<Seen>, QueueError>;

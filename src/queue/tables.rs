@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! meta     name -> octets            "format", "sums", "holders", "open" (1 while a process has it), "ledger" (its last time),
-//!                                    "adopted EXPORT" (how many of that export's messages are here, or were)
+//!                                    "adopted EXPORT" (how many of that export's messages are here, or were),
+//!                                    "settled EXPORT" (what was exported so has been removed here)
 //! records  id -> record              one for each message (see codec)
 //! due      (due time, id) -> ()      the queued ones: the second order
 //! bodies   (id, number) -> octets    bodies that are kept here, in rows of CHUNK octets
@@ -47,13 +48,16 @@ pub(super) const FORMAT_KEY: &str = "format";
 const SUMS_KEY: &str = "sums";
 const HOLDERS_KEY: &str = "holders";
 const OPEN_KEY: &str = "open";
-const ADOPTIONS: &str = "adopted ";
-/// Exports whose adoption is remembered; a name tells its age, and the oldest is forgotten first.
-const ADOPTIONS_MAX: usize = 1000;
+/// Exports of which messages have been adopted.
+pub(super) const ADOPTIONS: &str = "adopted ";
+/// Exports of ours that have arrived elsewhere, and have been removed.
+pub(super) const SETTLED: &str = "settled ";
+/// Exports of each kind that are remembered.
+const EXPORTS_MAX: usize = 1000;
 
-/// Where it is noted how many messages of this export have been adopted.
-pub(super) fn adoption_key(export: QueueId) -> String {
-    format!("{ADOPTIONS}{export}")
+/// Where it is noted what became of an export.
+pub(super) fn export_key(kind: &'static str, export: QueueId) -> String {
+    format!("{kind}{export}")
 }
 
 /// What stands there. What can't be read is none: a message that is here is told by its name.
@@ -262,26 +266,35 @@ impl<'txn> Tables<'txn> {
 
     /// How many messages of this export have been adopted.
     pub(super) fn adopted(&self, export: QueueId) -> Result<u64, DiskFault> {
-        let noted = self.meta.get(adoption_key(export).as_str())?;
+        let noted = self.meta.get(export_key(ADOPTIONS, export).as_str())?;
         Ok(noted.map_or(0, |octets| adopted_count(octets.value())))
     }
 
-    /// Notes that so many have been. Of the exports that were ever brought the newest [`ADOPTIONS_MAX`] are remembered.
+    /// Notes that so many have been.
     pub(super) fn set_adopted(&mut self, export: QueueId, count: u64) -> Result<(), DiskFault> {
-        self.meta.insert(adoption_key(export).as_str(), count.to_le_bytes().as_slice())?;
-        if count > 1 {
+        self.remember(ADOPTIONS, export, count)
+    }
+
+    /// Notes that what was exported under this name has been removed, because it had arrived elsewhere.
+    pub(super) fn settle(&mut self, export: QueueId) -> Result<(), DiskFault> {
+        self.remember(SETTLED, export, 1)
+    }
+
+    /// Of the exports of each kind the newest [`EXPORTS_MAX`] are remembered: a name tells its age.
+    fn remember(&mut self, kind: &'static str, export: QueueId, count: u64) -> Result<(), DiskFault> {
+        let key = export_key(kind, export);
+        if self.meta.insert(key.as_str(), count.to_le_bytes().as_slice())?.is_some() {
             return Ok(());
         }
-        let known = self.meta.range::<&str>(ADOPTIONS..)?;
         let mut names = Vec::new();
-        for row in known {
+        for row in self.meta.range::<&str>(kind..)? {
             let name = row?.0.value().to_owned();
-            if !name.starts_with(ADOPTIONS) {
+            if !name.starts_with(kind) {
                 break;
             }
             names.push(name);
         }
-        for name in names.iter().take(names.len().saturating_sub(ADOPTIONS_MAX)) {
+        for name in names.iter().take(names.len().saturating_sub(EXPORTS_MAX)) {
             self.meta.remove(name.as_str())?;
         }
         Ok(())

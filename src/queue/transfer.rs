@@ -21,6 +21,7 @@ use super::budget::NOBODY;
 use super::codec;
 use super::incoming::{Incoming, Settled};
 use super::store::{Adopted, NewMessage, Order};
+use super::writer::Holding;
 use super::{Listed, Queue, QueueError, Record};
 use crate::mail::QueueId;
 
@@ -79,6 +80,25 @@ impl Queue {
     pub async fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
         let store = Arc::clone(&self.inner.store);
         self.inner.work_on(move || store.adopted(export)).await?
+    }
+
+    /// Whether what was exported under this name has been removed here.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`].
+    pub async fn settled(&self, export: QueueId) -> Result<bool, QueueError> {
+        let store = Arc::clone(&self.inner.store);
+        self.inner.work_on(move || store.settled(export)).await?
+    }
+
+    /// Notes that all of an export has arrived elsewhere, and has been removed here.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`].
+    pub async fn settle(&self, export: QueueId) -> Result<(), QueueError> {
+        self.inner.writer.submit(Order::Settle(export), Holding::default()).await
     }
 
     /// Begins to take in a message that another queue had; none when it is here already.

@@ -313,12 +313,26 @@ pub(super) struct Forgetting {
     by: String,
     export: QueueId,
     ids: VecDeque<String>,
+    last: bool,
 }
 
 impl Forgetting {
-    pub(super) fn new(export: &str, ids: Vec<String>, by: String) -> Result<Self, String> {
+    pub(super) fn new(export: &str, ids: Vec<String>, last: bool, by: String) -> Result<Self, String> {
         let export = export.parse().map_err(|fault| format!("the export's name {export}: {fault}"))?;
-        Ok(Self { by, export, ids: ids.into() })
+        Ok(Self { by, export, ids: ids.into(), last })
+    }
+
+    /// What must not be removed by this receipt: what it brought here, and what came back to here after it had served.
+    async fn objection(&self, queue: &Queue) -> Result<Option<String>, QueueError> {
+        let export = self.export;
+        if queue.adopted(export).await? > 0 {
+            return Ok(Some(format!(
+                "this queue is the one that took export {export} in: nothing is removed; the receipt is for the queue that it came from"
+            )));
+        }
+        let served = queue.settled(export).await?;
+        Ok(served
+            .then(|| format!("this receipt of export {export} has served before: nothing is removed a second time")))
     }
 
     /// The next few.
@@ -326,12 +340,9 @@ impl Forgetting {
         if let Some(running) = desk.daemon {
             running.log.flowing().await;
         }
-        if desk.queue.adopted(self.export).await? > 0 {
+        if let Some(objection) = self.objection(desk.queue).await? {
             self.ids.clear();
-            return Ok(vec![Answer::Fault(format!(
-                "this queue is the one that took export {} in: nothing is removed; the receipt is for the queue that it came from",
-                self.export
-            ))]);
+            return Ok(vec![Answer::Fault(objection)]);
         }
         let few: Vec<String> = self.ids.drain(..self.ids.len().min(PAGE)).collect();
         let ids: Vec<QueueId> = few.iter().filter_map(|id| id.parse().ok()).collect();
@@ -347,6 +358,9 @@ impl Forgetting {
                 Err(QueueError::NotFound(_)) => answers.push(Answer::Gone(id.to_string())),
                 Err(fault) => return Err(fault),
             }
+        }
+        if self.ids.is_empty() && self.last {
+            desk.queue.settle(self.export).await?;
         }
         Ok(answers)
     }
