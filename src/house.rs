@@ -18,8 +18,8 @@ use crate::tls::points::Named;
 use crate::upstream::Courier;
 use crate::web::Responders;
 
-/// How often it is said that mail is refused for want of room; each refusal has its line in the audit besides.
-const WANT_OF_ROOM: Duration = Duration::from_secs(60);
+/// How often it is said that mail is refused for a reason of ours; each refusal has its line in the audit besides.
+const REFUSALS_SAID: Duration = Duration::from_secs(60);
 
 /// What intake and delivery share.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ pub struct House {
     pub log: Backlog,
     /// Says now and then that mail is refused for want of room.
     pub want_of_room: Throttle,
+    /// Says now and then that mail is refused because the store fails.
+    pub store_fails: Throttle,
     /// What has happened since the start.
     pub counts: Counts,
 }
@@ -81,7 +83,8 @@ impl House {
             responders: Responders::default(),
             points_to_fetch: Mutex::new(Some(points_to_fetch)),
             log: Backlog::default(),
-            want_of_room: Throttle::new(WANT_OF_ROOM),
+            want_of_room: Throttle::new(REFUSALS_SAID),
+            store_fails: Throttle::new(REFUSALS_SAID),
             counts,
         }
     }
@@ -95,6 +98,12 @@ impl House {
     #[must_use]
     pub fn with_log(self, log: Backlog) -> Self {
         Self { log, ..self }
+    }
+
+    /// The same house, whose OCSP answers are these.
+    #[must_use]
+    pub fn with_responders(self, responders: Responders) -> Self {
+        Self { responders, ..self }
     }
 
     /// The newest snapshot.
