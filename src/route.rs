@@ -42,7 +42,11 @@ impl Route {
 
 /// All routes, in the order in which they are asked.
 #[derive(Clone, Debug, Default)]
-pub struct Routes(Vec<Route>);
+pub struct Routes {
+    routes: Vec<Route>,
+    /// That of our own reports and notices, when they have one of their own (`reports.upstream`).
+    of_reports: Option<Route>,
+}
 
 /// Recipients that go the same way.
 #[derive(Clone, Debug)]
@@ -67,12 +71,18 @@ pub struct Routed {
 impl Routes {
     /// These routes; the first that wants a recipient has it.
     pub fn new(routes: Vec<Route>) -> Self {
-        Self(routes)
+        Self { routes, of_reports: None }
+    }
+
+    /// The same, with a route of their own for our reports and notices.
+    #[must_use]
+    pub fn with_reports_by(self, of_reports: Option<Route>) -> Self {
+        Self { of_reports, ..self }
     }
 
     /// The upstreams of all routes.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.0.iter().flat_map(|route| route.upstreams.iter())
+        self.routes.iter().chain(&self.of_reports).flat_map(|route| route.upstreams.iter())
     }
 
     /// The host of the upstream of this name.
@@ -84,7 +94,10 @@ impl Routes {
     pub fn part(&self, envelope: &Envelope, custodian: &Custodian, recipients: &[usize]) -> Routed {
         let mut routed = Routed::default();
         for &place in recipients {
-            match self.0.iter().find(|route| route.wants.takes(envelope, custodian, place)) {
+            let of_reports = self.of_reports.as_ref().filter(|_| custodian.is_ours());
+            let taken =
+                of_reports.or_else(|| self.routes.iter().find(|route| route.wants.takes(envelope, custodian, place)));
+            match taken {
                 Some(route) => routed.add(route, place),
                 None => routed.nowhere.push(place),
             }
@@ -150,6 +163,19 @@ mod tests {
             (1, &[0, 2][..], vec!["main", "spare"])
         );
         assert!(routed.nowhere.is_empty());
+    }
+
+    #[test]
+    fn our_own_mail_goes_its_own_way_when_there_is_one_and_nobody_elses_does() {
+        let way = |name: &str| Route::for_all(name, vec![upstream(name)]);
+        let routes = Routes::new(way("main").into_iter().collect()).with_reports_by(way("bounces"));
+        for (custodian, expected) in [(Custodian::ours(), "bounces"), (custodian(), "main")] {
+            let routed = routes.part(&envelope(2), &custodian, &[0, 1]);
+            assert_eq!((routed.groups.len(), routed.groups[0].route.as_str()), (1, expected));
+        }
+        assert_eq!(routes.host_of("bounces"), Some("localhost"));
+        let without = Routes::new(way("main").into_iter().collect());
+        assert_eq!(without.part(&envelope(1), &Custodian::ours(), &[0]).groups[0].route, "main");
     }
 
     #[test]

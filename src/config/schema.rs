@@ -238,7 +238,12 @@ const RECEIVED: &[Key] = &[key("identity", Kind::Flag), key("client_address", Ki
 
 const RELOAD: &[Key] = &[key("watch", Kind::Choice(&["files", "all", "off"], &[])), key("poll", Kind::Wait)];
 
-const REPORTS: &[Key] = &[key("from", Kind::Text)];
+const REPORTS: &[Key] = &[
+    key("from", Kind::Text),
+    key("envelope_sender", Kind::Text),
+    key("upstream", Kind::Text),
+    key("postmaster", Kind::Text),
+];
 
 const NOTICES: &[Key] = &[key("expiry", Kind::Flag)];
 

@@ -338,7 +338,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "client_ca",
         "credentials.file",
         "upstream",
-        "reports.from",
+        "reports",
     ];
     let unexpected: Vec<_> =
         changed.iter().filter(|line| !examples.iter().any(|example| line.starts_with(example))).collect();

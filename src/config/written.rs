@@ -383,6 +383,9 @@ pub(super) struct WrittenReceived {
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenReports {
     pub(super) from: Option<String>,
+    pub(super) envelope_sender: Option<String>,
+    pub(super) upstream: Option<String>,
+    pub(super) postmaster: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

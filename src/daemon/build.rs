@@ -42,6 +42,9 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         }))
     });
     let route = Route::for_all("default", settings.upstreams.clone());
+    let named = |name: &String| settings.upstreams.iter().find(|one| one.name == *name).cloned();
+    let of_reports = settings.reports.upstream.as_ref().and_then(named);
+    let of_reports = of_reports.and_then(|upstream| Route::for_all("reports", vec![upstream]));
     Ok(Snapshot {
         generation,
         doors: doors.collect::<Result<_, ListenerFault>>()?,
@@ -58,12 +61,17 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         },
         roster: Arc::clone(&settings.roster),
         credentials: Arc::clone(&settings.credentials),
-        routes: Arc::new(Routes::new(route.into_iter().collect())),
+        routes: Arc::new(Routes::new(route.into_iter().collect()).with_reports_by(of_reports)),
         schedule: Arc::new(settings.schedule.clone()),
         recheck: if settings.recheck { Recheck::Yes } else { Recheck::No },
         expiry_notices: if settings.expiry_notices { ExpiryNotices::Yes } else { ExpiryNotices::No },
         ends: ends(settings),
-        reporter: Arc::new(Reporter { hostname: settings.hostname.clone(), from: settings.reports.from.clone() }),
+        reporter: Arc::new(Reporter {
+            hostname: settings.hostname.clone(),
+            from: settings.reports.from.clone(),
+            envelope_sender: settings.reports.envelope_sender.clone(),
+            postmaster: settings.reports.postmaster.clone(),
+        }),
     })
 }
 

@@ -2,8 +2,9 @@
 //!
 //! | after the attempt | then |
 //! |---|---|
-//! | somebody is still open, and it is not too late | tried again as the schedule says; past `warn_after` the sender is told once |
-//! | somebody is still open, and `give_up_after` has passed | they have failed, and the sender is told |
+//! | somebody is still open, and it is not too late | tried again as the schedule says; past `warn_after`, or past the sender's own `BY=..;N`, the sender is told once |
+//! | somebody is still open, and `give_up_after` or the sender's own `BY=..;R` has passed | they have failed, and the sender is told |
+//! | somebody is delivered, and the upstream will not tell what the sender wants to know | the sender is told that the message was handed on |
 //! | nobody is open | the message is finished |
 //! | nothing was tried: all upstreams are left alone  | it waits, uncounted; but past `warn_after` and `give_up_after` as above        |
 //! | nobody is open, and of a failure nobody may be told (null sender, NOTIFY without FAILURE) | the message is dead: kept, listed, counted |
@@ -15,8 +16,9 @@ use std::time::Duration;
 use crate::mail::{Notify, ReversePath};
 use crate::queue::schedule::{self, Schedule, Warned, Warning};
 use crate::queue::{Certainty, Next, Outcome, Record, Tried};
-use crate::report::Fate;
+use crate::report::{self, Fate};
 use crate::sys::WallTime;
+use crate::upstream::Undertaking;
 
 /// What is to be recorded, and who is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,18 +35,36 @@ pub struct Plan {
     pub warned: bool,
 }
 
+/// What an attempt has brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// What came of it, for each recipient that was tried.
+    pub tried: Vec<Tried>,
+    /// What has been taken over by who took the message.
+    pub undertakings: Vec<(usize, Undertaking)>,
+}
+
+/// Why a message is not tried although it is its turn: the time that its sender gave is over (RFC 2852 §4, `R`). It must not be delivered any more.
+pub fn is_too_late(record: &Record, now: WallTime) -> Option<&'static str> {
+    let by = record.envelope.parameters().deliver_by.filter(|by| by.or_return && now >= by.deadline);
+    by.map(|_| "the time that its sender gave (BY) was over before it could be delivered")
+}
+
 /// The plan for a message after an attempt that ended at `now`. `jitter` is a random number that spreads retries.
-pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTime, jitter: u64) -> Plan {
+pub fn plan(record: &Record, brought: Brought, schedule: &Schedule, now: WallTime, jitter: u64) -> Plan {
+    let Brought { tried, undertakings } = brought;
+    let schedule = of_its_own(record, schedule);
     let open = still_open(record, &tried);
     let mut plan = Plan::of(record, tried, Vec::new());
     plan.tell_failures();
+    plan.tell_relayed(record, &undertakings);
     if !open.is_empty() {
         let attempts = record.attempts.saturating_add(1);
         match schedule.next(record.waits_since(), attempts, Warned::from(record.warned), now, jitter) {
             schedule::Plan::Retry { at, warning } => {
                 plan.next = Next::Retry(at);
                 if warning == Warning::Due {
-                    plan.warn(&open, schedule.gives_up_at(record.waits_since()));
+                    plan.warn(record, &open, schedule.gives_up_at(record.waits_since()));
                 }
             }
             schedule::Plan::GiveUp => plan.give_up(record, &open, now),
@@ -53,18 +73,19 @@ pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTi
     if plan.next == Next::Finished {
         plan.next = finished_or_dead(record, &plan.outcomes);
     }
-    plan
+    plan.without_reports_on_ours(record)
 }
 
 /// The plan for a message that nobody tried at `now`, because all its upstreams are left alone (`untried` says so of each recipient). None when it
 /// simply goes on waiting: no attempt was made, so none is counted, and its turn in the queue stays as it was.
 pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Schedule, now: WallTime) -> Option<Plan> {
+    let schedule = of_its_own(record, schedule);
     let open = record.open_recipients();
     let mut plan = Plan::of(record, Vec::new(), untried);
     match schedule.next(record.waits_since(), record.attempts, Warned::from(record.warned), now, 0) {
         schedule::Plan::Retry { warning: Warning::NotDue, .. } => return None,
         schedule::Plan::Retry { warning: Warning::Due, .. } => {
-            plan.warn(&open, schedule.gives_up_at(record.waits_since()));
+            plan.warn(record, &open, schedule.gives_up_at(record.waits_since()));
             plan.next = Next::Retry(record.due);
         }
         schedule::Plan::GiveUp => {
@@ -72,7 +93,12 @@ pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Sch
             plan.next = finished_or_dead(record, &plan.outcomes);
         }
     }
-    Some(plan)
+    Some(plan.without_reports_on_ours(record))
+}
+
+/// The schedule with the sender's own wishes in it.
+fn of_its_own(record: &Record, schedule: &Schedule) -> Schedule {
+    schedule.within(record.waits_since(), record.envelope.parameters().deliver_by)
 }
 
 impl Plan {
@@ -80,9 +106,30 @@ impl Plan {
         Self { outcomes, untried, next: Next::Finished, tell: Vec::new(), warned: record.warned }
     }
 
-    fn warn(&mut self, open: &[usize], until: WallTime) {
+    fn warn(&mut self, record: &Record, open: &[usize], until: WallTime) {
+        let by_sender = record.envelope.parameters().deliver_by.is_some_and(|by| !by.or_return);
+        let fate = if by_sender { Fate::Overdue { until } } else { Fate::Delayed { until } };
         self.warned = true;
-        self.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
+        self.tell.extend(open.iter().map(|&place| (place, fate)));
+    }
+
+    /// Reports on reports, whoever they come from, would go round for ever.
+    fn without_reports_on_ours(mut self, record: &Record) -> Self {
+        if record.custodian.is_ours() {
+            self.tell.clear();
+        }
+        self
+    }
+
+    fn tell_relayed(&mut self, record: &Record, undertakings: &[(usize, Undertaking)]) {
+        let envelope = &record.envelope;
+        let told = undertakings.iter().filter(|(place, undertaken)| {
+            let recipient = envelope.recipients().get(*place);
+            recipient.is_some_and(|recipient| {
+                report::is_to_be_told_relayed(envelope, recipient, undertaken.reports, undertaken.deadline)
+            })
+        });
+        self.tell.extend(told.map(|&(place, _)| (place, Fate::Relayed)));
     }
 
     /// What there is to say of a recipient: what came of this attempt, or of the last, or why there was none; with the upstream's name.
@@ -115,7 +162,7 @@ impl Plan {
     /// The report could not be written, for this reason. A failure would vanish with it, so the message stays for a person to look at; a mere
     /// delay is told the next time.
     pub fn untold(&mut self, reason: &str) {
-        if self.tell.iter().any(|(_, fate)| !matches!(fate, Fate::Delayed { .. })) {
+        if self.tell.iter().any(|(_, fate)| fate.is_failure()) {
             self.next = Next::Dead(reason.to_owned());
         } else {
             self.warned = false;
@@ -168,6 +215,9 @@ fn finished_or_dead(record: &Record, outcomes: &[Tried]) -> Next {
             continue;
         }
         let to = recipient.forward_path.as_str();
+        if record.custodian.is_ours() {
+            return Next::Dead(format!("{to} failed, and nothing is reported on mail of our own"));
+        }
         if record.envelope.reverse_path() == &ReversePath::Null {
             return Next::Dead(format!("{to} failed, and its sender is <>, to whom nothing may be reported"));
         }
@@ -181,7 +231,9 @@ fn finished_or_dead(record: &Record, outcomes: &[Tried]) -> Next {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::{Address, Envelope, ForwardPath, MailParameters, QueueId, Recipient, RecipientParameters};
+    use crate::mail::{
+        Address, DeliverBy, Envelope, ForwardPath, MailParameters, QueueId, Recipient, RecipientParameters,
+    };
     use crate::queue::record::samples;
     use crate::smtp::{Code, Reply};
 
@@ -225,7 +277,7 @@ mod tests {
     }
 
     fn after(wait: Duration, record: &Record, tried: Vec<Tried>) -> Plan {
-        plan(record, tried, &schedule(), ARRIVED.after(wait), 0)
+        plan(record, Brought { tried, ..Brought::default() }, &schedule(), ARRIVED.after(wait), 0)
     }
 
     #[test]
@@ -339,5 +391,77 @@ mod tests {
                 assert_eq!(plan.certainty(&record, place), Certainty::Undetermined, "{place}");
             }
         }
+    }
+
+    const SUCCESS: Notify = Notify { success: true, failure: true, delay: false };
+
+    fn with_by(sender: ReversePath, notify: Option<Notify>, by: Option<DeliverBy>) -> Record {
+        let mut record = record(sender, notify);
+        let parameters = MailParameters { deliver_by: by, ..MailParameters::default() };
+        let recipients = record.envelope.recipients().to_vec();
+        record.envelope = Envelope::new(record.envelope.reverse_path().clone(), parameters, recipients).unwrap();
+        record
+    }
+
+    #[test]
+    fn that_it_was_handed_on_is_told_when_the_upstream_will_not_tell() {
+        let by = |or_return, trace| Some(DeliverBy { deadline: ARRIVED.after(HOUR), or_return, trace });
+        let knows_both = Undertaking { reports: true, deadline: true };
+        let knows_none = Undertaking::default();
+        for (notify, by, undertaken, told) in [
+            // RFC 3461 §5.2.2: SUCCESS, and the upstream has no DSN; and never otherwise.
+            (Some(SUCCESS), None, knows_none, true),
+            (Some(SUCCESS), None, knows_both, false),
+            (None, None, knows_none, false),
+            (Some(Notify::DEFAULT), None, knows_none, false),
+            (Some(Notify::NEVER), None, knows_none, false),
+            // RFC 2852 §4.1.4: unless NEVER, when it is not known further on, or traced.
+            (None, by(false, false), knows_none, true),
+            (None, by(false, false), knows_both, false),
+            (Some(Notify::NEVER), by(false, false), knows_none, false),
+            (None, by(false, true), knows_both, true),
+            (None, by(true, true), knows_both, true),
+            (None, by(true, false), knows_both, false),
+            (Some(Notify::NEVER), by(true, true), knows_both, false),
+        ] {
+            let record = with_by(alice(), notify, by);
+            let brought =
+                Brought { tried: vec![tried(0, delivered()), tried(1, failed())], undertakings: vec![(0, undertaken)] };
+            let plan = plan(&record, brought, &schedule(), ARRIVED.after(Duration::from_secs(1)), 0);
+            let relayed = plan.tell.contains(&(0, Fate::Relayed));
+            assert_eq!(relayed, told, "{notify:?} {by:?} {undertaken:?}");
+            assert!(plan.tell.contains(&(1, Fate::Failed)));
+        }
+    }
+
+    #[test]
+    fn what_must_be_returned_when_its_time_is_over_is_not_tried_then_but_given_up() {
+        let by = Some(DeliverBy { deadline: ARRIVED.after(HOUR), or_return: true, trace: false });
+        let record = with_by(alice(), None, by);
+        let just_before = ARRIVED.after(HOUR - Duration::from_secs(1));
+        assert_eq!(
+            (is_too_late(&record, just_before), is_too_late(&record, ARRIVED.after(HOUR)).is_some()),
+            (None, true)
+        );
+        let plan = without_attempt(HOUR, &record).unwrap();
+        assert_eq!((&plan.next, plan.tell.as_slice()), (&Next::Finished, &[(0, Fate::GaveUp), (1, Fate::GaveUp)][..]));
+        let told = with_by(alice(), None, by.map(|by| DeliverBy { or_return: false, ..by }));
+        assert_eq!(is_too_late(&told, ARRIVED.after(HOUR * 9)), None, "N goes on");
+        let until = ARRIVED.after(120 * HOUR);
+        let plan = after(HOUR, &told, vec![tried(0, deferred()), tried(1, deferred())]);
+        assert_eq!(plan.tell, [(0, Fate::Overdue { until }), (1, Fate::Overdue { until })]);
+        assert!(plan.warned);
+    }
+
+    #[test]
+    fn of_our_own_mail_nothing_is_reported_whoever_it_comes_from() {
+        let mut record = record(alice(), None);
+        record.custodian = crate::queue::Custodian::ours();
+        let plan = after(HOUR, &record, vec![tried(0, failed()), tried(1, delivered())]);
+        assert_eq!(
+            plan.next,
+            Next::Dead("bob@example.net failed, and nothing is reported on mail of our own".to_owned())
+        );
+        assert_eq!(plan.tell, []);
     }
 }

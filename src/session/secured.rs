@@ -222,6 +222,7 @@ impl Session {
             .with_size(self.message_size_max())
             .with(Extension::EightBitMime)
             .with(Extension::SmtpUtf8)
+            .with(Extension::Dsn)
             .with(Extension::EnhancedStatusCodes)
             .with_auth(self.means.mechanisms().iter().map(|mechanism| mechanism.name()))
     }

@@ -254,7 +254,7 @@ impl Session {
     /// RCPT (RFC 5321 §4.1.1.3).
     pub(super) fn rcpt(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) -> Step {
         let State::Open(transaction) = &self.state else { return self.our_fault() };
-        match self.judge_recipient(transaction, &forward_path) {
+        match self.judge_recipient(transaction, &forward_path, &parameters) {
             Ok(_) if self.is_counted() => self.count_recipient(Recipient { forward_path, parameters }),
             Ok(_) => self.take_recipient(Recipient { forward_path, parameters }),
             Err(denied) => self.refuse_recipient(forward_path, denied),
@@ -307,7 +307,20 @@ impl Session {
         self.say(reply)
     }
 
-    fn judge_recipient(&self, transaction: &Transaction, forward_path: &ForwardPath) -> Result<Rule, Denied> {
+    fn judge_recipient(
+        &self,
+        transaction: &Transaction,
+        forward_path: &ForwardPath,
+        parameters: &RecipientParameters,
+    ) -> Result<Rule, Denied> {
+        // RFC 6533 §3: the form that is not ASCII is for transactions that are not.
+        let original = parameters.orcpt.as_ref().map_or("", |original| original.address.as_str());
+        if !original.is_ascii() && !transaction.parameters.smtputf8 {
+            return Err(Denied::by_server(replies::bad_parameter(
+                "ORCPT",
+                "needs SMTPUTF8 on MAIL, or its 7-bit form",
+            )));
+        }
         if let ForwardPath::Address(address) = forward_path {
             travels(address, &transaction.parameters)?;
             if !address.host().is_fully_qualified() {

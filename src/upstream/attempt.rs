@@ -24,6 +24,20 @@ pub struct Attempt {
     /// Recipients whose fate is unknown: the final dot was sent and no answer came. The next attempt goes to the same upstream, which can
     /// know a duplicate (RFC 5321 §4.5.3.2.6), and never at once to a sibling.
     pub undetermined: Vec<usize>,
+    /// Of those that it took: what it has taken over with the message.
+    pub undertakings: Vec<(usize, Undertaking)>,
+    /// Recipients that failed only because this upstream lacks an extension that they need: another may have it, and is asked. They are among
+    /// the free.
+    pub unable: Vec<usize>,
+}
+
+/// What an upstream has taken over with a message: what it has not, is still ours to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undertaking {
+    /// It knows of whom the sender wants a report (DSN, RFC 3461 §5.2.1).
+    pub reports: bool,
+    /// It knows by when to deliver (DELIVERBY, RFC 2852 §4).
+    pub deadline: bool,
 }
 
 impl Attempt {
@@ -34,7 +48,18 @@ impl Attempt {
             outcomes: recipients.iter().map(|&place| (place, outcome.clone())).collect(),
             free: recipients.to_vec(),
             fault: Some(fault),
-            undetermined: Vec::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Everybody failed, because the upstream lacks an extension.
+    pub fn unable(recipients: &[usize], reason: &str) -> Self {
+        let outcome = Outcome::Failed { reason: reason.to_owned(), reply: None };
+        Self {
+            outcomes: recipients.iter().map(|&place| (place, outcome.clone())).collect(),
+            free: recipients.to_vec(),
+            unable: recipients.to_vec(),
+            ..Self::default()
         }
     }
 
@@ -44,6 +69,8 @@ impl Attempt {
         self.outcomes.extend(later.outcomes);
         self.outcomes.sort_by_key(|&(place, _)| place);
         self.undetermined.extend(later.undetermined);
+        self.undertakings.extend(later.undertakings);
+        self.unable = later.unable;
         self.free = later.free;
         self.fault = later.fault.or(self.fault.take());
     }

@@ -37,7 +37,7 @@ mod connection;
 mod refusals;
 mod transaction;
 
-pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};
+pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, Undertaking, UpstreamFault};
 pub use blame::Phase;
 pub use body::{BodyFault, InMemory, MessageBody};
 pub use courier::{Courier, Handover, LeftAlone};

@@ -120,6 +120,11 @@ pub enum Outlook {
 }
 
 impl Places {
+    /// What time it is.
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
     }

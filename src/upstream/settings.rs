@@ -89,6 +89,14 @@ impl Security {
         matches!(self, Self::StartTls(_) | Self::Implicit(_))
     }
 
+    /// Whether nothing is said to anybody but an upstream that has proved who it is.
+    pub fn proves_the_upstream(&self) -> bool {
+        match self {
+            Self::StartTls(tls) | Self::Implicit(tls) => tls.is_verified(),
+            Self::Plaintext | Self::Opportunistic(_) => false,
+        }
+    }
+
     /// What TLS is made with, where there is any.
     pub fn tls(&self) -> Option<&ClientTls> {
         match self {

@@ -73,6 +73,7 @@ pub struct TlsMaterial {
 pub struct ClientTls {
     pub(super) config: Arc<ClientConfig>,
     pub(super) server_name: ServerName<'static>,
+    demand: TlsDemand,
     /// SHA-256 of what it is made of; rustls's settings can't be compared.
     made_of: [u8; 32],
 }
@@ -135,6 +136,11 @@ impl Security {
 }
 
 impl ClientTls {
+    /// Whether the upstream must prove who it is.
+    pub fn is_verified(&self) -> bool {
+        self.demand == TlsDemand::Verify
+    }
+
     fn new(
         demand: TlsDemand,
         host: &str,
@@ -161,7 +167,7 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), server_name, made_of })
+        Ok(Self { config: Arc::new(config), server_name, demand, made_of })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The delivery loop against upstreams that fail for hours, hang, come back and are reconfigured; in memory and in virtual time.
 
 mod ending;
+mod reports;
 mod stage;
 
 use std::sync::Arc;

@@ -190,7 +190,7 @@ impl<'a> Checking<'a> {
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
         let limits = self.limits(written, basics.as_ref());
-        let reports = self.reports(&written.reports, basics.as_ref());
+        let reports = self.reports(written, basics.as_ref());
         let reload = self.reload(written.reload);
         if self.findings.any_mistake() {
             return None;

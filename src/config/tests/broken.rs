@@ -453,6 +453,11 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:23: warning: identity \"robot\": send_as: has *@a.example.com, which lies beyond the domains of its CA and is never granted",
         "sealpost.toml:23: warning: identity \"robot\": send_as: has *@a.example.com, which says nothing beside *@*.example.com; leave one of them out",
     ]),
+    broken("[[upstream]]", "[reports]\nenvelope_sender = \"x\"\nupstream = \"mian\"\npostmaster = \"y\"\n[[upstream]]", &[
+        "sealpost.toml:27: reports.envelope_sender: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
+        "sealpost.toml:28: reports.upstream: \"mian\": no [[upstream]] is called so; did you mean \"main\"?",
+        "sealpost.toml:29: reports.postmaster: \"y\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
+    ]),
     broken("[[upstream]]", "[reports]\nfrom = \"x\"\n[received]\nidentity = \"yes\"\n[[upstream]]", &[
         "sealpost.toml:27: reports.from: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
         "sealpost.toml:29: received.identity: must be true or false, without quotes, not a text",

@@ -107,6 +107,13 @@ impl Stage {
         ids
     }
 
+    /// One message, with an envelope of its own.
+    pub(crate) async fn submit_to(&self, envelope: Envelope) -> QueueId {
+        let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
+        incoming.write(MESSAGE).await.unwrap();
+        incoming.commit(Deposit { envelope, ..self.deposit() }).await.unwrap().id()
+    }
+
     fn deposit(&self) -> Deposit {
         let address = |text: &str| Address::parse(text).unwrap();
         let to =
@@ -200,6 +207,8 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
         reporter: Arc::new(Reporter {
             hostname: "relay.example.com".into(),
             from: Address::parse("MAILER-DAEMON@relay.example.com").unwrap(),
+            envelope_sender: sealpost::mail::ReversePath::Null,
+            postmaster: None,
         }),
     }
 }

@@ -172,6 +172,8 @@ impl TlsStage {
             reporter: Arc::new(Reporter {
                 hostname: self.settings.hostname.clone(),
                 from: Address::parse("MAILER-DAEMON@mail.example.com").unwrap(),
+                envelope_sender: sealpost::mail::ReversePath::Null,
+                postmaster: None,
             }),
         }
     }
