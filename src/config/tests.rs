@@ -252,6 +252,7 @@ fn every_documented_key_is_known_and_every_key_is_documented() {
                 | schema::Kind::Texts
                 | schema::Kind::Flag
                 | schema::Kind::Count
+                | schema::Kind::Priority
                 | schema::Kind::Wait
                 | schema::Kind::Waits
                 | schema::Kind::Size

@@ -65,6 +65,37 @@ pub struct Limits {
     pub message_size: Option<u64>,
     /// Messages and recipients in an hour and in a day.
     pub rates: Rates,
+    /// How urgent its messages may be.
+    pub priorities: Priorities,
+}
+
+/// Which priorities a message may have (RFC 6710): from -9, the least urgent, to 9. Without a word, nobody's mail is more urgent than the others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Priorities {
+    /// The least.
+    pub min: i8,
+    /// The most.
+    pub max: i8,
+}
+
+impl Default for Priorities {
+    fn default() -> Self {
+        Self { min: Self::LEAST, max: Self::ORDINARY }
+    }
+}
+
+impl Priorities {
+    /// The least urgent there is (RFC 6710 §3).
+    pub const LEAST: i8 = -9;
+    /// That of a message of which nothing was said.
+    pub const ORDINARY: i8 = 0;
+    /// The most urgent there is.
+    pub const MOST: i8 = 9;
+
+    /// The priority of a message for which this one was asked, or none.
+    pub fn assigned(self, asked: Option<i8>) -> i8 {
+        asked.unwrap_or(Self::ORDINARY).min(self.max).max(self.min)
+    }
 }
 
 /// When an accepted message goes out.
@@ -117,10 +148,11 @@ impl Grant {
 impl Limits {
     /// Whether each is as large as `other`'s. What is counted must be counted alike: a transaction under way has paid by the old ones.
     fn reach(&self, other: &Self) -> bool {
-        let Self { recipients_per_message, message_size, rates } = other;
+        let Self { recipients_per_message, message_size, rates, priorities } = other;
         reaches(self.recipients_per_message, *recipients_per_message)
             && reaches(self.message_size, *message_size)
             && self.rates == *rates
+            && self.priorities == *priorities
     }
 }
 

@@ -22,6 +22,7 @@ use super::mistake::Findings;
 use super::settings::{Census, CrlSource, MadeCas, Settings};
 use super::written::Written;
 use crate::identity::{Roster, Rule};
+use crate::session::Onward;
 use crate::sys::{Clock, WallTime};
 use crate::tls::Trust;
 
@@ -195,7 +196,10 @@ impl<'a> Checking<'a> {
         if self.findings.any_mistake() {
             return None;
         }
-        let (basics, limits, (trust, roster), upstreams) = (basics?, limits?, roster?, upstreams?);
+        let (basics, mut limits, (trust, roster), upstreams) = (basics?, limits?, roster?, upstreams?);
+        if upstreams.iter().all(|upstream| upstream.security.proves_the_upstream()) {
+            limits.session.promises.onward = Onward::Proved;
+        }
         let census = Census {
             listeners: listeners.len(),
             client_cas: written.client_ca.len(),

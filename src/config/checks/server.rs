@@ -23,7 +23,7 @@ use crate::config::written::{
 };
 use crate::mail::header::{FIELDS_MAX, HeaderLimits, LINE_MAX};
 use crate::mail::{Address, Domain, ReversePath};
-use crate::session::SessionSettings;
+use crate::session::{Onward, Promises, SessionSettings};
 use crate::sys::WallTime;
 use crate::tls::{ListenerTls, MinVersion, RefusalMode, ServerCertificate, TakenPins, read};
 
@@ -347,6 +347,8 @@ impl Checking<'_> {
                 refusal: refusal(written.tls.refusal),
                 auth_failures_max: limits.auth_failures,
                 idle_commands_max: limits.idle_commands,
+                // As long as it is tried, it may wait before.
+                promises: Promises { onward: Onward::Unproved, hold_max: written.queue.give_up_after.0 },
             },
             header: HeaderLimits {
                 section: usize::try_from(limits.header_size.0).unwrap_or(usize::MAX),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sealpost::mail::{
     Address, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, Recipient, RecipientParameters, Ret, ReversePath,
 };
-use sealpost::queue::State;
+use sealpost::queue::{Custodian, State};
 use sealpost::report::Reporter;
 use sealpost::route::{Route, Routes};
 use sealpost::snapshot::Snapshot;
@@ -229,4 +229,40 @@ async fn who_lacks_an_extension_is_passed_over_for_one_who_has_it_and_waited_for
     stage.pass(seconds(5)).await;
     assert_eq!(stage.count().await, 1, "{:?}", log.lines("audit"));
     assert!(stage.up.taken().is_empty(), "it waits for the one who can");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_wait_is_sent_when_it_is_released_and_looked_at_again_then() {
+    let stage = Stage::new(with(&["FUTURERELEASE 86400 2099-01-01T00:00:00Z"]), upstream());
+    let until = stage.house.now().wall.after(HOUR * 9);
+    let waiting = || MailParameters { hold_until: Some(until), ..MailParameters::default() };
+    // Nobody is on the roster of this house: alice would not be let in now. Of mail of our own nobody asks.
+    let hers = stage.submit_to(envelope("alice@example.com", waiting(), &[None])).await;
+    let ours = stage.submit_as(Custodian::ours(), envelope("", waiting(), &[None])).await;
+    let prompt = stage.submit_to(envelope("alice@example.com", MailParameters::default(), &[None])).await;
+    stage.run();
+    stage.pass(HOUR * 9 - MINUTE).await;
+    assert_eq!(stage.up.taken().len(), 1, "the one that was not to wait");
+    assert!(stage.record(prompt).await.is_none());
+    stage.pass(MINUTE * 2).await;
+    let taken = stage.up.taken();
+    assert_eq!(taken.len(), 2);
+    assert!(!taken[1].mail.contains("HOLD"), "it has waited here: {}", taken[1].mail);
+    assert!(stage.record(ours).await.is_none());
+    let held = stage.record(hers).await.unwrap();
+    assert_eq!((held.state, held.warned, held.waits_since()), (State::Held, false, until));
+    assert!(held.reason.unwrap().starts_with("alice: "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_who_releases_what_waits_for_approval_does_not_send_it_before_its_time() {
+    let stage = Stage::new(with(&[]), upstream());
+    let until = stage.house.now().wall.after(HOUR * 9);
+    let waiting = MailParameters { hold_until: Some(until), ..MailParameters::default() };
+    let id = stage.submit_as(Custodian::ours(), envelope("", waiting, &[None])).await;
+    stage.house.queue.hold(id).await.unwrap();
+    stage.house.queue.release(id).await.unwrap();
+    assert_eq!(stage.record(id).await.unwrap().due, until);
+    stage.house.queue.retry(id).await.unwrap();
+    assert_eq!(stage.record(id).await.unwrap().due, stage.house.now().wall, "now is now");
 }

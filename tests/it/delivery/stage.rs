@@ -109,9 +109,14 @@ impl Stage {
 
     /// One message, with an envelope of its own.
     pub(crate) async fn submit_to(&self, envelope: Envelope) -> QueueId {
+        self.submit_as(self.deposit().custodian, envelope).await
+    }
+
+    /// The same, on somebody's authority.
+    pub(crate) async fn submit_as(&self, custodian: Custodian, envelope: Envelope) -> QueueId {
         let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
         incoming.write(MESSAGE).await.unwrap();
-        incoming.commit(Deposit { envelope, ..self.deposit() }).await.unwrap().id()
+        incoming.commit(Deposit { envelope, custodian, ..self.deposit() }).await.unwrap().id()
     }
 
     fn deposit(&self) -> Deposit {

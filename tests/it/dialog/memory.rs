@@ -14,8 +14,9 @@ use sealpost::credentials::{self, ExporterValue, Judged, Means, Wrong};
 use sealpost::identity::Identity;
 use sealpost::mail::Custody;
 use sealpost::session::{
-    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, NoRoom, Phase, Preamble, PreambleEvent,
-    PreambleStep, Question, Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
+    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, NoRoom, Onward, Phase, Preamble, PreambleEvent,
+    PreambleStep, Promises, Question, Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified,
+    replies,
 };
 use sealpost::smtp::data::{Chunk, OctetReader};
 use sealpost::smtp::{DotReader, LineReader, Reply, ReplyReader};
@@ -417,6 +418,9 @@ impl Stage for MemoryStage {
             "idle_commands_max" => self.settings.idle_commands_max = number()?,
             "auth_failures_max" => self.settings.auth_failures_max = number()?,
             "postmaster" => self.settings.postmaster = Some(value.parse().map_err(|_| "no address")?),
+            // A mutant that promises too much.
+            "onward" if self.mutant == Mutant::PromisesTooMuch => {}
+            "onward" | "hold_max" => promise(&mut self.settings.promises, key, value)?,
             "line_max" => self.line_max = size()?,
             "header_max" => self.header_limits.section = size()?,
             "together" => {}
@@ -572,7 +576,20 @@ pub(super) fn settings() -> SessionSettings {
         refusal: RefusalMode::Reply,
         auth_failures_max: 5,
         idle_commands_max: 100,
+        promises: Promises { onward: Onward::Proved, hold_max: Duration::from_secs(432_000) },
     }
+}
+
+/// What the script says can be promised.
+pub(super) fn promise(promises: &mut Promises, key: &str, value: &str) -> Result<(), String> {
+    match (key, value) {
+        ("onward", "unproved") => promises.onward = Onward::Unproved,
+        ("hold_max", seconds) => {
+            promises.hold_max = Duration::from_secs(seconds.parse().map_err(|_| "no number")?);
+        }
+        _ => return Err(format!("{key} can't be {value:?}")),
+    }
+    Ok(())
 }
 
 pub(super) fn refusal(word: &str) -> Result<RefusalMode, String> {

@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::cast::{Cast, Season};
-use super::memory::{refusal, settings};
+use super::memory::{promise, refusal, settings};
 use super::play::{Heard, KeptMessage, Stage};
 use super::script::{Store, Wait};
 use crate::recipe::{NOW, Recipe};
@@ -279,6 +279,7 @@ impl Stage for TlsStage {
             "postmaster" => self.settings.postmaster = Some(value.parse().map_err(|_| "no address")?),
             "line_max" => self.header.line = size()?,
             "header_max" => self.header.section = size()?,
+            "onward" | "hold_max" => promise(&mut self.settings.promises, key, value)?,
             "together" => {}
             _ => return Err(format!("{CANNOT}the setting {key:?}")),
         }
