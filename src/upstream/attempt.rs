@@ -24,11 +24,10 @@ pub struct Attempt {
     /// Recipients whose fate is unknown: the final dot was sent and no answer came. The next attempt goes to the same upstream, which can
     /// know a duplicate (RFC 5321 §4.5.3.2.6), and never at once to a sibling.
     pub undetermined: Vec<usize>,
-    /// Of those that it took: what it has taken over with the message.
-    pub undertakings: Vec<(usize, Undertaking)>,
-    /// Recipients that failed only because this upstream lacks an extension that they need: another may have it, and is asked. They are among
-    /// the free.
-    pub unable: Vec<usize>,
+    /// What it takes over with a message that it takes.
+    pub undertaking: Undertaking,
+    /// Whether all failed only because this upstream lacks an extension that the message needs: another may have it, and is asked.
+    pub is_unable: bool,
 }
 
 /// What an upstream has taken over with a message: what it has not, is still ours to do.
@@ -58,7 +57,7 @@ impl Attempt {
         Self {
             outcomes: recipients.iter().map(|&place| (place, outcome.clone())).collect(),
             free: recipients.to_vec(),
-            unable: recipients.to_vec(),
+            is_unable: true,
             ..Self::default()
         }
     }
@@ -69,8 +68,8 @@ impl Attempt {
         self.outcomes.extend(later.outcomes);
         self.outcomes.sort_by_key(|&(place, _)| place);
         self.undetermined.extend(later.undetermined);
-        self.undertakings.extend(later.undertakings);
-        self.unable = later.unable;
+        self.undertaking = later.undertaking;
+        self.is_unable &= later.is_unable;
         self.free = later.free;
         self.fault = later.fault.or(self.fault.take());
     }

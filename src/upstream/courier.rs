@@ -405,15 +405,17 @@ impl Handover {
             let waits = |(known, before, _): &(usize, Outcome, String)| {
                 *known == place && matches!(before, Outcome::Deferred { .. })
             };
-            if attempt.unable.contains(&place) && self.outcomes.iter().any(waits) {
+            if attempt.is_unable && self.outcomes.iter().any(waits) {
                 continue;
+            }
+            if matches!(outcome, Outcome::Delivered { .. }) {
+                self.undertakings.push((place, attempt.undertaking));
             }
             self.outcomes.retain(|(known, _, _)| *known != place);
             self.outcomes.push((place, outcome, upstream.name.clone()));
         }
         self.outcomes.sort_by_key(|&(place, _, _)| place);
         self.faults.extend(attempt.fault);
-        self.undertakings.extend(attempt.undertakings);
         self.undetermined.extend(attempt.undetermined.into_iter().map(|place| (place, upstream.name.clone())));
     }
 

@@ -367,10 +367,8 @@ impl Transaction {
             Stand::Open | Stand::Accepted => otherwise.clone(),
         };
         let places = self.order.recipients.iter().map(|&(place, _)| place);
-        let outcomes: Vec<(usize, Outcome)> = places.zip(self.stands.iter().map(outcome)).collect();
-        let taken = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. }));
-        let undertakings = taken.map(|&(place, _)| (place, self.undertaking)).collect();
-        Attempt { outcomes, undertakings, ..Attempt::default() }
+        let outcomes = places.zip(self.stands.iter().map(outcome)).collect();
+        Attempt { outcomes, undertaking: self.undertaking, ..Attempt::default() }
     }
 }
 

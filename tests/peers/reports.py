@@ -7,6 +7,7 @@ import email
 import shutil
 import smtplib
 import ssl
+import time
 from email import policy
 from pathlib import Path
 
@@ -42,6 +43,8 @@ class Reports:
             ("a report from somebody, by an upstream of its own", self._own_way),
         ]:
             yield Check(f"reports, Postfix as upstream {name}", run)
+        yield Check("asked for by a client, HOLDFOR: it waits, its sender is let in again, and it arrives", self._hold_for)
+        yield Check("asked for by a client, BY with R: an upstream without DELIVERBY never gets it", self._deliver_by)
 
     def _postfix_reports(self):
         with _Bench(self, {}) as bench:
@@ -88,6 +91,28 @@ class Reports:
                 if one.sender != "bounces@example.com" or b"by reports.test" not in one.octets:
                     raise Fault(f"not from whom, or not the way it should: {one}")
                 read_report(one.octets)
+
+    def _hold_for(self):
+        with _Bench(self, {}) as bench:
+            began = time.monotonic()
+            bench.submit(READER, ["HOLDFOR=3", "MT-PRIORITY=5"], [])
+            waiting = bench.relay.queue("list", "--json")
+            arrival = bench.arrivals.wait_until(lambda one: one.recipients == (READER,), "the message")
+            if time.monotonic() - began < 3 or "queued" not in waiting:
+                raise Fault(f"it did not wait: {waiting}")
+            if b" PRIORITY 0" not in arrival.octets.split(b"\r\n\r\n", 1)[0].replace(b"\r\n\t", b" "):
+                raise Fault("Received does not tell the priority that alice may have at most")
+
+    def _deliver_by(self):
+        with _Bench(self, {}) as bench:
+            bench.submit(READER, ["BY=3600;R"], [])
+            report = bench.report()
+            bench.holds(report, "action", "failed")
+            bench.holds(report, "status", "5.4.7")
+            if "Deliver-By-Date" not in report.message:
+                raise Fault(f"{report.message}")
+            if any(one.recipients == (READER,) for one in bench.arrivals.all()):
+                raise Fault("it was sent all the same")
 
 
 class Report:

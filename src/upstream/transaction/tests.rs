@@ -158,5 +158,5 @@ fn who_lacks_an_extension_fails_nobody_for_good_while_another_may_be_asked() {
     else {
         panic!("it can't go")
     };
-    assert_eq!((attempt.free, attempt.unable, attempt.undertakings), (vec![0], vec![0], vec![]));
+    assert_eq!((attempt.free, attempt.is_unable), (vec![0], true));
 }
