@@ -137,7 +137,7 @@ pub enum FaultCause {
     Busy(Reply),
     /// The upstream refuses us, not the message.
     RefusesUs(Reply),
-    /// It refuses message after message in the same words, whoever sends to whom.
+    /// It refuses message after message with the same code and status, whoever sends to whom.
     RefusesAll(Reply),
     /// 421: it leaves.
     Leaves(Reply),

@@ -129,11 +129,16 @@ enum Turn {
 /// one connected to: a name is looked up once.
 async fn connect(url: &HttpUrl, from: Option<Reach>) -> Result<TcpStream, HttpFault> {
     let addresses = look_up(url).await.map_err(HttpFault::Connect)?;
-    let inside = |address: &&SocketAddr| from.is_some_and(|from| !from.may_lead_to(Reach::of(address.ip())));
-    if let Some(address) = addresses.iter().find(inside) {
-        return Err(HttpFault::RedirectedInside(address.ip()));
+    if let Some(address) = first_inside(&addresses, from) {
+        return Err(HttpFault::RedirectedInside(address));
     }
     TcpStream::connect(addresses.as_slice()).await.map_err(HttpFault::Connect)
+}
+
+/// The first address to which a redirection from there may not lead; one is enough, for the system may try all of a name's.
+fn first_inside(addresses: &[SocketAddr], from: Option<Reach>) -> Option<IpAddr> {
+    let from = from?;
+    addresses.iter().map(SocketAddr::ip).find(|&address| !from.may_lead_to(Reach::of(address)))
 }
 
 async fn look_up(url: &HttpUrl) -> io::Result<Vec<SocketAddr>> {
@@ -224,18 +229,21 @@ async fn read(response: Response<Incoming>, octets_max: usize) -> Result<(Status
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
-    /// A server on loopback that says one thing to whoever comes, and what it is asked of.
-    async fn redirecting(location: &str) -> (HttpUrl, impl Future<Output = ()>) {
+    /// A server on loopback that says one thing to whoever comes; how many came.
+    async fn redirecting(location: &str, came: &AtomicUsize) -> (HttpUrl, impl Future<Output = ()>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = HttpUrl::parse(&format!("http://{}/x", listener.local_addr().unwrap())).unwrap();
         let head = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
         let serving = async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
+                came.fetch_add(1, Ordering::Relaxed);
                 let _ = stream.read(&mut [0; 4096]).await;
                 let _ = stream.write_all(head.as_bytes()).await;
             }
@@ -243,24 +251,44 @@ mod tests {
         (url, serving)
     }
 
-    async fn fault(location: &str, ask: Ask) -> HttpFault {
-        let (url, serving) = redirecting(location).await;
+    /// The fault, and how often the server was asked.
+    async fn fault(location: &str, ask: Ask) -> (HttpFault, usize) {
+        let came = AtomicUsize::new(0);
+        let (url, serving) = redirecting(location, &came).await;
         let limits = Limits { time: Duration::from_secs(20), octets: 1000 };
-        tokio::select! {
+        let fault = tokio::select! {
             answer = exchange(&url, &ask, limits) => answer.unwrap_err(),
             () = serving => unreachable!(),
-        }
+        };
+        (fault, came.load(Ordering::Relaxed))
     }
 
     #[tokio::test]
     async fn a_question_is_not_repeated_elsewhere_and_nothing_leads_to_other_near_networks() {
         let get = || Ask::Get(Validators::default());
         let post = Ask::Post { octets: vec![1], kind: "application/ocsp-request" };
-        assert!(matches!(fault("/y", post).await, HttpFault::RedirectedQuestion(StatusCode::FOUND)));
+        assert!(matches!(fault("/y", post).await, (HttpFault::RedirectedQuestion(StatusCode::FOUND), 1)));
         // Loopback may lead to loopback: whoever wrote the URL meant it.
-        assert!(matches!(fault("/y", get()).await, HttpFault::RedirectedTooOften));
+        assert!(matches!(fault("/y", get()).await, (HttpFault::RedirectedTooOften, 4)));
         for near in ["http://169.254.169.254/latest/meta-data", "http://10.0.0.1/", "http://[fe80::1]/"] {
-            assert!(matches!(fault(near, get()).await, HttpFault::RedirectedInside(_)), "{near}");
+            assert!(matches!(fault(near, get()).await, (HttpFault::RedirectedInside(_), 1)), "{near}");
+        }
+    }
+
+    #[test]
+    fn one_address_inside_is_enough_and_the_url_itself_may_lead_anywhere() {
+        let addresses = ["198.41.0.4:80", "10.0.0.1:80", "127.0.0.1:80"].map(|text| text.parse().unwrap());
+        for (from, inside) in [
+            (None, None),
+            (Some(Reach::Public), Some("10.0.0.1")),
+            (Some(Reach::Private), Some("127.0.0.1")),
+            (Some(Reach::Loopback), Some("10.0.0.1")),
+        ] {
+            assert_eq!(
+                first_inside(&addresses, from).map(|address| address.to_string()).as_deref(),
+                inside,
+                "{from:?}"
+            );
         }
     }
 }

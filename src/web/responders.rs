@@ -131,7 +131,7 @@ impl Responders {
     fn places_of(&self, ca: &Arc<str>) -> Arc<Semaphore> {
         let mut places = locked(&self.places);
         if !places.contains_key(ca) {
-            // Names that are in the configuration no more.
+            // Those of names that are in the configuration no more, and those that nobody holds: they are made anew.
             places.retain(|_, places| Arc::strong_count(places) > 1);
         }
         Arc::clone(places.entry(Arc::clone(ca)).or_insert_with(|| Arc::new(Semaphore::new(ASKING_MAX))))
@@ -215,6 +215,84 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::{ManualClock, SeededEntropy};
+    use crate::tls::ocsp::CertificateStatus::{Good, Revoked};
+    use crate::tls::recipe::{NOW, Recipe};
+    use crate::tls::{Asks, CaRules, ClientCa, ClientCaSettings, OcspMode, PeerChain, RevocationMode, judge_asking};
+    use crate::tls::{Pins, Trust};
+
+    /// A question under a CA of this name, for a responder at this URL.
+    fn query(ca: &str, url: &str) -> Box<Query> {
+        let root = Recipe::ca("Root").self_signed();
+        let alice = Recipe::client("Alice").signed_by(&root);
+        let settings = ClientCaSettings {
+            name: ca.into(),
+            certificates: vec![root.der.clone()],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            revocation: RevocationMode::Off,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        let asks = Asks { ocsp: OcspMode::IfAvailable, ocsp_url: HttpUrl::parse(url).ok(), ..Asks::default() };
+        let ca = Arc::new(ClientCa::new(settings).unwrap().0.asking(asks));
+        let trust = Trust::new(vec![ca], Pins::default());
+        let chain = PeerChain(vec![alice.der.clone()]);
+        judge_asking(&chain, &trust, &|_| None, WallTime::from_seconds(NOW)).unwrap_err().query.unwrap()
+    }
+
+    fn at(seconds: i64) -> WallTime {
+        WallTime::from_seconds(NOW + seconds)
+    }
+
+    #[test]
+    fn what_came_of_a_question_is_known_for_its_time_and_revoked_for_longer() {
+        let (responders, query) = (Responders::default(), query("staff", "http://127.0.0.1/"));
+        let reading = |status, of| Reading { status, of: at(of), until: at(of + 60) };
+        assert_eq!(responders.known(&query, at(0)), None);
+        responders.settle(&query, Err(AskFault::Nobody), at(0));
+        assert_eq!(responders.known(&query, at(29)), Some(Known::Unavailable(at(30))));
+        assert_eq!(responders.known(&query, at(30)), None, "then it is asked again");
+        responders.settle(&query, Ok(reading(Revoked, 40)), at(40));
+        assert_eq!(responders.last_word(&query, at(50)), Known::Answer(Revoked, at(100)), "the answer at hand");
+        // An older one that says otherwise is none; and nobody answers.
+        for answered in [Ok(reading(Good, 30)), Err(AskFault::Nobody)] {
+            responders.settle(&query, answered, at(110));
+            assert_eq!(responders.known(&query, at(111)), Some(Known::Answer(Revoked, at(140))));
+        }
+        assert_eq!(responders.last_word(&query, at(150)), Known::Answer(Revoked, at(180)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "the test asks how long it took on virtual time")]
+    async fn who_had_no_place_or_too_little_time_has_learned_nothing_and_leaves_nothing() {
+        // It takes connections, and never says a word.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap());
+        let (staff, guests) = (query("staff", &url), query("guests", &url));
+        let (responders, entropy) = (Responders::default(), SeededEntropy::new(1));
+        let clock = ManualClock::at(at(0));
+        let round = Round::begin(&clock);
+        clock.advance(ASK_TIME - FAIR_TIME + Duration::from_millis(1));
+        responders.ask(&staff, round, &clock, &entropy).await;
+        assert_eq!(responders.known(&staff, clock.now().wall), None, "asked for less than is fair");
+        let asked = tokio::time::Instant::now();
+        responders.ask(&staff, Round::begin(&clock), &clock, &entropy).await;
+        assert!(asked.elapsed() >= ASK_TIME && asked.elapsed() < ASK_TIME + Duration::from_secs(1));
+        assert!(matches!(responders.known(&staff, clock.now().wall), Some(Known::Unavailable(_))));
+        // All places of one CA are taken: its own wait in vain, and another's do not wait.
+        clock.advance(UNAVAILABLE);
+        let places = responders.places_of(staff.ca());
+        let _taken = places.acquire_many(u32::try_from(ASKING_MAX).unwrap()).await.unwrap();
+        responders.ask(&staff, Round::begin(&clock), &clock, &entropy).await;
+        assert_eq!(responders.known(&staff, clock.now().wall), None);
+        responders.ask(&guests, Round::begin(&clock), &clock, &entropy).await;
+        assert!(matches!(responders.known(&guests, clock.now().wall), Some(Known::Unavailable(_))));
+        assert!(locked(&responders.asking).is_empty(), "nobody asks any more");
+        drop(responders.places_of(&"another".into()));
+        assert!(!locked(&responders.places).contains_key(guests.ca()), "places that nobody holds are made anew");
+        assert!(locked(&responders.places).contains_key(staff.ca()), "those that somebody holds stay");
+    }
 
     #[test]
     fn a_question_fits_into_a_url_or_is_not_asked_so() {

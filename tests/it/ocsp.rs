@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use super::harness::bench::Bench;
 use super::harness::certificates::Leaf;
 use super::harness::client::{Client, Said};
@@ -13,6 +16,7 @@ use super::harness::free_addresses;
 use super::harness::process::Process;
 use super::harness::upstream::{Manner, Upstream};
 use super::harness::web::{Page, Web};
+use super::recipe;
 
 const MAIL: &str = "MAIL FROM:<alice@example.com>";
 
@@ -108,6 +112,25 @@ fn a_responder_says_who_is_good_who_is_revoked_and_whom_it_does_not_know() {
         drop(alice);
         assert!(process.stop().success());
     }
+}
+
+#[test]
+fn who_is_revoked_is_nobody_new_by_another_signature() {
+    let upstream = Upstream::start(Manner::Polite);
+    let [address] = free_addresses();
+    let mut bench = bench(&upstream, &asked("if-available", address), "reply");
+    let signer = bench.staff.responder();
+    let responder = Responder::start(&bench, address, &index(&bench, &[], &[&bench.bob]), &signer);
+    let process = Process::start(&bench.configuration);
+    assert_eq!(said(&bench, &bench.bob).1.code, 554);
+    drop(responder);
+    let der = CertificateDer::from_pem_file(&bench.bob.certificate).unwrap();
+    let mut other = bench.bob.clone();
+    other.certificate = bench.directory.path().join("other.pem");
+    fs::write(&other.certificate, recipe::pem("CERTIFICATE", &recipe::with_the_other_signature(&der))).unwrap();
+    let (_, refused) = said(&bench, &other);
+    assert!(refused.code == 554 && refused.text.contains("revoked"), "{refused:?}");
+    assert!(process.stop().success());
 }
 
 #[test]

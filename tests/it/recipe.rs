@@ -218,6 +218,11 @@ impl Made {
         Issuer::from_params(&self.params, &self.key)
     }
 
+    /// With the other signature that is as good.
+    pub(crate) fn with_the_other_signature(&self) -> CertificateDer<'static> {
+        with_the_other_signature(&self.der)
+    }
+
     /// The certificate in PEM.
     pub(crate) fn pem(&self) -> String {
         pem("CERTIFICATE", &self.der)
@@ -345,6 +350,33 @@ pub(crate) fn der(tag: u8, content: &[u8]) -> Vec<u8> {
         _ => [vec![tag, 0x80 | u8::try_from(length.len()).unwrap()], length].concat(),
     };
     [head, content.to_vec()].concat()
+}
+
+/// The same certificate with the other signature that is as good (ECDSA on P-256: n - s for s), which anybody can put there.
+pub(crate) fn with_the_other_signature(certificate: &[u8]) -> CertificateDer<'static> {
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let whole = content(certificate);
+    let (signed, behind) = whole.split_at(value_length(whole));
+    let (algorithm, signature) = behind.split_at(value_length(behind));
+    let pair = content(content(signature).get(1..).unwrap());
+    let (r, s) = pair.split_at(value_length(pair));
+    let octets = content(s);
+    let octets = octets.strip_prefix(&[0]).unwrap_or(octets);
+    let mut other = [0; 32];
+    let mut borrow = 0_i16;
+    for place in (0..32).rev() {
+        let octet = (place + octets.len()).checked_sub(32).map_or(0, |at| octets[at]);
+        let left = i16::from(ORDER[place]) - i16::from(octet) - borrow;
+        borrow = i16::from(left < 0);
+        other[place] = u8::try_from(left.rem_euclid(256)).unwrap();
+    }
+    let other: Vec<u8> = other.into_iter().skip_while(|octet| *octet == 0).collect();
+    let padding: &[u8] = if other[0] & 0x80 == 0 { &[] } else { &[0] };
+    let pair = der(0x30, &[r, &der(0x02, &[padding, &other].concat())].concat());
+    der(0x30, &[signed, algorithm, &der(0x03, &[&[0], pair.as_slice()].concat())].concat()).into()
 }
 
 /// The octets of the first DER value, its head included.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
 use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof, Wrong};
-use sealpost::identity::{Identity, NoIdentity, SecondFactor};
+use sealpost::identity::roster::{CaGrant, RosterEntry};
+use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
 use sealpost::mail::{
     Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
 };
@@ -21,7 +22,7 @@ use sealpost::sys::disk::SimulatedDisk;
 use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
-use crate::dialog::cast::{Cast, Season};
+use crate::dialog::cast::{Cast, Season, mailbox, mailboxes};
 use crate::recipe::NOW;
 
 /// `n,,n=user,r=abc`, and the final message for "hunter2" on `ground()` with the nonce "nonce".
@@ -274,8 +275,8 @@ fn deposit() -> Deposit {
     }
 }
 
-fn fresh() -> Session {
-    let settings = SessionSettings {
+fn fresh_settings() -> Arc<SessionSettings> {
+    Arc::new(SessionSettings {
         hostname: "mail.example.com".to_owned(),
         message_size_max: 1_000_000,
         recipients_max: 100,
@@ -284,10 +285,45 @@ fn fresh() -> Session {
         auth_failures_max: u32::MAX,
         idle_commands_max: u32::MAX,
         promises: Promises { onward: Onward::Proved, hold_max: Duration::from_secs(432_000) },
-    };
-    let mut session = Session::new(alice_identity(), Arc::new(settings));
+    })
+}
+
+fn fresh() -> Session {
+    let mut session = Session::new(alice_identity(), fresh_settings());
     session.equip(credentials().means("guarded", SecondFactor::Password, None));
     session
+}
+
+/// Whom alice's certificate stands for, where this is all that the roster has.
+fn alice_by(entry: RosterEntry) -> Arc<Identity> {
+    let cast = Cast::get();
+    let chain = PeerChain(cast.chain("alice").unwrap().unwrap());
+    let verified = verify(&chain, &cast.trust(&Season::default()), NOW_WALL).unwrap();
+    let grants: Vec<CaGrant> = ["staff", "workloads", "branch", "strangers"].map(mailboxes).into();
+    Arc::new(Roster::new(vec![entry], grants).unwrap().identify(&verified).unwrap())
+}
+
+#[test]
+fn the_second_look_keeps_only_what_the_same_identity_may_certainly_send_still() {
+    let entry = |name: &str| mailbox(name, "alice@example.com", &["alice@example.com"]);
+    let (credentials, none) = (credentials(), SecondFactor::None);
+    let known = |factor| credentials.means("guarded", factor, None);
+    let judged = alice_by(entry("alice"));
+    let limited = Limits { message_size: Some(9), ..Limits::default() };
+    for (what, now, factor, expected) in [
+        ("the same", entry("alice"), none, Ok(())),
+        ("another name", entry("alicia"), none, Err(NoRoom::Regranted)),
+        ("a smaller grant", RosterEntry { limits: limited, ..entry("alice") }, none, Err(NoRoom::Regranted)),
+        (
+            "a second factor that was not shown",
+            RosterEntry { second_factor: SecondFactor::Password, ..entry("alice") },
+            SecondFactor::Password,
+            Err(NoRoom::Unauthenticated),
+        ),
+    ] {
+        let session = Session::new(Arc::clone(&judged), fresh_settings());
+        assert_eq!(session.still_allows(&alice_by(now), &known(factor)), expected, "{what}");
+    }
 }
 
 /// Who goes the way: without limits, and with.

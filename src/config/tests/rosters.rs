@@ -139,8 +139,8 @@ fn every_kind_of_key_has_its_column() {
     let digest = "ab".repeat(32);
     let lines = format!(
         "spki,fingerprint,serial,issuer,subject,uri,dns,upn,email,ca,name,disabled,null_sender,second_factor,message_size,recipients_per_message,send_to,send_as\n\
-         {digest},,,,,,,,,,by-key,,,,,,*,a@example.com\n\
-         ,{digest},,,,,,,,,by-certificate,true,false,none,10MiB,5,*,a@example.com\n\
+         {digest},,,,,,,,,,by-key,true,false,none,10MiB,5,*,a@example.com\n\
+         ,{digest},,,,,,,,,by-certificate,,,,,,*,a@example.com\n\
          ,,0a1b,CN=staff CA,,,,,,staff,by-serial,,,,,,*,a@example.com\n\
          ,,,,\"CN=Smith\\, Al,O=\"\"Example\"\"\",,,,,staff,bad-subject,,,,,,*,a@example.com\n"
     );

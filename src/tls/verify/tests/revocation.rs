@@ -455,13 +455,19 @@ fn what_is_no_list_is_refused_with_a_remedy() {
 }
 
 #[test]
-fn a_delta_does_not_stand_for_the_complete_list() {
-    let root = Recipe::ca("Root").self_signed();
-    let ca = ClientCa::new(Setting::of("staff", &[&root]).cas.remove(0)).unwrap().0;
+fn only_a_complete_list_of_the_same_name_and_scope_stands_for_another() {
+    let (root, renewed) = (Recipe::ca("Root").self_signed(), Recipe::ca("Root").self_signed());
+    let other = Recipe::ca("Other").self_signed();
+    let ca = ClientCa::new(Setting::of("staff", &[&root, &renewed, &other]).cas.remove(0)).unwrap().0;
     let complete = ca.read_crl(&root.crl(&CrlRecipe::listing(&[]))).unwrap();
     let newer = ca.read_crl(&root.crl(&CrlRecipe { number: 9, ..CrlRecipe::listing(&[]) })).unwrap();
     let delta = ca.read_crl(&RawCrl::delta(9, 1, None).signed_by(&root)).unwrap();
     assert!(newer.stands_for(&complete) && !delta.stands_for(&complete) && delta.stands_for(&delta));
+    let of_a_new_key = ca.read_crl(&renewed.crl(&CrlRecipe::listing(&[]))).unwrap();
+    let of_another = ca.read_crl(&other.crl(&CrlRecipe::listing(&[]))).unwrap();
+    let of_users = ca.read_crl(&scoped(&root, None, Some(CrlScope::UserCertsOnly), &[])).unwrap();
+    assert!(of_a_new_key.stands_for(&complete) && !of_another.stands_for(&complete));
+    assert!(!of_users.stands_for(&complete) && of_users.stands_for(&of_users));
 }
 
 /// An OID's content octets, critical, value.
