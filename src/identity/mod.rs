@@ -152,13 +152,32 @@ impl Limits {
         reaches(self.recipients_per_message, *recipients_per_message)
             && reaches(self.message_size, *message_size)
             && self.rates == *rates
-            && self.priorities == *priorities
+            && self.priorities.min <= priorities.min
+            && self.priorities.max >= priorities.max
     }
 }
 
 #[cfg(test)]
 mod width {
     use super::*;
+
+    #[test]
+    fn a_priority_is_the_nearest_that_is_allowed() {
+        let urgent = Priorities { min: -2, max: 4 };
+        let slow = Priorities { min: -9, max: -5 };
+        for (priorities, asked, given) in [
+            (Priorities::default(), None, 0),
+            (Priorities::default(), Some(1), 0),
+            (Priorities::default(), Some(-9), -9),
+            (urgent, Some(9), 4),
+            (urgent, Some(3), 3),
+            (urgent, Some(-9), -2),
+            (slow, None, -5),
+            (slow, Some(0), -5),
+        ] {
+            assert_eq!(priorities.assigned(asked), given, "{priorities:?} {asked:?}");
+        }
+    }
 
     /// How a grant is changed.
     type Change = fn(&mut Grant);
@@ -176,10 +195,12 @@ mod width {
             local_part_case: LocalPartCase::Ignored,
             rule: Rule { name: "x".into(), place: None },
         };
-        let changes: [(&str, Change, bool, bool); 9] = [
+        let changes: [(&str, Change, bool, bool); 11] = [
             ("another rule", |grant| grant.rule.name = "y".into(), true, true),
             ("larger messages", |grant| grant.limits.message_size = Some(11), true, false),
             ("any size", |grant| grant.limits.message_size = None, true, false),
+            ("more urgent mail", |grant| grant.limits.priorities.max = 3, true, false),
+            ("no mail that can wait", |grant| grant.limits.priorities.min = 0, false, true),
             ("fewer recipients", |grant| grant.limits.recipients_per_message = Some(9), false, true),
             ("no null sender", |grant| grant.null_sender = false, false, true),
             ("on approval", |grant| grant.dispatch = Dispatch::OnApproval, false, true),

@@ -227,6 +227,12 @@ pub(super) const TABLE: &[Broken] = &[
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { messages_per_hour = 0 }", &[
         "sealpost.toml:17: client_ca \"staff\": limits.messages_per_hour: 0: nothing could be sent; write 1 or more",
     ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { priority_max = 10 }", &[
+        "sealpost.toml:17: client_ca \"staff\": limits.priority_max: \"10\": not a priority; write a number from -9 to 9, without quotes",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { priority_min = 1 }", &[
+        "sealpost.toml:17: client_ca \"staff\": limits.priority_min: from 1 to 0 there is none",
+    ]),
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { recipients_per_hour = 9, recipients_per_day = 8 }", &[
         "sealpost.toml:17: warning: client_ca \"staff\": limits.recipients_per_hour: never applies: recipients_per_day is smaller",
     ]),
