@@ -1,8 +1,9 @@
 //! The delivery loop against upstreams that fail for hours, hang, come back and are reconfigured; in memory and in virtual time.
 
 mod ending;
+mod kept;
 mod reports;
-mod stage;
+pub(crate) mod stage;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
