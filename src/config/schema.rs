@@ -194,12 +194,18 @@ const UPSTREAM: &[Key] = &[
     key("private_key", Kind::Text),
     key("username", Kind::Text),
     key("password_file", Kind::Text),
+    key("token_file", Kind::Text),
+    key("auth", Kind::Choice(AUTH, &[])),
     key("connections", Kind::Count),
     key("messages_per_connection", Kind::Count),
     key("idle", Kind::Wait),
     key("our_fault", Kind::Texts),
     key("password", Kind::Secret("password_file")),
+    key("token", Kind::Secret("token_file")),
 ];
+
+/// Mechanisms by which we can log in at an upstream.
+const AUTH: &[&str] = &["scram-sha-256-plus", "scram-sha-256", "oauthbearer", "xoauth2", "plain", "login", "external"];
 
 const QUEUE: &[Key] = &[
     key("retry", Kind::Waits),

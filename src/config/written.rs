@@ -317,6 +317,8 @@ pub(super) struct WrittenUpstream {
     pub(super) private_key: Option<String>,
     pub(super) username: Option<String>,
     pub(super) password_file: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) auth: Option<WrittenAuth>,
     pub(super) connections: Option<u32>,
     pub(super) messages_per_connection: Option<u32>,
     pub(super) idle: Option<Wait>,
@@ -331,6 +333,21 @@ pub(super) enum WrittenUpstreamTls {
     Opportunistic,
     Require,
     Verify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenAuth {
+    #[serde(rename = "scram-sha-256-plus")]
+    ScramSha256Plus,
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    #[serde(rename = "oauthbearer")]
+    OauthBearer,
+    Xoauth2,
+    Plain,
+    Login,
+    External,
 }
 
 #[derive(Clone, Debug, Deserialize)]

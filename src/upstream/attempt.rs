@@ -103,8 +103,19 @@ pub enum FaultCause {
     TlsNotOffered,
     /// Octets in plaintext behind the go-ahead for TLS: somebody injects replies (CVE-2021-38371).
     Injected,
-    /// A password is configured, and AUTH PLAIN or LOGIN is not offered (offered mechanisms).
-    NoMechanism(Vec<String>),
+    /// Credentials are configured, and none of the mechanisms that serve them is offered.
+    NoMechanism {
+        /// What it offers.
+        offered: Vec<String>,
+        /// What we could use.
+        wanted: Vec<&'static str>,
+    },
+    /// The file with the token could not be read.
+    TokenUnreadable(String),
+    /// The upstream does not take the token: its reply, and what it said of the token before.
+    TokenRefused(Reply, String),
+    /// It did not prove by SCRAM that it knows the password, which whoever stands between could not either.
+    ServerUnproven(String),
     /// A password is configured for a connection without demanded TLS.
     CredentialsInTheClear,
     /// The upstream can't take mail now.
@@ -153,13 +164,16 @@ impl UpstreamFault {
             }
             FaultCause::RefusesUs(_)
             | FaultCause::RefusesAll(_)
-            | FaultCause::NoMechanism(_)
+            | FaultCause::NoMechanism { .. }
+            | FaultCause::TokenUnreadable(_)
+            | FaultCause::TokenRefused(..)
             | FaultCause::CredentialsInTheClear => Blame::OurSettings,
             FaultCause::BodyUnreadable(_) => Blame::OurStore,
             FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Tls(_)
             | FaultCause::TlsNotOffered
+            | FaultCause::ServerUnproven(_)
             | FaultCause::Busy(_)
             | FaultCause::Leaves(_)
             | FaultCause::UnexpectedReply(_)
@@ -176,7 +190,10 @@ impl UpstreamFault {
             FaultCause::Tls(_)
             | FaultCause::TlsNotOffered
             | FaultCause::Injected
-            | FaultCause::NoMechanism(_)
+            | FaultCause::NoMechanism { .. }
+            | FaultCause::TokenRefused(..)
+            | FaultCause::TokenUnreadable(_)
+            | FaultCause::ServerUnproven(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::RefusesUs(_)
             | FaultCause::RefusesAll(_)
@@ -210,7 +227,10 @@ impl UpstreamFault {
             | FaultCause::Tls(_)
             | FaultCause::TlsNotOffered
             | FaultCause::Injected
-            | FaultCause::NoMechanism(_)
+            | FaultCause::NoMechanism { .. }
+            | FaultCause::TokenRefused(..)
+            | FaultCause::TokenUnreadable(_)
+            | FaultCause::ServerUnproven(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::RefusesUs(_)
             | FaultCause::RefusesAll(_)
@@ -232,6 +252,7 @@ impl UpstreamFault {
             | FaultCause::RefusesUs(reply)
             | FaultCause::RefusesAll(reply)
             | FaultCause::Leaves(reply)
+            | FaultCause::TokenRefused(reply, _)
             | FaultCause::UnexpectedReply(reply) => Some(reply),
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
@@ -241,7 +262,9 @@ impl UpstreamFault {
             | FaultCause::Tls(_)
             | FaultCause::TlsNotOffered
             | FaultCause::Injected
-            | FaultCause::NoMechanism(_)
+            | FaultCause::NoMechanism { .. }
+            | FaultCause::TokenUnreadable(_)
+            | FaultCause::ServerUnproven(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::Unintelligible(_)
             | FaultCause::Unasked
@@ -265,9 +288,24 @@ impl UpstreamFault {
             FaultCause::Tls(cause) => format!("no TLS with {who}: {cause}"),
             FaultCause::TlsNotOffered => format!("{who} does not offer STARTTLS, which is demanded"),
             FaultCause::Injected => format!("{who} sent plaintext behind its go-ahead for TLS"),
-            FaultCause::NoMechanism(offered) if offered.is_empty() => format!("{who} does not offer AUTH"),
-            FaultCause::NoMechanism(offered) => {
-                format!("{who} offers AUTH by {} only, not by PLAIN or LOGIN", offered.join(", "))
+            FaultCause::NoMechanism { offered, .. } if offered.is_empty() => format!("{who} does not offer AUTH"),
+            FaultCause::NoMechanism { offered, wanted }
+                if wanted.iter().all(|name| offered.iter().any(|it| it == name)) =>
+            {
+                format!(
+                    "{who} offers AUTH by {}, which needs TLS 1.3, and this connection has TLS 1.2",
+                    wanted.join(", ")
+                )
+            }
+            FaultCause::NoMechanism { offered, wanted } => {
+                format!("{who} offers AUTH by {} only, not by {}", offered.join(", "), wanted.join(" or "))
+            }
+            FaultCause::TokenUnreadable(why) => format!("the token for {who} could not be read ({why})"),
+            FaultCause::TokenRefused(reply, said) => {
+                format!("{who} does not take the token: {reply}; it said of it: {said}")
+            }
+            FaultCause::ServerUnproven(what) => {
+                format!("{who} did not prove at AUTH that it knows our password: it sent {what}")
             }
             FaultCause::CredentialsInTheClear => format!("the password for {who} is not said without demanded TLS"),
             FaultCause::Busy(reply) => format!("{who} can't take mail at the moment, at {phase}: {reply}"),
@@ -311,8 +349,15 @@ impl UpstreamFault {
             FaultCause::Injected => {
                 "treat the way to it as hostile; `mode = \"implicit\"` leaves nothing to inject into"
             }
-            FaultCause::NoMechanism(_) => {
-                "ask its operator for AUTH PLAIN or LOGIN on this port, or take out `username` and `password_file`"
+            FaultCause::NoMechanism { .. } => {
+                "ask its operator for one of these mechanisms on this port, or change `auth`, `username` and what goes with it"
+            }
+            FaultCause::TokenUnreadable(_) => "look after the program that writes `token_file`",
+            FaultCause::TokenRefused(..) => {
+                "see that `token_file` is renewed before the token ends, that it has the scope for sending mail, and that it is for `username`"
+            }
+            FaultCause::ServerUnproven(_) => {
+                "treat the way to it as hostile, or ask its operator: whoever answers there may not be who it says"
             }
             FaultCause::CredentialsInTheClear => "set `tls` to \"verify\", or take out `username` and `password_file`",
             FaultCause::RefusesUs(_) => {

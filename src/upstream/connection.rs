@@ -15,12 +15,13 @@ use tokio_rustls::TlsConnector;
 use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::Phase;
 use super::body::{BodyFault, InMemory, MessageBody};
-use super::dialog::{Characters, Dialog, Event, Patience, Step, Terms, TlsTerm};
+use super::dialog::{Characters, Derivation, Dialog, Event, Fresh, Patience, Step, Terms, TlsTerm};
 use super::network::{Network, Stream};
 use super::settings::{Security, Upstream};
-use super::tls::{ClientTls, tls_cause};
+use super::tls::{ClientTls, exporter, tls_cause};
 use super::transaction::Order;
 use super::vigil::Signs;
+use crate::sasl::ExporterValue;
 use crate::smtp::DotWriter;
 use crate::sys::MonoTime;
 
@@ -64,9 +65,10 @@ impl Connection {
         network: &dyn Network,
         upstream: &Arc<Upstream>,
         address: SocketAddr,
+        fresh: Fresh,
         signs: &Signs,
     ) -> Result<Self, UpstreamFault> {
-        let terms = Terms::of(upstream, Some(address));
+        let terms = Terms::of(upstream, Some(address), fresh);
         match Self::open_on(network, upstream, address, terms.clone(), signs).await {
             // What was only hoped for is not insisted on: the handshake has spoilt this connection, a new one goes without.
             Err(UpstreamFault { cause: FaultCause::Tls(_), .. }) if terms.tls == TlsTerm::IfOffered => {
@@ -92,9 +94,10 @@ impl Connection {
             Err(_) => return Err(at(Phase::Connect, FaultCause::Silent(limits.connect))),
         };
         signs.heard();
+        let mut exporter = None;
         if let Security::Implicit(tls) = &upstream.security {
             signs.waits_at(Phase::Tls);
-            stream = handshake(tls, stream, limits.tls).await.map_err(|cause| at(Phase::Tls, cause))?;
+            (stream, exporter) = handshake(tls, stream, limits.tls).await.map_err(|cause| at(Phase::Tls, cause))?;
         }
         let now = from_now(Duration::ZERO);
         let mut connection = Self {
@@ -110,7 +113,7 @@ impl Connection {
         };
         // Setup has its own deadlines per reply; their number is fixed.
         connection.message_until = from_now(limits.transaction);
-        match connection.run(Event::Connected, &mut InMemory::new("")).await {
+        match connection.run(Event::Connected(exporter), &mut InMemory::new("")).await {
             Ending::Over(fault) => Err(fault),
             Ending::Ready | Ending::Done(_) | Ending::Left => Ok(connection),
         }
@@ -177,6 +180,7 @@ impl Connection {
                 Step::Send(octets) => self.send_octets(&octets).await,
                 Step::Read(patience) => self.read(patience).await,
                 Step::StartTls => self.start_tls().await,
+                Step::Derive(derivation) => self.derive(derivation).await,
                 Step::LookAtHeader => self.look_at_header(body).await,
                 Step::SendBody => self.send_body(body).await,
                 Step::EndBody => self.end_body().await,
@@ -263,12 +267,20 @@ impl Connection {
             _ => Err(FaultCause::Closed),
         };
         match made {
-            Ok(stream) => {
+            Ok((stream, exporter)) => {
                 self.signs.heard();
                 self.stream = Some(stream);
-                self.dialog.on(Event::TlsReady)
+                self.dialog.on(Event::TlsReady(exporter))
             }
             Err(cause) => self.dialog.on(Event::Failed(cause)),
+        }
+    }
+
+    /// What takes a processor some tenths of a second takes no thread of the runtime.
+    async fn derive(&mut self, derivation: Derivation) -> Step {
+        match tokio::task::spawn_blocking(move || derivation.run()).await {
+            Ok(derived) => self.dialog.on(Event::Derived(derived)),
+            Err(fault) => self.dialog.on(Event::Failed(FaultCause::Lost(fault.to_string()))),
         }
     }
 
@@ -332,10 +344,17 @@ impl Connection {
     }
 }
 
-async fn handshake(tls: &ClientTls, stream: Box<dyn Stream>, wait: Duration) -> Result<Box<dyn Stream>, FaultCause> {
+async fn handshake(
+    tls: &ClientTls,
+    stream: Box<dyn Stream>,
+    wait: Duration,
+) -> Result<(Box<dyn Stream>, Option<ExporterValue>), FaultCause> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     match timeout_at(from_now(wait), connector.connect(tls.server_name.clone(), stream)).await {
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Ok(stream)) => {
+            let exporter = exporter(stream.get_ref().1);
+            Ok((Box::new(stream), exporter))
+        }
         Ok(Err(fault)) => Err(FaultCause::Tls(tls_cause(&fault))),
         Err(_) => Err(FaultCause::Silent(wait)),
     }

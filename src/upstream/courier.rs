@@ -30,6 +30,7 @@ use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
 use super::health::{Condition, Finder};
+use super::login::fresh;
 use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
 use super::settings::Upstream;
@@ -37,7 +38,7 @@ use super::transaction::Order;
 use super::vigil::{Signs, UNANSWERED};
 use crate::mail::Envelope;
 use crate::queue::Outcome;
-use crate::sys::{Clock, Now};
+use crate::sys::{Clock, Entropy, Now, SystemEntropy};
 
 /// Addresses of one name that are tried for one connection at most.
 pub const ADDRESSES_MAX: usize = 16;
@@ -65,6 +66,7 @@ enum Watched {
 /// Carries messages to upstreams. Shared by all deliveries.
 pub struct Courier {
     network: Arc<dyn Network>,
+    entropy: Arc<dyn Entropy>,
     places: Arc<Places>,
 }
 
@@ -91,7 +93,14 @@ pub struct LeftAlone {
 impl Courier {
     /// A courier without connections.
     pub fn new(network: Arc<dyn Network>, clock: Arc<dyn Clock>) -> Self {
-        Self { network, places: Arc::new(Places::new(clock)) }
+        Self { network, entropy: Arc::new(SystemEntropy), places: Arc::new(Places::new(clock)) }
+    }
+
+    /// The same with other randomness: a simulation's.
+    #[must_use]
+    pub fn with_entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
     }
 
     /// These upstreams are configured, and no others: at start and at each reload. What is unchanged by value keeps its health, its connections
@@ -293,7 +302,9 @@ impl Courier {
     async fn open(&self, upstream: &Arc<Upstream>, signs: &Signs) -> Result<Connection, UpstreamFault> {
         let mut furthest: Option<UpstreamFault> = None;
         for address in self.addresses(upstream).await? {
-            match Connection::open(&*self.network, upstream, address, signs).await {
+            let fresh = fresh(upstream, &*self.entropy).await;
+            let fresh = fresh.map_err(|cause| fault(upstream, Phase::Auth, cause))?;
+            match Connection::open(&*self.network, upstream, address, fresh, signs).await {
                 Ok(connection) => return Ok(connection),
                 Err(fault) if !fault.phase.is_about_the_address() => return Err(fault),
                 Err(fault) => {

@@ -19,15 +19,19 @@ use zeroize::Zeroizing;
 use super::attempt::{FaultCause, UpstreamFault};
 use super::blame::{Judgement, Phase, judge};
 use super::transaction::{Order, Planned, Sequel, Transaction};
+use crate::sasl::ExporterValue;
 use crate::smtp::extension::{Extension, Offered};
 use crate::smtp::line::LineReader;
 use crate::smtp::reply::{REPLY_LINE_READ_MAX, Reply, ReplyReader};
 
+mod auth;
+mod scram;
 mod setup;
 mod steps;
 
+pub use scram::{Derivation, Derived};
 pub(super) use steps::{AuthStep, Expect};
-pub use steps::{Characters, Event, Patience, Step, Terms, TlsTerm};
+pub use steps::{Characters, Event, Fresh, Patience, Step, Terms, TlsTerm};
 
 /// Commands sent ahead of their replies at most, so that neither side's buffers fill while both write (RFC 2920 §3.1).
 pub const PIPELINE_WINDOW: usize = 50;
@@ -48,6 +52,10 @@ pub struct Dialog {
     terms: Terms,
     stage: Stage,
     inside_tls: bool,
+    /// What binds a login to this TLS connection.
+    exporter: Option<ExporterValue>,
+    /// Where an AUTH of more than one line is.
+    exchange: auth::Exchange,
     offered: Offered,
     lines: LineReader,
     replies: ReplyReader,
@@ -69,6 +77,8 @@ impl Dialog {
             inside_tls: terms.tls == TlsTerm::FromTheStart,
             terms,
             stage: Stage::Setup,
+            exporter: None,
+            exchange: auth::Exchange::None,
             offered: Offered::default(),
             lines: LineReader::new(),
             replies: ReplyReader::default(),
@@ -120,12 +130,16 @@ impl Dialog {
     /// The next step.
     pub fn on(&mut self, event: Event<'_>) -> Step {
         match event {
-            Event::Connected => self.read_for(Expect::Greeting),
+            Event::Connected(exporter) => {
+                self.exporter = exporter;
+                self.read_for(Expect::Greeting)
+            }
             Event::Received(octets) => {
                 self.lines.push(octets);
                 self.read_replies()
             }
-            Event::TlsReady => self.begin_anew_inside_tls(),
+            Event::TlsReady(exporter) => self.begin_anew_inside_tls(exporter),
+            Event::Derived(derived) => self.derived(derived),
             Event::Begin(order) => self.begin(order),
             Event::HeaderSeen(characters) => self.header_seen(characters),
             Event::BodyAtEnd => self.end_body(),
@@ -208,7 +222,10 @@ impl Dialog {
         }
         match judgement {
             Judgement::Over => Some(self.fail_at(phase, FaultCause::Leaves(reply))),
-            Judgement::Broken => Some(self.fail_at(phase, FaultCause::RefusesUs(reply))),
+            Judgement::Broken => {
+                let cause = self.refused_at_auth(reply);
+                Some(self.fail_at(phase, cause))
+            }
             Judgement::Busy => Some(self.fail_at(phase, FaultCause::Busy(reply))),
             Judgement::Unexpected => Some(self.fail_at(phase, FaultCause::UnexpectedReply(reply))),
             Judgement::Proceed | Judgement::Later | Judgement::Never | Judgement::TooMany => match expect {

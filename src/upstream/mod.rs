@@ -14,6 +14,7 @@
 //! | `body`        | where a message's octets come from                                             | seam |
 //! | `network`     | names to addresses, addresses to streams                                       | seam |
 //! | `tls`         | what the upstream's certificate must prove                                     |      |
+//! | `login`       | what AUTH needs anew for each connection: a nonce, the token of now            |      |
 //! | `connection`  | does what the dialogue says, over one stream                                   |      |
 //! | `courier`     | connects, keeps and limits connections, goes on to the next upstream           |      |
 //!
@@ -34,6 +35,7 @@ pub mod tls;
 pub mod vigil;
 
 mod connection;
+mod login;
 mod refusals;
 mod transaction;
 
@@ -41,8 +43,9 @@ pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};
 pub use blame::Phase;
 pub use body::{BodyFault, InMemory, MessageBody};
 pub use courier::{Courier, Handover, LeftAlone};
+pub use login::token_in;
 pub use network::{Network, SystemNetwork};
 pub use places::{Outlook, Probe, Standing};
-pub use settings::{Credentials, Deadlines, ReplyPattern, Secret, Security, Upstream};
+pub use settings::{Credentials, Deadlines, Evidence, Mechanism, ReplyPattern, Secret, Security, Upstream};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
 pub use transaction::Order;

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::attempt::TlsCause;
 use super::settings::Security;
+use crate::sasl::ExporterValue;
 use crate::sys::Clock;
 
 /// `mode` of an upstream.
@@ -275,6 +276,15 @@ impl ServerCertVerifier for PossessionOnly {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// What binds a login to the connection (RFC 9266). Under TLS 1.3 only, as on the listeners' side: rustls does not tell whether TLS 1.2 agreed
+/// on the extended master secret, without which the value is not one connection's alone.
+pub(super) fn exporter(connection: &rustls::ClientConnection) -> Option<ExporterValue> {
+    if connection.protocol_version()? != rustls::ProtocolVersion::TLSv1_3 {
+        return None;
+    }
+    connection.export_keying_material([0; 32], ExporterValue::LABEL, Some(b"")).ok().map(ExporterValue)
 }
 
 /// Why a handshake failed.

@@ -32,8 +32,10 @@ mod session;
 mod dialog;
 mod store;
 
+mod scripted_login;
 mod scripted_upstream;
 mod upstream;
+mod upstream_login;
 mod waits;
 mod delivery;
 

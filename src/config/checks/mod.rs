@@ -5,6 +5,7 @@ mod queue;
 mod roster;
 mod server;
 mod fetched;
+mod login;
 mod trust;
 mod upstream;
 

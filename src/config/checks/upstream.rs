@@ -5,14 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{Checking, Secrecy};
+use crate::config::ListenerSettings;
 use crate::config::written::{WrittenMode, WrittenUpstream, WrittenUpstreamTls};
-use crate::config::{ListenerSettings, files};
 use crate::mail::Domain;
 use crate::tls::read;
 use crate::upstream::settings::NotAReplyPattern;
-use crate::upstream::{
-    Anchors, Credentials, Mode, ReplyPattern, Secret, Security, SecurityMistake, TlsDemand, TlsMaterial, Upstream,
-};
+use crate::upstream::{Anchors, Mode, ReplyPattern, Security, SecurityMistake, TlsDemand, TlsMaterial, Upstream};
 
 /// Connections at once to one upstream at most: more is a slip.
 const CONNECTIONS_MOST: u32 = 1000;
@@ -204,35 +202,6 @@ impl Checking<'_> {
             }
             (None, Some(_)) => {
                 self.required::<String>(&certificate_key, None, "write the file of the key's certificate");
-                None
-            }
-        }
-    }
-
-    fn credentials(&mut self, path: &str, written: &WrittenUpstream, demand: TlsDemand) -> Option<Credentials> {
-        let (username_key, password_key) = (format!("{path}.username"), format!("{path}.password_file"));
-        if written.username.is_none() && written.password_file.is_none() {
-            return None;
-        }
-        if matches!(demand, TlsDemand::None | TlsDemand::Opportunistic) {
-            let wrong = "a password would go over a connection that may be plaintext";
-            self.findings.mistake(&password_key, wrong, "write tls = \"verify\"");
-        } else if demand == TlsDemand::Require {
-            let wrong = "with tls = \"require\" the password goes to whoever answers";
-            self.findings.warning(&password_key, wrong, "write tls = \"verify\"");
-        }
-        let username =
-            self.required(&username_key, written.username.as_ref(), "write the user that the password belongs to");
-        let file =
-            self.required(&password_key, written.password_file.as_ref(), "write the file that holds the password");
-        let password = file.and_then(|file| {
-            let contents = self.read(&password_key, &file, Secrecy::Secret)?;
-            self.taken(&password_key, &file, files::password(&contents))
-        });
-        match Credentials::new(username?, Secret::new(password?.as_str())) {
-            Ok(credentials) => Some(credentials),
-            Err(fault) => {
-                self.findings.mistake(&username_key, fault.to_string(), ());
                 None
             }
         }

@@ -391,6 +391,27 @@ pub(super) const TABLE: &[Broken] = &[
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword = \"hunter2\"", &[
         "sealpost.toml:30: upstream \"main\": password: must not be written here: secrets come from files; write password_file = \"FILE\"",
     ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"cram-md5\"", &[
+        "sealpost.toml:31: upstream \"main\": auth: \"cram-md5\": there is no such choice; write one of \"scram-sha-256-plus\", \"scram-sha-256\", \"oauthbearer\", \"xoauth2\", \"plain\", \"login\", \"external\"",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"xoauth2\"", &[
+        "sealpost.toml:31: upstream \"main\": auth: goes by a token, not by a password; write token_file, not password_file",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"external\"", &[
+        "sealpost.toml:31: upstream \"main\": auth: \"external\" goes by the certificate, not by a password or a token; take out password_file and token_file, or auth",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nauth = \"external\"", &[
+        "sealpost.toml:29: upstream \"main\": auth: \"external\" says that our certificate is who we are, and there is none; write certificate and private_key",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\nauth = \"xoauth2\"", &[
+        "sealpost.toml:26: upstream \"main\": token_file: is missing; write the file that holds the token",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\ntoken_file = \"password\"", &[
+        "sealpost.toml:31: upstream \"main\": token_file: beside password_file: only one of them can be who we are; take one of them out",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\ntoken_file = \"no-token\"", &[
+        "sealpost.toml:30: warning: upstream \"main\": token_file: no-token: can't be read: there is no such file; mail waits until there is a token in it",
+    ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ncertificate = \"server.pem\"", &[
         "sealpost.toml:26: upstream \"main\": private_key: is missing; write the file of the certificate's private key",
     ]),

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use zeroize::Zeroizing;
 
+use super::scram::{Derivation, Derived};
+use crate::sasl::ExporterValue;
 use crate::upstream::attempt::{Attempt, FaultCause, UpstreamFault};
 use crate::upstream::blame::Phase;
-use crate::upstream::settings::{Credentials, ReplyPattern, Security, Upstream};
+use crate::upstream::settings::{Credentials, Mechanism, ReplyPattern, Secret, Security, Upstream};
 use crate::upstream::transaction::Order;
 
 /// What is agreed with an upstream before the first octet.
@@ -22,8 +24,19 @@ pub struct Terms {
     pub tls: TlsTerm,
     /// Who we are, if the upstream wants to know.
     pub credentials: Option<Credentials>,
+    /// What is new with each connection.
+    pub fresh: Fresh,
     /// Replies that mean us, not the message.
     pub ours: Vec<ReplyPattern>,
+}
+
+/// What AUTH needs anew for each connection.
+#[derive(Clone, Debug, Default)]
+pub struct Fresh {
+    /// Our part of SCRAM's nonce: printable, without a comma.
+    pub nonce: String,
+    /// The token of OAuth 2 as its file holds it now.
+    pub token: Option<Secret>,
 }
 
 /// What is to become of TLS.
@@ -41,7 +54,7 @@ pub enum TlsTerm {
 
 impl Terms {
     /// The terms for a connection to `address` of an upstream.
-    pub fn of(upstream: &Upstream, address: Option<SocketAddr>) -> Self {
+    pub fn of(upstream: &Upstream, address: Option<SocketAddr>, fresh: Fresh) -> Self {
         Self {
             upstream: upstream.name.clone(),
             address,
@@ -53,6 +66,7 @@ impl Terms {
                 Security::Implicit(_) => TlsTerm::FromTheStart,
             },
             credentials: upstream.credentials.clone(),
+            fresh,
             ours: upstream.ours.clone(),
         }
     }
@@ -61,12 +75,14 @@ impl Terms {
 /// What happened.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The connection stands, TLS included where it is from the start.
-    Connected,
+    /// The connection stands, TLS included where it is from the start; with what binds a login to it.
+    Connected(Option<ExporterValue>),
     /// Octets came; at most [`super::Dialog::room`].
     Received(&'a [u8]),
-    /// TLS stands, after [`Step::StartTls`].
-    TlsReady,
+    /// TLS stands, after [`Step::StartTls`]; with what binds a login to it.
+    TlsReady(Option<ExporterValue>),
+    /// What was to be computed of the password is, after [`Step::Derive`].
+    Derived(Derived),
     /// A message is to be sent; only when idle.
     Begin(Order),
     /// What the header section is made of, after [`Step::LookAtHeader`].
@@ -97,6 +113,8 @@ pub enum Step {
     Read(Patience),
     /// Make TLS on this connection; then `TlsReady`, or `Failed` with what went wrong.
     StartTls,
+    /// Run this where nobody waits for the thread; then `Derived`.
+    Derive(Derivation),
     /// The session stands and is idle.
     Ready,
     /// Look at the message's header section; then `HeaderSeen`.
@@ -162,12 +180,20 @@ impl Expect {
 /// Where AUTH stands: what the prompt asks for, or the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::upstream) enum AuthStep {
-    /// PLAIN without initial response: the prompt for all.
-    PlainPrompt,
+    /// A mechanism without initial response: the prompt for it.
+    Prompt(Mechanism),
     /// LOGIN: the prompt for the user name.
     LoginUser,
     /// LOGIN: the prompt for the password.
     LoginPassword,
+    /// SCRAM: the server's first message.
+    ServerFirst,
+    /// SCRAM: the server's signature.
+    ServerFinal,
+    /// A token: yes, or why not.
+    TokenVerdict(Mechanism),
+    /// A token: no.
+    TokenRefused,
     /// Yes or no.
     Verdict,
 }
