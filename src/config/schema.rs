@@ -190,6 +190,7 @@ const UPSTREAM: &[Key] = &[
     key("tls", Kind::Choice(&["none", "opportunistic", "require", "verify"], &[])),
     key("server_name", Kind::Text),
     key("ca", Kind::Texts),
+    key("pin", Kind::Texts),
     key("certificate", Kind::Text),
     key("private_key", Kind::Text),
     key("username", Kind::Text),

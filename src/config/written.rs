@@ -313,6 +313,8 @@ pub(super) struct WrittenUpstream {
     pub(super) server_name: Option<String>,
     #[serde(default)]
     pub(super) ca: Vec<String>,
+    #[serde(default)]
+    pub(super) pin: Vec<String>,
     pub(super) certificate: Option<String>,
     pub(super) private_key: Option<String>,
     pub(super) username: Option<String>,

@@ -151,6 +151,8 @@ pub enum TlsCause {
     OutOfTime,
     /// Revoked.
     Revoked,
+    /// Neither the certificate nor its key is pinned; the key's pin.
+    NotPinned(String),
     /// Anything else, in rustls's words.
     Other(String),
 }
@@ -340,6 +342,9 @@ impl UpstreamFault {
             FaultCause::Tls(TlsCause::Untrusted) => "set `ca` to the file with the CA that issued its certificate",
             FaultCause::Tls(TlsCause::OutOfTime) => "have its certificate renewed, and check the clock of this machine",
             FaultCause::Tls(TlsCause::Revoked) => "ask its operator: its certificate is revoked",
+            FaultCause::Tls(TlsCause::NotPinned(_)) => {
+                "ask its operator whether its key was changed; if it was, write the new pin, else treat the way to it as hostile"
+            }
             FaultCause::Tls(TlsCause::Other(_)) => {
                 "check `mode`, `ca` and `server_name`, and which TLS versions it speaks"
             }
@@ -399,6 +404,7 @@ impl fmt::Display for TlsCause {
             Self::Untrusted => f.write_str("its certificate is not issued by a CA trusted for it"),
             Self::OutOfTime => f.write_str("its certificate has expired or is not valid yet"),
             Self::Revoked => f.write_str("its certificate is revoked"),
+            Self::NotPinned(shown) => write!(f, "its key is not the one that is pinned, but {shown}"),
             Self::Other(why) => f.write_str(why),
         }
     }

@@ -13,7 +13,9 @@
 //! | `vigil`       | says that an upstream does not answer, long before a deadline does             |      |
 //! | `body`        | where a message's octets come from                                             | seam |
 //! | `network`     | names to addresses, addresses to streams                                       | seam |
+//! | `pin`         | the very certificate or key that it must show                                  | yes  |
 //! | `tls`         | what the upstream's certificate must prove                                     |      |
+//! | `verifier`    | the same inside the handshake, where no CA vouches                             |      |
 //! | `login`       | what AUTH needs anew for each connection: a nonce, the token of now            |      |
 //! | `connection`  | does what the dialogue says, over one stream                                   |      |
 //! | `courier`     | connects, keeps and limits connections, goes on to the next upstream           |      |
@@ -29,6 +31,7 @@ pub mod courier;
 pub mod dialog;
 pub mod health;
 pub mod network;
+pub mod pin;
 pub mod places;
 pub mod settings;
 pub mod tls;
@@ -38,6 +41,7 @@ mod connection;
 mod login;
 mod refusals;
 mod transaction;
+mod verifier;
 
 pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};
 pub use blame::Phase;
@@ -45,6 +49,7 @@ pub use body::{BodyFault, InMemory, MessageBody};
 pub use courier::{Courier, Handover, LeftAlone};
 pub use login::token_in;
 pub use network::{Network, SystemNetwork};
+pub use pin::{NotAPin, Pin};
 pub use places::{Outlook, Probe, Standing};
 pub use settings::{Credentials, Deadlines, Evidence, Mechanism, ReplyPattern, Secret, Security, Upstream};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};

@@ -6,6 +6,7 @@
 //! | opportunistic | if it can | not looked at                                                            | never       |
 //! | require       | always    | not looked at: safe from listeners, not from someone who stands between  | allowed     |
 //! | verify        | always    | issued by a configured CA (or the system's), valid now, for the name     | allowed     |
+//! | verify, `pin` | always    | it, or its key, is pinned; CA, time and name count only where `ca` is set | allowed     |
 //!
 //! Time is our clock's, so that a test's certificates never expire. No session resumption: each handshake looks at the certificate anew.
 
@@ -13,15 +14,18 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, InconsistentKeys, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
 use super::attempt::TlsCause;
+use super::pin::Pin;
 use super::settings::Security;
+use super::verifier::{Judge, NotPinned, Verifier};
 use crate::sasl::ExporterValue;
 use crate::sys::Clock;
 
@@ -56,6 +60,8 @@ pub enum Anchors {
     System,
     /// These only (`ca`).
     Given(Vec<CertificateDer<'static>>),
+    /// Nobody: it is known by its pin.
+    Nobody,
 }
 
 /// What TLS is made of.
@@ -63,6 +69,8 @@ pub enum Anchors {
 pub struct TlsMaterial {
     /// Who vouches for its certificate.
     pub anchors: Anchors,
+    /// The certificates or keys of which it must show one (`pin`); none: any.
+    pub pins: Vec<Pin>,
     /// The name its certificate must carry, where it is not the host's (`server_name`).
     pub server_name: Option<String>,
     /// Our own certificate chain, leaf first, and its key, for upstreams that want one.
@@ -145,16 +153,25 @@ impl ClientTls {
         let name = material.server_name.as_deref().unwrap_or(host);
         let server_name =
             ServerName::try_from(name.to_owned()).map_err(|_| SecurityMistake::ServerName(name.to_owned()))?;
-        let roots = if demand == TlsDemand::Verify { Some(roots(&material.anchors)) } else { None };
-        let made_of = digest(demand, name, roots.as_deref(), material.identity.as_ref());
+        let verifies = demand == TlsDemand::Verify;
+        let roots = if verifies { roots(&material.anchors) } else { None };
+        let pins = if verifies { material.pins } else { Vec::new() };
+        let made_of = digest(demand, name, roots.as_deref(), &pins, material.identity.as_ref());
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(OurTime(clock)))
-            .with_safe_default_protocol_versions()
-            .map_err(|fault| SecurityMistake::Tls(fault.to_string()))?;
-        let builder = match &roots {
-            Some(roots) => builder.with_root_certificates(root_store(&material.anchors, roots)?),
-            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(PossessionOnly { provider })),
+        let vouched = roots.map(|roots| vouched_for(&material.anchors, &roots, &provider)).transpose()?;
+        let verifier: Arc<dyn ServerCertVerifier> = match (vouched, pins.is_empty()) {
+            (Some(vouched), true) => vouched,
+            (None, true) if verifies => return Err(SecurityMistake::NoAnchors),
+            (None, true) => Arc::new(Verifier { judge: Judge::Anybody, provider: Arc::clone(&provider) }),
+            (vouched, false) => {
+                Arc::new(Verifier { judge: Judge::Pinned(pins, vouched), provider: Arc::clone(&provider) })
+            }
         };
+        let builder = ClientConfig::builder_with_details(provider, Arc::new(OurTime(clock)))
+            .with_safe_default_protocol_versions()
+            .map_err(|fault| SecurityMistake::Tls(fault.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let mut config = match material.identity {
             Some((chain, key)) => builder
                 .with_client_auth_cert(chain, key)
@@ -178,11 +195,24 @@ pub(crate) fn identity_fault(fault: &rustls::Error) -> String {
     }
 }
 
-fn roots(anchors: &Anchors) -> Vec<CertificateDer<'static>> {
+fn roots(anchors: &Anchors) -> Option<Vec<CertificateDer<'static>>> {
     match anchors {
-        Anchors::Given(certificates) => certificates.clone(),
-        Anchors::System => rustls_native_certs::load_native_certs().certs,
+        Anchors::Given(certificates) => Some(certificates.clone()),
+        Anchors::System => Some(rustls_native_certs::load_native_certs().certs),
+        Anchors::Nobody => None,
     }
+}
+
+/// The usual way: issued by one of these, valid now, for the name.
+fn vouched_for(
+    anchors: &Anchors,
+    roots: &[CertificateDer<'static>],
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, SecurityMistake> {
+    let store = Arc::new(root_store(anchors, roots)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(store, Arc::clone(provider)).build();
+    let verifier = verifier.map_err(|fault| SecurityMistake::Tls(fault.to_string()))?;
+    Ok(verifier)
 }
 
 /// What distinguishes one [`ClientTls`] from another; each part with its length in front, so that no two lists of parts look the same.
@@ -190,6 +220,7 @@ fn digest(
     demand: TlsDemand,
     name: &str,
     roots: Option<&[CertificateDer<'static>]>,
+    pins: &[Pin],
     identity: Option<&(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 ) -> [u8; 32] {
     let mut digest = Sha256::new();
@@ -204,6 +235,8 @@ fn digest(
     roots.sort_unstable();
     part(&u64::try_from(roots.len()).unwrap_or(u64::MAX).to_be_bytes());
     roots.into_iter().for_each(&mut part);
+    part(&u64::try_from(pins.len()).unwrap_or(u64::MAX).to_be_bytes());
+    pins.iter().for_each(|pin| part(pin.octets()));
     if let Some((chain, key)) = identity {
         chain.iter().for_each(|certificate| part(certificate));
         part(key.secret_der());
@@ -220,7 +253,7 @@ fn root_store(anchors: &Anchors, roots: &[CertificateDer<'static>]) -> Result<Ro
             }
         }
         // A store of a hundred CAs may hold one that can't be read; it is not missed.
-        Anchors::System => {
+        Anchors::System | Anchors::Nobody => {
             store.add_parsable_certificates(roots.iter().cloned());
         }
     }
@@ -234,47 +267,6 @@ impl TimeProvider for OurTime {
     fn current_time(&self) -> Option<UnixTime> {
         let seconds = u64::try_from(self.0.now().wall.seconds()).ok()?;
         Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))
-    }
-}
-
-/// Takes any certificate whose key the other side has. For `require` and `opportunistic`, which say so in the table above.
-#[derive(Debug)]
-struct PossessionOnly {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for PossessionOnly {
-    fn verify_server_cert(
-        &self,
-        _leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -315,6 +307,9 @@ fn certificate_cause(why: &CertificateError) -> TlsCause {
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => TlsCause::OutOfTime,
         CertificateError::Revoked => TlsCause::Revoked,
+        CertificateError::Other(other) if other.0.is::<NotPinned>() => {
+            TlsCause::NotPinned(other.0.downcast_ref::<NotPinned>().map(|shown| shown.0.clone()).unwrap_or_default())
+        }
         other => TlsCause::Other(format!("its certificate is refused ({other})")),
     }
 }

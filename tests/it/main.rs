@@ -36,6 +36,7 @@ mod scripted_login;
 mod scripted_upstream;
 mod upstream;
 mod upstream_login;
+mod upstream_trust;
 mod waits;
 mod delivery;
 

@@ -552,6 +552,20 @@ impl TestCa {
         days: Days,
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> Arc<ServerConfig> {
+        self.issue(name, days, versions).0
+    }
+
+    /// A server's TLS, and the certificate in it.
+    pub(crate) fn server_and_leaf(&self, name: &str, days: Days) -> (Arc<ServerConfig>, CertificateDer<'static>) {
+        self.issue(name, days, rustls::DEFAULT_VERSIONS)
+    }
+
+    fn issue(
+        &self,
+        name: &str,
+        days: Days,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> (Arc<ServerConfig>, CertificateDer<'static>) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         valid(&mut params, days);
@@ -564,7 +578,7 @@ impl TestCa {
             .with_no_client_auth()
             .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
             .unwrap();
-        Arc::new(config)
+        (Arc::new(config), leaf.der().clone())
     }
 }
 

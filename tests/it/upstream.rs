@@ -101,6 +101,7 @@ fn starttls(demand: TlsDemand, ca: &TestCa, clock: Arc<dyn Clock>) -> Security {
 fn security(mode: Mode, demand: TlsDemand, ca: &TestCa, name: Option<&str>, clock: Arc<dyn Clock>) -> Security {
     let material = TlsMaterial {
         anchors: Anchors::Given(vec![ca.certificate.clone()]),
+        pins: Vec::new(),
         server_name: name.map(str::to_owned),
         identity: None,
     };

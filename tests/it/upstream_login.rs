@@ -25,8 +25,12 @@ impl Scene {
         let implicit = mode == Mode::Implicit;
         let tls = script.tls.clone().or_else(|| Some(ca.server(NAME, Days(-1, 1))));
         let up = Scripted::new(Script { tls, implicit, ..script });
-        let material =
-            TlsMaterial { anchors: Anchors::Given(vec![ca.certificate.clone()]), server_name: None, identity: None };
+        let material = TlsMaterial {
+            anchors: Anchors::Given(vec![ca.certificate.clone()]),
+            pins: Vec::new(),
+            server_name: None,
+            identity: None,
+        };
         let security = Security::new(mode, TlsDemand::Verify, NAME, material, clock.clone()).unwrap();
         let mut settings = Upstream::new("main", NAME, 25, "relay.example.com");
         (settings.security, settings.credentials) = (security, Some(credentials));

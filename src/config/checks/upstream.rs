@@ -10,7 +10,7 @@ use crate::config::written::{WrittenMode, WrittenUpstream, WrittenUpstreamTls};
 use crate::mail::Domain;
 use crate::tls::read;
 use crate::upstream::settings::NotAReplyPattern;
-use crate::upstream::{Anchors, Mode, ReplyPattern, Security, SecurityMistake, TlsDemand, TlsMaterial, Upstream};
+use crate::upstream::{Anchors, Mode, Pin, ReplyPattern, Security, SecurityMistake, TlsDemand, TlsMaterial, Upstream};
 
 /// Connections at once to one upstream at most: more is a slip.
 const CONNECTIONS_MOST: u32 = 1000;
@@ -132,7 +132,8 @@ impl Checking<'_> {
         };
         self.warn_of_unused_tls(path, written, demand);
         let material = TlsMaterial {
-            anchors: self.anchors(path, &written.ca)?,
+            anchors: self.anchors(path, &written.ca, !written.pin.is_empty())?,
+            pins: self.pins(path, &written.pin)?,
             server_name: written.server_name.clone(),
             identity: self.client_identity(path, written)?,
         };
@@ -153,7 +154,11 @@ impl Checking<'_> {
         if demand == TlsDemand::Verify {
             return;
         }
-        for (key, is_written) in [("ca", !written.ca.is_empty()), ("server_name", written.server_name.is_some())] {
+        for (key, is_written) in [
+            ("ca", !written.ca.is_empty()),
+            ("pin", !written.pin.is_empty()),
+            ("server_name", written.server_name.is_some()),
+        ] {
             if is_written {
                 self.findings.warning(
                     &format!("{path}.{key}"),
@@ -164,9 +169,9 @@ impl Checking<'_> {
         }
     }
 
-    fn anchors(&mut self, path: &str, written: &[String]) -> Option<Anchors> {
+    fn anchors(&mut self, path: &str, written: &[String], is_pinned: bool) -> Option<Anchors> {
         if written.is_empty() {
-            return Some(Anchors::System);
+            return Some(if is_pinned { Anchors::Nobody } else { Anchors::System });
         }
         let mut given = Vec::new();
         for (index, file) in written.iter().enumerate() {
@@ -175,6 +180,21 @@ impl Checking<'_> {
             given.extend(self.taken(&key, file, read::certificates(&contents.octets))?);
         }
         Some(Anchors::Given(given))
+    }
+
+    fn pins(&mut self, path: &str, written: &[String]) -> Option<Vec<Pin>> {
+        let mut pins = Some(Vec::new());
+        for (index, text) in written.iter().enumerate() {
+            match text.parse::<Pin>() {
+                Ok(pin) => pins.iter_mut().for_each(|pins| pins.push(pin)),
+                Err(wanted) => {
+                    let wrong = format!("{text:?}: not a pin");
+                    self.findings.mistake(&format!("{path}.pin[{index}]"), wrong, wanted.to_string());
+                    pins = None;
+                }
+            }
+        }
+        pins
     }
 
     fn client_identity(

@@ -426,6 +426,9 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:30: warning: upstream \"main\": server_name: never applies: the certificate is looked at only with tls = \"verify\"",
         "sealpost.toml:31: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
     ]),
+    broken("ca = \"ca.pem\"", "pin = [\"sha256/AAEC\"]", &[
+        "sealpost.toml:29: upstream \"main\": pin: \"sha256/AAEC\": not a pin; write \"sha256/\" and the SHA-256 of the certificate or of its public key, in base64 or hexadecimal; sealpost shows the key's when it does not match",
+    ]),
     broken("ca = \"ca.pem\"", "ca = \"empty.pem\"", &[
         "sealpost.toml:29: upstream \"main\": ca: empty.pem: it is empty; copy it again, whole",
     ]),
