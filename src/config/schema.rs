@@ -201,6 +201,8 @@ const UPSTREAM: &[Key] = &[
     key("messages_per_connection", Kind::Count),
     key("idle", Kind::Wait),
     key("our_fault", Kind::Texts),
+    key("chunking", Kind::Flag),
+    key("eight_bit", Kind::Choice(&["send-anyway", "encode", "report"], &[])),
     key("password", Kind::Secret("password_file")),
     key("token", Kind::Secret("token_file")),
 ];

@@ -326,6 +326,16 @@ pub(super) struct WrittenUpstream {
     pub(super) idle: Option<Wait>,
     #[serde(default)]
     pub(super) our_fault: Vec<String>,
+    pub(super) chunking: Option<bool>,
+    pub(super) eight_bit: Option<WrittenEightBit>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenEightBit {
+    SendAnyway,
+    Encode,
+    Report,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -126,6 +126,8 @@ pub enum FaultCause {
     RefusesAll(Reply),
     /// 421: it leaves.
     Leaves(Reply),
+    /// It offered CHUNKING, and does not know BDAT.
+    NoChunking(Reply),
     /// A reply that has no meaning here.
     UnexpectedReply(Reply),
     /// No reply at all in RFC 5321's grammar, or one beyond the limits.
@@ -176,6 +178,7 @@ impl UpstreamFault {
             | FaultCause::Tls(_)
             | FaultCause::TlsNotOffered
             | FaultCause::ServerUnproven(_)
+            | FaultCause::NoChunking(_)
             | FaultCause::Busy(_)
             | FaultCause::Leaves(_)
             | FaultCause::UnexpectedReply(_)
@@ -196,6 +199,7 @@ impl UpstreamFault {
             | FaultCause::TokenRefused(..)
             | FaultCause::TokenUnreadable(_)
             | FaultCause::ServerUnproven(_)
+            | FaultCause::NoChunking(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::RefusesUs(_)
             | FaultCause::RefusesAll(_)
@@ -233,6 +237,7 @@ impl UpstreamFault {
             | FaultCause::TokenRefused(..)
             | FaultCause::TokenUnreadable(_)
             | FaultCause::ServerUnproven(_)
+            | FaultCause::NoChunking(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::RefusesUs(_)
             | FaultCause::RefusesAll(_)
@@ -255,6 +260,7 @@ impl UpstreamFault {
             | FaultCause::RefusesAll(reply)
             | FaultCause::Leaves(reply)
             | FaultCause::TokenRefused(reply, _)
+            | FaultCause::NoChunking(reply)
             | FaultCause::UnexpectedReply(reply) => Some(reply),
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
@@ -316,6 +322,7 @@ impl UpstreamFault {
                 format!("{who} refuses message after message alike, whoever sends to whom: {reply}")
             }
             FaultCause::Leaves(reply) => format!("{who} ended the session at {phase}: {reply}"),
+            FaultCause::NoChunking(reply) => format!("{who} offered CHUNKING, and does not know BDAT: {reply}"),
             FaultCause::UnexpectedReply(reply) => format!("{who} gave a reply without meaning at {phase}: {reply}"),
             FaultCause::Unintelligible(why) => format!("{who} gave no SMTP reply at {phase} ({why})"),
             FaultCause::Unasked => format!("{who} spoke without being asked at {phase}"),
@@ -376,6 +383,9 @@ impl UpstreamFault {
             | FaultCause::Leaves(_)
             | FaultCause::NotConfigured
             | FaultCause::LeftAlone(_, None) => "nothing: it is tried again by itself",
+            FaultCause::NoChunking(_) => {
+                "write `chunking = false`, and look for what stands between it and this machine"
+            }
             FaultCause::UnexpectedReply(_) | FaultCause::Unintelligible(_) | FaultCause::Unasked => {
                 "check that the port is one for SMTP; tell its operator"
             }

@@ -15,14 +15,15 @@ use tokio_rustls::TlsConnector;
 use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::Phase;
 use super::body::{BodyFault, InMemory, MessageBody};
-use super::dialog::{Characters, Derivation, Dialog, Event, Fresh, Patience, Step, Terms, TlsTerm};
+use super::dialog::{Derivation, Dialog, Event, Fresh, Look, Patience, Step, Terms, TlsTerm};
 use super::network::{Network, Stream};
+use super::outgoing::{self, Outgoing};
 use super::settings::{Security, Upstream};
+use super::seven_bit::Plan;
 use super::tls::{ClientTls, exporter, tls_cause};
 use super::transaction::Order;
 use super::vigil::Signs;
 use crate::sasl::ExporterValue;
-use crate::smtp::DotWriter;
 use crate::sys::MonoTime;
 
 /// Octets read from an upstream at once.
@@ -31,9 +32,6 @@ const READ_PIECE: usize = 4096;
 /// Octets of a message gathered before they are written.
 const WRITE_PIECE: usize = 32 * 1024;
 
-/// Octets of a message looked at to find the end of its header section.
-const HEADER_LOOK_MAX: u64 = 4 * 1024 * 1024;
-
 /// A connection with its dialogue.
 pub(super) struct Connection {
     upstream: Arc<Upstream>,
@@ -41,8 +39,10 @@ pub(super) struct Connection {
     stream: Option<Box<dyn Stream>>,
     dialog: Dialog,
     piece: Box<[u8]>,
-    /// The message's octets that are not written yet, dots stuffed.
-    outgoing: (DotWriter, Vec<u8>),
+    /// The message's octets that are not written yet.
+    outgoing: Outgoing,
+    /// What was found of the message that is to be encoded.
+    plan: Plan,
     reply_until: Instant,
     message_until: Instant,
     /// What is heard in the attempt under way.
@@ -105,7 +105,8 @@ impl Connection {
             stream: Some(stream),
             dialog: Dialog::new(terms),
             piece: vec![0; READ_PIECE].into_boxed_slice(),
-            outgoing: (DotWriter::default(), Vec::new()),
+            outgoing: Outgoing::default(),
+            plan: Plan::default(),
             reply_until: now,
             message_until: now,
             signs: signs.clone(),
@@ -181,8 +182,11 @@ impl Connection {
                 Step::Read(patience) => self.read(patience).await,
                 Step::StartTls => self.start_tls().await,
                 Step::Derive(derivation) => self.derive(derivation).await,
-                Step::LookAtHeader => self.look_at_header(body).await,
-                Step::SendBody => self.send_body(body).await,
+                Step::Look(look) => self.look(look, body).await,
+                Step::SendBody { ahead, form, framing } => {
+                    self.outgoing = Outgoing::new(&ahead, form, framing, &self.plan);
+                    self.send_body(body).await
+                }
                 Step::EndBody => self.end_body().await,
                 Step::Ready => return Ending::Ready,
                 Step::Done(attempt) => return Ending::Done(attempt),
@@ -286,9 +290,12 @@ impl Connection {
 
     // The message.
 
-    async fn look_at_header(&mut self, body: &mut impl MessageBody) -> Step {
-        let event = match timeout_at(self.message_until, characters_of_header(body)).await {
-            Ok(Ok(characters)) => Event::HeaderSeen(characters),
+    async fn look(&mut self, look: Look, body: &mut impl MessageBody) -> Step {
+        let event = match timeout_at(self.message_until, outgoing::look(look, body)).await {
+            Ok(Ok((contents, plan))) => {
+                self.plan = plan;
+                Event::Seen(contents)
+            }
             Ok(Err(fault)) => Event::Failed(FaultCause::BodyUnreadable(fault.0)),
             Err(_) => Event::Failed(FaultCause::BodyUnreadable("it took too long".to_owned())),
         };
@@ -296,11 +303,11 @@ impl Connection {
     }
 
     async fn send_body(&mut self, body: &mut impl MessageBody) -> Step {
-        self.outgoing = (DotWriter::default(), Vec::with_capacity(WRITE_PIECE));
         match self.stream_body(body).await {
             Ok(()) => self.dialog.on(Event::BodyAtEnd),
             Err(cause @ FaultCause::BodyUnreadable(_)) => {
-                // Without the final dot nothing was sent (RFC 5321 §4.1.1.4); the connection can't be used to say so.
+                // Without the final dot, or the last octet that was counted, nothing was sent (RFC 5321 §4.1.1.4, RFC 3030 §2); the connection
+                // can't be used to say so.
                 self.stream = None;
                 self.dialog.on(Event::Failed(cause))
             }
@@ -314,33 +321,33 @@ impl Connection {
         let unreadable = |fault: BodyFault| FaultCause::BodyUnreadable(fault.0);
         timeout_at(until, body.rewind()).await.map_err(|_| too_slow())?.map_err(unreadable)?;
         while let Some(piece) = timeout_at(until, body.next()).await.map_err(|_| too_slow())?.map_err(unreadable)? {
-            // What is gathered stays behind until more comes, so that the last piece and the final dot go in one write.
+            // What is gathered stays behind until more comes: the last piece and the final dot go in one write, and of a message that is
+            // counted the last octets go only once the dialogue knows that it is at its end.
             self.write_outgoing(WRITE_PIECE).await?;
             for part in piece.chunks(WRITE_PIECE) {
                 self.write_outgoing(WRITE_PIECE).await?;
-                let (dots, outgoing) = &mut self.outgoing;
-                dots.write(part, outgoing);
+                self.outgoing.add(part).map_err(unreadable)?;
             }
         }
-        Ok(())
+        self.outgoing.end().map_err(unreadable)
     }
 
     /// Writes what is gathered when it is at least so much.
     async fn write_outgoing(&mut self, least: usize) -> Result<(), FaultCause> {
-        if self.outgoing.1.len() < least {
+        if self.outgoing.octets.len() < least {
             return Ok(());
         }
-        let mut octets = std::mem::take(&mut self.outgoing.1);
+        let mut octets = std::mem::take(&mut self.outgoing.octets);
         self.write(&octets).await?;
         octets.clear();
-        self.outgoing.1 = octets;
+        self.outgoing.octets = octets;
         Ok(())
     }
 
+    /// The last octets and the end in one write.
     async fn end_body(&mut self) -> Step {
-        let (mut dots, mut octets) = std::mem::take(&mut self.outgoing);
-        dots.finish(&mut octets);
-        self.send_octets(&octets).await
+        let outgoing = std::mem::take(&mut self.outgoing);
+        self.send_octets(&outgoing.octets).await
     }
 }
 
@@ -358,28 +365,6 @@ async fn handshake(
         Ok(Err(fault)) => Err(FaultCause::Tls(tls_cause(&fault))),
         Err(_) => Err(FaultCause::Silent(wait)),
     }
-}
-
-async fn characters_of_header(body: &mut impl MessageBody) -> Result<Characters, BodyFault> {
-    const END: &[u8; 4] = b"\r\n\r\n";
-    body.rewind().await?;
-    let (mut matched, mut looked_at) = (0, 0_u64);
-    while let Some(piece) = body.next().await? {
-        for &octet in &piece {
-            if octet > 127 {
-                return Ok(Characters::Utf8);
-            }
-            matched = match END.get(matched) {
-                Some(&wanted) if wanted == octet => matched + 1,
-                _ => usize::from(octet == b'\r'),
-            };
-            looked_at += 1;
-            if matched == END.len() || looked_at >= HEADER_LOOK_MAX {
-                return Ok(Characters::Ascii);
-            }
-        }
-    }
-    Ok(Characters::Ascii)
 }
 
 fn lost(fault: &io::Error) -> FaultCause {

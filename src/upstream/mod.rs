@@ -12,6 +12,8 @@
 //! | `refusals`    | when refusing everybody alike speaks of us, and not of the messages            | yes  |
 //! | `vigil`       | says that an upstream does not answer, long before a deadline does             |      |
 //! | `body`        | where a message's octets come from                                             | seam |
+//! | `outgoing`    | a message on its way out: looked at, encoded, framed                           |      |
+//! | `seven_bit`   | a message without octets over 127, for who does not take them                  | yes  |
 //! | `network`     | names to addresses, addresses to streams                                       | seam |
 //! | `pin`         | the very certificate or key that it must show                                  | yes  |
 //! | `tls`         | what the upstream's certificate must prove                                     |      |
@@ -34,11 +36,13 @@ pub mod network;
 pub mod pin;
 pub mod places;
 pub mod settings;
+pub mod seven_bit;
 pub mod tls;
 pub mod vigil;
 
 mod connection;
 mod login;
+mod outgoing;
 mod refusals;
 mod transaction;
 mod verifier;
@@ -51,6 +55,8 @@ pub use login::token_in;
 pub use network::{Network, SystemNetwork};
 pub use pin::{NotAPin, Pin};
 pub use places::{Outlook, Probe, Standing};
-pub use settings::{Credentials, Deadlines, Evidence, Mechanism, ReplyPattern, Secret, Security, Upstream};
+pub use settings::{
+    Chunking, Credentials, Deadlines, EightBit, Evidence, Manner, Mechanism, ReplyPattern, Secret, Security, Upstream,
+};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
 pub use transaction::Order;

@@ -48,6 +48,39 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Replies that mean that the upstream or our configuration is wrong, whatever their code says of the message.
     pub ours: Vec<ReplyPattern>,
+    /// How messages are given to it.
+    pub manner: Manner,
+}
+
+/// How messages are given to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// By BDAT or by DATA.
+    pub chunking: Chunking,
+    /// What becomes of octets over 127 when it has no 8BITMIME.
+    pub eight_bit: EightBit,
+}
+
+/// Whether CHUNKING is used (RFC 3030).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Chunking {
+    /// When it is offered.
+    #[default]
+    WhenOffered,
+    /// Never: for an upstream that offers it, behind something that does not know BDAT.
+    Never,
+}
+
+/// What becomes of a message with octets over 127 when the upstream does not offer 8BITMIME (RFC 6152 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EightBit {
+    /// It is sent as it is: nearly everybody takes it, and signatures stay good.
+    #[default]
+    SendAnyway,
+    /// Its parts are encoded; what can't be is reported to the sender.
+    Encode,
+    /// It is reported to the sender.
+    Report,
 }
 
 impl Upstream {
@@ -65,6 +98,7 @@ impl Upstream {
             messages_per_connection: MESSAGES_PER_CONNECTION,
             idle_timeout: IDLE_TIMEOUT,
             ours: ReplyPattern::known(),
+            manner: Manner::default(),
         }
     }
 }

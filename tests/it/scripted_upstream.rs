@@ -188,6 +188,7 @@ impl Talk {
             "MAIL" => self.mail(line).await,
             "RCPT" => self.rcpt(line).await,
             "DATA" => self.data().await,
+            "BDAT" => self.chunk(line).await,
             "QUIT" => {
                 self.answer(Phase::Quit, "221", "2.0.0 bye").await?;
                 Ok(Next::Stop)
@@ -315,6 +316,10 @@ impl Talk {
             std::future::pending::<()>().await;
         }
         let Some(octets) = self.message().await? else { return Ok(Next::Stop) };
+        self.took(octets).await
+    }
+
+    async fn took(&mut self, octets: Vec<u8>) -> Result<Next> {
         let taken = Taken { mail: self.from.clone().unwrap(), recipients: self.to.clone(), octets };
         let takes =
             self.succeeds_at(Phase::EndOfData) || self.misdeed_at(Phase::EndOfData) == Some(Misdeed::TakeAndVanish);
@@ -325,6 +330,27 @@ impl Talk {
         self.upstream.messages.fetch_add(1, Ordering::SeqCst);
         self.forget();
         Ok(if self.script.closes_after_message { Next::Stop } else { next })
+    }
+
+    /// RFC 3030 §2: the octets are read whatever comes of them.
+    async fn chunk(&mut self, line: &str) -> Result<Next> {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!((words.len(), words[2]), (3, "LAST"), "one chunk is the whole message: {line}");
+        let count: usize = words[1].parse().unwrap();
+        while self.buffer.len() < count {
+            if let Some((_, reply)) = self.script.early.filter(|(most, _)| self.buffer.len() > *most) {
+                self.stream.write_all(reply).await?;
+                return Ok(Next::Stop);
+            }
+            if !self.fill().await? {
+                return Ok(Next::Stop);
+            }
+        }
+        let octets: Vec<u8> = self.buffer.drain(..count).collect();
+        if self.to.is_empty() {
+            return self.say("503 5.5.1 no valid recipients\r\n").await;
+        }
+        self.took(octets).await
     }
 
     /// Reads to CRLF.CRLF and takes the stuffed dots out; none when it stopped reading.

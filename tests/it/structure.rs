@@ -31,6 +31,9 @@ const PURE: &[&str] = &[
     "src/delivery/conclusion",
     "src/delivery/standing",
     "src/upstream/dialog",
+    "src/upstream/pin",
+    "src/upstream/seven_bit",
+    "src/upstream/transaction",
 ];
 
 /// What a pure module does not name. Addresses of hosts (`std::net::IpAddr`) are values and may be named.

@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use super::{Checking, Secrecy};
 use crate::config::ListenerSettings;
-use crate::config::written::{WrittenMode, WrittenUpstream, WrittenUpstreamTls};
+use crate::config::written::{WrittenEightBit, WrittenMode, WrittenUpstream, WrittenUpstreamTls};
 use crate::mail::Domain;
 use crate::tls::read;
 use crate::upstream::settings::NotAReplyPattern;
-use crate::upstream::{Anchors, Mode, Pin, ReplyPattern, Security, SecurityMistake, TlsDemand, TlsMaterial, Upstream};
+use crate::upstream::{
+    Anchors, Chunking, EightBit, Manner, Mode, Pin, ReplyPattern, Security, SecurityMistake, TlsDemand, TlsMaterial,
+    Upstream,
+};
 
 /// Connections at once to one upstream at most: more is a slip.
 const CONNECTIONS_MOST: u32 = 1000;
@@ -103,6 +106,7 @@ impl Checking<'_> {
         upstream.security = security?;
         upstream.credentials = credentials;
         upstream.ours.extend(ours);
+        upstream.manner = manner(written);
         if let Some(connections) = written.connections.and_then(|number| usize::try_from(number).ok()) {
             upstream.connections = connections;
         }
@@ -249,6 +253,17 @@ fn key_of(fault: &SecurityMistake) -> &'static str {
         SecurityMistake::ServerName(_) => "server_name",
         SecurityMistake::Anchor(_) | SecurityMistake::NoAnchors => "ca",
         SecurityMistake::Identity(_) => "private_key",
+    }
+}
+
+fn manner(written: &WrittenUpstream) -> Manner {
+    Manner {
+        chunking: if written.chunking == Some(false) { Chunking::Never } else { Chunking::WhenOffered },
+        eight_bit: match written.eight_bit {
+            None | Some(WrittenEightBit::SendAnyway) => EightBit::SendAnyway,
+            Some(WrittenEightBit::Encode) => EightBit::Encode,
+            Some(WrittenEightBit::Report) => EightBit::Report,
+        },
     }
 }
 

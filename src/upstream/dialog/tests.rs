@@ -9,7 +9,8 @@ use crate::mail::{
 };
 use crate::queue::Outcome;
 use crate::upstream::attempt::Attempt;
-use crate::upstream::settings::{Credentials, Mechanism, ReplyPattern, Secret};
+use crate::upstream::settings::{Chunking, Credentials, EightBit, Manner, Mechanism, ReplyPattern, Secret};
+use crate::upstream::seven_bit::NotEncodable;
 
 const GREETING: &str = "220 up.example.net ESMTP\r\n";
 const PLAIN_EHLO: &str = "250-up.example.net\r\n250 8BITMIME\r\n";
@@ -25,6 +26,7 @@ fn terms(tls: TlsTerm) -> Terms {
         credentials: None,
         fresh: Fresh::default(),
         ours: ReplyPattern::known(),
+        manner: Manner::default(),
     }
 }
 
@@ -58,8 +60,16 @@ fn show(step: &Step) -> String {
         Step::StartTls => "start tls".into(),
         Step::Derive(_) => "derive".into(),
         Step::Ready => "ready".into(),
-        Step::LookAtHeader => "look at header".into(),
-        Step::SendBody => "body".into(),
+        Step::Look(Look::Header) => "look at header".into(),
+        Step::Look(look) => format!("look {look:?}"),
+        Step::SendBody { ahead, form, framing } => {
+            let ahead = String::from_utf8_lossy(ahead).trim_end().replace("\r\n", " | ");
+            let form = if *form == Form::SevenBit { " in seven bits" } else { "" };
+            match framing {
+                Framing::Dots => format!("body{form}"),
+                Framing::Count(octets) => format!("> {ahead} body{form} {octets}"),
+            }
+        }
         Step::EndBody => "end body".into(),
         Step::Done(attempt) => format!("done {}", show_attempt(attempt)),
         Step::Over(fault) => format!("over {:?} {}", fault.phase, name_of(&fault.cause)),
@@ -265,7 +275,7 @@ fn smtputf8_is_asked_for_when_offered_and_fails_only_who_needs_it_when_not() {
     // The address of one recipient needs it: the other is served.
     Talk::ready(PLAIN_EHLO)
         .on(Event::Begin(order_with("alice@example.com", flagged(), both())), "look at header")
-        .on(Event::HeaderSeen(Characters::Ascii), "> MAIL FROM:<alice@example.com>")
+        .on(Event::Seen(Contents::default()), "> MAIL FROM:<alice@example.com>")
         .hear("250 ok\r\n", "> RCPT TO:<bob@example.net>")
         .hear("250 ok\r\n", "> DATA")
         .hear("354 go\r\n", "body")
@@ -274,7 +284,7 @@ fn smtputf8_is_asked_for_when_offered_and_fails_only_who_needs_it_when_not() {
     // The header needs it.
     Talk::ready(PLAIN_EHLO)
         .on(Event::Begin(order_with("alice@example.com", flagged(), both())), "look at header")
-        .on(Event::HeaderSeen(Characters::Utf8), "done FF");
+        .on(Event::Seen(Contents { header: Characters::Beyond, ..Contents::default() }), "done FF");
     // The sender needs it.
     Talk::ready(PLAIN_EHLO).on(Event::Begin(order_with("älice@example.com", flagged(), both())), "done FF");
 }
@@ -318,6 +328,210 @@ fn many_recipients_are_sent_ahead_by_windows() {
         }
     }
     assert_eq!((commands, windows, show(&step)), (count + 2, 3, "body".to_owned()));
+}
+
+// BDAT.
+
+const CHUNKS: &str = "250-up.example.net\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+
+fn large(recipients: usize) -> Order {
+    let recipients: Vec<Recipient> = (0..recipients).map(|n| recipient(&format!("r{n}@example.net"))).collect();
+    let places: Vec<usize> = (0..recipients.len()).collect();
+    let sender = ReversePath::Address(Address::parse("alice@example.com").unwrap());
+    Order::new(&Envelope::new(sender, MailParameters::default(), recipients).unwrap(), &places, 1 << 20)
+}
+
+#[test]
+fn a_small_message_is_one_round_trip_by_bdat() {
+    let mut talk = Talk::ready(CHUNKS);
+    talk.on(
+        Event::Begin(order(2)),
+        "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net> | RCPT TO:<r1@example.net> | BDAT 77 LAST body 77",
+    )
+    .on(Event::BodyAtEnd, "end body")
+    .hear("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n", "read")
+    .hear("250 2.0.0 taken\r\n", "done DF");
+    talk.on(
+        Event::Begin(order(1)),
+        "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net> | BDAT 77 LAST body 77",
+    );
+}
+
+#[test]
+fn a_large_message_goes_by_bdat_once_somebody_is_taken() {
+    let commands = "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net> | RCPT TO:<r1@example.net>";
+    Talk::ready(CHUNKS)
+        .on(Event::Begin(large(2)), commands)
+        .hear("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n", "> BDAT 1048576 LAST body 1048576")
+        .on(Event::BodyAtEnd, "end body")
+        .hear("250 2.0.0 taken\r\n", "done DF");
+    Talk::ready(CHUNKS).on(Event::Begin(large(2)), commands).hear("250 ok\r\n550 no\r\n450 no\r\n", "done FL");
+    Talk::ready(CHUNKS).on(Event::Begin(large(2)), commands).hear("550 ok\r\n503 no\r\n503 no\r\n", "done FF");
+    // Without PIPELINING nothing goes ahead.
+    Talk::ready("250-up\r\n250 CHUNKING\r\n")
+        .on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com>")
+        .hear("250 ok\r\n", "> RCPT TO:<r0@example.net>")
+        .hear("250 ok\r\n", "> BDAT 77 LAST body 77");
+}
+
+#[test]
+fn many_recipients_keep_the_chunk_in_the_last_window() {
+    let mut talk = Talk::ready(CHUNKS);
+    let mut step = talk.dialog.on(Event::Begin(order(49)));
+    assert_eq!(show(&step).split(" | ").count(), PIPELINE_WINDOW);
+    for _ in 0..50 {
+        step = talk.dialog.on(Event::Received(b"250 ok\r\n"));
+    }
+    assert_eq!(show(&step), "> BDAT 77 LAST body 77");
+}
+
+/// What comes of a chunk that went ahead, by the replies to MAIL, to two RCPTs and to BDAT.
+#[test]
+fn a_refused_chunk_speaks_of_those_who_were_taken() {
+    for (replies, expected) in [
+        ("250 ok\r\n250 ok\r\n250 ok\r\n552 5.3.4 too large\r\n", "done FF"),
+        ("250 ok\r\n250 ok\r\n450 4.2.1 no\r\n554 5.6.0 spam\r\n", "done FL"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n452 4.3.1 full\r\n", "done LL"),
+        ("250 ok\r\n550 no\r\n450 no\r\n503 5.5.1 RCPT?\r\n", "done FL"),
+        ("250 ok\r\n550 no\r\n450 no\r\n554 5.5.1 RCPT?\r\n", "done FL"),
+        // Granted to nobody: nobody has it.
+        ("250 ok\r\n550 no\r\n450 no\r\n250 ok\r\n", "done FL"),
+        ("550 no\r\n503 MAIL?\r\n503 MAIL?\r\n503 MAIL?\r\n", "done FF"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n421 4.3.2 bye\r\n", "done LL EndOfData Leaves free[0, 1]"),
+        ("421 4.3.2 bye\r\n", "done LL Mail Leaves free[0, 1]"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n", "done LL EndOfData UnexpectedReply undetermined[0, 1]"),
+        // We are refused at one recipient, and the others are taken: who is, is not sent to again.
+        ("250 ok\r\n530 5.7.0 who?\r\n250 ok\r\n250 taken\r\n", "done LD Recipient RefusesUs free[0]"),
+        ("250 ok\r\n530 5.7.0 who?\r\n250 ok\r\n452 4.3.1 full\r\n", "done LL Recipient RefusesUs free[0]"),
+        ("250 ok\r\n530 5.7.0 who?\r\n530 5.7.0 who?\r\n503 5.5.1 RCPT?\r\n", "done LL Recipient RefusesUs free[0, 1]"),
+        (
+            "530 5.7.0 who?\r\n503 5.5.1 MAIL?\r\n503 5.5.1 MAIL?\r\n503 5.5.1 RCPT?\r\n",
+            "done LL Mail RefusesUs free[0, 1]",
+        ),
+        // Offered and not known: whatever it says, it is not about the message, which it took for commands.
+        ("250 ok\r\n250 ok\r\n250 ok\r\n500 5.5.1 what?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n502 5.5.1 what?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n503 5.5.1 what?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
+    ] {
+        let mut talk = Talk::ready(CHUNKS);
+        talk.dialog.on(Event::Begin(order(2)));
+        talk.on(Event::BodyAtEnd, "end body").hear(replies, expected);
+        if talk.dialog.is_usable() {
+            // RFC 3030 §2: what a refused chunk leaves behind must be reset.
+            let again = show(&talk.dialog.on(Event::Begin(order(1))));
+            assert!(again.starts_with("> RSET | MAIL"), "{replies}: {again}");
+        }
+    }
+}
+
+/// With all of it sent, whoever was not refused may have been taken.
+#[test]
+fn a_connection_that_breaks_behind_a_chunk_leaves_those_in_the_dark_who_were_not_refused() {
+    for (replies, expected) in [
+        ("", "done LLL Mail Closed undetermined[0, 1, 2]"),
+        ("250 ok\r\n", "done LLL Recipient Closed undetermined[0, 1, 2]"),
+        ("250 ok\r\n250 ok\r\n550 no\r\n", "done LFL Recipient Closed undetermined[0, 2]"),
+        ("250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n", "done LFL EndOfData Closed undetermined[0, 2]"),
+    ] {
+        let mut talk = Talk::ready(CHUNKS);
+        talk.dialog.on(Event::Begin(order(3)));
+        talk.on(Event::BodyAtEnd, "end body");
+        if !replies.is_empty() {
+            talk.hear(replies, "read");
+        }
+        talk.on(Event::Failed(FaultCause::Closed), expected);
+    }
+    // Not all of it sent: nobody has it (RFC 3030 §2).
+    let mut talk = Talk::ready(CHUNKS);
+    talk.dialog.on(Event::Begin(order(2)));
+    talk.on(Event::Failed(FaultCause::Closed), "done LL Body Closed free[0, 1]");
+}
+
+#[test]
+fn a_refusal_while_a_chunk_is_under_way_ends_it() {
+    let mut talk = Talk::ready(CHUNKS);
+    talk.dialog.on(Event::Begin(order(2)));
+    talk.hear("550 5.7.1 no\r\n503 no\r\n503 no\r\n503 no\r\n", "done FF");
+    assert!(!talk.dialog.is_usable());
+    let mut talk = Talk::ready(CHUNKS);
+    talk.on(Event::Begin(large(1)), "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net>")
+        .hear("250 ok\r\n250 ok\r\n", "> BDAT 1048576 LAST body 1048576")
+        .hear("552 5.3.4 too large\r\n", "done F");
+    assert!(!talk.dialog.is_usable());
+}
+
+#[test]
+fn chunking_can_be_done_without() {
+    let manner = Manner { chunking: Chunking::Never, ..Manner::default() };
+    let mut talk = Talk::new(Terms { manner, ..terms(TlsTerm::Never) });
+    talk.hear(GREETING, "> EHLO relay.example.com")
+        .hear(CHUNKS, "ready")
+        .on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net> | DATA");
+}
+
+// What the message is made of.
+
+#[test]
+fn smtputf8_is_asked_for_only_when_address_or_header_need_it() {
+    let flagged = || MailParameters { smtputf8: true, ..MailParameters::default() };
+    let order = || order_with("alice@example.com", flagged(), vec![recipient("bob@example.net")]);
+    for (header, expected) in [
+        (Characters::Ascii, "> MAIL FROM:<alice@example.com>"),
+        (Characters::Beyond, "> MAIL FROM:<alice@example.com> SMTPUTF8"),
+    ] {
+        Talk::ready("250-up\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n")
+            .on(Event::Begin(order()), "look at header")
+            .on(Event::Seen(Contents { header, ..Contents::default() }), expected);
+    }
+}
+
+#[test]
+fn octets_over_127_go_as_the_upstream_is_set() {
+    let body = || Contents { body: Characters::Beyond, ..Contents::default() };
+    let encoded = |encoded| Contents { encoded: Some(encoded), ..body() };
+    let begun = "> MAIL FROM:<alice@example.com>";
+    let sevens = "250-up\r\n250 SIZE 100\r\n";
+    for (eight_bit, ehlo, look, contents, expected) in [
+        (EightBit::SendAnyway, sevens, "> MAIL FROM:<alice@example.com> SIZE=77", None, ""),
+        (EightBit::Report, PLAIN_EHLO, begun, None, ""),
+        (EightBit::Encode, PLAIN_EHLO, begun, None, ""),
+        (EightBit::Report, sevens, "look Whole", Some(Contents::default()), "> MAIL FROM:<alice@example.com> SIZE=77"),
+        (EightBit::Report, sevens, "look Whole", Some(body()), "done F"),
+        (
+            EightBit::Encode,
+            sevens,
+            "look Encoding",
+            Some(Contents::default()),
+            "> MAIL FROM:<alice@example.com> SIZE=77",
+        ),
+        (EightBit::Encode, sevens, "look Encoding", Some(encoded(Ok(99))), "> MAIL FROM:<alice@example.com> SIZE=99"),
+        // Encoded it is too large.
+        (EightBit::Encode, sevens, "look Encoding", Some(encoded(Ok(101))), "done F"),
+        (EightBit::Encode, sevens, "look Encoding", Some(encoded(Err(NotEncodable("it is signed")))), "done F"),
+    ] {
+        let manner = Manner { eight_bit, ..Manner::default() };
+        let mut talk = Talk::new(Terms { manner, ..terms(TlsTerm::Never) });
+        talk.hear(GREETING, "> EHLO relay.example.com").hear(ehlo, "ready").on(Event::Begin(order(1)), look);
+        if let Some(contents) = contents {
+            talk.on(Event::Seen(contents), expected);
+        }
+    }
+}
+
+#[test]
+fn a_report_says_why_octets_over_127_were_not_sent() {
+    let manner = Manner { eight_bit: EightBit::Encode, ..Manner::default() };
+    let mut talk = Talk::new(Terms { manner, ..terms(TlsTerm::Never) });
+    talk.hear(GREETING, "> EHLO relay.example.com").hear("250 up\r\n", "ready");
+    talk.on(Event::Begin(order(1)), "look Encoding");
+    let contents =
+        Contents { body: Characters::Beyond, encoded: Some(Err(NotEncodable("it is signed"))), ..Contents::default() };
+    let Step::Done(attempt) = talk.dialog.on(Event::Seen(contents)) else { panic!("done") };
+    let Outcome::Failed { reason, .. } = &attempt.outcomes[0].1 else { panic!("{attempt:?}") };
+    assert_eq!(
+        reason,
+        "5.6.3 the message holds octets over 127, which need 8BITMIME, which the upstream does not offer, and can't be encoded: it is signed"
+    );
 }
 
 // TLS and AUTH.
