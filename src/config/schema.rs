@@ -84,6 +84,7 @@ pub(super) const TOP: &[Key] = &[
     key("identities", Kind::Texts),
     key("credentials", Kind::Table(CREDENTIALS)),
     key("upstream", Kind::Tables(UPSTREAM)),
+    key("dns", Kind::Table(DNS)),
     key("queue", Kind::Table(QUEUE)),
     key("limits", Kind::Table(SERVER_LIMITS)),
     key("deadlines", Kind::Table(DEADLINES)),
@@ -191,6 +192,7 @@ const UPSTREAM: &[Key] = &[
     key("server_name", Kind::Text),
     key("ca", Kind::Texts),
     key("pin", Kind::Texts),
+    key("dane", Kind::Flag),
     key("certificate", Kind::Text),
     key("private_key", Kind::Text),
     key("username", Kind::Text),
@@ -209,6 +211,8 @@ const UPSTREAM: &[Key] = &[
 
 /// Mechanisms by which we can log in at an upstream.
 const AUTH: &[&str] = &["scram-sha-256-plus", "scram-sha-256", "oauthbearer", "xoauth2", "plain", "login", "external"];
+
+const DNS: &[Key] = &[key("servers", Kind::Texts), key("trusted", Kind::Flag)];
 
 const QUEUE: &[Key] = &[
     key("retry", Kind::Waits),

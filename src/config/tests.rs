@@ -338,6 +338,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "client_ca",
         "credentials.file",
         "upstream",
+        "dns.servers",
         "reports.from",
     ];
     let unexpected: Vec<_> =

@@ -14,6 +14,9 @@ shutdown_grace = "30s"
 min_version = "1.2"
 refusal = "reply"
 
+[dns]
+trusted = false
+
 [queue]
 retry = ["1m", "5m", "15m", "1h"]
 warn_after = "4h"
@@ -80,6 +83,7 @@ pub(super) struct Written {
     pub(super) upstream: Vec<WrittenUpstream>,
     #[serde(default)]
     pub(super) credentials: WrittenCredentials,
+    pub(super) dns: WrittenDns,
     pub(super) queue: WrittenQueue,
     pub(super) limits: WrittenServerLimits,
     pub(super) deadlines: WrittenDeadlines,
@@ -315,6 +319,8 @@ pub(super) struct WrittenUpstream {
     pub(super) ca: Vec<String>,
     #[serde(default)]
     pub(super) pin: Vec<String>,
+    #[serde(default)]
+    pub(super) dane: bool,
     pub(super) certificate: Option<String>,
     pub(super) private_key: Option<String>,
     pub(super) username: Option<String>,
@@ -345,6 +351,14 @@ pub(super) enum WrittenUpstreamTls {
     Opportunistic,
     Require,
     Verify,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenDns {
+    #[serde(default)]
+    pub(super) servers: Vec<String>,
+    pub(super) trusted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::blame::Phase;
+use super::dane::DaneFault;
 use crate::queue::Outcome;
 use crate::smtp::Reply;
 
@@ -97,6 +98,8 @@ pub enum FaultCause {
     Closed,
     /// Reading or writing failed.
     Lost(String),
+    /// What DNS says of its certificates is not known (RFC 7672 §2.1.2).
+    TlsaUnknown(String),
     /// TLS could not be made.
     Tls(TlsCause),
     /// TLS is demanded and not offered.
@@ -155,6 +158,8 @@ pub enum TlsCause {
     Revoked,
     /// Neither the certificate nor its key is pinned; the key's pin.
     NotPinned(String),
+    /// It is not what its TLSA records name.
+    Dane(DaneFault),
     /// Anything else, in rustls's words.
     Other(String),
 }
@@ -163,9 +168,11 @@ impl UpstreamFault {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match &self.cause {
-            FaultCause::NoAddress(_) | FaultCause::Unreachable(_) | FaultCause::Lost(_) | FaultCause::Injected => {
-                Blame::Network
-            }
+            FaultCause::NoAddress(_)
+            | FaultCause::Unreachable(_)
+            | FaultCause::Lost(_)
+            | FaultCause::TlsaUnknown(_)
+            | FaultCause::Injected => Blame::Network,
             FaultCause::RefusesUs(_)
             | FaultCause::RefusesAll(_)
             | FaultCause::NoMechanism { .. }
@@ -206,6 +213,7 @@ impl UpstreamFault {
             | FaultCause::BodyUnreadable(_) => Retry::HelpsAfterRepair,
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
+            | FaultCause::TlsaUnknown(_)
             | FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Lost(_)
@@ -227,6 +235,7 @@ impl UpstreamFault {
             FaultCause::Busy(_) | FaultCause::Leaves(_) => self.phase.is_setup(),
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
+            | FaultCause::TlsaUnknown(_)
             | FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Lost(_)
@@ -264,6 +273,7 @@ impl UpstreamFault {
             | FaultCause::UnexpectedReply(reply) => Some(reply),
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
+            | FaultCause::TlsaUnknown(_)
             | FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Lost(_)
@@ -287,6 +297,7 @@ impl UpstreamFault {
         let (who, phase) = (self.who(), self.phase.words());
         match &self.cause {
             FaultCause::NoAddress(why) => format!("{who}: its name could not be looked up ({why})"),
+            FaultCause::TlsaUnknown(why) => format!("{who}: what certificate it must show (DANE) is not known ({why})"),
             FaultCause::Unreachable(why) => format!("{who} can't be reached ({why})"),
             FaultCause::Silent(wait) => {
                 format!("{who} was silent for {} at {phase}", humantime::format_duration(*wait))
@@ -341,6 +352,9 @@ impl UpstreamFault {
             FaultCause::NoAddress(_) => {
                 "check the name in `address` of this [[upstream]] and the resolver of this machine"
             }
+            FaultCause::TlsaUnknown(_) => {
+                "check [dns] and that the name servers answer for its TLSA records and prove them; `dane = false` does without"
+            }
             FaultCause::Unreachable(_) => "check that it runs, and that a firewall lets this machine reach its port",
             FaultCause::Silent(_) | FaultCause::Closed | FaultCause::Lost(_) => {
                 "look into its log; when it happens at the greeting or in the handshake, check `mode`: port 465 wants \"implicit\", 587 \"starttls\""
@@ -349,6 +363,9 @@ impl UpstreamFault {
             FaultCause::Tls(TlsCause::Untrusted) => "set `ca` to the file with the CA that issued its certificate",
             FaultCause::Tls(TlsCause::OutOfTime) => "have its certificate renewed, and check the clock of this machine",
             FaultCause::Tls(TlsCause::Revoked) => "ask its operator: its certificate is revoked",
+            FaultCause::Tls(TlsCause::Dane(_)) => {
+                "tell its operator: its TLSA records and its certificate do not fit, or somebody stands between"
+            }
             FaultCause::Tls(TlsCause::NotPinned(_)) => {
                 "ask its operator whether its key was changed; if it was, write the new pin, else treat the way to it as hostile"
             }
@@ -414,6 +431,7 @@ impl fmt::Display for TlsCause {
             Self::Untrusted => f.write_str("its certificate is not issued by a CA trusted for it"),
             Self::OutOfTime => f.write_str("its certificate has expired or is not valid yet"),
             Self::Revoked => f.write_str("its certificate is revoked"),
+            Self::Dane(fault) => write!(f, "{fault} (DANE)"),
             Self::NotPinned(shown) => write!(f, "its key is not the one that is pinned, but {shown}"),
             Self::Other(why) => f.write_str(why),
         }

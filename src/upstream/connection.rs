@@ -35,6 +35,8 @@ const WRITE_PIECE: usize = 32 * 1024;
 /// A connection with its dialogue.
 pub(super) struct Connection {
     upstream: Arc<Upstream>,
+    /// How this connection is protected: as configured, or as TLSA records demand.
+    security: Security,
     /// None only while TLS is being made, and after that failed.
     stream: Option<Box<dyn Stream>>,
     dialog: Dialog,
@@ -65,14 +67,15 @@ impl Connection {
         network: &dyn Network,
         upstream: &Arc<Upstream>,
         address: SocketAddr,
+        security: &Security,
         fresh: Fresh,
         signs: &Signs,
     ) -> Result<Self, UpstreamFault> {
-        let terms = Terms::of(upstream, Some(address), fresh);
-        match Self::open_on(network, upstream, address, terms.clone(), signs).await {
+        let terms = Terms::of(upstream, Some(address), security, fresh);
+        match Self::open_on(network, upstream, address, security, terms.clone(), signs).await {
             // What was only hoped for is not insisted on: the handshake has spoilt this connection, a new one goes without.
             Err(UpstreamFault { cause: FaultCause::Tls(_), .. }) if terms.tls == TlsTerm::IfOffered => {
-                Self::open_on(network, upstream, address, Terms { tls: TlsTerm::Never, ..terms }, signs).await
+                Self::open_on(network, upstream, address, security, Terms { tls: TlsTerm::Never, ..terms }, signs).await
             }
             done => done,
         }
@@ -82,6 +85,7 @@ impl Connection {
         network: &dyn Network,
         upstream: &Arc<Upstream>,
         address: SocketAddr,
+        security: &Security,
         terms: Terms,
         signs: &Signs,
     ) -> Result<Self, UpstreamFault> {
@@ -95,13 +99,14 @@ impl Connection {
         };
         signs.heard();
         let mut exporter = None;
-        if let Security::Implicit(tls) = &upstream.security {
+        if let Security::Implicit(tls) = security {
             signs.waits_at(Phase::Tls);
             (stream, exporter) = handshake(tls, stream, limits.tls).await.map_err(|cause| at(Phase::Tls, cause))?;
         }
         let now = from_now(Duration::ZERO);
         let mut connection = Self {
             upstream: Arc::clone(upstream),
+            security: security.clone(),
             stream: Some(stream),
             dialog: Dialog::new(terms),
             piece: vec![0; READ_PIECE].into_boxed_slice(),
@@ -266,7 +271,7 @@ impl Connection {
 
     async fn start_tls(&mut self) -> Step {
         self.signs.waits_at(Phase::Tls);
-        let made = match (self.upstream.security.tls(), self.stream.take()) {
+        let made = match (self.security.tls(), self.stream.take()) {
             (Some(tls), Some(stream)) => handshake(tls, stream, self.upstream.deadlines.tls).await,
             _ => Err(FaultCause::Closed),
         };

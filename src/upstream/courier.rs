@@ -25,15 +25,17 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::attempt::{Attempt, FaultCause, TlsCause, UpstreamFault};
 use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
+use super::dane::{self, DaneFault};
 use super::health::{Condition, Finder};
 use super::login::fresh;
 use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
-use super::settings::Upstream;
+use super::settings::{Security, Upstream};
+use super::tlsa::Named;
 use super::transaction::Order;
 use super::vigil::{Signs, UNANSWERED};
 use crate::mail::Envelope;
@@ -300,11 +302,12 @@ impl Courier {
 
     /// Looks the name up and tries its addresses in order. The fault told is the one that came furthest.
     async fn open(&self, upstream: &Arc<Upstream>, signs: &Signs) -> Result<Connection, UpstreamFault> {
+        let security = self.security(upstream).await?;
         let mut furthest: Option<UpstreamFault> = None;
         for address in self.addresses(upstream).await? {
             let fresh = fresh(upstream, &*self.entropy).await;
             let fresh = fresh.map_err(|cause| fault(upstream, Phase::Auth, cause))?;
-            match Connection::open(&*self.network, upstream, address, fresh, signs).await {
+            match Connection::open(&*self.network, upstream, address, &security, fresh, signs).await {
                 Ok(connection) => return Ok(connection),
                 Err(fault) if !fault.phase.is_about_the_address() => return Err(fault),
                 Err(fault) => {
@@ -317,6 +320,27 @@ impl Courier {
         }
         Err(furthest
             .unwrap_or_else(|| fault(upstream, Phase::Lookup, FaultCause::NoAddress("it has no address".to_owned()))))
+    }
+
+    /// How a connection is to be protected: as configured, unless DNS says what certificate it must show (RFC 7672 §2.2). What is not known lets
+    /// nothing through; records that can't be used don't either.
+    async fn security(&self, upstream: &Arc<Upstream>) -> Result<Security, UpstreamFault> {
+        let Some(dane) = &upstream.dane else { return Ok(upstream.security.clone()) };
+        let limit = upstream.deadlines.lookup;
+        let unknown = |why: String| fault(upstream, Phase::Lookup, FaultCause::TlsaUnknown(why));
+        match timeout(limit, self.network.named(dane, &upstream.host, upstream.port)).await {
+            Ok(Ok(Named::Nothing)) => Ok(upstream.security.clone()),
+            Ok(Ok(Named::Records { records, .. })) if dane::usable(&records).is_empty() => {
+                let cause = FaultCause::Tls(TlsCause::Dane(DaneFault::Unusable));
+                Err(fault(upstream, Phase::Lookup, cause))
+            }
+            Ok(Ok(Named::Records { host, records })) => {
+                let security = upstream.security.by_records(&host, records);
+                security.ok_or_else(|| unknown(format!("{host:?} is no name that a certificate can carry")))
+            }
+            Ok(Err(why)) => Err(unknown(why.to_string())),
+            Err(_) => Err(unknown("DNS does not answer".to_owned())),
+        }
     }
 
     async fn addresses(&self, upstream: &Arc<Upstream>) -> Result<Vec<SocketAddr>, UpstreamFault> {

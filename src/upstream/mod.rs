@@ -16,6 +16,8 @@
 //! | `seven_bit`   | a message without octets over 127, for who does not take them                  | yes  |
 //! | `network`     | names to addresses, addresses to streams                                       | seam |
 //! | `pin`         | the very certificate or key that it must show                                  | yes  |
+//! | `dane`        | whether a certificate is the one that TLSA records name                        | yes  |
+//! | `tlsa`        | those records, with DNSSEC's word for them                                     |      |
 //! | `tls`         | what the upstream's certificate must prove                                     |      |
 //! | `verifier`    | the same inside the handshake, where no CA vouches                             |      |
 //! | `login`       | what AUTH needs anew for each connection: a nonce, the token of now            |      |
@@ -30,6 +32,7 @@ pub mod attempt;
 pub mod blame;
 pub mod body;
 pub mod courier;
+pub mod dane;
 pub mod dialog;
 pub mod health;
 pub mod network;
@@ -38,6 +41,7 @@ pub mod places;
 pub mod settings;
 pub mod seven_bit;
 pub mod tls;
+pub mod tlsa;
 pub mod vigil;
 
 mod connection;
@@ -59,4 +63,5 @@ pub use settings::{
     Chunking, Credentials, Deadlines, EightBit, Evidence, Manner, Mechanism, ReplyPattern, Secret, Security, Upstream,
 };
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
+pub use tlsa::{Dane, Named};
 pub use transaction::Order;

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 
+use super::tlsa::{self, Dane, Named};
+
 /// What a dialogue runs over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -22,6 +24,11 @@ pub trait Network: Send + Sync + fmt::Debug {
 
     /// A stream to one address.
     fn connect(&self, address: SocketAddr) -> Pending<'_, Box<dyn Stream>>;
+
+    /// What DNS says of the certificates at a host's port, with DNSSEC's word for it.
+    fn named<'a>(&'a self, dane: &'a Dane, host: &'a str, port: u16) -> Pending<'a, Named> {
+        Box::pin(tlsa::ask(dane, host, port))
+    }
 }
 
 /// The machine's resolver and TCP.

@@ -11,7 +11,9 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::blame::Phase;
+use super::dane::Tlsa;
 use super::tls::ClientTls;
+use super::tlsa::Dane;
 use crate::smtp::{Code, Reply, Status};
 
 /// Connections at once to one upstream, unless set.
@@ -50,6 +52,8 @@ pub struct Upstream {
     pub ours: Vec<ReplyPattern>,
     /// How messages are given to it.
     pub manner: Manner,
+    /// Who is asked for TLSA records, where DANE is used (RFC 7672).
+    pub dane: Option<Dane>,
 }
 
 /// How messages are given to an upstream.
@@ -99,6 +103,7 @@ impl Upstream {
             idle_timeout: IDLE_TIMEOUT,
             ours: ReplyPattern::known(),
             manner: Manner::default(),
+            dane: None,
         }
     }
 }
@@ -122,6 +127,15 @@ impl Security {
     /// safe from listeners, not from someone who can stand in between.
     pub fn may_carry_credentials(&self) -> bool {
         matches!(self, Self::StartTls(_) | Self::Implicit(_))
+    }
+
+    /// The same with what TLSA records demand instead of what `tls` does: TLS or nothing (RFC 7672 §2.2). None without TLS to build on.
+    pub fn by_records(&self, host: &str, records: Vec<Tlsa>) -> Option<Self> {
+        match self {
+            Self::Plaintext => None,
+            Self::Opportunistic(tls) | Self::StartTls(tls) => Some(Self::StartTls(tls.by_records(host, records)?)),
+            Self::Implicit(tls) => Some(Self::Implicit(tls.by_records(host, records)?)),
+        }
     }
 
     /// What TLS is made with, where there is any.

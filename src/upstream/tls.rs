@@ -23,6 +23,7 @@ use rustls::{CertificateError, ClientConfig, InconsistentKeys, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
 use super::attempt::TlsCause;
+use super::dane::{DaneFault, Tlsa};
 use super::pin::Pin;
 use super::settings::Security;
 use super::verifier::{Judge, NotPinned, Verifier};
@@ -183,6 +184,20 @@ impl ClientTls {
     }
 }
 
+impl ClientTls {
+    /// The same, with the certificate judged by TLSA records found at `host`. The server is asked for that name (RFC 7672 §8.1); under a CA that is
+    /// named, the certificate may carry it or the one that is configured.
+    pub(super) fn by_records(&self, host: &str, records: Vec<Tlsa>) -> Option<Self> {
+        let server_name = ServerName::try_from(host.to_owned()).ok()?;
+        let names = vec![server_name.clone(), self.server_name.clone()];
+        let mut config = ClientConfig::clone(&self.config);
+        let provider = Arc::clone(config.crypto_provider());
+        let verifier = Arc::new(Verifier { judge: Judge::Records(records, names), provider });
+        config.dangerous().set_certificate_verifier(verifier);
+        Some(Self { config: Arc::new(config), server_name, made_of: self.made_of })
+    }
+}
+
 /// Why a certificate and a key can't be used together.
 pub(crate) fn identity_fault(fault: &rustls::Error) -> String {
     if *fault == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) {
@@ -307,6 +322,9 @@ fn certificate_cause(why: &CertificateError) -> TlsCause {
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => TlsCause::OutOfTime,
         CertificateError::Revoked => TlsCause::Revoked,
+        CertificateError::Other(other) if other.0.is::<DaneFault>() => {
+            other.0.downcast_ref::<DaneFault>().map_or(TlsCause::Untrusted, |fault| TlsCause::Dane(*fault))
+        }
         CertificateError::Other(other) if other.0.is::<NotPinned>() => {
             TlsCause::NotPinned(other.0.downcast_ref::<NotPinned>().map(|shown| shown.0.clone()).unwrap_or_default())
         }

@@ -9,6 +9,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 
+use super::dane::{self, Tlsa};
 use super::pin::Pin;
 
 /// How a certificate is judged.
@@ -18,6 +19,8 @@ pub(super) enum Judge {
     Anybody,
     /// One of these, and what the inner judge says, where there is one.
     Pinned(Vec<Pin>, Option<Arc<dyn ServerCertVerifier>>),
+    /// What TLSA records say, and the names that may stand in it.
+    Records(Vec<Tlsa>, Vec<ServerName<'static>>),
 }
 
 /// A judge, and the signatures that it takes.
@@ -53,6 +56,12 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         match &self.judge {
             Judge::Anybody => Ok(ServerCertVerified::assertion()),
+            Judge::Records(records, names) => {
+                let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(intermediates).cloned().collect();
+                dane::judge(records, &chain, names, now)
+                    .map(|_| ServerCertVerified::assertion())
+                    .map_err(|fault| CertificateError::Other(OtherError(Arc::new(fault))).into())
+            }
             Judge::Pinned(pins, None) => Self::is_pinned(pins, leaf).map(|()| ServerCertVerified::assertion()),
             Judge::Pinned(pins, Some(inner)) => {
                 Self::is_pinned(pins, leaf)?;

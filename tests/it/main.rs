@@ -35,6 +35,7 @@ mod store;
 mod scripted_login;
 mod scripted_upstream;
 mod upstream;
+mod upstream_dane;
 mod upstream_login;
 mod upstream_trust;
 mod waits;

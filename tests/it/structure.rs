@@ -30,6 +30,7 @@ const PURE: &[&str] = &[
     "src/queue/seen/due",
     "src/delivery/conclusion",
     "src/delivery/standing",
+    "src/upstream/dane",
     "src/upstream/dialog",
     "src/upstream/pin",
     "src/upstream/seven_bit",

@@ -1,6 +1,7 @@
 //! What is written, checked against itself and against the files it names; each check goes on after a mistake.
 
 mod credentials;
+mod dns;
 mod queue;
 mod roster;
 mod server;
@@ -185,7 +186,10 @@ impl<'a> Checking<'a> {
         );
         let upstreams = self.or_as_before(
             "upstream",
-            |checking| Some(checking.upstreams(&written.upstream, hostname, &listeners)),
+            |checking| {
+                let dane = checking.dns(&written.dns);
+                Some(checking.upstreams(&written.upstream, hostname, &listeners, &dane))
+            },
             |old| Some(old.upstreams.clone()),
         );
         let schedule = self.schedule(&written.queue);

@@ -11,8 +11,8 @@ use crate::mail::Domain;
 use crate::tls::read;
 use crate::upstream::settings::NotAReplyPattern;
 use crate::upstream::{
-    Anchors, Chunking, EightBit, Manner, Mode, Pin, ReplyPattern, Security, SecurityMistake, TlsDemand, TlsMaterial,
-    Upstream,
+    Anchors, Chunking, Dane, EightBit, Manner, Mode, Pin, ReplyPattern, Security, SecurityMistake, TlsDemand,
+    TlsMaterial, Upstream,
 };
 
 /// Connections at once to one upstream at most: more is a slip.
@@ -24,6 +24,7 @@ impl Checking<'_> {
         written: &[WrittenUpstream],
         hostname: Option<&str>,
         listeners: &[ListenerSettings],
+        dane: &Dane,
     ) -> Vec<Arc<Upstream>> {
         if written.is_empty() && !self.findings.origins().is_spoiled("upstream") {
             self.findings.mistake(
@@ -37,7 +38,10 @@ impl Checking<'_> {
         for (index, entry) in written.iter().enumerate() {
             let path = format!("upstream[{index}]");
             self.unique_name(&path, entry.name.as_ref(), &mut names);
-            let made = self.upstream(&path, entry, hostname.unwrap_or_default());
+            let mut made = self.upstream(&path, entry, hostname.unwrap_or_default());
+            if let Some(upstream) = &mut made {
+                upstream.dane = self.dane(&path, entry, &upstream.host, dane);
+            }
             if let Some(upstream) = &made {
                 self.check_that_it_is_not_us(&path, &upstream.host, upstream.port, listeners);
             }

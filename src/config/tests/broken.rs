@@ -62,7 +62,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: not TOML: duplicate key \"data_dir\"; leave one out",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, notices, log, reload",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, dns, queue, limits, deadlines, received, reports, notices, log, reload",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nreload = { watch = \"everything\", poll = \"10ms\" }", &[
         "sealpost.toml:3: reload.poll: 10ms: the disk would be looked at without a pause; write \"1s\" or more",
@@ -425,6 +425,13 @@ pub(super) const TABLE: &[Broken] = &[
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ntls = \"require\"\nserver_name = \"x.example\"", &[
         "sealpost.toml:30: warning: upstream \"main\": server_name: never applies: the certificate is looked at only with tls = \"verify\"",
         "sealpost.toml:31: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\ndane = true\ntls = \"none\"\n[dns]\nservers = [\"localhost\"]", &[
+        "sealpost.toml:30: upstream \"main\": dane: with tls = \"none\" there is no certificate to look at; write tls = \"opportunistic\", which holds where there are no records",
+        "sealpost.toml:33: dns.servers: \"localhost\": not the address of a name server; write an address, with a port unless that is 53, like \"192.0.2.1\", \"127.0.0.1:5353\"",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\n[dns]\ntrusted = true", &[
+        "sealpost.toml:31: dns.trusted: true, and no servers are named whose word is to count; write servers = [\"127.0.0.1\"], a resolver that checks DNSSEC",
     ]),
     broken("ca = \"ca.pem\"", "pin = [\"sha256/AAEC\"]", &[
         "sealpost.toml:29: upstream \"main\": pin: \"sha256/AAEC\": not a pin; write \"sha256/\" and the SHA-256 of the certificate or of its public key, in base64 or hexadecimal; sealpost shows the key's when it does not match",

@@ -56,13 +56,13 @@ pub enum TlsTerm {
 }
 
 impl Terms {
-    /// The terms for a connection to `address` of an upstream.
-    pub fn of(upstream: &Upstream, address: Option<SocketAddr>, fresh: Fresh) -> Self {
+    /// The terms for a connection to `address` of an upstream, protected like this.
+    pub fn of(upstream: &Upstream, address: Option<SocketAddr>, security: &Security, fresh: Fresh) -> Self {
         Self {
             upstream: upstream.name.clone(),
             address,
             helo: upstream.helo.clone(),
-            tls: match upstream.security {
+            tls: match security {
                 Security::Plaintext => TlsTerm::Never,
                 Security::Opportunistic(_) => TlsTerm::IfOffered,
                 Security::StartTls(_) => TlsTerm::Demanded,
