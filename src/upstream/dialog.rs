@@ -346,16 +346,16 @@ impl Dialog {
 
     /// BDAT, with whatever goes ahead of it, and the message behind.
     fn send_chunk(&mut self, batch: Batch) -> Step {
-        let ahead = match self.say_all(Zeroizing::new(batch.octets), &batch.expect) {
-            Step::Send(octets) => octets,
-            other => return other,
-        };
+        if self.expected.is_empty() && !self.lines.buffered().is_empty() {
+            return self.unasked(&batch.expect);
+        }
+        self.expected.extend(&batch.expect);
         let Stage::Transaction(transaction) = &mut self.stage else {
             return self.fail(FaultCause::Unasked);
         };
         transaction.send_body();
         let (form, octets) = transaction.form();
-        Step::SendBody { ahead, form, framing: Framing::Count(octets) }
+        Step::SendBody { ahead: Zeroizing::new(batch.octets), form, framing: Framing::Count(octets) }
     }
 
     /// Whether a reply to a command sent ahead says nothing any more: 503 to RCPT behind a refused MAIL, 503 or 554 to DATA behind refused

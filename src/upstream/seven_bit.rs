@@ -40,7 +40,7 @@ pub struct Plan(Vec<Need>);
 impl Plan {
     /// Whether anything is to be encoded.
     pub fn is_needed(&self) -> bool {
-        self.0.iter().any(|need| *need == Need::Encoding)
+        self.0.contains(&Need::Encoding)
     }
 }
 

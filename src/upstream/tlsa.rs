@@ -168,9 +168,9 @@ impl Answer {
     fn signed(records: &[Record], name: &Name, kind: RecordType) -> Self {
         let mut host = name.clone();
         for _ in 0..ALIASES_MAX {
-            let alias = records.iter().find_map(|record| match &record.data {
-                RData::CNAME(target) if record.name == host => Some(target.0.clone()),
-                _ => None,
+            let alias = records.iter().filter(|record| record.name == host).find_map(|record| {
+                let RData::CNAME(target) = &record.data else { return None };
+                Some(target.0.clone())
             });
             match alias {
                 Some(target) => host = target,
@@ -264,9 +264,9 @@ async fn vouched(servers: &[SocketAddr], name: &Name, kind: RecordType) -> io::R
 
 /// What a trusted resolver says: its AD bit is the proof (RFC 4035 §3.2.3), SERVFAIL what it could not prove.
 fn read(message: &Message, name: &Name, kind: RecordType) -> io::Result<Answer> {
-    match message.metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain => {}
-        code => return Err(io::Error::other(format!("the {kind} records of {name}: {code}"))),
+    let code = message.metadata.response_code;
+    if !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
+        return Err(io::Error::other(format!("the {kind} records of {name}: {code}")));
     }
     if message.metadata.authentic_data {
         Ok(Answer::signed(&message.answers, name, kind))

@@ -63,10 +63,10 @@ fn the_table_of_usages_selectors_and_matching_types() {
             let what = format!("{selector} {matching}");
             let named = |usage, of: &CertificateDer<'_>| [tlsa(usage, selector, matching, of)];
             check(&what, &named(3, &leaf), &chain, Ok(Right::Itself));
-            check(&what, &named(3, &leaf), &[leaf.clone()], Ok(Right::Itself));
+            check(&what, &named(3, &leaf), std::slice::from_ref(&leaf), Ok(Right::Itself));
             check(&what, &named(3, &ca.certificate), &chain, Err(DaneFault::NoMatch));
-            check(&what, &named(3, &expired), &[expired.clone()], Ok(Right::Itself));
-            check(&what, &named(3, &misnamed), &[misnamed.clone()], Ok(Right::Itself));
+            check(&what, &named(3, &expired), std::slice::from_ref(&expired), Ok(Right::Itself));
+            check(&what, &named(3, &misnamed), std::slice::from_ref(&misnamed), Ok(Right::Itself));
             check(&what, &named(2, &ca.certificate), &chain, Ok(Right::ByItsCa));
             check(
                 &what,
@@ -82,7 +82,7 @@ fn the_table_of_usages_selectors_and_matching_types() {
             check(
                 &what,
                 &named(2, &leaf),
-                &[leaf.clone()],
+                std::slice::from_ref(&leaf),
                 if (selector, matching) == (0, 0) { Err(DaneFault::NoPath) } else { Err(DaneFault::NoMatch) },
             );
             for usage in [0, 1, 4, 255] {
@@ -91,8 +91,8 @@ fn the_table_of_usages_selectors_and_matching_types() {
         }
     }
     // RFC 7671 §5.2.1: a CA that is not shown must be named whole.
-    check("not shown", &[tlsa(2, 0, 0, &ca.certificate)], &[leaf.clone()], Ok(Right::ByItsCa));
-    check("not shown", &[tlsa(2, 0, 1, &ca.certificate)], &[leaf.clone()], Err(DaneFault::NoMatch));
+    check("not shown", &[tlsa(2, 0, 0, &ca.certificate)], std::slice::from_ref(&leaf), Ok(Right::ByItsCa));
+    check("not shown", &[tlsa(2, 0, 1, &ca.certificate)], std::slice::from_ref(&leaf), Err(DaneFault::NoMatch));
     check("no certificate", &[tlsa(3, 1, 1, &leaf)], &[], Err(DaneFault::NoCertificate));
     check("no record", &[], &chain, Err(DaneFault::Unusable));
 }
@@ -114,7 +114,7 @@ fn what_is_not_known_is_left_out_and_the_rest_counts() {
         odd(|record| record.data.truncate(31)),
         odd(|record| (record.matching, record.data) = (0, Vec::new())),
     ];
-    let judged = |records: &[Tlsa]| judge(records, &[leaf.clone()], &[], NOW);
+    let judged = |records: &[Tlsa]| judge(records, std::slice::from_ref(&leaf), &[], NOW);
     assert_eq!(judged(&unknown), Err(DaneFault::Unusable));
     let with_right: Vec<Tlsa> = unknown.iter().cloned().chain([right.clone()]).collect();
     assert_eq!(judged(&with_right), Ok(Right::Itself));

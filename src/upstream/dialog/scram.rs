@@ -142,8 +142,8 @@ impl Derivation {
         let signed = format!("{},{},{without_proof}", self.begun.bare, self.server_first);
         let proof = xor(&keys.client_key, &*mac(&*keys.stored_key, signed.as_bytes()));
         Derived {
-            last: Zeroizing::new(format!("{without_proof},p={}", BASE64.encode(&*proof))),
-            expected: BASE64.encode(&*mac(&*keys.server_key, signed.as_bytes())),
+            last: Zeroizing::new(format!("{without_proof},p={}", BASE64.encode(*proof))),
+            expected: BASE64.encode(*mac(&*keys.server_key, signed.as_bytes())),
         }
     }
 }
