@@ -332,7 +332,7 @@ async fn fetch(key: Key, source: Arc<CrlSource>, now: WallTime) -> Fetched {
     .flatten();
     let (held, validators) = cached.map_or((None, Default::default()), |(facts, versions)| (Some(facts), versions));
     let limits = Limits { time: FETCH_TIME, octets: CRL_OCTETS_MAX };
-    let result = match http::exchange(&key.1, &Ask::Get(validators), limits).await {
+    let result = match http::exchange(&key.0, &key.1, &Ask::Get(validators), limits).await {
         Err(fault) => Err(fault.into()),
         Ok(Answer::NotModified) => match &held {
             Some(facts) if facts.next_update <= now => Err(FetchFault::Stale(facts.next_update)),
@@ -367,14 +367,18 @@ fn keep(
         return Err(FetchFault::Stale(fetched.next_update));
     }
     let newer = match held {
-        Some(held) if held.is_newer_than(&fetched) => {
+        // By its date also across keys: else, by way of the old key's list, an old one of the new key would come back.
+        Some(held)
+            if held.is_newer_than(&fetched) || (fetched.stands_for(held) && fetched.this_update < held.this_update) =>
+        {
             return Err(FetchFault::Older { fetched: fetched.this_update, held: held.this_update });
         }
         // What is fetched comes unprotected: by way of another good list, the one at hand could be pushed out for an old one.
         Some(held) if now < held.next_update && !fetched.stands_for(held) => {
             return Err(FetchFault::Another(held.next_update));
         }
-        Some(held) => fetched.is_newer_than(held),
+        // Of another key or issuer it is not newer, but news.
+        Some(held) => fetched != *held,
         None => true,
     };
     // Written even when it is the same CRL: the server's name for its version may be new.
@@ -431,6 +435,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_new_is_a_failure_where_what_is_there_has_run_out() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = async {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                stream.write_all(b"HTTP/1.1 304 Not Modified\r\n\r\n").await.unwrap();
+            }
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let root = Recipe::ca("Root").self_signed();
+        let settings = ClientCaSettings {
+            name: "staff".into(),
+            certificates: vec![root.der.clone()],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        let ca = Arc::new(ClientCa::new(settings).unwrap().0);
+        let source = Arc::new(CrlSource { ca, ..CrlSource::clone(&source("staff", folder.path(), &[])) });
+        let url = HttpUrl::parse(&format!("http://127.0.0.1:{port}/ca.crl")).unwrap();
+        let octets = root.crl(&CrlRecipe::listing(&[]).valid(NOW - DAY, NOW));
+        let ends = WallTime::from_seconds(NOW);
+        let early = WallTime::from_seconds(NOW - 1);
+        let keep = |now| keep(&source.ca, folder.path(), &url, &octets, Default::default(), None, now);
+        assert!(matches!(keep(ends), Err(FetchFault::Stale(_))), "at the moment of its end it has run out");
+        keep(early).unwrap();
+        let key: Key = ("staff".into(), url.clone());
+        let asking = async {
+            [fetch(key.clone(), Arc::clone(&source), early).await, fetch(key, Arc::clone(&source), ends).await]
+        };
+        let ([before, after], ()) = tokio::join!(asking, server);
+        assert!(matches!(before.result, Ok(News::Same)));
+        assert!(matches!(after.result, Err(FetchFault::Stale(_))));
+    }
+
+    #[tokio::test]
     async fn slow_servers_of_one_ca_do_not_keep_the_crls_of_another_from_being_fetched() {
         let folder = tempfile::tempdir().unwrap();
         let slow: Vec<String> = (0..=PARALLEL_MAX).map(|number| format!("http://{number}.example.com/x.crl")).collect();
@@ -477,6 +521,61 @@ mod tests {
         // What is configured finds its place beside them.
         book.follow(&[learning(&["http://pki.example.com/staff.crl".to_owned()])], now).await;
         assert_eq!(book.errands.len(), LEARNED_URLS_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn who_has_room_for_a_learned_point_and_what_a_reload_keeps_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = MonoTime::from_start(Duration::from_secs(100));
+        let learning = || {
+            let CrlSource { ca, urls, folder, refresh, .. } = CrlSource::clone(&source("staff", folder.path(), &[]));
+            Arc::new(CrlSource { ca, urls, learns: true, folder, refresh })
+        };
+        let key = |number: usize| -> Key {
+            ("staff".into(), HttpUrl::parse(&format!("http://{number}.example.com/x.crl")).unwrap())
+        };
+        let mut book = Book::default();
+        book.follow(&[learning()], now).await;
+        let learn = |book: &mut Book, number| book.learn(Named { ca: "staff".into(), url: key(number).1 }, now);
+        (0..LEARNED_URLS_MAX).for_each(|number| learn(&mut book, number));
+        for (number, failures, busy, good) in [(1, 9, true, false), (2, 3, false, false), (3, 2, false, false)] {
+            let errand = book.errands.get_mut(&key(number)).unwrap();
+            (errand.failures, errand.busy, errand.good) = (failures, busy, good);
+        }
+        // What is under way stays, and of the others the one goes that failed most often.
+        learn(&mut book, 30);
+        assert!(book.errands.contains_key(&key(1)) && !book.errands.contains_key(&key(2)));
+        assert!(book.errands.contains_key(&key(3)) && book.errands.contains_key(&key(30)));
+        // That it once gave a CRL is known through reloads.
+        book.errands.get_mut(&key(3)).unwrap().good = true;
+        book.follow(&[learning()], now).await;
+        assert_eq!((book.errands[&key(3)].good, book.errands[&key(3)].failures), (true, 2));
+        learn(&mut book, 31);
+        assert!(!book.errands.contains_key(&key(31)) && book.errands.contains_key(&key(3)));
+    }
+
+    #[tokio::test]
+    async fn who_asks_while_a_fetch_is_under_way_has_it_fetched_once_more_and_failures_make_it_rare() {
+        let folder = tempfile::tempdir().unwrap();
+        let (wall, now) = (WallTime::from_seconds(NOW), MonoTime::from_start(Duration::from_secs(100)));
+        let mut book = Book::default();
+        book.follow(&[source("staff", folder.path(), &["http://pki.example.com/a.crl".to_owned()])], now).await;
+        let fetch = |book: &mut Book, at: MonoTime, result, meanwhile: bool| {
+            let (key, _) = book.take_due(at).unwrap();
+            if meanwhile {
+                book.hasten(at);
+            }
+            book.settle(Fetched { key, held: None, result }, wall, at, 0);
+            book.next_due(at).unwrap()
+        };
+        assert_eq!(fetch(&mut book, now, Ok(News::Same), true), Duration::ZERO, "what came may be of before");
+        assert_eq!(fetch(&mut book, now, Ok(News::Same), false), PAUSE_LEAST, "once more only");
+        let mut at = now.after(PAUSE_LEAST);
+        for wanted in [10, 20, 40, 80, 160, 320, 640, 1280, 1800, 1800] {
+            let wait = fetch(&mut book, at, Err(FetchFault::Unread), false);
+            assert_eq!(wait, Duration::from_secs(wanted));
+            at = at.after(wait);
+        }
     }
 
     #[test]
@@ -543,6 +642,49 @@ mod tests {
             let kept = keep(&ca, folder.path(), &url, octets, Default::default(), held().as_ref(), now);
             assert_eq!(kept.is_ok(), taken, "{title}");
             assert_eq!(held().map(|age| age.revoked), Some(revoked), "{title}");
+        }
+    }
+
+    #[test]
+    fn no_list_of_another_key_brings_an_old_one_back_and_one_of_a_new_key_is_news() {
+        let old_key = Recipe::ca("Root").self_signed();
+        let new_key = Recipe::ca("Root").self_signed();
+        let settings = ClientCaSettings {
+            name: "staff".into(),
+            certificates: vec![old_key.der.clone(), new_key.der.clone()],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        let ca = ClientCa::new(settings).unwrap().0;
+        let folder = tempfile::tempdir().unwrap();
+        let url = HttpUrl::parse("http://pki.example.com/root.crl").unwrap();
+        let listed = [vec![7_u8]];
+        let list = |by: &Made, number, revoked, from, to| {
+            by.crl(&CrlRecipe { number, ..CrlRecipe::listing(revoked).valid(NOW + from * DAY, NOW + to * DAY) })
+        };
+        let before = list(&old_key, 8, &[], -3, 4);
+        let first = list(&new_key, 9, &[], -2, 5);
+        let newest = list(&new_key, 10, &listed, -1, 6);
+        for (title, octets, wanted) in [
+            ("of the old key", &before, Some(true)),
+            ("of the new key, which the running relay must learn of", &first, Some(true)),
+            ("a newer one", &newest, Some(true)),
+            ("the same", &newest, Some(false)),
+            ("the old key's again", &before, None),
+            ("and by way of it the new key's first", &first, None),
+        ] {
+            let held = ca
+                .read_crl(
+                    &cache::read(folder.path(), &url, CRL_OCTETS_MAX).map(|(octets, _)| octets).unwrap_or_default(),
+                )
+                .ok();
+            let now = WallTime::from_seconds(NOW);
+            let kept = keep(&ca, folder.path(), &url, octets, Default::default(), held.as_ref(), now);
+            let news = kept.ok().map(|(_, news)| matches!(news, News::New));
+            assert_eq!(news, wanted, "{title}");
         }
     }
 }

@@ -101,7 +101,7 @@ pub struct CertificateSummary {
     pub not_before: WallTime,
     /// When it ends.
     pub not_after: WallTime,
-    /// Its first usable e-mail name.
+    /// Its first usable e-mail name; of an identity the first that counts.
     pub email: Option<Address>,
     /// Issuer and serial of each certificate of the verified chain, leaf first, anchor excluded.
     pub chain: Vec<(String, String)>,

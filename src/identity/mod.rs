@@ -144,13 +144,21 @@ mod width {
             local_part_case: LocalPartCase::Ignored,
             rule: Rule { name: "x".into(), place: None },
         };
-        let changes: [(&str, Change, bool, bool); 6] = [
+        let changes: [(&str, Change, bool, bool); 9] = [
             ("another rule", |grant| grant.rule.name = "y".into(), true, true),
             ("larger messages", |grant| grant.limits.message_size = Some(11), true, false),
             ("any size", |grant| grant.limits.message_size = None, true, false),
             ("fewer recipients", |grant| grant.limits.recipients_per_message = Some(9), false, true),
             ("no null sender", |grant| grant.null_sender = false, false, true),
             ("on approval", |grant| grant.dispatch = Dispatch::OnApproval, false, true),
+            ("another rate", |grant| grant.limits.rates.messages_per_hour = Some(9), false, false),
+            ("another case", |grant| grant.local_part_case = LocalPartCase::Exact, false, false),
+            (
+                "another sender",
+                |grant| grant.send_as = AddressPatterns::parse(["b@example.com"], LocalPartCase::Ignored).unwrap(),
+                false,
+                false,
+            ),
         ];
         for (what, change, allows, was_allowed) in changes {
             let mut other = grant.clone();
@@ -158,8 +166,16 @@ mod width {
             assert_eq!(other.certainly_allows(&grant), allows, "{what}");
             assert_eq!(grant.certainly_allows(&other), was_allowed, "{what}, the other way round");
         }
-        let narrower = Grant { send_to: patterns("*@example.net"), ..grant.clone() };
-        assert!(!narrower.certainly_allows(&grant) && !grant.certainly_allows(&narrower), "not compared: no");
+        let by_the_hour = Rates { messages_per_hour: Some(9), ..Rates::default() };
+        let not_compared: [(&str, Grant); 4] = [
+            ("whom it sends as", Grant { send_as: patterns("*@example.com"), ..grant.clone() }),
+            ("whom it sends to", Grant { send_to: patterns("*@example.net"), ..grant.clone() }),
+            ("rates", Grant { limits: Limits { rates: by_the_hour, ..grant.limits }, ..grant.clone() }),
+            ("case", Grant { local_part_case: LocalPartCase::Exact, ..grant.clone() }),
+        ];
+        for (what, other) in not_compared {
+            assert!(!other.certainly_allows(&grant) && !grant.certainly_allows(&other), "{what}: not compared, so no");
+        }
         let factor = Grant { second_factor: SecondFactor::Password, ..grant.clone() };
         assert!(factor.certainly_allows(&grant), "asked apart");
     }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use builder::{RosterBuilder, RosterLine, Terms};
 
-use super::facts::{CertificateFacts, NotACertificate};
+use super::facts::{CertificateFacts, CertificateSummary, NotACertificate};
 pub use super::key::MatchKeys;
 use super::key::{Key, Rank, clues, rank};
 use super::pattern::{AddressPatterns, DomainSet, PatternList};
@@ -423,7 +423,7 @@ impl Roster {
                 local_part_case: case,
                 rule: compiled.rule(),
             }),
-            certificate: Arc::new(facts.summary.clone()),
+            certificate: summary(facts, certain, ca.and_then(|ca| ca.domains.as_deref())),
             good_until,
         }
     }
@@ -472,7 +472,7 @@ impl Roster {
                 local_part_case: *case,
                 rule: rule.clone(),
             }),
-            certificate: Arc::new(facts.summary.clone()),
+            certificate: summary(facts, true, Some(domains)),
             good_until,
         })
     }
@@ -505,6 +505,14 @@ impl OwnNames {
             Self::Both => ("e-mail or user principal name", "rfc822Name, SmtpUTF8Mailbox or UPN in subjectAltName"),
         }
     }
+}
+
+/// What is kept of the certificate. Its address is written to (`notices.expiry`), so it is one that counts: not any that the holder of a pinned key
+/// writes around it, nor one beyond the domains that the CA may speak for.
+fn summary(facts: &CertificateFacts, certain: bool, domains: Option<&DomainSet>) -> Arc<CertificateSummary> {
+    let counts = |email: &&Address| certain && domains.is_none_or(|domains| domains.holds(&email.host().to_string()));
+    let email = facts.emails.iter().find(counts).cloned();
+    Arc::new(CertificateSummary { email, ..facts.summary.clone() })
 }
 
 fn certificate_names(facts: &CertificateFacts, own: OwnNames, case: LocalPartCase) -> HashSet<CanonicalAddress> {

@@ -219,6 +219,28 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_go_goes_the_next_time_and_nothing_goes_before_its_second_name_is_up() {
+        let place = tempfile::tempdir().unwrap();
+        let (directory, decided) = (place.path(), place.path().join(DECIDED));
+        std::fs::write(directory.join("alice.p12"), "old").unwrap();
+        std::fs::create_dir(&decided).unwrap();
+        std::fs::write(decided.join(GONE), "stuck\0alice.p12\0").unwrap();
+        std::fs::hard_link(directory.join("alice.p12"), decided.join("alice-1.p12")).unwrap();
+        // A directory is no file that can be removed, nor can a file take the place of one.
+        std::fs::create_dir_all(directory.join("alice-1.p12/in the way")).unwrap();
+        recover(directory).unwrap_err();
+        assert!(directory.join("alice.p12").exists(), "its second name is not up yet");
+        std::fs::remove_dir_all(directory.join("alice-1.p12")).unwrap();
+        std::fs::create_dir(directory.join("stuck")).unwrap();
+        recover(directory).unwrap_err();
+        assert!(decided.join(GONE).exists(), "the list stays as long as it is needed");
+        std::fs::remove_dir(directory.join("stuck")).unwrap();
+        recover(directory).unwrap();
+        assert!(!directory.join("alice.p12").exists() && !decided.exists());
+        assert_eq!(text(&directory.join("alice-1.p12")), "old");
+    }
+
+    #[test]
     fn nothing_takes_the_place_of_a_file_that_is_not_kept() {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("a.key"), "old").unwrap();

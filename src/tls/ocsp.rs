@@ -130,14 +130,16 @@ pub enum OcspFault {
 impl Query {
     /// The question whether `leaf`, signed by `issuer`, is revoked.
     pub(super) fn new(ca: &Arc<ClientCa>, leaf: &Link, issuer: &Link) -> Self {
-        // Two CAs of the configuration may ask different responders about one certificate.
+        // Two CAs of the configuration may ask different responders about one certificate. By its serial, as the responder is asked, and not by its
+        // octets: whoever holds a certificate can write another signature into it that is as good (ECDSA: n - s for s), and be somebody new.
         let mut about = Digest256::of(ca.name().as_bytes()).0.to_vec();
+        about.extend_from_slice(&Digest256::of(&issuer.view.subject).0);
         about.extend_from_slice(&issuer.view.key.0);
-        about.extend_from_slice(&leaf.view.fingerprint.0);
+        about.extend_from_slice(serial(&leaf.der).unwrap_or(&leaf.view.fingerprint.0));
         Self { ca: Arc::clone(ca), leaf: leaf.clone(), issuer: issuer.clone(), key: Digest256::of(&about) }
     }
 
-    /// By what the answer is kept: the CA, the certificate and its issuer's key.
+    /// By what the answer is kept: the CA, the issuer's name and key, and the serial.
     pub fn key(&self) -> Digest256 {
         self.key
     }
@@ -202,6 +204,21 @@ impl Query {
         extensions(single.extensions, &[])?;
         let until = single.counts_until(is_ours, now).ok_or(OcspFault::NotFresh)?;
         Ok(Reading { status: single.status, of: single.this_update, until })
+    }
+
+    /// Reads and verifies an answer that came before, for what it said of the time that it is of: neither its nonce nor its end counts any more.
+    ///
+    /// # Errors
+    /// It is not about this certificate, or not signed by one who might then.
+    pub fn read_again(&self, octets: &[u8]) -> Result<Reading, OcspFault> {
+        let basic = Basic::read(successful(octets)?).ok_or(OcspFault::Malformed)?;
+        let data = Data::read(basic.signed.content).ok_or(OcspFault::Malformed)?;
+        extensions(data.extensions, NONCE)?;
+        let single = data.singles.iter().find(|single| self.is_about_us(single.id));
+        let single = single.ok_or(OcspFault::OtherCertificate)?;
+        extensions(single.extensions, &[])?;
+        self.check_signer(&basic, &data, single.this_update)?;
+        Ok(Reading { status: single.status, of: single.this_update, until: single.this_update })
     }
 
     /// RFC 6960 §4.2.2.2: the issuer, or somebody whom it has certified for this.

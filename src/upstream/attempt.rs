@@ -125,7 +125,7 @@ pub enum FaultCause {
     Busy(Reply),
     /// The upstream refuses us, not the message.
     RefusesUs(Reply),
-    /// It refuses message after message in the same words, whoever sends to whom.
+    /// It refuses message after message with the same code and status, whoever sends to whom.
     RefusesAll(Reply),
     /// 421: it leaves.
     Leaves(Reply),
@@ -160,7 +160,9 @@ pub enum TlsCause {
     NotPinned(String),
     /// It is not what its TLSA records name.
     Dane(DaneFault),
-    /// Anything else, in rustls's words.
+    /// It does not take the certificate that we show, and why.
+    OurCertificate(&'static str),
+    /// Anything else, in words.
     Other(String),
 }
 
@@ -369,6 +371,9 @@ impl UpstreamFault {
             FaultCause::Tls(TlsCause::NotPinned(_)) => {
                 "ask its operator whether its key was changed; if it was, write the new pin, else treat the way to it as hostile"
             }
+            FaultCause::Tls(TlsCause::OurCertificate(_)) => {
+                "set `certificate` and `private_key` to what its operator has given this relay, and ask the operator what is accepted"
+            }
             FaultCause::Tls(TlsCause::Other(_)) => {
                 "check `mode`, `ca` and `server_name`, and which TLS versions it speaks"
             }
@@ -433,6 +438,7 @@ impl fmt::Display for TlsCause {
             Self::Revoked => f.write_str("its certificate is revoked"),
             Self::Dane(fault) => write!(f, "{fault} (DANE)"),
             Self::NotPinned(shown) => write!(f, "its key is not the one that is pinned, but {shown}"),
+            Self::OurCertificate(why) => write!(f, "our certificate is refused: {why}"),
             Self::Other(why) => f.write_str(why),
         }
     }

@@ -46,6 +46,7 @@ pub mod vigil;
 
 mod connection;
 mod login;
+pub mod drought;
 mod outgoing;
 mod refusals;
 mod transaction;

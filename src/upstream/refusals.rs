@@ -90,7 +90,7 @@ fn refused_alike(attempt: &Attempt) -> Option<&Reply> {
 }
 
 /// Whether a status speaks of one mailbox or one content: RFC 3463 §3.2 but for the sender's X.1.7 and X.1.8, §3.3, §3.4 X.3.4, §3.7.
-fn speaks_of_one(status: Status) -> bool {
+pub(super) fn speaks_of_one(status: Status) -> bool {
     match (status.subject(), status.detail()) {
         (1, 7 | 8) => false,
         (1 | 2 | 6, _) | (3, 4) => true,
@@ -153,6 +153,68 @@ mod tests {
         check("of two kinds each is counted", &all(|n| NAMES[n], |_| "x", &two), ".......");
         let between = |n| if n == 4 { delivered() } else { alike(n) };
         check("one accepted between", &all(|n| NAMES[n], |_| "x", &between), ".......");
+    }
+
+    /// Several recipients in one attempt.
+    fn joint(outcomes: Vec<Outcome>) -> Attempt {
+        Attempt { outcomes: outcomes.into_iter().enumerate().collect(), ..Attempt::default() }
+    }
+
+    fn failed(code: u16, status: (u8, u16, u16)) -> Outcome {
+        Outcome::Failed { reason: "no".to_owned(), reply: Some(reply(code, status)) }
+    }
+
+    #[test]
+    fn only_an_attempt_that_was_refused_whole_and_alike_is_counted() {
+        let row = |what: &dyn Fn(usize) -> Attempt| (0..7).map(|n| (NAMES[n], NAMES[n], what(n))).collect::<Vec<_>>();
+        let no = || failed(550, (5, 7, 1));
+        check("both recipients alike", &row(&|_| joint(vec![no(), no()])), "....UUU");
+        check("in two ways", &row(&|_| joint(vec![no(), failed(554, (5, 7, 1))])), ".......");
+        let later = || Outcome::Deferred { reason: "later".to_owned(), reply: Some(reply(450, (4, 2, 0))) };
+        check("one deferred", &row(&|_| joint(vec![no(), later()])), ".......");
+        let expired = || Outcome::Failed { reason: "no".to_owned(), reply: None };
+        check("one without a reply", &row(&|_| joint(vec![no(), expired()])), ".......");
+        let one_taken = |n| {
+            let taken = Outcome::Delivered { reply: reply(250, (2, 0, 0)) };
+            joint(if n == 4 { vec![no(), taken] } else { vec![no(), no()] })
+        };
+        check("accepted for one of two", &row(&one_taken), ".......");
+        check("of two statuses", &row(&|n| attempt(failed(550, (5, 7, u16::from(n % 2 == 0))))), ".......");
+        for status in [(5, 2, 1), (5, 2, 2), (5, 6, 0), (5, 6, 3)] {
+            check("a mailbox or a content", &row(&|_| refused(550, status)), ".......");
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut refusals = Refusals::default();
+        let mut note = |sender: usize, detail| {
+            refusals.note(&envelope(&format!("s{sender}"), "x"), &refused(550, (5, 7, detail)));
+            let lengths = refusals.0.iter().flat_map(|kind| [kind.senders.len(), kind.recipients.len()]);
+            (refusals.0.len(), lengths.max().unwrap())
+        };
+        // All that come after the fifth, whoever sends them.
+        for sender in 0..100 {
+            assert!(note(sender, 1).1 <= REFUSALS_ALIKE);
+        }
+        // Each of these is a kind of its own; the oldest of them is forgotten.
+        for detail in 2..50 {
+            assert!(note(0, detail).0 <= KINDS_MAX);
+        }
+        let kept: Vec<_> = refusals.0.iter().filter_map(|kind| kind.status).map(Status::detail).collect();
+        assert_eq!(kept, (42..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_hostile_upstream_that_refuses_in_ever_new_ways_fills_no_memory() {
+        let mut refusals = Refusals::default();
+        for detail in 0..100 {
+            for name in NAMES {
+                refusals.note(&envelope(name, name), &refused(550, (5, 7, detail)));
+            }
+        }
+        let kept = refusals.0.iter().map(|kind| kind.senders.len() + kind.recipients.len());
+        assert!(refusals.0.len() <= KINDS_MAX && kept.sum::<usize>() <= 2 * REFUSALS_ALIKE * KINDS_MAX);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! That a certificate is revoked outlives the answer that says so: whoever then keeps the responder from being asked must not be let in for it
 //! under `if-available`. It holds until the certificate ends, or until a newer answer takes it back (a certificate on hold may become good again,
-//! RFC 5280 §5.3.1). An answer that is older than one that was seen and says otherwise does not count: somebody replays it, or a mirror lags.
+//! RFC 5280 §5.3.1); of one second the one that says revoked is the newer, and that a responder does not know it takes nothing back. An answer
+//! that is older than one that was seen and says otherwise does not count: somebody replays it, or a mirror lags.
 //!
-//! Pure. Never: grows beyond [`ANSWERS_MAX`] and [`SEEN_MAX`]; lasts beyond a restart.
+//! Pure. Never: grows beyond [`ANSWERS_MAX`] and [`SEEN_MAX`]; lasts beyond a restart (`kept` has what must).
 
 use std::collections::HashMap;
 
@@ -19,7 +20,7 @@ const SEEN_MAX: usize = 50_000;
 
 /// An answer that was overtaken by one seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is older (of {}) than an answer seen before (of {}) and says otherwise", .of.rfc3339(), .seen.rfc3339())]
+#[error("it (of {}) takes nothing back of an answer seen before (of {}) that says otherwise", .of.rfc3339(), .seen.rfc3339())]
 pub(super) struct Overtaken {
     of: WallTime,
     seen: WallTime,
@@ -32,6 +33,14 @@ struct Seen {
     of: WallTime,
     /// When the certificate ends.
     ends: WallTime,
+}
+
+impl Seen {
+    /// Whether this stands against an answer that was given then.
+    fn outlasts(&self, status: CertificateStatus, of: WallTime) -> bool {
+        let was_revoked = self.status == CertificateStatus::Revoked && status != CertificateStatus::Revoked;
+        self.of > of || (was_revoked && (self.of == of || status == CertificateStatus::Unknown))
+    }
 }
 
 /// Both, by the question's key.
@@ -55,6 +64,18 @@ impl Answers {
         }
     }
 
+    /// Whether anything is remembered of what was said.
+    pub(super) fn remembers(&self, key: Digest256) -> bool {
+        self.seen.contains_key(&key)
+    }
+
+    /// Remembers what was said before a restart, unless something is remembered already.
+    pub(super) fn recall(&mut self, query: &Query, reading: Reading, now: WallTime) {
+        if !self.remembers(query.key()) {
+            self.remember(query.key(), Seen { status: reading.status, of: reading.of, ends: query.ends() }, now);
+        }
+    }
+
     /// Keeps a verified answer.
     pub(super) fn take(&mut self, query: &Query, reading: Reading, now: WallTime) -> Result<(), Overtaken> {
         self.take_of(query.key(), query.ends(), reading, now)
@@ -62,7 +83,7 @@ impl Answers {
 
     fn take_of(&mut self, key: Digest256, ends: WallTime, reading: Reading, now: WallTime) -> Result<(), Overtaken> {
         let Reading { status, of, until } = reading;
-        let earlier = self.seen.get(&key).copied().filter(|seen| seen.of > of);
+        let earlier = self.seen.get(&key).copied().filter(|seen| seen.outlasts(status, of));
         if let Some(seen) = earlier {
             if seen.status != status {
                 return Err(Overtaken { of, seen: seen.of });
@@ -76,10 +97,11 @@ impl Answers {
 
     /// Keeps what counts for a while.
     pub(super) fn keep(&mut self, key: Digest256, known: Known, now: WallTime) {
-        if self.known.len() >= ANSWERS_MAX {
+        let is_full = |known: &HashMap<Digest256, Known>| known.len() >= ANSWERS_MAX && !known.contains_key(&key);
+        if is_full(&self.known) {
             self.known.retain(|_, known| now < known.until());
         }
-        if self.known.len() >= ANSWERS_MAX {
+        if is_full(&self.known) {
             // All of them count still: the one that ends first is asked for again.
             let first = self.known.iter().min_by_key(|(_, known)| known.until()).map(|(key, _)| *key);
             first.map(|first| self.known.remove(&first));
@@ -137,8 +159,28 @@ mod tests {
         // A newer one: it was on hold.
         assert!(take(&mut answers, Good, 4000, 4000));
         assert_eq!(answers.without_answer(key, at(9000)), Known::Unavailable(at(9000)));
+        // Of one moment: revoked counts, whichever comes first.
+        assert!(take(&mut answers, Revoked, 4000, 4000) && !take(&mut answers, Good, 4000, 4000));
+        assert_eq!(answers.without_answer(key, at(9000)), Known::Answer(Revoked, at(9000)));
+        assert!(take(&mut answers, Good, 4001, 4001));
         // An older one of the same kind is no contradiction (two responders that are not in step), and does not turn time back.
         assert!(take(&mut answers, Good, 3000, 4000) && !take(&mut answers, Revoked, 3500, 4000));
+    }
+
+    #[test]
+    fn revoked_is_taken_back_by_a_newer_good_alone() {
+        use CertificateStatus::{Good, Revoked, Unknown};
+        let (key, ends) = (Digest256::of(b"alice"), at(1_000_000));
+        let mut answers = Answers::default();
+        answers.take_of(key, ends, said(Revoked, 200), at(200)).unwrap();
+        let is_revoked = |answers: &Answers| answers.without_answer(key, at(9000)) == Known::Answer(Revoked, at(9000));
+        // Of the same second: which was later nobody knows.
+        assert!(answers.take_of(key, ends, said(Good, 200), at(201)).is_err() && is_revoked(&answers));
+        // Another responder, or one that has lost its memory, does not know it: that takes nothing back.
+        assert!(answers.take_of(key, ends, said(Unknown, 300), at(300)).is_err() && is_revoked(&answers));
+        assert!(answers.take_of(key, ends, said(Good, 301), at(301)).is_ok() && !is_revoked(&answers));
+        // And revoked wins within a second.
+        assert!(answers.take_of(key, ends, said(Revoked, 301), at(302)).is_ok() && is_revoked(&answers));
     }
 
     #[test]
@@ -153,9 +195,29 @@ mod tests {
         answers.take_of(key(SEEN_MAX), ends, said(CertificateStatus::Good, 60), now).unwrap();
         assert_eq!(answers.seen.len(), SEEN_MAX);
         assert_eq!(answers.without_answer(key(0), now), Known::Answer(CertificateStatus::Revoked, now));
-        for number in 0..ANSWERS_MAX + 1 {
-            answers.keep(key(number), Known::Unavailable(at(200)), now);
+        // Of two that are not revoked, what was said long ago goes; what is there already takes nobody's place.
+        assert!(answers.seen.contains_key(&key(SEEN_MAX)));
+        let earliest = || Seen { status: CertificateStatus::Good, of: at(40), ends };
+        let place = key(2);
+        answers.seen.insert(place, earliest());
+        answers.take_of(key(SEEN_MAX), ends, said(CertificateStatus::Good, 70), now).unwrap();
+        assert!(answers.seen.len() == SEEN_MAX && answers.seen.contains_key(&place));
+        answers.take_of(key(SEEN_MAX + 1), ends, said(CertificateStatus::Good, 70), now).unwrap();
+        assert!(answers.seen.len() == SEEN_MAX && !answers.seen.contains_key(&place));
+        // When certificates have ended, only they go, revoked or not.
+        answers.seen.values_mut().take(10).for_each(|seen| seen.ends = now);
+        answers.take_of(key(SEEN_MAX + 2), ends, said(CertificateStatus::Good, 70), now).unwrap();
+        assert_eq!(answers.seen.len(), SEEN_MAX - 9);
+
+        let mut answers = Answers::default();
+        for number in 0..ANSWERS_MAX {
+            answers.keep(key(number), Known::Unavailable(at(if number == 5 { 150 } else { 200 })), now);
         }
-        assert_eq!(answers.known.len(), ANSWERS_MAX);
+        answers.keep(key(7), Known::Unavailable(at(201)), now);
+        assert!(answers.known.len() == ANSWERS_MAX && answers.known.contains_key(&key(5)), "its own place");
+        answers.keep(key(ANSWERS_MAX), Known::Unavailable(at(200)), now);
+        assert!(answers.known.len() == ANSWERS_MAX && !answers.known.contains_key(&key(5)), "the first to end");
+        answers.keep(key(ANSWERS_MAX + 1), Known::Unavailable(at(300)), at(200));
+        assert_eq!(answers.known.len(), 2, "what has ended goes first");
     }
 }

@@ -26,12 +26,12 @@ impl Reach {
     }
 
     fn of_v4(address: Ipv4Addr) -> Self {
-        let [first, second, ..] = address.octets();
+        let octets @ [first, second, ..] = address.octets();
         if address.is_loopback() || first == 0 {
             Self::Loopback
         } else if address.is_link_local() {
             Self::Link
-        } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || first >= 224 {
+        } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || first >= 224 || set_aside(octets) {
             Self::Private
         } else {
             Self::Public
@@ -48,7 +48,10 @@ impl Reach {
         } else if (first, second, third, fourth, fifth, sixth) == (0x64, 0xff9b, 0, 0, 0, 0) {
             // NAT64 (RFC 6052): what the IPv4 address behind it is.
             Self::of_v4(embedded)
-        } else if first & 0xe000 == 0x2000 {
+        } else if first == 0x2002 {
+            // 6to4 (RFC 3056): likewise.
+            Self::of_v4(Ipv4Addr::from((u32::from(second) << 16) | u32::from(third)))
+        } else if first & 0xe000 == 0x2000 && !set_aside_v6(first, second) {
             Self::Public
         } else {
             Self::Private
@@ -59,6 +62,16 @@ impl Reach {
     pub(super) fn may_lead_to(self, there: Self) -> bool {
         there == Self::Public || there == self
     }
+}
+
+/// RFC 6890 §2.2.2: protocol assignments, documentation, relays to 6to4, benchmarks.
+fn set_aside(octets: [u8; 4]) -> bool {
+    matches!(octets, [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _])
+}
+
+/// RFC 6890 §2.2.3: protocol assignments (Teredo among them) and documentation.
+fn set_aside_v6(first: u16, second: u16) -> bool {
+    matches!((first, second), (0x2001, 0..0x0200 | 0x0db8))
 }
 
 #[cfg(test)]
@@ -81,17 +94,43 @@ mod tests {
             ("100.64.0.1", Reach::Private),
             ("224.0.0.1", Reach::Private),
             ("255.255.255.255", Reach::Private),
+            ("192.0.0.192", Reach::Private),
+            ("198.18.0.1", Reach::Private),
+            ("198.19.255.255", Reach::Private),
+            ("192.88.99.1", Reach::Private),
+            ("2002:7f00:1::", Reach::Loopback),
+            ("2002:a00:1::1", Reach::Private),
+            ("2001:0:4136:e378::1", Reach::Private),
+            ("2001:db8::1", Reach::Private),
+            ("192.0.1.1", Reach::Public),
+            ("198.20.0.1", Reach::Public),
+            ("2002:c629:4::1", Reach::Public),
+            ("2001:4860::1", Reach::Public),
             ("fd00::1", Reach::Private),
             ("ff02::1", Reach::Private),
+            ("192.0.0.170", Reach::Private),
+            ("192.0.2.1", Reach::Private),
+            ("192.88.99.1", Reach::Private),
+            ("198.19.0.1", Reach::Private),
+            ("198.51.100.1", Reach::Private),
+            ("203.0.113.1", Reach::Private),
+            ("2001::1", Reach::Private),
+            ("2001:db8::1", Reach::Private),
+            ("::", Reach::Loopback),
             ("64:ff9b::a00:1", Reach::Private),
             ("198.41.0.4", Reach::Public),
             ("100.128.0.1", Reach::Public),
+            ("192.0.1.1", Reach::Public),
+            ("198.20.0.1", Reach::Public),
+            ("2001:200::1", Reach::Public),
             ("2001:503:ba3e::2:30", Reach::Public),
             ("64:ff9b::c629:4", Reach::Public),
         ] {
             assert_eq!(Reach::of(text.parse().unwrap()), reach, "{text}");
         }
-        assert!(Reach::Loopback.may_lead_to(Reach::Public) && Reach::Private.may_lead_to(Reach::Private));
+        for from in [Reach::Loopback, Reach::Link, Reach::Private, Reach::Public] {
+            assert!(from.may_lead_to(Reach::Public) && from.may_lead_to(from), "{from:?}");
+        }
         assert!(!Reach::Private.may_lead_to(Reach::Loopback) && !Reach::Public.may_lead_to(Reach::Private));
     }
 }

@@ -1,7 +1,8 @@
 //! The delivery loop against upstreams that fail for hours, hang, come back and are reconfigured; in memory and in virtual time.
 
 mod ending;
-mod stage;
+mod kept;
+pub(crate) mod stage;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -337,6 +338,47 @@ async fn an_upstream_that_hangs_and_is_taken_out_lets_its_mail_go() {
     stage.reload(vec![stage::spare()]);
     stage.pass(seconds(2)).await;
     assert_eq!(stage.spare.as_ref().unwrap().taken().len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_message_alone_need_not_wait_for_a_silent_upstream_either() {
+    let stage = Stage::with_spare(silent_at(Phase::Greeting), Script::default());
+    stage.submit(1).await;
+    stage.run();
+    stage.pass(seconds(66)).await;
+    assert_eq!(stage.spare.as_ref().unwrap().taken().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_has_its_whole_time_though_there_is_a_spare() {
+    let stage = Stage::with_spare(refusing(), Script::default());
+    stage.submit(10).await;
+    stage.run();
+    stage.pass(seconds(5)).await;
+    assert!(matches!(stage.standing().condition, Condition::Open(_)));
+    stage.up.turn_into(silent_at(Phase::Greeting));
+    stage.pass(seconds(30)).await;
+    let before = stage.spare.as_ref().unwrap().taken().len();
+    stage.submit(1).await;
+    stage.pass(4 * MINUTE).await;
+    assert_eq!(stage.standing().condition, Condition::HalfOpen, "the probe is under way still");
+    stage.pass(2 * MINUTE).await;
+    assert!(matches!(stage.standing().condition, Condition::Open(_)));
+    assert_eq!(stage.spare.as_ref().unwrap().taken().len(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_other_settings_what_hangs_is_begun_anew_and_what_was_counted_is_forgotten() {
+    let stage = Stage::new(silent_at(Phase::Greeting), upstream());
+    stage.submit(10).await;
+    stage.run();
+    stage.pass(2 * MINUTE).await;
+    assert!(stage.standing().unanswered > 0);
+    stage.up.turn_into(Script::default());
+    stage.reload(vec![Upstream { connections: 3, ..upstream() }]);
+    assert_eq!(stage.standing().unanswered, 0);
+    stage.pass(seconds(2)).await;
+    assert_eq!(stage.up.taken().len(), 10);
 }
 
 #[tokio::test(start_paused = true)]

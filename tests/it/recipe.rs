@@ -218,6 +218,11 @@ impl Made {
         Issuer::from_params(&self.params, &self.key)
     }
 
+    /// With the other signature that is as good.
+    pub(crate) fn with_the_other_signature(&self) -> CertificateDer<'static> {
+        with_the_other_signature(&self.der)
+    }
+
     /// The certificate in PEM.
     pub(crate) fn pem(&self) -> String {
         pem("CERTIFICATE", &self.der)
@@ -297,6 +302,47 @@ impl<'a> CrlRecipe<'a> {
     }
 }
 
+/// What a responder is to say of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OcspStatus {
+    Good,
+    Revoked,
+}
+
+/// The OCSP answer of an issuer about a certificate of its (RFC 6960 §4.2.1), without a nonce, that counts from then to then. The key is one for P-256.
+pub(crate) fn ocsp_answer(
+    issuer: &CertificateDer<'_>,
+    key: &KeyPair,
+    about: &CertificateDer<'_>,
+    status: OcspStatus,
+    (from, to): (i64, i64),
+) -> Vec<u8> {
+    const SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
+    const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    const BASIC: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
+    let time = |seconds| {
+        let text = jiff::Timestamp::from_second(seconds).unwrap().strftime("%Y%m%d%H%M%SZ").to_string();
+        der(0x18, text.as_bytes())
+    };
+    // RFC 5280 §4.1: version, serial, algorithm, issuer, validity, subject, key.
+    let (issued, issuing) = (values(content(content(about))), values(content(content(issuer))));
+    let (serial, name) = (issued[1], issuing[5]);
+    let key_bits = &content(values(content(issuing[6]))[1])[1..];
+    let algorithm = |oid| der(0x30, &der(0x06, oid));
+    let hash = |octets: &[u8]| der(0x04, &Sha256::digest(octets));
+    let id = der(0x30, &[algorithm(SHA256), hash(name), hash(key_bits), serial.to_vec()].concat());
+    let status = match status {
+        OcspStatus::Good => vec![0x80, 0],
+        OcspStatus::Revoked => der(0xa1, &time(from)),
+    };
+    let single = der(0x30, &[id, status, time(from), der(0xa0, &time(to))].concat());
+    let data = der(0x30, &[der(0xa1, name), time(from), der(0x30, &single)].concat());
+    let signature = der(0x03, &[vec![0], key.sign(&data).unwrap()].concat());
+    let basic = der(0x30, &[data, algorithm(ECDSA_WITH_SHA256), signature].concat());
+    let octets = der(0x30, &[der(0x06, BASIC), der(0x04, &basic)].concat());
+    der(0x30, &[der(0x0a, &[0]), der(0xa0, &octets)].concat())
+}
+
 /// A public key without its private one, or with one that signs nonsense: for kinds that no library makes any more.
 pub(crate) struct ForeignKey {
     octets: Vec<u8>,
@@ -347,6 +393,33 @@ pub(crate) fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     [head, content.to_vec()].concat()
 }
 
+/// The same certificate with the other signature that is as good (ECDSA on P-256: n - s for s), which anybody can put there.
+pub(crate) fn with_the_other_signature(certificate: &[u8]) -> CertificateDer<'static> {
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let whole = content(certificate);
+    let (signed, behind) = whole.split_at(value_length(whole));
+    let (algorithm, signature) = behind.split_at(value_length(behind));
+    let pair = content(content(signature).get(1..).unwrap());
+    let (r, s) = pair.split_at(value_length(pair));
+    let octets = content(s);
+    let octets = octets.strip_prefix(&[0]).unwrap_or(octets);
+    let mut other = [0; 32];
+    let mut borrow = 0_i16;
+    for place in (0..32).rev() {
+        let octet = (place + octets.len()).checked_sub(32).map_or(0, |at| octets[at]);
+        let left = i16::from(ORDER[place]) - i16::from(octet) - borrow;
+        borrow = i16::from(left < 0);
+        other[place] = u8::try_from(left.rem_euclid(256)).unwrap();
+    }
+    let other: Vec<u8> = other.into_iter().skip_while(|octet| *octet == 0).collect();
+    let padding: &[u8] = if other[0] & 0x80 == 0 { &[] } else { &[0] };
+    let pair = der(0x30, &[r, &der(0x02, &[padding, &other].concat())].concat());
+    der(0x30, &[signed, algorithm, &der(0x03, &[&[0], pair.as_slice()].concat())].concat()).into()
+}
+
 /// The octets of the first DER value, its head included.
 fn value_length(octets: &[u8]) -> usize {
     let (head, length) = match octets.get(1).copied().unwrap() {
@@ -358,6 +431,17 @@ fn value_length(octets: &[u8]) -> usize {
         }
     };
     head + length
+}
+
+/// The DER values that stand behind one another, each with its head.
+fn values(mut octets: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while !octets.is_empty() {
+        let (value, rest) = octets.split_at(value_length(octets));
+        found.push(value);
+        octets = rest;
+    }
+    found
 }
 
 /// What is in the first DER value.

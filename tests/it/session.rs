@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
 use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof, Wrong};
-use sealpost::identity::{Identity, NoIdentity, SecondFactor};
+use sealpost::identity::roster::{CaGrant, RosterEntry};
+use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
 use sealpost::mail::{
     Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
 };
@@ -20,7 +21,7 @@ use sealpost::sys::disk::SimulatedDisk;
 use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
-use crate::dialog::cast::{Cast, Season};
+use crate::dialog::cast::{Cast, Season, mailbox, mailboxes};
 use crate::recipe::NOW;
 
 /// `n,,n=user,r=abc`, and the final message for "hunter2" on `ground()` with the nonce "nonce".
@@ -38,6 +39,7 @@ enum Move {
     TalkedEarly,
     Header(Box<HeaderFacts>),
     Body(BodyEnd),
+    NotKept(NoRoom),
     Identified(Result<Arc<Identity>, Unidentified>),
     Admitted(Result<(), NoRoom>),
     Committed(Result<Custody, NoRoom>),
@@ -58,6 +60,7 @@ impl Move {
             Self::TalkedEarly => Event::TalkedEarly,
             Self::Header(facts) => Event::HeaderRead(facts),
             Self::Body(end) => Event::BodyEnded(body(*end)),
+            Self::NotKept(cause) => Event::NotKept(body(BodyEnd::Complete), cause.clone()),
             Self::Identified(answer) => Event::Answer(Answer::Identified(answer.clone())),
             Self::Admitted(answer) => Event::Answer(Answer::Admitted(answer.clone())),
             Self::Committed(answer) => Event::Answer(Answer::Committed(answer.clone())),
@@ -143,7 +146,8 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
             vec![
                 Move::Body(BodyEnd::Complete),
                 Move::Body(BodyEnd::TooLarge),
-                Move::Body(BodyEnd::NotKept),
+                Move::NotKept(NoRoom::Full("disk".to_owned())),
+                Move::NotKept(NoRoom::Broken),
                 Move::Body(BodyEnd::LineTooLong { limit: 10 }),
                 Move::Body(BodyEnd::Disputed(OctetFault::Nul)),
             ],
@@ -273,8 +277,8 @@ fn deposit() -> Deposit {
     }
 }
 
-fn fresh() -> Session {
-    let settings = SessionSettings {
+fn fresh_settings() -> Arc<SessionSettings> {
+    Arc::new(SessionSettings {
         hostname: "mail.example.com".to_owned(),
         message_size_max: 1_000_000,
         recipients_max: 100,
@@ -282,10 +286,45 @@ fn fresh() -> Session {
         refusal: RefusalMode::Reply,
         auth_failures_max: u32::MAX,
         idle_commands_max: u32::MAX,
-    };
-    let mut session = Session::new(alice_identity(), Arc::new(settings));
+    })
+}
+
+fn fresh() -> Session {
+    let mut session = Session::new(alice_identity(), fresh_settings());
     session.equip(credentials().means("guarded", SecondFactor::Password, None));
     session
+}
+
+/// Whom alice's certificate stands for, where this is all that the roster has.
+fn alice_by(entry: RosterEntry) -> Arc<Identity> {
+    let cast = Cast::get();
+    let chain = PeerChain(cast.chain("alice").unwrap().unwrap());
+    let verified = verify(&chain, &cast.trust(&Season::default()), NOW_WALL).unwrap();
+    let grants: Vec<CaGrant> = ["staff", "workloads", "branch", "strangers"].map(mailboxes).into();
+    Arc::new(Roster::new(vec![entry], grants).unwrap().identify(&verified).unwrap())
+}
+
+#[test]
+fn the_second_look_keeps_only_what_the_same_identity_may_certainly_send_still() {
+    let entry = |name: &str| mailbox(name, "alice@example.com", &["alice@example.com"]);
+    let (credentials, none) = (credentials(), SecondFactor::None);
+    let known = |factor| credentials.means("guarded", factor, None);
+    let judged = alice_by(entry("alice"));
+    let limited = Limits { message_size: Some(9), ..Limits::default() };
+    for (what, now, factor, expected) in [
+        ("the same", entry("alice"), none, Ok(())),
+        ("another name", entry("alicia"), none, Err(NoRoom::Regranted)),
+        ("a smaller grant", RosterEntry { limits: limited, ..entry("alice") }, none, Err(NoRoom::Regranted)),
+        (
+            "a second factor that was not shown",
+            RosterEntry { second_factor: SecondFactor::Password, ..entry("alice") },
+            SecondFactor::Password,
+            Err(NoRoom::Unauthenticated),
+        ),
+    ] {
+        let session = Session::new(Arc::clone(&judged), fresh_settings());
+        assert_eq!(session.still_allows(&alice_by(now), &known(factor)), expected, "{what}");
+    }
 }
 
 /// Who goes the way: without limits, and with.

@@ -694,6 +694,25 @@ async fn an_upstream_that_refuses_everybody_alike_bounces_no_more_than_four_and_
 }
 
 #[tokio::test(start_paused = true)]
+async fn with_other_settings_refusals_are_counted_from_the_beginning() {
+    let locked = Script { misdeed: Some((Phase::Mail, Misdeed::Say(b"550 5.7.1 locked\r\n"))), ..Script::default() };
+    let one = Scripted::new(locked.clone());
+    let net = Net::default().name(NAME, &[1]).host(1, &one);
+    let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)));
+    let mut outcomes = String::new();
+    for n in 0..7 {
+        one.turn_into(locked.clone());
+        // Before the sixth.
+        let upstream = Arc::new(Upstream { connections: if n < 5 { 3 } else { 4 }, ..plain("main") });
+        courier.configure(std::slice::from_ref(&upstream));
+        let attempt = courier.deliver(&upstream, &envelope(n + 1), &[n], &mut InMemory::new(MESSAGE)).await;
+        outcomes.push_str(&show(&attempt));
+        outcomes.push(';');
+    }
+    assert_eq!(outcomes, "F;F;F;F;L Mail RefusesAll;F;F;");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_delivery_that_is_dropped_gives_its_place_back() {
     let script = Script { misdeed: Some((Phase::Mail, Misdeed::SayAndHang(b"", 1))), ..Script::default() };
     let scene = Scene::with(script, |upstream, _| Upstream { connections: 1, ..upstream });

@@ -114,6 +114,9 @@ fn key_doubts(roster: &Roster, entry: &Compiled, say: &mut impl FnMut(String)) {
     if by_key_alone && entry.send_as.entries().contains(&PatternEntry::Granted(AddressPattern::Certificate)) {
         say("@certificate grants nothing to a certificate that is known by its key (spki) alone; add ca or give its fingerprint".into());
     }
+    if entry.terms.state == EntryState::Disabled && entry.has_fingerprint() {
+        say("a fingerprint shuts nobody out for certain: who holds a certificate can write another signature that is as good into it (ECDSA), and it has another fingerprint. Match it by issuer_serial or spki, or revoke it".into());
+    }
     let trusted = entry.tied_to.and_then(|ca| roster.ca(ca)).and_then(|ca| ca.grant.trust_domain.as_deref());
     for key in &entry.keys {
         if let (Some(asked), Some(trusted)) = (key.trust_domain(), trusted)

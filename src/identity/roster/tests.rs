@@ -891,3 +891,50 @@ fn an_entry_of_a_large_roster_is_small() {
     assert!(std::mem::size_of::<Compiled>() <= 88, "{}", std::mem::size_of::<Compiled>());
     assert!(std::mem::size_of::<Key>() <= 40, "{}", std::mem::size_of::<Key>());
 }
+
+#[test]
+fn the_address_to_write_to_is_one_that_somebody_vouches_for() {
+    let world = World::new();
+    let two = Recipe::client("Alice").email("victim@elsewhere.example").email("alice@example.com");
+    let alice = two.signed_by(&world.staff);
+    let printer = Recipe::client("Printer").email("victim@elsewhere.example").self_signed();
+    let pinned = |keys| Roster::new(vec![entry("printer", keys)], both()).unwrap();
+    let of_key = pinned(MatchKeys { spki: Some(Digest256(printer.spki())), ..MatchKeys::default() });
+    let of_whole = pinned(MatchKeys { fingerprint: Some(Digest256(printer.fingerprint())), ..MatchKeys::default() });
+    let by_names = Roster::new(vec![], vec![grant_of("staff", &["example.com"]), without_email("guests")]).unwrap();
+    let by_entry = |domains: &[&str]| {
+        let keys = MatchKeys { subject: subject("CN=Alice"), ..under("staff") };
+        Roster::new(vec![entry("alice", keys)], vec![grant_of("staff", domains), without_email("guests")]).unwrap()
+    };
+    for (title, roster, leaf, wanted) in [
+        ("beyond the domains", by_names, &alice, Some("alice@example.com")),
+        ("beyond the domains, by an entry", by_entry(&["example.com"]), &alice, Some("alice@example.com")),
+        ("within the domains", by_entry(&["elsewhere.example"]), &alice, Some("victim@elsewhere.example")),
+        ("around a pinned key anybody's", of_key, &printer, None),
+        ("of a pinned certificate", of_whole, &printer, Some("victim@elsewhere.example")),
+    ] {
+        let identity = world.identify(&roster, leaf).unwrap();
+        let found = identity.certificate().email.as_ref().map(ToString::to_string);
+        assert_eq!(found.as_deref(), wanted, "{title}");
+    }
+}
+
+#[test]
+fn a_fingerprint_shuts_nobody_out_and_that_is_said() {
+    let world = World::new();
+    let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&world.staff);
+    let der = alice.with_the_other_signature();
+    let fingerprint = Some(Digest256(alice.fingerprint()));
+    let spki = Some(Digest256(alice.spki()));
+    let other = Made { der, params: alice.params.clone(), key: alice.key };
+    let whole = MatchKeys { fingerprint, ..under("staff") };
+    let key = MatchKeys { spki, ..under("staff") };
+    for (keys, shuts_out) in [(whole, false), (key, true)] {
+        let stolen = RosterEntry { state: EntryState::Disabled, ..entry("stolen", keys) };
+        let cas = vec![grant_of("staff", &["example.com"]), without_email("guests")];
+        let roster = Roster::new(vec![stolen], cas).unwrap();
+        assert_eq!(world.identify(&roster, &other).is_err(), shuts_out);
+        let is_said = roster.lint().iter().any(|doubt| doubt.sentence.contains("shuts nobody out"));
+        assert_eq!(is_said, !shuts_out);
+    }
+}

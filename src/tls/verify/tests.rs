@@ -507,6 +507,19 @@ fn a_name_beyond_the_constraints_is_none_in_any_encoding() {
 }
 
 #[test]
+fn a_upn_is_held_to_the_constraints_of_its_anchor_too() {
+    let root = Recipe::ca("Root").permits_email("example.org").self_signed();
+    let trust = Setting::of("staff", &[&root]).trust();
+    let kind: &[u8] = &[43, 6, 1, 4, 1, 0x82, 0x37, 20, 2, 3];
+    for (text, counts) in [("bob@example.org", 1), ("bob@example.com", 0)] {
+        let upn = [der(0x06, kind), der(0xa0, &der(0x0c, text.as_bytes()))].concat();
+        let bob = Recipe::client("Bob").extension(&[2, 5, 29, 17], false, der(0x30, &der(0xa0, &upn)));
+        let facts = CertificateFacts::of_chain(&good(&[&bob.signed_by(&root)], &trust)).unwrap();
+        assert_eq!(facts.upns.len(), counts, "{text}");
+    }
+}
+
+#[test]
 fn an_extension_that_is_there_twice_makes_no_certificate() {
     let (root, trust) = staff();
     let point = der(0x30, &der(0x30, &der(0xa0, &der(0xa0, &der(0x86, b"http://crl.example.com")))));

@@ -633,6 +633,7 @@ fn user_principal_names_grant_and_match_within_the_email_constraints_of_their_ca
     let root = Recipe::ca("Root").self_signed();
     let permitting = Recipe::ca("Permitting").constraints(subtrees(&["example.org"]), Vec::new()).signed_by(&root);
     let excluding = Recipe::ca("Excluding").constraints(Vec::new(), subtrees(&["boss@corp.example"])).signed_by(&root);
+    let narrower = Recipe::ca("Narrower").constraints(subtrees(&["example.net"]), Vec::new()).signed_by(&permitting);
     let world = World::read(
         r#"
 [[client_ca]]
@@ -650,7 +651,10 @@ match = { ca = "directory", upn = "boss@corp.example" }
 send_as = ["boss@example.com"]
 send_to = ["*"]
 "#,
-        &[("root.pem", pem(&root)), ("intermediates.pem", [pem(&permitting), pem(&excluding)].concat())],
+        &[
+            ("root.pem", pem(&root)),
+            ("intermediates.pem", [pem(&permitting), pem(&excluding), pem(&narrower)].concat()),
+        ],
     )
     .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     let case = |name: &str, sans: &[Vec<u8>], ca: &Made, expected: &str| {
@@ -666,12 +670,14 @@ send_to = ["*"]
             &permitting,
             "directory:bob@example.org",
         ),
+        case("permitted by the further CA only", &[upn("bob@example.org")], &narrower, "nobody"),
+        case("permitted by the nearer CA only", &[upn("bob@example.net")], &narrower, "nobody"),
         case("matched", &[upn("boss@corp.example")], &root, "boss"),
         case("not permitted, so not matched", &[upn("boss@corp.example")], &permitting, "nobody"),
         case("excluded, so not matched", &[upn("BOSS@corp.example")], &excluding, "nobody"),
         case("not excluded", &[upn("bob@corp.example")], &excluding, "directory:bob@corp.example"),
     ];
-    assert!(check(&world, cases) >= 8);
+    assert!(check(&world, cases) >= 10);
 }
 
 #[test]

@@ -268,7 +268,7 @@ fn rule(name: &str) -> Rule {
     Rule { name: name.into(), place: Some("sealpost.toml:1".into()) }
 }
 
-fn mailboxes(name: &str) -> CaGrant {
+pub(crate) fn mailboxes(name: &str) -> CaGrant {
     CaGrant {
         ca: name.into(),
         domains: Some(DomainSet::read(["example.com", ".example.com"]).unwrap()),
@@ -310,7 +310,7 @@ fn workload(name: &str, uri: &str, send_as: &[&str]) -> RosterEntry {
     }
 }
 
-fn mailbox(name: &str, email: &str, send_as: &[&str]) -> RosterEntry {
+pub(crate) fn mailbox(name: &str, email: &str, send_as: &[&str]) -> RosterEntry {
     let email = Some(MailboxKey::email(email).unwrap());
     RosterEntry { keys: MatchKeys { ca: Some("staff".into()), email, ..MatchKeys::default() }, ..entry(name, send_as) }
 }
