@@ -12,7 +12,7 @@ use sealpost::upstream::{
 use super::harness::bench::Bench;
 use super::harness::process::{Process, sealpost};
 use super::harness::upstream::{Manner, Upstream as Catcher};
-use super::scripted_upstream::{Days, Misdeed, Net, PRESENT, Script, Scripted, TestCa};
+use super::scripted_upstream::{Days, Misdeed, Net, PRESENT, Script, Scripted, TestCa, Zeros};
 
 const NAME: &str = "smtp.example.net";
 
@@ -33,6 +33,7 @@ impl Scene {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(PRESENT));
         let material = TlsMaterial {
             anchors: Anchors::Given(vec![trusted.certificate.clone()]),
+            pins: Vec::new(),
             server_name: None,
             identity: None,
         };
@@ -44,7 +45,7 @@ impl Scene {
     }
 
     async fn examine(&self) -> Examination {
-        let examination = examine(&self.net, &self.upstream, &self.clock).await;
+        let examination = examine(&self.net, &self.upstream, &self.clock, &Zeros).await;
         let heard = self.up.heard();
         assert!(!heard.iter().any(|line| line.starts_with("MAIL")), "{heard:?}");
         examination
