@@ -431,7 +431,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:33: dns.servers: \"localhost\": not the address of a name server; write IP addresses, like \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
     ]),
     broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\ndane = true\nlookup = \"mx\"", &[
-        "sealpost.toml:31: upstream \"main\": dane: with lookup = \"mx\" or \"srv\" the servers are others than address, and it is not asked for records of theirs; write the server's own name and port in address, without lookup",
+        "sealpost.toml:30: upstream \"main\": dane: with lookup = \"mx\" or \"srv\" the servers are others than address, and it is not asked for records of theirs; write the server's own name and port in address, without lookup",
     ]),
     broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\n[dns]\ntrusted = true", &[
         "sealpost.toml:31: dns.trusted: true, and no servers are named whose word is to count; write servers = [\"127.0.0.1\"], a resolver that checks DNSSEC",
