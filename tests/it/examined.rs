@@ -100,7 +100,7 @@ async fn pins_and_tlsa_records_count_and_a_certificate_that_is_not_pinned_is_sho
             None => {
                 let cause = &last.fault.as_ref().unwrap().cause;
                 assert!(matches!(cause, FaultCause::Tls(TlsCause::NotPinned(_))), "{last:?}");
-                assert_eq!(last.refused, [leaf.clone()]);
+                assert_eq!(last.refused, std::slice::from_ref(&leaf));
                 assert!(!scene.up.heard()[before..].iter().any(|line| line.starts_with("AUTH")));
             }
         }
