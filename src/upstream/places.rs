@@ -16,12 +16,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::attempt::{Attempt, UpstreamFault};
+use super::body::MessageBody;
 use super::connection::Connection;
 use super::health::{Condition, Finder, Health, Permit};
-use super::refusals::Refusals;
+use super::refusals::{Alike, Refusals};
 use super::settings::Upstream;
-use crate::mail::Envelope;
-use crate::smtp::Reply;
 use crate::sys::{Clock, MonoTime, Now, WallTime};
 
 /// How an upstream stands; for `queue stats` and metrics.
@@ -171,8 +170,9 @@ impl Places {
 
     /// Whether an upstream may be tried now. `probe`: the right to probe that was given before.
     pub(super) fn way(self: &Arc<Self>, upstream: &Arc<Upstream>, probe: &mut Option<Probe>) -> Way {
+        // A right to probe other settings says nothing of these: it goes back.
         let given = probe.take_if(|given| given.upstream.name == upstream.name);
-        if let Some(given) = given {
+        if let Some(given) = given.filter(|given| Arc::ptr_eq(&given.upstream, upstream)) {
             return Way::Probe(given);
         }
         let permitted = self.with(&upstream.name, |place, now| (place.health.permit(now), Arc::clone(&place.upstream)));
@@ -219,15 +219,20 @@ impl Places {
         &self,
         upstream: &Arc<Upstream>,
         fault: Option<&UpstreamFault>,
+        of: Option<&str>,
         by: Finder,
         begun: MonoTime,
     ) -> Option<Condition> {
+        self.found(upstream, |health, now| health.report(fault, of, by, begun, now))
+    }
+
+    fn found(&self, upstream: &Arc<Upstream>, found: impl FnOnce(&mut Health, Now)) -> Option<Condition> {
         let changed = self.with(&upstream.name, |place, now| {
             if !Arc::ptr_eq(&place.upstream, upstream) {
                 return None;
             }
             let before = place.health.condition(now);
-            place.health.report(fault, by, begun, now);
+            found(&mut place.health, now);
             let after = place.health.condition(now);
             (std::mem::discriminant(&before) != std::mem::discriminant(&after)).then_some(after)
         });
@@ -239,10 +244,10 @@ impl Places {
     }
 
     /// Notes whether an attempt's message was refused; gives the reply when that speaks of us.
-    pub(super) fn refused(&self, upstream: &Arc<Upstream>, envelope: &Envelope, attempt: &Attempt) -> Option<Reply> {
+    pub(super) fn refused(&self, upstream: &Arc<Upstream>, body: &impl MessageBody, attempt: &Attempt) -> Option<Alike> {
         let noted = self.with(&upstream.name, |place, _| {
             let is_current = Arc::ptr_eq(&place.upstream, upstream);
-            is_current.then(|| place.refusals.note(envelope, attempt)).flatten()
+            is_current.then(|| place.refusals.note(&body.name(), body.identity(), attempt)).flatten()
         });
         noted.flatten()
     }
@@ -474,9 +479,19 @@ impl Drop for Slot {
 
 impl Probe {
     /// What the probe found.
-    pub(super) fn report(self, fault: Option<&UpstreamFault>, begun: MonoTime) -> Option<Condition> {
+    pub(super) fn report(
+        self,
+        fault: Option<&UpstreamFault>,
+        of: Option<&str>,
+        begun: MonoTime,
+    ) -> Option<Condition> {
         // What is noted here leaves nothing to abandon when `self` is dropped.
-        self.places.report(&self.upstream, fault, Finder::Probe, begun)
+        self.places.report(&self.upstream, fault, of, Finder::Probe, begun)
+    }
+
+    /// It got as far as MAIL; that is all that a probe is to find out.
+    pub(super) fn is_ready(self) -> Option<Condition> {
+        self.places.found(&self.upstream, Health::is_ready)
     }
 }
 

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::blame::Phase;
@@ -20,7 +21,7 @@ pub const UNANSWERED_ALARM: u32 = 3;
 
 /// What was last heard and seen in one attempt; clones are the same.
 #[derive(Clone, Debug)]
-pub(super) struct Signs(Arc<Mutex<Seen>>);
+pub(super) struct Signs(Arc<Mutex<Seen>>, Arc<watch::Sender<bool>>);
 
 #[derive(Debug)]
 struct Seen {
@@ -32,7 +33,8 @@ struct Seen {
 impl Signs {
     /// An attempt begins.
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Seen { at: present(), phase: Phase::Lookup, said: None })))
+        let seen = Seen { at: present(), phase: Phase::Lookup, said: None };
+        Self(Arc::new(Mutex::new(seen)), Arc::new(watch::Sender::new(false)))
     }
 
     /// The upstream gave a sign.
@@ -50,6 +52,24 @@ impl Signs {
     /// From now on it is waited for here.
     pub(super) fn waits_at(&self, phase: Phase) {
         self.lock().phase = phase;
+    }
+
+    /// Whether no message was begun.
+    pub(super) fn is_before_mail(&self) -> bool {
+        self.lock().phase < Phase::Mail
+    }
+
+    /// The session is ready for mail.
+    pub(super) fn is_ready(&self) {
+        self.1.send_replace(true);
+    }
+
+    /// Comes when the session is ready for mail. Cancel-safe.
+    pub(super) async fn ready(&self) {
+        let mut ready = self.1.subscribe();
+        if ready.wait_for(|is_ready| *is_ready).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Whether nothing was heard for so long, and no message was begun.

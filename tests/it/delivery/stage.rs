@@ -98,24 +98,28 @@ impl Stage {
     }
 
     pub(crate) async fn submit(&self, count: usize) -> Vec<QueueId> {
+        self.submit_as("alice", "r0@example.net", count).await
+    }
+
+    pub(crate) async fn submit_as(&self, identity: &str, to: &str, count: usize) -> Vec<QueueId> {
         let mut ids = Vec::new();
         for _ in 0..count {
-            let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
+            let mut incoming = self.house.queue.admit(identity, None).await.unwrap();
             incoming.write(MESSAGE).await.unwrap();
-            ids.push(incoming.commit(self.deposit()).await.unwrap().id());
+            ids.push(incoming.commit(self.deposit(identity, to)).await.unwrap().id());
         }
         ids
     }
 
-    fn deposit(&self) -> Deposit {
+    fn deposit(&self, identity: &str, to: &str) -> Deposit {
         let address = |text: &str| Address::parse(text).unwrap();
         let to =
-            Recipient { forward_path: ForwardPath::Address(address("r0@example.net")), parameters: Default::default() };
+            Recipient { forward_path: ForwardPath::Address(address(to)), parameters: Default::default() };
         let sender = ReversePath::Address(address("alice@example.com"));
         Deposit {
             envelope: Envelope::new(sender, MailParameters::default(), vec![to]).unwrap(),
             custodian: Custodian {
-                identity: "alice".into(),
+                identity: identity.into(),
                 ca: None,
                 fingerprint: String::new(),
                 chain: Vec::new(),
