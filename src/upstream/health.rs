@@ -280,7 +280,11 @@ mod tests {
         assert_eq!(within(&closed, &[alice; 50]), Condition::Closed, "one sender stops nobody else's mail");
         assert_eq!(within(&closed, &[alice, alice, alice, alice, bob]), open);
         assert_eq!(within(&closed, &[alice, bob, alice, bob]), Condition::Closed, "four in a row");
-        assert_eq!(within(&closed, &[alice, None, alice, None, alice]), Condition::Closed, "reports on it are nobody's");
+        assert_eq!(
+            within(&closed, &[alice, None, alice, None, alice]),
+            Condition::Closed,
+            "reports on it are nobody's"
+        );
         let bye = FaultCause::Leaves(Reply::new(Code::known(421), None, "bye"));
         let no = FaultCause::RefusesAll(Reply::new(Code::known(550), None, "no"));
         for (cause, expected) in [
@@ -332,7 +336,11 @@ mod tests {
         assert_eq!(health.permit(at(91)), Permit::Probe);
         health.well = Some(at(95).mono);
         health.report(Some(&fault(Phase::Greeting)), None, Finder::Probe, at(91).mono, at(100));
-        assert_eq!(health.condition(at(100)), Condition::Open(Duration::from_secs(120)), "it is the probe that decides");
+        assert_eq!(
+            health.condition(at(100)),
+            Condition::Open(Duration::from_secs(120)),
+            "it is the probe that decides"
+        );
     }
 
     #[test]

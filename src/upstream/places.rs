@@ -244,7 +244,12 @@ impl Places {
     }
 
     /// Notes whether an attempt's message was refused; gives the reply when that speaks of us.
-    pub(super) fn refused(&self, upstream: &Arc<Upstream>, body: &impl MessageBody, attempt: &Attempt) -> Option<Alike> {
+    pub(super) fn refused(
+        &self,
+        upstream: &Arc<Upstream>,
+        body: &impl MessageBody,
+        attempt: &Attempt,
+    ) -> Option<Alike> {
         let noted = self.with(&upstream.name, |place, _| {
             let is_current = Arc::ptr_eq(&place.upstream, upstream);
             is_current.then(|| place.refusals.note(&body.name(), body.identity(), attempt)).flatten()
@@ -479,12 +484,7 @@ impl Drop for Slot {
 
 impl Probe {
     /// What the probe found.
-    pub(super) fn report(
-        self,
-        fault: Option<&UpstreamFault>,
-        of: Option<&str>,
-        begun: MonoTime,
-    ) -> Option<Condition> {
+    pub(super) fn report(self, fault: Option<&UpstreamFault>, of: Option<&str>, begun: MonoTime) -> Option<Condition> {
         // What is noted here leaves nothing to abandon when `self` is dropped.
         self.places.report(&self.upstream, fault, of, Finder::Probe, begun)
     }

@@ -126,3 +126,47 @@ impl Signs {
 fn present() -> Instant {
     tokio::time::sleep(Duration::ZERO).deadline()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::Code;
+
+    /// How long after the sign the silence is noticed.
+    async fn noticed_after(sign: impl Fn(&Signs)) -> Duration {
+        let signs = Signs::new();
+        tokio::time::sleep(UNANSWERED - Duration::from_secs(1)).await;
+        sign(&signs);
+        let signed = present();
+        signs.silence().await;
+        present() - signed
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_sign_pushes_the_minute_on_and_waiting_is_none() {
+        let reply = Reply::new(Code::known(250), None, "ok");
+        assert_eq!(noticed_after(Signs::heard).await, UNANSWERED, "octets that it takes");
+        assert_eq!(noticed_after(|signs| signs.said(Some(&reply))).await, UNANSWERED, "a reply");
+        assert_eq!(noticed_after(|signs| signs.said(None)).await, UNANSWERED, "a part of one");
+        assert_eq!(noticed_after(|signs| signs.waits_at(Phase::Mail)).await, Duration::from_secs(1), "we wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_begins_with_mail() {
+        for (phase, is_before) in [
+            (Phase::Lookup, true),
+            (Phase::Auth, true),
+            (Phase::Reset, true),
+            (Phase::Mail, false),
+            (Phase::Recipient, false),
+            (Phase::EndOfData, false),
+        ] {
+            let signs = Signs::new();
+            signs.waits_at(phase);
+            assert_eq!(signs.is_before_mail(), is_before, "{phase:?}");
+            assert_eq!(signs.hangs_before_mail(UNANSWERED), None, "{phase:?}");
+            signs.silence().await;
+            assert_eq!(signs.hangs_before_mail(UNANSWERED), is_before.then_some(phase), "{phase:?}");
+        }
+    }
+}

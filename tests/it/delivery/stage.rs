@@ -113,8 +113,7 @@ impl Stage {
 
     fn deposit(&self, identity: &str, to: &str) -> Deposit {
         let address = |text: &str| Address::parse(text).unwrap();
-        let to =
-            Recipient { forward_path: ForwardPath::Address(address(to)), parameters: Default::default() };
+        let to = Recipient { forward_path: ForwardPath::Address(address(to)), parameters: Default::default() };
         let sender = ReversePath::Address(address("alice@example.com"));
         Deposit {
             envelope: Envelope::new(sender, MailParameters::default(), vec![to]).unwrap(),
