@@ -4,7 +4,7 @@
 
 mod answers;
 pub mod http;
-mod reach;
+pub(crate) mod reach;
 pub mod responders;
 
 pub use responders::Responders;

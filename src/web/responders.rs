@@ -16,6 +16,7 @@ use tokio::sync::{Mutex as Turn, Semaphore};
 
 use super::answers::{Answers, Overtaken};
 use super::http::{self, Answer, Ask, HttpFault, Limits, Validators};
+use super::reach::Whence;
 use crate::identity::Digest256;
 use crate::sys::{Clock, Entropy, MonoTime, WallTime};
 use crate::tls::ocsp::{ANSWER_OCTETS_MAX, Known, NONCE_OCTETS, OcspFault, Query, Reading};
@@ -176,15 +177,16 @@ impl Drop for Asking<'_> {
 /// By POST with a nonce; a responder that takes no POST is asked by GET for what it has ready (RFC 5019 §5).
 async fn one(url: &HttpUrl, query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Reading, AskFault> {
     let limits = Limits { time: ASK_TIME, octets: ANSWER_OCTETS_MAX };
+    let whence = if query.names_responders() { Whence::Certificate } else { Whence::Configuration };
     let mut nonce = [0; NONCE_OCTETS];
     entropy.fill(&mut nonce);
     let octets = query.request(Some(&nonce)).ok_or(OcspFault::Malformed)?;
     let post = Ask::Post { octets, kind: "application/ocsp-request" };
-    match http::exchange(url, &post, limits).await {
+    match http::exchange(url, whence, &post, limits).await {
         Err(HttpFault::Status(status)) if status.is_client_error() => {
             let octets = query.request(None).ok_or(OcspFault::Malformed)?;
             let Some(url) = in_url(url, &octets) else { return Err(HttpFault::Status(status).into()) };
-            let answer = http::exchange(&url, &Ask::Get(Validators::default()), limits).await?;
+            let answer = http::exchange(&url, whence, &Ask::Get(Validators::default()), limits).await?;
             read(query, &answer, None, clock)
         }
         answer => read(query, &answer?, Some(&nonce), clock),
