@@ -11,6 +11,7 @@ mod fetch;
 pub mod logging;
 mod ready;
 mod reload;
+mod retry;
 mod stamps;
 pub mod steering;
 mod telling;
@@ -206,7 +207,7 @@ impl Daemon {
                 name = self.house.tasks.fallen() => break Some(name),
                 _ = hang_up.recv() => Cause::Asked,
                 () = self.changed.notified() => Cause::Files,
-                () = self.reloader.due() => Cause::Files,
+                () = self.reloader.due() => Cause::Again,
             };
             // Signals that come meanwhile are one more reload, however many they are; the end does not wait for it.
             tokio::select! {
