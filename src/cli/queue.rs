@@ -331,6 +331,12 @@ impl<W: Write> Printer<W> {
             let row = one.unanswered_in_a_row;
             writeln!(self.out, "    attempts in a row without an answer for a minute: {row}")?;
         }
+        if let Some(since) = &one.nothing_delivered_since {
+            writeln!(
+                self.out,
+                "    answers, and puts off all messages since {since}: nothing was delivered through it"
+            )?;
+        }
         if let (Some(fault), Some(at)) = (&one.last_fault, &one.last_fault_at) {
             writeln!(self.out, "    last fault, {at} ({} in a row): {fault}", one.faults_in_a_row)?;
         }

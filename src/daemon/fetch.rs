@@ -382,7 +382,7 @@ async fn fetch(key: Key, whence: Whence, source: Arc<CrlSource>, now: WallTime) 
     let held = aside("crl cache", move || Held::read(&ca, &cached_in, &url)).await.unwrap_or_default();
     let validators = held.last.clone().map(|(_, validators)| validators).unwrap_or_default();
     let limits = Limits { time: FETCH_TIME, octets: CRL_OCTETS_MAX };
-    let given = match http::exchange(&key.1, whence, &Ask::Get(validators), limits).await {
+    let given = match http::exchange(&key.0, &key.1, whence, &Ask::Get(validators), limits).await {
         Err(fault) => Err(fault.into()),
         Ok(Answer::NotModified) => match held.last() {
             Some(list) if list.next_update <= now => Err(FetchFault::Stale(list.next_update)),

@@ -40,6 +40,7 @@ use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock, SystemEntropy, Tasks};
 use crate::tls::ListenerFault;
 use crate::upstream::{Courier, SystemNetwork};
+use crate::web::Responders;
 use crate::{delivery, intake};
 
 /// Connections that the kernel keeps for us while we accept others.
@@ -56,6 +57,9 @@ const ROOM_LOOK: Duration = Duration::from_secs(60);
 
 /// How often the daemon looks whether a certificate or a CRL of its own ends soon.
 const EXPIRY_LOOK: Duration = Duration::from_secs(3600);
+
+/// Where OCSP answers that say "revoked" are kept, under `data_dir`.
+const OCSP_FOLDER: &str = "ocsp";
 
 /// Why the daemon did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +160,8 @@ impl Daemon {
             Tasks::default(),
             courier,
         );
-        let house = Arc::new(house.with_log(log));
+        let responders = Responders::keeping_in(settings.data_dir.join(OCSP_FOLDER));
+        let house = Arc::new(house.with_log(log).with_responders(responders));
         let bound = listeners.iter().map(|(_, address)| *address).collect();
         house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));

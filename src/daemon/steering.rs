@@ -259,6 +259,9 @@ pub struct UpstreamSums {
     pub last_fault_at: Option<String>,
     /// Attempts in a row in which it did not answer for a minute.
     pub unanswered_in_a_row: u32,
+    /// Since when it puts off all messages, RFC 3339, where that has lasted for long.
+    #[serde(default)]
+    pub nothing_delivered_since: Option<String>,
     /// Connections in use.
     pub connections_in_use: u64,
     /// Connections kept for the next message.
@@ -285,6 +288,7 @@ impl UpstreamSums {
             last_fault: standing.last_fault.as_ref().map(|(fault, _)| fault.to_string()),
             last_fault_at: standing.last_fault.as_ref().map(|(_, at)| at.rfc3339()),
             unanswered_in_a_row: standing.unanswered,
+            nothing_delivered_since: standing.dry_since.map(WallTime::rfc3339),
             connections_in_use: count(standing.busy),
             connections_idle: count(standing.idle),
             connections_limit: count(standing.limit),

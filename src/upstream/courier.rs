@@ -30,6 +30,7 @@ use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
+use super::drought::Word;
 use super::health::{Condition, Finder, Identities};
 use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
@@ -105,6 +106,11 @@ impl Courier {
     /// Whether any of these may be tried.
     pub fn outlook<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Outlook {
         self.places.outlook(upstreams)
+    }
+
+    /// The right to be the probe, for a message that is at hand, after [`Outlook::Due`]; none where somebody else has it by now.
+    pub fn probe<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Option<Probe> {
+        self.places.probe(upstreams)
     }
 
     /// Changes when [`Self::outlook`] may be another.
@@ -206,6 +212,9 @@ impl Courier {
                 // It may be this sender whom the upstream does not take, and no other upstream is to take what it refused.
                 attempt.free.clear();
             }
+        }
+        if let Some(word) = self.places.drought(upstream, &attempt) {
+            tell_drought(upstream, &word);
         }
         let found = attempt.fault.as_ref();
         let changed = match probe {
@@ -438,6 +447,24 @@ fn tell(upstream: &Upstream, condition: Condition) {
             "an upstream failed too often: it is left alone for so long, then one message probes it; see `sealpost queue stats`"
         ),
         Condition::HalfOpen => {}
+    }
+}
+
+/// An upstream that answers and takes nothing is told of apart from one that fails.
+fn tell_drought(upstream: &Upstream, word: &Word) {
+    match word {
+        Word::Dry { since, attempts, last } => tracing::error!(
+            upstream = upstream.name,
+            since = since.rfc3339(),
+            attempts,
+            said_last = %last,
+            "nothing was delivered through an upstream since then, though messages were tried: it puts all of them off; ask its operator; mail waits"
+        ),
+        Word::Over { since } => tracing::info!(
+            upstream = upstream.name,
+            since = since.rfc3339(),
+            "an upstream that put all messages off since then takes mail again"
+        ),
     }
 }
 
