@@ -140,7 +140,10 @@ pub enum Marked {
 
 /// Which certificates were noted within the last hour; in memory, so that a start forgets it.
 #[derive(Debug, Default)]
-pub(super) struct Lately(Mutex<HashMap<String, Vec<([u8; 32], MonoTime)>>>);
+pub(super) struct Lately(Mutex<HashMap<String, Noted>>);
+
+/// The certificates of one identity, and when each was noted.
+type Noted = Vec<([u8; 32], MonoTime)>;
 
 impl Lately {
     /// Whether it was noted longer ago than an hour, or never; from now on it was. No identity takes the room of others.

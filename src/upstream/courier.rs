@@ -252,7 +252,7 @@ impl Courier {
                     return Watched::Done(attempt);
                 }
                 () = signs.ready(), if probe.is_some() => {
-                    if let Some(condition) = probe.take().and_then(Probe::is_ready) {
+                    if let Some(condition) = probe.take().and_then(Probe::end_ready) {
                         tell(&slot.upstream, condition);
                     }
                 }

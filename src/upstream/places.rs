@@ -519,7 +519,7 @@ impl Probe {
     }
 
     /// It got as far as MAIL; that is all that a probe is to find out.
-    pub(super) fn is_ready(self) -> Option<Condition> {
+    pub(super) fn end_ready(self) -> Option<Condition> {
         self.places.found(&self.upstream, Health::is_ready)
     }
 }
