@@ -24,6 +24,7 @@
 use std::time::Duration;
 
 use super::attempt::{Bearing, UpstreamFault};
+use crate::queue::schedule::lengthened;
 use crate::sys::{MonoTime, Now, WallTime};
 
 /// Faults in a row after which an upstream is left alone.
@@ -94,6 +95,15 @@ pub enum Finder {
     Ordinary,
 }
 
+/// What an attempt found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// A fault, where there was one.
+    pub fault: Option<&'a UpstreamFault>,
+    /// The identity whose message it was; none for a report of our own.
+    pub of: Option<&'a str>,
+}
+
 /// The states as an operator sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -120,8 +130,10 @@ impl Health {
     }
 
     /// What an attempt that began then, with a message of this identity, found: no fault, or a fault, which counts or not. A fault that is older than
-    /// the last success tells of the past: the upstream hung, and is well again.
-    pub fn report(&mut self, found: Option<&UpstreamFault>, of: Option<&str>, by: Finder, begun: MonoTime, now: Now) {
+    /// the last success tells of the past: the upstream hung, and is well again. `jitter` is a random number: it lengthens the pause by up to a tenth, so
+    /// that relays that lost an upstream together do not come back together.
+    pub fn report(&mut self, found: Found<'_>, by: Finder, begun: MonoTime, now: Now, jitter: u64) {
+        let Found { fault: found, of } = found;
         if let Some(fault) = found {
             self.last = Some((fault.clone(), now.wall));
         }
@@ -130,12 +142,12 @@ impl Health {
             // The dialogue got as far as a message: it is up, whatever became of that one.
             (Bearing::Neither, _) => self.is_ready(now),
             (Bearing::Upstream | Bearing::Message, Finder::Ordinary) if is_past => {}
-            (Bearing::Message, Finder::Ordinary) => self.failed_within(of, now),
+            (Bearing::Message, Finder::Ordinary) => self.failed_within(of, now, jitter),
             (Bearing::Message, Finder::Probe) => {
                 self.is_ready(now);
-                self.failed_within(of, now);
+                self.failed_within(of, now, jitter);
             }
-            (Bearing::Upstream, _) => self.failed(by, now),
+            (Bearing::Upstream, _) => self.failed(by, now, jitter),
         }
     }
 
@@ -164,7 +176,7 @@ impl Health {
         }
     }
 
-    fn failed(&mut self, by: Finder, now: Now) {
+    fn failed(&mut self, by: Finder, now: Now, jitter: u64) {
         self.failures = self.failures.saturating_add(1);
         let pause = match (self.state, by) {
             (State::Closed, _) if self.failures < FAILURES_TO_OPEN => return,
@@ -173,16 +185,16 @@ impl Health {
             // Attempts begun before it opened: nothing new.
             (State::HalfOpen { .. }, Finder::Ordinary) | (State::Open { .. }, _) => return,
         };
-        self.state = State::Open { until: now.mono.after(pause), pause };
+        self.state = State::Open { until: now.mono.after(lengthened(pause, jitter)), pause };
     }
 
     /// A message met a fault, and has its own schedule. An upstream that is left alone already is that because of others.
-    fn failed_within(&mut self, of: Option<&str>, now: Now) {
+    fn failed_within(&mut self, of: Option<&str>, now: Now, jitter: u64) {
         self.within.faults = self.within.faults.saturating_add(1);
         self.within.met.add(of);
         let is_every_bodys = self.within.met == Identities::Several && self.within.faults >= FAILURES_TO_OPEN;
         if is_every_bodys && self.state == State::Closed {
-            self.state = State::Open { until: now.mono.after(FIRST_PAUSE), pause: FIRST_PAUSE };
+            self.state = State::Open { until: now.mono.after(lengthened(FIRST_PAUSE, jitter)), pause: FIRST_PAUSE };
         }
     }
 
@@ -236,7 +248,13 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..FAILURES_TO_OPEN {
             assert_eq!(health.permit(at(seconds)), Permit::Go);
-            health.report(Some(&fault(Phase::Connect)), None, Finder::Ordinary, at(seconds).mono, at(seconds));
+            health.report(
+                Found { fault: Some(&fault(Phase::Connect)), of: None },
+                Finder::Ordinary,
+                at(seconds).mono,
+                at(seconds),
+                0,
+            );
         }
         health
     }
@@ -253,10 +271,16 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..3 {
             for _ in 0..FAILURES_TO_OPEN - 1 {
-                health.report(Some(&fault(Phase::Greeting)), None, Finder::Ordinary, at(0).mono, at(0));
+                health.report(
+                    Found { fault: Some(&fault(Phase::Greeting)), of: None },
+                    Finder::Ordinary,
+                    at(0).mono,
+                    at(0),
+                    0,
+                );
             }
             assert_eq!((health.condition(at(0)), health.failures()), (Condition::Closed, 4));
-            health.report(None, None, Finder::Ordinary, at(0).mono, at(0));
+            health.report(Found { fault: None, of: None }, Finder::Ordinary, at(0).mono, at(0), 0);
         }
         assert_eq!((health.permit(at(0)), health.failures()), (Permit::Go, 0));
         assert!(health.last_fault().is_some(), "an operator may still ask what it was");
@@ -267,7 +291,7 @@ mod tests {
         let mut health = Health::default();
         for &identity in identities {
             let fault = UpstreamFault { cause: cause.clone(), ..fault(Phase::EndOfData) };
-            health.report(Some(&fault), identity, Finder::Ordinary, at(0).mono, at(0));
+            health.report(Found { fault: Some(&fault), of: identity }, Finder::Ordinary, at(0).mono, at(0), 0);
         }
         health.condition(at(0))
     }
@@ -304,10 +328,16 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..3 {
             for identity in ["alice", "bob", "alice", "bob"] {
-                health.report(Some(&fault(Phase::Body)), Some(identity), Finder::Ordinary, at(0).mono, at(0));
+                health.report(
+                    Found { fault: Some(&fault(Phase::Body)), of: Some(identity) },
+                    Finder::Ordinary,
+                    at(0).mono,
+                    at(0),
+                    0,
+                );
             }
             assert_eq!((health.condition(at(0)), health.failures()), (Condition::Closed, 4));
-            health.report(None, Some("bob"), Finder::Ordinary, at(0).mono, at(0));
+            health.report(Found { fault: None, of: Some("bob") }, Finder::Ordinary, at(0).mono, at(0), 0);
         }
     }
 
@@ -316,13 +346,25 @@ mod tests {
         for phase in [Phase::Mail, Phase::Data, Phase::EndOfData] {
             let mut health = opened_at(0);
             assert_eq!(health.permit(at(30)), Permit::Probe);
-            health.report(Some(&fault(phase)), Some("alice"), Finder::Probe, at(30).mono, at(31));
+            health.report(
+                Found { fault: Some(&fault(phase)), of: Some("alice") },
+                Finder::Probe,
+                at(30).mono,
+                at(31),
+                0,
+            );
             assert_eq!((health.permit(at(31)), health.failures()), (Permit::Go, 1), "{phase:?}");
         }
         for phase in [Phase::Greeting, Phase::Auth, Phase::Reset] {
             let mut health = opened_at(0);
             assert_eq!(health.permit(at(30)), Permit::Probe);
-            health.report(Some(&fault(phase)), Some("alice"), Finder::Probe, at(30).mono, at(31));
+            health.report(
+                Found { fault: Some(&fault(phase)), of: Some("alice") },
+                Finder::Probe,
+                at(30).mono,
+                at(31),
+                0,
+            );
             assert_eq!(health.condition(at(31)), Condition::Open(Duration::from_secs(60)), "{phase:?}");
         }
     }
@@ -332,10 +374,10 @@ mod tests {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
         let begun = at(30).mono;
-        health.report(Some(&fault(Phase::Greeting)), None, Finder::Probe, begun, at(31));
+        health.report(Found { fault: Some(&fault(Phase::Greeting)), of: None }, Finder::Probe, begun, at(31), 0);
         assert_eq!(health.permit(at(91)), Permit::Probe);
         health.well = Some(at(95).mono);
-        health.report(Some(&fault(Phase::Greeting)), None, Finder::Probe, at(91).mono, at(100));
+        health.report(Found { fault: Some(&fault(Phase::Greeting)), of: None }, Finder::Probe, at(91).mono, at(100), 0);
         assert_eq!(
             health.condition(at(100)),
             Condition::Open(Duration::from_secs(120)),
@@ -347,11 +389,23 @@ mod tests {
     fn faults_within_messages_neither_fail_a_probe_nor_lengthen_a_pause() {
         let mut health = opened_at(0);
         for identity in ["alice", "bob", "alice", "bob", "alice", "bob"] {
-            health.report(Some(&fault(Phase::Data)), Some(identity), Finder::Ordinary, at(1).mono, at(1));
+            health.report(
+                Found { fault: Some(&fault(Phase::Data)), of: Some(identity) },
+                Finder::Ordinary,
+                at(1).mono,
+                at(1),
+                0,
+            );
         }
         assert_eq!(health.condition(at(1)), Condition::Open(Duration::from_secs(29)));
         assert_eq!(health.permit(at(30)), Permit::Probe);
-        health.report(Some(&fault(Phase::Data)), Some("alice"), Finder::Ordinary, at(1).mono, at(31));
+        health.report(
+            Found { fault: Some(&fault(Phase::Data)), of: Some("alice") },
+            Finder::Ordinary,
+            at(1).mono,
+            at(31),
+            0,
+        );
         assert_eq!(health.condition(at(31)), Condition::HalfOpen);
     }
 
@@ -359,9 +413,15 @@ mod tests {
     fn faults_of_attempts_begun_before_the_last_success_open_nothing() {
         for (begun, expected) in [(9, Condition::Closed), (11, Condition::Open(FIRST_PAUSE))] {
             let mut health = Health::default();
-            health.report(None, None, Finder::Ordinary, at(10).mono, at(10));
+            health.report(Found { fault: None, of: None }, Finder::Ordinary, at(10).mono, at(10), 0);
             for _ in 0..FAILURES_TO_OPEN {
-                health.report(Some(&fault(Phase::Greeting)), None, Finder::Ordinary, at(begun).mono, at(300));
+                health.report(
+                    Found { fault: Some(&fault(Phase::Greeting)), of: None },
+                    Finder::Ordinary,
+                    at(begun).mono,
+                    at(300),
+                    0,
+                );
             }
             assert_eq!(health.condition(at(300)), expected, "begun at {begun}");
         }
@@ -372,7 +432,7 @@ mod tests {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
         assert!(matches!(health.permit(at(30)), Permit::LeaveAlone(_)));
-        health.report(None, None, Finder::Probe, at(31).mono, at(31));
+        health.report(Found { fault: None, of: None }, Finder::Probe, at(31).mono, at(31), 0);
         assert_eq!(health.permit(at(31)), Permit::Go);
     }
 
@@ -383,12 +443,26 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..7 {
             assert_eq!(health.permit(at(now)), Permit::Probe);
-            health.report(Some(&fault(Phase::Tls)), None, Finder::Probe, at(now).mono, at(now));
+            health.report(Found { fault: Some(&fault(Phase::Tls)), of: None }, Finder::Probe, at(now).mono, at(now), 0);
             let Permit::LeaveAlone(pause) = health.permit(at(now)) else { panic!("still open") };
             pauses.push(pause.as_secs());
             now += pause.as_secs();
         }
         assert_eq!(pauses, [60, 120, 240, 480, 600, 600, 600]);
+    }
+
+    #[test]
+    fn jitter_lengthens_a_pause_by_a_tenth_at_most_and_doubles_nothing() {
+        let mut health = Health::default();
+        for _ in 0..FAILURES_TO_OPEN {
+            let found = Found { fault: Some(&fault(Phase::Connect)), of: None };
+            health.report(found, Finder::Ordinary, at(0).mono, at(0), 3_000);
+        }
+        assert_eq!(health.condition(at(0)), Condition::Open(Duration::from_secs(33)));
+        assert_eq!(health.permit(at(33)), Permit::Probe);
+        let found = Found { fault: Some(&fault(Phase::Connect)), of: None };
+        health.report(found, Finder::Probe, at(33).mono, at(33), 0);
+        assert_eq!(health.condition(at(33)), Condition::Open(Duration::from_secs(60)));
     }
 
     #[test]
@@ -404,11 +478,23 @@ mod tests {
     fn attempts_begun_before_it_opened_neither_fail_the_probe_nor_lengthen_the_pause() {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
-        health.report(Some(&fault(Phase::Connect)), None, Finder::Ordinary, at(31).mono, at(31));
+        health.report(
+            Found { fault: Some(&fault(Phase::Connect)), of: None },
+            Finder::Ordinary,
+            at(31).mono,
+            at(31),
+            0,
+        );
         assert_eq!(health.condition(at(31)), Condition::HalfOpen);
-        health.report(Some(&fault(Phase::Connect)), None, Finder::Probe, at(32).mono, at(32));
+        health.report(Found { fault: Some(&fault(Phase::Connect)), of: None }, Finder::Probe, at(32).mono, at(32), 0);
         assert_eq!(health.condition(at(32)), Condition::Open(Duration::from_secs(60)));
-        health.report(Some(&fault(Phase::Connect)), None, Finder::Ordinary, at(40).mono, at(40));
+        health.report(
+            Found { fault: Some(&fault(Phase::Connect)), of: None },
+            Finder::Ordinary,
+            at(40).mono,
+            at(40),
+            0,
+        );
         assert_eq!(health.condition(at(40)), Condition::Open(Duration::from_secs(52)));
     }
 
@@ -419,7 +505,13 @@ mod tests {
             assert!(health.probe_now(at(now)));
             assert_eq!(health.permit(at(now)), Permit::Probe);
             assert!(!health.probe_now(at(now)), "it is being probed");
-            health.report(Some(&fault(Phase::Connect)), None, Finder::Probe, at(now).mono, at(now));
+            health.report(
+                Found { fault: Some(&fault(Phase::Connect)), of: None },
+                Finder::Probe,
+                at(now).mono,
+                at(now),
+                0,
+            );
             assert_eq!(health.condition(at(now)), Condition::Open(FIRST_PAUSE));
         }
         assert!(!Health::default().probe_now(at(0)));

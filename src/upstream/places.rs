@@ -19,10 +19,10 @@ use super::attempt::{Attempt, UpstreamFault};
 use super::body::MessageBody;
 use super::connection::Connection;
 use super::drought::{Drought, Word};
-use super::health::{Condition, Finder, Health, Permit};
+use super::health::{Condition, Finder, Found, Health, Permit};
 use super::refusals::{Alike, Refusals};
 use super::settings::Upstream;
-use crate::sys::{Clock, MonoTime, Now, WallTime};
+use crate::sys::{Clock, Entropy, MonoTime, Now, WallTime};
 
 /// How an upstream stands; for `queue stats` and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct Standing {
 /// All upstreams.
 pub(super) struct Places {
     clock: Arc<dyn Clock>,
+    /// Spreads probes.
+    entropy: Arc<dyn Entropy>,
     roll: Mutex<Roll>,
     /// Sent when an upstream may be tried that could not, or can't any more.
     pub(super) news: watch::Sender<()>,
@@ -123,8 +125,8 @@ pub enum Outlook {
 }
 
 impl Places {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
+    pub(super) fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { clock, entropy, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
     }
 
     /// These are configured, and no others.
@@ -220,7 +222,8 @@ impl Places {
         by: Finder,
         begun: MonoTime,
     ) -> Option<Condition> {
-        self.found(upstream, |health, now| health.report(fault, of, by, begun, now))
+        let jitter = self.entropy.next_u64();
+        self.found(upstream, |health, now| health.report(Found { fault, of }, by, begun, now, jitter))
     }
 
     fn found(&self, upstream: &Arc<Upstream>, found: impl FnOnce(&mut Health, Now)) -> Option<Condition> {
@@ -512,6 +515,11 @@ impl Drop for Slot {
 }
 
 impl Probe {
+    /// Whether it is for one of these.
+    pub fn is_for<'a>(&self, mut upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> bool {
+        upstreams.any(|upstream| upstream.name == self.upstream.name)
+    }
+
     /// What the probe found.
     pub(super) fn report(self, fault: Option<&UpstreamFault>, of: Option<&str>, begun: MonoTime) -> Option<Condition> {
         // What is noted here leaves nothing to abandon when `self` is dropped.

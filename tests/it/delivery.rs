@@ -2,6 +2,7 @@
 
 mod ending;
 mod kept;
+mod routes;
 pub(crate) mod stage;
 
 use std::sync::Arc;
@@ -33,6 +34,20 @@ fn silent_at(phase: Phase) -> Script {
 
 fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
+}
+
+// Turns.
+
+#[tokio::test(start_paused = true)]
+async fn one_message_leaves_second_though_another_identity_has_a_backlog() {
+    let stage = Stage::new(Script::default(), Upstream { connections: 1, ..upstream() });
+    stage.submit_as("alice", 300).await;
+    stage.submit_as("bob", 1).await;
+    stage.run();
+    stage.pass(seconds(60)).await;
+    let senders: Vec<String> = stage.up.taken().into_iter().map(|taken| taken.mail).collect();
+    assert_eq!(senders.len(), 301);
+    assert!(senders.iter().position(|mail| mail.contains("bob")).unwrap() <= 1, "{:?}", &senders[..12]);
 }
 
 // Left alone.
@@ -116,10 +131,10 @@ fn taken_of_bob(stage: &Stage) -> usize {
 /// What is sent so by one identity, two hundred times, keeps nobody else's mail from going.
 async fn check_stops_nobody(what: &str, script: Script, to: &str) {
     let stage = Stage::new(script, upstream());
-    stage.submit_as("mallory", to, 200).await;
+    stage.submit_to("mallory", 200, &[to]).await;
     stage.run();
     stage.pass(seconds(10)).await;
-    stage.submit_as("bob", "r1@example.net", 1).await;
+    stage.submit_to("bob", 1, &["r1@example.net"]).await;
     stage.pass(seconds(10)).await;
     assert_eq!((taken_of_bob(&stage), stage.standing().condition), (1, Condition::Closed), "{what}");
 }
@@ -136,8 +151,8 @@ async fn one_identity_stops_nobody_elses_mail() {
 #[tokio::test(start_paused = true)]
 async fn what_several_identities_meet_within_their_messages_has_the_upstream_left_alone() {
     let stage = Stage::new(Script { poison: Some(("r0@", false)), ..Script::default() }, upstream());
-    stage.submit_as("alice", "r0@example.net", 4).await;
-    stage.submit_as("bob", "r0@example.net", 4).await;
+    stage.submit_to("alice", 4, &["r0@example.net"]).await;
+    stage.submit_to("bob", 4, &["r0@example.net"]).await;
     stage.run();
     stage.pass(seconds(5)).await;
     assert!(matches!(stage.standing().condition, Condition::Open(_)));
@@ -147,11 +162,11 @@ async fn what_several_identities_meet_within_their_messages_has_the_upstream_lef
 async fn a_message_that_the_upstream_dies_of_or_hangs_at_is_no_failed_probe_and_holds_nobody() {
     for hangs in [true, false] {
         let stage = Stage::new(refusing(), Upstream { connections: 30, ..upstream() });
-        stage.submit_as("mallory", "poison@example.net", 20).await;
+        stage.submit_to("mallory", 20, &["poison@example.net"]).await;
         stage.run();
         stage.pass(seconds(20)).await;
         assert!(matches!(stage.standing().condition, Condition::Open(_)));
-        stage.submit_as("bob", "r1@example.net", 1).await;
+        stage.submit_to("bob", 1, &["r1@example.net"]).await;
         stage.up.turn_into(Script { poison: Some(("poison@", hangs)), ..Script::default() });
         // The probe is due, and is the message that is due longest.
         stage.pass(seconds(20)).await;
