@@ -211,6 +211,7 @@ const QUEUE: &[Key] = &[
     key("recheck", Kind::Flag),
     key("share_per_identity", Kind::Count),
     key("receiving_per_identity", Kind::Count),
+    key("per_identity", Kind::Count),
 ];
 
 const SERVER_LIMITS: &[Key] = &[

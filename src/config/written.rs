@@ -345,6 +345,7 @@ pub(super) struct WrittenQueue {
     pub(super) recheck: bool,
     pub(super) share_per_identity: u32,
     pub(super) receiving_per_identity: u32,
+    pub(super) per_identity: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use crate::audit;
 use crate::house::House;
 use crate::mail::QueueId;
+use crate::queue::settings::DELIVERIES_MAX;
 use crate::queue::{
     Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, Record, TraceFacts, Tried,
 };
@@ -28,9 +29,6 @@ use crate::upstream::{LeftAlone, Probe, Retry, UpstreamFault};
 use conclusion::Plan;
 use stored::Stored;
 use turn::Turns;
-
-/// Deliveries under way at once; each upstream's own limit on connections lies below.
-pub const DELIVERIES_MAX: usize = 256;
 
 /// How often a claim is prolonged while its attempt goes on; well within the lease of an hour.
 const RENEW_EVERY: Duration = Duration::from_secs(600);

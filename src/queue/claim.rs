@@ -47,6 +47,11 @@ impl Claim {
         self.ticket.id
     }
 
+    #[cfg(test)]
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
     /// What was known of it when it was claimed.
     pub fn record(&self) -> &Record {
         &self.record
@@ -88,6 +93,9 @@ impl Claim {
             Box::new(NewMessage { record, body: NewBody::Octets(octets), spending: None, sighting: None, mark: None })
         });
         let id = report.as_ref().map(|report| report.record.id);
+        // The connection is free while the outcome is written.
+        self.queue.store.over(self.ticket);
+        self.queue.work.notify_waiters();
         let order = Order::Conclude { ticket: self.ticket, outcomes, next, warned, report };
         self.queue.writer.submit(order, Holding::default()).await?;
         Ok(id)

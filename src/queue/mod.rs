@@ -52,11 +52,14 @@ mod codec;
 mod earlier;
 mod embedded;
 mod incoming;
+mod index;
 mod ledger;
+mod obey;
 mod reading;
 mod recover;
 mod sweeper;
 mod tables;
+mod turns;
 mod writer;
 
 use std::sync::Arc;
@@ -71,7 +74,7 @@ pub use claim::{BodyReader, Claim, Conclusion};
 pub use fill::Fill;
 pub use incoming::Incoming;
 pub use record::{Custodian, HeldBy, Link, Outcome, Recheck, RecipientState, Record, State, TraceFacts};
-pub use recover::{OpenError, Recovery};
+pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried};
@@ -156,7 +159,21 @@ impl Queue {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<(Self, Recovery), OpenError> {
-        let (embedded, recovery) = recover::open(&settings, Arc::clone(&disk))?;
+        Self::open_owned(Owned::take(settings, disk)?, clock, entropy)
+    }
+
+    /// The same for a folder that has been taken already. What was taken is given back when this fails.
+    ///
+    /// # Errors
+    ///
+    /// A newer program wrote it, or the disk fails.
+    pub fn open_owned(
+        owned: Owned,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let (settings, disk) = (owned.settings.clone(), Arc::clone(&owned.disk));
+        let (embedded, recovery) = recover::open(owned)?;
         let sweeper = embedded.sweeper();
         let store: Arc<dyn Store> = Arc::new(embedded);
         let budgets = Budgets::new(&settings);
@@ -253,7 +270,7 @@ impl Queue {
             if let Work::Claimed(ticket, record) = taken.work() {
                 return Ok(Some(Claim::new(Arc::clone(&self.inner), ticket, record)));
             }
-            if next.is_none() {
+            if place.is_none() {
                 return Ok(None);
             }
         }

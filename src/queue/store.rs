@@ -11,6 +11,7 @@ use super::accounts::Spending;
 use super::record::{Outcome, Record, State};
 use super::seen::{Mark, Seen, Sighting};
 use super::sweeper::BodyFile;
+use super::turns::Place;
 use crate::mail::{Cost, QueueId, Rate, Rates};
 use crate::sys::{MonoTime, Now, WallTime};
 
@@ -172,7 +173,8 @@ impl Late {
 }
 
 /// How far a round over the due messages has come: behind this one.
-pub type DuePlace = (WallTime, QueueId);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuePlace(pub(super) String, pub(super) Place);
 
 /// Which messages a listing shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -310,10 +312,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// message it is for: a restart forgets nothing, and a refused message costs nothing.
     fn spend(&self, identity: &str, rates: &Rates, cost: Cost, now: Now) -> Result<Spent, QueueError>;
 
-    /// Gives out the message that is due longest, for as long as the lease says.
+    /// Gives out a message that is due, for as long as the lease says: of the identity whose turn it is, round and round, the one of highest
+    /// priority that is due longest. Of one identity no more than the settings say at once. What others have waiting costs nothing.
     fn claim(&self, now: Now) -> Result<Work, QueueError>;
 
-    /// Gives out the next message behind `after`, in the order of due times, that is late. Also where to go on; none at the end of the round.
+    /// Gives out the next message behind `after`, in an order of the store's own, that is late. Also where to go on; none at the end of the round.
     fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>)
     -> Result<(Work, Option<DuePlace>), QueueError>;
 
@@ -322,6 +325,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// What was put off may be tried now.
     fn recall(&self);
+
+    /// The attempt is over, and what came of it will be recorded: another message of the identity may be tried.
+    fn over(&self, ticket: Ticket);
 
     /// Prolongs a claim by a whole lease from now.
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError>;

@@ -465,6 +465,11 @@ pub fn shutting_down() -> Reply {
     said(421, (4, 3, 2), "Shutting down, try again soon")
 }
 
+/// Not open yet after a start (RFC 3463 X.3.2).
+pub fn starting() -> Reply {
+    said(421, (4, 3, 2), "Starting, the queue is being recovered, come again in a minute")
+}
+
 /// No more connections, or no more in this minute (RFC 3463 X.7.0).
 pub fn too_many_connections() -> Reply {
     said(421, (4, 7, 0), "Too many connections, try later")

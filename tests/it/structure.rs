@@ -25,6 +25,8 @@ const PURE: &[&str] = &[
     "src/route",
     "src/report",
     "src/queue/schedule",
+    "src/queue/turns",
+    "src/queue/claims",
     "src/queue/ledger",
     "src/queue/seen/due",
     "src/delivery/conclusion",

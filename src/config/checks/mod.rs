@@ -205,7 +205,7 @@ impl<'a> Checking<'a> {
         Some(Settings {
             file: self.file.to_owned(),
             hostname: basics.hostname.clone(),
-            queue: queue::settings(&written.queue, &basics.data_dir),
+            queue: queue::settings(&written.queue, &upstreams, &basics.data_dir),
             data_dir: basics.data_dir,
             shutdown_grace: written.shutdown_grace.0,
             listeners,

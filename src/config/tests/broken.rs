@@ -412,6 +412,9 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:31: upstream \"main\": name: \"main\": there is another of this name; give each its own name",
     ]),
     // Queue, limits, deadlines.
+    broken("[[upstream]]", "[queue]\nper_identity = 0\n[[upstream]]", &[
+        "sealpost.toml:27: queue.per_identity: 0: not between 1 and 128, half of all deliveries at once; write 10, or leave it out: then it follows the upstreams' `connections`",
+    ]),
     broken("[[upstream]]", "[queue]\nretry = []\n[[upstream]]", &[
         "sealpost.toml:27: queue.retry: is empty: nothing would be tried again; write [\"1m\", \"5m\", \"15m\", \"1h\"]",
     ]),

@@ -125,6 +125,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("share_used_up", vec![share_used_up(LONG)]),
         ("regranted", vec![regranted(LONG)]),
         ("shutting_down", vec![shutting_down()]),
+        ("starting", vec![starting()]),
         ("too_many_connections", vec![too_many_connections()]),
         ("timed_out", vec![timed_out("Idle too long")]),
         ("our_fault", vec![our_fault()]),

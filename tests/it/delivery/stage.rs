@@ -68,7 +68,9 @@ impl Stage {
         }
         let clock: Arc<dyn Clock> = Arc::new(TokioClock { start: Instant::now() });
         let entropy = || Arc::new(SeededEntropy::new(1));
-        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
+        // Most tests are about the upstreams: one identity alone must not be in its own way.
+        let (driving, per_identity) = (Driving::Inline, 128);
+        let settings = QueueSettings { driving, per_identity, cache: 1 << 20, ..QueueSettings::new("/queue") };
         let disk = Arc::new(SimulatedDisk::new(1));
         let (queue, _) = Queue::open(settings, disk, Arc::clone(&clock), entropy()).unwrap();
         let courier = Courier::new(Arc::new(net), Arc::clone(&clock));
@@ -98,24 +100,28 @@ impl Stage {
     }
 
     pub(crate) async fn submit(&self, count: usize) -> Vec<QueueId> {
+        self.submit_as("alice", count).await
+    }
+
+    pub(crate) async fn submit_as(&self, identity: &str, count: usize) -> Vec<QueueId> {
         let mut ids = Vec::new();
         for _ in 0..count {
-            let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
+            let mut incoming = self.house.queue.admit(identity, None).await.unwrap();
             incoming.write(MESSAGE).await.unwrap();
-            ids.push(incoming.commit(self.deposit()).await.unwrap().id());
+            ids.push(incoming.commit(self.deposit(identity)).await.unwrap().id());
         }
         ids
     }
 
-    fn deposit(&self) -> Deposit {
+    fn deposit(&self, identity: &str) -> Deposit {
         let address = |text: &str| Address::parse(text).unwrap();
         let to =
             Recipient { forward_path: ForwardPath::Address(address("r0@example.net")), parameters: Default::default() };
-        let sender = ReversePath::Address(address("alice@example.com"));
+        let sender = ReversePath::Address(address(&format!("{identity}@example.com")));
         Deposit {
             envelope: Envelope::new(sender, MailParameters::default(), vec![to]).unwrap(),
             custodian: Custodian {
-                identity: "alice".into(),
+                identity: identity.into(),
                 ca: None,
                 fingerprint: String::new(),
                 chain: Vec::new(),
