@@ -99,7 +99,7 @@ pub enum Order {
         next: Next,
         /// Whether the sender has now been told of the delay.
         warned: bool,
-        /// The report.
+        /// The report. Its body is never a file: after a failure it may be there all the same, while a file would be gone.
         report: Option<Box<NewMessage>>,
     },
     /// This message is damaged: nobody tries it any more.

@@ -1,6 +1,8 @@
 #![allow(clippy::as_conversions, clippy::disallowed_methods, reason = "tests count and measure")]
 
+mod conformance;
 mod fair;
+mod hand_off;
 mod room;
 mod seen;
 
