@@ -38,6 +38,7 @@ mod waits;
 mod delivery;
 
 mod simulation;
+mod faults;
 
 mod daemon;
 mod fetched;
@@ -46,4 +47,5 @@ mod kill;
 mod limits;
 mod live;
 mod ocsp;
+mod soak;
 mod strace;

@@ -7,7 +7,7 @@ use sealpost::sys::disk::{Fault, SyncHonesty};
 use sealpost::sys::{Entropy, SeededEntropy, SimulatedDisk, WallTime};
 
 use super::account::{Account, Summary};
-use super::life::{Ended, Life};
+use super::life::{self, Ended, Life};
 use super::weather::Weather;
 use crate::recipe::NOW;
 use crate::scripted_upstream::{Net, Script, Scripted};
@@ -99,6 +99,7 @@ impl World {
         self.now = life.now();
         assert_eq!(ended, Ended::InTime);
         self.disk.mend();
+        self.disk.set_space(life::SPACE);
         self.upstream.turn_into(self.weather.fair());
         let left = life.settle(SETTLING);
         let (listing, closed) = life.close();
@@ -137,6 +138,7 @@ impl World {
     fn power_cut(&mut self) {
         self.disk.crash();
         self.disk.mend();
+        self.disk.set_space(life::SPACE);
         self.now = self.now.after(self.dice.seconds(600));
     }
 
