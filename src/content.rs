@@ -170,8 +170,6 @@ pub enum BodyEnd {
         /// The limit, octets.
         limit: usize,
     },
-    /// To its true end, but the queue could not keep it.
-    NotKept,
 }
 
 /// What is known when the body has gone by.

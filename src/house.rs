@@ -17,8 +17,8 @@ use crate::tls::points::Named;
 use crate::upstream::Courier;
 use crate::web::Responders;
 
-/// How often it is said that mail is refused for want of room; each refusal has its line in the audit besides.
-const WANT_OF_ROOM: Duration = Duration::from_secs(60);
+/// How often it is said that mail is refused for a reason of ours; each refusal has its line in the audit besides.
+const REFUSALS_SAID: Duration = Duration::from_secs(60);
 
 /// What intake and delivery share.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct House {
     pub log: Backlog,
     /// Says now and then that mail is refused for want of room.
     pub want_of_room: Throttle,
+    /// Says now and then that mail is refused because the store fails.
+    pub store_fails: Throttle,
 }
 
 /// Distribution points that wait to be looked at.
@@ -77,7 +79,8 @@ impl House {
             responders: Responders::default(),
             points_to_fetch: Mutex::new(Some(points_to_fetch)),
             log: Backlog::default(),
-            want_of_room: Throttle::new(WANT_OF_ROOM),
+            want_of_room: Throttle::new(REFUSALS_SAID),
+            store_fails: Throttle::new(REFUSALS_SAID),
         }
     }
 
@@ -90,6 +93,12 @@ impl House {
     #[must_use]
     pub fn with_log(self, log: Backlog) -> Self {
         Self { log, ..self }
+    }
+
+    /// The same house, whose OCSP answers are these.
+    #[must_use]
+    pub fn with_responders(self, responders: Responders) -> Self {
+        Self { responders, ..self }
     }
 
     /// The newest snapshot.

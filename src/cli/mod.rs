@@ -4,6 +4,7 @@
 
 pub mod catcher;
 pub mod check;
+mod compact;
 pub mod explain;
 pub mod identities;
 pub mod passwd;
@@ -178,6 +179,12 @@ pub enum QueueCommand {
     Remove(QueueSelection),
     /// Count messages by state, and their octets
     Stats {
+        /// Which queue.
+        #[command(flatten)]
+        common: QueueCommon,
+    },
+    /// Give the disk back what the store's file does not need: writes it anew with what is kept
+    Compact {
         /// Which queue.
         #[command(flatten)]
         common: QueueCommon,

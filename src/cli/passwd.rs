@@ -1,7 +1,7 @@
 //! `sealpost passwd`: asks for a password and prints the line for the file of credentials.
 //!
 //! On a terminal it asks twice, without echo; else it reads one line of standard input. Never: writes a file, takes a password from the
-//! arguments (they can be read in the list of processes), prints it.
+//! arguments (they can be read in the list of processes), prints it, leaves a terminal without echo when it is interrupted.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
 use crate::credentials::file::written_name;
@@ -125,13 +127,49 @@ fn ask(name: &str) -> anyhow::Result<Zeroizing<String>> {
 }
 
 fn prompt(text: &str) -> anyhow::Result<Zeroizing<String>> {
-    eprint!("{text}");
-    std::io::stderr().flush()?;
-    let silence = Silence::begin()?;
-    let line = read_line();
-    drop(silence);
-    eprintln!();
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let line = runtime.block_on(async {
+        // From here on these end nothing by themselves, so that the terminal is as it was when we end.
+        let mut signals = Signals::begin()?;
+        eprint!("{text}");
+        std::io::stderr().flush()?;
+        let silence = Silence::begin()?;
+        let line = tokio::select! {
+            line = tokio::task::spawn_blocking(read_line) => line?,
+            () = signals.any() => Err(anyhow::anyhow!("interrupted; nothing was printed")),
+        };
+        drop(silence);
+        eprintln!();
+        line
+    });
+    // Whoever waits for the rest of a line is not waited for.
+    runtime.shutdown_background();
     line
+}
+
+/// What asks a program on a terminal to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn begin() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
 }
 
 /// One line, without its end.

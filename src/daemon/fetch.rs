@@ -332,7 +332,7 @@ async fn fetch(key: Key, source: Arc<CrlSource>, now: WallTime) -> Fetched {
     .flatten();
     let (held, validators) = cached.map_or((None, Default::default()), |(facts, versions)| (Some(facts), versions));
     let limits = Limits { time: FETCH_TIME, octets: CRL_OCTETS_MAX };
-    let result = match http::exchange(&key.1, &Ask::Get(validators), limits).await {
+    let result = match http::exchange(&key.0, &key.1, &Ask::Get(validators), limits).await {
         Err(fault) => Err(fault.into()),
         Ok(Answer::NotModified) => match &held {
             Some(facts) if facts.next_update <= now => Err(FetchFault::Stale(facts.next_update)),

@@ -41,6 +41,7 @@ use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock, SystemEntropy, Tasks};
 use crate::tls::ListenerFault;
 use crate::upstream::{Courier, SystemNetwork};
+use crate::web::Responders;
 use crate::{delivery, intake};
 
 /// Connections that the kernel keeps for us while we accept others.
@@ -57,6 +58,9 @@ const ROOM_LOOK: Duration = Duration::from_secs(60);
 
 /// How often the daemon looks whether a certificate or a CRL of its own ends soon.
 const EXPIRY_LOOK: Duration = Duration::from_secs(3600);
+
+/// Where OCSP answers that say "revoked" are kept, under `data_dir`.
+const OCSP_FOLDER: &str = "ocsp";
 
 /// Why the daemon did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +164,8 @@ impl Daemon {
         let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&clock));
         courier.configure(&settings.upstreams);
         let house = House::new(snapshot, queue, Arc::clone(&clock), Arc::new(SystemEntropy), tasks, courier);
-        let house = Arc::new(house.with_log(log));
+        let responders = Responders::keeping_in(settings.data_dir.join(OCSP_FOLDER));
+        let house = Arc::new(house.with_log(log).with_responders(responders));
         let bound = listeners.iter().map(|(_, address)| *address).collect();
         house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));

@@ -14,7 +14,9 @@ use self::identities::{IdentityEntry, Listing};
 use crate::audit;
 use crate::identity::Roster;
 use crate::mail::{QueueId, ReversePath};
-use crate::queue::{Filter, Listed, Outcome, Page, Queue, QueueError, RecipientState, Record, State, Stats};
+use crate::queue::{
+    Compaction, Filter, Listed, Outcome, Page, Queue, QueueError, RecipientState, Record, State, Stats,
+};
 use crate::route::Routes;
 use crate::sys::WallTime;
 use crate::upstream::health::Condition;
@@ -22,6 +24,9 @@ use crate::upstream::{Courier, Standing};
 
 /// How many entries are fetched at once.
 const PAGE: usize = 500;
+
+/// The most that may be kept in the store's file for it to be written anew while the daemon serves, octets: about a second's copying.
+const COMPACT_BESIDE_MAX: u64 = 64 * 1024 * 1024;
 
 /// What to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +53,8 @@ pub enum Command {
     },
     /// Sums.
     Stats,
+    /// Give the disk back what the store does not need.
+    Compact,
     /// List identities: these, or all.
     Identities {
         /// Their names; none is all.
@@ -150,6 +157,8 @@ pub enum Answer {
     Unable(String, String),
     /// Sums.
     Stats(Sums),
+    /// The store's file was written anew: octets before and after.
+    Compacted(u64, u64),
     /// An identity.
     Identity(Box<IdentityEntry>),
     /// It can't be done, and why.
@@ -259,6 +268,9 @@ pub struct UpstreamSums {
     pub last_fault_at: Option<String>,
     /// Attempts in a row in which it did not answer for a minute.
     pub unanswered_in_a_row: u32,
+    /// Since when it puts off all messages, RFC 3339, where that has lasted for long.
+    #[serde(default)]
+    pub nothing_delivered_since: Option<String>,
     /// Connections in use.
     pub connections_in_use: u64,
     /// Connections kept for the next message.
@@ -285,6 +297,7 @@ impl UpstreamSums {
             last_fault: standing.last_fault.as_ref().map(|(fault, _)| fault.to_string()),
             last_fault_at: standing.last_fault.as_ref().map(|(_, at)| at.rfc3339()),
             unanswered_in_a_row: standing.unanswered,
+            nothing_delivered_since: standing.dry_since.map(WallTime::rfc3339),
             connections_in_use: count(standing.busy),
             connections_idle: count(standing.idle),
             connections_limit: count(standing.limit),
@@ -398,6 +411,7 @@ enum Left {
     Steer { action: Action, ids: VecDeque<String> },
     SteerAll { action: Action, after: Option<QueueId> },
     Stats,
+    Compact,
     Identities(IdentitiesWanted),
     Listed(Box<Listing>),
     Nothing,
@@ -413,6 +427,7 @@ impl Answers {
             Command::Steer { action, target: Target::Ids(ids) } => Left::Steer { action, ids: ids.into() },
             Command::Steer { action, target: Target::All } => Left::SteerAll { action, after: None },
             Command::Stats => Left::Stats,
+            Command::Compact => Left::Compact,
             Command::Identities { names, limit } => Left::Identities(IdentitiesWanted { names, limit }),
         };
         Self { by, left, ready: VecDeque::new(), probed: false }
@@ -458,6 +473,18 @@ impl Answers {
                 let sums = Sums::of(&queue.stats().await?, upstreams, desk.now);
                 self.ready.push_back(Answer::Stats(sums));
             }
+            Left::Compact => self.ready.push_back(match queue.compact(COMPACT_BESIDE_MAX, |_, _| {}).await? {
+                Compaction::Done { before, after } => {
+                    tracing::info!(by = self.by, before, after, "the store's file was written anew");
+                    Answer::Compacted(before, after)
+                }
+                Compaction::TooMuch { kept } => Answer::Fault(format!(
+                    "{} MiB are kept, and all mail would wait until they are copied; the daemon does so up to {} MiB: \
+                     stop it, run this again, and start it",
+                    kept >> 20,
+                    COMPACT_BESIDE_MAX >> 20
+                )),
+            }),
             Left::Identities(IdentitiesWanted { names, limit }) => {
                 self.left = Left::Listed(Box::new(Listing::new(desk.roster, names, limit)));
             }

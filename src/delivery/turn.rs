@@ -3,7 +3,7 @@
 //! | upstreams                           | whose turn it is                                                                     |
 //! |-------------------------------------|--------------------------------------------------------------------------------------|
 //! | one is up, as far as is known       | the message that is due longest                                                      |
-//! | all left alone, one may be probed   | the same, as the probe; nobody else until it has found out                           |
+//! | all left alone, one may be probed   | the same, as the probe once there is one; nobody else until it has found out         |
 //! | all left alone                      | a message whose sender must be told of the delay or the end, every [`LATE_EVERY`] |
 //!
 //! Never: claims a message that nothing can be done for; loses a claim when dropped.
@@ -47,8 +47,11 @@ impl Turns {
                     claim = house.queue.claim() => return (claim, None),
                     _ = news.changed() => {}
                 },
-                Outlook::Probe(probe) => tokio::select! {
-                    claim = house.queue.claim() => return (claim, Some(probe)),
+                // Nobody probes as long as there is no message for it.
+                Outlook::Due => tokio::select! {
+                    claim = house.queue.claim() => {
+                        return (claim, house.courier.probe(house.snapshot().routes.upstreams()));
+                    }
                     _ = news.changed() => {}
                 },
                 Outlook::LeftAlone(wait) => tokio::select! {

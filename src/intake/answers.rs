@@ -3,7 +3,6 @@
 //! Each comes from one place: the newest snapshot, the queue. Never: asks the client anything; answers from memory what may have changed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
@@ -23,9 +22,6 @@ use crate::sys::WallTime;
 use crate::tls::points::{self, Named};
 use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
 use crate::web::responders::Round;
-
-/// How long the second look at the end of data may take: the client waits for its answer (RFC 5321 §4.5.3.2.6: ten minutes).
-const SECOND_LOOK: Duration = Duration::from_secs(30);
 
 /// Why there is no identity: the cause for the reply, the detail for the log.
 #[derive(Debug)]
@@ -327,36 +323,40 @@ impl Answers {
             incoming.hold(format!("{} has hold = true: its mail waits for approval", identity.grant().rule));
         }
         incoming.commit(deposit).await.map_err(|fault| {
-            tracing::error!(%id, %fault, "a message was not kept; the client is told to come again");
+            tracing::debug!(%id, %fault, "a message was not kept; the client is told to come again");
             self.no_room(fault)
         })
     }
 
-    /// Whether the identity by which a message was judged is still there, and may still do what it might. Responders are waited for, each
-    /// for its own time, and all together no longer than [`SECOND_LOOK`].
+    /// Whether the identity by which a message was judged is still there, and may still do what it might. Responders are waited for as long as
+    /// a [`Round`] lasts, and the client waits for its answer (RFC 5321 §4.5.3.2.6: ten minutes).
     async fn still_allowed(&mut self, session: &Session) -> Result<(), NoRoom> {
-        let now = match tokio::time::timeout(SECOND_LOOK, self.reidentify()).await {
-            Ok(now) => now.map_err(NoRoom::Lost)?,
-            Err(_) => return Err(NoRoom::Lost(Unidentified::Certificate(CertificateFault::RevocationUnknown))),
-        };
+        let now = self.reidentify().await.map_err(NoRoom::Lost)?;
         session.still_allows(&now, &self.means())
     }
 
-    /// The cause for the session, which goes to the audit; want of room besides to whoever watches for errors, now and then.
-    fn no_room(&self, fault: QueueError) -> NoRoom {
+    /// The cause for the session, which goes to the audit; want of room and a store that fails besides to whoever watches for errors, now and
+    /// then.
+    pub(super) fn no_room(&self, fault: QueueError) -> NoRoom {
+        let now = self.house.now().mono;
         match fault {
             QueueError::Full(which) => {
-                if let Some(unsaid) = self.house.want_of_room.say(self.house.now().mono) {
+                if let Some(unsaid) = self.house.want_of_room.say(now) {
                     tracing::error!(which, unsaid, "mail is refused for want of room");
                 }
                 NoRoom::Full(which)
             }
             QueueError::Share(which) => NoRoom::Share(which),
-            QueueError::Broken(_)
+            fault @ (QueueError::Broken(_)
             | QueueError::NotFound(_)
             | QueueError::Fenced(_)
             | QueueError::Damaged(..)
-            | QueueError::Closed => NoRoom::Broken,
+            | QueueError::Closed) => {
+                if let Some(unsaid) = self.house.store_fails.say(now) {
+                    tracing::error!(%fault, unsaid, "mail is refused because the queue can't keep it");
+                }
+                NoRoom::Broken
+            }
         }
     }
 }

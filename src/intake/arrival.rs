@@ -6,8 +6,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::message::{Receiving, Stopped};
 use super::wire::Wire;
-use crate::content::{BodyEnd, BodyFacts, HeaderFacts};
-use crate::queue::Incoming;
+use crate::content::{BodyFacts, HeaderFacts};
+use crate::queue::{Incoming, QueueError};
 use crate::sys::Clock;
 
 /// A message between its header and its end.
@@ -23,46 +23,38 @@ impl Arrival {
     }
 
     /// Hands `front` (our fields), the header and the body to the queue as they come. When the queue can't take them, the rest is read to
-    /// its true end all the same (RFC 5321 §4.1.1.4), and the facts say so.
+    /// its true end all the same (RFC 5321 §4.1.1.4), and the queue's fault is given besides.
     pub(super) async fn keep_body<S>(
         &mut self,
         front: &[u8],
         incoming: Option<&mut Incoming>,
         wire: &mut Wire<S>,
         clock: &dyn Clock,
-    ) -> Result<BodyFacts, Stopped>
+    ) -> Result<(BodyFacts, Result<(), QueueError>), Stopped>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Some(incoming) = incoming else { return self.not_kept(wire, clock).await };
+        let Some(incoming) = incoming else {
+            let fault = QueueError::Broken("a message came that the queue had not admitted".to_owned());
+            return Ok((self.receiving.discard(wire, clock).await?, Err(fault)));
+        };
         let section = self.receiving.take_section();
-        if incoming.write(front).await.is_err() || incoming.write(&section).await.is_err() {
-            return self.not_kept(wire, clock).await;
+        let mut kept = incoming.write(front).await;
+        if kept.is_ok() {
+            kept = incoming.write(&section).await;
         }
         drop(section);
         loop {
-            if self.receiving.is_over_size() {
-                return self.receiving.discard(wire, clock).await;
+            if kept.is_err() || self.receiving.is_over_size() {
+                return Ok((self.receiving.discard(wire, clock).await?, kept));
             }
-            if let Err(fault) = incoming.write(self.receiving.decoded()).await {
-                tracing::error!(%fault, "the queue did not take a piece of a message; the client is told to come again");
-                return self.not_kept(wire, clock).await;
+            kept = incoming.write(self.receiving.decoded()).await;
+            if kept.is_ok() {
+                if let Some(end) = self.receiving.end() {
+                    return Ok((self.receiving.facts(end), kept));
+                }
+                self.receiving.piece(wire, clock).await?;
             }
-            if let Some(end) = self.receiving.end() {
-                return Ok(self.receiving.facts(end));
-            }
-            self.receiving.piece(wire, clock).await?;
         }
-    }
-
-    async fn not_kept<S>(&mut self, wire: &mut Wire<S>, clock: &dyn Clock) -> Result<BodyFacts, Stopped>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let facts = self.receiving.discard(wire, clock).await?;
-        Ok(match facts.end {
-            BodyEnd::Complete => BodyFacts { end: BodyEnd::NotKept, ..facts },
-            BodyEnd::Disputed(_) | BodyEnd::TooLarge | BodyEnd::LineTooLong { .. } | BodyEnd::NotKept => facts,
-        })
     }
 }

@@ -252,12 +252,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let front = self.answers.front(&self.session, &arrival.facts);
         let read = arrival.keep_body(&front, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
         match read {
-            Ok(facts) => {
+            Ok((facts, kept)) => {
                 // What is not whole is refused: its place on disk and in the budgets must not wait for the client's next word.
-                if facts.end != BodyEnd::Complete {
+                if facts.end != BodyEnd::Complete || kept.is_err() {
                     self.answers.incoming = None;
                 }
-                Ok(self.feed(Event::BodyEnded(facts)))
+                Ok(self.feed(match kept {
+                    Ok(()) => Event::BodyEnded(facts),
+                    Err(fault) => Event::NotKept(facts, self.answers.no_room(fault)),
+                }))
             }
             Err(stopped) => self.stopped(stopped),
         }

@@ -4,7 +4,7 @@
 //! data_dir/            mode 0700
 //!   lock               held while a process owns the folder
 //!   store.redb         everything but large bodies
-//!   store.redb.new     a store that was being made when the power went: nothing in it, removed
+//!   store.redb.new     a store that was being made, or written anew (see compact), when the power went: removed
 //!   bodies/ID          large bodies, one file each
 //! ```
 //!
@@ -26,7 +26,7 @@ use super::QueueError;
 use super::accounts::Accounts;
 use super::claims::Claims;
 use super::obey::{Aftermath, Obstacle, Work, charge, deposit};
-use super::recover::OpenError;
+use super::recover::{OpenError, UNFINISHED};
 use super::store::{NewBody, Order, Ticket};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, InUse, Known, Sums, Tables};
@@ -179,6 +179,21 @@ impl Embedded {
         // What was being committed may be there, and nobody was told where it stands.
         self.claims().turns.begin_anew();
         Ok(())
+    }
+
+    /// Puts the file that `write` makes in the place of the store's, while nobody else has the handle.
+    pub(super) fn replaced(&self, write: impl FnOnce(&Database) -> Result<(), QueueError>) -> Result<(), QueueError> {
+        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        write(handle.as_ref().ok_or_else(not_open)?)?;
+        // From here on the old handle is good for nothing; whatever fails, the next change opens what has the name then.
+        self.broken.store(true, Ordering::Release);
+        drop(handle.take());
+        drop(handle);
+        let renamed = self.disk.rename(&self.folder.join(UNFINISHED), &self.file());
+        let known = renamed.and_then(|()| self.disk.sync_folder(&self.folder));
+        let mended = self.mend().map_err(|fault| QueueError::from(&fault));
+        known.map_err(|fault| QueueError::from_io(&fault))?;
+        mended
     }
 
     /// Takes out what clients were told is not here, before anybody can see it.

@@ -8,6 +8,7 @@ use redb::{ReadableTable, ReadableTableMetadata as _};
 
 use super::QueueError;
 use super::codec;
+use super::compact::{Compaction, Progress};
 use super::embedded::Embedded;
 use super::index::{Index, Turn};
 use super::record::State;
@@ -63,6 +64,8 @@ impl Store for Embedded {
         late: Late,
         after: Option<DuePlace>,
     ) -> Result<(Work, Option<DuePlace>), QueueError> {
+        // Whose lease has run out is free, also while nothing else is claimed.
+        self.claims().tick(now.mono);
         let (found, next) = self.read(|transaction| self.first_late(transaction, now, late, after))?;
         let until = now.mono.after(self.lease);
         let claimed = found.and_then(|DuePlace(whose, place)| self.claims().take_one(&whose.into(), place, until));
@@ -181,6 +184,10 @@ impl Store for Embedded {
         let noted = self.seen_count()?.saturating_mul(ROW_ABOUT);
         let within = length.saturating_sub(self.sums().within.saturating_mul(2)).saturating_sub(noted);
         Ok(free.saturating_add(within))
+    }
+
+    fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {
+        self.compact_file(most, told)
     }
 
     fn close(&self) {

@@ -21,6 +21,9 @@ use crate::sys::disk::{Lock, Open};
 /// 2 has records of format 2, and the ledger. 3 has the order by identity.
 pub(super) const FORMAT: u32 = 3;
 
+/// A store that is being written, for the first time or anew.
+pub(super) const UNFINISHED: &str = "store.redb.new";
+
 /// Why the store can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -140,10 +143,10 @@ fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
 /// Makes a store where there is none. It gets its name when it is whole, so that a crash here leaves nothing that looks like one.
 fn make_store(store: &Embedded) -> Result<(), OpenError> {
     let path = store.file();
-    let unfinished = store.folder.join("store.redb.new");
+    let unfinished = store.folder.join(UNFINISHED);
     let failed = |fault| OpenError::Disk(path.clone(), fault);
     let names = store.disk.list(&store.folder).map_err(failed)?;
-    if names.iter().any(|entry| entry.name == "store.redb.new") {
+    if names.iter().any(|entry| entry.name == UNFINISHED) {
         store.disk.remove(&unfinished).map_err(failed)?;
     }
     if names.iter().any(|entry| entry.name == "store.redb") {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::QueueError;
 use super::accounts::Spending;
+use super::compact::{Compaction, Progress};
 use super::record::{Outcome, Record, State};
 use super::seen::{Mark, Seen, Sighting};
 use super::sweeper::BodyFile;
@@ -364,6 +365,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Octets that may still be written: free on the disk, and free within the store's own file.
     fn space_left(&self) -> Result<u64, QueueError>;
+
+    /// Gives back to the disk what the store does not need, unless more than `most` octets are kept in its file; nothing else is done meanwhile.
+    /// `told` is told how far it is. A store whose file gives space back by itself has nothing to do.
+    fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError>;
 
     /// Closes it; everything asked of it afterwards fails.
     fn close(&self);

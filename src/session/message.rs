@@ -95,8 +95,8 @@ impl Session {
         }
     }
 
-    /// The message is over: take custody, or say why not.
-    pub(super) fn body_ended(&mut self, facts: BodyFacts) -> Step {
+    /// The message is over: take custody, or say why not. `kept`: what the queue says of the octets so far.
+    pub(super) fn body_ended(&mut self, facts: BodyFacts, kept: Result<(), NoRoom>, now: WallTime) -> Step {
         if let BodyEnd::Disputed(octet) = facts.end {
             return self.dispute(&octet);
         }
@@ -105,7 +105,7 @@ impl Session {
                 self.state = State::Idle;
                 self.say(*reply)
             }
-            State::Body(transaction) => self.whole(transaction, facts),
+            State::Body(transaction) => self.whole(transaction, facts, kept, now),
             // The body can't be over before the header was judged.
             State::Header(_)
             | State::Idle
@@ -122,12 +122,19 @@ impl Session {
         }
     }
 
-    fn whole(&mut self, transaction: Box<Transaction>, facts: BodyFacts) -> Step {
+    fn whole(
+        &mut self,
+        transaction: Box<Transaction>,
+        facts: BodyFacts,
+        kept: Result<(), NoRoom>,
+        now: WallTime,
+    ) -> Step {
         let judged = self.judge_body(facts);
         self.state = State::Committing(transaction, facts.octets);
-        match judged {
-            Ok(()) => Step::Ask(Question::Commit),
-            Err(denied) => self.refuse_whole(denied, facts.octets),
+        match (judged, kept) {
+            (Ok(()), Ok(())) => Step::Ask(Question::Commit),
+            (Ok(()), Err(cause)) => self.committed(Err(cause), now),
+            (Err(denied), _) => self.refuse_whole(denied, facts.octets),
         }
     }
 
@@ -137,7 +144,6 @@ impl Session {
                 .judge_size(facts.octets)
                 .and_then(|_| Err(Denied::by_server(replies::too_large(self.message_size_max())))),
             BodyEnd::LineTooLong { limit } => Err(Denied::by_server(replies::data_line_too_long(limit))),
-            BodyEnd::NotKept => Err(Denied::by_server(replies::no_room())),
             BodyEnd::Disputed(octet) => Err(Denied::by_server(replies::disputed(&octet))),
             BodyEnd::Complete => self.judge_size(facts.octets).map(|_| ()),
         }

@@ -52,6 +52,8 @@ pub enum Event<'a> {
     HeaderRead(&'a HeaderFacts),
     /// The message, or this BDAT chunk, has been read to its end (or its end is in dispute: the facts say so).
     BodyEnded(BodyFacts),
+    /// The same, and the queue could not keep what came of it.
+    NotKept(BodyFacts, NoRoom),
     /// The answer to the question asked last.
     Answer(Answer),
     /// A deadline has passed.

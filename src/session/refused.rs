@@ -57,7 +57,9 @@ impl Refused {
             Event::TalkedEarly => Step::Close(replies::talked_early()),
             Event::TimedOut(deadline) => Step::Close(deadline.reply()),
             Event::Draining => Step::Close(replies::shutting_down()),
-            Event::HeaderRead(_) | Event::BodyEnded(_) | Event::Answer(_) => Step::Close(replies::our_fault()),
+            Event::HeaderRead(_) | Event::BodyEnded(_) | Event::NotKept(..) | Event::Answer(_) => {
+                Step::Close(replies::our_fault())
+            }
         }
     }
 

@@ -251,6 +251,7 @@ impl Session {
             Event::TalkedEarly
             | Event::HeaderRead(_)
             | Event::BodyEnded(_)
+            | Event::NotKept(..)
             | Event::Answer(_)
             | Event::TimedOut(_)
             | Event::Draining => Input::Event(event),
@@ -290,7 +291,8 @@ impl Session {
     fn event(&mut self, event: Event<'_>, now: WallTime) -> Step {
         match event {
             Event::HeaderRead(facts) => self.header_read(facts),
-            Event::BodyEnded(facts) => self.body_ended(facts),
+            Event::BodyEnded(facts) => self.body_ended(facts, Ok(()), now),
+            Event::NotKept(facts, cause) => self.body_ended(facts, Err(cause), now),
             Event::Answer(Answer::Identified(answer)) => self.identified(answer, now),
             Event::Answer(Answer::Admitted(answer)) => self.admitted(answer, now),
             Event::Answer(Answer::Committed(answer)) => self.committed(answer, now),

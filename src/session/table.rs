@@ -251,7 +251,7 @@ impl Trigger {
             Event::Line(_) => Self::Faulty,
             Event::TalkedEarly => Self::TalkedEarly,
             Event::HeaderRead(_) => Self::HeaderRead,
-            Event::BodyEnded(_) => Self::BodyEnded,
+            Event::BodyEnded(_) | Event::NotKept(..) => Self::BodyEnded,
             Event::Answer(Answer::Identified(_)) => Self::Identified,
             Event::Answer(Answer::Admitted(_)) => Self::Admitted,
             Event::Answer(Answer::Committed(_)) => Self::Committed,

@@ -206,6 +206,21 @@ impl Query {
         Ok(Reading { status: single.status, of: single.this_update, until })
     }
 
+    /// Reads and verifies an answer that came before, for what it said of the time that it is of: neither its nonce nor its end counts any more.
+    ///
+    /// # Errors
+    /// It is not about this certificate, or not signed by one who might then.
+    pub fn read_again(&self, octets: &[u8]) -> Result<Reading, OcspFault> {
+        let basic = Basic::read(successful(octets)?).ok_or(OcspFault::Malformed)?;
+        let data = Data::read(basic.signed.content).ok_or(OcspFault::Malformed)?;
+        extensions(data.extensions, NONCE)?;
+        let single = data.singles.iter().find(|single| self.is_about_us(single.id));
+        let single = single.ok_or(OcspFault::OtherCertificate)?;
+        extensions(single.extensions, &[])?;
+        self.check_signer(&basic, &data, single.this_update)?;
+        Ok(Reading { status: single.status, of: single.this_update, until: single.this_update })
+    }
+
     /// RFC 6960 §4.2.2.2: the issuer, or somebody whom it has certified for this.
     fn check_signer(&self, basic: &Basic<'_>, data: &Data<'_>, now: WallTime) -> Result<(), OcspFault> {
         let issuer = &self.issuer.view;

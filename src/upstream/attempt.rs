@@ -140,7 +140,9 @@ pub enum TlsCause {
     OutOfTime,
     /// Revoked.
     Revoked,
-    /// Anything else, in rustls's words.
+    /// It does not take the certificate that we show, and why.
+    OurCertificate(&'static str),
+    /// Anything else, in words.
     Other(String),
 }
 
@@ -302,6 +304,9 @@ impl UpstreamFault {
             FaultCause::Tls(TlsCause::Untrusted) => "set `ca` to the file with the CA that issued its certificate",
             FaultCause::Tls(TlsCause::OutOfTime) => "have its certificate renewed, and check the clock of this machine",
             FaultCause::Tls(TlsCause::Revoked) => "ask its operator: its certificate is revoked",
+            FaultCause::Tls(TlsCause::OurCertificate(_)) => {
+                "set `certificate` and `private_key` to what its operator has given this relay, and ask the operator what is accepted"
+            }
             FaultCause::Tls(TlsCause::Other(_)) => {
                 "check `mode`, `ca` and `server_name`, and which TLS versions it speaks"
             }
@@ -354,6 +359,7 @@ impl fmt::Display for TlsCause {
             Self::Untrusted => f.write_str("its certificate is not issued by a CA trusted for it"),
             Self::OutOfTime => f.write_str("its certificate has expired or is not valid yet"),
             Self::Revoked => f.write_str("its certificate is revoked"),
+            Self::OurCertificate(why) => write!(f, "our certificate is refused: {why}"),
             Self::Other(why) => f.write_str(why),
         }
     }

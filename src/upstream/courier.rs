@@ -29,6 +29,7 @@ use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
+use super::drought::Word;
 use super::health::{Condition, Finder};
 use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
@@ -103,6 +104,11 @@ impl Courier {
     /// Whether any of these may be tried.
     pub fn outlook<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Outlook {
         self.places.outlook(upstreams)
+    }
+
+    /// The right to be the probe, for a message that is at hand, after [`Outlook::Due`]; none where somebody else has it by now.
+    pub fn probe<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Option<Probe> {
+        self.places.probe(upstreams)
     }
 
     /// Changes when [`Self::outlook`] may be another.
@@ -199,6 +205,9 @@ impl Courier {
         let upstream = &slot.upstream;
         if let Some(reply) = self.places.refused(upstream, envelope, &attempt) {
             attempt = Attempt::deferred(recipients, fault(upstream, Phase::Mail, FaultCause::RefusesAll(reply)));
+        }
+        if let Some(word) = self.places.drought(upstream, &attempt) {
+            tell_drought(upstream, &word);
         }
         let found = attempt.fault.as_ref();
         let changed = match probe {
@@ -424,6 +433,24 @@ fn tell(upstream: &Upstream, condition: Condition) {
             "an upstream failed too often: it is left alone for so long, then one message probes it; see `sealpost queue stats`"
         ),
         Condition::HalfOpen => {}
+    }
+}
+
+/// An upstream that answers and takes nothing is told of apart from one that fails.
+fn tell_drought(upstream: &Upstream, word: &Word) {
+    match word {
+        Word::Dry { since, attempts, last } => tracing::error!(
+            upstream = upstream.name,
+            since = since.rfc3339(),
+            attempts,
+            said_last = %last,
+            "nothing was delivered through an upstream since then, though messages were tried: it puts all of them off; ask its operator; mail waits"
+        ),
+        Word::Over { since } => tracing::info!(
+            upstream = upstream.name,
+            since = since.rfc3339(),
+            "an upstream that put all messages off since then takes mail again"
+        ),
     }
 }
 

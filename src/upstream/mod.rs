@@ -34,6 +34,7 @@ pub mod tls;
 pub mod vigil;
 
 mod connection;
+pub mod drought;
 mod refusals;
 mod transaction;
 

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::attempt::{Attempt, UpstreamFault};
 use super::connection::Connection;
+use super::drought::{Drought, Word};
 use super::health::{Condition, Finder, Health, Permit};
 use super::refusals::Refusals;
 use super::settings::Upstream;
@@ -37,6 +38,8 @@ pub struct Standing {
     pub last_fault: Option<(UpstreamFault, WallTime)>,
     /// Attempts in a row, those under way included, in which nothing was heard for [`super::vigil::UNANSWERED`].
     pub unanswered: u32,
+    /// Since when nothing was delivered through it, where that lasts so long that it was told, see [`super::drought`].
+    pub dry_since: Option<WallTime>,
     /// Connections kept for the next message.
     pub idle: usize,
     /// Connections in use.
@@ -80,6 +83,7 @@ struct Place {
     leaving: Vec<Connection>,
     health: Health,
     refusals: Refusals,
+    drought: Drought,
     unanswered: u32,
     /// Sent when attempts that have not reached a message are to be begun anew.
     anew: watch::Sender<()>,
@@ -109,12 +113,12 @@ pub(super) enum Way {
 }
 
 /// Whether anything may be tried.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
     /// An upstream is up, as far as is known.
     Clear,
-    /// All are left alone, and one may be probed: by whoever carries this.
-    Probe(Probe),
+    /// All are left alone, and one may be probed: by whoever has a message for it, see [`super::Courier::probe`].
+    Due,
     /// All are left alone; the next may be probed after so long, or when there is news.
     LeftAlone(Duration),
 }
@@ -192,26 +196,19 @@ impl Places {
         }
     }
 
-    /// Whether any of these may be tried; takes the right to probe, when that is all there is.
-    pub(super) fn outlook<'a>(self: &Arc<Self>, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Outlook {
+    /// Whether any of these may be tried. Changes nothing.
+    pub(super) fn outlook<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Outlook {
+        self.lock().outlook(upstreams, self.clock.now()).0
+    }
+
+    /// The right to probe one of these, when that is all there is: none where one is up, or somebody else probes by now.
+    pub(super) fn probe<'a>(self: &Arc<Self>, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> Option<Probe> {
         let now = self.clock.now();
         let mut roll = self.lock();
-        let (mut least, mut due) = (None, None);
-        for upstream in upstreams {
-            let Some(place) = roll.places.get(&upstream.name).filter(|place| !place.gone) else {
-                return Outlook::Clear;
-            };
-            match place.health.clone().permit(now) {
-                Permit::Go => return Outlook::Clear,
-                Permit::Probe => due = due.or(Some(&upstream.name)),
-                Permit::LeaveAlone(wait) => least = Some(least.map_or(wait, |known: Duration| known.min(wait))),
-            }
-        }
-        if let Some(place) = due.and_then(|name| roll.places.get_mut(name)) {
-            place.health.permit(now);
-            return Outlook::Probe(Probe { places: Arc::clone(self), upstream: Arc::clone(&place.upstream) });
-        }
-        least.map_or(Outlook::Clear, Outlook::LeftAlone)
+        let (Outlook::Due, Some(upstream)) = roll.outlook(upstreams, now) else { return None };
+        let place = roll.places.get_mut(&upstream.name)?;
+        place.health.permit(now);
+        Some(Probe { places: Arc::clone(self), upstream: Arc::clone(&place.upstream) })
     }
 
     /// What an attempt found; gives the condition that it leads to, where that is another. Of settings that are no more, nothing is noted.
@@ -243,6 +240,14 @@ impl Places {
         let noted = self.with(&upstream.name, |place, _| {
             let is_current = Arc::ptr_eq(&place.upstream, upstream);
             is_current.then(|| place.refusals.note(envelope, attempt)).flatten()
+        });
+        noted.flatten()
+    }
+
+    /// Notes whether anything of an attempt's message was taken; gives what an operator is to be told of that.
+    pub(super) fn drought(&self, upstream: &Arc<Upstream>, attempt: &Attempt) -> Option<Word> {
+        let noted = self.with(&upstream.name, |place, now| {
+            Arc::ptr_eq(&place.upstream, upstream).then(|| place.drought.note(attempt, now)).flatten()
         });
         noted.flatten()
     }
@@ -343,6 +348,27 @@ impl Places {
 }
 
 impl Roll {
+    /// Whether any of these may be tried, and which is due for a probe.
+    fn outlook<'a>(
+        &self,
+        upstreams: impl Iterator<Item = &'a Arc<Upstream>>,
+        now: Now,
+    ) -> (Outlook, Option<&'a Arc<Upstream>>) {
+        let (mut least, mut due) = (None, None);
+        for upstream in upstreams {
+            let Some(place) = self.places.get(&upstream.name).filter(|place| !place.gone) else {
+                return (Outlook::Clear, None);
+            };
+            match place.health.clone().permit(now) {
+                Permit::Go => return (Outlook::Clear, None),
+                Permit::Probe => due = due.or(Some(upstream)),
+                Permit::LeaveAlone(wait) => least = Some(least.map_or(wait, |known: Duration| known.min(wait))),
+            }
+        }
+        let outlook = if due.is_some() { Outlook::Due } else { least.map_or(Outlook::Clear, Outlook::LeftAlone) };
+        (outlook, due)
+    }
+
     /// The settings of an upstream are these now.
     fn follow(&mut self, upstream: &Arc<Upstream>) {
         match self.places.get_mut(&upstream.name) {
@@ -369,6 +395,7 @@ impl Place {
             leaving: Vec::new(),
             health: Health::default(),
             refusals: Refusals::default(),
+            drought: Drought::default(),
             unanswered: 0,
             anew: watch::Sender::new(()),
         }
@@ -396,6 +423,7 @@ impl Place {
         self.anew.send_replace(());
         self.upstream = Arc::clone(upstream);
         (self.health, self.refusals, self.unanswered) = (Health::default(), Refusals::default(), 0);
+        self.drought = Drought::default();
     }
 
     fn go(&mut self) {
@@ -448,6 +476,7 @@ impl Place {
             failures: self.health.failures(),
             last_fault: self.health.last_fault().cloned(),
             unanswered: self.unanswered,
+            dry_since: self.drought.since(),
             idle: self.idle.len(),
             busy: self.busy,
             limit: limit(&self.upstream),
@@ -532,3 +561,6 @@ impl Drop for Waiting<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

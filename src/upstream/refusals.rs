@@ -90,7 +90,7 @@ fn refused_alike(attempt: &Attempt) -> Option<&Reply> {
 }
 
 /// Whether a status speaks of one mailbox or one content: RFC 3463 §3.2 but for the sender's X.1.7 and X.1.8, §3.3, §3.4 X.3.4, §3.7.
-fn speaks_of_one(status: Status) -> bool {
+pub(super) fn speaks_of_one(status: Status) -> bool {
     match (status.subject(), status.detail()) {
         (1, 7 | 8) => false,
         (1 | 2 | 6, _) | (3, 4) => true,

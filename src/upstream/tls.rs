@@ -9,6 +9,8 @@
 //!
 //! Time is our clock's, so that a test's certificates never expire. No session resumption: each handshake looks at the certificate anew.
 
+mod words;
+
 use std::io;
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 
 use super::attempt::TlsCause;
@@ -149,7 +151,7 @@ impl ClientTls {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(OurTime(clock)))
             .with_safe_default_protocol_versions()
-            .map_err(|fault| SecurityMistake::Tls(fault.to_string()))?;
+            .map_err(|fault| SecurityMistake::Tls(words::words(&fault)))?;
         let builder = match &roots {
             Some(roots) => builder.with_root_certificates(root_store(&material.anchors, roots)?),
             None => builder.dangerous().with_custom_certificate_verifier(Arc::new(PossessionOnly { provider })),
@@ -173,7 +175,7 @@ pub(crate) fn identity_fault(fault: &rustls::Error) -> String {
         "the certificate can't be used in TLS: it is malformed, or not of X.509 version 3; have it issued again"
             .to_owned()
     } else {
-        fault.to_string()
+        words::words(fault)
     }
 }
 
@@ -215,7 +217,7 @@ fn root_store(anchors: &Anchors, roots: &[CertificateDer<'static>]) -> Result<Ro
     match anchors {
         Anchors::Given(_) => {
             for certificate in roots {
-                store.add(certificate.clone()).map_err(|fault| SecurityMistake::Anchor(fault.to_string()))?;
+                store.add(certificate.clone()).map_err(|fault| SecurityMistake::Anchor(words::words(&fault)))?;
             }
         }
         // A store of a hundred CAs may hold one that can't be read; it is not missed.
@@ -281,30 +283,10 @@ impl ServerCertVerifier for PossessionOnly {
 pub(super) fn tls_cause(fault: &io::Error) -> TlsCause {
     let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
-        Some(rustls::Error::InvalidCertificate(why)) => certificate_cause(why),
-        Some(other) => TlsCause::Other(other.to_string()),
+        Some(fault) => words::cause(fault),
         None if fault.kind() == io::ErrorKind::UnexpectedEof => {
             TlsCause::Other("it closed the connection in the handshake".to_owned())
         }
         None => TlsCause::Other(fault.to_string()),
-    }
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "rustls's enum is non-exhaustive; what we don't name is told in its words"
-)]
-fn certificate_cause(why: &CertificateError) -> TlsCause {
-    match why {
-        CertificateError::NotValidForName => TlsCause::WrongName("not the configured one".to_owned()),
-        CertificateError::NotValidForNameContext { presented, .. } => TlsCause::WrongName(presented.join(", ")),
-        // A CA of the same name with another key gives BadSignature.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsCause::Untrusted,
-        CertificateError::Expired
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYet
-        | CertificateError::NotValidYetContext { .. } => TlsCause::OutOfTime,
-        CertificateError::Revoked => TlsCause::Revoked,
-        other => TlsCause::Other(format!("its certificate is refused ({other})")),
     }
 }

@@ -5,7 +5,7 @@
 //! RFC 5280 §5.3.1); of one second the one that says revoked is the newer, and that a responder does not know it takes nothing back. An answer
 //! that is older than one that was seen and says otherwise does not count: somebody replays it, or a mirror lags.
 //!
-//! Pure. Never: grows beyond [`ANSWERS_MAX`] and [`SEEN_MAX`]; lasts beyond a restart.
+//! Pure. Never: grows beyond [`ANSWERS_MAX`] and [`SEEN_MAX`]; lasts beyond a restart (`kept` has what must).
 
 use std::collections::HashMap;
 
@@ -61,6 +61,18 @@ impl Answers {
         match self.seen.get(&key) {
             Some(Seen { status: CertificateStatus::Revoked, .. }) => Known::Answer(CertificateStatus::Revoked, until),
             Some(_) | None => Known::Unavailable(until),
+        }
+    }
+
+    /// Whether anything is remembered of what was said.
+    pub(super) fn remembers(&self, key: Digest256) -> bool {
+        self.seen.contains_key(&key)
+    }
+
+    /// Remembers what was said before a restart, unless something is remembered already.
+    pub(super) fn recall(&mut self, query: &Query, reading: Reading, now: WallTime) {
+        if !self.remembers(query.key()) {
+            self.remember(query.key(), Seen { status: reading.status, of: reading.of, ends: query.ends() }, now);
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::reach::Reach;
-
+use super::shares::Shares;
 use crate::tls::points::{HttpUrl, UrlFault};
 
 /// Redirections that are followed.
@@ -30,10 +31,12 @@ const REDIRECTIONS_MAX: usize = 3;
 const VALIDATOR_OCTETS_MAX: usize = 256;
 /// Octets that hyper may hold of a response's head.
 const HEAD_OCTETS_MAX: usize = 64 * 1024;
-/// Name look-ups at once. The system's own can't be ended: one that nobody waits for any more holds its place until it comes back.
-const LOOKUPS_MAX: usize = 16;
+/// Name look-ups at once.
+const LOOKUPS_MAX: usize = 64;
+/// Of them those of one CA, so that one whose names are never answered for holds no other's up.
+const LOOKUPS_OF_CA_MAX: usize = 4;
 
-static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_MAX);
+static LOOKUPS: LazyLock<LookUps> = LazyLock::new(|| LookUps::new(LOOKUPS_MAX, LOOKUPS_OF_CA_MAX));
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -96,18 +99,18 @@ pub(crate) enum HttpFault {
     RedirectedTooOften,
 }
 
-/// Asks, within the limits, redirections included.
-pub(crate) async fn exchange(url: &HttpUrl, ask: &Ask, limits: Limits) -> Result<Answer, HttpFault> {
-    match tokio::time::timeout(limits.time, follow(url.clone(), ask, limits)).await {
+/// Asks for a CA, within the limits, redirections included.
+pub(crate) async fn exchange(ca: &Arc<str>, url: &HttpUrl, ask: &Ask, limits: Limits) -> Result<Answer, HttpFault> {
+    match tokio::time::timeout(limits.time, follow(ca, url.clone(), ask, limits)).await {
         Ok(answer) => answer,
         Err(_) => Err(HttpFault::TooSlow(limits.time)),
     }
 }
 
-async fn follow(mut url: HttpUrl, ask: &Ask, limits: Limits) -> Result<Answer, HttpFault> {
+async fn follow(ca: &Arc<str>, mut url: HttpUrl, ask: &Ask, limits: Limits) -> Result<Answer, HttpFault> {
     let mut from = None;
     for _ in 0..=REDIRECTIONS_MAX {
-        let stream = connect(&url, from).await?;
+        let stream = connect(ca, &url, from).await?;
         let reach = Reach::of(stream.peer_addr().map_err(HttpFault::Connect)?.ip());
         match once(stream, &url, ask, limits).await? {
             Turn::Answer(answer) => return Ok(answer),
@@ -127,8 +130,8 @@ enum Turn {
 
 /// Connects to the first of the host's addresses that takes us; `from` is where a redirection came from. The address that was looked at is the
 /// one connected to: a name is looked up once.
-async fn connect(url: &HttpUrl, from: Option<Reach>) -> Result<TcpStream, HttpFault> {
-    let addresses = look_up(url).await.map_err(HttpFault::Connect)?;
+async fn connect(ca: &Arc<str>, url: &HttpUrl, from: Option<Reach>) -> Result<TcpStream, HttpFault> {
+    let addresses = look_up(ca, url).await.map_err(HttpFault::Connect)?;
     if let Some(address) = first_inside(&addresses, from) {
         return Err(HttpFault::RedirectedInside(address));
     }
@@ -141,17 +144,38 @@ fn first_inside(addresses: &[SocketAddr], from: Option<Reach>) -> Option<IpAddr>
     addresses.iter().map(SocketAddr::ip).find(|&address| !from.may_lead_to(Reach::of(address)))
 }
 
-async fn look_up(url: &HttpUrl) -> io::Result<Vec<SocketAddr>> {
+async fn look_up(ca: &Arc<str>, url: &HttpUrl) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = url.host().parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, url.port())]);
     }
-    let place = LOOKUPS.acquire().await.map_err(io::Error::other)?;
     let (host, port) = (url.host().to_owned(), url.port());
-    let looking = tokio::task::spawn_blocking(move || {
-        let _place = place;
-        (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
-    });
-    looking.await.map_err(io::Error::other)?
+    LOOKUPS.run(ca, move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
+}
+
+/// Look-ups under way. The system's own can't be ended: one that nobody waits for any more holds its places until it comes back.
+struct LookUps {
+    all: Arc<Semaphore>,
+    shares: Shares,
+}
+
+impl LookUps {
+    fn new(all: usize, of_ca: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all)), shares: Shares::new(of_ca) }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        ca: &Arc<str>,
+        looking: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let place = self.shares.of(ca).acquire_owned().await.map_err(io::Error::other)?;
+        let one_of_all = Arc::clone(&self.all).acquire_owned().await.map_err(io::Error::other)?;
+        let looked = tokio::task::spawn_blocking(move || {
+            let _places = (place, one_of_all);
+            looking()
+        });
+        looked.await.map_err(io::Error::other)?
+    }
 }
 
 async fn once(stream: TcpStream, url: &HttpUrl, ask: &Ask, limits: Limits) -> Result<Turn, HttpFault> {
@@ -255,9 +279,9 @@ mod tests {
     async fn fault(location: &str, ask: Ask) -> (HttpFault, usize) {
         let came = AtomicUsize::new(0);
         let (url, serving) = redirecting(location, &came).await;
-        let limits = Limits { time: Duration::from_secs(20), octets: 1000 };
+        let (ca, limits) = ("staff".into(), Limits { time: Duration::from_secs(20), octets: 1000 });
         let fault = tokio::select! {
-            answer = exchange(&url, &ask, limits) => answer.unwrap_err(),
+            answer = exchange(&ca, &url, &ask, limits) => answer.unwrap_err(),
             () = serving => unreachable!(),
         };
         (fault, came.load(Ordering::Relaxed))
@@ -290,5 +314,35 @@ mod tests {
                 "{from:?}"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn names_of_one_ca_that_nobody_answers_for_hold_up_no_other_ca_and_keep_their_places() {
+        let (guests, staff): (Arc<str>, Arc<str>) = ("guests".into(), "staff".into());
+        let look_ups = LookUps::new(3, 2);
+        let (answer, answers) = std::sync::mpsc::sync_channel::<()>(2);
+        let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+        let (answers, begin) = (Arc::new(std::sync::Mutex::new(answers)), std::sync::Mutex::new(Some(begin)));
+        let hanging = |begin: Option<tokio::sync::oneshot::Sender<()>>| {
+            let answers = Arc::clone(&answers);
+            look_ups.run(&guests, move || {
+                drop(begin);
+                answers.lock().unwrap().recv().map_err(io::Error::other)
+            })
+        };
+        {
+            let (mut first, mut second) = (Box::pin(hanging(begin.lock().unwrap().take())), Box::pin(hanging(None)));
+            assert!(futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending());
+            assert!(begun.await.is_err());
+        }
+        // Nobody waits for the two any more, and they hold their places all the same.
+        let mut third = Box::pin(look_ups.run(&guests, || Ok(3)));
+        assert!(futures_util::poll!(&mut third).is_pending());
+        let of_staff = tokio::time::timeout(Duration::from_secs(60), look_ups.run(&staff, || Ok(7))).await;
+        assert_eq!(of_staff.unwrap().unwrap(), 7);
+        assert!(futures_util::poll!(&mut third).is_pending());
+        answer.send(()).unwrap();
+        assert_eq!(third.await.unwrap(), 3);
+        answer.send(()).unwrap();
     }
 }

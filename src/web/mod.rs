@@ -4,7 +4,9 @@
 
 mod answers;
 pub mod http;
+mod kept;
 mod reach;
 pub mod responders;
+mod shares;
 
 pub use responders::Responders;

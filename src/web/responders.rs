@@ -7,18 +7,21 @@
 //! Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not verify; waits beyond the round's end.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tokio::sync::{Mutex as Turn, Semaphore};
+use tokio::sync::Mutex as Turn;
 
 use super::answers::{Answers, Overtaken};
 use super::http::{self, Answer, Ask, HttpFault, Limits, Validators};
+use super::kept;
+use super::shares::Shares;
 use crate::identity::Digest256;
 use crate::sys::{Clock, Entropy, MonoTime, WallTime};
-use crate::tls::ocsp::{ANSWER_OCTETS_MAX, Known, NONCE_OCTETS, OcspFault, Query, Reading};
+use crate::tls::ocsp::{ANSWER_OCTETS_MAX, CertificateStatus, Known, NONCE_OCTETS, OcspFault, Query, Reading};
 use crate::tls::points::HttpUrl;
 
 /// For all that one client's certificate has asked: each CA, each responder, the wait for turn and place.
@@ -33,12 +36,19 @@ const ASKING_MAX: usize = 64;
 const GET_OCTETS_MAX: usize = 255;
 
 /// The answers at hand, and the way to new ones.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Responders {
     answers: Mutex<Answers>,
     asking: Mutex<HashMap<Digest256, Arc<Turn<()>>>>,
-    /// By the CA's name.
-    places: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    places: Shares,
+    /// Where answers lie that outlive a restart; nowhere where that is not wanted.
+    folder: Option<PathBuf>,
+}
+
+impl Default for Responders {
+    fn default() -> Self {
+        Self { answers: Mutex::default(), asking: Mutex::default(), places: Shares::new(ASKING_MAX), folder: None }
+    }
 }
 
 /// One client's questions: when all of them end.
@@ -73,6 +83,11 @@ enum AskFault {
 }
 
 impl Responders {
+    /// Those that keep answers which say "revoked" in this folder.
+    pub fn keeping_in(folder: PathBuf) -> Self {
+        Self { folder: Some(folder), ..Self::default() }
+    }
+
     /// The answer at hand that counts now.
     pub fn known(&self, query: &Query, now: WallTime) -> Option<Known> {
         locked(&self.answers).known(query.key(), now)
@@ -87,7 +102,8 @@ impl Responders {
     /// Asks, unless somebody has just done so; what came of it is known then. Nothing new is known where the round was over first.
     pub async fn ask(&self, query: &Query, round: Round, clock: &dyn Clock, entropy: &dyn Entropy) {
         let asking = Asking::begin(&self.asking, query.key());
-        let places = self.places_of(query.ca());
+        let _ = tokio::time::timeout(round.left(clock), self.recall(query, clock.now().wall)).await;
+        let places = self.places.of(query.ca());
         let waiting = async {
             let mine = asking.turn.lock().await;
             // Somebody else may have asked while we waited; then no place is needed.
@@ -107,42 +123,70 @@ impl Responders {
             Err(_) if left < FAIR_TIME => return,
             Err(_) => Err(AskFault::TooSlow(left)),
         };
-        self.settle(query, answered, clock.now().wall);
+        let now = clock.now().wall;
+        if let Some((status, octets)) = self.settle(query, answered, now) {
+            self.keep(query, status, octets, now).await;
+        }
     }
 
-    fn settle(&self, query: &Query, answered: Result<Reading, AskFault>, now: WallTime) {
+    /// What was said before a restart, where nothing is remembered of now.
+    async fn recall(&self, query: &Query, now: WallTime) {
+        let Some(folder) = &self.folder else { return };
+        if locked(&self.answers).remembers(query.key()) {
+            return;
+        }
+        let (path, asked) = (kept::path(folder, query), query.clone());
+        let reading = tokio::task::spawn_blocking(move || asked.read_again(&kept::read(&path)?).ok()).await;
+        if let Ok(Some(reading)) = reading {
+            locked(&self.answers).recall(query, reading, now);
+        }
+    }
+
+    /// Keeps on disk that a certificate is revoked, or forgets it there.
+    async fn keep(&self, query: &Query, status: CertificateStatus, octets: Vec<u8>, now: WallTime) {
+        let Some(folder) = &self.folder else { return };
+        let path = kept::path(folder, query);
+        let done = tokio::task::spawn_blocking(move || match status {
+            CertificateStatus::Revoked => kept::write(&path, &octets, now),
+            CertificateStatus::Good => kept::remove(&path),
+            CertificateStatus::Unknown => Ok(()),
+        });
+        if let Ok(Err(fault)) = done.await {
+            tracing::error!(%query, %fault, "what an OCSP responder said could not be kept on disk; it counts until the next start");
+        }
+    }
+
+    fn settle(
+        &self,
+        query: &Query,
+        answered: Result<(Reading, Vec<u8>), AskFault>,
+        now: WallTime,
+    ) -> Option<(CertificateStatus, Vec<u8>)> {
         let mut answers = locked(&self.answers);
-        let taken = answered.and_then(|reading| {
+        let taken = answered.and_then(|(reading, octets)| {
             answers.take(query, reading, now)?;
-            Ok(reading)
+            Ok((reading, octets))
         });
         match taken {
-            Ok(Reading { status, until, .. }) => {
+            Ok((Reading { status, until, .. }, octets)) => {
                 tracing::debug!(%query, ?status, until = until.rfc3339(), "an OCSP responder answered");
+                Some((status, octets))
             }
             Err(fault) => {
                 tracing::warn!(%query, %fault, "an OCSP responder gave no answer that counts");
                 let known = answers.without_answer(query.key(), now.after(UNAVAILABLE));
                 answers.keep(query.key(), known, now);
+                None
             }
         }
     }
-
-    fn places_of(&self, ca: &Arc<str>) -> Arc<Semaphore> {
-        let mut places = locked(&self.places);
-        if !places.contains_key(ca) {
-            // Those of names that are in the configuration no more, and those that nobody holds: they are made anew.
-            places.retain(|_, places| Arc::strong_count(places) > 1);
-        }
-        Arc::clone(places.entry(Arc::clone(ca)).or_insert_with(|| Arc::new(Semaphore::new(ASKING_MAX))))
-    }
 }
 
-async fn answer(query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Reading, AskFault> {
+async fn answer(query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(Reading, Vec<u8>), AskFault> {
     let mut last = AskFault::Nobody;
     for url in query.urls() {
         match one(&url, query, clock, entropy).await {
-            Ok(reading) => return Ok(reading),
+            Ok(answered) => return Ok(answered),
             Err(fault) => last = fault,
         }
     }
@@ -174,31 +218,36 @@ impl Drop for Asking<'_> {
 }
 
 /// By POST with a nonce; a responder that takes no POST is asked by GET for what it has ready (RFC 5019 §5).
-async fn one(url: &HttpUrl, query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<Reading, AskFault> {
+async fn one(
+    url: &HttpUrl,
+    query: &Query,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<(Reading, Vec<u8>), AskFault> {
     let limits = Limits { time: ASK_TIME, octets: ANSWER_OCTETS_MAX };
     let mut nonce = [0; NONCE_OCTETS];
     entropy.fill(&mut nonce);
     let octets = query.request(Some(&nonce)).ok_or(OcspFault::Malformed)?;
     let post = Ask::Post { octets, kind: "application/ocsp-request" };
-    match http::exchange(url, &post, limits).await {
+    match http::exchange(query.ca(), url, &post, limits).await {
         Err(HttpFault::Status(status)) if status.is_client_error() => {
             let octets = query.request(None).ok_or(OcspFault::Malformed)?;
             let Some(url) = in_url(url, &octets) else { return Err(HttpFault::Status(status).into()) };
-            let answer = http::exchange(&url, &Ask::Get(Validators::default()), limits).await?;
-            read(query, &answer, None, clock)
+            let answer = http::exchange(query.ca(), &url, &Ask::Get(Validators::default()), limits).await?;
+            read(query, answer, None, clock)
         }
-        answer => read(query, &answer?, Some(&nonce), clock),
+        answer => read(query, answer?, Some(&nonce), clock),
     }
 }
 
 fn read(
     query: &Query,
-    answer: &Answer,
+    answer: Answer,
     nonce: Option<&[u8; NONCE_OCTETS]>,
     clock: &dyn Clock,
-) -> Result<Reading, AskFault> {
+) -> Result<(Reading, Vec<u8>), AskFault> {
     let Answer::Octets(octets, _) = answer else { return Err(OcspFault::Malformed.into()) };
-    Ok(query.read(octets, nonce, clock.now().wall)?)
+    Ok((query.read(&octets, nonce, clock.now().wall)?, octets))
 }
 
 /// RFC 6960 A.1: base64 behind the URL, what has a meaning in URLs escaped.
@@ -213,13 +262,130 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time is read, and servers run beside the test")]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
     use super::*;
-    use crate::sys::{ManualClock, SeededEntropy};
+    use crate::sys::{ManualClock, Now, SeededEntropy};
     use crate::tls::ocsp::CertificateStatus::{Good, Revoked};
-    use crate::tls::recipe::{NOW, Recipe};
-    use crate::tls::{Asks, CaRules, ClientCa, ClientCaSettings, OcspMode, PeerChain, RevocationMode, judge_asking};
-    use crate::tls::{Pins, Trust};
+    use crate::tls::recipe::{Made, NOW, Recipe, der};
+    use crate::tls::{
+        Asks, CaRules, ClientCa, ClientCaSettings, OcspMode, PeerChain, Pins, RevocationMode, Trust, judge_asking,
+    };
+
+    /// Both clocks as tokio has them.
+    #[derive(Debug)]
+    struct TokioClock(Instant);
+
+    impl Clock for TokioClock {
+        fn now(&self) -> Now {
+            let passed = self.0.elapsed();
+            Now { wall: WallTime::from_seconds(NOW).after(passed), mono: MonoTime::from_start(passed) }
+        }
+    }
+
+    /// A CA of this name, and what the judge wants to know of a client's certificate under it that names these responders.
+    struct Asker {
+        root: Made,
+        ca: Arc<ClientCa>,
+        clock: TokioClock,
+        entropy: SeededEntropy,
+    }
+
+    impl Asker {
+        fn new(name: &str) -> Self {
+            let root = Recipe::ca(name).self_signed();
+            let settings = ClientCaSettings {
+                name: name.into(),
+                certificates: vec![root.der.clone()],
+                intermediates: Vec::new(),
+                crls: Vec::new(),
+                revocation: RevocationMode::Off,
+                crl_grace: Duration::ZERO,
+                rules: CaRules::default(),
+            };
+            let asks = Asks { ocsp: OcspMode::Require, ..Asks::default() };
+            let ca = Arc::new(ClientCa::new(settings).unwrap().0.asking(asks));
+            Self { root, ca, clock: TokioClock(Instant::now()), entropy: SeededEntropy::new(1) }
+        }
+
+        fn query(&self, responders: &[&str]) -> Query {
+            let ocsp = [0x06, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1];
+            let access = |url: &&str| der(0x30, &[ocsp.to_vec(), der(0x86, url.as_bytes())].concat());
+            let accesses: Vec<u8> = responders.iter().flat_map(access).collect();
+            let leaf = Recipe::client("Alice")
+                .extension(&[1, 3, 6, 1, 5, 5, 7, 1, 1], false, der(0x30, &accesses))
+                .signed_by(&self.root);
+            let trust = Trust::new(vec![Arc::clone(&self.ca)], Pins::default());
+            let judged = judge_asking(&PeerChain(vec![leaf.der]), &trust, &|_| None, self.clock.now().wall);
+            *judged.unwrap_err().query.unwrap()
+        }
+
+        /// Asks; how long it took, and what is known then.
+        async fn ask(&self, responders: &Responders, query: &Query) -> (Duration, Option<Known>) {
+            let began = Instant::now();
+            responders.ask(query, Round::begin(&self.clock), &self.clock, &self.entropy).await;
+            (began.elapsed(), responders.known(query, self.clock.now().wall))
+        }
+    }
+
+    /// Connections are taken by the kernel, and nobody ever answers.
+    async fn silent() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    /// Says to everybody that it can't now.
+    async fn unwilling() -> String {
+        let (listener, url) = silent().await;
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await;
+                let _ = stream.write_all(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n").await;
+            }
+        });
+        url
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_responders_hang_a_round_ends_after_its_time() {
+        let ((_first, one), (_second, two)) = (silent().await, silent().await);
+        let (asker, responders) = (Asker::new("staff"), Responders::default());
+        let query = asker.query(&[&one, &two]);
+        let (took, known) = asker.ask(&responders, &query).await;
+        assert!((ASK_TIME..ASK_TIME * 3 / 2).contains(&took), "{took:?}");
+        assert!(matches!(known, Some(Known::Unavailable(_))), "{known:?}");
+        // That there was no answer is known for a while, and nobody is asked meanwhile.
+        assert_eq!(asker.ask(&responders, &query).await, (Duration::ZERO, known));
+        tokio::time::advance(UNAVAILABLE).await;
+        assert!(asker.ask(&responders, &query).await.0 >= ASK_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_ca_whose_responder_hangs_takes_no_place_from_another() {
+        let ((_listener, hangs), answers) = (silent().await, unwilling().await);
+        let (guests, staff, responders) = (Asker::new("guests"), Asker::new("staff"), Responders::default());
+        let hanging: Vec<Query> = (0..=ASKING_MAX).map(|_| guests.query(&[&hangs])).collect();
+        let others = async {
+            tokio::task::yield_now().await;
+            let (took, known) = staff.ask(&responders, &staff.query(&[&answers])).await;
+            assert!(
+                took < Duration::from_secs(1) && matches!(known, Some(Known::Unavailable(_))),
+                "{took:?} {known:?}"
+            );
+        };
+        let all = futures_util::future::join_all(hanging.iter().map(|query| guests.ask(&responders, query)));
+        let (all, ()) = tokio::join!(all, others);
+        let asked = all.iter().filter(|(_, known)| known.is_some()).count();
+        // Who had no place has learned nothing, and waited no longer than the others.
+        assert_eq!((asked, all.len()), (ASKING_MAX, ASKING_MAX + 1));
+        assert!(all.iter().all(|(took, _)| *took < ASK_TIME * 3 / 2), "{all:?}");
+    }
 
     /// A question under a CA of this name, for a responder at this URL.
     fn query(ca: &str, url: &str) -> Box<Query> {
@@ -253,10 +419,10 @@ mod tests {
         responders.settle(&query, Err(AskFault::Nobody), at(0));
         assert_eq!(responders.known(&query, at(29)), Some(Known::Unavailable(at(30))));
         assert_eq!(responders.known(&query, at(30)), None, "then it is asked again");
-        responders.settle(&query, Ok(reading(Revoked, 40)), at(40));
+        responders.settle(&query, Ok((reading(Revoked, 40), Vec::new())), at(40));
         assert_eq!(responders.last_word(&query, at(50)), Known::Answer(Revoked, at(100)), "the answer at hand");
         // An older one that says otherwise is none; and nobody answers.
-        for answered in [Ok(reading(Good, 30)), Err(AskFault::Nobody)] {
+        for answered in [Ok((reading(Good, 30), Vec::new())), Err(AskFault::Nobody)] {
             responders.settle(&query, answered, at(110));
             assert_eq!(responders.known(&query, at(111)), Some(Known::Answer(Revoked, at(140))));
         }
@@ -264,10 +430,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[expect(clippy::disallowed_methods, reason = "the test asks how long it took on virtual time")]
     async fn who_had_no_place_or_too_little_time_has_learned_nothing_and_leaves_nothing() {
         // It takes connections, and never says a word.
-        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", silent.local_addr().unwrap());
         let (staff, guests) = (query("staff", &url), query("guests", &url));
         let (responders, entropy) = (Responders::default(), SeededEntropy::new(1));
@@ -276,22 +441,19 @@ mod tests {
         clock.advance(ASK_TIME - FAIR_TIME + Duration::from_millis(1));
         responders.ask(&staff, round, &clock, &entropy).await;
         assert_eq!(responders.known(&staff, clock.now().wall), None, "asked for less than is fair");
-        let asked = tokio::time::Instant::now();
+        let asked = Instant::now();
         responders.ask(&staff, Round::begin(&clock), &clock, &entropy).await;
         assert!(asked.elapsed() >= ASK_TIME && asked.elapsed() < ASK_TIME + Duration::from_secs(1));
         assert!(matches!(responders.known(&staff, clock.now().wall), Some(Known::Unavailable(_))));
         // All places of one CA are taken: its own wait in vain, and another's do not wait.
         clock.advance(UNAVAILABLE);
-        let places = responders.places_of(staff.ca());
+        let places = responders.places.of(staff.ca());
         let _taken = places.acquire_many(u32::try_from(ASKING_MAX).unwrap()).await.unwrap();
         responders.ask(&staff, Round::begin(&clock), &clock, &entropy).await;
         assert_eq!(responders.known(&staff, clock.now().wall), None);
         responders.ask(&guests, Round::begin(&clock), &clock, &entropy).await;
         assert!(matches!(responders.known(&guests, clock.now().wall), Some(Known::Unavailable(_))));
         assert!(locked(&responders.asking).is_empty(), "nobody asks any more");
-        drop(responders.places_of(&"another".into()));
-        assert!(!locked(&responders.places).contains_key(guests.ca()), "places that nobody holds are made anew");
-        assert!(locked(&responders.places).contains_key(staff.ca()), "those that somebody holds stay");
     }
 
     #[test]

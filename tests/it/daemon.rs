@@ -450,3 +450,18 @@ fn while_the_queue_is_opened_clients_and_operators_are_told_to_come_again() {
     submit(&mut alice(&bench), &[READER], "<after@example.com>");
     upstream.wait_for("<after@example.com>");
 }
+
+#[test]
+fn the_store_is_compacted_beside_the_daemon_and_without_it() {
+    let (upstream, bench, process) = running();
+    let compact = || sealpost_says(&["queue", "compact", "--config", bench.config_argument()]);
+    submit(&mut alice(&bench), &[READER], "<before@example.com>");
+    assert!(compact().starts_with("the store's file had "));
+    submit(&mut alice(&bench), &[READER], "<behind@example.com>");
+    for id in ["<before@example.com>", "<behind@example.com>"] {
+        upstream.wait_for(id);
+    }
+    assert!(process.stop().success());
+    assert!(compact().starts_with("the store's file had "));
+    Process::start(&bench.configuration);
+}

@@ -1,7 +1,8 @@
 //! The delivery loop against upstreams that fail for hours, hang, come back and are reconfigured; in memory and in virtual time.
 
 mod ending;
-mod stage;
+mod kept;
+pub(crate) mod stage;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

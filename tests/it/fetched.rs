@@ -5,7 +5,7 @@ use std::fs;
 use super::harness::bench::Bench;
 use super::harness::certificates::{Authority, Leaf};
 use super::harness::client::{Client, Said};
-use super::harness::process::Process;
+use super::harness::process::{Process, Start};
 use super::harness::upstream::{Manner, Upstream};
 use super::harness::web::{Page, Web};
 
@@ -17,7 +17,8 @@ fn bench(upstream: &Upstream, keys: &str) -> Bench {
     let text = fs::read_to_string(&bench.configuration).unwrap();
     let crls = format!("crls = [\"{}\"]", bench.staff.anchor().with_file_name("ca.crl").display());
     assert!(text.contains(&crls));
-    fs::write(&bench.configuration, text.replace(&crls, &format!("{keys}\ncrl_refresh = \"1s\""))).unwrap();
+    let refresh = if keys.contains("crl_refresh") { "" } else { "\ncrl_refresh = \"1s\"" };
+    fs::write(&bench.configuration, text.replace(&crls, &format!("{keys}{refresh}"))).unwrap();
     bench
 }
 
@@ -108,5 +109,30 @@ fn the_distribution_points_of_clients_certificates_are_fetched_when_asked_for() 
     let process = Process::start(&bench.configuration);
     web.wait_for(from, |(path, tag)| path == "/named.crl" && tag.as_deref() == Some("\"5\""));
     assert_eq!(first_word(&bench, &carol).1.code, 250);
+    assert!(process.stop().success());
+}
+
+#[test]
+fn a_signal_has_crls_fetched_at_once_also_those_that_are_hours_from_their_turn() {
+    let (upstream, web) = (Upstream::start(Manner::Polite), Web::start());
+    let bench = bench(&upstream, &format!("crl_urls = [\"{}\"]\ncrl_refresh = \"6h\"", web.url("/staff.crl")));
+    web.put("/staff.crl", crl(&bench, 5, &[], "\"5\""));
+    let mut process = Process::start(&bench.configuration);
+    process.wait_for_log(0, &["a new CRL was fetched"]);
+    process.wait_for_log(0, &["reloaded", "changed files"]);
+    let (mut open, said) = first_word(&bench, &bench.alice);
+    assert_eq!(said.code, 250, "{said:?}");
+    let (from, asked) = (process.log_length(), web.asked().len());
+    web.put("/staff.crl", crl(&bench, 6, &[&bench.alice], "\"6\""));
+    process.signal("HUP");
+    assert_eq!(process.wait_ready(super::harness::PATIENCE), Start::Ready);
+    process.wait_for_log(from, &["a new CRL was fetched", "\"revoked\":1"]);
+    process.wait_for_log(from, &["reloaded", "changed files"]);
+    assert!(open.command(MAIL).unwrap().text.contains("revoked"));
+    // Nothing new is told as well: somebody has asked.
+    process.signal("HUP");
+    assert_eq!(process.wait_ready(super::harness::PATIENCE), Start::Ready);
+    process.wait_for_log(from, &["the CRL at hand is still the newest that is published"]);
+    assert_eq!(web.asked().len(), asked + 2, "{:?}", web.asked());
     assert!(process.stop().success());
 }

@@ -6,12 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::harness::bench::Bench;
 use super::harness::certificates::Leaf;
 use super::harness::client::{self, Client, Said};
 use super::harness::process::{Process, Start};
 use super::harness::upstream::{Manner, Upstream};
 
+const ALICE: &str = "staff:alice@example.com";
 const MAIL: &str = "MAIL FROM:<alice@example.com>";
 /// Sessions that are open when alice is revoked.
 const SESSIONS: usize = 100;
@@ -304,6 +308,76 @@ fn a_session_that_outlives_its_certificate_is_refused_at_the_next_mail() {
     let said = refused.into_inner().unwrap();
     assert!(said.text.contains("expired"), "{said:?}");
     process.wait_for_log(0, &["the identity of an open session is gone"]);
+}
+
+#[test]
+fn a_new_password_counts_at_the_next_auth_and_the_old_one_no_more() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let file = bench.directory.path().join("credentials");
+    bench.write_credential(&file, ALICE, "correct horse");
+    bench.configure(&[upstream.address], "[credentials]\nfile = \"credentials\"\n");
+    let text = fs::read_to_string(&bench.configuration).unwrap();
+    let text = text.replace("send_as_email = true\n", "send_as_email = true\nsecond_factor = \"password\"\n");
+    fs::write(&bench.configuration, text).unwrap();
+    let process = Process::start(&bench.configuration);
+    let auth = |client: &mut Client, password: &str| {
+        let initial = STANDARD.encode(format!("\0{ALICE}\0{password}"));
+        client.command(&format!("AUTH PLAIN {initial}")).unwrap().code
+    };
+    let (mut inside, mut before) = (session(&bench, &bench.alice), session(&bench, &bench.alice));
+    assert_eq!(mail(&mut inside, MAIL).code, 530);
+    assert_eq!((auth(&mut inside, "correct horse"), mail(&mut inside, MAIL).code), (235, 250));
+    let from = process.log_length();
+    bench.write_credential(&file, ALICE, "battery staple");
+    process.wait_for_log(from, &["reloaded", "changed files", "credentials"]);
+    // Sessions from before the change, and one from behind it.
+    assert_eq!((auth(&mut before, "correct horse"), auth(&mut before, "battery staple")), (535, 235));
+    assert_eq!(mail(&mut before, MAIL).code, 250);
+    assert_eq!(mail(&mut inside, MAIL).code, 530, "what was shown does not count any more");
+    let mut behind = session(&bench, &bench.alice);
+    assert_eq!((auth(&mut behind, "correct horse"), auth(&mut behind, "battery staple")), (535, 235));
+    drop((inside, before, behind));
+    assert!(process.stop().success());
+}
+
+#[test]
+fn a_roster_of_lines_is_taken_over_while_sessions_are_open() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let roster = bench.directory.path().join("people.csv");
+    let lines = |of_bob: &str| {
+        let head = "name,ca,email,send_as,send_to";
+        format!("{head}\nalice,staff,alice@example.com,@certificate,*\n{of_bob}").into_bytes()
+    };
+    let bob = |sends_as: &str| format!("bob,staff,bob@example.com,{sends_as},*\n");
+    replace(&roster, &lines(&bob("team@example.com")));
+    let text = fs::read_to_string(&bench.configuration).unwrap();
+    let text = text.replace("send_as_email = true\nsend_to = [\"*\"]\n", "");
+    fs::write(&bench.configuration, format!("identities = \"people.csv\"\n{text}")).unwrap();
+    let process = Process::start(&bench.configuration);
+    let (mut alice, mut of_bob) = (session(&bench, &bench.alice), session(&bench, &bench.bob));
+    let (as_bob, as_team) = ("MAIL FROM:<bob@example.com>", "MAIL FROM:<team@example.com>");
+    assert_eq!((mail(&mut of_bob, as_team).code, mail(&mut of_bob, as_bob).code), (250, 550));
+    let from = process.log_length();
+    replace(&roster, &lines(&bob("@certificate")));
+    process.wait_for_log(from, &["reloaded", "changed files", "people.csv"]);
+    assert_eq!((mail(&mut of_bob, as_team).code, mail(&mut of_bob, as_bob).code), (550, 250));
+    // A roster that is wrong changes nothing.
+    let from = process.log_length();
+    replace(&roster, &lines("bob,staff,bob@example.com\n"));
+    process.wait_for_log(from, &["ERROR", "identities", "stay as they were"]);
+    assert_eq!(mail(&mut of_bob, as_bob).code, 250);
+    let from = process.log_length();
+    replace(&roster, &lines(""));
+    process.wait_for_log(from, &["reloaded", "changed files", "people.csv"]);
+    let said = mail(&mut of_bob, as_bob);
+    assert!(said.code == 554, "{said:?}");
+    let (_, greeted) = Client::starttls(bench.starttls, &bench.tls(Some(&bench.bob))).unwrap();
+    assert_eq!(greeted.code, 554, "{greeted:?}");
+    assert_eq!(mail(&mut alice, MAIL).code, 250, "nobody else is dropped");
+    drop((alice, of_bob));
+    assert!(process.stop().success());
 }
 
 #[test]

@@ -41,6 +41,7 @@ mod simulation;
 mod faults;
 
 mod daemon;
+mod explained;
 mod fetched;
 mod identities;
 mod kill;

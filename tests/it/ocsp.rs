@@ -5,18 +5,20 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::harness::bench::Bench;
 use super::harness::certificates::Leaf;
 use super::harness::client::{Client, Said};
-use super::harness::free_addresses;
-use super::harness::process::Process;
+use super::harness::process::{Process, list_queue};
 use super::harness::upstream::{Manner, Upstream};
 use super::harness::web::{Page, Web};
-use super::recipe;
+use super::harness::{eventually, free_addresses};
+use super::recipe::{self, OcspStatus, ocsp_answer};
 
 const MAIL: &str = "MAIL FROM:<alice@example.com>";
 
@@ -192,4 +194,122 @@ fn a_responder_that_takes_no_post_is_asked_by_get() {
     let paths: Vec<String> = web.asked().into_iter().map(|(path, _)| path).collect();
     assert!(matches!(paths.as_slice(), [post, get] if post == "/" && get.len() > 80), "{paths:?}");
     assert!(process.stop().success());
+}
+
+/// The present in whole seconds, as an answer's dates are written.
+fn present() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+/// What the staff CA itself says of a certificate until that second.
+fn answer(bench: &Bench, about: &Leaf, status: OcspStatus, until: i64) -> Page {
+    let itself = bench.staff.itself();
+    let key = KeyPair::from_pem(&fs::read_to_string(&itself.key).unwrap()).unwrap();
+    let [issuer, about] =
+        [&itself.certificate, &about.certificate].map(|path| CertificateDer::from_pem_file(path).unwrap());
+    Page::Octets(ocsp_answer(&issuer, &key, &about, status, (present() - 60, until)), "\"answer\"")
+}
+
+/// So long an answer counts that is to run out within a test: time for a session to get as far as its message.
+const SHORT: i64 = 5;
+
+/// A daemon that asks this server, and a session of alice that rests on an answer that runs out at the second that comes back.
+fn on_a_short_answer(web: &Web) -> (Upstream, Bench, Process, Client, i64) {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = bench(&upstream, &asked("require", web.address), "reply");
+    let text = fs::read_to_string(&bench.configuration).unwrap();
+    fs::write(&bench.configuration, format!("{text}\n[limits]\nidle_commands = 1000000\n")).unwrap();
+    let process = Process::start(&bench.configuration);
+    let until = present() + SHORT;
+    web.put("/", answer(&bench, &bench.alice, OcspStatus::Good, until));
+    let (client, greeted) = said(&bench, &bench.alice);
+    assert_eq!(greeted.code, 250, "{greeted:?}");
+    (upstream, bench, process, client, until)
+}
+
+#[test]
+fn an_answer_that_runs_out_is_asked_for_anew_at_mail_and_not_before() {
+    let web = Web::start();
+    let (_upstream, bench, process, mut client, until) = on_a_short_answer(&web);
+    let mail = |client: &mut Client| {
+        let said = client.command(MAIL).unwrap();
+        assert!(said.code != 250 || client.command("RSET").unwrap().code == 250);
+        said
+    };
+    // As long as it counts, nobody is asked, whatever would be said now.
+    web.put("/", answer(&bench, &bench.alice, OcspStatus::Good, until + 3600));
+    assert_eq!(mail(&mut client).code, 250);
+    assert_eq!(web.asked().len(), 1, "{:?}", web.asked());
+    assert!(eventually(|| present() >= until));
+    assert_eq!(mail(&mut client).code, 250);
+    assert_eq!(web.asked().len(), 2, "{:?}", web.asked());
+    assert_eq!(mail(&mut client).code, 250);
+    assert_eq!(web.asked().len(), 2, "{:?}", web.asked());
+    drop(client);
+    assert!(process.stop().success());
+}
+
+#[test]
+fn who_is_revoked_when_an_answer_runs_out_is_refused_at_mail() {
+    let web = Web::start();
+    let (_upstream, bench, process, mut client, until) = on_a_short_answer(&web);
+    web.put("/", answer(&bench, &bench.alice, OcspStatus::Revoked, until + 3600));
+    assert!(eventually(|| present() >= until));
+    let said = client.command(MAIL).unwrap();
+    assert!(said.code == 554 && said.text.contains("revoked"), "{said:?}");
+    process.wait_for_log(0, &["the identity of an open session is gone"]);
+    assert!(process.stop().success());
+}
+
+#[test]
+fn a_responder_that_hangs_at_the_end_of_data_is_waited_for_a_while_and_the_message_is_not_kept() {
+    let web = Web::start();
+    let (_upstream, bench, process, mut client, until) = on_a_short_answer(&web);
+    for line in [MAIL, "RCPT TO:<reader@example.net>", "DATA"] {
+        assert!(client.command(line).unwrap().code < 400, "{line}");
+    }
+    web.put("/", Page::Silence);
+    assert!(eventually(|| present() >= until));
+    let asked = Instant::now();
+    client.send(b"From: alice@example.com\r\nSubject: x\r\n\r\ntext\r\n.\r\n").unwrap();
+    let said = client.read_reply().unwrap();
+    assert!(said.code == 421 && said.text.starts_with("4.7.0"), "{said:?}");
+    let took = asked.elapsed();
+    assert!((Duration::from_secs(4)..Duration::from_secs(25)).contains(&took), "{took:?}");
+    assert!(list_queue(&bench).is_empty());
+    process.wait_for_log(0, &["an OCSP responder gave no answer that counts", "no whole answer within"]);
+    assert!(process.stop().success());
+}
+
+#[test]
+fn who_is_known_to_be_revoked_stays_so_through_a_restart_without_the_responder_until_it_says_otherwise() {
+    let (upstream, web) = (Upstream::start(Manner::Polite), Web::start());
+    let bench = bench(&upstream, &asked("if-available", web.address), "reply");
+    let restarted = |page: Page| {
+        web.put("/", page);
+        let process = Process::start(&bench.configuration);
+        let code = said(&bench, &bench.alice).1.code;
+        assert!(process.stop().success());
+        code
+    };
+    let until = present() + 3600;
+    assert_eq!(restarted(Page::Broken), 250, "nothing is known of her");
+    assert_eq!(restarted(answer(&bench, &bench.alice, OcspStatus::Revoked, until)), 554);
+    assert_eq!(restarted(Page::Broken), 554);
+    let folder = bench.directory.path().join("data/ocsp");
+    let kept: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    // What does not verify counts for nothing.
+    let whole = fs::read(&kept[0]).unwrap();
+    let mut forged = whole.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    fs::write(&kept[0], forged).unwrap();
+    assert_eq!(restarted(Page::Broken), 250);
+    fs::write(&kept[0], whole).unwrap();
+    assert_eq!(restarted(Page::Broken), 554);
+    // She was on hold. An answer as old as the other one takes nothing back: the next second's does.
+    assert!(eventually(|| present() > until - 3600 + 1));
+    assert_eq!(restarted(answer(&bench, &bench.alice, OcspStatus::Good, until)), 250);
+    assert_eq!(restarted(Page::Broken), 250);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }

@@ -302,6 +302,47 @@ impl<'a> CrlRecipe<'a> {
     }
 }
 
+/// What a responder is to say of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OcspStatus {
+    Good,
+    Revoked,
+}
+
+/// The OCSP answer of an issuer about a certificate of its (RFC 6960 §4.2.1), without a nonce, that counts from then to then. The key is one for P-256.
+pub(crate) fn ocsp_answer(
+    issuer: &CertificateDer<'_>,
+    key: &KeyPair,
+    about: &CertificateDer<'_>,
+    status: OcspStatus,
+    (from, to): (i64, i64),
+) -> Vec<u8> {
+    const SHA256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
+    const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+    const BASIC: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
+    let time = |seconds| {
+        let text = jiff::Timestamp::from_second(seconds).unwrap().strftime("%Y%m%d%H%M%SZ").to_string();
+        der(0x18, text.as_bytes())
+    };
+    // RFC 5280 §4.1: version, serial, algorithm, issuer, validity, subject, key.
+    let (issued, issuing) = (values(content(content(about))), values(content(content(issuer))));
+    let (serial, name) = (issued[1], issuing[5]);
+    let key_bits = &content(values(content(issuing[6]))[1])[1..];
+    let algorithm = |oid| der(0x30, &der(0x06, oid));
+    let hash = |octets: &[u8]| der(0x04, &Sha256::digest(octets));
+    let id = der(0x30, &[algorithm(SHA256), hash(name), hash(key_bits), serial.to_vec()].concat());
+    let status = match status {
+        OcspStatus::Good => vec![0x80, 0],
+        OcspStatus::Revoked => der(0xa1, &time(from)),
+    };
+    let single = der(0x30, &[id, status, time(from), der(0xa0, &time(to))].concat());
+    let data = der(0x30, &[der(0xa1, name), time(from), der(0x30, &single)].concat());
+    let signature = der(0x03, &[vec![0], key.sign(&data).unwrap()].concat());
+    let basic = der(0x30, &[data, algorithm(ECDSA_WITH_SHA256), signature].concat());
+    let octets = der(0x30, &[der(0x06, BASIC), der(0x04, &basic)].concat());
+    der(0x30, &[der(0x0a, &[0]), der(0xa0, &octets)].concat())
+}
+
 /// A public key without its private one, or with one that signs nonsense: for kinds that no library makes any more.
 pub(crate) struct ForeignKey {
     octets: Vec<u8>,
@@ -390,6 +431,17 @@ fn value_length(octets: &[u8]) -> usize {
         }
     };
     head + length
+}
+
+/// The DER values that stand behind one another, each with its head.
+fn values(mut octets: &[u8]) -> Vec<&[u8]> {
+    let mut found = Vec::new();
+    while !octets.is_empty() {
+        let (value, rest) = octets.split_at(value_length(octets));
+        found.push(value);
+        octets = rest;
+    }
+    found
 }
 
 /// What is in the first DER value.

@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "src/delivery/conclusion",
     "src/delivery/standing",
     "src/upstream/dialog",
+    "src/upstream/drought",
 ];
 
 /// What a pure module does not name. Addresses of hosts (`std::net::IpAddr`) are values and may be named.
@@ -177,6 +178,70 @@ fn the_loops_of_the_daemon_are_vital() {
         (is_ours && !ends_by_itself.iter().any(|name| spawned.starts_with(name)))
             .then(|| "is spawned as if nobody missed it: spawn_vital".to_owned())
     }));
+}
+
+/// In the log as JSON and in the journal, `message` is the line's own text: a field of that name would be there twice, or replace it.
+#[test]
+fn no_field_of_a_log_line_is_called_message() {
+    let mut found = Vec::new();
+    for file in rust_sources() {
+        let code: String = file.code().map(|(_, line)| format!("{line}\n")).collect();
+        for arguments in log_lines(&code) {
+            if let Some(field) = arguments.iter().find(|field| names_message(field)) {
+                found.push(format!("{}: {field}: {}", file.path, arguments.join(", ")));
+            }
+        }
+    }
+    assert_none(&found);
+}
+
+/// What stands in the parentheses of each macro that writes to the log, argument by argument.
+fn log_lines(code: &str) -> Vec<Vec<String>> {
+    const MACROS: &[&str] = &["error!(", "warn!(", "info!(", "debug!(", "trace!(", "event!(", "span!("];
+    let begins = MACROS.iter().flat_map(|name| code.match_indices(name).map(|(at, name)| at + name.len()));
+    begins.map(|begin| arguments(&code[begin..])).collect()
+}
+
+/// The arguments up to the parenthesis that closes them.
+fn arguments(code: &str) -> Vec<String> {
+    let (mut all, mut argument, mut depth) = (Vec::new(), String::new(), 0);
+    let mut letters = code.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => {
+                argument.push('"');
+                while let Some(inside) = letters.next().filter(|inside| *inside != '"') {
+                    if inside == '\\' {
+                        letters.next();
+                    }
+                }
+            }
+            ')' if depth == 0 => break,
+            ',' if depth == 0 => all.push(std::mem::take(&mut argument)),
+            letter => {
+                depth += i32::from("([{".contains(letter)) - i32::from(")]}".contains(letter));
+                argument.push(letter);
+            }
+        }
+    }
+    all.push(argument);
+    all.iter().map(|argument| argument.trim().to_owned()).filter(|argument| !argument.is_empty()).collect()
+}
+
+/// `message`, `%message`, `message = ..`.
+fn names_message(argument: &str) -> bool {
+    let name = argument.split(['=', ':']).next().unwrap_or_default().trim().trim_start_matches(['%', '?']);
+    name == "message"
+}
+
+#[test]
+fn fields_of_log_lines_are_found() {
+    let code = "tracing::warn!(\n target: \"audit\", %id, said = f(a, \"), message\"), \"a, message = 1\"\n); debug!(%message, \"x\")";
+    let lines = log_lines(code);
+    assert_eq!(lines, [vec!["target: \"", "%id", "said = f(a, \")", "\""], vec!["%message", "\""]]);
+    let named = |argument| names_message(argument);
+    assert!(["message", "%message", "?message", "message = 1"].into_iter().all(named));
+    assert!(!["message_id", "id = message", "said = message.len()", "\""].into_iter().any(named));
 }
 
 fn begins_like_a_reply(text: &str) -> bool {

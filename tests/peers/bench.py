@@ -9,6 +9,7 @@ import re
 import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 from wait import Fault
@@ -32,6 +33,17 @@ _numbers = itertools.count(1)
 def new_message_id(word):
     """A Message-ID that no other message of this run has."""
     return f"<{re.sub('[^a-z0-9]+', '-', word.lower())}.{next(_numbers)}@peers.example.com>"
+
+
+def readme_block(beginning, places):
+    """README's own recipe that begins so, with the places of this machine for those that it names."""
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    recipe = beginning + readme.split(f"```\n{beginning}", 1)[1].split("```", 1)[0]
+    for told, here in places.items():
+        if told not in recipe:
+            raise Fault(f"README's recipe does not name {told}")
+        recipe = recipe.replace(told, str(here))
+    return recipe
 
 
 _RECEIVED = re.compile(rb"received:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", re.IGNORECASE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import postfix
 from authority import KINDS, Pki, needs
-from bench import Check, Skip, first_difference, new_message_id, without_trace
+from bench import Check, Skip, first_difference, new_message_id, readme_block, without_trace
 from clients import CLIENTS, Submission
 from messages import SHAPES
 from relay import Relay, upstream
@@ -255,10 +255,4 @@ class Recipes:
 
 def _stunnel_recipe(places):
     """README's own recipe, with the places of this machine; it stays in the foreground."""
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    recipe = "[submission]" + readme.split("[submission]", 1)[1].split("```", 1)[0]
-    for told, here in places.items():
-        if told not in recipe:
-            raise Fault(f"README's recipe does not name {told}")
-        recipe = recipe.replace(told, str(here))
-    return f"foreground = yes\npid =\n{recipe}"
+    return f"foreground = yes\npid =\n{readme_block('[submission]', places)}"

@@ -10,6 +10,7 @@ import hmac
 import os
 import pty
 import re
+import shlex
 import smtplib
 import ssl
 import struct
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 
 from arrivals import Arrivals
-from bench import Check, Skip, new_message_id
+from bench import Check, Skip, new_message_id, readme_block
 from relay import Relay, upstream
 from wait import PATIENCE, Fault, missing, must, run
 
@@ -93,11 +94,14 @@ level = "trace"
             yield Check(f"second factor, starttls: gsasl, {mechanism}: it is let in", lambda mechanism=mechanism: self._gsasl(mechanism))
             yield Check(f"second factor, starttls: gsasl, {mechanism}: a wrong password is not",
                         lambda mechanism=mechanism: self._gsasl_refused(mechanism))
+        yield Check("second factor: msmtp as README says: a message goes in", self._msmtp)
+        yield Check("second factor: curl as README says, which asks for the password: a message goes in", self._curl)
         yield Check("second factor: PLUS is offered over TLS 1.3 and not over TLS 1.2", self._offers)
         yield Check("second factor: MAIL without it is 530, after EXTERNAL too", self._missing)
         yield Check("second factor: a password with a code goes in, without one it does not", self._codes)
         yield Check("second factor: a changed credential must be shown anew on an open connection", self._changed)
         yield Check("second factor: on a terminal, passwd asks twice and says nothing back", self._terminal)
+        yield Check("second factor: on a terminal, Ctrl-C at passwd leaves it as it was", self._interrupted)
         yield Check("second factor: the relay drains and ends with 0", self.relay.stop)
         yield Check("second factor: no log has a password, a key, a code or an octet of a body", self._no_secrets)
 
@@ -136,6 +140,52 @@ level = "trace"
         self.arrivals.wait_for(message_id)
         if "235 2.7.0" not in said:
             raise Fault(said)
+
+    def _msmtp(self):
+        """README's recipe, with the words of its paragraph on passwords in the place of `auth off`."""
+        if missing(["msmtp"]):
+            raise Skip("msmtp is not on this machine")
+        certificate, key = self.certificates.clients["alice"]
+        file = self.directory / "msmtprc"
+        recipe = readme_block("account default", {
+            "host mail.example.com": "host localhost", "port 587": f"port {self.relay.target.ports['starttls']}",
+            "/etc/ssl/certs/ca-certificates.crt": self.certificates.ca, "~/.certs/alice.pem": certificate, "~/.certs/alice.key": key,
+            "auth off": f'auth plain\nuser alice@example.com\npasswordeval "echo {PASSWORD}"'})
+        file.write_text(recipe)
+        file.chmod(0o600)
+        message_id = new_message_id("msmtp with a password")
+        must(["msmtp", f"--file={file}", RECIPIENT],
+             stdin=f"From: alice@example.com\nMessage-ID: {message_id}\n\n{BODY}\n".encode())
+        self._came_with_a_password(message_id)
+
+    def _curl(self):
+        """README's line with `--user alice@example.com`; the password is typed on a terminal."""
+        if missing(["curl"]):
+            raise Skip("curl is not on this machine")
+        certificate, key = self.certificates.clients["alice"]
+        message_id = new_message_id("curl with a password")
+        message = self.directory / "message.eml"
+        message.write_text(f"From: alice@example.com\nMessage-ID: {message_id}\n\n{BODY}\n")
+        line = readme_block("curl --ssl-reqd", {
+            "mail.example.com:587": f"localhost:{self.relay.target.ports['starttls']}", "ca.pem": self.certificates.ca,
+            "alice.pem": certificate, "alice.key": key, "bob@example.net": RECIPIENT, "message.eml": message})
+        words = [*shlex.split(line.replace("\\\n", " ")), "--silent", "--show-error", "--user", "alice@example.com"]
+        child, terminal = pty.fork()
+        if child == 0:
+            os.execvp(words[0], words)
+        said = _until(terminal, "password for user")
+        os.write(terminal, f"{PASSWORD}\n".encode())
+        said += _until(terminal, None)
+        os.close(terminal)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status != 0:
+            raise Fault(f"{status}: {said}")
+        self._came_with_a_password(message_id)
+
+    def _came_with_a_password(self, message_id):
+        trace = self.arrivals.wait_for(message_id).octets
+        if b"with ESMTPSA id" not in trace:
+            raise Fault(f"the trace field does not say ESMTPSA: {trace[:500]!r}")
 
     def _gsasl(self, mechanism):
         if missing(["gsasl"]):
@@ -217,6 +267,21 @@ level = "trace"
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             if status != expected or ("$argon2id$" in said) != (expected == 0) or PASSWORD in said or WRONG in said:
                 raise Fault(f"{status}: {said}")
+
+    def _interrupted(self):
+        for prompts in (["Password of"], ["Password of", "The same again"]):
+            child, terminal = pty.fork()
+            if child == 0:
+                os.execv(self.program, [str(self.program), "passwd", ALICE])
+            for prompt in prompts:
+                said = _until(terminal, prompt)
+                os.write(terminal, f"{PASSWORD}\n".encode() if prompt != prompts[-1] else b"half a pass\x03")
+            said += _until(terminal, None)
+            echoes = termios.tcgetattr(terminal)[3] & termios.ECHO
+            os.close(terminal)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if status != 1 or not echoes or "nothing was printed" not in said or "$argon2id$" in said:
+                raise Fault(f"{status}, echo {bool(echoes)}: {said}")
 
     def _no_secrets(self):
         log = self.relay.log()

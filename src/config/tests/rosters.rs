@@ -66,6 +66,26 @@ fn identities_come_from_tables_and_lines_of_other_files() {
 }
 
 #[test]
+fn a_quote_that_is_never_closed_takes_no_whole_file_into_memory() {
+    let line = "c,staff,c@example.com,*,*\n";
+    let many = line.repeat(5 * 1024 * 1024 / line.len());
+    let dir = folder(
+        "\"x.csv\"",
+        &[(
+            "x.csv",
+            &format!("name,ca,email,send_as,send_to\na,staff,a@example.com,*,*\nb,\"staff,b@example.com,*,*\n{many}"),
+        )],
+    );
+    let told = told_of(dir.path());
+    assert_eq!(
+        told,
+        [
+            "x.csv:3: no line ends within 4 MiB from here on; close the quote that opens here or below, or take remarks out"
+        ]
+    );
+}
+
+#[test]
 fn a_faulty_file_whose_identities_stay_as_they_were_is_not_told_as_taken_over() {
     let dir = folder("\"a.toml\"", &[("a.toml", ALICE)]);
     let old = load_from(dir.path()).unwrap().settings;

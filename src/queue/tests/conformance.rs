@@ -108,6 +108,17 @@ impl<'a, S: Subject> Trial<'a, S> {
             }
             Operation::List { state, limit } => self.list(*state, *limit)?,
             Operation::Look(which) => self.look(*which)?,
+            Operation::Compact => {
+                let compacted = self.store.compact(u64::MAX, &mut |_, _| {});
+                if let Err(fault) = compacted {
+                    self.subject.mend(&mut self.world);
+                    let mended = self.store.apply(vec![Order::Mend], self.now);
+                    if mended != [Ok(())] {
+                        return Err(format!("{mended:?}, after a compaction that failed: {fault}"));
+                    }
+                }
+                self.verify()?;
+            }
             Operation::Reopen => {
                 self.store.close();
                 self.reopen();

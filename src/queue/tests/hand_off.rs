@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::mail::{Cost, Rates};
 use crate::queue::budget::{Octets, Room, Share};
+use crate::queue::compact::{Compaction, Progress};
 use crate::queue::seen::Seen;
 use crate::queue::store::Ticket;
 use crate::sys::{MonoTime, Now};
@@ -344,6 +345,10 @@ impl Store for Ledge {
     }
 
     fn stats(&self) -> Result<Stats, QueueError> {
+        unreachable!()
+    }
+
+    fn compact(&self, _: u64, _: Progress<'_>) -> Result<Compaction, QueueError> {
         unreachable!()
     }
 

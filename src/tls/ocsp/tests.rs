@@ -289,6 +289,23 @@ fn the_judge_wants_an_answer_and_takes_it_for_what_it_is() {
 }
 
 #[test]
+fn the_log_names_the_answer_that_is_missing() {
+    let cast = Cast::new();
+    let later = now().after(Duration::from_secs(60));
+    let trust = Trust::new(vec![cast.ca(OcspMode::Require, &[])], Pins::default());
+    for (known, lacks) in [
+        (Known::Unavailable(later), "no OCSP responder has answered"),
+        (Known::Answer(CertificateStatus::Unknown, later), "its OCSP responder does not know it"),
+    ] {
+        let judged = judge_asking(&PeerChain(vec![cast.alice.der.clone()]), &trust, &|_| Some(known), now());
+        let told = judged.unwrap_err().to_string();
+        let wanted =
+            format!("revocation status unknown: {lacks} (ocsp = \"require\"; issuer CN=Root); client_ca \"staff\"");
+        assert!(told.starts_with(&wanted), "{told}");
+    }
+}
+
+#[test]
 fn a_certificate_with_another_signature_is_no_other_certificate() {
     let cast = Cast::new();
     let ca = cast.ca(OcspMode::IfAvailable, &[]);

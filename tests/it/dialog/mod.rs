@@ -2,6 +2,7 @@
 
 pub(crate) mod cast;
 mod custody;
+mod filling;
 mod memory;
 mod mutants;
 mod play;

@@ -1,8 +1,11 @@
 //! Everything that one daemon needs, in a directory that goes away: certificates, configuration, addresses.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
@@ -96,6 +99,23 @@ retry = ["2s"]
         );
         fs::create_dir_all(self.directory.path().join("data")).unwrap();
         fs::write(&self.configuration, text).unwrap();
+    }
+
+    /// Puts a file of credentials in place with one line, as `sealpost passwd` prints it.
+    pub fn write_credential(&self, file: &Path, whose: &str, password: &str) {
+        let mut asking = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+            .args(["passwd", whose])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        asking.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).unwrap();
+        let said = asking.wait_with_output().unwrap();
+        assert!(said.status.success());
+        let new = file.with_extension("new");
+        fs::write(&new, said.stdout).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
+        fs::rename(&new, file).unwrap();
     }
 
     /// TLS settings of a client with this certificate, or none.

@@ -18,6 +18,8 @@ pub enum Page {
     Broken,
     /// So many octets are promised, and fewer come.
     CutShort,
+    /// Nothing is said, as long as the client stays.
+    Silence,
 }
 
 /// One request: its path, and the ETag that it came with.
@@ -97,6 +99,10 @@ impl Site {
         self.news.notify_all();
         let page = self.pages.lock().unwrap().get(&path).cloned();
         let (status, fields, octets) = match page {
+            Some(Page::Silence) => {
+                std::io::copy(&mut reader, &mut std::io::sink()).ok()?;
+                return None;
+            }
             None => ("404 Not Found", String::new(), Vec::new()),
             Some(Page::Broken) => ("503 Service Unavailable", String::new(), Vec::new()),
             Some(Page::Moved(to)) => ("302 Found", format!("Location: {to}\r\n"), Vec::new()),

@@ -35,6 +35,8 @@ use crate::mail::Rates;
 
 /// Mistakes of one file that are told.
 const MISTAKES_MAX: usize = 20;
+/// Octets of one line at most, with the remarks and empty lines before it: what a quote that is never closed may take into memory.
+const LINE_OCTETS_MAX: usize = 4 * 1024 * 1024;
 /// Different lists, terms and issuers that are remembered, so that later lines can share them.
 const SHARED_MAX: usize = 10_000;
 
@@ -83,11 +85,13 @@ impl Checking<'_> {
         let mut record = ByteRecord::new();
         let read = lines.header(&mut reader, &mut record, self);
         while read && lines.mistakes < MISTAKES_MAX {
+            let begins = reader.position().line();
+            reader.get_mut().left = LINE_OCTETS_MAX;
             match reader.read_byte_record(&mut record) {
                 Ok(true) => lines.take(&record, line_of(&reader, &record), self, gathering),
                 Ok(false) => break,
                 Err(fault) => {
-                    lines.tell_unread(&fault, self);
+                    lines.tell_unread(&fault, begins, self);
                     break;
                 }
             }
@@ -138,7 +142,7 @@ impl<'c> Lines<'c> {
     ) -> bool {
         let before = self.mistakes;
         match reader.read_byte_record(record) {
-            Err(fault) => self.tell_unread(&fault, checking),
+            Err(fault) => self.tell_unread(&fault, 1, checking),
             Ok(false) => {
                 let wrong = "is empty; its first line names the columns: name,ca,email,send_as,send_to".to_owned();
                 self.tell(1, String::new(), (wrong, None), checking);
@@ -325,17 +329,28 @@ impl<'c> Lines<'c> {
         checking.findings.tell(Gravity::Mistake, place, key, wrong, remedy);
     }
 
-    fn tell_unread(&mut self, fault: &csv::Error, checking: &mut Checking<'_>) {
-        self.mistakes = self.mistakes.saturating_add(1);
+    /// `begins`: where the line begins that was being read, with the remarks before it.
+    fn tell_unread(&mut self, fault: &csv::Error, begins: u64, checking: &mut Checking<'_>) {
         let wrong = if let csv::ErrorKind::Io(fault) = fault.kind() {
+            if fault.get_ref().is_some_and(|inner| inner.is::<TooLong>()) {
+                let line = u32::try_from(begins).unwrap_or(u32::MAX);
+                let remedy = "close the quote that opens here or below, or take remarks out".to_owned();
+                return self.tell(line, String::new(), (TooLong.to_string(), Some(remedy)), checking);
+            }
             files::unreadable(fault)
         } else {
             format!("can't be read: {fault}")
         };
+        self.mistakes = self.mistakes.saturating_add(1);
         let place = Place::File { file: Arc::clone(&self.file) };
         checking.findings.tell(Gravity::Mistake, place, String::new(), wrong, ());
     }
 }
+
+/// A line takes more than [`LINE_OCTETS_MAX`].
+#[derive(Debug, thiserror::Error)]
+#[error("no line ends within {} MiB from here on", LINE_OCTETS_MAX / (1024 * 1024))]
+struct TooLong;
 
 /// Different terms that are remembered: they are sought one by one.
 const TERMS_MAX: usize = 32;
@@ -378,11 +393,13 @@ struct LineEnds<R> {
     last: u8,
     /// What is still to be given behind the last octet; none before that was reached.
     rest: Option<Vec<u8>>,
+    /// Octets that the line at hand may still take.
+    left: usize,
 }
 
 impl<R: Read> LineEnds<R> {
     fn of(inner: R) -> Self {
-        Self { inner, held: false, last: b'\n', rest: None }
+        Self { inner, held: false, last: b'\n', rest: None, left: LINE_OCTETS_MAX }
     }
 
     /// What is still to come when there is no more.
@@ -404,6 +421,9 @@ impl<R: Read> LineEnds<R> {
 
 impl<R: Read> Read for LineEnds<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            return Err(std::io::Error::other(TooLong));
+        }
         // One octet stays free for a CR that was held back.
         let room = buffer.len().saturating_sub(1);
         let mut octets = vec![0; room.min(CHUNK)];
@@ -411,6 +431,7 @@ impl<R: Read> Read for LineEnds<R> {
         if count == 0 {
             return Ok(self.end(buffer));
         }
+        self.left = self.left.saturating_sub(count);
         let mut written = 0;
         let mut free = buffer.iter_mut();
         for &octet in octets.get(..count).unwrap_or_default() {

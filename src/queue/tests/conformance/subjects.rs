@@ -3,6 +3,7 @@
 use super::super::*;
 use super::{LEASE, PER_IDENTITY, Subject};
 use crate::mail::{Cost, Rates};
+use crate::queue::compact::{Compaction, Progress};
 use crate::queue::recover::{self, Owned};
 use crate::queue::seen::Seen;
 use crate::queue::store::{DuePlace, Ticket};
@@ -234,6 +235,10 @@ impl<T: Store> Store for Lying<T> {
 
     fn space_left(&self) -> Result<u64, QueueError> {
         self.truth.space_left()
+    }
+
+    fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {
+        self.truth.compact(most, told)
     }
 
     fn close(&self) {

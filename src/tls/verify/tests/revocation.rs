@@ -104,6 +104,47 @@ fn every_certificate_below_the_anchor_must_be_covered() {
 }
 
 #[test]
+fn the_log_names_the_list_that_is_missing() {
+    let root = Recipe::ca("Root").self_signed();
+    let issuing = Recipe::ca("Issuing").signed_by(&root);
+    let alice = Recipe::client("Alice").signed_by(&issuing);
+    let of_root = root.crl(&CrlRecipe::listing(&[]));
+    let stale = issuing.crl(&CrlRecipe::listing(&[]).valid(NOW - 9 * DAY, NOW - 2 * DAY));
+    let staler = issuing.crl(&CrlRecipe::listing(&[]).valid(NOW - 19 * DAY, NOW - 3 * DAY));
+    let of_cas_only = scoped(&issuing, None, Some(CrlScope::CaCertsOnly), &[]);
+    // Which lists are here, which certificate has none, what is said.
+    let cases = [
+        ("none", vec![], 0, "no CRL of CN=Issuing is here"),
+        ("the issuing CA's only", vec![issuing.crl(&CrlRecipe::listing(&[]))], 1, "no CRL of CN=Root is here"),
+        ("the root's only", vec![of_root.clone()], 0, "no CRL of CN=Issuing is here"),
+        (
+            "the other one is for CAs",
+            vec![of_root.clone(), of_cas_only],
+            0,
+            "no CRL of CN=Issuing that is here covers it",
+        ),
+        // Files are named by their places: the second one here, which is the newest of two.
+        (
+            "the other ones are stale",
+            vec![of_root, stale, staler],
+            0,
+            "the CRL of CN=Issuing (1.crl) is stale since 2027-01-13T08:00:00Z",
+        ),
+    ];
+    for (name, crls, depth, lacks) in cases {
+        let setting =
+            Setting::of("staff", &[&root]).with_intermediates(&[&issuing]).with_crls(RevocationMode::Require, &crls);
+        let rejection = judge(&chain(&[&alice]), &setting.trust(), now()).unwrap_err();
+        let told = rejection.to_string();
+        assert!(
+            told.starts_with(&format!("revocation status unknown: {lacks}; client_ca \"staff\"")),
+            "{name}: {told}"
+        );
+        assert_eq!(rejection.culprit.unwrap().depth, depth, "{name}");
+    }
+}
+
+#[test]
 fn an_intermediate_that_is_only_shown_signs_no_list() {
     let root = Recipe::ca("Root").self_signed();
     let issuing = Recipe::ca("Issuing").signed_by(&root);

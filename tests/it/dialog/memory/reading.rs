@@ -1,7 +1,7 @@
 //! Octets to events: lines, the header when it is whole, the body to its end; as intake does it.
 
 use sealpost::content::{BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, read_header};
-use sealpost::session::{Event, Phase, PreambleEvent};
+use sealpost::session::{Event, NoRoom, Phase, PreambleEvent};
 use sealpost::smtp::{DotReader, DotState};
 
 use super::{Connection, Kept, Machine, MemoryStage, Mutant, Reading, Receiving, now};
@@ -183,11 +183,13 @@ impl MemoryStage {
             BodyEnd::TooLarge
         } else if receiving.dots.longest_line() > self.line_max {
             BodyEnd::LineTooLong { limit: self.line_max }
-        } else if receiving.kept == Kept::Failed {
-            BodyEnd::NotKept
         } else {
             BodyEnd::Complete
         };
+        if receiving.kept == Kept::Failed {
+            self.feed(connection, Event::NotKept(BodyFacts { end, octets: receiving.octets }, NoRoom::Broken));
+            return true;
+        }
         self.end_body(connection, end, receiving.octets)
     }
 
