@@ -201,7 +201,7 @@ impl<'a, S: Subject> Trial<'a, S> {
                 (Order::Deposit(message), body)
             }
             Change::Conclude { which, tried, next, warned, report } => {
-                let Some(ticket) = self.model.ticket(*which) else { return Ok(None) };
+                let Some(ticket) = self.model.ticket(*which, self.now) else { return Ok(None) };
                 // As a claim does before it hands its conclusion over.
                 self.store.over(ticket);
                 self.model.over(ticket);
@@ -220,7 +220,7 @@ impl<'a, S: Subject> Trial<'a, S> {
                 (order, body.unwrap_or_default())
             }
             Change::SetAside(which) => {
-                let Some(ticket) = self.model.ticket(*which) else { return Ok(None) };
+                let Some(ticket) = self.model.ticket(*which, self.now) else { return Ok(None) };
                 self.store.over(ticket);
                 self.model.over(ticket);
                 (Order::SetAside { ticket, reason: "damaged".to_owned() }, Vec::new())
@@ -318,7 +318,7 @@ impl<'a, S: Subject> Trial<'a, S> {
     }
 
     fn renew(&mut self, which: usize) -> Told {
-        let Some(ticket) = self.model.ticket(which) else { return Ok(()) };
+        let Some(ticket) = self.model.ticket(which, self.now) else { return Ok(()) };
         let said = self.store.renew(ticket, self.now);
         let expected = self.model.renew(ticket, self.now);
         if said == expected { Ok(()) } else { Err(format!("renew said {said:?}, expected {expected:?}")) }
@@ -444,5 +444,17 @@ fn each_lie_is_caught() {
     for lie in Lie::ALL {
         let told = conforms(&Embedding::lying(lie), CASES, 0);
         assert!(told.is_err(), "{lie:?} was not noticed");
+    }
+}
+
+/// Found by this suite: a claim whose lease had run out was passed over by the round over late mail, for as long as nothing was claimed in turn, which
+/// is when every upstream is left alone and that round is the only thing that goes.
+#[test]
+fn late_mail_whose_lease_ran_out_is_told_of_while_nothing_is_claimed() {
+    let subject = Embedding::honest();
+    let mut trial = Trial::new(&subject);
+    let come = Operation::Apply(vec![Change::Deposit(Arrival::plain())]);
+    for operation in [come, Operation::Claim, Operation::Advance(600), Operation::Late { warn: Some(0), give_up: 0 }] {
+        trial.perform(&operation).unwrap();
     }
 }

@@ -44,11 +44,6 @@ fn a_client_gone_at_any_octet_of_data_leaves_nothing_or_its_whole_message() {
 }
 
 #[test]
-fn a_client_gone_at_any_octet_of_chunks_leaves_nothing_or_its_whole_message() {
-    check(How::Chunks, 200);
-}
-
-#[test]
 fn a_client_gone_at_any_octet_of_auth_leaves_nothing_or_its_whole_message() {
     check(How::Guarded, 200);
 }
@@ -61,5 +56,4 @@ fn a_client_gone_before_its_message_was_whole_has_spent_nothing_of_its_limit() {
 #[test]
 fn a_client_gone_in_a_body_that_is_a_file_leaves_no_file() {
     check(How::Data, LARGE);
-    check(How::Chunks, LARGE);
 }

@@ -21,7 +21,7 @@ fn check(story: &str, goes_bad: fn(&Relay), gets_well: fn(&Relay)) {
     virtual_time().block_on(async {
         let relay = Relay::new(Driving::Inline, &Scripted::new(Script::default()));
         let mut kept = 0;
-        for how in [How::Data, How::Chunks] {
+        for how in [How::Data, How::Guarded] {
             for length in [200, LARGE] {
                 let dialog = Dialog::new(how, length);
                 assert_eq!(relay.submit(&dialog).await, 250, "{story}: at first");

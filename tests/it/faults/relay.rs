@@ -161,8 +161,6 @@ pub(super) struct Dialog {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Data,
-    /// RFC 3030: two chunks.
-    Chunks,
     /// After AUTH PLAIN.
     Guarded,
     /// By somebody whose messages are counted.
@@ -174,7 +172,7 @@ impl Dialog {
         let persona = match how {
             How::Guarded => "guarded",
             How::Counted => "metered",
-            How::Data | How::Chunks => "alice",
+            How::Data => "alice",
         };
         let mut message =
             format!("From: {persona}@example.com\r\nMessage-ID: <1@example.com>\r\nSubject: x\r\n\r\n").into_bytes();
@@ -187,17 +185,9 @@ impl Dialog {
             parts.push((b"AGd1YXJkZWQAaHVudGVyMg==\r\n".to_vec(), 1));
         }
         let envelope = format!("MAIL FROM:<{persona}@example.com>\r\nRCPT TO:<r0@example.net>\r\n");
-        if how == How::Chunks {
-            let (first, second) = message.split_at(message.len() / 2);
-            let chunk = |octets: &[u8], last| [format!("BDAT {}{last}\r\n", octets.len()).as_bytes(), octets].concat();
-            let all = [envelope.as_bytes(), &chunk(first, ""), &chunk(second, " LAST")].concat();
-            parts.push((all, 1));
-            parts.push((b"QUIT\r\n".to_vec(), 4));
-        } else {
-            parts.push((format!("{envelope}DATA\r\n").into_bytes(), 1));
-            parts.push(([&message, &b".\r\n"[..]].concat(), 3));
-            parts.push((b"QUIT\r\n".to_vec(), 1));
-        }
+        parts.push((format!("{envelope}DATA\r\n").into_bytes(), 1));
+        parts.push(([&message, &b".\r\n"[..]].concat(), 3));
+        parts.push((b"QUIT\r\n".to_vec(), 1));
         Self { persona, parts, message, counted: how == How::Counted }
     }
 

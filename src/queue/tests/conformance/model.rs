@@ -95,9 +95,11 @@ impl Model {
 
     // --- Claims.
 
-    /// A ticket that was given out, lapsed or not.
-    pub(super) fn ticket(&self, which: usize) -> Option<Ticket> {
-        self.tickets.get(which % self.tickets.len().max(1)).copied()
+    /// A ticket that was given out: one whose lease runs, or one that somebody else's has replaced. Between the two a store may say either.
+    pub(super) fn ticket(&self, which: usize, now: Now) -> Option<Ticket> {
+        let sure = |ticket: &&Ticket| self.of(**ticket).is_none_or(|held| held.until > now.mono);
+        let sure: Vec<_> = self.tickets.iter().filter(sure).copied().collect();
+        sure.get(which % sure.len().max(1)).copied()
     }
 
     /// One whose lease runs.

@@ -89,6 +89,11 @@ impl Then {
 }
 
 impl Arrival {
+    /// A small one of the first identity.
+    pub(super) fn plain() -> Self {
+        Self { identity: 0, size: 1, priority: None, wait: None, held: false, limited: false, seen: None }
+    }
+
     /// As a report: it costs nobody anything, and its body is no file.
     pub(super) fn as_report(&self) -> Self {
         Self { limited: false, size: self.size.min(SIZES.len() - 2), ..self.clone() }
