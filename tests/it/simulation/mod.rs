@@ -27,7 +27,7 @@ use sealpost::sys::disk::SyncHonesty;
 use world::World;
 
 /// How many seeds CI plays.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 50;
 
 /// How often it is told how far many seeds are.
 const PROGRESS: u64 = 500;

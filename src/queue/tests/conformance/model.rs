@@ -54,6 +54,8 @@ struct Held {
 struct Message {
     record: Record,
     body: Vec<u8>,
+    /// The earliest time at which it ever was due: one that was made due later may still come in its old place.
+    first_due: WallTime,
 }
 
 /// Whether something was accepted, for the ledger.
@@ -147,7 +149,13 @@ impl Model {
     pub(super) fn claimed(&mut self, ticket: Ticket, record: &Record, now: Now) -> Result<(), String> {
         let identity = &record.custodian.identity;
         let waiting = self.waiting(identity, now);
-        if waiting.first() != Some(&ticket.id) {
+        let place = |id: &QueueId, due: fn(&Message) -> WallTime| {
+            let message = self.messages.get(id)?;
+            Some((-message.record.envelope.parameters().priority.unwrap_or(0), due(message), *id))
+        };
+        let its_own = place(&ticket.id, |message| message.first_due);
+        let first = waiting.first().and_then(|first| place(first, |message| message.record.due));
+        if !waiting.contains(&ticket.id) || its_own > first {
             return Err(format!("{} was given out, of {identity} there wait {waiting:?}", ticket.id));
         }
         for other in IDENTITIES.iter().filter(|other| *other != identity) {
@@ -331,13 +339,15 @@ impl Model {
 
     fn keep(&mut self, message: &NewMessage, body: &[u8]) -> Expected {
         let record = message.record.clone();
-        self.messages.insert(record.id, Message { record, body: body.to_vec() });
+        let first_due = record.due;
+        self.messages.insert(record.id, Message { record, body: body.to_vec(), first_due });
         message.sighting.as_ref().map_or(Expected::Done, |sighting| self.see(sighting))
     }
 
     fn change(&mut self, id: QueueId, change: impl FnOnce(&mut Record)) -> Expected {
         let Some(message) = self.messages.get_mut(&id) else { return Expected::NoSuch(id) };
         change(&mut message.record);
+        message.first_due = message.first_due.min(message.record.due);
         Expected::Done
     }
 
@@ -480,7 +490,7 @@ impl Model {
 
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for Message { record, body } in self.messages.values() {
+        for Message { record, body, .. } in self.messages.values() {
             let tally = totals.of(record.state);
             *tally = Tally { count: tally.count + 1, octets: tally.octets + body.len() as u64 };
         }
