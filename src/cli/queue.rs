@@ -331,6 +331,9 @@ impl<W: Write> Printer<W> {
             "upstream {}: {health}; {} of {} connections in use, {} idle, {} messages wait for one",
             one.name, one.connections_in_use, one.connections_limit, one.connections_idle, one.waiting
         )?;
+        if one.routes != ["default"] {
+            writeln!(self.out, "    of route {}", one.routes.join(", "))?;
+        }
         if one.unanswered_in_a_row > 0 {
             let row = one.unanswered_in_a_row;
             writeln!(self.out, "    attempts in a row without an answer for a minute: {row}")?;

@@ -338,6 +338,8 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "client_ca",
         "credentials.file",
         "upstream",
+        "route",
+        "dns.servers",
         "reports.from",
         "queue.per_identity: now 10",
     ];

@@ -161,7 +161,8 @@ impl Daemon {
         };
         let (queue, recovery) = opened.ok_or(DaemonFault::Fallen("opening of the queue"))??;
         tell_recovery(&recovery, &settings.data_dir);
-        let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&clock));
+        let network = Arc::new(SystemNetwork::new(Arc::new(SystemEntropy)));
+        let courier = Courier::new(network, Arc::clone(&clock), Arc::new(SystemEntropy));
         courier.configure(&settings.upstreams);
         let house = House::new(snapshot, queue, Arc::clone(&clock), Arc::new(SystemEntropy), tasks, courier);
         let responders = Responders::keeping_in(settings.data_dir.join(OCSP_FOLDER));

@@ -256,6 +256,9 @@ pub struct Sums {
 pub struct UpstreamSums {
     /// Its name.
     pub name: String,
+    /// The routes that it serves.
+    #[serde(default)]
+    pub routes: Vec<String>,
     /// `closed`: mail goes; `open`: it failed too often and is left alone; `half-open`: one message probes it.
     pub health: String,
     /// Until when it is left alone, RFC 3339; then the next message probes it.
@@ -282,7 +285,7 @@ pub struct UpstreamSums {
 }
 
 impl UpstreamSums {
-    fn of(standing: &Standing, now: WallTime) -> Self {
+    fn of(standing: &Standing, routes: &Routes, now: WallTime) -> Self {
         let (health, wait) = match standing.condition {
             Condition::Closed => ("closed", None),
             Condition::Open(wait) => ("open", Some(wait)),
@@ -291,6 +294,7 @@ impl UpstreamSums {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Self {
             name: standing.upstream.clone(),
+            routes: routes.served_by(&standing.upstream).map(str::to_owned).collect(),
             health: health.to_owned(),
             open_until: wait.map(|wait| now.after(wait).rfc3339()),
             faults_in_a_row: standing.failures,
@@ -468,8 +472,9 @@ impl Answers {
             }
             Left::SteerAll { action, after } => self.steer_all(desk, action, after).await?,
             Left::Stats => {
-                let standings = desk.upstreams.map(|(courier, _)| courier.standings());
-                let upstreams = standings.map(|all| all.iter().map(|one| UpstreamSums::of(one, desk.now)).collect());
+                let upstreams = desk.upstreams.map(|(courier, routes)| {
+                    courier.standings().iter().map(|one| UpstreamSums::of(one, routes, desk.now)).collect()
+                });
                 let sums = Sums::of(&queue.stats().await?, upstreams, desk.now);
                 self.ready.push_back(Answer::Stats(sums));
             }
@@ -567,7 +572,7 @@ impl Answers {
             && let Listed::Message(record) = desk.queue.show(id).await?
         {
             let routed = routes.part(&record.envelope, &record.custodian, &record.open_recipients());
-            courier.probe_now(routed.groups.iter().flat_map(|group| group.upstreams.iter()));
+            courier.probe_now(routed.groups.iter().flat_map(|group| group.route.upstreams()));
             self.probed = true;
         }
         Ok(())

@@ -78,6 +78,11 @@ impl Claim {
         self.queue.work.notify_waiters();
     }
 
+    /// The same without a word to those who wait for a claim: for a message that is given out to who names it ([`super::Queue::claim_one`]).
+    pub fn park(self, wait: Duration) {
+        self.queue.store.put_off(self.ticket, self.queue.clock.now().mono.after(wait));
+    }
+
     /// Records what came of the attempt, and the report on it; returns the report's name. On stable storage when this returns. Dropping the future
     /// does not undo it.
     ///
@@ -196,6 +201,12 @@ impl Taken {
     /// Runs on the pool.
     pub(super) fn take(queue: &Inner) -> Result<Self, QueueError> {
         let work = queue.store.claim(queue.clock.now())?;
+        Ok(Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) })
+    }
+
+    /// The same for a message that is named.
+    pub(super) fn take_one(queue: &Inner, id: QueueId) -> Result<Self, QueueError> {
+        let work = queue.store.claim_one(id, queue.clock.now())?;
         Ok(Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) })
     }
 

@@ -84,6 +84,22 @@ impl Claims {
         Some(self.give_out(whose, place, until))
     }
 
+    /// Claims this one out of turn, if it is put off: to who names it.
+    pub(super) fn take_put_off(&mut self, id: QueueId, until: MonoTime) -> Option<Ticket> {
+        let held = self.held.get(&id).filter(|held| held.phase == Phase::PutOff)?;
+        let (before, whose, place) = (held.until, Arc::clone(&held.whose), held.place);
+        self.ends.remove(&(before, id));
+        // In this order: an identity without any claim is forgotten, and how far it has come with it.
+        self.turns.begin(&whose);
+        self.turns.end(&whose, None);
+        Some(self.give_out(&whose, place, until))
+    }
+
+    /// Whether nobody tries it: it is free, or put off.
+    pub(super) fn is_idle(&self, id: QueueId) -> bool {
+        self.held.get(&id).is_some_and(|held| held.phase == Phase::PutOff) || self.is_free(id)
+    }
+
     fn give_out(&mut self, whose: &Arc<str>, place: Place, until: MonoTime) -> Ticket {
         self.last_fence = self.last_fence.saturating_add(1);
         let fence = self.last_fence;
@@ -300,7 +316,13 @@ mod tests {
         claims.recall();
         claims.recall_one(ID);
         assert!(!claims.is_free(ID), "what is being tried is not taken away");
+        assert!(!claims.is_idle(ID) && claims.take_put_off(ID, at(70)).is_none());
         claims.put_off(tried, at(60));
+        assert!(claims.is_idle(ID) && !claims.is_free(ID));
+        let named = claims.take_put_off(ID, at(70)).unwrap();
+        assert!(named.fence > tried.fence, "who had it before records nothing");
+        assert!(!claims.conclude(tried) && claims.count() == 1);
+        claims.put_off(named, at(60));
         claims.recall_one(ID);
         assert!(claims.is_free(ID));
     }

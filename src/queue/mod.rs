@@ -293,6 +293,24 @@ impl Queue {
         }
     }
 
+    /// Claims this message, if it is due and nobody tries it; also one that was put off. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`] when the disk fails.
+    pub async fn claim_one(&self, id: QueueId) -> Result<Option<Claim>, QueueError> {
+        let queue = Arc::clone(&self.inner);
+        let taken = self.inner.work_on(move || Taken::take_one(&queue, id)).await??;
+        match taken.work() {
+            Work::Claimed(ticket, record) => Ok(Some(Claim::new(Arc::clone(&self.inner), ticket, record))),
+            Work::Unreadable(ticket, reason) => {
+                self.inner.set_aside(ticket, &reason).await;
+                Ok(None)
+            }
+            Work::Nothing(_) => Ok(None),
+        }
+    }
+
     /// What was put off ([`Claim::put_off`]) may be tried now.
     pub fn recall(&self) {
         self.inner.store.recall();

@@ -68,7 +68,10 @@ impl Store for Embedded {
         self.claims().tick(now.mono);
         let (found, next) = self.read(|transaction| self.first_late(transaction, now, late, after))?;
         let until = now.mono.after(self.lease);
-        let claimed = found.and_then(|DuePlace(whose, place)| self.claims().take_one(&whose.into(), place, until));
+        let claimed = found.and_then(|DuePlace(whose, place)| {
+            let mut claims = self.claims();
+            claims.take_put_off(place.id, until).or_else(|| claims.take_one(&whose.into(), place, until))
+        });
         let Some(ticket) = claimed else {
             return Ok((Work::Nothing(None), next));
         };
@@ -83,6 +86,25 @@ impl Store for Embedded {
                 self.unclaim(ticket);
                 Ok((Work::Nothing(None), next))
             }
+            Err(fault) => {
+                self.unclaim(ticket);
+                Err(fault)
+            }
+        }
+    }
+
+    fn claim_one(&self, id: QueueId, now: Now) -> Result<Work, QueueError> {
+        let Some(ticket) = self.take_named(id, now)? else { return Ok(Work::Nothing(None)) };
+        match self.read(|transaction| row(transaction, ticket.id)) {
+            Ok(Row::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
+                Ok(Work::Claimed(ticket, record))
+            }
+            // It stands elsewhere now, and is found there.
+            Ok(Row::Record(_) | Row::Nothing) => {
+                self.claims().end(ticket);
+                Ok(Work::Nothing(None))
+            }
+            Ok(Row::Unreadable(reason)) => Ok(Work::Unreadable(ticket, reason)),
             Err(fault) => {
                 self.unclaim(ticket);
                 Err(fault)
@@ -211,6 +233,21 @@ impl Embedded {
         })
     }
 
+    /// Claims the message of this name, when it is put off, or is due and free.
+    fn take_named(&self, id: QueueId, now: Now) -> Result<Option<Ticket>, QueueError> {
+        let until = now.mono.after(self.lease);
+        self.claims().tick(now.mono);
+        if let Some(ticket) = self.claims().take_put_off(id, until) {
+            return Ok(Some(ticket));
+        }
+        let Row::Record(record) = self.read(|transaction| row(transaction, id))? else { return Ok(None) };
+        if record.state != State::Queued || record.due > now.wall {
+            return Ok(None);
+        }
+        let whose = record.custodian.identity.as_str().into();
+        Ok(self.claims().take_one(&whose, super::turns::Place::of(&record), until))
+    }
+
     /// The first late message behind `after`, of at most [`SCAN_MAX`] queued ones, and where to go on.
     fn first_late(
         &self,
@@ -226,7 +263,7 @@ impl Embedded {
             if place.due <= now.wall
                 && place.state() == State::Queued
                 && late.may_concern(place.id.arrived())
-                && self.claims().is_free(place.id)
+                && self.claims().is_idle(place.id)
                 && let Row::Record(record) = row(transaction, place.id)?
                 && late.concerns(&record)
             {

@@ -321,6 +321,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>)
     -> Result<(Work, Option<DuePlace>), QueueError>;
 
+    /// Gives out this message, if it is due and nobody tries it; also one that is put off.
+    fn claim_one(&self, id: QueueId, now: Now) -> Result<Work, QueueError>;
+
     /// Gives a claim back for so long: nobody is to try the message now. Nothing is written.
     fn put_off(&self, ticket: Ticket, until: MonoTime);
 

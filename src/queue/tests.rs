@@ -631,6 +631,25 @@ fn a_claim_that_is_put_off_writes_nothing_and_comes_back_in_time_when_recalled_o
 }
 
 #[test]
+fn what_is_parked_is_given_only_to_who_names_it_and_once() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"x").await;
+        bench.claim_now().await.unwrap().park(Duration::from_secs(3600));
+        assert!(bench.claim_now().await.is_none());
+        let claim = bench.queue.claim_one(id).await.unwrap().unwrap();
+        assert!(bench.queue.claim_one(id).await.unwrap().is_none(), "somebody tries it");
+        claim.park(Duration::from_secs(3600));
+        bench.queue.hold(id).await.unwrap();
+        assert!(bench.queue.claim_one(id).await.unwrap().is_none(), "held");
+        bench.queue.release(id).await.unwrap();
+        assert_eq!(bench.claim_now().await.unwrap().id(), id, "let go, it is like any other");
+        bench.queue.remove(id).await.unwrap();
+        assert!(bench.queue.claim_one(id).await.unwrap().is_none(), "gone");
+    });
+}
+
+#[test]
 fn a_round_finds_each_message_that_is_late_once_and_no_other() {
     const HOUR: Duration = Duration::from_secs(3600);
     block_on(async {

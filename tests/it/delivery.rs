@@ -2,6 +2,7 @@
 
 mod ending;
 mod kept;
+mod routes;
 pub(crate) mod stage;
 
 use std::sync::Arc;

@@ -292,6 +292,10 @@ impl Store for Ledge {
         unreachable!()
     }
 
+    fn claim_one(&self, _: QueueId, _: Now) -> Result<Work, QueueError> {
+        unreachable!()
+    }
+
     fn put_off(&self, _: Ticket, _: MonoTime) {
         unreachable!()
     }

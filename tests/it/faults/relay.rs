@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::dialog::cast::Cast;
 use crate::dialog::tls::{IMPLICIT, bare_snapshot};
 use crate::recipe::NOW;
-use crate::scripted_upstream::{Net, Scripted};
+use crate::scripted_upstream::{Net, Scripted, Zeros};
 
 const UPSTREAM: &str = "smtp.example.net";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -72,7 +72,7 @@ impl Relay {
                 .unwrap();
         assert!(recovery.set_aside.is_empty(), "{recovery:?}");
         let net = Net::default().name(UPSTREAM, &[1]).host(1, upstream);
-        let courier = Courier::new(Arc::new(net), Arc::clone(&clock));
+        let courier = Courier::new(Arc::new(net), Arc::clone(&clock), Arc::new(Zeros));
         let main = Arc::new(Upstream::new("main", UPSTREAM, 25, "mail.example.com"));
         courier.configure(std::slice::from_ref(&main));
         // It comes and goes with a runtime of its own, which this one would not let go.

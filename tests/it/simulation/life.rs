@@ -20,6 +20,7 @@ use super::operator;
 use super::world::{UPSTREAM, World};
 use crate::dialog::cast::{Cast, Season};
 use crate::dialog::tls::bare_snapshot;
+use crate::scripted_upstream::Zeros;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -79,7 +80,7 @@ impl Life {
             let lost = |(id, _): &&(QueueId, String)| world.account.lock().unwrap().is_acknowledged(*id);
             let lost: Vec<_> = recovery.set_aside.iter().filter(lost).collect();
             assert!(lost.is_empty(), "a crash damages nothing that was synced: {lost:?}");
-            let courier = Courier::new(Arc::new(world.network()), Arc::clone(&clock));
+            let courier = Courier::new(Arc::new(world.network()), Arc::clone(&clock), Arc::new(Zeros));
             let upstream = Arc::new(Upstream::new("main", UPSTREAM, 25, "mail.example.com"));
             courier.configure(std::slice::from_ref(&upstream));
             let snapshot = snapshot(&clock, upstream);

@@ -170,6 +170,10 @@ impl<T: Store> Store for Lying<T> {
         self.truth.claim_late(now, late, after)
     }
 
+    fn claim_one(&self, id: QueueId, now: Now) -> Result<Work, QueueError> {
+        self.truth.claim_one(id, now)
+    }
+
     fn put_off(&self, ticket: Ticket, until: MonoTime) {
         match self.lie {
             Lie::NeverPutsOff => self.truth.unclaim(ticket),
