@@ -317,7 +317,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// priority that is due longest. Of one identity no more than the settings say at once. What others have waiting costs nothing.
     fn claim(&self, now: Now) -> Result<Work, QueueError>;
 
-    /// Gives out the next message behind `after`, in an order of the store's own, that is late. Also where to go on; none at the end of the round.
+    /// Gives out the next message behind `after`, in an order of the store's own, that is late, also one that is put off. Also where to go on; none at the end
+    /// of the round.
     fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>)
     -> Result<(Work, Option<DuePlace>), QueueError>;
 

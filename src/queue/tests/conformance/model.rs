@@ -121,6 +121,11 @@ impl Model {
         self.held.get(&id).is_none_or(|held| held.until <= now.mono)
     }
 
+    /// Whether nobody tries it: who comes out of turn may have what is put off, too.
+    fn is_untried(&self, id: QueueId, now: Now) -> bool {
+        self.is_free(id, now) || self.held.get(&id).is_some_and(|held| held.phase == Phase::PutOff)
+    }
+
     fn under_way(&self, identity: &str, now: Now) -> usize {
         let counts = |(id, held): &(&QueueId, &Held)| {
             held.phase == Phase::Trying
@@ -172,7 +177,7 @@ impl Model {
     }
 
     pub(super) fn claimed_out_of_turn(&mut self, ticket: Ticket, record: &Record, now: Now) -> Result<(), String> {
-        if !self.is_free(ticket.id, now) {
+        if !self.is_untried(ticket.id, now) {
             return Err(format!("{} was given out, and somebody has it", ticket.id));
         }
         self.give_out(ticket, record, now)
@@ -257,7 +262,7 @@ impl Model {
             let warn = !record.warned && late.warn.is_some_and(|limit| since <= limit);
             record.state == State::Queued
                 && record.due <= now.wall
-                && self.is_free(record.id, now)
+                && self.is_untried(record.id, now)
                 && (since <= late.give_up || warn)
         };
         self.messages.values().map(|message| &message.record).filter(concerns).map(|record| record.id).collect()
