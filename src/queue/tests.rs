@@ -6,6 +6,7 @@ mod fair;
 mod hand_off;
 mod room;
 mod seen;
+mod transfer;
 
 use std::path::Path;
 use std::time::Duration;

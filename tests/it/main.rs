@@ -50,6 +50,8 @@ mod identities;
 mod kill;
 mod limits;
 mod live;
+mod moving;
 mod ocsp;
 mod soak;
+mod steer;
 mod strace;

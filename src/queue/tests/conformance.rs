@@ -59,6 +59,8 @@ struct Trial<'a, S: Subject> {
 }
 
 type Told = Result<(), String>;
+/// A message, with its octets; none when it can't be had.
+type Brought = Option<(Box<NewMessage>, Vec<u8>)>;
 
 impl<'a, S: Subject> Trial<'a, S> {
     fn new(subject: &'a S) -> Self {
@@ -72,6 +74,7 @@ impl<'a, S: Subject> Trial<'a, S> {
         match operation {
             Operation::Apply(changes) => self.apply(changes)?,
             Operation::Claim => drop(self.claim()?),
+            Operation::ClaimOne(which) => self.claim_one(*which)?,
             Operation::Drain => self.drain()?,
             Operation::Late { warn, give_up } => self.late(*warn, *give_up)?,
             Operation::Renew(which) => self.renew(*which)?,
@@ -165,7 +168,10 @@ impl<'a, S: Subject> Trial<'a, S> {
         }
         match said.iter().zip(&expected).find(|(said, expected)| !expected.fits(said)) {
             Some((said, expected)) => Err(format!("said {said:?}, expected {expected:?}")),
-            None => Ok(self.model.settle(self.now)),
+            None => {
+                self.model.settle(self.now);
+                Ok(())
+            }
         }
     }
 
@@ -229,13 +235,15 @@ impl<'a, S: Subject> Trial<'a, S> {
             Change::Hold(which) => (Order::Hold(pick(*which)), Vec::new()),
             Change::Release(which) => (Order::Release(pick(*which)), Vec::new()),
             Change::Remove(which) => (Order::Remove(pick(*which)), Vec::new()),
+            Change::TakeOut(which, places) => (Order::TakeOut(pick(*which), places.clone()), Vec::new()),
+            Change::Settle(export) => (Order::Settle(QueueId::from_u128(u128::from(*export))), Vec::new()),
             Change::See(seen) => (Order::See(Box::new(seen.sighting(self.now.wall))), Vec::new()),
             Change::Mark(seen, what) => (Order::Mark(vec![seen.mark(*what)]), Vec::new()),
             Change::Mend => (Order::Mend, Vec::new()),
         }))
     }
 
-    fn message(&mut self, arrival: &Arrival) -> Result<Option<(Box<NewMessage>, Vec<u8>)>, String> {
+    fn message(&mut self, arrival: &Arrival) -> Result<Brought, String> {
         let spending = match arrival.limited {
             true => match self.spend()? {
                 Some(spending) => Some(spending),
@@ -274,6 +282,20 @@ impl<'a, S: Subject> Trial<'a, S> {
             }
             Work::Nothing(wait) => self.model.nothing(wait, self.now).map(|()| None),
             Work::Unreadable(ticket, reason) => Err(format!("{} is unreadable: {reason}", ticket.id)),
+        }
+    }
+
+    /// Claims a message by its name.
+    fn claim_one(&mut self, which: usize) -> Told {
+        let ids = self.model.ids();
+        let id = ids.get(which % (ids.len() + 1)).copied().unwrap_or(QueueId::from_u128(3));
+        let expected = self.model.may_be_named(id, self.now);
+        match self.store.claim_one(id, self.now).map_err(|fault| fault.to_string())? {
+            Work::Claimed(ticket, record) if expected => self.model.claimed_out_of_turn(ticket, &record, self.now),
+            Work::Nothing(_) if !expected => Ok(()),
+            work @ (Work::Claimed(..) | Work::Nothing(_) | Work::Unreadable(..)) => {
+                Err(format!("{id} by name: {work:?}, to be had: {expected}"))
+            }
         }
     }
 
@@ -326,20 +348,14 @@ impl<'a, S: Subject> Trial<'a, S> {
 
     // --- Looking.
 
+    /// The whole list page by page, from either end.
     fn list(&self, state: Option<State>, limit: usize) -> Told {
-        let (mut found, mut after) = (Vec::new(), None);
-        loop {
-            let page = Page { after, limit };
-            let listing = self.store.list(Filter { state }, page).map_err(|fault| fault.to_string())?;
-            if listing.entries.len() > limit {
-                return Err(format!("{} entries, at most {limit} were asked for", listing.entries.len()));
-            }
-            found.extend(listing.entries);
-            after = listing.next;
-            if after.is_none() {
-                return self.model.is_listed(state, &found);
-            }
-        }
+        let filter = Filter { state };
+        let forwards = pages(limit, |page| self.store.list(filter, page))?;
+        self.model.is_listed(state, &forwards)?;
+        let mut back = pages(limit, |page| self.store.list_back(filter, page))?;
+        back.reverse();
+        self.model.is_listed(state, &back)
     }
 
     fn look(&self, which: usize) -> Told {
@@ -373,6 +389,17 @@ impl<'a, S: Subject> Trial<'a, S> {
     fn verify(&self) -> Told {
         self.list(None, 7)?;
         (0..=self.model.ids().len()).try_for_each(|which| self.look(which))?;
+        for id in self.model.ids() {
+            if self.store.is_tried(id, self.now) != self.model.is_tried(id, self.now) {
+                return Err(format!("{id}: whether it is being tried"));
+            }
+        }
+        for export in 0..operations::EXPORTS {
+            let name = QueueId::from_u128(u128::from(export));
+            if self.store.settled(name) != Ok(self.model.is_settled(name)) || self.store.adopted(name) != Ok(0) {
+                return Err(format!("the export {name}: whether it is settled"));
+            }
+        }
         let identities: Vec<String> = IDENTITIES.map(str::to_owned).to_vec();
         let seen = self.store.seen_of(&identities).map_err(|fault| fault.to_string())?.concat();
         let paged = self.store.seen(None, usize::MAX).map_err(|fault| fault.to_string())?;
@@ -408,11 +435,23 @@ impl<'a, S: Subject> Trial<'a, S> {
     }
 }
 
-fn ticket_of(order: &Order) -> Option<Ticket> {
-    match order {
-        Order::Conclude { ticket, .. } | Order::SetAside { ticket, .. } => Some(*ticket),
-        _ => None,
+fn pages(limit: usize, list: impl Fn(Page) -> Result<Listing, QueueError>) -> Result<Vec<Listed>, String> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let listing = list(Page { after, limit }).map_err(|fault| fault.to_string())?;
+        if listing.entries.len() > limit {
+            return Err(format!("{} entries, at most {limit} were asked for", listing.entries.len()));
+        }
+        found.extend(listing.entries);
+        after = listing.next;
+        if after.is_none() {
+            return Ok(found);
+        }
     }
+}
+
+fn ticket_of(order: &Order) -> Option<Ticket> {
+    if let Order::Conclude { ticket, .. } | Order::SetAside { ticket, .. } = order { Some(*ticket) } else { None }
 }
 
 /// Whether this store does what any must.

@@ -264,10 +264,7 @@ impl Store for Ledge {
         if fails {
             return vec![Err(QueueError::Broken("it fails".to_owned())); count];
         }
-        let names = batch.iter().filter_map(|order| match order {
-            Order::Retry(id) => Some(*id),
-            _ => None,
-        });
+        let names = batch.iter().filter_map(|order| if let Order::Retry(id) = order { Some(*id) } else { None });
         self.kept().ids.extend(names);
         thread::yield_now();
         vec![Ok(()); count]
@@ -325,6 +322,22 @@ impl Store for Ledge {
     }
 
     fn list(&self, _: Filter, _: Page) -> Result<Listing, QueueError> {
+        unreachable!()
+    }
+
+    fn is_tried(&self, _: QueueId, _: Now) -> bool {
+        unreachable!()
+    }
+
+    fn list_back(&self, _: Filter, _: Page) -> Result<Listing, QueueError> {
+        unreachable!()
+    }
+
+    fn adopted(&self, _: QueueId) -> Result<u64, QueueError> {
+        unreachable!()
+    }
+
+    fn settled(&self, _: QueueId) -> Result<bool, QueueError> {
         unreachable!()
     }
 

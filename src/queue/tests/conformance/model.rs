@@ -73,6 +73,8 @@ pub(super) struct Model {
     /// Those that were given out in this life and not used up.
     tickets: Vec<Ticket>,
     last_fence: u64,
+    /// Exports that were settled.
+    settled: BTreeSet<QueueId>,
     seen: BTreeMap<(String, [u8; 32]), Row>,
     spent: Vec<(MonoTime, Spent)>,
     /// The wall clock was set: what the ledger knows after a restart is not known here.
@@ -256,6 +258,21 @@ impl Model {
         }
     }
 
+    /// Whether somebody is at it, as far as is known.
+    pub(super) fn is_tried(&self, id: QueueId, now: Now) -> bool {
+        !self.is_untried(id, now)
+    }
+
+    pub(super) fn is_settled(&self, export: QueueId) -> bool {
+        self.settled.contains(&export)
+    }
+
+    /// Whether it is given out to whoever names it.
+    pub(super) fn may_be_named(&self, id: QueueId, now: Now) -> bool {
+        let ready = |record: &Record| record.state == State::Queued && record.due <= now.wall;
+        self.is_untried(id, now) && self.record(id).is_some_and(ready)
+    }
+
     pub(super) fn late(&self, late: Late, now: Now) -> BTreeSet<QueueId> {
         let concerns = |record: &&Record| {
             let since = record.released.unwrap_or(record.trace.arrived);
@@ -325,6 +342,13 @@ impl Model {
                 }
                 None => Expected::NoSuch(*id),
             },
+            Order::TakeOut(id, places) => self.take_out(*id, places),
+            Order::Settle(export) => {
+                self.settled.insert(*export);
+                Expected::Done
+            }
+            // It has tests of its own: `adopt` brings many messages in their order.
+            Order::Adopt(_) => Expected::Done,
             Order::See(sighting) => self.see(sighting),
             Order::Mark(marks) => {
                 marks.iter().for_each(|mark| self.mark(mark));
@@ -340,6 +364,23 @@ impl Model {
         if let Order::Deposit(message) = order {
             self.messages.remove(&message.record.id);
         }
+    }
+
+    /// Whoever does not have it is not to have it; with nobody left it is gone.
+    fn take_out(&mut self, id: QueueId, places: &[usize]) -> Expected {
+        let Some(message) = self.messages.get_mut(&id) else { return Expected::NoSuch(id) };
+        for place in places {
+            if let Some(one) = message.record.recipients.get_mut(*place).filter(|one| !has_it(one)) {
+                (one.open, one.last) = (false, Some(taken_out()));
+            }
+        }
+        let dead = message.record.state == State::Dead;
+        let waits = |one: &RecipientState| if dead { !has_it(one) && !is_taken_out(one) } else { one.open };
+        if !message.record.recipients.iter().any(waits) {
+            self.messages.remove(&id);
+            self.held.remove(&id);
+        }
+        Expected::Done
     }
 
     fn keep(&mut self, message: &NewMessage, body: &[u8]) -> Expected {
@@ -511,9 +552,26 @@ impl Model {
     }
 }
 
+fn has_it(one: &RecipientState) -> bool {
+    matches!(one.last, Some(Outcome::Delivered { .. }))
+}
+
+/// What is noted of whom an operator took out.
+fn taken_out() -> Outcome {
+    Outcome::Failed { reason: "removed by an operator".to_owned(), reply: None }
+}
+
+fn is_taken_out(one: &RecipientState) -> bool {
+    !one.open && one.last == Some(taken_out())
+}
+
 fn note(record: &mut Record, tried: &Tried, at: WallTime) {
     let one = &mut record.recipients[tried.recipient];
     let delivered = matches!(tried.outcome, Outcome::Delivered { .. });
+    // What an operator said while it was being tried stands, unless it has arrived.
+    if is_taken_out(one) && !delivered {
+        return;
+    }
     one.open = matches!(tried.outcome, Outcome::Deferred { .. });
     one.attempts += 1;
     one.last = Some(tried.outcome.clone());
@@ -528,7 +586,7 @@ fn set_aside(record: &mut Record, reason: &str) {
 fn retry(record: &mut Record, now: WallTime) {
     if record.state == State::Dead {
         for one in &mut record.recipients {
-            one.open = !matches!(one.last, Some(Outcome::Delivered { .. }));
+            one.open = !has_it(one) && !is_taken_out(one);
         }
     }
     if record.state != State::Queued {

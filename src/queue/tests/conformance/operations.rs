@@ -12,11 +12,15 @@ use crate::smtp::{Code, Reply};
 /// Sizes about which something changes: nothing, small, a row of the embedded store, several, the largest gathered, files.
 const SIZES: [usize; 7] = [0, 1, 31_999, 32_001, 130_000, 262_144, 262_145];
 
+/// Names of exports.
+pub(super) const EXPORTS: u8 = 3;
+
 /// One thing that is asked of a store. Messages and tickets are meant by their place among those that there are.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
     Apply(Vec<Change>),
     Claim,
+    ClaimOne(usize),
     Drain,
     Late { warn: Option<u32>, give_up: u32 },
     Renew(usize),
@@ -43,6 +47,8 @@ pub(super) enum Change {
     Hold(usize),
     Release(usize),
     Remove(usize),
+    TakeOut(usize, Vec<usize>),
+    Settle(u8),
     See(Shown),
     Mark(Shown, Marked),
     Mend,
@@ -172,6 +178,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         12 => vec(change(), 1..4).prop_map(Operation::Apply),
         8 => Just(Operation::Claim),
+        2 => any_place().prop_map(Operation::ClaimOne),
         1 => Just(Operation::Drain),
         1 => (proptest::option::of(0..4000_u32), 0..8000_u32)
             .prop_map(|(warn, give_up)| Operation::Late { warn, give_up }),
@@ -202,6 +209,8 @@ fn change() -> impl Strategy<Value = Change> {
         2 => any_place().prop_map(Change::Hold),
         2 => any_place().prop_map(Change::Release),
         1 => any_place().prop_map(Change::Remove),
+        1 => (any_place(), vec(0..3_usize, 0..3)).prop_map(|(which, places)| Change::TakeOut(which, places)),
+        1 => (0..EXPORTS).prop_map(Change::Settle),
         1 => shown().prop_map(Change::See),
         1 => (shown(), told).prop_map(|(seen, what)| Change::Mark(seen, what)),
         1 => Just(Change::Mend),

@@ -154,7 +154,7 @@ impl<T: Store> Store for Lying<T> {
             Work::Nothing(wait) if self.lie == Lie::SleepsLong => {
                 Ok(Work::Nothing(wait.map(|wait| wait + Duration::from_secs(1))))
             }
-            work => Ok(work),
+            work @ (Work::Nothing(_) | Work::Claimed(..) | Work::Unreadable(..)) => Ok(work),
         }
     }
 
@@ -175,9 +175,10 @@ impl<T: Store> Store for Lying<T> {
     }
 
     fn put_off(&self, ticket: Ticket, until: MonoTime) {
-        match self.lie {
-            Lie::NeverPutsOff => self.truth.unclaim(ticket),
-            _ => self.truth.put_off(ticket, until),
+        if self.lie == Lie::NeverPutsOff {
+            self.truth.unclaim(ticket);
+        } else {
+            self.truth.put_off(ticket, until);
         }
     }
 
@@ -211,6 +212,22 @@ impl<T: Store> Store for Lying<T> {
     fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
         let filter = if self.lie == Lie::IgnoresFilters { Filter::default() } else { filter };
         self.truth.list(filter, page)
+    }
+
+    fn is_tried(&self, id: QueueId, now: Now) -> bool {
+        self.truth.is_tried(id, now)
+    }
+
+    fn list_back(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
+        self.truth.list_back(filter, page)
+    }
+
+    fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
+        self.truth.adopted(export)
+    }
+
+    fn settled(&self, export: QueueId) -> Result<bool, QueueError> {
+        self.truth.settled(export)
     }
 
     fn seen(&self, after: Option<&str>, limit: usize) -> Result<Vec<Seen>, QueueError> {
