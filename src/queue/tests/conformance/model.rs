@@ -403,7 +403,9 @@ impl Model {
         let Some(message) = self.messages.get_mut(&ticket.id).filter(|_| holds) else {
             return Expected::Lapsed(ticket.id);
         };
-        if !change(&mut message.record) {
+        if change(&mut message.record) {
+            message.first_due = message.first_due.min(message.record.due);
+        } else {
             self.messages.remove(&ticket.id);
         }
         self.held.remove(&ticket.id);
