@@ -194,31 +194,3 @@ async fn upstreams_of_the_same_order_share_the_mail_by_weight() {
     let (main, other) = (stage.up.taken().len(), stage.taken_by_spare());
     assert!(main + other == 400 && (60..140).contains(&other), "{main} and {other}");
 }
-
-#[tokio::test(start_paused = true)]
-async fn measure_tmp() {
-    for count in [0, 5_000, 20_000] {
-        let stage = Stage::with_routes(refusing(), Script::default());
-        stage.run();
-        stage.submit_to("alice", 9, NET).await;
-        stage.pass(seconds(5)).await;
-        let begun = std::time::Instant::now();
-        stage.submit_to("alice", count, NET).await;
-        let submitted = begun.elapsed();
-        stage.pass(seconds(5)).await;
-        let sorted = begun.elapsed();
-        let begun = std::time::Instant::now();
-        for _ in 0..200 {
-            stage.submit_to("alice", 1, ORG).await;
-            stage.pass(std::time::Duration::from_millis(10)).await;
-        }
-        let live = begun.elapsed();
-        let taken = stage.taken_by_spare();
-        let begun = std::time::Instant::now();
-        stage.pass(HOUR).await;
-        println!(
-            "MEASURE {count}: submitted {submitted:?} sorted {sorted:?} 200 live {live:?} ({taken}), an hour idle {:?}",
-            begun.elapsed()
-        );
-    }
-}
