@@ -11,6 +11,7 @@ use crate::content::HeaderLimits;
 use crate::credentials::Credentials;
 use crate::identity::Roster;
 use crate::intake::IntakeLimits;
+use crate::networks::Network;
 use crate::queue::schedule::Schedule;
 use crate::report::Reporter;
 use crate::route::Routes;
@@ -40,6 +41,8 @@ pub struct Door {
     pub session: Arc<SessionSettings>,
     /// The CAs that count here.
     pub trust: Arc<Trust>,
+    /// The load balancers whose PROXY header is read, and who alone may connect; without, everybody may, and none is read.
+    pub balancers: Option<Vec<Network>>,
 }
 
 /// How many connections are allowed.
