@@ -162,20 +162,22 @@ fn length([.., high, low]: &[u8; FIXED]) -> usize {
     usize::from(u16::from_be_bytes([*high, *low]))
 }
 
-/// Section 2.1. `missing`: octets that must come at least.
+/// Section 2.1. `missing`: octets that must come at least. However the octets came, the fault is the same.
 fn version_1(octets: &[u8], missing: usize) -> Result<Option<Proxied>, ProxyFault> {
-    if let Some(line) = octets.strip_suffix(b"\r\n") {
-        return if line.iter().any(|octet| matches!(octet, b'\r' | b'\n')) {
-            Err(ProxyFault::LineEnd)
-        } else {
-            said_in(line.get(WORD.len()..).unwrap_or_default()).map(Some)
-        };
+    let Some(stop) = octets.iter().position(|octet| matches!(octet, b'\r' | b'\n')) else {
+        let least = octets.len().saturating_add(missing);
+        return if least > LINE_MAX { Err(ProxyFault::LongLine) } else { Ok(None) };
+    };
+    if stop.saturating_add(2) > LINE_MAX {
+        return Err(ProxyFault::LongLine);
     }
-    let open = octets.strip_suffix(b"\r").unwrap_or(octets);
-    if open.iter().any(|octet| matches!(octet, b'\r' | b'\n')) {
-        return Err(ProxyFault::LineEnd);
+    let (line, end) = octets.split_at_checked(stop).unwrap_or_default();
+    match end {
+        b"\r" => Ok(None),
+        // More can stand behind only where the line is shorter than the shortest, which is a fault.
+        [b'\r', b'\n', ..] => said_in(line.get(WORD.len()..).unwrap_or_default()).map(Some),
+        _ => Err(ProxyFault::LineEnd),
     }
-    if octets.len().saturating_add(missing) > LINE_MAX { Err(ProxyFault::LongLine) } else { Ok(None) }
 }
 
 /// What the line says behind its first word.

@@ -108,7 +108,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:7: listener 2: address: \"127.0.0.1:1587\": another listener has this address; remove one of the two",
     ]),
     broken("mode = \"starttls\"", "mode = \"proxied-tls\"", &[
-        "sealpost.toml:6: listener 1: mode: \"proxied-tls\": not supported yet by this version; write one of \"starttls\", \"implicit\"",
+        "sealpost.toml:6: listener 1: mode: \"proxied-tls\": not supported yet by this version; write \"starttls\", \"implicit\"",
     ]),
     broken("mode = \"starttls\"", "mode = \"starttls\"\nproxy = []", &[
         "sealpost.toml:7: listener 1: proxy: is empty: nobody could connect; name the networks of the load balancers, or take the key out",

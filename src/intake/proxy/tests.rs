@@ -115,7 +115,7 @@ fn the_line_of_version_1_is_read_strictly() {
         ("TCP4 192.0.2.7 192.0.2.1 40000 587\r\r\n", Err(ProxyFault::LineEnd)),
         ("UNKNOWN a\nb\r\n", Err(ProxyFault::LineEnd)),
         ("UNKNOWN a\rb\r\n", Err(ProxyFault::LineEnd)),
-        ("\r\n", Err(ProxyFault::LineEnd)),
+        ("\r\n", Err(ProxyFault::Words)),
     ] {
         let octets = [b"PROXY ", line.as_bytes()].concat();
         check(line, &octets, expected);
@@ -133,7 +133,10 @@ fn a_line_has_107_octets_at_most() {
     check("the longest line", &longest, Ok(Proxied::Probe));
     check_beginnings(&longest);
     check("a longer line", &longer, Err(ProxyFault::LongLine));
-    check("no end", &line(5000), Err(ProxyFault::LongLine));
+    check("no end", &line(500), Err(ProxyFault::LongLine));
+    for end in [&b"\n"[..], b"\r\n", b"x\n", b"\rx"] {
+        check("an end where none can be", &[&longer[..LINE_MAX - 1], end].concat(), Err(ProxyFault::LongLine));
+    }
 }
 
 #[test]
