@@ -109,7 +109,10 @@ impl House {
     /// Puts a new snapshot in the place of the old one, whole. Those who hold the old one see the new one when they next ask. Gives the old
     /// one: to drop the last of a large one takes time.
     pub fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
-        self.snapshot.swap(Arc::new(snapshot))
+        let old = self.snapshot.swap(Arc::new(snapshot));
+        // The routes may be others.
+        self.courier.announce();
+        old
     }
 
     /// What time it is.

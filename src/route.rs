@@ -1,56 +1,74 @@
-//! Where recipients go: recipients to groups, each with its upstreams in order of preference.
+//! Where recipients go: recipients to groups, each with its upstreams.
 //!
-//! One route takes all today; the shape is for routes that ask for identity, CA, sender and recipient domain: a recipient belongs to the first
-//! route that wants it, and one that no route wants is told so rather than sent somewhere. Pure. Never: knows whether an upstream is up.
+//! A recipient belongs to the first route that wants it ([`Wants`]), and one that no route wants is told so at RCPT rather than sent somewhere. Within a
+//! route, upstreams are asked in their order; those of the same order share the mail by weight. Pure. Never: knows whether an upstream is up.
+
+mod wants;
 
 use std::sync::Arc;
 
+pub use wants::{Errand, NamePattern, NullSender, Senders, Wants};
+
+use crate::identity::Rule;
 use crate::mail::Envelope;
 use crate::queue::Custodian;
 use crate::upstream::Upstream;
+use crate::upstream::preference::{Ranked, arrange};
+
+/// On whose authority our own reports are sent: in the queue's listing, the audit, and the `identities` of a route.
+pub const REPORTS: &str = "reports";
 
 /// A way out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Its name in log and explanation.
-    pub name: String,
+    pub name: Arc<str>,
     /// Whom it takes.
     pub wants: Wants,
-    /// Its upstreams, the preferred first; never empty.
-    upstreams: Arc<[Arc<Upstream>]>,
-}
-
-/// Whom a route takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wants {
-    /// Every recipient of every message.
-    #[default]
-    All,
+    /// Where it is written.
+    pub rule: Rule,
+    /// Its upstreams; never empty.
+    upstreams: Arc<[Ranked<Arc<Upstream>>]>,
 }
 
 impl Route {
-    /// A route for everything; `None` without an upstream.
-    pub fn for_all(name: impl Into<String>, upstreams: Vec<Arc<Upstream>>) -> Option<Self> {
-        (!upstreams.is_empty()).then(|| Self { name: name.into(), wants: Wants::All, upstreams: upstreams.into() })
+    /// This route; `None` without an upstream.
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        wants: Wants,
+        rule: Rule,
+        upstreams: Vec<Ranked<Arc<Upstream>>>,
+    ) -> Option<Self> {
+        (!upstreams.is_empty()).then(|| Self { name: name.into(), wants, rule, upstreams: upstreams.into() })
     }
 
-    /// Its upstreams, the preferred first; never empty.
-    pub fn upstreams(&self) -> &Arc<[Arc<Upstream>]> {
-        &self.upstreams
+    /// A route for everything, its upstreams in this order of preference; `None` without an upstream.
+    pub fn for_all(name: impl Into<Arc<str>>, upstreams: Vec<Arc<Upstream>>) -> Option<Self> {
+        let ranked = (1..).zip(upstreams).map(|(order, what)| Ranked { order, weight: 1, what });
+        let rule = Rule { name: "the upstreams, without any [[route]]".into(), place: None };
+        Self::new(name, Wants::default(), rule, ranked.collect())
+    }
+
+    /// Its upstreams, as they are written; never empty.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.upstreams.iter().map(|ranked| &ranked.what)
+    }
+
+    /// Its upstreams in the order in which one message asks them; `draw` gives random numbers.
+    pub fn arranged(&self, draw: &mut dyn FnMut() -> u64) -> Vec<Arc<Upstream>> {
+        arrange(self.upstreams.to_vec(), draw)
     }
 }
 
 /// All routes, in the order in which they are asked.
-#[derive(Clone, Debug, Default)]
-pub struct Routes(Vec<Route>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes(Vec<Arc<Route>>);
 
 /// Recipients that go the same way.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// The route's name.
-    pub route: String,
-    /// Its upstreams, the preferred first; never empty.
-    pub upstreams: Arc<[Arc<Upstream>]>,
+    /// The route.
+    pub route: Arc<Route>,
     /// Places in the envelope, ascending.
     pub recipients: Vec<usize>,
 }
@@ -67,12 +85,23 @@ pub struct Routed {
 impl Routes {
     /// These routes; the first that wants a recipient has it.
     pub fn new(routes: Vec<Route>) -> Self {
-        Self(routes)
+        Self(routes.into_iter().map(Arc::new).collect())
     }
 
-    /// The upstreams of all routes.
+    /// All, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.0.iter()
+    }
+
+    /// The upstreams of all routes; one that serves several comes several times.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
-        self.0.iter().flat_map(|route| route.upstreams.iter())
+        self.0.iter().flat_map(|route| route.upstreams())
+    }
+
+    /// The names of the routes that an upstream serves.
+    pub fn served_by<'a>(&'a self, upstream: &'a str) -> impl Iterator<Item = &'a str> {
+        let serves = move |route: &&Arc<Route>| route.upstreams().any(|one| one.name == upstream);
+        self.0.iter().filter(serves).map(|route| &*route.name)
     }
 
     /// The host of the upstream of this name.
@@ -80,11 +109,23 @@ impl Routes {
         self.upstreams().find(|upstream| upstream.name == name).map(|upstream| upstream.host.as_str())
     }
 
+    /// The route that takes a recipient.
+    pub fn find(&self, errand: &Errand<'_>) -> Option<&Arc<Route>> {
+        self.0.iter().find(|route| route.wants.takes(errand))
+    }
+
     /// Parts recipients, given by their places in the envelope, by route.
     pub fn part(&self, envelope: &Envelope, custodian: &Custodian, recipients: &[usize]) -> Routed {
         let mut routed = Routed::default();
         for &place in recipients {
-            match self.0.iter().find(|route| route.wants.takes(envelope, custodian, place)) {
+            let Some(recipient) = envelope.recipients().get(place) else { continue };
+            let errand = Errand {
+                identity: &custodian.identity,
+                ca: custodian.ca.as_deref(),
+                sender: envelope.reverse_path(),
+                recipient: &recipient.forward_path,
+            };
+            match self.find(&errand) {
                 Some(route) => routed.add(route, place),
                 None => routed.nowhere.push(place),
             }
@@ -93,21 +134,11 @@ impl Routes {
     }
 }
 
-impl Wants {
-    fn takes(self, envelope: &Envelope, _custodian: &Custodian, place: usize) -> bool {
-        match self {
-            Self::All => place < envelope.recipients().len(),
-        }
-    }
-}
-
 impl Routed {
-    fn add(&mut self, route: &Route, place: usize) {
-        if let Some(group) = self.groups.iter_mut().find(|group| group.route == route.name) {
-            group.recipients.push(place);
-        } else {
-            let upstreams = Arc::clone(&route.upstreams);
-            self.groups.push(Group { route: route.name.clone(), upstreams, recipients: vec![place] });
+    fn add(&mut self, route: &Arc<Route>, place: usize) {
+        match self.groups.iter_mut().find(|group| group.route.name == route.name) {
+            Some(group) => group.recipients.push(place),
+            None => self.groups.push(Group { route: Arc::clone(route), recipients: vec![place] }),
         }
     }
 }
@@ -115,14 +146,20 @@ impl Routed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::DomainSet;
     use crate::mail::{Address, ForwardPath, MailParameters, Recipient, ReversePath};
 
     fn envelope(recipients: usize) -> Envelope {
-        let one = Recipient {
-            forward_path: ForwardPath::Address(Address::parse("bob@example.net").unwrap()),
+        to(&vec!["bob@example.net"; recipients])
+    }
+
+    fn to(recipients: &[&str]) -> Envelope {
+        let one = |text: &&str| Recipient {
+            forward_path: ForwardPath::Address(Address::parse(text).unwrap()),
             parameters: Default::default(),
         };
-        Envelope::new(ReversePath::Null, MailParameters::default(), vec![one; recipients]).unwrap()
+        let all = recipients.iter().map(one).collect();
+        Envelope::new(ReversePath::Null, MailParameters::default(), all).unwrap()
     }
 
     fn custodian() -> Custodian {
@@ -144,7 +181,8 @@ mod tests {
     fn a_route_for_all_keeps_the_upstreams_in_their_order() {
         let routes = Routes::new(vec![Route::for_all("default", vec![upstream("main"), upstream("spare")]).unwrap()]);
         let routed = routes.part(&envelope(3), &custodian(), &[0, 2]);
-        let names: Vec<_> = routed.groups[0].upstreams.iter().map(|one| one.name.as_str()).collect();
+        let arranged = routed.groups[0].route.arranged(&mut || panic!("nothing to choose"));
+        let names: Vec<_> = arranged.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(
             (routed.groups.len(), &routed.groups[0].recipients[..], names),
             (1, &[0, 2][..], vec!["main", "spare"])
@@ -161,5 +199,26 @@ mod tests {
     #[test]
     fn a_route_without_upstreams_cannot_be_made() {
         assert!(Route::for_all("default", Vec::new()).is_none());
+    }
+
+    #[test]
+    fn the_first_route_that_wants_a_recipient_has_it() {
+        let domain = |name: &str| Wants { recipients: Some(DomainSet::read([name]).unwrap()), ..Wants::default() };
+        let rule = || Rule { name: "route".into(), place: None };
+        let route = |name: &str, wants| {
+            let upstream = Ranked { order: 1, weight: 1, what: upstream(name) };
+            Route::new(name, wants, rule(), vec![upstream]).unwrap()
+        };
+        let routes = Routes::new(vec![
+            route("net", domain("example.net")),
+            route("org", domain("example.org")),
+            route("net too", domain("example.net")),
+        ]);
+        let envelope = to(&["a@example.org", "b@example.net", "c@example.com", "d@example.org"]);
+        let routed = routes.part(&envelope, &custodian(), &[0, 1, 2, 3, 9]);
+        let groups: Vec<_> = routed.groups.iter().map(|group| (&*group.route.name, group.recipients.clone())).collect();
+        assert_eq!(groups, [("org", vec![0, 3]), ("net", vec![1])]);
+        assert_eq!(routed.nowhere, [2]);
+        assert_eq!(routes.served_by("org").collect::<Vec<_>>(), ["org"]);
     }
 }

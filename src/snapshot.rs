@@ -81,6 +81,8 @@ pub struct Snapshot {
     pub schedule: Arc<Schedule>,
     /// Whether the sender of a queued message is looked at again before each attempt.
     pub recheck: Recheck,
+    /// Whether refusals for good are taken for delays.
+    pub soft_bounce: SoftBounce,
     /// Whether clients are told by mail that their certificates end.
     pub expiry_notices: ExpiryNotices,
     /// What ends some day.
@@ -133,6 +135,16 @@ pub enum Recheck {
     #[default]
     No,
     /// What was sent by somebody who may not send any more is held.
+    Yes,
+}
+
+/// `queue.soft_bounce`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SoftBounce {
+    /// What an upstream refuses for good has failed.
+    #[default]
+    No,
+    /// It is tried again until `give_up_after`.
     Yes,
 }
 

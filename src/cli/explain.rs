@@ -18,6 +18,7 @@ use crate::credentials::{ExporterValue, Mechanism};
 use crate::identity::{CertificateFacts, Dispatch, Identity, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, Verdict};
+use crate::route::Errand;
 use crate::session::{Unidentified, replies};
 use crate::smtp::data::{DotReader, DotState, OctetFault};
 use crate::smtp::{DotWriter, Reply};
@@ -51,8 +52,9 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         if let Some(from) = &arguments.from {
             explanation.sender(&identity, &sender_of(from)?);
         }
+        let from = arguments.from.as_deref().map(sender_of).transpose()?;
         for to in &arguments.to {
-            explanation.recipient(&identity, &recipient_of(to)?);
+            explanation.recipient(&identity, from.as_ref(), &recipient_of(to)?);
         }
         explanation.number_of_recipients(&identity, arguments.to.len());
         if let Some(message) = &arguments.message {
@@ -284,8 +286,32 @@ impl Explanation {
         }
     }
 
-    fn recipient(&mut self, identity: &Identity, path: &ForwardPath) {
-        self.verdict(identity, &format!("RCPT TO:<{}>", path.as_str()), &policy::recipient(identity, path));
+    fn recipient(&mut self, identity: &Identity, from: Option<&ReversePath>, path: &ForwardPath) {
+        let (what, verdict) = (format!("RCPT TO:<{}>", path.as_str()), policy::recipient(identity, path));
+        self.verdict(identity, &what, &verdict);
+        if let Verdict::Allowed(_) = verdict {
+            self.way(identity, from, path, &what);
+        }
+    }
+
+    /// Which route takes the recipient, and to which upstreams.
+    fn way(&mut self, identity: &Identity, from: Option<&ReversePath>, path: &ForwardPath, what: &str) {
+        let postmaster = self.settings.session.postmaster.as_ref().filter(|_| *path == ForwardPath::Postmaster);
+        let destination = postmaster.map_or_else(|| path.clone(), |address| ForwardPath::Address(address.clone()));
+        let sender = from.unwrap_or(&ReversePath::Null);
+        let routes = Arc::clone(&self.settings.routes);
+        if from.is_none() && routes.iter().any(|route| route.wants.senders.is_some()) {
+            row("", "some routes ask for the sender: which one takes this recipient, --from would tell");
+            return;
+        }
+        let errand = Errand { identity: identity.name(), ca: identity.ca(), sender, recipient: &destination };
+        match routes.find(&errand) {
+            Some(route) => {
+                let names: Vec<&str> = route.upstreams().map(|upstream| upstream.name.as_str()).collect();
+                row("", format!("route {:?} takes it, to {}; by {}", &*route.name, names.join(", "), route.rule));
+            }
+            None => self.verdict(identity, what, &policy::way(identity, &routes, sender, &destination)),
+        }
     }
 
     /// Each alone may be allowed, and all together too many.

@@ -90,7 +90,12 @@ impl<W: Write> Printer<W> {
                 eprintln!("sealpost: no identity {name} in the configuration, nor was such a one seen");
             }
             Answer::Fault(why) => bail!("{why}"),
-            Answer::End | Answer::Entry(_) | Answer::Done(_) | Answer::Unable(..) | Answer::Stats(_) => {}
+            Answer::End
+            | Answer::Entry(_)
+            | Answer::Done(_)
+            | Answer::Unable(..)
+            | Answer::Stats(_)
+            | Answer::Compacted(..) => {}
         }
         Ok(())
     }

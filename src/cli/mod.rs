@@ -4,6 +4,7 @@
 
 pub mod catcher;
 pub mod check;
+mod compact;
 pub mod explain;
 pub mod identities;
 pub mod passwd;
@@ -12,6 +13,7 @@ pub mod queue;
 pub mod quickstart;
 pub mod serve;
 pub mod submit;
+pub mod upstream;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +57,8 @@ pub enum Command {
     Check(check::CheckArguments),
     /// Say what would be decided about a certificate and a mail, by which rule, and where that rule is written
     Explain(ExplainArguments),
+    /// Try the upstreams out, without sending anything
+    Upstream(upstream::UpstreamArguments),
     /// Look at the queue and act on it
     Queue(QueueArguments),
     /// List who may send, who was here last, and how long their certificates last
@@ -182,6 +186,12 @@ pub enum QueueCommand {
         #[command(flatten)]
         common: QueueCommon,
     },
+    /// Give the disk back what the store's file does not need: writes it anew with what is kept
+    Compact {
+        /// Which queue.
+        #[command(flatten)]
+        common: QueueCommon,
+    },
 }
 
 /// What all queue commands take.
@@ -234,6 +244,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Quickstart(arguments) => quickstart::run(arguments),
         Command::Queue(arguments) => queue::run(arguments),
         Command::Identities(arguments) => identities::run(arguments),
+        Command::Upstream(arguments) => upstream::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
     }
 }
@@ -299,6 +310,8 @@ mod tests {
             "queue retry --config f ID",
             "queue remove --config f ID",
             "queue stats --config f",
+            "upstream test --config f",
+            "upstream test --config f --json main spare",
             "identities --config f",
             "identities --config f --json --limit 5 alice staff:bob@example.com",
             "passwd alice",

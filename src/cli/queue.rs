@@ -50,6 +50,7 @@ pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
         Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => {
             return Ok(not_allowed(&settings.data_dir));
         }
+        Err(_) if matches!(command, Command::Compact) => return super::compact::without_daemon(settings),
         Err(_) => {
             if let Some(code) = without_daemon(settings, command, &Arc::default(), &mut |answer| printer.print(answer))?
             {
@@ -91,6 +92,7 @@ fn asked(command: &QueueCommand) -> (&QueueCommon, Command, Form) {
         }
         QueueCommand::Show { common, id } => (common, Command::Show { id: id.clone() }, Form::Whole),
         QueueCommand::Stats { common } => (common, Command::Stats, Form::Whole),
+        QueueCommand::Compact { common } => (common, Command::Compact, Form::Whole),
         QueueCommand::Hold(selection) => (&selection.common, steer(selection, Action::Hold), Form::Lines),
         QueueCommand::Release(selection) => (&selection.common, steer(selection, Action::Release), Form::Lines),
         QueueCommand::Retry(selection) => (&selection.common, steer(selection, Action::Retry), Form::Lines),
@@ -123,6 +125,7 @@ pub(super) fn ask(mut daemon: UnixStream, command: Command, print: Print<'_>) ->
             | Answer::Missing(_)
             | Answer::Unable(..)
             | Answer::Stats(_)
+            | Answer::Compacted(..)
             | Answer::Identity(_)
             | Answer::Fault(_)) => {
                 print(&answer)?;
@@ -167,7 +170,7 @@ pub(super) fn without_daemon(
 
 /// A store opened by another user (root, say) would get files that its daemon can't read.
 #[expect(clippy::disallowed_methods, reason = "looks who owns the data directory")]
-fn not_ours(data_dir: &Path) -> anyhow::Result<Option<ExitCode>> {
+pub(super) fn not_ours(data_dir: &Path) -> anyhow::Result<Option<ExitCode>> {
     let owner = match std::fs::metadata(data_dir) {
         Ok(metadata) => metadata.uid(),
         Err(fault) => {
@@ -211,6 +214,7 @@ impl<W: Write> Printer<W> {
                 eprintln!("sealpost: {why}; it can only be removed");
             }
             Answer::Done(id) => writeln!(self.out, "{id}")?,
+            Answer::Compacted(before, after) => super::compact::tell(&mut self.out, *before, *after)?,
             Answer::Stats(sums) if self.form == Form::Json => writeln!(self.out, "{}", serde_json::to_string(sums)?)?,
             Answer::Stats(sums) => self.sums(sums)?,
             Answer::Entry(entry) => {
@@ -327,6 +331,9 @@ impl<W: Write> Printer<W> {
             "upstream {}: {health}; {} of {} connections in use, {} idle, {} messages wait for one",
             one.name, one.connections_in_use, one.connections_limit, one.connections_idle, one.waiting
         )?;
+        if one.routes != ["default"] {
+            writeln!(self.out, "    of route {}", one.routes.join(", "))?;
+        }
         if one.unanswered_in_a_row > 0 {
             let row = one.unanswered_in_a_row;
             writeln!(self.out, "    attempts in a row without an answer for a minute: {row}")?;
@@ -368,7 +375,7 @@ const fn word(state: StateName) -> &'static str {
 }
 
 /// Octets for people: three figures are enough.
-fn size(octets: u64) -> String {
+pub(super) fn size(octets: u64) -> String {
     let mut whole = octets;
     let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
     let mut unit = units.next().unwrap_or_default();

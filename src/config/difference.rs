@@ -10,13 +10,14 @@ use super::text::join;
 use super::written::Layered;
 
 /// Keys that are read when the daemon starts, and then no more.
-const AT_START: [&str; 7] = [
+const AT_START: [&str; 8] = [
     "data_dir",
     "queue.size",
     "queue.count",
     "queue.memory",
     "queue.share_per_identity",
     "queue.receiving_per_identity",
+    "queue.per_identity",
     "log",
 ];
 /// Longer values are not told, only that they changed.

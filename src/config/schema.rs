@@ -85,6 +85,8 @@ pub(super) const TOP: &[Key] = &[
     key("identities", Kind::Texts),
     key("credentials", Kind::Table(CREDENTIALS)),
     key("upstream", Kind::Tables(UPSTREAM)),
+    key("route", Kind::Tables(ROUTE)),
+    key("dns", Kind::Table(DNS)),
     key("queue", Kind::Table(QUEUE)),
     key("limits", Kind::Table(SERVER_LIMITS)),
     key("deadlines", Kind::Table(DEADLINES)),
@@ -200,8 +202,23 @@ const UPSTREAM: &[Key] = &[
     key("messages_per_connection", Kind::Count),
     key("idle", Kind::Wait),
     key("our_fault", Kind::Texts),
+    key("lookup", Kind::Choice(&["address", "mx", "srv"], &[])),
+    key("source_address", Kind::Texts),
+    key("order", Kind::Count),
+    key("weight", Kind::Count),
     key("password", Kind::Secret("password_file")),
 ];
+
+const ROUTE: &[Key] = &[
+    key("name", Kind::Text),
+    key("identities", Kind::Texts),
+    key("client_cas", Kind::Texts),
+    key("sender_domains", Kind::Texts),
+    key("recipient_domains", Kind::Texts),
+    key("upstreams", Kind::Texts),
+];
+
+const DNS: &[Key] = &[key("servers", Kind::Texts)];
 
 const QUEUE: &[Key] = &[
     key("retry", Kind::Waits),
@@ -211,8 +228,10 @@ const QUEUE: &[Key] = &[
     key("count", Kind::Count),
     key("memory", Kind::Size),
     key("recheck", Kind::Flag),
+    key("soft_bounce", Kind::Flag),
     key("share_per_identity", Kind::Count),
     key("receiving_per_identity", Kind::Count),
+    key("per_identity", Kind::Count),
 ];
 
 const SERVER_LIMITS: &[Key] = &[

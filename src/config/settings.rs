@@ -15,6 +15,7 @@ use crate::mail::header::HeaderLimits;
 use crate::networks::Network;
 use crate::queue::QueueSettings;
 use crate::queue::schedule::Schedule;
+use crate::route::Routes;
 use crate::session::SessionSettings;
 use crate::tls::points::HttpUrl;
 use crate::tls::{ClientCa, ListenerTls, RefusalMode, TakenPins, Trust};
@@ -55,10 +56,14 @@ pub struct Settings {
     pub queue: QueueSettings,
     /// Whether the sender of a queued message is looked at again before each attempt.
     pub recheck: bool,
+    /// Whether refusals for good are taken for delays.
+    pub soft_bounce: bool,
     /// When to try again, when to warn, when to give up.
     pub schedule: Schedule,
     /// Upstreams in order of preference; never empty.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Which of them take whose mail to whom.
+    pub routes: Arc<Routes>,
     /// What our reports say.
     pub reports: ReportSettings,
     /// Whether clients are told by mail that their certificates end.
@@ -278,6 +283,8 @@ pub struct Census {
     pub identities: usize,
     /// Upstreams.
     pub upstreams: usize,
+    /// Routes written out; none is one for all.
+    pub routes: usize,
 }
 
 impl std::fmt::Display for Census {
@@ -287,8 +294,10 @@ impl std::fmt::Display for Census {
             (self.client_cas, "client CA", "client CAs"),
             (self.identities, "identity", "identities"),
             (self.upstreams, "upstream", "upstreams"),
+            (self.routes, "route", "routes"),
         ];
-        for (index, (count, one, many)) in counted.into_iter().enumerate() {
+        let told = if self.routes == 0 { 4 } else { 5 };
+        for (index, (count, one, many)) in counted.into_iter().take(told).enumerate() {
             let (comma, word) = (if index == 0 { "" } else { ", " }, if count == 1 { one } else { many });
             write!(f, "{comma}{count} {word}")?;
         }

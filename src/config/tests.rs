@@ -339,7 +339,10 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "client_ca",
         "credentials.file",
         "upstream",
+        "route",
+        "dns.servers",
         "reports.from",
+        "queue.per_identity: now 10",
     ];
     let unexpected: Vec<_> =
         changed.iter().filter(|line| !examples.iter().any(|example| line.starts_with(example))).collect();

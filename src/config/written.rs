@@ -22,6 +22,7 @@ size = "10GiB"
 count = 1000000
 memory = "64MiB"
 recheck = false
+soft_bounce = false
 share_per_identity = 50
 receiving_per_identity = 100
 
@@ -78,6 +79,10 @@ pub(super) struct Written {
     pub(super) identities: Vec<String>,
     #[serde(default)]
     pub(super) upstream: Vec<WrittenUpstream>,
+    #[serde(default)]
+    pub(super) route: Vec<WrittenRoute>,
+    #[serde(default)]
+    pub(super) dns: WrittenDns,
     #[serde(default)]
     pub(super) credentials: WrittenCredentials,
     pub(super) queue: WrittenQueue,
@@ -323,6 +328,37 @@ pub(super) struct WrittenUpstream {
     pub(super) idle: Option<Wait>,
     #[serde(default)]
     pub(super) our_fault: Vec<String>,
+    pub(super) lookup: Option<WrittenLookup>,
+    #[serde(default)]
+    pub(super) source_address: Vec<String>,
+    pub(super) order: Option<u32>,
+    pub(super) weight: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenLookup {
+    Address,
+    Mx,
+    Srv,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenDns {
+    #[serde(default)]
+    pub(super) servers: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenRoute {
+    pub(super) name: Option<String>,
+    pub(super) identities: Option<Vec<String>>,
+    pub(super) client_cas: Option<Vec<String>>,
+    pub(super) sender_domains: Option<Vec<String>>,
+    pub(super) recipient_domains: Option<Vec<String>>,
+    pub(super) upstreams: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -344,8 +380,10 @@ pub(super) struct WrittenQueue {
     pub(super) count: u32,
     pub(super) memory: Size,
     pub(super) recheck: bool,
+    pub(super) soft_bounce: bool,
     pub(super) share_per_identity: u32,
     pub(super) receiving_per_identity: u32,
+    pub(super) per_identity: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

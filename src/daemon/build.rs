@@ -9,9 +9,10 @@ use crate::config::{ListenerMode, Settings, Shown as ShownSetting};
 use crate::identity::{CertificateFacts, CertificateSummary};
 use crate::intake::{IntakeLimits, LingerLimits, PaceLimits};
 use crate::report::Reporter;
-use crate::route::{Route, Routes};
 use crate::session::SessionSettings;
-use crate::snapshot::{Door, DoorLimits, End, ExpiryNotices, Mode, ReceivedDetail, Recheck, Shown, Snapshot};
+use crate::snapshot::{
+    Door, DoorLimits, End, ExpiryNotices, Mode, ReceivedDetail, Recheck, Shown, Snapshot, SoftBounce,
+};
 use crate::sys::Clock;
 use crate::tls::{ListenerFault, ListenerTls, RevocationMode};
 
@@ -42,7 +43,6 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
             balancers: listener.balancers.clone(),
         }))
     });
-    let route = Route::for_all("default", settings.upstreams.clone());
     Ok(Snapshot {
         generation,
         doors: doors.collect::<Result<_, ListenerFault>>()?,
@@ -59,8 +59,9 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         },
         roster: Arc::clone(&settings.roster),
         credentials: Arc::clone(&settings.credentials),
-        routes: Arc::new(Routes::new(route.into_iter().collect())),
+        routes: Arc::clone(&settings.routes),
         schedule: Arc::new(settings.schedule.clone()),
+        soft_bounce: if settings.soft_bounce { SoftBounce::Yes } else { SoftBounce::No },
         recheck: if settings.recheck { Recheck::Yes } else { Recheck::No },
         expiry_notices: if settings.expiry_notices { ExpiryNotices::Yes } else { ExpiryNotices::No },
         ends: ends(settings),

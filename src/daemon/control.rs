@@ -119,6 +119,18 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
     Ok(())
 }
 
+/// Tells whoever asks that the queue is not open yet.
+pub(super) async fn say_opening(mut stream: UnixStream) {
+    let mut line = String::new();
+    let (reading, mut writing) = stream.split();
+    let mut reading = BufReader::new(reading.take(REQUEST_MAX));
+    // What is asked is read before it is answered: octets that nobody read would take the answer with them.
+    if let Ok(Ok(_)) = timeout(PEER_MAX, reading.read_line(&mut line)).await {
+        let why = "the daemon is recovering its queue after a start: come again in a minute";
+        write(&mut writing, &steering::Answer::Fault(why.to_owned())).await.ok();
+    }
+}
+
 async fn write<W: tokio::io::AsyncWrite + Unpin>(to: &mut W, answer: &steering::Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');

@@ -9,6 +9,7 @@ pub mod control;
 pub mod ending;
 mod fetch;
 pub mod logging;
+mod opening;
 mod ready;
 mod reload;
 mod stamps;
@@ -27,13 +28,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use self::aside::aside;
 use self::reload::{Cause, Reloader, Source};
 use self::watch::Orders;
 use crate::config::{self, CrlSource, Mistake, Settings};
 use crate::doors::Full;
 use crate::house::House;
 use crate::queue::fill::{Notice, Watch};
-use crate::queue::{OpenError, Queue, Recovery};
+use crate::queue::{OpenError, Owned, Queue, Recovery};
 use crate::session::replies;
 use crate::snapshot::Mode;
 use crate::sys::disk::SystemDisk;
@@ -123,10 +125,11 @@ pub struct Daemon {
     changed: Arc<Notify>,
     /// Told when CRLs are to be fetched at once.
     fetch_at_once: Arc<Notify>,
+    hang_up: Signal,
 }
 
 impl Daemon {
-    /// Reads the configuration, opens the queue, listens. When this returns, clients are served.
+    /// Reads the configuration, listens, opens the queue; until it is open, clients are told to come again. When this returns, they are served.
     ///
     /// # Errors
     /// What the daemon can't start with.
@@ -143,23 +146,26 @@ impl Daemon {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        // Listening first: a port in use is told before the queue is touched. Nobody is accepted until the queue is open.
+        // From here on a hang-up ends no start: it is a reload, once there is something to reload.
+        let hang_up = on(SignalKind::hangup())?;
+        // A port in use, and a folder in use, are told before anything is touched.
         let listeners = listen_on_all(&settings)?;
-        let (queue, recovery) =
-            Queue::open(settings.queue.clone(), Arc::new(SystemDisk), Arc::clone(&clock), Arc::new(SystemEntropy))?;
-        tell_recovery(&recovery, &settings.data_dir);
+        let snapshot = build::snapshot(&settings, 0, &clock)?;
+        let owned = Owned::take(settings.queue.clone(), Arc::new(SystemDisk))?;
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
-        let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&clock));
+        let tasks = Tasks::default();
+        let opened = {
+            let clock = Arc::clone(&clock);
+            let open = aside("opening of the queue", move || Queue::open_owned(owned, clock, Arc::new(SystemEntropy)));
+            opening::until_open(open, &listeners, &snapshot.doors, &control, &tasks).await
+        };
+        let (queue, recovery) = opened.ok_or(DaemonFault::Fallen("opening of the queue"))??;
+        tell_recovery(&recovery, &settings.data_dir);
+        let network = Arc::new(SystemNetwork::new(Arc::new(SystemEntropy)));
+        let courier = Courier::new(network, Arc::clone(&clock), Arc::new(SystemEntropy));
         courier.configure(&settings.upstreams);
-        let house = House::new(
-            build::snapshot(&settings, 0, &clock)?,
-            queue,
-            Arc::clone(&clock),
-            Arc::new(SystemEntropy),
-            Tasks::default(),
-            courier,
-        );
+        let house = House::new(snapshot, queue, Arc::clone(&clock), Arc::new(SystemEntropy), tasks, courier);
         let responders = Responders::keeping_in(settings.data_dir.join(OCSP_FOLDER));
         let house = Arc::new(house.with_log(log).with_responders(responders));
         let bound = listeners.iter().map(|(_, address)| *address).collect();
@@ -185,7 +191,7 @@ impl Daemon {
             house.tasks.spawn_vital("CRLs over HTTP", fetching);
         }
         house.tasks.spawn_vital("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
-        Ok(Self { house, reloader, bound, orders, sources, changed, fetch_at_once })
+        Ok(Self { house, reloader, bound, orders, sources, changed, fetch_at_once, hang_up })
     }
 
     /// The addresses that are listened on, in the order of the configuration; ports that were 0 are the kernel's choice.
@@ -200,7 +206,6 @@ impl Daemon {
     pub async fn run(mut self) -> Result<(), DaemonFault> {
         let mut terminate = on(SignalKind::terminate())?;
         let mut interrupt = on(SignalKind::interrupt())?;
-        let mut hang_up = on(SignalKind::hangup())?;
         let status = format!("serving {} listeners", self.bound.len());
         ready::ready(&status);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
@@ -210,7 +215,7 @@ impl Daemon {
                 _ = terminate.recv() => break None,
                 _ = interrupt.recv() => break None,
                 name = self.house.tasks.fallen() => break Some(name),
-                _ = hang_up.recv() => Cause::Asked,
+                _ = self.hang_up.recv() => Cause::Asked,
                 () = self.changed.notified() => Cause::Files,
                 () = self.reloader.due() => Cause::Files,
             };

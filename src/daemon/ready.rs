@@ -1,10 +1,21 @@
 //! What systemd is told: ready, reloading, stopping, a word on the state (sd_notify). Without systemd nothing happens.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 
 /// Listening, and the queue is open.
 pub(super) fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// Listening, and the queue is not open yet. systemd waits so much longer for [`ready`].
+pub(super) fn opening(longer: Duration) {
+    let longer = u32::try_from(longer.as_micros()).unwrap_or(u32::MAX);
+    tell(&[
+        NotifyState::Status("recovering the queue; clients are told to come again"),
+        NotifyState::ExtendTimeoutUsec(longer),
+    ]);
 }
 
 /// A reload has begun; [`ready`] ends it.

@@ -14,7 +14,9 @@ use self::identities::{IdentityEntry, Listing};
 use crate::audit;
 use crate::identity::Roster;
 use crate::mail::{QueueId, ReversePath};
-use crate::queue::{Filter, Listed, Outcome, Page, Queue, QueueError, RecipientState, Record, State, Stats};
+use crate::queue::{
+    Compaction, Filter, Listed, Outcome, Page, Queue, QueueError, RecipientState, Record, State, Stats,
+};
 use crate::route::Routes;
 use crate::sys::WallTime;
 use crate::upstream::health::Condition;
@@ -22,6 +24,9 @@ use crate::upstream::{Courier, Standing};
 
 /// How many entries are fetched at once.
 const PAGE: usize = 500;
+
+/// The most that may be kept in the store's file for it to be written anew while the daemon serves, octets: about a second's copying.
+const COMPACT_BESIDE_MAX: u64 = 64 * 1024 * 1024;
 
 /// What to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +53,8 @@ pub enum Command {
     },
     /// Sums.
     Stats,
+    /// Give the disk back what the store does not need.
+    Compact,
     /// List identities: these, or all.
     Identities {
         /// Their names; none is all.
@@ -150,6 +157,8 @@ pub enum Answer {
     Unable(String, String),
     /// Sums.
     Stats(Sums),
+    /// The store's file was written anew: octets before and after.
+    Compacted(u64, u64),
     /// An identity.
     Identity(Box<IdentityEntry>),
     /// It can't be done, and why.
@@ -247,6 +256,9 @@ pub struct Sums {
 pub struct UpstreamSums {
     /// Its name.
     pub name: String,
+    /// The routes that it serves.
+    #[serde(default)]
+    pub routes: Vec<String>,
     /// `closed`: mail goes; `open`: it failed too often and is left alone; `half-open`: one message probes it.
     pub health: String,
     /// Until when it is left alone, RFC 3339; then the next message probes it.
@@ -273,7 +285,7 @@ pub struct UpstreamSums {
 }
 
 impl UpstreamSums {
-    fn of(standing: &Standing, now: WallTime) -> Self {
+    fn of(standing: &Standing, routes: &Routes, now: WallTime) -> Self {
         let (health, wait) = match standing.condition {
             Condition::Closed => ("closed", None),
             Condition::Open(wait) => ("open", Some(wait)),
@@ -282,6 +294,7 @@ impl UpstreamSums {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Self {
             name: standing.upstream.clone(),
+            routes: routes.served_by(&standing.upstream).map(str::to_owned).collect(),
             health: health.to_owned(),
             open_until: wait.map(|wait| now.after(wait).rfc3339()),
             faults_in_a_row: standing.failures,
@@ -402,6 +415,7 @@ enum Left {
     Steer { action: Action, ids: VecDeque<String> },
     SteerAll { action: Action, after: Option<QueueId> },
     Stats,
+    Compact,
     Identities(IdentitiesWanted),
     Listed(Box<Listing>),
     Nothing,
@@ -417,6 +431,7 @@ impl Answers {
             Command::Steer { action, target: Target::Ids(ids) } => Left::Steer { action, ids: ids.into() },
             Command::Steer { action, target: Target::All } => Left::SteerAll { action, after: None },
             Command::Stats => Left::Stats,
+            Command::Compact => Left::Compact,
             Command::Identities { names, limit } => Left::Identities(IdentitiesWanted { names, limit }),
         };
         Self { by, left, ready: VecDeque::new(), probed: false }
@@ -457,11 +472,24 @@ impl Answers {
             }
             Left::SteerAll { action, after } => self.steer_all(desk, action, after).await?,
             Left::Stats => {
-                let standings = desk.upstreams.map(|(courier, _)| courier.standings());
-                let upstreams = standings.map(|all| all.iter().map(|one| UpstreamSums::of(one, desk.now)).collect());
+                let upstreams = desk.upstreams.map(|(courier, routes)| {
+                    courier.standings().iter().map(|one| UpstreamSums::of(one, routes, desk.now)).collect()
+                });
                 let sums = Sums::of(&queue.stats().await?, upstreams, desk.now);
                 self.ready.push_back(Answer::Stats(sums));
             }
+            Left::Compact => self.ready.push_back(match queue.compact(COMPACT_BESIDE_MAX, |_, _| {}).await? {
+                Compaction::Done { before, after } => {
+                    tracing::info!(by = self.by, before, after, "the store's file was written anew");
+                    Answer::Compacted(before, after)
+                }
+                Compaction::TooMuch { kept } => Answer::Fault(format!(
+                    "{} MiB are kept, and all mail would wait until they are copied; the daemon does so up to {} MiB: \
+                     stop it, run this again, and start it",
+                    kept >> 20,
+                    COMPACT_BESIDE_MAX >> 20
+                )),
+            }),
             Left::Identities(IdentitiesWanted { names, limit }) => {
                 self.left = Left::Listed(Box::new(Listing::new(desk.roster, names, limit)));
             }
@@ -544,7 +572,7 @@ impl Answers {
             && let Listed::Message(record) = desk.queue.show(id).await?
         {
             let routed = routes.part(&record.envelope, &record.custodian, &record.open_recipients());
-            courier.probe_now(routed.groups.iter().flat_map(|group| group.upstreams.iter()));
+            courier.probe_now(routed.groups.iter().flat_map(|group| group.route.upstreams()));
             self.probed = true;
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! | somebody is still open, and it is not too late | tried again as the schedule says; past `warn_after` the sender is told once |
 //! | somebody is still open, and `give_up_after` has passed | they have failed, and the sender is told |
 //! | nobody is open | the message is finished |
+//! | who is open was not tried: the upstreams of his route are left alone | his turn stays as it was, whatever became of the others |
 //! | nothing was tried: all upstreams are left alone  | it waits, uncounted; but past `warn_after` and `give_up_after` as above        |
 //! | nobody is open, and of a failure nobody may be told (null sender, NOTIFY without FAILURE) | the message is dead: kept, listed, counted |
 //!
@@ -33,16 +34,25 @@ pub struct Plan {
     pub warned: bool,
 }
 
-/// The plan for a message after an attempt that ended at `now`. `jitter` is a random number that spreads retries.
-pub fn plan(record: &Record, tried: Vec<Tried>, schedule: &Schedule, now: WallTime, jitter: u64) -> Plan {
+/// The plan for a message after an attempt that ended at `now`; `untried` says of whom nobody tried, why. `jitter` is a random number that spreads
+/// retries.
+pub fn plan(
+    record: &Record,
+    tried: Vec<Tried>,
+    untried: Vec<Tried>,
+    schedule: &Schedule,
+    now: WallTime,
+    jitter: u64,
+) -> Plan {
     let open = still_open(record, &tried);
-    let mut plan = Plan::of(record, tried, Vec::new());
+    let nobody_tried = open.iter().all(|place| untried.iter().any(|one| one.recipient == *place));
+    let mut plan = Plan::of(record, tried, untried);
     plan.tell_failures();
     if !open.is_empty() {
         let attempts = record.attempts.saturating_add(1);
         match schedule.next(record.waits_since(), attempts, Warned::from(record.warned), now, jitter) {
             schedule::Plan::Retry { at, warning } => {
-                plan.next = Next::Retry(at);
+                plan.next = Next::Retry(if nobody_tried { record.due } else { at });
                 if warning == Warning::Due {
                     plan.warn(&open, schedule.gives_up_at(record.waits_since()));
                 }
@@ -73,6 +83,15 @@ pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Sch
         }
     }
     Some(plan)
+}
+
+/// `soft_bounce`: a failure is a delay, by the same words.
+pub fn softened(tried: Vec<Tried>) -> Vec<Tried> {
+    let soft = |one: Tried| match one.outcome {
+        Outcome::Failed { reason, reply } => Tried { outcome: Outcome::Deferred { reason, reply }, ..one },
+        Outcome::Delivered { .. } | Outcome::Deferred { .. } => one,
+    };
+    tried.into_iter().map(soft).collect()
 }
 
 impl Plan {
@@ -106,7 +125,8 @@ impl Plan {
 
     /// When a recipient was last tried; none when it never was.
     pub fn last_tried(&self, record: &Record, place: usize, now: WallTime) -> Option<WallTime> {
-        if self.untried.is_empty() && self.outcomes.iter().any(|one| one.recipient == place) {
+        let was_tried = !self.untried.iter().any(|one| one.recipient == place);
+        if was_tried && self.outcomes.iter().any(|one| one.recipient == place) {
             return Some(now);
         }
         record.recipients.get(place).and_then(|state| state.last_attempt.as_ref()).map(|(at, _)| *at)
@@ -225,7 +245,7 @@ mod tests {
     }
 
     fn after(wait: Duration, record: &Record, tried: Vec<Tried>) -> Plan {
-        plan(record, tried, &schedule(), ARRIVED.after(wait), 0)
+        plan(record, tried, Vec::new(), &schedule(), ARRIVED.after(wait), 0)
     }
 
     #[test]
@@ -294,6 +314,30 @@ mod tests {
     #[test]
     fn what_nobody_tried_waits_and_nothing_is_recorded_of_it() {
         assert_eq!(without_attempt(3 * HOUR, &record(alice(), None)), None);
+    }
+
+    #[test]
+    fn who_was_not_tried_keeps_his_turn_when_the_others_are_done_and_waits_with_them_otherwise() {
+        let mut record = record(alice(), None);
+        record.due = ARRIVED.after(HOUR);
+        let untried = || untried().split_off(1);
+        for (outcome, due) in [(delivered(), record.due), (deferred(), ARRIVED.after(4 * HOUR))] {
+            let plan = plan(&record, vec![tried(0, outcome)], untried(), &schedule(), ARRIVED.after(3 * HOUR), 0);
+            assert_eq!((&plan.next, plan.tell.as_slice()), (&Next::Retry(due), &[][..]));
+            assert_eq!(plan.outcomes.len(), 1, "nothing is recorded of who was not tried");
+        }
+        let late = plan(&record, vec![tried(0, delivered())], untried(), &schedule(), ARRIVED.after(4 * HOUR), 0);
+        assert_eq!((late.warned, late.last_tried(&record, 1, ARRIVED)), (true, None));
+    }
+
+    #[test]
+    fn with_soft_bounce_a_failure_is_a_delay_until_the_end() {
+        let record = record(alice(), None);
+        let soft = |wait| after(wait, &record, softened(vec![tried(0, failed()), tried(1, delivered())]));
+        let early = soft(HOUR);
+        assert_eq!((&early.next, early.tell.as_slice()), (&Next::Retry(ARRIVED.after(2 * HOUR)), &[][..]));
+        assert_eq!(early.outcomes[0].outcome, Outcome::Deferred { reason: "no such user".into(), reply: None });
+        assert_eq!(soft(120 * HOUR).tell, [(0, Fate::GaveUp)]);
     }
 
     #[test]

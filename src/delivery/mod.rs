@@ -1,12 +1,13 @@
 //! One claim from the queue to an outcome. `deliver` can be read aloud: claim, route, upstream, outcome, record.
 //!
-//! What is to follow an attempt is decided by [`conclusion`], a pure function. While every upstream is left alone, nothing is claimed but one message
-//! as the probe when its time comes, and those whose senders must be told that they wait too long: a queue of a hundred thousand costs a look
-//! every five minutes, and none of them an attempt.
+//! What is to follow an attempt is decided by [`conclusion`], a pure function. While every upstream of a route is left alone, its mail waits in a lane: one
+//! message is taken as the probe when its time comes, and those whose senders must be told that they wait too long. A hundred thousand of them cost a look
+//! every five minutes, none of them an attempt, and no other route's mail a wait. See `turn`.
 //!
 //! Never: bounces mail for a fault of ours or of the upstream; lets a failed recipient vanish without a report or a place among the dead.
 
 pub mod conclusion;
+mod lanes;
 mod standing;
 mod stored;
 mod turn;
@@ -14,7 +15,7 @@ mod turn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use futures_util::future::join_all;
 
 use crate::audit;
 use crate::house::House;
@@ -23,48 +24,46 @@ use crate::queue::{
     Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, Record, TraceFacts, Tried,
 };
 use crate::report::{self, NoReport, Original, Report, Reported};
-use crate::snapshot::Snapshot;
+use crate::route::{Group, Route};
+use crate::snapshot::{Snapshot, SoftBounce};
 use crate::upstream::{LeftAlone, Probe, Retry, UpstreamFault};
 use conclusion::Plan;
 use stored::Stored;
-use turn::Turns;
+use turn::{Turn, Turns};
 
-/// Deliveries under way at once; each upstream's own limit on connections lies below.
-pub const DELIVERIES_MAX: usize = 256;
+pub use crate::route::REPORTS;
+
+/// How long a message is put off at most that found its upstreams left alone when its turn came, and at least.
+const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How often a claim is prolonged while its attempt goes on; well within the lease of an hour.
 const RENEW_EVERY: Duration = Duration::from_secs(600);
 
-/// On whose authority our own reports are sent, in the queue's listing and the audit.
-pub const REPORTS: &str = "reports";
-
 /// Takes claims from the queue, each into a task of its own, until the drain begins.
 pub async fn run(house: Arc<House>) {
-    let places = Arc::new(Semaphore::new(DELIVERIES_MAX));
     let mut drain = house.tasks.drain();
     let mut turns = Turns::new(&house);
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
             // Who sent what must be told: nothing new is sent while the log does not keep up.
             house.log.flowing().await;
-            (place, turns.next(&house).await)
+            Box::pin(turns.next(&house)).await
         };
-        let (place, (claim, probe)) = tokio::select! {
+        let turn = tokio::select! {
             biased;
             () = drain.wait() => return,
-            next = next => next,
+            turn = next => turn,
         };
         let working = Arc::clone(&house);
         house.tasks.spawn("delivery", async move {
-            Box::pin(deliver(claim, probe, &working)).await;
-            drop(place);
+            Box::pin(deliver(turn, &working)).await;
         });
     }
 }
 
 /// Tries one claimed message once: every route, each route's upstreams in order, and records what came of it.
-async fn deliver(claim: Claim, probe: Option<Probe>, house: &House) {
+async fn deliver(turn: Turn, house: &House) {
+    let Turn { claim, probe, under_way } = turn;
     let snapshot = house.snapshot();
     if let Some(reason) = standing::lapsed(claim.record(), &snapshot) {
         // What this message does not need to find out, another may: the probe goes back.
@@ -76,15 +75,18 @@ async fn deliver(claim: Claim, probe: Option<Probe>, house: &House) {
         // Somebody else has the message now; what this attempt did can't be recorded any more.
         () = keep(&claim) => return,
     };
+    // Its connection is free: the next may begin while this one is recorded.
+    let _concluding = under_way.over().await;
     let now = house.now().wall;
     let mut plan = match handed {
-        Handed::Tried(tried) => {
-            conclusion::plan(claim.record(), tried, &snapshot.schedule, now, house.entropy.next_u64())
+        Handed::Tried(tried, untried) => {
+            let tried = if snapshot.soft_bounce == SoftBounce::Yes { conclusion::softened(tried) } else { tried };
+            conclusion::plan(claim.record(), tried, untried, &snapshot.schedule, now, house.entropy.next_u64())
         }
         Handed::LeftAlone(LeftAlone { wait }, untried) => {
             match conclusion::plan_without_attempt(claim.record(), untried, &snapshot.schedule, now) {
                 Some(plan) => plan,
-                None => return claim.put_off(wait),
+                None => return claim.put_off(wait.clamp(PUT_OFF.0, PUT_OFF.1)),
             }
         }
     };
@@ -143,33 +145,29 @@ async fn keep(claim: &Claim) {
 
 /// What came of handing a message over.
 enum Handed {
-    /// It was tried, for some recipients at least.
-    Tried(Vec<Tried>),
+    /// It was tried, for the first; for the others, whose upstreams are left alone, it was not.
+    Tried(Vec<Tried>, Vec<Tried>),
     /// Nobody tried it, and why, per recipient.
     LeftAlone(LeftAlone, Vec<Tried>),
 }
 
-async fn hand_over(claim: &Claim, mut probe: Option<Probe>, snapshot: &Snapshot, house: &House) -> Handed {
+/// Each route by itself, all at the same time: one that hangs delays no other.
+async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, house: &House) -> Handed {
     let record = claim.record();
     let routed = snapshot.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
+    let mut probe = probe;
+    let ways = routed.groups.into_iter().map(|group| {
+        let own = probe.take_if(|probe| probe.is_for(group.route.upstreams()));
+        Box::pin(hand_over_group(claim, group, own, house))
+    });
     let (mut tried, mut untried, mut left_alone) = (Vec::new(), Vec::new(), None);
-    for group in routed.groups {
-        let first = record.undetermined_upstream(&group.recipients);
-        let mut body = Stored::new(claim);
-        let handover = house
-            .courier
-            .hand_over(&group.upstreams, first, &record.envelope, &group.recipients, &mut body, probe.take())
-            .await;
-        for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
-            alarm(fault);
+    for (outcomes, alone) in join_all(ways.collect::<Vec<_>>()).await {
+        if alone.is_some() {
+            untried.extend(outcomes)
+        } else {
+            tried.extend(outcomes)
         }
-        let outcomes = if handover.left_alone.is_some() { &mut untried } else { &mut tried };
-        for (recipient, outcome, upstream) in handover.outcomes {
-            let unknown = handover.undetermined.iter().any(|(place, _)| *place == recipient);
-            let certainty = if unknown { Certainty::Undetermined } else { Certainty::Known };
-            outcomes.push(Tried { recipient, upstream, outcome, certainty });
-        }
-        left_alone = left_alone.or(handover.left_alone);
+        left_alone = left_alone.or(alone);
     }
     tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
         recipient,
@@ -182,18 +180,44 @@ async fn hand_over(claim: &Claim, mut probe: Option<Probe>, snapshot: &Snapshot,
     }));
     match left_alone {
         Some(left_alone) if tried.is_empty() => Handed::LeftAlone(left_alone, untried),
-        Some(_) | None => Handed::Tried(tried),
+        Some(_) | None => Handed::Tried(tried, untried),
     }
 }
 
+async fn hand_over_group(
+    claim: &Claim,
+    group: Group,
+    probe: Option<Probe>,
+    house: &House,
+) -> (Vec<Tried>, Option<LeftAlone>) {
+    let record = claim.record();
+    let upstreams = group.route.arranged(&mut || house.entropy.next_u64());
+    let first = record.undetermined_upstream(&group.recipients);
+    let mut body = Stored::new(claim);
+    let handover =
+        house.courier.hand_over(&upstreams, first, &record.envelope, &group.recipients, &mut body, probe).await;
+    for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
+        alarm(&group.route, fault);
+    }
+    let unknown = |place| handover.undetermined.iter().any(|(other, _)| *other == place);
+    let outcomes = handover.outcomes.iter().map(|(recipient, outcome, upstream)| Tried {
+        recipient: *recipient,
+        upstream: upstream.clone(),
+        outcome: outcome.clone(),
+        certainty: if unknown(*recipient) { Certainty::Undetermined } else { Certainty::Known },
+    });
+    (outcomes.collect(), handover.left_alone)
+}
+
 /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps.
-fn alarm(fault: &UpstreamFault) {
+fn alarm(route: &Route, fault: &UpstreamFault) {
+    let route = &*route.name;
     match fault.retry() {
         Retry::HelpsAfterRepair => {
-            tracing::error!(upstream = fault.upstream, %fault, "an upstream needs a repair; mail waits")
+            tracing::error!(upstream = fault.upstream, route, %fault, "an upstream needs a repair; mail waits")
         }
         Retry::Helps => {
-            tracing::warn!(upstream = fault.upstream, %fault, "an upstream can't take mail; it is tried again")
+            tracing::warn!(upstream = fault.upstream, route, %fault, "an upstream can't take mail; it is tried again")
         }
     }
 }

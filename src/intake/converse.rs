@@ -34,7 +34,8 @@ where
     match identify(&peer, &house, &snapshot).await {
         Ok(identity) => {
             audit::identified(peer.client, peer.tls.version, &identity);
-            let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session));
+            let routes = Arc::clone(&snapshot.routes);
+            let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session), routes);
             let seen = sighting(&identity, &peer, now.wall);
             let answers = Answers::new(Arc::clone(&house), peer.clone(), identity, snapshot.generation);
             session.equip(answers.means());
@@ -175,6 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 let answer = self.answers.find(question, &self.session).await;
                 if let Answer::Identified(_) = answer {
                     self.session.equip(self.answers.means());
+                    self.session.redirect(Arc::clone(&self.house.snapshot().routes));
                 }
                 Ok(self.feed(Event::Answer(answer)))
             }

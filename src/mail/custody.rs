@@ -36,7 +36,7 @@ impl QueueId {
     }
 
     /// The id that a stored number stands for.
-    pub fn from_u128(number: u128) -> Self {
+    pub const fn from_u128(number: u128) -> Self {
         Self(number)
     }
 }

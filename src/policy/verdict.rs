@@ -40,6 +40,11 @@ pub enum Offence {
         /// As given.
         address: String,
     },
+    /// No route takes the recipient.
+    NoRoute {
+        /// As given.
+        address: String,
+    },
     /// More recipients than the identity may name in one message.
     TooManyRecipients {
         /// How many it may.

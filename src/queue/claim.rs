@@ -47,6 +47,11 @@ impl Claim {
         self.ticket.id
     }
 
+    #[cfg(test)]
+    pub(super) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
     /// What was known of it when it was claimed.
     pub fn record(&self) -> &Record {
         &self.record
@@ -73,6 +78,11 @@ impl Claim {
         self.queue.work.notify_waiters();
     }
 
+    /// The same without a word to those who wait for a claim: for a message that is given out to who names it ([`super::Queue::claim_one`]).
+    pub fn park(self, wait: Duration) {
+        self.queue.store.put_off(self.ticket, self.queue.clock.now().mono.after(wait));
+    }
+
     /// Records what came of the attempt, and the report on it; returns the report's name. On stable storage when this returns. Dropping the future
     /// does not undo it.
     ///
@@ -88,6 +98,9 @@ impl Claim {
             Box::new(NewMessage { record, body: NewBody::Octets(octets), spending: None, sighting: None, mark: None })
         });
         let id = report.as_ref().map(|report| report.record.id);
+        // The connection is free while the outcome is written.
+        self.queue.store.over(self.ticket);
+        self.queue.work.notify_waiters();
         let order = Order::Conclude { ticket: self.ticket, outcomes, next, warned, report };
         self.queue.writer.submit(order, Holding::default()).await?;
         Ok(id)
@@ -188,6 +201,12 @@ impl Taken {
     /// Runs on the pool.
     pub(super) fn take(queue: &Inner) -> Result<Self, QueueError> {
         let work = queue.store.claim(queue.clock.now())?;
+        Ok(Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) })
+    }
+
+    /// The same for a message that is named.
+    pub(super) fn take_one(queue: &Inner, id: QueueId) -> Result<Self, QueueError> {
+        let work = queue.store.claim_one(id, queue.clock.now())?;
         Ok(Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) })
     }
 

@@ -1,117 +1,235 @@
 //! Who is trying what: claims with their fencing numbers and leases, in memory, because they end with the process.
 //!
+//! | phase      | counts against its identity's limit | who else may have the message                             |
+//! |------------|-------------------------------------|-----------------------------------------------------------|
+//! | trying     | yes                                 | nobody until the lease runs out                           |
+//! | over       | no: its connection is free          | the same; what came of it is on its way to the writer     |
+//! | concluding | no                                  | nobody: the record is about to change                     |
+//! | put off    | no                                  | nobody until then, or until it is recalled                |
+//! | run out    | no                                  | anybody; until then the old number still records          |
+//!
 //! Pure: the time is an argument. Never: reads the store.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::Ticket;
+use super::turns::{Place, Turns};
 use crate::mail::QueueId;
-use crate::sys::MonoTime;
+use crate::sys::{MonoTime, WallTime};
 
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     last_fence: u64,
     held: HashMap<QueueId, Held>,
-    /// Messages that were due and free when the store was last looked at.
-    window: VecDeque<QueueId>,
+    /// When each lease, and each putting off, ends.
+    ends: BTreeSet<(MonoTime, QueueId)>,
+    pub(super) turns: Turns,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     fence: u64,
     until: MonoTime,
     phase: Phase,
+    whose: Arc<str>,
+    place: Place,
 }
 
-/// While an outcome is on its way to the disk, the lease can't run out: somebody else would start from a record that is about to change.
-/// What is put off is tried by nobody: it waits for its upstreams, until then or until it is recalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Trying,
+    Over,
     Concluding,
     PutOff,
+    RunOut,
 }
 
 impl Claims {
-    /// Claims the next of the window that is free.
-    pub(super) fn take(&mut self, now: MonoTime, lease: Duration) -> Option<Ticket> {
-        while let Some(id) = self.window.pop_front() {
-            if let Some(ticket) = self.take_one(id, now, lease) {
-                return Some(ticket);
+    /// Ends what has run out by now. To be called before anything is claimed.
+    pub(super) fn tick(&mut self, now: MonoTime) {
+        while let Some((_, id)) = self.ends.first().filter(|(until, _)| *until <= now).copied() {
+            self.ends.pop_first();
+            let Some(held) = self.held.get_mut(&id) else { continue };
+            let (phase, whose, place) = (held.phase, Arc::clone(&held.whose), held.place);
+            held.phase = Phase::RunOut;
+            match phase {
+                Phase::Trying => self.turns.rest(&whose),
+                // Nobody has a ticket for it any more.
+                Phase::PutOff => drop(self.held.remove(&id)),
+                Phase::Over | Phase::Concluding | Phase::RunOut => {}
             }
+            self.turns.end(&whose, Some(place));
         }
-        None
-    }
-
-    /// Claims this one, if it is free.
-    pub(super) fn take_one(&mut self, id: QueueId, now: MonoTime, lease: Duration) -> Option<Ticket> {
-        if !self.is_free(id, now) {
-            return None;
-        }
-        self.last_fence += 1;
-        let fence = self.last_fence;
-        self.held.insert(id, Held { fence, until: now.after(lease), phase: Phase::Trying });
-        Some(Ticket { id, fence })
-    }
-
-    pub(super) fn refill(&mut self, window: VecDeque<QueueId>) {
-        self.window = window;
-    }
-
-    /// Whether nobody has it, or somebody whose lease has run out.
-    pub(super) fn is_free(&self, id: QueueId, now: MonoTime) -> bool {
-        self.held.get(&id).is_none_or(|held| held.phase != Phase::Concluding && held.until <= now)
     }
 
     /// How long until the first lease runs out.
     pub(super) fn first_end(&self, now: MonoTime) -> Option<Duration> {
-        self.held.values().filter(|held| held.until > now).map(|held| held.until.since(now)).min()
+        self.ends.first().map(|(until, _)| until.since(now))
+    }
+
+    /// Claims this one for its identity, in its turn.
+    pub(super) fn take(&mut self, whose: &Arc<str>, place: Place, until: MonoTime) -> Ticket {
+        self.turns.took(whose, place);
+        self.give_out(whose, place, until)
+    }
+
+    /// Claims this one out of turn, if it is free.
+    pub(super) fn take_one(&mut self, whose: &Arc<str>, place: Place, until: MonoTime) -> Option<Ticket> {
+        if !self.is_free(place.id) {
+            return None;
+        }
+        self.turns.begin(whose);
+        Some(self.give_out(whose, place, until))
+    }
+
+    /// Claims this one out of turn, if it is put off: to who names it.
+    pub(super) fn take_put_off(&mut self, id: QueueId, until: MonoTime) -> Option<Ticket> {
+        let held = self.held.get(&id).filter(|held| held.phase == Phase::PutOff)?;
+        let (before, whose, place) = (held.until, Arc::clone(&held.whose), held.place);
+        self.ends.remove(&(before, id));
+        // In this order: an identity without any claim is forgotten, and how far it has come with it.
+        self.turns.begin(&whose);
+        self.turns.end(&whose, None);
+        Some(self.give_out(&whose, place, until))
+    }
+
+    /// Whether nobody tries it: it is free, or put off.
+    pub(super) fn is_idle(&self, id: QueueId) -> bool {
+        self.held.get(&id).is_some_and(|held| held.phase == Phase::PutOff) || self.is_free(id)
+    }
+
+    fn give_out(&mut self, whose: &Arc<str>, place: Place, until: MonoTime) -> Ticket {
+        self.last_fence = self.last_fence.saturating_add(1);
+        let fence = self.last_fence;
+        // One that ran out is not held any more, and its end is past.
+        self.held.insert(place.id, Held { fence, until, phase: Phase::Trying, whose: Arc::clone(whose), place });
+        self.ends.insert((until, place.id));
+        Ticket { id: place.id, fence }
+    }
+
+    /// Whether nobody has it, or somebody whose lease has run out.
+    pub(super) fn is_free(&self, id: QueueId) -> bool {
+        self.held.get(&id).is_none_or(|held| held.phase == Phase::RunOut)
     }
 
     pub(super) fn renew(&mut self, ticket: Ticket, until: MonoTime) -> bool {
-        self.of(ticket).map(|held| held.until = until).is_some()
+        let Some(held) = self.of(ticket) else { return false };
+        let (before, phase) = (std::mem::replace(&mut held.until, until), held.phase);
+        match phase {
+            Phase::Trying | Phase::Over => {
+                self.ends.remove(&(before, ticket.id));
+                self.ends.insert((until, ticket.id));
+            }
+            // It had run out, and nobody else has it: it is his again.
+            Phase::RunOut => {
+                if let Some(held) = self.of(ticket) {
+                    held.phase = Phase::Trying;
+                    let whose = Arc::clone(&held.whose);
+                    self.turns.begin(&whose);
+                }
+                self.ends.insert((until, ticket.id));
+            }
+            Phase::Concluding | Phase::PutOff => {}
+        }
+        true
+    }
+
+    /// The attempt is over: another of this identity may begin.
+    pub(super) fn over(&mut self, ticket: Ticket) {
+        let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Trying) else { return };
+        held.phase = Phase::Over;
+        let whose = Arc::clone(&held.whose);
+        self.turns.rest(&whose);
     }
 
     /// Whether the ticket is the newest; its claim then stays until [`Self::end`] or [`Self::resume`].
     pub(super) fn conclude(&mut self, ticket: Ticket) -> bool {
-        self.of(ticket).filter(|held| held.phase == Phase::Trying).map(|held| held.phase = Phase::Concluding).is_some()
+        let Some(held) = self.of(ticket) else { return false };
+        let (phase, until, whose) = (held.phase, held.until, Arc::clone(&held.whose));
+        if matches!(phase, Phase::Concluding | Phase::PutOff) {
+            return false;
+        }
+        held.phase = Phase::Concluding;
+        match phase {
+            Phase::Trying => self.turns.rest(&whose),
+            Phase::RunOut => self.turns.hold(&whose),
+            Phase::Over | Phase::Concluding | Phase::PutOff => {}
+        }
+        self.ends.remove(&(until, ticket.id));
+        true
     }
 
-    /// What was to be recorded could not be.
+    /// What was to be recorded could not be. When the lease runs out, it is tried again.
     pub(super) fn resume(&mut self, ticket: Ticket) {
-        if let Some(held) = self.of(ticket) {
-            held.phase = Phase::Trying;
+        if let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Concluding) {
+            held.phase = Phase::Over;
+            let until = held.until;
+            self.ends.insert((until, ticket.id));
         }
     }
 
+    /// The claim has ended, and what became of the message is on the disk.
     pub(super) fn end(&mut self, ticket: Ticket) {
         if self.of(ticket).is_some() {
-            self.held.remove(&ticket.id);
+            self.take_away(ticket.id, None);
+        }
+    }
+
+    /// Nobody has seen anything of this claim: the message is where it was.
+    pub(super) fn give_back(&mut self, ticket: Ticket) {
+        if let Some(place) = self.of(ticket).map(|held| held.place) {
+            self.take_away(ticket.id, Some(place));
         }
     }
 
     /// The message is no more: nobody has a claim on it.
     pub(super) fn forget(&mut self, id: QueueId) {
-        self.held.remove(&id);
+        self.take_away(id, None);
+    }
+
+    fn take_away(&mut self, id: QueueId, free: Option<Place>) {
+        let Some(held) = self.held.remove(&id) else { return };
+        self.ends.remove(&(held.until, id));
+        match held.phase {
+            Phase::Trying => {
+                self.turns.rest(&held.whose);
+                self.turns.end(&held.whose, free);
+            }
+            Phase::Over | Phase::Concluding | Phase::PutOff => self.turns.end(&held.whose, free),
+            // It was given back when it ran out.
+            Phase::RunOut => {}
+        }
     }
 
     /// Nobody is to try it until then.
     pub(super) fn put_off(&mut self, ticket: Ticket, until: MonoTime) {
-        if let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Trying) {
-            (held.until, held.phase) = (until, Phase::PutOff);
-        }
+        let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Trying) else { return };
+        let (before, whose) = (std::mem::replace(&mut held.until, until), Arc::clone(&held.whose));
+        held.phase = Phase::PutOff;
+        self.ends.remove(&(before, ticket.id));
+        self.ends.insert((until, ticket.id));
+        self.turns.rest(&whose);
     }
 
     /// What was put off may be tried now.
     pub(super) fn recall(&mut self) {
-        self.held.retain(|_, held| held.phase != Phase::PutOff);
+        let put_off: Vec<QueueId> =
+            self.held.iter().filter(|(_, held)| held.phase == Phase::PutOff).map(|(id, _)| *id).collect();
+        for id in put_off {
+            let Some(held) = self.held.remove(&id) else { continue };
+            self.ends.remove(&(held.until, id));
+            // All at once: to look from the first again is cheaper than to remember each.
+            self.turns.end_and_rewind(&held.whose);
+        }
     }
 
     /// The same for one message.
     pub(super) fn recall_one(&mut self, id: QueueId) {
-        if self.held.get(&id).is_some_and(|held| held.phase == Phase::PutOff) {
-            self.held.remove(&id);
+        if let Some(held) = self.held.get(&id).filter(|held| held.phase == Phase::PutOff) {
+            let place = held.place;
+            self.take_away(id, Some(place));
         }
     }
 
@@ -119,6 +237,13 @@ impl Claims {
     pub(super) fn count(&self) -> u64 {
         let tried = self.held.values().filter(|held| held.phase != Phase::PutOff);
         u64::try_from(tried.count()).unwrap_or(u64::MAX)
+    }
+
+    /// The first message of an identity that was given back, is due, and is free.
+    pub(super) fn first_returned(&mut self, identity: &str, now: WallTime) -> Option<Place> {
+        let held = &self.held;
+        let is_free = |id| held.get(&id).is_none_or(|held: &Held| held.phase == Phase::RunOut);
+        self.turns.first_returned(identity, now, is_free)
     }
 
     fn of(&mut self, ticket: Ticket) -> Option<&mut Held> {
@@ -130,31 +255,37 @@ impl Claims {
 mod tests {
     use super::*;
 
-    const LEASE: Duration = Duration::from_secs(10);
-
     fn at(seconds: u64) -> MonoTime {
         MonoTime::from_start(Duration::from_secs(seconds))
     }
 
-    fn one_due() -> (Claims, QueueId) {
-        let id = QueueId::from_u128(1);
+    /// A message that is claimed until the tenth second.
+    fn claimed() -> (Claims, Ticket, Arc<str>, Place) {
+        let (whose, place) = (Arc::from("alice"), Place { level: 9, due: WallTime::from_seconds(5), id: ID });
         let mut claims = Claims::default();
-        claims.refill(VecDeque::from([id, id]));
-        (claims, id)
+        let ticket = claims.take(&whose, place, at(10));
+        (claims, ticket, whose, place)
+    }
+
+    const ID: QueueId = QueueId::from_u128(1);
+
+    fn free_at(claims: &mut Claims, seconds: u64) -> bool {
+        claims.tick(at(seconds));
+        claims.is_free(ID)
     }
 
     #[test]
     fn a_claimed_message_is_not_given_twice() {
-        let (mut claims, id) = one_due();
-        assert_eq!(claims.take(at(0), LEASE).unwrap().id, id);
-        assert_eq!(claims.take(at(9), LEASE), None);
+        let (mut claims, _, whose, place) = claimed();
+        claims.tick(at(9));
+        assert_eq!(claims.take_one(&whose, place, at(20)), None);
     }
 
     #[test]
     fn a_lease_that_ran_out_gives_a_higher_number_and_the_old_one_records_nothing() {
-        let (mut claims, _) = one_due();
-        let old = claims.take(at(0), LEASE).unwrap();
-        let new = claims.take(at(10), LEASE).unwrap();
+        let (mut claims, old, whose, place) = claimed();
+        claims.tick(at(10));
+        let new = claims.take_one(&whose, place, at(20)).unwrap();
         assert!(new.fence > old.fence);
         assert!(!claims.conclude(old) && !claims.renew(old, at(99)));
         assert!(claims.conclude(new));
@@ -162,40 +293,89 @@ mod tests {
 
     #[test]
     fn a_lease_that_ran_out_still_records_while_nobody_else_has_claimed() {
-        let (mut claims, _) = one_due();
-        let ticket = claims.take(at(0), LEASE).unwrap();
-        assert!(claims.is_free(ticket.id, at(60)));
+        let (mut claims, ticket, _, _) = claimed();
+        assert!(free_at(&mut claims, 60));
         assert!(claims.conclude(ticket));
-        assert!(!claims.is_free(ticket.id, at(60)), "not while it is being recorded");
+        assert!(!free_at(&mut claims, 60), "not while it is being recorded");
         claims.resume(ticket);
-        assert!(claims.is_free(ticket.id, at(60)));
+        assert!(free_at(&mut claims, 60));
     }
 
     #[test]
     fn what_is_put_off_is_free_at_its_time_or_when_recalled() {
-        let (mut claims, id) = one_due();
-        let ticket = claims.take(at(0), LEASE).unwrap();
+        let (mut claims, ticket, whose, place) = claimed();
         claims.put_off(ticket, at(30));
-        assert_eq!((claims.count(), claims.is_free(id, at(29)), claims.is_free(id, at(30))), (0, false, true));
+        assert_eq!((claims.count(), free_at(&mut claims, 29)), (0, false));
         assert_eq!(claims.first_end(at(0)), Some(Duration::from_secs(30)));
+        assert!(free_at(&mut claims, 30));
+        let again = claims.take_one(&whose, place, at(40)).unwrap();
+        claims.put_off(again, at(60));
         claims.recall();
-        assert!(claims.is_free(id, at(1)));
-        let tried = claims.take_one(id, at(1), LEASE).unwrap();
+        assert!(claims.is_free(ID));
+        let tried = claims.take_one(&whose, place, at(40)).unwrap();
         claims.recall();
-        claims.recall_one(id);
-        assert!(!claims.is_free(id, at(1)), "what is being tried is not taken away");
-        claims.put_off(tried, at(30));
-        claims.recall_one(id);
-        assert!(claims.is_free(id, at(1)));
+        claims.recall_one(ID);
+        assert!(!claims.is_free(ID), "what is being tried is not taken away");
+        assert!(!claims.is_idle(ID) && claims.take_put_off(ID, at(70)).is_none());
+        claims.put_off(tried, at(60));
+        assert!(claims.is_idle(ID) && !claims.is_free(ID));
+        let named = claims.take_put_off(ID, at(70)).unwrap();
+        assert!(named.fence > tried.fence, "who had it before records nothing");
+        assert!(!claims.conclude(tried) && claims.count() == 1);
+        claims.put_off(named, at(60));
+        claims.recall_one(ID);
+        assert!(claims.is_free(ID));
     }
 
     #[test]
-    fn a_renewed_lease_runs_from_then() {
-        let (mut claims, id) = one_due();
-        let ticket = claims.take(at(0), LEASE).unwrap();
-        assert!(claims.renew(ticket, at(9).after(LEASE)));
-        assert!(!claims.is_free(id, at(18)));
+    fn a_renewed_lease_runs_from_then_even_if_it_had_run_out() {
+        let (mut claims, ticket, whose, place) = claimed();
+        assert!(claims.renew(ticket, at(19)));
+        assert!(!free_at(&mut claims, 18));
         assert_eq!(claims.first_end(at(18)), Some(Duration::from_secs(1)));
-        assert!(claims.is_free(id, at(19)));
+        assert!(free_at(&mut claims, 19));
+        assert!(claims.renew(ticket, at(30)));
+        assert_eq!(claims.take_one(&whose, place, at(40)), None);
+        assert!(free_at(&mut claims, 30));
+    }
+
+    #[test]
+    fn every_end_of_a_claim_leaves_nothing_of_it_in_memory() {
+        type End = fn(&mut Claims, Ticket);
+        let ends: [End; 5] = [
+            |claims, ticket| claims.end(ticket),
+            |claims, ticket| {
+                claims.over(ticket);
+                assert!(claims.conclude(ticket));
+                claims.end(ticket);
+            },
+            |claims, ticket| claims.forget(ticket.id),
+            |claims, ticket| {
+                claims.tick(at(10));
+                assert!(claims.conclude(ticket));
+                claims.end(ticket);
+            },
+            |claims, ticket| {
+                claims.put_off(ticket, at(10));
+                claims.recall();
+                claims.tick(at(10));
+            },
+        ];
+        for (number, end) in ends.into_iter().enumerate() {
+            let (mut claims, ticket, whose, _) = claimed();
+            end(&mut claims, ticket);
+            // It has its next turn, in which nothing is found.
+            while let Some(next) = claims.turns.next(1) {
+                assert_eq!(next, whose);
+                // What ran out first may have been given to another; the store finds nothing there.
+                if let Some(place) = claims.first_returned(&whose, WallTime::from_seconds(9)) {
+                    let nothing = claims.take(&whose, place, at(99));
+                    claims.end(nothing);
+                } else {
+                    claims.turns.nothing(&whose, None);
+                }
+            }
+            assert_eq!((claims.turns.count(), claims.held.len(), claims.ends.len()), (0, 0, 0), "{number}");
+        }
     }
 }

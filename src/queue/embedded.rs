@@ -4,7 +4,7 @@
 //! data_dir/            mode 0700
 //!   lock               held while a process owns the folder
 //!   store.redb         everything but large bodies
-//!   store.redb.new     a store that was being made when the power went: nothing in it, removed
+//!   store.redb.new     a store that was being made, or written anew (see compact), when the power went: removed
 //!   bodies/ID          large bodies, one file each
 //! ```
 //!
@@ -25,9 +25,9 @@ use redb::{Database, ReadableDatabase};
 use super::QueueError;
 use super::accounts::Accounts;
 use super::claims::Claims;
-use super::record::{HeldBy, Record, State};
-use super::recover::OpenError;
-use super::store::{NewBody, NewMessage, Next, Order, Ticket, Tried};
+use super::obey::{Aftermath, Obstacle, Work, charge, deposit};
+use super::recover::{OpenError, UNFINISHED};
+use super::store::{NewBody, Order, Ticket};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, InUse, Known, Sums, Tables};
 use crate::mail::{Cost, QueueId};
@@ -41,6 +41,8 @@ pub(super) struct Embedded {
     pub(super) folder: PathBuf,
     pub(super) sweeper: Sweeper,
     pub(super) lease: std::time::Duration,
+    /// Messages of one identity that may be tried at once.
+    pub(super) per_identity: usize,
     cache: usize,
     handle: RwLock<Option<Database>>,
     /// Set by whoever saw the disk fail: the handle is good for nothing any more.
@@ -63,30 +65,6 @@ struct Disowned {
     at: WallTime,
 }
 
-/// What is to be done when a transaction is on the disk.
-#[derive(Debug)]
-struct Aftermath {
-    /// The ledger's time at which what these messages cost was noted.
-    charged_at: WallTime,
-    sums: Sums,
-    /// Body files whose record is gone.
-    files: Vec<QueueId>,
-    /// Messages that are no more.
-    gone: Vec<QueueId>,
-}
-
-/// An order could not be obeyed; which is nobody's fault, or the disk's.
-enum Obstacle {
-    Order(QueueError),
-    Disk(DiskFault),
-}
-
-impl<E: Into<DiskFault>> From<E> for Obstacle {
-    fn from(fault: E) -> Self {
-        Self::Disk(fault.into())
-    }
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -104,6 +82,7 @@ impl Embedded {
             folder: settings.data_dir.clone(),
             sweeper,
             lease: settings.lease,
+            per_identity: settings.per_identity,
             cache: usize::try_from(settings.cache).unwrap_or(usize::MAX),
             handle: RwLock::new(None),
             broken: AtomicBool::new(true),
@@ -146,7 +125,26 @@ impl Embedded {
         look: impl FnOnce(&redb::ReadTransaction) -> Result<T, DiskFault>,
     ) -> Result<T, QueueError> {
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = handle.as_ref() else { return Err(not_open()) };
+        self.look(handle.as_ref(), look)
+    }
+
+    /// The same with the claims locked, from before what is seen: no commit comes between what is seen and what is remembered of it. Whoever
+    /// holds the claims may have the handle, and never asks for it.
+    pub(super) fn read_claiming<T>(
+        &self,
+        look: impl FnOnce(&redb::ReadTransaction, &mut Claims) -> Result<T, DiskFault>,
+    ) -> Result<T, QueueError> {
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let mut claims = self.claims();
+        self.look(handle.as_ref(), |transaction| look(transaction, &mut claims))
+    }
+
+    fn look<T>(
+        &self,
+        database: Option<&Database>,
+        look: impl FnOnce(&redb::ReadTransaction) -> Result<T, DiskFault>,
+    ) -> Result<T, QueueError> {
+        let database = database.ok_or_else(not_open)?;
         let seen = database.begin_read().map_err(DiskFault::from).and_then(|transaction| look(&transaction));
         seen.map_err(|fault| {
             self.broken.store(true, Ordering::Release);
@@ -178,7 +176,24 @@ impl Embedded {
         // Whoever spends holds the accounts while it reads the store: never the other way round.
         drop(handle);
         self.accounts.begin_after(noted);
+        // What was being committed may be there, and nobody was told where it stands.
+        self.claims().turns.begin_anew();
         Ok(())
+    }
+
+    /// Puts the file that `write` makes in the place of the store's, while nobody else has the handle.
+    pub(super) fn replaced(&self, write: impl FnOnce(&Database) -> Result<(), QueueError>) -> Result<(), QueueError> {
+        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        write(handle.as_ref().ok_or_else(not_open)?)?;
+        // From here on the old handle is good for nothing; whatever fails, the next change opens what has the name then.
+        self.broken.store(true, Ordering::Release);
+        drop(handle.take());
+        drop(handle);
+        let renamed = self.disk.rename(&self.folder.join(UNFINISHED), &self.file());
+        let known = renamed.and_then(|()| self.disk.sync_folder(&self.folder));
+        let mended = self.mend().map_err(|fault| QueueError::from(&fault));
+        known.map_err(|fault| QueueError::from_io(&fault))?;
+        mended
     }
 
     /// Takes out what clients were told is not here, before anybody can see it.
@@ -195,7 +210,7 @@ impl Embedded {
             }
         }
         let noted = tables.ledger_time()?;
-        tables.save_sums()?;
+        tables.settle()?;
         let sums = tables.sums;
         drop(tables);
         if disowned.is_empty() {
@@ -230,10 +245,11 @@ impl Embedded {
     ) -> Result<Answers, DiskFault> {
         let transaction = tables::begin(database)?;
         let mut tables = Tables::open(&transaction)?;
-        let mut aftermath = Aftermath { charged_at: at, sums: Sums::default(), files: Vec::new(), gone: Vec::new() };
+        let mut aftermath = Aftermath::new(at);
         let mut answers = Vec::with_capacity(batch.len());
         for order in batch {
-            let mut work = Work { store: self, tables: &mut tables, aftermath: &mut aftermath, concluding, now };
+            let mut work =
+                Work { claims: &self.claims, tables: &mut tables, aftermath: &mut aftermath, concluding, now };
             answers.push(match work.obey(order) {
                 Ok(()) => Ok(()),
                 Err(Obstacle::Order(fault)) => Err(fault),
@@ -241,8 +257,9 @@ impl Embedded {
             });
         }
         self.sweep_ledger(batch, &mut tables, at)?;
-        tables.save_sums()?;
+        tables.settle()?;
         aftermath.sums = tables.sums;
+        aftermath.came = std::mem::take(&mut tables.came);
         drop(tables);
         // Syncs: when this returns, what the answers say is on stable storage, and not before.
         transaction.commit()?;
@@ -251,7 +268,7 @@ impl Embedded {
 
     /// A batch that writes the ledger takes some histories out that count for nothing any more.
     fn sweep_ledger(&self, batch: &[Order], tables: &mut Tables<'_>, at: WallTime) -> Result<(), DiskFault> {
-        if !batch.iter().any(|order| charge_of(order).is_some()) {
+        if !batch.iter().any(|order| charge(order).is_some()) {
             return Ok(());
         }
         let mut swept = locked(&self.swept);
@@ -259,7 +276,7 @@ impl Embedded {
         Ok(())
     }
 
-    fn after_commit(&self, batch: Vec<Order>, aftermath: Aftermath, concluded: &[Ticket]) {
+    fn after_commit(&self, batch: Vec<Order>, aftermath: Aftermath, concluded: &[Ticket], now: Now) {
         *locked(&self.sums) = aftermath.sums;
         let mut claims = self.claims();
         for &ticket in concluded {
@@ -267,6 +284,9 @@ impl Embedded {
         }
         for id in aftermath.gone {
             claims.forget(id);
+        }
+        for (identity, place) in aftermath.came {
+            claims.turns.came(&identity, place, now.wall);
         }
         drop(claims);
         for order in batch {
@@ -291,17 +311,9 @@ impl Embedded {
         }
         drop(claims);
         // Reports are not disowned: if one turns out to be there, so does the outcome it reports.
-        let deposits = batch.iter().filter_map(|order| match order {
-            Order::Deposit(message) => Some(Disowned { id: message.record.id, charge: charge_of(order), at }),
-            Order::Conclude { .. }
-            | Order::SetAside { .. }
-            | Order::Retry(_)
-            | Order::Hold(_)
-            | Order::Release(_)
-            | Order::Remove(_)
-            | Order::See(_)
-            | Order::Mark(_)
-            | Order::Mend => None,
+        let deposits = batch.iter().filter_map(|order| {
+            let charge = charge(order).map(|spending| (spending.identity().to_owned(), spending.cost()));
+            Some(Disowned { id: deposit(order)?.record.id, charge, at })
         });
         locked(&self.disowned).extend(deposits);
         self.broken.store(true, Ordering::Release);
@@ -318,7 +330,7 @@ impl Embedded {
             .unwrap_or_else(|_| Err(QueueError::Broken("the store panicked; see the log".to_owned())));
         match done {
             Ok(Answers { answers, aftermath }) => {
-                self.after_commit(batch, aftermath, &concluding);
+                self.after_commit(batch, aftermath, &concluding, now);
                 answers
             }
             Err(fault) => {
@@ -342,167 +354,6 @@ impl Embedded {
 struct Answers {
     answers: Vec<Result<(), QueueError>>,
     aftermath: Aftermath,
-}
-
-/// One transaction at work.
-struct Work<'a, 'txn> {
-    store: &'a Embedded,
-    tables: &'a mut Tables<'txn>,
-    aftermath: &'a mut Aftermath,
-    /// The claims that end when this transaction is on the disk.
-    concluding: &'a mut Vec<Ticket>,
-    now: Now,
-}
-
-impl Work<'_, '_> {
-    fn obey(&mut self, order: &Order) -> Result<(), Obstacle> {
-        match order {
-            Order::Deposit(message) => self.deposit(message),
-            Order::Conclude { ticket, outcomes, next, warned, report } => {
-                self.record_outcomes(*ticket, outcomes, next, *warned)?;
-                report.as_ref().map_or(Ok(()), |report| self.deposit(report))
-            }
-            Order::SetAside { ticket, reason } => self.set_aside(*ticket, reason),
-            Order::Retry(id) => {
-                let now = self.now.wall;
-                self.store.claims().recall_one(*id);
-                self.change(*id, |record| record.retry(now))
-            }
-            Order::Hold(id) => self.change(*id, |record| {
-                if record.state == State::Queued {
-                    record.hold(HeldBy::Operator, None);
-                }
-            }),
-            Order::Release(id) => {
-                let now = self.now.wall;
-                self.store.claims().recall_one(*id);
-                self.change(*id, |record| {
-                    if record.state == State::Held {
-                        record.retry(now);
-                    }
-                })
-            }
-            Order::Remove(id) => self.remove(*id),
-            Order::See(sighting) => Ok(self.tables.see(sighting)?),
-            Order::Mark(marks) => Ok(marks.iter().try_for_each(|mark| self.tables.mark(mark))?),
-            Order::Mend => Ok(()),
-        }
-    }
-
-    fn deposit(&mut self, message: &NewMessage) -> Result<(), Obstacle> {
-        if let Some(spending) = &message.spending {
-            self.tables.charge(spending.identity(), spending.cost(), self.aftermath.charged_at)?;
-        }
-        if let Some(sighting) = &message.sighting {
-            self.tables.see(sighting)?;
-        }
-        if let Some(mark) = &message.mark {
-            self.tables.mark(mark)?;
-        }
-        Ok(self.tables.add(message)?)
-    }
-
-    fn record(&self, id: QueueId) -> Result<Record, Obstacle> {
-        match self.tables.known(id)? {
-            Known::Record(record) => Ok(*record),
-            Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(id))),
-            Known::Unreadable(fault) => Err(Obstacle::Order(QueueError::Damaged(id, fault.to_string()))),
-        }
-    }
-
-    fn change(&mut self, id: QueueId, change: impl FnOnce(&mut Record)) -> Result<(), Obstacle> {
-        let old = self.record(id)?;
-        let mut new = old.clone();
-        change(&mut new);
-        Ok(self.tables.put(Some(&old), &new)?)
-    }
-
-    /// Nothing that an old fencing number brings is recorded.
-    fn fenced(&mut self, ticket: Ticket) -> Result<(), Obstacle> {
-        if !self.store.claims().conclude(ticket) {
-            return Err(Obstacle::Order(QueueError::Fenced(ticket.id)));
-        }
-        self.concluding.push(ticket);
-        Ok(())
-    }
-
-    fn record_outcomes(
-        &mut self,
-        ticket: Ticket,
-        outcomes: &[Tried],
-        next: &Next,
-        warned: bool,
-    ) -> Result<(), Obstacle> {
-        self.fenced(ticket)?;
-        // What is on the disk, not what the claim saw: an operator may have changed it meanwhile.
-        let old = self.record(ticket.id)?;
-        let mut new = old.clone();
-        for tried in outcomes {
-            new.note(tried, self.now.wall);
-        }
-        new.attempts = new.attempts.saturating_add(u32::from(!outcomes.is_empty()));
-        new.warned |= warned;
-        match next {
-            Next::Finished => return self.take(&old),
-            Next::Retry(at) => new.due = *at,
-            Next::Dead(reason) => new.set_aside(reason),
-            Next::Held(reason) => new.hold(HeldBy::Recheck, Some(reason.clone())),
-        }
-        Ok(self.tables.put(Some(&old), &new)?)
-    }
-
-    fn set_aside(&mut self, ticket: Ticket, reason: &str) -> Result<(), Obstacle> {
-        self.fenced(ticket)?;
-        match self.tables.known(ticket.id)? {
-            Known::Record(_) => self.change(ticket.id, |record| record.set_aside(reason)),
-            Known::Unreadable(_) => Ok(self.tables.set_unreadable_aside(ticket.id, reason)?),
-            Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(ticket.id))),
-        }
-    }
-
-    fn remove(&mut self, id: QueueId) -> Result<(), Obstacle> {
-        match self.tables.known(id)? {
-            Known::Record(record) => self.take(&record),
-            Known::Unreadable(fault) => {
-                self.tables.set_unreadable_aside(id, &fault.to_string())?;
-                let in_file = self.tables.take_unreadable(id)?;
-                self.gone(id, in_file);
-                Ok(())
-            }
-            Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(id))),
-        }
-    }
-
-    fn take(&mut self, record: &Record) -> Result<(), Obstacle> {
-        let in_file = self.tables.take(record)?;
-        self.gone(record.id, in_file);
-        Ok(())
-    }
-
-    fn gone(&mut self, id: QueueId, in_file: bool) {
-        self.aftermath.gone.push(id);
-        if in_file {
-            self.aftermath.files.push(id);
-        }
-    }
-}
-
-/// What a message costs whom.
-fn charge_of(order: &Order) -> Option<(String, Cost)> {
-    match order {
-        Order::Deposit(message) => {
-            message.spending.as_ref().map(|spending| (spending.identity().to_owned(), spending.cost()))
-        }
-        Order::Conclude { .. }
-        | Order::SetAside { .. }
-        | Order::Retry(_)
-        | Order::Hold(_)
-        | Order::Release(_)
-        | Order::Remove(_)
-        | Order::See(_)
-        | Order::Mark(_)
-        | Order::Mend => None,
-    }
 }
 
 /// Says that nobody has the store any more, and closes it.

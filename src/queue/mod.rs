@@ -5,31 +5,46 @@
 //! # States
 //!
 //! ```text
-//! state      on the disk                          leaves it by
-//! receiving  nothing, or a body file              commit -> queued, held; drop, crash -> nothing
-//! queued     record, due entry, body              claim and conclude -> queued later, gone, dead, held; hold -> held
-//! claimed    as queued; the claim is in memory    conclude; its lease runs out, crash -> queued
-//! held       record, body                         release -> queued, due now
-//! dead       record with its reason, body         retry -> queued, due now
-//! gone       nothing, or a body file              -
-//! any        -                                    remove -> gone
+//! state      on the disk                      leaves it by                                  test
+//! receiving  nothing, or a body file          commit -> queued, held; drop, crash ->        what_is_dropped_before_its_commit_leaves_nothing
+//!                                             nothing
+//! queued     record, its turn, body           claim and conclude -> queued later, gone,     many_at_once_are_all_kept_and_all_delivered
+//!                                             dead, held; hold -> held
+//! claimed    as queued; the claim is in       conclude, with the highest fencing number     an_old_fencing_number_records_nothing
+//!            memory                           its lease runs out, crash -> queued           a_dropped_claim_is_given_out_again_when_its_lease_has_run_out_and_not_before
+//!                                             renew -> claimed                              a_renewed_claim_outlives_its_first_lease
+//!                                             put off -> queued, nobody's turn for a while  a_claim_that_is_put_off_writes_nothing_and_comes_back_in_time_when_recalled_or_when_asked_for
+//! held       record, body                     release -> queued, due now                    a_held_message_stays_held_through_the_attempt_under_way
+//! dead       record with its reason, body     retry -> queued, due now                      a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it
+//! gone       nothing, or a body file          -                                             when_memory_is_short_a_body_goes_to_a_file
+//! any        -                                remove -> gone                                without_faults_the_queue_does_what_the_model_does
 //! ```
 //!
 //! What a conclusion says and the report on it are one transaction. A claimed message that an operator holds or removes: the outcome of the
-//! attempt under way is still recorded in the first case, and finds nothing in the second.
+//! attempt under way is still recorded in the first case, and finds nothing in the second. Whose turn it is: `turns`.
 //!
 //! # What a crash leaves, and what it means
 //!
 //! ```text
-//! leftover                              meaning                                          recovery
-//! store.redb.new                        the store was being made for the first time      removed; made again
-//! store.redb not closed                 a crash; redb has the last whole transaction     said in Recovery::after_crash
-//! body file, no record                  never answered 250; or finished                  removed
-//! record, body file missing or short    a disk that lost what it had synced; or a commit dead, with the reason, reported
-//!                                       that failed (its client heard 452)               in Recovery
-//! record or body fails its checksum     damage                                           dead when next read; others go on
-//! message whose commit failed           its client heard 452, but the sync had reached   disowned: taken out when the
-//!                                       the disk                                         store is opened again
+//! leftover                           meaning, recovery                                      test
+//! store.redb.new                     the store was being made, or written anew              a_compaction_that_is_cut_off_anywhere_changes_nothing
+//!                                    (compact); removed
+//! store.redb not closed              a crash; redb has the last whole transaction; said     a_start_after_a_crash_is_told_from_one_after_a_close
+//!                                    in Recovery::after_crash
+//! body file, no record               never answered 250, or finished; removed               recovery_removes_what_has_no_record_and_sets_aside_what_has_no_body
+//! record, body file missing, short   a disk that lost what it had synced, or a commit that  recovery_removes_what_has_no_record_and_sets_aside_what_has_no_body
+//!                                    failed (its client heard 452); dead, with the reason,
+//!                                    told in Recovery
+//! body fails its checksum            damage; dead when next read, the others go on          a_damaged_body_is_set_aside_and_the_others_go_on
+//! record fails its checksum          damage; dead in its turn, the others go on             a_damaged_record_is_set_aside_listed_and_can_be_removed
+//! message whose commit failed        its client heard 452, but the sync had reached the     any_one_operation_that_fails_is_survived_without_a_restart
+//!                                    disk; disowned, taken out when the store is opened
+//!                                    again
+//! bodies without store.redb          somebody's mistake; nothing is opened, nothing removed bodies_without_a_store_are_not_thrown_away
+//! store of an older format           its records are read; its order is written anew        a_store_of_format_2_opens_and_is_put_in_order_by_identity
+//! store of a newer format            nothing is opened                                      a_newer_store_is_refused_by_name
+//! lock                               nothing: the kernel gives it back with the process     a_second_process_is_told_that_the_folder_is_taken
+//! folder taken away or read-only     452 until it is there again                            a_folder_that_is_taken_away_or_read_only_takes_no_mail_until_it_is_back
 //! ```
 //!
 //! The last has one window: when the power goes between the failed commit and the re-opening, the message is kept although its client heard 452.
@@ -49,14 +64,18 @@ mod budget;
 mod claim;
 mod claims;
 mod codec;
+mod compact;
 mod earlier;
 mod embedded;
 mod incoming;
+mod index;
 mod ledger;
+mod obey;
 mod reading;
 mod recover;
 mod sweeper;
 mod tables;
+mod turns;
 mod writer;
 
 use std::sync::Arc;
@@ -68,10 +87,11 @@ use crate::sys::{Clock, Disk, Entropy};
 
 pub use accounts::Spending;
 pub use claim::{BodyReader, Claim, Conclusion};
+pub use compact::{Compaction, Progress};
 pub use fill::Fill;
 pub use incoming::Incoming;
 pub use record::{Custodian, HeldBy, Link, Outcome, Recheck, RecipientState, Record, State, TraceFacts};
-pub use recover::{OpenError, Recovery};
+pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried};
@@ -156,7 +176,21 @@ impl Queue {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<(Self, Recovery), OpenError> {
-        let (embedded, recovery) = recover::open(&settings, Arc::clone(&disk))?;
+        Self::open_owned(Owned::take(settings, disk)?, clock, entropy)
+    }
+
+    /// The same for a folder that has been taken already. What was taken is given back when this fails.
+    ///
+    /// # Errors
+    ///
+    /// A newer program wrote it, or the disk fails.
+    pub fn open_owned(
+        owned: Owned,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let (settings, disk) = (owned.settings.clone(), Arc::clone(&owned.disk));
+        let (embedded, recovery) = recover::open(owned)?;
         let sweeper = embedded.sweeper();
         let store: Arc<dyn Store> = Arc::new(embedded);
         let budgets = Budgets::new(&settings);
@@ -253,9 +287,27 @@ impl Queue {
             if let Work::Claimed(ticket, record) = taken.work() {
                 return Ok(Some(Claim::new(Arc::clone(&self.inner), ticket, record)));
             }
-            if next.is_none() {
+            if place.is_none() {
                 return Ok(None);
             }
+        }
+    }
+
+    /// Claims this message, if it is due and nobody tries it; also one that was put off. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`] when the disk fails.
+    pub async fn claim_one(&self, id: QueueId) -> Result<Option<Claim>, QueueError> {
+        let queue = Arc::clone(&self.inner);
+        let taken = self.inner.work_on(move || Taken::take_one(&queue, id)).await??;
+        match taken.work() {
+            Work::Claimed(ticket, record) => Ok(Some(Claim::new(Arc::clone(&self.inner), ticket, record))),
+            Work::Unreadable(ticket, reason) => {
+                self.inner.set_aside(ticket, &reason).await;
+                Ok(None)
+            }
+            Work::Nothing(_) => Ok(None),
         }
     }
 
@@ -353,6 +405,21 @@ impl Queue {
         let Level { kept, free, .. } = self.inner.level("").await?;
         let limit = Tally { count: settings.count, octets: settings.size };
         Ok(Fill { kept, limit, free, reserve: settings.reserve_size })
+    }
+
+    /// Gives back to the disk what the store's file does not need, unless more than `most` octets are kept in it. Everything else waits meanwhile.
+    /// `told` is told how far it is: rows done, rows in all.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Full`]: the disk has no room for a copy of what is kept. [`QueueError::Broken`]: the disk fails. Nothing is lost by either.
+    pub async fn compact(
+        &self,
+        most: u64,
+        mut told: impl FnMut(u64, u64) + Send + 'static,
+    ) -> Result<Compaction, QueueError> {
+        let store = Arc::clone(&self.inner.store);
+        self.inner.work_on(move || store.compact(most, &mut told)).await?
     }
 
     /// Waits until nothing can be kept any more: the queue was closed, or its writer has died.

@@ -1,6 +1,5 @@
 //! The embedded store as a [`Store`]: its reads, each one short transaction.
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Bound;
 use std::time::Duration;
@@ -9,17 +8,19 @@ use redb::{ReadableTable, ReadableTableMetadata as _};
 
 use super::QueueError;
 use super::codec;
+use super::compact::{Compaction, Progress};
 use super::embedded::Embedded;
+use super::index::{Index, Turn};
 use super::record::State;
 use super::seen::{ROW_ABOUT, Seen, table};
-use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX, WINDOW};
+use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX};
 use super::store::{
     DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
 };
-use super::tables::{self, BODIES, DUE, DiskFault, FILES, HOLDERS, LEDGER, RECORDS, UNREAD};
+use super::tables::{self, BODIES, DiskFault, FILES, HOLDERS, LEDGER, RECORDS, UNREAD};
 use crate::mail::{Cost, QueueId, Rates};
 use crate::sys::disk::Open;
-use crate::sys::{MonoTime, Now, WallTime};
+use crate::sys::{MonoTime, Now};
 
 impl Store for Embedded {
     fn apply(&self, batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
@@ -37,19 +38,17 @@ impl Store for Embedded {
 
     fn claim(&self, now: Now) -> Result<Work, QueueError> {
         loop {
-            let taken = self.claims().take(now.mono, self.lease);
-            let Some(ticket) = taken else {
-                match self.refill(now)? {
-                    Some(wait) => return Ok(Work::Nothing(wait)),
-                    None => continue,
-                }
+            let ticket = match self.next_turn(now)? {
+                Claimed::Yes(ticket) => ticket,
+                Claimed::No(wait) => return Ok(Work::Nothing(wait)),
             };
             // Read after it was claimed: whoever had it before has recorded by now.
             match self.read(|transaction| row(transaction, ticket.id)) {
                 Ok(Row::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
                     return Ok(Work::Claimed(ticket, record));
                 }
-                Ok(Row::Record(_) | Row::Nothing) => self.unclaim(ticket),
+                // It stands elsewhere now, and is found there.
+                Ok(Row::Record(_) | Row::Nothing) => self.claims().end(ticket),
                 Ok(Row::Unreadable(reason)) => return Ok(Work::Unreadable(ticket, reason)),
                 Err(fault) => {
                     self.unclaim(ticket);
@@ -66,7 +65,12 @@ impl Store for Embedded {
         after: Option<DuePlace>,
     ) -> Result<(Work, Option<DuePlace>), QueueError> {
         let (found, next) = self.read(|transaction| self.first_late(transaction, now, late, after))?;
-        let Some(ticket) = found.and_then(|id| self.claims().take_one(id, now.mono, self.lease)) else {
+        let until = now.mono.after(self.lease);
+        let claimed = found.and_then(|DuePlace(whose, place)| {
+            let mut claims = self.claims();
+            claims.take_put_off(place.id, until).or_else(|| claims.take_one(&whose.into(), place, until))
+        });
+        let Some(ticket) = claimed else {
             return Ok((Work::Nothing(None), next));
         };
         // As above: read again now that it is claimed.
@@ -87,6 +91,25 @@ impl Store for Embedded {
         }
     }
 
+    fn claim_one(&self, id: QueueId, now: Now) -> Result<Work, QueueError> {
+        let Some(ticket) = self.take_named(id, now)? else { return Ok(Work::Nothing(None)) };
+        match self.read(|transaction| row(transaction, ticket.id)) {
+            Ok(Row::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
+                Ok(Work::Claimed(ticket, record))
+            }
+            // It stands elsewhere now, and is found there.
+            Ok(Row::Record(_) | Row::Nothing) => {
+                self.claims().end(ticket);
+                Ok(Work::Nothing(None))
+            }
+            Ok(Row::Unreadable(reason)) => Ok(Work::Unreadable(ticket, reason)),
+            Err(fault) => {
+                self.unclaim(ticket);
+                Err(fault)
+            }
+        }
+    }
+
     fn put_off(&self, ticket: Ticket, until: MonoTime) {
         self.claims().put_off(ticket, until);
     }
@@ -95,13 +118,17 @@ impl Store for Embedded {
         self.claims().recall();
     }
 
+    fn over(&self, ticket: Ticket) {
+        self.claims().over(ticket);
+    }
+
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError> {
         let renewed = self.claims().renew(ticket, now.mono.after(self.lease));
         if renewed { Ok(()) } else { Err(QueueError::Fenced(ticket.id)) }
     }
 
     fn unclaim(&self, ticket: Ticket) {
-        self.claims().end(ticket);
+        self.claims().give_back(ticket);
     }
 
     fn show(&self, id: QueueId) -> Result<Listed, QueueError> {
@@ -148,7 +175,7 @@ impl Store for Embedded {
     fn held_by(&self, identity: &str) -> Result<Tally, QueueError> {
         self.read(|transaction| {
             let held = transaction.open_table(HOLDERS)?.get(identity)?;
-            Ok(held.map_or_else(Tally::default, |held| Tally { count: held.value().0, octets: held.value().1 }))
+            Ok(held.map(|held| tables::tally(held.value())).unwrap_or_default())
         })
     }
 
@@ -179,67 +206,69 @@ impl Store for Embedded {
         Ok(free.saturating_add(within))
     }
 
+    fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {
+        self.compact_file(most, told)
+    }
+
     fn close(&self) {
         self.shut();
     }
 }
 
 impl Embedded {
-    /// Looks for due messages that nobody has; when there are none, says how long to wait for the next.
-    fn refill(&self, now: Now) -> Result<Option<Option<Duration>>, QueueError> {
-        let (window, next) = self.read(|transaction| {
-            let due = transaction.open_table(DUE)?;
-            let mut window = VecDeque::new();
-            for entry in due.iter()? {
-                let ((at, id), ()) = entry.map(|(key, value)| (key.value(), value.value()))?;
-                let (at, id) = (WallTime::from_millis(at), QueueId::from_u128(id));
-                if at > now.wall {
-                    return Ok((window, Some(at)));
+    /// Claims for the identity whose turn it is; when nobody has one, says how long to wait.
+    fn next_turn(&self, now: Now) -> Result<Claimed, QueueError> {
+        self.read_claiming(|transaction, claims| {
+            claims.tick(now.mono);
+            claims.turns.tick(now.wall);
+            Ok(match Index::open(transaction)?.turn(claims, self.per_identity, now.wall)? {
+                Turn::Of(identity, place) => Claimed::Yes(claims.take(&identity, place, now.mono.after(self.lease))),
+                Turn::Nobodys(head) => {
+                    let until_due = head.into_iter().chain(claims.turns.next_alarm()).map(|at| at.since(now.wall));
+                    Claimed::No(until_due.chain(claims.first_end(now.mono)).min())
                 }
-                if self.claims().is_free(id, now.mono) {
-                    window.push_back(id);
-                }
-                if window.len() == WINDOW {
-                    break;
-                }
-            }
-            Ok((window, None))
-        })?;
-        if !window.is_empty() {
-            self.claims().refill(window);
-            return Ok(None);
-        }
-        let until_due = next.map(|at| at.since(now.wall));
-        let until_free = self.claims().first_end(now.mono);
-        Ok(Some(until_due.into_iter().chain(until_free).min()))
+            })
+        })
     }
 
-    /// The first late message behind `after`, of at most [`SCAN_MAX`] due ones, and where to go on.
+    /// Claims the message of this name, when it is put off, or is due and free.
+    fn take_named(&self, id: QueueId, now: Now) -> Result<Option<Ticket>, QueueError> {
+        let until = now.mono.after(self.lease);
+        self.claims().tick(now.mono);
+        if let Some(ticket) = self.claims().take_put_off(id, until) {
+            return Ok(Some(ticket));
+        }
+        let Row::Record(record) = self.read(|transaction| row(transaction, id))? else { return Ok(None) };
+        if record.state != State::Queued || record.due > now.wall {
+            return Ok(None);
+        }
+        let whose = record.custodian.identity.as_str().into();
+        Ok(self.claims().take_one(&whose, super::turns::Place::of(&record), until))
+    }
+
+    /// The first late message behind `after`, of at most [`SCAN_MAX`] queued ones, and where to go on.
     fn first_late(
         &self,
         transaction: &redb::ReadTransaction,
         now: Now,
         late: Late,
         after: Option<DuePlace>,
-    ) -> Result<(Option<QueueId>, Option<DuePlace>), DiskFault> {
-        let start = after.map_or(Bound::Unbounded, |(at, id)| Bound::Excluded((at.millis(), id.to_u128())));
-        let due = transaction.open_table(DUE)?;
-        for (seen, entry) in (1..).zip(due.range::<(i64, u128)>((start, Bound::Unbounded))?) {
-            let ((at, id), ()) = entry.map(|(key, value)| (key.value(), value.value()))?;
-            let place = (WallTime::from_millis(at), QueueId::from_u128(id));
-            if place.0 > now.wall {
-                return Ok((None, None));
-            }
+    ) -> Result<(Option<DuePlace>, Option<DuePlace>), DiskFault> {
+        for (seen, entry) in (1..).zip(Index::open(transaction)?.round(after.as_ref())?) {
+            let found = entry?;
+            let place = found.1;
             // The name tells when it came, a little early; most messages need not be read.
-            if late.may_concern(place.1.arrived())
-                && self.claims().is_free(place.1, now.mono)
-                && let Row::Record(record) = row(transaction, place.1)?
+            if place.due <= now.wall
+                && place.state() == State::Queued
+                && late.may_concern(place.id.arrived())
+                && self.claims().is_idle(place.id)
+                && let Row::Record(record) = row(transaction, place.id)?
                 && late.concerns(&record)
             {
-                return Ok((Some(place.1), Some(place)));
+                return Ok((Some(found.clone()), Some(found)));
             }
             if seen == SCAN_MAX {
-                return Ok((None, Some(place)));
+                return Ok((None, Some(found)));
             }
         }
         Ok((None, None))
@@ -263,6 +292,12 @@ impl Embedded {
             }
         })
     }
+}
+
+enum Claimed {
+    Yes(Ticket),
+    /// The next may be due after so long; none when nothing is waiting.
+    No(Option<Duration>),
 }
 
 enum Row {

@@ -7,18 +7,22 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
+use super::earlier::{self, Order};
 use super::embedded::{Embedded, Storage};
 use super::store::Totals;
 use super::sweeper::Sweeper;
-use super::tables::{self, Counts, DiskFault, FORMAT_KEY, InUse, Known, META, Tables};
+use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, META, Tables};
 use super::{QueueError, QueueSettings};
 use crate::mail::QueueId;
 use crate::sys::Disk;
-use crate::sys::disk::Open;
+use crate::sys::disk::{Lock, Open};
 
 /// The format of the store that this program writes: its tables and what is in them.
-/// 2 has records of format 2, and the ledger.
-pub(super) const FORMAT: u32 = 2;
+/// 2 has records of format 2, and the ledger. 3 has the order by identity.
+pub(super) const FORMAT: u32 = 3;
+
+/// A store that is being written, for the first time or anew.
+pub(super) const UNFINISHED: &str = "store.redb.new";
 
 /// Why the store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -75,25 +79,47 @@ pub struct Recovery {
     pub set_aside: Vec<(QueueId, String)>,
 }
 
-/// Opens the store in the settings' folder, making it when there is none.
-pub(super) fn open(settings: &QueueSettings, disk: Arc<dyn Disk>) -> Result<(Embedded, Recovery), OpenError> {
+/// A data directory that is this process's from now on, and whose store is not open yet. Dropped, it is given back.
+#[derive(Debug)]
+pub struct Owned {
+    pub(super) settings: QueueSettings,
+    pub(super) disk: Arc<dyn Disk>,
+    lock: Box<dyn Lock>,
+}
+
+impl Owned {
+    /// Takes the settings' folder, making it when there is none: at once, whatever is in it.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::InUse`], or the disk fails.
+    pub fn take(settings: QueueSettings, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
+        let folder = &settings.data_dir;
+        let at = |path: PathBuf| move |fault| OpenError::Disk(path, fault);
+        disk.create_folder(folder).map_err(at(folder.clone()))?;
+        let lock = disk.lock(&folder.join("lock")).map_err(|fault| {
+            if fault.kind() == io::ErrorKind::WouldBlock {
+                OpenError::InUse(folder.clone())
+            } else {
+                OpenError::Disk(folder.join("lock"), fault)
+            }
+        })?;
+        Ok(Self { settings, disk, lock })
+    }
+}
+
+/// Opens the store in a folder that is ours, making it when there is none.
+pub(super) fn open(owned: Owned) -> Result<(Embedded, Recovery), OpenError> {
+    let Owned { settings, disk, lock } = owned;
     let folder = &settings.data_dir;
     let bodies = folder.join("bodies");
     let at = |path: &PathBuf| {
         let path = path.clone();
         move |fault| OpenError::Disk(path, fault)
     };
-    disk.create_folder(folder).map_err(at(folder))?;
-    let lock = disk.lock(&folder.join("lock")).map_err(|fault| {
-        if fault.kind() == io::ErrorKind::WouldBlock {
-            OpenError::InUse(folder.clone())
-        } else {
-            OpenError::Disk(folder.join("lock"), fault)
-        }
-    })?;
     disk.create_folder(&bodies).map_err(at(&bodies))?;
     let sweeper = Sweeper::start(Arc::clone(&disk), bodies, settings.driving).map_err(at(folder))?;
-    let store = Embedded::closed(disk, settings, sweeper, lock);
+    let store = Embedded::closed(disk, &settings, sweeper, lock);
     match recover(&store) {
         Ok(recovery) => Ok((store, recovery)),
         Err(fault) => {
@@ -117,10 +143,10 @@ fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
 /// Makes a store where there is none. It gets its name when it is whole, so that a crash here leaves nothing that looks like one.
 fn make_store(store: &Embedded) -> Result<(), OpenError> {
     let path = store.file();
-    let unfinished = store.folder.join("store.redb.new");
+    let unfinished = store.folder.join(UNFINISHED);
     let failed = |fault| OpenError::Disk(path.clone(), fault);
     let names = store.disk.list(&store.folder).map_err(failed)?;
-    if names.iter().any(|entry| entry.name == "store.redb.new") {
+    if names.iter().any(|entry| entry.name == UNFINISHED) {
         store.disk.remove(&unfinished).map_err(failed)?;
     }
     if names.iter().any(|entry| entry.name == "store.redb") {
@@ -136,7 +162,7 @@ fn make_store(store: &Embedded) -> Result<(), OpenError> {
         let transaction = tables::begin(&database)?;
         let mut tables = Tables::open(&transaction)?;
         tables.set_meta(FORMAT_KEY, &FORMAT.to_le_bytes())?;
-        tables.save_sums()?;
+        tables.settle()?;
         drop(tables);
         transaction.commit()?;
         Ok(database.close()?)
@@ -181,11 +207,11 @@ fn body_files(store: &Embedded) -> Result<BTreeMap<QueueId, u64>, OpenError> {
 /// Files without a record go; records without their file are set aside.
 fn reconcile(store: &Embedded, database: &Database, files: &BTreeMap<QueueId, u64>) -> Result<Recovery, DiskFault> {
     let transaction = tables::begin(database)?;
+    let order = earlier::drop_order(&transaction)?;
     let mut tables = Tables::open(&transaction)?;
     let mut recovery = Recovery { after_crash: tables.in_use()? == InUse::Yes, ..Recovery::default() };
-    // An older sealpost that had the store meanwhile does not know of these counts.
-    if tables.counts_of_holders == Counts::Stale {
-        tables.count_holders()?;
+    if order == Order::Earlier {
+        tables.put_in_order()?;
     }
     let mut named = BTreeMap::new();
     for row in tables.files.iter()? {
@@ -210,7 +236,7 @@ fn reconcile(store: &Embedded, database: &Database, files: &BTreeMap<QueueId, u6
     tables.set_in_use(InUse::Yes)?;
     // Records of an older format are migrated when they are next written; from now on there are such as only this program can read.
     tables.set_meta(FORMAT_KEY, &FORMAT.to_le_bytes())?;
-    tables.save_sums()?;
+    tables.settle()?;
     drop(tables);
     transaction.commit()?;
     for &id in files.keys().filter(|id| !named.contains_key(id)) {

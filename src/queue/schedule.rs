@@ -98,7 +98,8 @@ impl From<bool> for Warned {
     }
 }
 
-fn lengthened(wait: Duration, jitter: u64) -> Duration {
+/// A wait with its jitter: any number, which lengthens it by up to a tenth.
+pub(crate) fn lengthened(wait: Duration, jitter: u64) -> Duration {
     let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     wait.saturating_add(Duration::from_millis(jitter % (millis / JITTER_SHARE + 1)))
 }

@@ -29,8 +29,8 @@ pub const HAND_OFF: usize = 1024;
 /// Reads, and writes and syncs of body files, that may run side by side.
 pub const POOL: usize = 8;
 
-/// How many due messages one look at the store brings in.
-pub const WINDOW: usize = 256;
+/// Deliveries under way at once, whoever they are for; each upstream's own limit on connections lies below.
+pub const DELIVERIES_MAX: usize = 256;
 
 /// Histories of the ledger that one commit looks through for idle ones.
 pub const LEDGER_SWEEP: usize = 8;
@@ -81,6 +81,8 @@ pub struct QueueSettings {
     pub share_per_identity: u64,
     /// Messages of one identity that may be received at once.
     pub receiving_per_identity: u64,
+    /// Messages of one identity that may be tried at once.
+    pub per_identity: usize,
     /// How long a message may wait for a budget before its client hears 452.
     pub wait: Duration,
     /// How long a claim is exclusive unless renewed; longer than the longest attempt (RFC 5321 §4.5.3.2 allows 10 minutes for the last reply alone).
@@ -104,6 +106,7 @@ impl QueueSettings {
             reserve_count: 1_000,
             share_per_identity: 50,
             receiving_per_identity: 100,
+            per_identity: 10,
             wait: Duration::from_secs(5),
             lease: Duration::from_secs(3600),
             cache: 32 * MIB,

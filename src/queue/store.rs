@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use super::QueueError;
 use super::accounts::Spending;
+use super::compact::{Compaction, Progress};
 use super::record::{Outcome, Record, State};
 use super::seen::{Mark, Seen, Sighting};
 use super::sweeper::BodyFile;
+use super::turns::Place;
 use crate::mail::{Cost, QueueId, Rate, Rates};
 use crate::sys::{MonoTime, Now, WallTime};
 
@@ -172,7 +174,8 @@ impl Late {
 }
 
 /// How far a round over the due messages has come: behind this one.
-pub type DuePlace = (WallTime, QueueId);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuePlace(pub(super) String, pub(super) Place);
 
 /// Which messages a listing shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -310,18 +313,25 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// message it is for: a restart forgets nothing, and a refused message costs nothing.
     fn spend(&self, identity: &str, rates: &Rates, cost: Cost, now: Now) -> Result<Spent, QueueError>;
 
-    /// Gives out the message that is due longest, for as long as the lease says.
+    /// Gives out a message that is due, for as long as the lease says: of the identity whose turn it is, round and round, the one of highest
+    /// priority that is due longest. Of one identity no more than the settings say at once. What others have waiting costs nothing.
     fn claim(&self, now: Now) -> Result<Work, QueueError>;
 
-    /// Gives out the next message behind `after`, in the order of due times, that is late. Also where to go on; none at the end of the round.
+    /// Gives out the next message behind `after`, in an order of the store's own, that is late. Also where to go on; none at the end of the round.
     fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>)
     -> Result<(Work, Option<DuePlace>), QueueError>;
+
+    /// Gives out this message, if it is due and nobody tries it; also one that is put off.
+    fn claim_one(&self, id: QueueId, now: Now) -> Result<Work, QueueError>;
 
     /// Gives a claim back for so long: nobody is to try the message now. Nothing is written.
     fn put_off(&self, ticket: Ticket, until: MonoTime);
 
     /// What was put off may be tried now.
     fn recall(&self);
+
+    /// The attempt is over, and what came of it will be recorded: another message of the identity may be tried.
+    fn over(&self, ticket: Ticket);
 
     /// Prolongs a claim by a whole lease from now.
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError>;
@@ -358,6 +368,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Octets that may still be written: free on the disk, and free within the store's own file.
     fn space_left(&self) -> Result<u64, QueueError>;
+
+    /// Gives back to the disk what the store does not need, unless more than `most` octets are kept in its file; nothing else is done meanwhile.
+    /// `told` is told how far it is. A store whose file gives space back by itself has nothing to do.
+    fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError>;
 
     /// Closes it; everything asked of it afterwards fails.
     fn close(&self);

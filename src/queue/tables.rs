@@ -1,19 +1,16 @@
 //! The tables of the embedded store, and one write transaction's view of them.
 //!
 //! ```text
-//! meta     name -> octets            "format", "sums", "holders", "open" (1 while a process has it), "ledger" (its last time)
+//! meta     name -> octets            "format", "sums", "open" (1 while a process has it), "ledger" (its last time)
 //! records  id -> record              one for each message (see codec)
-//! due      (due time, id) -> ()      the queued ones: the second order
+//! turns, heads                       the order in which they are given out (see index)
 //! bodies   (id, number) -> octets    bodies that are kept here, in rows of CHUNK octets
 //! files    id -> length              bodies that are kept in a file of their own, bodies/ID
 //! unread   id -> reason              records that can't be read, set aside
 //! ledger   identity -> history        what it has spent, as far as it counts
-//! holders  identity -> count, octets what is kept of each identity's messages
+//! holders  identity -> count, octets, head   what is kept of each identity's messages; when the first is due
 //! seen     (identity, SHA-256) -> row the certificates that it came with
 //! ```
-//!
-//! `holders` came later than the others: the sums that it agrees with stand beside it ("holders" in `meta`). When they are not the store's, an
-//! older program has changed the store, and the next start counts anew.
 //!
 //! Every change keeps the tables in step with one another; redb makes them true together or not at all.
 
@@ -23,28 +20,30 @@ use std::ops::Bound;
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::codec::{self, CodecFault};
+use super::index::{self, HEADS, TURNS};
 use super::ledger::History;
 use super::record::{Record, State};
 use super::seen::{Mark, Sighting, table};
 use super::settings::{CHUNK, LEDGER_SWEEP};
 use super::store::{NewBody, NewMessage, Tally, Totals};
+use super::turns::Place;
 use crate::mail::{Cost, QueueId};
 use crate::sys::WallTime;
 
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 pub(super) const RECORDS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("records");
-pub(super) const DUE: TableDefinition<'static, (i64, u128), ()> = TableDefinition::new("due");
 pub(super) const BODIES: TableDefinition<'static, (u128, u32), &[u8]> = TableDefinition::new("bodies");
 pub(super) const FILES: TableDefinition<'static, u128, u64> = TableDefinition::new("files");
 pub(super) const UNREAD: TableDefinition<'static, u128, &str> = TableDefinition::new("unread");
 
 pub(super) const LEDGER: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("ledger");
-pub(super) const HOLDERS: TableDefinition<'static, &str, (u64, u64)> = TableDefinition::new("holders");
+/// Count, octets, and the due time of the first queued message; none is [`NO_HEAD`].
+pub(super) const HOLDERS: TableDefinition<'static, &str, (u64, u64, i64)> = TableDefinition::new("holders");
+const NO_HEAD: i64 = i64::MAX;
 
 pub(super) const LEDGER_KEY: &str = "ledger";
 pub(super) const FORMAT_KEY: &str = "format";
 const SUMS_KEY: &str = "sums";
-const HOLDERS_KEY: &str = "holders";
 const OPEN_KEY: &str = "open";
 
 /// Whether a process has the store.
@@ -52,14 +51,6 @@ const OPEN_KEY: &str = "open";
 pub(super) enum InUse {
     Yes,
     No,
-}
-
-/// Whether `holders` says what is in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counts {
-    True,
-    /// An older program was here, or a message was removed of which nobody knows whose it was: the next start counts anew.
-    Stale,
 }
 
 /// Begins a change. With quick repair, redb keeps its map of free pages with each commit and syncs twice: a start after a crash does not walk
@@ -100,15 +91,19 @@ pub(super) enum Known {
 pub(super) struct Tables<'txn> {
     meta: Table<'txn, &'static str, &'static [u8]>,
     records: Table<'txn, u128, &'static [u8]>,
-    due: Table<'txn, (i64, u128), ()>,
+    turns: Table<'txn, index::Key<'static>, ()>,
+    heads: Table<'txn, (i64, &'static str), ()>,
     bodies: Table<'txn, (u128, u32), &'static [u8]>,
     pub(super) files: Table<'txn, u128, u64>,
     unread: Table<'txn, u128, &'static str>,
     ledger: Table<'txn, &'static str, &'static [u8]>,
-    holders: Table<'txn, &'static str, (u64, u64)>,
+    holders: Table<'txn, &'static str, (u64, u64, i64)>,
     seen: Table<'txn, table::Key, &'static [u8]>,
     pub(super) sums: Sums,
-    pub(super) counts_of_holders: Counts,
+    /// What is kept of those whose messages were changed here; written by [`Self::settle`].
+    changed: BTreeMap<String, Tally>,
+    /// Where messages have come to stand: whoever gives them out is told when this is on the disk.
+    pub(super) came: Vec<(String, Place)>,
 }
 
 impl<'txn> Tables<'txn> {
@@ -120,12 +115,11 @@ impl<'txn> Tables<'txn> {
                 .map_err(|_| redb::Error::Corrupted("the store's sums can't be read".to_owned()))?,
             None => Sums::default(),
         };
-        let (counted, kept) = (meta.get(HOLDERS_KEY)?, meta.get(SUMS_KEY)?);
-        let agree = counted.zip(kept).is_some_and(|(counted, kept)| counted.value() == kept.value());
         Ok(Self {
             meta,
             records: transaction.open_table(RECORDS)?,
-            due: transaction.open_table(DUE)?,
+            turns: transaction.open_table(TURNS)?,
+            heads: transaction.open_table(HEADS)?,
             bodies: transaction.open_table(BODIES)?,
             files: transaction.open_table(FILES)?,
             unread: transaction.open_table(UNREAD)?,
@@ -133,7 +127,8 @@ impl<'txn> Tables<'txn> {
             holders: transaction.open_table(HOLDERS)?,
             seen: transaction.open_table(table::SEEN)?,
             sums,
-            counts_of_holders: if agree { Counts::True } else { Counts::Stale },
+            changed: BTreeMap::new(),
+            came: Vec::new(),
         })
     }
 
@@ -152,43 +147,64 @@ impl<'txn> Tables<'txn> {
         self.set_meta(OPEN_KEY, &[u8::from(in_use == InUse::Yes)])
     }
 
-    pub(super) fn save_sums(&mut self) -> Result<(), DiskFault> {
-        let octets = postcard::to_stdvec(&self.sums).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
-        match self.counts_of_holders {
-            Counts::True => self.set_meta(HOLDERS_KEY, &octets)?,
-            Counts::Stale => drop(self.meta.remove(HOLDERS_KEY)?),
+    /// Writes what is kept of each identity, and the sums: once for all changes of this transaction, which ends with it.
+    pub(super) fn settle(&mut self) -> Result<(), DiskFault> {
+        for (identity, held) in std::mem::take(&mut self.changed) {
+            self.settle_one(&identity, held)?;
         }
+        let octets = postcard::to_stdvec(&self.sums).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
         self.set_meta(SUMS_KEY, &octets)
     }
 
-    /// Counts whose messages are kept, by a look at each.
-    pub(super) fn count_holders(&mut self) -> Result<(), DiskFault> {
-        let mut counted: BTreeMap<String, Tally> = BTreeMap::new();
-        for row in self.records.iter()? {
-            let (_, octets) = row?;
-            // Whose it was that can't be read, nobody knows.
-            let Ok(record) = codec::decode(octets.value()) else { continue };
-            counted.entry(record.custodian.identity).or_default().add(record.length);
+    fn settle_one(&mut self, identity: &str, held: Tally) -> Result<(), DiskFault> {
+        let before = self.holders.get(identity)?.map_or(NO_HEAD, |held| held.value().2);
+        let head = index::head(&self.turns, identity)?.map_or(NO_HEAD, WallTime::millis);
+        if before != head {
+            if before != NO_HEAD {
+                self.heads.remove((before, identity))?;
+            }
+            if head != NO_HEAD {
+                self.heads.insert((head, identity), ())?;
+            }
         }
-        self.holders.retain(|_, _| false)?;
-        for (identity, Tally { count, octets }) in counted {
-            self.holders.insert(identity.as_str(), (count, octets))?;
-        }
-        self.counts_of_holders = Counts::True;
-        Ok(())
-    }
-
-    fn held_by(&self, identity: &str) -> Result<Tally, DiskFault> {
-        let held = self.holders.get(identity)?;
-        Ok(held.map_or_else(Tally::default, |held| Tally { count: held.value().0, octets: held.value().1 }))
-    }
-
-    fn set_held_by(&mut self, identity: &str, held: Tally) -> Result<(), DiskFault> {
         if held.count == 0 {
             self.holders.remove(identity)?;
         } else {
-            self.holders.insert(identity, (held.count, held.octets))?;
+            self.holders.insert(identity, (held.count, held.octets, head))?;
         }
+        Ok(())
+    }
+
+    /// What is kept of an identity's messages, to be changed.
+    fn held_by(&mut self, identity: &str) -> Result<&mut Tally, DiskFault> {
+        if !self.changed.contains_key(identity) {
+            let held = self.holders.get(identity)?.map(|held| tally(held.value())).unwrap_or_default();
+            self.changed.insert(identity.to_owned(), held);
+        }
+        Ok(self.changed.entry(identity.to_owned()).or_default())
+    }
+
+    /// All that is not in `turns` yet, in order: for a store that had another order.
+    pub(super) fn put_in_order(&mut self) -> Result<(), DiskFault> {
+        for row in self.records.iter()? {
+            let (id, octets) = row?;
+            let id = QueueId::from_u128(id.value());
+            let (identity, length, place) = match codec::decode(octets.value()) {
+                Ok(record) => {
+                    let place = Place::of(&record);
+                    (record.custodian.identity, record.length, place)
+                }
+                // Whose it was nobody knows. When its turn comes it is set aside, if it was not before.
+                Err(_) => {
+                    let state = if self.unread.get(id.to_u128())?.is_some() { State::Dead } else { State::Queued };
+                    let length = kept_octets(&self.files, &self.bodies, id)?;
+                    (String::new(), length, Place::unreadable(id, state))
+                }
+            };
+            self.turns.insert(place.key(&identity), ())?;
+            self.changed.entry(identity).or_default().add(length);
+        }
+        self.meta.remove("holders")?;
         Ok(())
     }
 
@@ -270,10 +286,7 @@ impl<'txn> Tables<'txn> {
                 self.sums.within = self.sums.within.saturating_add(message.record.length);
             }
         }
-        let identity = &message.record.custodian.identity;
-        let mut held = self.held_by(identity)?;
-        held.add(message.record.length);
-        self.set_held_by(identity, held)?;
+        self.held_by(&message.record.custodian.identity)?.add(message.record.length);
         self.put(None, &message.record)
     }
 
@@ -285,64 +298,62 @@ impl<'txn> Tables<'txn> {
         let octets = codec::encode(new).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
         self.records.insert(new.id.to_u128(), octets.as_slice())?;
         self.sums.totals.add(new.state, new.length);
-        if new.state == State::Queued {
-            self.due.insert((new.due.millis(), new.id.to_u128()), ())?;
+        self.stand(&new.custodian.identity, Place::of(new))
+    }
+
+    /// A message comes to stand there.
+    fn stand(&mut self, identity: &str, place: Place) -> Result<(), DiskFault> {
+        self.held_by(identity)?;
+        self.turns.insert(place.key(identity), ())?;
+        if place.state() == State::Queued {
+            self.came.push((identity.to_owned(), place));
         }
+        Ok(())
+    }
+
+    /// A message stands there no longer.
+    fn leave(&mut self, record: &Record) -> Result<(), DiskFault> {
+        self.sums.totals.subtract(record.state, record.length);
+        self.held_by(&record.custodian.identity)?;
+        self.turns.remove(Place::of(record).key(&record.custodian.identity))?;
         Ok(())
     }
 
     /// Takes a message away, record and body; true when its body is a file, which is to be removed once this is on the disk.
     pub(super) fn take(&mut self, record: &Record) -> Result<bool, DiskFault> {
         self.leave(record)?;
-        let identity = &record.custodian.identity;
-        let mut held = self.held_by(identity)?;
-        held.subtract(record.length);
-        self.set_held_by(identity, held)?;
+        self.held_by(&record.custodian.identity)?.subtract(record.length);
         self.take_rows(record.id, record.length)
     }
 
-    /// The same for one that can't be read, after [`Self::set_unreadable_aside`].
+    /// The same for one that can't be read.
     pub(super) fn take_unreadable(&mut self, id: QueueId) -> Result<bool, DiskFault> {
-        let length = self.kept_octets(id)?;
-        self.sums.totals.subtract(State::Dead, length);
-        self.unread.remove(id.to_u128())?;
-        // Somebody's count is one too high from now on.
-        self.counts_of_holders = Counts::Stale;
+        let length = kept_octets(&self.files, &self.bodies, id)?;
+        let found = index::search(&self.turns, id)?;
+        let state = if self.unread.remove(id.to_u128())?.is_some() {
+            State::Dead
+        } else {
+            found.as_ref().map_or(State::Dead, |(_, place)| place.state())
+        };
+        self.sums.totals.subtract(state, length);
+        if let Some((identity, place)) = found {
+            self.turns.remove(place.key(&identity))?;
+            self.held_by(&identity)?.subtract(length);
+        }
         self.take_rows(id, length)
     }
 
-    /// Notes that a record can't be read: it leaves the order of due times and counts as dead.
+    /// Notes that a record can't be read: nobody's turn comes to it any more, and it counts as dead.
     pub(super) fn set_unreadable_aside(&mut self, id: QueueId, reason: &str) -> Result<(), DiskFault> {
         if self.unread.insert(id.to_u128(), reason)?.is_some() {
             return Ok(());
         }
-        let length = self.kept_octets(id)?;
-        // Its due time is within what can't be read, so the whole order is searched: rare, and a second at a million messages.
-        let mut entry = None;
-        for row in self.due.iter()? {
-            let (key, ()) = row.map(|(key, value)| (key.value(), value.value()))?;
-            if key.1 == id.to_u128() {
-                entry = Some(key);
-                break;
-            }
-        }
-        let former = if let Some(key) = entry {
-            self.due.remove(key)?;
-            State::Queued
-        } else {
-            State::Held
-        };
-        self.sums.totals.subtract(former, length);
+        let length = kept_octets(&self.files, &self.bodies, id)?;
+        let Some((identity, place)) = index::search(&self.turns, id)? else { return Ok(()) };
+        self.turns.remove(place.key(&identity))?;
+        self.sums.totals.subtract(place.state(), length);
         self.sums.totals.add(State::Dead, length);
-        Ok(())
-    }
-
-    fn leave(&mut self, record: &Record) -> Result<(), DiskFault> {
-        self.sums.totals.subtract(record.state, record.length);
-        if record.state == State::Queued {
-            self.due.remove((record.due.millis(), record.id.to_u128()))?;
-        }
-        Ok(())
+        self.stand(&identity, Place::unreadable(id, State::Dead))
     }
 
     fn take_rows(&mut self, id: QueueId, length: u64) -> Result<bool, DiskFault> {
@@ -358,18 +369,28 @@ impl<'txn> Tables<'txn> {
         self.sums.within = self.sums.within.saturating_sub(length);
         Ok(false)
     }
+}
 
-    fn kept_octets(&self, id: QueueId) -> Result<u64, DiskFault> {
-        let id = id.to_u128();
-        if let Some(length) = self.files.get(id)? {
-            return Ok(length.value());
-        }
-        let mut sum = 0_u64;
-        for row in self.bodies.range((id, 0)..=(id, u32::MAX))? {
-            sum = sum.saturating_add(u64::try_from(row?.1.value().len()).unwrap_or(0));
-        }
-        Ok(sum)
+/// What a row of `holders` says.
+pub(super) fn tally((count, octets, _): (u64, u64, i64)) -> Tally {
+    Tally { count, octets }
+}
+
+/// Octets that are there of a body, whatever its record says.
+fn kept_octets(
+    files: &impl ReadableTable<u128, u64>,
+    bodies: &impl ReadableTable<(u128, u32), &'static [u8]>,
+    id: QueueId,
+) -> Result<u64, DiskFault> {
+    let id = id.to_u128();
+    if let Some(length) = files.get(id)? {
+        return Ok(length.value());
     }
+    let mut sum = 0_u64;
+    for row in bodies.range((id, 0)..=(id, u32::MAX))? {
+        sum = sum.saturating_add(u64::try_from(row?.1.value().len()).unwrap_or(0));
+    }
+    Ok(sum)
 }
 
 /// What is kept of what an identity has spent. What can't be read counts for nothing: damage must not stop its mail for ever.

@@ -379,6 +379,7 @@ pub fn refused(refusal: &Refusal, identity: &str) -> Reply {
         }
         Offence::Header { reason } => header_unclear(reason),
         Offence::Recipient { .. } => said(550, (5, 7, 1), "Recipient not permitted for this sender"),
+        Offence::NoRoute { .. } => no_route(),
         Offence::TooManyRecipients { limit } => {
             said(550, (5, 7, 1), format!("At most {limit} recipients in one message for {identity}"))
         }
@@ -387,6 +388,11 @@ pub fn refused(refusal: &Refusal, identity: &str) -> Reply {
         }
         Offence::TooMuch { rate, until } => too_much(*rate, *until, identity),
     }
+}
+
+/// No route of the configuration takes this recipient (RFC 3463 X.4.4: unable to route; RFC 5321 §4.2.3: 550 to RCPT).
+fn no_route() -> Reply {
+    said(550, (5, 4, 4), "No route here for your mail to this recipient; ask your postmaster")
 }
 
 /// A limit per hour or per day is reached (RFC 5321 §4.3.2 allows 450, 451, 452 to RCPT, and 451, 452 to MAIL; RFC 3463 X.7.0). Messages are counted
@@ -463,6 +469,11 @@ pub fn regranted(identity: &str) -> Reply {
 /// Shutting down (RFC 3463 X.3.2).
 pub fn shutting_down() -> Reply {
     said(421, (4, 3, 2), "Shutting down, try again soon")
+}
+
+/// Not open yet after a start (RFC 3463 X.3.2).
+pub fn starting() -> Reply {
+    said(421, (4, 3, 2), "Starting, the queue is being recovered, come again in a minute")
 }
 
 /// No more connections, or no more in this minute (RFC 3463 X.7.0).

@@ -20,6 +20,7 @@ use crate::credentials::Means;
 use crate::identity::{Identity, Rule};
 use crate::mail::Recipient;
 use crate::mail::trace::{Protocol, Utf8Header};
+use crate::route::Routes;
 use crate::smtp::line::AUTH_LINE_MAX;
 use crate::smtp::{Command, CommandFault, Extension, HeloName, LineFault, Offered, Reply};
 use crate::sys::WallTime;
@@ -89,6 +90,7 @@ enum Input<'a> {
 pub struct Session {
     pub(super) identity: Arc<Identity>,
     pub(super) settings: Arc<SessionSettings>,
+    pub(super) routes: Arc<Routes>,
     pub(super) introduction: Option<Introduction>,
     pub(super) means: Means,
     pub(super) shown: Option<Shown>,
@@ -102,10 +104,11 @@ pub struct Session {
 
 impl Session {
     /// A dialogue, inside TLS, with whom `identity` says. Nothing of what was said before TLS is known to it (RFC 3207 §4.2).
-    pub fn new(identity: Arc<Identity>, settings: Arc<SessionSettings>) -> Self {
+    pub fn new(identity: Arc<Identity>, settings: Arc<SessionSettings>, routes: Arc<Routes>) -> Self {
         Self {
             identity,
             settings,
+            routes,
             introduction: None,
             means: Means::default(),
             shown: None,
@@ -133,6 +136,11 @@ impl Session {
             Turn::OutOfOrder => self.out_of_order(trigger),
             Turn::Never => self.our_fault(),
         }
+    }
+
+    /// The ways out are these from now on; to be said before the answer to `Reidentify`.
+    pub fn redirect(&mut self, routes: Arc<Routes>) {
+        self.routes = routes;
     }
 
     /// What the audit must know of the last event; once.

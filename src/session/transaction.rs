@@ -271,14 +271,19 @@ impl Session {
 
     fn take_recipient(&mut self, recipient: Recipient) -> Step {
         let Recipient { forward_path, parameters } = recipient;
-        let forward_path = match (forward_path, &self.settings.postmaster) {
-            (ForwardPath::Postmaster, Some(postmaster)) => ForwardPath::Address(postmaster.clone()),
-            (path, _) => path,
-        };
+        let forward_path = self.destination(&forward_path);
         if let State::Open(transaction) = &mut self.state {
             transaction.add(Recipient { forward_path, parameters });
         }
         self.say(replies::recipient_taken())
+    }
+
+    /// Where mail to a path goes: the bare postmaster may be somebody in particular.
+    fn destination(&self, path: &ForwardPath) -> ForwardPath {
+        match (path, &self.settings.postmaster) {
+            (ForwardPath::Postmaster, Some(postmaster)) => ForwardPath::Address(postmaster.clone()),
+            (path, _) => path.clone(),
+        }
     }
 
     /// Not now. That tells nothing about the recipient, so it does not count as a trial; but nobody asks for ever.
@@ -315,6 +320,8 @@ impl Session {
             }
         }
         let rule = Denied::by(policy::recipient(&self.identity, forward_path), &self.identity)?;
+        let way = policy::way(&self.identity, &self.routes, &transaction.reverse_path, &self.destination(forward_path));
+        Denied::by(way, &self.identity)?;
         let count = transaction.recipients.len().saturating_add(1);
         if count > self.settings.recipients_max {
             return Err(Denied::by_server(replies::too_many_recipients()));

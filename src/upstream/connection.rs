@@ -16,6 +16,7 @@ use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::Phase;
 use super::body::{BodyFault, InMemory, MessageBody};
 use super::dialog::{Characters, Dialog, Event, Patience, Step, Terms, TlsTerm};
+use super::examination::Negotiated;
 use super::network::{Network, Stream};
 use super::settings::{Security, Upstream};
 use super::tls::{ClientTls, tls_cause};
@@ -86,15 +87,18 @@ impl Connection {
         let at = |phase, cause| UpstreamFault { upstream: upstream.name.clone(), address: Some(address), phase, cause };
         let limits = upstream.deadlines;
         signs.waits_at(Phase::Connect);
-        let mut stream = match timeout_at(from_now(limits.connect), network.connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(fault)) => return Err(at(Phase::Connect, FaultCause::Unreachable(fault.to_string()))),
-            Err(_) => return Err(at(Phase::Connect, FaultCause::Silent(limits.connect))),
-        };
+        let mut stream =
+            match timeout_at(from_now(limits.connect), network.connect(address, upstream.source.towards(address.ip())))
+                .await
+            {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(fault)) => return Err(at(Phase::Connect, FaultCause::Unreachable(fault.to_string()))),
+                Err(_) => return Err(at(Phase::Connect, FaultCause::Silent(limits.connect))),
+            };
         signs.heard();
         if let Security::Implicit(tls) = &upstream.security {
             signs.waits_at(Phase::Tls);
-            stream = handshake(tls, stream, limits.tls).await.map_err(|cause| at(Phase::Tls, cause))?;
+            stream = handshake(tls, stream, limits.tls, signs).await.map_err(|cause| at(Phase::Tls, cause))?;
         }
         let now = from_now(Duration::ZERO);
         let mut connection = Self {
@@ -259,7 +263,7 @@ impl Connection {
     async fn start_tls(&mut self) -> Step {
         self.signs.waits_at(Phase::Tls);
         let made = match (self.upstream.security.tls(), self.stream.take()) {
-            (Some(tls), Some(stream)) => handshake(tls, stream, self.upstream.deadlines.tls).await,
+            (Some(tls), Some(stream)) => handshake(tls, stream, self.upstream.deadlines.tls, &self.signs).await,
             _ => Err(FaultCause::Closed),
         };
         match made {
@@ -332,12 +336,34 @@ impl Connection {
     }
 }
 
-async fn handshake(tls: &ClientTls, stream: Box<dyn Stream>, wait: Duration) -> Result<Box<dyn Stream>, FaultCause> {
+async fn handshake(
+    tls: &ClientTls,
+    stream: Box<dyn Stream>,
+    wait: Duration,
+    signs: &Signs,
+) -> Result<Box<dyn Stream>, FaultCause> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     match timeout_at(from_now(wait), connector.connect(tls.server_name.clone(), stream)).await {
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
+        Ok(Ok(stream)) => {
+            signs.secured(|| negotiated(stream.get_ref().1));
+            Ok(Box::new(stream))
+        }
         Ok(Err(fault)) => Err(FaultCause::Tls(tls_cause(&fault))),
         Err(_) => Err(FaultCause::Silent(wait)),
+    }
+}
+
+fn negotiated(connection: &rustls::ClientConnection) -> Negotiated {
+    let text = |known: Option<String>| known.unwrap_or_default();
+    Negotiated {
+        version: text(connection.protocol_version().and_then(|version| version.as_str()).map(str::to_owned)),
+        cipher: text(connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).map(str::to_owned)),
+        certificates: connection
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|one| one.clone().into_owned())
+            .collect(),
     }
 }
 

@@ -38,7 +38,7 @@ use super::transaction::Order;
 use super::vigil::{Signs, UNANSWERED};
 use crate::mail::Envelope;
 use crate::queue::Outcome;
-use crate::sys::{Clock, Now};
+use crate::sys::{Clock, Entropy, Now};
 
 /// Addresses of one name that are tried for one connection at most.
 pub const ADDRESSES_MAX: usize = 16;
@@ -91,14 +91,19 @@ pub struct LeftAlone {
 
 impl Courier {
     /// A courier without connections.
-    pub fn new(network: Arc<dyn Network>, clock: Arc<dyn Clock>) -> Self {
-        Self { network, places: Arc::new(Places::new(clock)) }
+    pub fn new(network: Arc<dyn Network>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { network, places: Arc::new(Places::new(clock, entropy)) }
     }
 
     /// These upstreams are configured, and no others: at start and at each reload. What is unchanged by value keeps its health, its connections
     /// and its limit.
     pub fn configure(&self, upstreams: &[Arc<Upstream>]) {
         self.places.configure(upstreams);
+    }
+
+    /// Has everybody who waits for news look again.
+    pub fn announce(&self) {
+        self.places.news.send_replace(());
     }
 
     /// Whether any of these may be tried.
@@ -319,10 +324,15 @@ impl Courier {
 
     async fn addresses(&self, upstream: &Arc<Upstream>) -> Result<Vec<SocketAddr>, UpstreamFault> {
         let limit = upstream.deadlines.lookup;
-        let cause = match timeout(limit, self.network.lookup(&upstream.host, upstream.port)).await {
+        let cause = match timeout(limit, self.network.lookup(upstream)).await {
             Ok(Ok(mut addresses)) => {
+                let found = addresses.len();
+                addresses.retain(|address| upstream.source.allow(address.ip()));
                 addresses.truncate(ADDRESSES_MAX);
-                return Ok(addresses);
+                if found == 0 || !addresses.is_empty() {
+                    return Ok(addresses);
+                }
+                FaultCause::NoAddress("it has no address of the family of source_address".to_owned())
             }
             Ok(Err(why)) => FaultCause::NoAddress(why.to_string()),
             Err(_) => FaultCause::Silent(limit),

@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 use super::attempt::UpstreamFault;
+use crate::queue::schedule::lengthened;
 use crate::sys::{MonoTime, Now, WallTime};
 
 /// Faults in a row after which an upstream is left alone.
@@ -89,15 +90,16 @@ impl Health {
     }
 
     /// What an attempt that began then found: no fault, or a fault, which counts or not. A fault that is older than the last success tells of the
-    /// past: the upstream hung, and is well again.
-    pub fn report(&mut self, fault: Option<&UpstreamFault>, by: Finder, begun: MonoTime, now: Now) {
+    /// past: the upstream hung, and is well again. `jitter` is a random number: it lengthens the pause by up to a tenth, so that relays that lost an upstream
+    /// together do not come back together.
+    pub fn report(&mut self, fault: Option<&UpstreamFault>, by: Finder, begun: MonoTime, now: Now, jitter: u64) {
         if let Some(fault) = fault {
             self.last = Some((fault.clone(), now.wall));
         }
         if fault.is_some_and(UpstreamFault::counts_as_broken) {
             let is_past = by == Finder::Ordinary && self.well.is_some_and(|well| begun < well);
             if !is_past {
-                self.failed(by, now);
+                self.failed(by, now, jitter);
             }
         } else {
             self.well = Some(now.mono);
@@ -125,7 +127,7 @@ impl Health {
         }
     }
 
-    fn failed(&mut self, by: Finder, now: Now) {
+    fn failed(&mut self, by: Finder, now: Now, jitter: u64) {
         self.failures = self.failures.saturating_add(1);
         let pause = match (self.state, by) {
             (State::Closed, _) if self.failures < FAILURES_TO_OPEN => return,
@@ -134,7 +136,7 @@ impl Health {
             // Attempts begun before it opened: nothing new.
             (State::HalfOpen { .. }, Finder::Ordinary) | (State::Open { .. }, _) => return,
         };
-        self.state = State::Open { until: now.mono.after(pause), pause };
+        self.state = State::Open { until: now.mono.after(lengthened(pause, jitter)), pause };
     }
 
     /// How it looks to an operator.
@@ -176,7 +178,7 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..FAILURES_TO_OPEN {
             assert_eq!(health.permit(at(seconds)), Permit::Go);
-            health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(seconds).mono, at(seconds));
+            health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(seconds).mono, at(seconds), 0);
         }
         health
     }
@@ -193,10 +195,10 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..3 {
             for _ in 0..FAILURES_TO_OPEN - 1 {
-                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(0).mono, at(0));
+                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(0).mono, at(0), 0);
             }
             assert_eq!((health.condition(at(0)), health.failures()), (Condition::Closed, 4));
-            health.report(None, Finder::Ordinary, at(0).mono, at(0));
+            health.report(None, Finder::Ordinary, at(0).mono, at(0), 0);
         }
         assert_eq!((health.permit(at(0)), health.failures()), (Permit::Go, 0));
         assert!(health.last_fault().is_some(), "an operator may still ask what it was");
@@ -215,7 +217,7 @@ mod tests {
             let mut health = Health::default();
             let fault = UpstreamFault { cause, ..fault(Phase::EndOfData) };
             for _ in 0..FAILURES_TO_OPEN {
-                health.report(Some(&fault), Finder::Ordinary, at(0).mono, at(0));
+                health.report(Some(&fault), Finder::Ordinary, at(0).mono, at(0), 0);
             }
             assert_eq!(health.condition(at(0)), expected, "{fault}");
         }
@@ -225,9 +227,9 @@ mod tests {
     fn faults_of_attempts_begun_before_the_last_success_open_nothing() {
         for (begun, expected) in [(9, Condition::Closed), (11, Condition::Open(FIRST_PAUSE))] {
             let mut health = Health::default();
-            health.report(None, Finder::Ordinary, at(10).mono, at(10));
+            health.report(None, Finder::Ordinary, at(10).mono, at(10), 0);
             for _ in 0..FAILURES_TO_OPEN {
-                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(begun).mono, at(300));
+                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(begun).mono, at(300), 0);
             }
             assert_eq!(health.condition(at(300)), expected, "begun at {begun}");
         }
@@ -238,7 +240,7 @@ mod tests {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
         assert!(matches!(health.permit(at(30)), Permit::LeaveAlone(_)));
-        health.report(None, Finder::Probe, at(31).mono, at(31));
+        health.report(None, Finder::Probe, at(31).mono, at(31), 0);
         assert_eq!(health.permit(at(31)), Permit::Go);
     }
 
@@ -249,12 +251,24 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..7 {
             assert_eq!(health.permit(at(now)), Permit::Probe);
-            health.report(Some(&fault(Phase::Tls)), Finder::Probe, at(now).mono, at(now));
+            health.report(Some(&fault(Phase::Tls)), Finder::Probe, at(now).mono, at(now), 0);
             let Permit::LeaveAlone(pause) = health.permit(at(now)) else { panic!("still open") };
             pauses.push(pause.as_secs());
             now += pause.as_secs();
         }
         assert_eq!(pauses, [60, 120, 240, 480, 600, 600, 600]);
+    }
+
+    #[test]
+    fn jitter_lengthens_a_pause_by_a_tenth_at_most_and_doubles_nothing() {
+        let mut health = Health::default();
+        for _ in 0..FAILURES_TO_OPEN {
+            health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(0).mono, at(0), 3_000);
+        }
+        assert_eq!(health.condition(at(0)), Condition::Open(Duration::from_secs(33)));
+        assert_eq!(health.permit(at(33)), Permit::Probe);
+        health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(33).mono, at(33), 0);
+        assert_eq!(health.condition(at(33)), Condition::Open(Duration::from_secs(60)));
     }
 
     #[test]
@@ -270,11 +284,11 @@ mod tests {
     fn attempts_begun_before_it_opened_neither_fail_the_probe_nor_lengthen_the_pause() {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
-        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(31).mono, at(31));
+        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(31).mono, at(31), 0);
         assert_eq!(health.condition(at(31)), Condition::HalfOpen);
-        health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(32).mono, at(32));
+        health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(32).mono, at(32), 0);
         assert_eq!(health.condition(at(32)), Condition::Open(Duration::from_secs(60)));
-        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(40).mono, at(40));
+        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(40).mono, at(40), 0);
         assert_eq!(health.condition(at(40)), Condition::Open(Duration::from_secs(52)));
     }
 
@@ -285,7 +299,7 @@ mod tests {
             assert!(health.probe_now(at(now)));
             assert_eq!(health.permit(at(now)), Permit::Probe);
             assert!(!health.probe_now(at(now)), "it is being probed");
-            health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(now).mono, at(now));
+            health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(now).mono, at(now), 0);
             assert_eq!(health.condition(at(now)), Condition::Open(FIRST_PAUSE));
         }
         assert!(!Health::default().probe_now(at(0)));

@@ -9,12 +9,16 @@
 //! | `dialog`      | the client's side of SMTP as a machine                                         | yes  |
 //! | `health`      | closed, open, half-open                                                        | yes  |
 //! | `places`      | settings, limit, idle connections, health of each, through reloads             |      |
+//! | `preference`  | who is asked first: order, and lots by weight                                  | yes  |
 //! | `refusals`    | when refusing everybody alike speaks of us, and not of the messages            | yes  |
 //! | `vigil`       | says that an upstream does not answer, long before a deadline does             |      |
 //! | `body`        | where a message's octets come from                                             | seam |
-//! | `network`     | names to addresses, addresses to streams                                       | seam |
+//! | `names`       | what MX and SRV records say: which hosts, in which order                       | yes  |
+//! | `resolver`    | names to addresses, by the machine's resolver or by DNS                        |      |
+//! | `network`     | upstreams to addresses, addresses to streams                                   | seam |
 //! | `tls`         | what the upstream's certificate must prove                                     |      |
 //! | `connection`  | does what the dialogue says, over one stream                                   |      |
+//! | `examination` | what an upstream shows to who connects and sends nothing                       |      |
 //! | `courier`     | connects, keeps and limits connections, goes on to the next upstream           |      |
 //!
 //! Three promises are kept here. Mail is never returned because an upstream, or our settings for it, are broken: only what is said about
@@ -26,9 +30,12 @@ pub mod blame;
 pub mod body;
 pub mod courier;
 pub mod dialog;
+pub mod examination;
 pub mod health;
+pub mod names;
 pub mod network;
 pub mod places;
+pub mod preference;
 pub mod settings;
 pub mod tls;
 pub mod vigil;
@@ -36,6 +43,7 @@ pub mod vigil;
 mod connection;
 pub mod drought;
 mod refusals;
+mod resolver;
 mod transaction;
 
 pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};
@@ -44,6 +52,6 @@ pub use body::{BodyFault, InMemory, MessageBody};
 pub use courier::{Courier, Handover, LeftAlone};
 pub use network::{Network, SystemNetwork};
 pub use places::{Outlook, Probe, Standing};
-pub use settings::{Credentials, Deadlines, ReplyPattern, Secret, Security, Upstream};
+pub use settings::{Credentials, Deadlines, LookUp, ReplyPattern, Secret, Security, SourceAddresses, Upstream};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
 pub use transaction::Order;

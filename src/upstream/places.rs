@@ -23,7 +23,7 @@ use super::refusals::Refusals;
 use super::settings::Upstream;
 use crate::mail::Envelope;
 use crate::smtp::Reply;
-use crate::sys::{Clock, MonoTime, Now, WallTime};
+use crate::sys::{Clock, Entropy, MonoTime, Now, WallTime};
 
 /// How an upstream stands; for `queue stats` and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub struct Standing {
 /// All upstreams.
 pub(super) struct Places {
     clock: Arc<dyn Clock>,
+    /// Spreads probes.
+    entropy: Arc<dyn Entropy>,
     roll: Mutex<Roll>,
     /// Sent when an upstream may be tried that could not, or can't any more.
     pub(super) news: watch::Sender<()>,
@@ -124,8 +126,8 @@ pub enum Outlook {
 }
 
 impl Places {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
+    pub(super) fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { clock, entropy, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
     }
 
     /// These are configured, and no others.
@@ -219,12 +221,13 @@ impl Places {
         by: Finder,
         begun: MonoTime,
     ) -> Option<Condition> {
+        let jitter = self.entropy.next_u64();
         let changed = self.with(&upstream.name, |place, now| {
             if !Arc::ptr_eq(&place.upstream, upstream) {
                 return None;
             }
             let before = place.health.condition(now);
-            place.health.report(fault, by, begun, now);
+            place.health.report(fault, by, begun, now, jitter);
             let after = place.health.condition(now);
             (std::mem::discriminant(&before) != std::mem::discriminant(&after)).then_some(after)
         });
@@ -502,6 +505,11 @@ impl Drop for Slot {
 }
 
 impl Probe {
+    /// Whether it is for one of these.
+    pub fn is_for<'a>(&self, mut upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> bool {
+        upstreams.any(|upstream| upstream.name == self.upstream.name)
+    }
+
     /// What the probe found.
     pub(super) fn report(self, fault: Option<&UpstreamFault>, begun: MonoTime) -> Option<Condition> {
         // What is noted here leaves nothing to abandon when `self` is dropped.

@@ -4,6 +4,7 @@
 //! spoken is a question to [`Security`]. Never: shows a password, in `Debug` neither.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -29,8 +30,14 @@ pub struct Upstream {
     pub name: String,
     /// Host name, IPv4 or IPv6 address; looked up on each connect.
     pub host: String,
-    /// Its port.
+    /// Its port; with [`LookUp::Service`] the record says it.
     pub port: u16,
+    /// What of its name is looked up.
+    pub lookup: LookUp,
+    /// The name servers that are asked; the machine's own when empty.
+    pub name_servers: Vec<SocketAddr>,
+    /// From which addresses of this machine we connect.
+    pub source: SourceAddresses,
     /// What we call ourselves in EHLO: a fully-qualified name (RFC 5321 §4.1.1.1).
     pub helo: String,
     /// How the connection is protected.
@@ -56,6 +63,9 @@ impl Upstream {
             name: name.into(),
             host: host.into(),
             port,
+            lookup: LookUp::Address,
+            name_servers: Vec::new(),
+            source: SourceAddresses::default(),
             helo: helo.into(),
             security: Security::Plaintext,
             credentials: None,
@@ -64,6 +74,42 @@ impl Upstream {
             messages_per_connection: MESSAGES_PER_CONNECTION,
             idle_timeout: IDLE_TIMEOUT,
             ours: ReplyPattern::known(),
+        }
+    }
+}
+
+/// `lookup`: what of a name leads to the upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LookUp {
+    /// Its addresses.
+    #[default]
+    Address,
+    /// Its MX records (RFC 5321 §5.1).
+    Exchange,
+    /// Its SRV records for submission (RFC 6186, RFC 8314 §5.1).
+    Service,
+}
+
+/// `source_address`: from where we connect. With one of a family, addresses of the other are not tried: who names an address wants no other to be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceAddresses {
+    /// To IPv4 addresses.
+    pub v4: Option<Ipv4Addr>,
+    /// To IPv6 addresses.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl SourceAddresses {
+    /// Whether an address may be tried at all.
+    pub fn allow(&self, to: IpAddr) -> bool {
+        *self == Self::default() || self.towards(to).is_some()
+    }
+
+    /// From where we connect to this address; none where the machine chooses.
+    pub fn towards(&self, to: IpAddr) -> Option<IpAddr> {
+        match to {
+            IpAddr::V4(_) => self.v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6.map(IpAddr::V6),
         }
     }
 }
@@ -87,6 +133,14 @@ impl Security {
     /// safe from listeners, not from someone who can stand in between.
     pub fn may_carry_credentials(&self) -> bool {
         matches!(self, Self::StartTls(_) | Self::Implicit(_))
+    }
+
+    /// The name that the certificate must have, where it is looked at.
+    pub fn looks_at_certificates(&self) -> Option<String> {
+        match self {
+            Self::Plaintext | Self::Opportunistic(_) => None,
+            Self::StartTls(tls) | Self::Implicit(tls) => tls.verified_name(),
+        }
     }
 
     /// What TLS is made with, where there is any.
@@ -308,6 +362,18 @@ mod tests {
         ] {
             assert_eq!(Credentials::new(user, Secret::new(password)), Err(mistake), "{user:?}");
         }
+    }
+
+    #[test]
+    fn with_a_source_address_of_one_family_the_other_is_not_tried() {
+        let (four, six): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let any = SourceAddresses::default();
+        assert!(any.allow(four) && any.allow(six) && any.towards(four).is_none());
+        let only_four = SourceAddresses { v4: Some(Ipv4Addr::LOCALHOST), v6: None };
+        assert!(only_four.allow(four) && !only_four.allow(six));
+        assert_eq!(only_four.towards(four), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let both = SourceAddresses { v6: Some(Ipv6Addr::LOCALHOST), ..only_four };
+        assert_eq!(both.towards(six), Some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub struct TlsMaterial {
 pub struct ClientTls {
     pub(super) config: Arc<ClientConfig>,
     pub(super) server_name: ServerName<'static>,
+    demand: TlsDemand,
     /// SHA-256 of what it is made of; rustls's settings can't be compared.
     made_of: [u8; 32],
 }
@@ -137,6 +138,11 @@ impl Security {
 }
 
 impl ClientTls {
+    /// The name that the certificate must have, where it is looked at.
+    pub(super) fn verified_name(&self) -> Option<String> {
+        (self.demand == TlsDemand::Verify).then(|| self.server_name.to_str().into_owned())
+    }
+
     fn new(
         demand: TlsDemand,
         host: &str,
@@ -163,7 +169,7 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), server_name, made_of })
+        Ok(Self { config: Arc::new(config), server_name, demand, made_of })
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::blame::Phase;
+use super::examination::{Negotiated, REPLIES_MAX};
 use crate::smtp::Reply;
 
 /// For so long nothing is heard of an upstream before the log says so.
@@ -27,12 +28,43 @@ struct Seen {
     at: Instant,
     phase: Phase,
     said: Option<Reply>,
+    /// All of it, where somebody wants to see it.
+    record: Option<Record>,
+}
+
+/// What was said and agreed on.
+#[derive(Debug, Default)]
+struct Record {
+    replies: Vec<(Phase, Reply)>,
+    tls: Option<Negotiated>,
 }
 
 impl Signs {
     /// An attempt begins.
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Seen { at: present(), phase: Phase::Lookup, said: None })))
+        Self(Arc::new(Mutex::new(Seen { at: present(), phase: Phase::Lookup, said: None, record: None })))
+    }
+
+    /// The same, and what is said is kept, up to [`REPLIES_MAX`] replies.
+    pub(super) fn recording() -> Self {
+        let signs = Self::new();
+        signs.lock().record = Some(Record::default());
+        signs
+    }
+
+    /// What was kept.
+    pub(super) fn recorded(&self) -> (Vec<(Phase, Reply)>, Option<Negotiated>) {
+        let record = self.lock().record.take().unwrap_or_default();
+        (record.replies, record.tls)
+    }
+
+    /// TLS was made.
+    pub(super) fn secured(&self, negotiated: impl FnOnce() -> Negotiated) {
+        let mut seen = self.lock();
+        seen.at = present();
+        if let Some(record) = &mut seen.record {
+            record.tls = Some(negotiated());
+        }
     }
 
     /// The upstream gave a sign.
@@ -44,6 +76,12 @@ impl Signs {
     pub(super) fn said(&self, reply: Option<&Reply>) {
         let mut seen = self.lock();
         seen.at = present();
+        let phase = seen.phase;
+        if let (Some(record), Some(reply)) = (&mut seen.record, reply)
+            && record.replies.len() < REPLIES_MAX
+        {
+            record.replies.push((phase, reply.clone()));
+        }
         seen.said = reply.cloned().or_else(|| seen.said.take());
     }
 
@@ -103,6 +141,6 @@ impl Signs {
 }
 
 /// The present by tokio's clock, which a test may hold or push on.
-fn present() -> Instant {
+pub(super) fn present() -> Instant {
     tokio::time::sleep(Duration::ZERO).deadline()
 }

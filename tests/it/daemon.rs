@@ -420,3 +420,48 @@ fn a_panic_in_a_loop_that_must_live_ends_the_daemon_as_a_fault() {
     // Which of them asks the clock first is chance.
     assert!(matches!(ended, Err(DaemonFault::Fallen(_))), "{ended:?}");
 }
+
+/// The opening of the store is held up from outside; a million messages after a kill do the same.
+#[test]
+fn while_the_queue_is_opened_clients_and_operators_are_told_to_come_again() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let store = bench.directory.path().join("data/store.redb");
+    let (store, trace) = (store.to_str().unwrap(), bench.directory.path().join("strace"));
+    let held_up = "inject=openat:delay_enter=4000000:when=1";
+    let strace =
+        ["strace", "-f", "-qq", "-P", store, "-e", "trace=openat", "-e", held_up, "-o", trace.to_str().unwrap()];
+    let mut process = Process::spawn(&bench.configuration, &strace);
+    process.wait_told("STATUS=recovering the queue; clients are told to come again");
+
+    let tls = bench.tls(Some(&bench.alice));
+    let refused = Client::plain(bench.starttls).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("421"), "{refused}");
+    let (mut client, said) = Client::implicit(bench.implicit, &tls).unwrap();
+    assert_eq!((said.code, said.text.split(' ').next()), (421, Some("4.3.2")), "{said:?}");
+    assert!(client.is_closed());
+    let asked = sealpost(&["queue", "stats", "--config", bench.config_argument()]);
+    let told = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(!asked.status.success() && told.contains("recovering its queue"), "{told}");
+    let second = sealpost(&["serve", "--config", bench.config_argument()]);
+    assert_eq!(second.status.code(), Some(70), "the port is taken");
+
+    assert_eq!(process.wait_ready(PATIENCE), Start::Ready, "{}", process.log());
+    submit(&mut alice(&bench), &[READER], "<after@example.com>");
+    upstream.wait_for("<after@example.com>");
+}
+
+#[test]
+fn the_store_is_compacted_beside_the_daemon_and_without_it() {
+    let (upstream, bench, process) = running();
+    let compact = || sealpost_says(&["queue", "compact", "--config", bench.config_argument()]);
+    submit(&mut alice(&bench), &[READER], "<before@example.com>");
+    assert!(compact().starts_with("the store's file had "));
+    submit(&mut alice(&bench), &[READER], "<behind@example.com>");
+    for id in ["<before@example.com>", "<behind@example.com>"] {
+        upstream.wait_for(id);
+    }
+    assert!(process.stop().success());
+    assert!(compact().starts_with("the store's file had "));
+    Process::start(&bench.configuration);
+}

@@ -2,6 +2,7 @@
 
 mod ending;
 mod kept;
+mod routes;
 pub(crate) mod stage;
 
 use std::sync::Arc;
@@ -33,6 +34,20 @@ fn silent_at(phase: Phase) -> Script {
 
 fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
+}
+
+// Turns.
+
+#[tokio::test(start_paused = true)]
+async fn one_message_leaves_second_though_another_identity_has_a_backlog() {
+    let stage = Stage::new(Script::default(), Upstream { connections: 1, ..upstream() });
+    stage.submit_as("alice", 300).await;
+    stage.submit_as("bob", 1).await;
+    stage.run();
+    stage.pass(seconds(60)).await;
+    let senders: Vec<String> = stage.up.taken().into_iter().map(|taken| taken.mail).collect();
+    assert_eq!(senders.len(), 301);
+    assert!(senders.iter().position(|mail| mail.contains("bob")).unwrap() <= 1, "{:?}", &senders[..12]);
 }
 
 // Left alone.

@@ -34,6 +34,9 @@ mod store;
 
 mod scripted_upstream;
 mod upstream;
+mod names;
+mod examined;
+mod blame;
 mod waits;
 mod delivery;
 

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sealpost::sys::WallTime;
+use sealpost::sys::{Entropy, WallTime};
 use sealpost::upstream::network::{Pending, Stream};
-use sealpost::upstream::{Network, Phase};
+use sealpost::upstream::{Network, Phase, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 
@@ -462,12 +462,12 @@ impl Net {
 }
 
 impl Network for Net {
-    fn lookup<'a>(&'a self, host: &'a str, _port: u16) -> Pending<'a, Vec<SocketAddr>> {
-        let found = self.names.get(host).cloned();
+    fn lookup<'a>(&'a self, upstream: &'a Upstream) -> Pending<'a, Vec<SocketAddr>> {
+        let found = self.names.get(upstream.host.as_str()).cloned();
         Box::pin(async move { found.ok_or_else(|| io::Error::other("no such name")) })
     }
 
-    fn connect(&self, address: SocketAddr) -> Pending<'_, Box<dyn Stream>> {
+    fn connect(&self, address: SocketAddr, _from: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>> {
         let host = self.hosts.get(&address).cloned();
         let is_black_hole = self.black_holes.contains(&address);
         Box::pin(async move {
@@ -480,6 +480,16 @@ impl Network for Net {
             let stream: Box<dyn Stream> = Box::new(ours);
             Ok(stream)
         })
+    }
+}
+
+/// Whoever draws gets nothing but zeros: pauses are as long as they are written.
+#[derive(Debug)]
+pub(crate) struct Zeros;
+
+impl Entropy for Zeros {
+    fn fill(&self, octets: &mut [u8]) {
+        octets.fill(0);
     }
 }
 

@@ -12,6 +12,7 @@ use sealpost::mail::{
     Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
 };
 use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
+use sealpost::route::{Route, Routes};
 use sealpost::session::{
     Answer, Attempted, Deadline, Event, NoRoom, NotGranted, Phase, Ruling, Session, SessionSettings, Step, TABLE,
     Trigger, Turn, Unidentified, turn,
@@ -20,6 +21,7 @@ use sealpost::smtp::LineFault;
 use sealpost::sys::disk::SimulatedDisk;
 use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
+use sealpost::upstream::Upstream;
 
 use crate::dialog::cast::{Cast, Season, mailbox, mailboxes};
 use crate::recipe::NOW;
@@ -277,6 +279,12 @@ fn deposit() -> Deposit {
     }
 }
 
+/// One route that takes everybody.
+fn everywhere() -> Arc<Routes> {
+    let upstream = Arc::new(Upstream::new("main", "smtp.example.net", 25, "mail.example.com"));
+    Arc::new(Routes::new(Route::for_all("default", vec![upstream]).into_iter().collect()))
+}
+
 fn fresh_settings() -> Arc<SessionSettings> {
     Arc::new(SessionSettings {
         hostname: "mail.example.com".to_owned(),
@@ -290,7 +298,7 @@ fn fresh_settings() -> Arc<SessionSettings> {
 }
 
 fn fresh() -> Session {
-    let mut session = Session::new(alice_identity(), fresh_settings());
+    let mut session = Session::new(alice_identity(), fresh_settings(), everywhere());
     session.equip(credentials().means("guarded", SecondFactor::Password, None));
     session
 }
@@ -322,7 +330,7 @@ fn the_second_look_keeps_only_what_the_same_identity_may_certainly_send_still() 
             Err(NoRoom::Unauthenticated),
         ),
     ] {
-        let session = Session::new(Arc::clone(&judged), fresh_settings());
+        let session = Session::new(Arc::clone(&judged), fresh_settings(), everywhere());
         assert_eq!(session.still_allows(&alice_by(now), &known(factor)), expected, "{what}");
     }
 }

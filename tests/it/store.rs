@@ -24,6 +24,26 @@ use sealpost::mail::{Address, Envelope, ForwardPath, MailParameters, Recipient, 
 use sealpost::queue::{Custodian, Deposit, Driving, Link, OpenError, Queue, QueueSettings, Recovery, TraceFacts};
 use sealpost::sys::{Clock, Disk, ManualClock, SeededEntropy, SimulatedDisk, WallTime};
 
+/// The queue's own page on its states and on what a crash leaves names a test for each row.
+#[test]
+fn every_row_of_the_contract_names_a_test_that_is_there() {
+    let contract = include_str!("../../src/queue/mod.rs");
+    let tests = [
+        include_str!("../../src/queue/tests.rs"),
+        include_str!("../../src/queue/tests/compact.rs"),
+        include_str!("store/crash.rs"),
+        include_str!("store/fixture.rs"),
+    ]
+    .concat();
+    let tables = contract.lines().filter_map(|line| line.strip_prefix("//! "));
+    let named: Vec<&str> =
+        tables.filter_map(|line| line.rsplit("  ").next()).filter(|last| last.contains('_')).collect();
+    assert!(named.len() >= 20, "{named:?}");
+    for name in named.into_iter().map(str::trim).filter(|name| !name.contains([' ', '[', '`', '/'])) {
+        assert!(tests.contains(&format!("fn {name}()")), "{name}");
+    }
+}
+
 /// Where the simulated queue lives.
 const HOME: &str = "/data";
 

@@ -27,12 +27,16 @@ const PURE: &[&str] = &[
     "src/route",
     "src/report",
     "src/queue/schedule",
+    "src/queue/turns",
+    "src/queue/claims",
     "src/queue/ledger",
     "src/queue/seen/due",
     "src/delivery/conclusion",
+    "src/delivery/lanes",
     "src/delivery/standing",
     "src/upstream/dialog",
     "src/upstream/drought",
+    "src/upstream/preference",
 ];
 
 /// What a pure module does not name. Addresses of hosts (`std::net::IpAddr`) are values and may be named.
@@ -69,11 +73,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tls", &["identity", "credentials"]),
     ("identity", &["tls"]),
     ("content", &[]),
-    ("policy", &["identity", "content"]),
+    ("policy", &["identity", "content", "route"]),
     ("credentials", &["identity"]),
-    ("session", &["identity", "policy", "content", "tls", "credentials"]),
+    ("session", &["identity", "policy", "content", "tls", "credentials", "route"]),
     ("queue", &[]),
-    ("route", &["queue", "upstream"]),
+    ("route", &["identity", "queue", "upstream"]),
     ("upstream", &["queue"]),
     ("report", &["queue"]),
     (

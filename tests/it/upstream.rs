@@ -16,12 +16,12 @@ use sealpost::upstream::{
     SystemNetwork, TlsDemand, TlsMaterial, Upstream,
 };
 
-use super::scripted_upstream::{Days, Misdeed, Net, PRESENT, Script, Scripted, Taken, TestCa};
+use super::scripted_upstream::{Days, Misdeed, Net, PRESENT, Script, Scripted, Taken, TestCa, Zeros};
 
 const NAME: &str = "smtp.example.net";
 const MESSAGE: &[u8] = b"Subject: x\r\n\r\n.\r\n..dots\r\nno line end";
 
-fn envelope(recipients: usize) -> Envelope {
+pub(crate) fn envelope(recipients: usize) -> Envelope {
     let recipient = |n| Recipient {
         forward_path: ForwardPath::Address(Address::parse(&format!("r{n}@example.net")).unwrap()),
         parameters: Default::default(),
@@ -55,7 +55,7 @@ impl Scene {
 
     fn on(net: Net, up: Arc<Scripted>, change: impl FnOnce(Upstream, Arc<ManualClock>) -> Upstream) -> Self {
         let clock = Arc::new(ManualClock::at(PRESENT));
-        let courier = Courier::new(Arc::new(net), clock.clone());
+        let courier = Courier::new(Arc::new(net), clock.clone(), Arc::new(Zeros));
         Self { settings: Arc::new(change(plain("main"), clock.clone())), clock, courier, up }
     }
 
@@ -578,7 +578,7 @@ async fn a_message_that_takes_too_long_in_all_ends_and_is_not_hurried_at_the_dot
 async fn hand_over(main: Script, spare: Script, first: Option<&str>) -> (String, usize, usize) {
     let (one, two) = (Scripted::new(main), Scripted::new(spare));
     let net = Net::default().name(NAME, &[1]).name("spare.example.net", &[2]).host(1, &one).host(2, &two);
-    let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)));
+    let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)), Arc::new(Zeros));
     let upstreams = [plain("main"), Upstream { host: "spare.example.net".into(), ..plain("spare") }].map(Arc::new);
     let handover = courier.hand_over(&upstreams, first, &envelope(2), &[0, 1], &mut InMemory::new(MESSAGE), None).await;
     let outcomes = handover.outcomes.iter().map(|(_, outcome, by)| format!("{}:{by}", letter(outcome)));
@@ -649,7 +649,7 @@ async fn an_upstream_that_refuses_everybody_alike_bounces_no_more_than_four_and_
     for refusing in [locked(), Script { recipients: vec![("@", "554 5.7.1 no relaying\r\n")], ..Script::default() }] {
         let (one, two) = (Scripted::new(refusing.clone()), Scripted::new(Script::default()));
         let net = Net::default().name(NAME, &[1]).name("spare.example.net", &[2]).host(1, &one).host(2, &two);
-        let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)));
+        let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)), Arc::new(Zeros));
         let upstreams = [plain("main"), Upstream { host: "spare.example.net".into(), ..plain("spare") }].map(Arc::new);
         let mut outcomes = String::new();
         for n in 0..7 {
@@ -674,7 +674,7 @@ async fn with_other_settings_refusals_are_counted_from_the_beginning() {
     let locked = Script { misdeed: Some((Phase::Mail, Misdeed::Say(b"550 5.7.1 locked\r\n"))), ..Script::default() };
     let one = Scripted::new(locked.clone());
     let net = Net::default().name(NAME, &[1]).host(1, &one);
-    let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)));
+    let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)), Arc::new(Zeros));
     let mut outcomes = String::new();
     for n in 0..7 {
         one.turn_into(locked.clone());
@@ -715,7 +715,11 @@ async fn a_message_goes_over_real_tcp() {
         let (stream, _) = listener.accept().await.unwrap();
         serving.serve(stream).await;
     });
-    let courier = Courier::new(Arc::new(SystemNetwork), Arc::new(ManualClock::at(PRESENT)));
+    let courier = Courier::new(
+        Arc::new(SystemNetwork::new(Arc::new(Zeros))),
+        Arc::new(ManualClock::at(PRESENT)),
+        Arc::new(Zeros),
+    );
     let upstream = Arc::new(Upstream::new("main", "127.0.0.1", port, "relay.example.com"));
     for _ in 0..2 {
         let attempt = courier.deliver(&upstream, &envelope(1), &[0], &mut InMemory::new(MESSAGE)).await;

@@ -2,7 +2,9 @@
 
 mod credentials;
 mod queue;
+mod reach;
 mod roster;
+mod route;
 mod server;
 mod fetched;
 mod trust;
@@ -182,11 +184,13 @@ impl<'a> Checking<'a> {
             |checking| checking.credentials_file(written, roster.as_ref().map(|(_, roster)| &**roster)).map(Arc::new),
             |old| Some(Arc::clone(&old.credentials)),
         );
+        let name_servers = self.name_servers(&written.dns);
         let upstreams = self.or_as_before(
             "upstream",
-            |checking| Some(checking.upstreams(&written.upstream, hostname, &listeners)),
+            |checking| Some(checking.upstreams(&written.upstream, hostname, &listeners, &name_servers)),
             |old| Some(old.upstreams.clone()),
         );
+        let routes = self.routes(written, upstreams.as_deref(), roster.as_ref().map(|(_, roster)| &**roster));
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
         let limits = self.limits(written, basics.as_ref());
@@ -201,11 +205,12 @@ impl<'a> Checking<'a> {
             client_cas: written.client_ca.len(),
             identities: roster.len(),
             upstreams: upstreams.len(),
+            routes: written.route.len(),
         };
         Some(Settings {
             file: self.file.to_owned(),
             hostname: basics.hostname.clone(),
-            queue: queue::settings(&written.queue, &basics.data_dir),
+            queue: queue::settings(&written.queue, &upstreams, &basics.data_dir),
             data_dir: basics.data_dir,
             shutdown_grace: written.shutdown_grace.0,
             listeners,
@@ -213,6 +218,7 @@ impl<'a> Checking<'a> {
             trust,
             roster,
             recheck: written.queue.recheck,
+            soft_bounce: written.queue.soft_bounce,
             credentials: credentials?,
             session: limits.session,
             header: limits.header,
@@ -221,6 +227,7 @@ impl<'a> Checking<'a> {
             received: server::received(written.received),
             schedule: schedule?,
             upstreams,
+            routes: routes?,
             reports: reports?,
             expiry_notices: written.notices.expiry,
             log: server::log(written.log),

@@ -1,6 +1,7 @@
 //! The queue's budgets and its schedule.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Checking;
@@ -8,6 +9,8 @@ use crate::config::units::{size_text, wait_text};
 use crate::config::written::WrittenQueue;
 use crate::queue::QueueSettings;
 use crate::queue::schedule::Schedule;
+use crate::queue::settings::DELIVERIES_MAX;
+use crate::upstream::Upstream;
 
 /// The shortest wait between two attempts.
 const RETRY_LEAST: Duration = Duration::from_secs(1);
@@ -17,6 +20,8 @@ const MEMORY_LEAST: u64 = 1024 * 1024;
 const SIZE_LEAST: u64 = 256 * 1024 * 1024;
 /// The smallest queue, messages.
 const COUNT_LEAST: u32 = 2000;
+/// The most attempts of one identity at once: another must always find a place among all deliveries.
+const PER_IDENTITY_MOST: usize = DELIVERIES_MAX / 2;
 
 impl Checking<'_> {
     pub(super) fn schedule(&mut self, written: &WrittenQueue) -> Option<Schedule> {
@@ -48,6 +53,16 @@ impl Checking<'_> {
         self.at_least_octets("queue.size", written.size.0, SIZE_LEAST);
         self.at_least("queue.count", written.count, COUNT_LEAST, "too few: some are kept for reports");
         self.at_least("queue.receiving_per_identity", written.receiving_per_identity, 1, "nobody could send");
+        if let Some(number) = written.per_identity
+            && !(1..=PER_IDENTITY_MOST).contains(&usize::try_from(number).unwrap_or(usize::MAX))
+        {
+            let wrong = format!("{number}: not between 1 and {PER_IDENTITY_MOST}, half of all deliveries at once");
+            self.findings.mistake(
+                "queue.per_identity",
+                wrong,
+                "write 10, or leave it out: then it follows the upstreams' `connections`",
+            );
+        }
         if !(1..=100).contains(&written.share_per_identity) {
             let wrong = format!("{}: not between 1 and 100 per cent", written.share_per_identity);
             self.findings.mistake(
@@ -71,12 +86,15 @@ impl Checking<'_> {
     }
 }
 
-pub(super) fn settings(written: &WrittenQueue, data_dir: &Path) -> QueueSettings {
+pub(super) fn settings(written: &WrittenQueue, upstreams: &[Arc<Upstream>], data_dir: &Path) -> QueueSettings {
     let mut settings = QueueSettings::new(data_dir);
     settings.memory = written.memory.0;
     settings.size = written.size.0;
     settings.count = written.count.into();
     settings.share_per_identity = written.share_per_identity.into();
     settings.receiving_per_identity = written.receiving_per_identity.into();
+    let connections = upstreams.iter().map(|upstream| upstream.connections).max().unwrap_or(1);
+    let asked = written.per_identity.map_or(connections, |number| usize::try_from(number).unwrap_or(usize::MAX));
+    settings.per_identity = asked.clamp(1, PER_IDENTITY_MOST);
     settings
 }

@@ -1,13 +1,13 @@
 //! Upstreams: where mail goes on to, and how it is protected on the way.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use super::reach::lookup;
 use super::{Checking, Secrecy};
 use crate::config::written::{WrittenMode, WrittenUpstream, WrittenUpstreamTls};
 use crate::config::{ListenerSettings, files};
-use crate::mail::Domain;
 use crate::tls::read;
 use crate::upstream::settings::NotAReplyPattern;
 use crate::upstream::{
@@ -23,6 +23,7 @@ impl Checking<'_> {
         written: &[WrittenUpstream],
         hostname: Option<&str>,
         listeners: &[ListenerSettings],
+        name_servers: &[SocketAddr],
     ) -> Vec<Arc<Upstream>> {
         if written.is_empty() && !self.findings.origins().is_spoiled("upstream") {
             self.findings.mistake(
@@ -40,7 +41,8 @@ impl Checking<'_> {
             if let Some(upstream) = &made {
                 self.check_that_it_is_not_us(&path, &upstream.host, upstream.port, listeners);
             }
-            upstreams.extend(made.map(Arc::new));
+            let servers = name_servers.to_vec();
+            upstreams.extend(made.map(|upstream| Arc::new(Upstream { name_servers: servers, ..upstream })));
         }
         upstreams
     }
@@ -83,7 +85,9 @@ impl Checking<'_> {
             written.address.as_ref(),
             "write address = \"smtp.example.net:587\"",
         );
-        let address = address.and_then(|text| self.upstream_address(&format!("{path}.address"), &text));
+        let lookup = lookup(written.lookup);
+        let address = address.and_then(|text| self.upstream_address(&format!("{path}.address"), &text, lookup));
+        let source = self.source_addresses(path, &written.source_address);
         let demand = written.tls.map_or(TlsDemand::Verify, demand);
         let credentials = self.credentials(path, written, demand);
         let host = address.as_ref().map_or("", |(host, _)| host.as_str());
@@ -103,6 +107,7 @@ impl Checking<'_> {
         let (host, port) = address?;
         let mut upstream = Upstream::new(written.name.clone()?, host, port, hostname);
         upstream.security = security?;
+        (upstream.lookup, upstream.source) = (lookup, source);
         upstream.credentials = credentials;
         upstream.ours.extend(ours);
         if let Some(connections) = written.connections.and_then(|number| usize::try_from(number).ok()) {
@@ -115,16 +120,6 @@ impl Checking<'_> {
             upstream.idle_timeout = idle.0;
         }
         Some(upstream)
-    }
-
-    fn upstream_address(&mut self, key: &str, text: &str) -> Option<(String, u16)> {
-        let address = split_address(text);
-        if address.is_none() {
-            let remedy =
-                "write a host and a port, like \"smtp.example.net:587\", \"192.0.2.1:25\", \"[2001:db8::1]:25\"";
-            self.findings.mistake(key, format!("{text:?}: not the address of a server"), remedy);
-        }
-        address
     }
 
     fn security(&mut self, path: &str, written: &WrittenUpstream, demand: TlsDemand, host: &str) -> Option<Security> {
@@ -270,15 +265,4 @@ fn demand(written: WrittenUpstreamTls) -> TlsDemand {
         WrittenUpstreamTls::Require => TlsDemand::Require,
         WrittenUpstreamTls::Verify => TlsDemand::Verify,
     }
-}
-
-/// `host:port`; an IPv6 address stands in brackets.
-fn split_address(text: &str) -> Option<(String, u16)> {
-    if let Ok(address) = text.parse::<std::net::SocketAddr>() {
-        return (address.port() != 0).then(|| (address.ip().to_string(), address.port()));
-    }
-    let (host, port) = text.rsplit_once(':')?;
-    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
-    let host = Domain::parse(host).ok()?;
-    Some((host.ascii().to_owned(), port))
 }

@@ -62,7 +62,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: not TOML: duplicate key \"data_dir\"; leave one out",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, queue, limits, deadlines, received, reports, notices, log, reload",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, route, dns, queue, limits, deadlines, received, reports, notices, log, reload",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nreload = { watch = \"everything\", poll = \"10ms\" }", &[
         "sealpost.toml:3: reload.poll: 10ms: the disk would be looked at without a pause; write \"1s\" or more",
@@ -427,6 +427,9 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:31: upstream \"main\": name: \"main\": there is another of this name; give each its own name",
     ]),
     // Queue, limits, deadlines.
+    broken("[[upstream]]", "[queue]\nper_identity = 0\n[[upstream]]", &[
+        "sealpost.toml:27: queue.per_identity: 0: not between 1 and 128, half of all deliveries at once; write 10, or leave it out: then it follows the upstreams' `connections`",
+    ]),
     broken("[[upstream]]", "[queue]\nretry = []\n[[upstream]]", &[
         "sealpost.toml:27: queue.retry: is empty: nothing would be tried again; write [\"1m\", \"5m\", \"15m\", \"1h\"]",
     ]),
@@ -471,6 +474,44 @@ pub(super) const TABLE: &[Broken] = &[
     broken("[[upstream]]", "[reports]\nfrom = \"x\"\n[received]\nidentity = \"yes\"\n[[upstream]]", &[
         "sealpost.toml:27: reports.from: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
         "sealpost.toml:29: received.identity: must be true or false, without quotes, not a text",
+    ]),
+    // How upstreams are reached.
+    broken("address = \"smtp.example.net:587\"", "address = \"192.0.2.1:25\"\nlookup = \"mx\"\nsource_address = [\"0.0.0.0\", \"192.0.2.1:25\", \"192.0.2.1\", \"192.0.2.2\"]", &[
+        "sealpost.toml:28: upstream \"main\": address: \"192.0.2.1:25\": not the address of a server; with lookup = \"mx\" write a domain, like \"example.net\"; a port behind it if it is not 25",
+        "sealpost.toml:30: upstream \"main\": source_address: \"0.0.0.0\": not the address of a machine",
+        "sealpost.toml:30: upstream \"main\": source_address: \"192.0.2.1:25\": not an IP address; write an IPv4 or IPv6 address of this machine, or one of each, without ports",
+        "sealpost.toml:30: upstream \"main\": source_address: \"192.0.2.2\": there is another of its family; leave one out",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"example.net:587\"\nlookup = \"srv\"", &[
+        "sealpost.toml:28: upstream \"main\": address: \"example.net:587\": not the address of a server; with lookup = \"srv\" write a domain alone, like \"example.net\": the record says the port",
+    ]),
+    broken("[[upstream]]", "[dns]\nservers = \"dns.example.net\"\n[[upstream]]", &[
+        "sealpost.toml:27: dns.servers: \"dns.example.net\": not the address of a name server; write IP addresses, like \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
+    ]),
+    // Routes.
+    broken("[[upstream]]", "[[route]]\nname = \"all\"\nupstreams = [\"main\"]\n[[route]]\nname = \"all\"\nidentities = [\"robot\", \"robott\"]\nclient_cas = [\"staf\"]\nupstreams = [\"maine\", \"main\", \"main\"]\n[[upstream]]", &[
+        "sealpost.toml:30: route \"all\": name: \"all\": there is another of this name; give each its own name",
+        "sealpost.toml:32: route \"all\": client_cas: \"staf\": there is no client_ca of this name; did you mean \"staff\"?",
+        "sealpost.toml:33: route \"all\": upstreams: \"main\": is named twice; leave one out",
+        "sealpost.toml:33: route \"all\": upstreams: \"maine\": there is no upstream of this name; did you mean \"main\"?",
+    ]),
+    broken("[[upstream]]", "[[route]]\nname = \"all\"\nupstreams = [\"main\"]\n[[route]]\nname = \"robots\"\nidentities = [\"robot\", \"robott\"]\nupstreams = [\"main\"]\n[[upstream]]\norder = 5\nweight = 2", &[
+        "sealpost.toml:29: warning: route \"robots\": never applies: route \"all\" above takes all that it wants; put the narrower route first",
+        "sealpost.toml:31: warning: route \"robots\": identities: \"robott\": there is no identity of this name; write names as `sealpost identities` lists them; * stands for any text, as in \"staff:*\"",
+        "sealpost.toml:35: warning: upstream \"main\": weight: never applies: no other upstream has the same order; write the same order for those that are to share the mail",
+    ]),
+    broken("[[upstream]]", "[[route]]\nname = \"some\"\nsender_domains = [\"<>\", \"a@example.com\"]\nrecipient_domains = []\n[[upstream]]", &[
+        "sealpost.toml:26: route \"some\": upstreams: is missing: no upstream would take this mail; name the [[upstream]] tables that take this mail, like upstreams = [\"main\"]",
+        "sealpost.toml:28: route \"some\": sender_domains: \"a@example.com\": a domain is wanted, not an address; write example.com",
+        "sealpost.toml:29: route \"some\": recipient_domains: is empty: the route would take nobody; leave it out to take all",
+        "sealpost.toml:30: warning: upstream \"main\": never applies: no route names it; name it in the upstreams of a [[route]], or take it out",
+    ]),
+    broken("[[upstream]]", "[[route]]\nname = \"some\"\nidentities = [\"staff:alice@example.com\"]\nupstreams = \"main\"\n[[upstream]]", &[
+        "sealpost.toml:26: warning: route: no route takes our own reports to every sender: some of them could not be told of failures; write a last [[route]] with upstreams alone, or one with identities = [\"reports\"]",
+    ]),
+    broken("[[upstream]]", "[[upstream]]\nname = \"other\"\naddress = \"mx.example.org:25\"\nca = \"ca.pem\"\nweight = 0\n[[upstream]]\norder = 5\nweight = 2", &[
+        "sealpost.toml:26: upstream: only some of these upstreams have an order, and other have none; write order in each of their [[upstream]] tables, or in none",
+        "sealpost.toml:30: upstream \"other\": weight: 0: not between 1 and 65535",
     ]),
 ];
 

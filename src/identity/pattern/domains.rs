@@ -72,6 +72,17 @@ impl DomainSet {
             || parents(host).any(|parent| self.subdomains.contains(parent))
     }
 
+    /// Whether every host of the other set is one of this.
+    pub fn covers(&self, other: &Self) -> bool {
+        let all_below = |domain: &String| {
+            self.subdomains.contains(domain) || parents(domain).any(|parent| self.subdomains.contains(parent))
+        };
+        self.every == Every::All
+            || (other.every == Every::Listed
+                && other.exact.iter().all(|host| self.holds(host))
+                && other.subdomains.iter().all(all_below))
+    }
+
     /// Whether any address that the pattern names may be in them.
     pub(in crate::identity) fn touches(&self, pattern: &AddressPattern) -> bool {
         match pattern {

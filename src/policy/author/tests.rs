@@ -104,6 +104,7 @@ fn outcome(case: &Case, facts: &HeaderFacts) -> String {
             other @ (Offence::Sender { .. }
             | Offence::NullSender
             | Offence::Recipient { .. }
+            | Offence::NoRoute { .. }
             | Offence::TooManyRecipients { .. }
             | Offence::TooLarge { .. }
             | Offence::TooMuch { .. }) => format!("{other:?}"),

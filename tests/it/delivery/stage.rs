@@ -7,19 +7,21 @@ use std::time::Duration;
 use sealpost::content::HeaderLimits;
 use sealpost::delivery;
 use sealpost::house::House;
+use sealpost::identity::{DomainSet, Rule};
 use sealpost::intake::{IntakeLimits, LingerLimits, PaceLimits};
 use sealpost::mail::{Address, Envelope, ForwardPath, MailParameters, QueueId, Recipient, ReversePath};
 use sealpost::queue::{
     Custodian, Deposit, Driving, Filter, Listed, Page, Queue, QueueSettings, Record, Schedule, TraceFacts,
 };
 use sealpost::report::Reporter;
-use sealpost::route::{Route, Routes};
+use sealpost::route::{Route, Routes, Wants};
 use sealpost::snapshot::{DoorLimits, ReceivedDetail, Recheck, Snapshot};
 use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks};
+use sealpost::upstream::preference::Ranked;
 use sealpost::upstream::{Courier, Standing, Upstream};
 use tokio::time::Instant;
 
-use crate::scripted_upstream::{Net, PRESENT, Script, Scripted};
+use crate::scripted_upstream::{Net, PRESENT, Script, Scripted, Zeros};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MESSAGE: &[u8] = b"From: alice@example.com\r\nSubject: x\r\n\r\ntext\r\n";
@@ -61,6 +63,19 @@ impl Stage {
         Self::on(Scripted::new(main), Some(Scripted::new(other)), vec![upstream(), spare()])
     }
 
+    /// Mail to example.org goes by the spare alone, all other by the main one alone.
+    pub(crate) fn with_routes(main: Script, other: Script) -> Self {
+        let stage = Self::on(Scripted::new(main), Some(Scripted::new(other)), vec![upstream(), spare()]);
+        stage.route(vec![to_example_org(spare()), rest(upstream())]);
+        stage
+    }
+
+    /// What the daemon does on a reload that changes routes.
+    pub(crate) fn route(&self, routes: Vec<Route>) {
+        let now = self.house.snapshot();
+        self.house.swap(Snapshot { routes: Arc::new(Routes::new(routes)), ..(*now).clone() });
+    }
+
     fn on(up: Arc<Scripted>, spare: Option<Arc<Scripted>>, upstreams: Vec<Upstream>) -> Self {
         let mut net = Net::default().name("smtp.example.net", &[1]).host(1, &up);
         if let Some(spare) = &spare {
@@ -68,10 +83,12 @@ impl Stage {
         }
         let clock: Arc<dyn Clock> = Arc::new(TokioClock { start: Instant::now() });
         let entropy = || Arc::new(SeededEntropy::new(1));
-        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
+        // Most tests are about the upstreams: one identity alone must not be in its own way.
+        let (driving, per_identity) = (Driving::Inline, 128);
+        let settings = QueueSettings { driving, per_identity, cache: 1 << 20, ..QueueSettings::new("/queue") };
         let disk = Arc::new(SimulatedDisk::new(1));
         let (queue, _) = Queue::open(settings, disk, Arc::clone(&clock), entropy()).unwrap();
-        let courier = Courier::new(Arc::new(net), Arc::clone(&clock));
+        let courier = Courier::new(Arc::new(net), Arc::clone(&clock), Arc::new(Zeros));
         let upstreams: Vec<_> = upstreams.into_iter().map(Arc::new).collect();
         courier.configure(&upstreams);
         let house = House::new(snapshot(0, upstreams), queue, clock, entropy(), Tasks::default(), courier);
@@ -98,24 +115,34 @@ impl Stage {
     }
 
     pub(crate) async fn submit(&self, count: usize) -> Vec<QueueId> {
+        self.submit_as("alice", count).await
+    }
+
+    pub(crate) async fn submit_as(&self, identity: &str, count: usize) -> Vec<QueueId> {
+        self.submit_to(identity, count, &["r0@example.net"]).await
+    }
+
+    pub(crate) async fn submit_to(&self, identity: &str, count: usize, to: &[&str]) -> Vec<QueueId> {
         let mut ids = Vec::new();
         for _ in 0..count {
-            let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
+            let mut incoming = self.house.queue.admit(identity, None).await.unwrap();
             incoming.write(MESSAGE).await.unwrap();
-            ids.push(incoming.commit(self.deposit()).await.unwrap().id());
+            ids.push(incoming.commit(self.deposit(identity, to)).await.unwrap().id());
         }
         ids
     }
 
-    fn deposit(&self) -> Deposit {
+    fn deposit(&self, identity: &str, to: &[&str]) -> Deposit {
         let address = |text: &str| Address::parse(text).unwrap();
-        let to =
-            Recipient { forward_path: ForwardPath::Address(address("r0@example.net")), parameters: Default::default() };
-        let sender = ReversePath::Address(address("alice@example.com"));
+        let to = to.iter().map(|text| Recipient {
+            forward_path: ForwardPath::Address(address(text)),
+            parameters: Default::default(),
+        });
+        let sender = ReversePath::Address(address(&format!("{identity}@example.com")));
         Deposit {
-            envelope: Envelope::new(sender, MailParameters::default(), vec![to]).unwrap(),
+            envelope: Envelope::new(sender, MailParameters::default(), to.collect()).unwrap(),
             custodian: Custodian {
-                identity: "alice".into(),
+                identity: identity.into(),
                 ca: None,
                 fingerprint: String::new(),
                 chain: Vec::new(),
@@ -174,6 +201,22 @@ impl Stage {
     }
 }
 
+/// A route for mail to example.org.
+pub(crate) fn to_example_org(upstream: Upstream) -> Route {
+    let recipients = Some(DomainSet::read(["example.org"]).unwrap());
+    by("org", Wants { recipients, ..Wants::default() }, upstream)
+}
+
+/// A route for everything else.
+pub(crate) fn rest(upstream: Upstream) -> Route {
+    by("rest", Wants::default(), upstream)
+}
+
+fn by(name: &str, wants: Wants, upstream: Upstream) -> Route {
+    let rule = Rule { name: format!("route {name:?}").into(), place: None };
+    Route::new(name, wants, rule, vec![Ranked { order: 1, weight: 1, what: Arc::new(upstream) }]).unwrap()
+}
+
 fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
     let route = Route::for_all("default", upstreams);
     Snapshot {
@@ -195,6 +238,7 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
         routes: Arc::new(Routes::new(route.into_iter().collect())),
         schedule: Arc::new(Schedule::new(&[HOUR], Some(4 * HOUR), 24 * HOUR).unwrap()),
         recheck: Recheck::No,
+        soft_bounce: sealpost::snapshot::SoftBounce::No,
         expiry_notices: sealpost::snapshot::ExpiryNotices::No,
         ends: Vec::new(),
         reporter: Arc::new(Reporter {

@@ -11,8 +11,9 @@ use std::time::Duration;
 use sealpost::attempts::Attempts;
 use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits};
 use sealpost::credentials::{self, ExporterValue, Judged, Means, Wrong};
-use sealpost::identity::Identity;
+use sealpost::identity::{DomainSet, Identity, Rule};
 use sealpost::mail::Custody;
+use sealpost::route::{Route, Routes, Wants};
 use sealpost::session::{
     Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, NoRoom, Phase, Preamble, PreambleEvent,
     PreambleStep, Question, Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
@@ -21,6 +22,9 @@ use sealpost::smtp::data::{Chunk, OctetReader};
 use sealpost::smtp::{DotReader, LineReader, Reply, ReplyReader};
 use sealpost::sys::{MonoTime, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
+
+use sealpost::upstream::Upstream;
+use sealpost::upstream::preference::Ranked;
 
 use super::cast::{Cast, Season};
 use super::custody::MemoryQueue;
@@ -86,6 +90,7 @@ struct Connection {
 pub(crate) struct MemoryStage {
     queue: MemoryQueue,
     settings: SessionSettings,
+    routes: Arc<Routes>,
     readiness: TlsReadiness,
     header_limits: HeaderLimits,
     line_max: usize,
@@ -105,6 +110,7 @@ impl MemoryStage {
         Self {
             queue: MemoryQueue::new(),
             settings: settings(),
+            routes: routes_to("*"),
             readiness: TlsReadiness::Ready,
             header_limits: HeaderLimits::default(),
             line_max: 64 * 1024,
@@ -249,6 +255,7 @@ impl MemoryStage {
                 {
                     let means = self.means(identity);
                     session.equip(means);
+                    session.redirect(Arc::clone(&self.routes));
                 }
                 if let Some(answer) = answer {
                     self.feed(connection, Event::Answer(answer));
@@ -262,7 +269,11 @@ impl MemoryStage {
             Step::Dispute(reply) if self.mutant == Mutant::GoesOnAfterDispute => {
                 self.say(&reply);
                 if let Ok(identity) = self.identify(&connection.persona) {
-                    connection.machine = Machine::Session(Box::new(Session::new(identity, self.shared_settings())));
+                    connection.machine = Machine::Session(Box::new(Session::new(
+                        identity,
+                        self.shared_settings(),
+                        Arc::clone(&self.routes),
+                    )));
                 }
             }
             Step::Dispute(reply) => self.end(connection, &reply),
@@ -321,8 +332,11 @@ impl MemoryStage {
             }
             Question::Commit if self.mutant == Mutant::Says250BeforeCommit => {
                 self.say(&replies::kept(sealpost::mail::QueueId::from_u128(1)));
-                connection.machine =
-                    Machine::Session(Box::new(Session::new(Arc::clone(session.identity()), self.shared_settings())));
+                connection.machine = Machine::Session(Box::new(Session::new(
+                    Arc::clone(session.identity()),
+                    self.shared_settings(),
+                    Arc::clone(&self.routes),
+                )));
                 None
             }
             Question::Commit => Some(Answer::Committed(self.commit(connection))),
@@ -378,7 +392,7 @@ impl MemoryStage {
 
     fn equipped(&self, identity: Arc<Identity>) -> Session {
         let means = self.means(&identity);
-        let mut session = Session::new(identity, self.shared_settings());
+        let mut session = Session::new(identity, self.shared_settings(), Arc::clone(&self.routes));
         session.equip(means);
         session
     }
@@ -417,6 +431,8 @@ impl Stage for MemoryStage {
             "idle_commands_max" => self.settings.idle_commands_max = number()?,
             "auth_failures_max" => self.settings.auth_failures_max = number()?,
             "postmaster" => self.settings.postmaster = Some(value.parse().map_err(|_| "no address")?),
+            "routes" if self.mutant == Mutant::RoutesEverybody => {}
+            "routes" => self.routes = routes_to(value),
             "line_max" => self.line_max = size()?,
             "header_max" => self.header_limits.section = size()?,
             "together" => {}
@@ -573,6 +589,16 @@ pub(super) fn settings() -> SessionSettings {
         auth_failures_max: 5,
         idle_commands_max: 100,
     }
+}
+
+/// One route to these domains; `*` is everywhere, the bare postmaster included.
+pub(super) fn routes_to(domains: &str) -> Arc<Routes> {
+    let upstream = Arc::new(Upstream::new("main", "smtp.example.net", 25, "mail.example.com"));
+    let recipients = (domains != "*").then(|| DomainSet::read(domains.split(' ')).unwrap());
+    let rule = Rule { name: "route \"default\"".into(), place: None };
+    let ranked = Ranked { order: 1, weight: 1, what: upstream };
+    let route = Route::new("default", Wants { recipients, ..Wants::default() }, rule, vec![ranked]);
+    Arc::new(Routes::new(route.into_iter().collect()))
 }
 
 pub(super) fn refusal(word: &str) -> Result<RefusalMode, String> {

@@ -51,6 +51,8 @@ pub(crate) enum Mutant {
     IgnoresHeaderFaults,
     /// Does not judge recipients.
     GrantsAllRecipients,
+    /// Has a way for every recipient.
+    RoutesEverybody,
     /// Has no limits per identity.
     IgnoresLimits,
     /// Asks no ledger.
@@ -89,7 +91,7 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 37] = [
+    pub(crate) const ALL: [(Self, &'static str); 38] = [
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
         (Self::AcceptsBareLf, "smuggling/bare_lf_dot_bare_lf.dialog"),
@@ -110,6 +112,7 @@ impl Mutant {
         (Self::IgnoresOtherOriginators, "message/resent_from_forged.dialog"),
         (Self::IgnoresHeaderFaults, "message/two_from_fields.dialog"),
         (Self::GrantsAllRecipients, "envelope/recipient_forbidden.dialog"),
+        (Self::RoutesEverybody, "envelope/recipient_without_route.dialog"),
         (Self::IgnoresLimits, "envelope/too_many_recipients_for_the_identity.dialog"),
         (Self::CountsNothing, "envelope/rate_at_mail.dialog"),
         (Self::GivesNothingBack, "envelope/rate_given_back.dialog"),

@@ -30,10 +30,11 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::cast::{Cast, Season};
-use super::memory::{refusal, settings};
+use super::memory::{refusal, routes_to, settings};
 use super::play::{Heard, KeptMessage, Stage};
 use super::script::{Store, Wait};
 use crate::recipe::{NOW, Recipe};
+use crate::scripted_upstream::Zeros;
 
 /// How long, in virtual time, the server may think before it counts as silent: longer than the queue waits for room, shorter than any
 /// deadline for a client.
@@ -74,6 +75,7 @@ enum Link {
 pub(crate) struct TlsStage {
     version: MinVersion,
     settings: SessionSettings,
+    routes: Arc<Routes>,
     header: HeaderLimits,
     season: Season,
     wall: i64,
@@ -98,6 +100,7 @@ impl TlsStage {
         Self {
             version,
             settings: settings(),
+            routes: routes_to("*"),
             header: HeaderLimits::default(),
             season: Season::default(),
             wall: NOW,
@@ -120,7 +123,8 @@ impl TlsStage {
             let entropy = || Arc::new(SeededEntropy::new(1));
             let (queue, _) =
                 Queue::open(queue_settings, Arc::new(disk.clone()), Arc::clone(&shared), entropy()).unwrap();
-            let courier = Courier::new(Arc::new(SystemNetwork), Arc::clone(&shared));
+            let courier =
+                Courier::new(Arc::new(SystemNetwork::new(Arc::new(Zeros))), Arc::clone(&shared), Arc::new(Zeros));
             let snapshot = self.snapshot(0, &shared);
             let house = House::new(snapshot, queue, shared, entropy(), Tasks::default(), courier);
             self.server = Some(Server { house: Arc::new(house), clock, disk });
@@ -165,9 +169,10 @@ impl TlsStage {
             received: ReceivedDetail::default(),
             roster: Arc::new(Cast::get().roster(&self.season)),
             credentials: Arc::new(Cast::get().credentials(&self.season)),
-            routes: Arc::new(Routes::default()),
+            routes: Arc::clone(&self.routes),
             schedule: Arc::new(Schedule::new(&[HOUR], None, 24 * HOUR).unwrap()),
             recheck: Recheck::No,
+            soft_bounce: sealpost::snapshot::SoftBounce::No,
             expiry_notices: sealpost::snapshot::ExpiryNotices::No,
             ends: Vec::new(),
             reporter: Arc::new(Reporter {
@@ -276,6 +281,7 @@ impl Stage for TlsStage {
             "idle_commands_max" => self.settings.idle_commands_max = number()?,
             "auth_failures_max" => self.settings.auth_failures_max = number()?,
             "postmaster" => self.settings.postmaster = Some(value.parse().map_err(|_| "no address")?),
+            "routes" => self.routes = routes_to(value),
             "line_max" => self.header.line = size()?,
             "header_max" => self.header.section = size()?,
             "together" => {}

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::client;
 use super::world::{UPSTREAM, World};
 use crate::dialog::tls::bare_snapshot;
+use crate::scripted_upstream::Zeros;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -70,7 +71,7 @@ impl Life {
                 Queue::open(settings, Arc::new(world.disk.clone()), Arc::clone(&clock), Arc::clone(&entropy) as Arc<_>);
             let (queue, recovery) = opened.map_err(|fault| fault.to_string())?;
             assert!(recovery.set_aside.is_empty(), "a crash damages nothing that was synced: {recovery:?}");
-            let courier = Courier::new(Arc::new(world.network()), Arc::clone(&clock));
+            let courier = Courier::new(Arc::new(world.network()), Arc::clone(&clock), Arc::new(Zeros));
             let snapshot = snapshot(&clock);
             house = Arc::new(House::new(snapshot, queue, clock, entropy, Tasks::default(), courier));
         }

@@ -15,7 +15,7 @@ use super::model::read;
 use super::{HOME, START, block_on, deposit, open};
 
 /// The format that is written today.
-const TODAY: u32 = 2;
+const TODAY: u32 = 3;
 
 fn folder(format: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/store/format-{format}"))
@@ -53,8 +53,13 @@ fn a_store_of_format_1_opens_and_is_migrated() {
 }
 
 #[test]
-fn a_store_of_format_2_opens() {
+fn a_store_of_format_2_opens_and_is_put_in_order_by_identity() {
     opens(2);
+}
+
+#[test]
+fn a_store_of_format_3_opens() {
+    opens(3);
 }
 
 #[expect(clippy::disallowed_methods, reason = "fixtures are files of the repository")]
@@ -97,7 +102,12 @@ fn opens(format: u32) {
             (State::Dead, 0, false, 0),
         ];
         assert_eq!(seen, expected);
+        // In the order of before, and the tried one at its time.
         assert_eq!(queue.claim().await.record().trace.arrived, START);
+        clock.set_wall(START.after(Duration::from_secs(599)));
+        assert!(tokio::time::timeout(Duration::ZERO, queue.claim()).await.is_err());
+        clock.set_wall(START.after(Duration::from_secs(600)));
+        assert_eq!(queue.claim().await.record().attempts, 1);
         assert!(clock.now().wall > START);
         migrated(&disk, &clock, queue).await;
     });

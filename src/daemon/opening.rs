@@ -1,0 +1,107 @@
+//! The time between listening and an open queue: milliseconds after a close, seconds after a crash with a million messages.
+//!
+//! ```text
+//! who comes                  is told
+//! at a STARTTLS listener     421 in the place of the greeting (RFC 5321 §4.2.3)
+//! at an implicit TLS one     the same, behind a handshake: before it there are no words
+//! at the control socket      that the queue is being recovered
+//! systemd                    the same, and to wait longer
+//! ```
+//!
+//! There is no session here, and no house: nothing can be taken that could not be kept. Never: waits for a client; serves more than
+//! [`HANDSHAKES_MAX`] handshakes at once, who comes besides is closed.
+
+use std::future::{Future, pending};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::{ACCEPT_PAUSE, control, ready};
+use crate::session::replies;
+use crate::snapshot::{Door, Mode};
+use crate::sys::Tasks;
+
+/// Handshakes under way at once, for clients that are then sent away.
+const HANDSHAKES_MAX: usize = 64;
+/// How long such a client may take.
+const CLIENT_MAX: Duration = Duration::from_secs(10);
+/// How often systemd is asked to wait longer, and for how long beyond that.
+const PATIENCE_EVERY: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for the queue, and sends away who comes meanwhile.
+pub(super) async fn until_open<T>(
+    open: impl Future<Output = T>,
+    listeners: &[(TcpListener, SocketAddr)],
+    doors: &[Arc<Door>],
+    control: &UnixListener,
+    tasks: &Tasks,
+) -> T {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let porters = listeners.iter().zip(doors).map(|((listener, _), door)| {
+        let (door, handshakes) = (Arc::clone(door), Arc::clone(&handshakes));
+        Box::pin(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, client)) => send_away(stream, client, &door, &handshakes, tasks),
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                }
+            }
+        })
+    });
+    let porters: Vec<_> = porters.collect();
+    let at_doors = async { if porters.is_empty() { pending().await } else { select_all(porters).await.0 } };
+    tokio::select! {
+        biased;
+        opened = open => opened,
+        () = at_doors => pending().await,
+        () = at_control(control, tasks) => pending().await,
+        () = ask_for_patience() => pending().await,
+    }
+}
+
+fn send_away(stream: TcpStream, client: SocketAddr, door: &Arc<Door>, handshakes: &Arc<Semaphore>, tasks: &Tasks) {
+    let mut reply = Vec::new();
+    replies::starting().write_to(&mut reply);
+    tracing::debug!(%client, "sent away: the queue is not open yet");
+    match door.mode {
+        // One write into an empty buffer never waits.
+        Mode::StartTls => drop(stream.try_write(&reply)),
+        Mode::Implicit => {
+            let Ok(place) = Arc::clone(handshakes).try_acquire_owned() else { return };
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&door.tls));
+            tasks.spawn("connection", async move {
+                let saying = async {
+                    let mut stream = acceptor.accept(stream).await?;
+                    stream.write_all(&reply).await?;
+                    stream.shutdown().await
+                };
+                // Who does not want to hear it comes again all the same.
+                drop(timeout(CLIENT_MAX, saying).await);
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn at_control(control: &UnixListener, tasks: &Tasks) {
+    loop {
+        match control.accept().await {
+            Ok((stream, _)) => tasks.spawn("control connection", control::say_opening(stream)),
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn ask_for_patience() {
+    loop {
+        ready::opening(PATIENCE_EVERY.saturating_add(PATIENCE));
+        tokio::time::sleep(PATIENCE_EVERY).await;
+    }
+}

@@ -1,0 +1,204 @@
+//! One transaction at work: each order of a batch becomes changes of the tables.
+//!
+//! An order that can't be obeyed changes nothing. Never: changes anything in memory that a failed transaction would have to take back, but for the
+//! claims that are being concluded, which it is told of.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::QueueError;
+use super::accounts::Spending;
+use super::claims::Claims;
+use super::record::{HeldBy, Record, State};
+use super::store::{NewMessage, Next, Order, Ticket, Tried};
+use super::tables::{DiskFault, Known, Sums, Tables};
+use super::turns::Place;
+use crate::mail::QueueId;
+use crate::sys::{Now, WallTime};
+
+/// What is to be done when a transaction is on the disk.
+#[derive(Debug)]
+pub(super) struct Aftermath {
+    /// The ledger's time at which what these messages cost was noted.
+    pub(super) charged_at: WallTime,
+    pub(super) sums: Sums,
+    /// Body files whose record is gone.
+    pub(super) files: Vec<QueueId>,
+    /// Messages that are no more.
+    pub(super) gone: Vec<QueueId>,
+    /// Where messages have come to stand.
+    pub(super) came: Vec<(String, Place)>,
+}
+
+impl Aftermath {
+    pub(super) fn new(charged_at: WallTime) -> Self {
+        Self { charged_at, sums: Sums::default(), files: Vec::new(), gone: Vec::new(), came: Vec::new() }
+    }
+}
+
+/// An order could not be obeyed; which is nobody's fault, or the disk's.
+pub(super) enum Obstacle {
+    Order(QueueError),
+    Disk(DiskFault),
+}
+
+impl<E: Into<DiskFault>> From<E> for Obstacle {
+    fn from(fault: E) -> Self {
+        Self::Disk(fault.into())
+    }
+}
+
+/// One transaction at work.
+pub(super) struct Work<'a, 'txn> {
+    pub(super) claims: &'a Mutex<Claims>,
+    pub(super) tables: &'a mut Tables<'txn>,
+    pub(super) aftermath: &'a mut Aftermath,
+    /// The claims that end when this transaction is on the disk.
+    pub(super) concluding: &'a mut Vec<Ticket>,
+    pub(super) now: Now,
+}
+
+impl Work<'_, '_> {
+    pub(super) fn obey(&mut self, order: &Order) -> Result<(), Obstacle> {
+        match order {
+            Order::Deposit(message) => self.deposit(message),
+            Order::Conclude { ticket, outcomes, next, warned, report } => {
+                self.record_outcomes(*ticket, outcomes, next, *warned)?;
+                report.as_ref().map_or(Ok(()), |report| self.deposit(report))
+            }
+            Order::SetAside { ticket, reason } => self.set_aside(*ticket, reason),
+            Order::Retry(id) => {
+                let now = self.now.wall;
+                self.claims().recall_one(*id);
+                self.change(*id, |record| record.retry(now))
+            }
+            Order::Hold(id) => self.change(*id, |record| {
+                if record.state == State::Queued {
+                    record.hold(HeldBy::Operator, None);
+                }
+            }),
+            Order::Release(id) => {
+                let now = self.now.wall;
+                self.claims().recall_one(*id);
+                self.change(*id, |record| {
+                    if record.state == State::Held {
+                        record.retry(now);
+                    }
+                })
+            }
+            Order::Remove(id) => self.remove(*id),
+            Order::See(sighting) => Ok(self.tables.see(sighting)?),
+            Order::Mark(marks) => Ok(marks.iter().try_for_each(|mark| self.tables.mark(mark))?),
+            Order::Mend => Ok(()),
+        }
+    }
+
+    fn deposit(&mut self, message: &NewMessage) -> Result<(), Obstacle> {
+        if let Some(spending) = &message.spending {
+            self.tables.charge(spending.identity(), spending.cost(), self.aftermath.charged_at)?;
+        }
+        if let Some(sighting) = &message.sighting {
+            self.tables.see(sighting)?;
+        }
+        if let Some(mark) = &message.mark {
+            self.tables.mark(mark)?;
+        }
+        Ok(self.tables.add(message)?)
+    }
+
+    fn claims(&self) -> MutexGuard<'_, Claims> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, id: QueueId) -> Result<Record, Obstacle> {
+        match self.tables.known(id)? {
+            Known::Record(record) => Ok(*record),
+            Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(id))),
+            Known::Unreadable(fault) => Err(Obstacle::Order(QueueError::Damaged(id, fault.to_string()))),
+        }
+    }
+
+    fn change(&mut self, id: QueueId, change: impl FnOnce(&mut Record)) -> Result<(), Obstacle> {
+        let old = self.record(id)?;
+        let mut new = old.clone();
+        change(&mut new);
+        Ok(self.tables.put(Some(&old), &new)?)
+    }
+
+    /// Nothing that an old fencing number brings is recorded.
+    fn fenced(&mut self, ticket: Ticket) -> Result<(), Obstacle> {
+        if !self.claims().conclude(ticket) {
+            return Err(Obstacle::Order(QueueError::Fenced(ticket.id)));
+        }
+        self.concluding.push(ticket);
+        Ok(())
+    }
+
+    fn record_outcomes(
+        &mut self,
+        ticket: Ticket,
+        outcomes: &[Tried],
+        next: &Next,
+        warned: bool,
+    ) -> Result<(), Obstacle> {
+        self.fenced(ticket)?;
+        // What is on the disk, not what the claim saw: an operator may have changed it meanwhile.
+        let old = self.record(ticket.id)?;
+        let mut new = old.clone();
+        for tried in outcomes {
+            new.note(tried, self.now.wall);
+        }
+        new.attempts = new.attempts.saturating_add(u32::from(!outcomes.is_empty()));
+        new.warned |= warned;
+        match next {
+            Next::Finished => return self.take(&old),
+            Next::Retry(at) => new.due = *at,
+            Next::Dead(reason) => new.set_aside(reason),
+            Next::Held(reason) => new.hold(HeldBy::Recheck, Some(reason.clone())),
+        }
+        Ok(self.tables.put(Some(&old), &new)?)
+    }
+
+    fn set_aside(&mut self, ticket: Ticket, reason: &str) -> Result<(), Obstacle> {
+        self.fenced(ticket)?;
+        match self.tables.known(ticket.id)? {
+            Known::Record(_) => self.change(ticket.id, |record| record.set_aside(reason)),
+            Known::Unreadable(_) => Ok(self.tables.set_unreadable_aside(ticket.id, reason)?),
+            Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(ticket.id))),
+        }
+    }
+
+    fn remove(&mut self, id: QueueId) -> Result<(), Obstacle> {
+        match self.tables.known(id)? {
+            Known::Record(record) => self.take(&record),
+            Known::Unreadable(_) => {
+                let in_file = self.tables.take_unreadable(id)?;
+                self.gone(id, in_file);
+                Ok(())
+            }
+            Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(id))),
+        }
+    }
+
+    fn take(&mut self, record: &Record) -> Result<(), Obstacle> {
+        let in_file = self.tables.take(record)?;
+        self.gone(record.id, in_file);
+        Ok(())
+    }
+
+    fn gone(&mut self, id: QueueId, in_file: bool) {
+        self.aftermath.gone.push(id);
+        if in_file {
+            self.aftermath.files.push(id);
+        }
+    }
+}
+
+/// The message that is to be kept.
+pub(super) fn deposit(order: &Order) -> Option<&NewMessage> {
+    if let Order::Deposit(message) = order { Some(message) } else { None }
+}
+
+/// What a message costs whom.
+pub(super) fn charge(order: &Order) -> Option<&Spending> {
+    deposit(order)?.spending.as_ref()
+}

@@ -1,0 +1,224 @@
+//! Several routes: one that is down, slow or taken away is no other's delay, and when it is back its mail goes as its connections allow.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sealpost::queue::Outcome;
+use sealpost::snapshot::{Snapshot, SoftBounce};
+use sealpost::upstream::health::Condition;
+use sealpost::upstream::{Phase, Upstream};
+
+use super::stage::{Stage, rest, spare, to_example_org, upstream};
+use super::{HOUR, MINUTE, at, refusing, seconds, silent_at};
+use crate::scripted_upstream::{Misdeed, Script};
+
+const NET: &[&str] = &["r0@example.net"];
+const ORG: &[&str] = &["r0@example.org"];
+
+impl Stage {
+    fn taken_by_spare(&self) -> usize {
+        self.spare.as_ref().unwrap().taken().len()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn mail_of_a_dead_route_delays_no_other_and_goes_when_its_route_is_back() {
+    let stage = Stage::with_routes(refusing(), Script::default());
+    stage.run();
+    let dead = stage.submit_to("alice", 500, NET).await;
+    stage.pass(seconds(10)).await;
+    stage.submit_to("alice", 5, ORG).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!((stage.up.taken().len(), stage.taken_by_spare()), (0, 5));
+    stage.pass(2 * HOUR).await;
+    let tried: u32 = stage.attempts(&dead).await.iter().sum();
+    assert!(tried <= 30, "{tried}: five faults, what was under way with them, a probe every ten minutes");
+    stage.submit_to("alice", 5, ORG).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(stage.taken_by_spare(), 10);
+    stage.up.turn_into(Script::default());
+    stage.up.most_open.store(0, Ordering::SeqCst);
+    stage.pass(11 * MINUTE).await;
+    let waits = 500 - stage.up.taken().len();
+    assert!(waits <= 30, "{waits}: all but those that were tried, which wait for their next step");
+    assert_eq!(stage.up.most_open.load(Ordering::SeqCst), upstream().connections, "no stampede");
+    stage.pass(HOUR + 10 * MINUTE).await;
+    assert_eq!((stage.up.taken().len(), stage.count().await), (500, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_message_for_two_routes_the_one_that_is_up_has_its_part_at_once_and_the_other_when_it_is_back() {
+    let stage = Stage::with_routes(refusing(), Script::default());
+    stage.run();
+    // The dead one is found out to be dead.
+    stage.submit_to("alice", 9, NET).await;
+    stage.pass(seconds(5)).await;
+    let id = stage.submit_to("alice", 1, &["r0@example.net", "r0@example.org", "r1@example.org"]).await[0];
+    stage.pass(seconds(1)).await;
+    let taken = stage.spare.as_ref().unwrap().taken();
+    assert_eq!((taken.len(), taken[0].recipients.len()), (1, 2), "{taken:?}");
+    let record = stage.record(id).await.unwrap();
+    let open: Vec<bool> = record.recipients.iter().map(|one| one.open).collect();
+    assert_eq!((open, record.recipients[0].attempts), (vec![true, false, false], 0), "nobody tried the first");
+    stage.up.turn_into(Script::default());
+    stage.pass(2 * MINUTE).await;
+    assert!(stage.record(id).await.is_none(), "it did not wait for the next step of the schedule");
+    assert_eq!(stage.taken_by_spare(), 1, "and nobody has it twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_hangs_holds_only_its_own() {
+    let stage = Stage::with_routes(silent_at(Phase::Data), Script::default());
+    stage.run();
+    stage.submit_to("alice", 600, NET).await;
+    stage.pass(seconds(1)).await;
+    stage.submit_to("alice", 40, ORG).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!((stage.up.taken().len(), stage.taken_by_spare()), (0, 40));
+    stage.submit_to("alice", 1, &["r0@example.net", "r0@example.org"]).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(stage.taken_by_spare(), 41, "also of a message that has a recipient there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_much_in_a_lane_lets_the_others_have_their_turns() {
+    let stage = Stage::with_routes(refusing(), Script::default());
+    stage.run();
+    stage.submit_to("alice", 9, NET).await;
+    stage.pass(seconds(5)).await;
+    stage.submit_to("alice", 300, NET).await;
+    stage.submit_to("bob", 1, &["bob@example.net"]).await;
+    stage.pass(seconds(5)).await;
+    stage.up.turn_into(Script::default());
+    stage.pass(2 * MINUTE).await;
+    let taken = stage.up.taken();
+    assert!(taken.len() >= 300, "{}", taken.len());
+    let place = taken.iter().position(|one| one.recipients[0].contains("bob@")).unwrap();
+    assert!(place <= 1 + 2 * upstream().connections, "{place} before bob");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_a_lane_is_told_of_the_delay_and_of_the_end_while_other_routes_work() {
+    let stage = Stage::with_routes(refusing(), Script::default());
+    stage.run();
+    stage.submit_to("alice", 20, NET).await;
+    stage.pass(4 * HOUR - MINUTE).await;
+    assert_eq!(stage.count().await, 20);
+    // Who was tried once is told at his next attempt, an hour later at most.
+    stage.pass(HOUR + 12 * MINUTE).await;
+    let told = stage.records().await;
+    assert_eq!((told.len(), told.iter().filter(|record| record.warned).count()), (40, 20));
+    stage.submit_to("alice", 1, ORG).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!(stage.taken_by_spare(), 1);
+    stage.pass(21 * HOUR).await;
+    let ends = stage.bodies().await.iter().filter(|text| text.contains("could not be delivered")).count();
+    assert_eq!(ends, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_of_the_routes_lets_what_waits_go_the_new_way() {
+    let stage = Stage::with_routes(refusing(), Script::default());
+    stage.run();
+    stage.submit_to("alice", 50, NET).await;
+    stage.pass(seconds(10)).await;
+    assert_eq!(stage.taken_by_spare(), 0);
+    stage.route(vec![rest(spare())]);
+    stage.pass(seconds(5)).await;
+    let taken = stage.taken_by_spare();
+    assert!(taken >= 25, "{taken}: all but those that were tried");
+    // And the other way round: who has no route any more waits, and is tried as the schedule says.
+    stage.route(vec![to_example_org(spare())]);
+    let id = stage.submit_to("alice", 1, NET).await[0];
+    stage.pass(seconds(5)).await;
+    let record = stage.record(id).await.unwrap();
+    assert!(
+        matches!(&record.recipients[0].last, Some(Outcome::Deferred { reason, .. }) if reason.contains("no route")),
+        "{record:?}"
+    );
+    stage.route(vec![rest(spare())]);
+    stage.pass(HOUR + 10 * MINUTE).await;
+    assert_eq!(stage.count().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_no_route_forgets_nobody_who_waits() {
+    let stage = Stage::with_routes(refusing(), Script::default());
+    stage.run();
+    stage.submit_to("alice", 50, NET).await;
+    stage.pass(seconds(10)).await;
+    stage.route(vec![to_example_org(spare()), rest(upstream())]);
+    stage.pass(seconds(10)).await;
+    stage.up.turn_into(Script::default());
+    stage.pass(2 * MINUTE).await;
+    assert!(stage.up.taken().len() >= 30, "{}", stage.up.taken().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_of_two_upstreams_is_open_while_one_of_them_is() {
+    let stage = Stage::with_spare(refusing(), Script::default());
+    stage.run();
+    stage.submit(30).await;
+    stage.pass(seconds(5)).await;
+    assert_eq!((stage.taken_by_spare(), stage.count().await), (30, 0));
+    assert!(matches!(stage.standing().condition, Condition::Open(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_soft_bounce_what_is_refused_for_good_is_tried_again_and_reported_at_the_end() {
+    let stage = Stage::new(at(Phase::Recipient, Misdeed::Say(b"550 5.1.1 no such user\r\n")), upstream());
+    let now = stage.house.snapshot();
+    stage.house.swap(Snapshot { soft_bounce: SoftBounce::Yes, ..(*now).clone() });
+    let id = stage.submit(1).await[0];
+    stage.run();
+    stage.pass(MINUTE).await;
+    let record = stage.record(id).await.unwrap();
+    let Some(Outcome::Deferred { reply: Some(reply), .. }) = &record.recipients[0].last else { panic!("{record:?}") };
+    assert_eq!((reply.code().number(), stage.count().await), (550, 1));
+    stage.up.turn_into(Script::default());
+    stage.pass(2 * HOUR).await;
+    assert_eq!((stage.up.taken().len(), stage.count().await), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstreams_of_the_same_order_share_the_mail_by_weight() {
+    let stage = Stage::with_spare(Script::default(), Script::default());
+    let ranked =
+        |order, weight, one: Upstream| sealpost::upstream::preference::Ranked { order, weight, what: Arc::new(one) };
+    let rule = sealpost::identity::Rule { name: "route".into(), place: None };
+    let both = vec![ranked(1, 3, upstream()), ranked(1, 1, spare())];
+    stage.route(vec![sealpost::route::Route::new("both", Default::default(), rule, both).unwrap()]);
+    stage.run();
+    stage.submit(400).await;
+    stage.pass(MINUTE).await;
+    let (main, other) = (stage.up.taken().len(), stage.taken_by_spare());
+    assert!(main + other == 400 && (60..140).contains(&other), "{main} and {other}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn measure_tmp() {
+    for count in [0, 5_000, 20_000] {
+        let stage = Stage::with_routes(refusing(), Script::default());
+        stage.run();
+        stage.submit_to("alice", 9, NET).await;
+        stage.pass(seconds(5)).await;
+        let begun = std::time::Instant::now();
+        stage.submit_to("alice", count, NET).await;
+        let submitted = begun.elapsed();
+        stage.pass(seconds(5)).await;
+        let sorted = begun.elapsed();
+        let begun = std::time::Instant::now();
+        for _ in 0..200 {
+            stage.submit_to("alice", 1, ORG).await;
+            stage.pass(std::time::Duration::from_millis(10)).await;
+        }
+        let live = begun.elapsed();
+        let taken = stage.taken_by_spare();
+        let begun = std::time::Instant::now();
+        stage.pass(HOUR).await;
+        println!(
+            "MEASURE {count}: submitted {submitted:?} sorted {sorted:?} 200 live {live:?} ({taken}), an hour idle {:?}",
+            begun.elapsed()
+        );
+    }
+}

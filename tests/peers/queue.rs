@@ -1,0 +1,316 @@
+//! Measures the store with a hundred messages and with a million, for `tests/long queue`: what a message costs to keep and to give out, a listing of all,
+//! starts after a close and after a kill, what it takes of memory and disk.
+//!
+//! ```text
+//! queue DIR COUNT [IDENTITIES]
+//! queue DIR --start            opens the store, says how long it took, and waits to be killed
+//! ```
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    reason = "a measuring program: it reads its arguments, the clock and files, and stops at the first surprise"
+)]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use sealpost::mail::{Address, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
+use sealpost::queue::{Conclusion, Custodian, Deposit, Filter, Link, Next, Page, Queue, QueueSettings, TraceFacts};
+use sealpost::sys::disk::SystemDisk;
+use sealpost::sys::{Clock, SystemClock, SystemEntropy};
+
+const BODY: usize = 4096;
+/// Messages that one measurement keeps, or gives out.
+const SAMPLE: usize = 2_000;
+/// Clients at once, besides one alone.
+const MANY: usize = 64;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [folder, "--start"] => start(&runtime, Path::new(folder)),
+        [folder, count] => runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), 1000)),
+        [folder, count, identities] => {
+            runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), identities.parse().unwrap()));
+        }
+        _ => panic!("queue DIR COUNT [IDENTITIES]"),
+    }
+}
+
+fn open(folder: &Path) -> (Queue, Arc<dyn Clock>) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let settings = QueueSettings {
+        count: 10_000_000,
+        size: 1 << 40,
+        share_per_identity: 100,
+        per_identity: 128,
+        ..QueueSettings::new(folder)
+    };
+    let opened = Queue::open(settings, Arc::new(SystemDisk), Arc::clone(&clock), Arc::new(SystemEntropy));
+    (opened.unwrap().0, clock)
+}
+
+fn start(runtime: &tokio::runtime::Runtime, folder: &Path) {
+    let began = Instant::now();
+    let (queue, _) = open(folder);
+    println!("{:.2}", began.elapsed().as_secs_f64());
+    runtime.block_on(async {
+        let claim = queue.claim().await;
+        println!("{:.2} {}", began.elapsed().as_secs_f64(), memory("VmHWM"));
+        drop(claim);
+        std::future::pending::<()>().await;
+    });
+}
+
+/// Starts the store in a process of its own and kills it: seconds until it is open, until the first claim, and MB then.
+fn killed_start(folder: &Path) -> String {
+    let own = std::env::current_exe().unwrap();
+    let mut child = Command::new(own).arg(folder).arg("--start").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let open = lines.next().unwrap().unwrap();
+    let claimed = lines.next().unwrap().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (first, memory) = claimed.split_once(' ').unwrap();
+    format!("open after {open} s, first claim after {first} s, {memory} MB at the most")
+}
+
+async fn measure(folder: &Path, count: usize, identities: usize) {
+    let (queue, clock) = open(folder);
+    let kept = AtomicUsize::new(0);
+    println!("{:>9}  {:<22} {:>9} {:>9} {:>9} {:>10}", "messages", "what", "each/s", "us CPU", "KiB out", "writes");
+    keep(&queue, &clock, 100, MANY, identities, &kept).await;
+    row(100, &queue, &clock, identities, &kept).await;
+    let began = Instant::now();
+    while kept.load(Ordering::Relaxed) < count {
+        keep(&queue, &clock, (count - kept.load(Ordering::Relaxed)).min(50_000), 512, identities, &kept).await;
+    }
+    println!(
+        "filled in {:.0} s: file {} MB, {} MB of memory at the most",
+        began.elapsed().as_secs_f64(),
+        file(folder),
+        memory("VmHWM")
+    );
+    row(count, &queue, &clock, identities, &kept).await;
+    list(&queue, &clock, identities, &kept).await;
+    let began = Instant::now();
+    queue.close().await;
+    drop(queue);
+    println!("closed in {:.2} s", began.elapsed().as_secs_f64());
+    println!("after a close: {}", killed_start(folder));
+    println!("after a kill:  {}", killed_start(folder));
+    let (queue, clock) = open(folder);
+    let (before, began) = (file(folder), Instant::now());
+    give_out(&queue, count / 2, MANY).await;
+    println!("half given out in {:.0} s: file {} MB, was {before}", began.elapsed().as_secs_f64(), file(folder));
+    keep(&queue, &clock, count / 2, 512, identities, &kept).await;
+    println!("as many kept again: file {} MB", file(folder));
+    queue.close().await;
+}
+
+async fn row(size: usize, queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &AtomicUsize) {
+    for clients in [1, MANY] {
+        let sample = if clients == 1 { SAMPLE / 10 } else { SAMPLE };
+        let before = Usage::now();
+        keep(queue, clock, sample, clients, identities, kept).await;
+        before.tell(size, &format!("kept, {clients} at once"), sample);
+        let before = Usage::now();
+        give_out(queue, sample, clients).await;
+        before.tell(size, &format!("given out, {clients} at once"), sample);
+    }
+}
+
+/// So many messages by so many clients.
+async fn keep(
+    queue: &Queue,
+    clock: &Arc<dyn Clock>,
+    count: usize,
+    clients: usize,
+    identities: usize,
+    kept: &AtomicUsize,
+) {
+    let mut tasks = tokio::task::JoinSet::new();
+    let first = kept.fetch_add(count, Ordering::Relaxed);
+    let next = Arc::new(AtomicUsize::new(first));
+    for _ in 0..clients {
+        let (queue, clock, next) = (queue.clone(), Arc::clone(clock), Arc::clone(&next));
+        tasks.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= first + count {
+                    return;
+                }
+                let deposit = deposit(&*clock, number % identities, number);
+                let mut incoming = queue.admit(&deposit.custodian.identity, Some(BODY as u64)).await.unwrap();
+                incoming.write(&[b'x'; BODY]).await.unwrap();
+                incoming.commit(deposit).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+}
+
+/// Claims so many, reads each, and finishes it.
+async fn give_out(queue: &Queue, count: usize, at_once: usize) {
+    let places = Arc::new(tokio::sync::Semaphore::new(at_once));
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let place = Arc::clone(&places).acquire_owned().await.unwrap();
+        let claim = queue.claim().await;
+        tasks.spawn(async move {
+            let mut body = claim.body();
+            while body.next().await.unwrap().is_some() {}
+            let done = Conclusion { outcomes: Vec::new(), next: Next::Finished, report: None, warned: false };
+            claim.conclude(done).await.unwrap();
+            drop(place);
+        });
+        while tasks.try_join_next().is_some() {}
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+}
+
+/// Lists all, while one client commits one message after the other.
+async fn list(queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &AtomicUsize) {
+    let alone = commits(queue, clock, identities, kept, || false, 200).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let listing = {
+        let (queue, over) = (queue.clone(), Arc::clone(&over));
+        tokio::spawn(async move {
+            let (began, mut after, mut listed) = (Instant::now(), None, 0);
+            loop {
+                let part = queue.list(Filter::default(), Page { after, limit: 1000 }).await.unwrap();
+                listed += part.entries.len();
+                after = part.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+            (began.elapsed(), listed)
+        })
+    };
+    let beside = commits(queue, clock, identities, kept, || over.load(Ordering::Relaxed), usize::MAX).await;
+    let (took, listed) = listing.await.unwrap();
+    println!(
+        "{listed} listed in {:.2} s; a commit took {:.1} ms (median) alone, {:.1} ms beside it",
+        took.as_secs_f64(),
+        alone,
+        beside
+    );
+}
+
+/// One commit after the other; the median in ms.
+async fn commits(
+    queue: &Queue,
+    clock: &Arc<dyn Clock>,
+    identities: usize,
+    kept: &AtomicUsize,
+    over: impl Fn() -> bool,
+    most: usize,
+) -> f64 {
+    let mut took = Vec::new();
+    while !over() && took.len() < most {
+        let began = Instant::now();
+        keep(queue, clock, 1, 1, identities, kept).await;
+        took.push(began.elapsed());
+    }
+    took.sort();
+    took.get(took.len() / 2).map_or(0.0, |median| median.as_secs_f64() * 1000.0)
+}
+
+fn deposit(clock: &dyn Clock, identity: usize, number: usize) -> Deposit {
+    let address = |text: &str| Address::parse(text).unwrap();
+    let to = Recipient {
+        forward_path: ForwardPath::Address(address(&format!("recipient-{number}@customer.example"))),
+        parameters: RecipientParameters::default(),
+    };
+    let sender = ReversePath::Address(address(&format!("user-{identity}@example.com")));
+    Deposit {
+        envelope: Envelope::new(sender, MailParameters::default(), vec![to]).unwrap(),
+        custodian: Custodian {
+            identity: format!("staff:user-{identity}@example.com"),
+            ca: Some("staff".to_owned()),
+            fingerprint: "ab".repeat(32),
+            chain: vec![("CN=Staff issuing".to_owned(), "01af".to_owned())],
+            key: Some([7; 32]),
+            links: vec![Link { issuer: [8; 32], issuer_key: Some([9; 32]), serial: vec![1, 0xaf] }],
+        },
+        trace: TraceFacts {
+            client: "192.0.2.1:40000".to_owned(),
+            helo: "laptop.example.com".to_owned(),
+            protocol: "ESMTPS".to_owned(),
+            tls: "TLS1.3 TLS_AES_256_GCM_SHA384".to_owned(),
+            arrived: clock.now().wall,
+            message_id: Some(format!("<{number}@example.com>")),
+        },
+    }
+}
+
+/// What this process has used so far.
+struct Usage {
+    began: Instant,
+    cpu: Duration,
+    octets: u64,
+    calls: u64,
+}
+
+impl Usage {
+    fn now() -> Self {
+        let io = std::fs::read_to_string("/proc/self/io").unwrap();
+        let figure = |name: &str| -> u64 {
+            io.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.trim().parse().ok()).unwrap()
+        };
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let ticks: u64 = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|n| n.parse::<u64>().unwrap())
+            .sum();
+        Self {
+            began: Instant::now(),
+            cpu: Duration::from_millis(ticks * 10),
+            octets: figure("wchar"),
+            calls: figure("syscw"),
+        }
+    }
+
+    fn tell(&self, size: usize, what: &str, count: usize) {
+        let now = Self::now();
+        let each = |all: u64| all as f64 / count as f64;
+        println!(
+            "{size:>9}  {what:<22} {:>9.0} {:>9.0} {:>9.1} {:>10.1}",
+            count as f64 / (now.began - self.began).as_secs_f64(),
+            (now.cpu - self.cpu).as_micros() as f64 / count as f64,
+            each(now.octets - self.octets) / 1024.0,
+            each(now.calls - self.calls),
+        );
+    }
+}
+
+fn file(folder: &Path) -> u64 {
+    std::fs::metadata(folder.join("store.redb")).unwrap().len() >> 20
+}
+
+fn memory(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+}
