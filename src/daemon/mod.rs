@@ -337,11 +337,11 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
     // Nagle and delayed ACK together cost 40 ms for each reply.
     let _ = stream.set_nodelay(true);
     let (serving, now) = (Arc::clone(house), house.now().mono);
-    if let Some(balancers) = &entered.balancers {
-        return match balancers.iter().any(|network| network.contains(client.ip())) {
-            true => admit_balancer(stream, client, door, house),
-            false => turn_away_stranger(client, entered.address, house),
-        };
+    if !entered.takes_from(client.ip()) {
+        return turn_away_stranger(client, entered.address, house);
+    }
+    if entered.balancers.is_some() {
+        return admit_balancer(stream, client, door, house);
     }
     match house.doors.enter(client.ip(), snapshot.door_limits, now) {
         Ok(place) => house.tasks.spawn("connection", async move {

@@ -194,3 +194,26 @@ fn a_header_that_does_not_come_in_time_ends_the_connection_unsaid() {
     process.wait_for_log(0, &["no PROXY header", "did not come in time"]);
     assert!(process.stop().success());
 }
+
+/// The opening of the store is held up from outside.
+#[test]
+fn while_the_queue_is_opened_a_header_is_waited_for_before_421_is_said() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = behind(&upstream, "[\"127.0.0.1\"]", "");
+    let store = bench.directory.path().join("data/store.redb");
+    let (store, trace) = (store.to_str().unwrap(), bench.directory.path().join("strace"));
+    let held_up = "inject=openat:delay_enter=4000000:when=1";
+    let strace =
+        ["strace", "-f", "-qq", "-P", store, "-e", "trace=openat", "-e", held_up, "-o", trace.to_str().unwrap()];
+    let mut process = Process::spawn(&bench.configuration, &strace);
+    process.wait_told("STATUS=recovering the queue; clients are told to come again");
+    for wrong in [LOCAL, b"EHLO client.example.com\r\n"] {
+        assert_eq!(heard(bench.starttls, wrong), "", "{}", wrong.escape_ascii());
+    }
+    let said = heard(bench.starttls, SEVEN);
+    assert!(said.starts_with("421 4.3.2 "), "{said}");
+    let (_, said) = Client::implicit_behind(&nine(), bench.implicit, &bench.tls(Some(&bench.alice))).unwrap();
+    assert_eq!(said.code, 421, "{said:?}");
+    assert_eq!(process.wait_ready(PATIENCE), Start::Ready, "{}", process.log());
+    assert_eq!(Client::plain_behind(SEVEN, bench.starttls).unwrap().command("QUIT").unwrap().code, 221);
+}
