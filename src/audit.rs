@@ -135,9 +135,35 @@ pub fn certificate_ends(seen: &Seen, days_left: i64, notice: Option<QueueId>) {
     );
 }
 
-/// An operator steered the queue.
-pub fn steered(action: &str, id: QueueId, by: &str) {
-    tracing::info!(target: "audit", event = "steered", %id, action, by, "steered");
+/// An operator began to steer the queue: what is to be done, to which messages, and who asked.
+pub fn steering(action: &str, asked: &str, by: &str) {
+    tracing::info!(target: "audit", event = "steering", action, asked, by, "steering");
+}
+
+/// That is over; so many messages were steered. When whoever asked went away before, this is not said.
+pub fn steering_ended(action: &str, asked: &str, messages: u64, by: &str) {
+    tracing::info!(target: "audit", event = "steering-ended", action, asked, messages, by, "steering ended");
+}
+
+/// What an operator did to one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Steered<'a> {
+    /// The command's word: `hold`, `remove`, `import`.
+    pub action: &'a str,
+    /// Which message.
+    pub id: QueueId,
+    /// The recipients that were removed, when the message was not removed whole.
+    pub recipients: Option<&'a str>,
+    /// To which messages it was to be done, as on the command line.
+    pub asked: &'a str,
+    /// Who asked, as the kernel tells.
+    pub by: &'a str,
+}
+
+/// An operator steered a message.
+pub fn steered(what: &Steered<'_>) {
+    let Steered { action, id, recipients, asked, by } = what;
+    tracing::info!(target: "audit", event = "steered", %id, action, recipients, asked, by, "steered");
 }
 
 /// The recipients, as many as one line should hold, and how many more there are; each is told when its outcome is.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use crate::counts::Counts;
 use crate::doors::Doors;
 use crate::intake::Desk;
 use crate::queue::Queue;
@@ -50,6 +51,8 @@ pub struct House {
     pub want_of_room: Throttle,
     /// Says now and then that mail is refused because the store fails.
     pub store_fails: Throttle,
+    /// What has happened since the start.
+    pub counts: Counts,
 }
 
 /// Distribution points that wait to be looked at.
@@ -65,6 +68,7 @@ impl House {
         tasks: Tasks,
         courier: Courier,
     ) -> Self {
+        let counts = Counts::new(clock.now().mono);
         let (named_points, points_to_fetch) = mpsc::channel(NAMED_POINTS_MAX);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -81,6 +85,7 @@ impl House {
             log: Backlog::default(),
             want_of_room: Throttle::new(REFUSALS_SAID),
             store_fails: Throttle::new(REFUSALS_SAID),
+            counts,
         }
     }
 

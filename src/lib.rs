@@ -26,6 +26,7 @@ pub mod attempts;
 pub mod audit;
 pub mod cli;
 pub mod config;
+pub mod counts;
 pub mod daemon;
 pub mod doors;
 pub mod house;

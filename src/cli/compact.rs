@@ -4,40 +4,23 @@
 //! far it is. Ended in the middle, it has changed nothing.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::Context as _;
+use super::queue::print::size;
+use super::queue::reach::{Reach, Unreached};
+use crate::queue::Compaction;
 
-use super::queue::{not_ours, size};
-use crate::queue::{Compaction, Driving, Queue, QueueSettings};
-use crate::sys::disk::SystemDisk;
-use crate::sys::{SystemClock, SystemEntropy};
-
-/// Opens the store, as its owner, and writes it anew.
+/// Opens the store, as its owner, and writes it anew. Gives an exit code when that may not be.
 ///
 /// # Errors
 /// The store can't be opened, or the disk fails or has no room.
-pub(super) fn without_daemon(settings: QueueSettings) -> anyhow::Result<ExitCode> {
-    if let Some(code) = not_ours(&settings.data_dir)? {
-        return Ok(code);
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let settings = QueueSettings { driving: Driving::Inline, ..settings };
-        let data_dir = settings.data_dir.clone();
-        let opened =
-            Queue::open(settings, Arc::new(SystemDisk), Arc::new(SystemClock::start()), Arc::new(SystemEntropy));
-        let (queue, _) = opened
-            .with_context(|| format!("no daemon answers, and the store in {} can't be opened", data_dir.display()))?;
-        let compacted = queue.compact(u64::MAX, progress()).await;
-        queue.close().await;
-        match compacted? {
+pub(super) fn without_daemon(reach: &Reach) -> anyhow::Result<Unreached> {
+    reach.with_store(async |queue, _| {
+        match queue.compact(u64::MAX, progress()).await? {
             Compaction::Done { before, after } => tell(&mut io::stdout().lock(), before, after)?,
             // Not when all that there can be is allowed.
             Compaction::TooMuch { .. } => {}
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     })
 }
 

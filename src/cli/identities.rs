@@ -3,18 +3,17 @@
 //! Asks the running daemon, or reads the configuration and opens the store when there is none. Never: shows a secret; changes anything.
 
 use std::io::{self, Write};
-use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::{ConfigArgument, queue};
+use super::ConfigArgument;
+use super::output::{self, Output};
+use super::queue::reach::{self, Reach};
 use crate::config;
-use crate::daemon::control;
 use crate::daemon::steering::identities::{CertificateEntry, IdentityEntry, IdentityKind, IdentityLimits};
 use crate::daemon::steering::{Answer, Command};
-use crate::queue::QueueSettings;
 
 /// Nobody of that name.
 const MISSING: u8 = 1;
@@ -47,27 +46,30 @@ pub struct IdentitiesArguments {
 /// # Errors
 /// The configuration can't be read, or neither daemon nor store could be reached.
 pub fn run(arguments: &IdentitiesArguments) -> anyhow::Result<ExitCode> {
+    output::quietly(answer(arguments))
+}
+
+fn answer(arguments: &IdentitiesArguments) -> anyhow::Result<ExitCode> {
     let file = &arguments.config.config;
-    let settings = QueueSettings::new(queue::data_dir(file)?);
+    let reach = Reach::of(file)?;
     let command = Command::Identities { names: arguments.names.clone(), limit: arguments.limit };
-    let mut printer = Printer { json: arguments.json, out: io::stdout().lock(), missing: 0 };
+    let mut printer = Printer { json: arguments.json, out: Output::new(), missing: 0 };
     let mut print = |answer: &Answer| printer.print(answer);
-    match UnixStream::connect(control::path(&settings.data_dir)) {
-        Ok(daemon) => queue::ask(daemon, command, &mut print)?,
-        Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => {
-            return Ok(queue::not_allowed(&settings.data_dir));
-        }
-        Err(_) => {
+    match reach.daemon() {
+        Err(code) => return Ok(code),
+        Ok(Some(daemon)) => reach::ask(daemon, command, &mut print)?,
+        Ok(None) => {
             let text = super::read_text(file)?;
             let loaded = match config::load_text(file, &text, &super::environment(), &super::clock()) {
                 Ok(loaded) => loaded,
                 Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
             };
-            if let Some(code) = queue::without_daemon(settings, command, &loaded.settings.roster, &mut print)? {
+            if let Some(code) = reach.without_daemon(command, &loaded.settings.roster, &mut print)? {
                 return Ok(code);
             }
         }
     }
+    printer.out.flush()?;
     Ok(if printer.missing > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
 }
 
@@ -90,12 +92,23 @@ impl<W: Write> Printer<W> {
                 eprintln!("sealpost: no identity {name} in the configuration, nor was such a one seen");
             }
             Answer::Fault(why) => bail!("{why}"),
-            Answer::End
-            | Answer::Entry(_)
+            // Not asked for here.
+            Answer::Entry(_)
+            | Answer::Headers(_)
             | Answer::Done(_)
+            | Answer::Gone(_)
+            | Answer::Unmatched(_)
             | Answer::Unable(..)
+            | Answer::Count(_)
+            | Answer::Begun(_)
+            | Answer::Parcel(_)
+            | Answer::Piece(_)
+            | Answer::Spoiled(..)
+            | Answer::Adopted(_)
+            | Answer::Present(_)
             | Answer::Stats(_)
-            | Answer::Compacted(..) => {}
+            | Answer::Compacted(..)
+            | Answer::End => {}
         }
         Ok(())
     }

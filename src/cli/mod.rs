@@ -7,6 +7,7 @@ pub mod check;
 mod compact;
 pub mod explain;
 pub mod identities;
+mod output;
 pub mod passwd;
 pub mod pki;
 pub mod queue;
@@ -60,7 +61,7 @@ pub enum Command {
     /// Try the upstreams out, without sending anything
     Upstream(upstream::UpstreamArguments),
     /// Look at the queue and act on it
-    Queue(QueueArguments),
+    Queue(queue::arguments::QueueArguments),
     /// List who may send, who was here last, and how long their certificates last
     Identities(identities::IdentitiesArguments),
     /// Keep a small certificate authority: certificates for the server and its clients, and the CRL
@@ -133,101 +134,6 @@ pub struct ExplainArguments {
     /// Would this message's header be allowed?
     #[arg(long, value_name = "FILE")]
     pub message: Option<PathBuf>,
-}
-
-/// `sealpost queue`
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n\n  sealpost queue list --config sealpost.toml\n  \
-    sealpost queue list --config sealpost.toml --state dead --json\n  \
-    sealpost queue show --config sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \
-    sealpost queue retry --config sealpost.toml --all\n\n\
-    While the daemon runs, it is asked; else the store is opened, by its owner only.\n\
-    Exit codes: 0 done, 1 no such message, 69 neither daemon nor store can be reached, 77 not allowed.")]
-pub struct QueueArguments {
-    /// What to do with it.
-    #[command(subcommand)]
-    pub command: QueueCommand,
-}
-
-/// What can be done with the queue.
-#[derive(Clone, Debug, Subcommand)]
-pub enum QueueCommand {
-    /// List what is in the queue, oldest first
-    List {
-        /// Which queue.
-        #[command(flatten)]
-        common: QueueCommon,
-        /// Only messages in this state
-        #[arg(long, value_enum)]
-        state: Option<QueueStateArgument>,
-        /// At most so many
-        #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
-        limit: usize,
-    },
-    /// Show one message: envelope, who sent it, each recipient and its last reply
-    Show {
-        /// Which queue.
-        #[command(flatten)]
-        common: QueueCommon,
-        /// The message
-        id: String,
-    },
-    /// Keep messages back until released
-    Hold(QueueSelection),
-    /// Let held messages go on
-    Release(QueueSelection),
-    /// Try messages now, dead ones included
-    Retry(QueueSelection),
-    /// Remove messages; nobody is told
-    Remove(QueueSelection),
-    /// Count messages by state, and their octets
-    Stats {
-        /// Which queue.
-        #[command(flatten)]
-        common: QueueCommon,
-    },
-    /// Give the disk back what the store's file does not need: writes it anew with what is kept
-    Compact {
-        /// Which queue.
-        #[command(flatten)]
-        common: QueueCommon,
-    },
-}
-
-/// What all queue commands take.
-#[derive(Clone, Debug, Args)]
-pub struct QueueCommon {
-    /// The configuration.
-    #[command(flatten)]
-    pub config: ConfigArgument,
-    /// JSON, one object a line: for each message, or of the whole for stats
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Which messages.
-#[derive(Clone, Debug, Args)]
-pub struct QueueSelection {
-    /// Which queue.
-    #[command(flatten)]
-    pub common: QueueCommon,
-    /// The messages
-    #[arg(required_unless_present = "all", value_name = "ID")]
-    pub ids: Vec<String>,
-    /// All that this can be done to
-    #[arg(long, conflicts_with = "ids")]
-    pub all: bool,
-}
-
-/// A state to filter by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum QueueStateArgument {
-    /// To be tried when due
-    Queued,
-    /// Kept back
-    Held,
-    /// Can't be delivered nor reported
-    Dead,
 }
 
 /// Does what was asked; errors that are no part of a command's own output come back for `main` to print.
@@ -309,9 +215,14 @@ mod tests {
             "queue release --config f --all",
             "queue retry --config f ID",
             "queue remove --config f ID",
-            "queue stats --config f",
+            "queue stats --config f --top 3",
+            "queue compact --config f",
             "upstream test --config f",
             "upstream test --config f --json main spare",
+            "queue list --config f --sender *@a.example --older-than 2h --newest-first --after ID --limit 5",
+            "queue remove --config f --sender <> --recipient a@b --upstream u --identity i --state dead --yes",
+            "queue hold --config f --newer-than 1h30m --dry-run",
+            "queue show --config f ID --headers",
             "identities --config f",
             "identities --config f --json --limit 5 alice staff:bob@example.com",
             "passwd alice",

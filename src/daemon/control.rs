@@ -14,15 +14,31 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use super::steering;
+use super::peer::Peer;
+use super::steering::moving::Importing;
+use super::steering::{Answer, Answers, Command, Desk, Running};
 use crate::house::House;
+use crate::snapshot::Snapshot;
+use crate::sys::Drain;
 
 /// The version of request and answer.
-pub const VERSION: u32 = 1;
+///
+/// 2: filters, counts, several answers at once.
+pub const VERSION: u32 = 2;
 /// The longest request, octets.
 const REQUEST_MAX: u64 = 1024 * 1024;
-/// How long a peer may take to ask, and to take each line of its answer.
+/// Answers that are written at once.
+const TOGETHER_MAX: usize = 500;
+/// The longest line of what is brought, octets: a piece of a body, or the record of a message with very many recipients.
+const BROUGHT_MAX: u64 = 64 * 1024 * 1024;
+/// How long a peer may take to ask, and to bring each line.
 const PEER_MAX: Duration = Duration::from_secs(30);
+/// How long a peer may take to take each part of its answer: a person may be reading it, and all that waits is a task.
+const READER_MAX: Duration = Duration::from_secs(3600);
+/// The same once the drain has begun.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+/// What is said when the drain begins in the middle.
+const STOPPING: &str = "the daemon is stopping: what was told is done; ask again when it runs, or when it has stopped";
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,7 +46,7 @@ pub struct Request {
     /// [`VERSION`].
     pub version: u32,
     /// What to do.
-    pub command: steering::Command,
+    pub command: Command,
 }
 
 /// The longest path of a Unix socket on Linux, octets (unix(7): 108 with the NUL behind it).
@@ -71,8 +87,10 @@ pub async fn run(listener: UnixListener, house: Arc<House>) {
             Ok((stream, _)) => {
                 let serving = Arc::clone(&house);
                 house.tasks.spawn("control connection", async move {
-                    if let Err(fault) = serve(stream, &serving).await {
-                        tracing::warn!(%fault, "a control connection failed");
+                    match serve(stream, &serving).await {
+                        Err(fault) if went_away(&fault) => tracing::debug!(%fault, "a control connection ended early"),
+                        Err(fault) => tracing::warn!(%fault, "a control connection failed"),
+                        Ok(()) => {}
                     }
                 });
             }
@@ -85,38 +103,32 @@ pub async fn run(listener: UnixListener, house: Arc<House>) {
 }
 
 async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
-    let peer = stream.peer_cred()?.uid();
+    let peer = Peer::of(stream.peer_cred()?);
     let own = rustix::process::geteuid().as_raw();
-    if peer != own && peer != 0 {
-        let answer =
-            steering::Answer::Fault(format!("only root and the daemon's own user ({own}) may ask; you are {peer}"));
-        return write(&mut stream, &answer).await;
+    if peer.uid() != own && peer.uid() != 0 {
+        let answer = Answer::Fault(format!("only root and the daemon's own user ({own}) may ask; you are {peer}"));
+        return write(&mut stream, &[answer, Answer::End], &house.tasks.drain()).await;
     }
+    let drain = house.tasks.drain();
     let mut line = String::new();
     let (reading, mut writing) = stream.split();
     let mut reading = BufReader::new(reading.take(REQUEST_MAX));
     timeout(PEER_MAX, reading.read_line(&mut line)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    let by = format!("uid {peer}");
-    let mut answers = match serde_json::from_str::<Request>(&line) {
-        Ok(request) if request.version == VERSION => steering::Answers::new(request.command, by),
-        Ok(request) => steering::Answers::fault(format!(
-            "the daemon speaks version {VERSION} of the control protocol, you speak {}: use the sealpost of the same version",
-            request.version
-        )),
-        Err(fault) => steering::Answers::fault(format!("the request can't be read: {fault}")),
+    let mut answers = match request(&line) {
+        Ok(Command::Import { export }) => return import(&export, &peer, reading, &mut writing, house).await,
+        Ok(command) => Answers::new(command, peer.to_string()),
+        Err(why) => Answers::fault(why),
     };
     loop {
+        if drain.begun() {
+            return write(&mut writing, &[Answer::Fault(STOPPING.to_owned()), Answer::End], &drain).await;
+        }
         let snapshot = house.snapshot();
-        let desk = steering::Desk {
-            queue: &house.queue,
-            upstreams: Some((&house.courier, &snapshot.routes)),
-            roster: &snapshot.roster,
-            now: house.now().wall,
-        };
-        let Some(answer) = answers.next(desk).await else { break };
-        write(&mut writing, &answer).await?;
+        let Some(answer) = answers.next(desk(house, &snapshot)).await else { return Ok(()) };
+        let more = std::iter::from_fn(|| answers.ready());
+        let together: Vec<Answer> = std::iter::once(answer).chain(more).take(TOGETHER_MAX).collect();
+        write(&mut writing, &together, &drain).await?;
     }
-    Ok(())
 }
 
 /// Tells whoever asks that the queue is not open yet.
@@ -127,12 +139,133 @@ pub(super) async fn say_opening(mut stream: UnixStream) {
     // What is asked is read before it is answered: octets that nobody read would take the answer with them.
     if let Ok(Ok(_)) = timeout(PEER_MAX, reading.read_line(&mut line)).await {
         let why = "the daemon is recovering its queue after a start: come again in a minute";
-        write(&mut writing, &steering::Answer::Fault(why.to_owned())).await.ok();
+        let mut line = serde_json::to_vec(&Answer::Fault(why.to_owned())).unwrap_or_default();
+        line.push(b'\n');
+        timeout(PEER_MAX, writing.write_all(&line)).await.ok();
     }
 }
 
-async fn write<W: tokio::io::AsyncWrite + Unpin>(to: &mut W, answer: &steering::Answer) -> io::Result<()> {
-    let mut line = serde_json::to_vec(answer)?;
-    line.push(b'\n');
-    timeout(PEER_MAX, to.write_all(&line)).await.map_err(|_| io::ErrorKind::TimedOut)?
+/// Takes in what is brought line by line; ends with the line that says so, or with a fault.
+async fn import<R, W>(
+    export: &str,
+    peer: &Peer,
+    mut reading: BufReader<tokio::io::Take<R>>,
+    writing: &mut W,
+    house: &House,
+) -> io::Result<()>
+where
+    R: tokio::io::AsyncRead + Unpin,
+    W: tokio::io::AsyncWrite + Unpin,
+{
+    let mut drain = house.tasks.drain();
+    let (mut importing, adopted) = match Importing::begin(export, peer.to_string(), &house.queue).await {
+        Ok(begun) => begun,
+        Err(why) => return write(writing, &[Answer::Fault(why), Answer::End], &drain).await,
+    };
+    write(writing, &[Answer::Adopted(adopted)], &drain).await?;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        reading.get_mut().set_limit(BROUGHT_MAX);
+        let brought = tokio::select! {
+            biased;
+            () = drain.wait() => {
+                return write(writing, &[Answer::Fault(STOPPING.to_owned()), Answer::End], &drain).await;
+            }
+            brought = timeout(PEER_MAX, reading.read_line(&mut line)) => brought,
+        };
+        brought.map_err(|_| io::ErrorKind::TimedOut)??;
+        if line.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let snapshot = house.snapshot();
+        let taken = match serde_json::from_str(&line) {
+            Ok(brought) => importing.take(desk(house, &snapshot), brought).await.map_err(|fault| fault.to_string()),
+            Err(fault) => Err(format!("what was brought can't be read: {fault}")),
+        };
+        let answers = taken.unwrap_or_else(|why| vec![Answer::Fault(why), Answer::End]);
+        write(writing, &answers, &drain).await?;
+        if matches!(answers.last(), Some(Answer::End)) {
+            return Ok(());
+        }
+    }
+}
+
+/// What answers are made from, at this moment.
+fn desk<'a>(house: &'a House, snapshot: &'a Snapshot) -> Desk<'a> {
+    let now = house.now();
+    let running = Running {
+        courier: &house.courier,
+        routes: &snapshot.routes,
+        log: &house.log,
+        counts: &house.counts,
+        mono: now.mono,
+    };
+    Desk { queue: &house.queue, daemon: Some(running), roster: &snapshot.roster, now: now.wall }
+}
+
+/// What a request asks for. Its version is looked at first: what follows may be of a shape that only the other one knows.
+fn request(line: &str) -> Result<Command, String> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let unreadable = |fault: serde_json::Error| format!("the request can't be read: {fault}");
+    let Versioned { version } = serde_json::from_str(line).map_err(unreadable)?;
+    if version != VERSION {
+        return Err(format!(
+            "the running daemon speaks version {VERSION} of the control protocol, and this sealpost version {version}: use the sealpost \
+             that the daemon was started from, or restart the daemon after an upgrade"
+        ));
+    }
+    serde_json::from_str::<Request>(line).map(|request| request.command).map_err(unreadable)
+}
+
+async fn write<W>(to: &mut W, answers: &[Answer], drain: &Drain) -> io::Result<()>
+where
+    W: tokio::io::AsyncWrite + Unpin,
+{
+    let mut lines = Vec::new();
+    for answer in answers {
+        serde_json::to_writer(&mut lines, answer)?;
+        lines.push(b'\n');
+    }
+    let mut drain = drain.clone();
+    let farewell = async {
+        drain.wait().await;
+        tokio::time::sleep(FAREWELL_MAX).await;
+    };
+    tokio::select! {
+        written = timeout(READER_MAX, to.write_all(&lines)) => written.map_err(|_| io::ErrorKind::TimedOut)?,
+        () = farewell => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Whoever asked had enough: `sealpost queue list | head`.
+fn went_away(fault: &io::Error) -> bool {
+    matches!(fault.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_version_is_told_plainly_whatever_it_asks_in_its_own_words() {
+        for asked in [
+            r#"{"version":1,"command":{"list":{"state":null,"limit":1000}}}"#,
+            r#"{"version":1,"command":"stats"}"#,
+            r#"{"version":99,"command":{"defragment":{}},"more":true}"#,
+        ] {
+            let why = request(asked).unwrap_err();
+            assert!(why.contains("speaks version 2") && why.contains("restart the daemon"), "{asked}: {why}");
+        }
+        assert!(matches!(
+            request(r#"{"version":2,"command":{"list":{"limit":5}}}"#),
+            Ok(Command::List { limit: 5, .. })
+        ));
+        for broken in ["", "{", r#"{"version":2,"command":{"steer":{}}}"#] {
+            assert!(request(broken).unwrap_err().contains("can't be read"), "{broken}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ pub mod ending;
 mod fetch;
 pub mod logging;
 mod opening;
+pub mod peer;
 mod ready;
 mod reload;
 mod retry;

@@ -1,26 +1,36 @@
 //! What an operator can ask of the queue, and the answers: the same whether the daemon is asked or the store is opened without one.
 //!
-//! Entries have names of their own, apart from the stored record, so that what scripts read (`--json`) stays when the record changes.
-//! Never: shows an octet of a body.
+//! Commands and answers travel as JSON over the control socket (see [`super::control`]). What is asked of many messages is done a few at a
+//! time, so that neither memory nor the wait of somebody's mail grows with the queue. Never: shows an octet of a body; only an export carries them.
 
+pub mod breakdown;
+pub mod entry;
 pub mod identities;
+pub mod moving;
+pub mod selection;
+pub mod sums;
+
+mod look;
+mod round;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::entry::Entry;
 use self::identities::{IdentityEntry, Listing};
-use crate::audit;
+use self::look::{Counting, Listed, Summing};
+use self::moving::{Begun, Exporting, Forgetting, Parcel};
+use self::round::Round;
+use self::selection::Filters;
+use self::sums::Sums;
+use crate::counts::Counts;
 use crate::identity::Roster;
-use crate::mail::{QueueId, ReversePath};
-use crate::queue::{
-    Compaction, Filter, Listed, Outcome, Page, Queue, QueueError, RecipientState, Record, State, Stats,
-};
+use crate::queue::{Compaction, Queue, QueueError, State};
 use crate::route::Routes;
-use crate::sys::WallTime;
-use crate::upstream::health::Condition;
-use crate::upstream::{Courier, Standing};
+use crate::sys::{Backlog, MonoTime, WallTime};
+use crate::upstream::Courier;
 
 /// How many entries are fetched at once.
 const PAGE: usize = 500;
@@ -32,17 +42,37 @@ const COMPACT_BESIDE_MAX: u64 = 64 * 1024 * 1024;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
-    /// List, oldest first.
+    /// List.
     List {
-        /// Only those in this state.
-        state: Option<StateName>,
+        /// Only these.
+        #[serde(default)]
+        filters: Filters,
+        /// Only those to which this can be done.
+        #[serde(default)]
+        action: Option<Action>,
+        /// Begin behind this one.
+        #[serde(default)]
+        after: Option<String>,
+        /// In this order.
+        #[serde(default)]
+        order: ListOrder,
         /// At most so many.
         limit: usize,
+    },
+    /// Say how many there are.
+    Count {
+        /// Only these.
+        filters: Filters,
+        /// Only those to which this can be done.
+        action: Option<Action>,
     },
     /// Show one.
     Show {
         /// Which.
         id: String,
+        /// Its header section too.
+        #[serde(default)]
+        headers: bool,
     },
     /// Do something to some.
     Steer {
@@ -50,9 +80,34 @@ pub enum Command {
         action: Action,
         /// To which.
         target: Target,
+        /// Of those, only these.
+        #[serde(default)]
+        filters: Filters,
+    },
+    /// Tell messages as they are, to be brought into another queue.
+    Export {
+        /// Which.
+        filters: Filters,
+    },
+    /// Take messages of another queue in, which are brought behind this line ([`moving::Brought`]).
+    Import {
+        /// The export's name.
+        export: String,
+    },
+    /// Remove what was exported and is in another queue now.
+    Forget {
+        /// The export's name.
+        export: String,
+        /// Which messages.
+        ids: Vec<String>,
+        /// Whether these are the last: then the receipt has served.
+        last: bool,
     },
     /// Sums.
-    Stats,
+    Stats {
+        /// So many identities, upstreams and domains, by a look at each message; none without that look.
+        top: usize,
+    },
     /// Give the disk back what the store does not need.
     Compact,
     /// List identities: these, or all.
@@ -62,6 +117,17 @@ pub enum Command {
         /// At most so many.
         limit: usize,
     },
+}
+
+/// Which messages come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListOrder {
+    /// Those that came first.
+    #[default]
+    OldestFirst,
+    /// Those that came last.
+    NewestFirst,
 }
 
 /// What can be done to a message.
@@ -89,7 +155,7 @@ impl Action {
         }
     }
 
-    /// Which states `--all` means by it.
+    /// Which states are meant when no message is named.
     const fn concerns(self, state: State) -> bool {
         match (self, state) {
             (Self::Hold, State::Queued) | (Self::Release, State::Held) => true,
@@ -123,6 +189,17 @@ pub enum StateName {
     Dead,
 }
 
+impl StateName {
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Held => "held",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 impl From<State> for StateName {
     fn from(state: State) -> Self {
         match state {
@@ -149,14 +226,34 @@ impl From<StateName> for State {
 pub enum Answer {
     /// A message.
     Entry(Box<Entry>),
+    /// The header section of the message before, as far as it is text.
+    Headers(String),
     /// Done to this message.
     Done(String),
     /// There is no such message.
     Missing(String),
+    /// This message was meant, and left the queue before it could be done: delivered, reported or removed meanwhile.
+    Gone(String),
+    /// This message was named, and is not among those that were asked for besides.
+    Unmatched(String),
     /// It can't be done to this message, and why.
     Unable(String, String),
+    /// How many there are.
+    Count(Count),
+    /// An export begins.
+    Begun(Begun),
+    /// A message of it; its octets follow.
+    Parcel(Parcel),
+    /// Octets of the message before, in base64.
+    Piece(String),
+    /// This message can't be exported, whatever was told of it, and why.
+    Spoiled(String, String),
+    /// So many messages of the import have been imported before; the others may be brought.
+    Adopted(u64),
+    /// This message of the import is here already, or was.
+    Present(String),
     /// Sums.
-    Stats(Sums),
+    Stats(Box<Sums>),
     /// The store's file was written anew: octets before and after.
     Compacted(u64, u64),
     /// An identity.
@@ -167,214 +264,15 @@ pub enum Answer {
     End,
 }
 
-/// A message, as operators see it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Entry {
-    /// Its name.
-    pub id: String,
-    /// Where it stands.
-    pub state: StateName,
-    /// Why, when it is dead.
-    pub reason: Option<String>,
-    /// Who sent it.
-    pub identity: String,
-    /// The CA that vouched; none for a pinned certificate.
-    pub ca: Option<String>,
-    /// SHA-256 of the certificate.
-    pub fingerprint: String,
-    /// Issuer and serial of each certificate of the chain, leaf first.
-    pub chain: Vec<(String, String)>,
-    /// The reverse path; empty for `<>`.
-    pub sender: String,
-    /// Each recipient.
-    pub recipients: Vec<EntryRecipient>,
-    /// When it came, RFC 3339.
-    pub arrived: String,
-    /// When it is tried next, RFC 3339.
-    pub due: String,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Octets as stored.
+/// How many messages were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Messages.
+    pub messages: u64,
+    /// Octets of them.
     pub octets: u64,
-    /// Its Message-ID.
-    pub message_id: Option<String>,
-    /// The client's address and port.
-    pub client: String,
-    /// What it called itself.
-    pub helo: String,
-    /// TLS version and cipher suite.
-    pub tls: String,
-}
-
-/// A recipient, as operators see it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct EntryRecipient {
-    /// The forward path.
-    pub address: String,
-    /// `waiting`, `delivered`, `deferred`, `failed`.
-    pub outcome: String,
-    /// What happened.
-    pub detail: String,
-    /// What the upstream said last, if it said something.
-    pub reply: Option<String>,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Which upstream tried it last.
-    pub upstream: Option<String>,
-    /// When, RFC 3339.
-    pub last_attempt: Option<String>,
-}
-
-/// Sums over the queue, and the upstreams.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Sums {
-    /// Messages to be tried when due.
-    pub queued: u64,
-    /// Octets of them.
-    pub queued_octets: u64,
-    /// Messages kept back.
-    pub held: u64,
-    /// Octets of them.
-    pub held_octets: u64,
-    /// Messages that can't be delivered nor reported.
-    pub dead: u64,
-    /// Octets of them.
-    pub dead_octets: u64,
-    /// Of the queued, those being tried now.
-    pub claimed: u64,
-    /// Age of the oldest message, seconds.
-    pub oldest_seconds: Option<u64>,
-    /// Octets of the store's own file.
-    pub file_octets: u64,
-    /// How each upstream stands, by name; none without a daemon, for only a running one knows.
-    #[serde(default)]
-    pub upstreams: Option<Vec<UpstreamSums>>,
-}
-
-/// How an upstream stands, as operators see it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct UpstreamSums {
-    /// Its name.
-    pub name: String,
-    /// The routes that it serves.
-    #[serde(default)]
-    pub routes: Vec<String>,
-    /// `closed`: mail goes; `open`: it failed too often and is left alone; `half-open`: one message probes it.
-    pub health: String,
-    /// Until when it is left alone, RFC 3339; then the next message probes it.
-    pub open_until: Option<String>,
-    /// Faults in a row.
-    pub faults_in_a_row: u32,
-    /// The last fault of all, also of one that is over.
-    pub last_fault: Option<String>,
-    /// When that was, RFC 3339.
-    pub last_fault_at: Option<String>,
-    /// Attempts in a row in which it did not answer for a minute.
-    pub unanswered_in_a_row: u32,
-    /// Since when it puts off all messages, RFC 3339, where that has lasted for long.
-    #[serde(default)]
-    pub nothing_delivered_since: Option<String>,
-    /// Connections in use.
-    pub connections_in_use: u64,
-    /// Connections kept for the next message.
-    pub connections_idle: u64,
-    /// Connections at most.
-    pub connections_limit: u64,
-    /// Messages under way that wait for a connection; those that wait in the queue are not counted.
-    pub waiting: u64,
-}
-
-impl UpstreamSums {
-    fn of(standing: &Standing, routes: &Routes, now: WallTime) -> Self {
-        let (health, wait) = match standing.condition {
-            Condition::Closed => ("closed", None),
-            Condition::Open(wait) => ("open", Some(wait)),
-            Condition::HalfOpen => ("half-open", None),
-        };
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        Self {
-            name: standing.upstream.clone(),
-            routes: routes.served_by(&standing.upstream).map(str::to_owned).collect(),
-            health: health.to_owned(),
-            open_until: wait.map(|wait| now.after(wait).rfc3339()),
-            faults_in_a_row: standing.failures,
-            last_fault: standing.last_fault.as_ref().map(|(fault, _)| fault.to_string()),
-            last_fault_at: standing.last_fault.as_ref().map(|(_, at)| at.rfc3339()),
-            unanswered_in_a_row: standing.unanswered,
-            nothing_delivered_since: standing.dry_since.map(WallTime::rfc3339),
-            connections_in_use: count(standing.busy),
-            connections_idle: count(standing.idle),
-            connections_limit: count(standing.limit),
-            waiting: count(standing.waiting),
-        }
-    }
-}
-
-impl Sums {
-    fn of(stats: &Stats, upstreams: Option<Vec<UpstreamSums>>, now: WallTime) -> Self {
-        let totals = stats.totals;
-        Self {
-            queued: totals.queued.count,
-            queued_octets: totals.queued.octets,
-            held: totals.held.count,
-            held_octets: totals.held.octets,
-            dead: totals.dead.count,
-            dead_octets: totals.dead.octets,
-            claimed: stats.claimed,
-            oldest_seconds: stats.oldest.map(|oldest| now.since(oldest).as_secs()),
-            file_octets: stats.file,
-            upstreams,
-        }
-    }
-}
-
-impl Entry {
-    /// A stored message as operators see it.
-    pub fn of(record: &Record) -> Self {
-        let recipients = record.envelope.recipients().iter().zip(&record.recipients);
-        Self {
-            id: record.id.to_string(),
-            state: record.state.into(),
-            reason: record.reason.clone(),
-            identity: record.custodian.identity.clone(),
-            ca: record.custodian.ca.clone(),
-            fingerprint: record.custodian.fingerprint.clone(),
-            chain: record.custodian.chain.clone(),
-            sender: match record.envelope.reverse_path() {
-                ReversePath::Null => String::new(),
-                ReversePath::Address(address) => address.to_string(),
-            },
-            recipients: recipients.map(|(to, state)| EntryRecipient::of(to.forward_path.as_str(), state)).collect(),
-            arrived: record.trace.arrived.rfc3339(),
-            due: record.due.rfc3339(),
-            attempts: record.attempts,
-            octets: record.length,
-            message_id: record.trace.message_id.clone(),
-            client: record.trace.client.clone(),
-            helo: record.trace.helo.clone(),
-            tls: record.trace.tls.clone(),
-        }
-    }
-}
-
-impl EntryRecipient {
-    fn of(address: &str, state: &RecipientState) -> Self {
-        let (outcome, detail, reply) = match &state.last {
-            None => ("waiting", String::new(), None),
-            Some(Outcome::Delivered { reply }) => ("delivered", String::new(), Some(reply)),
-            Some(Outcome::Deferred { reason, reply }) => ("deferred", reason.clone(), reply.as_ref()),
-            Some(Outcome::Failed { reason, reply }) => ("failed", reason.clone(), reply.as_ref()),
-        };
-        Self {
-            address: address.to_owned(),
-            outcome: outcome.to_owned(),
-            detail,
-            reply: reply.map(ToString::to_string),
-            attempts: state.attempts,
-            upstream: state.last_attempt.as_ref().map(|(_, upstream)| upstream.clone()),
-            last_attempt: state.last_attempt.as_ref().map(|(at, _)| at.rfc3339()),
-        }
-    }
+    /// Those that came later are not counted, milliseconds since 1970: [`Filters::until`] of what is done next.
+    pub until: i64,
 }
 
 /// The answers to one command, one at a time, so that a listing of a large queue is never held whole.
@@ -383,8 +281,6 @@ pub struct Answers {
     by: String,
     left: Left,
     ready: VecDeque<Answer>,
-    /// Whether this command has had the upstreams probed: once is enough, however many messages it names.
-    probed: bool,
 }
 
 /// What answers are made from.
@@ -392,54 +288,86 @@ pub struct Answers {
 pub struct Desk<'a> {
     /// The queue.
     pub queue: &'a Queue,
-    /// The upstreams; none without a daemon.
-    pub upstreams: Option<(&'a Courier, &'a Routes)>,
+    /// What only a running daemon has.
+    pub daemon: Option<Running<'a>>,
     /// Who is known.
     pub roster: &'a Arc<Roster>,
     /// The present.
     pub now: WallTime,
 }
 
-/// Which identities were asked for.
-#[derive(Debug)]
-struct IdentitiesWanted {
-    names: Vec<String>,
-    limit: usize,
+/// What only a running daemon has.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    /// The way to the upstreams.
+    pub courier: &'a Courier,
+    /// Which of them takes what.
+    pub routes: &'a Routes,
+    /// The log, in which each deed has its line.
+    pub log: &'a Backlog,
+    /// What has happened since the start.
+    pub counts: &'a Counts,
+    /// The present, by the clock that nobody sets.
+    pub mono: MonoTime,
 }
 
 /// What is left to do.
 #[derive(Debug)]
 enum Left {
-    List { state: Option<State>, after: Option<QueueId>, limit: usize },
-    Show { id: String },
-    Steer { action: Action, ids: VecDeque<String> },
-    SteerAll { action: Action, after: Option<QueueId> },
-    Stats,
+    /// Not begun yet.
+    Asked(Command),
+    List(Listed),
+    Count(Counting),
+    Steer(Box<Round>),
+    Export(Box<Exporting>),
+    Forget(Forgetting),
+    Stats(Box<Summing>),
     Compact,
-    Identities(IdentitiesWanted),
+    Show {
+        id: String,
+        headers: bool,
+    },
     Listed(Box<Listing>),
     Nothing,
     Ended,
 }
 
+/// Whether another look may bring something.
+enum More {
+    Perhaps,
+    Never,
+}
+
+/// Why a command ends early.
+#[derive(Debug)]
+enum Obstacle {
+    /// The queue failed.
+    Queue(QueueError),
+    /// What was asked makes no sense, in words.
+    Asked(String),
+}
+
+impl From<QueueError> for Obstacle {
+    fn from(fault: QueueError) -> Self {
+        Self::Queue(fault)
+    }
+}
+
+impl From<String> for Obstacle {
+    fn from(why: String) -> Self {
+        Self::Asked(why)
+    }
+}
+
 impl Answers {
     /// The answers to `command`, asked by `by` (for the audit).
     pub fn new(command: Command, by: String) -> Self {
-        let left = match command {
-            Command::List { state, limit } => Left::List { state: state.map(State::from), after: None, limit },
-            Command::Show { id } => Left::Show { id },
-            Command::Steer { action, target: Target::Ids(ids) } => Left::Steer { action, ids: ids.into() },
-            Command::Steer { action, target: Target::All } => Left::SteerAll { action, after: None },
-            Command::Stats => Left::Stats,
-            Command::Compact => Left::Compact,
-            Command::Identities { names, limit } => Left::Identities(IdentitiesWanted { names, limit }),
-        };
-        Self { by, left, ready: VecDeque::new(), probed: false }
+        Self { by, left: Left::Asked(command), ready: VecDeque::new() }
     }
 
     /// One answer: it can't be done.
     pub fn fault(why: String) -> Self {
-        Self { by: String::new(), left: Left::Nothing, ready: VecDeque::from([Answer::Fault(why)]), probed: false }
+        Self { by: String::new(), left: Left::Nothing, ready: VecDeque::from([Answer::Fault(why)]) }
     }
 
     /// The next answer; `None` behind [`Answer::End`].
@@ -451,174 +379,112 @@ impl Answers {
             match self.more(desk).await {
                 Ok(More::Perhaps) => {}
                 Ok(More::Never) => return None,
-                Err(fault) => {
+                Err(obstacle) => {
                     self.left = Left::Nothing;
-                    self.ready.push_back(Answer::Fault(fault.to_string()));
+                    self.ready.push_back(Answer::Fault(match obstacle {
+                        Obstacle::Queue(fault) => fault.to_string(),
+                        Obstacle::Asked(why) => why,
+                    }));
                 }
             }
         }
     }
 
-    async fn more(&mut self, desk: Desk<'_>) -> Result<More, QueueError> {
-        let queue = desk.queue;
-        match std::mem::replace(&mut self.left, Left::Nothing) {
-            Left::List { state, after, limit } => self.list(queue, state, after, limit).await?,
-            Left::Show { id } => self.show(queue, id).await?,
-            Left::Steer { action, mut ids } => {
-                if let Some(id) = ids.pop_front() {
-                    self.steer(desk, action, id).await?;
-                    self.left = Left::Steer { action, ids };
-                }
+    /// The next answer, if it is there without a look at the queue: whoever writes them down can write several at once.
+    pub fn ready(&mut self) -> Option<Answer> {
+        self.ready.pop_front()
+    }
+
+    async fn more(&mut self, desk: Desk<'_>) -> Result<More, Obstacle> {
+        self.left = match std::mem::replace(&mut self.left, Left::Nothing) {
+            Left::Asked(command) => self.begin(command, desk)?,
+            Left::List(mut listed) => {
+                self.ready.extend(listed.page(desk).await?);
+                if listed.is_over() { Left::Nothing } else { Left::List(listed) }
             }
-            Left::SteerAll { action, after } => self.steer_all(desk, action, after).await?,
-            Left::Stats => {
-                let upstreams = desk.upstreams.map(|(courier, routes)| {
-                    courier.standings().iter().map(|one| UpstreamSums::of(one, routes, desk.now)).collect()
-                });
-                let sums = Sums::of(&queue.stats().await?, upstreams, desk.now);
-                self.ready.push_back(Answer::Stats(sums));
-            }
-            Left::Compact => self.ready.push_back(match queue.compact(COMPACT_BESIDE_MAX, |_, _| {}).await? {
-                Compaction::Done { before, after } => {
-                    tracing::info!(by = self.by, before, after, "the store's file was written anew");
-                    Answer::Compacted(before, after)
+            Left::Count(mut counting) => match counting.page(desk).await? {
+                Some(count) => {
+                    self.ready.push_back(Answer::Count(count));
+                    Left::Nothing
                 }
-                Compaction::TooMuch { kept } => Answer::Fault(format!(
-                    "{} MiB are kept, and all mail would wait until they are copied; the daemon does so up to {} MiB: \
-                     stop it, run this again, and start it",
-                    kept >> 20,
-                    COMPACT_BESIDE_MAX >> 20
-                )),
-            }),
-            Left::Identities(IdentitiesWanted { names, limit }) => {
-                self.left = Left::Listed(Box::new(Listing::new(desk.roster, names, limit)));
+                None => Left::Count(counting),
+            },
+            Left::Steer(mut round) => {
+                self.ready.extend(round.step(desk).await?);
+                if round.is_over() { Left::Nothing } else { Left::Steer(round) }
+            }
+            Left::Export(mut exporting) => {
+                self.ready.extend(exporting.step(desk).await?);
+                if exporting.is_over() { Left::Nothing } else { Left::Export(exporting) }
+            }
+            Left::Forget(mut forgetting) => {
+                self.ready.extend(forgetting.step(desk).await?);
+                if forgetting.is_over() { Left::Nothing } else { Left::Forget(forgetting) }
+            }
+            Left::Stats(mut summing) => match summing.page(desk).await? {
+                Some(sums) => {
+                    self.ready.push_back(Answer::Stats(Box::new(sums)));
+                    Left::Nothing
+                }
+                None => Left::Stats(summing),
+            },
+            Left::Compact => {
+                let answer = match desk.queue.compact(COMPACT_BESIDE_MAX, |_, _| {}).await? {
+                    Compaction::Done { before, after } => {
+                        tracing::info!(by = self.by, before, after, "the store's file was written anew");
+                        Answer::Compacted(before, after)
+                    }
+                    Compaction::TooMuch { kept } => Answer::Fault(format!(
+                        "{} MiB are kept, and all mail would wait until they are copied; the daemon does so up to {} MiB: \
+                         stop it, run this again, and start it",
+                        kept >> 20,
+                        COMPACT_BESIDE_MAX >> 20
+                    )),
+                };
+                self.ready.push_back(answer);
+                Left::Nothing
+            }
+            Left::Show { id, headers } => {
+                self.ready.extend(look::show(desk.queue, id, headers).await?);
+                Left::Nothing
             }
             Left::Listed(mut listing) => {
                 let (answers, more) = listing.page(desk).await?;
                 self.ready.extend(answers);
-                if more {
-                    self.left = Left::Listed(listing);
-                }
+                if more { Left::Listed(listing) } else { Left::Nothing }
             }
             Left::Nothing => {
                 self.ready.push_back(Answer::End);
-                self.left = Left::Ended;
+                Left::Ended
             }
             Left::Ended => {
                 self.left = Left::Ended;
                 return Ok(More::Never);
             }
-        }
+        };
         Ok(More::Perhaps)
     }
 
-    async fn list(
-        &mut self,
-        queue: &Queue,
-        state: Option<State>,
-        after: Option<QueueId>,
-        limit: usize,
-    ) -> Result<(), QueueError> {
-        let listing = queue.list(Filter { state }, Page { after, limit: limit.min(PAGE) }).await?;
-        let left = limit.saturating_sub(listing.entries.len());
-        self.ready.extend(listing.entries.into_iter().map(|listed| Answer::Entry(Box::new(shown(&listed)))));
-        if let Some(after) = listing.next.filter(|_| left > 0) {
-            self.left = Left::List { state, after: Some(after), limit: left };
-        }
-        Ok(())
-    }
-
-    async fn show(&mut self, queue: &Queue, id: String) -> Result<(), QueueError> {
-        let answer = match id.parse::<QueueId>() {
-            Err(_) => Answer::Missing(id),
-            Ok(number) => match queue.show(number).await {
-                Ok(listed) => Answer::Entry(Box::new(shown(&listed))),
-                Err(QueueError::NotFound(_)) => Answer::Missing(id),
-                Err(fault) => return Err(fault),
-            },
-        };
-        self.ready.push_back(answer);
-        Ok(())
-    }
-
-    async fn steer(&mut self, desk: Desk<'_>, action: Action, id: String) -> Result<(), QueueError> {
-        let queue = desk.queue;
-        let Ok(number) = id.parse::<QueueId>() else {
-            self.ready.push_back(Answer::Missing(id));
-            return Ok(());
-        };
-        let done = match action {
-            Action::Hold => queue.hold(number).await,
-            Action::Release => queue.release(number).await,
-            Action::Retry => self.retry(desk, number).await,
-            Action::Remove => queue.remove(number).await,
-        };
-        match done {
-            Ok(()) => {
-                audit::steered(action.word(), number, &self.by);
-                self.ready.push_back(Answer::Done(id));
+    /// What was asked, made ready.
+    fn begin(&self, command: Command, desk: Desk<'_>) -> Result<Left, Obstacle> {
+        Ok(match command {
+            Command::List { filters, action, after, order, limit } => {
+                Left::List(Listed::new(&filters, action, after.as_deref(), order, limit, desk.now)?)
             }
-            Err(QueueError::NotFound(_)) => self.ready.push_back(Answer::Missing(id)),
-            Err(fault @ QueueError::Damaged(..)) => self.ready.push_back(Answer::Unable(id, fault.to_string())),
-            Err(fault) => return Err(fault),
-        }
-        Ok(())
-    }
-
-    /// Due now; and whoever asks for that wants to know now whether its upstreams are up again.
-    async fn retry(&mut self, desk: Desk<'_>, id: QueueId) -> Result<(), QueueError> {
-        desk.queue.retry(id).await?;
-        if let Some((courier, routes)) = desk.upstreams.filter(|_| !self.probed)
-            && let Listed::Message(record) = desk.queue.show(id).await?
-        {
-            let routed = routes.part(&record.envelope, &record.custodian, &record.open_recipients());
-            courier.probe_now(routed.groups.iter().flat_map(|group| group.route.upstreams()));
-            self.probed = true;
-        }
-        Ok(())
-    }
-
-    async fn steer_all(&mut self, desk: Desk<'_>, action: Action, after: Option<QueueId>) -> Result<(), QueueError> {
-        let listing = desk.queue.list(Filter::default(), Page { after, limit: PAGE }).await?;
-        for listed in &listing.entries {
-            if action.concerns(listed.state()) {
-                self.steer(desk, action, listed.id().to_string()).await?;
+            Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk.now)?),
+            Command::Show { id, headers } => Left::Show { id, headers },
+            Command::Steer { action, target, filters } => {
+                Left::Steer(Box::new(Round::new(action, target, filters, self.by.clone(), desk.now)?))
             }
-        }
-        if let Some(after) = listing.next {
-            self.left = Left::SteerAll { action, after: Some(after) };
-        }
-        Ok(())
-    }
-}
-
-/// Whether another look may bring something.
-enum More {
-    Perhaps,
-    Never,
-}
-
-fn shown(listed: &Listed) -> Entry {
-    match listed {
-        Listed::Message(record) => Entry::of(record),
-        Listed::Unreadable(id, reason) => Entry {
-            id: id.to_string(),
-            state: StateName::Dead,
-            reason: Some(reason.clone()),
-            identity: "(unreadable)".to_owned(),
-            ca: None,
-            fingerprint: String::new(),
-            chain: Vec::new(),
-            sender: String::new(),
-            recipients: Vec::new(),
-            arrived: String::new(),
-            due: String::new(),
-            attempts: 0,
-            octets: 0,
-            message_id: None,
-            client: String::new(),
-            helo: String::new(),
-            tls: String::new(),
-        },
+            Command::Export { filters } => Left::Export(Box::new(Exporting::new(filters, self.by.clone(), desk)?)),
+            Command::Forget { export, ids, last } => {
+                Left::Forget(Forgetting::new(&export, ids, last, self.by.clone())?)
+            }
+            // Whoever can take more than a command takes it: see `control`.
+            Command::Import { .. } => return Err("nothing can be brought here".to_owned().into()),
+            Command::Compact => Left::Compact,
+            Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, desk.now))),
+            Command::Identities { names, limit } => Left::Listed(Box::new(Listing::new(desk.roster, names, limit))),
+        })
     }
 }

@@ -180,8 +180,8 @@ fn finished_or_dead(record: &Record, outcomes: &[Tried]) -> Next {
         outcomes.iter().any(|one| one.recipient == place && matches!(one.outcome, Outcome::Failed { .. }))
     };
     let failed_before = |place: usize| {
-        let last = record.recipients.get(place).and_then(|state| state.last.as_ref());
-        matches!(last, Some(Outcome::Failed { .. }))
+        let state = record.recipients.get(place).filter(|state| !state.is_taken_out());
+        matches!(state.and_then(|state| state.last.as_ref()), Some(Outcome::Failed { .. }))
     };
     for (place, recipient) in record.envelope.recipients().iter().enumerate() {
         if !failed_now(place) && !failed_before(place) {

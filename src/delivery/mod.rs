@@ -98,7 +98,7 @@ async fn deliver(turn: Turn, house: &House) {
             None
         }
     };
-    note_outcomes(claim.record(), &plan);
+    note_outcomes(claim.record(), &plan, house);
     let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
     let conclusion = Conclusion {
         outcomes: plan.outcomes,
@@ -107,7 +107,7 @@ async fn deliver(turn: Turn, house: &House) {
         warned: plan.warned,
     };
     match claim.conclude(conclusion).await {
-        Ok(report) => consequence.note(report),
+        Ok(report) => consequence.note(report, house),
         Err(fault @ (QueueError::Fenced(_) | QueueError::NotFound(_))) => tracing::warn!(
             id = %consequence.id, %fault,
             "nothing is recorded of this attempt: the message was set aside as damaged, removed, or claimed anew meanwhile"
@@ -280,8 +280,9 @@ fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -
     (deposit, report.octets)
 }
 
-fn note_outcomes(record: &Record, plan: &Plan) {
+fn note_outcomes(record: &Record, plan: &Plan, house: &House) {
     for one in &plan.outcomes {
+        house.counts.attempted(&one.outcome);
         if let Some(recipient) = record.envelope.recipients().get(one.recipient) {
             audit::attempted(record, &recipient.forward_path, &one.upstream, &one.outcome);
         }
@@ -316,12 +317,14 @@ impl Consequence {
     }
 
     /// `report_id` is the report's own name in the queue.
-    fn note(&self, report_id: Option<QueueId>) {
+    fn note(&self, report_id: Option<QueueId>, house: &House) {
         if let (Some((report, to, about)), Some(report_id)) = (&self.report, report_id) {
             audit::reported(self.id, report_id, to, about, report);
+            house.counts.reported();
         }
         if let Some(reason) = &self.dead {
             audit::dead(self.id, &self.identity, reason);
+            house.counts.dead();
         }
     }
 }

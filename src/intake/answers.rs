@@ -351,6 +351,7 @@ impl Answers {
             | QueueError::NotFound(_)
             | QueueError::Fenced(_)
             | QueueError::Damaged(..)
+            | QueueError::Known(_)
             | QueueError::Closed) => {
                 if let Some(unsaid) = self.house.store_fails.say(now) {
                     tracing::error!(%fault, unsaid, "mail is refused because the queue can't keep it");

@@ -328,6 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 decision.message_id = self.answers.message_id().map(str::to_owned);
             }
             audit::decided(self.peer.client, &decision);
+            self.house.counts.decided(&decision.ruling);
         }
     }
 }

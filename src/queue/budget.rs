@@ -13,6 +13,9 @@ use super::fill::Size;
 use super::settings::{GRANTED_MEMORY, QueueSettings};
 use super::store::Tally;
 
+/// Whose messages have no share: what another queue had was let in there.
+pub(super) const NOBODY: &str = "";
+
 /// Memory and backlog are counted in blocks of this many octets.
 const BLOCK: u64 = 1024;
 
@@ -188,6 +191,11 @@ impl Room {
         }
     }
 
+    /// What one identity may have.
+    pub(super) fn share(&self) -> Tally {
+        self.share
+    }
+
     fn reserved(&self) -> MutexGuard<'_, Reserved> {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,11 +213,11 @@ impl Room {
     /// Whether one message more may be here.
     fn count(&self, reserved: &Reserved, identity: &str, level: Level) -> Result<(), Shortage> {
         let receiving = reserved.of(identity).count;
-        if receiving >= self.receiving {
+        let own = level.own.count.saturating_add(receiving);
+        if identity != NOBODY && receiving >= self.receiving {
             return Err(Shortage::Receiving { now: receiving });
         }
-        let own = level.own.count.saturating_add(receiving);
-        if own >= self.share.count {
+        if identity != NOBODY && own >= self.share.count {
             return Err(Shortage::ShareOfCount { now: own, limit: self.share.count });
         }
         let all = level.kept.count.saturating_add(reserved.all.count);
@@ -222,7 +230,7 @@ impl Room {
     /// Whether so many octets more may be here.
     fn size(&self, reserved: &Reserved, identity: &str, more: u64, level: Level) -> Result<(), Shortage> {
         let own = level.own.octets.saturating_add(reserved.of(identity).octets);
-        if own.saturating_add(more) > self.share.octets {
+        if identity != NOBODY && own.saturating_add(more) > self.share.octets {
             return Err(Shortage::ShareOfSize { now: own, more, limit: self.share.octets });
         }
         let all = level.kept.octets.saturating_add(reserved.all.octets);

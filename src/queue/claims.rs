@@ -64,6 +64,11 @@ impl Claims {
         }
     }
 
+    /// Whether an attempt at it is under way, as far as anybody knows.
+    pub(super) fn is_tried(&self, id: QueueId) -> bool {
+        !self.is_free(id) && self.held.get(&id).is_some_and(|held| held.phase != Phase::PutOff)
+    }
+
     /// How long until the first lease runs out.
     pub(super) fn first_end(&self, now: MonoTime) -> Option<Duration> {
         self.ends.first().map(|(until, _)| until.since(now))
@@ -306,6 +311,7 @@ mod tests {
         let (mut claims, ticket, whose, place) = claimed();
         claims.put_off(ticket, at(30));
         assert_eq!((claims.count(), free_at(&mut claims, 29)), (0, false));
+        assert!(!claims.is_tried(ID), "nobody tries it");
         assert_eq!(claims.first_end(at(0)), Some(Duration::from_secs(30)));
         assert!(free_at(&mut claims, 30));
         let again = claims.take_one(&whose, place, at(40)).unwrap();
@@ -316,6 +322,7 @@ mod tests {
         claims.recall();
         claims.recall_one(ID);
         assert!(!claims.is_free(ID), "what is being tried is not taken away");
+        assert!(claims.is_tried(ID));
         assert!(!claims.is_idle(ID) && claims.take_put_off(ID, at(70)).is_none());
         claims.put_off(tried, at(60));
         assert!(claims.is_idle(ID) && !claims.is_free(ID));

@@ -25,7 +25,7 @@ use redb::{Database, ReadableDatabase};
 use super::QueueError;
 use super::accounts::Accounts;
 use super::claims::Claims;
-use super::obey::{Aftermath, Obstacle, Work, charge, deposit};
+use super::obey::{Aftermath, Obstacle, Work, charge, deposit, kept};
 use super::recover::{OpenError, UNFINISHED};
 use super::store::{NewBody, Order, Ticket};
 use super::sweeper::Sweeper;
@@ -276,7 +276,14 @@ impl Embedded {
         Ok(())
     }
 
-    fn after_commit(&self, batch: Vec<Order>, aftermath: Aftermath, concluded: &[Ticket], now: Now) {
+    fn after_commit(
+        &self,
+        batch: Vec<Order>,
+        answers: &[Result<(), QueueError>],
+        aftermath: Aftermath,
+        concluded: &[Ticket],
+        now: Now,
+    ) {
         *locked(&self.sums) = aftermath.sums;
         let mut claims = self.claims();
         for &ticket in concluded {
@@ -289,8 +296,8 @@ impl Embedded {
             claims.turns.came(&identity, place, now.wall);
         }
         drop(claims);
-        for order in batch {
-            let Order::Deposit(message) = order else { continue };
+        for (order, answer) in batch.into_iter().zip(answers) {
+            let Some(message) = kept(order).filter(|_| answer.is_ok()) else { continue };
             if let NewBody::File(file) = message.body {
                 file.keep();
             }
@@ -330,12 +337,14 @@ impl Embedded {
             .unwrap_or_else(|_| Err(QueueError::Broken("the store panicked; see the log".to_owned())));
         match done {
             Ok(Answers { answers, aftermath }) => {
-                self.after_commit(batch, aftermath, &concluding, now);
+                self.after_commit(batch, &answers, aftermath, &concluding, now);
                 answers
             }
             Err(fault) => {
                 self.after_failure(&batch, at, &concluding, &fault);
-                vec![Err(fault); batch.len()]
+                let answers = vec![Err(fault); batch.len()];
+                leave_adopted_files(batch);
+                answers
             }
         }
     }
@@ -410,5 +419,17 @@ impl redb::StorageBackend for Storage {
 
     fn write(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
         self.0.write_at(offset, octets)
+    }
+}
+
+/// What was adopted is not disowned when its commit failed, so its record may be on the disk: its body must be as well. What is a leftover goes
+/// when it is brought again, or with the next start.
+fn leave_adopted_files(batch: Vec<Order>) {
+    for order in batch {
+        if let Order::Adopt(adopted) = order
+            && let NewBody::File(file) = adopted.message.body
+        {
+            file.keep();
+        }
     }
 }

@@ -38,6 +38,15 @@ pub struct Incoming {
     mark: Option<Mark>,
 }
 
+/// A message that has been received whole.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) body: NewBody,
+    pub(super) length: u64,
+    pub(super) checksum: u64,
+    pub(super) holding: Holding,
+}
+
 /// Whether all that was written is here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
@@ -169,25 +178,37 @@ impl Incoming {
     ///
     /// [`QueueError::Full`], [`QueueError::Broken`]: it is not kept, the client must come again.
     pub async fn commit(mut self, deposit: Deposit) -> Result<Custody, QueueError> {
-        self.begin()?;
-        let body = self.settle().await?;
-        let waiting = u64::try_from(self.gathered.len()).unwrap_or(u64::MAX);
-        let Self { queue, id, granted, length, sum, spending, held, sighting, mark, .. } = self;
-        let backlog = tokio::time::timeout(COMMIT_WAIT, queue.budgets.backlog.take(waiting)).await;
-        let backlog = backlog.map_err(|_| QueueError::Full("the disk does not keep up".to_owned()))?;
-        let mut record = Record::new(id, deposit, length, sum.0.digest());
+        let (queue, id) = (Arc::clone(&self.queue), self.id);
+        let (spending, held) = (self.spending.take(), self.held.take());
+        let (sighting, mark) = (self.sighting.take(), self.mark.take());
+        let Settled { body, length, checksum, holding } = self.settled().await?;
+        let mut record = Record::new(id, deposit, length, checksum);
         if let Some(reason) = held {
             record.hold(HeldBy::Grant, Some(reason));
         }
         let recipients = record.recipients.len();
         let noted = sighting.as_ref().map(|sighting| (sighting.identity.clone(), sighting.fingerprint));
         let order = Order::Deposit(Box::new(NewMessage { record, body, spending, sighting, mark }));
-        let holding = Holding { granted: Some(granted), backlog: Some(backlog) };
         queue.writer.submit(order, holding).await?;
         if let Some((identity, fingerprint)) = noted {
             queue.lately.note(&identity, fingerprint, queue.clock.now().mono);
         }
         Ok(Custody::spooled(id, recipients))
+    }
+
+    /// All that was written, ready to be handed over.
+    pub(super) async fn settled(mut self) -> Result<Settled, QueueError> {
+        self.begin()?;
+        let body = self.settle().await?;
+        let waiting = match &body {
+            NewBody::Octets(octets) => u64::try_from(octets.len()).unwrap_or(u64::MAX),
+            NewBody::File(_) => 0,
+        };
+        let Self { queue, granted, length, sum, .. } = self;
+        let backlog = tokio::time::timeout(COMMIT_WAIT, queue.budgets.backlog.take(waiting)).await;
+        let backlog = backlog.map_err(|_| QueueError::Full("the disk does not keep up".to_owned()))?;
+        let holding = Holding { granted: Some(granted), backlog: Some(backlog) };
+        Ok(Settled { body, length, checksum: sum.0.digest(), holding })
     }
 
     /// The body as the store takes it: a file is synced, with its folder, before any record names it.

@@ -18,6 +18,7 @@
 //! dead       record with its reason, body     retry -> queued, due now                      a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it
 //! gone       nothing, or a body file          -                                             when_memory_is_short_a_body_goes_to_a_file
 //! any        -                                remove -> gone                                without_faults_the_queue_does_what_the_model_does
+//! elsewhere  nothing, or a body file          adopt -> as it was there                      what_is_brought_again_is_not_there_twice_even_when_it_has_gone
 //! ```
 //!
 //! What a conclusion says and the report on it are one transaction. A claimed message that an operator holds or removes: the outcome of the
@@ -57,7 +58,9 @@ pub mod record;
 pub mod schedule;
 pub mod seen;
 pub mod settings;
+pub mod steer;
 pub mod store;
+pub mod transfer;
 
 mod accounts;
 mod budget;
@@ -94,6 +97,7 @@ pub use record::{Custodian, HeldBy, Link, Outcome, Recheck, RecipientState, Reco
 pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
+pub use steer::{Change, Intake};
 pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried};
 
 use budget::{Budgets, Granted, Level, Place, Shortage};
@@ -124,6 +128,9 @@ pub enum QueueError {
     /// What is kept of it is not what was received; it is set aside.
     #[error("message {0} is damaged: {1}")]
     Damaged(QueueId, String),
+    /// It is here already, or was brought here before.
+    #[error("message {0} is here already, or was brought here before")]
+    Known(QueueId),
     /// The queue has been closed.
     #[error("the queue is closed")]
     Closed,

@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::QueueError;
 use super::accounts::Spending;
 use super::claims::Claims;
-use super::record::{HeldBy, Record, State};
-use super::store::{NewMessage, Next, Order, Ticket, Tried};
+use super::record::{HeldBy, Owed, Record, State};
+use super::store::{Adopted, NewMessage, Next, Order, Ticket, Tried};
 use super::tables::{DiskFault, Known, Sums, Tables};
 use super::turns::Place;
 use crate::mail::QueueId;
@@ -86,6 +86,9 @@ impl Work<'_, '_> {
                 })
             }
             Order::Remove(id) => self.remove(*id),
+            Order::TakeOut(id, places) => self.take_out(*id, places),
+            Order::Adopt(adopted) => self.adopt(adopted),
+            Order::Settle(export) => Ok(self.tables.settle_export(*export)?),
             Order::See(sighting) => Ok(self.tables.see(sighting)?),
             Order::Mark(marks) => Ok(marks.iter().try_for_each(|mark| self.tables.mark(mark))?),
             Order::Mend => Ok(()),
@@ -179,6 +182,29 @@ impl Work<'_, '_> {
         }
     }
 
+    fn take_out(&mut self, id: QueueId, places: &[usize]) -> Result<(), Obstacle> {
+        let old = self.record(id)?;
+        let mut new = old.clone();
+        match new.take_out(places) {
+            Owed::Nobody => self.take(&old),
+            Owed::Somebody => Ok(self.tables.put(Some(&old), &new)?),
+        }
+    }
+
+    /// Once: the message, and that it has been here, are one transaction.
+    fn adopt(&mut self, adopted: &Adopted) -> Result<(), Obstacle> {
+        let id = adopted.message.record.id;
+        if adopted.place < self.tables.adopted(adopted.export)? {
+            return Err(Obstacle::Order(QueueError::Known(id)));
+        }
+        let is_here = !matches!(self.tables.known(id)?, Known::Nothing);
+        self.tables.set_adopted(adopted.export, adopted.place.saturating_add(1))?;
+        if is_here {
+            return Err(Obstacle::Order(QueueError::Known(id)));
+        }
+        Ok(self.tables.add(&adopted.message)?)
+    }
+
     fn take(&mut self, record: &Record) -> Result<(), Obstacle> {
         let in_file = self.tables.take(record)?;
         self.gone(record.id, in_file);
@@ -193,9 +219,28 @@ impl Work<'_, '_> {
     }
 }
 
-/// The message that is to be kept.
+/// The message that is to be kept. What another queue had is none: it is brought again, and then it counts that it is here.
 pub(super) fn deposit(order: &Order) -> Option<&NewMessage> {
     if let Order::Deposit(message) = order { Some(message) } else { None }
+}
+
+/// The message that an order has kept.
+pub(super) fn kept(order: Order) -> Option<NewMessage> {
+    match order {
+        Order::Deposit(message) => Some(*message),
+        Order::Adopt(adopted) => Some(adopted.message),
+        Order::Conclude { .. }
+        | Order::SetAside { .. }
+        | Order::Retry(_)
+        | Order::Hold(_)
+        | Order::Release(_)
+        | Order::Remove(_)
+        | Order::TakeOut(..)
+        | Order::Settle(_)
+        | Order::See(_)
+        | Order::Mark(_)
+        | Order::Mend => None,
+    }
 }
 
 /// What a message costs whom.

@@ -17,7 +17,7 @@ use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX};
 use super::store::{
     DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
 };
-use super::tables::{self, BODIES, DiskFault, FILES, HOLDERS, LEDGER, RECORDS, UNREAD};
+use super::tables::{self, BODIES, DiskFault, FILES, HOLDERS, LEDGER, META, RECORDS, UNREAD};
 use crate::mail::{Cost, QueueId, Rates};
 use crate::sys::disk::Open;
 use crate::sys::{MonoTime, Now};
@@ -131,6 +131,12 @@ impl Store for Embedded {
         self.claims().give_back(ticket);
     }
 
+    fn is_tried(&self, id: QueueId, now: Now) -> bool {
+        let mut claims = self.claims();
+        claims.tick(now.mono);
+        claims.is_tried(id)
+    }
+
     fn show(&self, id: QueueId) -> Result<Listed, QueueError> {
         match self.read(|transaction| row(transaction, id))? {
             Row::Record(record) => Ok(Listed::Message(record)),
@@ -150,7 +156,25 @@ impl Store for Embedded {
     }
 
     fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
-        self.read(|transaction| listing(transaction, filter, page))
+        self.read(|transaction| listing(transaction, filter, page, Direction::OldestFirst))
+    }
+
+    fn list_back(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
+        self.read(|transaction| listing(transaction, filter, page, Direction::NewestFirst))
+    }
+
+    fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
+        self.read(|transaction| {
+            let noted = transaction.open_table(META)?.get(tables::export_key(tables::ADOPTIONS, export).as_str())?;
+            Ok(noted.map_or(0, |octets| tables::adopted_count(octets.value())))
+        })
+    }
+
+    fn settled(&self, export: QueueId) -> Result<bool, QueueError> {
+        self.read(|transaction| {
+            let key = tables::export_key(tables::SETTLED, export);
+            Ok(transaction.open_table(META)?.get(key.as_str())?.is_some())
+        })
     }
 
     fn seen(&self, after: Option<&str>, limit: usize) -> Result<Vec<Seen>, QueueError> {
@@ -349,13 +373,33 @@ fn place(transaction: &redb::ReadTransaction, id: QueueId, offset: u64) -> Resul
     Ok(if transaction.open_table(RECORDS)?.get(key)?.is_some() { Place::Gap } else { Place::Nothing })
 }
 
-fn listing(transaction: &redb::ReadTransaction, filter: Filter, page: Page) -> Result<Listing, DiskFault> {
-    let start = page.after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_u128()));
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    OldestFirst,
+    NewestFirst,
+}
+
+fn listing(
+    transaction: &redb::ReadTransaction,
+    filter: Filter,
+    page: Page,
+    direction: Direction,
+) -> Result<Listing, DiskFault> {
+    let edge = page.after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_u128()));
     let limit = page.limit.clamp(1, PAGE_MAX);
     let records = transaction.open_table(RECORDS)?;
     let unread = transaction.open_table(UNREAD)?;
+    let mut range = match direction {
+        Direction::OldestFirst => records.range::<u128>((edge, Bound::Unbounded))?,
+        Direction::NewestFirst => records.range::<u128>((Bound::Unbounded, edge))?,
+    };
+    let mut next = || match direction {
+        Direction::OldestFirst => range.next(),
+        Direction::NewestFirst => range.next_back(),
+    };
     let mut listing = Listing::default();
-    for (seen, entry) in (1..).zip(records.range::<u128>((start, Bound::Unbounded))?) {
+    for seen in 1.. {
+        let Some(entry) = next() else { break };
         let (key, octets) = entry?;
         let id = QueueId::from_u128(key.value());
         let listed = match codec::decode(octets.value()) {

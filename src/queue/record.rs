@@ -95,6 +95,35 @@ pub struct RecipientState {
     pub undetermined: bool,
 }
 
+/// What is noted of a recipient whom an operator took out: it does not get the message, and nobody is told.
+const TAKEN_OUT: &str = "removed by an operator";
+
+impl RecipientState {
+    /// Whether an operator took it out ([`Record::take_out`]).
+    pub fn is_taken_out(&self) -> bool {
+        !self.open && matches!(&self.last, Some(Outcome::Failed { reason, reply: None }) if reason == TAKEN_OUT)
+    }
+
+    /// Whether this recipient of a message in state `of` is still to have it. Nothing is open of a dead one; a retry opens whoever has it not.
+    pub fn is_owed(&self, of: State) -> bool {
+        match of {
+            State::Queued | State::Held => self.open,
+            State::Dead => !self.has_it() && !self.is_taken_out(),
+        }
+    }
+
+    fn has_it(&self) -> bool {
+        matches!(self.last, Some(Outcome::Delivered { .. }))
+    }
+}
+
+/// Whether anybody is to have a message still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owed {
+    Somebody,
+    Nobody,
+}
+
 /// The state of a whole message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum State {
@@ -216,11 +245,15 @@ impl Record {
     /// Notes what came of one attempt. Delivered and failed recipients are closed: nothing is left to do for them.
     pub(super) fn note(&mut self, tried: &Tried, at: WallTime) {
         let Some(recipient) = self.recipients.get_mut(tried.recipient) else { return };
+        let delivered = matches!(tried.outcome, Outcome::Delivered { .. });
+        if recipient.is_taken_out() && !delivered {
+            // An operator took it out while it was being tried.
+            return;
+        }
         recipient.open = matches!(tried.outcome, Outcome::Deferred { .. });
         recipient.attempts = recipient.attempts.saturating_add(1);
         recipient.last = Some(tried.outcome.clone());
         recipient.last_attempt = Some((at, tried.upstream.clone()));
-        let delivered = matches!(tried.outcome, Outcome::Delivered { .. });
         recipient.undetermined = !delivered && (recipient.undetermined || tried.certainty == Certainty::Undetermined);
     }
 
@@ -228,7 +261,7 @@ impl Record {
     pub(super) fn retry(&mut self, now: WallTime) {
         if self.state == State::Dead {
             for recipient in &mut self.recipients {
-                recipient.open = !matches!(recipient.last, Some(Outcome::Delivered { .. }));
+                recipient.open = !recipient.has_it() && !recipient.is_taken_out();
             }
         }
         if self.state != State::Queued {
@@ -241,6 +274,21 @@ impl Record {
         self.held_by = None;
         self.reason = None;
         self.due = now;
+    }
+
+    /// Takes recipients out, by their places in the envelope: they do not get it, and nobody is told. Who has it already, has it.
+    pub(crate) fn take_out(&mut self, places: &[usize]) -> Owed {
+        for &place in places {
+            if let Some(recipient) = self.recipients.get_mut(place).filter(|recipient| !recipient.has_it()) {
+                recipient.open = false;
+                recipient.last = Some(Outcome::Failed { reason: TAKEN_OUT.to_owned(), reply: None });
+            }
+        }
+        if self.recipients.iter().any(|recipient| recipient.is_owed(self.state)) {
+            Owed::Somebody
+        } else {
+            Owed::Nobody
+        }
     }
 
     /// Nobody tries it any more, and its operator reads why.

@@ -31,6 +31,17 @@ pub struct NewMessage {
     pub mark: Option<Mark>,
 }
 
+/// A message that another queue had.
+#[derive(Debug)]
+pub struct Adopted {
+    /// The message.
+    pub message: NewMessage,
+    /// The name of the export that brings it.
+    pub export: QueueId,
+    /// Its place in the export; they are brought in order.
+    pub place: u64,
+}
+
 /// The octets of a message to be kept.
 #[derive(Debug)]
 pub enum NewBody {
@@ -118,6 +129,12 @@ pub enum Order {
     Release(QueueId),
     /// Forget it, whatever its state.
     Remove(QueueId),
+    /// These recipients, by their places in the envelope, are not to have it; forget it when nobody is left.
+    TakeOut(QueueId, Vec<usize>),
+    /// Keep this message, which another queue had, as it was there: once, however often it is brought.
+    Adopt(Box<Adopted>),
+    /// Note that all of an export has arrived elsewhere, and has been removed here.
+    Settle(QueueId),
     /// Note a certificate that was seen.
     See(Box<Sighting>),
     /// Note what was told of certificates, and forget some.
@@ -339,6 +356,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Takes a claim back of which nobody has seen anything.
     fn unclaim(&self, ticket: Ticket);
 
+    /// Whether an attempt at it is under way.
+    fn is_tried(&self, id: QueueId, now: Now) -> bool;
+
     /// What is known of a message.
     fn show(&self, id: QueueId) -> Result<Listed, QueueError>;
 
@@ -347,6 +367,15 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Part of the list of all messages, by id and so by age.
     fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError>;
+
+    /// The same, newest first: `page.after` is the one before which it goes on.
+    fn list_back(&self, filter: Filter, page: Page) -> Result<Listing, QueueError>;
+
+    /// How many messages of this export have been adopted.
+    fn adopted(&self, export: QueueId) -> Result<u64, QueueError>;
+
+    /// Whether what was exported under this name has been removed, because it had arrived elsewhere.
+    fn settled(&self, export: QueueId) -> Result<bool, QueueError>;
 
     /// The certificates seen of the next identities behind `after`, of each all; a few more than `limit` at the most.
     fn seen(&self, after: Option<&str>, limit: usize) -> Result<Vec<Seen>, QueueError>;

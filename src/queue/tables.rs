@@ -1,7 +1,9 @@
 //! The tables of the embedded store, and one write transaction's view of them.
 //!
 //! ```text
-//! meta     name -> octets            "format", "sums", "open" (1 while a process has it), "ledger" (its last time)
+//! meta     name -> octets            "format", "sums", "open" (1 while a process has it), "ledger" (its last time),
+//!                                    "adopted EXPORT" (how many of that export's messages are here, or were),
+//!                                    "settled EXPORT" (what was exported so has been removed here)
 //! records  id -> record              one for each message (see codec)
 //! turns, heads                       the order in which they are given out (see index)
 //! bodies   (id, number) -> octets    bodies that are kept here, in rows of CHUNK octets
@@ -45,6 +47,22 @@ pub(super) const LEDGER_KEY: &str = "ledger";
 pub(super) const FORMAT_KEY: &str = "format";
 const SUMS_KEY: &str = "sums";
 const OPEN_KEY: &str = "open";
+/// Exports of which messages have been adopted.
+pub(super) const ADOPTIONS: &str = "adopted ";
+/// Exports of ours that have arrived elsewhere, and have been removed.
+pub(super) const SETTLED: &str = "settled ";
+/// Exports of each kind that are remembered.
+const EXPORTS_MAX: usize = 1000;
+
+/// Where it is noted what became of an export.
+pub(super) fn export_key(kind: &'static str, export: QueueId) -> String {
+    format!("{kind}{export}")
+}
+
+/// What stands there. What can't be read is none: a message that is here is told by its name.
+pub(super) fn adopted_count(octets: &[u8]) -> u64 {
+    octets.try_into().map_or(0, u64::from_le_bytes)
+}
 
 /// Whether a process has the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,6 +278,42 @@ impl<'txn> Tables<'txn> {
             self.ledger.remove(identity.as_str())?;
         }
         Ok(last)
+    }
+
+    /// How many messages of this export have been adopted.
+    pub(super) fn adopted(&self, export: QueueId) -> Result<u64, DiskFault> {
+        let noted = self.meta.get(export_key(ADOPTIONS, export).as_str())?;
+        Ok(noted.map_or(0, |octets| adopted_count(octets.value())))
+    }
+
+    /// Notes that so many have been.
+    pub(super) fn set_adopted(&mut self, export: QueueId, count: u64) -> Result<(), DiskFault> {
+        self.remember(ADOPTIONS, export, count)
+    }
+
+    /// Notes that what was exported under this name has been removed, because it had arrived elsewhere.
+    pub(super) fn settle_export(&mut self, export: QueueId) -> Result<(), DiskFault> {
+        self.remember(SETTLED, export, 1)
+    }
+
+    /// Of the exports of each kind the newest [`EXPORTS_MAX`] are remembered: a name tells its age.
+    fn remember(&mut self, kind: &'static str, export: QueueId, count: u64) -> Result<(), DiskFault> {
+        let key = export_key(kind, export);
+        if self.meta.insert(key.as_str(), count.to_le_bytes().as_slice())?.is_some() {
+            return Ok(());
+        }
+        let mut names = Vec::new();
+        for row in self.meta.range::<&str>(kind..)? {
+            let name = row?.0.value().to_owned();
+            if !name.starts_with(kind) {
+                break;
+            }
+            names.push(name);
+        }
+        for name in names.iter().take(names.len().saturating_sub(EXPORTS_MAX)) {
+            self.meta.remove(name.as_str())?;
+        }
+        Ok(())
     }
 
     /// Notes a certificate that was seen.

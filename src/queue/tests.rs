@@ -4,6 +4,7 @@ mod compact;
 mod fair;
 mod room;
 mod seen;
+mod transfer;
 
 use std::path::Path;
 use std::time::Duration;

@@ -87,6 +87,36 @@ impl Writer {
         }
     }
 
+    /// Has several obeyed, in their order; whoever calls sees to it that they are few. Their changes share a transaction, or a few.
+    pub(super) async fn submit_all(&self, orders: Vec<(Order, Holding)>) -> Vec<Answer> {
+        match self {
+            Self::Inline(desk) => {
+                let (orders, holdings): (Vec<Order>, Vec<Holding>) = orders.into_iter().unzip();
+                let answers = desk.store.apply(orders, desk.clock.now());
+                drop(holdings);
+                desk.ring();
+                answers
+            }
+            Self::Thread(sender) => {
+                let mut waiting = Vec::with_capacity(orders.len());
+                for (order, holding) in orders {
+                    let (answer, answered) = oneshot::channel();
+                    let message = Message::Order(Box::new(HandedOver { order, holding, answer }));
+                    waiting.push(sender.send(message).await.is_ok().then_some(answered));
+                }
+                let mut answers = Vec::with_capacity(waiting.len());
+                for answered in waiting {
+                    let answer = match answered {
+                        Some(answered) => answered.await.unwrap_or(Err(QueueError::Closed)),
+                        None => Err(QueueError::Closed),
+                    };
+                    answers.push(answer);
+                }
+                answers
+            }
+        }
+    }
+
     /// Waits for the end of the thread; whoever calls inline has none.
     pub(super) async fn ended(&self) {
         match self {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sealpost::daemon::steering::{Action, Answer, Answers, Command, Desk, Target};
+use sealpost::daemon::steering::selection::Filters;
+use sealpost::daemon::steering::{Action, Answer, Answers, Command, Desk, Running, Target};
 use sealpost::queue::{Outcome, State};
 use sealpost::upstream::health::Condition;
 use sealpost::upstream::{Anchors, Credentials, Mode, Phase, Secret, Security, TlsDemand, TlsMaterial, Upstream};
@@ -207,12 +208,18 @@ async fn the_spare_takes_the_mail_while_the_main_one_is_left_alone() {
 }
 
 async fn steer(stage: &Stage, action: Action, target: Target) -> Vec<Answer> {
-    let mut answers = Answers::new(Command::Steer { action, target }, "a test".to_owned());
+    let mut answers = Answers::new(Command::Steer { action, target, filters: Filters::default() }, "a test".to_owned());
     let snapshot = stage.house.snapshot();
     let mut all = Vec::new();
     let desk = || Desk {
         queue: &stage.house.queue,
-        upstreams: Some((&stage.house.courier, &snapshot.routes)),
+        daemon: Some(Running {
+            courier: &stage.house.courier,
+            routes: &snapshot.routes,
+            log: &stage.house.log,
+            counts: &stage.house.counts,
+            mono: stage.house.now().mono,
+        }),
         roster: &snapshot.roster,
         now: stage.house.now().wall,
     };

@@ -49,5 +49,7 @@ mod identities;
 mod kill;
 mod limits;
 mod live;
+mod moving;
 mod ocsp;
+mod steer;
 mod strace;

@@ -35,6 +35,9 @@ const PURE: &[&str] = &[
     "src/upstream/dialog",
     "src/upstream/drought",
     "src/upstream/preference",
+    "src/daemon/steering/breakdown",
+    "src/daemon/steering/entry",
+    "src/daemon/steering/selection",
 ];
 
 /// What a pure module does not name. Addresses of hosts (`std::net::IpAddr`) are values and may be named.

@@ -58,7 +58,12 @@ struct Shared {
 
 impl Upstream {
     pub fn start(manner: Manner) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap(), manner)
+    }
+
+    /// Where nobody has been so far.
+    pub fn start_at(address: SocketAddr, manner: Manner) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared =
             Arc::new(Shared { manner, arrivals: Mutex::default(), news: Condvar::new(), mark: AtomicU64::new(0) });

@@ -305,8 +305,10 @@ fn accepted() -> sealpost::smtp::Reply {
 fn failed(fault: &QueueError) -> Result<Answered, String> {
     match fault {
         QueueError::Full(_) | QueueError::Share(_) | QueueError::Broken(_) => Ok(Answered::WithFailure),
-        QueueError::NotFound(_) | QueueError::Fenced(_) | QueueError::Damaged(..) | QueueError::Closed => {
-            Err(fault.to_string())
-        }
+        QueueError::NotFound(_)
+        | QueueError::Fenced(_)
+        | QueueError::Damaged(..)
+        | QueueError::Known(_)
+        | QueueError::Closed => Err(fault.to_string()),
     }
 }

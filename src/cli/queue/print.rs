@@ -1,0 +1,309 @@
+//! How messages and figures are printed: in lines that fit a terminal, whole, or as JSON that scripts read.
+//!
+//! Never: prints what could steer a terminal.
+
+use std::io::{self, Write};
+
+use serde_json::json;
+
+use crate::cli::output::{Output, clean, clean_lines, cut};
+use crate::daemon::steering::StateName;
+use crate::daemon::steering::breakdown::{Breakdown, Row};
+use crate::daemon::steering::entry::{Entry, EntryRecipient};
+use crate::daemon::steering::sums::{Happened, IntakeSums, Sums, UpstreamSums};
+use crate::sys::WallTime;
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Lines,
+    Whole,
+    Json,
+}
+
+/// Prints.
+#[derive(Debug)]
+pub(super) struct Printer {
+    pub(super) form: Form,
+    pub(super) out: Output,
+    now: WallTime,
+}
+
+impl Printer {
+    pub(super) fn new(form: Form, now: WallTime) -> Self {
+        Self { form, out: Output::new(), now }
+    }
+
+    pub(super) fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
+        match self.form {
+            Form::Json => writeln!(self.out, "{}", serde_json::to_string(entry)?)?,
+            Form::Lines => self.lines(entry)?,
+            Form::Whole => self.whole(entry)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn headers(&mut self, section: &str) -> anyhow::Result<()> {
+        match self.form {
+            Form::Json => writeln!(self.out, "{}", json!({ "headers": section }))?,
+            Form::Lines | Form::Whole => writeln!(self.out, "\n{}", clean_lines(section).trim_end())?,
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        let width = self.out.width();
+        writeln!(self.out, "{}", cut(&clean(line), width))
+    }
+
+    fn lines(&mut self, entry: &Entry) -> io::Result<()> {
+        let to: Vec<&str> = entry.recipients.iter().map(|to| to.address.as_str()).collect();
+        self.line(&format!(
+            "{}  {:6}  {:>8}  {:>4}  {} (as {}) -> {}",
+            entry.id,
+            entry.state.word(),
+            size(entry.octets),
+            age(&entry.arrived, self.now),
+            sender(entry),
+            entry.identity,
+            to.join(", ")
+        ))?;
+        if let Some(reason) = &entry.reason {
+            self.line(&format!("    {reason}"))?;
+        }
+        let tried = entry.recipients.iter().filter(|to| to.attempts > 0 || to.outcome == "removed");
+        tried.take(SHOWN_MAX).try_for_each(|to| self.line(&format!("    {}: {}{}", to.address, to.outcome, said(to))))
+    }
+
+    fn whole(&mut self, entry: &Entry) -> io::Result<()> {
+        let parameters =
+            |words: &[String]| if words.is_empty() { String::new() } else { format!(" {}", words.join(" ")) };
+        let next = if entry.state == StateName::Queued { entry.due.clone() } else { String::new() };
+        let mut rows = vec![
+            ("id", entry.id.clone()),
+            ("state", entry.state.word().to_owned()),
+            ("reason", entry.reason.clone().unwrap_or_default()),
+            ("held by", entry.held_by.clone().unwrap_or_default()),
+            ("sent by", entry.identity.clone()),
+            ("vouched by", vouched(entry)),
+            ("certificate", entry.fingerprint.clone()),
+        ];
+        for (issuer, serial) in &entry.chain {
+            rows.push(("issued", format!("serial {serial} by {issuer}")));
+        }
+        rows.extend([
+            ("from", format!("{}{}", sender(entry), parameters(&entry.parameters))),
+            ("Message-ID", entry.message_id.clone().unwrap_or_default()),
+            ("arrived", format!("{} ({} ago)", entry.arrived, age(&entry.arrived, self.now).trim())),
+            ("client", format!("{} ({}), {} {}", entry.client, entry.helo, entry.protocol, entry.tls)),
+            ("octets", entry.octets.to_string()),
+            ("attempts", entry.attempts.to_string()),
+            ("let go", entry.released.clone().unwrap_or_default()),
+            ("delay told", if entry.warned { "yes".to_owned() } else { String::new() }),
+            ("next attempt", next),
+        ]);
+        for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
+            writeln!(self.out, "{name:>13}: {}", clean(value))?;
+        }
+        for to in &entry.recipients {
+            let line = format!("{}{}: {}{}", to.address, parameters(&to.parameters), to.outcome, said(to));
+            writeln!(self.out, "{:>13}: {}", "to", clean(&line))?;
+            if let (Some(upstream), Some(at)) = (&to.upstream, &to.last_attempt) {
+                let upstream = clean(upstream);
+                writeln!(self.out, "{:>13}  attempt {} at {at} by upstream {upstream}", "", to.attempts)?;
+            }
+            if to.undetermined {
+                writeln!(self.out, "{:>13}  an upstream may have it: it was silent behind the last octet", "")?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn sums(&mut self, sums: &Sums) -> anyhow::Result<()> {
+        if self.form == Form::Json {
+            writeln!(self.out, "{}", serde_json::to_string(sums)?)?;
+            return Ok(());
+        }
+        for (name, count, octets) in [
+            ("queued", sums.queued, sums.queued_octets),
+            ("held", sums.held, sums.held_octets),
+            ("dead", sums.dead, sums.dead_octets),
+        ] {
+            writeln!(self.out, "{name:>8}: {count} messages, {}", size(octets))?;
+        }
+        writeln!(self.out, "{:>8}: {} messages being tried now", "claimed", sums.claimed)?;
+        if let Some(seconds) = sums.oldest_seconds {
+            writeln!(self.out, "{:>8}: {}", "oldest", span(seconds))?;
+        }
+        writeln!(self.out, "{:>8}: {}", "file", size(sums.file_octets))?;
+        match &sums.intake {
+            Some(IntakeSums { why_not: None, .. }) => writeln!(self.out, "{:>8}: mail is taken", "intake")?,
+            Some(IntakeSums { why_not: Some(why), .. }) => {
+                writeln!(self.out, "{:>8}: NO MAIL IS TAKEN, clients hear 452: {}", "intake", clean(why))?;
+            }
+            None => writeln!(self.out, "{:>8}: no daemon runs, so no mail is taken", "intake")?,
+        }
+        if let Some(happened) = &sums.since_start {
+            self.happened(happened)?;
+        }
+        match &sums.upstreams {
+            Some(upstreams) => upstreams.iter().try_for_each(|one| self.upstream(one))?,
+            None => writeln!(self.out, "upstreams: no daemon runs, and only a running one knows how they stand")?,
+        }
+        if let Some(breakdown) = sums.breakdown.as_ref().filter(|_| sums.queued + sums.held + sums.dead > 0) {
+            self.breakdown(breakdown)?;
+        }
+        Ok(())
+    }
+
+    fn happened(&mut self, happened: &Happened) -> io::Result<()> {
+        writeln!(
+            self.out,
+            "since the start, {} ago: {} messages accepted{}; recipients: {} delivered{}, {} deferred, {} failed; {} reports, {} dead; {} \
+             refusals",
+            span(happened.seconds),
+            happened.accepted,
+            pace(happened.accepted, happened.seconds),
+            happened.delivered,
+            pace(happened.delivered, happened.seconds),
+            happened.deferred,
+            happened.failed,
+            happened.reported,
+            happened.dead,
+            happened.refused
+        )
+    }
+
+    fn breakdown(&mut self, breakdown: &Breakdown) -> io::Result<()> {
+        for (title, rows) in [
+            ("by identity", &breakdown.identities),
+            ("by upstream asked last", &breakdown.upstreams),
+            ("by recipient domain", &breakdown.domains),
+            ("by age", &breakdown.ages),
+        ] {
+            writeln!(self.out, "{title}:")?;
+            for Row { name, messages, octets } in rows.iter().filter(|row| row.messages > 0) {
+                self.line(&format!("{messages:>9}  {:>8}  {name}", size(*octets)))?;
+            }
+        }
+        for identity in &breakdown.shares_used_up {
+            self.line(&format!("{identity} has its share of the queue (queue.share_per_identity) and hears 452"))?;
+        }
+        Ok(())
+    }
+
+    fn upstream(&mut self, one: &UpstreamSums) -> io::Result<()> {
+        let health = match &one.open_until {
+            Some(until) => format!("left alone until {until}, then one message probes it"),
+            None if one.health == "half-open" => "being tried: one message probes it, the others wait".to_owned(),
+            None => "in service".to_owned(),
+        };
+        writeln!(
+            self.out,
+            "upstream {}: {health}; {} of {} connections in use, {} idle, {} messages wait for one",
+            one.name, one.connections_in_use, one.connections_limit, one.connections_idle, one.waiting
+        )?;
+        if one.routes != ["default"] {
+            writeln!(self.out, "    of route {}", one.routes.join(", "))?;
+        }
+        if one.unanswered_in_a_row > 0 {
+            let row = one.unanswered_in_a_row;
+            writeln!(self.out, "    attempts in a row without an answer for a minute: {row}")?;
+        }
+        if let Some(since) = &one.nothing_delivered_since {
+            writeln!(
+                self.out,
+                "    answers, and puts off all messages since {since}: nothing was delivered through it"
+            )?;
+        }
+        if let (Some(fault), Some(at)) = (&one.last_fault, &one.last_fault_at) {
+            let fault = clean(fault);
+            writeln!(self.out, "    last fault, {at} ({} in a row): {fault}", one.faults_in_a_row)?;
+        }
+        Ok(())
+    }
+}
+
+/// Recipients of a message that a listing tells of; `show` tells of all.
+const SHOWN_MAX: usize = 20;
+
+/// What happened to a recipient, and what the upstream said, where the one does not hold the other.
+fn said(to: &EntryRecipient) -> String {
+    let happened = if to.detail.is_empty() { String::new() } else { format!(": {}", to.detail) };
+    match &to.reply {
+        Some(reply) if !to.detail.contains(reply.as_str()) => format!("{happened}: {reply}"),
+        Some(_) | None => happened,
+    }
+}
+
+/// Who vouched for the certificate; our own reports have none.
+fn vouched(entry: &Entry) -> String {
+    let by_pin = || if entry.fingerprint.is_empty() { String::new() } else { "a pin".to_owned() };
+    entry.ca.clone().unwrap_or_else(by_pin)
+}
+
+fn sender(entry: &Entry) -> &str {
+    if entry.sender.is_empty() { "<>" } else { &entry.sender }
+}
+
+/// How long ago a moment was, in one unit.
+fn age(arrived: &str, now: WallTime) -> String {
+    let Ok(arrived) = arrived.parse::<jiff::Timestamp>() else { return "?".to_owned() };
+    let seconds = u64::try_from(now.seconds().saturating_sub(arrived.as_second())).unwrap_or(0);
+    let units = [(86_400 * 2, 86_400, "d"), (3_600, 3_600, "h"), (60, 60, "m")];
+    let unit = units.into_iter().find(|(from, _, _)| seconds >= *from);
+    unit.map_or_else(|| format!("{seconds}s"), |(_, whole, name)| format!("{}{name}", seconds / whole))
+}
+
+fn span(seconds: u64) -> String {
+    humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string()
+}
+
+/// So many a minute, when it is one at least and there was a minute.
+fn pace(count: u64, seconds: u64) -> String {
+    match count.saturating_mul(60) / seconds.max(1) {
+        0 => String::new(),
+        _ if seconds < 60 => String::new(),
+        a_minute => format!(" ({a_minute} a minute)"),
+    }
+}
+
+/// Octets for people: three figures are enough.
+pub(in crate::cli) fn size(octets: u64) -> String {
+    let mut whole = octets;
+    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    let mut tenth = 0;
+    for next in units {
+        if whole < 1024 {
+            break;
+        }
+        tenth = whole % 1024 * 10 / 1024;
+        whole /= 1024;
+        unit = next;
+    }
+    if unit == "B" || whole >= 100 { format!("{whole} {unit}") } else { format!("{whole}.{tenth} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_one_unit() {
+        let now = WallTime::from_seconds(1_000_000);
+        for (seconds, shown) in
+            [(0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (3_600, "1h"), (172_799, "47h"), (172_800, "2d")]
+        {
+            assert_eq!(age(&WallTime::from_seconds(1_000_000 - seconds).rfc3339(), now), shown, "{seconds}");
+        }
+        assert_eq!((age("", now), age("2999-01-01T00:00:00Z", now)), ("?".to_owned(), "0s".to_owned()));
+    }
+
+    #[test]
+    fn sizes_have_three_figures() {
+        for (octets, shown) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (104_857_600, "100 MiB")] {
+            assert_eq!(size(octets), shown);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The way to a queue: the running daemon by its socket, or the store itself when there is no daemon.
+//!
+//! Never: works on a store that a daemon owns, or that belongs to another user.
+
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use crate::daemon::control::{self, Request};
+use crate::daemon::peer::Peer;
+use crate::daemon::steering::{Answer, Answers, Command, Desk};
+use crate::identity::Roster;
+use crate::queue::{Driving, OpenError, Queue, QueueSettings};
+use crate::sys::disk::SystemDisk;
+use crate::sys::{Clock as _, SystemClock, SystemEntropy};
+
+/// Neither daemon nor store can be reached (`EX_UNAVAILABLE`).
+const UNREACHABLE: u8 = 69;
+/// Not allowed (`EX_NOPERM`).
+const NOT_ALLOWED: u8 = 77;
+
+/// What is done with each answer.
+pub(in crate::cli) type Print<'a> = &'a mut dyn FnMut(&Answer) -> anyhow::Result<()>;
+
+/// Where a queue is, and who answers for it.
+#[derive(Debug)]
+pub(in crate::cli) struct Reach {
+    settings: QueueSettings,
+}
+
+/// What a command comes to that could not be asked.
+pub(in crate::cli) type Unreached = Option<ExitCode>;
+
+impl Reach {
+    /// The queue of this configuration. Only the one key `data_dir` is read, so that the queue can be looked at while the rest is wrong.
+    ///
+    /// # Errors
+    /// The file can't be read, or has no `data_dir`.
+    pub(in crate::cli) fn of(config: &Path) -> anyhow::Result<Self> {
+        Ok(Self { settings: QueueSettings::new(data_dir(config)?) })
+    }
+
+    /// The daemon, when one runs.
+    ///
+    /// # Errors
+    /// The exit code when it may not be asked, which has been told.
+    pub(in crate::cli) fn daemon(&self) -> Result<Option<UnixStream>, ExitCode> {
+        let data_dir = &self.settings.data_dir;
+        match UnixStream::connect(control::path(data_dir)) {
+            Ok(daemon) => Ok(Some(daemon)),
+            Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => {
+                eprintln!(
+                    "sealpost: only root and the daemon's own user may ask about its queue ({})",
+                    data_dir.display()
+                );
+                Err(ExitCode::from(NOT_ALLOWED))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Has a command done, by whoever is there. Gives an exit code when nobody could be asked.
+    ///
+    /// # Errors
+    /// What went wrong on the way.
+    pub(in crate::cli) fn ask(&self, command: Command, print: Print<'_>) -> anyhow::Result<Unreached> {
+        match self.daemon() {
+            Ok(Some(daemon)) => ask(daemon, command, print).map(|()| None),
+            Ok(None) => self.without_daemon(command, &Arc::default(), print),
+            Err(code) => Ok(Some(code)),
+        }
+    }
+
+    /// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out.
+    ///
+    /// # Errors
+    /// The store can't be opened.
+    pub(in crate::cli) fn without_daemon(
+        &self,
+        command: Command,
+        roster: &Arc<Roster>,
+        print: Print<'_>,
+    ) -> anyhow::Result<Unreached> {
+        self.with_store(async |queue, clock| {
+            let mut answers = Answers::new(command, format!("{}, without a daemon", Peer::own()));
+            let desk = || Desk { queue, daemon: None, roster, now: clock.now().wall };
+            while let Some(answer) = answers.next(desk()).await {
+                print(&answer)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Works on the store itself, opened and closed for it.
+    ///
+    /// # Errors
+    /// The store can't be opened; what the work could not do.
+    pub(in crate::cli) fn with_store(
+        &self,
+        work: impl AsyncFnOnce(&Queue, &SystemClock) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Unreached> {
+        let data_dir = &self.settings.data_dir;
+        if let Some(code) = not_ours(data_dir)? {
+            return Ok(Some(code));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let clock = SystemClock::start();
+            let settings = QueueSettings { driving: Driving::Inline, ..self.settings.clone() };
+            let opened = Queue::open(settings, Arc::new(SystemDisk), Arc::new(clock), Arc::new(SystemEntropy));
+            let (queue, recovery) = match opened {
+                Err(OpenError::InUse(_)) => bail!(
+                    "{} is in use, and no daemon answers: a daemon is just starting (after a crash that takes seconds) or stopping, or another \
+                     `sealpost queue` is at work; ask again",
+                    data_dir.display()
+                ),
+                opened => opened.with_context(|| {
+                    format!("no daemon answers, and the store in {} can't be opened", data_dir.display())
+                })?,
+            };
+            for (id, reason) in &recovery.set_aside {
+                eprintln!("sealpost: message {id} was damaged; it is set aside as dead: {reason}");
+            }
+            let done = work(&queue, &clock).await;
+            queue.close().await;
+            done.map(|()| None)
+        })
+    }
+}
+
+fn data_dir(config: &Path) -> anyhow::Result<PathBuf> {
+    let text = crate::cli::read_text(config)?;
+    let place = || config.display().to_string();
+    let table: toml::Table =
+        toml::from_str(&text).with_context(|| format!("{}: run `sealpost check` on it", place()))?;
+    let overridden =
+        crate::cli::environment().into_iter().find(|(name, _)| name == "SEALPOST__DATA_DIR").map(|(_, value)| value);
+    let written = table.get("data_dir").and_then(toml::Value::as_str).map(str::to_owned);
+    let data_dir = overridden.or(written).with_context(|| format!("{} has no data_dir", place()))?;
+    Ok(config.parent().unwrap_or(Path::new("")).join(data_dir))
+}
+
+/// Asks the daemon.
+///
+/// # Errors
+/// It does not answer, or not to the end.
+pub(in crate::cli) fn ask(mut daemon: UnixStream, command: Command, print: Print<'_>) -> anyhow::Result<()> {
+    send(&mut daemon, &Request { version: control::VERSION, command })?;
+    hear(daemon, print)
+}
+
+/// Sends a line.
+///
+/// # Errors
+/// The daemon does not listen.
+pub(in crate::cli) fn send(daemon: &mut UnixStream, line: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut octets = serde_json::to_vec(line)?;
+    octets.push(b'\n');
+    daemon.write_all(&octets).context("the daemon does not listen")
+}
+
+/// Reads answers until their end.
+///
+/// # Errors
+/// The daemon goes away before.
+pub(in crate::cli) fn hear(daemon: UnixStream, print: Print<'_>) -> anyhow::Result<()> {
+    for line in BufReader::new(daemon).lines() {
+        let line = line.context("the daemon went away in the middle of its answer")?;
+        let answer =
+            serde_json::from_str(&line).context("the daemon's answer can't be read: is it another version?")?;
+        if matches!(answer, Answer::End) {
+            return Ok(());
+        }
+        // So says one that does not know the command at all.
+        if let Answer::Fault(why) = &answer
+            && why.starts_with("the request can't be read")
+        {
+            bail!(
+                "the running daemon does not understand this command: it is another version of sealpost; restart it after an upgrade ({why})"
+            );
+        }
+        print(&answer)?;
+    }
+    bail!("the daemon went away in the middle of its answer")
+}
+
+/// A store opened by another user (root, say) would get files that its daemon can't read.
+#[expect(clippy::disallowed_methods, reason = "looks who owns the data directory")]
+fn not_ours(data_dir: &Path) -> anyhow::Result<Option<ExitCode>> {
+    let owner = match std::fs::metadata(data_dir) {
+        Ok(metadata) => metadata.uid(),
+        Err(fault) => {
+            eprintln!(
+                "sealpost: there is no queue in {}: {fault}; `sealpost serve` makes it when it starts, or data_dir names another place",
+                data_dir.display()
+            );
+            return Ok(Some(ExitCode::from(UNREACHABLE)));
+        }
+    };
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(None);
+    }
+    eprintln!(
+        "sealpost: no daemon answers, and the store in {} belongs to another user (uid {owner}); run this as that user, \
+         for example with: setpriv --reuid {owner} sealpost queue ...",
+        data_dir.display()
+    );
+    Ok(Some(ExitCode::from(NOT_ALLOWED)))
+}

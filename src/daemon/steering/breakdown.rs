@@ -1,0 +1,234 @@
+//! Of what the queue consists: by identity, upstream, recipient domain and age. One pass, in bounded memory.
+//!
+//! Pure. Of more than [`NAMES_MAX`] different names the later ones are counted together.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::mail::ForwardPath;
+use crate::queue::{Listed, Record, Tally};
+use crate::sys::WallTime;
+
+/// Different names of one kind that are told apart.
+const NAMES_MAX: usize = 10_000;
+
+/// Where mail stands that no upstream has been asked about.
+const NOT_TRIED: &str = "(not tried yet)";
+
+/// The ages that are told apart, and their names in `--json`.
+const AGES: [(&str, Duration); 5] = [
+    ("5m", Duration::from_secs(5 * 60)),
+    ("1h", Duration::from_secs(3600)),
+    ("4h", Duration::from_secs(4 * 3600)),
+    ("1d", Duration::from_secs(86_400)),
+    ("5d", Duration::from_secs(5 * 86_400)),
+];
+
+/// Of what the queue consists.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breakdown {
+    /// By who sent it.
+    pub identities: Vec<Row>,
+    /// By the upstream that was last asked about a recipient who does not have it. A message of several counts for each.
+    pub upstreams: Vec<Row>,
+    /// By the domains of such recipients; as above.
+    pub domains: Vec<Row>,
+    /// By age: under 5m, under 1h, under 4h, under 1d, under 5d, and older.
+    pub ages: Vec<Row>,
+    /// Identities that have their share of the queue (`queue.share_per_identity`) and hear `452 4.3.1`.
+    pub shares_used_up: Vec<String>,
+}
+
+/// Messages of one name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The name; `(others)` for those behind.
+    pub name: String,
+    /// Messages.
+    pub messages: u64,
+    /// Octets of them.
+    pub octets: u64,
+}
+
+/// What has been counted so far.
+#[derive(Debug, Default)]
+pub(super) struct Tallies {
+    identities: Tops,
+    upstreams: Tops,
+    domains: Tops,
+    ages: [Tally; AGES.len() + 1],
+}
+
+impl Tallies {
+    /// One message more.
+    pub(super) fn add(&mut self, found: &Listed, now: WallTime) {
+        let octets = super::look::octets(found);
+        let age = now.since(found.id().arrived());
+        let class = AGES.iter().position(|(_, limit)| age < *limit).unwrap_or(AGES.len());
+        if let Some(tally) = self.ages.get_mut(class) {
+            more(tally, octets);
+        }
+        let Listed::Message(record) = found else { return };
+        self.identities.add(&record.custodian.identity, octets);
+        for upstream in upstreams(record) {
+            self.upstreams.add(upstream, octets);
+        }
+        for domain in domains(record) {
+            self.domains.add(&domain, octets);
+        }
+    }
+
+    /// The first so many of each, those with the most messages first.
+    pub(super) fn breakdown(&self, top: usize, share: Tally) -> Breakdown {
+        let names = AGES.iter().map(|(name, _)| format!("under {name}")).chain(["5d and older".to_owned()]);
+        let ages = names.zip(&self.ages).map(|(name, tally)| Row::of(name, *tally));
+        Breakdown {
+            identities: self.identities.rows(top),
+            upstreams: self.upstreams.rows(top),
+            domains: self.domains.rows(top),
+            ages: ages.collect(),
+            shares_used_up: self.identities.at_least(share),
+        }
+    }
+}
+
+fn upstreams(record: &Record) -> BTreeSet<&str> {
+    let owed = record.recipients.iter().filter(|state| state.is_owed(record.state));
+    owed.map(|state| state.last_attempt.as_ref().map_or(NOT_TRIED, |(_, upstream)| upstream.as_str())).collect()
+}
+
+fn domains(record: &Record) -> BTreeSet<String> {
+    let both = record.envelope.recipients().iter().zip(&record.recipients);
+    let owed = both.filter(|(_, state)| state.is_owed(record.state));
+    owed.map(|(to, _)| match &to.forward_path {
+        ForwardPath::Postmaster => "(postmaster)".to_owned(),
+        ForwardPath::Address(address) => address.host().to_string(),
+    })
+    .collect()
+}
+
+/// Counts by name.
+#[derive(Debug, Default)]
+struct Tops {
+    named: HashMap<String, Tally>,
+    others: Tally,
+}
+
+impl Tops {
+    fn add(&mut self, name: &str, octets: u64) {
+        if let Some(tally) = self.named.get_mut(name) {
+            more(tally, octets);
+        } else if self.named.len() < NAMES_MAX {
+            self.named.insert(name.to_owned(), Tally { count: 1, octets });
+        } else {
+            more(&mut self.others, octets);
+        }
+    }
+
+    fn rows(&self, top: usize) -> Vec<Row> {
+        let mut sorted: Vec<(&String, &Tally)> = self.named.iter().collect();
+        sorted.sort_by(|(one, of_one), (other, of_other)| of_other.count.cmp(&of_one.count).then(one.cmp(other)));
+        let mut rows: Vec<Row> =
+            sorted.iter().take(top).map(|(name, tally)| Row::of((*name).clone(), **tally)).collect();
+        let others = sorted.iter().skip(top).fold(self.others, |sum, (_, tally)| Tally {
+            count: sum.count.saturating_add(tally.count),
+            octets: sum.octets.saturating_add(tally.octets),
+        });
+        if others.count > 0 {
+            rows.push(Row::of("(others)".to_owned(), others));
+        }
+        rows
+    }
+
+    fn at_least(&self, share: Tally) -> Vec<String> {
+        let used_up = self.named.iter().filter(|(_, own)| own.count >= share.count || own.octets >= share.octets);
+        let mut names: Vec<String> = used_up.map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Row {
+    fn of(name: String, Tally { count, octets }: Tally) -> Self {
+        Self { name, messages: count, octets }
+    }
+}
+
+fn more(tally: &mut Tally, octets: u64) {
+    tally.count = tally.count.saturating_add(1);
+    tally.octets = tally.octets.saturating_add(octets);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::QueueId;
+    use crate::queue::record::samples;
+
+    const NOW: WallTime = WallTime::from_seconds(1_000_000);
+    const NO_SHARE: Tally = Tally { count: u64::MAX, octets: u64::MAX };
+
+    fn message(seconds_ago: u64, identity: &str) -> Listed {
+        let mut record = samples::record(QueueId::new(NOW.before(Duration::from_secs(seconds_ago)), 1).to_u128());
+        record.custodian.identity = identity.to_owned();
+        Listed::Message(Box::new(record))
+    }
+
+    fn row(name: &str, messages: u64) -> Row {
+        Row { name: name.to_owned(), messages, octets: messages * 3 }
+    }
+
+    #[test]
+    fn those_with_the_most_come_first_and_the_rest_is_summed_up() {
+        let mut tallies = Tallies::default();
+        for (identity, count) in [("a", 1), ("b", 3), ("c", 2), ("d", 1)] {
+            (0..count).for_each(|_| tallies.add(&message(60, identity), NOW));
+        }
+        let breakdown = tallies.breakdown(2, Tally { count: 3, octets: u64::MAX });
+        assert_eq!(breakdown.identities, [row("b", 3), row("c", 2), row("(others)", 2)]);
+        assert_eq!(breakdown.upstreams, [row(NOT_TRIED, 7)]);
+        assert_eq!(breakdown.domains, [row("example.net", 7), row("example.org", 7)]);
+        assert_eq!(breakdown.shares_used_up, ["b"]);
+    }
+
+    #[test]
+    fn a_recipient_who_has_it_counts_no_more() {
+        let Listed::Message(mut record) = message(60, "a") else { unreachable!() };
+        record.recipients[0].last_attempt = Some((NOW, "main".to_owned()));
+        record.recipients[1].open = false;
+        let mut tallies = Tallies::default();
+        tallies.add(&Listed::Message(record), NOW);
+        let breakdown = tallies.breakdown(10, NO_SHARE);
+        assert_eq!((breakdown.upstreams, breakdown.domains), (vec![row("main", 1)], vec![row("example.net", 1)]));
+    }
+
+    #[test]
+    fn ages_are_classes_and_what_can_not_be_read_has_one_too() {
+        let mut tallies = Tallies::default();
+        for seconds in [0, 299, 300, 3_599, 3_600, 86_400, 432_000] {
+            tallies.add(&message(seconds, "a"), NOW);
+        }
+        tallies.add(&Listed::Unreadable(QueueId::new(NOW, 0), "damaged".to_owned()), NOW);
+        let ages: Vec<u64> = tallies.breakdown(1, NO_SHARE).ages.iter().map(|row| row.messages).collect();
+        assert_eq!(ages, [3, 2, 1, 0, 1, 1]);
+    }
+
+    #[test]
+    fn a_million_names_take_no_more_memory_than_ten_thousand() {
+        let mut tops = Tops::default();
+        for number in 0..NAMES_MAX + 5 {
+            tops.add(&number.to_string(), 1);
+        }
+        assert_eq!((tops.named.len(), tops.others.count), (NAMES_MAX, 5));
+        tops.add("0", 1);
+        assert_eq!(
+            tops.rows(1),
+            [Row { name: "0".to_owned(), messages: 2, octets: 2 }, {
+                let others = u64::try_from(NAMES_MAX).unwrap() + 4;
+                Row { name: "(others)".to_owned(), messages: others, octets: others }
+            }]
+        );
+    }
+}

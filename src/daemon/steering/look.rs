@@ -1,0 +1,207 @@
+//! Looks at the queue: a listing, a count, one message, the sums. Each page is a transaction of its own, so that no look holds a commit up.
+//!
+//! Never: changes anything; holds more than a page.
+
+use super::breakdown::Tallies;
+use super::entry::Entry;
+use super::selection::{Filters, Selection};
+use super::sums::Sums;
+use super::{Action, Answer, Count, Desk, ListOrder, PAGE};
+use crate::mail::QueueId;
+use crate::queue::{Filter, Listed as Found, Listing, Page, Queue, QueueError};
+use crate::sys::WallTime;
+
+/// Octets of a header section that are shown at the most.
+const HEADERS_MAX: usize = 256 * 1024;
+
+/// How far a look over part of the queue is.
+#[derive(Debug)]
+pub(super) struct Walk {
+    pub(super) selection: Selection,
+    action: Option<Action>,
+    order: ListOrder,
+    /// Where to go on; none at the beginning.
+    place: Option<QueueId>,
+    over: bool,
+}
+
+impl Walk {
+    pub(super) fn new(selection: Selection, action: Option<Action>, order: ListOrder, after: Option<QueueId>) -> Self {
+        let edge = match order {
+            ListOrder::OldestFirst => selection.after().max(after),
+            ListOrder::NewestFirst => selection.before().into_iter().chain(after).min(),
+        };
+        Self { selection, action, order, place: edge, over: false }
+    }
+
+    /// The next that are meant, none perhaps, of so many looked at.
+    pub(super) async fn page(&mut self, queue: &Queue, limit: usize) -> Result<Vec<Found>, QueueError> {
+        let filter = Filter { state: self.selection.state() };
+        let page = Page { after: self.place, limit };
+        let Listing { mut entries, next } = match self.order {
+            ListOrder::OldestFirst => queue.list(filter, page).await?,
+            ListOrder::NewestFirst => queue.list_back(filter, page).await?,
+        };
+        self.place = next;
+        self.over = next.is_none_or(|next| match self.order {
+            ListOrder::OldestFirst => self.selection.before().is_some_and(|before| next >= before),
+            ListOrder::NewestFirst => self.selection.after().is_some_and(|after| next <= after),
+        });
+        entries.retain(|found| self.is_meant(found));
+        Ok(entries)
+    }
+
+    fn is_meant(&self, found: &Found) -> bool {
+        self.selection.matches(found) && self.action.is_none_or(|action| action.concerns(found.state()))
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+}
+
+/// How far a listing is.
+#[derive(Debug)]
+pub(super) struct Listed {
+    walk: Walk,
+    left: usize,
+}
+
+impl Listed {
+    pub(super) fn new(
+        filters: &Filters,
+        action: Option<Action>,
+        after: Option<&str>,
+        order: ListOrder,
+        limit: usize,
+        now: WallTime,
+    ) -> Result<Self, String> {
+        let selection = Selection::new(filters, now)?;
+        let after = after.map(|after| after.parse().map_err(|fault| format!("--after {after}: {fault}")));
+        Ok(Self { walk: Walk::new(selection, action, order, after.transpose()?), left: limit })
+    }
+
+    pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, QueueError> {
+        if self.left == 0 {
+            return Ok(Vec::new());
+        }
+        let mut found = self.walk.page(desk.queue, PAGE).await?;
+        found.truncate(self.left);
+        self.left = self.left.saturating_sub(found.len());
+        Ok(found.iter().map(|one| Answer::Entry(Box::new(Entry::of_listed(one)))).collect())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.left == 0 || self.walk.is_over()
+    }
+}
+
+/// How far a count is.
+#[derive(Debug)]
+pub(super) struct Counting {
+    walk: Walk,
+    count: Count,
+}
+
+impl Counting {
+    pub(super) fn new(filters: Filters, action: Option<Action>, now: WallTime) -> Result<Self, String> {
+        let until = filters.until.unwrap_or_else(|| now.millis());
+        let selection = Selection::new(&Filters { until: Some(until), ..filters }, now)?;
+        let walk = Walk::new(selection, action, ListOrder::OldestFirst, None);
+        Ok(Self { walk, count: Count { messages: 0, octets: 0, until } })
+    }
+
+    /// The count, when it is made.
+    pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Option<Count>, QueueError> {
+        for found in self.walk.page(desk.queue, PAGE).await? {
+            self.count.messages = self.count.messages.saturating_add(1);
+            self.count.octets = self.count.octets.saturating_add(octets(&found));
+        }
+        Ok(self.walk.is_over().then_some(self.count))
+    }
+}
+
+/// Octets of what is listed; nobody knows of what can't be read.
+pub(super) fn octets(found: &Found) -> u64 {
+    match found {
+        Found::Message(record) => record.length,
+        Found::Unreadable(..) => 0,
+    }
+}
+
+/// One message, and its header section if it is asked for.
+pub(super) async fn show(queue: &Queue, id: String, headers: bool) -> Result<Vec<Answer>, QueueError> {
+    let Ok(number) = id.parse::<QueueId>() else { return Ok(vec![Answer::Missing(id)]) };
+    let found = match queue.show(number).await {
+        Err(QueueError::NotFound(_)) => return Ok(vec![Answer::Missing(id)]),
+        found => found?,
+    };
+    let mut answers = vec![Answer::Entry(Box::new(Entry::of_listed(&found)))];
+    if headers {
+        answers.push(match header_section(queue, number).await {
+            Ok(section) => Answer::Headers(section),
+            Err(fault @ (QueueError::Damaged(..) | QueueError::NotFound(_))) => Answer::Unable(id, fault.to_string()),
+            Err(fault) => return Err(fault),
+        });
+    }
+    Ok(answers)
+}
+
+/// All before the first empty line (RFC 5322 §2.1), and not an octet behind it.
+async fn header_section(queue: &Queue, id: QueueId) -> Result<String, QueueError> {
+    let mut body = queue.body(id).await?;
+    let mut octets = Vec::new();
+    while let Some(piece) = body.next().await? {
+        let from = octets.len().saturating_sub(3);
+        octets.extend_from_slice(&piece);
+        let end = octets.get(from..).and_then(|new| memchr::memmem::find(new, b"\r\n\r\n"));
+        if let Some(end) = end {
+            octets.truncate(from.saturating_add(end).saturating_add(2));
+            break;
+        }
+        if octets.len() > HEADERS_MAX {
+            break;
+        }
+    }
+    if octets.starts_with(b"\r\n") {
+        octets.clear();
+    }
+    let cut = octets.len() > HEADERS_MAX;
+    octets.truncate(HEADERS_MAX);
+    let mut section = String::from_utf8_lossy(&octets).replace("\r\n", "\n");
+    if cut {
+        section.push_str("\n(cut here)\n");
+    }
+    Ok(section)
+}
+
+/// How far the sums are.
+#[derive(Debug)]
+pub(super) struct Summing {
+    walk: Walk,
+    top: usize,
+    tallies: Tallies,
+}
+
+impl Summing {
+    pub(super) fn new(top: usize, now: WallTime) -> Self {
+        // What was here when it was asked: mail that comes faster than it is counted must not make this endless.
+        let walk = Walk::new(Selection::here_by(now), None, ListOrder::OldestFirst, None);
+        Self { walk, top, tallies: Tallies::default() }
+    }
+
+    /// The sums, when they are made.
+    pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Option<Sums>, QueueError> {
+        if self.top > 0 {
+            for found in self.walk.page(desk.queue, PAGE).await? {
+                self.tallies.add(&found, desk.now);
+            }
+            if !self.walk.is_over() {
+                return Ok(None);
+            }
+        }
+        let breakdown = (self.top > 0).then(|| self.tallies.breakdown(self.top, desk.queue.share()));
+        Sums::of(desk, breakdown).await.map(Some)
+    }
+}

@@ -1,0 +1,371 @@
+//! Taking messages out of a queue as they are, and bringing them into another: what `queue export` and `queue import` ask for.
+//!
+//! An export changes nothing: each message is told with its record, as it is stored, and its octets in pieces. While a daemon runs, only what is held
+//! and not being tried is exported: anything else could be delivered here and there. An import keeps messages in their order, a few in each
+//! transaction, and says so of each when it is on stable storage. Here, and only here, octets of bodies pass through: to be kept, not to be shown.
+//!
+//! Never: removes what was exported, before somebody shows the receipt of its import; brings a message in twice.
+
+use std::collections::VecDeque;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::entry::Entry;
+use super::look::Walk;
+use super::selection::{Filters, Selection};
+use super::{Answer, Desk, ListOrder, StateName};
+use crate::audit::{self, Steered};
+use crate::mail::QueueId;
+use crate::queue::transfer::{ADOPTED_MAX, Arrived, Arriving};
+use crate::queue::{BodyReader, Change, Listed, Queue, QueueError, Record, State};
+
+/// Messages that are looked up at once.
+const PAGE: usize = 100;
+/// Octets of messages that are kept in one go, about.
+const TOGETHER: u64 = 1024 * 1024;
+
+/// The beginning of an export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Its name.
+    pub export: String,
+    /// Whether a daemon runs, so that only held messages are exported.
+    pub held_only: bool,
+}
+
+/// A message that moves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Parcel {
+    /// What people may read of it.
+    pub entry: Box<Entry>,
+    /// Its record as it is stored, in base64.
+    pub record: String,
+    /// Octets of its body.
+    pub octets: u64,
+    /// XXH3-64 of its body.
+    pub checksum: u64,
+}
+
+/// What is brought to an import, in this order: a message, its pieces, the next message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Brought {
+    /// A message.
+    Message {
+        /// Its place in the export.
+        place: u64,
+        /// Its record as it was stored, in base64.
+        record: String,
+    },
+    /// Octets of its body, in base64.
+    Piece(String),
+    /// All has been brought.
+    End,
+}
+
+/// How far an export is.
+#[derive(Debug)]
+pub(super) struct Exporting {
+    by: String,
+    asked: String,
+    begun: Option<Begun>,
+    walk: Walk,
+    ids: VecDeque<QueueId>,
+    /// The message whose body is being told.
+    current: Option<(QueueId, BodyReader)>,
+}
+
+impl Exporting {
+    pub(super) fn new(filters: Filters, by: String, desk: Desk<'_>) -> Result<Self, String> {
+        let held_only = desk.daemon.is_some();
+        let state = if held_only { Some(StateName::Held) } else { filters.state };
+        if held_only && !matches!(filters.state, None | Some(StateName::Held)) {
+            return Err("a daemon runs, and then only what is held can be exported: what it may deliver meanwhile would arrive twice; hold it \
+                        first, or stop the daemon"
+                .to_owned());
+        }
+        let filters = Filters { state, until: Some(desk.now.millis()), ..filters };
+        let selection = Selection::new(&filters, desk.now)?;
+        let begun = Begun { export: desk.queue.new_export().to_string(), held_only };
+        let asked = format!("export {}, {}", begun.export, filters.words());
+        audit::steering("export", &asked, &by);
+        let walk = Walk::new(selection, None, ListOrder::OldestFirst, None);
+        Ok(Self { by, asked, begun: Some(begun), walk, ids: VecDeque::new(), current: None })
+    }
+
+    /// What there is to say next.
+    pub(super) async fn step(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, QueueError> {
+        if let Some(begun) = self.begun.take() {
+            return Ok(vec![Answer::Begun(begun)]);
+        }
+        if let Some((id, mut body)) = self.current.take() {
+            let answer = match body.next().await {
+                Ok(None) => return Ok(Vec::new()),
+                Ok(Some(piece)) => {
+                    self.current = Some((id, body));
+                    Answer::Piece(BASE64.encode(&piece))
+                }
+                Err(fault) => spoiled(id, fault)?,
+            };
+            return Ok(vec![answer]);
+        }
+        if let Some(id) = self.ids.pop_front() {
+            return Ok(vec![self.begin(desk, id).await?]);
+        }
+        self.ids.extend(self.walk.page(desk.queue, PAGE).await?.iter().map(Listed::id));
+        Ok(Vec::new())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.begun.is_none() && self.current.is_none() && self.ids.is_empty() && self.walk.is_over()
+    }
+
+    async fn begin(&mut self, desk: Desk<'_>, id: QueueId) -> Result<Answer, QueueError> {
+        if let Some(running) = desk.daemon {
+            running.log.flowing().await;
+            if desk.queue.is_being_tried(id) {
+                let why = "it is being tried just now; export it when that is over".to_owned();
+                return Ok(Answer::Spoiled(id.to_string(), why));
+            }
+        }
+        let record = match desk.queue.show(id).await {
+            // Released meanwhile: it is delivered here.
+            Ok(Listed::Message(record)) if desk.daemon.is_some() && record.state != State::Held => {
+                return Ok(Answer::Gone(id.to_string()));
+            }
+            Ok(Listed::Message(record)) => record,
+            Ok(Listed::Unreadable(_, reason)) => return Ok(Answer::Spoiled(id.to_string(), reason)),
+            Err(fault) => return spoiled(id, fault),
+        };
+        let body = match desk.queue.body(id).await {
+            Ok(body) => body,
+            Err(fault) => return spoiled(id, fault),
+        };
+        let packed = match Queue::pack(&record) {
+            Ok(packed) => packed,
+            Err(fault) => return spoiled(id, fault),
+        };
+        self.current = Some((id, body));
+        audit::steered(&Steered { action: "export", id, recipients: None, asked: &self.asked, by: &self.by });
+        Ok(Answer::Parcel(Parcel {
+            entry: Box::new(Entry::of(&record)),
+            record: BASE64.encode(packed),
+            octets: record.length,
+            checksum: record.checksum,
+        }))
+    }
+}
+
+/// One message can't be exported; that stops no other.
+fn spoiled(id: QueueId, fault: QueueError) -> Result<Answer, QueueError> {
+    match fault {
+        QueueError::Damaged(_, why) => Ok(Answer::Spoiled(id.to_string(), why)),
+        QueueError::NotFound(_) => Ok(Answer::Gone(id.to_string())),
+        fault @ (QueueError::Full(_)
+        | QueueError::Share(_)
+        | QueueError::Broken(_)
+        | QueueError::Fenced(_)
+        | QueueError::Known(_)
+        | QueueError::Closed) => Err(fault),
+    }
+}
+
+/// How far an import is.
+#[derive(Debug)]
+pub struct Importing {
+    by: String,
+    export: QueueId,
+    asked: String,
+    /// The message whose octets are being brought; none while those of one come that is not taken.
+    current: Option<(u64, Arriving)>,
+    arrived: Vec<(u64, QueueId, Arrived)>,
+    octets: u64,
+}
+
+impl Importing {
+    /// An import of this export, asked by `by`; and how many of its messages have been imported before, which need not be brought again.
+    ///
+    /// # Errors
+    /// The export has no name, or the queue can't be used; in words.
+    pub async fn begin(export: &str, by: String, queue: &Queue) -> Result<(Self, u64), String> {
+        let export: QueueId = export.parse().map_err(|fault| format!("the export's name {export}: {fault}"))?;
+        let adopted = queue.adopted(export).await.map_err(|fault| fault.to_string())?;
+        let asked = format!("import of {export}");
+        audit::steering("import", &asked, &by);
+        Ok((Self { by, export, asked, current: None, arrived: Vec::new(), octets: 0 }, adopted))
+    }
+
+    /// Takes what was brought; answers of messages that are settled by it.
+    ///
+    /// # Errors
+    /// Nothing more can be taken: there is no room, or the disk fails. What was answered is kept.
+    pub async fn take(&mut self, desk: Desk<'_>, brought: Brought) -> Result<Vec<Answer>, QueueError> {
+        if let Some(running) = desk.daemon {
+            running.log.flowing().await;
+        }
+        let mut answers = Vec::new();
+        match brought {
+            Brought::Message { place, record } => {
+                self.finish(&mut answers).await?;
+                if self.arrived.len() >= ADOPTED_MAX || self.octets >= TOGETHER {
+                    self.keep(desk, &mut answers).await?;
+                }
+                match BASE64.decode(record).map_err(|fault| fault.to_string()).and_then(|octets| Queue::unpack(&octets))
+                {
+                    Ok(record) => self.begin_message(desk, place, record, &mut answers).await?,
+                    Err(why) => answers.push(Answer::Unable(format!("at place {place}"), why)),
+                }
+            }
+            Brought::Piece(text) => self.write(&text, &mut answers).await?,
+            Brought::End => {
+                self.finish(&mut answers).await?;
+                self.keep(desk, &mut answers).await?;
+                answers.push(Answer::End);
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn begin_message(
+        &mut self,
+        desk: Desk<'_>,
+        place: u64,
+        record: Record,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), QueueError> {
+        let id = record.id;
+        if self.arrived.iter().any(|(_, waiting, _)| *waiting == id) {
+            answers.push(Answer::Present(id.to_string()));
+            return Ok(());
+        }
+        let received = match desk.queue.receive(record.clone()).await {
+            // What waits to be kept holds room as well.
+            Err(QueueError::Full(_)) if !self.arrived.is_empty() => {
+                self.keep(desk, answers).await?;
+                desk.queue.receive(record).await
+            }
+            received => received,
+        };
+        match received {
+            Ok(Some(arriving)) => self.current = Some((place, arriving)),
+            Ok(None) => answers.push(Answer::Present(id.to_string())),
+            Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, text: &str, answers: &mut Vec<Answer>) -> Result<(), QueueError> {
+        let Some((place, mut arriving)) = self.current.take() else { return Ok(()) };
+        match BASE64.decode(text) {
+            Ok(octets) => {
+                arriving.write(&octets).await?;
+                self.octets = self.octets.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
+                self.current = Some((place, arriving));
+            }
+            Err(fault) => answers.push(Answer::Unable(arriving.id().to_string(), fault.to_string())),
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, answers: &mut Vec<Answer>) -> Result<(), QueueError> {
+        let Some((place, arriving)) = self.current.take() else { return Ok(()) };
+        let id = arriving.id();
+        match arriving.finish().await {
+            Ok(arrived) => self.arrived.push((place, id, arrived)),
+            Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    async fn keep(&mut self, desk: Desk<'_>, answers: &mut Vec<Answer>) -> Result<(), QueueError> {
+        self.octets = 0;
+        let (mut ids, mut arrived) = (Vec::new(), Vec::new());
+        for (place, id, one) in self.arrived.drain(..) {
+            ids.push(id);
+            arrived.push((place, one));
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let kept = desk.queue.adopt(self.export, arrived).await;
+        for (id, kept) in ids.into_iter().zip(kept) {
+            match kept {
+                Ok(()) => {
+                    let (asked, by) = (self.asked.as_str(), self.by.as_str());
+                    audit::steered(&Steered { action: "import", id, recipients: None, asked, by });
+                    answers.push(Answer::Done(id.to_string()));
+                }
+                Err(QueueError::Known(_)) => answers.push(Answer::Present(id.to_string())),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far the removal of what another queue has now is.
+#[derive(Debug)]
+pub(super) struct Forgetting {
+    by: String,
+    export: QueueId,
+    ids: VecDeque<String>,
+    last: bool,
+}
+
+impl Forgetting {
+    pub(super) fn new(export: &str, ids: Vec<String>, last: bool, by: String) -> Result<Self, String> {
+        let export = export.parse().map_err(|fault| format!("the export's name {export}: {fault}"))?;
+        Ok(Self { by, export, ids: ids.into(), last })
+    }
+
+    /// What must not be removed by this receipt: what it brought here, and what came back to here after it had served.
+    async fn objection(&self, queue: &Queue) -> Result<Option<String>, QueueError> {
+        let export = self.export;
+        if queue.adopted(export).await? > 0 {
+            return Ok(Some(format!(
+                "this queue is the one that took export {export} in: nothing is removed; the receipt is for the queue that it came from"
+            )));
+        }
+        let served = queue.settled(export).await?;
+        Ok(served
+            .then(|| format!("this receipt of export {export} has served before: nothing is removed a second time")))
+    }
+
+    /// The next few.
+    pub(super) async fn step(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, QueueError> {
+        if let Some(running) = desk.daemon {
+            running.log.flowing().await;
+        }
+        if let Some(objection) = self.objection(desk.queue).await? {
+            self.ids.clear();
+            return Ok(vec![Answer::Fault(objection)]);
+        }
+        let few: Vec<String> = self.ids.drain(..self.ids.len().min(PAGE)).collect();
+        let ids: Vec<QueueId> = few.iter().filter_map(|id| id.parse().ok()).collect();
+        let done = desk.queue.change(ids.iter().map(|&id| (id, Change::Remove)).collect()).await;
+        let asked = format!("export {} has arrived elsewhere", self.export);
+        let mut answers = Vec::with_capacity(ids.len());
+        for (id, done) in ids.into_iter().zip(done) {
+            match done {
+                Ok(()) => {
+                    audit::steered(&Steered { action: "remove", id, recipients: None, asked: &asked, by: &self.by });
+                    answers.push(Answer::Done(id.to_string()));
+                }
+                Err(QueueError::NotFound(_)) => answers.push(Answer::Gone(id.to_string())),
+                Err(fault) => return Err(fault),
+            }
+        }
+        if self.ids.is_empty() && self.last {
+            desk.queue.settle(self.export).await?;
+        }
+        Ok(answers)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.ids.is_empty()
+    }
+}

@@ -1,0 +1,210 @@
+//! Doing something to many messages: a few in each transaction, each few only while the log takes lines, since each deed has its line there.
+//!
+//! Messages that nobody named are meant as they stand when their turn comes: one that left the queue meanwhile, or changed its state, is no fault.
+//! What came after the command is not meant, so that a round ends however much mail comes. Whoever asked and goes away ends it where it is.
+//!
+//! Never: does anything to a message that was not asked for.
+
+use std::collections::VecDeque;
+
+use super::look::Walk;
+use super::selection::{Filters, Selection};
+use super::{Action, Answer, Desk, ListOrder, Target};
+use crate::audit::{self, Steered};
+use crate::mail::QueueId;
+use crate::queue::steer::CHANGES_MAX;
+use crate::queue::{Change, Listed, QueueError, Record};
+use crate::sys::WallTime;
+
+/// How far it is.
+#[derive(Debug)]
+pub(super) struct Round {
+    action: Action,
+    by: String,
+    /// What was asked for, in words.
+    asked: String,
+    /// Whether `--recipient` was given: then a removal takes recipients out, not messages.
+    recipients_only: bool,
+    left: Left,
+    done: u64,
+    /// Whether this command has had the upstreams probed: once is enough, however many messages it names.
+    probed: bool,
+}
+
+#[derive(Debug)]
+enum Left {
+    /// These were named; with filters besides, perhaps.
+    Named(VecDeque<String>, Option<Selection>),
+    All(Walk),
+}
+
+/// One message whose turn it is.
+struct Turn {
+    id: QueueId,
+    record: Option<Box<Record>>,
+    change: Change,
+}
+
+impl Round {
+    pub(super) fn new(
+        action: Action,
+        target: Target,
+        filters: Filters,
+        by: String,
+        now: WallTime,
+    ) -> Result<Self, String> {
+        let until = Some(filters.until.unwrap_or_else(|| now.millis()));
+        let (asked, left) = match target {
+            Target::Ids(ids) if filters.is_empty() => ("by name".to_owned(), Left::Named(ids.into(), None)),
+            Target::Ids(ids) => {
+                let selection = Selection::new(&filters, now)?;
+                (format!("by name, {}", filters.words()), Left::Named(ids.into(), Some(selection)))
+            }
+            Target::All => {
+                let selection = Selection::new(&Filters { until, ..filters.clone() }, now)?;
+                let walk = Walk::new(selection, Some(action), ListOrder::OldestFirst, None);
+                (filters.words(), Left::All(walk))
+            }
+        };
+        audit::steering(action.word(), &asked, &by);
+        let recipients_only = filters.recipient.is_some() && action == Action::Remove;
+        Ok(Self { action, by, asked, recipients_only, left, done: 0, probed: false })
+    }
+
+    /// The next few.
+    pub(super) async fn step(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, QueueError> {
+        if let Some(running) = desk.daemon {
+            running.log.flowing().await;
+        }
+        let mut answers = Vec::new();
+        let turns = match &mut self.left {
+            Left::Named(ids, selection) => {
+                let few: Vec<String> = ids.drain(..ids.len().min(CHANGES_MAX)).collect();
+                named(desk, few, selection.as_ref(), self.action, self.recipients_only, &mut answers).await?
+            }
+            Left::All(walk) => {
+                let found = walk.page(desk.queue, CHANGES_MAX).await?;
+                found.into_iter().map(|one| turn(one, &walk.selection, self.action, self.recipients_only)).collect()
+            }
+        };
+        self.change(desk, turns, &mut answers).await?;
+        if self.is_over() {
+            audit::steering_ended(self.action.word(), &self.asked, self.done, &self.by);
+        }
+        Ok(answers)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        match &self.left {
+            Left::Named(ids, _) => ids.is_empty(),
+            Left::All(walk) => walk.is_over(),
+        }
+    }
+
+    async fn change(&mut self, desk: Desk<'_>, turns: Vec<Turn>, answers: &mut Vec<Answer>) -> Result<(), QueueError> {
+        let changes = turns.iter().map(|turn| (turn.id, turn.change.clone())).collect();
+        let done = desk.queue.change(changes).await;
+        for (turn, done) in turns.into_iter().zip(done) {
+            answers.push(self.note(desk, turn, done).await?);
+        }
+        Ok(())
+    }
+
+    async fn note(&mut self, desk: Desk<'_>, turn: Turn, done: Result<(), QueueError>) -> Result<Answer, QueueError> {
+        let id = turn.id.to_string();
+        match done {
+            Ok(()) => {}
+            Err(QueueError::NotFound(_)) => {
+                return Ok(match self.left {
+                    Left::Named(..) => Answer::Missing(id),
+                    Left::All(_) => Answer::Gone(id),
+                });
+            }
+            Err(fault @ QueueError::Damaged(..)) => return Ok(Answer::Unable(id, fault.to_string())),
+            Err(fault) => return Err(fault),
+        }
+        self.done = self.done.saturating_add(1);
+        let recipients = match (&turn.change, &turn.record) {
+            (Change::TakeOut(places), Some(record)) => {
+                let paths = places.iter().filter_map(|&place| record.envelope.recipients().get(place));
+                Some(paths.map(|one| one.forward_path.as_str()).collect::<Vec<_>>().join(","))
+            }
+            (Change::Hold | Change::Release | Change::Retry | Change::Remove | Change::TakeOut(_), _) => None,
+        };
+        audit::steered(&Steered {
+            action: self.action.word(),
+            id: turn.id,
+            recipients: recipients.as_deref(),
+            asked: &self.asked,
+            by: &self.by,
+        });
+        if self.action == Action::Retry {
+            self.probe(desk, turn.id).await?;
+        }
+        Ok(Answer::Done(id))
+    }
+
+    /// Due now; and whoever asks for that wants to know now whether its upstreams are up again.
+    async fn probe(&mut self, desk: Desk<'_>, id: QueueId) -> Result<(), QueueError> {
+        let Some(running) = desk.daemon.filter(|_| !self.probed) else { return Ok(()) };
+        let record = match desk.queue.show(id).await {
+            Ok(Listed::Message(record)) => record,
+            // It was quick.
+            Ok(Listed::Unreadable(..)) | Err(QueueError::NotFound(_)) => return Ok(()),
+            Err(fault) => return Err(fault),
+        };
+        let routed = running.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
+        running.courier.probe_now(routed.groups.iter().flat_map(|group| group.route.upstreams()));
+        self.probed = true;
+        Ok(())
+    }
+}
+
+/// The turns of those that were named; of those that are not meant the answer says so.
+async fn named(
+    desk: Desk<'_>,
+    ids: Vec<String>,
+    selection: Option<&Selection>,
+    action: Action,
+    recipients_only: bool,
+    answers: &mut Vec<Answer>,
+) -> Result<Vec<Turn>, QueueError> {
+    let mut turns = Vec::with_capacity(ids.len());
+    for id in ids {
+        let Ok(number) = id.parse::<QueueId>() else {
+            answers.push(Answer::Missing(id));
+            continue;
+        };
+        let Some(selection) = selection else {
+            turns.push(Turn { id: number, record: None, change: change_for(action) });
+            continue;
+        };
+        match desk.queue.show(number).await {
+            Ok(found) if selection.matches(&found) => turns.push(turn(found, selection, action, recipients_only)),
+            Ok(_) => answers.push(Answer::Unmatched(id)),
+            Err(QueueError::NotFound(_)) => answers.push(Answer::Missing(id)),
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(turns)
+}
+
+fn turn(found: Listed, selection: &Selection, action: Action, recipients_only: bool) -> Turn {
+    let id = found.id();
+    match found {
+        Listed::Message(record) if recipients_only => {
+            let change = Change::TakeOut(selection.recipients(&record));
+            Turn { id, record: Some(record), change }
+        }
+        Listed::Message(_) | Listed::Unreadable(..) => Turn { id, record: None, change: change_for(action) },
+    }
+}
+
+const fn change_for(action: Action) -> Change {
+    match action {
+        Action::Hold => Change::Hold,
+        Action::Release => Change::Release,
+        Action::Retry => Change::Retry,
+        Action::Remove => Change::Remove,
+    }
+}

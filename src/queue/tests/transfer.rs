@@ -1,0 +1,249 @@
+//! Messages that are taken out of one queue and brought into another; recipients that are taken out of messages; both ends of a listing.
+
+use super::*;
+use crate::queue::record::Owed;
+use crate::queue::transfer::Arrived;
+
+/// What is to be brought: a record and its octets.
+async fn taken(bench: &Bench, id: QueueId) -> (Record, Vec<u8>) {
+    let record = bench.record(id).await;
+    let packed = Queue::pack(&record).unwrap();
+    assert_eq!(Queue::unpack(&packed).as_ref(), Ok(&record), "it travels unchanged");
+    (record, whole(bench.queue.body(id).await.unwrap()).await.unwrap())
+}
+
+async fn arrive(queue: &Queue, (record, octets): &(Record, Vec<u8>)) -> Option<Arrived> {
+    let mut arriving = queue.receive(record.clone()).await.unwrap()?;
+    for piece in octets.chunks(100_000) {
+        arriving.write(piece).await.unwrap();
+    }
+    Some(arriving.finish().await.unwrap())
+}
+
+const EXPORT: QueueId = QueueId::from_u128(77);
+
+/// A queue with a queued, a held and a dead message, of which the held one has a body file.
+async fn source() -> (Bench, Vec<(Record, Vec<u8>)>) {
+    let bench = Bench::new(settings());
+    let dead = bench.keep(b"dead").await;
+    bench.claim_now().await.unwrap().conclude(nothing_tried(Next::Dead("no report".to_owned()))).await.unwrap();
+    let queued = bench.keep(b"").await;
+    let later = START.after(Duration::from_secs(500));
+    bench.claim_now().await.unwrap().conclude(nothing_tried(Next::Retry(later))).await.unwrap();
+    let held = bench.keep(&body(GATHER_MAX + 1)).await;
+    bench.queue.hold(held).await.unwrap();
+    let mut all = Vec::new();
+    for id in [dead, queued, held] {
+        all.push(taken(&bench, id).await);
+    }
+    (bench, all)
+}
+
+async fn bring(bench: &Bench, all: &[(Record, Vec<u8>)]) -> Vec<Result<(), QueueError>> {
+    let mut arrived = Vec::new();
+    for (place, one) in (0..).zip(all) {
+        if let Some(one) = arrive(&bench.queue, one).await {
+            arrived.push((place, one));
+        }
+    }
+    bench.queue.adopt(EXPORT, arrived).await
+}
+
+#[test]
+fn each_message_comes_as_it_was_and_stays_so_over_a_crash() {
+    block_on(async {
+        let (from, all) = source().await;
+        let mut to = Bench::new(settings());
+        assert_eq!(bring(&to, &all).await, [Ok(()), Ok(()), Ok(())]);
+        assert_eq!(to.queue.stats().await.unwrap().totals, from.queue.stats().await.unwrap().totals);
+        to.disk.crash();
+        assert_eq!(to.reopen().set_aside, []);
+        for (record, octets) in &all {
+            assert_eq!(&taken(&to, record.id).await, &(record.clone(), octets.clone()));
+        }
+        assert!(to.claim_now().await.is_none(), "nothing is due before its time");
+        to.clock.advance(Duration::from_secs(500));
+        assert_eq!(to.claim_now().await.unwrap().id(), all[1].0.id);
+    });
+}
+
+#[test]
+fn what_is_brought_again_is_not_there_twice_even_when_it_has_gone() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let mut to = Bench::new(settings());
+        bring(&to, &all[..2]).await;
+        assert_eq!(to.queue.adopted(EXPORT).await.unwrap(), 2);
+        assert!(arrive(&to.queue, &all[0]).await.is_none(), "it is here");
+        to.queue.remove(all[0].0.id).await.unwrap();
+        to.restart().await;
+        // Whoever brings it all the same hears that it was here.
+        let known: Vec<Result<(), QueueError>> =
+            all.iter().map(|(record, _)| Err(QueueError::Known(record.id))).collect();
+        let again = arrive(&to.queue, &all[0]).await.unwrap();
+        assert_eq!(to.queue.adopt(EXPORT, vec![(0, again)]).await, known[..1]);
+        let third = arrive(&to.queue, &all[2]).await.unwrap();
+        assert_eq!(to.queue.adopt(EXPORT, vec![(2, third)]).await, [Ok(())]);
+        assert_eq!(to.queue.stats().await.unwrap().totals.all().count, 2);
+        // Another export may bring what has gone.
+        let other = arrive(&to.queue, &all[0]).await.unwrap();
+        assert_eq!(to.queue.adopt(QueueId::from_u128(78), vec![(0, other)]).await, [Ok(())]);
+    });
+}
+
+#[test]
+fn of_so_many_exports_the_newest_are_remembered() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let to = Bench::new(settings());
+        for number in 0..1002 {
+            let one = arrive(&to.queue, &all[0]).await.unwrap();
+            assert_eq!(to.queue.adopt(QueueId::from_u128(number), vec![(0, one)]).await, [Ok(())]);
+            to.queue.remove(all[0].0.id).await.unwrap();
+        }
+        let known = async |number| to.queue.adopted(QueueId::from_u128(number)).await.unwrap();
+        assert_eq!((known(0).await, known(1).await, known(2).await, known(1001).await), (0, 0, 1, 1));
+    });
+}
+
+#[test]
+fn what_is_not_what_its_record_says_is_refused_and_leaves_nothing() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let to = Bench::new(settings());
+        let (record, octets) = &all[2];
+        for wrong in [octets[1..].to_vec(), [octets.as_slice(), b"x"].concat(), vec![b'x'; octets.len()]] {
+            let mut arriving = to.queue.receive(record.clone()).await.unwrap().unwrap();
+            arriving.write(&wrong).await.unwrap();
+            assert!(matches!(arriving.finish().await, Err(QueueError::Damaged(..))));
+            assert!(to.disk.list(Path::new("/q/bodies")).unwrap().is_empty());
+        }
+        assert_eq!(bring(&to, &all).await, [Ok(()), Ok(()), Ok(())]);
+    });
+}
+
+/// Whatever operation fails, and whether or not the commit reached the disk: brought again, each message is there once, and whole.
+#[test]
+fn an_import_that_the_disk_interrupts_is_repeated_and_finishes() {
+    block_on(async {
+        let (_from, all) = source().await;
+        for nth in 1..40 {
+            let mut to = Bench::new(settings());
+            to.disk.fail(nth, 0, Fault::Error);
+            let mut arrived = Vec::new();
+            for (place, (record, octets)) in (0..).zip(&all) {
+                let Ok(Some(mut arriving)) = to.queue.receive(record.clone()).await else { break };
+                if arriving.write(octets).await.is_err() {
+                    break;
+                }
+                let Ok(one) = arriving.finish().await else { break };
+                arrived.push((place, one));
+            }
+            to.queue.adopt(EXPORT, arrived).await;
+            to.disk.mend();
+            if nth % 2 == 0 {
+                to.disk.crash();
+                to.reopen();
+            }
+            let from = to.queue.adopted(EXPORT).await.unwrap() as usize;
+            let mut arrived = Vec::new();
+            for (place, one) in (0..).zip(&all).skip(from) {
+                if let Some(one) = arrive(&to.queue, one).await {
+                    arrived.push((place, one));
+                }
+            }
+            assert!(to.queue.adopt(EXPORT, arrived).await.iter().all(Result::is_ok), "operation {nth}");
+            assert_eq!(to.queue.stats().await.unwrap().totals.all().count, 3, "operation {nth}");
+            assert_eq!(to.restart().await.set_aside, [], "operation {nth}");
+            for (record, octets) in &all {
+                assert_eq!(&taken(&to, record.id).await, &(record.clone(), octets.clone()), "operation {nth}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_import_takes_room_of_the_queue_and_nobodys_share() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let shares = QueueSettings { count: 5, reserve_count: 1, share_per_identity: 25, ..settings() };
+        let to = Bench::new(shares);
+        assert_eq!(bring(&to, &all).await, [Ok(()), Ok(()), Ok(())]);
+        let refused = to.queue.admit("staff:alice@example.com", None).await.unwrap_err();
+        assert!(matches!(refused, QueueError::Share(_)), "what was brought counts: {refused}");
+        to.keep(b"the fourth").await;
+        let (mut record, octets) = all[0].clone();
+        record.id = QueueId::from_u128(5);
+        assert!(matches!(to.queue.receive(record).await, Err(QueueError::Full(_))), "{octets:?}");
+    });
+}
+
+#[test]
+fn who_is_taken_out_does_not_get_it_and_with_the_last_the_message_goes() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        let take_out = async |places: &[usize]| bench.queue.change(vec![(id, Change::TakeOut(places.to_vec()))]).await;
+        assert_eq!(take_out(&[1]).await, [Ok(())]);
+        let record = bench.record(id).await;
+        assert!(record.recipients[1].is_taken_out() && record.open_recipients() == [0]);
+        bench.queue.retry(id).await.unwrap();
+        assert_eq!(bench.record(id).await.open_recipients(), [0]);
+        assert_eq!(take_out(&[0]).await, [Ok(())]);
+        assert_eq!(bench.queue.stats().await.unwrap().totals.all(), Tally::default());
+        assert_eq!(take_out(&[0]).await, [Err(QueueError::NotFound(id))]);
+    });
+}
+
+#[test]
+fn who_is_taken_out_while_being_tried_is_not_tried_again_unless_it_has_the_message() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        let claim = bench.claim_now().await.unwrap();
+        bench.queue.change(vec![(id, Change::TakeOut(vec![1]))]).await;
+        let tried =
+            |recipient, outcome| Tried { recipient, upstream: "main".to_owned(), outcome, certainty: Certainty::Known };
+        let later = || Outcome::Deferred { reason: "later".to_owned(), reply: None };
+        let outcomes = vec![tried(0, later()), tried(1, later())];
+        claim.conclude(Conclusion { outcomes, ..nothing_tried(Next::Retry(START)) }).await.unwrap();
+        let record = bench.record(id).await;
+        assert!(record.recipients[1].is_taken_out() && record.open_recipients() == [0]);
+        let claim = bench.claim_now().await.unwrap();
+        bench.queue.change(vec![(id, Change::TakeOut(vec![0]))]).await;
+        let fault = claim.conclude(nothing_tried(Next::Retry(START))).await.unwrap_err();
+        assert_eq!(fault, QueueError::Fenced(id), "nobody was left");
+    });
+}
+
+#[test]
+fn a_dead_message_whose_recipients_are_taken_out_goes_and_its_retry_spares_them() {
+    let mut record = samples::record(1);
+    record.set_aside("no report");
+    record.recipients.iter_mut().for_each(|one| one.open = false);
+    assert_eq!(record.clone().take_out(&[0, 1]), Owed::Nobody);
+    assert_eq!(record.take_out(&[0]), Owed::Somebody);
+    record.retry(START);
+    assert_eq!(record.open_recipients(), [1]);
+}
+
+#[test]
+fn a_listing_from_the_newest_on_is_the_other_one_backwards() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        for _ in 0..5 {
+            bench.keep(b"x").await;
+            bench.clock.advance(Duration::from_secs(1));
+        }
+        let page = |after| Page { after, limit: 10 };
+        let forth = bench.queue.list(Filter::default(), page(None)).await.unwrap().entries;
+        let back = bench.queue.list_back(Filter::default(), page(None)).await.unwrap().entries;
+        assert!(forth.len() == 5 && forth.iter().rev().eq(&back));
+        let middle = forth[2].id();
+        let before = bench.queue.list_back(Filter::default(), page(Some(middle))).await.unwrap();
+        assert_eq!(before.entries, [forth[1].clone(), forth[0].clone()]);
+        assert_eq!(before.next, None);
+        let one = bench.queue.list_back(Filter::default(), Page { after: None, limit: 1 }).await.unwrap();
+        assert_eq!((one.entries.len(), one.next), (1, Some(forth[4].id())));
+    });
+}

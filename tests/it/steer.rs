@@ -1,0 +1,303 @@
+//! The queue as operators steer it, on a daemon as a process: filters, questions before a removal, what the audit tells of it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use super::harness::bench::Bench;
+use super::harness::client::Client;
+use super::harness::free_addresses;
+use super::harness::process::{Process, list_queue, sealpost, sealpost_says};
+use super::harness::upstream::{Manner, Upstream};
+use super::moving::fill;
+
+fn message(from: &str, id: &str) -> Vec<u8> {
+    format!(
+        "From: {from}\r\nTo: x@example.net\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\nMessage-ID: <{id}@example.com>\r\nSubject: {id}\r\n\r\nsecret body\r\n"
+    )
+    .into_bytes()
+}
+
+fn submit(bench: &Bench, from: &str, recipients: &[&str], id: &str) {
+    let leaf = if from.starts_with("alice") { &bench.alice } else { &bench.bob };
+    let (mut client, _) = Client::starttls(bench.starttls, &bench.tls(Some(leaf))).unwrap();
+    let said = client.submit(from, recipients, &message(from, id)).unwrap();
+    assert_eq!(said.code, 250, "{said:?}");
+}
+
+/// Runs `sealpost queue` on the bench.
+fn queue(bench: &Bench, words: &[&str]) -> Output {
+    sealpost(&[&["queue"], words, &["--config", bench.config_argument()]].concat())
+}
+
+fn says(bench: &Bench, words: &[&str]) -> String {
+    sealpost_says(&[&["queue"], words, &["--config", bench.config_argument()]].concat())
+}
+
+/// What the list with these filters has, by the names in the Message-IDs.
+fn listed(bench: &Bench, filters: &[&str]) -> Vec<String> {
+    let said = says(bench, &[&["list", "--json"], filters].concat());
+    let entries = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let name = |entry: Value| {
+        let id = entry["message_id"].as_str().unwrap().to_owned();
+        id.trim_start_matches('<').split('@').next().unwrap().to_owned()
+    };
+    let mut names: Vec<String> = entries.map(name).collect();
+    names.sort();
+    names
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+/// A daemon whose upstream defers `later@example.net`, with three messages that it has tried.
+fn with_mail() -> (Upstream, Bench, Process) {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    bench.configure(&[upstream.address], "");
+    let text = std::fs::read_to_string(&bench.configuration).unwrap().replace("retry = [\"2s\"]", "retry = [\"1h\"]");
+    std::fs::write(&bench.configuration, text).unwrap();
+    let process = Process::start(&bench.configuration);
+    submit(&bench, "alice@example.com", &["later@example.net"], "a1");
+    submit(&bench, "alice@example.com", &["later@example.net", "later@example.org"], "a2");
+    submit(&bench, "bob@example.com", &["later@example.net"], "b1");
+    let tried = || {
+        let all = list_queue(&bench);
+        all.len() == 3 && all.iter().all(|entry| entry["attempts"] == 1)
+    };
+    assert!(super::harness::eventually(tried), "not all were tried:\n{}", process.log());
+    (upstream, bench, process)
+}
+
+#[test]
+fn filters_are_put_together_with_and() {
+    let (_upstream, bench, _process) = with_mail();
+    for (filters, expected) in [
+        (&[][..], &["a1", "a2", "b1"][..]),
+        (&["--sender", "ALICE@example.com"], &["a1", "a2"]),
+        (&["--sender", "*@example.com"], &["a1", "a2", "b1"]),
+        (&["--identity", "staff:bob@example.com"], &["b1"]),
+        (&["--recipient", "later@example.org"], &["a2"]),
+        (&["--recipient", "*@example.net", "--sender", "bob@example.com"], &["b1"]),
+        (&["--upstream", "upstream-0"], &["a1", "a2", "b1"]),
+        (&["--upstream", "upstream-1"], &[]),
+        (&["--newer-than", "1h", "--state", "queued"], &["a1", "a2", "b1"]),
+        (&["--older-than", "1h"], &[]),
+        (&["--state", "held"], &[]),
+        (&["--limit", "2"], &["a1", "a2"]),
+        (&["--limit", "1", "--newest-first"], &["b1"]),
+    ] {
+        assert_eq!(listed(&bench, filters), expected, "{filters:?}");
+    }
+    // A page goes on behind the last one.
+    let first = says(&bench, &["list", "--json", "--limit", "1"]);
+    let first: Value = serde_json::from_str(&first).unwrap();
+    assert_eq!(listed(&bench, &["--after", first["id"].as_str().unwrap()]), ["a2", "b1"]);
+    let wrong = queue(&bench, &["list", "--sender", "example.com"]);
+    assert!(!wrong.status.success() && text(&wrong.stderr).contains("no @"), "{wrong:?}");
+}
+
+#[test]
+fn what_is_meant_is_done_and_each_deed_is_told_with_who_did_it() {
+    let (_upstream, bench, process) = with_mail();
+    let nothing = queue(&bench, &["hold"]);
+    assert_eq!(nothing.status.code(), Some(64), "{nothing:?}");
+    let held = queue(&bench, &["hold", "--identity", "staff:alice@example.com", "--newer-than", "1h"]);
+    assert!(held.status.success() && text(&held.stderr).contains("2 messages held"), "{held:?}");
+    assert_eq!(text(&held.stdout).lines().count(), 2, "their names, for scripts");
+    assert_eq!(listed(&bench, &["--state", "held"]), ["a1", "a2"]);
+    let line = process.wait_for_log(0, &["\"steered\"", "\"hold\""]);
+    let uid = format!("uid {}", rustix_uid());
+    for words in [uid.as_str(), ", pid ", "--identity staff:alice@example.com --newer-than 1h"] {
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    process.wait_for_log(0, &["\"steering-ended\"", "\"messages\":2"]);
+    // A name and a filter: both must hold.
+    let id = list_queue(&bench)[2]["id"].as_str().unwrap().to_owned();
+    let unmatched = queue(&bench, &["hold", &id, "--sender", "alice@example.com"]);
+    assert!(unmatched.status.code() == Some(1) && text(&unmatched.stderr).contains("not one that"), "{unmatched:?}");
+    let json = queue(&bench, &["release", "--json", "--all"]);
+    assert_eq!(text(&json.stdout).matches(r#""outcome":"done""#).count(), 2, "{json:?}");
+    assert_eq!(listed(&bench, &["--state", "queued"]), ["a1", "a2", "b1"]);
+}
+
+fn rustix_uid() -> String {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    text(&output.stdout).trim().to_owned()
+}
+
+#[test]
+fn a_removal_by_filter_is_shown_and_confirmed_before_it_is_done() {
+    let (upstream, bench, process) = with_mail();
+    let shown = queue(&bench, &["remove", "--sender", "alice@example.com", "--dry-run"]);
+    assert!(shown.status.success() && text(&shown.stderr).contains("2 messages would be removed"), "{shown:?}");
+    assert!(text(&shown.stdout).contains("alice@example.com (as staff:alice@example.com) -> later@example.net"));
+    let asked = queue(&bench, &["remove", "--sender", "alice@example.com"]);
+    assert!(asked.status.code() == Some(64) && text(&asked.stderr).contains("2 messages"), "{asked:?}");
+    assert_eq!(listed(&bench, &[]), ["a1", "a2", "b1"], "nothing was done");
+    // One recipient only: the message stays for the other.
+    let removed = queue(&bench, &["remove", "--recipient", "later@example.org", "--yes"]);
+    assert!(removed.status.success(), "{removed:?}");
+    process.wait_for_log(0, &["\"steered\"", "\"recipients\":\"later@example.org\""]);
+    let shown = says(&bench, &["show", list_queue(&bench)[1]["id"].as_str().unwrap()]);
+    assert!(shown.contains("later@example.org: removed") && shown.contains("later@example.net: deferred"), "{shown}");
+    let removed = queue(&bench, &["remove", "--sender", "alice@example.com", "--yes"]);
+    assert!(text(&removed.stderr).contains("2 messages removed"), "{removed:?}");
+    assert_eq!(listed(&bench, &[]), ["b1"]);
+    let none = queue(&bench, &["remove", "--sender", "nobody@example.com", "--yes"]);
+    assert!(none.status.success() && text(&none.stderr).contains("0 messages removed"), "{none:?}");
+    assert!(upstream.arrivals().is_empty(), "nobody was told: neither mail nor report");
+}
+
+#[test]
+fn a_message_is_shown_with_its_header_section_and_never_with_its_body() {
+    let (_upstream, bench, _process) = with_mail();
+    let id = list_queue(&bench)[0]["id"].as_str().unwrap().to_owned();
+    let shown = says(&bench, &["show", &id]);
+    for words in [
+        "sent by: staff:alice@example.com",
+        "vouched by: staff",
+        "next attempt: 2",
+        "by upstream upstream-0",
+        "to: later@example.net: deferred: ",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert!(!shown.contains("Subject:"));
+    for form in [&["show", "--headers"][..], &["show", "--headers", "--json"]] {
+        let shown = says(&bench, &[form, &[&id]].concat());
+        assert!(shown.contains("Received: by localhost") && shown.contains("Subject: a1"), "{shown}");
+        assert!(!shown.contains("secret body"), "{shown}");
+    }
+}
+
+#[test]
+fn stats_say_what_is_there_whose_and_whether_mail_goes_in_and_out() {
+    let (_upstream, bench, process) = with_mail();
+    let said = says(&bench, &["stats"]);
+    for words in [
+        "mail is taken",
+        "3 messages accepted",
+        "4 deferred",
+        "2     ",
+        "staff:alice@example.com",
+        "upstream-0",
+        "example.net",
+        "under 5m",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let json = || -> Value { serde_json::from_str(&says(&bench, &["stats", "--json"])).unwrap() };
+    let stats = json();
+    assert_eq!(stats["breakdown"]["identities"][0]["name"], "staff:alice@example.com", "{stats}");
+    assert_eq!(stats["breakdown"]["identities"][0]["messages"], 2);
+    assert_eq!(stats["since_start"]["accepted"], 3);
+    assert_eq!(stats["intake"]["accepts"], true);
+    let quick: Value = serde_json::from_str(&says(&bench, &["stats", "--json", "--top", "0"])).unwrap();
+    assert!(quick["breakdown"].is_null() && quick["queued"] == 3, "{quick}");
+    // With room for no more, it says why, and whose share is used up.
+    assert!(process.stop().success());
+    fill(&bench, 997, 0);
+    bench.configure(&free_addresses::<1>(), "");
+    let text = std::fs::read_to_string(&bench.configuration).unwrap().replace("[queue]\n", "[queue]\ncount = 2000\n");
+    std::fs::write(&bench.configuration, text).unwrap();
+    let _process = Process::start(&bench.configuration);
+    let stats = json();
+    assert_eq!(stats["intake"]["accepts"], false, "{stats}");
+    assert!(stats["intake"]["why_not"].as_str().unwrap().contains("queue.count"), "{stats}");
+    assert_eq!(stats["breakdown"]["shares_used_up"], serde_json::json!(["staff:alice@example.com"]), "{stats}");
+    assert!(says(&bench, &["stats"]).contains("NO MAIL IS TAKEN"));
+}
+
+#[test]
+fn names_are_read_from_standard_input_and_one_that_is_missing_stops_no_other() {
+    let (_upstream, bench, _process) = with_mail();
+    let ids: Vec<String> = list_queue(&bench).iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        .args(["queue", "hold", "-", "--config", bench.config_argument()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    use std::io::Write as _;
+    writeln!(child.stdin.take().unwrap(), "{}\n\n01jdkz3n7q8w0x2y4z6a8b0c1d\n{}", ids[0], ids[2]).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("no message 01jdkz3n7q8w0x2y4z6a8b0c1d"), "{output:?}");
+    assert_eq!(text(&output.stdout).lines().count(), 2);
+    assert_eq!(listed(&bench, &["--state", "held"]), ["a1", "b1"]);
+}
+
+/// An upstream that is down has 300 messages wait; it comes up, and they leave while they are retried.
+#[test]
+fn a_message_that_leaves_before_its_turn_is_no_fault_of_retry_all() {
+    let [address]: [SocketAddr; 1] = free_addresses();
+    let bench = Bench::new(&[address]);
+    fill(&bench, 300, 100);
+    let _process = Process::start(&bench.configuration);
+    let upstream = Upstream::start_at(address, Manner::Polite);
+    for _ in 0..5 {
+        let retried = queue(&bench, &["retry", "--all"]);
+        let told = text(&retried.stderr);
+        assert!(retried.status.success() && told.contains("made due now") && !told.contains("no message"), "{told}");
+    }
+    assert!(super::harness::eventually(|| list_queue(&bench).len() == 30), "what is held is not meant");
+    assert_eq!(upstream.arrivals().len(), 270);
+}
+
+#[test]
+fn an_old_command_line_is_told_by_a_new_daemon_that_it_is_old() {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+    let bench = Bench::new(&free_addresses::<1>());
+    let _process = Process::start(&bench.configuration);
+    let mut old = UnixStream::connect(bench.directory.path().join("data/control.sock")).unwrap();
+    old.write_all(b"{\"version\":1,\"command\":{\"list\":{\"state\":null,\"limit\":1000}}}\n").unwrap();
+    let mut said = String::new();
+    old.read_to_string(&mut said).unwrap();
+    // As version 1 reads it: a fault, and the end.
+    assert!(
+        said.starts_with("{\"fault\":\"the running daemon speaks version 2") && said.ends_with("\"end\"\n"),
+        "{said}"
+    );
+}
+
+/// Peak of a process's resident memory so far, KiB.
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_hundred_thousand_messages_are_listed_in_bounded_memory_and_head_ends_it_quietly() {
+    const MANY: usize = 100_000;
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, MANY, 0);
+    let peak_at = |limit: &str, lines: usize| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+            .args(["queue", "list", "--json", "--limit", limit, "--config", bench.config_argument()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        for _ in 0..lines {
+            out.next().unwrap().unwrap();
+        }
+        let peak = peak_memory(child.id());
+        // As `head` does.
+        drop(out);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        peak
+    };
+    let (few, all) = (peak_at("1000", 900), peak_at("1000000", MANY - 1000));
+    println!("a listing of {MANY} has its peak at {all} KiB, one of 1000 at {few} KiB");
+    // The store's own cache has at most 32 MiB.
+    assert!(all < few + 48 * 1024, "{all} KiB after {few} KiB");
+}
