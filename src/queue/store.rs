@@ -178,7 +178,8 @@ pub struct Late {
 }
 
 impl Late {
-    /// Whether it may concern a message that came then. One that was held waits since its release, which is later: when this says no, it is no.
+    /// Whether it may concern a message that came then. One that was held waits since its release, which is later unless the
+    /// clock was set back: when this says no, it is no.
     pub fn may_concern(self, arrived: WallTime) -> bool {
         arrived <= self.give_up || self.warn.is_some_and(|limit| arrived <= limit)
     }

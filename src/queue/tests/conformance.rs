@@ -184,9 +184,10 @@ impl<'a, S: Subject> Trial<'a, S> {
         }
         // Whether what was put off was recalled before the failure, nobody knows.
         self.store.recall();
+        let (before, asked) = (possible[0].clone(), self.model.clone());
         let mut faults = Vec::new();
         for mut model in possible {
-            model.failed(tickets, &self.model);
+            model.failed(tickets, &before, &asked);
             self.model = model;
             match self.verify() {
                 Ok(()) => return Ok(()),

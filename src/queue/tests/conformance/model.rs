@@ -43,8 +43,10 @@ enum Phase {
     PutOff,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Held {
+    /// Whose limit it counts against, also when the message is gone and nobody was told.
+    whose: String,
     fence: u64,
     until: MonoTime,
     phase: Phase,
@@ -77,9 +79,10 @@ pub(super) struct Model {
     settled: BTreeSet<QueueId>,
     seen: BTreeMap<(String, [u8; 32]), Row>,
     spent: Vec<(MonoTime, Spent)>,
-    /// The wall clock was set: what the ledger knows after a restart is not known here.
+    /// The wall clock was set: what the ledger knows after a restart is not known here. Its time begins when it is first used.
     clock_was_set: bool,
-    ledger_is_known: Option<bool>,
+    ledger_has_begun: bool,
+    ledger_is_lost: bool,
     /// How often each identity came while another waited.
     passed_over: BTreeMap<(String, String), u32>,
 }
@@ -129,12 +132,8 @@ impl Model {
     }
 
     fn under_way(&self, identity: &str, now: Now) -> usize {
-        let counts = |(id, held): &(&QueueId, &Held)| {
-            held.phase == Phase::Trying
-                && held.until > now.mono
-                && self.messages.get(id).is_some_and(|one| one.record.custodian.identity == identity)
-        };
-        self.held.iter().filter(counts).count()
+        let counts = |held: &&Held| held.phase == Phase::Trying && held.until > now.mono && held.whose == identity;
+        self.held.values().filter(counts).count()
     }
 
     /// What may be given out of one identity, in its order.
@@ -193,7 +192,8 @@ impl Model {
             return Err(format!("the fencing number {} is not above {}", ticket.fence, self.last_fence));
         }
         self.last_fence = ticket.fence;
-        let held = Held { fence: ticket.fence, until: now.mono.after(LEASE), phase: Phase::Trying };
+        let whose = record.custodian.identity.clone();
+        let held = Held { whose, fence: ticket.fence, until: now.mono.after(LEASE), phase: Phase::Trying };
         self.held.insert(ticket.id, held);
         self.tickets.push(ticket);
         Ok(())
@@ -239,7 +239,9 @@ impl Model {
     }
 
     pub(super) fn put_off(&mut self, ticket: Ticket, until: MonoTime) {
-        self.held.insert(ticket.id, Held { fence: ticket.fence, until, phase: Phase::PutOff });
+        if let Some(held) = self.held.get_mut(&ticket.id).filter(|held| held.fence == ticket.fence) {
+            (held.until, held.phase) = (until, Phase::PutOff);
+        }
         self.tickets.retain(|one| *one != ticket);
     }
 
@@ -277,9 +279,13 @@ impl Model {
         let concerns = |record: &&Record| {
             let since = record.released.unwrap_or(record.trace.arrived);
             let warn = !record.warned && late.warn.is_some_and(|limit| since <= limit);
+            // A clock that was set back makes a release come before the arrival: then it is told of when both are long ago.
+            let came = record.id.arrived();
+            let came = came <= late.give_up || late.warn.is_some_and(|limit| came <= limit);
             record.state == State::Queued
                 && record.due <= now.wall
                 && self.is_untried(record.id, now)
+                && came
                 && (since <= late.give_up || warn)
         };
         self.messages.values().map(|message| &message.record).filter(concerns).map(|record| record.id).collect()
@@ -413,12 +419,16 @@ impl Model {
         Expected::Done
     }
 
-    /// A transaction with these tickets failed. Claims are as they were before, and last until their leases run out.
-    pub(super) fn failed(&mut self, tickets: &[Ticket], before: &Self) {
-        // What is known of claims and of the ledger does not depend on what reached the disk.
-        self.last_fence = before.last_fence;
+    /// A transaction with these tickets failed, `before` which claims were so, and in which `asked` was granted. What is known of claims does not
+    /// depend on what reached the disk: they last until their leases run out, and these attempts are over.
+    pub(super) fn failed(&mut self, tickets: &[Ticket], before: &Self, asked: &Self) {
+        self.held.clone_from(&before.held);
+        self.tickets.clone_from(&before.tickets);
+        for ticket in tickets {
+            self.over(*ticket);
+        }
         self.tickets.retain(|ticket| !tickets.contains(ticket));
-        self.spent.clone_from(&before.spent);
+        self.spent.clone_from(&asked.spent);
         for (_, spent) in &mut self.spent {
             if *spent == Spent::UnderWay {
                 *spent = Spent::Perhaps;
@@ -430,6 +440,7 @@ impl Model {
 
     /// What was under way is kept.
     pub(super) fn settle(&mut self, now: Now) {
+        self.ledger_has_begun = true;
         for (at, spent) in &mut self.spent {
             if *spent == Spent::UnderWay {
                 (*at, *spent) = (now.mono, Spent::Surely);
@@ -444,12 +455,14 @@ impl Model {
         self.last_fence = 0;
         self.passed_over.clear();
         if self.clock_was_set {
-            self.ledger_is_known = Some(false);
+            self.ledger_is_lost = true;
         }
+        self.ledger_has_begun = false;
     }
 
     pub(super) fn wall_was_set(&mut self) {
         self.clock_was_set = true;
+        self.ledger_is_lost |= !self.ledger_has_begun && !self.spent.is_empty();
         self.passed_over.clear();
     }
 
@@ -469,16 +482,18 @@ impl Model {
             *spent == Spent::UnderWay || (*spent == Spent::Surely && now.mono.since(*at) < WINDOW)
         };
         let count = self.spent.iter().filter(counts).count();
+        self.ledger_has_begun = true;
         self.spent.push((now.mono, Spent::UnderWay));
-        if count >= LIMIT as usize && self.ledger_is_known != Some(false) {
+        if count >= LIMIT as usize && !self.ledger_is_lost {
             return Err(format!("{count} were accepted within an hour, and one more is"));
         }
         Ok(())
     }
 
-    pub(super) fn refused(&self, now: Now) -> Result<(), String> {
+    pub(super) fn refused(&mut self, now: Now) -> Result<(), String> {
+        self.ledger_has_begun = true;
         let counts = |(at, _): &&(MonoTime, Spent)| now.mono.since(*at) < WINDOW + GRAIN;
-        if self.spent.iter().filter(counts).count() < LIMIT as usize && self.ledger_is_known != Some(false) {
+        if self.spent.iter().filter(counts).count() < LIMIT as usize && !self.ledger_is_lost {
             return Err("refused, and there is room".to_owned());
         }
         Ok(())
