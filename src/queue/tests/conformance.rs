@@ -498,3 +498,23 @@ fn late_mail_whose_lease_ran_out_is_told_of_while_nothing_is_claimed() {
         trial.perform(&operation).unwrap();
     }
 }
+
+/// Found by the simulation (seed 1100): a message that was made due while it was claimed, with the clock set back, went where it had stood before when
+/// its lease ran out; nobody looked there, until its sender sent something else.
+#[test]
+fn what_is_made_due_while_it_is_claimed_is_found_when_the_lease_runs_out_though_the_clock_was_set_back() {
+    let subject = Embedding::honest();
+    let mut trial = Trial::new(&subject);
+    let operations = [
+        Operation::Apply(vec![Change::Deposit(Arrival::plain())]),
+        Operation::Claim,
+        Operation::SetWall(-2000),
+        Operation::Apply(vec![Change::Retry(0)]),
+        Operation::Claim,
+        Operation::Advance(600),
+        Operation::Claim,
+    ];
+    for operation in operations {
+        trial.perform(&operation).unwrap();
+    }
+}

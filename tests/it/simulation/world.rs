@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sealpost::queue::State;
 use sealpost::sys::disk::{Fault, SyncHonesty};
 use sealpost::sys::{Entropy, SeededEntropy, SimulatedDisk, WallTime};
 
@@ -108,7 +109,11 @@ impl World {
         let summary = account.balance(&self.upstream.taken(), &listing, self.crashes, &self.weather)?;
         match left {
             0 => Ok(summary),
-            left => Err(format!("{left} messages are stuck: neither delivered nor reported nor dead")),
+            left => {
+                let stuck: Vec<_> = listing.iter().filter(|listed| listed.state() != State::Dead).collect();
+                let now = self.now.after(SETTLING);
+                Err(format!("{left} messages are stuck: neither delivered nor reported nor dead at {now:?}: {stuck:?}"))
+            }
         }
     }
 
