@@ -99,7 +99,7 @@ pub struct RecipientState {
 const TAKEN_OUT: &str = "removed by an operator";
 
 impl RecipientState {
-    /// Whether an operator took it out ([`Record::take_out`]).
+    /// Whether an operator took it out (`Record::take_out`).
     pub fn is_taken_out(&self) -> bool {
         !self.open && matches!(&self.last, Some(Outcome::Failed { reason, reply: None }) if reason == TAKEN_OUT)
     }

@@ -1,7 +1,7 @@
 //! Names to addresses: by the machine's resolver, or by DNS (hickory) where MX and SRV records are asked for or name servers are configured.
 //!
 //! Asked for each connection; what DNS has answered is kept for its time to live, an hour at most. What the answers say is ordered in `names`. What can
-//! fail: everything, and it is told in words. Never: follows more than [`HOSTS_MAX`] hosts; says which name a certificate must carry.
+//! fail: everything, and it is told in words. Never: follows more than `HOSTS_MAX` hosts; says which name a certificate must carry.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

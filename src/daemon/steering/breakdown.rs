@@ -1,6 +1,6 @@
 //! Of what the queue consists: by identity, upstream, recipient domain and age. One pass, in bounded memory.
 //!
-//! Pure. Of more than [`NAMES_MAX`] different names the later ones are counted together.
+//! Pure. Of more than `NAMES_MAX` different names the later ones are counted together.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
