@@ -28,8 +28,9 @@ pub use before::{Before, FaultyPart};
 pub use difference::differences;
 pub use mistake::{Gravity, Mistake, Place};
 pub use settings::{
-    CRL_URLS_MAX, Census, ConnectionLimits, CrlSource, Deadlines, ListenerMode, ListenerSettings, LogFormat, LogLevel,
-    LogSettings, ReceivedSettings, ReloadSettings, ReportSettings, Settings, Shown, Watching, crl_cache_name,
+    CRL_KINDS_MAX, CRL_URLS_MAX, Census, ConnectionLimits, CrlSource, Deadlines, ListenerMode, ListenerSettings,
+    LogFormat, LogLevel, LogSettings, ReceivedSettings, ReloadSettings, ReportSettings, Settings, Shown, Watching,
+    crl_cache_file,
 };
 
 use crate::sys::Clock;

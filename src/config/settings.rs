@@ -264,7 +264,16 @@ pub struct CrlSource {
     pub refresh: Duration,
 }
 
-/// What a CRL of this URL is called in its folder.
+/// Lists of different kinds that are kept of one URL at most.
+pub const CRL_KINDS_MAX: usize = 8;
+
+/// What the file of a CRL of this URL is called in its folder: of the first kind that came from there, of the second, and so on.
+pub fn crl_cache_file(url: &str, slot: usize) -> String {
+    let name = crl_cache_name(url);
+    if slot == 0 { format!("{name}.crl") } else { format!("{name}-{slot}.crl") }
+}
+
+/// The part of that which says the URL.
 pub fn crl_cache_name(url: &str) -> String {
     Sha256::digest(url).iter().take(16).map(|octet| format!("{octet:02x}")).collect()
 }

@@ -1,8 +1,8 @@
 //! CRLs over HTTP (RFC 5280 §4.2.1.13), for the CAs that ask for it: fetched on a schedule, verified, kept on disk.
 //!
 //! What is fetched is verified by the same code as a file, then written to the cache, and the files are read again: the cache is read as any
-//! CRL is. A CRL older than the one at hand is dropped (a mirror that lags, somebody who replays), and so is one of another issuer or scope
-//! while the one at hand is fresh. Each URL has its own schedule: half of what
+//! CRL is. A CRL older than the one at hand of its kind (issuer, scope, whole or delta) is dropped: a mirror that lags, somebody who replays. One of another
+//! kind is kept beside it: whoever answers once with some other genuine list neither pushes the one at hand out nor shuts the next one of its kind out. Each URL has its own schedule: half of what
 //! is left of the CRL's life, at most `crl_refresh`; after a failure sooner, less often each time. From half of a CRL's life on a failure is an
 //! alarm.
 //!
@@ -27,6 +27,7 @@ use crate::sys::{MonoTime, WallTime};
 use crate::tls::points::{HttpUrl, Named};
 use crate::tls::{CRL_OCTETS_MAX, ClientCa, CrlAge, CrlCause, RevocationMode};
 use crate::web::http::{self, Answer, Ask, HttpFault, Limits};
+use crate::web::reach::Whence;
 
 /// Fetches at once.
 const PARALLEL_MAX: usize = 4;
@@ -92,10 +93,12 @@ enum FetchFault {
     #[error("it is out of date since {}", .0.rfc3339())]
     Stale(WallTime),
     #[error(
-        "it is another list (of another issuer or scope, or a delta) than the one at hand, which counts until {}; if that is meant, remove the old one's file from data_dir/crls",
+        "the server goes on giving another list (of another issuer or scope, or a delta) than before, and the one before ends at {}; if that is meant, remove its file from data_dir/crls",
         .0.rfc3339()
     )]
     Another(WallTime),
+    #[error("lists of {} kinds are kept of this URL already, and all count still", cache::KINDS_MAX)]
+    TooManyKinds,
     #[error("it can't be written: {0}")]
     Disk(std::io::Error),
     #[error("it was not looked at")]
@@ -122,7 +125,8 @@ pub(super) async fn run(
         let now = house.now();
         while running.len() < PARALLEL_MAX {
             let Some((key, source)) = book.take_due(now.mono) else { break };
-            running.push(Box::pin(fetch(key, source, now.wall)));
+            let whence = book.whence(&key);
+            running.push(Box::pin(fetch(key, whence, source, now.wall)));
         }
         let wait = if running.len() < PARALLEL_MAX { book.next_due(now.mono) } else { None };
         tokio::select! {
@@ -243,6 +247,14 @@ impl Book {
         Some((key.clone(), Arc::clone(&errand.source)))
     }
 
+    /// Who says this URL. The host that the configuration names for a CA is the operator's, also in a certificate.
+    fn whence(&self, key: &Key) -> Whence {
+        let is_told = |errand: &Errand| {
+            !errand.learned || errand.source.urls.iter().any(|url| url.authority() == key.1.authority())
+        };
+        if self.errands.get(key).is_some_and(is_told) { Whence::Configuration } else { Whence::Certificate }
+    }
+
     fn next_due(&self, now: MonoTime) -> Option<Duration> {
         let waiting = self.errands.values().filter(|errand| !errand.busy);
         waiting.map(|errand| errand.due.since(now)).min()
@@ -320,70 +332,106 @@ fn tell_failure(of: &ClientCa, url: &HttpUrl, fault: &FetchFault, held: Option<&
     }
 }
 
+/// What is at hand of a URL: of each kind the list, by the place of its file; what does not verify any more (the CA was renewed) is as good as not there.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    kinds: Vec<(usize, CrlAge)>,
+    /// The place of what came last, where that is known, and by what the server knows it.
+    last: Option<(usize, http::Validators)>,
+}
+
+impl Held {
+    fn read(ca: &ClientCa, folder: &Path, url: &HttpUrl) -> Self {
+        let kind = |slot| Some((slot, ca.read_crl(&cache::read(folder, url, slot, CRL_OCTETS_MAX)?).ok()?));
+        let kinds: Vec<_> = (0..cache::KINDS_MAX).filter_map(kind).collect();
+        let is_held = |slot: usize| kinds.iter().any(|&(known, _)| known == slot);
+        let last = cache::last(folder, url).filter(|about| is_held(about.slot));
+        Self { last: last.map(|about| (about.slot, about.validators)), kinds }
+    }
+
+    /// What came last.
+    fn last(&self) -> Option<&CrlAge> {
+        let (slot, _) = self.last.as_ref()?;
+        self.kinds.iter().find(|(known, _)| known == slot).map(|(_, list)| list)
+    }
+
+    /// The one that ends first of those that count still; else the one that ended last.
+    fn pressing(&self, now: WallTime) -> Option<&CrlAge> {
+        let lists = || self.kinds.iter().map(|(_, list)| list);
+        let fresh = lists().filter(|list| now < list.next_update).min_by_key(|list| list.next_update);
+        fresh.or_else(|| lists().max_by_key(|list| list.next_update))
+    }
+
+    /// A list of another kind than what was given, that is in the second half of its life and has no successor yet.
+    fn passed_over(&self, given: &CrlAge, now: WallTime) -> Option<&CrlAge> {
+        let others = self.kinds.iter().map(|(_, list)| list).filter(|list| !list.stands_for(given));
+        others.filter(|list| list.half_life() <= now && now < list.next_update).min_by_key(|list| list.next_update)
+    }
+
+    /// The place for one more kind: one where nothing is, or what has run out longest.
+    fn room(&self, now: WallTime) -> Option<usize> {
+        let empty = (0..cache::KINDS_MAX).find(|slot| !self.kinds.iter().any(|(known, _)| known == slot));
+        let over = self.kinds.iter().filter(|(_, list)| list.next_update <= now);
+        empty.or_else(|| over.min_by_key(|(_, list)| list.next_update).map(|&(slot, _)| slot))
+    }
+}
+
 /// One fetch, from the cache to the cache.
-async fn fetch(key: Key, source: Arc<CrlSource>, now: WallTime) -> Fetched {
+async fn fetch(key: Key, whence: Whence, source: Arc<CrlSource>, now: WallTime) -> Fetched {
     let (cached_in, url, ca) = (source.folder.clone(), key.1.clone(), Arc::clone(&source.ca));
-    let cached = aside("crl cache", move || {
-        let (octets, validators) = cache::read(&cached_in, &url, CRL_OCTETS_MAX)?;
-        // What does not verify any more (the CA was renewed) is as good as not there.
-        Some((ca.read_crl(&octets).ok()?, validators))
-    })
-    .await
-    .flatten();
-    let (held, validators) = cached.map_or((None, Default::default()), |(facts, versions)| (Some(facts), versions));
+    let held = aside("crl cache", move || Held::read(&ca, &cached_in, &url)).await.unwrap_or_default();
+    let validators = held.last.clone().map(|(_, validators)| validators).unwrap_or_default();
     let limits = Limits { time: FETCH_TIME, octets: CRL_OCTETS_MAX };
-    let result = match http::exchange(&key.0, &key.1, &Ask::Get(validators), limits).await {
+    let given = match http::exchange(&key.0, &key.1, whence, &Ask::Get(validators), limits).await {
         Err(fault) => Err(fault.into()),
-        Ok(Answer::NotModified) => match &held {
-            Some(facts) if facts.next_update <= now => Err(FetchFault::Stale(facts.next_update)),
-            Some(_) => Ok(News::Same),
+        Ok(Answer::NotModified) => match held.last() {
+            Some(list) if list.next_update <= now => Err(FetchFault::Stale(list.next_update)),
+            Some(list) => Ok((list.clone(), News::Same)),
             None => Err(FetchFault::NothingHeld),
         },
         Ok(Answer::Octets(octets, validators)) => {
             let (url, ca, before, folder) =
                 (key.1.clone(), Arc::clone(&source.ca), held.clone(), source.folder.clone());
-            let kept = aside("crl", move || keep(&ca, &folder, &url, &octets, validators, before.as_ref(), now)).await;
-            match kept.unwrap_or(Err(FetchFault::Unread)) {
-                Ok((facts, news)) => return Fetched { key, held: Some(facts), result: Ok(news) },
-                Err(fault) => Err(fault),
-            }
+            let kept = aside("crl", move || keep(&ca, &folder, &url, &octets, validators, &before, now)).await;
+            kept.unwrap_or(Err(FetchFault::Unread))
         }
     };
-    Fetched { key, held, result }
+    match given {
+        Ok((list, News::New)) => Fetched { key, held: Some(list), result: Ok(News::New) },
+        Ok((list, News::Same)) => match held.passed_over(&list, now).cloned() {
+            Some(other) => Fetched { key, result: Err(FetchFault::Another(other.next_update)), held: Some(other) },
+            None => Fetched { key, held: Some(list), result: Ok(News::Same) },
+        },
+        Err(fault) => Fetched { key, held: held.pressing(now).cloned(), result: Err(fault) },
+    }
 }
 
-/// Verifies what was fetched and keeps it, if it is newer than what is at hand.
+/// Verifies what was fetched and keeps it, if it is newer than what is at hand of its kind.
 fn keep(
     ca: &ClientCa,
     folder: &Path,
     url: &HttpUrl,
     octets: &[u8],
     validators: http::Validators,
-    held: Option<&CrlAge>,
+    held: &Held,
     now: WallTime,
 ) -> Result<(CrlAge, News), FetchFault> {
     let fetched = ca.read_crl(octets)?;
     if fetched.next_update <= now {
         return Err(FetchFault::Stale(fetched.next_update));
     }
-    let newer = match held {
+    let (slot, is_new) = match held.kinds.iter().find(|(_, known)| fetched.stands_for(known)) {
         // By its date also across keys: else, by way of the old key's list, an old one of the new key would come back.
-        Some(held)
-            if held.is_newer_than(&fetched) || (fetched.stands_for(held) && fetched.this_update < held.this_update) =>
-        {
-            return Err(FetchFault::Older { fetched: fetched.this_update, held: held.this_update });
+        Some((_, known)) if known.is_newer_than(&fetched) || fetched.this_update < known.this_update => {
+            return Err(FetchFault::Older { fetched: fetched.this_update, held: known.this_update });
         }
-        // What is fetched comes unprotected: by way of another good list, the one at hand could be pushed out for an old one.
-        Some(held) if now < held.next_update && !fetched.stands_for(held) => {
-            return Err(FetchFault::Another(held.next_update));
-        }
-        // Of another key or issuer it is not newer, but news.
-        Some(held) => fetched != *held,
-        None => true,
+        // Of another key it is not newer, but news.
+        Some((slot, known)) => (*slot, fetched != *known),
+        None => (held.room(now).ok_or(FetchFault::TooManyKinds)?, true),
     };
     // Written even when it is the same CRL: the server's name for its version may be new.
-    cache::write(folder, url, octets, validators).map_err(FetchFault::Disk)?;
-    Ok((fetched, if newer { News::New } else { News::Same }))
+    cache::write(folder, url, slot, octets, validators).map_err(FetchFault::Disk)?;
+    Ok((fetched, if is_new { News::New } else { News::Same }))
 }
 
 #[cfg(test)]
@@ -428,7 +476,7 @@ mod tests {
         let mut book = Book::default();
         book.follow(&[source], mono).await;
         let (key, source) = book.take_due(mono).unwrap();
-        let (fetched, ()) = tokio::join!(fetch(key, source, wall), server);
+        let (fetched, ()) = tokio::join!(fetch(key, Whence::Configuration, source, wall), server);
         assert!(matches!(fetched.result, Err(FetchFault::NothingHeld)));
         assert!(!book.settle(fetched, wall, mono, 0));
         assert_eq!(book.next_due(mono), Some(RETRY_FIRST));
@@ -462,12 +510,14 @@ mod tests {
         let octets = root.crl(&CrlRecipe::listing(&[]).valid(NOW - DAY, NOW));
         let ends = WallTime::from_seconds(NOW);
         let early = WallTime::from_seconds(NOW - 1);
-        let keep = |now| keep(&source.ca, folder.path(), &url, &octets, Default::default(), None, now);
+        let none = Held::default();
+        let keep = |now| keep(&source.ca, folder.path(), &url, &octets, Default::default(), &none, now);
         assert!(matches!(keep(ends), Err(FetchFault::Stale(_))), "at the moment of its end it has run out");
         keep(early).unwrap();
         let key: Key = ("staff".into(), url.clone());
         let asking = async {
-            [fetch(key.clone(), Arc::clone(&source), early).await, fetch(key, Arc::clone(&source), ends).await]
+            let fetch = |now| fetch(key.clone(), Whence::Configuration, Arc::clone(&source), now);
+            [fetch(early).await, fetch(ends).await]
         };
         let ([before, after], ()) = tokio::join!(asking, server);
         assert!(matches!(before.result, Ok(News::Same)));
@@ -521,6 +571,26 @@ mod tests {
         // What is configured finds its place beside them.
         book.follow(&[learning(&["http://pki.example.com/staff.crl".to_owned()])], now).await;
         assert_eq!(book.errands.len(), LEARNED_URLS_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn a_certificates_url_counts_as_the_operators_where_the_configuration_names_its_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = MonoTime::from_start(Duration::from_secs(100));
+        let told = "http://pki.example.com/staff.crl".to_owned();
+        let source = CrlSource::clone(&source("staff", folder.path(), std::slice::from_ref(&told)));
+        let mut book = Book::default();
+        book.follow(&[Arc::new(CrlSource { learns: true, ..source })], now).await;
+        for (url, whence) in [
+            (&*told, Whence::Configuration),
+            ("http://pki.example.com/other.crl", Whence::Configuration),
+            ("http://pki.example.com:81/staff.crl", Whence::Certificate),
+            ("http://other.example.com/staff.crl", Whence::Certificate),
+        ] {
+            let url = HttpUrl::parse(url).unwrap();
+            book.learn(Named { ca: "staff".into(), url: url.clone() }, now);
+            assert_eq!(book.whence(&("staff".into(), url.clone())), whence, "{url}");
+        }
     }
 
     #[tokio::test]
@@ -605,7 +675,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_list_gives_way_to_a_newer_one_of_its_kind_only() {
+    fn a_list_gives_way_to_a_newer_one_of_its_kind_and_is_shut_out_by_none_of_another() {
         let root = Recipe::ca("Root").self_signed();
         let issuing = Recipe::ca("Issuing").signed_by(&root);
         let settings = ClientCaSettings {
@@ -628,21 +698,57 @@ mod tests {
         let new = list(&issuing, 2, &listed, -1, 7);
         let of_the_root = list(&root, 9, &[], -1, 90);
         let newest = list(&issuing, 3, &listed, 0, 8);
-        // What is served, on which day, whether it is taken, and how many serials are at hand then.
-        for (title, octets, day, taken, revoked) in [
-            ("the first", &new, 0, true, 1),
-            ("an old one", &old, 0, false, 1),
-            ("the root's", &of_the_root, 0, false, 1),
-            ("the old one again", &old, 0, false, 1),
-            ("the newest", &newest, 0, true, 1),
-            ("the root's, when the other has run out", &of_the_root, 8, true, 0),
+        // What is served, on which day, whether it is taken, and how many serials are at hand then of the issuing CA, and kinds in all.
+        for (title, octets, day, taken, revoked, kinds) in [
+            ("once, somebody on the way gives the root's", &of_the_root, 0, true, None, 1),
+            ("which keeps the right one from nothing", &new, 0, true, Some(1), 2),
+            ("an old one", &old, 0, false, Some(1), 2),
+            ("the root's again", &of_the_root, 0, true, Some(1), 2),
+            ("and by way of it no old one", &old, 0, false, Some(1), 2),
+            ("the newest", &newest, 0, true, Some(1), 2),
         ] {
             let now = WallTime::from_seconds(NOW + day * DAY);
-            let held = || ca.read_crl(&cache::read(folder.path(), &url, CRL_OCTETS_MAX)?.0).ok();
-            let kept = keep(&ca, folder.path(), &url, octets, Default::default(), held().as_ref(), now);
+            let held = || Held::read(&ca, folder.path(), &url);
+            let kept = keep(&ca, folder.path(), &url, octets, Default::default(), &held(), now);
             assert_eq!(kept.is_ok(), taken, "{title}");
-            assert_eq!(held().map(|age| age.revoked), Some(revoked), "{title}");
+            let issuing = ca.read_crl(&newest).unwrap();
+            let of_issuing =
+                held().kinds.iter().find(|(_, list)| list.stands_for(&issuing)).map(|(_, list)| list.revoked);
+            assert_eq!((of_issuing, held().kinds.len()), (revoked, kinds), "{title}");
         }
+        // Who gives only the root's from then on is told of before the other one ends, and not for ever.
+        let held = Held::read(&ca, folder.path(), &url);
+        let given = ca.read_crl(&of_the_root).unwrap();
+        for (day, passed_over) in [(3, false), (4, true), (7, true), (8, false)] {
+            let now = WallTime::from_seconds(NOW + day * DAY);
+            assert_eq!(held.passed_over(&given, now).is_some(), passed_over, "day {day}");
+        }
+        let pressing = |day| held.pressing(WallTime::from_seconds(NOW + day * DAY)).map(|list| list.revoked);
+        assert_eq!([0, 7, 8, 100].map(pressing), [Some(1), Some(1), Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn kinds_are_bounded_and_what_has_run_out_makes_room() {
+        let root = Recipe::ca("Root").self_signed();
+        let settings = ClientCaSettings {
+            name: "staff".into(),
+            certificates: vec![root.der.clone()],
+            intermediates: Vec::new(),
+            crls: Vec::new(),
+            revocation: RevocationMode::Require,
+            crl_grace: Duration::ZERO,
+            rules: CaRules::default(),
+        };
+        let ca = ClientCa::new(settings).unwrap().0;
+        let list = |to| ca.read_crl(&root.crl(&CrlRecipe::listing(&[]).valid(NOW - DAY, NOW + to))).unwrap();
+        let kinds: Vec<_> = (0..cache::KINDS_MAX).filter(|&slot| slot != 2).map(|slot| (slot, list(DAY))).collect();
+        let mut held = Held { kinds, last: None };
+        let now = WallTime::from_seconds(NOW);
+        assert_eq!(held.room(now), Some(2));
+        held.kinds.push((2, list(DAY)));
+        assert_eq!(held.room(now), None);
+        held.kinds[5].1 = list(0);
+        assert_eq!(held.room(now), Some(held.kinds[5].0));
     }
 
     #[test]
@@ -676,13 +782,9 @@ mod tests {
             ("the old key's again", &before, None),
             ("and by way of it the new key's first", &first, None),
         ] {
-            let held = ca
-                .read_crl(
-                    &cache::read(folder.path(), &url, CRL_OCTETS_MAX).map(|(octets, _)| octets).unwrap_or_default(),
-                )
-                .ok();
+            let held = Held::read(&ca, folder.path(), &url);
             let now = WallTime::from_seconds(NOW);
-            let kept = keep(&ca, folder.path(), &url, octets, Default::default(), held.as_ref(), now);
+            let kept = keep(&ca, folder.path(), &url, octets, Default::default(), &held, now);
             let news = kept.ok().map(|(_, news)| matches!(news, News::New));
             assert_eq!(news, wanted, "{title}");
         }

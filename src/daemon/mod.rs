@@ -13,6 +13,7 @@ mod opening;
 pub mod peer;
 mod ready;
 mod reload;
+mod retry;
 mod stamps;
 pub mod steering;
 mod telling;
@@ -217,7 +218,7 @@ impl Daemon {
                 name = self.house.tasks.fallen() => break Some(name),
                 _ = self.hang_up.recv() => Cause::Asked,
                 () = self.changed.notified() => Cause::Files,
-                () = self.reloader.due() => Cause::Files,
+                () = self.reloader.due() => Cause::Again,
             };
             // Signals that come meanwhile are one more reload, however many they are; the end does not wait for it.
             tokio::select! {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::aside::aside;
 use super::build;
+use super::retry::Retry;
 use super::stamps::Stamps;
 use super::telling::{Finding, News, Telling, Weight};
 use super::watch::Orders;
@@ -25,10 +26,6 @@ use crate::tls::{ListenerFault, TakenPins};
 
 /// After so long it is told that a reload is not done yet; again after each such time.
 const SLOW: Duration = Duration::from_secs(60);
-/// How long after files were found wrong they are tried again; each time twice as long, up to [`RETRY_MOST`].
-const RETRY_FIRST: Duration = Duration::from_secs(3);
-/// The longest pause between two tries.
-const RETRY_MOST: Duration = Duration::from_secs(300);
 /// How often it is looked whether an old snapshot is held by nobody any more.
 const LET_GO_LOOK: Duration = Duration::from_secs(1);
 
@@ -47,8 +44,10 @@ pub(super) struct Source {
 pub(super) enum Cause {
     /// SIGHUP.
     Asked,
-    /// A file has changed, or was wrong some time ago.
+    /// A file has changed.
     Files,
+    /// A file was wrong some time ago.
+    Again,
 }
 
 /// What is in force, and how it is renewed.
@@ -57,8 +56,7 @@ pub(super) struct Reloader {
     source: Source,
     settings: Arc<Settings>,
     telling: Telling,
-    /// Until the next try of what was wrong.
-    retry: Option<Duration>,
+    retry: Retry,
 }
 
 /// What a thread made of the files.
@@ -99,7 +97,7 @@ const CONFIGURATION: &str = "the configuration file";
 
 impl Reloader {
     pub(super) fn new(source: Source, settings: Settings) -> Self {
-        Self { source, settings: Arc::new(settings), telling: Telling::default(), retry: None }
+        Self { source, settings: Arc::new(settings), telling: Telling::default(), retry: Retry::default() }
     }
 
     /// What is in force.
@@ -124,7 +122,7 @@ impl Reloader {
 
     /// Comes when what was wrong is to be tried again; never when nothing was. Cancel-safe, but each call waits anew.
     pub(super) async fn due(&self) {
-        match self.retry {
+        match self.retry.wait() {
             Some(wait) => tokio::time::sleep(wait).await,
             None => std::future::pending().await,
         }
@@ -145,8 +143,10 @@ impl Reloader {
         };
         let Some(Read { result, as_read }) = read else {
             // It panicked, or there was no thread, which is logged. Whatever changed still waits, but the same files would have it panic again.
-            self.try_again(true);
-            return self.orders(Stamps::of(&watched(&self.settings)));
+            self.retry.was_wrong(cause);
+            let paths = watched(&self.settings);
+            let as_read = aside("reload", move || Stamps::of(&paths)).await.unwrap_or_default();
+            return self.orders(as_read);
         };
         match result {
             Ok(renewed) => self.take_over(cause, *renewed, house),
@@ -161,7 +161,11 @@ impl Reloader {
 
     fn take_over(&mut self, cause: Cause, renewed: Renewed, house: &House) {
         let Renewed { text, settings, snapshot, changes, found, held_back, later } = renewed;
-        self.try_again(!held_back.is_empty());
+        if held_back.is_empty() {
+            self.retry.is_right()
+        } else {
+            self.retry.was_wrong(cause)
+        }
         let news = self.telling.hear(&found, house.now().mono);
         if news == News::RightAgain {
             tracing::info!("all files are right again, and taken over");
@@ -177,7 +181,7 @@ impl Reloader {
         }
         // Also when only remarks are new: else it would count as changed for ever, and no part could stay as it was.
         self.source.text = text;
-        if cause == Cause::Files && changes.is_empty() {
+        if cause != Cause::Asked && changes.is_empty() {
             tracing::debug!("files were touched; what is in them is the same");
             return;
         }
@@ -198,8 +202,8 @@ impl Reloader {
         match cause {
             // Who asked knows what to do, and asks again. What waited before goes on waiting.
             Cause::Asked => {}
-            Cause::Files => {
-                self.try_again(true);
+            Cause::Files | Cause::Again => {
+                self.retry.was_wrong(cause);
                 if self.telling.hear(found, house.now().mono) == News::Known {
                     return;
                 }
@@ -208,11 +212,6 @@ impl Reloader {
         found.iter().for_each(Finding::tell);
         let mistakes = found.iter().filter(|one| one.weight == Weight::Blocks).count();
         tracing::error!(mistakes, "the new configuration is wrong; the old one stays in force");
-    }
-
-    fn try_again(&mut self, again: bool) {
-        let next = self.retry.map_or(RETRY_FIRST, |last| last.saturating_mul(2).min(RETRY_MOST));
-        self.retry = again.then_some(next);
     }
 }
 
@@ -232,6 +231,7 @@ impl Cause {
         match self {
             Self::Asked => "SIGHUP",
             Self::Files => "changed files",
+            Self::Again => "changed files",
         }
     }
 }
@@ -259,8 +259,8 @@ fn renew(cause: Cause, source: &Source, old: &Settings, generation: u64) -> Resu
     let in_force = || under(Arc::clone(&source.text), FaultyPart::StaysAsItWas);
     match (cause, old.reload.watch) {
         (Cause::Asked, _) => under(config::read_text(&source.file)?.into(), FaultyPart::IsAMistake),
-        (Cause::Files, Watching::Files | Watching::Off) => in_force(),
-        (Cause::Files, Watching::All) => {
+        (Cause::Files | Cause::Again, Watching::Files | Watching::Off) => in_force(),
+        (Cause::Files | Cause::Again, Watching::All) => {
             let new = match config::read_text(&source.file) {
                 Ok(text) if *text == *source.text => return in_force(),
                 Ok(text) => under(text.into(), FaultyPart::IsAMistake),
@@ -328,8 +328,9 @@ fn keep_what_is_bound(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
     later
 }
 
-/// A listener that stays where it is, with what the new configuration says of it. One that is not in it any more stays as it was, and takes
-/// nobody whom it did not take before: neither configuration says that new CAs and pins count there.
+/// A listener that stays where it is, with what the new configuration says of it. One that is not in it any more stays as it was: CAs of names that it
+/// did not take count there no more than pins that are others now, for neither configuration says so. A CA of a name that it took counts as it is now,
+/// new roots and new people below it included: what is trusted is renewed under its name.
 fn still_bound(bound: &ListenerSettings, old: &Settings, new: &Settings) -> ListenerSettings {
     let is_same = |listener: &&ListenerSettings| listener.address == bound.address && listener.mode == bound.mode;
     if let Some(listener) = new.listeners.iter().find(is_same) {

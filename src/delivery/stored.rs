@@ -42,6 +42,11 @@ impl MessageBody for Stored<'_> {
         self.claim.id().to_string()
     }
 
+    fn identity(&self) -> Option<&str> {
+        let identity = self.claim.record().custodian.identity.as_str();
+        (identity != super::REPORTS).then_some(identity)
+    }
+
     async fn rewind(&mut self) -> Result<(), BodyFault> {
         self.reader = None;
         Ok(())

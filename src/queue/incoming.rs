@@ -187,11 +187,11 @@ impl Incoming {
             record.hold(HeldBy::Grant, Some(reason));
         }
         let recipients = record.recipients.len();
-        let fingerprint = sighting.as_ref().map(|sighting| sighting.fingerprint);
+        let noted = sighting.as_ref().map(|sighting| (sighting.identity.clone(), sighting.fingerprint));
         let order = Order::Deposit(Box::new(NewMessage { record, body, spending, sighting, mark }));
         queue.writer.submit(order, holding).await?;
-        if let Some(fingerprint) = fingerprint {
-            queue.lately.note(fingerprint, queue.clock.now().mono);
+        if let Some((identity, fingerprint)) = noted {
+            queue.lately.note(&identity, fingerprint, queue.clock.now().mono);
         }
         Ok(Custody::spooled(id, recipients))
     }

@@ -1,7 +1,7 @@
 //! Certificates that were seen: whose, until when they are good, when they came first and last, and from where.
 //!
 //! A sighting is written in the transaction that keeps a message, and so has no sync of its own; of a session without a message at most one an
-//! hour for each certificate is. Everything is bounded: certificates in all and of one identity, and the texts of each. What has ended goes
+//! hour for each certificate is, and of one identity few. Everything is bounded: certificates in all and of one identity, and the texts of each. What has ended goes
 //! after a while ([`due::KEEP_ENDED`]).
 //!
 //! Never: decides who may send; hinders a message when it can't be written for want of room in its table.
@@ -33,8 +33,11 @@ pub(super) const ROW_ABOUT: u64 = 512;
 
 /// How often a certificate is noted whose sessions keep no message.
 const SESSION_EVERY: Duration = Duration::from_secs(3600);
-/// Certificates of the last hour that are kept in mind for that.
+/// Identities of the last hour that are kept in mind for that.
 const LATELY_MAX: usize = 16_384;
+/// Certificates of one identity that are noted so in an hour: who holds a pinned key can show a new certificate in each session, and each would be
+/// a sync.
+const LATELY_OF_IDENTITY_MAX: usize = 4;
 
 /// A certificate, seen once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,37 +140,45 @@ pub enum Marked {
 
 /// Which certificates were noted within the last hour; in memory, so that a start forgets it.
 #[derive(Debug, Default)]
-pub(super) struct Lately(Mutex<HashMap<[u8; 32], MonoTime>>);
+pub(super) struct Lately(Mutex<HashMap<String, Noted>>);
+
+/// The certificates of one identity, and when each was noted.
+type Noted = Vec<([u8; 32], MonoTime)>;
 
 impl Lately {
-    /// Whether it was noted longer ago than an hour, or never; from now on it was.
-    fn is_due(&self, fingerprint: [u8; 32], now: MonoTime) -> bool {
+    /// Whether it was noted longer ago than an hour, or never; from now on it was. No identity takes the room of others.
+    fn is_due(&self, identity: &str, fingerprint: [u8; 32], now: MonoTime) -> bool {
         let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = |at: &MonoTime| now.since(*at) >= SESSION_EVERY;
-        if lately.len() >= LATELY_MAX {
-            lately.retain(|_, at| !is_old(at));
+        let is_new = |(_, at): &([u8; 32], MonoTime)| now.since(*at) < SESSION_EVERY;
+        if lately.len() >= LATELY_MAX && !lately.contains_key(identity) {
+            lately.retain(|_, noted| noted.iter().any(is_new));
+            if lately.len() >= LATELY_MAX {
+                return false;
+            }
         }
-        if lately.get(&fingerprint).is_some_and(|at| !is_old(at)) || lately.len() >= LATELY_MAX {
+        let noted = lately.entry(identity.to_owned()).or_default();
+        noted.retain(is_new);
+        if noted.len() >= LATELY_OF_IDENTITY_MAX || noted.iter().any(|(known, _)| *known == fingerprint) {
             return false;
         }
-        lately.insert(fingerprint, now);
+        noted.push((fingerprint, now));
         true
     }
 
     /// It was noted with a message.
-    pub(super) fn note(&self, fingerprint: [u8; 32], now: MonoTime) {
-        let _ = self.is_due(fingerprint, now);
+    pub(super) fn note(&self, identity: &str, fingerprint: [u8; 32], now: MonoTime) {
+        let _ = self.is_due(identity, fingerprint, now);
     }
 }
 
 impl Queue {
-    /// Notes a certificate that was seen without a message; at most once an hour each.
+    /// Notes a certificate that was seen without a message; at most once an hour each, and few of one identity.
     ///
     /// # Errors
     ///
     /// [`QueueError::Broken`]: it was not noted.
     pub async fn see(&self, sighting: Sighting) -> Result<(), QueueError> {
-        if !self.inner.lately.is_due(sighting.fingerprint, self.inner.clock.now().mono) {
+        if !self.inner.lately.is_due(&sighting.identity, sighting.fingerprint, self.inner.clock.now().mono) {
             return Ok(());
         }
         self.inner.writer.submit(Order::See(Box::new(sighting)), Holding::default()).await

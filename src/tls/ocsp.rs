@@ -162,6 +162,11 @@ impl Query {
         }
     }
 
+    /// Whether it is the certificate that names whom to ask, and not the configuration.
+    pub fn names_responders(&self) -> bool {
+        self.ca.asks().ocsp_url.is_none()
+    }
+
     /// The request's octets (RFC 6960 §4.1.1); without a nonce it is one that the responder may have answered before.
     pub fn request(&self, nonce: Option<&[u8; NONCE_OCTETS]>) -> Option<Vec<u8>> {
         let request = der::write(der::SEQUENCE, &self.certificate_id()?);

@@ -62,6 +62,17 @@ pub enum Blame {
     Network,
 }
 
+/// What a fault speaks of, for the upstream's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bearing {
+    /// The upstream: it never became ready for mail.
+    Upstream,
+    /// This message, as far as one message can tell: it was begun.
+    Message,
+    /// Neither.
+    Neither,
+}
+
 /// Whether trying again helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Retry {
@@ -198,12 +209,16 @@ impl UpstreamFault {
         }
     }
 
-    /// Whether it counts against the upstream's health: it never became ready for mail, refused us instead of the message, or failed us within a
-    /// message. An upstream that says in the middle that it is busy or leaves is one that works.
-    pub fn counts_as_broken(&self) -> bool {
+    /// What it speaks of. An upstream that says in the middle that it is busy or leaves is one that works, and so is one that speaks about messages,
+    /// though it refuses all: to leave it alone would keep the next accepted message, which ends that, from being tried.
+    pub fn bearing(&self) -> Bearing {
         match &self.cause {
-            FaultCause::BodyUnreadable(_) | FaultCause::LeftAlone(..) | FaultCause::NotConfigured => false,
-            FaultCause::Busy(_) | FaultCause::Leaves(_) => self.phase.is_setup(),
+            FaultCause::BodyUnreadable(_)
+            | FaultCause::LeftAlone(..)
+            | FaultCause::NotConfigured
+            | FaultCause::RefusesAll(_) => Bearing::Neither,
+            FaultCause::Busy(_) | FaultCause::Leaves(_) if self.phase.is_setup() => Bearing::Upstream,
+            FaultCause::Busy(_) | FaultCause::Leaves(_) => Bearing::Neither,
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
             | FaultCause::Silent(_)
@@ -215,10 +230,15 @@ impl UpstreamFault {
             | FaultCause::NoMechanism(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::RefusesUs(_)
-            | FaultCause::RefusesAll(_)
             | FaultCause::UnexpectedReply(_)
             | FaultCause::Unintelligible(_)
-            | FaultCause::Unasked => true,
+            | FaultCause::Unasked => {
+                if self.phase < Phase::Mail {
+                    Bearing::Upstream
+                } else {
+                    Bearing::Message
+                }
+            }
         }
     }
 

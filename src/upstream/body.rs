@@ -12,6 +12,11 @@ pub trait MessageBody: Send {
         "-".to_owned()
     }
 
+    /// The identity that sent it; none for a report of our own, of which others choose what is in it.
+    fn identity(&self) -> Option<&str> {
+        None
+    }
+
     /// Starts again at the beginning.
     fn rewind(&mut self) -> impl Future<Output = Result<(), BodyFault>> + Send;
 
@@ -29,18 +34,34 @@ pub struct BodyFault(pub String);
 pub struct InMemory {
     octets: Bytes,
     given: bool,
+    name: String,
+    identity: Option<String>,
 }
 
 impl InMemory {
     /// A body of these octets.
     pub fn new(octets: impl Into<Bytes>) -> Self {
-        Self { octets: octets.into(), given: false }
+        Self { octets: octets.into(), given: false, name: "-".to_owned(), identity: None }
+    }
+
+    /// With the message's name and the identity that sent it.
+    #[must_use]
+    pub fn called(self, name: &str, identity: &str) -> Self {
+        Self { name: name.to_owned(), identity: Some(identity.to_owned()), ..self }
     }
 }
 
 impl MessageBody for InMemory {
     fn octets(&self) -> u64 {
         u64::try_from(self.octets.len()).unwrap_or(u64::MAX)
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
     }
 
     async fn rewind(&mut self) -> Result<(), BodyFault> {

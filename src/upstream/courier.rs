@@ -11,7 +11,8 @@
 //! | the upstream is at fault, the message untouched  | the next upstream, for the recipients that are free                   |
 //! | the final dot is sent and nothing came           | nobody else at once: the next attempt begins with the same upstream   |
 //! | the upstream spoke about the message             | that is its outcome; nobody else is asked                             |
-//! | it refuses message after message alike           | it is at fault; as above                                              |
+//! | it refuses message after message alike           | mail waits; the next upstream only where several identities meet it   |
+//! | a probe gets as far as MAIL                      | the upstream is up; what the message meets then is its own matter     |
 //!
 //! Never: writes the queue; waits between attempts (the schedule does); sends a message to two upstreams at once.
 
@@ -30,9 +31,10 @@ use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
 use super::drought::Word;
-use super::health::{Condition, Finder};
+use super::health::{Condition, Finder, Identities};
 use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
+use super::refusals::Alike;
 use super::settings::Upstream;
 use super::transaction::Order;
 use super::vigil::{Signs, UNANSWERED};
@@ -184,15 +186,15 @@ impl Courier {
             let Some(slot) = self.places.enter(upstream).await else {
                 return deferred(FaultCause::NotConfigured);
             };
-            let granted = match self.places.way(&slot.upstream, probe) {
+            let mut granted = match self.places.way(&slot.upstream, probe) {
                 Way::LeftAlone(wait, because) => return deferred(FaultCause::LeftAlone(wait, because)),
                 Way::Probe(probe) => Some(probe),
                 Way::Clear => None,
             };
             // A probe is given its whole time: an upstream that is slow, but works, must be found out to work.
             let others = if granted.is_some() { Others::None } else { others };
-            match self.watched(&slot, others, envelope, recipients, body).await {
-                Watched::Done(attempt) => return self.noted(&slot, granted, envelope, recipients, attempt),
+            match self.watched(&slot, others, &mut granted, envelope, recipients, body).await {
+                Watched::Done(attempt) => return self.noted(&slot, granted, body, recipients, attempt),
                 Watched::Anew => *probe = granted,
             }
         }
@@ -203,21 +205,26 @@ impl Courier {
         &self,
         slot: &Slot,
         probe: Option<Probe>,
-        envelope: &Envelope,
+        body: &impl MessageBody,
         recipients: &[usize],
         mut attempt: Attempt,
     ) -> Attempt {
-        let upstream = &slot.upstream;
-        if let Some(reply) = self.places.refused(upstream, envelope, &attempt) {
+        let (upstream, of) = (&slot.upstream, body.identity());
+        if let Some(Alike { reply, met }) = self.places.refused(upstream, body, &attempt) {
+            // Refusals of all phases are counted together; what they have in common is that a message was begun.
             attempt = Attempt::deferred(recipients, fault(upstream, Phase::Mail, FaultCause::RefusesAll(reply)));
+            if met != Identities::Several {
+                // It may be this sender whom the upstream does not take, and no other upstream is to take what it refused.
+                attempt.free.clear();
+            }
         }
         if let Some(word) = self.places.drought(upstream, &attempt) {
             tell_drought(upstream, &word);
         }
         let found = attempt.fault.as_ref();
         let changed = match probe {
-            Some(probe) => probe.report(found, slot.begun),
-            None => self.places.report(upstream, found, Finder::Ordinary, slot.begun),
+            Some(probe) => probe.report(found, of, slot.begun),
+            None => self.places.report(upstream, found, of, Finder::Ordinary, slot.begun),
         };
         if let Some(condition) = changed {
             tell(upstream, condition);
@@ -232,6 +239,7 @@ impl Courier {
         &self,
         slot: &Slot,
         others: Others,
+        probe: &mut Option<Probe>,
         envelope: &Envelope,
         recipients: &[usize],
         body: &mut impl MessageBody,
@@ -248,8 +256,13 @@ impl Courier {
                     }
                     return Watched::Done(attempt);
                 }
+                () = signs.ready(), if probe.is_some() => {
+                    if let Some(condition) = probe.take().and_then(Probe::end_ready) {
+                        tell(&slot.upstream, condition);
+                    }
+                }
                 Ok(()) = anew.changed() => {
-                    if signs.hangs_before_mail(Duration::ZERO).is_some() {
+                    if signs.is_before_mail() {
                         return Watched::Anew;
                     }
                 }
@@ -288,6 +301,7 @@ impl Courier {
         }
         match Box::pin(self.open(&slot.upstream, signs)).await {
             Ok(mut connection) => {
+                signs.is_ready();
                 let attempt = Box::pin(connection.send(order, recipients, body, signs)).await;
                 self.keep(connection);
                 attempt

@@ -8,13 +8,13 @@
 //! | a message was delivered, or refused for good            | it is over, and that is told where the drought was                  |
 //! | all of its recipients were put off                      | told, [`DROUGHT`] after the first one in a row, then each [`AGAIN`] |
 //! | put off by what speaks of one mailbox or one content    | changes nothing                                                     |
-//! | the upstream failed, which its health counts            | changes nothing                                                     |
+//! | the upstream failed, or refuses all alike: told as that | changes nothing                                                     |
 //!
 //! Never: looks at a reply's text (RFC 5321 §4.2); decides what becomes of mail.
 
 use std::time::Duration;
 
-use super::attempt::{Attempt, UpstreamFault};
+use super::attempt::{Attempt, Bearing, FaultCause, UpstreamFault};
 use super::refusals::speaks_of_one;
 use crate::queue::Outcome;
 use crate::smtp::Reply;
@@ -56,7 +56,7 @@ impl Drought {
             let over = self.0.take()?;
             return over.told.map(|_| Word::Over { since: over.begun.wall });
         }
-        if attempt.fault.as_ref().is_some_and(UpstreamFault::counts_as_broken) {
+        if attempt.fault.as_ref().is_some_and(is_told_otherwise) {
             return None;
         }
         let last = put_off_by(attempt)?;
@@ -85,6 +85,10 @@ fn put_off_by(attempt: &Attempt) -> Option<&Reply> {
         Outcome::Delivered { .. } | Outcome::Failed { .. } => None,
     });
     replies.rfind(|reply| !reply.status().is_some_and(speaks_of_one))
+}
+
+fn is_told_otherwise(fault: &UpstreamFault) -> bool {
+    fault.bearing() != Bearing::Neither || matches!(fault.cause, FaultCause::RefusesAll(_))
 }
 
 #[cfg(test)]

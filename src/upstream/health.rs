@@ -1,16 +1,29 @@
 //! Whether an upstream is worth trying: closed, open, half-open, as of a circuit breaker; pure, with the time as an argument.
 //!
-//! | state     | means                      | leaves it                                                                                |
-//! |-----------|----------------------------|------------------------------------------------------------------------------------------|
-//! | closed    | tried at once              | [`FAILURES_TO_OPEN`] faults in a row that count: open                                    |
-//! | open      | left alone until a moment  | the moment passes: the next who asks probes; an operator wants it now: the same, at once |
-//! | half-open | one attempt is the probe   | it succeeds: closed; it fails: open, twice as long; it is dropped: probed anew           |
+//! | state     | means                      | leaves it                                                                                  |
+//! |-----------|----------------------------|--------------------------------------------------------------------------------------------|
+//! | closed    | tried at once              | [`FAILURES_TO_OPEN`] faults in a row that count: open                                      |
+//! | open      | left alone until a moment  | the moment passes: the next who asks probes; an operator wants it now: the same, at once   |
+//! | half-open | one attempt is the probe   | it gets as far as MAIL: closed; not so far: open, twice as long; it is dropped: probed anew |
 //!
-//! Never: counts a refusal of a message; lets two probe at once; sleeps; decides what becomes of mail.
+//! Whoever may send can write a message that a filter behind the upstream dies of, and send it five times. So faults are counted in two rows, each begun
+//! anew by a message that the upstream took or spoke about:
+//!
+//! | a fault                  | is of        | opens                                                                                  |
+//! |--------------------------|--------------|----------------------------------------------------------------------------------------|
+//! | before MAIL              | the upstream | when [`FAILURES_TO_OPEN`] are in a row                                                 |
+//! | at MAIL or later         | the message  | the same, and messages of at least two identities (not senders, which anybody chooses) met it |
+//! | its own store, a reload  | neither      | never                                                                                  |
+//!
+//! A message that meets a fault waits by its own schedule. And a probe has found out what it is for when MAIL can be said: what the message then meets
+//! is that message's matter, and neither holds the others nor lengthens the pause. What is given up: where one identity alone sends, an upstream that
+//! fails each message after MAIL is not left alone; each of its messages waits by itself.
+//!
+//! Never: counts a refusal of a message, or of all; lets two probe at once; sleeps; decides what becomes of mail.
 
 use std::time::Duration;
 
-use super::attempt::UpstreamFault;
+use super::attempt::{Bearing, UpstreamFault};
 use crate::queue::schedule::lengthened;
 use crate::sys::{MonoTime, Now, WallTime};
 
@@ -26,9 +39,27 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 pub struct Health {
     state: State,
     failures: u32,
+    within: Within,
     last: Option<(UpstreamFault, WallTime)>,
     /// When a message last found it well.
     well: Option<MonoTime>,
+}
+
+/// The row of faults within messages.
+#[derive(Clone, Debug, Default)]
+struct Within {
+    faults: u32,
+    met: Identities,
+}
+
+/// Whose messages met something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Identities {
+    /// Nobody's; reports of our own, whose contents others choose, are nobody's.
+    #[default]
+    Nobody,
+    One(String),
+    Several,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +95,15 @@ pub enum Finder {
     Ordinary,
 }
 
+/// What an attempt found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// A fault, where there was one.
+    pub fault: Option<&'a UpstreamFault>,
+    /// The identity whose message it was; none for a report of our own.
+    pub of: Option<&'a str>,
+}
+
 /// The states as an operator sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -89,23 +129,32 @@ impl Health {
         }
     }
 
-    /// What an attempt that began then found: no fault, or a fault, which counts or not. A fault that is older than the last success tells of the
-    /// past: the upstream hung, and is well again. `jitter` is a random number: it lengthens the pause by up to a tenth, so that relays that lost an upstream
-    /// together do not come back together.
-    pub fn report(&mut self, fault: Option<&UpstreamFault>, by: Finder, begun: MonoTime, now: Now, jitter: u64) {
-        if let Some(fault) = fault {
+    /// What an attempt that began then, with a message of this identity, found: no fault, or a fault, which counts or not. A fault that is older than
+    /// the last success tells of the past: the upstream hung, and is well again. `jitter` is a random number: it lengthens the pause by up to a tenth, so
+    /// that relays that lost an upstream together do not come back together.
+    pub fn report(&mut self, found: Found<'_>, by: Finder, begun: MonoTime, now: Now, jitter: u64) {
+        let Found { fault: found, of } = found;
+        if let Some(fault) = found {
             self.last = Some((fault.clone(), now.wall));
         }
-        if fault.is_some_and(UpstreamFault::counts_as_broken) {
-            let is_past = by == Finder::Ordinary && self.well.is_some_and(|well| begun < well);
-            if !is_past {
-                self.failed(by, now, jitter);
-            }
-        } else {
-            self.well = Some(now.mono);
+        let is_past = by == Finder::Ordinary && self.well.is_some_and(|well| begun < well);
+        match (found.map_or(Bearing::Neither, UpstreamFault::bearing), by) {
             // The dialogue got as far as a message: it is up, whatever became of that one.
-            (self.state, self.failures) = (State::Closed, 0);
+            (Bearing::Neither, _) => self.is_ready(now),
+            (Bearing::Upstream | Bearing::Message, Finder::Ordinary) if is_past => {}
+            (Bearing::Message, Finder::Ordinary) => self.failed_within(of, now, jitter),
+            (Bearing::Message, Finder::Probe) => {
+                self.is_ready(now);
+                self.failed_within(of, now, jitter);
+            }
+            (Bearing::Upstream, _) => self.failed(by, now, jitter),
         }
+    }
+
+    /// A message went, or the probe got as far as MAIL: both rows begin anew.
+    pub fn is_ready(&mut self, now: Now) {
+        self.well = Some(now.mono);
+        (self.state, self.failures, self.within) = (State::Closed, 0, Within::default());
     }
 
     /// The probe was dropped before it found anything: the next who asks is the probe.
@@ -139,6 +188,16 @@ impl Health {
         self.state = State::Open { until: now.mono.after(lengthened(pause, jitter)), pause };
     }
 
+    /// A message met a fault, and has its own schedule. An upstream that is left alone already is that because of others.
+    fn failed_within(&mut self, of: Option<&str>, now: Now, jitter: u64) {
+        self.within.faults = self.within.faults.saturating_add(1);
+        self.within.met.add(of);
+        let is_every_bodys = self.within.met == Identities::Several && self.within.faults >= FAILURES_TO_OPEN;
+        if is_every_bodys && self.state == State::Closed {
+            self.state = State::Open { until: now.mono.after(lengthened(FIRST_PAUSE, jitter)), pause: FIRST_PAUSE };
+        }
+    }
+
     /// How it looks to an operator.
     pub fn condition(&self, now: Now) -> Condition {
         match self.state {
@@ -148,14 +207,25 @@ impl Health {
         }
     }
 
-    /// Faults in a row.
+    /// Faults in a row, before a message or within one.
     pub fn failures(&self) -> u32 {
-        self.failures
+        self.failures.max(self.within.faults)
     }
 
     /// The last fault that was found, and when; also after mail went again.
     pub fn last_fault(&self) -> Option<&(UpstreamFault, WallTime)> {
         self.last.as_ref()
+    }
+}
+
+impl Identities {
+    pub(super) fn add(&mut self, identity: Option<&str>) {
+        let Some(identity) = identity else { return };
+        match self {
+            Self::Nobody => *self = Self::One(identity.to_owned()),
+            Self::One(known) if known == identity => {}
+            Self::One(_) | Self::Several => *self = Self::Several,
+        }
     }
 }
 
@@ -178,7 +248,13 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..FAILURES_TO_OPEN {
             assert_eq!(health.permit(at(seconds)), Permit::Go);
-            health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(seconds).mono, at(seconds), 0);
+            health.report(
+                Found { fault: Some(&fault(Phase::Connect)), of: None },
+                Finder::Ordinary,
+                at(seconds).mono,
+                at(seconds),
+                0,
+            );
         }
         health
     }
@@ -195,41 +271,157 @@ mod tests {
         let mut health = Health::default();
         for _ in 0..3 {
             for _ in 0..FAILURES_TO_OPEN - 1 {
-                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(0).mono, at(0), 0);
+                health.report(
+                    Found { fault: Some(&fault(Phase::Greeting)), of: None },
+                    Finder::Ordinary,
+                    at(0).mono,
+                    at(0),
+                    0,
+                );
             }
             assert_eq!((health.condition(at(0)), health.failures()), (Condition::Closed, 4));
-            health.report(None, Finder::Ordinary, at(0).mono, at(0), 0);
+            health.report(Found { fault: None, of: None }, Finder::Ordinary, at(0).mono, at(0), 0);
         }
         assert_eq!((health.permit(at(0)), health.failures()), (Permit::Go, 0));
         assert!(health.last_fault().is_some(), "an operator may still ask what it was");
     }
 
+    /// Faults within messages of these identities, one after the other, and how the upstream stands then.
+    fn within(cause: &FaultCause, identities: &[Option<&str>]) -> Condition {
+        let mut health = Health::default();
+        for &identity in identities {
+            let fault = UpstreamFault { cause: cause.clone(), ..fault(Phase::EndOfData) };
+            health.report(Found { fault: Some(&fault), of: identity }, Finder::Ordinary, at(0).mono, at(0), 0);
+        }
+        health.condition(at(0))
+    }
+
     #[test]
-    fn a_connection_lost_within_a_message_counts_and_an_upstream_that_says_it_leaves_does_not() {
+    fn faults_within_messages_count_when_several_identities_meet_them() {
+        let open = Condition::Open(FIRST_PAUSE);
+        let (alice, bob) = (Some("alice"), Some("bob"));
+        let closed = FaultCause::Closed;
+        assert_eq!(within(&closed, &[alice; 50]), Condition::Closed, "one sender stops nobody else's mail");
+        assert_eq!(within(&closed, &[alice, alice, alice, alice, bob]), open);
+        assert_eq!(within(&closed, &[alice, bob, alice, bob]), Condition::Closed, "four in a row");
+        assert_eq!(
+            within(&closed, &[alice, None, alice, None, alice]),
+            Condition::Closed,
+            "reports on it are nobody's"
+        );
         let bye = FaultCause::Leaves(Reply::new(Code::known(421), None, "bye"));
+        let no = FaultCause::RefusesAll(Reply::new(Code::known(550), None, "no"));
         for (cause, expected) in [
-            (FaultCause::Closed, Condition::Open(FIRST_PAUSE)),
-            (FaultCause::Lost("reset".to_owned()), Condition::Open(FIRST_PAUSE)),
-            (FaultCause::Unintelligible("HTTP".to_owned()), Condition::Open(FIRST_PAUSE)),
+            (FaultCause::Lost("reset".to_owned()), open),
+            (FaultCause::Silent(Duration::from_secs(600)), open),
+            (FaultCause::Unintelligible("HTTP".to_owned()), open),
             (bye, Condition::Closed),
+            (no, Condition::Closed),
             (FaultCause::BodyUnreadable("disk".to_owned()), Condition::Closed),
         ] {
-            let mut health = Health::default();
-            let fault = UpstreamFault { cause, ..fault(Phase::EndOfData) };
-            for _ in 0..FAILURES_TO_OPEN {
-                health.report(Some(&fault), Finder::Ordinary, at(0).mono, at(0), 0);
-            }
-            assert_eq!(health.condition(at(0)), expected, "{fault}");
+            assert_eq!(within(&cause, &[alice, bob, alice, bob, alice]), expected, "{cause:?}");
         }
+    }
+
+    #[test]
+    fn a_message_that_is_spoken_about_between_begins_the_row_of_faults_within_messages_anew() {
+        let mut health = Health::default();
+        for _ in 0..3 {
+            for identity in ["alice", "bob", "alice", "bob"] {
+                health.report(
+                    Found { fault: Some(&fault(Phase::Body)), of: Some(identity) },
+                    Finder::Ordinary,
+                    at(0).mono,
+                    at(0),
+                    0,
+                );
+            }
+            assert_eq!((health.condition(at(0)), health.failures()), (Condition::Closed, 4));
+            health.report(Found { fault: None, of: Some("bob") }, Finder::Ordinary, at(0).mono, at(0), 0);
+        }
+    }
+
+    #[test]
+    fn a_probe_that_gets_as_far_as_mail_closes_it_whatever_its_message_meets() {
+        for phase in [Phase::Mail, Phase::Data, Phase::EndOfData] {
+            let mut health = opened_at(0);
+            assert_eq!(health.permit(at(30)), Permit::Probe);
+            health.report(
+                Found { fault: Some(&fault(phase)), of: Some("alice") },
+                Finder::Probe,
+                at(30).mono,
+                at(31),
+                0,
+            );
+            assert_eq!((health.permit(at(31)), health.failures()), (Permit::Go, 1), "{phase:?}");
+        }
+        for phase in [Phase::Greeting, Phase::Auth, Phase::Reset] {
+            let mut health = opened_at(0);
+            assert_eq!(health.permit(at(30)), Permit::Probe);
+            health.report(
+                Found { fault: Some(&fault(phase)), of: Some("alice") },
+                Finder::Probe,
+                at(30).mono,
+                at(31),
+                0,
+            );
+            assert_eq!(health.condition(at(31)), Condition::Open(Duration::from_secs(60)), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_late_probe_counts_though_a_message_went_after_it_began() {
+        let mut health = opened_at(0);
+        assert_eq!(health.permit(at(30)), Permit::Probe);
+        let begun = at(30).mono;
+        health.report(Found { fault: Some(&fault(Phase::Greeting)), of: None }, Finder::Probe, begun, at(31), 0);
+        assert_eq!(health.permit(at(91)), Permit::Probe);
+        health.well = Some(at(95).mono);
+        health.report(Found { fault: Some(&fault(Phase::Greeting)), of: None }, Finder::Probe, at(91).mono, at(100), 0);
+        assert_eq!(
+            health.condition(at(100)),
+            Condition::Open(Duration::from_secs(120)),
+            "it is the probe that decides"
+        );
+    }
+
+    #[test]
+    fn faults_within_messages_neither_fail_a_probe_nor_lengthen_a_pause() {
+        let mut health = opened_at(0);
+        for identity in ["alice", "bob", "alice", "bob", "alice", "bob"] {
+            health.report(
+                Found { fault: Some(&fault(Phase::Data)), of: Some(identity) },
+                Finder::Ordinary,
+                at(1).mono,
+                at(1),
+                0,
+            );
+        }
+        assert_eq!(health.condition(at(1)), Condition::Open(Duration::from_secs(29)));
+        assert_eq!(health.permit(at(30)), Permit::Probe);
+        health.report(
+            Found { fault: Some(&fault(Phase::Data)), of: Some("alice") },
+            Finder::Ordinary,
+            at(1).mono,
+            at(31),
+            0,
+        );
+        assert_eq!(health.condition(at(31)), Condition::HalfOpen);
     }
 
     #[test]
     fn faults_of_attempts_begun_before_the_last_success_open_nothing() {
         for (begun, expected) in [(9, Condition::Closed), (11, Condition::Open(FIRST_PAUSE))] {
             let mut health = Health::default();
-            health.report(None, Finder::Ordinary, at(10).mono, at(10), 0);
+            health.report(Found { fault: None, of: None }, Finder::Ordinary, at(10).mono, at(10), 0);
             for _ in 0..FAILURES_TO_OPEN {
-                health.report(Some(&fault(Phase::Greeting)), Finder::Ordinary, at(begun).mono, at(300), 0);
+                health.report(
+                    Found { fault: Some(&fault(Phase::Greeting)), of: None },
+                    Finder::Ordinary,
+                    at(begun).mono,
+                    at(300),
+                    0,
+                );
             }
             assert_eq!(health.condition(at(300)), expected, "begun at {begun}");
         }
@@ -240,7 +432,7 @@ mod tests {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
         assert!(matches!(health.permit(at(30)), Permit::LeaveAlone(_)));
-        health.report(None, Finder::Probe, at(31).mono, at(31), 0);
+        health.report(Found { fault: None, of: None }, Finder::Probe, at(31).mono, at(31), 0);
         assert_eq!(health.permit(at(31)), Permit::Go);
     }
 
@@ -251,7 +443,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..7 {
             assert_eq!(health.permit(at(now)), Permit::Probe);
-            health.report(Some(&fault(Phase::Tls)), Finder::Probe, at(now).mono, at(now), 0);
+            health.report(Found { fault: Some(&fault(Phase::Tls)), of: None }, Finder::Probe, at(now).mono, at(now), 0);
             let Permit::LeaveAlone(pause) = health.permit(at(now)) else { panic!("still open") };
             pauses.push(pause.as_secs());
             now += pause.as_secs();
@@ -263,11 +455,13 @@ mod tests {
     fn jitter_lengthens_a_pause_by_a_tenth_at_most_and_doubles_nothing() {
         let mut health = Health::default();
         for _ in 0..FAILURES_TO_OPEN {
-            health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(0).mono, at(0), 3_000);
+            let found = Found { fault: Some(&fault(Phase::Connect)), of: None };
+            health.report(found, Finder::Ordinary, at(0).mono, at(0), 3_000);
         }
         assert_eq!(health.condition(at(0)), Condition::Open(Duration::from_secs(33)));
         assert_eq!(health.permit(at(33)), Permit::Probe);
-        health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(33).mono, at(33), 0);
+        let found = Found { fault: Some(&fault(Phase::Connect)), of: None };
+        health.report(found, Finder::Probe, at(33).mono, at(33), 0);
         assert_eq!(health.condition(at(33)), Condition::Open(Duration::from_secs(60)));
     }
 
@@ -284,11 +478,23 @@ mod tests {
     fn attempts_begun_before_it_opened_neither_fail_the_probe_nor_lengthen_the_pause() {
         let mut health = opened_at(0);
         assert_eq!(health.permit(at(30)), Permit::Probe);
-        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(31).mono, at(31), 0);
+        health.report(
+            Found { fault: Some(&fault(Phase::Connect)), of: None },
+            Finder::Ordinary,
+            at(31).mono,
+            at(31),
+            0,
+        );
         assert_eq!(health.condition(at(31)), Condition::HalfOpen);
-        health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(32).mono, at(32), 0);
+        health.report(Found { fault: Some(&fault(Phase::Connect)), of: None }, Finder::Probe, at(32).mono, at(32), 0);
         assert_eq!(health.condition(at(32)), Condition::Open(Duration::from_secs(60)));
-        health.report(Some(&fault(Phase::Connect)), Finder::Ordinary, at(40).mono, at(40), 0);
+        health.report(
+            Found { fault: Some(&fault(Phase::Connect)), of: None },
+            Finder::Ordinary,
+            at(40).mono,
+            at(40),
+            0,
+        );
         assert_eq!(health.condition(at(40)), Condition::Open(Duration::from_secs(52)));
     }
 
@@ -299,7 +505,13 @@ mod tests {
             assert!(health.probe_now(at(now)));
             assert_eq!(health.permit(at(now)), Permit::Probe);
             assert!(!health.probe_now(at(now)), "it is being probed");
-            health.report(Some(&fault(Phase::Connect)), Finder::Probe, at(now).mono, at(now), 0);
+            health.report(
+                Found { fault: Some(&fault(Phase::Connect)), of: None },
+                Finder::Probe,
+                at(now).mono,
+                at(now),
+                0,
+            );
             assert_eq!(health.condition(at(now)), Condition::Open(FIRST_PAUSE));
         }
         assert!(!Health::default().probe_now(at(0)));

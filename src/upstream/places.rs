@@ -16,13 +16,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::attempt::{Attempt, UpstreamFault};
+use super::body::MessageBody;
 use super::connection::Connection;
 use super::drought::{Drought, Word};
-use super::health::{Condition, Finder, Health, Permit};
-use super::refusals::Refusals;
+use super::health::{Condition, Finder, Found, Health, Permit};
+use super::refusals::{Alike, Refusals};
 use super::settings::Upstream;
-use crate::mail::Envelope;
-use crate::smtp::Reply;
 use crate::sys::{Clock, Entropy, MonoTime, Now, WallTime};
 
 /// How an upstream stands; for `queue stats` and metrics.
@@ -177,8 +176,9 @@ impl Places {
 
     /// Whether an upstream may be tried now. `probe`: the right to probe that was given before.
     pub(super) fn way(self: &Arc<Self>, upstream: &Arc<Upstream>, probe: &mut Option<Probe>) -> Way {
+        // A right to probe other settings says nothing of these: it goes back.
         let given = probe.take_if(|given| given.upstream.name == upstream.name);
-        if let Some(given) = given {
+        if let Some(given) = given.filter(|given| Arc::ptr_eq(&given.upstream, upstream)) {
             return Way::Probe(given);
         }
         let permitted = self.with(&upstream.name, |place, now| (place.health.permit(now), Arc::clone(&place.upstream)));
@@ -218,16 +218,21 @@ impl Places {
         &self,
         upstream: &Arc<Upstream>,
         fault: Option<&UpstreamFault>,
+        of: Option<&str>,
         by: Finder,
         begun: MonoTime,
     ) -> Option<Condition> {
         let jitter = self.entropy.next_u64();
+        self.found(upstream, |health, now| health.report(Found { fault, of }, by, begun, now, jitter))
+    }
+
+    fn found(&self, upstream: &Arc<Upstream>, found: impl FnOnce(&mut Health, Now)) -> Option<Condition> {
         let changed = self.with(&upstream.name, |place, now| {
             if !Arc::ptr_eq(&place.upstream, upstream) {
                 return None;
             }
             let before = place.health.condition(now);
-            place.health.report(fault, by, begun, now, jitter);
+            found(&mut place.health, now);
             let after = place.health.condition(now);
             (std::mem::discriminant(&before) != std::mem::discriminant(&after)).then_some(after)
         });
@@ -239,10 +244,15 @@ impl Places {
     }
 
     /// Notes whether an attempt's message was refused; gives the reply when that speaks of us.
-    pub(super) fn refused(&self, upstream: &Arc<Upstream>, envelope: &Envelope, attempt: &Attempt) -> Option<Reply> {
+    pub(super) fn refused(
+        &self,
+        upstream: &Arc<Upstream>,
+        body: &impl MessageBody,
+        attempt: &Attempt,
+    ) -> Option<Alike> {
         let noted = self.with(&upstream.name, |place, _| {
             let is_current = Arc::ptr_eq(&place.upstream, upstream);
-            is_current.then(|| place.refusals.note(envelope, attempt)).flatten()
+            is_current.then(|| place.refusals.note(&body.name(), body.identity(), attempt)).flatten()
         });
         noted.flatten()
     }
@@ -511,9 +521,14 @@ impl Probe {
     }
 
     /// What the probe found.
-    pub(super) fn report(self, fault: Option<&UpstreamFault>, begun: MonoTime) -> Option<Condition> {
+    pub(super) fn report(self, fault: Option<&UpstreamFault>, of: Option<&str>, begun: MonoTime) -> Option<Condition> {
         // What is noted here leaves nothing to abandon when `self` is dropped.
-        self.places.report(&self.upstream, fault, Finder::Probe, begun)
+        self.places.report(&self.upstream, fault, of, Finder::Probe, begun)
+    }
+
+    /// It got as far as MAIL; that is all that a probe is to find out.
+    pub(super) fn end_ready(self) -> Option<Condition> {
+        self.places.found(&self.upstream, Health::is_ready)
     }
 }
 

@@ -6,19 +6,19 @@
 //! | an attempt                                                            | then                                                     |
 //! |-----------------------------------------------------------------------|----------------------------------------------------------|
 //! | somebody's message was accepted                                       | all is forgotten                                         |
-//! | all were refused alike, by a sender or to a recipient not yet counted | one more                                                 |
+//! | a message not yet counted was refused for all recipients alike        | one more                                                 |
 //! | the same when [`REFUSALS_ALIKE`] are counted                          | it is the upstream's fault or ours: mail waits, an alarm |
+//! | and messages of several identities were refused so                    | the next upstream may be asked                           |
 //! | anything else                                                         | changes nothing                                          |
 //!
-//! Why so: to wait can be mended, to bounce can't, hence a wrong alarm is the smaller harm, and the next accepted message ends it. One message that is sent
-//! again and again is one refusal, so nobody can stop the relay's bounces with it. One sender with many recipients does count: many a relay has only one
-//! sender; where there are others, their accepted mail tells the two apart. What a status says of one mailbox or one content (RFC 3463 §3.2, §3.3, §3.7, and
+//! Why so: to wait can be mended, to bounce can't, hence a wrong alarm is the smaller harm, and the next accepted message ends it. Messages are counted, not
+//! senders and recipients: a site of one program that writes to one mailbox needs it most, and names are what a sender chooses. So one identity whose mail
+//! alone is refused has its mail wait, and such refusals of others too, until a message is accepted; but the filter of the first upstream is not got round by
+//! way of the second: that takes refused messages of another identity. What a status says of one mailbox or one content (RFC 3463 §3.2, §3.3, §3.7, and
 //! X.3.4, too large) never counts: lists of dead addresses are common. Never: looks at a reply's text (RFC 5321 §4.2); fails anybody.
 
-use std::collections::HashSet;
-
 use super::attempt::Attempt;
-use crate::mail::Envelope;
+use super::health::Identities;
 use crate::queue::Outcome;
 use crate::smtp::{Reply, Status};
 
@@ -37,30 +37,33 @@ pub(super) struct Refusals(Vec<Kind>);
 struct Kind {
     code: u16,
     status: Option<Status>,
-    count: usize,
-    senders: HashSet<String>,
-    recipients: HashSet<String>,
+    /// The messages, by name.
+    messages: Vec<String>,
+    met: Identities,
+}
+
+/// What refusals alike come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Alike {
+    pub(super) reply: Reply,
+    /// Whose messages met it.
+    pub(super) met: Identities,
 }
 
 impl Refusals {
     /// Notes what came of an attempt; gives the reply when it speaks of us, and not of the message.
-    pub(super) fn note(&mut self, envelope: &Envelope, attempt: &Attempt) -> Option<Reply> {
+    pub(super) fn note(&mut self, message: &str, identity: Option<&str>, attempt: &Attempt) -> Option<Alike> {
         if attempt.outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. })) {
             self.0.clear();
             return None;
         }
         let reply = refused_alike(attempt)?;
         let kind = self.kind(reply);
-        if kind.count >= REFUSALS_ALIKE {
-            return Some(reply.clone());
+        if kind.messages.len() < REFUSALS_ALIKE && !kind.messages.iter().any(|known| known == message) {
+            kind.messages.push(message.to_owned());
         }
-        let recipient = attempt.outcomes.first().and_then(|&(place, _)| envelope.recipients().get(place))?;
-        let new_sender = kind.senders.insert(envelope.reverse_path().as_str().to_owned());
-        let new_recipient = kind.recipients.insert(recipient.forward_path.as_str().to_owned());
-        if new_sender || new_recipient {
-            kind.count = kind.count.saturating_add(1);
-        }
-        (kind.count >= REFUSALS_ALIKE).then(|| reply.clone())
+        kind.met.add(identity);
+        (kind.messages.len() >= REFUSALS_ALIKE).then(|| Alike { reply: reply.clone(), met: kind.met.clone() })
     }
 
     fn kind(&mut self, reply: &Reply) -> &mut Kind {
@@ -68,7 +71,7 @@ impl Refusals {
         let found = self.0.iter().position(|kind| kind.code == code && kind.status == status);
         let kind = match found {
             Some(at) => self.0.remove(at),
-            None => Kind { code, status, count: 0, senders: HashSet::new(), recipients: HashSet::new() },
+            None => Kind { code, status, messages: Vec::new(), met: Identities::default() },
         };
         if self.0.len() >= KINDS_MAX {
             self.0.remove(0);
@@ -101,14 +104,7 @@ pub(super) fn speaks_of_one(status: Status) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::{Address, ForwardPath, MailParameters, Recipient, ReversePath};
     use crate::smtp::Code;
-
-    fn envelope(sender: &str, to: &str) -> Envelope {
-        let address = |text: &str| Address::parse(&format!("{text}@example.net")).unwrap();
-        let to = Recipient { forward_path: ForwardPath::Address(address(to)), parameters: Default::default() };
-        Envelope::new(ReversePath::Address(address(sender)), MailParameters::default(), vec![to]).unwrap()
-    }
 
     fn reply(code: u16, (class, subject, detail): (u8, u16, u16)) -> Reply {
         Reply::new(Code::new(code).unwrap(), Status::new(class, subject, detail), "no")
@@ -126,11 +122,17 @@ mod tests {
         attempt(Outcome::Delivered { reply: reply(250, (2, 0, 0)) })
     }
 
-    /// A dot per refusal that is believed, U per one that speaks of us; rows: sender, recipient, what came.
+    /// A dot per refusal that is believed, u per one that speaks of us, U per one that several identities met; rows: message, identity, what came.
     fn check(claim: &str, attempts: &[(&str, &str, Attempt)], expected: &str) {
         let mut refusals = Refusals::default();
-        let found = attempts.iter().map(|(from, to, attempt)| refusals.note(&envelope(from, to), attempt));
-        let found: String = found.map(|reply| if reply.is_some() { 'U' } else { '.' }).collect();
+        let found = attempts.iter().map(|(message, of, attempt)| refusals.note(message, Some(of), attempt));
+        let found: String = found
+            .map(|alike| match alike.map(|alike| alike.met) {
+                None => '.',
+                Some(Identities::Several) => 'U',
+                Some(Identities::One(_) | Identities::Nobody) => 'u',
+            })
+            .collect();
         assert_eq!(found, expected, "{claim}");
     }
 
@@ -138,21 +140,34 @@ mod tests {
 
     #[test]
     fn the_fifth_refusal_alike_is_not_about_the_message() {
-        let all = |from: fn(usize) -> &'static str, to: fn(usize) -> &'static str, what: &dyn Fn(usize) -> Attempt| {
-            (0..7).map(|n| (from(n), to(n), what(n))).collect::<Vec<_>>()
+        let all = |name: fn(usize) -> &'static str, of: fn(usize) -> &'static str, what: &dyn Fn(usize) -> Attempt| {
+            (0..7).map(|n| (name(n), of(n), what(n))).collect::<Vec<_>>()
         };
         let alike = |_| refused(550, (5, 7, 1));
-        check("different senders", &all(|n| NAMES[n], |_| "x", &alike), "....UUU");
-        check("different recipients", &all(|_| "x", |n| NAMES[n], &alike), "....UUU");
+        let names = |n: usize| NAMES[n];
+        check("different identities", &all(names, names, &alike), "....UUU");
+        check("one identity, whatever senders and recipients it names", &all(names, |_| "x", &alike), "....uuu");
         check("one message again and again", &all(|_| "x", |_| "y", &alike), ".......");
+        check("somebody else at last", &all(names, |n| if n < 6 { "x" } else { "y" }, &alike), "....uuU");
         let unknown = |_| refused(550, (5, 1, 1));
-        check("unknown users", &all(|n| NAMES[n], |n| NAMES[n], &unknown), ".......");
-        check("too large", &all(|n| NAMES[n], |n| NAMES[n], &|_| refused(552, (5, 3, 4))), ".......");
-        check("refused senders", &all(|n| NAMES[n], |_| "x", &|_| refused(550, (5, 1, 8))), "....UUU");
+        check("unknown users", &all(names, names, &unknown), ".......");
+        check("too large", &all(names, names, &|_| refused(552, (5, 3, 4))), ".......");
+        check("refused senders", &all(names, |_| "x", &|_| refused(550, (5, 1, 8))), "....uuu");
         let two = |n| refused(if n % 2 == 0 { 550 } else { 554 }, (5, 7, 1));
-        check("of two kinds each is counted", &all(|n| NAMES[n], |_| "x", &two), ".......");
+        check("of two kinds each is counted", &all(names, |_| "x", &two), ".......");
         let between = |n| if n == 4 { delivered() } else { alike(n) };
-        check("one accepted between", &all(|n| NAMES[n], |_| "x", &between), ".......");
+        check("one accepted between", &all(names, |_| "x", &between), ".......");
+    }
+
+    #[test]
+    fn reports_of_our_own_are_refused_for_nobody() {
+        let mut refusals = Refusals::default();
+        let mut met = None;
+        for name in NAMES {
+            let of = (name < "e").then_some("alice");
+            met = refusals.note(name, of, &refused(550, (5, 7, 1))).map(|alike| alike.met);
+        }
+        assert_eq!(met, Some(Identities::One("alice".to_owned())));
     }
 
     /// Several recipients in one attempt.
@@ -189,8 +204,8 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut refusals = Refusals::default();
         let mut note = |sender: usize, detail| {
-            refusals.note(&envelope(&format!("s{sender}"), "x"), &refused(550, (5, 7, detail)));
-            let lengths = refusals.0.iter().flat_map(|kind| [kind.senders.len(), kind.recipients.len()]);
+            refusals.note(&format!("m{sender}"), Some("x"), &refused(550, (5, 7, detail)));
+            let lengths = refusals.0.iter().map(|kind| kind.messages.len());
             (refusals.0.len(), lengths.max().unwrap())
         };
         // All that come after the fifth, whoever sends them.
@@ -210,17 +225,17 @@ mod tests {
         let mut refusals = Refusals::default();
         for detail in 0..100 {
             for name in NAMES {
-                refusals.note(&envelope(name, name), &refused(550, (5, 7, detail)));
+                refusals.note(name, Some(name), &refused(550, (5, 7, detail)));
             }
         }
-        let kept = refusals.0.iter().map(|kind| kind.senders.len() + kind.recipients.len());
-        assert!(refusals.0.len() <= KINDS_MAX && kept.sum::<usize>() <= 2 * REFUSALS_ALIKE * KINDS_MAX);
+        let kept = refusals.0.iter().map(|kind| kind.messages.len());
+        assert!(refusals.0.len() <= KINDS_MAX && kept.sum::<usize>() <= REFUSALS_ALIKE * KINDS_MAX);
     }
 
     #[test]
     fn it_stays_so_until_one_is_accepted() {
         let mut refusals = Refusals::default();
-        let mut note = |n: usize, attempt: Attempt| refusals.note(&envelope(&format!("s{n}"), "x"), &attempt).is_some();
+        let mut note = |n: usize, attempt: Attempt| refusals.note(&format!("m{n}"), None, &attempt).is_some();
         assert_eq!((0..5).filter(|&n| note(n, refused(550, (5, 7, 1)))).count(), 1, "the fifth");
         assert!(!note(0, refused(550, (5, 1, 1))), "a mailbox that does not exist is one still");
         assert!(note(0, refused(550, (5, 7, 1))));

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::blame::Phase;
@@ -21,7 +22,7 @@ pub const UNANSWERED_ALARM: u32 = 3;
 
 /// What was last heard and seen in one attempt; clones are the same.
 #[derive(Clone, Debug)]
-pub(super) struct Signs(Arc<Mutex<Seen>>);
+pub(super) struct Signs(Arc<Mutex<Seen>>, Arc<watch::Sender<bool>>);
 
 #[derive(Debug)]
 struct Seen {
@@ -42,7 +43,8 @@ struct Record {
 impl Signs {
     /// An attempt begins.
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Seen { at: present(), phase: Phase::Lookup, said: None, record: None })))
+        let seen = Seen { at: present(), phase: Phase::Lookup, said: None, record: None };
+        Self(Arc::new(Mutex::new(seen)), Arc::new(watch::Sender::new(false)))
     }
 
     /// The same, and what is said is kept, up to [`REPLIES_MAX`] replies.
@@ -88,6 +90,24 @@ impl Signs {
     /// From now on it is waited for here.
     pub(super) fn waits_at(&self, phase: Phase) {
         self.lock().phase = phase;
+    }
+
+    /// Whether no message was begun.
+    pub(super) fn is_before_mail(&self) -> bool {
+        self.lock().phase < Phase::Mail
+    }
+
+    /// The session is ready for mail.
+    pub(super) fn is_ready(&self) {
+        self.1.send_replace(true);
+    }
+
+    /// Comes when the session is ready for mail. Cancel-safe.
+    pub(super) async fn ready(&self) {
+        let mut ready = self.1.subscribe();
+        if ready.wait_for(|is_ready| *is_ready).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Whether nothing was heard for so long, and no message was begun.
@@ -143,4 +163,48 @@ impl Signs {
 /// The present by tokio's clock, which a test may hold or push on.
 pub(super) fn present() -> Instant {
     tokio::time::sleep(Duration::ZERO).deadline()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::Code;
+
+    /// How long after the sign the silence is noticed.
+    async fn noticed_after(sign: impl Fn(&Signs)) -> Duration {
+        let signs = Signs::new();
+        tokio::time::sleep(UNANSWERED - Duration::from_secs(1)).await;
+        sign(&signs);
+        let signed = present();
+        signs.silence().await;
+        present() - signed
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_sign_pushes_the_minute_on_and_waiting_is_none() {
+        let reply = Reply::new(Code::known(250), None, "ok");
+        assert_eq!(noticed_after(Signs::heard).await, UNANSWERED, "octets that it takes");
+        assert_eq!(noticed_after(|signs| signs.said(Some(&reply))).await, UNANSWERED, "a reply");
+        assert_eq!(noticed_after(|signs| signs.said(None)).await, UNANSWERED, "a part of one");
+        assert_eq!(noticed_after(|signs| signs.waits_at(Phase::Mail)).await, Duration::from_secs(1), "we wait");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_begins_with_mail() {
+        for (phase, is_before) in [
+            (Phase::Lookup, true),
+            (Phase::Auth, true),
+            (Phase::Reset, true),
+            (Phase::Mail, false),
+            (Phase::Recipient, false),
+            (Phase::EndOfData, false),
+        ] {
+            let signs = Signs::new();
+            signs.waits_at(phase);
+            assert_eq!(signs.is_before_mail(), is_before, "{phase:?}");
+            assert_eq!(signs.hangs_before_mail(UNANSWERED), None, "{phase:?}");
+            signs.silence().await;
+            assert_eq!(signs.hangs_before_mail(UNANSWERED), is_before.then_some(phase), "{phase:?}");
+        }
+    }
 }

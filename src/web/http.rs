@@ -1,8 +1,8 @@
 //! One HTTP exchange, for CRLs and OCSP: plain HTTP/1.1 to the host that the URL names (RFC 9110, RFC 9112).
 //!
 //! Everything has a limit: time in all, octets of the body, redirections. Names are looked up by the system; no proxy is asked.
-//! Never: sends anything but what it is given; follows a redirection to anything but http, nor of a question by POST, nor from a place of one
-//! reach (`Reach`) to one that is nearer to us: else whoever answers for a URL could have this machine ask its neighbours.
+//! Never: sends anything but what it is given; follows a redirection to anything but http, nor of a question by POST; goes where who says the URL may
+//! not lead (`reach`): else whoever writes one, or answers for it, could have this machine ask its neighbours.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use super::reach::Reach;
+use super::reach::{Reach, Whence};
 use super::shares::Shares;
 use crate::tls::points::{HttpUrl, UrlFault};
 
@@ -93,31 +93,46 @@ pub(crate) enum HttpFault {
     Redirected(UrlFault),
     #[error("a question is not asked again elsewhere, and the server answered {0}")]
     RedirectedQuestion(StatusCode),
-    #[error("redirected to {0}, an address of a network that is nearer than where the URL leads")]
+    #[error("redirected to {0}, an address of a network that is nearer than who says so")]
     RedirectedInside(IpAddr),
+    #[error(
+        "a certificate's URL leads to {0}, an address of this machine or link; where that is meant, name its host in crl_urls or ocsp_url"
+    )]
+    NamedInside(IpAddr),
     #[error("redirected more than {REDIRECTIONS_MAX} times")]
     RedirectedTooOften,
 }
 
-/// Asks for a CA, within the limits, redirections included.
-pub(crate) async fn exchange(ca: &Arc<str>, url: &HttpUrl, ask: &Ask, limits: Limits) -> Result<Answer, HttpFault> {
-    match tokio::time::timeout(limits.time, follow(ca, url.clone(), ask, limits)).await {
+/// Asks for a CA, within the limits, redirections included. `whence`: who says the URL.
+pub(crate) async fn exchange(
+    ca: &Arc<str>,
+    url: &HttpUrl,
+    whence: Whence,
+    ask: &Ask,
+    limits: Limits,
+) -> Result<Answer, HttpFault> {
+    match tokio::time::timeout(limits.time, follow(ca, url.clone(), whence, ask, limits)).await {
         Ok(answer) => answer,
         Err(_) => Err(HttpFault::TooSlow(limits.time)),
     }
 }
 
-async fn follow(ca: &Arc<str>, mut url: HttpUrl, ask: &Ask, limits: Limits) -> Result<Answer, HttpFault> {
-    let mut from = None;
+async fn follow(
+    ca: &Arc<str>,
+    mut url: HttpUrl,
+    mut whence: Whence,
+    ask: &Ask,
+    limits: Limits,
+) -> Result<Answer, HttpFault> {
     for _ in 0..=REDIRECTIONS_MAX {
-        let stream = connect(ca, &url, from).await?;
+        let stream = connect(ca, &url, whence).await?;
         let reach = Reach::of(stream.peer_addr().map_err(HttpFault::Connect)?.ip());
         match once(stream, &url, ask, limits).await? {
             Turn::Answer(answer) => return Ok(answer),
             Turn::Elsewhere(location) => url = url.follow(&location).map_err(HttpFault::Redirected)?,
         }
-        // Where the URL itself leads is what counts, not what it was redirected to on the way.
-        from = from.or(Some(reach));
+        // The last one: by way of the Internet nothing leads back inside.
+        whence = Whence::Redirection(reach);
     }
     Err(HttpFault::RedirectedTooOften)
 }
@@ -128,20 +143,22 @@ enum Turn {
     Elsewhere(String),
 }
 
-/// Connects to the first of the host's addresses that takes us; `from` is where a redirection came from. The address that was looked at is the
+/// Connects to the first of the host's addresses that takes us. The address that was looked at is the
 /// one connected to: a name is looked up once.
-async fn connect(ca: &Arc<str>, url: &HttpUrl, from: Option<Reach>) -> Result<TcpStream, HttpFault> {
+async fn connect(ca: &Arc<str>, url: &HttpUrl, whence: Whence) -> Result<TcpStream, HttpFault> {
     let addresses = look_up(ca, url).await.map_err(HttpFault::Connect)?;
-    if let Some(address) = first_inside(&addresses, from) {
-        return Err(HttpFault::RedirectedInside(address));
+    if let Some(address) = first_inside(&addresses, whence) {
+        return Err(match whence {
+            Whence::Redirection(_) => HttpFault::RedirectedInside(address),
+            Whence::Certificate | Whence::Configuration => HttpFault::NamedInside(address),
+        });
     }
     TcpStream::connect(addresses.as_slice()).await.map_err(HttpFault::Connect)
 }
 
-/// The first address to which a redirection from there may not lead; one is enough, for the system may try all of a name's.
-fn first_inside(addresses: &[SocketAddr], from: Option<Reach>) -> Option<IpAddr> {
-    let from = from?;
-    addresses.iter().map(SocketAddr::ip).find(|&address| !from.may_lead_to(Reach::of(address)))
+/// The first address to which the URL may not lead; one is enough, for the system may try all of a name's.
+fn first_inside(addresses: &[SocketAddr], whence: Whence) -> Option<IpAddr> {
+    addresses.iter().map(SocketAddr::ip).find(|&address| !whence.may_lead_to(Reach::of(address)))
 }
 
 async fn look_up(ca: &Arc<str>, url: &HttpUrl) -> io::Result<Vec<SocketAddr>> {
@@ -281,7 +298,7 @@ mod tests {
         let (url, serving) = redirecting(location, &came).await;
         let (ca, limits) = ("staff".into(), Limits { time: Duration::from_secs(20), octets: 1000 });
         let fault = tokio::select! {
-            answer = exchange(&ca, &url, &ask, limits) => answer.unwrap_err(),
+            answer = exchange(&ca, &url, Whence::Configuration, &ask, limits) => answer.unwrap_err(),
             () = serving => unreachable!(),
         };
         (fault, came.load(Ordering::Relaxed))
@@ -299,14 +316,38 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn no_certificate_has_this_machine_ask_itself_or_its_link() {
+        let came = AtomicUsize::new(0);
+        let (here, serving) = redirecting("/y", &came).await;
+        let limits = Limits { time: Duration::from_secs(20), octets: 1000 };
+        let asking = async {
+            for url in
+                [here.to_string(), format!("http://localhost:{}/", here.port()), "http://169.254.169.254/".to_owned()]
+            {
+                let url = HttpUrl::parse(&url).unwrap();
+                let fault =
+                    exchange(&"staff".into(), &url, Whence::Certificate, &Ask::Get(Validators::default()), limits)
+                        .await;
+                assert!(matches!(fault, Err(HttpFault::NamedInside(_))), "{url}: {fault:?}");
+            }
+        };
+        tokio::select! {
+            () = asking => {}
+            () = serving => unreachable!(),
+        }
+        assert_eq!(came.load(Ordering::Relaxed), 0);
+    }
+
     #[test]
     fn one_address_inside_is_enough_and_the_url_itself_may_lead_anywhere() {
         let addresses = ["198.41.0.4:80", "10.0.0.1:80", "127.0.0.1:80"].map(|text| text.parse().unwrap());
         for (from, inside) in [
-            (None, None),
-            (Some(Reach::Public), Some("10.0.0.1")),
-            (Some(Reach::Private), Some("127.0.0.1")),
-            (Some(Reach::Loopback), Some("10.0.0.1")),
+            (Whence::Configuration, None),
+            (Whence::Certificate, Some("127.0.0.1")),
+            (Whence::Redirection(Reach::Public), Some("10.0.0.1")),
+            (Whence::Redirection(Reach::Private), Some("127.0.0.1")),
+            (Whence::Redirection(Reach::Loopback), Some("10.0.0.1")),
         ] {
             assert_eq!(
                 first_inside(&addresses, from).map(|address| address.to_string()).as_deref(),

@@ -5,7 +5,7 @@
 mod answers;
 pub mod http;
 mod kept;
-mod reach;
+pub(crate) mod reach;
 pub mod responders;
 mod shares;
 

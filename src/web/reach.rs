@@ -1,12 +1,19 @@
-//! How near to us an address is: what a redirection may lead to.
+//! How near to us an address is: where a URL may lead.
 //!
-//! Pure. Unknown is not public: networks that are set aside for something else (RFC 6890) count as private ones.
+//! | who says the URL                     | may lead to                                                                        |
+//! |--------------------------------------|------------------------------------------------------------------------------------|
+//! | the configuration                    | everywhere: the operator knows                                                     |
+//! | a certificate                        | the Internet and private networks, where many a company has its CA; not this      |
+//! |                                      | machine, not this link (the metadata of clouds, routers)                           |
+//! | a redirection                        | the Internet, or what is as near as the place that said it, the last one           |
+//!
+//! A certificate's URL counts as the configuration's where that names the same host and port for the same CA. Pure. Unknown is not public: networks that are set aside for something else (RFC 6890) count as private ones.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// From where an address is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// From this machine only; the unspecified address is taken for it too, since the system does.
     Loopback,
     /// From this link: routers, and the metadata of clouds.
@@ -64,6 +71,27 @@ impl Reach {
     }
 }
 
+/// Who says where to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whence {
+    /// The operator.
+    Configuration,
+    /// A certificate; its CA is trusted, but seldom with what this machine alone can reach.
+    Certificate,
+    /// Who was asked last, and is reached so.
+    Redirection(Reach),
+}
+
+impl Whence {
+    pub(super) fn may_lead_to(self, there: Reach) -> bool {
+        match self {
+            Self::Configuration => true,
+            Self::Certificate => matches!(there, Reach::Private | Reach::Public),
+            Self::Redirection(from) => from.may_lead_to(there),
+        }
+    }
+}
+
 /// RFC 6890 §2.2.2: protocol assignments, documentation, relays to 6to4, benchmarks.
 fn set_aside(octets: [u8; 4]) -> bool {
     matches!(octets, [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _])
@@ -77,6 +105,21 @@ fn set_aside_v6(first: u16, second: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_says_a_url_decides_where_it_may_lead() {
+        let places = [Reach::Loopback, Reach::Link, Reach::Private, Reach::Public];
+        for (whence, expected) in [
+            (Whence::Configuration, [true, true, true, true]),
+            (Whence::Certificate, [false, false, true, true]),
+            (Whence::Redirection(Reach::Loopback), [true, false, false, true]),
+            (Whence::Redirection(Reach::Link), [false, true, false, true]),
+            (Whence::Redirection(Reach::Private), [false, false, true, true]),
+            (Whence::Redirection(Reach::Public), [false, false, false, true]),
+        ] {
+            assert_eq!(places.map(|there| whence.may_lead_to(there)), expected, "{whence:?}");
+        }
+    }
 
     #[test]
     fn each_address_is_as_near_as_its_network() {

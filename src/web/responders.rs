@@ -18,6 +18,7 @@ use tokio::sync::Mutex as Turn;
 use super::answers::{Answers, Overtaken};
 use super::http::{self, Answer, Ask, HttpFault, Limits, Validators};
 use super::kept;
+use super::reach::Whence;
 use super::shares::Shares;
 use crate::identity::Digest256;
 use crate::sys::{Clock, Entropy, MonoTime, WallTime};
@@ -43,11 +44,19 @@ pub struct Responders {
     places: Shares,
     /// Where answers lie that outlive a restart; nowhere where that is not wanted.
     folder: Option<PathBuf>,
+    /// For what a responder counts that a certificate names; tests have theirs on this machine.
+    named: Whence,
 }
 
 impl Default for Responders {
     fn default() -> Self {
-        Self { answers: Mutex::default(), asking: Mutex::default(), places: Shares::new(ASKING_MAX), folder: None }
+        Self {
+            answers: Mutex::default(),
+            asking: Mutex::default(),
+            places: Shares::new(ASKING_MAX),
+            folder: None,
+            named: Whence::Certificate,
+        }
     }
 }
 
@@ -99,6 +108,10 @@ impl Responders {
         answers.known(query.key(), now).unwrap_or_else(|| answers.without_answer(query.key(), now.after(UNAVAILABLE)))
     }
 
+    fn whence(&self, query: &Query) -> Whence {
+        if query.names_responders() { self.named } else { Whence::Configuration }
+    }
+
     /// Asks, unless somebody has just done so; what came of it is known then. Nothing new is known where the round was over first.
     pub async fn ask(&self, query: &Query, round: Round, clock: &dyn Clock, entropy: &dyn Entropy) {
         let asking = Asking::begin(&self.asking, query.key());
@@ -118,7 +131,7 @@ impl Responders {
             return;
         }
         let left = round.left(clock);
-        let answered = match tokio::time::timeout(left, answer(query, clock, entropy)).await {
+        let answered = match tokio::time::timeout(left, answer(query, self.whence(query), clock, entropy)).await {
             Ok(answered) => answered,
             Err(_) if left < FAIR_TIME => return,
             Err(_) => Err(AskFault::TooSlow(left)),
@@ -182,10 +195,15 @@ impl Responders {
     }
 }
 
-async fn answer(query: &Query, clock: &dyn Clock, entropy: &dyn Entropy) -> Result<(Reading, Vec<u8>), AskFault> {
+async fn answer(
+    query: &Query,
+    whence: Whence,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<(Reading, Vec<u8>), AskFault> {
     let mut last = AskFault::Nobody;
     for url in query.urls() {
-        match one(&url, query, clock, entropy).await {
+        match one(&url, query, whence, clock, entropy).await {
             Ok(answered) => return Ok(answered),
             Err(fault) => last = fault,
         }
@@ -221,6 +239,7 @@ impl Drop for Asking<'_> {
 async fn one(
     url: &HttpUrl,
     query: &Query,
+    whence: Whence,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
 ) -> Result<(Reading, Vec<u8>), AskFault> {
@@ -229,11 +248,11 @@ async fn one(
     entropy.fill(&mut nonce);
     let octets = query.request(Some(&nonce)).ok_or(OcspFault::Malformed)?;
     let post = Ask::Post { octets, kind: "application/ocsp-request" };
-    match http::exchange(query.ca(), url, &post, limits).await {
+    match http::exchange(query.ca(), url, whence, &post, limits).await {
         Err(HttpFault::Status(status)) if status.is_client_error() => {
             let octets = query.request(None).ok_or(OcspFault::Malformed)?;
             let Some(url) = in_url(url, &octets) else { return Err(HttpFault::Status(status).into()) };
-            let answer = http::exchange(query.ca(), &url, &Ask::Get(Validators::default()), limits).await?;
+            let answer = http::exchange(query.ca(), &url, whence, &Ask::Get(Validators::default()), limits).await?;
             read(query, answer, None, clock)
         }
         answer => read(query, answer?, Some(&nonce), clock),
@@ -332,6 +351,20 @@ mod tests {
         }
     }
 
+    fn on_this_machine() -> Responders {
+        Responders { named: Whence::Configuration, ..Responders::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_responder_that_a_certificate_names_on_this_machine_is_not_asked() {
+        let (listener, url) = silent().await;
+        let (asker, responders) = (Asker::new("staff"), Responders::default());
+        let (took, known) = asker.ask(&responders, &asker.query(&[&url])).await;
+        assert!(took < ASK_TIME && matches!(known, Some(Known::Unavailable(_))), "{took:?} {known:?}");
+        let came = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
+        assert!(came.is_err(), "nobody came");
+    }
+
     /// Connections are taken by the kernel, and nobody ever answers.
     async fn silent() -> (TcpListener, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -355,7 +388,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn however_many_responders_hang_a_round_ends_after_its_time() {
         let ((_first, one), (_second, two)) = (silent().await, silent().await);
-        let (asker, responders) = (Asker::new("staff"), Responders::default());
+        let (asker, responders) = (Asker::new("staff"), on_this_machine());
         let query = asker.query(&[&one, &two]);
         let (took, known) = asker.ask(&responders, &query).await;
         assert!((ASK_TIME..ASK_TIME * 3 / 2).contains(&took), "{took:?}");
@@ -369,7 +402,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_ca_whose_responder_hangs_takes_no_place_from_another() {
         let ((_listener, hangs), answers) = (silent().await, unwilling().await);
-        let (guests, staff, responders) = (Asker::new("guests"), Asker::new("staff"), Responders::default());
+        let (guests, staff, responders) = (Asker::new("guests"), Asker::new("staff"), on_this_machine());
         let hanging: Vec<Query> = (0..=ASKING_MAX).map(|_| guests.query(&[&hangs])).collect();
         let others = async {
             tokio::task::yield_now().await;

@@ -125,6 +125,72 @@ async fn warn_after_and_give_up_after_hold_while_nothing_is_tried() {
     );
 }
 
+fn taken_of_bob(stage: &Stage) -> usize {
+    stage.up.taken().iter().filter(|taken| taken.recipients.iter().any(|to| to.contains("<r1@"))).count()
+}
+
+/// What is sent so by one identity, two hundred times, keeps nobody else's mail from going.
+async fn check_stops_nobody(what: &str, script: Script, to: &str) {
+    let stage = Stage::new(script, upstream());
+    stage.submit_to("mallory", 200, &[to]).await;
+    stage.run();
+    stage.pass(seconds(10)).await;
+    stage.submit_to("bob", 1, &["r1@example.net"]).await;
+    stage.pass(seconds(10)).await;
+    assert_eq!((taken_of_bob(&stage), stage.standing().condition), (1, Condition::Closed), "{what}");
+}
+
+/// Five refusals alike, or five messages that the upstream's filter died of, opened the breaker, and each probe was a message of the same sender.
+#[tokio::test(start_paused = true)]
+async fn one_identity_stops_nobody_elses_mail() {
+    let refusing = Script { recipients: vec![("no@", "554 5.7.1 no relaying\r\n")], ..Script::default() };
+    check_stops_nobody("refused alike", refusing, "no@example.net").await;
+    let poison = Script { poison: Some(("poison@", false)), ..Script::default() };
+    check_stops_nobody("the end of the upstream", poison, "poison@example.net").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_several_identities_meet_within_their_messages_has_the_upstream_left_alone() {
+    let stage = Stage::new(Script { poison: Some(("r0@", false)), ..Script::default() }, upstream());
+    stage.submit_to("alice", 4, &["r0@example.net"]).await;
+    stage.submit_to("bob", 4, &["r0@example.net"]).await;
+    stage.run();
+    stage.pass(seconds(5)).await;
+    assert!(matches!(stage.standing().condition, Condition::Open(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_the_upstream_dies_of_or_hangs_at_is_no_failed_probe_and_holds_nobody() {
+    for hangs in [true, false] {
+        let stage = Stage::new(refusing(), Upstream { connections: 30, ..upstream() });
+        stage.submit_to("mallory", 20, &["poison@example.net"]).await;
+        stage.run();
+        stage.pass(seconds(20)).await;
+        assert!(matches!(stage.standing().condition, Condition::Open(_)));
+        stage.submit_to("bob", 1, &["r1@example.net"]).await;
+        stage.up.turn_into(Script { poison: Some(("poison@", hangs)), ..Script::default() });
+        // The probe is due, and is the message that is due longest.
+        stage.pass(seconds(20)).await;
+        assert_eq!((taken_of_bob(&stage), stage.standing().condition), (1, Condition::Closed), "hangs: {hangs}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_begun_anew_with_other_settings_finds_out_about_these() {
+    let stage = Stage::new(refusing(), upstream());
+    stage.submit(20).await;
+    stage.run();
+    stage.pass(seconds(20)).await;
+    stage.up.turn_into(silent_at(Phase::Greeting));
+    stage.pass(seconds(40)).await;
+    assert_eq!(stage.standing().condition, Condition::HalfOpen);
+    stage.up.turn_into(refusing());
+    stage.reload(vec![Upstream { connections: 3, ..upstream() }]);
+    stage.pass(seconds(20)).await;
+    assert!(stage.standing().failures > 0, "what it finds is told of the new settings");
+    assert!(matches!(stage.standing().condition, Condition::Open(wait) if wait <= seconds(30)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_spare_takes_the_mail_while_the_main_one_is_left_alone() {
     let stage = Stage::with_spare(refusing(), Script::default());

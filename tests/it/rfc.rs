@@ -85,6 +85,20 @@ fn what_is_held_names_its_code_and_its_test() {
     assert!(bare.is_empty(), "\n{}", bare.join("\n"));
 }
 
+#[test]
+fn what_holds_each_attack_off_is_in_the_source() {
+    let text = fs::read_to_string(top().join("docs/attacks.md")).unwrap();
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10, "{} rows", rows.len());
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for name in tests.split("; ") {
+            assert!(name.contains(' '), "docs/attacks.md: {name} names no test");
+            find(name).unwrap_or_else(|fault| panic!("docs/attacks.md: {fault}"));
+        }
+    }
+}
+
 /// `src/smtp/line.rs next_line`: the file is there, and the word stands in it. Without a word, the file is enough.
 fn find(name: &str) -> Result<(), String> {
     let name = name.trim_matches('`');

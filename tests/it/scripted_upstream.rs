@@ -58,6 +58,8 @@ pub(crate) struct Script {
     pub(crate) closes_after_message: bool,
     /// It grants DATA and reads nothing more.
     pub(crate) stops_reading: bool,
+    /// A message to a recipient that holds this text is its end: at the final dot nothing comes, or (false) the connection closes.
+    pub(crate) poison: Option<(&'static str, bool)>,
     /// It grants DATA though it took no recipient.
     pub(crate) grants_data_to_nobody: bool,
 }
@@ -283,6 +285,9 @@ impl Talk {
             std::future::pending::<()>().await;
         }
         let Some(octets) = self.message().await? else { return Ok(Next::Stop) };
+        if let Some((_, hangs)) = self.script.poison.filter(|(part, _)| self.to.iter().any(|to| to.contains(part))) {
+            return if hangs { self.hang(b"").await } else { Ok(Next::Stop) };
+        }
         let taken = Taken { mail: self.from.clone().unwrap(), recipients: self.to.clone(), octets };
         let takes =
             self.succeeds_at(Phase::EndOfData) || self.misdeed_at(Phase::EndOfData) == Some(Misdeed::TakeAndVanish);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Checking;
 use crate::config::files;
-use crate::config::settings::{CRL_URLS_MAX, CrlSource, crl_cache_name};
+use crate::config::settings::{CRL_KINDS_MAX, CRL_URLS_MAX, CrlSource, crl_cache_file, crl_cache_name};
 use crate::config::units::wait_text;
 use crate::config::written::{WrittenCa, WrittenOcsp};
 use crate::tls::points::{self, HttpUrl};
@@ -107,8 +107,11 @@ impl Checking<'_> {
     /// What was fetched before. Nothing there is nobody's mistake.
     pub(super) fn fetched_crls(&mut self, path: &str, fetching: &Fetching) -> Vec<CrlFile> {
         self.watched.insert(fetching.folder.clone());
-        let wanted: Vec<String> =
-            fetching.urls.iter().map(|url| format!("{}.crl", crl_cache_name(&url.to_string()))).collect();
+        let wanted: Vec<String> = fetching
+            .urls
+            .iter()
+            .flat_map(|url| (0..CRL_KINDS_MAX).map(|slot| crl_cache_file(&url.to_string(), slot)))
+            .collect();
         let is_wanted = |file: &PathBuf| {
             let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             name.ends_with(".crl") && (fetching.learns || wanted.iter().any(|wanted| wanted == name))

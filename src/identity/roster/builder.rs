@@ -34,6 +34,15 @@ pub struct Terms {
     pub pin_ignores_expiry: bool,
 }
 
+impl Terms {
+    /// Whether they ask for more than a certificate, or allow less.
+    pub(super) fn narrows(&self) -> bool {
+        self.second_factor != SecondFactor::None
+            || self.dispatch != Dispatch::AtOnce
+            || self.limits != Limits::default()
+    }
+}
+
 /// An entry from a line of a file; an `[[identity]]` is a [`RosterEntry`].
 #[derive(Clone, Debug)]
 pub struct RosterLine<'a> {

@@ -117,6 +117,13 @@ fn key_doubts(roster: &Roster, entry: &Compiled, say: &mut impl FnMut(String)) {
     if entry.terms.state == EntryState::Disabled && entry.has_fingerprint() {
         say("a fingerprint shuts nobody out for certain: who holds a certificate can write another signature that is as good into it (ECDSA), and it has another fingerprint. Match it by issuer_serial or spki, or revoke it".into());
     }
+    if entry.terms.state == EntryState::Enabled
+        && entry.named_ca.is_some()
+        && entry.has_fingerprint()
+        && entry.terms.narrows()
+    {
+        say("a fingerprint holds nobody for certain to what this rule asks (hold, limits, a second factor): who holds a certificate can write another signature that is as good into it (ECDSA), and is then judged by another rule or by the CA's own terms. Match it by issuer_serial or spki".into());
+    }
     let trusted = entry.tied_to.and_then(|ca| roster.ca(ca)).and_then(|ca| ca.grant.trust_domain.as_deref());
     for key in &entry.keys {
         if let (Some(asked), Some(trusted)) = (key.trust_domain(), trusted)

@@ -920,6 +920,24 @@ fn the_address_to_write_to_is_one_that_somebody_vouches_for() {
 }
 
 #[test]
+fn a_fingerprint_holds_nobody_to_narrower_terms_and_that_is_said() {
+    let leaf = Recipe::client("Alice").email("alice@example.com").signed_by(&World::new().staff);
+    let whole = || MatchKeys { fingerprint: Some(Digest256(leaf.fingerprint())), ..under("staff") };
+    let key = || MatchKeys { spki: Some(Digest256(leaf.spki())), ..under("staff") };
+    let held = Dispatch::OnApproval;
+    for (title, keys, dispatch, said) in [
+        ("held by its fingerprint", whole(), held, true),
+        ("held by its key", key(), held, false),
+        ("asked for nothing more", whole(), Dispatch::AtOnce, false),
+    ] {
+        let rule = RosterEntry { dispatch, ..entry("alice", keys) };
+        let cas = vec![grant_of("staff", &["example.com"]), without_email("guests")];
+        let doubts = Roster::new(vec![rule], cas).unwrap().lint();
+        assert_eq!(doubts.iter().any(|doubt| doubt.sentence.contains("holds nobody for certain")), said, "{title}");
+    }
+}
+
+#[test]
 fn a_fingerprint_shuts_nobody_out_and_that_is_said() {
     let world = World::new();
     let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&world.staff);

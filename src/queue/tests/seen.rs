@@ -165,3 +165,23 @@ fn a_page_has_whole_identities_and_goes_on_behind_the_last() {
         assert_eq!(pages, [["a", "a", "a", "ab", "ab", "ab"], ["b", "b", "b", "c", "c", "c"]]);
     });
 }
+
+#[test]
+fn one_identity_that_shows_ever_new_certificates_is_written_seldom_and_mutes_nobody() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let see = async |identity, number| {
+            let before = bench.disk.syncs();
+            bench.queue.see(sighting(identity, number, bench.clock.now().wall)).await.unwrap();
+            bench.disk.syncs() > before
+        };
+        let mut written = 0;
+        for number in 0..200 {
+            written += usize::from(see("mallory", number).await);
+        }
+        assert_eq!((written, of(&bench.queue, "mallory").await.len()), (4, 4));
+        assert!(see("bob", 1).await, "another identity's");
+        bench.clock.advance(HOUR);
+        assert!(see("mallory", 201).await, "an hour later");
+    });
+}

@@ -50,7 +50,7 @@ impl Stage {
         let fault =
             UpstreamFault { upstream: "main".into(), address: None, phase: Phase::Connect, cause: FaultCause::Closed };
         let begun = self.clock.now().mono;
-        self.places.report(upstream, Some(&fault), Finder::Ordinary, begun)
+        self.places.report(upstream, Some(&fault), None, Finder::Ordinary, begun)
     }
 
     /// It has failed until it is left alone, and the pause is over.
@@ -85,7 +85,7 @@ fn what_was_found_with_old_settings_says_nothing_of_new_ones() {
     assert_eq!((stage.standing().condition, stage.standing().failures), (Condition::Closed, 0));
     // Nor does it make well what the new ones found broken.
     stage.makes_due(&new);
-    assert_eq!(stage.places.report(&old, None, Finder::Ordinary, stage.clock.now().mono), None);
+    assert_eq!(stage.places.report(&old, None, None, Finder::Ordinary, stage.clock.now().mono), None);
     assert_eq!(stage.standing().failures, FAILURES_TO_OPEN);
 }
 
@@ -107,7 +107,7 @@ fn that_a_probe_is_due_is_no_probe_and_one_that_is_dropped_gives_its_right_back(
     assert_eq!((stage.outlook(&upstream), stage.standing().condition), (Outlook::Due, Condition::Open(Duration::ZERO)));
     // What a probe has found stays so when it is dropped afterwards.
     let probe = stage.probe(&upstream).unwrap();
-    assert_eq!(probe.report(None, stage.clock.now().mono), Some(Condition::Closed));
+    assert_eq!(probe.report(None, None, stage.clock.now().mono), Some(Condition::Closed));
     assert_eq!(stage.outlook(&upstream), Outlook::Clear);
 }
 
