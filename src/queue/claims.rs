@@ -208,6 +208,13 @@ impl Claims {
         }
     }
 
+    /// A message stands elsewhere now: when its claim ends, that is where it is free.
+    pub(super) fn moved(&mut self, place: Place) {
+        if let Some(held) = self.held.get_mut(&place.id) {
+            held.place = place;
+        }
+    }
+
     /// Nobody is to try it until then.
     pub(super) fn put_off(&mut self, ticket: Ticket, until: MonoTime) {
         let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Trying) else { return };

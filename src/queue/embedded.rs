@@ -293,6 +293,7 @@ impl Embedded {
             claims.forget(id);
         }
         for (identity, place) in aftermath.came {
+            claims.moved(place);
             claims.turns.came(&identity, place, now.wall);
         }
         drop(claims);

@@ -64,6 +64,8 @@ impl Store for Embedded {
         late: Late,
         after: Option<DuePlace>,
     ) -> Result<(Work, Option<DuePlace>), QueueError> {
+        // Whose lease has run out is free, also while nothing else is claimed.
+        self.claims().tick(now.mono);
         let (found, next) = self.read(|transaction| self.first_late(transaction, now, late, after))?;
         let until = now.mono.after(self.lease);
         let claimed = found.and_then(|DuePlace(whose, place)| {

@@ -111,7 +111,7 @@ pub enum Order {
         next: Next,
         /// Whether the sender has now been told of the delay.
         warned: bool,
-        /// The report.
+        /// The report. Its body is never a file: after a failure it may be there all the same, while a file would be gone.
         report: Option<Box<NewMessage>>,
     },
     /// This message is damaged: nobody tries it any more.
@@ -178,7 +178,8 @@ pub struct Late {
 }
 
 impl Late {
-    /// Whether it may concern a message that came then. One that was held waits since its release, which is later: when this says no, it is no.
+    /// Whether it may concern a message that came then. One that was held waits since its release, which is later unless the
+    /// clock was set back: when this says no, it is no.
     pub fn may_concern(self, arrived: WallTime) -> bool {
         arrived <= self.give_up || self.warn.is_some_and(|limit| arrived <= limit)
     }
@@ -334,7 +335,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// priority that is due longest. Of one identity no more than the settings say at once. What others have waiting costs nothing.
     fn claim(&self, now: Now) -> Result<Work, QueueError>;
 
-    /// Gives out the next message behind `after`, in an order of the store's own, that is late. Also where to go on; none at the end of the round.
+    /// Gives out the next message behind `after`, in an order of the store's own, that is late, also one that is put off; and where to go on: none
+    /// at the end of the round.
     fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>)
     -> Result<(Work, Option<DuePlace>), QueueError>;
 

@@ -1,7 +1,9 @@
 #![allow(clippy::as_conversions, clippy::disallowed_methods, reason = "tests count and measure")]
 
 mod compact;
+mod conformance;
 mod fair;
+mod hand_off;
 mod room;
 mod seen;
 mod transfer;

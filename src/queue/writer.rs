@@ -65,7 +65,9 @@ impl fmt::Debug for Writer {
 impl Writer {
     pub(super) fn start(desk: Desk) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(HAND_OFF);
-        std::thread::Builder::new().name("queue-writer".to_owned()).spawn(move || desk.run(receiver))?;
+        std::thread::Builder::new()
+            .name("queue-writer".to_owned())
+            .spawn(move || desk.run(receiver, mpsc::Receiver::blocking_recv))?;
         Ok(Self::Thread(sender))
     }
 
@@ -141,10 +143,16 @@ impl Writer {
 }
 
 impl Desk {
-    fn run(self, mut receiver: mpsc::Receiver<Message>) {
+    /// Works until it is told to close, or nobody can ask any more. `wait` waits for the next message: a test that explores the order of threads
+    /// waits in its own way.
+    pub(super) fn run(
+        self,
+        mut receiver: mpsc::Receiver<Message>,
+        wait: impl Fn(&mut mpsc::Receiver<Message>) -> Option<Message>,
+    ) {
         let mut closing = None;
         while closing.is_none()
-            && let Some(first) = receiver.blocking_recv()
+            && let Some(first) = wait(&mut receiver)
         {
             let mut batch = Vec::new();
             let mut next = Some(first);

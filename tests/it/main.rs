@@ -41,6 +41,7 @@ mod waits;
 mod delivery;
 
 mod simulation;
+mod faults;
 
 mod daemon;
 mod explained;
@@ -51,5 +52,6 @@ mod limits;
 mod live;
 mod moving;
 mod ocsp;
+mod soak;
 mod steer;
 mod strace;

@@ -165,6 +165,11 @@ impl SimulatedDisk {
         self.state().space = octets;
     }
 
+    /// Octets that it holds.
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
     /// The power goes and comes back: what was not synced is kept or lost, sector by sector and name by name; locks are free, open files dead.
     pub fn crash(&self) {
         let mut guard = self.state();

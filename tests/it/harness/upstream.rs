@@ -16,6 +16,21 @@ pub struct Arrival {
     pub octets: Vec<u8>,
     /// The mark that was set when it arrived.
     pub mark: u64,
+    /// Whether its sender was told that it is here.
+    pub answered: bool,
+}
+
+/// How it is for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mood {
+    #[default]
+    Well,
+    /// Hangs up at once.
+    Down,
+    /// Says 421 and hangs up.
+    Busy,
+    /// Takes messages, and hangs up without a word of it.
+    Forgetful,
 }
 
 impl Arrival {
@@ -54,6 +69,7 @@ struct Shared {
     arrivals: Mutex<Vec<Arrival>>,
     news: Condvar,
     mark: AtomicU64,
+    mood: Mutex<Mood>,
 }
 
 impl Upstream {
@@ -65,8 +81,13 @@ impl Upstream {
     pub fn start_at(address: SocketAddr, manner: Manner) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { manner, arrivals: Mutex::default(), news: Condvar::new(), mark: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            manner,
+            arrivals: Mutex::default(),
+            news: Condvar::new(),
+            mark: AtomicU64::new(0),
+            mood: Mutex::default(),
+        });
         let own = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -80,6 +101,11 @@ impl Upstream {
     /// What arrives from now on carries this mark.
     pub fn set_mark(&self, mark: u64) {
         self.shared.mark.store(mark, Ordering::SeqCst);
+    }
+
+    /// From now on it is like this, in connections that are open too.
+    pub fn set_mood(&self, mood: Mood) {
+        *self.shared.mood.lock().unwrap() = mood;
     }
 
     pub fn arrivals(&self) -> Vec<Arrival> {
@@ -130,7 +156,11 @@ impl Dialogue {
     }
 
     fn converse(&mut self) -> io::Result<()> {
-        self.say("220 upstream.test ESMTP")?;
+        match self.mood() {
+            Mood::Down => return Ok(()),
+            Mood::Busy => return self.say("421 4.3.2 not now"),
+            Mood::Well | Mood::Forgetful => self.say("220 upstream.test ESMTP")?,
+        }
         let (mut sender, mut recipients) = (String::new(), Vec::new());
         while let Some(line) = self.line()? {
             let line = String::from_utf8_lossy(&line).into_owned();
@@ -147,7 +177,11 @@ impl Dialogue {
                 "DATA" => {
                     self.say("354 go on")?;
                     let Some(octets) = self.data()? else { return Ok(()) };
-                    self.keep(&sender, &recipients, octets);
+                    let answered = self.mood() != Mood::Forgetful;
+                    self.keep(&sender, &recipients, octets, answered);
+                    if !answered {
+                        return Ok(());
+                    }
                     self.say("250 2.0.0 kept")?;
                 }
                 "QUIT" => return self.say("221 2.0.0 bye"),
@@ -168,9 +202,13 @@ impl Dialogue {
         }
     }
 
-    fn keep(&self, sender: &str, recipients: &[String], octets: Vec<u8>) {
+    fn mood(&self) -> Mood {
+        *self.shared.mood.lock().unwrap()
+    }
+
+    fn keep(&self, sender: &str, recipients: &[String], octets: Vec<u8>, answered: bool) {
         let mark = self.shared.mark.load(Ordering::SeqCst);
-        let arrival = Arrival { sender: sender.to_owned(), recipients: recipients.to_vec(), octets, mark };
+        let arrival = Arrival { sender: sender.to_owned(), recipients: recipients.to_vec(), octets, mark, answered };
         self.shared.arrivals.lock().unwrap().push(arrival);
         self.shared.news.notify_all();
     }

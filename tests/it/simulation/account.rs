@@ -1,9 +1,9 @@
 //! What was promised, what arrived, and the balance of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use sealpost::mail::ReversePath;
+use sealpost::mail::{QueueId, ReversePath};
 use sealpost::queue::{Listed, Record};
 
 use super::weather::Weather;
@@ -70,6 +70,8 @@ pub(super) struct Summary {
     pub(super) arrived: usize,
     pub(super) reported: usize,
     pub(super) dead: usize,
+    /// Taken out by the operator.
+    pub(super) removed: usize,
     pub(super) twice: usize,
     /// Answered otherwise or not at all, and arrived: the client will send it again.
     pub(super) unacknowledged: usize,
@@ -82,6 +84,7 @@ impl Summary {
         self.arrived += other.arrived;
         self.reported += other.reported;
         self.dead += other.dead;
+        self.removed += other.removed;
         self.twice += other.twice;
         self.unacknowledged += other.unacknowledged;
         self.crashes += other.crashes;
@@ -90,11 +93,11 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { acknowledged, arrived, reported, dead, twice, unacknowledged, crashes } = self;
+        let Self { acknowledged, arrived, reported, dead, removed, twice, unacknowledged, crashes } = self;
         write!(
             f,
             "{crashes} power cuts; {acknowledged} messages answered 250; of their recipients {arrived} have it ({twice} of them \
-             twice), {reported} were reported, {dead} are dead; {unacknowledged} arrived that were not answered 250"
+             twice), {reported} were reported, {dead} are dead, {removed} were removed by an operator; {unacknowledged} arrived that were not answered 250"
         )
     }
 }
@@ -103,6 +106,8 @@ impl fmt::Display for Summary {
 #[derive(Debug, Default)]
 pub(super) struct Account {
     submissions: Vec<Submission>,
+    /// What an operator took out, or tried to: messages, and those on which a report was.
+    removed: BTreeSet<String>,
 }
 
 impl Account {
@@ -131,6 +136,18 @@ impl Account {
     /// It was answered 250.
     pub(super) fn acknowledged(&mut self, number: usize, id: &str) {
         self.submissions[number].acknowledged = Some(id.to_owned());
+    }
+
+    /// Whether somebody was told that this is kept.
+    pub(super) fn is_acknowledged(&self, id: QueueId) -> bool {
+        let id = id.to_string();
+        self.submissions.iter().any(|submission| submission.acknowledged.as_deref() == Some(&id))
+    }
+
+    /// The operator is about to remove this.
+    pub(super) fn removing(&mut self, record: &Record) {
+        let client = record.trace.client.strip_prefix("report on ");
+        self.removed.insert(client.map_or_else(|| record.id.to_string(), str::to_owned));
     }
 
     /// Whether each promise was kept.
@@ -171,6 +188,8 @@ impl Account {
                     summary.reported += 1;
                 } else if dead.iter().any(|record| keeps(record, id, recipient)) {
                     summary.dead += 1;
+                } else if self.removed.contains(id) {
+                    summary.removed += 1;
                 } else {
                     return Err(format!("nothing became of {id} for {recipient}: {submission:?}"));
                 }

@@ -14,6 +14,9 @@ use super::world::Dice;
 use crate::dialog::cast::Cast;
 use crate::dialog::tls::IMPLICIT;
 
+/// Who submits: one has a limit, one waits for approval, one is not always known.
+const PERSONAS: [&str; 6] = ["alice", "alice", "bob", "metered", "novice", "zoe"];
+
 /// Submits as long as the life lasts.
 pub(super) async fn submit_on(house: Arc<House>, dice: Arc<Dice>, account: Arc<Mutex<Account>>) {
     loop {
@@ -34,7 +37,7 @@ impl From<std::io::Error> for Over {
 }
 
 async fn visit(house: &Arc<House>, dice: &Dice, account: &Mutex<Account>) -> Result<(), Over> {
-    let persona = dice.pick(&["alice", "bob"]);
+    let persona = dice.pick(&PERSONAS);
     let mut wire = Wire::connect(house, persona);
     wire.expect("220").await?;
     wire.say("EHLO client.example\r\n").await?;
@@ -77,8 +80,8 @@ async fn submit(wire: &mut Wire, dice: &Dice, account: &Mutex<Account>, submissi
         return Err(Over);
     }
     let reply = wire.reply().await?;
-    match reply.strip_prefix("250 2.0.0 Accepted, id=") {
-        Some(id) => account.lock().unwrap().acknowledged(submission.number, id.trim_end()),
+    match reply.strip_prefix("250 2.0.0 Accepted, ").and_then(|rest| rest.split_once("id=")) {
+        Some((_, id)) => account.lock().unwrap().acknowledged(submission.number, id.trim_end()),
         None if reply.starts_with('4') => {}
         None => panic!("an honest message is answered {reply:?}"),
     }

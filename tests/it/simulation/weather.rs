@@ -76,6 +76,13 @@ impl Weather {
         loop {
             upstream.turn_into(self.next());
             tokio::time::sleep(Duration::from_secs(30) + self.dice.seconds(900)).await;
+            // An outage: nothing but a probe now and then, for up to an hour.
+            if self.dice.one_in(6) {
+                let refusing = self.dice.pick(&[&b""[..], b"554 5.3.2 go away\r\n", b"421 4.3.2 out of order\r\n"]);
+                let misdeed = Some((Phase::Greeting, Misdeed::SayAndClose(refusing)));
+                upstream.turn_into(Script { misdeed, ..self.fair() });
+                tokio::time::sleep(self.dice.seconds(3600)).await;
+            }
         }
     }
 

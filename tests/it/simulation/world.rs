@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sealpost::queue::State;
 use sealpost::sys::disk::{Fault, SyncHonesty};
 use sealpost::sys::{Entropy, SeededEntropy, SimulatedDisk, WallTime};
 
 use super::account::{Account, Summary};
-use super::life::{Ended, Life};
+use super::life::{self, Ended, Life};
 use super::weather::Weather;
 use crate::recipe::NOW;
 use crate::scripted_upstream::{Net, Script, Scripted};
@@ -99,6 +100,7 @@ impl World {
         self.now = life.now();
         assert_eq!(ended, Ended::InTime);
         self.disk.mend();
+        self.disk.set_space(life::SPACE);
         self.upstream.turn_into(self.weather.fair());
         let left = life.settle(SETTLING);
         let (listing, closed) = life.close();
@@ -107,7 +109,11 @@ impl World {
         let summary = account.balance(&self.upstream.taken(), &listing, self.crashes, &self.weather)?;
         match left {
             0 => Ok(summary),
-            left => Err(format!("{left} messages are stuck: neither delivered nor reported nor dead")),
+            left => {
+                let stuck: Vec<_> = listing.iter().filter(|listed| listed.state() != State::Dead).collect();
+                let now = self.now.after(SETTLING);
+                Err(format!("{left} messages are stuck: neither delivered nor reported nor dead at {now:?}: {stuck:?}"))
+            }
         }
     }
 
@@ -137,6 +143,7 @@ impl World {
     fn power_cut(&mut self) {
         self.disk.crash();
         self.disk.mend();
+        self.disk.set_space(life::SPACE);
         self.now = self.now.after(self.dice.seconds(600));
     }
 
