@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::earlier::Record1;
 use super::record::Record;
+use crate::mail::QueueId;
 
 /// The format that this program writes.
 pub(super) const RECORD_VERSION: u16 = 2;
@@ -25,6 +26,8 @@ pub(super) enum CodecFault {
     Newer(u16),
     #[error("its record can't be read: {0}")]
     Content(String),
+    #[error("in its record's place lies that of {0}")]
+    Another(QueueId),
 }
 
 pub(super) fn encode(record: &Record) -> Result<Vec<u8>, CodecFault> {
@@ -52,6 +55,12 @@ pub(super) fn decode(octets: &[u8]) -> Result<Record, CodecFault> {
         _ => postcard::from_bytes(payload),
     };
     read.map_err(|fault| CodecFault::Content(fault.to_string()))
+}
+
+/// The record of this message, and no other's: a place that was noted wrongly may hold another's, whole.
+pub(super) fn decode_of(id: QueueId, octets: &[u8]) -> Result<Record, CodecFault> {
+    let record = decode(octets)?;
+    if record.id == id { Ok(record) } else { Err(CodecFault::Another(record.id)) }
 }
 
 fn checksum(version: [u8; 2], payload: &[u8]) -> u64 {

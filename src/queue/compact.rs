@@ -1,44 +1,42 @@
-//! Compaction: the store's file is written anew with what is in it, and the space of what has gone is given back to the disk.
+//! Compaction: the store's files are written anew with what is in them, and the space of what has gone is given back to the disk.
 //!
 //! ```text
 //! a crash                                   leaves, and means
-//! while the new file is written             store.redb.new beside store.redb: removed at the next start; nothing has changed
-//! behind the renaming, before its sync      one of the two, whole: they hold the same
+//! while the new files are written           store.redb.new, messages-N+1 beside the old ones: removed at the next start; nothing has changed
+//! behind the renaming, before its sync      one of the two indexes, whole, which names its shelf: they hold the same; the other shelf is removed
 //! ```
 //!
-//! It costs what is in the store, not what the file has grown to: after a flood little is left, and it takes a moment. Nothing else is done
+//! It costs what is in the store, not what the files have grown to: after a flood little is left, and it takes a moment. Nothing else is done
 //! meanwhile, neither commits nor reads: they wait. Body files are no part of it; they are removed one by one as they go. Never: touches the old
-//! file before the new one is whole and on stable storage.
+//! files before the new ones are whole and on stable storage.
 
-use redb::{
-    Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata as _, TableDefinition, Value,
-};
+use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata as _};
 
 use super::QueueError;
-use super::embedded::{Embedded, Storage};
-use super::index::{HEADS, TURNS};
-use super::recover::UNFINISHED;
-use super::seen::table::SEEN;
-use super::tables::{self, BODIES, DiskFault, FILES, HOLDERS, LEDGER, META, RECORDS, UNREAD};
+use super::anew::Anew;
+use super::embedded::{Embedded, Opened};
+use super::recover::{UNFINISHED, remove_other_shelves};
+use super::row::{Body, Row};
+use super::shelf::{self, Shelf};
+use super::space::Extent;
+use super::tables::{Brought, DiskFault, MESSAGES};
+use crate::mail::QueueId;
 use crate::sys::disk::Open;
 
-/// Rows in one transaction of the copy: with the largest rows 128 MiB, of which redb keeps no more in memory than its cache.
-const BATCH: usize = 4096;
+/// Octets of the index that a message takes, about.
+const IN_INDEX: u64 = 256;
 
-/// Octets of the file that a message takes besides its body, about: its record, and its rows in the other tables.
-const BESIDE_BODY: u64 = 1024;
-
-/// What became of the file.
+/// What became of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compaction {
-    /// It was written anew: octets before and after.
+    /// They were written anew: octets before and after.
     Done {
         /// Before.
         before: u64,
         /// After.
         after: u64,
     },
-    /// More is kept in it than was allowed, so many octets about: nothing was done.
+    /// More is kept in them than was allowed, so many octets about: nothing was done.
     TooMuch {
         /// Octets.
         kept: u64,
@@ -49,126 +47,77 @@ pub enum Compaction {
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
 impl Embedded {
-    pub(super) fn compact_file(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {
-        let sums = self.sums();
-        let kept = sums.within.saturating_add(sums.totals.all().count.saturating_mul(BESIDE_BODY));
+    pub(super) fn compact_files(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {
+        let changing = self.changing();
+        self.mend().map_err(|fault| QueueError::from(&fault))?;
+        let (_, used) = self.room();
+        let kept = used.saturating_add(self.totals_now().all().count.saturating_mul(IN_INDEX));
         if kept > most {
             return Ok(Compaction::TooMuch { kept });
         }
-        self.mend().map_err(|fault| QueueError::from(&fault))?;
-        let before = self.file_length()?;
-        self.replaced(|database| {
-            let written = self.write_anew(database, kept, told);
+        let before = self.octets_of_files()?;
+        let mut shelf = 0;
+        self.replaced(|opened| {
+            shelf = opened.number.saturating_add(1);
+            let written = self.write_anew(opened, shelf, kept, told);
             if written.is_err() {
                 // What can't be removed now is removed at the next start.
                 drop(self.disk.remove(&self.folder.join(UNFINISHED)));
+                drop(self.disk.remove(&self.folder.join(shelf::name(shelf))));
             }
             written
         })?;
-        Ok(Compaction::Done { before, after: self.file_length()? })
+        if let Err(fault) = remove_other_shelves(self, shelf) {
+            tracing::warn!(%fault, "the old file of messages could not be removed; the next start will try again");
+        }
+        let after = self.octets_of_files()?;
+        drop(changing);
+        Ok(Compaction::Done { before, after })
     }
 
-    fn file_length(&self) -> Result<u64, QueueError> {
-        let length = self.disk.open(&self.file(), Open::Existing).and_then(|file| file.length());
-        length.map_err(|fault| QueueError::from_io(&fault))
+    /// Octets of the index and of the shelf.
+    pub(super) fn octets_of_files(&self) -> Result<u64, QueueError> {
+        let index = self.disk.open(&self.file(), Open::Existing).and_then(|file| file.length());
+        let index = index.map_err(|fault| QueueError::from_io(&fault))?;
+        let shelf = self.read(|view| Ok(view.shelf.length().map_err(redb::Error::Io)?))?;
+        Ok(index.saturating_add(shelf))
     }
 
-    /// The whole store in a file of its own, on stable storage.
-    fn write_anew(&self, from: &Database, kept: u64, told: Progress<'_>) -> Result<(), QueueError> {
-        let unfinished = self.folder.join(UNFINISHED);
-        let io = |fault: std::io::Error| QueueError::from_io(&fault);
-        let free = self.disk.space_left(&self.folder).map_err(io)?;
-        // Pages are half full at worst on average.
-        if free < kept.saturating_mul(2) {
-            let wanted = super::fill::Size(kept.saturating_mul(2));
+    /// The whole store in files of its own, on stable storage.
+    fn write_anew(&self, from: &Opened, number: u64, kept: u64, told: Progress<'_>) -> Result<(), QueueError> {
+        let free = self.disk.space_left(&self.folder).map_err(|fault| QueueError::from_io(&fault))?;
+        if free < kept {
             return Err(QueueError::Full(format!(
-                "a copy of what is kept needs up to {wanted} of the disk of data_dir, which has {} free",
+                "a copy of what is kept needs {} of the disk of data_dir, which has {} free",
+                super::fill::Size(kept),
                 super::fill::Size(free)
             )));
         }
-        let file = self.disk.open(&unfinished, Open::New).map_err(io)?;
-        let copied = || -> Result<(), DiskFault> {
-            let to = Database::builder().set_cache_size(self.cache()).create_with_backend(Storage(file))?;
-            Copy { from: from.begin_read()?, to: &to, done: 0, rows: 0, told }.all()?;
-            Ok(to.close()?)
+        let mut copied = || -> Result<(), DiskFault> {
+            let transaction = from.database.begin_read()?;
+            let messages = transaction.open_table(MESSAGES)?;
+            let mut anew = Anew::begin(self, number, &transaction, messages.len()?, told)?;
+            anew.messages(messages.iter()?.map(|row| {
+                let (id, octets) = row?;
+                brought(&from.shelf, QueueId::from_u128(id.value()), Row::decode(octets.value()))
+            }))?;
+            anew.finish()
         };
         copied().map_err(QueueError::from)
     }
 }
 
-struct Copy<'a> {
-    from: ReadTransaction,
-    to: &'a Database,
-    done: u64,
-    rows: u64,
-    told: Progress<'a>,
-}
-
-impl Copy<'_> {
-    fn all(mut self) -> Result<(), DiskFault> {
-        // What was left off here would be lost: a test counts the tables.
-        self.rows = self
-            .count(META)?
-            .saturating_add(self.count(RECORDS)?)
-            .saturating_add(self.count(TURNS)?)
-            .saturating_add(self.count(HEADS)?)
-            .saturating_add(self.count(BODIES)?)
-            .saturating_add(self.count(FILES)?)
-            .saturating_add(self.count(UNREAD)?)
-            .saturating_add(self.count(LEDGER)?)
-            .saturating_add(self.count(HOLDERS)?)
-            .saturating_add(self.count(SEEN)?);
-        self.table(META)?;
-        self.table(RECORDS)?;
-        self.table(TURNS)?;
-        self.table(HEADS)?;
-        self.table(BODIES)?;
-        self.table(FILES)?;
-        self.table(UNREAD)?;
-        self.table(LEDGER)?;
-        self.table(HOLDERS)?;
-        self.table(SEEN)
-    }
-
-    fn count<K: Key + 'static, V: Value + 'static>(&self, table: TableDefinition<'_, K, V>) -> Result<u64, DiskFault> {
-        Ok(self.from.open_table(table)?.len()?)
-    }
-
-    fn table<K, V>(&mut self, table: TableDefinition<'_, K, V>) -> Result<(), DiskFault>
-    where
-        K: Key + 'static,
-        V: Value + 'static,
-    {
-        let source = self.from.open_table(table)?;
-        let mut rows = source.iter()?.peekable();
-        loop {
-            let transaction = tables::begin(self.to)?;
-            let mut target = transaction.open_table(table)?;
-            for row in rows.by_ref().take(BATCH) {
-                let (key, value) = row?;
-                target.insert(key.value(), value.value())?;
-                self.done = self.done.saturating_add(1);
-            }
-            drop(target);
-            transaction.commit()?;
-            (self.told)(self.done, self.rows);
-            if rows.peek().is_none() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Every table that a store has, by name.
-#[cfg(test)]
-pub(super) fn tables_of(database: &Database) -> Vec<(String, u64)> {
-    use redb::TableHandle as _;
-    let transaction = database.begin_read().unwrap();
-    let mut all: Vec<_> = transaction
-        .list_tables()
-        .unwrap()
-        .map(|table| (table.name().to_owned(), transaction.open_untyped_table(table).unwrap().len().unwrap()))
-        .collect();
-    all.sort();
-    all
+/// A message as it lies there. What is not there any more is not there afterwards: it is found to be damaged when it is read.
+fn brought(shelf: &Shelf, id: QueueId, row: Row) -> Result<Brought, DiskFault> {
+    let read = |extents: &[Extent]| match shelf.read(extents, 0, usize::MAX) {
+        Ok(octets) => Ok(octets),
+        Err(fault) if fault.kind() == std::io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
+        Err(fault) => Err(DiskFault(redb::Error::Io(fault))),
+    };
+    let body = match &row.body {
+        Body::Shelf(extents) => Some(read(extents)?),
+        Body::File => None,
+    };
+    let record = read(&row.record)?;
+    Ok(Brought { place: row.place(id), identity: row.identity, record, body, length: row.length })
 }

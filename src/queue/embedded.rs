@@ -1,12 +1,16 @@
-//! The embedded store: one redb file and a folder of large bodies, owned by one process.
+//! The embedded store: an index in redb, a file of records and bodies, and a folder of large bodies, owned by one process.
 //!
 //! ```text
 //! data_dir/            mode 0700
 //!   lock               held while a process owns the folder
-//!   store.redb         everything but large bodies
+//!   store.redb         where each message lies, and all that is not a message (see tables)
 //!   store.redb.new     a store that was being made, or written anew (see compact), when the power went: removed
+//!   messages-N         the shelf: records, and bodies that are not large (see shelf); N stands in store.redb
 //!   bodies/ID          large bodies, one file each
 //! ```
+//!
+//! A change that keeps or changes a message syncs twice: the shelf, and then redb, which names what lies there. One that only takes messages away syncs
+//! redb alone. What nobody names any more is given out again only when that is on stable storage, and no read is under way that saw it named.
 //!
 //! After one I/O error redb refuses everything; and after a failed sync nobody knows what is on the disk. So any failure closes the handle,
 //! and the next change opens the file afresh. What was being committed then may turn out to be there although its client heard 452: it is
@@ -17,7 +21,7 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase};
@@ -25,11 +29,15 @@ use redb::{Database, ReadableDatabase};
 use super::QueueError;
 use super::accounts::Accounts;
 use super::claims::Claims;
+use super::index::Index;
 use super::obey::{Aftermath, Obstacle, Work, charge, deposit, kept};
-use super::recover::{OpenError, UNFINISHED};
-use super::store::{NewBody, Order, Ticket};
+use super::record::State;
+use super::recover::{OpenError, Stock, UNFINISHED};
+use super::shelf::{Placing, Shelf};
+use super::space::Space;
+use super::store::{NewBody, Order, Ticket, Totals};
 use super::sweeper::Sweeper;
-use super::tables::{self, DiskFault, InUse, Known, Sums, Tables};
+use super::tables::{self, DiskFault, InUse, Known, Tables};
 use crate::mail::{Cost, QueueId};
 use crate::sys::disk::Lock;
 use crate::sys::{Disk, DiskFile, Now, WallTime};
@@ -44,17 +52,39 @@ pub(super) struct Embedded {
     /// Messages of one identity that may be tried at once.
     pub(super) per_identity: usize,
     cache: usize,
-    handle: RwLock<Option<Database>>,
+    handle: RwLock<Option<Opened>>,
     /// Set by whoever saw the disk fail: the handle is good for nothing any more.
     broken: AtomicBool,
+    /// Held by whoever changes the store, until memory agrees with the disk again.
+    changing: Mutex<()>,
     claims: Mutex<Claims>,
-    sums: Mutex<Sums>,
+    /// Whoever wants the claims as well, locks them first.
+    index: Mutex<Index>,
+    /// Locked for the length of a commit; its figures are below.
+    space: Mutex<Space>,
+    free: AtomicU64,
+    used: AtomicU64,
     /// What may be on the disk although its client heard that it is not.
     disowned: Mutex<Vec<Disowned>>,
     accounts: Accounts,
     /// Where the search for idle histories goes on.
     swept: Mutex<Option<String>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+/// The two files, open.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) shelf: Shelf,
+    /// The shelf's number.
+    pub(super) number: u64,
+}
+
+/// One look at the store.
+pub(super) struct View<'a> {
+    pub(super) transaction: redb::ReadTransaction,
+    pub(super) shelf: &'a Shelf,
 }
 
 /// A message whose commit failed, and what it would have cost whom at which time of the ledger.
@@ -86,8 +116,12 @@ impl Embedded {
             cache: usize::try_from(settings.cache).unwrap_or(usize::MAX),
             handle: RwLock::new(None),
             broken: AtomicBool::new(true),
+            changing: Mutex::default(),
             claims: Mutex::default(),
-            sums: Mutex::default(),
+            index: Mutex::default(),
+            space: Mutex::default(),
+            free: AtomicU64::new(0),
+            used: AtomicU64::new(0),
             disowned: Mutex::default(),
             accounts: Accounts::default(),
             swept: Mutex::default(),
@@ -111,41 +145,45 @@ impl Embedded {
         &self.accounts
     }
 
-    pub(super) fn sums(&self) -> Sums {
-        *locked(&self.sums)
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        locked(&self.index)
+    }
+
+    /// The claims, and the order in which they are given out; locked together, so that no commit comes between them.
+    pub(super) fn order(&self) -> (MutexGuard<'_, Claims>, MutexGuard<'_, Index>) {
+        let claims = self.claims();
+        (claims, self.index())
+    }
+
+    /// To be held while the store is changed.
+    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+        locked(&self.changing)
+    }
+
+    pub(super) fn totals_now(&self) -> Totals {
+        self.index().totals()
+    }
+
+    /// Octets of the shelf that are nobody's, and that are somebody's.
+    pub(super) fn room(&self) -> (u64, u64) {
+        (self.free.load(Ordering::Relaxed), self.used.load(Ordering::Relaxed))
+    }
+
+    fn note_room(&self, space: &Space) {
+        self.free.store(space.free_octets(), Ordering::Relaxed);
+        self.used.store(space.used_octets(), Ordering::Relaxed);
     }
 
     pub(super) fn cache(&self) -> usize {
         self.cache
     }
 
-    /// Runs a look at the store in one read transaction, which ends with it.
-    pub(super) fn read<T>(
-        &self,
-        look: impl FnOnce(&redb::ReadTransaction) -> Result<T, DiskFault>,
-    ) -> Result<T, QueueError> {
+    /// Runs a look at the store in one read transaction, which ends with it. What it sees named on the shelf stays there so long.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&View<'_>) -> Result<T, DiskFault>) -> Result<T, QueueError> {
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
-        self.look(handle.as_ref(), look)
-    }
-
-    /// The same with the claims locked, from before what is seen: no commit comes between what is seen and what is remembered of it. Whoever
-    /// holds the claims may have the handle, and never asks for it.
-    pub(super) fn read_claiming<T>(
-        &self,
-        look: impl FnOnce(&redb::ReadTransaction, &mut Claims) -> Result<T, DiskFault>,
-    ) -> Result<T, QueueError> {
-        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
-        let mut claims = self.claims();
-        self.look(handle.as_ref(), |transaction| look(transaction, &mut claims))
-    }
-
-    fn look<T>(
-        &self,
-        database: Option<&Database>,
-        look: impl FnOnce(&redb::ReadTransaction) -> Result<T, DiskFault>,
-    ) -> Result<T, QueueError> {
-        let database = database.ok_or_else(not_open)?;
-        let seen = database.begin_read().map_err(DiskFault::from).and_then(|transaction| look(&transaction));
+        let Opened { database, shelf, .. } = handle.as_ref().ok_or_else(not_open)?;
+        let seen = database.begin_read().map_err(DiskFault::from);
+        let seen = seen.and_then(|transaction| look(&View { transaction, shelf }));
         seen.map_err(|fault| {
             self.broken.store(true, Ordering::Release);
             fault.into()
@@ -168,11 +206,11 @@ impl Embedded {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         // The old one goes first: two handles on one file would each believe to be alone. Its error was told when it happened.
         drop(handle.take());
-        let database = super::recover::open_database(self)?;
-        let (sums, noted) = self.disown(&database).map_err(|fault| OpenError::Store(fault.0.to_string()))?;
-        *locked(&self.sums) = sums;
-        *handle = Some(database);
-        self.broken.store(false, Ordering::Release);
+        let opened = super::recover::open_files(self)?;
+        let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
+        let noted = self.disown(&opened).map_err(failed)?;
+        let stock = super::recover::take_stock(&opened).map_err(failed)?;
+        self.install(opened, stock, &mut handle)?;
         // Whoever spends holds the accounts while it reads the store: never the other way round.
         drop(handle);
         self.accounts.begin_after(noted);
@@ -181,37 +219,67 @@ impl Embedded {
         Ok(())
     }
 
-    /// Puts the file that `write` makes in the place of the store's, while nobody else has the handle.
-    pub(super) fn replaced(&self, write: impl FnOnce(&Database) -> Result<(), QueueError>) -> Result<(), QueueError> {
+    /// Goes on with these files, and with what was found in them.
+    fn install(&self, opened: Opened, stock: Stock, handle: &mut Option<Opened>) -> Result<(), OpenError> {
+        let space = stock.space.map_err(|overlap| {
+            OpenError::Store(format!("two messages lie in one place ({overlap:?}): the next start sets one of them aside"))
+        })?;
+        self.note_room(&space);
+        *locked(&self.space) = space;
+        *self.index() = stock.index;
+        *handle = Some(opened);
+        self.broken.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Begins with these files.
+    pub(super) fn begin_with(
+        &self,
+        opened: Opened,
+        stock: Stock,
+        noted: Option<WallTime>,
+    ) -> Result<(), OpenError> {
+        let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        self.install(opened, stock, &mut handle)?;
+        drop(handle);
+        self.accounts.begin_after(noted);
+        Ok(())
+    }
+
+    /// Puts the files that `write` makes in the place of the store's, while nobody else has the handle.
+    pub(super) fn replaced(&self, write: impl FnOnce(&Opened) -> Result<(), QueueError>) -> Result<(), QueueError> {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         write(handle.as_ref().ok_or_else(not_open)?)?;
         // From here on the old handle is good for nothing; whatever fails, the next change opens what has the name then.
         self.broken.store(true, Ordering::Release);
         drop(handle.take());
         drop(handle);
-        let renamed = self.disk.rename(&self.folder.join(UNFINISHED), &self.file());
-        let known = renamed.and_then(|()| self.disk.sync_folder(&self.folder));
+        // The name of the new shelf first: the renaming is what makes it count.
+        let known = self.disk.sync_folder(&self.folder).and_then(|()| {
+            self.disk.rename(&self.folder.join(UNFINISHED), &self.file())?;
+            self.disk.sync_folder(&self.folder)
+        });
         let mended = self.mend().map_err(|fault| QueueError::from(&fault));
         known.map_err(|fault| QueueError::from_io(&fault))?;
         mended
     }
 
     /// Takes out what clients were told is not here, before anybody can see it.
-    fn disown(&self, database: &Database) -> Result<(Sums, Option<WallTime>), DiskFault> {
+    fn disown(&self, opened: &Opened) -> Result<Option<WallTime>, DiskFault> {
         let mut disowned = locked(&self.disowned);
-        let transaction = tables::begin(database)?;
-        let mut tables = Tables::open(&transaction)?;
+        let transaction = tables::begin(&opened.database)?;
+        // What is taken out needs no room, and what is free is found afterwards.
+        let mut space = Space::default();
+        let mut tables = Tables::open(&transaction, Placing::new(&opened.shelf, &mut space))?;
         for Disowned { id, charge, at } in disowned.iter() {
-            if let Known::Record(record) = tables.known(*id)? {
-                tables.take(&record)?;
+            if !matches!(tables.known(*id)?, Known::Nothing) {
+                tables.take(*id)?;
                 if let Some((identity, cost)) = charge {
                     tables.refund(identity, *cost, *at)?;
                 }
             }
         }
         let noted = tables.ledger_time()?;
-        tables.settle()?;
-        let sums = tables.sums;
         drop(tables);
         if disowned.is_empty() {
             transaction.abort()?;
@@ -219,7 +287,7 @@ impl Embedded {
             transaction.commit()?;
             disowned.clear();
         }
-        Ok((sums, noted))
+        Ok(noted)
     }
 
     fn transact(
@@ -231,20 +299,21 @@ impl Embedded {
     ) -> Result<Answers, QueueError> {
         self.mend().map_err(|fault| QueueError::from(&fault))?;
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = handle.as_ref() else { return Err(not_open()) };
-        self.commit(database, batch, now, at, concluding).map_err(QueueError::from)
+        let Some(opened) = handle.as_ref() else { return Err(not_open()) };
+        self.commit(opened, batch, now, at, concluding).map_err(QueueError::from)
     }
 
     fn commit(
         &self,
-        database: &Database,
+        opened: &Opened,
         batch: &[Order],
         now: Now,
         at: WallTime,
         concluding: &mut Vec<Ticket>,
     ) -> Result<Answers, DiskFault> {
-        let transaction = tables::begin(database)?;
-        let mut tables = Tables::open(&transaction)?;
+        let transaction = tables::begin(&opened.database)?;
+        let mut space = locked(&self.space);
+        let mut tables = Tables::open(&transaction, Placing::new(&opened.shelf, &mut space))?;
         let mut aftermath = Aftermath::new(at);
         let mut answers = Vec::with_capacity(batch.len());
         for order in batch {
@@ -257,9 +326,10 @@ impl Embedded {
             });
         }
         self.sweep_ledger(batch, &mut tables, at)?;
+        // Syncs the shelf: only now may redb name what lies there.
         tables.settle()?;
-        aftermath.sums = tables.sums;
-        aftermath.came = std::mem::take(&mut tables.came);
+        aftermath.changes = std::mem::take(&mut tables.changes);
+        aftermath.freed = std::mem::take(&mut tables.freed);
         drop(tables);
         // Syncs: when this returns, what the answers say is on stable storage, and not before.
         transaction.commit()?;
@@ -284,19 +354,23 @@ impl Embedded {
         concluded: &[Ticket],
         now: Now,
     ) {
-        *locked(&self.sums) = aftermath.sums;
-        let mut claims = self.claims();
+        self.give_back(&aftermath);
+        let (mut claims, mut index) = self.order();
+        for change in &aftermath.changes {
+            index.change(change);
+        }
         for &ticket in concluded {
             claims.end(ticket);
         }
         for id in aftermath.gone {
             claims.forget(id);
         }
-        for (identity, place) in aftermath.came {
+        for change in aftermath.changes {
+            let Some(place) = change.came.filter(|place| place.state() == State::Queued) else { continue };
             claims.moved(place);
-            claims.turns.came(&identity, place, now.wall);
+            claims.turns.came(&change.identity, place, now.wall);
         }
-        drop(claims);
+        drop((claims, index));
         for (order, answer) in batch.into_iter().zip(answers) {
             let Some(message) = kept(order).filter(|_| answer.is_ok()) else { continue };
             if let NewBody::File(file) = message.body {
@@ -309,6 +383,19 @@ impl Embedded {
         for id in aftermath.files {
             self.sweeper.remove(id);
         }
+    }
+
+    /// What nobody names any more may be given out again: it is on stable storage that nobody does.
+    fn give_back(&self, aftermath: &Aftermath) {
+        if !aftermath.freed.is_empty() {
+            // Whoever reads now may have seen it named before; whoever reads later has not.
+            drop(self.handle.write().unwrap_or_else(PoisonError::into_inner));
+        }
+        let mut space = locked(&self.space);
+        for (kind, extents) in &aftermath.freed {
+            space.give_back(*kind, extents);
+        }
+        self.note_room(&space);
     }
 
     fn after_failure(&self, batch: &[Order], at: WallTime, concluding: &[Ticket], fault: &QueueError) {
@@ -331,6 +418,7 @@ impl Embedded {
     }
 
     pub(super) fn apply_batch(&self, batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
+        let changing = self.changing();
         let mut concluding = Vec::new();
         let at = self.accounts.time(now);
         // A panic within redb (a damaged page) must end neither the writer nor the claims of this batch.
@@ -339,6 +427,7 @@ impl Embedded {
         match done {
             Ok(Answers { answers, aftermath }) => {
                 self.after_commit(batch, &answers, aftermath, &concluding, now);
+                drop(changing);
                 answers
             }
             Err(fault) => {
@@ -351,13 +440,15 @@ impl Embedded {
     }
 
     pub(super) fn shut(&self) {
-        let database = self.handle.write().unwrap_or_else(PoisonError::into_inner).take();
+        let changing = self.changing();
+        let opened = self.handle.write().unwrap_or_else(PoisonError::into_inner).take();
         self.broken.store(true, Ordering::Release);
-        if let Some(Err(fault)) = database.map(close) {
+        if let Some(Err(fault)) = opened.map(close) {
             tracing::warn!(fault = %fault.0, "the store did not close cleanly; the next start repairs it");
         }
         self.sweeper.close();
         drop(locked(&self.lock).take());
+        drop(changing);
     }
 }
 
@@ -367,9 +458,10 @@ struct Answers {
 }
 
 /// Says that nobody has the store any more, and closes it.
-fn close(database: Database) -> Result<(), DiskFault> {
+fn close(Opened { database, shelf, .. }: Opened) -> Result<(), DiskFault> {
     let transaction = tables::begin(&database)?;
-    Tables::open(&transaction)?.set_in_use(InUse::No)?;
+    let mut space = Space::default();
+    Tables::open(&transaction, Placing::new(&shelf, &mut space))?.set_in_use(InUse::No)?;
     transaction.commit()?;
     Ok(database.close()?)
 }

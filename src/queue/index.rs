@@ -1,8 +1,9 @@
-//! The order in which messages are given out, on the disk: two tables and what is asked of them.
+//! The order in which messages are given out, and the sums: in memory, made anew at each start from the rows of the store, and kept up with each
+//! commit.
 //!
 //! ```text
-//! turns    (identity, level, due time, id) -> ()   every message once: the order within an identity
-//! heads    (due time, identity) -> ()              when the first queued message of each identity is due
+//! an identity   its messages by (level, due time, id), how many and how large they are, when the first queued one is due
+//! heads         (due time, identity): when the first queued message of each identity is due
 //! ```
 //!
 //! | level    | what                                                                      |
@@ -11,24 +12,19 @@
 //! | 254, 255 | held, dead: nobody's turn; here so that each message's identity is known  |
 //!
 //! What is asked costs as many steps as the levels that the identity uses, and a few more for what is claimed: never one for each message.
-//! An identity that can't be told (its record was unreadable when the store was migrated) is `""`.
+//! A message takes some fifty octets of memory, whatever its size: `queue.count` bounds them. On the disk such an order would cost a page for each
+//! message of a large queue (docs/decisions/0009). An identity that can't be told is `""`.
 
-use std::ops::{Bound, RangeInclusive};
-
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
 
 use super::claims::Claims;
 use super::record::{Record, State};
-use super::store::DuePlace;
-use super::tables::DiskFault;
+use super::store::{DuePlace, Tally, Totals};
 use super::turns::Place;
 use crate::mail::QueueId;
 use crate::sys::WallTime;
-
-pub(super) type Key<'a> = (&'a str, u8, i64, u128);
-
-pub(super) const TURNS: TableDefinition<'static, Key<'static>, ()> = TableDefinition::new("turns");
-pub(super) const HEADS: TableDefinition<'static, (i64, &str), ()> = TableDefinition::new("heads");
 
 /// The level of the highest priority, and that of the lowest (RFC 6710 §2: 9 to -9).
 const HIGHEST: u8 = 0;
@@ -67,14 +63,6 @@ impl Place {
             _ => State::Queued,
         }
     }
-
-    pub(super) fn key(self, identity: &str) -> Key<'_> {
-        (identity, self.level, self.due.millis(), self.id.to_u128())
-    }
-
-    fn from_key((_, level, due, id): Key<'_>) -> Self {
-        Self { level, due: WallTime::from_millis(due), id: QueueId::from_u128(id) }
-    }
 }
 
 fn level_of(priority: Option<i8>) -> u8 {
@@ -82,44 +70,49 @@ fn level_of(priority: Option<i8>) -> u8 {
     LOWEST.saturating_sub(above_lowest.unsigned_abs())
 }
 
-/// All places of one identity from one level on.
-fn levels(identity: &str, from: u8, to: u8) -> RangeInclusive<Key<'_>> {
-    (identity, from, i64::MIN, 0)..=(identity, to, i64::MAX, u128::MAX)
+/// The first place of a level that there can be.
+fn first_of(level: u8) -> Place {
+    Place { level, due: WallTime::from_millis(i64::MIN), id: QueueId::from_u128(0) }
 }
 
-/// When the first queued message of an identity is due.
-pub(super) fn head(
-    turns: &impl ReadableTable<Key<'static>, ()>,
-    identity: &str,
-) -> Result<Option<WallTime>, DiskFault> {
-    let (mut level, mut least) = (HIGHEST, None);
-    while let Some(row) = turns.range(levels(identity, level, LOWEST))?.next() {
-        let place = Place::from_key(row?.0.value());
-        least = Some(least.map_or(place.due, |least: WallTime| least.min(place.due)));
-        level = place.level.saturating_add(1);
-    }
-    Ok(least)
+/// A message came, went, or stands elsewhere now.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub(super) identity: String,
+    /// Where it stood.
+    pub(super) left: Option<Place>,
+    /// Where it stands.
+    pub(super) came: Option<Place>,
+    /// Octets of its body.
+    pub(super) length: u64,
 }
 
-/// Whose message this is, and where it stands, found by a look at each: for a message whose record can't be read. A second at a million.
-pub(super) fn search(
-    turns: &impl ReadableTable<Key<'static>, ()>,
-    id: QueueId,
-) -> Result<Option<(String, Place)>, DiskFault> {
-    for row in turns.iter()? {
-        let key = row?.0;
-        let key = key.value();
-        if key.3 == id.to_u128() {
-            return Ok(Some((key.0.to_owned(), Place::from_key(key))));
+/// What is kept of one identity's messages.
+#[derive(Debug, Default)]
+struct Own {
+    turns: BTreeSet<Place>,
+    tally: Tally,
+    head: Option<WallTime>,
+}
+
+impl Own {
+    /// When the first queued message is due.
+    fn first_due(&self) -> Option<WallTime> {
+        let (mut level, mut least) = (HIGHEST, None);
+        while let Some(place) = self.turns.range(first_of(level)..first_of(LOWEST + 1)).next() {
+            least = Some(least.map_or(place.due, |least: WallTime| least.min(place.due)));
+            level = place.level.saturating_add(1);
         }
+        least
     }
-    Ok(None)
 }
 
-/// The order, as one read transaction sees it.
+/// The order, as the last commit left it.
+#[derive(Debug, Default)]
 pub(super) struct Index {
-    turns: ReadOnlyTable<Key<'static>, ()>,
-    heads: ReadOnlyTable<(i64, &'static str), ()>,
+    identities: BTreeMap<Arc<str>, Own>,
+    heads: BTreeSet<(WallTime, Arc<str>)>,
+    totals: Totals,
 }
 
 /// What an identity has to give.
@@ -131,65 +124,99 @@ enum Search {
 
 /// Whose turn it is.
 pub(super) enum Turn {
-    Of(std::sync::Arc<str>, Place),
+    Of(Arc<str>, Place),
     /// Nobody's; the next head is due then.
     Nobodys(Option<WallTime>),
 }
 
 impl Index {
-    pub(super) fn open(transaction: &ReadTransaction) -> Result<Self, DiskFault> {
-        Ok(Self { turns: transaction.open_table(TURNS)?, heads: transaction.open_table(HEADS)? })
+    /// Takes a change over that is on stable storage.
+    pub(super) fn change(&mut self, change: &Change) {
+        let identity = match self.identities.get_key_value(change.identity.as_str()) {
+            Some((known, _)) => Arc::clone(known),
+            None => change.identity.as_str().into(),
+        };
+        let own = self.identities.entry(Arc::clone(&identity)).or_default();
+        if let Some(place) = change.left.filter(|place| own.turns.remove(place)) {
+            own.tally.subtract(change.length);
+            self.totals.subtract(place.state(), change.length);
+        }
+        if let Some(place) = change.came.filter(|place| own.turns.insert(*place)) {
+            own.tally.add(change.length);
+            self.totals.add(place.state(), change.length);
+        }
+        let (before, head) = (own.head, own.first_due());
+        own.head = head;
+        if own.turns.is_empty() {
+            self.identities.remove(&identity);
+        }
+        if before != head {
+            if let Some(at) = before {
+                self.heads.remove(&(at, Arc::clone(&identity)));
+            }
+            if let Some(at) = head {
+                self.heads.insert((at, identity));
+            }
+        }
+    }
+
+    /// What is kept, by state.
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// What is kept of an identity's messages.
+    pub(super) fn held_by(&self, identity: &str) -> Tally {
+        self.identities.get(identity).map(|own| own.tally).unwrap_or_default()
     }
 
     /// The next message that is due and free, of the identity whose turn it is among those with fewer than `limit` claims.
-    pub(super) fn turn(&self, claims: &mut Claims, limit: usize, now: WallTime) -> Result<Turn, DiskFault> {
+    pub(super) fn turn(&self, claims: &mut Claims, limit: usize, now: WallTime) -> Turn {
         loop {
-            let next_head = self.bring(claims, now)?;
+            let next_head = self.bring(claims, now);
             let Some(identity) = claims.turns.next(limit) else {
                 if claims.turns.next_round() {
                     continue;
                 }
-                return Ok(Turn::Nobodys(next_head));
+                return Turn::Nobodys(next_head);
             };
-            match self.first(claims, &identity, now)? {
-                Search::Found(place) => return Ok(Turn::Of(identity, place)),
+            match self.first(claims, &identity, now) {
+                Search::Found(place) => return Turn::Of(identity, place),
                 Search::Nothing(later) => claims.turns.nothing(&identity, later),
             }
         }
     }
 
     /// Brings in whose head has become due; says when the next will, when that is all there is to wait for.
-    fn bring(&self, claims: &mut Claims, now: WallTime) -> Result<Option<WallTime>, DiskFault> {
-        let behind = claims.turns.behind().map(|(at, identity)| (at.millis(), identity.to_owned()));
-        let from = behind.as_ref().map_or(Bound::Unbounded, |(at, identity)| Bound::Excluded((*at, identity.as_str())));
-        for row in self.heads.range::<(i64, &str)>((from, Bound::Unbounded))? {
-            let key = row?.0;
-            let (at, identity) = key.value();
-            let at = WallTime::from_millis(at);
-            if at > now {
+    fn bring(&self, claims: &mut Claims, now: WallTime) -> Option<WallTime> {
+        let behind = claims.turns.behind().map(|(at, identity)| (at, Arc::from(identity)));
+        let from = behind.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        for (at, identity) in self.heads.range::<(WallTime, Arc<str>), _>((from, Bound::Unbounded)) {
+            if *at > now {
                 claims.turns.brought_all();
-                return Ok(Some(at));
+                return Some(*at);
             }
-            if !claims.turns.bring(at, identity) {
-                return Ok(None);
+            if !claims.turns.bring(*at, identity) {
+                return None;
             }
         }
         claims.turns.brought_all();
-        Ok(None)
+        None
     }
 
-    fn first(&self, claims: &mut Claims, identity: &str, now: WallTime) -> Result<Search, DiskFault> {
+    fn first(&self, claims: &mut Claims, identity: &str, now: WallTime) -> Search {
         let returned = claims.first_returned(identity, now);
+        let Some(own) = self.identities.get(identity) else {
+            return returned.map_or(Search::Nothing(None), Search::Found);
+        };
         let (mut level, mut later) = (HIGHEST, None);
         while level <= LOWEST {
-            let passed = claims.turns.passed(identity, level);
-            let end = *levels(identity, level, LOWEST).end();
-            let from = match passed {
-                Some(place) => Bound::Excluded(place.key(identity)),
-                None => Bound::Included(*levels(identity, level, LOWEST).start()),
+            let from = match claims.turns.passed(identity, level) {
+                Some(place) => Bound::Excluded(place),
+                None => Bound::Included(first_of(level)),
             };
-            let Some(row) = self.turns.range::<Key<'_>>((from, Bound::Included(end)))?.next() else { break };
-            let place = Place::from_key(row?.0.value());
+            let to = Bound::Excluded(first_of(LOWEST + 1));
+            let Some(&place) = own.turns.range((from, to)).next() else { break };
             if place.level > level && claims.turns.passed(identity, place.level).is_some() {
                 // It may be one that was passed.
                 level = place.level;
@@ -199,27 +226,24 @@ impl Index {
                 later = Some(later.map_or(place.due, |least: WallTime| least.min(place.due)));
                 level = place.level.saturating_add(1);
             } else if claims.is_free(place.id) {
-                return Ok(Search::Found(place));
+                return Search::Found(place);
             } else {
                 level = place.level;
                 claims.turns.pass(identity, place);
             }
         }
-        Ok(returned.map_or(Search::Nothing(later), Search::Found))
+        returned.map_or(Search::Nothing(later), Search::Found)
     }
 
     /// All messages behind `after`, identity by identity.
-    pub(super) fn round(
-        &self,
-        after: Option<&DuePlace>,
-    ) -> Result<impl Iterator<Item = Result<DuePlace, DiskFault>> + use<>, DiskFault> {
-        let from = after.map_or(Bound::Unbounded, |DuePlace(identity, place)| Bound::Excluded(place.key(identity)));
-        let rows = self.turns.range::<Key<'_>>((from, Bound::Unbounded))?;
-        Ok(rows.map(|row| {
-            let key = row?.0;
-            let key = key.value();
-            Ok(DuePlace(key.0.to_owned(), Place::from_key(key)))
-        }))
+    pub(super) fn round<'a>(&'a self, after: Option<&'a DuePlace>) -> impl Iterator<Item = (&'a Arc<str>, Place)> {
+        let from = after.map_or(Bound::Unbounded, |DuePlace(identity, _)| Bound::Included(identity.as_str()));
+        let identities = self.identities.range::<str, _>((from, Bound::Unbounded));
+        identities.flat_map(move |(identity, own)| {
+            let behind = after.filter(|DuePlace(whose, _)| **whose == **identity);
+            let from = behind.map_or(Bound::Unbounded, |DuePlace(_, place)| Bound::Excluded(*place));
+            own.turns.range((from, Bound::Unbounded)).map(move |place| (identity, *place))
+        })
     }
 }
 

@@ -63,6 +63,7 @@ pub mod store;
 pub mod transfer;
 
 mod accounts;
+mod anew;
 mod budget;
 mod claim;
 mod claims;
@@ -76,6 +77,9 @@ mod ledger;
 mod obey;
 mod reading;
 mod recover;
+mod row;
+mod shelf;
+mod space;
 mod sweeper;
 mod tables;
 mod turns;

@@ -10,8 +10,8 @@ use super::accounts::Spending;
 use super::claims::Claims;
 use super::record::{HeldBy, Owed, Record, State};
 use super::store::{Adopted, NewMessage, Next, Order, Ticket, Tried};
-use super::tables::{DiskFault, Known, Sums, Tables};
-use super::turns::Place;
+use super::index::Change;
+use super::tables::{DiskFault, Freed, Known, Tables};
 use crate::mail::QueueId;
 use crate::sys::{Now, WallTime};
 
@@ -20,18 +20,19 @@ use crate::sys::{Now, WallTime};
 pub(super) struct Aftermath {
     /// The ledger's time at which what these messages cost was noted.
     pub(super) charged_at: WallTime,
-    pub(super) sums: Sums,
     /// Body files whose record is gone.
     pub(super) files: Vec<QueueId>,
     /// Messages that are no more.
     pub(super) gone: Vec<QueueId>,
-    /// Where messages have come to stand.
-    pub(super) came: Vec<(String, Place)>,
+    /// Where messages stand now.
+    pub(super) changes: Vec<Change>,
+    /// What nobody names any more.
+    pub(super) freed: Freed,
 }
 
 impl Aftermath {
     pub(super) fn new(charged_at: WallTime) -> Self {
-        Self { charged_at, sums: Sums::default(), files: Vec::new(), gone: Vec::new(), came: Vec::new() }
+        Self { charged_at, files: Vec::new(), gone: Vec::new(), changes: Vec::new(), freed: Vec::new() }
     }
 }
 
@@ -121,10 +122,9 @@ impl Work<'_, '_> {
     }
 
     fn change(&mut self, id: QueueId, change: impl FnOnce(&mut Record)) -> Result<(), Obstacle> {
-        let old = self.record(id)?;
-        let mut new = old.clone();
-        change(&mut new);
-        Ok(self.tables.put(Some(&old), &new)?)
+        let mut record = self.record(id)?;
+        change(&mut record);
+        Ok(self.tables.put(&record)?)
     }
 
     /// Nothing that an old fencing number brings is recorded.
@@ -145,20 +145,19 @@ impl Work<'_, '_> {
     ) -> Result<(), Obstacle> {
         self.fenced(ticket)?;
         // What is on the disk, not what the claim saw: an operator may have changed it meanwhile.
-        let old = self.record(ticket.id)?;
-        let mut new = old.clone();
+        let mut new = self.record(ticket.id)?;
         for tried in outcomes {
             new.note(tried, self.now.wall);
         }
         new.attempts = new.attempts.saturating_add(u32::from(!outcomes.is_empty()));
         new.warned |= warned;
         match next {
-            Next::Finished => return self.take(&old),
+            Next::Finished => return self.take(ticket.id),
             Next::Retry(at) => new.due = *at,
             Next::Dead(reason) => new.set_aside(reason),
             Next::Held(reason) => new.hold(HeldBy::Recheck, Some(reason.clone())),
         }
-        Ok(self.tables.put(Some(&old), &new)?)
+        Ok(self.tables.put(&new)?)
     }
 
     fn set_aside(&mut self, ticket: Ticket, reason: &str) -> Result<(), Obstacle> {
@@ -172,22 +171,16 @@ impl Work<'_, '_> {
 
     fn remove(&mut self, id: QueueId) -> Result<(), Obstacle> {
         match self.tables.known(id)? {
-            Known::Record(record) => self.take(&record),
-            Known::Unreadable(_) => {
-                let in_file = self.tables.take_unreadable(id)?;
-                self.gone(id, in_file);
-                Ok(())
-            }
+            Known::Record(_) | Known::Unreadable(_) => self.take(id),
             Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(id))),
         }
     }
 
     fn take_out(&mut self, id: QueueId, places: &[usize]) -> Result<(), Obstacle> {
-        let old = self.record(id)?;
-        let mut new = old.clone();
-        match new.take_out(places) {
-            Owed::Nobody => self.take(&old),
-            Owed::Somebody => Ok(self.tables.put(Some(&old), &new)?),
+        let mut record = self.record(id)?;
+        match record.take_out(places) {
+            Owed::Nobody => self.take(id),
+            Owed::Somebody => Ok(self.tables.put(&record)?),
         }
     }
 
@@ -205,17 +198,13 @@ impl Work<'_, '_> {
         Ok(self.tables.add(&adopted.message)?)
     }
 
-    fn take(&mut self, record: &Record) -> Result<(), Obstacle> {
-        let in_file = self.tables.take(record)?;
-        self.gone(record.id, in_file);
-        Ok(())
-    }
-
-    fn gone(&mut self, id: QueueId, in_file: bool) {
+    fn take(&mut self, id: QueueId) -> Result<(), Obstacle> {
+        let in_file = self.tables.take(id)?;
         self.aftermath.gone.push(id);
         if in_file {
             self.aftermath.files.push(id);
         }
+        Ok(())
     }
 }
 

@@ -4,20 +4,21 @@ use std::io;
 use std::ops::Bound;
 use std::time::Duration;
 
-use redb::{ReadableTable, ReadableTableMetadata as _};
+use redb::{ReadableTable as _, ReadableTableMetadata as _};
 
 use super::QueueError;
 use super::codec;
 use super::compact::{Compaction, Progress};
-use super::embedded::Embedded;
-use super::index::{Index, Turn};
+use super::embedded::{Embedded, View};
+use super::index::Turn;
 use super::record::State;
-use super::seen::{ROW_ABOUT, Seen, table};
-use super::settings::{CHUNK, PAGE_MAX, PIECE, SCAN_MAX};
+use super::row::{Body, Row};
+use super::seen::{Seen, table};
+use super::settings::{PAGE_MAX, PIECE, READ_AT_ONCE, SCAN_MAX};
 use super::store::{
     DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
 };
-use super::tables::{self, BODIES, DiskFault, FILES, HOLDERS, LEDGER, META, RECORDS, UNREAD};
+use super::tables::{self, DiskFault, LEDGER, MESSAGES, META, UNREAD};
 use crate::mail::{Cost, QueueId, Rates};
 use crate::sys::disk::Open;
 use crate::sys::{MonoTime, Now};
@@ -29,7 +30,7 @@ impl Store for Embedded {
 
     fn spend(&self, identity: &str, rates: &Rates, cost: Cost, now: Now) -> Result<Spent, QueueError> {
         self.accounts().spend(identity, rates, cost, now, || {
-            self.read(|transaction| {
+            self.read(|View { transaction, .. }| {
                 let known = transaction.open_table(LEDGER)?.get(identity)?;
                 Ok(known.map(|octets| tables::history(identity, octets.value())).unwrap_or_default())
             })
@@ -43,13 +44,13 @@ impl Store for Embedded {
                 Claimed::No(wait) => return Ok(Work::Nothing(wait)),
             };
             // Read after it was claimed: whoever had it before has recorded by now.
-            match self.read(|transaction| row(transaction, ticket.id)) {
-                Ok(Row::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
+            match self.read(|view| look(view, ticket.id)) {
+                Ok(Look::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
                     return Ok(Work::Claimed(ticket, record));
                 }
                 // It stands elsewhere now, and is found there.
-                Ok(Row::Record(_) | Row::Nothing) => self.claims().end(ticket),
-                Ok(Row::Unreadable(reason)) => return Ok(Work::Unreadable(ticket, reason)),
+                Ok(Look::Record(_) | Look::Nothing) => self.claims().end(ticket),
+                Ok(Look::Unreadable(reason)) => return Ok(Work::Unreadable(ticket, reason)),
                 Err(fault) => {
                     self.unclaim(ticket);
                     return Err(fault);
@@ -66,7 +67,7 @@ impl Store for Embedded {
     ) -> Result<(Work, Option<DuePlace>), QueueError> {
         // Whose lease has run out is free, also while nothing else is claimed.
         self.claims().tick(now.mono);
-        let (found, next) = self.read(|transaction| self.first_late(transaction, now, late, after))?;
+        let (found, next) = self.first_late(now, late, after)?;
         let until = now.mono.after(self.lease);
         let claimed = found.and_then(|DuePlace(whose, place)| {
             let mut claims = self.claims();
@@ -76,13 +77,13 @@ impl Store for Embedded {
             return Ok((Work::Nothing(None), next));
         };
         // As above: read again now that it is claimed.
-        match self.read(|transaction| row(transaction, ticket.id)) {
-            Ok(Row::Record(record))
+        match self.read(|view| look(view, ticket.id)) {
+            Ok(Look::Record(record))
                 if record.state == State::Queued && record.due <= now.wall && late.concerns(&record) =>
             {
                 Ok((Work::Claimed(ticket, record), next))
             }
-            Ok(Row::Record(_) | Row::Nothing | Row::Unreadable(_)) => {
+            Ok(Look::Record(_) | Look::Nothing | Look::Unreadable(_)) => {
                 self.unclaim(ticket);
                 Ok((Work::Nothing(None), next))
             }
@@ -95,16 +96,16 @@ impl Store for Embedded {
 
     fn claim_one(&self, id: QueueId, now: Now) -> Result<Work, QueueError> {
         let Some(ticket) = self.take_named(id, now)? else { return Ok(Work::Nothing(None)) };
-        match self.read(|transaction| row(transaction, ticket.id)) {
-            Ok(Row::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
+        match self.read(|view| look(view, ticket.id)) {
+            Ok(Look::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
                 Ok(Work::Claimed(ticket, record))
             }
             // It stands elsewhere now, and is found there.
-            Ok(Row::Record(_) | Row::Nothing) => {
+            Ok(Look::Record(_) | Look::Nothing) => {
                 self.claims().end(ticket);
                 Ok(Work::Nothing(None))
             }
-            Ok(Row::Unreadable(reason)) => Ok(Work::Unreadable(ticket, reason)),
+            Ok(Look::Unreadable(reason)) => Ok(Work::Unreadable(ticket, reason)),
             Err(fault) => {
                 self.unclaim(ticket);
                 Err(fault)
@@ -140,80 +141,78 @@ impl Store for Embedded {
     }
 
     fn show(&self, id: QueueId) -> Result<Listed, QueueError> {
-        match self.read(|transaction| row(transaction, id))? {
-            Row::Record(record) => Ok(Listed::Message(record)),
-            Row::Unreadable(reason) => Ok(Listed::Unreadable(id, reason)),
-            Row::Nothing => Err(QueueError::NotFound(id)),
+        match self.read(|view| look(view, id))? {
+            Look::Record(record) => Ok(Listed::Message(record)),
+            Look::Unreadable(reason) => Ok(Listed::Unreadable(id, reason)),
+            Look::Nothing => Err(QueueError::NotFound(id)),
         }
     }
 
     fn piece(&self, id: QueueId, offset: u64) -> Result<Vec<u8>, QueueError> {
-        let place = self.read(|transaction| place(transaction, id, offset))?;
-        match place {
-            Place::Octets(octets) => Ok(octets),
-            Place::File(length) => self.file_piece(id, offset, length),
-            Place::Gap => Err(QueueError::Damaged(id, "part of its body is missing".to_owned())),
-            Place::Nothing => Err(QueueError::NotFound(id)),
+        match self.read(|view| piece(view, id, offset))? {
+            Piece::Octets(octets) => Ok(octets),
+            Piece::File(length) => self.file_piece(id, offset, length),
+            Piece::Gap => Err(QueueError::Damaged(id, "part of its body is missing".to_owned())),
+            Piece::Nothing => Err(QueueError::NotFound(id)),
         }
     }
 
     fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
-        self.read(|transaction| listing(transaction, filter, page, Direction::OldestFirst))
+        self.listing(filter, page, Direction::OldestFirst)
     }
 
     fn list_back(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
-        self.read(|transaction| listing(transaction, filter, page, Direction::NewestFirst))
+        self.listing(filter, page, Direction::NewestFirst)
     }
 
     fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
-        self.read(|transaction| {
+        self.read(|View { transaction, .. }| {
             let noted = transaction.open_table(META)?.get(tables::export_key(tables::ADOPTIONS, export).as_str())?;
             Ok(noted.map_or(0, |octets| tables::adopted_count(octets.value())))
         })
     }
 
     fn settled(&self, export: QueueId) -> Result<bool, QueueError> {
-        self.read(|transaction| {
+        self.read(|View { transaction, .. }| {
             let key = tables::export_key(tables::SETTLED, export);
             Ok(transaction.open_table(META)?.get(key.as_str())?.is_some())
         })
     }
 
     fn seen(&self, after: Option<&str>, limit: usize) -> Result<Vec<Seen>, QueueError> {
-        self.read(|transaction| table::page(&transaction.open_table(table::SEEN)?, after, limit))
+        self.read(|view| table::page(&view.transaction.open_table(table::SEEN)?, after, limit))
     }
 
     fn seen_of(&self, identities: &[String]) -> Result<Vec<Vec<Seen>>, QueueError> {
-        self.read(|transaction| {
+        self.read(|View { transaction, .. }| {
             let seen = transaction.open_table(table::SEEN)?;
             identities.iter().map(|identity| table::of(&seen, identity)).collect()
         })
     }
 
     fn seen_count(&self) -> Result<u64, QueueError> {
-        self.read(|transaction| Ok(transaction.open_table(table::SEEN)?.len()?))
+        self.read(|view| Ok(view.transaction.open_table(table::SEEN)?.len()?))
     }
 
     fn totals(&self) -> Totals {
-        self.sums().totals
+        self.totals_now()
     }
 
     fn held_by(&self, identity: &str) -> Result<Tally, QueueError> {
-        self.read(|transaction| {
-            let held = transaction.open_table(HOLDERS)?.get(identity)?;
-            Ok(held.map(|held| tables::tally(held.value())).unwrap_or_default())
-        })
+        if !self.is_whole() {
+            return Err(QueueError::Broken("the store has to be opened again".to_owned()));
+        }
+        Ok(self.index().held_by(identity))
     }
 
     fn stats(&self) -> Result<Stats, QueueError> {
         let oldest =
-            self.read(|transaction| Ok(transaction.open_table(RECORDS)?.first()?.map(|(id, _)| id.value())))?;
-        let file = self.disk.open(&self.file(), Open::Existing).and_then(|file| file.length());
+            self.read(|view| Ok(view.transaction.open_table(MESSAGES)?.first()?.map(|(id, _)| id.value())))?;
         Ok(Stats {
-            totals: self.totals(),
+            totals: self.totals_now(),
             claimed: self.claims().count(),
             oldest: oldest.map(|id| QueueId::from_u128(id).arrived()),
-            file: file.map_err(|fault| QueueError::from_io(&fault))?,
+            file: self.octets_of_files()?,
         })
     }
 
@@ -221,19 +220,14 @@ impl Store for Embedded {
         if !self.is_whole() {
             return Err(QueueError::Broken("the store has to be opened again".to_owned()));
         }
-        let measured = self.disk.space_left(&self.folder).and_then(|free| {
-            let file = self.disk.open(&self.file(), Open::Existing)?;
-            Ok((free, file.length()?))
-        });
-        let (free, length) = measured.map_err(|fault| QueueError::from_io(&fault))?;
-        // redb gives little back to the disk but uses freed pages again. Its pages are half full at worst on average.
-        let noted = self.seen_count()?.saturating_mul(ROW_ABOUT);
-        let within = length.saturating_sub(self.sums().within.saturating_mul(2)).saturating_sub(noted);
+        let free = self.disk.space_left(&self.folder).map_err(|fault| QueueError::from_io(&fault))?;
+        // What is free on the shelf is given out again before it grows.
+        let (within, _) = self.room();
         Ok(free.saturating_add(within))
     }
 
     fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {
-        self.compact_file(most, told)
+        self.compact_files(most, told)
     }
 
     fn close(&self) {
@@ -244,16 +238,18 @@ impl Store for Embedded {
 impl Embedded {
     /// Claims for the identity whose turn it is; when nobody has one, says how long to wait.
     fn next_turn(&self, now: Now) -> Result<Claimed, QueueError> {
-        self.read_claiming(|transaction, claims| {
-            claims.tick(now.mono);
-            claims.turns.tick(now.wall);
-            Ok(match Index::open(transaction)?.turn(claims, self.per_identity, now.wall)? {
-                Turn::Of(identity, place) => Claimed::Yes(claims.take(&identity, place, now.mono.after(self.lease))),
-                Turn::Nobodys(head) => {
-                    let until_due = head.into_iter().chain(claims.turns.next_alarm()).map(|at| at.since(now.wall));
-                    Claimed::No(until_due.chain(claims.first_end(now.mono)).min())
-                }
-            })
+        if !self.is_whole() {
+            return Err(QueueError::Broken("the store has to be opened again".to_owned()));
+        }
+        let (mut claims, index) = self.order();
+        claims.tick(now.mono);
+        claims.turns.tick(now.wall);
+        Ok(match index.turn(&mut claims, self.per_identity, now.wall) {
+            Turn::Of(identity, place) => Claimed::Yes(claims.take(&identity, place, now.mono.after(self.lease))),
+            Turn::Nobodys(head) => {
+                let until_due = head.into_iter().chain(claims.turns.next_alarm()).map(|at| at.since(now.wall));
+                Claimed::No(until_due.chain(claims.first_end(now.mono)).min())
+            }
         })
     }
 
@@ -264,7 +260,7 @@ impl Embedded {
         if let Some(ticket) = self.claims().take_put_off(id, until) {
             return Ok(Some(ticket));
         }
-        let Row::Record(record) = self.read(|transaction| row(transaction, id))? else { return Ok(None) };
+        let Look::Record(record) = self.read(|view| look(view, id))? else { return Ok(None) };
         if record.state != State::Queued || record.due > now.wall {
             return Ok(None);
         }
@@ -275,29 +271,68 @@ impl Embedded {
     /// The first late message behind `after`, of at most [`SCAN_MAX`] queued ones, and where to go on.
     fn first_late(
         &self,
-        transaction: &redb::ReadTransaction,
         now: Now,
         late: Late,
         after: Option<DuePlace>,
-    ) -> Result<(Option<DuePlace>, Option<DuePlace>), DiskFault> {
-        for (seen, entry) in (1..).zip(Index::open(transaction)?.round(after.as_ref())?) {
-            let found = entry?;
-            let place = found.1;
+    ) -> Result<(Option<DuePlace>, Option<DuePlace>), QueueError> {
+        let (mut after, mut looked_at) = (after, 0);
+        while looked_at < SCAN_MAX {
+            let (candidates, last, passed) = self.perhaps_late(now, late, after.as_ref());
+            for candidate in candidates {
+                if let Look::Record(record) = self.read(|view| look(view, candidate.1.id))?
+                    && late.concerns(&record)
+                {
+                    return Ok((Some(candidate.clone()), Some(candidate)));
+                }
+            }
+            if last.is_none() {
+                return Ok((None, None));
+            }
+            after = last;
+            looked_at = looked_at.saturating_add(passed);
+        }
+        Ok((None, after))
+    }
+
+    /// Of the next few messages behind `after` those that may be late, by their names and places; where to go on, and how many were passed.
+    fn perhaps_late(
+        &self,
+        now: Now,
+        late: Late,
+        after: Option<&DuePlace>,
+    ) -> (Vec<DuePlace>, Option<DuePlace>, usize) {
+        let (claims, index) = self.order();
+        let mut candidates = Vec::new();
+        for (seen, (identity, place)) in (1..).zip(index.round(after)) {
             // The name tells when it came, a little early; most messages need not be read.
             if place.due <= now.wall
                 && place.state() == State::Queued
                 && late.may_concern(place.id.arrived())
-                && self.claims().is_idle(place.id)
-                && let Row::Record(record) = row(transaction, place.id)?
-                && late.concerns(&record)
+                && claims.is_idle(place.id)
             {
-                return Ok((Some(found.clone()), Some(found)));
+                candidates.push(DuePlace(identity.to_string(), place));
             }
-            if seen == SCAN_MAX {
-                return Ok((None, Some(found)));
+            if seen == SCAN_MAX || candidates.len() == READ_AT_ONCE {
+                return (candidates, Some(DuePlace(identity.to_string(), place)), seen);
             }
         }
-        Ok((None, None))
+        (candidates, None, 0)
+    }
+
+    /// Part of the list. Records are read a few at a time, so that nobody who changes the store waits for long.
+    fn listing(&self, filter: Filter, page: Page, direction: Direction) -> Result<Listing, QueueError> {
+        let limit = page.limit.clamp(1, PAGE_MAX);
+        let (mut entries, mut after, mut left) = (Vec::new(), page.after, SCAN_MAX);
+        loop {
+            let most = limit.saturating_sub(entries.len()).min(READ_AT_ONCE);
+            let part = self.read(|view| part(view, filter, after, most, left, direction))?;
+            entries.extend(part.entries);
+            after = part.next;
+            left = left.saturating_sub(part.looked_at);
+            if after.is_none() || left == 0 || entries.len() >= limit {
+                return Ok(Listing { entries, next: after });
+            }
+        }
     }
 
     fn file_piece(&self, id: QueueId, offset: u64, length: u64) -> Result<Vec<u8>, QueueError> {
@@ -326,53 +361,53 @@ enum Claimed {
     No(Option<Duration>),
 }
 
-enum Row {
+enum Look {
     Nothing,
     Record(Box<super::Record>),
     Unreadable(String),
 }
 
-fn row(transaction: &redb::ReadTransaction, id: QueueId) -> Result<Row, DiskFault> {
-    let octets = transaction.open_table(RECORDS)?.get(id.to_u128())?;
-    Ok(match octets.map(|octets| codec::decode(octets.value())) {
-        None => Row::Nothing,
-        Some(Ok(record)) => Row::Record(Box::new(record)),
-        Some(Err(fault)) => {
-            let noted = transaction.open_table(UNREAD)?.get(id.to_u128())?;
-            Row::Unreadable(noted.map_or_else(|| fault.to_string(), |reason| reason.value().to_owned()))
+fn row(view: &View<'_>, id: QueueId) -> Result<Option<Row>, DiskFault> {
+    let octets = view.transaction.open_table(MESSAGES)?.get(id.to_u128())?;
+    Ok(octets.map(|octets| Row::decode(octets.value())))
+}
+
+/// Unless the disk fails: a file that ends before is damage.
+fn or_nothing(read: io::Result<Vec<u8>>) -> Result<Vec<u8>, DiskFault> {
+    match read {
+        Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
+        read => Ok(read.map_err(redb::Error::Io)?),
+    }
+}
+
+fn look(view: &View<'_>, id: QueueId) -> Result<Look, DiskFault> {
+    let Some(row) = row(view, id)? else { return Ok(Look::Nothing) };
+    let octets = or_nothing(view.shelf.read(&row.record, 0, usize::MAX))?;
+    read_as(view, id, &octets)
+}
+
+fn read_as(view: &View<'_>, id: QueueId, octets: &[u8]) -> Result<Look, DiskFault> {
+    Ok(match codec::decode_of(id, octets) {
+        Ok(record) => Look::Record(Box::new(record)),
+        Err(fault) => {
+            let noted = view.transaction.open_table(UNREAD)?.get(id.to_u128())?;
+            Look::Unreadable(noted.map_or_else(|| fault.to_string(), |reason| reason.value().to_owned()))
         }
     })
 }
 
-enum Place {
+enum Piece {
     Nothing,
     Gap,
     Octets(Vec<u8>),
     File(u64),
 }
 
-fn place(transaction: &redb::ReadTransaction, id: QueueId, offset: u64) -> Result<Place, DiskFault> {
-    let key = id.to_u128();
-    let first = u32::try_from(offset / u64::try_from(CHUNK).unwrap_or(1)).unwrap_or(u32::MAX);
-    let mut octets = Vec::new();
-    let bodies = transaction.open_table(BODIES)?;
-    for (row, expected) in bodies.range((key, first)..=(key, u32::MAX))?.zip(first..) {
-        let (place, chunk) = row?;
-        if place.value().1 != expected {
-            return Ok(Place::Gap);
-        }
-        octets.extend_from_slice(chunk.value());
-        if octets.len() >= PIECE {
-            break;
-        }
-    }
-    if !octets.is_empty() {
-        return Ok(Place::Octets(octets));
-    }
-    if let Some(length) = transaction.open_table(FILES)?.get(key)? {
-        return Ok(Place::File(length.value()));
-    }
-    Ok(if transaction.open_table(RECORDS)?.get(key)?.is_some() { Place::Gap } else { Place::Nothing })
+fn piece(view: &View<'_>, id: QueueId, offset: u64) -> Result<Piece, DiskFault> {
+    let Some(row) = row(view, id)? else { return Ok(Piece::Nothing) };
+    let Body::Shelf(extents) = &row.body else { return Ok(Piece::File(row.length)) };
+    let octets = or_nothing(view.shelf.read(extents, offset, PIECE))?;
+    Ok(if octets.is_empty() && offset < row.length { Piece::Gap } else { Piece::Octets(octets) })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -381,43 +416,57 @@ enum Direction {
     NewestFirst,
 }
 
-fn listing(
-    transaction: &redb::ReadTransaction,
+/// What one look gives of a listing.
+struct Part {
+    entries: Vec<Listed>,
+    next: Option<QueueId>,
+    /// Rows, shown or not.
+    looked_at: usize,
+}
+
+fn part(
+    view: &View<'_>,
     filter: Filter,
-    page: Page,
+    after: Option<QueueId>,
+    most: usize,
+    scan: usize,
     direction: Direction,
-) -> Result<Listing, DiskFault> {
-    let edge = page.after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_u128()));
-    let limit = page.limit.clamp(1, PAGE_MAX);
-    let records = transaction.open_table(RECORDS)?;
-    let unread = transaction.open_table(UNREAD)?;
+) -> Result<Part, DiskFault> {
+    let edge = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_u128()));
+    let messages = view.transaction.open_table(MESSAGES)?;
     let mut range = match direction {
-        Direction::OldestFirst => records.range::<u128>((edge, Bound::Unbounded))?,
-        Direction::NewestFirst => records.range::<u128>((Bound::Unbounded, edge))?,
+        Direction::OldestFirst => messages.range::<u128>((edge, Bound::Unbounded))?,
+        Direction::NewestFirst => messages.range::<u128>((Bound::Unbounded, edge))?,
     };
-    let mut next = || match direction {
+    let (mut rows, mut looked_at, mut next) = (Vec::new(), 0, None);
+    while let Some(entry) = match direction {
         Direction::OldestFirst => range.next(),
         Direction::NewestFirst => range.next_back(),
-    };
-    let mut listing = Listing::default();
-    for seen in 1.. {
-        let Some(entry) = next() else { break };
+    } {
         let (key, octets) = entry?;
-        let id = QueueId::from_u128(key.value());
-        let listed = match codec::decode(octets.value()) {
-            Ok(record) => Listed::Message(Box::new(record)),
-            Err(fault) => {
-                let noted = unread.get(key.value())?;
-                Listed::Unreadable(id, noted.map_or_else(|| fault.to_string(), |reason| reason.value().to_owned()))
-            }
-        };
-        if filter.state.is_none_or(|state| state == listed.state()) {
-            listing.entries.push(listed);
+        let (id, row) = (QueueId::from_u128(key.value()), Row::decode(octets.value()));
+        // The row tells the state; what is not shown is not read.
+        if filter.state.is_none_or(|state| state == row.state()) {
+            rows.push((id, row.record));
         }
-        if listing.entries.len() == limit || seen == SCAN_MAX {
-            listing.next = Some(id);
-            return Ok(listing);
+        looked_at += 1;
+        if rows.len() == most || looked_at == scan {
+            next = Some(id);
+            break;
         }
     }
-    Ok(listing)
+    let wanted: Vec<&[_]> = rows.iter().map(|(_, extents)| extents.as_slice()).collect();
+    let mut entries = Vec::with_capacity(rows.len());
+    for ((id, extents), octets) in rows.iter().zip(view.shelf.read_each(&wanted)) {
+        let octets = match octets {
+            Some(octets) => octets,
+            None => or_nothing(view.shelf.read(extents, 0, usize::MAX))?,
+        };
+        match read_as(view, *id, &octets)? {
+            Look::Record(record) => entries.push(Listed::Message(record)),
+            Look::Unreadable(reason) => entries.push(Listed::Unreadable(*id, reason)),
+            Look::Nothing => {}
+        }
+    }
+    Ok(Part { entries, next, looked_at })
 }

@@ -7,22 +7,29 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use super::earlier::{self, Order};
-use super::embedded::{Embedded, Storage};
+use super::earlier;
+use super::embedded::{Embedded, Opened, Storage};
+use super::index::{Change, Index};
+use super::row::{Body, Row};
+use super::shelf::{self, Placing, Shelf};
+use super::space::{Extent, Kind, Overlap, Space, Survey};
 use super::store::Totals;
 use super::sweeper::Sweeper;
-use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, META, Tables};
+use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, MESSAGES, META, SHELF_KEY, Tables};
 use super::{QueueError, QueueSettings};
 use crate::mail::QueueId;
-use crate::sys::Disk;
+use crate::sys::{Disk, WallTime};
 use crate::sys::disk::{Lock, Open};
 
 /// The format of the store that this program writes: its tables and what is in them.
-/// 2 has records of format 2, and the ledger. 3 has the order by identity.
-pub(super) const FORMAT: u32 = 3;
+/// 2 has records of format 2, and the ledger. 3 has the order by identity. 4 has records and bodies beside redb's file, and no order.
+pub(super) const FORMAT: u32 = 4;
 
 /// A store that is being written, for the first time or anew.
 pub(super) const UNFINISHED: &str = "store.redb.new";
+
+/// Rows that name each other's place, of which a start sets one aside, at the most; with more the store is no store.
+const OVERLAPS_MAX: usize = 100;
 
 /// Why the store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +47,12 @@ pub enum OpenError {
         /// The format it has.
         found: u32,
     },
-    /// There are bodies but there is no store: going on would remove mail.
-    #[error("{0} is missing, yet there are {1} message bodies beside it: put it back, or move bodies/ away")]
+    /// There are messages but there is no index: going on would remove mail.
+    #[error("{0} is missing, yet {1} files of messages are beside it: put it back, or move bodies/ and messages-* away")]
     StoreMissing(PathBuf, usize),
+    /// The index is there, but not what it tells of: going on would lose mail.
+    #[error("{0} is missing, in which the messages lie that store.redb tells of: put it back, or move the whole of data_dir away")]
+    ShelfMissing(PathBuf),
     /// The disk failed.
     #[error("{0}: {1}")]
     Disk(PathBuf, io::Error),
@@ -59,9 +69,11 @@ impl From<&OpenError> for QueueError {
         match fault {
             OpenError::Disk(_, fault) => Self::from_io(fault),
             OpenError::Closed => Self::Closed,
-            OpenError::InUse(_) | OpenError::Newer { .. } | OpenError::StoreMissing(..) | OpenError::Store(_) => {
-                Self::Broken(fault.to_string())
-            }
+            OpenError::InUse(_)
+            | OpenError::Newer { .. }
+            | OpenError::StoreMissing(..)
+            | OpenError::ShelfMissing(_)
+            | OpenError::Store(_) => Self::Broken(fault.to_string()),
         }
     }
 }
@@ -131,12 +143,27 @@ pub(super) fn open(owned: Owned) -> Result<(Embedded, Recovery), OpenError> {
 
 fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     make_store(store)?;
+    earlier::migrate(store)?;
     let files = body_files(store)?;
-    let database = open_database(store)?;
-    let mut recovery = reconcile(store, &database, &files).map_err(|fault| OpenError::Store(fault.0.to_string()))?;
-    drop(database);
-    store.mend()?;
-    recovery.totals = store.sums().totals;
+    let opened = open_files(store)?;
+    remove_other_shelves(store, opened.number)?;
+    let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
+    let mut stock = take_stock(&opened).map_err(failed)?;
+    let mut recovery = Recovery::default();
+    for _ in 0..OVERLAPS_MAX {
+        let faults = stock.faults(&opened, &files).map_err(failed)?;
+        if set_aside(&opened, faults, &mut recovery).map_err(failed)? == Changed::Nothing {
+            break;
+        }
+        stock = take_stock(&opened).map_err(failed)?;
+    }
+    let noted = begin_use(&opened, &mut recovery).map_err(failed)?;
+    for &id in files.keys().filter(|id| !stock.files.contains_key(id)) {
+        store.sweeper.remove(id);
+        recovery.leftovers += 1;
+    }
+    recovery.totals = stock.index.totals();
+    store.begin_with(opened, stock, noted)?;
     Ok(recovery)
 }
 
@@ -153,45 +180,91 @@ fn make_store(store: &Embedded) -> Result<(), OpenError> {
         return Ok(());
     }
     let bodies = body_files(store)?.len();
-    if bodies > 0 {
-        return Err(OpenError::StoreMissing(path, bodies));
+    let shelves = names.iter().filter(|entry| shelf::number(&entry.name).is_some());
+    let full = shelves.clone().filter(|entry| entry.length > 0).count();
+    if bodies > 0 || full > 0 {
+        return Err(OpenError::StoreMissing(path, bodies.saturating_add(full)));
+    }
+    for entry in shelves {
+        store.disk.remove(&store.folder.join(&entry.name)).map_err(failed)?;
     }
     let file = store.disk.open(&unfinished, Open::New).map_err(failed)?;
+    let shelf = make_shelf(store, 0).map_err(failed)?;
     let made = || -> Result<(), DiskFault> {
         let database = Database::builder().set_cache_size(store.cache()).create_with_backend(Storage(file))?;
         let transaction = tables::begin(&database)?;
-        let mut tables = Tables::open(&transaction)?;
+        let mut space = Space::default();
+        let mut tables = Tables::open(&transaction, Placing::new(&shelf, &mut space))?;
         tables.set_meta(FORMAT_KEY, &FORMAT.to_le_bytes())?;
-        tables.settle()?;
+        tables.set_meta(SHELF_KEY, &0_u64.to_le_bytes())?;
         drop(tables);
         transaction.commit()?;
         Ok(database.close()?)
     };
     made().map_err(|fault| OpenError::Store(fault.0.to_string()))?;
+    // The name of the shelf first: the renaming is what makes it count.
+    store.disk.sync_folder(&store.folder).map_err(failed)?;
     store.disk.rename(&unfinished, &path).map_err(failed)?;
     store.disk.sync_folder(&store.folder).map_err(failed)
 }
 
-/// Opens redb's file afresh: what is read then is what the disk has.
+/// An empty shelf of this number, in the place of what a crash may have left of one.
+pub(super) fn make_shelf(store: &Embedded, number: u64) -> io::Result<Shelf> {
+    let path = store.folder.join(shelf::name(number));
+    match store.disk.remove(&path) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+        Ok(()) | Err(_) => {}
+    }
+    Ok(Shelf::new(store.disk.open(&path, Open::New)?))
+}
+
+/// Opens both files afresh: what is read then is what the disk has.
+pub(super) fn open_files(store: &Embedded) -> Result<Opened, OpenError> {
+    let database = open_database(store)?;
+    let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
+    check_format(&database)?;
+    let number = shelf_number(&database).map_err(failed)?;
+    let path = store.folder.join(shelf::name(number));
+    let shelf = match store.disk.open(&path, Open::Afresh) {
+        Ok(file) => Shelf::new(file),
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
+            if has_messages(&database).map_err(failed)? {
+                return Err(OpenError::ShelfMissing(path));
+            }
+            let made = make_shelf(store, number).and_then(|made| store.disk.sync_folder(&store.folder).map(|()| made));
+            made.map_err(|fault| OpenError::Disk(path, fault))?
+        }
+        Err(fault) => return Err(OpenError::Disk(path, fault)),
+    };
+    Ok(Opened { database, shelf, number })
+}
+
+/// redb's file, whatever its format.
 pub(super) fn open_database(store: &Embedded) -> Result<Database, OpenError> {
     let path = store.file();
     let file = store.disk.open(&path, Open::Afresh).map_err(|fault| OpenError::Disk(path.clone(), fault))?;
-    let database = Database::builder()
-        .set_cache_size(store.cache())
-        .create_with_backend(Storage(file))
-        .map_err(|fault| OpenError::Store(fault.to_string()))?;
-    check_format(&database)?;
-    Ok(database)
+    let opened = Database::builder().set_cache_size(store.cache()).create_with_backend(Storage(file));
+    opened.map_err(|fault| OpenError::Store(fault.to_string()))
 }
 
-fn check_format(database: &Database) -> Result<(), OpenError> {
+fn shelf_number(database: &Database) -> Result<u64, DiskFault> {
+    let octets = database.begin_read()?.open_table(META)?.get(SHELF_KEY)?;
+    Ok(octets.and_then(|octets| octets.value().try_into().ok().map(u64::from_le_bytes)).unwrap_or(0))
+}
+
+fn has_messages(database: &Database) -> Result<bool, DiskFault> {
+    Ok(database.begin_read()?.open_table(MESSAGES)?.first()?.is_some())
+}
+
+/// The format of a store that this program can read.
+pub(super) fn check_format(database: &Database) -> Result<u32, OpenError> {
     let read = || -> Result<Option<u32>, DiskFault> {
         let octets = database.begin_read()?.open_table(META)?.get(FORMAT_KEY)?;
         Ok(octets.and_then(|octets| octets.value().try_into().ok().map(u32::from_le_bytes)))
     };
     match read() {
         Ok(Some(found)) if found > FORMAT => Err(OpenError::Newer { found }),
-        Ok(Some(_)) => Ok(()),
+        Ok(Some(found)) => Ok(found),
         Ok(None) => Err(OpenError::Store("it says no format".to_owned())),
         Err(fault) => Err(OpenError::Store(fault.0.to_string())),
     }
@@ -204,44 +277,179 @@ fn body_files(store: &Embedded) -> Result<BTreeMap<QueueId, u64>, OpenError> {
     Ok(entries.into_iter().filter_map(|entry| Some((entry.name.parse().ok()?, entry.length))).collect())
 }
 
-/// Files without a record go; records without their file are set aside.
-fn reconcile(store: &Embedded, database: &Database, files: &BTreeMap<QueueId, u64>) -> Result<Recovery, DiskFault> {
-    let transaction = tables::begin(database)?;
-    let order = earlier::drop_order(&transaction)?;
-    let mut tables = Tables::open(&transaction)?;
-    let mut recovery = Recovery { after_crash: tables.in_use()? == InUse::Yes, ..Recovery::default() };
-    if order == Order::Earlier {
-        tables.put_in_order()?;
+/// Shelves that a compaction left: the one before, or one that never came to count.
+pub(super) fn remove_other_shelves(store: &Embedded, number: u64) -> Result<(), OpenError> {
+    let failed = |fault| OpenError::Disk(store.folder.clone(), fault);
+    for entry in store.disk.list(&store.folder).map_err(failed)? {
+        if shelf::number(&entry.name).is_some_and(|other| other != number) {
+            store.disk.remove(&store.folder.join(&entry.name)).map_err(failed)?;
+        }
     }
-    let mut named = BTreeMap::new();
-    for row in tables.files.iter()? {
-        let (id, length) = row?;
-        named.insert(QueueId::from_u128(id.value()), length.value());
+    Ok(())
+}
+
+/// What all rows together say.
+pub(super) struct Stock {
+    pub(super) index: Index,
+    pub(super) space: Result<Space, Overlap>,
+    /// Messages whose body is a file, and how long it ought to be.
+    files: BTreeMap<QueueId, u64>,
+    /// Messages that lie, in part, behind the end of the shelf.
+    beyond: Vec<QueueId>,
+}
+
+/// Reads all rows.
+pub(super) fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
+    let length = opened.shelf.length().map_err(redb::Error::Io)?;
+    let (mut index, mut survey) = (Index::default(), Survey::default());
+    let (mut files, mut beyond) = (BTreeMap::new(), Vec::new());
+    for row in opened.database.begin_read()?.open_table(MESSAGES)?.iter()? {
+        let (id, octets) = row?;
+        let (id, row) = (QueueId::from_u128(id.value()), Row::decode(octets.value()));
+        survey.note(Kind::Record, &row.record);
+        survey.note(Kind::Body, row.body.extents());
+        if row.record.iter().chain(row.body.extents()).any(|extent| is_beyond(*extent, length)) {
+            beyond.push(id);
+        }
+        if row.body == Body::File {
+            files.insert(id, row.length);
+        }
+        let came = Some(row.place(id));
+        index.change(&Change { identity: row.identity, left: None, came, length: row.length });
     }
-    for (&id, &length) in &named {
-        let reason = match files.get(&id) {
-            Some(&found) if found == length => continue,
-            Some(found) => format!("its body file has {found} octets instead of {length}"),
-            None => "its body file is missing".to_owned(),
-        };
-        if let Known::Record(old) = tables.known(id)?
-            && old.reason.as_ref() != Some(&reason)
-        {
-            let mut new = (*old).clone();
-            new.set_aside(&reason);
-            tables.put(Some(&old), &new)?;
+    Ok(Stock { index, space: survey.drawn(length), files, beyond })
+}
+
+fn is_beyond(extent: Extent, length: u64) -> bool {
+    extent.offset().saturating_add(extent.length) > length
+}
+
+impl Stock {
+    /// What is wrong with whom, for which something is to be changed.
+    fn faults(
+        &self,
+        opened: &Opened,
+        files: &BTreeMap<QueueId, u64>,
+    ) -> Result<Vec<(QueueId, Lost)>, DiskFault> {
+        let mut faults = Vec::new();
+        for &id in &self.beyond {
+            faults.push((id, Lost::Beyond(opened.shelf.length().map_err(redb::Error::Io)?)));
+        }
+        for (&id, &length) in &self.files {
+            match files.get(&id) {
+                Some(&found) if found == length => {}
+                Some(found) => {
+                    faults.push((id, Lost::File(format!("its body file has {found} octets instead of {length}"))));
+                }
+                None => faults.push((id, Lost::File("its body file is missing".to_owned()))),
+            }
+        }
+        if let Err(Overlap(extent)) = self.space {
+            for row in opened.database.begin_read()?.open_table(MESSAGES)?.iter()? {
+                let (id, octets) = row?;
+                let row = Row::decode(octets.value());
+                if row.record.iter().chain(row.body.extents()).any(|other| *other == extent) {
+                    faults.push((QueueId::from_u128(id.value()), Lost::Taken(extent)));
+                    break;
+                }
+            }
+        }
+        Ok(faults)
+    }
+}
+
+/// What is lost of a message.
+enum Lost {
+    /// Its body file is not what it ought to be.
+    File(String),
+    /// The shelf ends before: so long it is.
+    Beyond(u64),
+    /// Another lies there.
+    Taken(Extent),
+}
+
+/// Whether rows were changed, so that they are to be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Changed {
+    Something,
+    Nothing,
+}
+
+/// Sets messages aside of which something is lost, unless they were before.
+fn set_aside(opened: &Opened, faults: Vec<(QueueId, Lost)>, recovery: &mut Recovery) -> Result<Changed, DiskFault> {
+    if faults.is_empty() {
+        return Ok(Changed::Nothing);
+    }
+    let transaction = tables::begin(&opened.database)?;
+    // What is written here goes behind all that is there, whoever's it is.
+    let mut space = Space::behind(opened.shelf.length().map_err(redb::Error::Io)?);
+    let mut tables = Tables::open(&transaction, Placing::new(&opened.shelf, &mut space))?;
+    let mut changed = Changed::Nothing;
+    for (id, lost) in faults {
+        let Some(reason) = lose(&mut tables, id, &lost)? else { continue };
+        changed = Changed::Something;
+        if let Reason::Told(reason) = reason {
             recovery.set_aside.push((id, reason));
         }
     }
-    tables.set_in_use(InUse::Yes)?;
-    // Records of an older format are migrated when they are next written; from now on there are such as only this program can read.
-    tables.set_meta(FORMAT_KEY, &FORMAT.to_le_bytes())?;
     tables.settle()?;
     drop(tables);
     transaction.commit()?;
-    for &id in files.keys().filter(|id| !named.contains_key(id)) {
-        store.sweeper.remove(id);
-        recovery.leftovers += 1;
+    Ok(changed)
+}
+
+/// Notes of one message what is lost of it; why it was set aside, or that it only lies elsewhere now. None when it was noted before.
+fn lose(tables: &mut Tables<'_>, id: QueueId, lost: &Lost) -> Result<Option<Reason>, DiskFault> {
+    let reason = match lost {
+        Lost::File(reason) => reason.clone(),
+        Lost::Beyond(length) => format!("part of it lay behind octet {length}, where the file of messages ends"),
+        Lost::Taken(extent) => format!("another message lies in its place, at octet {}", extent.offset()),
+    };
+    match (tables.known(id)?, lost) {
+        (Known::Record(record), Lost::Taken(extent)) if tables.is_record_at(id, *extent)? => {
+            // It is the other that is not what it ought to be, and is set aside when its turn comes.
+            tables.put(&record)?;
+            Ok(Some(Reason::Moved))
+        }
+        (Known::Record(mut record), _) => {
+            if record.reason.as_ref() == Some(&reason) {
+                return Ok(None);
+            }
+            record.set_aside(&reason);
+            tables.put(&record)?;
+            if !matches!(lost, Lost::File(_)) {
+                tables.forget_body(id)?;
+            }
+            Ok(Some(Reason::Told(reason)))
+        }
+        (Known::Unreadable(_), Lost::Beyond(_) | Lost::Taken(_)) => {
+            tables.set_unreadable_aside(id, &reason)?;
+            tables.forget_record(id)?;
+            tables.forget_body(id)?;
+            Ok(Some(Reason::Told(reason)))
+        }
+        (Known::Unreadable(_), Lost::File(_)) | (Known::Nothing, _) => Ok(None),
     }
-    Ok(recovery)
+}
+
+enum Reason {
+    /// It was set aside, for this reason.
+    Told(String),
+    /// It lies elsewhere.
+    Moved,
+}
+
+/// From now on a process has it.
+fn begin_use(opened: &Opened, recovery: &mut Recovery) -> Result<Option<WallTime>, DiskFault> {
+    let transaction = tables::begin(&opened.database)?;
+    let mut space = Space::default();
+    let mut tables = Tables::open(&transaction, Placing::new(&opened.shelf, &mut space))?;
+    recovery.after_crash = tables.in_use()? == InUse::Yes;
+    tables.set_in_use(InUse::Yes)?;
+    // Records of an older format are migrated when they are next written; from now on there are such as only this program can read.
+    tables.set_meta(FORMAT_KEY, &FORMAT.to_le_bytes())?;
+    let noted = tables.ledger_time()?;
+    drop(tables);
+    transaction.commit()?;
+    Ok(noted)
 }

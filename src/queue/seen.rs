@@ -28,8 +28,6 @@ pub const SEEN_MAX: u64 = 1_000_000;
 pub const OF_IDENTITY_MAX: usize = 64;
 /// Octets of each text.
 const TEXT_MAX: usize = 160;
-/// Octets that a row takes, about: for the reckoning of free room in the store's file.
-pub(super) const ROW_ABOUT: u64 = 512;
 
 /// How often a certificate is noted whose sessions keep no message.
 const SESSION_EVERY: Duration = Duration::from_secs(3600);

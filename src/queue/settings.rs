@@ -7,15 +7,14 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
-/// The largest body that gathers in memory and goes into the store's own file, octets; larger ones get a file of their own.
+/// The largest body that gathers in memory and goes to the file of messages, octets; larger ones get a file of their own.
 pub const GATHER_MAX: usize = 256 * 1024;
 
-/// Octets of a body in one row of the store. With its key and redb's page header it fills pages of 32 KiB: measured in
-/// docs/decisions/0001-store-layout.md.
-pub const CHUNK: usize = 32_000;
+/// Octets of a body that one read fetches.
+pub const PIECE: usize = 128_000;
 
-/// Octets of a body that one read transaction fetches.
-pub const PIECE: usize = 4 * CHUNK;
+/// Records that one read fetches: whoever changes the store waits for no longer.
+pub const READ_AT_ONCE: usize = 128;
 
 /// The memory that every message being received holds, octets: it is granted before `354`, and is the write buffer of a body file.
 pub const GRANTED_MEMORY: usize = 64 * 1024;

@@ -1,51 +1,44 @@
 //! The tables of the embedded store, and one write transaction's view of them.
 //!
 //! ```text
-//! meta     name -> octets            "format", "sums", "open" (1 while a process has it), "ledger" (its last time),
-//!                                    "adopted EXPORT" (how many of that export's messages are here, or were),
-//!                                    "settled EXPORT" (what was exported so has been removed here)
-//! records  id -> record              one for each message (see codec)
-//! turns, heads                       the order in which they are given out (see index)
-//! bodies   (id, number) -> octets    bodies that are kept here, in rows of CHUNK octets
-//! files    id -> length              bodies that are kept in a file of their own, bodies/ID
-//! unread   id -> reason              records that can't be read, set aside
-//! ledger   identity -> history        what it has spent, as far as it counts
-//! holders  identity -> count, octets, head   what is kept of each identity's messages; when the first is due
-//! seen     (identity, SHA-256) -> row the certificates that it came with
+//! meta      name -> octets            "format", "open" (1 while a process has it), "shelf" (the number of its file), "ledger" (its last time),
+//!                                     "adopted EXPORT" (how many of that export's messages are here, or were),
+//!                                     "settled EXPORT" (what was exported so has been removed here)
+//! messages  id -> row                 one for each message: where it stands, where record and body lie (see row)
+//! unread    id -> reason              records that can't be read, set aside
+//! ledger    identity -> history       what it has spent, as far as it counts
+//! seen      (identity, SHA-256) -> row the certificates that it came with
 //! ```
 //!
-//! Every change keeps the tables in step with one another; redb makes them true together or not at all.
+//! Records and bodies lie on the shelf; whose turn it is, and the sums, are in memory (see index). A commit writes few pages, however many messages there
+//! are. Every change keeps the tables in step with one another; redb makes them true together or not at all.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::codec::{self, CodecFault};
-use super::index::{self, HEADS, TURNS};
+use super::index::Change;
 use super::ledger::History;
 use super::record::{Record, State};
+use super::row::{Body, Row};
 use super::seen::{Mark, Sighting, table};
-use super::settings::{CHUNK, LEDGER_SWEEP};
-use super::store::{NewBody, NewMessage, Tally, Totals};
+use super::settings::LEDGER_SWEEP;
+use super::shelf::Placing;
+use super::space::{Extent, Kind};
+use super::store::{NewBody, NewMessage};
 use super::turns::Place;
 use crate::mail::{Cost, QueueId};
 use crate::sys::WallTime;
 
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
-pub(super) const RECORDS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("records");
-pub(super) const BODIES: TableDefinition<'static, (u128, u32), &[u8]> = TableDefinition::new("bodies");
-pub(super) const FILES: TableDefinition<'static, u128, u64> = TableDefinition::new("files");
+pub(super) const MESSAGES: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("messages");
 pub(super) const UNREAD: TableDefinition<'static, u128, &str> = TableDefinition::new("unread");
-
 pub(super) const LEDGER: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("ledger");
-/// Count, octets, and the due time of the first queued message; none is [`NO_HEAD`].
-pub(super) const HOLDERS: TableDefinition<'static, &str, (u64, u64, i64)> = TableDefinition::new("holders");
-const NO_HEAD: i64 = i64::MAX;
 
 pub(super) const LEDGER_KEY: &str = "ledger";
 pub(super) const FORMAT_KEY: &str = "format";
-const SUMS_KEY: &str = "sums";
+pub(super) const SHELF_KEY: &str = "shelf";
 const OPEN_KEY: &str = "open";
 /// Exports of which messages have been adopted.
 pub(super) const ADOPTIONS: &str = "adopted ";
@@ -71,21 +64,10 @@ pub(super) enum InUse {
     No,
 }
 
-/// Begins a change. With quick repair, redb keeps its map of free pages with each commit and syncs twice: a start after a crash does not walk
-/// the whole file, and what a commit means does not hang on a checksum that a sender of mail could aim at. docs/decisions/0001-store-layout.md
-/// has the price.
+/// Begins a change. Without redb's quick repair: its map of free pages is not written with each commit but made anew at a start after a crash, which
+/// walks the file; that is small, since only rows are in it. docs/decisions/0009 has the figures.
 pub(super) fn begin(database: &redb::Database) -> Result<WriteTransaction, DiskFault> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_quick_repair(true);
-    Ok(transaction)
-}
-
-/// What is kept up with every change, so that a start need not count.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct Sums {
-    pub(super) totals: Totals,
-    /// Octets of bodies within the store's own file.
-    pub(super) within: u64,
+    Ok(database.begin_write()?)
 }
 
 /// The disk, or redb's file, did not do as it was asked. The transaction is lost, and the handle with it.
@@ -106,52 +88,61 @@ pub(super) enum Known {
     Unreadable(CodecFault),
 }
 
+/// A message that is copied from one store into another.
+#[derive(Debug)]
+pub(super) struct Brought {
+    pub(super) identity: String,
+    pub(super) place: Place,
+    /// The octets of its record, and of its body, as they are; of a body in a file none.
+    pub(super) record: Vec<u8>,
+    pub(super) body: Option<Vec<u8>>,
+    /// What its body ought to be long.
+    pub(super) length: u64,
+}
+
+/// What a change has taken off the shelf.
+pub(super) type Freed = Vec<(Kind, Vec<Extent>)>;
+
 pub(super) struct Tables<'txn> {
     meta: Table<'txn, &'static str, &'static [u8]>,
-    records: Table<'txn, u128, &'static [u8]>,
-    turns: Table<'txn, index::Key<'static>, ()>,
-    heads: Table<'txn, (i64, &'static str), ()>,
-    bodies: Table<'txn, (u128, u32), &'static [u8]>,
-    pub(super) files: Table<'txn, u128, u64>,
+    messages: Table<'txn, u128, &'static [u8]>,
     unread: Table<'txn, u128, &'static str>,
     ledger: Table<'txn, &'static str, &'static [u8]>,
-    holders: Table<'txn, &'static str, (u64, u64, i64)>,
     seen: Table<'txn, table::Key, &'static [u8]>,
-    pub(super) sums: Sums,
-    /// What is kept of those whose messages were changed here; written by [`Self::settle`].
-    changed: BTreeMap<String, Tally>,
-    /// Where messages have come to stand: whoever gives them out is told when this is on the disk.
-    pub(super) came: Vec<(String, Place)>,
+    shelf: Placing<'txn>,
+    /// Where messages stand now: whoever gives them out is told when this is on the disk.
+    pub(super) changes: Vec<Change>,
+    /// What nobody names any more when this is on the disk.
+    pub(super) freed: Freed,
 }
 
 impl<'txn> Tables<'txn> {
     /// Opens all, making those that are missing.
-    pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, DiskFault> {
-        let meta = transaction.open_table(META)?;
-        let sums = match meta.get(SUMS_KEY)? {
-            Some(octets) => postcard::from_bytes(octets.value())
-                .map_err(|_| redb::Error::Corrupted("the store's sums can't be read".to_owned()))?,
-            None => Sums::default(),
-        };
+    pub(super) fn open(transaction: &'txn WriteTransaction, shelf: Placing<'txn>) -> Result<Self, DiskFault> {
         Ok(Self {
-            meta,
-            records: transaction.open_table(RECORDS)?,
-            turns: transaction.open_table(TURNS)?,
-            heads: transaction.open_table(HEADS)?,
-            bodies: transaction.open_table(BODIES)?,
-            files: transaction.open_table(FILES)?,
+            meta: transaction.open_table(META)?,
+            messages: transaction.open_table(MESSAGES)?,
             unread: transaction.open_table(UNREAD)?,
             ledger: transaction.open_table(LEDGER)?,
-            holders: transaction.open_table(HOLDERS)?,
             seen: transaction.open_table(table::SEEN)?,
-            sums,
-            changed: BTreeMap::new(),
-            came: Vec::new(),
+            shelf,
+            changes: Vec::new(),
+            freed: Vec::new(),
         })
+    }
+
+    /// Returns when all that was put on the shelf is on stable storage: the transaction, which names it, may be committed.
+    pub(super) fn settle(&mut self) -> Result<(), DiskFault> {
+        Ok(self.shelf.settle().map_err(redb::Error::Io)?)
     }
 
     pub(super) fn set_meta(&mut self, name: &'static str, octets: &[u8]) -> Result<(), DiskFault> {
         self.meta.insert(name, octets)?;
+        Ok(())
+    }
+
+    pub(super) fn drop_meta(&mut self, name: &str) -> Result<(), DiskFault> {
+        self.meta.remove(name)?;
         Ok(())
     }
 
@@ -165,73 +156,26 @@ impl<'txn> Tables<'txn> {
         self.set_meta(OPEN_KEY, &[u8::from(in_use == InUse::Yes)])
     }
 
-    /// Writes what is kept of each identity, and the sums: once for all changes of this transaction, which ends with it.
-    pub(super) fn settle(&mut self) -> Result<(), DiskFault> {
-        for (identity, held) in std::mem::take(&mut self.changed) {
-            self.settle_one(&identity, held)?;
-        }
-        let octets = postcard::to_stdvec(&self.sums).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
-        self.set_meta(SUMS_KEY, &octets)
+    fn row(&self, id: QueueId) -> Result<Option<Row>, DiskFault> {
+        let octets = self.messages.get(id.to_u128())?;
+        Ok(octets.map(|octets| Row::decode(octets.value())))
     }
 
-    fn settle_one(&mut self, identity: &str, held: Tally) -> Result<(), DiskFault> {
-        let before = self.holders.get(identity)?.map_or(NO_HEAD, |held| held.value().2);
-        let head = index::head(&self.turns, identity)?.map_or(NO_HEAD, WallTime::millis);
-        if before != head {
-            if before != NO_HEAD {
-                self.heads.remove((before, identity))?;
-            }
-            if head != NO_HEAD {
-                self.heads.insert((head, identity), ())?;
-            }
-        }
-        if held.count == 0 {
-            self.holders.remove(identity)?;
-        } else {
-            self.holders.insert(identity, (held.count, held.octets, head))?;
-        }
-        Ok(())
-    }
-
-    /// What is kept of an identity's messages, to be changed.
-    fn held_by(&mut self, identity: &str) -> Result<&mut Tally, DiskFault> {
-        if !self.changed.contains_key(identity) {
-            let held = self.holders.get(identity)?.map(|held| tally(held.value())).unwrap_or_default();
-            self.changed.insert(identity.to_owned(), held);
-        }
-        Ok(self.changed.entry(identity.to_owned()).or_default())
-    }
-
-    /// All that is not in `turns` yet, in order: for a store that had another order.
-    pub(super) fn put_in_order(&mut self) -> Result<(), DiskFault> {
-        for row in self.records.iter()? {
-            let (id, octets) = row?;
-            let id = QueueId::from_u128(id.value());
-            let (identity, length, place) = match codec::decode(octets.value()) {
-                Ok(record) => {
-                    let place = Place::of(&record);
-                    (record.custodian.identity, record.length, place)
-                }
-                // Whose it was nobody knows. When its turn comes it is set aside, if it was not before.
-                Err(_) => {
-                    let state = if self.unread.get(id.to_u128())?.is_some() { State::Dead } else { State::Queued };
-                    let length = kept_octets(&self.files, &self.bodies, id)?;
-                    (String::new(), length, Place::unreadable(id, state))
-                }
-            };
-            self.turns.insert(place.key(&identity), ())?;
-            self.changed.entry(identity).or_default().add(length);
-        }
-        self.meta.remove("holders")?;
+    fn set_row(&mut self, id: QueueId, row: &Row) -> Result<(), DiskFault> {
+        self.messages.insert(id.to_u128(), row.encode()?.as_slice())?;
         Ok(())
     }
 
     pub(super) fn known(&self, id: QueueId) -> Result<Known, DiskFault> {
-        let row = self.records.get(id.to_u128())?;
-        Ok(match row.map(|octets| codec::decode(octets.value())) {
-            None => Known::Nothing,
-            Some(Ok(record)) => Known::Record(Box::new(record)),
-            Some(Err(fault)) => Known::Unreadable(fault),
+        let Some(row) = self.row(id)? else { return Ok(Known::Nothing) };
+        let octets = match self.shelf.read(&row.record) {
+            Ok(octets) => octets,
+            Err(fault) if fault.kind() == std::io::ErrorKind::UnexpectedEof => Vec::new(),
+            Err(fault) => return Err(redb::Error::Io(fault).into()),
+        };
+        Ok(match codec::decode_of(id, &octets) {
+            Ok(record) => Known::Record(Box::new(record)),
+            Err(fault) => Known::Unreadable(fault),
         })
     }
 
@@ -328,73 +272,82 @@ impl<'txn> Tables<'txn> {
 
     /// Keeps a new message, record and body.
     pub(super) fn add(&mut self, message: &NewMessage) -> Result<(), DiskFault> {
-        let id = message.record.id.to_u128();
-        match &message.body {
-            NewBody::File(_) => {
-                self.files.insert(id, message.record.length)?;
-            }
-            NewBody::Octets(octets) => {
-                for (number, chunk) in (0_u32..).zip(octets.chunks(CHUNK)) {
-                    self.bodies.insert((id, number), chunk)?;
-                }
-                self.sums.within = self.sums.within.saturating_add(message.record.length);
-            }
-        }
-        self.held_by(&message.record.custodian.identity)?.add(message.record.length);
-        self.put(None, &message.record)
+        let body = match &message.body {
+            NewBody::File(_) => Body::File,
+            NewBody::Octets(octets) => Body::Shelf(self.put_on_shelf(Kind::Body, octets)?),
+        };
+        self.write(&message.record, body, None)
     }
 
-    /// Puts a record in the place of an older one, or of none.
-    pub(super) fn put(&mut self, old: Option<&Record>, new: &Record) -> Result<(), DiskFault> {
-        if let Some(old) = old {
-            self.leave(old)?;
-        }
-        let octets = codec::encode(new).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
-        self.records.insert(new.id.to_u128(), octets.as_slice())?;
-        self.sums.totals.add(new.state, new.length);
-        self.stand(&new.custodian.identity, Place::of(new))
+    fn put_on_shelf(&mut self, kind: Kind, octets: &[u8]) -> Result<Vec<Extent>, DiskFault> {
+        Ok(self.shelf.put(kind, octets).map_err(redb::Error::Io)?)
     }
 
-    /// A message comes to stand there.
-    fn stand(&mut self, identity: &str, place: Place) -> Result<(), DiskFault> {
-        self.held_by(identity)?;
-        self.turns.insert(place.key(identity), ())?;
-        if place.state() == State::Queued {
-            self.came.push((identity.to_owned(), place));
-        }
+    /// Puts a record in the place of an older one.
+    pub(super) fn put(&mut self, new: &Record) -> Result<(), DiskFault> {
+        let Some(row) = self.row(new.id)? else {
+            return Err(redb::Error::Corrupted(format!("{} has no row", new.id)).into());
+        };
+        self.freed.push((Kind::Record, row.record.clone()));
+        let left = row.place(new.id);
+        self.write(new, row.body, Some(left))
+    }
+
+    fn write(&mut self, record: &Record, body: Body, left: Option<Place>) -> Result<(), DiskFault> {
+        let octets = codec::encode(record).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
+        let at = self.put_on_shelf(Kind::Record, &octets)?;
+        self.set_row(record.id, &Row::new(record, at, body))?;
+        self.changes.push(Change {
+            identity: record.custodian.identity.clone(),
+            left,
+            came: Some(Place::of(record)),
+            length: record.length,
+        });
         Ok(())
     }
 
-    /// A message stands there no longer.
-    fn leave(&mut self, record: &Record) -> Result<(), DiskFault> {
-        self.sums.totals.subtract(record.state, record.length);
-        self.held_by(&record.custodian.identity)?;
-        self.turns.remove(Place::of(record).key(&record.custodian.identity))?;
-        Ok(())
+    /// Keeps a message as another store had it, whatever its octets are worth; what is unread of it is noted elsewhere.
+    pub(super) fn bring(&mut self, message: &Brought) -> Result<(), DiskFault> {
+        let record = self.put_on_shelf(Kind::Record, &message.record)?;
+        let body = match &message.body {
+            Some(octets) => Body::Shelf(self.put_on_shelf(Kind::Body, octets)?),
+            None => Body::File,
+        };
+        let row = Row::at(message.place, message.identity.clone(), record, body, message.length);
+        self.set_row(message.place.id, &row)
+    }
+
+    /// Whether its record lies there.
+    pub(super) fn is_record_at(&self, id: QueueId, extent: Extent) -> Result<bool, DiskFault> {
+        Ok(self.row(id)?.is_some_and(|row| row.record.contains(&extent)))
+    }
+
+    /// What was its body's is another's, or nobody's.
+    pub(super) fn forget_body(&mut self, id: QueueId) -> Result<(), DiskFault> {
+        let Some(row) = self.row(id)? else { return Ok(()) };
+        self.set_row(id, &row.without_body())
+    }
+
+    /// What was its record's is another's, or nobody's.
+    pub(super) fn forget_record(&mut self, id: QueueId) -> Result<(), DiskFault> {
+        let Some(row) = self.row(id)? else { return Ok(()) };
+        self.set_row(id, &row.without_record())
     }
 
     /// Takes a message away, record and body; true when its body is a file, which is to be removed once this is on the disk.
-    pub(super) fn take(&mut self, record: &Record) -> Result<bool, DiskFault> {
-        self.leave(record)?;
-        self.held_by(&record.custodian.identity)?.subtract(record.length);
-        self.take_rows(record.id, record.length)
-    }
-
-    /// The same for one that can't be read.
-    pub(super) fn take_unreadable(&mut self, id: QueueId) -> Result<bool, DiskFault> {
-        let length = kept_octets(&self.files, &self.bodies, id)?;
-        let found = index::search(&self.turns, id)?;
-        let state = if self.unread.remove(id.to_u128())?.is_some() {
-            State::Dead
-        } else {
-            found.as_ref().map_or(State::Dead, |(_, place)| place.state())
-        };
-        self.sums.totals.subtract(state, length);
-        if let Some((identity, place)) = found {
-            self.turns.remove(place.key(&identity))?;
-            self.held_by(&identity)?.subtract(length);
+    pub(super) fn take(&mut self, id: QueueId) -> Result<bool, DiskFault> {
+        let Some(octets) = self.messages.remove(id.to_u128())? else { return Ok(false) };
+        let row = Row::decode(octets.value());
+        drop(octets);
+        self.unread.remove(id.to_u128())?;
+        let in_file = row.body == Body::File;
+        let left = Some(row.place(id));
+        self.freed.push((Kind::Record, row.record));
+        if let Body::Shelf(extents) = row.body {
+            self.freed.push((Kind::Body, extents));
         }
-        self.take_rows(id, length)
+        self.changes.push(Change { identity: row.identity, left, came: None, length: row.length });
+        Ok(in_file)
     }
 
     /// Notes that a record can't be read: nobody's turn comes to it any more, and it counts as dead.
@@ -402,49 +355,12 @@ impl<'txn> Tables<'txn> {
         if self.unread.insert(id.to_u128(), reason)?.is_some() {
             return Ok(());
         }
-        let length = kept_octets(&self.files, &self.bodies, id)?;
-        let Some((identity, place)) = index::search(&self.turns, id)? else { return Ok(()) };
-        self.turns.remove(place.key(&identity))?;
-        self.sums.totals.subtract(place.state(), length);
-        self.sums.totals.add(State::Dead, length);
-        self.stand(&identity, Place::unreadable(id, State::Dead))
+        let Some(row) = self.row(id)? else { return Ok(()) };
+        let (left, came) = (row.place(id), Place::unreadable(id, State::Dead));
+        self.set_row(id, &Row::at(came, row.identity.clone(), row.record, row.body, row.length))?;
+        self.changes.push(Change { identity: row.identity, left: Some(left), came: Some(came), length: row.length });
+        Ok(())
     }
-
-    fn take_rows(&mut self, id: QueueId, length: u64) -> Result<bool, DiskFault> {
-        let id = id.to_u128();
-        self.records.remove(id)?;
-        if self.files.remove(id)?.is_some() {
-            return Ok(true);
-        }
-        let rows = length.div_ceil(u64::try_from(CHUNK).unwrap_or(u64::MAX));
-        for number in 0..u32::try_from(rows).unwrap_or(u32::MAX) {
-            self.bodies.remove((id, number))?;
-        }
-        self.sums.within = self.sums.within.saturating_sub(length);
-        Ok(false)
-    }
-}
-
-/// What a row of `holders` says.
-pub(super) fn tally((count, octets, _): (u64, u64, i64)) -> Tally {
-    Tally { count, octets }
-}
-
-/// Octets that are there of a body, whatever its record says.
-fn kept_octets(
-    files: &impl ReadableTable<u128, u64>,
-    bodies: &impl ReadableTable<(u128, u32), &'static [u8]>,
-    id: QueueId,
-) -> Result<u64, DiskFault> {
-    let id = id.to_u128();
-    if let Some(length) = files.get(id)? {
-        return Ok(length.value());
-    }
-    let mut sum = 0_u64;
-    for row in bodies.range((id, 0)..=(id, u32::MAX))? {
-        sum = sum.saturating_add(u64::try_from(row?.1.value().len()).unwrap_or(0));
-    }
-    Ok(sum)
 }
 
 /// What is kept of what an identity has spent. What can't be read counts for nothing: damage must not stop its mail for ever.

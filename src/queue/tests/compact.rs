@@ -1,6 +1,6 @@
 //! The store's file written anew: smaller, the same, and whole whatever happens meanwhile.
 
-use super::super::compact::tables_of;
+use super::super::anew::tables_of;
 use super::*;
 
 /// Tables by name and rows, of a queue that is closed.

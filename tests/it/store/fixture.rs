@@ -15,7 +15,7 @@ use super::model::read;
 use super::{HOME, START, block_on, deposit, open};
 
 /// The format that is written today.
-const TODAY: u32 = 3;
+const TODAY: u32 = 4;
 
 fn folder(format: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/store/format-{format}"))
@@ -58,22 +58,31 @@ fn a_store_of_format_2_opens_and_is_put_in_order_by_identity() {
 }
 
 #[test]
-fn a_store_of_format_3_opens() {
+fn a_store_of_format_3_opens_and_is_written_anew() {
     opens(3);
+}
+
+#[test]
+fn a_store_of_format_4_opens() {
+    opens(4);
 }
 
 #[expect(clippy::disallowed_methods, reason = "fixtures are files of the repository")]
 fn opens(format: u32) {
     let (disk, clock) = (SimulatedDisk::new(0), Arc::new(ManualClock::at(START)));
-    let store = Path::new(HOME).join("store.redb");
     let folder = folder(format);
     if format == TODAY && std::env::var("SEALPOST_WRITE_FIXTURES").is_ok() && !folder.exists() {
         block_on(make(&disk, &clock));
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("store.redb"), disk.octets(&store).unwrap()).unwrap();
+        for name in ["store.redb", "messages-0"] {
+            std::fs::write(folder.join(name), disk.octets(&Path::new(HOME).join(name)).unwrap()).unwrap();
+        }
     }
     let disk = SimulatedDisk::new(0);
-    disk.place(&store, &std::fs::read(folder.join("store.redb")).unwrap());
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        disk.place(&Path::new(HOME).join(entry.file_name()), &std::fs::read(entry.path()).unwrap());
+    }
     clock.set_wall(START.after(Duration::from_secs(60)));
     block_on(async {
         let (queue, recovery) = open(&disk, &clock, 2).unwrap();

@@ -1,0 +1,190 @@
+//! The file in which records and bodies lie: read and written by extent. Which are free, `space` knows; which are whose, the rows of the store.
+//!
+//! What a change puts there goes to extents that nobody names, is synced, and only then named by the commit. So a crash, or a write that fails, leaves
+//! octets in room that is free. Never: writes over what is named; says that something is kept.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::space::{Extent, GRAIN, Kind, Space};
+use crate::sys::DiskFile;
+
+/// The name of the file, before its number: a compaction makes the next one.
+pub(super) const NAME: &str = "messages-";
+
+/// What has been put in order is written when it is so much, octets.
+const GATHERED_MAX: usize = 1 << 20;
+
+/// The largest gap between two extents that is read rather than passed over, and the most that is read in one go, octets.
+const GAP: u64 = 4096;
+const READ_MAX: u64 = 256 * 1024;
+
+/// The file of this number.
+pub(super) fn name(number: u64) -> String {
+    format!("{NAME}{number}")
+}
+
+/// The number of the file of this name.
+pub(super) fn number(name: &str) -> Option<u64> {
+    name.strip_prefix(NAME)?.parse().ok().filter(|&number| self::name(number) == name)
+}
+
+/// The file, open.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    file: Box<dyn DiskFile>,
+}
+
+impl Shelf {
+    pub(super) fn new(file: Box<dyn DiskFile>) -> Self {
+        Self { file }
+    }
+
+    /// Octets in it.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    /// Octets of what lies in these extents: from `skip` on, at most so many; `UnexpectedEof` when the file ends before.
+    pub(super) fn read(&self, extents: &[Extent], skip: u64, most: usize) -> io::Result<Vec<u8>> {
+        let (mut octets, mut skip) = (Vec::new(), skip);
+        for extent in extents {
+            let passed = skip.min(extent.length);
+            skip = skip.saturating_sub(passed);
+            let rest = usize::try_from(extent.length.saturating_sub(passed)).unwrap_or(usize::MAX);
+            let wanted = rest.min(most.saturating_sub(octets.len()));
+            let filled = octets.len();
+            octets.resize(filled.saturating_add(wanted), 0);
+            if let Some(into) = octets.get_mut(filled..).filter(|into| !into.is_empty()) {
+                self.file.read_at(extent.offset().saturating_add(passed), into)?;
+            }
+        }
+        Ok(octets)
+    }
+
+    /// What lies in each of these; those that lie near one another are read together. What can't be read so is none.
+    pub(super) fn read_each(&self, wanted: &[&[Extent]]) -> Vec<Option<Vec<u8>>> {
+        let mut read = vec![None; wanted.len()];
+        let mut order = Vec::with_capacity(wanted.len());
+        for (slot, extents) in read.iter_mut().zip(wanted) {
+            match extents {
+                [extent] => order.push((*extent, slot)),
+                several => *slot = self.read(several, 0, usize::MAX).ok(),
+            }
+        }
+        order.sort_unstable_by_key(|(extent, _)| extent.grain);
+        let mut run: Vec<(Extent, &mut Option<Vec<u8>>)> = Vec::new();
+        for (extent, slot) in order {
+            let first = run.first().map_or(extent, |(first, _)| *first);
+            let last = run.last().map_or(extent, |(last, _)| *last);
+            let end = extent.offset().saturating_add(extent.length);
+            let is_near = extent.offset().saturating_sub(last.offset().saturating_add(last.length)) <= GAP;
+            if !is_near || end.saturating_sub(first.offset()) > READ_MAX {
+                self.read_run(std::mem::take(&mut run));
+            }
+            run.push((extent, slot));
+        }
+        self.read_run(run);
+        read
+    }
+
+    fn read_run(&self, run: Vec<(Extent, &mut Option<Vec<u8>>)>) {
+        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return };
+        let from = first.offset();
+        let length = last.offset().saturating_add(last.length).saturating_sub(from);
+        let mut octets = vec![0; usize::try_from(length).unwrap_or(0)];
+        if self.file.read_at(from, &mut octets).is_err() {
+            return;
+        }
+        for (extent, slot) in run {
+            let start = usize::try_from(extent.offset().saturating_sub(from)).unwrap_or(usize::MAX);
+            let end = start.saturating_add(usize::try_from(extent.length).unwrap_or(usize::MAX));
+            *slot = octets.get(start..end).map(<[u8]>::to_vec);
+        }
+    }
+
+    /// Puts octets there, filled up with zeros to whole grains.
+    fn write(&self, grain: u64, octets: &[u8]) -> io::Result<()> {
+        self.file.write_at(grain.saturating_mul(GRAIN), octets)
+    }
+}
+
+/// What one change puts on the shelf.
+#[derive(Debug)]
+pub(super) struct Placing<'a> {
+    shelf: &'a Shelf,
+    space: &'a mut Space,
+    /// By their first grain: octets in whole grains that are not written yet.
+    gathered: BTreeMap<u64, Vec<u8>>,
+    octets: usize,
+    synced: bool,
+}
+
+impl<'a> Placing<'a> {
+    pub(super) fn new(shelf: &'a Shelf, space: &'a mut Space) -> Self {
+        Self { shelf, space, gathered: BTreeMap::new(), octets: 0, synced: true }
+    }
+
+    /// Finds room for octets. They are on stable storage when [`Self::settle`] has returned.
+    pub(super) fn put(&mut self, kind: Kind, octets: &[u8]) -> io::Result<Vec<Extent>> {
+        let extents = self.space.take(kind, u64::try_from(octets.len()).unwrap_or(u64::MAX));
+        let mut rest = octets;
+        for extent in &extents {
+            let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
+            let (piece, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            let whole = piece.len().next_multiple_of(usize::try_from(GRAIN).unwrap_or(1));
+            let mut grains = Vec::with_capacity(whole);
+            grains.extend_from_slice(piece);
+            grains.resize(whole, 0);
+            self.gathered.insert(extent.grain, grains);
+            self.octets = self.octets.saturating_add(whole);
+            self.synced = false;
+            rest = behind;
+        }
+        if self.octets >= GATHERED_MAX {
+            self.write()?;
+        }
+        Ok(extents)
+    }
+
+    /// What lies in these extents, also when it was put there just now.
+    pub(super) fn read(&self, extents: &[Extent]) -> io::Result<Vec<u8>> {
+        let mut octets = Vec::new();
+        for extent in extents {
+            let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
+            match self.gathered.get(&extent.grain).and_then(|grains| grains.get(..length)) {
+                Some(piece) => octets.extend_from_slice(piece),
+                None => octets.extend(self.shelf.read(std::slice::from_ref(extent), 0, usize::MAX)?),
+            }
+        }
+        Ok(octets)
+    }
+
+    /// Writes what has gathered, side by side what lies side by side.
+    fn write(&mut self) -> io::Result<()> {
+        self.octets = 0;
+        let mut run: Option<(u64, Vec<u8>)> = None;
+        for (grain, grains) in std::mem::take(&mut self.gathered) {
+            if let Some((from, octets)) = &mut run
+                && from.saturating_mul(GRAIN).saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX))
+                    == grain.saturating_mul(GRAIN)
+            {
+                octets.extend_from_slice(&grains);
+            } else if let Some((from, octets)) = run.replace((grain, grains)) {
+                self.shelf.write(from, &octets)?;
+            }
+        }
+        run.map_or(Ok(()), |(from, octets)| self.shelf.write(from, &octets))
+    }
+
+    /// Returns when all of it is on stable storage: only now may a row name it.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        if self.synced {
+            return Ok(());
+        }
+        self.write()?;
+        self.shelf.file.sync()?;
+        self.synced = true;
+        Ok(())
+    }
+}
