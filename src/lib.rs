@@ -29,6 +29,7 @@ pub mod config;
 pub mod daemon;
 pub mod doors;
 pub mod house;
+pub mod networks;
 pub mod pki;
 pub mod snapshot;
 pub mod sys;

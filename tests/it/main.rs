@@ -43,6 +43,7 @@ mod delivery;
 mod simulation;
 
 mod daemon;
+mod balanced;
 mod explained;
 mod fetched;
 mod identities;
