@@ -30,6 +30,7 @@ pub mod counts;
 pub mod daemon;
 pub mod doors;
 pub mod house;
+pub mod networks;
 pub mod pki;
 pub mod snapshot;
 pub mod sys;

@@ -68,6 +68,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 
 const REFUSAL: Kind = Kind::Choice(&["reply", "defer", "alert"], &[]);
 const MODE: Kind = Kind::Choice(&["starttls", "implicit"], &[]);
+const LISTENER_MODE: Kind = Kind::Choice(&["starttls", "implicit"], &["proxied-tls"]);
 const SECOND_FACTOR: Kind = Kind::Choice(&["none", "password", "totp"], &[]);
 const CASE: Kind = Kind::Choice(&["ignored", "exact"], &[]);
 
@@ -101,10 +102,11 @@ pub(super) const IDENTITIES: &[Key] = &[key("identity", Kind::Tables(IDENTITY))]
 
 const LISTENER: &[Key] = &[
     key("address", Kind::Text),
-    key("mode", MODE),
+    key("mode", LISTENER_MODE),
     key("refusal", REFUSAL),
     key("client_cas", Kind::Texts),
     key("pins", Kind::Flag),
+    key("proxy", Kind::Texts),
 ];
 
 const TLS: &[Key] = &[

@@ -12,6 +12,7 @@ use crate::credentials::Credentials;
 use crate::identity::Roster;
 use crate::mail::Address;
 use crate::mail::header::HeaderLimits;
+use crate::networks::Network;
 use crate::queue::QueueSettings;
 use crate::queue::schedule::Schedule;
 use crate::route::Routes;
@@ -132,6 +133,8 @@ pub struct ListenerSettings {
     pub client_cas: Option<Vec<Arc<str>>>,
     /// Whether pinned certificates count here.
     pub pins: TakenPins,
+    /// The load balancers whose PROXY header is read, and who alone may connect here.
+    pub balancers: Option<Vec<Network>>,
 }
 
 /// How many connections at once.

@@ -104,6 +104,7 @@ pub(super) struct WrittenListener {
     pub(super) refusal: Option<WrittenRefusal>,
     pub(super) client_cas: Option<Vec<String>>,
     pub(super) pins: Option<bool>,
+    pub(super) proxy: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

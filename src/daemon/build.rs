@@ -40,6 +40,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
             tls,
             session: Arc::new(SessionSettings { refusal: listener.refusal, ..settings.session.clone() }),
             trust,
+            balancers: listener.balancers.clone(),
         }))
     });
     Ok(Snapshot {

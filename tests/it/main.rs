@@ -44,6 +44,7 @@ mod simulation;
 mod faults;
 
 mod daemon;
+mod balanced;
 mod explained;
 mod fetched;
 mod identities;

@@ -8,6 +8,8 @@ use super::source::{SourceFile, rust_sources};
 const PURE: &[&str] = &[
     "src/mail/",
     "src/smtp/",
+    "src/networks",
+    "src/intake/proxy",
     "src/tls/constraints",
     "src/tls/der",
     "src/tls/revocation",
@@ -70,6 +72,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mail", &[]),
     ("smtp", &[]),
     ("sys", &[]),
+    ("networks", &[]),
     ("tls", &["identity", "credentials"]),
     ("identity", &["tls"]),
     ("content", &[]),
@@ -82,7 +85,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &["queue"]),
     (
         "config",
-        &["tls", "session", "credentials", "identity", "policy", "content", "queue", "route", "upstream", "report"],
+        &[
+            "tls",
+            "session",
+            "credentials",
+            "identity",
+            "policy",
+            "content",
+            "queue",
+            "route",
+            "upstream",
+            "report",
+            "networks",
+        ],
     ),
 ];
 

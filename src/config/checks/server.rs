@@ -22,6 +22,7 @@ use crate::config::written::{
 };
 use crate::mail::header::{FIELDS_MAX, HeaderLimits, LINE_MAX};
 use crate::mail::{Address, Domain};
+use crate::networks::{Network, NetworkFault};
 use crate::session::SessionSettings;
 use crate::sys::WallTime;
 use crate::tls::{ListenerTls, MinVersion, RefusalMode, ServerCertificate, TakenPins, read};
@@ -129,6 +130,7 @@ impl Checking<'_> {
                 refusal: refusal(entry.refusal.unwrap_or(written.tls.refusal)),
                 client_cas,
                 pins,
+                balancers: self.balancers(&path, entry),
             });
         }
         self.warn_of_unheard_cas(written);
@@ -177,6 +179,31 @@ impl Checking<'_> {
             self.findings.mistake(&key, "is empty: nobody could come in here", remedy);
         }
         (entry.client_cas.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect()), taken)
+    }
+
+    /// The networks of load balancers, where there are some.
+    fn balancers(&mut self, path: &str, entry: &WrittenListener) -> Option<Vec<Network>> {
+        let written = entry.proxy.as_ref()?;
+        let key = format!("{path}.proxy");
+        if written.is_empty() && !self.findings.origins().is_spoiled(&key) {
+            let remedy = "name the networks of the load balancers, or take the key out";
+            self.findings.mistake(&key, "is empty: nobody could connect", remedy);
+        }
+        let mut networks = Vec::new();
+        for (index, text) in written.iter().enumerate() {
+            let key = format!("{key}[{index}]");
+            match Network::parse(text) {
+                Ok(network) => {
+                    if network.is_everything() {
+                        let wrong = format!("{text:?}: whoever connects may claim any address");
+                        self.findings.warning(&key, wrong, "name the load balancers alone");
+                    }
+                    networks.push(network);
+                }
+                Err(fault) => self.findings.mistake(&key, format!("{text:?}: {fault}"), remedy_for(fault)),
+            }
+        }
+        Some(networks)
     }
 
     fn listen_address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
@@ -431,6 +458,16 @@ impl Checking<'_> {
             None => {
                 Address::parse(&format!("MAILER-DAEMON@{}", basics?.hostname)).ok().map(|from| ReportSettings { from })
             }
+        }
+    }
+}
+
+fn remedy_for(fault: NetworkFault) -> String {
+    match fault {
+        NetworkFault::HostBits(network) => format!("write \"{network}\", or the address of one host without a slash"),
+        NetworkFault::Mapped => "write it as IPv4, like \"10.0.0.0/8\"".to_owned(),
+        NetworkFault::Address | NetworkFault::Prefix { .. } => {
+            "write networks or addresses, like \"10.0.0.0/8\", \"192.0.2.1\", \"2001:db8::/32\"".to_owned()
         }
     }
 }

@@ -107,6 +107,21 @@ pub(super) const TABLE: &[Broken] = &[
     broken("mode = \"starttls\"", "[[listener]]\naddress = \"127.0.0.1:1587\"", &[
         "sealpost.toml:7: listener 2: address: \"127.0.0.1:1587\": another listener has this address; remove one of the two",
     ]),
+    broken("mode = \"starttls\"", "mode = \"proxied-tls\"", &[
+        "sealpost.toml:6: listener 1: mode: \"proxied-tls\": not supported yet by this version; write \"starttls\", \"implicit\"",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nproxy = []", &[
+        "sealpost.toml:7: listener 1: proxy: is empty: nobody could connect; name the networks of the load balancers, or take the key out",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nproxy = [\"10.0.0.1/8\", \"balancer.example.com\", \"2001:db8::/129\", \"::ffff:10.0.0.1\"]", &[
+        "sealpost.toml:7: listener 1: proxy: \"10.0.0.1/8\": the network of this length is 10.0.0.0/8; write \"10.0.0.0/8\", or the address of one host without a slash",
+        "sealpost.toml:7: listener 1: proxy: \"2001:db8::/129\": behind the slash stands no number from 0 to 128; write networks or addresses, like \"10.0.0.0/8\", \"192.0.2.1\", \"2001:db8::/32\"",
+        "sealpost.toml:7: listener 1: proxy: \"::ffff:10.0.0.1\": IPv4 written as IPv6; write it as IPv4, like \"10.0.0.0/8\"",
+        "sealpost.toml:7: listener 1: proxy: \"balancer.example.com\": not an address or network; write networks or addresses, like \"10.0.0.0/8\", \"192.0.2.1\", \"2001:db8::/32\"",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nproxy = \"0.0.0.0/0\"", &[
+        "sealpost.toml:7: warning: listener 1: proxy: \"0.0.0.0/0\": whoever connects may claim any address; name the load balancers alone",
+    ]),
     broken("address = \"127.0.0.1:1587\"\nmode = \"starttls\"", "address = \"127.0.0.1:465\"", &[
         "sealpost.toml:4: warning: listener 1: mode: clients expect mode = \"implicit\" on port 465",
     ]),

@@ -150,6 +150,7 @@ impl TlsStage {
                 tls: Arc::clone(&tls),
                 session: Arc::new(self.settings.clone()),
                 trust: Arc::clone(&trust),
+                balancers: None,
             })
         };
         Snapshot {
