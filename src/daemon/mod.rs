@@ -36,6 +36,7 @@ use self::watch::Orders;
 use crate::config::{self, CrlSource, Mistake, Settings};
 use crate::doors::Full;
 use crate::house::House;
+use crate::intake::Introduced;
 use crate::queue::fill::{Notice, Watch};
 use crate::queue::{OpenError, Owned, Queue, Recovery};
 use crate::session::replies;
@@ -365,7 +366,15 @@ fn admit_balancer(mut stream: TcpStream, balancer: SocketAddr, door: usize, hous
     };
     let serving = Arc::clone(house);
     house.tasks.spawn("connection", async move {
-        let Some(client) = intake::introduced(&mut stream, balancer, &serving).await else { return };
+        let client = match intake::introduced(&mut stream, balancer, &serving).await {
+            None => return,
+            // Who looks every two seconds must not use up a client's limits: the total alone bounds balancers.
+            Some(Introduced::Probe) => {
+                Box::pin(intake::serve(stream, balancer, door, serving)).await;
+                return drop(place);
+            }
+            Some(Introduced::Client(client)) => client,
+        };
         let snapshot = serving.snapshot();
         match place.belongs_to(client.ip(), snapshot.door_limits, serving.now().mono) {
             Ok(()) => {

@@ -91,7 +91,7 @@ fn send_away(stream: TcpStream, client: SocketAddr, door: &Arc<Door>, handshakes
 
 /// Says `reply` behind what must come before it: a load balancer's header, a handshake.
 async fn say_late(mut stream: TcpStream, door: &Door, reply: &[u8]) -> io::Result<()> {
-    if door.balancers.is_some() && !intake::is_passed_on(&mut stream).await {
+    if door.balancers.is_some() && !intake::has_header(&mut stream).await {
         return Ok(());
     }
     match door.mode {

@@ -29,8 +29,18 @@ enum Headless {
     Broken,
 }
 
-/// The client whose connection `balancer` passes on. `None`: it is nobody's, and is to be closed; it was told.
-pub async fn introduced<S>(stream: &mut S, balancer: SocketAddr, house: &House) -> Option<SocketAddr>
+/// Whose connection a load balancer's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Introduced {
+    /// A client's, which connected to the balancer from there.
+    Client(SocketAddr),
+    /// The balancer's own: it looks whether we are well, and is served like anybody (LOCAL, UNKNOWN and AF_UNSPEC: the header says
+    /// nothing of addresses, so the connection's own are used).
+    Probe,
+}
+
+/// Whose connection `balancer` passes on. `None`: it is nobody's, and is to be closed; it was told.
+pub async fn introduced<S>(stream: &mut S, balancer: SocketAddr, house: &House) -> Option<Introduced>
 where
     S: AsyncRead + Unpin,
 {
@@ -42,14 +52,14 @@ where
         () = drain.wait() => return None,
     };
     match read {
-        Ok(Proxied::Client { source, destination }) => {
+        Ok(Some(Proxied::Client { source, destination })) => {
             tracing::debug!(client = %source, %destination, %balancer, "a client came by way of a load balancer");
-            Some(source)
+            Some(Introduced::Client(source))
         }
-        Ok(Proxied::Probe) => {
+        Ok(probe) => {
             let probes = house.doors.count_probe();
             tracing::debug!(%balancer, probes, "the load balancer looked whether we are here");
-            None
+            probe.map(|_| Introduced::Probe)
         }
         Err(fault) => {
             if let Some(unsaid) = house.doors.headless.say(house.now().mono) {
@@ -63,28 +73,28 @@ where
     }
 }
 
-/// Whether a load balancer passes on a client's connection, for who is sent away in any case: nothing is told or counted.
-pub async fn is_passed_on<S: AsyncRead + Unpin>(stream: &mut S) -> bool {
-    matches!(read_header(stream, HEADER_WAIT).await, Ok(Proxied::Client { .. }))
+/// Whether a load balancer's header came, for who is sent away in any case: nothing is told or counted.
+pub async fn has_header<S: AsyncRead + Unpin>(stream: &mut S) -> bool {
+    matches!(read_header(stream, HEADER_WAIT).await, Ok(Some(_)))
 }
 
-/// Reads one header, to its last octet and no further. A connection that ends before the first octet is a probe too: balancers also look
-/// without a header.
-async fn read_header<S: AsyncRead + Unpin>(stream: &mut S, wait: Duration) -> Result<Proxied, Headless> {
+/// Reads one header, to its last octet and no further. `None`: the connection ended before the first octet, for balancers also look
+/// whether anybody listens without a header.
+async fn read_header<S: AsyncRead + Unpin>(stream: &mut S, wait: Duration) -> Result<Option<Proxied>, Headless> {
     timeout(wait, header(stream)).await.unwrap_or(Err(Headless::Slow))
 }
 
-async fn header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Proxied, Headless> {
+async fn header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<Proxied>, Headless> {
     let (mut reader, mut room) = (HeaderReader::default(), [0; READ_SIZE]);
     loop {
         let most = reader.wants().min(READ_SIZE);
         let read: io::Result<usize> = stream.read(room.get_mut(..most).unwrap_or_default()).await;
         match read {
-            Ok(0) | Err(_) if reader.is_empty() => return Ok(Proxied::Probe),
+            Ok(0) | Err(_) if reader.is_empty() => return Ok(None),
             Ok(0) | Err(_) => return Err(Headless::Broken),
             Ok(count) => {
                 if let (_, Some(proxied)) = reader.take(room.get(..count).unwrap_or_default())? {
-                    return Ok(proxied);
+                    return Ok(Some(proxied));
                 }
             }
         }
@@ -114,7 +124,7 @@ mod tests {
                 drop(ours);
                 let source = "192.0.2.7:40000".parse().unwrap();
                 let read = read_header(&mut theirs, HEADER_WAIT).await.unwrap();
-                assert!(matches!(read, Proxied::Client { source: found, .. } if found == source), "{read:?}");
+                assert!(matches!(read, Some(Proxied::Client { source: found, .. }) if found == source), "{read:?}");
                 let mut rest = Vec::new();
                 theirs.read_to_end(&mut rest).await.unwrap();
                 assert_eq!(rest, b"\x16\x03\x01");
@@ -153,7 +163,7 @@ mod tests {
                 read_header(&mut theirs, HEADER_WAIT).await
             })
         };
-        assert!(matches!(ending_after(0), Ok(Proxied::Probe)));
+        assert!(matches!(ending_after(0), Ok(None)));
         for count in 1..LINE.len() {
             assert!(matches!(ending_after(count), Err(Headless::Broken)), "{count}");
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-pub use balancer::{introduced, is_passed_on};
+pub use balancer::{Introduced, has_header, introduced};
 pub use converse::converse;
 pub use pace::PaceLimits;
 pub use second_factor::Desk;

@@ -43,7 +43,7 @@ pub(super) enum Proxied {
         /// Where it connected to.
         destination: SocketAddr,
     },
-    /// Nobody's: the balancer looks whether we are here (LOCAL, UNKNOWN, AF_UNSPEC).
+    /// The balancer's own: it looks whether we are well (LOCAL, UNKNOWN, AF_UNSPEC).
     Probe,
 }
 
