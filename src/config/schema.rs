@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Flag,
     /// A whole number, not negative.
     Count,
+    /// A priority of RFC 6710: -9 to 9.
+    Priority,
     /// A duration: `"5m"`.
     Wait,
     /// A list of durations.
@@ -46,6 +48,7 @@ impl Kind {
             Self::Texts => "a list of texts, like [\"one\", \"two\"]".to_owned(),
             Self::Flag => "true or false, without quotes".to_owned(),
             Self::Count => "a whole number, without quotes".to_owned(),
+            Self::Priority => "a number from -9 to 9, without quotes".to_owned(),
             Self::Wait => "a duration with its unit, like \"30s\", \"5m\", \"4h\", \"5d\"".to_owned(),
             Self::Waits => "a list of durations, like [\"1m\", \"5m\", \"1h\"]".to_owned(),
             Self::Size => "a size with its unit, like \"512KiB\", \"10MiB\"".to_owned(),
@@ -185,6 +188,8 @@ const IDENTITY_LIMITS: &[Key] = &[
     key("messages_per_day", Kind::Count),
     key("recipients_per_hour", Kind::Count),
     key("recipients_per_day", Kind::Count),
+    key("priority_min", Kind::Priority),
+    key("priority_max", Kind::Priority),
 ];
 
 const UPSTREAM: &[Key] = &[
@@ -259,7 +264,12 @@ const RECEIVED: &[Key] = &[key("identity", Kind::Flag), key("client_address", Ki
 
 const RELOAD: &[Key] = &[key("watch", Kind::Choice(&["files", "all", "off"], &[])), key("poll", Kind::Wait)];
 
-const REPORTS: &[Key] = &[key("from", Kind::Text)];
+const REPORTS: &[Key] = &[
+    key("from", Kind::Text),
+    key("envelope_sender", Kind::Text),
+    key("upstream", Kind::Text),
+    key("postmaster", Kind::Text),
+];
 
 const NOTICES: &[Key] = &[key("expiry", Kind::Flag)];
 

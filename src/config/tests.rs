@@ -252,6 +252,7 @@ fn every_documented_key_is_known_and_every_key_is_documented() {
                 | schema::Kind::Texts
                 | schema::Kind::Flag
                 | schema::Kind::Count
+                | schema::Kind::Priority
                 | schema::Kind::Wait
                 | schema::Kind::Waits
                 | schema::Kind::Size
@@ -341,7 +342,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "upstream",
         "route",
         "dns.servers",
-        "reports.from",
+        "reports",
         "queue.per_identity: now 10",
     ];
     let unexpected: Vec<_> =

@@ -233,6 +233,8 @@ pub(super) struct WrittenLimits {
     pub(super) messages_per_day: Option<u32>,
     pub(super) recipients_per_hour: Option<u32>,
     pub(super) recipients_per_day: Option<u32>,
+    pub(super) priority_min: Option<i8>,
+    pub(super) priority_max: Option<i8>,
 }
 
 impl WrittenLimits {
@@ -249,7 +251,8 @@ impl WrittenLimits {
 
     /// Whether any is.
     pub(super) fn is_written(&self) -> bool {
-        self.message_size.is_some() || self.counts().iter().any(|(_, number)| number.is_some())
+        let has_priority = self.priority_min.is_some() || self.priority_max.is_some();
+        has_priority || self.message_size.is_some() || self.counts().iter().any(|(_, number)| number.is_some())
     }
 }
 
@@ -422,6 +425,9 @@ pub(super) struct WrittenReceived {
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenReports {
     pub(super) from: Option<String>,
+    pub(super) envelope_sender: Option<String>,
+    pub(super) upstream: Option<String>,
+    pub(super) postmaster: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

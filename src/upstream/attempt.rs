@@ -24,6 +24,19 @@ pub struct Attempt {
     /// Recipients whose fate is unknown: the final dot was sent and no answer came. The next attempt goes to the same upstream, which can
     /// know a duplicate (RFC 5321 §4.5.3.2.6), and never at once to a sibling.
     pub undetermined: Vec<usize>,
+    /// What it takes over with a message that it takes.
+    pub undertaking: Undertaking,
+    /// Whether all failed only because this upstream lacks an extension that the message needs: another may have it, and is asked.
+    pub is_unable: bool,
+}
+
+/// What an upstream has taken over with a message: what it has not, is still ours to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undertaking {
+    /// It knows of whom the sender wants a report (DSN, RFC 3461 §5.2.1).
+    pub reports: bool,
+    /// It knows by when to deliver (DELIVERBY, RFC 2852 §4).
+    pub deadline: bool,
 }
 
 impl Attempt {
@@ -34,7 +47,18 @@ impl Attempt {
             outcomes: recipients.iter().map(|&place| (place, outcome.clone())).collect(),
             free: recipients.to_vec(),
             fault: Some(fault),
-            undetermined: Vec::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Everybody failed, because the upstream lacks an extension.
+    pub fn unable(recipients: &[usize], reason: &str) -> Self {
+        let outcome = Outcome::Failed { reason: reason.to_owned(), reply: None };
+        Self {
+            outcomes: recipients.iter().map(|&place| (place, outcome.clone())).collect(),
+            free: recipients.to_vec(),
+            is_unable: true,
+            ..Self::default()
         }
     }
 
@@ -44,6 +68,8 @@ impl Attempt {
         self.outcomes.extend(later.outcomes);
         self.outcomes.sort_by_key(|&(place, _)| place);
         self.undetermined.extend(later.undetermined);
+        self.undertaking = later.undertaking;
+        self.is_unable &= later.is_unable;
         self.free = later.free;
         self.fault = later.fault.or(self.fault.take());
     }

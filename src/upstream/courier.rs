@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::attempt::{Attempt, FaultCause, Undertaking, UpstreamFault};
 use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
@@ -36,9 +36,9 @@ use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
 use super::refusals::Alike;
 use super::settings::Upstream;
-use super::transaction::Order;
+use super::transaction::{Order, UPSTREAM_NOT_PROVED};
 use super::vigil::{Signs, UNANSWERED};
-use crate::mail::Envelope;
+use crate::mail::{Envelope, ReversePath};
 use crate::queue::Outcome;
 use crate::sys::{Clock, Entropy, Now};
 
@@ -80,6 +80,8 @@ pub struct Handover {
     pub faults: Vec<UpstreamFault>,
     /// Recipients whose fate is unknown, and the upstream that knows: the next attempt begins with it.
     pub undetermined: Vec<(usize, String)>,
+    /// What has been taken over with the message by who took it.
+    pub undertakings: Vec<(usize, Undertaking)>,
     /// Set when nothing was tried, because every upstream is left alone.
     pub left_alone: Option<LeftAlone>,
 }
@@ -291,7 +293,12 @@ impl Courier {
         body: &mut impl MessageBody,
         signs: &Signs,
     ) -> Attempt {
-        let order = Order::new(envelope, recipients, body.octets());
+        // RFC 8689 §4.2.1: whoever it is, must have proved it.
+        let proves = slot.upstream.security.proves_the_upstream();
+        if envelope.parameters().require_tls && *envelope.reverse_path() != ReversePath::Null && !proves {
+            return Attempt::unable(recipients, UPSTREAM_NOT_PROVED);
+        }
+        let order = Order::new(envelope, recipients, body.octets()).at(self.places.now().wall);
         while let Some(mut kept) = self.kept_connection(slot).await {
             let attempt = Box::pin(kept.send(order.clone(), recipients, body, signs)).await;
             if attempt.fault.is_none() || kept.has_answered() {
@@ -427,6 +434,16 @@ impl Handover {
     fn add(&mut self, upstream: &Upstream, attempt: Attempt) {
         self.left_alone = self.still_left_alone(attempt.fault.as_ref(), self.outcomes.is_empty());
         for (place, outcome) in attempt.outcomes {
+            // Who could not take it at all does not end the wait for another who may.
+            let waits = |(known, before, _): &(usize, Outcome, String)| {
+                *known == place && matches!(before, Outcome::Deferred { .. })
+            };
+            if attempt.is_unable && self.outcomes.iter().any(waits) {
+                continue;
+            }
+            if matches!(outcome, Outcome::Delivered { .. }) {
+                self.undertakings.push((place, attempt.undertaking));
+            }
             self.outcomes.retain(|(known, _, _)| *known != place);
             self.outcomes.push((place, outcome, upstream.name.clone()));
         }

@@ -46,7 +46,7 @@ mod refusals;
 mod resolver;
 mod transaction;
 
-pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};
+pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, Undertaking, UpstreamFault};
 pub use blame::Phase;
 pub use body::{BodyFault, InMemory, MessageBody};
 pub use courier::{Courier, Handover, LeftAlone};

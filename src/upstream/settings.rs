@@ -143,6 +143,11 @@ impl Security {
         }
     }
 
+    /// Whether nothing is said to anybody but an upstream that has proved who it is.
+    pub fn proves_the_upstream(&self) -> bool {
+        self.looks_at_certificates().is_some()
+    }
+
     /// What TLS is made with, where there is any.
     pub fn tls(&self) -> Option<&ClientTls> {
         match self {

@@ -8,13 +8,17 @@
 
 use std::collections::VecDeque;
 
-use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::attempt::{Attempt, FaultCause, Undertaking, UpstreamFault};
 use super::blame::{Judgement, Phase};
 use super::dialog::Expect;
-use crate::mail::{Body, Envelope, ForwardPath, MailParameters, Notify, Recipient, Ret, ReversePath};
+use crate::mail::envelope::utf8_escaped;
+use crate::mail::{
+    Body, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, OriginalRecipient, Recipient, Ret, ReversePath,
+};
 use crate::queue::Outcome;
 use crate::smtp::Reply;
 use crate::smtp::extension::{Extension, Offered};
+use crate::sys::WallTime;
 
 /// What is to be sent, but for the octets of the message.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct Order {
     /// Place in the envelope, and the recipient.
     recipients: Vec<(usize, Recipient)>,
     octets: u64,
+    /// When it is sent: what is left of the time to deliver it in.
+    at: WallTime,
 }
 
 impl Order {
@@ -36,7 +42,39 @@ impl Order {
             parameters: envelope.parameters().clone(),
             recipients: places.iter().filter_map(recipient).collect(),
             octets,
+            at: WallTime::from_millis(0),
         }
+    }
+
+    /// The same, sent at this moment.
+    #[must_use]
+    pub fn at(self, now: WallTime) -> Self {
+        Self { at: now, ..self }
+    }
+
+    /// Whole seconds that are left of the time to deliver it in; below zero when it is over (RFC 2852 §4).
+    fn seconds_left(&self, by: DeliverBy) -> i64 {
+        by.deadline.millis().saturating_sub(self.at.millis()).div_euclid(1000).clamp(-BY_MOST, BY_MOST)
+    }
+
+    /// What the upstream lacks without which this must not go to it; for the report, with its status.
+    fn lacks(&self, offered: &Offered) -> Option<String> {
+        let asked = &self.parameters;
+        // RFC 8689 §4.2.1; §5: what has no reverse path is not lost over it.
+        if asked.require_tls && self.reverse_path != ReversePath::Null && !offered.has(Extension::RequireTls) {
+            return Some(
+                "5.7.30 the message demands TLS all the way (REQUIRETLS), which the upstream does not offer".to_owned(),
+            );
+        }
+        let by = asked.deliver_by.filter(|by| by.or_return)?;
+        // RFC 2852 §4.1.4.2: nobody could say that it comes in time.
+        if !offered.has(Extension::DeliverBy) {
+            return Some("5.4.7 the message must be delivered in time or returned (BY=..;R), and the upstream knows of no time (DELIVERBY)".to_owned());
+        }
+        let (left, least) = (self.seconds_left(by), offered.deliver_by_min().unwrap_or(0).max(1));
+        (left < i64::from(least)).then(|| {
+            format!("5.4.7 the message must be delivered within {left} s or returned (BY=..;R), and the upstream promises nothing below {least} s")
+        })
     }
 
     fn is_ascii(&self) -> bool {
@@ -44,6 +82,13 @@ impl Order {
             && self.recipients.iter().all(|(_, to)| to.forward_path.as_str().is_ascii())
     }
 }
+
+/// Why a message that demands TLS does not go to an upstream whose certificate nobody looks at (RFC 8689 §4.2.1).
+pub(super) const UPSTREAM_NOT_PROVED: &str =
+    "5.7.10 the message demands TLS all the way (REQUIRETLS), and the upstream's certificate is not verified";
+
+/// The most seconds of a by-time, either way: nine digits (RFC 2852 §4).
+const BY_MOST: i64 = 999_999_999;
 
 /// What can be said of an order when the upstream's extensions are known.
 #[derive(Debug)]
@@ -90,6 +135,7 @@ pub(super) struct Transaction {
     commands: VecDeque<(Expect, String)>,
     sender_refused: bool,
     body: BodyStand,
+    undertaking: Undertaking,
     /// What came of the earlier transactions of the same order.
     earlier: Attempt,
 }
@@ -102,11 +148,16 @@ impl Transaction {
             commands: VecDeque::new(),
             sender_refused: false,
             body: BodyStand::NotYet,
+            undertaking: Undertaking::default(),
             earlier,
         }
     }
 
     pub(super) fn plan(order: Order, offered: &Offered) -> Planned {
+        if let Some(reason) = order.lacks(offered) {
+            let places: Vec<usize> = order.recipients.iter().map(|&(place, _)| place).collect();
+            return Planned::Settled(Attempt::unable(&places, &reason));
+        }
         let mut transaction = Self::new(order, Attempt::default());
         transaction.settle_what_is_too_large(offered);
         if !offered.has(Extension::SmtpUtf8) {
@@ -167,13 +218,15 @@ impl Transaction {
     // Commands.
 
     pub(super) fn queue_commands(&mut self, stained: bool, offered: &Offered) {
+        self.undertaking =
+            Undertaking { reports: offered.has(Extension::Dsn), deadline: offered.has(Extension::DeliverBy) };
         if stained {
             self.commands.push_back((Expect::Reset, "RSET".to_owned()));
         }
         self.commands.push_back((Expect::Mail, mail_command(&self.order, offered)));
         for (place, ((_, recipient), stand)) in self.order.recipients.iter().zip(&self.stands).enumerate() {
             if matches!(stand, Stand::Open) {
-                self.commands.push_back((Expect::Recipient(place), recipient_command(recipient, offered)));
+                self.commands.push_back((Expect::Recipient(place), recipient_command(&self.order, recipient, offered)));
             }
         }
         self.commands.push_back((Expect::Data, "DATA".to_owned()));
@@ -314,7 +367,8 @@ impl Transaction {
             Stand::Open | Stand::Accepted => otherwise.clone(),
         };
         let places = self.order.recipients.iter().map(|&(place, _)| place);
-        Attempt { outcomes: places.zip(self.stands.iter().map(outcome)).collect(), ..Attempt::default() }
+        let outcomes = places.zip(self.stands.iter().map(outcome)).collect();
+        Attempt { outcomes, undertaking: self.undertaking, ..Attempt::default() }
     }
 }
 
@@ -368,7 +422,7 @@ fn mail_command(order: &Order, offered: &Offered) -> String {
     if asked.body == Body::EightBitMime && offered.has(Extension::EightBitMime) {
         line.push_str(" BODY=8BITMIME");
     }
-    if (asked.smtputf8 || !order.is_ascii()) && offered.has(Extension::SmtpUtf8) {
+    if says_smtputf8(order, offered) {
         line.push_str(" SMTPUTF8");
     }
     if offered.has(Extension::Dsn) {
@@ -381,10 +435,25 @@ fn mail_command(order: &Order, offered: &Offered) -> String {
             line.push_str(&format!(" ENVID={envid}"));
         }
     }
+    if asked.require_tls && offered.has(Extension::RequireTls) {
+        line.push_str(" REQUIRETLS");
+    }
+    if let Some(by) = asked.deliver_by.filter(|_| offered.has(Extension::DeliverBy)) {
+        let (mode, trace) = (if by.or_return { 'R' } else { 'N' }, if by.trace { "T" } else { "" });
+        line.push_str(&format!(" BY={};{mode}{trace}", order.seconds_left(by)));
+    }
+    if let Some(priority) = asked.priority.filter(|_| offered.has(Extension::MtPriority)) {
+        line.push_str(&format!(" MT-PRIORITY={priority}"));
+    }
     line
 }
 
-fn recipient_command(recipient: &Recipient, offered: &Offered) -> String {
+/// Whether MAIL says SMTPUTF8: then, and only then, may parameters hold UTF-8 (RFC 6531 §3.4).
+fn says_smtputf8(order: &Order, offered: &Offered) -> bool {
+    (order.parameters.smtputf8 || !order.is_ascii()) && offered.has(Extension::SmtpUtf8)
+}
+
+fn recipient_command(order: &Order, recipient: &Recipient, offered: &Offered) -> String {
     let mut line = match &recipient.forward_path {
         ForwardPath::Postmaster => "RCPT TO:<postmaster>".to_owned(),
         ForwardPath::Address(address) => format!("RCPT TO:<{}>", address.as_str()),
@@ -394,13 +463,22 @@ fn recipient_command(recipient: &Recipient, offered: &Offered) -> String {
             line.push_str(&format!(" NOTIFY={}", notify_value(notify)));
         }
         if let Some(original) = &recipient.parameters.orcpt {
-            let value = format!("{};{}", original.address_type, original.address);
-            if is_parameter_value(&value) {
+            let value = original_value(original, says_smtputf8(order, offered));
+            if is_parameter_value(&value) && value.len() <= ORIGINAL_MAX {
                 line.push_str(&format!(" ORCPT={value}"));
             }
         }
     }
     line
+}
+
+/// Octets of an ORCPT at most; a longer one would have the recipient refused (RFC 3461 §5.4).
+const ORIGINAL_MAX: usize = 500;
+
+/// RFC 3461 §5.2.1: as it came. RFC 6533 §3: but where the line must be ASCII, an internationalized address goes in its 7-bit form.
+fn original_value(original: &OriginalRecipient, utf8: bool) -> String {
+    let address = if utf8 { original.address.clone() } else { utf8_escaped(&original.address) };
+    format!("{};{address}", original.address_type)
 }
 
 /// RFC 3461 §4.1.
@@ -415,3 +493,6 @@ fn notify_value(notify: Notify) -> String {
 fn is_parameter_value(value: &str) -> bool {
     !value.is_empty() && value.chars().all(|c| !c.is_control() && c != ' ' && c != '=')
 }
+
+#[cfg(test)]
+mod tests;

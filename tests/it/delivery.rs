@@ -2,6 +2,7 @@
 
 mod ending;
 mod kept;
+mod reports;
 mod routes;
 pub(crate) mod stage;
 

@@ -24,6 +24,7 @@ use super::mistake::Findings;
 use super::settings::{Census, CrlSource, MadeCas, Settings};
 use super::written::Written;
 use crate::identity::{Roster, Rule};
+use crate::session::Onward;
 use crate::sys::{Clock, WallTime};
 use crate::tls::Trust;
 
@@ -194,12 +195,16 @@ impl<'a> Checking<'a> {
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
         let limits = self.limits(written, basics.as_ref());
-        let reports = self.reports(&written.reports, basics.as_ref());
+        let reports = self.reports(written, basics.as_ref());
         let reload = self.reload(written.reload);
         if self.findings.any_mistake() {
             return None;
         }
-        let (basics, limits, (trust, roster), upstreams) = (basics?, limits?, roster?, upstreams?);
+        let (basics, mut limits, (trust, roster), upstreams) = (basics?, limits?, roster?, upstreams?);
+        let routes = routes?;
+        if routes.upstreams().all(|upstream| upstream.security.proves_the_upstream()) {
+            limits.session.promises.onward = Onward::Proved;
+        }
         let census = Census {
             listeners: listeners.len(),
             client_cas: written.client_ca.len(),
@@ -227,7 +232,7 @@ impl<'a> Checking<'a> {
             received: server::received(written.received),
             schedule: schedule?,
             upstreams,
-            routes: routes?,
+            routes,
             reports: reports?,
             expiry_notices: written.notices.expiry,
             log: server::log(written.log),

@@ -18,12 +18,13 @@ use crate::config::settings::{
 use crate::config::units::{size_text, wait_text};
 use crate::config::written::{
     Written, WrittenDeadlines, WrittenListener, WrittenLog, WrittenLogFormat, WrittenLogLevel, WrittenMode,
-    WrittenReceived, WrittenRefusal, WrittenReload, WrittenReports, WrittenTls, WrittenVersion, WrittenWatch,
+    WrittenReceived, WrittenRefusal, WrittenReload, WrittenReports, WrittenTls, WrittenUpstream, WrittenVersion,
+    WrittenWatch,
 };
 use crate::mail::header::{FIELDS_MAX, HeaderLimits, LINE_MAX};
-use crate::mail::{Address, Domain};
+use crate::mail::{Address, Domain, ReversePath};
 use crate::networks::{Network, NetworkFault};
-use crate::session::SessionSettings;
+use crate::session::{Onward, Promises, SessionSettings};
 use crate::sys::WallTime;
 use crate::tls::{ListenerTls, MinVersion, RefusalMode, ServerCertificate, TakenPins, read};
 
@@ -373,6 +374,8 @@ impl Checking<'_> {
                 refusal: refusal(written.tls.refusal),
                 auth_failures_max: limits.auth_failures,
                 idle_commands_max: limits.idle_commands,
+                // As long as it is tried, it may wait before.
+                promises: Promises { onward: Onward::Unproved, hold_max: written.queue.give_up_after.0 },
             },
             header: HeaderLimits {
                 section: usize::try_from(limits.header_size.0).unwrap_or(usize::MAX),
@@ -452,12 +455,37 @@ impl Checking<'_> {
         ReloadSettings { watch, poll: written.poll.0 }
     }
 
-    pub(super) fn reports(&mut self, written: &WrittenReports, basics: Option<&Basics>) -> Option<ReportSettings> {
-        match &written.from {
-            Some(text) => self.address("reports.from", text).map(|from| ReportSettings { from }),
-            None => {
-                Address::parse(&format!("MAILER-DAEMON@{}", basics?.hostname)).ok().map(|from| ReportSettings { from })
-            }
+    pub(super) fn reports(&mut self, written: &Written, basics: Option<&Basics>) -> Option<ReportSettings> {
+        let WrittenReports { from, envelope_sender, upstream, postmaster } = &written.reports;
+        let postmaster = postmaster.as_ref().map(|text| self.address("reports.postmaster", text));
+        let envelope_sender = match envelope_sender.as_deref() {
+            None | Some("" | "<>") => Some(ReversePath::Null),
+            Some(text) => self.address("reports.envelope_sender", text).map(ReversePath::Address),
+        };
+        if let Some(name) = upstream {
+            self.check_that_it_is_an_upstream("reports.upstream", name, &written.upstream);
+        }
+        let from = match from {
+            Some(text) => self.address("reports.from", text),
+            None => Address::parse(&format!("MAILER-DAEMON@{}", basics?.hostname)).ok(),
+        };
+        Some(ReportSettings {
+            from: from?,
+            envelope_sender: envelope_sender?,
+            upstream: upstream.clone(),
+            // A mistake in it has been told.
+            postmaster: postmaster.flatten(),
+        })
+    }
+
+    fn check_that_it_is_an_upstream(&mut self, key: &str, name: &str, upstreams: &[WrittenUpstream]) {
+        let names: Vec<&str> = upstreams.iter().filter_map(|one| one.name.as_deref()).collect();
+        if !names.contains(&name) {
+            let remedy = match nearest(name, names.iter().copied()) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => "write the name of one of them".to_owned(),
+            };
+            self.findings.mistake(key, format!("{name:?}: no [[upstream]] is called so"), remedy);
         }
     }
 }

@@ -242,6 +242,12 @@ pub(super) const TABLE: &[Broken] = &[
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { messages_per_hour = 0 }", &[
         "sealpost.toml:17: client_ca \"staff\": limits.messages_per_hour: 0: nothing could be sent; write 1 or more",
     ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { priority_max = 10 }", &[
+        "sealpost.toml:17: client_ca \"staff\": limits.priority_max: \"10\": not a priority; write a number from -9 to 9, without quotes",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { priority_min = 1 }", &[
+        "sealpost.toml:17: client_ca \"staff\": limits.priority_min: from 1 to 0 there is none",
+    ]),
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { recipients_per_hour = 9, recipients_per_day = 8 }", &[
         "sealpost.toml:17: warning: client_ca \"staff\": limits.recipients_per_hour: never applies: recipients_per_day is smaller",
     ]),
@@ -470,6 +476,11 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:23: warning: identity \"robot\": send_as: has *@*.example.com, which says nothing beside *; leave one of them out",
         "sealpost.toml:23: warning: identity \"robot\": send_as: has *@a.example.com, which lies beyond the domains of its CA and is never granted",
         "sealpost.toml:23: warning: identity \"robot\": send_as: has *@a.example.com, which says nothing beside *@*.example.com; leave one of them out",
+    ]),
+    broken("[[upstream]]", "[reports]\nenvelope_sender = \"x\"\nupstream = \"mian\"\npostmaster = \"y\"\n[[upstream]]", &[
+        "sealpost.toml:27: reports.envelope_sender: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
+        "sealpost.toml:28: reports.upstream: \"mian\": no [[upstream]] is called so; did you mean \"main\"?",
+        "sealpost.toml:29: reports.postmaster: \"y\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
     ]),
     broken("[[upstream]]", "[reports]\nfrom = \"x\"\n[received]\nidentity = \"yes\"\n[[upstream]]", &[
         "sealpost.toml:27: reports.from: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
