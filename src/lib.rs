@@ -6,6 +6,7 @@
 // The words: pure values.
 pub mod mail;
 pub mod smtp;
+pub mod sasl;
 
 // The line, in order.
 pub mod intake;

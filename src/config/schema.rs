@@ -199,10 +199,14 @@ const UPSTREAM: &[Key] = &[
     key("tls", Kind::Choice(&["none", "opportunistic", "require", "verify"], &[])),
     key("server_name", Kind::Text),
     key("ca", Kind::Texts),
+    key("pin", Kind::Texts),
+    key("dane", Kind::Flag),
     key("certificate", Kind::Text),
     key("private_key", Kind::Text),
     key("username", Kind::Text),
     key("password_file", Kind::Text),
+    key("token_file", Kind::Text),
+    key("auth", Kind::Choice(AUTH, &[])),
     key("connections", Kind::Count),
     key("messages_per_connection", Kind::Count),
     key("idle", Kind::Wait),
@@ -211,7 +215,10 @@ const UPSTREAM: &[Key] = &[
     key("source_address", Kind::Texts),
     key("order", Kind::Count),
     key("weight", Kind::Count),
+    key("chunking", Kind::Flag),
+    key("eight_bit", Kind::Choice(&["send-anyway", "encode", "report"], &[])),
     key("password", Kind::Secret("password_file")),
+    key("token", Kind::Secret("token_file")),
 ];
 
 const ROUTE: &[Key] = &[
@@ -223,7 +230,10 @@ const ROUTE: &[Key] = &[
     key("upstreams", Kind::Texts),
 ];
 
-const DNS: &[Key] = &[key("servers", Kind::Texts)];
+/// Mechanisms by which we can log in at an upstream.
+const AUTH: &[&str] = &["scram-sha-256-plus", "scram-sha-256", "oauthbearer", "xoauth2", "plain", "login", "external"];
+
+const DNS: &[Key] = &[key("servers", Kind::Texts), key("trusted", Kind::Flag)];
 
 const QUEUE: &[Key] = &[
     key("retry", Kind::Waits),

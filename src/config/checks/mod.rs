@@ -1,12 +1,14 @@
 //! What is written, checked against itself and against the files it names; each check goes on after a mistake.
 
 mod credentials;
+mod dns;
 mod queue;
 mod reach;
 mod roster;
 mod route;
 mod server;
 mod fetched;
+mod login;
 mod trust;
 mod upstream;
 
@@ -188,7 +190,10 @@ impl<'a> Checking<'a> {
         let name_servers = self.name_servers(&written.dns);
         let upstreams = self.or_as_before(
             "upstream",
-            |checking| Some(checking.upstreams(&written.upstream, hostname, &listeners, &name_servers)),
+            |checking| {
+                let dane = checking.dane_by(&written.dns, &name_servers);
+                Some(checking.upstreams(&written.upstream, hostname, &listeners, &name_servers, &dane))
+            },
             |old| Some(old.upstreams.clone()),
         );
         let routes = self.routes(written, upstreams.as_deref(), roster.as_ref().map(|(_, roster)| &**roster));

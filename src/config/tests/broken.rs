@@ -412,6 +412,27 @@ pub(super) const TABLE: &[Broken] = &[
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword = \"hunter2\"", &[
         "sealpost.toml:30: upstream \"main\": password: must not be written here: secrets come from files; write password_file = \"FILE\"",
     ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"cram-md5\"", &[
+        "sealpost.toml:31: upstream \"main\": auth: \"cram-md5\": there is no such choice; write one of \"scram-sha-256-plus\", \"scram-sha-256\", \"oauthbearer\", \"xoauth2\", \"plain\", \"login\", \"external\"",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"xoauth2\"", &[
+        "sealpost.toml:31: upstream \"main\": auth: goes by a token, not by a password; write token_file, not password_file",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"external\"", &[
+        "sealpost.toml:31: upstream \"main\": auth: \"external\" goes by the certificate, not by a password or a token; take out password_file and token_file, or auth",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nauth = \"external\"", &[
+        "sealpost.toml:29: upstream \"main\": auth: \"external\" says that our certificate is who we are, and there is none; write certificate and private_key",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\nauth = \"xoauth2\"", &[
+        "sealpost.toml:26: upstream \"main\": token_file: is missing; write the file that holds the token",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\ntoken_file = \"password\"", &[
+        "sealpost.toml:31: upstream \"main\": token_file: beside password_file: only one of them can be who we are; take one of them out",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\ntoken_file = \"no-token\"", &[
+        "sealpost.toml:30: warning: upstream \"main\": token_file: no-token: can't be read: there is no such file; mail waits until there is a token in it",
+    ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ncertificate = \"server.pem\"", &[
         "sealpost.toml:26: upstream \"main\": private_key: is missing; write the file of the certificate's private key",
     ]),
@@ -425,6 +446,19 @@ pub(super) const TABLE: &[Broken] = &[
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ntls = \"require\"\nserver_name = \"x.example\"", &[
         "sealpost.toml:30: warning: upstream \"main\": server_name: never applies: the certificate is looked at only with tls = \"verify\"",
         "sealpost.toml:31: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\ndane = true\ntls = \"none\"\n[dns]\nservers = [\"localhost\"]", &[
+        "sealpost.toml:30: upstream \"main\": dane: with tls = \"none\" there is no certificate to look at; write tls = \"opportunistic\", which holds where there are no records",
+        "sealpost.toml:33: dns.servers: \"localhost\": not the address of a name server; write IP addresses, like \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\ndane = true\nlookup = \"mx\"", &[
+        "sealpost.toml:30: upstream \"main\": dane: with lookup = \"mx\" or \"srv\" the servers are others than address, and it is not asked for records of theirs; write the server's own name and port in address, without lookup",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\n[dns]\ntrusted = true", &[
+        "sealpost.toml:31: dns.trusted: true, and no servers are named whose word is to count; write servers = [\"127.0.0.1\"], a resolver that checks DNSSEC",
+    ]),
+    broken("ca = \"ca.pem\"", "pin = [\"sha256/AAEC\"]", &[
+        "sealpost.toml:29: upstream \"main\": pin: \"sha256/AAEC\": not a pin; write \"sha256/\" and the SHA-256 of the certificate or of its public key, in base64 or hexadecimal; sealpost shows the key's when it does not match",
     ]),
     broken("ca = \"ca.pem\"", "ca = \"empty.pem\"", &[
         "sealpost.toml:29: upstream \"main\": ca: empty.pem: it is empty; copy it again, whole",

@@ -31,9 +31,20 @@ fn by(seconds: i64, or_return: bool, trace: bool) -> Option<DeliverBy> {
     Some(DeliverBy { deadline: WallTime::from_millis(NOW.millis() + seconds * 1000 + 400), or_return, trace })
 }
 
-/// The lines of MAIL and RCPT, or why there are none.
+/// The lines of MAIL and RCPT, or why there are none; of a message in ASCII.
 fn said(order: Order, lines: &[&str]) -> Vec<String> {
-    match Transaction::plan(order, &offered(lines)) {
+    said_of(order, lines, Characters::Ascii)
+}
+
+/// The same of one whose header holds these.
+fn said_of(order: Order, lines: &[&str], header: Characters) -> Vec<String> {
+    let (offered, manner) = (offered(lines), Manner::default());
+    let mut planned = Transaction::plan(order, &offered, manner);
+    if let Planned::Look(transaction, _) = planned {
+        let contents = Contents { header, body: Characters::Ascii, encoded: None };
+        planned = transaction.seen(contents, &offered, manner);
+    }
+    match planned {
         Planned::Settled(attempt) => attempt
             .outcomes
             .iter()
@@ -42,8 +53,9 @@ fn said(order: Order, lines: &[&str]) -> Vec<String> {
                 Outcome::Delivered { .. } | Outcome::Deferred { .. } => panic!("{outcome:?}"),
             })
             .collect(),
-        Planned::LookAtHeader(mut transaction) | Planned::Go(mut transaction) => {
-            transaction.queue_commands(false, &offered(lines));
+        Planned::Look(..) => panic!("it was looked at"),
+        Planned::Go(mut transaction) => {
+            transaction.queue_commands(false, &offered, manner);
             transaction.commands.into_iter().map(|(_, line)| line).filter(|line| line != "DATA").collect()
         }
     }
@@ -89,11 +101,12 @@ fn what_was_asked_of_reports_goes_on_unchanged_or_not_at_all() {
 fn an_original_recipient_goes_in_seven_bits_where_the_line_must_be_ascii() {
     let utf8 = MailParameters { smtputf8: true, ..MailParameters::default() };
     let recipient = || vec![to("bob@example.net", None, Some(("utf-8", "jörg\\x{2B}x@example.net")))];
-    for (lines, expected) in [
-        (&["DSN", "SMTPUTF8"][..], "ORCPT=utf-8;jörg\\x{2B}x@example.net"),
-        (&["DSN"][..], "ORCPT=utf-8;j\\x{F6}rg\\x{2B}x@example.net"),
+    for (lines, header, expected) in [
+        (&["DSN", "SMTPUTF8"][..], Characters::Beyond, "ORCPT=utf-8;jörg\\x{2B}x@example.net"),
+        (&["DSN", "SMTPUTF8"][..], Characters::Ascii, "ORCPT=utf-8;j\\x{F6}rg\\x{2B}x@example.net"),
+        (&["DSN"][..], Characters::Ascii, "ORCPT=utf-8;j\\x{F6}rg\\x{2B}x@example.net"),
     ] {
-        let lines = said(order("alice@example.com", utf8.clone(), recipient()), lines);
+        let lines = said_of(order("alice@example.com", utf8.clone(), recipient()), lines, header);
         assert_eq!(lines.last().unwrap(), &format!("RCPT TO:<bob@example.net> {expected}"));
     }
     // In seven bits it would be longer than anybody must take (RFC 3461 §5.4).
@@ -154,7 +167,8 @@ fn a_priority_goes_on_where_it_is_understood() {
 fn who_lacks_an_extension_fails_nobody_for_good_while_another_may_be_asked() {
     let parameters = MailParameters { require_tls: true, ..MailParameters::default() };
     let bob = vec![to("bob@example.net", None, None)];
-    let Planned::Settled(attempt) = Transaction::plan(order("alice@example.com", parameters, bob), &offered(&[]))
+    let Planned::Settled(attempt) =
+        Transaction::plan(order("alice@example.com", parameters, bob), &offered(&[]), Manner::default())
     else {
         panic!("it can't go")
     };
