@@ -26,7 +26,7 @@ use super::turns::Place;
 use crate::mail::QueueId;
 use crate::sys::WallTime;
 
-/// The level of the highest priority, and that of the lowest (RFC 6710 §2: 9 to -9).
+/// The level of the highest priority, and that of the lowest (RFC 6710 §3: 9 to -9).
 const HIGHEST: u8 = 0;
 const LOWEST: u8 = 18;
 /// The level of no priority, which is 0.

@@ -53,7 +53,7 @@ fn want_of_room_says_which_limit_it_was_with_figures() {
         let said = full(bench).await;
         assert!(said.contains("0 messages are kept or being received, and queue.count leaves intake 0"), "{said}");
         let bench = Bench::new(settings());
-        bench.disk.set_space(1 << 20);
+        bench.disk.set_space(bench.disk.used() + (1 << 20));
         let said = full(bench).await;
         assert!(said.contains("the disk of data_dir has 1 MiB free; 2 MiB are coming, and 64 MiB are left"), "{said}");
     });
