@@ -221,11 +221,12 @@ impl Embedded {
 
     /// Goes on with these files, and with what was found in them.
     fn install(&self, opened: Opened, stock: Stock, handle: &mut Option<Opened>) -> Result<(), OpenError> {
-        let space = stock.space.map_err(|overlap| {
-            OpenError::Store(format!("two messages lie in one place ({overlap:?}): the next start sets one of them aside"))
-        })?;
-        self.note_room(&space);
-        *locked(&self.space) = space;
+        if !stock.is_sound() {
+            let why = "messages do not lie where its index says: the next start sets them aside";
+            return Err(OpenError::Store(why.to_owned()));
+        }
+        self.note_room(&stock.space);
+        *locked(&self.space) = stock.space;
         *self.index() = stock.index;
         *handle = Some(opened);
         self.broken.store(false, Ordering::Release);

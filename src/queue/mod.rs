@@ -28,21 +28,26 @@
 //!
 //! ```text
 //! leftover                           meaning, recovery                                      test
-//! store.redb.new                     the store was being made, or written anew              a_compaction_that_is_cut_off_anywhere_changes_nothing
-//!                                    (compact); removed
+//! store.redb.new, another            the store was being made, or written anew              a_compaction_that_is_cut_off_anywhere_changes_nothing
+//! messages-N than store.redb says    (compact, or an older format); removed
 //! store.redb not closed              a crash; redb has the last whole transaction; said     a_start_after_a_crash_is_told_from_one_after_a_close
 //!                                    in Recovery::after_crash
 //! body file, no record               never answered 250, or finished; removed               recovery_removes_what_has_no_record_and_sets_aside_what_has_no_body
 //! record, body file missing, short   a disk that lost what it had synced, or a commit that  recovery_removes_what_has_no_record_and_sets_aside_what_has_no_body
 //!                                    failed (its client heard 452); dead, with the reason,
 //!                                    told in Recovery
+//! octets in messages-N that no       never answered 250, or finished; the room is given     what_has_gone_leaves_room_that_is_used_at_once
+//! row of store.redb names            out again
+//! row that names what is another's,  damage; the message is dead, with the reason, told in  a_message_that_lies_where_another_does_is_set_aside_and_the_others_go_on
+//! or what is not there               Recovery; the others go on                             what_lies_behind_the_end_of_the_file_of_messages_is_set_aside
+//! store.redb without messages-N      somebody's mistake; nothing is opened                  without_its_file_of_messages_a_store_that_has_some_is_not_opened
 //! body fails its checksum            damage; dead when next read, the others go on          a_damaged_body_is_set_aside_and_the_others_go_on
 //! record fails its checksum          damage; dead in its turn, the others go on             a_damaged_record_is_set_aside_listed_and_can_be_removed
 //! message whose commit failed        its client heard 452, but the sync had reached the     any_one_operation_that_fails_is_survived_without_a_restart
 //!                                    disk; disowned, taken out when the store is opened
 //!                                    again
 //! bodies without store.redb          somebody's mistake; nothing is opened, nothing removed bodies_without_a_store_are_not_thrown_away
-//! store of an older format           its records are read; its order is written anew        a_store_of_format_2_opens_and_is_put_in_order_by_identity
+//! store of an older format           it is written anew beside itself, and then counts      a_store_of_before_that_is_cut_off_while_it_is_written_anew_is_whole
 //! store of a newer format            nothing is opened                                      a_newer_store_is_refused_by_name
 //! lock                               nothing: the kernel gives it back with the process     a_second_process_is_told_that_the_folder_is_taken
 //! folder taken away or read-only     452 until it is there again                            a_folder_that_is_taken_away_or_read_only_takes_no_mail_until_it_is_back

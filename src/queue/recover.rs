@@ -12,7 +12,7 @@ use super::embedded::{Embedded, Opened, Storage};
 use super::index::{Change, Index};
 use super::row::{Body, Row};
 use super::shelf::{self, Placing, Shelf};
-use super::space::{Extent, Kind, Overlap, Space, Survey};
+use super::space::{Extent, Kind, Misplaced, Space, Survey};
 use super::store::Totals;
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, MESSAGES, META, SHELF_KEY, Tables};
@@ -28,8 +28,8 @@ pub(super) const FORMAT: u32 = 4;
 /// A store that is being written, for the first time or anew.
 pub(super) const UNFINISHED: &str = "store.redb.new";
 
-/// Rows that name each other's place, of which a start sets one aside, at the most; with more the store is no store.
-const OVERLAPS_MAX: usize = 100;
+/// How often a start looks at all rows, having set aside what it found to be wrong.
+const LOOKS_MAX: usize = 3;
 
 /// Why the store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -150,8 +150,8 @@ fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
     let mut stock = take_stock(&opened).map_err(failed)?;
     let mut recovery = Recovery::default();
-    for _ in 0..OVERLAPS_MAX {
-        let faults = stock.faults(&opened, &files).map_err(failed)?;
+    for _ in 0..LOOKS_MAX {
+        let faults = stock.faults(&files);
         if set_aside(&opened, faults, &mut recovery).map_err(failed)? == Changed::Nothing {
             break;
         }
@@ -291,70 +291,51 @@ pub(super) fn remove_other_shelves(store: &Embedded, number: u64) -> Result<(), 
 /// What all rows together say.
 pub(super) struct Stock {
     pub(super) index: Index,
-    pub(super) space: Result<Space, Overlap>,
+    pub(super) space: Space,
     /// Messages whose body is a file, and how long it ought to be.
     files: BTreeMap<QueueId, u64>,
-    /// Messages that lie, in part, behind the end of the shelf.
-    beyond: Vec<QueueId>,
+    /// Messages that do not lie where they ought to.
+    misplaced: Vec<(QueueId, Misplaced)>,
 }
 
 /// Reads all rows.
 pub(super) fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
-    let length = opened.shelf.length().map_err(redb::Error::Io)?;
-    let (mut index, mut survey) = (Index::default(), Survey::default());
-    let (mut files, mut beyond) = (BTreeMap::new(), Vec::new());
+    let mut index = Index::default();
+    let mut survey = Survey::new(opened.shelf.length().map_err(redb::Error::Io)?);
+    let (mut files, mut misplaced) = (BTreeMap::new(), Vec::new());
     for row in opened.database.begin_read()?.open_table(MESSAGES)?.iter()? {
         let (id, octets) = row?;
         let (id, row) = (QueueId::from_u128(id.value()), Row::decode(octets.value()));
-        survey.note(Kind::Record, &row.record);
-        survey.note(Kind::Body, row.body.extents());
-        if row.record.iter().chain(row.body.extents()).any(|extent| is_beyond(*extent, length)) {
-            beyond.push(id);
-        }
+        let noted = [(Kind::Record, row.record.as_slice()), (Kind::Body, row.body.extents())];
+        let faults = noted.map(|(kind, extents)| survey.note(kind, extents).err());
+        misplaced.extend(faults.into_iter().flatten().next().map(|fault| (id, fault)));
         if row.body == Body::File {
             files.insert(id, row.length);
         }
         let came = Some(row.place(id));
         index.change(&Change { identity: row.identity, left: None, came, length: row.length });
     }
-    Ok(Stock { index, space: survey.drawn(length), files, beyond })
-}
-
-fn is_beyond(extent: Extent, length: u64) -> bool {
-    extent.offset().saturating_add(extent.length) > length
+    Ok(Stock { index, space: survey.drawn(), files, misplaced })
 }
 
 impl Stock {
-    /// What is wrong with whom, for which something is to be changed.
-    fn faults(
-        &self,
-        opened: &Opened,
-        files: &BTreeMap<QueueId, u64>,
-    ) -> Result<Vec<(QueueId, Lost)>, DiskFault> {
-        let mut faults = Vec::new();
-        for &id in &self.beyond {
-            faults.push((id, Lost::Beyond(opened.shelf.length().map_err(redb::Error::Io)?)));
-        }
-        for (&id, &length) in &self.files {
-            match files.get(&id) {
-                Some(&found) if found == length => {}
-                Some(found) => {
-                    faults.push((id, Lost::File(format!("its body file has {found} octets instead of {length}"))));
-                }
-                None => faults.push((id, Lost::File("its body file is missing".to_owned()))),
-            }
-        }
-        if let Err(Overlap(extent)) = self.space {
-            for row in opened.database.begin_read()?.open_table(MESSAGES)?.iter()? {
-                let (id, octets) = row?;
-                let row = Row::decode(octets.value());
-                if row.record.iter().chain(row.body.extents()).any(|other| *other == extent) {
-                    faults.push((QueueId::from_u128(id.value()), Lost::Taken(extent)));
-                    break;
-                }
-            }
-        }
-        Ok(faults)
+    /// Whether no two lie in one place, and all where the shelf has been written.
+    pub(super) fn is_sound(&self) -> bool {
+        self.misplaced.is_empty()
+    }
+
+    /// What is lost of whom.
+    fn faults(&self, files: &BTreeMap<QueueId, u64>) -> Vec<(QueueId, Lost)> {
+        let misplaced = self.misplaced.iter().map(|&(id, fault)| match fault {
+            Misplaced::Beyond => (id, Lost::Beyond),
+            Misplaced::Taken(extent) => (id, Lost::Taken(extent)),
+        });
+        let short = self.files.iter().filter_map(|(&id, &length)| match files.get(&id) {
+            Some(&found) if found == length => None,
+            Some(found) => Some((id, Lost::File(format!("its body file has {found} octets instead of {length}")))),
+            None => Some((id, Lost::File("its body file is missing".to_owned()))),
+        });
+        misplaced.chain(short).collect()
     }
 }
 
@@ -362,8 +343,8 @@ impl Stock {
 enum Lost {
     /// Its body file is not what it ought to be.
     File(String),
-    /// The shelf ends before: so long it is.
-    Beyond(u64),
+    /// The shelf ends before.
+    Beyond,
     /// Another lies there.
     Taken(Extent),
 }
@@ -402,15 +383,12 @@ fn set_aside(opened: &Opened, faults: Vec<(QueueId, Lost)>, recovery: &mut Recov
 fn lose(tables: &mut Tables<'_>, id: QueueId, lost: &Lost) -> Result<Option<Reason>, DiskFault> {
     let reason = match lost {
         Lost::File(reason) => reason.clone(),
-        Lost::Beyond(length) => format!("part of it lay behind octet {length}, where the file of messages ends"),
+        Lost::Beyond => "the file of messages ends before what is kept of it".to_owned(),
         Lost::Taken(extent) => format!("another message lies in its place, at octet {}", extent.offset()),
     };
     match (tables.known(id)?, lost) {
-        (Known::Record(record), Lost::Taken(extent)) if tables.is_record_at(id, *extent)? => {
-            // It is the other that is not what it ought to be, and is set aside when its turn comes.
-            tables.put(&record)?;
-            Ok(Some(Reason::Moved))
-        }
+        // What lies there is this one: the other is found to be damaged when its turn comes.
+        (Known::Record(record), Lost::Taken(_)) if tables.move_whole(&record)? => Ok(Some(Reason::Moved)),
         (Known::Record(mut record), _) => {
             if record.reason.as_ref() == Some(&reason) {
                 return Ok(None);
@@ -422,7 +400,7 @@ fn lose(tables: &mut Tables<'_>, id: QueueId, lost: &Lost) -> Result<Option<Reas
             }
             Ok(Some(Reason::Told(reason)))
         }
-        (Known::Unreadable(_), Lost::Beyond(_) | Lost::Taken(_)) => {
+        (Known::Unreadable(_), Lost::Beyond | Lost::Taken(_)) => {
             tables.set_unreadable_aside(id, &reason)?;
             tables.forget_record(id)?;
             tables.forget_body(id)?;

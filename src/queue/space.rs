@@ -229,15 +229,25 @@ impl Space {
     }
 
     fn give_back_record(&mut self, extent: Extent) {
-        self.records.put(extent.grain, extent.grains());
-        let first = extent.grain - extent.grain % ZONE;
-        let touched: Vec<u64> = self.zones.range(first..extent.end()).copied().collect();
-        for zone in touched {
-            if let Some(found) = self.records.around(zone, ZONE) {
-                self.records.carve(found, zone, ZONE);
-                self.zones.remove(&zone);
-                self.free.put(zone, ZONE);
+        let (mut at, end) = (extent.grain, extent.end());
+        while at < end {
+            let zone = zone_of(at);
+            let next = zone.saturating_add(ZONE).min(end);
+            if self.zones.contains(&zone) {
+                self.records.put(at, next.saturating_sub(at));
+                self.give_up_empty(zone);
+            } else {
+                self.free.put(at, next.saturating_sub(at));
             }
+            at = next;
+        }
+    }
+
+    fn give_up_empty(&mut self, zone: u64) {
+        if let Some(found) = self.records.around(zone, ZONE) {
+            self.records.carve(found, zone, ZONE);
+            self.zones.remove(&zone);
+            self.free.put(zone, ZONE);
         }
     }
 
@@ -252,50 +262,102 @@ impl Space {
     }
 }
 
-/// The map of a file that is kept, being drawn.
-#[derive(Debug, Default)]
-pub(super) struct Survey {
-    kept: Vec<(Extent, Kind)>,
-    zones: BTreeSet<u64>,
+/// The zone in which a grain lies, or would.
+fn zone_of(grain: u64) -> u64 {
+    grain - grain % ZONE
 }
 
-/// Two rows name the same octets: the store is damaged.
+/// The map of a file that is kept, being drawn: a bit for each grain, so that it takes little memory however many messages there are.
+#[derive(Debug)]
+pub(super) struct Survey {
+    taken: Vec<u64>,
+    grains: u64,
+    /// Zones in which records lie, and in which bodies do.
+    records: BTreeSet<u64>,
+    bodies: BTreeSet<u64>,
+}
+
+/// What is wrong with an extent that a row names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Overlap(pub(super) Extent);
+pub(super) enum Misplaced {
+    /// The file ends before.
+    Beyond,
+    /// Another row names it as well.
+    Taken(Extent),
+}
+
+const WORD: u64 = 64;
 
 impl Survey {
-    /// Somebody's.
-    pub(super) fn note(&mut self, kind: Kind, extents: &[Extent]) {
-        let length = extents.iter().fold(0_u64, |sum, extent| sum.saturating_add(extent.length));
-        for &extent in extents {
-            if kind.in_zone(length) {
-                self.zones.insert(extent.grain - extent.grain % ZONE);
-                self.zones.insert(extent.end().saturating_sub(1) / ZONE * ZONE);
-                self.kept.push((extent, Kind::Record));
-            } else {
-                self.kept.push((extent, Kind::Body));
-            }
-        }
+    /// Of a file of `length` octets.
+    pub(super) fn new(length: u64) -> Self {
+        let grains = length.div_ceil(GRAIN);
+        let words = usize::try_from(grains.div_ceil(WORD)).unwrap_or(0);
+        Self { taken: vec![0; words], grains, records: BTreeSet::new(), bodies: BTreeSet::new() }
     }
 
-    /// The map of a file of `length` octets: what nobody has named is free.
-    pub(super) fn drawn(mut self, length: u64) -> Result<Space, Overlap> {
-        self.kept.sort_unstable_by_key(|(extent, _)| extent.grain);
-        let mut space = Space { end: length / GRAIN, zones: self.zones, ..Space::default() };
-        let mut at = 0;
-        for (extent, kind) in self.kept {
-            let is_of_zone = space.zones.contains(&(extent.grain - extent.grain % ZONE));
-            if extent.grain < at || is_of_zone != (kind == Kind::Record) {
-                return Err(Overlap(extent));
+    /// Somebody's.
+    pub(super) fn note(&mut self, kind: Kind, extents: &[Extent]) -> Result<(), Misplaced> {
+        let length = extents.iter().fold(0_u64, |sum, extent| sum.saturating_add(extent.length));
+        for &extent in extents {
+            if extent.end() > self.grains {
+                return Err(Misplaced::Beyond);
             }
-            space.note_free(at, extent.grain);
-            at = extent.end();
+            if (extent.grain..extent.end()).any(|grain| self.is_taken(grain)) {
+                return Err(Misplaced::Taken(extent));
+            }
+            for grain in extent.grain..extent.end() {
+                if let Some(word) = usize::try_from(grain / WORD).ok().and_then(|word| self.taken.get_mut(word)) {
+                    *word |= 1 << (grain % WORD);
+                }
+            }
+            let zones = if kind.in_zone(length) { &mut self.records } else { &mut self.bodies };
+            zones.insert(zone_of(extent.grain));
+            zones.insert(zone_of(extent.end().saturating_sub(1)));
         }
+        Ok(())
+    }
+
+    fn word(&self, word: u64) -> u64 {
+        usize::try_from(word).ok().and_then(|word| self.taken.get(word)).copied().unwrap_or(0)
+    }
+
+    fn is_taken(&self, grain: u64) -> bool {
+        self.word(grain / WORD) >> (grain % WORD) & 1 == 1
+    }
+
+    /// The map: what nobody has named is free.
+    pub(super) fn drawn(mut self) -> Space {
+        // Where both lie, which never happens by itself, neither has a zone.
+        let zones = self.records.difference(&self.bodies).copied().collect();
+        let mut space = Space { zones, ..Space::default() };
+        // A zone is there as a whole, even if nothing was written at its end yet.
         let last_zone = space.zones.last().map_or(0, |zone| zone.saturating_add(ZONE));
-        space.end = space.end.max(at).max(last_zone);
-        let end = space.end;
-        space.note_free(at, end);
-        Ok(space)
+        space.end = self.grains.max(last_zone);
+        self.grains = space.end;
+        let mut at = 0;
+        while at < space.end {
+            let from = self.next(at, u64::MAX);
+            let to = self.next(from, 0);
+            space.note_free(from, to);
+            at = to;
+        }
+        space
+    }
+
+    /// The first grain from `at` on whose word is not all `passed`, and which is not like it.
+    fn next(&self, at: u64, passed: u64) -> u64 {
+        let mut at = at;
+        while at < self.grains {
+            if at.is_multiple_of(WORD) && self.word(at / WORD) == passed {
+                at = at.saturating_add(WORD);
+            } else if self.is_taken(at) == (passed != 0) {
+                at = at.saturating_add(1);
+            } else {
+                break;
+            }
+        }
+        at.min(self.grains)
     }
 }
 
@@ -304,17 +366,18 @@ impl Space {
     fn note_free(&mut self, from: u64, to: u64) {
         let mut at = from;
         while at < to {
-            let zone = at - at % ZONE;
-            let next = zone.saturating_add(ZONE).min(to);
-            if self.zones.contains(&zone) {
+            let zone = zone_of(at);
+            let next = if self.zones.contains(&zone) {
+                let next = zone.saturating_add(ZONE).min(to);
                 self.records.put(at, next.saturating_sub(at));
-                at = next;
+                next
             } else {
                 // Up to the next zone of records in one piece.
                 let next = self.zones.range(at..).next().copied().unwrap_or(to).min(to);
                 self.free.put(at, next.saturating_sub(at));
-                at = next;
-            }
+                next
+            };
+            at = next;
         }
     }
 }
@@ -342,12 +405,12 @@ mod tests {
         assert_eq!(space.used_octets(), used);
     }
 
-    fn surveyed(kept: &Kept, length: u64) -> Result<Space, Overlap> {
-        let mut survey = Survey::default();
+    fn surveyed(kept: &Kept, length: u64) -> Result<Space, Misplaced> {
+        let mut survey = Survey::new(length);
         for (kind, extents) in kept {
-            survey.note(*kind, extents);
+            survey.note(*kind, extents)?;
         }
-        survey.drawn(length)
+        Ok(survey.drawn())
     }
 
     #[test]
@@ -423,15 +486,32 @@ mod tests {
     }
 
     #[test]
-    fn two_that_name_the_same_octets_are_noticed() {
+    fn what_two_name_and_what_is_not_there_is_noticed() {
         let at = |grain, length| vec![Extent { grain, length }];
+        let taken = Err(Misplaced::Taken(Extent { grain: 1, length: 10 }));
         let cases = [
-            (vec![(Kind::Body, at(0, 1000)), (Kind::Body, at(1, 10))], Err(Overlap(Extent { grain: 1, length: 10 }))),
-            (vec![(Kind::Record, at(0, 10)), (Kind::Body, at(1, 10))], Err(Overlap(Extent { grain: 1, length: 10 }))),
+            (vec![(Kind::Body, at(0, 1000)), (Kind::Body, at(1, 10))], taken),
+            (vec![(Kind::Record, at(0, 1000)), (Kind::Body, at(1, 10))], taken),
+            (vec![(Kind::Body, at(2 * ZONE - 1, 513))], Err(Misplaced::Beyond)),
+            (vec![(Kind::Body, at(u64::MAX, u64::MAX))], Err(Misplaced::Beyond)),
             (vec![(Kind::Record, at(0, 10)), (Kind::Body, at(ZONE, 10))], Ok(())),
         ];
         for (kept, expected) in cases {
-            assert_eq!(surveyed(&kept, 0).map(drop), expected, "{kept:?}");
+            assert_eq!(surveyed(&kept, 2 * ZONE * GRAIN).map(drop), expected, "{kept:?}");
         }
+    }
+
+    #[test]
+    fn a_zone_in_which_a_body_lies_is_none_and_comes_free_all_the_same() {
+        let kept = vec![
+            (Kind::Record, vec![Extent { grain: 0, length: 10 }]),
+            (Kind::Body, vec![Extent { grain: 5, length: 10 }]),
+        ];
+        let mut space = surveyed(&kept, ZONE * GRAIN).unwrap();
+        check(&space, &kept);
+        for (kind, extents) in &kept {
+            space.give_back(*kind, extents);
+        }
+        check(&space, &Vec::new());
     }
 }

@@ -16,6 +16,7 @@
 use std::ops::Bound;
 
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::codec::{self, CodecFault};
 use super::index::Change;
@@ -317,9 +318,20 @@ impl<'txn> Tables<'txn> {
         self.set_row(message.place.id, &row)
     }
 
-    /// Whether its record lies there.
-    pub(super) fn is_record_at(&self, id: QueueId, extent: Extent) -> Result<bool, DiskFault> {
-        Ok(self.row(id)?.is_some_and(|row| row.record.contains(&extent)))
+    /// Puts a message elsewhere on the shelf; its body only when all of it is there, and is what its record says. Whether it is.
+    pub(super) fn move_whole(&mut self, record: &Record) -> Result<bool, DiskFault> {
+        let Some(row) = self.row(record.id)? else { return Ok(false) };
+        let Body::Shelf(extents) = &row.body else {
+            self.put(record)?;
+            return Ok(true);
+        };
+        let octets = self.shelf.read(extents).unwrap_or_default();
+        let is_whole = u64::try_from(octets.len()) == Ok(record.length) && xxh3_64(&octets) == record.checksum;
+        if is_whole {
+            let body = Body::Shelf(self.put_on_shelf(Kind::Body, &octets)?);
+            self.write(record, body, Some(row.place(record.id)))?;
+        }
+        Ok(is_whole)
     }
 
     /// What was its body's is another's, or nobody's.

@@ -6,6 +6,7 @@ mod fair;
 mod hand_off;
 mod room;
 mod seen;
+mod shelf;
 mod transfer;
 
 use std::path::Path;

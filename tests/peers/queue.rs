@@ -305,8 +305,10 @@ impl Usage {
     }
 }
 
+/// MB of the index and of the file of messages.
 fn file(folder: &Path) -> u64 {
-    std::fs::metadata(folder.join("store.redb")).unwrap().len() >> 20
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+    files.filter(std::fs::Metadata::is_file).map(|file| file.len()).sum::<u64>() >> 20
 }
 
 fn memory(name: &str) -> u64 {
