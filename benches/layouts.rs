@@ -1,8 +1,8 @@
-//! Measures layouts of a message store, for docs/decisions/0001-store-layout.md. Knows nothing of sealpost: each layout is written out here as
+//! Measures layouts of a message store, for docs/decisions/0001-store-layout.md and 0009. Knows nothing of sealpost: each layout is written out here as
 //! plainly as it can be, so that the layouts are compared and not two programs.
 //!
 //! ```text
-//! cargo bench --bench layouts -- DIR COUNT SIZE GIGABYTES [redb|redb-whole|redb-quick|segments ...]
+//! cargo bench --bench layouts -- DIR COUNT SIZE GIGABYTES [redb|redb-whole|redb-quick|segments|rows|rows-quick ...]
 //! ```
 //!
 //! For each layout: COUNT messages of SIZE octets, in commits of 1 (a hundredth of them) and of 64; then a kill -9, a start with a cold cache; then
@@ -32,8 +32,11 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Tab
 const RECORDS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("records");
 const DUE: TableDefinition<'static, (i64, u128), ()> = TableDefinition::new("due");
 const BODIES: TableDefinition<'static, (u128, u32), &[u8]> = TableDefinition::new("bodies");
+const ROWS: TableDefinition<'static, u128, &[u8]> = TableDefinition::new("rows");
 const PLACES: TableDefinition<'static, u128, (u32, u64, u64)> = TableDefinition::new("places");
 const RECORD: usize = 600;
+/// Octets of a row that says where record and body lie.
+const ROW: usize = 70;
 const SEGMENT: u64 = 64 << 20;
 const CACHE: usize = 32 << 20;
 
@@ -74,6 +77,24 @@ enum Layout {
     AllInRedb(usize),
     QuickRepair(usize),
     Segments,
+    /// Records and bodies in segments, only rows in redb; with quick repair or without.
+    Rows(Repair),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Repair {
+    Quick,
+    Full,
+}
+
+impl Layout {
+    fn is_quick(self) -> bool {
+        matches!(self, Self::QuickRepair(_) | Self::Rows(Repair::Quick))
+    }
+
+    fn is_beside(self) -> bool {
+        matches!(self, Self::Segments | Self::Rows(_))
+    }
 }
 
 struct Segment {
@@ -96,6 +117,8 @@ fn layout_of(name: &str) -> Layout {
         "redb-whole" => Layout::AllInRedb(usize::MAX),
         "redb-quick" => Layout::QuickRepair(32_000),
         "segments" => Layout::Segments,
+        "rows" => Layout::Rows(Repair::Full),
+        "rows-quick" => Layout::Rows(Repair::Quick),
         _ => panic!("no layout {name}"),
     }
 }
@@ -145,7 +168,10 @@ impl Store {
     }
 
     fn keep(&mut self, ids: &[u128], body: &[u8]) {
-        let places: Vec<_> = if self.layout == Layout::Segments {
+        let places: Vec<_> = if self.layout.is_beside() {
+            if matches!(self.layout, Layout::Rows(_)) {
+                self.append(&vec![7; RECORD * ids.len()]);
+            }
             let places = ids.iter().map(|_| self.append(body)).collect();
             self.segment.as_ref().unwrap().file.sync_data().unwrap();
             self.counts.syncs.fetch_add(1, Ordering::Relaxed);
@@ -154,7 +180,7 @@ impl Store {
             Vec::new()
         };
         let mut transaction = self.database.begin_write().unwrap();
-        if matches!(self.layout, Layout::QuickRepair(_)) {
+        if self.layout.is_quick() {
             transaction.set_quick_repair(true);
         }
         {
@@ -162,13 +188,19 @@ impl Store {
             let mut due = transaction.open_table(DUE).unwrap();
             let mut bodies = transaction.open_table(BODIES).unwrap();
             let mut table = transaction.open_table(PLACES).unwrap();
+            let mut rows = transaction.open_table(ROWS).unwrap();
             for (number, &id) in ids.iter().enumerate() {
+                if matches!(self.layout, Layout::Rows(_)) {
+                    rows.insert(id, [7; ROW].as_slice()).unwrap();
+                    continue;
+                }
                 records.insert(id, [7; RECORD].as_slice()).unwrap();
                 due.insert(((id >> 80) as i64, id), ()).unwrap();
                 match self.layout {
                     Layout::Segments => {
                         table.insert(id, places[number]).unwrap();
                     }
+                    Layout::Rows(_) => {}
                     Layout::AllInRedb(chunk) | Layout::QuickRepair(chunk) => {
                         for (number, octets) in (0..).zip(body.chunks(chunk)) {
                             bodies.insert((id, number), octets).unwrap();
@@ -182,7 +214,7 @@ impl Store {
 
     fn finish(&mut self, ids: &[u128], body: usize) {
         let mut transaction = self.database.begin_write().unwrap();
-        if matches!(self.layout, Layout::QuickRepair(_)) {
+        if self.layout.is_quick() {
             transaction.set_quick_repair(true);
         }
         {
@@ -190,13 +222,16 @@ impl Store {
             let mut due = transaction.open_table(DUE).unwrap();
             let mut bodies = transaction.open_table(BODIES).unwrap();
             let mut table = transaction.open_table(PLACES).unwrap();
+            let mut rows = transaction.open_table(ROWS).unwrap();
             for &id in ids {
+                rows.remove(id).unwrap();
                 records.remove(id).unwrap();
                 due.remove(((id >> 80) as i64, id)).unwrap();
                 match self.layout {
                     Layout::Segments => {
                         table.remove(id).unwrap();
                     }
+                    Layout::Rows(_) => {}
                     Layout::AllInRedb(chunk) | Layout::QuickRepair(chunk) => {
                         for number in 0..body.div_ceil(chunk) {
                             bodies.remove((id, number as u32)).unwrap();
@@ -267,7 +302,10 @@ fn start_after_kill(layout: Layout, folder: &Path) {
     let start = Instant::now();
     let store = Store::open(layout, folder);
     let seconds = start.elapsed().as_secs_f64();
-    let count = store.database.begin_read().unwrap().open_table(RECORDS).unwrap().len().unwrap();
+    let transaction = store.database.begin_read().unwrap();
+    let length = |table| transaction.open_table::<u128, &[u8]>(table).unwrap().len().unwrap();
+    let count = length(RECORDS).max(length(ROWS));
+    drop(transaction);
     println!("{layout:?} start after kill -9, cold, {count} messages, {megabytes} MB: {seconds:.2} s");
     store.database.close().unwrap();
     chill(folder);
@@ -295,7 +333,7 @@ fn main() {
             std::process::abort();
         }
         [folder, count, size, gigabytes, names @ ..] => {
-            let all = ["redb", "redb-whole", "redb-quick", "segments"];
+            let all = ["redb", "redb-whole", "redb-quick", "segments", "rows", "rows-quick"];
             for name in if names.is_empty() { &all } else { names } {
                 measure(name, Path::new(folder), count, size, gigabytes);
             }
@@ -311,7 +349,7 @@ fn measure(name: &str, folder: &Path, count: &str, octets: &str, gigabytes: &str
     start_after_kill(layout, &flood);
     let (count, octets): (u64, usize) = (count.parse().unwrap(), octets.parse().unwrap());
     let mut store = Store::open(layout, &flood);
-    if layout == Layout::Segments {
+    if layout.is_beside() {
         store.segment =
             Some(Segment { number: 10_000, file: File::create(flood.join("segment-10000")).unwrap(), end: SEGMENT });
     }

@@ -21,8 +21,8 @@ use super::OpenError;
 use super::anew::{Anew, opened};
 use super::codec;
 use super::embedded::Embedded;
-use super::recover::{UNFINISHED, check_format, open_database};
 use super::record::{Custodian, HeldBy, Recheck, RecipientState, Record, State, TraceFacts};
+use super::recover::{UNFINISHED, check_format, open_database};
 use super::tables::{Brought, DiskFault, UNREAD};
 use super::turns::Place;
 use crate::mail::{Envelope, QueueId};
@@ -69,7 +69,11 @@ pub(super) fn migrate(store: &Embedded) -> Result<(), OpenError> {
 fn could_not(store: &Embedded, format: u32, fault: &redb::Error) -> OpenError {
     let is_full = matches!(fault, redb::Error::Io(fault)
         if matches!(fault.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded));
-    let remedy = if is_full { ": it needs as much room again as the messages in it take; make room, and start again" } else { "" };
+    let remedy = if is_full {
+        ": it needs as much room again as the messages in it take; make room, and start again"
+    } else {
+        ""
+    };
     OpenError::Store(format!(
         "{} is of format {format} and could not be written anew ({fault}){remedy}; nothing is changed",
         store.file().display()

@@ -234,12 +234,7 @@ impl Embedded {
     }
 
     /// Begins with these files.
-    pub(super) fn begin_with(
-        &self,
-        opened: Opened,
-        stock: Stock,
-        noted: Option<WallTime>,
-    ) -> Result<(), OpenError> {
+    pub(super) fn begin_with(&self, opened: Opened, stock: Stock, noted: Option<WallTime>) -> Result<(), OpenError> {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         self.install(opened, stock, &mut handle)?;
         drop(handle);

@@ -206,8 +206,7 @@ impl Store for Embedded {
     }
 
     fn stats(&self) -> Result<Stats, QueueError> {
-        let oldest =
-            self.read(|view| Ok(view.transaction.open_table(MESSAGES)?.first()?.map(|(id, _)| id.value())))?;
+        let oldest = self.read(|view| Ok(view.transaction.open_table(MESSAGES)?.first()?.map(|(id, _)| id.value())))?;
         Ok(Stats {
             totals: self.totals_now(),
             claimed: self.claims().count(),
@@ -295,12 +294,7 @@ impl Embedded {
     }
 
     /// Of the next few messages behind `after` those that may be late, by their names and places; where to go on, and how many were passed.
-    fn perhaps_late(
-        &self,
-        now: Now,
-        late: Late,
-        after: Option<&DuePlace>,
-    ) -> (Vec<DuePlace>, Option<DuePlace>, usize) {
+    fn perhaps_late(&self, now: Now, late: Late, after: Option<&DuePlace>) -> (Vec<DuePlace>, Option<DuePlace>, usize) {
         let (claims, index) = self.order();
         let mut candidates = Vec::new();
         for (seen, (identity, place)) in (1..).zip(index.round(after)) {

@@ -18,8 +18,8 @@ use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, MESSAGES, META, SHELF_KEY, Tables};
 use super::{QueueError, QueueSettings};
 use crate::mail::QueueId;
-use crate::sys::{Disk, WallTime};
 use crate::sys::disk::{Lock, Open};
+use crate::sys::{Disk, WallTime};
 
 /// The format of the store that this program writes: its tables and what is in them.
 /// 2 has records of format 2, and the ledger. 3 has the order by identity. 4 has records and bodies beside redb's file, and no order.
@@ -48,10 +48,14 @@ pub enum OpenError {
         found: u32,
     },
     /// There are messages but there is no index: going on would remove mail.
-    #[error("{0} is missing, yet {1} files of messages are beside it: put it back, or move bodies/ and messages-* away")]
+    #[error(
+        "{0} is missing, yet {1} files of messages are beside it: put it back, or move bodies/ and messages-* away"
+    )]
     StoreMissing(PathBuf, usize),
     /// The index is there, but not what it tells of: going on would lose mail.
-    #[error("{0} is missing, in which the messages lie that store.redb tells of: put it back, or move the whole of data_dir away")]
+    #[error(
+        "{0} is missing, in which the messages lie that store.redb tells of: put it back, or move the whole of data_dir away"
+    )]
     ShelfMissing(PathBuf),
     /// The disk failed.
     #[error("{0}: {1}")]

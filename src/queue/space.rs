@@ -436,12 +436,12 @@ mod tests {
                     let (kind, extents) = kept.swap_remove(usize::try_from(draw / 5).unwrap() % kept.len());
                     space.give_back(kind, &extents);
                 }
-                if draw % 40 == 0 {
+                if draw.is_multiple_of(40) {
                     let again = surveyed(&kept, space.end * GRAIN).unwrap();
                     // A zone in which nothing is left is no zone after a start.
                     assert_eq!((again.end, again.free_octets()), (space.end, space.free_octets()));
                     assert!(again.zones.is_subset(&space.zones));
-                    if draw % 80 == 0 {
+                    if draw.is_multiple_of(80) {
                         space = again;
                     }
                 }

@@ -56,7 +56,10 @@ fn strace_shows_a_completed_sync_before_each_250() {
     );
     for (body, syncs) in BODIES.iter().zip(&synced) {
         let wanted = if *body > IN_MEMORY { 4 } else { 2 };
-        assert_eq!(*syncs, wanted, "completed syncs between the last octet of {body} and its 250: no fewer, and none too many");
+        assert_eq!(
+            *syncs, wanted,
+            "completed syncs between the last octet of {body} and its 250: no fewer, and none too many"
+        );
     }
 }
 

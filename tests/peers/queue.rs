@@ -4,6 +4,7 @@
 //! ```text
 //! queue DIR COUNT [IDENTITIES]
 //! queue DIR --start            opens the store, says how long it took, and waits to be killed
+//! queue DIR --list             opens the store and lists all
 //! ```
 
 #![allow(
@@ -39,6 +40,11 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [folder, "--start"] => start(&runtime, Path::new(folder)),
+        [folder, "--list"] => runtime.block_on(async {
+            let (queue, clock) = open(Path::new(folder));
+            list(&queue, &clock, 1000, &AtomicUsize::new(0)).await;
+            queue.close().await;
+        }),
         [folder, count] => runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), 1000)),
         [folder, count, identities] => {
             runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), identities.parse().unwrap()));
@@ -61,9 +67,10 @@ fn open(folder: &Path) -> (Queue, Arc<dyn Clock>) {
 }
 
 fn start(runtime: &tokio::runtime::Runtime, folder: &Path) {
-    let began = Instant::now();
+    let (began, before) = (Instant::now(), Usage::now());
     let (queue, _) = open(folder);
-    println!("{:.2}", began.elapsed().as_secs_f64());
+    let cpu = (Usage::now().cpu - before.cpu).as_secs_f64();
+    println!("{:.2} s ({cpu:.2} s of CPU)", began.elapsed().as_secs_f64());
     runtime.block_on(async {
         let claim = queue.claim().await;
         println!("{:.2} {}", began.elapsed().as_secs_f64(), memory("VmHWM"));
@@ -82,7 +89,7 @@ fn killed_start(folder: &Path) -> String {
     child.kill().unwrap();
     child.wait().unwrap();
     let (first, memory) = claimed.split_once(' ').unwrap();
-    format!("open after {open} s, first claim after {first} s, {memory} MB at the most")
+    format!("open after {open}, first claim after {first} s, {memory} MB at the most")
 }
 
 async fn measure(folder: &Path, count: usize, identities: usize) {
@@ -183,22 +190,36 @@ async fn give_out(queue: &Queue, count: usize, at_once: usize) {
     }
 }
 
-/// Lists all, while one client commits one message after the other.
+/// Lists all in pages of a thousand; how many there are.
+async fn list_all(queue: &Queue) -> usize {
+    let (mut after, mut listed) = (None, 0);
+    loop {
+        let part = queue.list(Filter::default(), Page { after, limit: 1000 }).await.unwrap();
+        listed += part.entries.len();
+        after = part.next;
+        if after.is_none() {
+            return listed;
+        }
+    }
+}
+
+/// Lists all, alone and while one client commits one message after the other.
 async fn list(queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &AtomicUsize) {
+    let before = Usage::now();
+    let listed = list_all(queue).await;
+    let after = Usage::now();
+    println!(
+        "{listed} listed alone in {:.2} s, {:.2} s of CPU",
+        (after.began - before.began).as_secs_f64(),
+        (after.cpu - before.cpu).as_secs_f64()
+    );
     let alone = commits(queue, clock, identities, kept, || false, 200).await;
     let over = Arc::new(AtomicBool::new(false));
     let listing = {
         let (queue, over) = (queue.clone(), Arc::clone(&over));
         tokio::spawn(async move {
-            let (began, mut after, mut listed) = (Instant::now(), None, 0);
-            loop {
-                let part = queue.list(Filter::default(), Page { after, limit: 1000 }).await.unwrap();
-                listed += part.entries.len();
-                after = part.next;
-                if after.is_none() {
-                    break;
-                }
-            }
+            let began = Instant::now();
+            let listed = list_all(&queue).await;
             over.store(true, Ordering::Relaxed);
             (began.elapsed(), listed)
         })

@@ -69,13 +69,19 @@ fn a_message_that_lies_where_another_does_is_set_aside_and_the_others_go_on() {
             let recovery = bench.reopen();
             let told: Vec<QueueId> = recovery.set_aside.iter().map(|(id, _)| *id).collect();
             // The one that is found second is looked at: if it is what it ought to be, it is the first that is not, which its own reader finds.
-            assert_eq!(told, if later && damaged != "row" { vec![ids[1]] } else { Vec::new() }, "{damaged}: {recovery:?}");
+            assert_eq!(
+                told,
+                if later && damaged != "row" { vec![ids[1]] } else { Vec::new() },
+                "{damaged}: {recovery:?}"
+            );
             let dead = u64::from(later || damaged == "row");
             assert_eq!((recovery.totals.dead.count, recovery.totals.queued.count), (dead, 3 - dead), "{damaged}");
-            assert!(matches!(
-                bench.queue.show(ids[1]).await.unwrap(),
-                Listed::Unreadable(..) if damaged != "body",
-            ) || whole(bench.queue.body(ids[1]).await.unwrap()).await.is_err());
+            assert!(
+                matches!(
+                    bench.queue.show(ids[1]).await.unwrap(),
+                    Listed::Unreadable(..) if damaged != "body",
+                ) || whole(bench.queue.body(ids[1]).await.unwrap()).await.is_err()
+            );
             for (id, length) in [(ids[0], 3000), (ids[2], 5000)] {
                 assert_eq!(whole(bench.queue.body(id).await.unwrap()).await.unwrap(), body(length), "{damaged}");
             }
