@@ -14,11 +14,15 @@ use crate::snapshot::{Recheck, Snapshot};
 /// Why the message must not go out, when it must not.
 pub(super) fn lapsed(record: &Record, snapshot: &Snapshot) -> Option<String> {
     let custodian = &record.custodian;
-    let is_ours = custodian.identity == REPORTS && custodian.fingerprint.is_empty();
-    if snapshot.recheck == Recheck::No || record.recheck == queue::Recheck::Waived || is_ours {
+    if snapshot.recheck == Recheck::No || record.recheck == queue::Recheck::Waived || is_ours(custodian) {
         return None;
     }
     why(custodian, snapshot).map(|why| format!("{}: {why}", custodian.identity))
+}
+
+/// Whether it is a report of our own: no certificate sent it. An identity may be called as reports are.
+pub(super) fn is_ours(custodian: &Custodian) -> bool {
+    custodian.identity == REPORTS && custodian.fingerprint.is_empty()
 }
 
 fn why(custodian: &Custodian, snapshot: &Snapshot) -> Option<String> {
@@ -37,4 +41,22 @@ fn why(custodian: &Custodian, snapshot: &Snapshot) -> Option<String> {
 fn link(recorded: &queue::Link) -> Link {
     let queue::Link { issuer, issuer_key, serial } = recorded;
     Link { issuer: Digest256(*issuer), issuer_key: issuer_key.map(Digest256), serial: serial.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::record::samples;
+    use crate::sys::WallTime;
+
+    #[test]
+    fn who_is_called_as_reports_are_is_not_one() {
+        let sent = samples::deposit(WallTime::from_seconds(0)).custodian;
+        let of = |fingerprint: &str| Custodian {
+            identity: REPORTS.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            ..sent.clone()
+        };
+        assert!(is_ours(&of("")) && !is_ours(&of(&sent.fingerprint)) && !is_ours(&sent));
+    }
 }

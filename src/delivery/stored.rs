@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::standing::is_ours;
 use crate::queue::{BodyReader, Claim};
 use crate::upstream::{BodyFault, MessageBody};
 
@@ -43,8 +44,8 @@ impl MessageBody for Stored<'_> {
     }
 
     fn identity(&self) -> Option<&str> {
-        let identity = self.claim.record().custodian.identity.as_str();
-        (identity != super::REPORTS).then_some(identity)
+        let custodian = &self.claim.record().custodian;
+        (!is_ours(custodian)).then_some(custodian.identity.as_str())
     }
 
     async fn rewind(&mut self) -> Result<(), BodyFault> {
