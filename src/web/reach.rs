@@ -4,7 +4,7 @@
 //! |--------------------------------------|------------------------------------------------------------------------------------|
 //! | the configuration                    | everywhere: the operator knows                                                     |
 //! | a certificate                        | the Internet and private networks, where many a company has its CA; not this      |
-//! |                                      | machine, not this link (the metadata of clouds, routers)                           |
+//! |                                      | machine, not this link (routers), not the metadata of clouds, wherever that is     |
 //! | a redirection                        | the Internet, or what is as near as the place that said it, the last one           |
 //!
 //! A certificate's URL counts as the configuration's where that names the same host and port for the same CA. Pure. Unknown is not public: networks that are set aside for something else (RFC 6890) count as private ones.
