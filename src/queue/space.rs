@@ -273,8 +273,23 @@ pub(super) struct Survey {
     taken: Vec<u64>,
     grains: u64,
     /// Zones in which records lie, and in which bodies do.
-    records: BTreeSet<u64>,
-    bodies: BTreeSet<u64>,
+    records: Zones,
+    bodies: Zones,
+}
+
+/// Zones, of which the one noted last is mostly noted next.
+#[derive(Debug, Default)]
+struct Zones {
+    noted: BTreeSet<u64>,
+    last: Option<u64>,
+}
+
+impl Zones {
+    fn note(&mut self, zone: u64) {
+        if self.last.replace(zone) != Some(zone) {
+            self.noted.insert(zone);
+        }
+    }
 }
 
 /// What is wrong with an extent that a row names.
@@ -293,7 +308,7 @@ impl Survey {
     pub(super) fn new(length: u64) -> Self {
         let grains = length.div_ceil(GRAIN);
         let words = usize::try_from(grains.div_ceil(WORD)).unwrap_or(0);
-        Self { taken: vec![0; words], grains, records: BTreeSet::new(), bodies: BTreeSet::new() }
+        Self { taken: vec![0; words], grains, records: Zones::default(), bodies: Zones::default() }
     }
 
     /// Somebody's.
@@ -312,8 +327,8 @@ impl Survey {
                 }
             }
             let zones = if kind.in_zone(length) { &mut self.records } else { &mut self.bodies };
-            zones.insert(zone_of(extent.grain));
-            zones.insert(zone_of(extent.end().saturating_sub(1)));
+            zones.note(zone_of(extent.grain));
+            zones.note(zone_of(extent.end().saturating_sub(1)));
         }
         Ok(())
     }
@@ -329,7 +344,7 @@ impl Survey {
     /// The map: what nobody has named is free.
     pub(super) fn drawn(mut self) -> Space {
         // Where both lie, which never happens by itself, neither has a zone.
-        let zones = self.records.difference(&self.bodies).copied().collect();
+        let zones = self.records.noted.difference(&self.bodies.noted).copied().collect();
         let mut space = Space { zones, ..Space::default() };
         // A zone is there as a whole, even if nothing was written at its end yet.
         let last_zone = space.zones.last().map_or(0, |zone| zone.saturating_add(ZONE));
