@@ -79,6 +79,7 @@ mod recover;
 mod sweeper;
 mod tables;
 mod turns;
+mod unsent;
 mod writer;
 
 use std::sync::Arc;
@@ -98,6 +99,7 @@ pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use steer::{Change, Intake};
+pub use unsent::Unsent;
 pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried};
 
 use budget::{Budgets, Granted, Level, Place, Shortage};
@@ -251,6 +253,15 @@ impl Queue {
             }
             spent => spent,
         }
+    }
+
+    /// Writes what was spent on a message that is kept elsewhere: an upstream has taken it over while its client waited.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`], [`QueueError::Full`]: it is not written, and given back.
+    pub async fn charge(&self, spending: Spending) -> Result<(), QueueError> {
+        self.inner.writer.submit(Order::Charge(spending), Holding::default()).await
     }
 
     /// Waits until a message is due, and claims it. Cancel-safe: a dropped future has claimed nothing. After [`Self::close`] it waits for ever.
