@@ -50,6 +50,12 @@ impl Route {
         Self::new(name, Wants::default(), rule, ranked.collect())
     }
 
+    /// The same route, whose upstreams are asked then.
+    #[must_use]
+    pub fn delivered(self, delivery: Delivery) -> Self {
+        Self { delivery, ..self }
+    }
+
     /// Its upstreams, as they are written; never empty.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.iter().map(|ranked| &ranked.what)

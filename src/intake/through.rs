@@ -75,7 +75,9 @@ impl Answers {
             Through::NotAsked if transaction.recipients().is_empty() => {
                 self.begin(transaction, recipient, &identity, &route, wait).await
             }
-            Through::Open(way) if way.route == route.name => self.ask(way, transaction.recipients().len(), recipient).await,
+            Through::Open(way) if way.route == route.name => {
+                self.ask(way, transaction.recipients().len(), recipient).await
+            }
             // Another route, or one before it is in the queue already.
             Through::NotAsked | Through::Open(_) | Through::Queued => None,
         };

@@ -107,7 +107,7 @@ impl Custody {
     }
 
     /// The upstream has the whole message, and said this. Made from its reply to the end of the message, and nothing else.
-    pub(crate) fn with_upstream(id: QueueId, recipients: usize, reply: &Reply) -> Self {
+    pub fn with_upstream(id: QueueId, recipients: usize, reply: &Reply) -> Self {
         Self { id, keepers: vec![Keeper::Relayed(reply.clone()); recipients.max(1)] }
     }
 

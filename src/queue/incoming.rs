@@ -16,8 +16,8 @@ use super::sweeper::BodyFile;
 use super::writer::Holding;
 use super::{Deposit, HeldBy, Inner, QueueError, Record};
 use crate::mail::{Custody, QueueId};
-use crate::sys::{DiskFile, WallTime};
 use crate::sys::disk::Open;
+use crate::sys::{DiskFile, WallTime};
 
 /// A message being received.
 #[derive(Debug)]

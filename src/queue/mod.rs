@@ -99,8 +99,8 @@ pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use steer::{Change, Intake};
-pub use unsent::Unsent;
 pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried};
+pub use unsent::Unsent;
 
 use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::Taken;

@@ -5,9 +5,9 @@
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::QueueError;
 use super::incoming::Incoming;
 use super::settings::PIECE;
-use super::QueueError;
 
 /// Reads a message that is being received, from its first octet.
 pub struct Unsent<'a> {

@@ -420,7 +420,8 @@ pub fn refused_upstream(reply: &Reply) -> Reply {
 
 /// What a server said, as far as it is told on: printable ASCII, and no more than [`QUOTED_MAX`] octets.
 fn quoted(reply: &Reply) -> String {
-    let mut text: String = ascii(&reply.text()).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+    let mut text: String =
+        ascii(&reply.text()).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
     text.truncate(QUOTED_MAX);
     text
 }

@@ -217,7 +217,8 @@ impl Places {
 
     /// Whether the settings of a connection are still those of now.
     pub(super) fn is_current(&self, slot: &Slot) -> bool {
-        self.with(&slot.upstream.name, |place, _| !place.gone && Arc::ptr_eq(&place.upstream, &slot.upstream)) == Some(true)
+        self.with(&slot.upstream.name, |place, _| !place.gone && Arc::ptr_eq(&place.upstream, &slot.upstream))
+            == Some(true)
     }
 
     /// Notes what an upstream offers.

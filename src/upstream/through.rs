@@ -98,21 +98,26 @@ pub(super) struct HeldOpen(Mutex<Vec<(MonoTime, Weak<Cell>)>>);
 impl Courier {
     /// Whether each of these is known not to offer this, so that mail that needs it would only come back.
     pub fn all_lack<'a>(&self, mut upstreams: impl Iterator<Item = &'a Arc<Upstream>>, what: Extension) -> bool {
-        upstreams.all(|upstream| {
-            let demands_proof = what == Extension::RequireTls && !upstream.security.proves_the_upstream();
-            demands_proof || self.places.lacks(upstream, what)
-        })
+        upstreams.all(|upstream| self.places.lacks(upstream, what))
     }
 
     /// Begins a transaction with the first of these upstreams that is there at once, and asks it for one recipient; all of it in `wait`.
-    pub async fn begin(&self, upstreams: &[Arc<Upstream>], of: Sending<'_>, first: &Recipient, wait: Duration) -> Begun {
+    pub async fn begin(
+        &self,
+        upstreams: &[Arc<Upstream>],
+        of: Sending<'_>,
+        first: &Recipient,
+        wait: Duration,
+    ) -> Begun {
         let until = from_now(wait);
         for upstream in upstreams {
             let Some(slot) = self.places.enter_at_once(upstream) else { continue };
             let Some(held) = self.held_at(slot, of, first, until).await else { continue };
             let name = format!("{}/{:08x}", of.identity, self.entropy.next_u64() >> 32);
-            let mut passage = Passage { cell: self.held.keep(held), name, identity: of.identity.to_owned(), taken: Vec::new() };
-            let word = self.ask(&mut passage, 0, first, until.saturating_duration_since(from_now(Duration::ZERO))).await;
+            let mut passage =
+                Passage { cell: self.held.keep(held), name, identity: of.identity.to_owned(), taken: Vec::new() };
+            let word =
+                self.ask(&mut passage, 0, first, until.saturating_duration_since(from_now(Duration::ZERO))).await;
             return Begun::Open(passage, word);
         }
         Begun::Nowhere
@@ -127,7 +132,13 @@ impl Courier {
             None => match tokio::time::timeout_at(until, self.open(&slot.upstream, &signs)).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(fault)) => {
-                    self.noted(&slot, None, &InMemory::new("").called("-", of.identity), &[], Attempt::deferred(&[], fault));
+                    self.noted(
+                        &slot,
+                        None,
+                        &InMemory::new("").called("-", of.identity),
+                        &[],
+                        Attempt::deferred(&[], fault),
+                    );
                     return None;
                 }
                 // It may do better for mail that nobody waits for; until it has, no further client waits for it.
@@ -148,7 +159,9 @@ impl Courier {
     /// Asks for a recipient, by its place in the envelope.
     pub async fn ask(&self, passage: &mut Passage, place: usize, recipient: &Recipient, wait: Duration) -> Word {
         let Some(mut held) = passage.take() else { return Word::NotNow };
-        let Some(connection) = held.connection.as_mut().filter(|one| suits(recipient, one)) else { return Word::NotNow };
+        let Some(connection) = held.connection.as_mut().filter(|one| suits(recipient, one)) else {
+            return Word::NotNow;
+        };
         let body = InMemory::new("").called(&passage.name, &passage.identity);
         let (attempt, refused) = match connection.ask(place, recipient.clone(), from_now(wait)).await {
             Ok(None) => {
@@ -156,7 +169,9 @@ impl Courier {
                 passage.put_back(held);
                 return Word::Taken;
             }
-            Ok(Some(outcome)) => (Attempt { outcomes: vec![(place, outcome.clone())], ..Attempt::default() }, Some(outcome)),
+            Ok(Some(outcome)) => {
+                (Attempt { outcomes: vec![(place, outcome.clone())], ..Attempt::default() }, Some(outcome))
+            }
             Err(attempt) => (attempt, None),
         };
         self.note_silence(&held.slot, &attempt);
@@ -173,7 +188,12 @@ impl Courier {
     }
 
     /// Sends the message to those who were taken, and waits for what comes of it no longer than `wait`. None: nothing was tried.
-    pub async fn send_through(&self, passage: Passage, body: &mut impl MessageBody, wait: Duration) -> Option<Handover> {
+    pub async fn send_through(
+        &self,
+        passage: Passage,
+        body: &mut impl MessageBody,
+        wait: Duration,
+    ) -> Option<Handover> {
         let mut held = passage.take()?;
         if !self.places.is_current(&held.slot) {
             return None;
