@@ -422,8 +422,7 @@ fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
         Phase::Start => vec![vec![]],
         _ => vec![way],
     };
-    let come = |detour: Vec<Move>| {
-        let mut session = if phase == Phase::Offering { fresh_through() } else { fresh() };
+    let come = |(mut session, detour): (Session, Vec<Move>)| {
         let whole = matches!(phase, Phase::Challenged | Phase::Founding | Phase::Checking);
         for step in detour {
             if session.phase() == phase && !whole {
@@ -433,11 +432,18 @@ fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
             if session.phase() != phase && matches!(session.phase(), Phase::Charging | Phase::Counting) {
                 Move::Spent(Ok(())).feed(&mut session);
             }
+            if session.phase() != phase && session.phase() == Phase::Offering {
+                Move::Offered(Prospect::Open).feed(&mut session);
+            }
         }
         assert_eq!(session.phase(), phase, "the way to {phase:?}");
         session
     };
-    detours.into_iter().map(come).collect()
+    // The upstream is asked of only where its route says so.
+    let queued = detours.iter().filter(|_| phase != Phase::Offering).map(|detour| (fresh(), detour.clone()));
+    let goes_through = matches!(phase, Phase::Opened | Phase::Addressed | Phase::Counting | Phase::Offering);
+    let through = detours.iter().filter(|_| goes_through).map(|detour| (fresh_through(), detour.clone()));
+    queued.chain(through).map(come).collect()
 }
 
 fn is_out_of_order(step: &Step) -> bool {
