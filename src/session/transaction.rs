@@ -299,14 +299,14 @@ impl Session {
     fn offer_recipient(&mut self, recipient: Recipient) -> Step {
         let Recipient { forward_path, parameters } = recipient;
         let recipient = Recipient { forward_path: self.destination(&forward_path), parameters };
-        match std::mem::replace(&mut self.state, State::Closed) {
-            State::Open(transaction) if self.is_to_be_offered(&transaction, &recipient) => {
-                self.state = State::Offering(transaction, Box::new(recipient.clone()));
-                Step::Ask(Question::Offer(Box::new(recipient)))
-            }
-            State::Open(transaction) => self.take_recipient(transaction, recipient),
-            _ => self.our_fault(),
+        let State::Open(transaction) = std::mem::replace(&mut self.state, State::Closed) else {
+            return self.our_fault();
+        };
+        if !self.is_to_be_offered(&transaction, &recipient) {
+            return self.take_recipient(transaction, recipient);
         }
+        self.state = State::Offering(transaction, Box::new(recipient.clone()));
+        Step::Ask(Question::Offer(Box::new(recipient)))
     }
 
     fn is_to_be_offered(&self, transaction: &Transaction, recipient: &Recipient) -> bool {

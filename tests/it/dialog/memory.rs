@@ -351,6 +351,7 @@ impl MemoryStage {
                 Some(Answer::ScramGround(ground, "servernonceservernonce".to_owned()))
             }
             Question::Authenticate(attempt) => Some(Answer::Attempted(self.attempt(session.identity(), attempt))),
+            Question::Offer(_) if self.mutant == Mutant::AsksNobody => Some(Answer::Offered(Prospect::Open)),
             Question::Offer(_) => Some(Answer::Offered(self.upstream.prospect())),
         }
     }
