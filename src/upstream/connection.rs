@@ -339,7 +339,8 @@ impl Connection {
         self.reply_until = if phase == Phase::EndOfData { until } else { until.min(self.message_until) };
         if let Some(client) = self.client_until {
             self.reply_until = self.reply_until.min(client);
-            self.client_wait = client.saturating_duration_since(from_now(Duration::ZERO));
+            let left = client.saturating_duration_since(from_now(Duration::ZERO));
+            self.client_wait = Duration::from_secs(left.saturating_add(Duration::from_millis(999)).as_secs());
         }
     }
 
