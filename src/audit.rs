@@ -72,6 +72,11 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
             recipients, octets = decision.octets, message_id, rule,
             "accepted, and held for approval"
         ),
+        Ruling::Relayed(id, reply) => tracing::info!(
+            target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, %client, auth = decision.mechanism.unwrap_or("-"), sender,
+            recipients, octets = decision.octets, message_id, rule, relayed = %reply,
+            "accepted, and taken over by its upstream"
+        ),
         Ruling::Authenticated(mechanism) => tracing::info!(
             target: "audit", event = "authenticated", identity = name, ca, serial, fingerprint, %client, mechanism,
             "authenticated"
@@ -86,7 +91,12 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
 
 /// What came of an attempt for one recipient.
 pub fn attempted(record: &Record, recipient: &ForwardPath, upstream: &str, outcome: &Outcome) {
-    let (id, identity, recipient) = (record.id, record.custodian.identity.as_str(), recipient.as_str());
+    attempted_for(record.id, &record.custodian.identity, recipient, upstream, outcome);
+}
+
+/// The same of a message that is not kept (yet): its upstream was asked while its client waited.
+pub fn attempted_for(id: QueueId, identity: &str, recipient: &ForwardPath, upstream: &str, outcome: &Outcome) {
+    let recipient = recipient.as_str();
     match outcome {
         Outcome::Delivered { reply } => tracing::info!(
             target: "audit", event = "delivered", %id, identity, recipient, upstream, %reply, "delivered"
@@ -177,7 +187,7 @@ fn shown_recipients(recipients: &[ForwardPath]) -> String {
 
 fn said(decision: &Decision) -> String {
     match &decision.ruling {
-        Ruling::Kept(id) | Ruling::Held(id) => id.to_string(),
+        Ruling::Kept(id) | Ruling::Held(id) | Ruling::Relayed(id, _) => id.to_string(),
         Ruling::Authenticated(mechanism) => (*mechanism).to_owned(),
         Ruling::Refused(reply) => reply.to_string(),
     }

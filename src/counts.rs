@@ -75,7 +75,7 @@ impl Counts {
     /// As [`crate::audit::decided`].
     pub fn decided(&self, ruling: &Ruling) {
         match ruling {
-            Ruling::Kept(_) | Ruling::Held(_) => one_more(&self.accepted),
+            Ruling::Kept(_) | Ruling::Held(_) | Ruling::Relayed(..) => one_more(&self.accepted),
             Ruling::Refused(_) => one_more(&self.refused),
             Ruling::Authenticated(_) => {}
         }

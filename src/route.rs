@@ -6,6 +6,7 @@
 mod wants;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use wants::{Errand, NamePattern, NullSender, Senders, Wants};
 
@@ -24,6 +25,8 @@ pub struct Route {
     pub wants: Wants,
     /// Where it is written.
     pub rule: Rule,
+    /// When its upstreams are asked.
+    pub delivery: Delivery,
     /// Its upstreams; never empty.
     upstreams: Arc<[Ranked<Arc<Upstream>>]>,
 }
@@ -36,7 +39,8 @@ impl Route {
         rule: Rule,
         upstreams: Vec<Ranked<Arc<Upstream>>>,
     ) -> Option<Self> {
-        (!upstreams.is_empty()).then(|| Self { name: name.into(), wants, rule, upstreams: upstreams.into() })
+        let delivery = Delivery::Queued;
+        (!upstreams.is_empty()).then(|| Self { name: name.into(), wants, rule, delivery, upstreams: upstreams.into() })
     }
 
     /// A route for everything, its upstreams in this order of preference; `None` without an upstream.
@@ -44,6 +48,12 @@ impl Route {
         let ranked = (1..).zip(upstreams).map(|(order, what)| Ranked { order, weight: 1, what });
         let rule = Rule { name: "the upstreams, without any [[route]]".into(), place: None };
         Self::new(name, Wants::default(), rule, ranked.collect())
+    }
+
+    /// The same route, whose upstreams are asked then.
+    #[must_use]
+    pub fn delivered(self, delivery: Delivery) -> Self {
+        Self { delivery, ..self }
     }
 
     /// Its upstreams, as they are written; never empty.
@@ -55,6 +65,16 @@ impl Route {
     pub fn arranged(&self, draw: &mut dyn FnMut() -> u64) -> Vec<Arc<Upstream>> {
         arrange(self.upstreams.to_vec(), draw)
     }
+}
+
+/// When the upstreams of a route are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// When the message is in the queue.
+    #[default]
+    Queued,
+    /// While its client waits, each answer for so long at most; what comes to nothing by then goes to the queue.
+    Through(Duration),
 }
 
 /// All routes, in the order in which they are asked.

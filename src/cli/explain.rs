@@ -18,7 +18,7 @@ use crate::credentials::{ExporterValue, Mechanism};
 use crate::identity::{CertificateFacts, Dispatch, Identity, Priorities, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, Verdict};
-use crate::route::Errand;
+use crate::route::{Delivery, Errand};
 use crate::session::{Unidentified, replies};
 use crate::smtp::data::{DotReader, DotState, OctetFault};
 use crate::smtp::{DotWriter, Reply};
@@ -311,6 +311,9 @@ impl Explanation {
             Some(route) => {
                 let names: Vec<&str> = route.upstreams().map(|upstream| upstream.name.as_str()).collect();
                 row("", format!("route {:?} takes it, to {}; by {}", &*route.name, names.join(", "), route.rule));
+                if route.delivery != Delivery::Queued {
+                    row("", "its upstreams are asked while the client waits (delivery = \"through\")");
+                }
             }
             None => self.verdict(identity, what, &policy::way(identity, &routes, sender, &destination)),
         }

@@ -228,7 +228,11 @@ const ROUTE: &[Key] = &[
     key("sender_domains", Kind::Texts),
     key("recipient_domains", Kind::Texts),
     key("upstreams", Kind::Texts),
+    key("delivery", Kind::Choice(DELIVERY, &[])),
 ];
+
+/// When the upstreams of a route are asked.
+const DELIVERY: &[&str] = &["queue", "through"];
 
 /// Mechanisms by which we can log in at an upstream.
 const AUTH: &[&str] = &["scram-sha-256-plus", "scram-sha-256", "oauthbearer", "xoauth2", "plain", "login", "external"];
@@ -247,6 +251,8 @@ const QUEUE: &[Key] = &[
     key("share_per_identity", Kind::Count),
     key("receiving_per_identity", Kind::Count),
     key("per_identity", Kind::Count),
+    key("delivery", Kind::Choice(DELIVERY, &[])),
+    key("through_wait", Kind::Wait),
 ];
 
 const SERVER_LIMITS: &[Key] = &[

@@ -28,6 +28,8 @@ recheck = false
 soft_bounce = false
 share_per_identity = 50
 receiving_per_identity = 100
+delivery = "queue"
+through_wait = "30s"
 
 [limits]
 connections = 2000
@@ -365,6 +367,14 @@ pub(super) struct WrittenRoute {
     pub(super) sender_domains: Option<Vec<String>>,
     pub(super) recipient_domains: Option<Vec<String>>,
     pub(super) upstreams: Option<Vec<String>>,
+    pub(super) delivery: Option<WrittenDelivery>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenDelivery {
+    Queue,
+    Through,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -421,6 +431,8 @@ pub(super) struct WrittenQueue {
     pub(super) share_per_identity: u32,
     pub(super) receiving_per_identity: u32,
     pub(super) per_identity: Option<u32>,
+    pub(super) delivery: WrittenDelivery,
+    pub(super) through_wait: Wait,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -24,9 +24,10 @@ use crate::queue::{
     Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, REPORTS, Record, TraceFacts, Tried,
 };
 use crate::report::{self, NoReport, Original, Report, Reported};
-use crate::route::{Group, Route};
+use crate::route::Group;
 use crate::snapshot::{Snapshot, SoftBounce};
-use crate::upstream::{LeftAlone, Probe, Retry, UpstreamFault};
+use crate::upstream::courier::alarm;
+use crate::upstream::{LeftAlone, Probe};
 use conclusion::{Brought, Plan};
 use stored::Stored;
 use turn::{Turn, Turns};
@@ -227,34 +228,14 @@ async fn hand_over_group(
     let handover =
         house.courier.hand_over(&upstreams, first, &record.envelope, &group.recipients, &mut body, probe).await;
     for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
-        alarm(&group.route, fault);
+        alarm(&group.route.name, fault);
     }
-    let unknown = |place| handover.undetermined.iter().any(|(other, _)| *other == place);
-    let outcomes = handover.outcomes.iter().map(|(recipient, outcome, upstream)| Tried {
-        recipient: *recipient,
-        upstream: upstream.clone(),
-        outcome: outcome.clone(),
-        certainty: if unknown(*recipient) { Certainty::Undetermined } else { Certainty::Known },
-    });
-    let outcomes = outcomes.collect();
+    let outcomes = handover.tried();
     let brought = match handover.left_alone {
         None => Brought { tried: outcomes, undertakings: handover.undertakings, ..Brought::default() },
         Some(_) => Brought { untried: outcomes, ..Brought::default() },
     };
     (brought, handover.left_alone)
-}
-
-/// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps.
-fn alarm(route: &Route, fault: &UpstreamFault) {
-    let route = &*route.name;
-    match fault.retry() {
-        Retry::HelpsAfterRepair => {
-            tracing::error!(upstream = fault.upstream, route, %fault, "an upstream needs a repair; mail waits")
-        }
-        Retry::Helps => {
-            tracing::warn!(upstream = fault.upstream, route, %fault, "an upstream can't take mail; it is tried again")
-        }
-    }
 }
 
 /// What is told of an attempt.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 
 use super::arrival::Arrival;
+use super::through::Through;
 use super::{Peer, second_factor};
 use crate::content::{self, HeaderFacts};
 use crate::credentials::Means;
@@ -16,7 +17,7 @@ use crate::mail::trace::{ShownClient, Trace};
 use crate::mail::{Cost, Envelope, QueueId};
 use crate::queue::seen::{Certificate, Sighting};
 use crate::queue::{Custodian, Deposit, Incoming, Link, QueueError, Spending, Spent, TraceFacts};
-use crate::session::{Answer, NoRoom, NotGranted, Phase, Question, Session, Unidentified};
+use crate::session::{Answer, NoRoom, NotGranted, Phase, Prospect, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
 use crate::sys::WallTime;
 use crate::tls::points::{self, Named};
@@ -118,7 +119,7 @@ fn names_shown(facts: &CertificateFacts) -> Vec<String> {
 /// What one session's questions are answered from.
 #[derive(Debug)]
 pub(super) struct Answers {
-    house: Arc<House>,
+    pub(super) house: Arc<House>,
     peer: Peer,
     identity: Arc<Identity>,
     /// Of the snapshot that `identity` was made by.
@@ -131,6 +132,10 @@ pub(super) struct Answers {
     message_id: Option<String>,
     /// What the transaction at hand costs so far; dropped, it is given back.
     spending: Option<Spending>,
+    /// What the last recipient costs, while it may still be refused.
+    last_recipient: Option<Spending>,
+    /// Where it stands on its way out.
+    pub(super) through: Through,
 }
 
 impl Answers {
@@ -145,6 +150,8 @@ impl Answers {
             arrival: None,
             message_id: None,
             spending: None,
+            last_recipient: None,
+            through: Through::NotAsked,
         }
     }
 
@@ -162,8 +169,14 @@ impl Answers {
                 Answer::Attempted(attempted)
             }
             Question::Spend(cost) => Answer::Spent(self.spend(cost, session).await),
-            // No configuration of this version leads to this: cut-through is a mistake that `check` names.
-            Question::Offer(_) => Answer::Admitted(Err(NoRoom::Broken)),
+            Question::Offer(recipient) => {
+                let prospect = self.offer(&recipient, session).await;
+                if prospect != Prospect::Open {
+                    // Who is refused costs nothing.
+                    self.last_recipient = None;
+                }
+                Answer::Offered(prospect)
+            }
         }
     }
 
@@ -206,9 +219,10 @@ impl Answers {
         let identity = session.identity();
         match self.house.queue.spend(identity.name(), identity.grant().limits.rates, cost).await {
             Ok(Spent::Granted(more)) => {
-                match &mut self.spending {
-                    Some(spending) => spending.join(more),
-                    None => self.spending = Some(more),
+                self.spending = self.take_spending();
+                self.last_recipient = Some(more);
+                if cost.recipients == 0 {
+                    self.spending = self.take_spending();
                 }
                 Ok(())
             }
@@ -220,7 +234,18 @@ impl Answers {
         }
     }
 
-    /// Gives back what was granted to a transaction that is over.
+    /// All that was granted to the transaction at hand.
+    pub(super) fn take_spending(&mut self) -> Option<Spending> {
+        match (self.spending.take(), self.last_recipient.take()) {
+            (Some(mut all), Some(last)) => {
+                all.join(last);
+                Some(all)
+            }
+            (all, last) => all.or(last),
+        }
+    }
+
+    /// Gives back what was granted to a transaction that is over, and gives up its way out.
     pub(super) fn follow(&mut self, session: &Session) {
         match session.phase() {
             Phase::Start
@@ -231,12 +256,14 @@ impl Answers {
             | Phase::Identifying
             | Phase::Discarding
             | Phase::Closed => {
-                self.spending = None;
+                self.take_spending();
+                self.through = Through::NotAsked;
             }
             Phase::Charging
             | Phase::Opened
             | Phase::Addressed
             | Phase::Counting
+            | Phase::Offering
             | Phase::Admitting
             | Phase::Header
             | Phase::Body
@@ -293,6 +320,10 @@ impl Answers {
         };
         // The transaction may be hours old. This is the last moment at which a certificate that was revoked meanwhile can be refused.
         self.still_allowed(session).await?;
+        let arrived = self.house.now().wall;
+        if let Some(custody) = self.relay(&mut incoming, &envelope, session).await? {
+            return Ok(custody);
+        }
         let (identity, said) = (session.identity(), session.trace());
         let certificate = identity.certificate();
         let deposit = Deposit {
@@ -310,13 +341,13 @@ impl Answers {
                 helo: said.helo.to_owned(),
                 protocol: said.protocol.as_str().to_owned(),
                 tls: format!("{} {}", self.peer.tls.version, self.peer.tls.cipher),
-                arrived: self.house.now().wall,
+                arrived,
                 message_id: self.message_id.clone(),
             },
         };
         // Promise 3: the queue answers when the message is on stable storage, and only this answer lets the session say 250.
         let id: QueueId = incoming.id();
-        if let Some(spending) = self.spending.take() {
+        if let Some(spending) = self.take_spending() {
             incoming.charge(spending);
         }
         incoming.see(sighting(identity, &self.peer, self.house.now().wall));

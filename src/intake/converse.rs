@@ -324,7 +324,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     fn audit(&mut self) {
         if let Some(mut decision) = self.session.take_decision() {
             // The session has read the header as it came; what was put in front of it is known here.
-            if decision.message_id.is_none() && matches!(decision.ruling, Ruling::Kept(_) | Ruling::Held(_)) {
+            if decision.message_id.is_none()
+                && matches!(decision.ruling, Ruling::Kept(_) | Ruling::Held(_) | Ruling::Relayed(..))
+            {
                 decision.message_id = self.answers.message_id().map(str::to_owned);
             }
             audit::decided(self.peer.client, &decision);

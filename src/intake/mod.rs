@@ -11,6 +11,7 @@ mod message;
 mod pace;
 mod proxy;
 mod second_factor;
+mod through;
 mod wire;
 
 use std::net::SocketAddr;

@@ -106,6 +106,21 @@ impl Custody {
         Self { id, keepers: vec![Keeper::Spooled(id); recipients.max(1)] }
     }
 
+    /// The upstream has the whole message, and said this. Made from its reply to the end of the message, and nothing else.
+    pub fn with_upstream(id: QueueId, recipients: usize, reply: &Reply) -> Self {
+        Self { id, keepers: vec![Keeper::Relayed(reply.clone()); recipients.max(1)] }
+    }
+
+    /// What the upstream said, when it has the message for everybody.
+    pub fn relayed(&self) -> Option<&Reply> {
+        let mut replies = self.keepers.iter().map(|keeper| match keeper {
+            Keeper::Relayed(reply) => Some(reply),
+            Keeper::Spooled(_) => None,
+        });
+        let first = replies.next()??;
+        replies.all(|other| other.is_some()).then_some(first)
+    }
+
     /// The id under which the log and the queue know the message.
     pub fn id(&self) -> QueueId {
         self.id

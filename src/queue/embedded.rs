@@ -368,7 +368,14 @@ impl Embedded {
         }
         drop((claims, index));
         for (order, answer) in batch.into_iter().zip(answers) {
-            let Some(message) = kept(order).filter(|_| answer.is_ok()) else { continue };
+            if answer.is_err() {
+                continue;
+            }
+            if let Order::Charge(spending) = order {
+                spending.settle(aftermath.charged_at);
+                continue;
+            }
+            let Some(message) = kept(order) else { continue };
             if let NewBody::File(file) = message.body {
                 file.keep();
             }

@@ -11,31 +11,39 @@ use super::accounts::Spending;
 use super::budget::Granted;
 use super::seen::{Mark, Sighting};
 use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY};
-use super::store::{NewBody, NewMessage, Order};
+use super::store::{NewBody, NewMessage, Order, Tried};
 use super::sweeper::BodyFile;
 use super::writer::Holding;
 use super::{Deposit, HeldBy, Inner, QueueError, Record};
 use crate::mail::{Custody, QueueId};
-use crate::sys::DiskFile;
 use crate::sys::disk::Open;
+use crate::sys::{DiskFile, WallTime};
 
 /// A message being received.
 #[derive(Debug)]
 #[must_use = "dropped, it leaves nothing"]
 pub struct Incoming {
-    queue: Arc<Inner>,
+    pub(super) queue: Arc<Inner>,
     id: QueueId,
     granted: Granted,
     /// The whole body so far, or what is not yet in the file.
     pub(super) gathered: Vec<u8>,
-    file: Option<BeingWritten>,
+    pub(super) file: Option<BeingWritten>,
     length: u64,
     sum: Sum,
     condition: Condition,
     spending: Option<Spending>,
     held: Option<String>,
+    tried: Option<FirstAttempt>,
     sighting: Option<Sighting>,
     mark: Option<Mark>,
+}
+
+/// What came of an attempt that was made before the message was kept.
+#[derive(Debug)]
+struct FirstAttempt {
+    outcomes: Vec<Tried>,
+    due: WallTime,
 }
 
 /// A message that has been received whole.
@@ -56,9 +64,9 @@ enum Condition {
 }
 
 #[derive(Clone, Debug)]
-struct BeingWritten {
-    file: Arc<dyn DiskFile>,
-    written: u64,
+pub(super) struct BeingWritten {
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) written: u64,
     name: Arc<std::sync::Mutex<Option<BodyFile>>>,
 }
 
@@ -83,6 +91,7 @@ impl Incoming {
             condition: Condition::Whole,
             spending: None,
             held: None,
+            tried: None,
             sighting: None,
             mark: None,
         }
@@ -101,6 +110,12 @@ impl Incoming {
     /// When it is kept, it is held as well, in the same transaction: nobody tries it before an operator has released it.
     pub fn hold(&mut self, reason: String) {
         self.held = Some(reason);
+    }
+
+    /// An upstream was asked while the client waited: when the message is kept, this is known of its recipients in the same transaction, and it is tried again at
+    /// `due`. Who has failed is to be told of by the next attempt, and is not named here.
+    pub fn tried(&mut self, outcomes: Vec<Tried>, due: WallTime) {
+        self.tried = Some(FirstAttempt { outcomes, due });
     }
 
     /// The certificate that it is sent with: noted in the transaction that keeps the message.
@@ -179,12 +194,15 @@ impl Incoming {
     /// [`QueueError::Full`], [`QueueError::Broken`]: it is not kept, the client must come again.
     pub async fn commit(mut self, deposit: Deposit) -> Result<Custody, QueueError> {
         let (queue, id) = (Arc::clone(&self.queue), self.id);
-        let (spending, held) = (self.spending.take(), self.held.take());
+        let (spending, held, tried) = (self.spending.take(), self.held.take(), self.tried.take());
         let (sighting, mark) = (self.sighting.take(), self.mark.take());
         let Settled { body, length, checksum, holding } = self.settled().await?;
         let mut record = Record::new(id, deposit, length, checksum);
         if let Some(reason) = held {
             record.hold(HeldBy::Grant, Some(reason));
+        }
+        if let Some(FirstAttempt { outcomes, due }) = tried {
+            record.was_tried(&outcomes, queue.clock.now().wall, due);
         }
         let recipients = record.recipients.len();
         let noted = sighting.as_ref().map(|sighting| (sighting.identity.clone(), sighting.fingerprint));
@@ -194,6 +212,11 @@ impl Incoming {
             queue.lately.note(&identity, fingerprint, queue.clock.now().mono);
         }
         Ok(Custody::spooled(id, recipients))
+    }
+
+    /// Whether all that was written is here, and the checksum of it.
+    pub(super) fn sum(&self) -> Option<u64> {
+        (self.condition == Condition::Whole).then(|| self.sum.0.digest())
     }
 
     /// All that was written, ready to be handed over.

@@ -88,6 +88,7 @@ mod space;
 mod sweeper;
 mod tables;
 mod turns;
+mod unsent;
 mod writer;
 
 use std::sync::Arc;
@@ -108,6 +109,7 @@ pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use steer::{Change, Intake};
 pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried};
+pub use unsent::Unsent;
 
 use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::Taken;
@@ -260,6 +262,15 @@ impl Queue {
             }
             spent => spent,
         }
+    }
+
+    /// Writes what was spent on a message that is kept elsewhere: an upstream has taken it over while its client waited.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`], [`QueueError::Full`]: it is not written, and given back.
+    pub async fn charge(&self, spending: Spending) -> Result<(), QueueError> {
+        self.inner.writer.submit(Order::Charge(spending), Holding::default()).await
     }
 
     /// Waits until a message is due, and claims it. Cancel-safe: a dropped future has claimed nothing. After [`Self::close`] it waits for ever.

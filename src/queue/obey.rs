@@ -90,6 +90,9 @@ impl Work<'_, '_> {
             Order::TakeOut(id, places) => self.take_out(*id, places),
             Order::Adopt(adopted) => self.adopt(adopted),
             Order::Settle(export) => Ok(self.tables.settle_export(*export)?),
+            Order::Charge(spending) => {
+                Ok(self.tables.charge(spending.identity(), spending.cost(), self.aftermath.charged_at)?)
+            }
             Order::See(sighting) => Ok(self.tables.see(sighting)?),
             Order::Mark(marks) => Ok(marks.iter().try_for_each(|mark| self.tables.mark(mark))?),
             Order::Mend => Ok(()),
@@ -226,6 +229,7 @@ pub(super) fn kept(order: Order) -> Option<NewMessage> {
         | Order::Remove(_)
         | Order::TakeOut(..)
         | Order::Settle(_)
+        | Order::Charge(_)
         | Order::See(_)
         | Order::Mark(_)
         | Order::Mend => None,
@@ -234,5 +238,5 @@ pub(super) fn kept(order: Order) -> Option<NewMessage> {
 
 /// What a message costs whom.
 pub(super) fn charge(order: &Order) -> Option<&Spending> {
-    deposit(order)?.spending.as_ref()
+    if let Order::Charge(spending) = order { Some(spending) } else { deposit(order)?.spending.as_ref() }
 }

@@ -281,6 +281,15 @@ impl Record {
         recipient.undetermined = !delivered && (recipient.undetermined || tried.certainty == Certainty::Undetermined);
     }
 
+    /// Notes an attempt that was made before the message was kept; it is tried again at `due`, or when its sender asked for.
+    pub(super) fn was_tried(&mut self, outcomes: &[Tried], at: WallTime, due: WallTime) {
+        for tried in outcomes {
+            self.note(tried, at);
+        }
+        self.attempts = self.attempts.saturating_add(u32::from(!outcomes.is_empty()));
+        self.due = self.due.max(due);
+    }
+
     /// Due now, whatever its state; a dead one starts again with all recipients that do not have it.
     pub(super) fn retry(&mut self, now: WallTime) {
         if self.state == State::Dead {

@@ -135,6 +135,8 @@ pub enum Order {
     Adopt(Box<Adopted>),
     /// Note that all of an export has arrived elsewhere, and has been removed here.
     Settle(QueueId),
+    /// Note what a message has cost that others have kept.
+    Charge(Spending),
     /// Note a certificate that was seen.
     See(Box<Sighting>),
     /// Note what was told of certificates, and forget some.

@@ -45,6 +45,8 @@ pub enum Ruling {
     Kept(QueueId),
     /// The message is kept under this id, and held until an operator approves it.
     Held(QueueId),
+    /// The message, so named, was taken over by its upstream, with this reply, and is not kept.
+    Relayed(QueueId, Reply),
     /// Authenticated, by this mechanism.
     Authenticated(&'static str),
     /// Refused, and this was said.

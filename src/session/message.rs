@@ -116,6 +116,7 @@ impl Session {
             | State::Charging(..)
             | State::Open(_)
             | State::Counting(..)
+            | State::Offering(..)
             | State::Admitting(_)
             | State::Committing(..)
             | State::Closed => self.our_fault(),
@@ -186,10 +187,15 @@ impl Session {
             NoRoom::Lost(cause) => refused::refusal(cause, self.settings.refusal, now),
             NoRoom::Regranted => replies::regranted(self.identity.name()),
             NoRoom::Unauthenticated => replies::authentication_required(),
+            NoRoom::Refused { reply: Some(reply), .. } => replies::refused_upstream(reply),
+            NoRoom::Refused { reason, reply: None } => replies::not_for_the_upstream(reason),
         }
     }
 
     fn keep(&mut self, custody: &Custody, octets: u64, now: WallTime) -> Step {
+        if let Some(reply) = custody.relayed() {
+            return self.relayed(custody, reply, octets);
+        }
         let asked = self.transaction().and_then(|transaction| transaction.parameters().hold_until);
         let until = asked.filter(|until| *until > now);
         let (reply, ruling) = match (self.identity.grant().dispatch, until) {
@@ -197,6 +203,16 @@ impl Session {
             (Dispatch::AtOnce, None) => (replies::kept(custody.id()), Ruling::Kept(custody.id())),
             (Dispatch::OnApproval, _) => (replies::held(custody.id()), Ruling::Held(custody.id())),
         };
+        self.taken(ruling, reply, octets)
+    }
+
+    /// An upstream has it, and nothing of it is here.
+    fn relayed(&mut self, custody: &Custody, reply: &Reply, octets: u64) -> Step {
+        let said = replies::relayed(custody.id(), reply);
+        self.taken(Ruling::Relayed(custody.id(), reply.clone()), said, octets)
+    }
+
+    fn taken(&mut self, ruling: Ruling, reply: Reply, octets: u64) -> Step {
         let mut decision = Decision::new(Subject::Message, ruling, "");
         decision.rule = self.transaction().map(|transaction| transaction.rule().clone());
         decision.octets = Some(octets);

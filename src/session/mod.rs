@@ -37,7 +37,7 @@ use crate::content::{BodyFacts, HeaderFacts};
 use crate::credentials::scram::ScramFault;
 use crate::credentials::{Ground, Named, Proof, Wrong};
 use crate::identity::{Identity, NoIdentity};
-use crate::mail::{Address, Cost, Custody, Envelope, ForwardPath, Rate};
+use crate::mail::{Address, Cost, Custody, Envelope, Rate, Recipient};
 use crate::smtp::{LineFault, Reply};
 use crate::sys::WallTime;
 use crate::tls::{CertificateFault, RefusalMode};
@@ -151,8 +151,9 @@ pub enum Question {
     /// May the identity spend so much now? Asked of those with limits per hour or day: at MAIL for a message, at RCPT for a recipient. What was
     /// granted is spent when the message is kept, and given back when the transaction ends otherwise.
     Spend(Cost),
-    /// Cut-through: does the upstream take this recipient?
-    Offer(ForwardPath),
+    /// Is this recipient known not to get anywhere? Asked of what has a way on which an upstream is asked while the client waits (cut-through), and of what
+    /// needs an extension on its way.
+    Offer(Box<Recipient>),
     /// Is there room for a message of this envelope? Asked before 354; takes the budgets.
     Admit(Box<Envelope>),
     /// Take custody of the message just read.
@@ -195,6 +196,26 @@ pub enum Attempted {
     TooMany,
 }
 
+/// What is known of a recipient's further way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// Nothing speaks against it.
+    Open,
+    /// The upstream refuses it, or its message, and has said so.
+    Refused(Reply),
+    /// Each upstream of its route is known to lack what it needs.
+    Lacking(Need),
+}
+
+/// What a message may need of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// SMTPUTF8, for an address (RFC 6531 §3.6).
+    Utf8Address,
+    /// REQUIRETLS (RFC 8689 §4.2.1).
+    RequireTls,
+}
+
 /// Octets that are wiped when dropped and never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(zeroize::Zeroizing<Vec<u8>>);
@@ -234,6 +255,13 @@ pub enum NoRoom {
     Regranted,
     /// What was shown besides the certificate counts no more.
     Unauthenticated,
+    /// The upstream does not take it (cut-through), and has said so; or we know that it would not, and the reason begins with the status.
+    Refused {
+        /// Why, for people.
+        reason: String,
+        /// What it said.
+        reply: Option<Reply>,
+    },
 }
 
 impl NoRoom {
@@ -247,6 +275,8 @@ impl NoRoom {
             Self::Lost(cause) => format!("the identity is gone since MAIL: {cause}"),
             Self::Regranted => "the identity's grant has changed since MAIL".to_owned(),
             Self::Unauthenticated => "what AUTH proved counts no more since MAIL".to_owned(),
+            Self::Refused { reason, reply: Some(reply) } => format!("{reason}: {reply}"),
+            Self::Refused { reason, reply: None } => reason.clone(),
         }
     }
 }
@@ -299,8 +329,8 @@ pub enum Answer {
     Attempted(Attempted),
     /// To `Spend`.
     Spent(Result<(), NotGranted>),
-    /// To `Offer`: what the upstream said.
-    Offered(Reply),
+    /// To `Offer`.
+    Offered(Prospect),
     /// To `Admit`.
     Admitted(Result<(), NoRoom>),
     /// To `Commit`.

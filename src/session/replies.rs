@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::identity::NoIdentity;
 use crate::mail::{Measure, QueueId, Rate, Window};
 use crate::policy::{Offence, Refusal};
-use crate::session::Unidentified;
+use crate::session::{Need, Unidentified};
 use crate::smtp::{Code, CommandFault, PathFault, Reply, Status};
 use crate::sys::WallTime;
 use crate::tls::CertificateFault;
@@ -412,6 +412,31 @@ fn too_much(rate: Rate, until: WallTime, identity: &str) -> Reply {
     said(code, (4, 7, 0), format!("Limit of {rate} reached for {identity}, come back at {until}"))
 }
 
+/// What an upstream refuses while the client waits: its code, and its status or the plainest one (RFC 5321 §4.2.1, RFC 2034 §4).
+pub fn refused_upstream(reply: &Reply) -> Reply {
+    let status = reply.status().or_else(|| Status::new(if reply.code().is_transient() { 4 } else { 5 }, 0, 0));
+    Reply::new(reply.code(), status, format!("Upstream said: {}", quoted(reply)))
+}
+
+/// What a server said, as far as it is told on: printable ASCII, and no more than [`QUOTED_MAX`] octets.
+fn quoted(reply: &Reply) -> String {
+    let mut text: String =
+        ascii(&reply.text()).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+    text.truncate(QUOTED_MAX);
+    text
+}
+
+/// Octets of a server's text that are told on.
+const QUOTED_MAX: usize = 200;
+
+/// No upstream of the recipient's route offers what it needs (RFC 6531 §3.6: X.6.7, with 553 as for an address that can't be used; RFC 8689 §4.2.1: X.7.30).
+pub fn lacking(need: Need) -> Reply {
+    match need {
+        Need::Utf8Address => said(553, (5, 6, 7), "Non-ASCII address, and no server on the way out takes any"),
+        Need::RequireTls => said(550, (5, 7, 30), "REQUIRETLS, and no server on the way out keeps to it"),
+    }
+}
+
 // --- The message.
 
 /// To DATA (RFC 5321 §4.1.1.4).
@@ -432,6 +457,19 @@ pub fn waits(id: QueueId, until: WallTime) -> Reply {
 /// Custody is taken, and an operator decides when it goes on (RFC 5321 §6.1 asks for no more).
 pub fn held(id: QueueId) -> Reply {
     said(250, (2, 0, 0), format!("Accepted, held for approval, id={id}"))
+}
+
+/// An upstream has it (cut-through): the same promise, and theirs to keep.
+pub fn relayed(id: QueueId, reply: &Reply) -> Reply {
+    said(250, (2, 0, 0), format!("Relayed, id={id}; upstream said: {} {}", reply.code(), quoted(reply)))
+}
+
+/// What the upstream would not take, for a reason that begins with its status (RFC 1870 §6.1: 552 for what is too large).
+pub fn not_for_the_upstream(reason: &str) -> Reply {
+    let known = reason.split_once(' ').and_then(|(status, text)| Some((status.parse::<Status>().ok()?, text)));
+    let (status, text) = known.unwrap_or((Status::known(5, 0, 0), reason));
+    let code = if status == Status::known(5, 3, 4) { 552 } else { 554 };
+    Reply::new(Code::known(code), Some(status), ascii(text))
 }
 
 /// A header that can't be judged (RFC 6409 §8: 554; RFC 3463 X.6.0).

@@ -47,6 +47,8 @@ pub(super) enum State {
     Open(Box<Transaction>),
     /// With the recipient that is asked for.
     Counting(Box<Transaction>, Box<Recipient>),
+    /// The same.
+    Offering(Box<Transaction>, Box<Recipient>),
     Admitting(Box<Transaction>),
     Header(Box<Transaction>),
     Body(Box<Transaction>),
@@ -165,6 +167,7 @@ impl Session {
         match &self.state {
             State::Open(transaction)
             | State::Counting(transaction, _)
+            | State::Offering(transaction, _)
             | State::Admitting(transaction)
             | State::Header(transaction)
             | State::Body(transaction)
@@ -214,6 +217,7 @@ impl Session {
             State::Identifying(_) => Phase::Identifying,
             State::Charging(..) => Phase::Charging,
             State::Counting(..) => Phase::Counting,
+            State::Offering(..) => Phase::Offering,
             State::Open(transaction) if transaction.recipients().is_empty() => Phase::Opened,
             State::Open(_) => Phase::Addressed,
             State::Admitting(_) => Phase::Admitting,
@@ -338,7 +342,8 @@ impl Session {
             Event::Answer(Answer::Spent(answer)) => self.spent(answer),
             Event::Answer(Answer::ScramGround(ground, nonce)) => self.scram_ground(ground, &nonce),
             Event::Answer(Answer::Attempted(outcome)) => self.attempted(outcome),
-            Event::Answer(Answer::Offered(_)) | Event::Line(_) => self.our_fault(),
+            Event::Answer(Answer::Offered(prospect)) => self.looked_ahead(prospect),
+            Event::Line(_) => self.our_fault(),
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Phase {
     Addressed,
     /// RCPT; whether one more recipient may be sent to is being asked.
     Counting,
+    /// RCPT; what is known of the recipient on the way out is being asked.
+    Offering,
     /// DATA; room is being asked for.
     Admitting,
     /// The header section is being read.
@@ -94,12 +96,12 @@ pub enum Trigger {
     Attempted,
     /// The answer to `Spend`.
     Spent,
+    /// The answer to `Offer`.
+    Offered,
     /// The answer to `Admit`.
     Admitted,
     /// The answer to `Commit`.
     Committed,
-    /// An answer to a question that this machine does not ask.
-    Unasked,
     /// A deadline.
     TimedOut,
     /// The daemon is shutting down.
@@ -118,7 +120,7 @@ pub enum Turn {
 }
 
 /// The number of phases.
-pub const PHASES: usize = 16;
+pub const PHASES: usize = 17;
 
 /// A row of the table: by the phases in their order.
 pub type Row = (Trigger, [Turn; PHASES]);
@@ -128,8 +130,8 @@ pub type Row = (Trigger, [Turn; PHASES]);
 #[rustfmt::skip]
 pub const TABLE: [Row; 29] = {
     use Phase::{
-        Addressed, Admitting, Body, Challenged, Charging, Checking, Closed, Committing, Counting, Discarding, Founding, Header, Identifying, Opened,
-        Ready, Start,
+        Addressed, Admitting, Body, Challenged, Charging, Checking, Closed, Committing, Counting, Discarding, Founding, Header, Identifying, Offering,
+        Opened, Ready, Start,
     };
     const NO: Turn = Turn::OutOfOrder;
     const XX: Turn = Turn::Never;
@@ -147,12 +149,14 @@ pub const TABLE: [Row; 29] = {
     const DISC: Turn = Turn::To(&[Discarding]);
     const SAID: Turn = Turn::To(&[Ready, Closed]);
     const TOLD: Turn = Turn::To(&[Charging, Opened, Ready, Closed]);
-    const RCPT: Turn = Turn::To(&[Counting, Opened, Addressed]);
-    const RCPT_: Turn = Turn::To(&[Counting, Addressed]);
+    const RCPT: Turn = Turn::To(&[Counting, Offering, Opened, Addressed]);
+    const RCPT_: Turn = Turn::To(&[Counting, Offering, Addressed]);
     const PAID: Turn = Turn::To(&[Opened, Ready]);
+    const PAID_: Turn = Turn::To(&[Offering, Opened, Addressed]);
     const TOOK: Turn = Turn::To(&[Opened, Addressed]);
     const CH: Turn = Turn::To(&[Charging]);
     const CO: Turn = Turn::To(&[Counting]);
+    const OF: Turn = Turn::To(&[Offering]);
     const ROOM_: Turn = Turn::To(&[Header, Addressed]);
     const HEAD: Turn = Turn::To(&[Body, Discarding, Closed]);
     const BODY: Turn = Turn::To(&[Committing, Ready, Closed]);
@@ -162,36 +166,36 @@ pub const TABLE: [Row; 29] = {
     const BODY_: Turn = Turn::To(&[Body]);
     const COMM: Turn = Turn::To(&[Committing]);
     [
-    //                       Start  Ready  Chal   Found  Check  Iden   Charg  Open   Addr   Count  Admit  Header Body   Disc   Comm   Closed
-    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    RCPT,  RCPT_, XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Response,    [ XX,    XX,    AU,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX   ]),
-    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX   ]),
-    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    END,   BODY,  DONE,  XX,    XX   ]),
-    (Trigger::Identified,  [ XX,    XX,    XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Founded,     [ XX,    XX,    XX,    CHAL,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Attempted,   [ XX,    XX,    XX,    XX,    SHOW,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Spent,       [ XX,    XX,    XX,    XX,    XX,    XX,    PAID,  XX,    XX,    TOOK,  XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX   ]),
-    (Trigger::Unasked,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX   ]),
-    (Trigger::Draining,    [ END,   END,   END,   FO,    CK,    ID,    CH,    OP,    AD,    CO,    ROOM,  HEAD_, BODY_, DISC,  COMM,  XX   ]),
+    //                       Start  Ready  Chal   Found  Check  Iden   Charg  Open   Addr   Count  Offer  Admit  Header Body   Disc   Comm   Closed
+    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    RCPT,  RCPT_, XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Response,    [ XX,    XX,    AU,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX   ]),
+    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX   ]),
+    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    END,   BODY,  DONE,  XX,    XX   ]),
+    (Trigger::Identified,  [ XX,    XX,    XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Founded,     [ XX,    XX,    XX,    CHAL,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Attempted,   [ XX,    XX,    XX,    XX,    SHOW,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Spent,       [ XX,    XX,    XX,    XX,    XX,    XX,    PAID,  XX,    XX,    PAID_, XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Offered,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    TOOK,  XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX   ]),
+    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX   ]),
+    (Trigger::Draining,    [ END,   END,   END,   FO,    CK,    ID,    CH,    OP,    AD,    CO,    OF,    ROOM,  HEAD_, BODY_, DISC,  COMM,  XX   ]),
     ]
 };
 
@@ -217,6 +221,7 @@ impl Phase {
         Self::Opened,
         Self::Addressed,
         Self::Counting,
+        Self::Offering,
         Self::Admitting,
         Self::Header,
         Self::Body,
@@ -258,7 +263,7 @@ impl Trigger {
             Event::Answer(Answer::ScramGround(..)) => Self::Founded,
             Event::Answer(Answer::Attempted(_)) => Self::Attempted,
             Event::Answer(Answer::Spent(_)) => Self::Spent,
-            Event::Answer(Answer::Offered(_)) => Self::Unasked,
+            Event::Answer(Answer::Offered(_)) => Self::Offered,
             Event::TimedOut(_) => Self::TimedOut,
             Event::Draining => Self::Draining,
         }

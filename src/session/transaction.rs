@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use super::secured::{Session, State};
-use super::{Decision, NotGranted, Question, Step, Subject, Unidentified, refused, replies};
+use super::{Decision, NotGranted, Prospect, Question, Step, Subject, Unidentified, refused, replies};
 use crate::identity::{Identity, Priorities, Rule};
 use crate::mail::{Address, Cost, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
 use crate::policy::{self, Refusal, Verdict};
+use crate::route::{Delivery, Errand};
 use crate::smtp::Reply;
 use crate::sys::WallTime;
 
@@ -123,6 +124,12 @@ impl Denied {
         Self { reply, cause, rule: None }
     }
 
+    /// Refused by the upstream, which was asked while the client waits.
+    fn by_upstream(reply: &Reply) -> Self {
+        let cause = format!("the upstream refused the recipient or its message: {reply}");
+        Self { reply: replies::refused_upstream(reply), cause, rule: None }
+    }
+
     /// Refused by the identity's grant; or the rule that allowed it.
     pub(super) fn by(verdict: Verdict, identity: &Identity) -> Result<Rule, Self> {
         match verdict {
@@ -224,7 +231,7 @@ impl Session {
             (State::Charging(opening, _), Err(denied)) => self.refuse_sender(*opening, denied),
             (State::Counting(transaction, recipient), Ok(())) => {
                 self.state = State::Open(transaction);
-                self.take_recipient(*recipient)
+                self.offer_recipient(*recipient)
             }
             (State::Counting(transaction, recipient), Err(denied)) => {
                 self.state = State::Open(transaction);
@@ -275,7 +282,7 @@ impl Session {
         let State::Open(transaction) = &self.state else { return self.our_fault() };
         match self.judge_recipient(transaction, &forward_path, &parameters) {
             Ok(_) if self.is_counted() => self.count_recipient(Recipient { forward_path, parameters }),
-            Ok(_) => self.take_recipient(Recipient { forward_path, parameters }),
+            Ok(_) => self.offer_recipient(Recipient { forward_path, parameters }),
             Err(denied) => self.refuse_recipient(forward_path, denied),
         }
     }
@@ -288,13 +295,52 @@ impl Session {
         Step::Ask(Question::Spend(Cost { messages: 0, recipients: 1 }))
     }
 
-    fn take_recipient(&mut self, recipient: Recipient) -> Step {
+    /// All that is ours to judge is judged: does anything further on speak against it?
+    fn offer_recipient(&mut self, recipient: Recipient) -> Step {
         let Recipient { forward_path, parameters } = recipient;
-        let forward_path = self.destination(&forward_path);
-        if let State::Open(transaction) = &mut self.state {
-            transaction.add(Recipient { forward_path, parameters });
+        let recipient = Recipient { forward_path: self.destination(&forward_path), parameters };
+        let State::Open(transaction) = std::mem::replace(&mut self.state, State::Closed) else {
+            return self.our_fault();
+        };
+        if !self.is_to_be_offered(&transaction, &recipient) {
+            return self.take_recipient(transaction, recipient);
         }
+        self.state = State::Offering(transaction, Box::new(recipient.clone()));
+        Step::Ask(Question::Offer(Box::new(recipient)))
+    }
+
+    fn is_to_be_offered(&self, transaction: &Transaction, recipient: &Recipient) -> bool {
+        let is_ascii = |path: &str| path.is_ascii();
+        let errand = Errand {
+            identity: self.identity.name(),
+            ca: self.identity.ca(),
+            sender: &transaction.reverse_path,
+            recipient: &recipient.forward_path,
+        };
+        transaction.parameters.require_tls
+            || !is_ascii(transaction.reverse_path.as_str())
+            || !is_ascii(recipient.forward_path.as_str())
+            || self.routes.find(&errand).is_some_and(|route| route.delivery != Delivery::Queued)
+    }
+
+    fn take_recipient(&mut self, mut transaction: Box<Transaction>, recipient: Recipient) -> Step {
+        transaction.add(recipient);
+        self.state = State::Open(transaction);
         self.say(replies::recipient_taken())
+    }
+
+    /// The answer to `Offer`.
+    pub(super) fn looked_ahead(&mut self, prospect: Prospect) -> Step {
+        let State::Offering(transaction, recipient) = std::mem::replace(&mut self.state, State::Closed) else {
+            return self.our_fault();
+        };
+        let denied = match prospect {
+            Prospect::Open => return self.take_recipient(transaction, *recipient),
+            Prospect::Refused(reply) => Denied::by_upstream(&reply),
+            Prospect::Lacking(need) => Denied::by_server(replies::lacking(need)),
+        };
+        self.state = State::Open(transaction);
+        self.refuse_recipient(recipient.forward_path, denied)
     }
 
     /// Where mail to a path goes: the bare postmaster may be somebody in particular.

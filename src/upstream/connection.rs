@@ -24,7 +24,10 @@ use super::seven_bit::Plan;
 use super::tls::{ClientTls, exporter, tls_cause};
 use super::transaction::Order;
 use super::vigil::Signs;
+use crate::mail::Recipient;
+use crate::queue::Outcome;
 use crate::sasl::ExporterValue;
+use crate::smtp::extension::Offered;
 use crate::sys::MonoTime;
 
 /// Octets read from an upstream at once.
@@ -48,6 +51,10 @@ pub(super) struct Connection {
     plan: Plan,
     reply_until: Instant,
     message_until: Instant,
+    /// Until when a client waits for what comes of it, where one does: also for the reply to the final dot.
+    client_until: Option<Instant>,
+    /// How long that was when the last reply was begun to be waited for.
+    client_wait: Duration,
     /// What is heard in the attempt under way.
     signs: Signs,
     /// Since when it is idle; for the pool.
@@ -57,6 +64,7 @@ pub(super) struct Connection {
 /// Where a run of the dialogue ended.
 enum Ending {
     Ready,
+    Asked,
     Done(Attempt),
     Over(UpstreamFault),
     Left,
@@ -119,6 +127,8 @@ impl Connection {
             plan: Plan::default(),
             reply_until: now,
             message_until: now,
+            client_until: None,
+            client_wait: Duration::ZERO,
             signs: signs.clone(),
             idle_since: MonoTime::from_start(Duration::ZERO),
         };
@@ -126,7 +136,7 @@ impl Connection {
         connection.message_until = from_now(limits.transaction);
         match connection.run(Event::Connected(exporter), &mut InMemory::new("")).await {
             Ending::Over(fault) => Err(fault),
-            Ending::Ready | Ending::Done(_) | Ending::Left => Ok(connection),
+            Ending::Ready | Ending::Asked | Ending::Done(_) | Ending::Left => Ok(connection),
         }
     }
 
@@ -140,11 +150,63 @@ impl Connection {
     ) -> Attempt {
         self.signs = signs.clone();
         self.message_until = from_now(self.upstream.deadlines.transaction);
-        match self.run(Event::Begin(order), body).await {
+        let ending = self.run(Event::Begin(order), body).await;
+        self.attempt(ending, places)
+    }
+
+    fn attempt(&self, ending: Ending, places: &[usize]) -> Attempt {
+        match ending {
             Ending::Done(attempt) => attempt,
             Ending::Over(fault) => Attempt::deferred(places, fault),
-            Ending::Ready | Ending::Left => Attempt::deferred(places, self.fault(FaultCause::Closed)),
+            Ending::Ready | Ending::Asked | Ending::Left => Attempt::deferred(places, self.fault(FaultCause::Closed)),
         }
+    }
+
+    // While a client waits.
+
+    /// Begins a transaction whose recipients come one by one; says nothing yet.
+    pub(super) fn begin(&mut self, order: Order, signs: &Signs) {
+        self.signs = signs.clone();
+        self.dialog.on(Event::Open(order));
+    }
+
+    /// Asks for one recipient, by its place in the envelope, no longer than until `until`: what was said of it, unless it was taken.
+    ///
+    /// # Errors
+    /// The transaction is over, and everybody asked for so far has this outcome.
+    pub(super) async fn ask(
+        &mut self,
+        place: usize,
+        recipient: Recipient,
+        until: Instant,
+    ) -> Result<Option<Outcome>, Attempt> {
+        self.message_until = until;
+        self.client_until = Some(until);
+        let ending = self.run(Event::Recipient(place, recipient), &mut InMemory::new("")).await;
+        self.client_until = None;
+        match ending {
+            Ending::Asked => Ok(self.dialog.said_of_last()),
+            Ending::Ready | Ending::Done(_) | Ending::Over(_) | Ending::Left => Err(self.attempt(ending, &[place])),
+        }
+    }
+
+    /// Sends the message to those who were taken; what is not known by then is broken off.
+    pub(super) async fn send_on(&mut self, places: &[usize], body: &mut impl MessageBody, until: Instant) -> Attempt {
+        self.message_until = until;
+        self.client_until = Some(until);
+        let ending = self.run(Event::Send(body.octets()), body).await;
+        self.client_until = None;
+        self.attempt(ending, places)
+    }
+
+    /// Gives up what was asked for; whether the connection is of use still, [`Self::is_usable`] says.
+    pub(super) fn forget(&mut self) {
+        self.dialog.forget();
+    }
+
+    /// What the upstream offers.
+    pub(super) fn offered(&self) -> &Offered {
+        self.dialog.offered()
     }
 
     /// QUIT, and its reply (RFC 5321 §4.1.1.10).
@@ -199,6 +261,7 @@ impl Connection {
                 }
                 Step::EndBody => self.end_body().await,
                 Step::Ready => return Ending::Ready,
+                Step::Asked => return Ending::Asked,
                 Step::Done(attempt) => return Ending::Done(attempt),
                 Step::Over(fault) => return Ending::Over(fault),
                 Step::Left => return Ending::Left,
@@ -218,6 +281,7 @@ impl Connection {
             self.start_reply_clock();
         }
         let wait = self.upstream.deadlines.of(self.dialog.phase());
+        let wait = if self.client_until.is_some() { self.client_wait.min(wait) } else { wait };
         self.read_until(self.reply_until, FaultCause::Silent(wait)).await
     }
 
@@ -270,8 +334,14 @@ impl Connection {
     fn start_reply_clock(&mut self) {
         let phase = self.dialog.phase();
         let until = from_now(self.upstream.deadlines.of(phase));
-        // The final dot has its own time whole, however long the message took: to be impatient here makes duplicates (RFC 5321 §4.5.3.2.6).
+        // The final dot has its own time whole, however long the message took: to be impatient here makes duplicates (RFC 5321 §4.5.3.2.6). A
+        // client that waits is answered in its own time all the same.
         self.reply_until = if phase == Phase::EndOfData { until } else { until.min(self.message_until) };
+        if let Some(client) = self.client_until {
+            self.reply_until = self.reply_until.min(client);
+            let left = client.saturating_duration_since(from_now(Duration::ZERO));
+            self.client_wait = Duration::from_secs(left.saturating_add(Duration::from_millis(999)).as_secs());
+        }
     }
 
     async fn start_tls(&mut self) -> Step {

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::attempt::{Attempt, FaultCause, TlsCause, Undertaking, UpstreamFault};
+use super::attempt::{Attempt, FaultCause, Retry, TlsCause, Undertaking, UpstreamFault};
 use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
@@ -38,11 +38,12 @@ use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
 use super::refusals::Alike;
 use super::settings::{Security, Upstream};
+use super::through::HeldOpen;
 use super::tlsa::Named;
 use super::transaction::{Order, UPSTREAM_NOT_PROVED};
 use super::vigil::{Signs, UNANSWERED};
 use crate::mail::{Envelope, ReversePath};
-use crate::queue::Outcome;
+use crate::queue::{Certainty, Outcome, Tried};
 use crate::sys::{Clock, Entropy, Now};
 
 /// Addresses of one name that are tried for one connection at most.
@@ -70,9 +71,11 @@ enum Watched {
 
 /// Carries messages to upstreams. Shared by all deliveries.
 pub struct Courier {
-    network: Arc<dyn Network>,
-    entropy: Arc<dyn Entropy>,
-    places: Arc<Places>,
+    pub(super) network: Arc<dyn Network>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) places: Arc<Places>,
+    /// Transactions whose clients wait.
+    pub(super) held: HeldOpen,
 }
 
 /// What came of handing a message to a route's upstreams.
@@ -100,7 +103,8 @@ pub struct LeftAlone {
 impl Courier {
     /// A courier without connections.
     pub fn new(network: Arc<dyn Network>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { network, entropy: Arc::clone(&entropy), places: Arc::new(Places::new(clock, entropy)) }
+        let places = Arc::new(Places::new(clock, Arc::clone(&entropy)));
+        Self { network, entropy, places, held: HeldOpen::default() }
     }
 
     /// These upstreams are configured, and no others: at start and at each reload. What is unchanged by value keeps its health, its connections
@@ -207,7 +211,7 @@ impl Courier {
     }
 
     /// The attempt with what it says of the upstream's health, which is noted.
-    fn noted(
+    pub(super) fn noted(
         &self,
         slot: &Slot,
         probe: Option<Probe>,
@@ -330,14 +334,17 @@ impl Courier {
     }
 
     /// Looks the name up and tries its addresses in order. The fault told is the one that came furthest.
-    async fn open(&self, upstream: &Arc<Upstream>, signs: &Signs) -> Result<Connection, UpstreamFault> {
+    pub(super) async fn open(&self, upstream: &Arc<Upstream>, signs: &Signs) -> Result<Connection, UpstreamFault> {
         let security = security(&*self.network, upstream).await?;
         let mut furthest: Option<UpstreamFault> = None;
         for address in self.addresses(upstream).await? {
             let fresh = fresh(upstream, &*self.entropy).await;
             let fresh = fresh.map_err(|cause| fault(upstream, Phase::Auth, cause))?;
             match Connection::open(&*self.network, upstream, address, &security, fresh, signs).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    self.places.learn(upstream, connection.offered());
+                    return Ok(connection);
+                }
                 Err(fault) if !fault.phase.is_about_the_address() => return Err(fault),
                 Err(fault) => {
                     debug!(upstream = upstream.name, %address, %fault, "address");
@@ -372,7 +379,7 @@ impl Courier {
     // Kept connections.
 
     /// A connection from before that is still there. Those that are not are closed on the way.
-    async fn kept_connection(&self, slot: &Slot) -> Option<Connection> {
+    pub(super) async fn kept_connection(&self, slot: &Slot) -> Option<Connection> {
         loop {
             let mut kept = self.places.take_idle(slot)?;
             if !kept.is_quiet().await {
@@ -403,6 +410,7 @@ impl Courier {
 
     /// Says QUIT on connections that have been idle for too long or have carried all they may.
     pub async fn close_idle(&self) {
+        self.held.let_go(self.places.now().mono);
         self.close_where(|one, now| one.is_spent() || now.mono.since(one.idle_since) >= one.upstream().idle_timeout)
             .await;
     }
@@ -439,7 +447,19 @@ impl fmt::Debug for Courier {
 }
 
 impl Handover {
-    fn add(&mut self, upstream: &Upstream, attempt: Attempt) {
+    /// What is to be recorded of it, recipient by recipient.
+    pub fn tried(&self) -> Vec<Tried> {
+        let unknown = |place| self.undetermined.iter().any(|(other, _)| *other == place);
+        let outcomes = self.outcomes.iter().map(|(recipient, outcome, upstream)| Tried {
+            recipient: *recipient,
+            upstream: upstream.clone(),
+            outcome: outcome.clone(),
+            certainty: if unknown(*recipient) { Certainty::Undetermined } else { Certainty::Known },
+        });
+        outcomes.collect()
+    }
+
+    pub(super) fn add(&mut self, upstream: &Upstream, attempt: Attempt) {
         self.left_alone = self.still_left_alone(attempt.fault.as_ref(), self.outcomes.is_empty());
         for (place, outcome) in attempt.outcomes {
             // Who could not take it at all does not end the wait for another who may.
@@ -468,6 +488,18 @@ impl Handover {
             Some(LeftAlone { wait })
         } else {
             self.left_alone.map(|known| LeftAlone { wait: known.wait.min(wait) })
+        }
+    }
+}
+
+/// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps.
+pub fn alarm(route: &str, fault: &UpstreamFault) {
+    match fault.retry() {
+        Retry::HelpsAfterRepair => {
+            tracing::error!(upstream = fault.upstream, route, %fault, "an upstream needs a repair; mail waits")
+        }
+        Retry::Helps => {
+            tracing::warn!(upstream = fault.upstream, route, %fault, "an upstream can't take mail; it is tried again")
         }
     }
 }
@@ -524,6 +556,6 @@ pub(super) async fn security(network: &dyn Network, upstream: &Upstream) -> Resu
     }
 }
 
-fn fault(upstream: &Upstream, phase: Phase, cause: FaultCause) -> UpstreamFault {
+pub(super) fn fault(upstream: &Upstream, phase: Phase, cause: FaultCause) -> UpstreamFault {
     UpstreamFault { upstream: upstream.name.clone(), address: None, phase, cause }
 }

@@ -4,6 +4,7 @@
 //! |-------------|---------------------------------------------|-------------------------------------------------------|
 //! | setup       | greeting, EHLO (HELO), STARTTLS, EHLO, AUTH | idle ([`Step::Ready`]), or [`Step::Over`]             |
 //! | idle        | [`Event::Begin`], [`Event::Leave`]          | transaction; leaving                                  |
+//! | idle        | [`Event::Open`]: a client waits             | transaction; [`Step::Asked`] after each recipient     |
 //! | transaction | RSET, MAIL, RCPT…, DATA or BDAT, body, end  | idle with [`Step::Done`]; or the same and not usable  |
 //! | leaving     | the reply to QUIT                           | [`Step::Left`]                                        |
 //!
@@ -19,6 +20,8 @@ use zeroize::Zeroizing;
 use super::attempt::{FaultCause, UpstreamFault};
 use super::blame::{Judgement, Phase, judge};
 use super::transaction::{Batch, Order, Planned, Sequel, Transaction};
+use crate::mail::Recipient;
+use crate::queue::Outcome;
 use crate::sasl::ExporterValue;
 use crate::smtp::extension::{Extension, Offered};
 use crate::smtp::line::LineReader;
@@ -122,6 +125,28 @@ impl Dialog {
         self.answered
     }
 
+    /// What was said of the recipient asked for last, unless it was taken; after [`Step::Asked`].
+    pub fn said_of_last(&self) -> Option<Outcome> {
+        let Stage::Transaction(transaction) = &self.stage else { return None };
+        transaction.said_of_last()
+    }
+
+    /// What the upstream offers, by the last EHLO.
+    pub fn offered(&self) -> &Offered {
+        &self.offered
+    }
+
+    /// Gives up the transaction whose recipients were asked for. In the middle of a reply, or of the message, the connection goes with it.
+    pub fn forget(&mut self) {
+        let is_at_rest = self.expected.is_empty();
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Idle => Stage::Idle,
+            // RSET goes ahead of the next one.
+            Stage::Transaction(transaction) if is_at_rest && transaction.is_growing() => Stage::Idle,
+            Stage::Setup | Stage::StartingTls | Stage::Transaction(_) | Stage::Leaving | Stage::Over => Stage::Over,
+        };
+    }
+
     /// The last whole reply that was not asked for yet.
     pub fn take_heard(&mut self) -> Option<Reply> {
         self.heard.take()
@@ -141,6 +166,9 @@ impl Dialog {
             Event::TlsReady(exporter) => self.begin_anew_inside_tls(exporter),
             Event::Derived(derived) => self.derived(derived),
             Event::Begin(order) => self.begin(order),
+            Event::Open(order) => self.open(order),
+            Event::Recipient(place, recipient) => self.ask(place, recipient),
+            Event::Send(octets) => self.send(octets),
             Event::Seen(contents) => self.seen(contents),
             Event::BodyAtEnd => self.end_body(),
             Event::Failed(cause) => self.fail(cause),
@@ -291,6 +319,37 @@ impl Dialog {
         self.planned(planned)
     }
 
+    /// A transaction in which recipients are asked for one by one. MAIL goes with the first.
+    fn open(&mut self, order: Order) -> Step {
+        if !matches!(self.stage, Stage::Idle) {
+            return self.fail(FaultCause::Unasked);
+        }
+        self.messages = self.messages.saturating_add(1);
+        self.answered = false;
+        self.stage = Stage::Transaction(Box::new(Transaction::growing(order, &self.offered)));
+        Step::Asked
+    }
+
+    fn ask(&mut self, place: usize, recipient: Recipient) -> Step {
+        match self.take_transaction() {
+            Some(mut transaction) => {
+                transaction.add(place, recipient);
+                self.start(transaction)
+            }
+            None => self.fail(FaultCause::Unasked),
+        }
+    }
+
+    fn send(&mut self, octets: u64) -> Step {
+        match self.take_transaction() {
+            Some(transaction) => {
+                let planned = transaction.grown(octets, &self.offered, self.terms.manner);
+                self.planned(planned)
+            }
+            None => self.fail(FaultCause::Unasked),
+        }
+    }
+
     fn planned(&mut self, planned: Planned) -> Step {
         match planned {
             Planned::Settled(attempt) => Step::Done(attempt),
@@ -335,7 +394,9 @@ impl Dialog {
             return self.fail(FaultCause::Unasked);
         };
         let batch = transaction.next_commands(window);
-        if batch.expect.is_empty() {
+        if batch.expect.is_empty() && transaction.is_growing() {
+            Step::Asked
+        } else if batch.expect.is_empty() {
             self.conclude()
         } else if batch.has_chunk {
             self.send_chunk(batch)

@@ -26,6 +26,7 @@
 //! | `login`       | what AUTH needs anew for each connection: a nonce, the token of now            |      |
 //! | `connection`  | does what the dialogue says, over one stream                                   |      |
 //! | `examination` | what an upstream shows to who connects and sends nothing                       |      |
+//! | `through`     | transactions that are open while their clients wait (cut-through)             |      |
 //! | `courier`     | connects, keeps and limits connections, goes on to the next upstream           |      |
 //!
 //! Three promises are kept here. Mail is never returned because an upstream, or our settings for it, are broken: only what is said about
@@ -47,6 +48,7 @@ pub mod places;
 pub mod preference;
 pub mod settings;
 pub mod seven_bit;
+pub mod through;
 pub mod tls;
 pub mod tlsa;
 pub mod vigil;
@@ -72,6 +74,7 @@ pub use settings::{
     Chunking, Credentials, Deadlines, EightBit, Evidence, LookUp, Manner, Mechanism, ReplyPattern, Secret, Security,
     SourceAddresses, Upstream,
 };
+pub use through::{Begun, Passage, Sending, Word};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
 pub use tlsa::{Dane, Named};
 pub use transaction::Order;

@@ -22,7 +22,11 @@ use super::drought::{Drought, Word};
 use super::health::{Condition, Finder, Found, Health, Permit};
 use super::refusals::{Alike, Refusals};
 use super::settings::Upstream;
+use crate::smtp::{Extension, Offered};
 use crate::sys::{Clock, Entropy, MonoTime, Now, WallTime};
+
+/// How long it is believed of an upstream that it lacks an extension: mail that needs it is not tried meanwhile, and would never find it out.
+const KNOWN_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// How an upstream stands; for `queue stats` and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +83,8 @@ struct Place {
     /// Permits that were lent beyond a limit that has become lower: so many that come back are not given out again.
     owed: usize,
     waiting: usize,
+    /// Connections in use whose clients wait; among the busy ones.
+    through: usize,
     idle: Vec<Connection>,
     /// To be ended; each is among the busy ones.
     leaving: Vec<Connection>,
@@ -86,6 +92,8 @@ struct Place {
     refusals: Refusals,
     drought: Drought,
     unanswered: u32,
+    /// What it offered last, and when.
+    offered: Option<(Offered, MonoTime)>,
     /// Sent when attempts that have not reached a message are to be begun anew.
     anew: watch::Sender<()>,
 }
@@ -93,11 +101,21 @@ struct Place {
 /// The right to one connection, with the newest settings.
 pub(super) struct Slot {
     places: Arc<Places>,
+    whose: Whose,
     pub(super) upstream: Arc<Upstream>,
     /// Since when it is held.
     pub(super) begun: MonoTime,
     /// Changes when an attempt that has not reached a message is to be begun anew.
     pub(super) anew: watch::Receiver<()>,
+}
+
+/// Who waits for what comes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Nobody: its mail is in the queue.
+    OfTheQueue,
+    /// A client.
+    OfAClient,
 }
 
 /// The right to be the one attempt that finds out whether an upstream is up again. Dropped without a word, the next who asks gets it.
@@ -177,6 +195,48 @@ impl Places {
                 return slot;
             }
         }
+    }
+
+    /// The right to a connection for a client that waits, when one is free at once; never to find out whether an upstream is up again. Clients have no more
+    /// than half of the connections, and none that mail of the queue waits for; what finds none free goes to the queue.
+    pub(super) fn enter_at_once(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Option<Slot> {
+        self.with(&upstream.name, |place, now| {
+            let is_up = place.health.clone().permit(now) == Permit::Go && place.unanswered == 0;
+            let most = limit(&place.upstream).div_ceil(2);
+            if place.gone || !is_up || place.waiting > 0 || place.through >= most {
+                return None;
+            }
+            place.gate.try_acquire().ok()?.forget();
+            place.busy = place.busy.saturating_add(1);
+            place.through = place.through.saturating_add(1);
+            let mut slot = place.slot(self, now);
+            slot.whose = Whose::OfAClient;
+            Some(slot)
+        })?
+    }
+
+    /// Whether the settings of a connection are still those of now.
+    pub(super) fn is_current(&self, slot: &Slot) -> bool {
+        self.with(&slot.upstream.name, |place, _| !place.gone && Arc::ptr_eq(&place.upstream, &slot.upstream))
+            == Some(true)
+    }
+
+    /// Notes what an upstream offers.
+    pub(super) fn learn(&self, upstream: &Arc<Upstream>, offered: &Offered) {
+        self.with(&upstream.name, |place, now| {
+            if Arc::ptr_eq(&place.upstream, upstream) {
+                place.offered = Some((offered.clone(), now.mono));
+            }
+        });
+    }
+
+    /// Whether an upstream is known not to offer this, by what it said lately.
+    pub(super) fn lacks(&self, upstream: &Upstream, what: Extension) -> bool {
+        let lacks = self.with(&upstream.name, |place, now| {
+            let known = place.offered.as_ref().filter(|(_, at)| now.mono.since(*at) < KNOWN_FOR);
+            known.is_some_and(|(offered, _)| !offered.has(what))
+        });
+        lacks == Some(true)
     }
 
     /// Whether an upstream may be tried now. `probe`: the right to probe that was given before.
@@ -409,12 +469,14 @@ impl Place {
             busy: 0,
             owed: 0,
             waiting: 0,
+            through: 0,
             idle: Vec::new(),
             leaving: Vec::new(),
             health: Health::default(),
             refusals: Refusals::default(),
             drought: Drought::default(),
             unanswered: 0,
+            offered: None,
             anew: watch::Sender::new(()),
         }
     }
@@ -422,7 +484,7 @@ impl Place {
     /// The right to a connection that is counted already.
     fn slot(&self, places: &Arc<Places>, now: Now) -> Slot {
         let (upstream, anew) = (Arc::clone(&self.upstream), self.anew.subscribe());
-        Slot { places: Arc::clone(places), upstream, begun: now.mono, anew }
+        Slot { places: Arc::clone(places), whose: Whose::OfTheQueue, upstream, begun: now.mono, anew }
     }
 
     /// New settings: a clean sheet, since what was wrong may be what was mended. The same settings, by value, change nothing.
@@ -442,6 +504,7 @@ impl Place {
         self.upstream = Arc::clone(upstream);
         (self.health, self.refusals, self.unanswered) = (Health::default(), Refusals::default(), 0);
         self.drought = Drought::default();
+        self.offered = None;
     }
 
     fn go(&mut self) {
@@ -512,6 +575,9 @@ impl Drop for Slot {
         let mut roll = self.places.lock();
         if let Some(place) = roll.places.get_mut(&self.upstream.name) {
             place.give_back();
+            if self.whose == Whose::OfAClient {
+                place.through = place.through.saturating_sub(1);
+            }
             if place.gone {
                 roll.forget_gone();
             }

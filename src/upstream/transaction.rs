@@ -38,8 +38,20 @@ pub struct Order {
     /// Place in the envelope, and the recipient.
     recipients: Vec<(usize, Recipient)>,
     octets: u64,
+    /// What MAIL says of it (RFC 1870 §6.1); none when it is not known yet.
+    size: Option<u64>,
+    extent: Extent,
     /// When it is sent: what is left of the time to deliver it in.
     at: WallTime,
+}
+
+/// Whether all that is to be sent is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// It is.
+    Whole,
+    /// Recipients come one by one while their client waits, and the message behind them, or never.
+    Growing,
 }
 
 impl Order {
@@ -52,8 +64,29 @@ impl Order {
             parameters: envelope.parameters().clone(),
             recipients: places.iter().filter_map(recipient).collect(),
             octets,
+            size: Some(octets),
+            extent: Extent::Whole,
             at: WallTime::from_millis(0),
         }
+    }
+
+    /// An order of which nothing is known yet but who sends, and the size that was declared: recipients are asked for one by one, and the message
+    /// comes when all are answered for.
+    pub fn growing(reverse_path: &ReversePath, parameters: &MailParameters) -> Self {
+        Self {
+            reverse_path: reverse_path.clone(),
+            parameters: parameters.clone(),
+            recipients: Vec::new(),
+            octets: 0,
+            size: parameters.size,
+            extent: Extent::Growing,
+            at: WallTime::from_millis(0),
+        }
+    }
+
+    /// Whether an upstream that offers this can take it over while its client waits: with nothing of it left for us to decide or to tell later.
+    pub(super) fn goes_through(&self, offered: &Offered) -> bool {
+        self.lacks(offered).is_none() && (!self.parameters.smtputf8 || offered.has(Extension::SmtpUtf8))
     }
 
     /// The same, sent at this moment.
@@ -171,6 +204,8 @@ pub(super) struct Transaction {
     form: Form,
     /// Whether the chunk went ahead of replies to recipients.
     chunk_is_ahead: bool,
+    /// Whether MAIL is said, or about to be.
+    is_begun: bool,
     /// What is wrong with the upstream, found in a reply behind which more must be read.
     fault: Option<UpstreamFault>,
     /// What came of the earlier transactions of the same order.
@@ -189,6 +224,7 @@ impl Transaction {
             utf8: Utf8::NotNeeded,
             form: Form::AsItIs,
             chunk_is_ahead: false,
+            is_begun: false,
             fault: None,
             earlier,
         }
@@ -209,17 +245,58 @@ impl Transaction {
         if transaction.is_settled() {
             return Planned::Settled(transaction.conclude());
         }
-        let asks_of_header = transaction.order.parameters.smtputf8 && transaction.utf8 == Utf8::NotNeeded;
+        Box::new(transaction).look_first(offered, manner)
+    }
+
+    /// Looked at before it goes, where what it is made of matters to this upstream.
+    fn look_first(self: Box<Self>, offered: &Offered, manner: Manner) -> Planned {
+        let asks_of_header = self.order.parameters.smtputf8 && self.utf8 == Utf8::NotNeeded;
         let look = match (offered.has(Extension::EightBitMime), manner.eight_bit) {
             (false, EightBit::Encode) => Some(Look::Encoding),
             (false, EightBit::Report) => Some(Look::Whole),
             (true, _) | (false, EightBit::SendAnyway) => asks_of_header.then_some(Look::Header),
         };
-        let transaction = Box::new(transaction);
         match look {
-            Some(look) => Planned::Look(transaction, look),
-            None => Planned::Go(transaction),
+            Some(look) => Planned::Look(self, look),
+            None => Planned::Go(self),
         }
+    }
+
+    // While its client waits.
+
+    /// A transaction whose recipients come one by one.
+    pub(super) fn growing(order: Order, offered: &Offered) -> Self {
+        let utf8 = order.parameters.smtputf8 && offered.has(Extension::SmtpUtf8);
+        Self { utf8: if utf8 { Utf8::Needed } else { Utf8::NotNeeded }, ..Self::new(order, Attempt::default()) }
+    }
+
+    /// One more recipient; all before it are answered for. Behind a refused sender it is refused in the same words.
+    pub(super) fn add(&mut self, place: usize, recipient: Recipient) {
+        let of_the_sender = self.stands.first().filter(|_| self.sender_refused).cloned();
+        self.stands.push(of_the_sender.unwrap_or(Stand::Open));
+        self.order.recipients.push((place, recipient));
+    }
+
+    /// What was said of the last recipient, unless it was taken.
+    pub(super) fn said_of_last(&self) -> Option<Outcome> {
+        match self.stands.last()? {
+            Stand::Accepted => None,
+            Stand::Settled(outcome) | Stand::Free(outcome) => Some(outcome.clone()),
+            Stand::TooMany(reply) => Some(too_many(reply)),
+            Stand::Open => Some(unanswered()),
+        }
+    }
+
+    /// Whether more recipients may come, or the message.
+    pub(super) fn is_growing(&self) -> bool {
+        self.order.extent == Extent::Growing
+    }
+
+    /// All recipients are answered for; the message is there, and of so many octets.
+    pub(super) fn grown(mut self: Box<Self>, octets: u64, offered: &Offered, manner: Manner) -> Planned {
+        (self.order.extent, self.order.octets) = (Extent::Whole, octets);
+        self.settle_what_is_too_large(offered);
+        if self.has_accepted() { self.look_first(offered, manner) } else { Planned::Settled(self.conclude()) }
     }
 
     fn is_settled(&self) -> bool {
@@ -238,7 +315,7 @@ impl Transaction {
         let is_too_wide = contents.body == Characters::Beyond && !offered.has(Extension::EightBitMime);
         match (is_too_wide, manner.eight_bit, contents.encoded) {
             (true, EightBit::Encode, Some(Ok(octets))) => {
-                (self.form, self.order.octets) = (Form::SevenBit, octets);
+                (self.form, self.order.octets, self.order.size) = (Form::SevenBit, octets, Some(octets));
                 self.settle_what_is_too_large(offered);
             }
             (true, EightBit::Encode, Some(Err(why))) => {
@@ -289,7 +366,7 @@ impl Transaction {
     }
 
     fn settle_open(&mut self, outcome: &Outcome) {
-        self.settle(outcome, |stand| matches!(stand, Stand::Open));
+        self.settle(outcome, |stand| matches!(stand, Stand::Open | Stand::Accepted));
     }
 
     fn settle(&mut self, outcome: &Outcome, which: impl Fn(&Stand) -> bool) {
@@ -301,16 +378,21 @@ impl Transaction {
     // Commands.
 
     pub(super) fn queue_commands(&mut self, stained: bool, offered: &Offered, manner: Manner) {
-        self.undertaking =
-            Undertaking { reports: offered.has(Extension::Dsn), deadline: offered.has(Extension::DeliverBy) };
-        if stained {
-            self.commands.push_back((Expect::Reset, "RSET".to_owned()));
+        if !std::mem::replace(&mut self.is_begun, true) {
+            self.undertaking =
+                Undertaking { reports: offered.has(Extension::Dsn), deadline: offered.has(Extension::DeliverBy) };
+            if stained {
+                self.commands.push_back((Expect::Reset, "RSET".to_owned()));
+            }
+            self.commands.push_back((Expect::Mail, mail_command(&self.order, self.utf8, offered)));
         }
-        self.commands.push_back((Expect::Mail, mail_command(&self.order, self.utf8, offered)));
         for (place, ((_, recipient), stand)) in self.order.recipients.iter().zip(&self.stands).enumerate() {
             if matches!(stand, Stand::Open) {
                 self.commands.push_back((Expect::Recipient(place), recipient_command(recipient, self.utf8, offered)));
             }
+        }
+        if self.is_growing() {
+            return;
         }
         let by_chunk = offered.has(Extension::Chunking) && manner.chunking == Chunking::WhenOffered;
         self.commands.push_back(if by_chunk {
@@ -488,10 +570,7 @@ impl Transaction {
     fn outcomes(&self, otherwise: &Outcome) -> Attempt {
         let outcome = |stand: &Stand| match stand {
             Stand::Settled(outcome) | Stand::Free(outcome) => outcome.clone(),
-            Stand::TooMany(reply) => {
-                let reason = "the upstream takes no more recipients in one transaction".to_owned();
-                Outcome::Deferred { reason, reply: Some(reply.clone()) }
-            }
+            Stand::TooMany(reply) => too_many(reply),
             Stand::Open | Stand::Accepted => otherwise.clone(),
         };
         let places = self.order.recipients.iter().map(|&(place, _)| place);
@@ -507,6 +586,11 @@ fn joined(mut earlier: Attempt, later: Attempt) -> Attempt {
 
 fn failed(reason: String) -> Outcome {
     Outcome::Failed { reason, reply: None }
+}
+
+fn too_many(reply: &Reply) -> Outcome {
+    let reason = "the upstream takes no more recipients in one transaction".to_owned();
+    Outcome::Deferred { reason, reply: Some(reply.clone()) }
 }
 
 fn unanswered() -> Outcome {
@@ -543,8 +627,8 @@ fn leaves_in_the_dark(cause: &FaultCause) -> bool {
 fn mail_command(order: &Order, utf8: Utf8, offered: &Offered) -> String {
     let asked = &order.parameters;
     let mut line = format!("MAIL FROM:<{}>", order.reverse_path.as_str());
-    if offered.has(Extension::Size) {
-        line.push_str(&format!(" SIZE={}", order.octets));
+    if let Some(octets) = order.size.filter(|_| offered.has(Extension::Size)) {
+        line.push_str(&format!(" SIZE={octets}"));
     }
     // RFC 6152 §3. Not offered: what `eight_bit` says.
     if asked.body == Body::EightBitMime && offered.has(Extension::EightBitMime) {

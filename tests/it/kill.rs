@@ -51,6 +51,10 @@ impl Attempt {
         }
     }
 
+    fn is_refused(self) -> bool {
+        matches!(self.fate(), Fate::Reported | Fate::Dead)
+    }
+
     pub(super) fn sender(self) -> &'static str {
         if self.fate() == Fate::Dead { "" } else { "alice@example.com" }
     }
@@ -94,6 +98,7 @@ struct Course {
     bench: Bench,
     next: AtomicU64,
     over: AtomicBool,
+    refused: AtomicU64,
     acknowledged: Mutex<BTreeSet<Attempt>>,
     news: Condvar,
 }
@@ -130,6 +135,13 @@ impl Course {
                     Ok(Said { code: 250, .. }) => self.acknowledge(attempt),
                     // The queue may be full for a moment; that is an honest answer, and not an acknowledgement.
                     Ok(Said { code: 400..=499, .. }) => {}
+                    // While the client waits, the upstream's refusal is the client's.
+                    Ok(Said { code: 550, text }) if text.contains("Upstream said") && attempt.is_refused() => {
+                        self.refused.fetch_add(1, Ordering::SeqCst);
+                        if client.command("RSET").is_err() {
+                            break;
+                        }
+                    }
                     Ok(said) => panic!("{attempt:?} was refused: {said:?}"),
                     Err(_) => break,
                 }
@@ -200,6 +212,17 @@ impl Killer {
 
 #[test]
 fn nothing_acknowledged_is_lost_under_twenty_kills() {
+    assert_eq!(under_twenty_kills(""), 0, "nothing is refused to the clients");
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_mail_goes_through() {
+    let refused = under_twenty_kills("[[route]]\nname = \"all\"\nupstreams = [\"upstream-0\"]\ndelivery = \"through\"\n");
+    assert!(refused > 0, "no refusal of the upstream reached a client: nothing went through");
+}
+
+/// How many messages were refused to their clients in the upstream's words.
+fn under_twenty_kills(more: &str) -> u64 {
     let seed =
         std::env::var("SEALPOST_SEED").map_or_else(|_| u64::from(std::process::id()), |text| text.parse().unwrap());
     println!("SEALPOST_SEED={seed}");
@@ -208,9 +231,11 @@ fn nothing_acknowledged_is_lost_under_twenty_kills() {
         bench: Bench::new(&[upstream.address]),
         next: AtomicU64::new(0),
         over: AtomicBool::new(false),
+        refused: AtomicU64::new(0),
         acknowledged: Mutex::default(),
         news: Condvar::new(),
     });
+    course.bench.configure(&[upstream.address], more);
     let mut killer = Killer { random: SeededEntropy::new(seed), kills: 0, in_recovery: 0, start_took: Duration::ZERO };
     let process = std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(|| course.submit_until_over())).collect();
@@ -223,11 +248,13 @@ fn nothing_acknowledged_is_lost_under_twenty_kills() {
     });
     let acknowledged = course.acknowledged.lock().unwrap().clone();
     let account = settle(&course.bench, &upstream, &acknowledged);
-    println!("{} kills, {} of them during recovery; {account}", killer.kills, killer.in_recovery);
+    let refused = course.refused.load(Ordering::SeqCst);
+    println!("{} kills, {} of them during recovery; {account}; {refused} refused", killer.kills, killer.in_recovery);
     assert!(killer.in_recovery > 0, "no kill hit a recovery");
     assert!(acknowledged.len() >= MESSAGES);
     account.check(&acknowledged);
     assert!(process.stop().success(), "the last daemon did not drain");
+    refused
 }
 
 /// Waits until the relay has nothing left to do but what the upstream defers, and takes the account.

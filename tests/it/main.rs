@@ -43,6 +43,7 @@ mod examined;
 mod blame;
 mod waits;
 mod delivery;
+mod through;
 
 mod simulation;
 mod faults;

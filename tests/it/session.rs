@@ -13,10 +13,10 @@ use sealpost::mail::{
     Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
 };
 use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
-use sealpost::route::{Route, Routes};
+use sealpost::route::{Delivery, Route, Routes};
 use sealpost::session::{
-    Answer, Attempted, Deadline, Event, NoRoom, NotGranted, Onward, Phase, Promises, Ruling, Session, SessionSettings,
-    Step, TABLE, Trigger, Turn, Unidentified, turn,
+    Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Ruling, Session,
+    SessionSettings, Step, TABLE, Trigger, Turn, Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
 use sealpost::sys::disk::SimulatedDisk;
@@ -49,7 +49,7 @@ enum Move {
     Founded,
     Attempted(Attempted),
     Spent(Result<(), NotGranted>),
-    Offered,
+    Offered(Prospect),
     TimedOut(Deadline),
     Draining,
 }
@@ -70,12 +70,16 @@ impl Move {
             Self::Founded => Event::Answer(Answer::ScramGround(ground(), "nonce".to_owned())),
             Self::Attempted(outcome) => Event::Answer(Answer::Attempted(*outcome)),
             Self::Spent(answer) => Event::Answer(Answer::Spent(*answer)),
-            Self::Offered => Event::Answer(Answer::Offered(sealpost::session::replies::noop())),
+            Self::Offered(prospect) => Event::Answer(Answer::Offered(prospect.clone())),
             Self::TimedOut(deadline) => Event::TimedOut(*deadline),
             Self::Draining => Event::Draining,
         };
         session.on(event, NOW_WALL)
     }
+}
+
+fn upstream_says() -> sealpost::smtp::Reply {
+    sealpost::smtp::Reply::new(sealpost::smtp::Code::new(550).unwrap(), None, "no")
 }
 
 /// Every trigger, with the events that make it; AUTH's answers are lines that only `Challenged` reads so.
@@ -166,7 +170,15 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
             ],
         ),
         (Trigger::Admitted, vec![Move::Admitted(Ok(())), Move::Admitted(Err(NoRoom::Full(String::new())))]),
-        (Trigger::Committed, vec![Move::Committed(Ok(custody())), Move::Committed(Err(NoRoom::Broken))]),
+        (
+            Trigger::Committed,
+            vec![
+                Move::Committed(Ok(custody())),
+                Move::Committed(Err(NoRoom::Broken)),
+                Move::Committed(Err(NoRoom::Refused { reason: "no".to_owned(), reply: Some(upstream_says()) })),
+                Move::Committed(Err(NoRoom::Refused { reason: "5.3.4 too large".to_owned(), reply: None })),
+            ],
+        ),
         (Trigger::Founded, vec![Move::Founded]),
         (
             Trigger::Attempted,
@@ -185,7 +197,15 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 Move::Spent(Err(NotGranted::Until { rate: A_RATE, at: NOW_WALL })),
             ],
         ),
-        (Trigger::Unasked, vec![Move::Offered]),
+        (
+            Trigger::Offered,
+            vec![
+                Move::Offered(Prospect::Open),
+                Move::Offered(Prospect::Lacking(Need::Utf8Address)),
+                Move::Offered(Prospect::Lacking(Need::RequireTls)),
+                Move::Offered(Prospect::Refused(upstream_says())),
+            ],
+        ),
         (Trigger::TimedOut, vec![Move::TimedOut(Deadline::Idle), Move::TimedOut(Deadline::Transaction)]),
         (Trigger::Draining, vec![Move::Draining]),
     ]
@@ -282,8 +302,13 @@ fn deposit() -> Deposit {
 
 /// One route that takes everybody.
 fn everywhere() -> Arc<Routes> {
+    by(Delivery::Queued)
+}
+
+fn by(delivery: Delivery) -> Arc<Routes> {
     let upstream = Arc::new(Upstream::new("main", "smtp.example.net", 25, "mail.example.com"));
-    Arc::new(Routes::new(Route::for_all("default", vec![upstream]).into_iter().collect()))
+    let route = Route::for_all("default", vec![upstream]).map(|route| route.delivered(delivery));
+    Arc::new(Routes::new(route.into_iter().collect()))
 }
 
 fn fresh_settings() -> Arc<SessionSettings> {
@@ -302,6 +327,13 @@ fn fresh_settings() -> Arc<SessionSettings> {
 fn fresh() -> Session {
     let mut session = Session::new(alice_identity(), fresh_settings(), everywhere());
     session.equip(credentials().means("guarded", SecondFactor::Password, None));
+    session
+}
+
+/// The same, whose recipients the upstream is asked for.
+fn fresh_through() -> Session {
+    let mut session = fresh();
+    session.redirect(by(Delivery::Through(Duration::from_secs(30))));
     session
 }
 
@@ -389,8 +421,7 @@ fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
         Phase::Start => vec![vec![]],
         _ => vec![way],
     };
-    let come = |detour: Vec<Move>| {
-        let mut session = fresh();
+    let come = |(mut session, detour): (Session, Vec<Move>)| {
         let whole = matches!(phase, Phase::Challenged | Phase::Founding | Phase::Checking);
         for step in detour {
             if session.phase() == phase && !whole {
@@ -400,11 +431,18 @@ fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
             if session.phase() != phase && matches!(session.phase(), Phase::Charging | Phase::Counting) {
                 Move::Spent(Ok(())).feed(&mut session);
             }
+            if session.phase() != phase && session.phase() == Phase::Offering {
+                Move::Offered(Prospect::Open).feed(&mut session);
+            }
         }
         assert_eq!(session.phase(), phase, "the way to {phase:?}");
         session
     };
-    detours.into_iter().map(come).collect()
+    // The upstream is asked of only where its route says so.
+    let queued = detours.iter().filter(|_| phase != Phase::Offering).map(|detour| (fresh(), detour.clone()));
+    let goes_through = matches!(phase, Phase::Opened | Phase::Addressed | Phase::Counting | Phase::Offering);
+    let through = detours.iter().filter(|_| goes_through).map(|detour| (fresh_through(), detour.clone()));
+    queued.chain(through).map(come).collect()
 }
 
 fn is_out_of_order(step: &Step) -> bool {
@@ -487,7 +525,7 @@ fn the_table_has_each_trigger_once() {
 struct Model {
     sender: Option<String>,
     recipients: Vec<String>,
-    /// Whether the ledger is being asked about this one.
+    /// The one about whom the ledger, or the upstream, is being asked.
     counted: Option<String>,
 }
 
@@ -498,17 +536,18 @@ impl Model {
             Trigger::Identified | Trigger::Spent if said("250 2.1.0") => {
                 self.sender = Some("alice@example.com".to_owned())
             }
-            Trigger::Rcpt if said("250 2.1.5") || next == Phase::Counting => {
+            Trigger::Rcpt if said("250 2.1.5") || matches!(next, Phase::Counting | Phase::Offering) => {
                 let Move::Line(line) = event else { return };
                 let line = std::str::from_utf8(line).unwrap();
                 let recipient = line.split(['<', '>']).nth(1).unwrap().to_owned();
-                if next == Phase::Counting {
+                if matches!(next, Phase::Counting | Phase::Offering) {
                     self.counted = Some(recipient);
                 } else {
                     self.recipients.push(recipient);
                 }
             }
-            Trigger::Spent => {
+            Trigger::Spent if next == Phase::Offering => {}
+            Trigger::Spent | Trigger::Offered => {
                 let counted = self.counted.take();
                 self.recipients.extend(counted.filter(|_| said("250 2.1.5")));
             }
@@ -536,9 +575,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_dialogues_keep_to_the_table(choices in proptest::collection::vec((0..100_usize, 0..100_usize), 1..120)) {
+    fn random_dialogues_keep_to_the_table(through: bool, choices in proptest::collection::vec((0..100_usize, 0..100_usize), 1..120)) {
         let moves = moves();
-        let mut session = fresh();
+        let mut session = if through { fresh_through() } else { fresh() };
         let mut model = Model::default();
         let mut draining = false;
         for (first, second) in choices {

@@ -27,6 +27,7 @@ _SMTPLIB = next(client for client in CLIENTS if client.name == "smtplib")
 _EIGHT_BIT = (
     "From: alice@example.com\r\nTo: reader@example.net\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\nMessage-ID: {id}\r\nMIME-Version: 1.0\r\n"
     "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\ngr\u00fc\u00dfe\r\n").encode()
+_THROUGH = '\n[[route]]\nname = "all"\nupstreams = ["postfix"]\ndelivery = "through"\n'
 _PLAIN = ("{port} inet n - n - - smtpd",)
 _IMPLICIT = ("{port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes",)
 
@@ -56,6 +57,8 @@ class Upstreams:
             ("550 to one of two recipients: one arrives, one is reported", self._refused_recipient),
             ("552 to the size: reported", self._refused_size),
             ("450 to a recipient: tried again until it is taken", self._deferred_recipient),
+            ("while the client waits: taken, refused, and put off", self._through),
+            ("while the client waits: the message refused at its end", self._through_refused_at_end),
             ("stopped and started again: what was accepted meanwhile arrives", self._stopped),
             ("sealpost restarted with mail in its queue: it arrives", self._restarted),
         ]:
@@ -166,6 +169,29 @@ class Upstreams:
             bench.postfix.reload()
             bench.arrivals.wait_for(message_id)
 
+    def _through(self):
+        settings = self._answering("550 5.1.1 Nobody of that name")
+        with self._bench(settings, {}, more=_THROUGH) as bench:
+            bench.arrives()
+            bench.relay.wait_for_log("relayed")
+            bench.is_refused(NOBODY, said="5.1.1 Upstream said")
+            bench.postfix.set(*next(iter(self._answering("450 4.2.1 Come again").items())))
+            bench.postfix.reload()
+            message_id = bench.submit(NOBODY)
+            bench.relay.wait_for_log("deferred")
+            bench.postfix.set("smtpd_recipient_restrictions", "permit_mynetworks, reject")
+            bench.postfix.reload()
+            bench.arrivals.wait_for(message_id)
+            if len(bench.arrivals.all()) != 2:
+                raise Fault(f"more arrived than was sent: {bench.arrivals.all()}")
+
+    def _through_refused_at_end(self):
+        settings = {"smtpd_end_of_data_restrictions": "check_client_access static:{554 5.7.1 Not this}"}
+        with self._bench(settings, {}, more=_THROUGH) as bench:
+            bench.is_refused(READER, said="5.7.1 Upstream said")
+            if bench.arrivals.all() or bench.relay.queue("list", "--json").strip():
+                raise Fault("it is somewhere all the same")
+
     def _stopped(self):
         with self._bench({}, {}) as bench:
             bench.arrives()
@@ -185,8 +211,8 @@ class Upstreams:
             for message_id in message_ids:
                 bench.arrivals.wait_for(message_id)
 
-    def _bench(self, settings, upstream_settings, services=_PLAIN):
-        return _Bench(self, settings, upstream_settings, services)
+    def _bench(self, settings, upstream_settings, services=_PLAIN, more=""):
+        return _Bench(self, settings, upstream_settings, services, more=more)
 
     def _verified(self, mode, **more):
         return {"mode": mode, "tls": "verify", "ca": self.certificates.ca, **more}
@@ -208,9 +234,9 @@ class Upstreams:
 class _Bench:
     """A Postfix, a sealpost in front of it, and what arrives behind it."""
 
-    def __init__(self, place, settings, upstream_settings, services, mechanisms=None):
+    def __init__(self, place, settings, upstream_settings, services, mechanisms=None, more=""):
         self._place, self._settings, self._upstream_settings, self._services = place, settings, upstream_settings, services
-        self._mechanisms = mechanisms
+        self._mechanisms, self._more = mechanisms, more
         self._directory = place.directory / "one"
 
     def __enter__(self):
@@ -218,7 +244,7 @@ class _Bench:
         self.arrivals = Arrivals()
         self.postfix = postfix.Postfix(self._directory / "postfix", self.arrivals.port, services=self._services, more=self._settings)
         self.relay = Relay(self._place.program, self._directory / "relay", self._place.certificates,
-                           upstream(self.postfix.port, **self._upstream_settings))
+                           upstream(self.postfix.port, **self._upstream_settings) + self._more)
         try:
             if self._mechanisms:
                 self.postfix.demand_password("relay", "right", self._mechanisms)
@@ -236,15 +262,25 @@ class _Bench:
 
     def submit(self, *recipients, padding=b"", times=0, octets=None):
         """Submits a short message as alice, or these octets with {id} filled in; its Message-ID."""
-        message_id = new_message_id("upstream")
-        file = self._directory / "message.eml"
-        made = octets.replace(b"{id}", message_id.encode()) if octets else self._octets(message_id, recipients)
-        file.write_bytes(made + padding * times)
-        certificate, key = self._place.certificates.clients["alice"]
-        status, said = _SMTPLIB.submit(self.relay.target, "starttls", Submission(certificate, key, SENDER, recipients, file))
+        message_id, status, said = self._try_to_submit(recipients, padding * times, octets)
         if status != 0:
             raise Fault(f"not accepted:\n{said}\n{self.relay.log()[-3000:]}")
         return message_id
+
+    def is_refused(self, *recipients, said):
+        """Submits a message that is refused to its client in these words."""
+        _, status, heard = self._try_to_submit(recipients)
+        if status == 0 or said not in heard:
+            raise Fault(f"not refused with {said}:\n{heard}\n{self.relay.log()[-3000:]}")
+
+    def _try_to_submit(self, recipients, padding=b"", octets=None):
+        message_id = new_message_id("upstream")
+        file = self._directory / "message.eml"
+        made = octets.replace(b"{id}", message_id.encode()) if octets else self._octets(message_id, recipients)
+        file.write_bytes(made + padding)
+        certificate, key = self._place.certificates.clients["alice"]
+        status, said = _SMTPLIB.submit(self.relay.target, "starttls", Submission(certificate, key, SENDER, recipients, file))
+        return message_id, status, said
 
     def arrives(self):
         """Submits one message, which arrives unchanged."""

@@ -4,15 +4,17 @@
 //! wants, an upstream that no route names, a weight that is never drawn.
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Checking;
 use crate::config::nearest::nearest;
-use crate::config::written::{Written, WrittenRoute, WrittenUpstream};
+use crate::config::written::{Written, WrittenDelivery, WrittenRoute, WrittenUpstream};
 use crate::identity::{DomainSet, Roster};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::queue::REPORTS;
-use crate::route::{Errand, NamePattern, NullSender, Route, Routes, Senders, Wants};
+use crate::route::{Delivery, Errand, NamePattern, NullSender, Route, Routes, Senders, Wants};
 use crate::upstream::Upstream;
 use crate::upstream::preference::Ranked;
 
@@ -20,6 +22,9 @@ use crate::upstream::preference::Ranked;
 const NULL: &str = "<>";
 /// The largest weight, as in an SRV record (RFC 2782).
 const WEIGHT_MOST: u32 = 65_535;
+/// The shortest and the longest time that a client waits for its upstream: less is no time for TLS, and more than clients wait (RFC 5321 §4.5.3.2.6: ten minutes
+/// for all, of which the queue needs its own).
+const THROUGH_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 /// The largest order.
 const ORDER_MOST: u32 = 65_535;
 
@@ -31,6 +36,7 @@ impl Checking<'_> {
         roster: Option<&Roster>,
     ) -> Option<Arc<Routes>> {
         self.check_preferences(&written.upstream);
+        self.check_through(written);
         if written.route.is_empty() {
             let all: Vec<&str> = written.upstream.iter().filter_map(|one| one.name.as_deref()).collect();
             self.check_orders("upstream", &all, &written.upstream);
@@ -38,7 +44,9 @@ impl Checking<'_> {
             let plain = Route::for_all("default", ranked.iter().map(|one| Arc::clone(&one.what)).collect())?;
             let (wants, rule) = (Wants::default(), plain.rule);
             let of_reports = self.route_of_reports(written, upstreams);
-            let routes = of_reports.into_iter().chain(Route::new("default", wants, rule, ranked));
+            let delivery = delivery(written, None);
+            let default = Route::new("default", wants, rule, ranked).map(|route| route.delivered(delivery));
+            let routes = of_reports.into_iter().chain(default);
             return Some(Arc::new(Routes::new(routes.collect())));
         }
         let mut names = HashSet::new();
@@ -53,7 +61,8 @@ impl Checking<'_> {
             let rule = self.rule(&path);
             let ranked = upstreams.map(|known| ranked(&serving, &written.upstream, known)).unwrap_or_default();
             if let (Some(name), Some(wants)) = (name, wants) {
-                routes.extend(Route::new(name, wants, rule, ranked));
+                let delivery = delivery(written, entry.delivery);
+                routes.extend(Route::new(name, wants, rule, ranked).map(|route| route.delivered(delivery)));
             }
         }
         self.warn_of_unused_upstreams(written);
@@ -201,6 +210,41 @@ impl Checking<'_> {
         }
     }
 
+    /// What of cut-through can't be, or never applies.
+    fn check_through(&mut self, written: &Written) {
+        let (key, wait) = ("queue.through_wait", written.queue.through_wait.0);
+        if !THROUGH_WAIT.contains(&wait) && !self.findings.origins().is_spoiled(key) {
+            let wrong = format!("{}: not between 1s and 5m", humantime::format_duration(wait));
+            self.findings.mistake(
+                key,
+                wrong,
+                "write what the slowest of these upstreams needs for a message, and no more than clients wait",
+            );
+        }
+        for (index, route) in written.route.iter().enumerate() {
+            let of_reports = route
+                .identities
+                .as_ref()
+                .is_some_and(|names| !names.is_empty() && names.iter().all(|name| name == REPORTS));
+            if of_reports && route.delivery == Some(WrittenDelivery::Through) {
+                let remedy = "take it out: reports and notices are made here, and no client waits for them";
+                self.findings.warning(&format!("route[{index}].delivery"), "never applies", remedy);
+            }
+        }
+        let is_used = match written.route.as_slice() {
+            [] => written.queue.delivery == WrittenDelivery::Through,
+            routes => routes.iter().any(|route| delivery(written, route.delivery) != Delivery::Queued),
+        };
+        if is_used && written.queue.soft_bounce {
+            let wrong = "with soft_bounce no refusal of an upstream reaches the client";
+            self.findings.warning(
+                "queue.soft_bounce",
+                wrong,
+                "take one of the two out: soft_bounce, or delivery = \"through\"",
+            );
+        }
+    }
+
     fn check_preferences(&mut self, upstreams: &[WrittenUpstream]) {
         for (index, one) in upstreams.iter().enumerate() {
             if let Some(weight) = one.weight.filter(|weight| !(1..=WEIGHT_MOST).contains(weight)) {
@@ -257,6 +301,14 @@ impl Checking<'_> {
                 "write a last [[route]] with upstreams alone, or one with identities = [\"reports\"]",
             );
         }
+    }
+}
+
+/// When the upstreams of a route are asked: as it says, else as `[queue]` does.
+fn delivery(written: &Written, own: Option<WrittenDelivery>) -> Delivery {
+    match own.unwrap_or(written.queue.delivery) {
+        WrittenDelivery::Queue => Delivery::Queued,
+        WrittenDelivery::Through => Delivery::Through(written.queue.through_wait.0),
     }
 }
 

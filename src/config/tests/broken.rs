@@ -554,6 +554,14 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:29: route \"some\": recipient_domains: is empty: the route would take nobody; leave it out to take all",
         "sealpost.toml:30: warning: upstream \"main\": never applies: no route names it; name it in the upstreams of a [[route]], or take it out",
     ]),
+    broken("[[upstream]]", "[queue]\ndelivery = \"throgh\"\nthrough_wait = \"10m\"\n[[upstream]]", &[
+        "sealpost.toml:27: queue.delivery: \"throgh\": there is no such choice; did you mean \"through\"?",
+        "sealpost.toml:28: queue.through_wait: 10m: not between 1s and 5m; write what the slowest of these upstreams needs for a message, and no more than clients wait",
+    ]),
+    broken("[[upstream]]", "[queue]\nsoft_bounce = true\n[[route]]\nname = \"ours\"\nidentities = [\"reports\"]\nupstreams = [\"main\"]\ndelivery = \"through\"\n[[route]]\nname = \"rest\"\nupstreams = [\"main\"]\ndelivery = \"through\"\n[[upstream]]", &[
+        "sealpost.toml:27: warning: queue.soft_bounce: with soft_bounce no refusal of an upstream reaches the client; take one of the two out: soft_bounce, or delivery = \"through\"",
+        "sealpost.toml:32: warning: route \"ours\": delivery: never applies; take it out: reports and notices are made here, and no client waits for them",
+    ]),
     broken("[[upstream]]", "[[route]]\nname = \"some\"\nidentities = [\"staff:alice@example.com\"]\nupstreams = \"main\"\n[[upstream]]", &[
         "sealpost.toml:26: warning: route: no route takes our own reports to every sender: some of them could not be told of failures; write a last [[route]] with upstreams alone, or one with identities = [\"reports\"]",
     ]),

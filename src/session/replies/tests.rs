@@ -27,6 +27,24 @@ fn refusals() -> Vec<Reply> {
     offences.into_iter().map(|offence| refused(&refusal(offence), "robot")).collect()
 }
 
+fn upstream_says() -> [Reply; 4] {
+    let lines = ["one".to_owned(), "tw\u{f6}".to_owned()];
+    [
+        Reply::new(Code::known(550), Some(Status::known(5, 1, 1)), "no"),
+        Reply::new(Code::known(554), None, LONG.repeat(20)),
+        Reply::new(Code::known(571), None, "\u{e9}".repeat(500)),
+        Reply::multiline(Code::known(550), None, lines),
+    ]
+}
+
+#[test]
+fn what_an_upstream_says_is_told_on_as_it_is_but_short_and_in_ascii() {
+    let told = upstream_says().map(|reply| refused_upstream(&reply).to_string());
+    assert_eq!(told[0], "550 5.1.1 Upstream said: no");
+    assert_eq!(told[3], "550 5.0.0 Upstream said: one tw\\x{F6}");
+    assert!(told.iter().all(|text| text.is_ascii() && text.len() < 240), "{told:?}");
+}
+
 fn causes() -> Vec<Unidentified> {
     vec![
         Unidentified::NoCertificate,
@@ -115,6 +133,13 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("needs_smtputf8", vec![needs_smtputf8()]),
         ("too_many_recipients", vec![too_many_recipients()]),
         ("refused", refusals()),
+        ("refused_upstream", upstream_says().iter().map(refused_upstream).collect()),
+        ("lacking", vec![lacking(Need::Utf8Address), lacking(Need::RequireTls)]),
+        ("relayed", vec![relayed(id, &Reply::new(Code::known(250), Some(Status::known(2, 0, 0)), LONG.repeat(20)))]),
+        (
+            "not_for_the_upstream",
+            ["5.3.4 too large", "5.6.3 eight bits", "no status: \u{e9}"].map(not_for_the_upstream).into(),
+        ),
         ("send_data", vec![send_data()]),
         ("kept", vec![kept(id)]),
         ("waits", vec![waits(id, now)]),

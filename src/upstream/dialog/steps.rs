@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use zeroize::Zeroizing;
 
 use super::scram::{Derivation, Derived};
+use crate::mail::Recipient;
 use crate::sasl::ExporterValue;
 use crate::upstream::attempt::{Attempt, FaultCause, UpstreamFault};
 use crate::upstream::blame::Phase;
@@ -89,6 +90,12 @@ pub enum Event<'a> {
     Derived(Derived),
     /// A message is to be sent; only when idle.
     Begin(Order),
+    /// A transaction is to be begun whose recipients come one by one; only when idle. It has none yet: [`Event::Recipient`] brings the first.
+    Open(Order),
+    /// Is this one taken, too? Its place in the envelope, and the recipient; after [`Event::Open`], and when the last one is answered for.
+    Recipient(usize, Recipient),
+    /// Those who are taken are to have this message, of so many octets; after [`Step::Asked`].
+    Send(u64),
     /// What the message is made of, after [`Step::Look`].
     Seen(Contents),
     /// All octets of the message but the final dot are written or about to be, after [`Step::SendBody`].
@@ -163,6 +170,8 @@ pub enum Step {
     Derive(Derivation),
     /// The session stands and is idle.
     Ready,
+    /// The recipient is answered for: see [`super::Dialog::said_of_last`].
+    Asked,
     /// Look at the message so far; then `Seen`.
     Look(Look),
     /// Write the message from its beginning, behind these octets; say `BodyAtEnd` before its last octets, or the final dot, go. Anything received

@@ -13,14 +13,14 @@ use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits};
 use sealpost::credentials::{self, ExporterValue, Judged, Means, Wrong};
 use sealpost::identity::{DomainSet, Identity, Rule};
 use sealpost::mail::Custody;
-use sealpost::route::{Route, Routes, Wants};
+use sealpost::route::{Delivery, Route, Routes, Wants};
 use sealpost::session::{
-    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, NoRoom, Onward, Phase, Preamble, PreambleEvent,
-    PreambleStep, Promises, Question, Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified,
-    replies,
+    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, Need as Lacked, NoRoom, Onward, Phase, Preamble,
+    PreambleEvent, PreambleStep, Promises, Prospect, Question, Refused, Ruling, Session, SessionSettings, Step,
+    TlsReadiness, Unidentified, replies,
 };
 use sealpost::smtp::data::{Chunk, OctetReader};
-use sealpost::smtp::{DotReader, LineReader, Reply, ReplyReader};
+use sealpost::smtp::{Code, DotReader, LineReader, Reply, ReplyReader, Status};
 use sealpost::sys::{MonoTime, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
@@ -92,6 +92,7 @@ pub(crate) struct MemoryStage {
     queue: MemoryQueue,
     settings: SessionSettings,
     routes: Arc<Routes>,
+    upstream: UpstreamSays,
     readiness: TlsReadiness,
     header_limits: HeaderLimits,
     line_max: usize,
@@ -112,6 +113,7 @@ impl MemoryStage {
             queue: MemoryQueue::new(),
             settings: settings(),
             routes: routes_to("*"),
+            upstream: UpstreamSays::Nothing,
             readiness: TlsReadiness::Ready,
             header_limits: HeaderLimits::default(),
             line_max: 64 * 1024,
@@ -349,7 +351,8 @@ impl MemoryStage {
                 Some(Answer::ScramGround(ground, "servernonceservernonce".to_owned()))
             }
             Question::Authenticate(attempt) => Some(Answer::Attempted(self.attempt(session.identity(), attempt))),
-            Question::Offer(_) => None,
+            Question::Offer(_) if self.mutant == Mutant::AsksNobody => Some(Answer::Offered(Prospect::Open)),
+            Question::Offer(_) => Some(Answer::Offered(self.upstream.prospect())),
         }
     }
 
@@ -404,7 +407,15 @@ impl MemoryStage {
             let now = self.identify(&connection.persona).map_err(NoRoom::Lost)?;
             session.still_allows(&now, &self.means(&now))?;
         }
-        self.queue.commit(session, self.now())
+        let id = sealpost::mail::QueueId::from_u128(1);
+        match self.upstream {
+            UpstreamSays::YesToTheMessage => {
+                Ok(Custody::with_upstream(id, 1, &upstream_reply(250, (2, 0, 0), "kept as 42")))
+            }
+            UpstreamSays::NoToTheMessage => Err(NoRoom::Refused { reason: "no".to_owned(), reply: Some(no_spam()) }),
+            UpstreamSays::TooLarge => Err(NoRoom::Refused { reason: too_large().to_owned(), reply: None }),
+            _ => self.queue.commit(session, self.now()),
+        }
     }
 
     /// Something that is not an octet.
@@ -434,6 +445,10 @@ impl Stage for MemoryStage {
             "postmaster" => self.settings.postmaster = Some(value.parse().map_err(|_| "no address")?),
             "routes" if self.mutant == Mutant::RoutesEverybody => {}
             "routes" => self.routes = routes_to(value),
+            "upstream" => {
+                self.upstream = UpstreamSays::read(value)?;
+                self.routes = self.upstream.routes();
+            }
             // A mutant that promises too much.
             "onward" if self.mutant == Mutant::PromisesTooMuch => {}
             "onward" | "hold_max" => promise(&mut self.settings.promises, key, value)?,
@@ -606,6 +621,60 @@ pub(super) fn routes_to(domains: &str) -> Arc<Routes> {
     Arc::new(Routes::new(route.into_iter().collect()))
 }
 
+/// What an upstream is asked while the client waits, and says; or what it is known to lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UpstreamSays {
+    Nothing,
+    YesToTheMessage,
+    NoToTheRecipient,
+    NoToTheMessage,
+    TooLarge,
+    LacksUtf8,
+    LacksTls,
+}
+
+impl UpstreamSays {
+    pub(super) fn read(word: &str) -> Result<Self, String> {
+        Ok(match word {
+            "takes" => Self::YesToTheMessage,
+            "refuses-recipient" => Self::NoToTheRecipient,
+            "refuses-message" => Self::NoToTheMessage,
+            "finds-it-too-large" => Self::TooLarge,
+            "lacks-smtputf8" => Self::LacksUtf8,
+            "lacks-requiretls" => Self::LacksTls,
+            _ => return Err(format!("upstream can't be {word:?}")),
+        })
+    }
+
+    /// A way to it for everything.
+    pub(super) fn routes(self) -> Arc<Routes> {
+        let through = !matches!(self, Self::Nothing | Self::LacksUtf8 | Self::LacksTls);
+        let delivery = if through { Delivery::Through(Duration::from_secs(30)) } else { Delivery::Queued };
+        Arc::new(Routes::new(routes_to("*").iter().map(|route| (**route).clone().delivered(delivery)).collect()))
+    }
+
+    fn prospect(self) -> Prospect {
+        match self {
+            Self::NoToTheRecipient => Prospect::Refused(upstream_reply(550, (5, 1, 1), "no such user")),
+            Self::LacksUtf8 => Prospect::Lacking(Lacked::Utf8Address),
+            Self::LacksTls => Prospect::Lacking(Lacked::RequireTls),
+            Self::Nothing | Self::YesToTheMessage | Self::NoToTheMessage | Self::TooLarge => Prospect::Open,
+        }
+    }
+}
+
+fn upstream_reply(code: u16, (class, subject, detail): (u8, u16, u16), text: &str) -> Reply {
+    Reply::new(Code::new(code).unwrap(), Status::new(class, subject, detail), text)
+}
+
+fn no_spam() -> Reply {
+    upstream_reply(554, (5, 7, 1), "this is spam")
+}
+
+fn too_large() -> &'static str {
+    "5.3.4 the message has 300 octets, and the upstream takes at most 99"
+}
+
 /// What the script says can be promised.
 pub(super) fn promise(promises: &mut Promises, key: &str, value: &str) -> Result<(), String> {
     match (key, value) {
@@ -636,6 +705,7 @@ fn audit_line(decision: &Decision) -> String {
     let ruling = match &decision.ruling {
         Ruling::Kept(id) => format!("kept {} id={id}", decision.subject.word()),
         Ruling::Held(id) => format!("held {} id={id}", decision.subject.word()),
+        Ruling::Relayed(id, reply) => format!("relayed {} id={id} reply={reply:?}", decision.subject.word()),
         Ruling::Authenticated(mechanism) => format!("authenticated {mechanism}"),
         Ruling::Refused(reply) => format!("refused {} reply={reply:?}", decision.subject.word()),
     };

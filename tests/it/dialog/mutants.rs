@@ -53,6 +53,8 @@ pub(crate) enum Mutant {
     GrantsAllRecipients,
     /// Has a way for every recipient.
     RoutesEverybody,
+    /// Does not ask the upstream for a recipient.
+    AsksNobody,
     /// Has no limits per identity.
     IgnoresLimits,
     /// Asks no ledger.
@@ -97,7 +99,7 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 41] = [
+    pub(crate) const ALL: [(Self, &'static str); 42] = [
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
         (Self::AcceptsBareLf, "smuggling/bare_lf_dot_bare_lf.dialog"),
@@ -119,6 +121,7 @@ impl Mutant {
         (Self::IgnoresHeaderFaults, "message/two_from_fields.dialog"),
         (Self::GrantsAllRecipients, "envelope/recipient_forbidden.dialog"),
         (Self::RoutesEverybody, "envelope/recipient_without_route.dialog"),
+        (Self::AsksNobody, "through/recipient_refused.dialog"),
         (Self::IgnoresLimits, "envelope/too_many_recipients_for_the_identity.dialog"),
         (Self::CountsNothing, "envelope/rate_at_mail.dialog"),
         (Self::GivesNothingBack, "envelope/rate_given_back.dialog"),

@@ -23,18 +23,18 @@ use sealpost::snapshot::{Door, DoorLimits, Mode, ReceivedDetail, Recheck, Snapsh
 use sealpost::sys::disk::SimulatedDisk;
 use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, Tasks, WallTime};
 use sealpost::tls::{ListenerTls, MinVersion, ServerCertificate};
-use sealpost::upstream::{Courier, SystemNetwork};
+use sealpost::upstream::{Courier, Phase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::cast::{Cast, Season};
-use super::memory::{promise, refusal, routes_to, settings};
+use super::memory::{UpstreamSays, promise, refusal, routes_to, settings};
 use super::play::{Heard, KeptMessage, Stage};
 use super::script::{Store, Wait};
 use crate::recipe::{NOW, Recipe};
-use crate::scripted_upstream::Zeros;
+use crate::scripted_upstream::{Misdeed, Net, Script, Scripted, Zeros};
 
 /// How long, in virtual time, the server may think before it counts as silent: longer than the queue waits for room, shorter than any
 /// deadline for a client.
@@ -65,6 +65,20 @@ impl Clock for VirtualClock {
     }
 }
 
+/// The upstream that says this.
+fn script(says: UpstreamSays) -> Script {
+    let at_end = |reply| Some((Phase::EndOfData, Misdeed::Say(reply)));
+    match says {
+        UpstreamSays::Nothing | UpstreamSays::LacksUtf8 | UpstreamSays::LacksTls => Script::default(),
+        UpstreamSays::YesToTheMessage => Script { misdeed: at_end(b"250 2.0.0 kept as 42\r\n"), ..Script::default() },
+        UpstreamSays::NoToTheMessage => Script { misdeed: at_end(b"554 5.7.1 this is spam\r\n"), ..Script::default() },
+        UpstreamSays::NoToTheRecipient => {
+            Script { recipients: vec![("RCPT", "550 5.1.1 no such user\r\n")], ..Script::default() }
+        }
+        UpstreamSays::TooLarge => Script { extensions: vec!["SIZE 99"], ..Script::default() },
+    }
+}
+
 enum Link {
     None,
     Plain(DuplexStream),
@@ -76,6 +90,7 @@ pub(crate) struct TlsStage {
     version: MinVersion,
     settings: SessionSettings,
     routes: Arc<Routes>,
+    upstream: UpstreamSays,
     header: HeaderLimits,
     season: Season,
     wall: i64,
@@ -101,6 +116,7 @@ impl TlsStage {
             version,
             settings: settings(),
             routes: routes_to("*"),
+            upstream: UpstreamSays::Nothing,
             header: HeaderLimits::default(),
             season: Season::default(),
             wall: NOW,
@@ -123,8 +139,14 @@ impl TlsStage {
             let entropy = || Arc::new(SeededEntropy::new(1));
             let (queue, _) =
                 Queue::open(queue_settings, Arc::new(disk.clone()), Arc::clone(&shared), entropy()).unwrap();
-            let courier =
-                Courier::new(Arc::new(SystemNetwork::new(Arc::new(Zeros))), Arc::clone(&shared), Arc::new(Zeros));
+            let net = Net::default().name("smtp.example.net", &[1]).host(1, &Scripted::new(script(self.upstream)));
+            let courier = Courier::new(Arc::new(net), Arc::clone(&shared), Arc::new(Zeros));
+            let upstreams: Vec<_> = self.routes.upstreams().map(Arc::clone).collect();
+            courier.configure(&upstreams);
+            if matches!(self.upstream, UpstreamSays::LacksUtf8 | UpstreamSays::LacksTls) {
+                // Known from the last connection.
+                self.runtime.block_on(courier.try_out(&upstreams[0])).unwrap();
+            }
             let snapshot = self.snapshot(0, &shared);
             let house = House::new(snapshot, queue, shared, entropy(), Tasks::default(), courier);
             self.server = Some(Server { house: Arc::new(house), clock, disk });
@@ -284,6 +306,10 @@ impl Stage for TlsStage {
             "auth_failures_max" => self.settings.auth_failures_max = number()?,
             "postmaster" => self.settings.postmaster = Some(value.parse().map_err(|_| "no address")?),
             "routes" => self.routes = routes_to(value),
+            "upstream" => {
+                self.upstream = UpstreamSays::read(value)?;
+                self.routes = self.upstream.routes();
+            }
             "line_max" => self.header.line = size()?,
             "header_max" => self.header.section = size()?,
             "onward" | "hold_max" => promise(&mut self.settings.promises, key, value)?,

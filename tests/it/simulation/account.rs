@@ -133,6 +133,11 @@ impl Account {
         self.submissions[number].ended = true;
     }
 
+    /// The upstream did not take this recipient, and the client was told so: it is not its any more.
+    pub(super) fn refused(&mut self, number: usize, recipient: &str) {
+        self.submissions[number].recipients.retain(|one| *one != recipient);
+    }
+
     /// It was answered 250.
     pub(super) fn acknowledged(&mut self, number: usize, id: &str) {
         self.submissions[number].acknowledged = Some(id.to_owned());

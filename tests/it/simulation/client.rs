@@ -55,15 +55,26 @@ async fn submit(wire: &mut Wire, dice: &Dice, account: &Mutex<Account>, submissi
     let mut envelope = vec![format!("MAIL FROM:<{}>\r\n", submission.sender)];
     envelope.extend(submission.recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>\r\n")));
     envelope.push("DATA\r\n".to_owned());
-    if dice.one_in(2) {
+    let pipelined = dice.one_in(2);
+    if pipelined {
         wire.say(&envelope.concat()).await?;
-        for command in &envelope {
-            wire.expect(if command == "DATA\r\n" { "354" } else { "250" }).await?;
-        }
-    } else {
-        for command in &envelope {
+    }
+    let mut taken = submission.recipients.len();
+    for command in &envelope {
+        if !pipelined {
             wire.say(command).await?;
-            wire.expect(if command == "DATA\r\n" { "354" } else { "250" }).await?;
+        }
+        let reply = wire.reply().await?;
+        // Only while the client waits does the upstream speak to it, and only of one who does not exist.
+        if reply.starts_with("550 5.1.1 Upstream said") && command.contains("<never@") {
+            account.lock().unwrap().refused(submission.number, "never@example.net");
+            taken -= 1;
+        } else if command == "DATA\r\n" && taken == 0 {
+            assert!(reply.starts_with("554 5.5.1"), "{reply:?}");
+            wire.say("RSET\r\n").await?;
+            return wire.expect("250").await;
+        } else {
+            is_due(&reply, if command == "DATA\r\n" { "354" } else { "250" })?;
         }
     }
     let message = submission.stuffed();
@@ -80,8 +91,12 @@ async fn submit(wire: &mut Wire, dice: &Dice, account: &Mutex<Account>, submissi
         return Err(Over);
     }
     let reply = wire.reply().await?;
-    match reply.strip_prefix("250 2.0.0 Accepted, ").and_then(|rest| rest.split_once("id=")) {
-        Some((_, id)) => account.lock().unwrap().acknowledged(submission.number, id.trim_end()),
+    let promise = reply.strip_prefix("250 2.0.0 Accepted, ").or_else(|| reply.strip_prefix("250 2.0.0 Relayed, "));
+    match promise.and_then(|rest| rest.split_once("id=")) {
+        Some((_, id)) => {
+            let id = id.split(';').next().unwrap();
+            account.lock().unwrap().acknowledged(submission.number, id.trim_end());
+        }
         None if reply.starts_with('4') => {}
         None => panic!("an honest message is answered {reply:?}"),
     }
@@ -122,11 +137,14 @@ impl Wire {
     }
 
     async fn expect(&mut self, code: &str) -> Result<(), Over> {
-        let reply = self.reply().await?;
-        if reply.starts_with(code) {
-            return Ok(());
-        }
-        assert!(reply.starts_with('4'), "{reply:?} where {code} was due");
-        Err(Over)
+        is_due(&self.reply().await?, code)
     }
+}
+
+fn is_due(reply: &str, code: &str) -> Result<(), Over> {
+    if reply.starts_with(code) {
+        return Ok(());
+    }
+    assert!(reply.starts_with('4'), "{reply:?} where {code} was due");
+    Err(Over)
 }

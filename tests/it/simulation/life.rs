@@ -7,7 +7,7 @@ use sealpost::delivery;
 use sealpost::house::House;
 use sealpost::mail::QueueId;
 use sealpost::queue::{Driving, Filter, Listed, Page, Queue, QueueSettings, Schedule};
-use sealpost::route::{Route, Routes};
+use sealpost::route::{Delivery, Route, Routes};
 use sealpost::snapshot::{Recheck, Snapshot};
 use sealpost::sys::disk::Fault;
 use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks, WallTime};
@@ -83,7 +83,7 @@ impl Life {
             let courier = Courier::new(Arc::new(world.network()), Arc::clone(&clock), Arc::new(Zeros));
             let upstream = Arc::new(Upstream::new("main", UPSTREAM, 25, "mail.example.com"));
             courier.configure(std::slice::from_ref(&upstream));
-            let snapshot = snapshot(&clock, upstream);
+            let snapshot = snapshot(&clock, upstream, world.delivery());
             house = Arc::new(House::new(snapshot, queue, clock, entropy, Tasks::default(), courier));
         }
         Ok(Self { runtime, house, calendar })
@@ -230,10 +230,10 @@ pub(super) async fn listed(queue: &Queue) -> Vec<Listed> {
     }
 }
 
-fn snapshot(clock: &Arc<dyn Clock>, upstream: Arc<Upstream>) -> Snapshot {
+fn snapshot(clock: &Arc<dyn Clock>, upstream: Arc<Upstream>, delivery: Delivery) -> Snapshot {
     let schedule = Schedule::new(&[MINUTE, 5 * MINUTE, 15 * MINUTE, 2 * HOUR], Some(4 * HOUR), 24 * HOUR).unwrap();
     Snapshot {
-        routes: Arc::new(Routes::new(vec![Route::for_all("all", vec![upstream]).unwrap()])),
+        routes: Arc::new(Routes::new(vec![Route::for_all("all", vec![upstream]).unwrap().delivered(delivery)])),
         schedule: Arc::new(schedule),
         ..bare_snapshot(clock)
     }

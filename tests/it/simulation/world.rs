@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sealpost::queue::State;
+use sealpost::route::Delivery;
 use sealpost::sys::disk::{Fault, SyncHonesty};
 use sealpost::sys::{Entropy, SeededEntropy, SimulatedDisk, WallTime};
 
@@ -83,6 +84,11 @@ impl World {
     /// Whether this seed has power cuts in it.
     pub(super) fn crashes(&self) -> bool {
         self.crashes > 0
+    }
+
+    /// In one of three the upstream is asked while the client waits.
+    pub(super) fn delivery(&self) -> Delivery {
+        if self.seed % 3 == 1 { Delivery::Through(Duration::from_secs(30)) } else { Delivery::Queued }
     }
 
     pub(super) fn network(&self) -> Net {
