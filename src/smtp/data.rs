@@ -2,6 +2,8 @@
 //!
 //! [`DotReader`]: only CRLF.CRLF ends the data, or .CRLF where the message is empty. A bare CR, a bare LF or a NUL is a fault at once: where
 //! two readers could see different ends, there is no end (CVE-2023-51764 and its kin). [`OctetReader`] holds chunks to the same octets.
+//! For devices that know no better, both can read a bare LF as the line end that was meant ([`BareLf::Normalized`]): what goes on holds CRLF
+//! only, and the end is CRLF.CRLF all the same. A dot alone between other line ends is text then, and is stuffed on its way out.
 //! [`DotWriter`] emits CRLF only, and no line of the message can end the data.
 //! Never: holds more than two octets back, allocates but in the caller's buffer, changes what it reads but for the dots.
 
@@ -19,6 +21,16 @@ pub enum OctetFault {
     /// NUL.
     #[error("a NUL")]
     Nul,
+}
+
+/// What becomes of an LF that no CR precedes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BareLf {
+    /// It is a fault: the end is in dispute.
+    #[default]
+    Refused,
+    /// It ends a line, and goes on as CRLF; but never the data.
+    Normalized,
 }
 
 /// How far a piece was read.
@@ -51,6 +63,14 @@ enum Place {
     Dot,
     /// Behind such a dot and CR.
     DotCr,
+    /// Before a bare LF that is to become CRLF.
+    BareLf,
+    /// At the start of a line, behind such an LF.
+    LineStartLf,
+    /// Behind a dot that began such a line: alone on it, it is text.
+    DotLf,
+    /// Behind such a dot and CR.
+    DotLfCr,
     /// Anywhere else.
     Inside,
     /// Behind a CR.
@@ -91,10 +111,17 @@ impl Longest {
 pub struct DotReader {
     place: Place,
     lines: Longest,
+    bare_lf: BareLf,
 }
 
 impl DotReader {
-    /// Reads on, appending the message's octets to `out`; never more than `input` has, and one. Behind the end or a fault it takes nothing more.
+    /// One that does so with bare LFs; the default refuses them.
+    pub fn new(bare_lf: BareLf) -> Self {
+        Self { bare_lf, ..Self::default() }
+    }
+
+    /// Reads on, appending the message's octets to `out`; never more than `input` has, and one, or twice that where LF becomes CRLF. Behind the
+    /// end or a fault it takes nothing more.
     pub fn read(&mut self, input: &[u8], out: &mut Vec<u8>) -> DotProgress {
         self.scan(input, |octets| out.extend_from_slice(octets))
     }
@@ -130,7 +157,36 @@ impl DotReader {
                     kept = at;
                     self.place = Place::DotCr;
                 }
-                (Place::LineStart | Place::Dot, _) => self.place = Place::Inside,
+                // What follows is a line end of its own kind, so the dot is no end: it is text, and was not stuffed.
+                (Place::Dot | Place::DotLf, b'\n') if self.bare_lf == BareLf::Normalized => {
+                    keep(b".");
+                    self.place = Place::BareLf;
+                }
+                (Place::BareLf, _) => {
+                    keep(between(input, kept, at));
+                    keep(b"\r\n");
+                    at = at.saturating_add(1);
+                    kept = at;
+                    self.lines.end_line();
+                    self.place = Place::LineStartLf;
+                }
+                (Place::LineStartLf, b'.') => {
+                    at = at.saturating_add(1);
+                    kept = at;
+                    self.place = Place::DotLf;
+                }
+                (Place::DotLf, b'\r') => {
+                    at = at.saturating_add(1);
+                    kept = at;
+                    self.place = Place::DotLfCr;
+                }
+                (Place::DotLfCr, b'\n') => {
+                    keep(b".\r\n");
+                    at = at.saturating_add(1);
+                    kept = at;
+                    self.place = Place::LineStart;
+                }
+                (Place::LineStart | Place::Dot | Place::LineStartLf | Place::DotLf, _) => self.place = Place::Inside,
                 (Place::DotCr, b'\n') => {
                     at = at.saturating_add(1);
                     kept = at;
@@ -141,7 +197,7 @@ impl DotReader {
                     self.lines.end_line();
                     self.place = Place::LineStart;
                 }
-                (Place::DotCr | Place::Cr, _) => {
+                (Place::DotCr | Place::DotLfCr | Place::Cr, _) => {
                     keep(between(input, kept, at.saturating_sub(1)));
                     kept = at;
                     self.place = Place::Over(DotState::Fault(OctetFault::BareCr));
@@ -161,6 +217,10 @@ impl DotReader {
         let Some(text) = text else { return input.len() };
         self.place = match rest.get(text) {
             Some(b'\r') => Place::Cr,
+            Some(b'\n') if self.bare_lf == BareLf::Normalized => {
+                self.place = Place::BareLf;
+                return at.saturating_add(text);
+            }
             Some(b'\n') => Place::Over(DotState::Fault(OctetFault::BareLf)),
             _ => Place::Over(DotState::Fault(OctetFault::Nul)),
         };
@@ -171,7 +231,15 @@ impl DotReader {
     fn end_of_text(&self, at: usize) -> usize {
         match self.place {
             Place::Cr | Place::Over(DotState::Fault(OctetFault::BareLf | OctetFault::Nul)) => at.saturating_sub(1),
-            Place::LineStart | Place::Dot | Place::DotCr | Place::Inside | Place::Over(_) => at,
+            Place::LineStart
+            | Place::Dot
+            | Place::DotCr
+            | Place::BareLf
+            | Place::LineStartLf
+            | Place::DotLf
+            | Place::DotLfCr
+            | Place::Inside
+            | Place::Over(_) => at,
         }
     }
 
@@ -207,9 +275,15 @@ pub struct OctetReader {
     behind_cr: bool,
     fault: Option<OctetFault>,
     lines: Longest,
+    bare_lf: BareLf,
 }
 
 impl OctetReader {
+    /// One that does so with bare LFs; the default refuses them.
+    pub fn new(bare_lf: BareLf) -> Self {
+        Self { bare_lf, ..Self::default() }
+    }
+
     /// A chunk of so many octets follows.
     pub fn begin(&mut self, count: u64, chunk: Chunk) {
         self.remaining = count;
@@ -221,17 +295,33 @@ impl OctetReader {
         self.remaining
     }
 
-    /// Reads on, appending the message's octets to `out`; never more than `input` has, and one. `End` is the end of the chunk. A CR at the end of the last chunk
-    /// is a fault: call this with no octets for a last chunk of none. After a fault it takes nothing more.
+    /// Reads on, appending the message's octets to `out`; never more than `input` has, and one, or twice that where LF becomes CRLF. `End` is the
+    /// end of the chunk. A CR at the end of the last chunk is a fault: call this with no octets for a last chunk of none. After a fault it takes
+    /// nothing more.
     pub fn read(&mut self, input: &[u8], out: &mut Vec<u8>) -> DotProgress {
         if let Some(fault) = self.fault {
             return DotProgress { consumed: 0, state: DotState::Fault(fault) };
         }
         let ours = self.within_chunk(input);
-        let (clean, fault) = self.check(ours);
-        self.keep(between(ours, 0, clean), out);
-        let consumed =
-            if fault.is_some_and(|fault| fault != OctetFault::BareCr) { clean.saturating_add(1) } else { clean };
+        let mut consumed: usize = 0;
+        let fault = loop {
+            let rest = ours.get(consumed..).unwrap_or_default();
+            let (clean, fault) = self.check(rest);
+            self.keep(between(rest, 0, clean), out);
+            consumed = consumed.saturating_add(clean);
+            match fault {
+                Some(OctetFault::BareLf) if self.bare_lf == BareLf::Normalized => {
+                    out.extend_from_slice(b"\r\n");
+                    self.lines.end_line();
+                    consumed = consumed.saturating_add(1);
+                }
+                Some(OctetFault::BareLf | OctetFault::Nul) => {
+                    consumed = consumed.saturating_add(1);
+                    break fault;
+                }
+                Some(OctetFault::BareCr) | None => break fault,
+            }
+        };
         self.count_down(consumed);
         self.fault = fault.or((self.remaining == 0 && self.last && self.behind_cr).then_some(OctetFault::BareCr));
         DotProgress { consumed, state: self.state() }

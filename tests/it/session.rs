@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
-use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
+use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRules, OctetFault};
 use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof, Wrong};
 use sealpost::identity::roster::{CaGrant, RosterEntry};
 use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
@@ -280,13 +280,14 @@ fn deposit() -> Deposit {
 }
 
 /// One route that takes everybody.
-fn everywhere() -> Arc<Routes> {
+pub(crate) fn everywhere() -> Arc<Routes> {
     let upstream = Arc::new(Upstream::new("main", "smtp.example.net", 25, "mail.example.com"));
     Arc::new(Routes::new(Route::for_all("default", vec![upstream]).into_iter().collect()))
 }
 
-fn fresh_settings() -> Arc<SessionSettings> {
+pub(crate) fn fresh_settings() -> Arc<SessionSettings> {
     Arc::new(SessionSettings {
+        header: HeaderRules::default(),
         hostname: "mail.example.com".to_owned(),
         message_size_max: 1_000_000,
         recipients_max: 100,

@@ -1,6 +1,7 @@
 //! What is written, checked against itself and against the files it names; each check goes on after a mistake.
 
 mod credentials;
+mod header;
 mod queue;
 mod reach;
 mod roster;

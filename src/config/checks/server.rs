@@ -346,6 +346,7 @@ impl Checking<'_> {
                 refusal: refusal(written.tls.refusal),
                 auth_failures_max: limits.auth_failures,
                 idle_commands_max: limits.idle_commands,
+                header: self.header_rules(&written.header),
             },
             header: HeaderLimits {
                 section: usize::try_from(limits.header_size.0).unwrap_or(usize::MAX),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealpost::attempts::Attempts;
-use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits};
+use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits, HeaderRules};
 use sealpost::credentials::{self, ExporterValue, Judged, Means, Wrong};
 use sealpost::identity::{DomainSet, Identity, Rule};
 use sealpost::mail::Custody;
@@ -30,6 +30,7 @@ use super::cast::{Cast, Season};
 use super::custody::MemoryQueue;
 use super::mutants::Mutant;
 use super::play::{Heard, KeptMessage, Stage};
+use super::rules::set_rule;
 use super::script::{Store, Wait};
 use crate::recipe::NOW;
 
@@ -243,7 +244,7 @@ impl MemoryStage {
             Step::Say(reply) => self.say(&reply),
             Step::Challenge(reply) => self.prompt(connection, &reply),
             Step::Receive { prompt: Some(reply), .. } => {
-                connection.reading = Reading::Message(Box::new(self.begin_message()));
+                connection.reading = Reading::Message(Box::new(self.begin_message(connection)));
                 self.prompt(connection, &reply);
             }
             Step::Receive { prompt: None, .. } | Step::Proceed => {}
@@ -436,6 +437,7 @@ impl Stage for MemoryStage {
             "line_max" => self.line_max = size()?,
             "header_max" => self.header_limits.section = size()?,
             "together" => {}
+            _ if set_rule(&mut self.settings.header, key, value)? => {}
             _ => return Err(format!("no setting {key:?}")),
         }
         Ok(())
@@ -581,6 +583,7 @@ fn is_over(phase: Phase) -> bool {
 /// What every script starts from.
 pub(super) fn settings() -> SessionSettings {
     SessionSettings {
+        header: HeaderRules::default(),
         hostname: "mail.example.com".to_owned(),
         message_size_max: 50 * 1024 * 1024,
         recipients_max: 100,
