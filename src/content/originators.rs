@@ -5,7 +5,7 @@
 use crate::mail::header::{HeaderSection, RawField, SectionEnd};
 use crate::mail::trace::Utf8Header;
 
-use super::display::{UnknownCharset, addresses_in, decode_words};
+use super::display::{UnknownCharset, addresses_in, readings};
 use super::mailboxes::{Mailbox, read_mailboxes};
 use super::second_reader::SecondReading;
 use super::{DisplayAddress, HeaderFacts, Originator};
@@ -155,21 +155,23 @@ fn agreed_names(mailboxes: &[Mailbox], (place, field): Placed<'_>, second: &Seco
     agreed.then(|| others.iter().filter_map(|other| other.name()).map(str::to_owned).collect())
 }
 
-/// Gathers the addresses that people see in the names: in ours with all encoded words decoded, and in the second reader's.
+/// Gathers the addresses that people see in the names, ours and the second reader's, with all encoded words decoded.
 fn show(
     mailboxes: &[Mailbox],
     names: Vec<String>,
     which: Originator,
     shown: &mut Vec<DisplayAddress>,
 ) -> Result<(), String> {
-    let ours = mailboxes.iter().flat_map(|mailbox| &mailbox.texts).map(|text| decode_words(text));
-    for text in ours.chain(names.into_iter().map(Ok)) {
-        let text = text.map_err(|UnknownCharset(name)| {
+    let mut seen: Vec<String> = Vec::new();
+    for text in mailboxes.iter().flat_map(|mailbox| &mailbox.texts).chain(&names) {
+        seen.extend(readings(text).map_err(|UnknownCharset(name)| {
             format!(
                 "Field {} has a name in the charset {name:?}, which is not read here; write it in UTF-8",
                 which.name()
             )
-        })?;
+        })?);
+    }
+    for text in seen {
         if text.chars().any(|letter| letter.is_control() && letter != '\t') {
             return Err(format!("Field {} has a name that decodes to control characters", which.name()));
         }
