@@ -529,6 +529,67 @@ mod tests {
         }
     }
 
+    /// The same where a bare LF is read as CRLF: what could be an end to somebody else is text of the one message, or refused all the same. What
+    /// goes on is stuffed, so that nobody behind us takes it for an end either.
+    #[test]
+    fn no_smuggled_end_is_taken_where_lf_is_read_as_crlf() {
+        let table: [(&[u8], Result<&[u8], OctetFault>); 19] = [
+            (b"\n.\n", Ok(b"\r\n.\r\n")),
+            (b"\n.\r\n", Ok(b"\r\n.\r\n")),
+            (b"\r\n.\n", Ok(b"\r\n.\r\n")),
+            (b"\n\n.\n\n", Ok(b"\r\n\r\n.\r\n\r\n")),
+            (b"\r\n\n.\r\n", Ok(b"\r\n\r\n.\r\n")),
+            (b"\n\r\n.\n", Ok(b"\r\n\r\n.\r\n")),
+            (b"\n..\n", Ok(b"\r\n.\r\n")),
+            (b"\n.x\n", Ok(b"\r\nx\r\n")),
+            (b"\r\n..\n", Ok(b"\r\n.\r\n")),
+            (b"\r.\r", Err(OctetFault::BareCr)),
+            (b"\r.\n", Err(OctetFault::BareCr)),
+            (b"\r.\r\n", Err(OctetFault::BareCr)),
+            (b"\n.\rx", Err(OctetFault::BareCr)),
+            (b"\n.\r\r\n", Err(OctetFault::BareCr)),
+            (b"\r\n.\r.", Err(OctetFault::BareCr)),
+            (b"\r\r\n.\r\n", Err(OctetFault::BareCr)),
+            (b"\n.\0", Err(OctetFault::Nul)),
+            (b"\r\n.\0\r\n", Err(OctetFault::Nul)),
+            (b"\r\n\0.\r\n", Err(OctetFault::Nul)),
+        ];
+        let command = b"MAIL FROM:<ceo@example.com>\r\n";
+        for (end, expected) in table {
+            let stream = [b"x", end, command, b".\r\nQUIT\r\n"].concat();
+            let mut message = Vec::new();
+            let progress = DotReader::new(BareLf::Normalized).read(&stream, &mut message);
+            match expected {
+                Ok(text) => {
+                    let (consumed, state) = (stream.len() - b"QUIT\r\n".len(), DotState::End);
+                    assert_eq!(progress, DotProgress { consumed, state }, "{}", end.escape_ascii());
+                    assert_eq!(message, [b"x", text, command].concat(), "{}", end.escape_ascii());
+                    let mut wire = Vec::new();
+                    let mut writer = DotWriter::default();
+                    writer.write(&message, &mut wire);
+                    assert!(!wire.windows(5).any(|five| five == b"\r\n.\r\n"), "{}", end.escape_ascii());
+                }
+                Err(fault) => assert_eq!(progress.state, DotState::Fault(fault), "{}", end.escape_ascii()),
+            }
+            // In a chunk no dot means anything, and the octets are held to the same.
+            let mut chunk = OctetReader::new(BareLf::Normalized);
+            chunk.begin(u64::try_from(end.len()).unwrap(), Chunk::Last);
+            let mut octets = Vec::new();
+            let state = chunk.read(end, &mut octets).state;
+            assert_eq!(state, expected.map_or_else(DotState::Fault, |_| DotState::End), "{}", end.escape_ascii());
+            assert!(!octets.windows(2).any(|two| two[1] == b'\n' && two[0] != b'\r') && octets.first() != Some(&b'\n'));
+        }
+    }
+
+    #[test]
+    fn the_data_of_lf_alone_ends_by_crlf_dot_crlf() {
+        let mut message = Vec::new();
+        let progress =
+            DotReader::new(BareLf::Normalized).read(b"From: a\n\nhi\n..dots\n.\n\r\n.\r\nQUIT", &mut message);
+        assert_eq!(progress, DotProgress { consumed: 26, state: DotState::End });
+        assert_eq!(message, b"From: a\r\n\r\nhi\r\n.dots\r\n.\r\n\r\n");
+    }
+
     #[test]
     fn behind_the_end_nothing_more_is_taken() {
         let mut reader = DotReader::default();
