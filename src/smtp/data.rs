@@ -533,7 +533,9 @@ mod tests {
     /// goes on is stuffed, so that nobody behind us takes it for an end either.
     #[test]
     fn no_smuggled_end_is_taken_where_lf_is_read_as_crlf() {
-        let table: [(&[u8], Result<&[u8], OctetFault>); 19] = [
+        /// What it comes to.
+        type Read = Result<&'static [u8], OctetFault>;
+        let table: [(&[u8], Read); 19] = [
             (b"\n.\n", Ok(b"\r\n.\r\n")),
             (b"\n.\r\n", Ok(b"\r\n.\r\n")),
             (b"\r\n.\n", Ok(b"\r\n.\r\n")),

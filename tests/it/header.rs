@@ -213,8 +213,6 @@ fn agrees(came: &str, expected: &str) -> bool {
         (parts.next(), parts.next(), parts.next().unwrap_or_default())
     };
     let ((code, status, text), (expected_code, expected_status, expected_text)) = (parts(came), parts(expected));
-    let shown =
-        |text: String| text.chars().map(|letter| if letter.is_ascii() { letter } else { '?' }).collect::<String>();
     code == expected_code && status == expected_status && !expected_text.is_empty() && text.contains(&expected_text)
 }
 
