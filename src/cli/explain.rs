@@ -15,7 +15,7 @@ use super::ExplainArguments;
 use crate::config::{self, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, take_in};
 use crate::credentials::{ExporterValue, Mechanism};
-use crate::identity::{CertificateFacts, Dispatch, Identity, Resending, SecondFactor};
+use crate::identity::{CertificateFacts, Dispatch, Identity, Priorities, Resending, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, SenderField, Verdict};
 use crate::route::Errand;
@@ -235,6 +235,8 @@ impl Explanation {
         for rate in grant.limits.rates.each() {
             row("rate", format!("at most {rate}"));
         }
+        let Priorities { min, max } = grant.limits.priorities;
+        row("priority", format!("from {min} to {max}"));
         if grant.leeway.resending == Resending::AnyMail {
             row("resends", "mail of others, under a Resent-From of its own");
         }

@@ -86,6 +86,7 @@ fn furnish() -> tempfile::TempDir {
     text("ca.pem", authority.certificate_pem());
     text("ca.crl", &crl(&authority, days(-1, 29), &[revoked]));
     text("stale.crl", &crl(&authority, days(-60, -30), &[]));
+    text("ahead.crl", &crl(&authority, days(2, 29), &[]));
     text("namesake.crl", &crl(&namesake, days(-1, 29), &[]));
     text("other.pem", other.certificate_pem());
     text("other.crl", &crl(&other, days(-1, 29), &[]));
@@ -280,6 +281,7 @@ fn every_documented_key_is_known_and_every_key_is_documented() {
                 | schema::Kind::Texts
                 | schema::Kind::Flag
                 | schema::Kind::Count
+                | schema::Kind::Priority
                 | schema::Kind::Wait
                 | schema::Kind::Waits
                 | schema::Kind::Size
@@ -362,6 +364,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "listener 1: refusal: now \"reply\"",
         "listener 1: client_cas: now [\"staff\"]",
         "listener 1: pins: now true",
+        "listener 1: proxy: now [\"10.0.0.0/8\", \"192.0.2.1\"]",
         "tls.certificates",
         "client_ca",
         "credentials.file",
@@ -369,7 +372,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "route",
         "dns.servers",
         "header.domain",
-        "reports.from",
+        "reports",
         "queue.per_identity: now 10",
     ];
     let unexpected: Vec<_> =

@@ -33,8 +33,12 @@ mod header;
 mod dialog;
 mod store;
 
+mod scripted_login;
 mod scripted_upstream;
 mod upstream;
+mod upstream_dane;
+mod upstream_login;
+mod upstream_trust;
 mod names;
 mod examined;
 mod blame;
@@ -45,6 +49,7 @@ mod simulation;
 mod faults;
 
 mod daemon;
+mod balanced;
 mod explained;
 mod fetched;
 mod identities;

@@ -24,6 +24,7 @@ from certificates import Certificates
 from clients import CLIENTS, Target, lettre, submit
 from recipes import Recipes
 from relay import Relay, upstream
+from reports import Reports
 from routes import Routes
 from second_factor import SecondFactor
 from submissions import Submissions
@@ -94,6 +95,7 @@ def sealpost(given, directory, certificates, count):
         factor.abort()
     run(count, given.only, Upstreams(given.sealpost, directory, certificates).checks())
     run(count, given.only, Routes(given.sealpost, directory, certificates).checks())
+    run(count, given.only, Reports(given.sealpost, directory, certificates).checks())
     run(count, given.only, Authorities(given.sealpost, directory / "pki").checks())
     recipes(given, directory, count)
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
@@ -17,12 +18,15 @@ use crate::config::written::{
 use crate::identity::names::is_trust_domain;
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use crate::identity::roster::{CaGrant, EmailGrant, OwnNames};
-use crate::identity::{Dispatch, Leeway, Limits, Resending, SecondFactor};
+use crate::identity::{Dispatch, Leeway, Limits, Priorities, Resending, SecondFactor};
 use crate::mail::{LocalPartCase, Rates};
 use crate::smtp::data::BareLf;
 use crate::sys::WallTime;
 use crate::tls::rules::{CHAIN_MOST, RSA_BITS_LEAST, RSA_BITS_MOST};
 use crate::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, KeyRules, PolicyOid, Purposes, RevocationMode, read};
+
+/// How far a CRL may be dated ahead without a word.
+const CLOCKS_APART: Duration = Duration::from_secs(3600);
 
 /// A client's certificate and a root.
 const CHAIN_LEAST: usize = 2;
@@ -331,6 +335,14 @@ impl Checking<'_> {
             let wrong = format!("a CRL is out of date since {}: {wrong}", until.rfc3339());
             self.findings.warning(&format!("{path}.crls"), wrong, "get a new one from the CA (sealpost pki crl)");
         }
+        for list in ca.crl_facts().iter().filter(|list| list.this_update > self.now.after(CLOCKS_APART)) {
+            let (issuer, from) = (&list.issuer, list.this_update.rfc3339());
+            let wrong =
+                format!("the CRL of {issuer} is dated ahead ({from}): until then none that comes counts beside it");
+            let remedy =
+                "check the clocks of the CA and of this machine; a list that is made for later is put in place then";
+            self.findings.warning(&format!("{path}.crls"), wrong, remedy);
+        }
     }
 
     /// Each certificate of a chain must be covered, so a CA without a list lets nobody in, the root of an issuing CA too. Of lists that are
@@ -480,7 +492,13 @@ impl Checking<'_> {
                 self.findings.warning(&format!("{path}.{of}_per_hour"), wrong, ());
             }
         }
+        let priorities = priorities(written.priority_min, written.priority_max);
+        if let Err(wrong) = &priorities {
+            let key = if written.priority_min.is_some() { "priority_min" } else { "priority_max" };
+            self.findings.mistake(&format!("{path}.{key}"), wrong.clone(), ());
+        }
         Limits {
+            priorities: priorities.unwrap_or_default(),
             recipients_per_message: written.recipients_per_message,
             message_size: written.message_size.map(|size| size.0),
             rates: Rates {
@@ -491,6 +509,16 @@ impl Checking<'_> {
             },
         }
     }
+}
+
+/// From what is written; what is not is as it is for everybody.
+pub(super) fn priorities(min: Option<i8>, max: Option<i8>) -> Result<Priorities, String> {
+    let all = Priorities::default();
+    let priorities = Priorities { min: min.unwrap_or(all.min), max: max.unwrap_or(all.max) };
+    if priorities.min > priorities.max {
+        return Err(format!("from {} to {} there is none", priorities.min, priorities.max));
+    }
+    Ok(priorities)
 }
 
 /// CRL files, and by which key each was named.

@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::cast::{Cast, Season};
-use super::memory::{refusal, routes_to, settings};
+use super::memory::{promise, refusal, routes_to, settings};
 use super::play::{Heard, KeptMessage, Stage};
 use super::rules::{as_sent, set_rule};
 use super::script::{Store, Wait};
@@ -151,6 +151,7 @@ impl TlsStage {
                 tls: Arc::clone(&tls),
                 session: Arc::new(self.settings.clone()),
                 trust: Arc::clone(&trust),
+                balancers: None,
             })
         };
         Snapshot {
@@ -178,6 +179,8 @@ impl TlsStage {
             reporter: Arc::new(Reporter {
                 hostname: self.settings.hostname.clone(),
                 from: Address::parse("MAILER-DAEMON@mail.example.com").unwrap(),
+                envelope_sender: sealpost::mail::ReversePath::Null,
+                postmaster: None,
             }),
         }
     }
@@ -265,6 +268,7 @@ impl Stage for TlsStage {
             "routes" => self.routes = routes_to(value),
             "line_max" => self.header.line = size()?,
             "header_max" => self.header.section = size()?,
+            "onward" | "hold_max" => promise(&mut self.settings.promises, key, value)?,
             "together" => {}
             _ if set_rule(&mut self.settings.header, key, value)? => {}
             _ => return Err(format!("{CANNOT}the setting {key:?}")),

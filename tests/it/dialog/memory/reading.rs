@@ -172,6 +172,7 @@ impl MemoryStage {
             tls_version: "TLSv1.3",
             tls_cipher: "TLS_AES_128_GCM_SHA256",
             id: QueueId::from_u128(7),
+            priority: None,
             recipient: None,
             arrived: self.now(),
         };
