@@ -441,6 +441,7 @@ impl Stage for MemoryStage {
             "line_max" => self.line_max = size()?,
             "header_max" => self.header_limits.section = size()?,
             "together" => {}
+            _ if self.mutant == Mutant::IgnoresHeaderRules && set_rule(&mut HeaderRules::default(), key, value)? => {}
             _ if set_rule(&mut self.settings.header, key, value)? => {}
             _ => return Err(format!("no setting {key:?}")),
         }

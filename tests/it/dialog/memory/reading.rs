@@ -94,6 +94,7 @@ impl MemoryStage {
             Machine::Session(session) => session.identity().grant().leeway.bare_lf,
             _ => BareLf::Refused,
         };
+        let bare_lf = if self.mutant == Mutant::NormalizesForAll { BareLf::Normalized } else { bare_lf };
         Receiving {
             dots: DotReader::new(bare_lf),
             collector: Some(HeaderCollector::new(&self.header_limits)),
@@ -182,6 +183,9 @@ impl MemoryStage {
         };
         let proved = (session.header_rules().results == Results::Written)
             .then(|| Proved { identity: session.identity().name(), mechanism: session.mechanism() });
+        if self.mutant == Mutant::KeepsBcc {
+            return section.to_vec();
+        }
         let wanted = FixUps { trace: &trace, unique: "7", sender: sender.as_ref(), proved };
         as_sent(&self.settings.hostname, &fix_ups(section, facts, &wanted).header)
     }
