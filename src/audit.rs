@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use crate::content::{Change, Deed};
 use crate::identity::{Digest256, Identity};
 use crate::mail::{ForwardPath, QueueId, ReversePath};
 use crate::queue::seen::Seen;
@@ -86,6 +87,24 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
             recipients, octets = decision.octets, message_id, rule, cause = decision.cause, %reply,
             "refused"
         ),
+    }
+}
+
+/// Fields of a message's header were taken out or replaced before it is kept. What they held is not told: Bcc names people.
+pub fn mended(client: SocketAddr, id: QueueId, identity: &str, changes: &[Change]) {
+    let named = |wanted: Deed| {
+        let fields = changes.iter().filter(|change| change.deed == wanted).map(|change| change.field.as_str());
+        fields.collect::<Vec<&str>>().join(",")
+    };
+    let signed: Vec<&str> = changes.iter().filter(|change| change.signed).map(|change| change.field.as_str()).collect();
+    let (removed, replaced, signed) = (named(Deed::Removed), named(Deed::Replaced), signed.join(","));
+    if signed.is_empty() {
+        tracing::info!(target: "audit", event = "mended", %id, identity, %client, removed, replaced, "the header was mended");
+    } else {
+        tracing::warn!(
+            target: "audit", event = "mended", %id, identity, %client, removed, replaced, signed,
+            "the header was mended; a DKIM signature covers what was taken out, and does not hold any more"
+        );
     }
 }
 

@@ -6,17 +6,23 @@
 //!
 //! Only the fields that say who a message is from are read closely. Of the others it is checked that there are no more than RFC 5322 §3.6
 //! allows; MIME fields are not counted, since how a body is read is not judged here. What stands behind the first blank line is body: a From
-//! there is absent. Never: decides who may send what (that is `policy::author`), changes an octet of the body or of a field.
+//! there is absent. What the fix-ups take out or put in is in `fix_ups` and `qualify`. Never: decides who may send what (that is
+//! `policy::author`), changes an octet of the body.
 
 mod collector;
 mod display;
 mod fix_ups;
 mod mailboxes;
 mod originators;
+mod qualify;
+mod results;
+mod rules;
 mod second_reader;
 
 pub use collector::{Collected, HeaderCollector};
-pub use fix_ups::fix_ups;
+pub use fix_ups::{Change, Deed, FixUps, Mended, fix_ups};
+pub use results::Proved;
+pub use rules::{EightBit, ForeignSender, HeaderRules, MissingSender, Results, Unqualified};
 
 pub use crate::mail::header::{HeaderFault, HeaderLimits};
 pub use crate::mail::trace::Utf8Header;
@@ -29,6 +35,8 @@ use crate::mail::header::HeaderSection;
 pub const RECEIVED_MAX: usize = 100;
 /// As much of a Message-ID as is kept for the log, characters.
 const MESSAGE_ID_SHOWN: usize = 250;
+/// As much of a field's name as a sentence shows, characters.
+const NAME_SHOWN: usize = 40;
 /// The most field names that are kept of all `h=` tags.
 const SIGNED_MAX: usize = 1000;
 
@@ -85,6 +93,8 @@ pub struct HeaderFacts {
     pub from: Vec<Address>,
     /// The mailbox of Sender.
     pub sender: Option<Address>,
+    /// Why Sender can't be judged, where the rest of the section can; for people.
+    pub sender_fault: Option<String>,
     /// The mailboxes of the topmost Resent-From.
     pub resent_from: Vec<Address>,
     /// The mailbox of the topmost Resent-Sender.
@@ -99,6 +109,12 @@ pub struct HeaderFacts {
     pub received: usize,
     /// Whether the section holds octets over 127 (RFC 6532).
     pub eight_bit: bool,
+    /// The first field that holds some, where MAIL did not say SMTPUTF8.
+    pub undeclared: Option<String>,
+    /// Whether there is a Sender field, good or bad.
+    pub has_sender: bool,
+    /// What in a field of addresses is not fully qualified, with the field's name, where that is asked for; for people.
+    pub unqualified: Option<String>,
     /// The fields' names in any DKIM-Signature's `h=`, lower case: not to be added or changed.
     pub signed: Vec<String>,
 }
@@ -112,11 +128,18 @@ pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> He
         Ok(section) => section,
         Err(fault) => return HeaderFacts { fault: Some(fault), ..HeaderFacts::default() },
     };
+    let mut eight_bit = section.fields().iter().filter(|field| !field.value.is_ascii());
+    let first_of_eight_bit = eight_bit.next();
     let mut facts = HeaderFacts {
         has_date: section.named("Date").next().is_some(),
         message_id: section.named("Message-ID").next().map(|field| shown_message_id(&field.unfolded())),
         received: section.named("Received").count(),
-        eight_bit: section.fields().iter().any(|field| !field.value.is_ascii()),
+        eight_bit: first_of_eight_bit.is_some(),
+        undeclared: match utf8 {
+            Utf8Header::Declared => None,
+            Utf8Header::NotDeclared => first_of_eight_bit.map(|field| shown_name(field.name)),
+        },
+        has_sender: section.named("Sender").next().is_some(),
         signed: signed_names(&section),
         ..HeaderFacts::default()
     };
@@ -125,6 +148,29 @@ pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> He
         facts.fault = Some(HeaderFault::Field(fault));
     }
     facts
+}
+
+/// Takes a section as it was gathered: what is to be completed in it is, then it is read. What is judged is what goes on.
+pub fn take_in(
+    section: Vec<u8>,
+    limits: &HeaderLimits,
+    utf8: Utf8Header,
+    rules: &HeaderRules,
+) -> (Vec<u8>, HeaderFacts) {
+    let section = match &rules.unqualified {
+        Unqualified::Completed(domain) => qualify::complete(&section, limits, domain).unwrap_or(section),
+        Unqualified::Passed | Unqualified::Refused => section,
+    };
+    let mut facts = read_header(&section, limits, utf8);
+    if rules.unqualified == Unqualified::Refused {
+        facts.unqualified = qualify::first(&section, limits);
+    }
+    (section, facts)
+}
+
+/// A field's name as a sentence shows it.
+fn shown_name(name: &str) -> String {
+    name.chars().take(NAME_SHOWN).collect()
 }
 
 fn shown_message_id(value: &[u8]) -> String {
@@ -148,6 +194,13 @@ fn signed_names(section: &HeaderSection<'_>) -> Vec<String> {
         names.truncate(SIGNED_MAX);
     }
     names
+}
+
+impl HeaderFacts {
+    /// Whether a signature of the message covers the fields of this name, in lower case.
+    pub fn is_signed(&self, name: &str) -> bool {
+        self.signed.iter().any(|signed| signed == name)
+    }
 }
 
 fn tag_value(tag: &[u8]) -> Option<(&[u8], &[u8])> {

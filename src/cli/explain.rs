@@ -13,14 +13,14 @@ use anyhow::Context as _;
 
 use super::ExplainArguments;
 use crate::config::{self, Settings, files};
-use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, read_header};
+use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, take_in};
 use crate::credentials::{ExporterValue, Mechanism};
-use crate::identity::{CertificateFacts, Dispatch, Identity, Priorities, SecondFactor};
+use crate::identity::{CertificateFacts, Dispatch, Identity, Priorities, Resending, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
-use crate::policy::{self, Verdict};
+use crate::policy::{self, SenderField, Verdict};
 use crate::route::{Delivery, Errand};
 use crate::session::{Unidentified, replies};
-use crate::smtp::data::{DotReader, DotState, OctetFault};
+use crate::smtp::data::{BareLf, DotReader, DotState, OctetFault};
 use crate::smtp::{DotWriter, Reply};
 use crate::sys::{Clock, SystemClock, WallTime};
 use crate::tls::ocsp::{CertificateStatus, Known, Query};
@@ -58,7 +58,7 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         }
         explanation.number_of_recipients(&identity, arguments.to.len());
         if let Some(message) = &arguments.message {
-            explanation.message(&identity, message)?;
+            explanation.message(&identity, from.as_ref(), message)?;
         }
     }
     Ok(match (explanation.refusals, explanation.revocation) {
@@ -237,6 +237,12 @@ impl Explanation {
         }
         let Priorities { min, max } = grant.limits.priorities;
         row("priority", format!("from {min} to {max}"));
+        if grant.leeway.resending == Resending::AnyMail {
+            row("resends", "mail of others, under a Resent-From of its own");
+        }
+        if grant.leeway.bare_lf == BareLf::Normalized {
+            row("bare LF", "is read as CRLF in its messages");
+        }
         if grant.dispatch == Dispatch::OnApproval {
             row("held", "until an operator has approved it".to_owned());
         }
@@ -330,7 +336,7 @@ impl Explanation {
     }
 
     /// The header section is judged as it would be after `MAIL` with SMTPUTF8 where it holds UTF-8.
-    fn message(&mut self, identity: &Identity, path: &Path) -> anyhow::Result<()> {
+    fn message(&mut self, identity: &Identity, from: Option<&ReversePath>, path: &Path) -> anyhow::Result<()> {
         let octets = files::read(path).map_err(|wrong| anyhow::anyhow!("{}: {wrong}", path.display()))?.octets;
         let wire = crlf(&octets);
         if let Some(fault) = octet_fault(&wire) {
@@ -340,7 +346,14 @@ impl Explanation {
         if facts.received > RECEIVED_MAX {
             self.refuse("the message", &replies::loops(RECEIVED_MAX));
         }
-        self.verdict(identity, "the message", &policy::author(identity, &facts));
+        let rules = &self.settings.session.header;
+        let from = from.unwrap_or(&ReversePath::Null);
+        let verdict = policy::author(identity, &facts, rules, from);
+        let sender = policy::sender_field(identity, &facts, rules, from);
+        self.verdict(identity, "the message", &verdict);
+        if let (Verdict::Allowed(_), SenderField::Becomes(address)) = (&verdict, sender) {
+            row("", format!("its Sender becomes {address}"));
+        }
         let length = u64::try_from(wire.len()).unwrap_or(u64::MAX);
         let most = self.settings.session.message_size_max;
         if length > most {
@@ -358,7 +371,7 @@ impl Explanation {
         }
         let section = collector.section();
         let utf8 = if section.is_ascii() { Utf8Header::NotDeclared } else { Utf8Header::Declared };
-        read_header(section, &self.settings.header, utf8)
+        take_in(section.to_vec(), &self.settings.header, utf8, &self.settings.session.header).1
     }
 
     fn verdict(&mut self, identity: &Identity, what: &str, verdict: &Verdict) {

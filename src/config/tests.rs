@@ -164,6 +164,34 @@ fn the_right_configuration_is_right() {
 }
 
 #[test]
+fn what_is_asked_of_headers_is_as_written() {
+    use crate::content::{EightBit, ForeignSender, HeaderRules, MissingSender, Results, Unqualified};
+    use crate::identity::{EntryState, Leeway, Resending};
+    use crate::smtp::data::BareLf;
+    let rules = |header: &str| read(&format!("{RIGHT}{header}"), &[]).unwrap().settings.session.header;
+    assert_eq!(rules(""), HeaderRules::default());
+    let all = "[header]\nstrict_8bit = true\nsender = \"rewrite\"\nadd_sender = true\nfqdn = \"complete\"\ndomain = \"Example.COM\"\n\
+               authentication_results = true\n";
+    assert_eq!(
+        rules(all),
+        HeaderRules {
+            eight_bit: EightBit::Refused,
+            foreign_sender: ForeignSender::Replaced,
+            missing_sender: MissingSender::Added,
+            unqualified: Unqualified::Completed(crate::mail::Domain::parse("example.com").unwrap()),
+            results: Results::Written,
+        }
+    );
+    assert_eq!(rules("[header]\nfqdn = \"refuse\"\n").unqualified, Unqualified::Refused);
+    let given = RIGHT.replace("name = \"robot\"", "name = \"robot\"\nresend = true\nbare_lf = \"normalize\"");
+    let robot = read(&given, &[]).unwrap().settings.roster.describe("robot").unwrap();
+    assert_eq!(robot.terms.leeway, Leeway { bare_lf: BareLf::Normalized, resending: Resending::AnyMail });
+    assert_eq!(robot.terms.state, EntryState::Enabled);
+    let robot = read(RIGHT, &[]).unwrap().settings.roster.describe("robot").unwrap();
+    assert_eq!(robot.terms.leeway, Leeway::default());
+}
+
+#[test]
 fn the_environment_is_over_the_file() {
     let environment = [
         ("SEALPOST__HOSTNAME", "relay.example.com"),
@@ -343,6 +371,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "upstream",
         "route",
         "dns.servers",
+        "header.domain",
         "reports",
         "queue.per_identity: now 10",
     ];

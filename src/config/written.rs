@@ -54,6 +54,13 @@ session_max = "24h"
 identity = false
 client_address = false
 
+[header]
+strict_8bit = false
+sender = "check"
+add_sender = false
+fqdn = "pass"
+authentication_results = false
+
 [notices]
 expiry = false
 
@@ -93,6 +100,7 @@ pub(super) struct Written {
     pub(super) limits: WrittenServerLimits,
     pub(super) deadlines: WrittenDeadlines,
     pub(super) received: WrittenReceived,
+    pub(super) header: WrittenHeader,
     #[serde(default)]
     pub(super) reports: WrittenReports,
     pub(super) notices: WrittenNotices,
@@ -192,6 +200,10 @@ pub(super) struct WrittenCa {
     pub(super) limits: WrittenLimits,
     #[serde(default)]
     pub(super) hold: bool,
+    #[serde(default)]
+    pub(super) resend: bool,
+    #[serde(default)]
+    pub(super) bare_lf: WrittenBareLf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -217,6 +229,14 @@ pub(super) enum WrittenCase {
     #[default]
     Ignored,
     Exact,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenBareLf {
+    #[default]
+    Refuse,
+    Normalize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -279,6 +299,10 @@ pub(super) struct WrittenIdentity {
     pub(super) limits: WrittenLimits,
     #[serde(default)]
     pub(super) hold: bool,
+    #[serde(default)]
+    pub(super) resend: bool,
+    #[serde(default)]
+    pub(super) bare_lf: WrittenBareLf,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -465,6 +489,32 @@ pub(super) struct WrittenDeadlines {
 pub(super) struct WrittenReceived {
     pub(super) identity: bool,
     pub(super) client_address: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenHeader {
+    pub(super) strict_8bit: bool,
+    pub(super) sender: WrittenSender,
+    pub(super) add_sender: bool,
+    pub(super) fqdn: WrittenFqdn,
+    pub(super) domain: Option<String>,
+    pub(super) authentication_results: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenSender {
+    Check,
+    Rewrite,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WrittenFqdn {
+    Pass,
+    Refuse,
+    Complete,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -26,8 +26,27 @@ const GENEROUS: GeneralPurpose = GeneralPurpose::new(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UnknownCharset(pub(super) String);
 
+/// How often what was decoded is decoded again: some programs do so twice, none so often.
+const DECODINGS: usize = 3;
+/// Behind this, letters run from right to left for people, whatever they are (Unicode's RIGHT-TO-LEFT OVERRIDE).
+const RIGHT_TO_LEFT: char = '\u{202e}';
 /// How much of a charset's name is told.
 const CHARSET_SHOWN: usize = 40;
+
+/// The text as people may see it: decoded once, and again where that leaves encoded words.
+pub(super) fn readings(text: &str) -> Result<Vec<String>, UnknownCharset> {
+    let mut seen = vec![decode_words(text)?];
+    while let Some(last) = seen.last().filter(|last| last.contains("=?"))
+        && seen.len() < DECODINGS
+    {
+        let again = decode_words(last)?;
+        if again == *last {
+            break;
+        }
+        seen.push(again);
+    }
+    Ok(seen)
+}
 
 /// Decodes every encoded word, wherever it stands, and drops the white space between two of them (RFC 2047 §6.2).
 pub(super) fn decode_words(text: &str) -> Result<String, UnknownCharset> {
@@ -159,6 +178,15 @@ fn decode_quoted(text: &[u8]) -> Vec<u8> {
 
 /// Every address with a dotted domain that a person would see in `text`.
 pub(super) fn addresses_in(text: &str) -> Vec<Address> {
+    let mut found = read_onward(text);
+    if text.contains(RIGHT_TO_LEFT) {
+        let backward: String = text.chars().rev().collect();
+        found.extend(read_onward(&backward));
+    }
+    found
+}
+
+fn read_onward(text: &str) -> Vec<Address> {
     let seen: String =
         text.nfkc().filter(|letter| letter.is_whitespace() || is_visible(*letter)).map(as_seen).collect();
     let mut found: Vec<Address> = Vec::new();
@@ -243,6 +271,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_encoded_several_times_is_decoded_as_often_and_no_more() {
+        let encoded = |text: &str| format!("=?utf-8?B?{}?=", base64::engine::general_purpose::STANDARD.encode(text));
+        let (once, twice) = (encoded("a@b.example"), encoded(&encoded("a@b.example")));
+        assert_eq!(readings("Alice").unwrap(), ["Alice"]);
+        assert_eq!(readings(&once).unwrap(), ["a@b.example"]);
+        assert_eq!(readings(&twice).unwrap(), [once.as_str(), "a@b.example"]);
+        assert_eq!(readings(&encoded(&encoded(&twice))).unwrap().len(), DECODINGS);
+        assert_eq!(readings("=?x").unwrap(), ["=?x"]);
+    }
+
+    #[test]
     fn the_addresses_that_a_person_sees_are_found() {
         for (text, expected) in [
             ("Alice", &[][..]),
@@ -260,6 +299,8 @@ mod tests {
             ("root@localhost", &[]),
             ("a@@b.example", &[]),
             ("жора@пример.рф!", &["жора@пример.рф"]),
+            ("\u{202e}moc.elpmaxe@oec", &["ceo@example.com"]),
+            ("moc.elpmaxe@oec", &[]),
         ] {
             let found = addresses_in(text);
             assert_eq!(found.iter().map(Address::as_str).collect::<Vec<_>>(), expected, "{text}");

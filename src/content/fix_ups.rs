@@ -1,80 +1,142 @@
-//! What is put in front of a message: Received always, Date and Message-ID when missing (RFC 6409 §8).
+//! What a submission server changes in a header (RFC 6409 §8): fields put in front, fields taken out. The body is another matter: never.
 //!
-//! Nothing else is touched: every octet of the message follows as it came. A field named in a DKIM signature's `h=` is not added, for the
-//! signature says that it was not there (RFC 6376 §5.4.2). Received is added even then, as every hop must (RFC 5321 §4.4).
+//! | field | what becomes of it |
+//! |---|---|
+//! | Received | one is put in front, always (RFC 5321 §4.4) |
+//! | Date, Message-ID | put in front when missing |
+//! | Sender | replaced or added when the rules ask for it and the judge has said by what |
+//! | Bcc, Resent-Bcc | taken out: whom they name is nobody's business (RFC 5322 §3.6.3) |
+//! | Return-Path | taken out: the last hop makes it (RFC 5321 §4.4) |
+//! | Authentication-Results that may be taken for ours | taken out (RFC 8601 §5); one of ours is written when asked for |
+//!
+//! Everything else follows octet for octet. A field that a DKIM signature names in its `h=` is neither added nor changed, for the signature says what
+//! it was, or that it was not there (RFC 6376 §5.4.2); but Bcc goes even then, and what claims to be our word on who sent the message, since each
+//! does harm where it stays. The changes are told, for the log.
 
+use crate::mail::Address;
+use crate::mail::header::{HeaderLimits, HeaderSection, RawField, SectionEnd};
 use crate::mail::trace::Trace;
 
-use super::HeaderFacts;
+use super::results::{self, Proved};
+use super::{HeaderFacts, NAME_SHOWN};
 
-/// The fields to put in front, each with its CRLF. `unique` is the left side of a new Message-ID (RFC 5322 §3.6.4), made of queue id and
-/// random digits by whoever has them; characters that may not stand there are left out.
-/// Gives the Message-ID too, where one was made.
-pub fn fix_ups(facts: &HeaderFacts, trace: &Trace<'_>, unique: &str) -> (Vec<u8>, Option<String>) {
+/// The most changes that are told.
+const CHANGES_MAX: usize = 50;
+
+/// What to put into a header besides what it must have.
+#[derive(Clone, Copy, Debug)]
+pub struct FixUps<'a> {
+    /// The Received field.
+    pub trace: &'a Trace<'a>,
+    /// The left side of a new Message-ID (RFC 5322 §3.6.4), made of queue id and random digits by whoever has them; characters that may not stand
+    /// there are left out.
+    pub unique: &'a str,
+    /// The Sender that takes the place of what is there, as the judge has said.
+    pub sender: Option<&'a Address>,
+    /// Who was authenticated, where Authentication-Results is to tell.
+    pub proved: Option<Proved<'a>>,
+}
+
+/// A header section that goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mended {
+    /// All of it: our fields, then what came, up to its blank line.
+    pub header: Vec<u8>,
+    /// The Message-ID, where one was made.
+    pub message_id: Option<String>,
+    /// What was taken out or replaced, in the order of the fields.
+    pub changes: Vec<Change>,
+}
+
+/// What became of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name, as written.
+    pub field: String,
+    /// What was done.
+    pub deed: Deed,
+    /// Whether a signature covers it, and does not hold any more.
+    pub signed: bool,
+}
+
+/// What was done to a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It was taken out.
+    Removed,
+    /// Another stands for it.
+    Replaced,
+}
+
+/// Makes the header that goes on from `section`, of which `facts` were read.
+pub fn fix_ups(section: &[u8], facts: &HeaderFacts, wanted: &FixUps<'_>) -> Mended {
+    let (mut header, message_id) = front(facts, wanted);
+    // It was within its limits when it was judged.
+    let boundless = HeaderLimits { section: usize::MAX, line: usize::MAX, fields: usize::MAX };
+    let Ok(read) = HeaderSection::read(section, &boundless) else {
+        header.extend_from_slice(section);
+        return Mended { header, message_id, changes: Vec::new() };
+    };
+    let mut changes = Vec::new();
+    let blank = match read.end() {
+        SectionEnd::BlankLine => 2,
+        SectionEnd::EndOfMessage => 0,
+    };
+    let end = read.length().saturating_sub(blank);
+    let ends = read.fields().iter().skip(1).map(|field| field.offset).chain([end]);
+    for (field, end) in read.fields().iter().zip(ends) {
+        match deed(field, facts, wanted) {
+            None => header.extend_from_slice(section.get(field.offset..end).unwrap_or_default()),
+            Some(deed) if changes.len() < CHANGES_MAX => changes.push(Change {
+                field: field.name.chars().take(NAME_SHOWN).collect(),
+                deed,
+                signed: facts.is_signed(&field.name.to_ascii_lowercase()),
+            }),
+            Some(_) => {}
+        }
+    }
+    header.extend_from_slice(section.get(end..).unwrap_or_default());
+    Mended { header, message_id, changes }
+}
+
+/// The fields to put in front, each with its CRLF.
+fn front(facts: &HeaderFacts, wanted: &FixUps<'_>) -> (Vec<u8>, Option<String>) {
+    let FixUps { trace, unique, sender, proved } = wanted;
     let mut fields = trace.received();
-    if !facts.has_date && !is_signed(facts, "date") {
+    if let Some(proved) = proved
+        && !facts.is_signed(&results::NAME.to_ascii_lowercase())
+    {
+        fields.push_str(&results::written(trace.hostname, proved));
+    }
+    if !facts.has_date && !facts.is_signed("date") {
         fields.push_str(&format!("Date: {}\r\n", trace.arrived.rfc5322()));
     }
     let mut made = None;
-    if facts.message_id.is_none() && !is_signed(facts, "message-id") {
+    if facts.message_id.is_none() && !facts.is_signed("message-id") {
         let left: String = unique.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
         let message_id = format!("<{left}@{}>", trace.hostname);
         fields.push_str(&format!("Message-ID: {message_id}\r\n"));
         made = Some(message_id);
     }
+    if let Some(sender) = sender {
+        fields.push_str(&format!("Sender: {sender}\r\n"));
+    }
     (fields.into_bytes(), made)
 }
 
-fn is_signed(facts: &HeaderFacts, name: &str) -> bool {
-    facts.signed.iter().any(|signed| signed == name)
+/// What is done to a field that came; none: it goes on as it is.
+fn deed(field: &RawField<'_>, facts: &HeaderFacts, wanted: &FixUps<'_>) -> Option<Deed> {
+    let signed = || facts.is_signed(&field.name.to_ascii_lowercase());
+    let goes = field.is("Bcc")
+        || field.is("Resent-Bcc")
+        || (field.is("Return-Path") && !signed())
+        || (field.is(results::NAME) && results::is_ours(&field.unfolded(), wanted.trace.hostname));
+    match (goes, wanted.sender) {
+        (true, _) => Some(Deed::Removed),
+        (false, Some(_)) if field.is("Sender") => Some(Deed::Replaced),
+        (false, _) => None,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::content::{HeaderLimits, Utf8Header, read_header};
-    use crate::mail::{Protocol, QueueId};
-    use crate::sys::WallTime;
-
-    fn fixed(header: &str) -> String {
-        let facts = read_header(header.as_bytes(), &HeaderLimits::default(), Utf8Header::NotDeclared);
-        let trace = Trace {
-            hostname: "mail.example.com",
-            client: None,
-            identity: None,
-            protocol: Protocol::Esmtps,
-            tls_version: "TLSv1.3",
-            tls_cipher: "TLS_AES_128_GCM_SHA256",
-            id: QueueId::from_u128(7),
-            priority: None,
-            recipient: None,
-            arrived: WallTime::from_seconds(1_795_484_880),
-        };
-        let (fields, made) = fix_ups(&facts, &trace, "07-a b<>@c");
-        let fields = String::from_utf8(fields).unwrap();
-        assert_eq!(made.is_some(), fields.contains("Message-ID: <07-abc@mail.example.com>\r\n"));
-        let (received, rest) = fields.split_once("+0000\r\n").unwrap();
-        assert!(received.starts_with("Received: "));
-        rest.to_owned()
-    }
-
-    #[test]
-    fn what_is_missing_is_added_and_nothing_else() {
-        let date = "Date: Tue, 24 Nov 2026 01:48:00 +0000\r\n";
-        let id = "Message-ID: <07-abc@mail.example.com>\r\n";
-        for (header, expected) in [
-            ("From: a@x.example\r\n\r\n", format!("{date}{id}")),
-            ("From: a@x.example\r\ndate: yesterday\r\n\r\n", id.to_owned()),
-            ("From: a@x.example\r\nMESSAGE-ID:\r\n <1@x>\r\n\r\n", date.to_owned()),
-            ("Date: x\r\nMessage-ID: y\r\nFrom: a@x.example\r\n\r\n", String::new()),
-        ] {
-            assert_eq!(fixed(header), expected, "{header}");
-        }
-    }
-
-    #[test]
-    fn what_a_signature_names_is_not_added() {
-        let signed = "DKIM-Signature: v=1; h=From:\r\n\tDate : date:Message-ID ; b=x\r\nFrom: a@x.example\r\n\r\n";
-        assert_eq!(fixed(signed), "");
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@
 use crate::mail::header::{HeaderSection, RawField, SectionEnd};
 use crate::mail::trace::Utf8Header;
 
-use super::display::{UnknownCharset, addresses_in, decode_words};
+use super::display::{UnknownCharset, addresses_in, readings};
 use super::mailboxes::{Mailbox, read_mailboxes};
 use super::second_reader::SecondReading;
 use super::{DisplayAddress, HeaderFacts, Originator};
@@ -29,29 +29,42 @@ pub(super) fn read(
     let from = check_counts(section)?;
     let resent = topmost_resent(section)?;
     let sender = named(section, "Sender").next();
-    let strictly =
-        |field: Option<Placed<'_>>, which| field.map(|(_, field)| strict_reading(field, which, utf8)).transpose();
-    let read = [
-        (Originator::From, Some(from), strictly(Some(from), Originator::From)?),
-        (Originator::Sender, sender, strictly(sender, Originator::Sender)?),
-        (Originator::ResentFrom, resent.from, strictly(resent.from, Originator::ResentFrom)?),
-        (Originator::ResentSender, resent.sender, strictly(resent.sender, Originator::ResentSender)?),
-    ];
-    let second = SecondReading::of(section, octets).ok_or("The header can be cut into fields in two ways")?;
-    for (which, field, mailboxes) in read {
-        let (Some(field), Some(mailboxes)) = (field, mailboxes) else { continue };
-        let names = agreed_names(&mailboxes, field, &second)
-            .ok_or_else(|| format!("Field {} can be read two ways; write it as Name <local@domain>", which.name()))?;
-        show(&mailboxes, names, which, &mut facts.display_addresses)?;
-        let mut addresses = mailboxes.into_iter().map(|mailbox| mailbox.address);
-        match which {
-            Originator::From => facts.from = addresses.collect(),
-            Originator::Sender => facts.sender = addresses.next(),
-            Originator::ResentFrom => facts.resent_from = addresses.collect(),
-            Originator::ResentSender => facts.resent_sender = addresses.next(),
+    let second = SecondReading::of(section, octets).ok_or("The header can be cut into fields in two ways");
+    for (which, field) in [
+        (Originator::From, Some(from)),
+        (Originator::Sender, sender),
+        (Originator::ResentFrom, resent.from),
+        (Originator::ResentSender, resent.sender),
+    ] {
+        let Some(field) = field else { continue };
+        let read = strict_reading(field.1, which, utf8).and_then(|mailboxes| {
+            let second = second.as_ref().map_err(|fault| (*fault).to_owned())?;
+            let names = agreed_names(&mailboxes, field, second).ok_or_else(|| {
+                format!("Field {} can be read two ways; write it as Name <local@domain>", which.name())
+            })?;
+            show(&mailboxes, names, which, &mut facts.display_addresses)?;
+            Ok(mailboxes)
+        });
+        match (which, read) {
+            // Sender can be replaced, so it alone does not spoil the rest.
+            (Originator::Sender, Err(fault)) => facts.sender_fault = Some(fault),
+            (_, Err(fault)) => return Err(fault),
+            (_, Ok(mailboxes)) => facts.take(which, mailboxes),
         }
     }
-    Ok(())
+    second.map(drop).map_err(str::to_owned)
+}
+
+impl HeaderFacts {
+    fn take(&mut self, which: Originator, mailboxes: Vec<Mailbox>) {
+        let mut addresses = mailboxes.into_iter().map(|mailbox| mailbox.address);
+        match which {
+            Originator::From => self.from = addresses.collect(),
+            Originator::Sender => self.sender = addresses.next(),
+            Originator::ResentFrom => self.resent_from = addresses.collect(),
+            Originator::ResentSender => self.resent_sender = addresses.next(),
+        }
+    }
 }
 
 /// A field and its place among the fields of the section.
@@ -142,21 +155,23 @@ fn agreed_names(mailboxes: &[Mailbox], (place, field): Placed<'_>, second: &Seco
     agreed.then(|| others.iter().filter_map(|other| other.name()).map(str::to_owned).collect())
 }
 
-/// Gathers the addresses that people see in the names: in ours with all encoded words decoded, and in the second reader's.
+/// Gathers the addresses that people see in the names, ours and the second reader's, with all encoded words decoded.
 fn show(
     mailboxes: &[Mailbox],
     names: Vec<String>,
     which: Originator,
     shown: &mut Vec<DisplayAddress>,
 ) -> Result<(), String> {
-    let ours = mailboxes.iter().flat_map(|mailbox| &mailbox.texts).map(|text| decode_words(text));
-    for text in ours.chain(names.into_iter().map(Ok)) {
-        let text = text.map_err(|UnknownCharset(name)| {
+    let mut seen: Vec<String> = Vec::new();
+    for text in mailboxes.iter().flat_map(|mailbox| &mailbox.texts).chain(&names) {
+        seen.extend(readings(text).map_err(|UnknownCharset(name)| {
             format!(
                 "Field {} has a name in the charset {name:?}, which is not read here; write it in UTF-8",
                 which.name()
             )
-        })?;
+        })?);
+    }
+    for text in seen {
         if text.chars().any(|letter| letter.is_control() && letter != '\t') {
             return Err(format!("Field {} has a name that decodes to control characters", which.name()));
         }

@@ -24,6 +24,7 @@ pub use roster::{
 };
 
 use crate::mail::{LocalPartCase, Rates};
+use crate::smtp::data::BareLf;
 use crate::sys::WallTime;
 
 /// Where in the configuration a decision was written: `identity "billing-robot" (sealpost.toml:31)`.
@@ -108,6 +109,34 @@ pub enum Dispatch {
     OnApproval,
 }
 
+/// Whether mail of somebody else may be sent again as it is (RFC 5322 §3.6.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Resending {
+    /// From must be granted all the same.
+    #[default]
+    OwnMail,
+    /// A granted topmost Resent-From answers for any From (`resend = true`).
+    AnyMail,
+}
+
+/// What is let pass of an identity that is refused of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Leeway {
+    /// An LF without CR in a message.
+    pub bare_lf: BareLf,
+    /// Another's From under a Resent-From of its own.
+    pub resending: Resending,
+}
+
+impl Leeway {
+    /// Whether all that `other` let pass is let pass.
+    fn reaches(self, other: Self) -> bool {
+        let Self { bare_lf, resending } = other;
+        (self.bare_lf == bare_lf || self.bare_lf == BareLf::Normalized)
+            && (self.resending == resending || self.resending == Resending::AnyMail)
+    }
+}
+
 /// What an identity may do. An empty list grants nothing.
 #[derive(Clone, Debug)]
 pub struct Grant {
@@ -123,6 +152,8 @@ pub struct Grant {
     pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed (RFC 6409 §3.2: legal at submission).
     pub null_sender: bool,
+    /// What is let pass besides.
+    pub leeway: Leeway,
     /// How local parts compare.
     pub local_part_case: LocalPartCase,
     /// Where this grant is written.
@@ -134,13 +165,23 @@ impl Grant {
     /// one list of patterns reaches as far as another, with exclusions and domains, is not cheap to tell, and unknown means no. Where it is
     /// written does not matter; whether the second factor was shown is asked apart (`Session::still_allows`).
     pub fn certainly_allows(&self, other: &Self) -> bool {
-        let Self { send_as, send_to, second_factor: _, limits, dispatch, null_sender, local_part_case, rule: _ } =
-            other;
+        let Self {
+            send_as,
+            send_to,
+            second_factor: _,
+            limits,
+            dispatch,
+            null_sender,
+            leeway,
+            local_part_case,
+            rule: _,
+        } = other;
         self.send_as == *send_as
             && self.send_to == *send_to
             && self.limits.reach(limits)
             && (self.dispatch == *dispatch || self.dispatch == Dispatch::AtOnce)
             && (self.null_sender || !null_sender)
+            && self.leeway.reaches(*leeway)
             && self.local_part_case == *local_part_case
     }
 }
@@ -192,10 +233,11 @@ mod width {
             limits: Limits { message_size: Some(10), ..Limits::default() },
             dispatch: Dispatch::AtOnce,
             null_sender: true,
+            leeway: Leeway::default(),
             local_part_case: LocalPartCase::Ignored,
             rule: Rule { name: "x".into(), place: None },
         };
-        let changes: [(&str, Change, bool, bool); 11] = [
+        let changes: [(&str, Change, bool, bool); 13] = [
             ("another rule", |grant| grant.rule.name = "y".into(), true, true),
             ("larger messages", |grant| grant.limits.message_size = Some(11), true, false),
             ("any size", |grant| grant.limits.message_size = None, true, false),
@@ -203,6 +245,8 @@ mod width {
             ("no mail that can wait", |grant| grant.limits.priorities.min = 0, false, true),
             ("fewer recipients", |grant| grant.limits.recipients_per_message = Some(9), false, true),
             ("no null sender", |grant| grant.null_sender = false, false, true),
+            ("bare LF", |grant| grant.leeway.bare_lf = BareLf::Normalized, true, false),
+            ("others' mail again", |grant| grant.leeway.resending = Resending::AnyMail, true, false),
             ("on approval", |grant| grant.dispatch = Dispatch::OnApproval, false, true),
             ("another rate", |grant| grant.limits.rates.messages_per_hour = Some(9), false, false),
             ("another case", |grant| grant.local_part_case = LocalPartCase::Exact, false, false),

@@ -31,7 +31,7 @@ use super::facts::{CertificateFacts, CertificateSummary, NotACertificate};
 pub use super::key::MatchKeys;
 use super::key::{Key, Rank, clues, rank};
 use super::pattern::{AddressPatterns, DomainSet, PatternList};
-use super::{Dispatch, Grant, Identity, Limits, Rule, SecondFactor};
+use super::{Dispatch, Grant, Identity, Leeway, Limits, Rule, SecondFactor};
 use crate::mail::{Address, CanonicalAddress, LocalPartCase};
 use crate::sys::WallTime;
 use crate::tls::{Anchor, Pins, VerifiedChain};
@@ -72,6 +72,8 @@ pub struct RosterEntry {
     pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed.
     pub null_sender: bool,
+    /// What is let pass besides.
+    pub leeway: Leeway,
     /// Where it is written.
     pub rule: Rule,
 }
@@ -120,6 +122,8 @@ pub struct EmailGrant {
     pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed.
     pub null_sender: bool,
+    /// What is let pass besides.
+    pub leeway: Leeway,
 }
 
 /// Why a good certificate stands for nobody.
@@ -420,6 +424,7 @@ impl Roster {
                 limits: terms.limits,
                 dispatch: terms.dispatch,
                 null_sender: terms.null_sender,
+                leeway: terms.leeway,
                 local_part_case: case,
                 rule: compiled.rule(),
             }),
@@ -469,6 +474,7 @@ impl Roster {
                 limits: grant.limits,
                 dispatch: grant.dispatch,
                 null_sender: grant.null_sender,
+                leeway: grant.leeway,
                 local_part_case: *case,
                 rule: rule.clone(),
             }),

@@ -9,12 +9,14 @@ use rustls::pki_types::CertificateDer;
 use super::arrival::Arrival;
 use super::through::Through;
 use super::{Peer, second_factor};
-use crate::content::{self, HeaderFacts};
+use crate::audit;
+use crate::content::{self, FixUps, HeaderFacts, Mended, Proved, Results};
 use crate::credentials::Means;
 use crate::house::House;
 use crate::identity::{self, CertificateFacts, CertificateSummary, Dispatch, Identity};
 use crate::mail::trace::{ShownClient, Trace};
 use crate::mail::{Cost, Envelope, QueueId};
+use crate::policy::SenderField;
 use crate::queue::seen::{Certificate, Sighting};
 use crate::queue::{Custodian, Deposit, Incoming, Link, QueueError, Spending, Spent, TraceFacts};
 use crate::session::{Answer, NoRoom, NotGranted, Phase, Prospect, Question, Session, Unidentified};
@@ -284,9 +286,9 @@ impl Answers {
         Ok(())
     }
 
-    /// The fields to put in front of the message.
-    pub(super) fn front(&mut self, session: &Session, facts: &HeaderFacts) -> Vec<u8> {
-        let (Some(incoming), Some(envelope)) = (&self.incoming, &self.envelope) else { return Vec::new() };
+    /// The header section that goes on: our fields in front, and without what must not travel.
+    pub(super) fn header(&mut self, session: &Session, facts: &HeaderFacts, section: Vec<u8>) -> Vec<u8> {
+        let (Some(incoming), Some(envelope)) = (&self.incoming, &self.envelope) else { return section };
         self.message_id.clone_from(&facts.message_id);
         let snapshot = self.house.snapshot();
         let (id, said) = (incoming.id(), session.trace());
@@ -307,11 +309,21 @@ impl Answers {
             arrived: self.house.now().wall,
         };
         let unique = format!("{id}{:08x}", self.house.entropy.next_u64() >> 32);
-        let (fields, made) = content::fix_ups(facts, &trace, &unique);
-        if self.message_id.is_none() {
-            self.message_id = made;
+        let sender = match session.sender_field(facts) {
+            SenderField::AsItCame => None,
+            SenderField::Becomes(address) => Some(address),
+        };
+        let proved = (session.header_rules().results == Results::Written)
+            .then(|| Proved { identity: session.identity().name(), mechanism: session.mechanism() });
+        let wanted = FixUps { trace: &trace, unique: &unique, sender: sender.as_ref(), proved };
+        let Mended { header, message_id, changes } = content::fix_ups(&section, facts, &wanted);
+        if !changes.is_empty() {
+            audit::mended(self.peer.client, id, session.identity().name(), &changes);
         }
-        fields
+        if self.message_id.is_none() {
+            self.message_id = message_id;
+        }
+        header
     }
 
     async fn commit(&mut self, session: &Session) -> Result<crate::mail::Custody, NoRoom> {

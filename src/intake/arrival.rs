@@ -22,11 +22,11 @@ impl Arrival {
         Self { receiving, facts: HeaderFacts::default() }
     }
 
-    /// Hands `front` (our fields), the header and the body to the queue as they come. When the queue can't take them, the rest is read to
+    /// Hands `header`, with our fields in front, and the body to the queue as they come. When the queue can't take them, the rest is read to
     /// its true end all the same (RFC 5321 §4.1.1.4), and the queue's fault is given besides.
     pub(super) async fn keep_body<S>(
         &mut self,
-        front: &[u8],
+        header: Vec<u8>,
         incoming: Option<&mut Incoming>,
         wire: &mut Wire<S>,
         clock: &dyn Clock,
@@ -38,12 +38,8 @@ impl Arrival {
             let fault = QueueError::Broken("a message came that the queue had not admitted".to_owned());
             return Ok((self.receiving.discard(wire, clock).await?, Err(fault)));
         };
-        let section = self.receiving.take_section();
-        let mut kept = incoming.write(front).await;
-        if kept.is_ok() {
-            kept = incoming.write(&section).await;
-        }
-        drop(section);
+        let mut kept = incoming.write(&header).await;
+        drop(header);
         loop {
             if kept.is_err() || self.receiving.is_over_size() {
                 return Ok((self.receiving.discard(wire, clock).await?, kept));

@@ -13,7 +13,7 @@ use super::message::{Receiving, Stopped, discard_chunk};
 use super::wire::{Client, Gone, Heard, Wire};
 use super::{IntakeLimits, Peer};
 use crate::audit;
-use crate::content::BodyEnd;
+use crate::content::{BodyEnd, HeaderLimits};
 use crate::house::House;
 use crate::identity::Identity;
 use crate::session::{Answer, Deadline, Event, Framing, Refused, Ruling, Session, Step};
@@ -232,8 +232,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             return Err(self.over(&gone));
         }
         let snapshot = self.house.snapshot();
-        let mut receiving = Receiving::new(snapshot.header, self.limits.pace, self.session.message_size_max());
-        let read = receiving.header(&mut self.wire, &*self.house.clock, self.session.utf8()).await;
+        let mut receiving = self.receiving(snapshot.header);
+        let (utf8, rules) = (self.session.utf8(), self.session.header_rules());
+        let read = receiving.header(&mut self.wire, &*self.house.clock, utf8, rules).await;
         self.answers.arrival = Some(Arrival::new(receiving));
         match read {
             Ok(facts) => {
@@ -247,12 +248,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
     }
 
+    fn receiving(&self, header: HeaderLimits) -> Receiving {
+        let bare_lf = self.session.identity().grant().leeway.bare_lf;
+        Receiving::new(header, self.limits.pace, self.session.message_size_max(), bare_lf)
+    }
+
     async fn receive_body(&mut self) -> Result<Step, Over> {
         let Some(mut arrival) = self.answers.arrival.take() else {
             return Err(self.our_fault("a body was to be received whose header was not read"));
         };
-        let front = self.answers.front(&self.session, &arrival.facts);
-        let read = arrival.keep_body(&front, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
+        let section = arrival.receiving.take_section();
+        let header = self.answers.header(&self.session, &arrival.facts, section);
+        let read = arrival.keep_body(header, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
         match read {
             Ok((facts, kept)) => {
                 // What is not whole is refused: its place on disk and in the budgets must not wait for the client's next word.
@@ -282,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let snapshot = self.house.snapshot();
         let mut receiving = match self.answers.arrival.take() {
             Some(arrival) => arrival.receiving,
-            None => Receiving::new(snapshot.header, self.limits.pace, self.session.message_size_max()),
+            None => self.receiving(snapshot.header),
         };
         match receiving.discard(&mut self.wire, &*self.house.clock).await {
             Ok(facts) => Ok(self.feed(Event::BodyEnded(facts))),

@@ -8,9 +8,10 @@ use tokio::time::timeout;
 use super::pace::{Pace, PaceLimits};
 use super::wire::{Gone, Wire};
 use crate::content::{
-    self, BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderLimits, Utf8Header,
+    self, BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderLimits, HeaderRules,
+    Utf8Header,
 };
-use crate::smtp::data::{Chunk, DotReader, DotState, OctetReader};
+use crate::smtp::data::{BareLf, Chunk, DotReader, DotState, OctetReader};
 use crate::sys::Clock;
 
 /// Why reading the message did not come to its end.
@@ -27,6 +28,8 @@ pub(super) enum Stopped {
 pub(super) struct Receiving {
     dots: DotReader,
     collector: HeaderCollector,
+    /// What was read of the header, once it is whole.
+    section: Vec<u8>,
     header: HeaderLimits,
     pace: Pace,
     /// Decoded octets that are not with the queue yet; one reading of the wire at most.
@@ -37,10 +40,11 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn new(header: HeaderLimits, pace: PaceLimits, octets_max: u64) -> Self {
+    pub(super) fn new(header: HeaderLimits, pace: PaceLimits, octets_max: u64, bare_lf: BareLf) -> Self {
         Self {
-            dots: DotReader::default(),
+            dots: DotReader::new(bare_lf),
             collector: HeaderCollector::new(&header),
+            section: Vec::new(),
             header,
             pace: Pace::new(pace),
             decoded: Vec::new(),
@@ -50,12 +54,13 @@ impl Receiving {
         }
     }
 
-    /// Reads the header section whole and says what it says. What has come of the body then stands in [`Receiving::decoded`].
+    /// Reads the header section whole and says what it says; [`Receiving::take_section`] gives it. What has come of the body then stands in [`Receiving::decoded`].
     pub(super) async fn header<S>(
         &mut self,
         wire: &mut Wire<S>,
         clock: &dyn Clock,
         utf8: Utf8Header,
+        rules: &HeaderRules,
     ) -> Result<HeaderFacts, Stopped>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -77,13 +82,16 @@ impl Receiving {
                 DotState::Fault(fault) => return Ok(faulty(HeaderFault::Octets(fault))),
             }
         }
-        Ok(content::read_header(self.collector.section(), &self.header, utf8))
+        let empty = HeaderCollector::new(&self.header);
+        let section = std::mem::replace(&mut self.collector, empty).into_section();
+        let (section, facts) = content::take_in(section, &self.header, utf8, rules);
+        self.section = section;
+        Ok(facts)
     }
 
-    /// The header section as it came.
+    /// The header section, as it was judged.
     pub(super) fn take_section(&mut self) -> Vec<u8> {
-        let empty = HeaderCollector::new(&self.header);
-        std::mem::replace(&mut self.collector, empty).into_section()
+        std::mem::take(&mut self.section)
     }
 
     /// What has been decoded and has not been taken; taken by reading on.

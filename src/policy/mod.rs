@@ -18,7 +18,7 @@ pub mod sender;
 pub mod verdict;
 pub mod way;
 
-pub use author::author;
+pub use author::{SenderField, author, sender_field};
 pub use recipient::recipient;
 pub use sender::sender;
 pub use verdict::{Offence, Refusal, Verdict};

@@ -8,10 +8,10 @@
 use super::secured::{Session, State};
 use super::transaction::{Denied, Transaction};
 use super::{Decision, Framing, NoRoom, Question, Ruling, Step, Subject, refused, replies};
-use crate::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, RECEIVED_MAX};
+use crate::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRules, RECEIVED_MAX};
 use crate::identity::Dispatch;
-use crate::mail::Custody;
-use crate::policy;
+use crate::mail::{Custody, ReversePath};
+use crate::policy::{self, SenderField};
 use crate::smtp::{Code, Reply};
 use crate::sys::WallTime;
 
@@ -91,8 +91,25 @@ impl Session {
             Some(HeaderFault::TooLarge { limit }) => Err(Denied::by_server(replies::header_too_large(*limit))),
             Some(HeaderFault::LineTooLong { limit }) => Err(Denied::by_server(replies::data_line_too_long(*limit))),
             Some(HeaderFault::Field(reason)) => Err(Denied::by_server(replies::header_unclear(reason))),
-            None => Denied::by(policy::author(&self.identity, facts), &self.identity).map(|_| ()),
+            None => {
+                let verdict = policy::author(&self.identity, facts, self.header_rules(), self.reverse_path());
+                Denied::by(verdict, &self.identity).map(|_| ())
+            }
         }
+    }
+
+    /// What is asked of every header here.
+    pub fn header_rules(&self) -> &HeaderRules {
+        &self.settings.header
+    }
+
+    /// What becomes of the Sender field of the message at hand, whose header passed.
+    pub fn sender_field(&self, facts: &HeaderFacts) -> SenderField {
+        policy::sender_field(&self.identity, facts, self.header_rules(), self.reverse_path())
+    }
+
+    fn reverse_path(&self) -> &ReversePath {
+        self.transaction().map_or(&ReversePath::Null, Transaction::reverse_path)
     }
 
     /// The message is over: take custody, or say why not. `kept`: what the queue says of the octets so far.

@@ -33,7 +33,7 @@ pub use secured::{Session, SessionTrace};
 pub use table::{Phase, TABLE, Trigger, Turn, turn};
 pub use transaction::Transaction;
 
-use crate::content::{BodyFacts, HeaderFacts};
+use crate::content::{BodyFacts, HeaderFacts, HeaderRules};
 use crate::credentials::scram::ScramFault;
 use crate::credentials::{Ground, Named, Proof, Wrong};
 use crate::identity::{Identity, NoIdentity};
@@ -354,6 +354,8 @@ pub struct SessionSettings {
     pub auth_failures_max: u32,
     /// Commands that come to nothing (unknown, out of order, NOOP, RSET without a transaction) before `421`.
     pub idle_commands_max: u32,
+    /// What is asked of every header.
+    pub header: HeaderRules,
     /// What can be promised of a message's further way.
     pub promises: Promises,
 }

@@ -192,6 +192,11 @@ impl Session {
         SessionTrace { helo, protocol: Protocol::of(self.authentication(), self.utf8()) }
     }
 
+    /// The mechanism of AUTH by which the client has authenticated, where it has.
+    pub fn mechanism(&self) -> Option<&'static str> {
+        self.shown.map(|shown| shown.mechanism.name())
+    }
+
     /// Whether the transaction at hand said SMTPUTF8; what the reader of its header must know.
     pub fn utf8(&self) -> Utf8Header {
         match self.transaction() {
@@ -466,7 +471,7 @@ impl Session {
     /// Keeps the decision for the audit, with what is known of the identity and of the transaction at hand.
     pub(super) fn decide(&mut self, mut decision: Decision) {
         decision.identity = Some(Arc::clone(&self.identity));
-        decision.mechanism = self.shown.map(|shown| shown.mechanism.name());
+        decision.mechanism = self.mechanism();
         if let Some(transaction) = self.transaction() {
             transaction.describe(&mut decision);
         }

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::command::{AuthAnswer, AuthOctets, Command, xtext};
-use super::data::{Chunk, DotReader, DotState, DotWriter, OctetFault, OctetReader};
+use super::data::{BareLf, Chunk, DotReader, DotState, DotWriter, OctetFault, OctetReader};
 use super::extension::{Extension, HoldLimits, Offered};
 use super::line::{BUFFER_MAX, COMMAND_LINE_MAX, LineFault, LineReader};
 use super::reply::{Code, Reply, ReplyReader};
@@ -132,10 +132,16 @@ struct Reading {
     longest: usize,
 }
 
-/// [`DotReader`]: any cut gives the same message, the same end at the same octet, the same fault; and so does throwing it away.
+/// [`DotReader`]: any cut gives the same message, the same end at the same octet, the same fault; and so does throwing it away. So it is where a
+/// bare LF is read as CRLF, too, and then the message holds none.
 pub fn data(octets: &[u8], seed: u64) -> Result<(), Broken> {
-    let expected = plain_data(octets);
-    let (mut reader, mut thrower) = (DotReader::default(), DotReader::default());
+    data_with(BareLf::Refused, octets, seed)?;
+    data_with(BareLf::Normalized, octets, seed)
+}
+
+fn data_with(bare_lf: BareLf, octets: &[u8], seed: u64) -> Result<(), Broken> {
+    let expected = plain_data(octets, bare_lf);
+    let (mut reader, mut thrower) = (DotReader::new(bare_lf), DotReader::new(bare_lf));
     let (mut read, mut discarded) = (Reading::default(), 0);
     for piece in pieces(octets, seed) {
         let progress = reader.read(piece, &mut read.message);
@@ -147,6 +153,9 @@ pub fn data(octets: &[u8], seed: u64) -> Result<(), Broken> {
     }
     read.longest = reader.longest_line();
     same("consumed", &discarded, &expected.consumed)?;
+    let fault = first_fault(&read.message, BareLf::Refused).map(|(_, fault)| fault);
+    // What was read up to a fault may end within a line, never with half of a line's end.
+    same("fault in what was read", &fault, &None)?;
     same("data", &read, &expected)
 }
 
@@ -158,10 +167,11 @@ fn ended(state: DotState) -> Option<Result<(), OctetFault>> {
     }
 }
 
-/// The fault of a line that something else than CRLF or the end of the input stops.
-fn fault_at(stop: &[u8]) -> Option<OctetFault> {
+/// The fault of a line that something else than its end or the end of the input stops.
+fn fault_at(stop: &[u8], bare_lf: BareLf) -> Option<OctetFault> {
     match stop {
         [] | [b'\r'] | [b'\r', b'\n', ..] => None,
+        [b'\n', ..] if bare_lf == BareLf::Normalized => None,
         [b'\r', ..] => Some(OctetFault::BareCr),
         [b'\n', ..] => Some(OctetFault::BareLf),
         _ => Some(OctetFault::Nul),
@@ -169,25 +179,31 @@ fn fault_at(stop: &[u8]) -> Option<OctetFault> {
 }
 
 /// Line by line, with all there is at hand.
-fn plain_data(octets: &[u8]) -> Reading {
+fn plain_data(octets: &[u8], bare_lf: BareLf) -> Reading {
     let mut reading = Reading::default();
     let mut rest = octets;
+    let mut behind_lf = false;
     while !rest.is_empty() && reading.end.is_none() {
         let stop = rest.iter().position(|octet| matches!(octet, b'\r' | b'\n' | 0)).unwrap_or(rest.len());
         let (line, behind) = rest.split_at_checked(stop).unwrap_or((rest, &[]));
         let text = line.strip_prefix(b".").unwrap_or(line);
-        let whole = behind.starts_with(b"\r\n");
-        let taken = match fault_at(behind) {
+        let by_lf = behind.first() == Some(&b'\n') && fault_at(behind, bare_lf).is_none();
+        let whole = by_lf || behind.starts_with(b"\r\n");
+        let taken = match fault_at(behind, bare_lf) {
             Some(_) => 1,
-            None => behind.len().min(2),
+            None => behind.len().min(if by_lf { 1 } else { 2 }),
         };
         reading.consumed = reading.consumed.saturating_add(stop).saturating_add(taken);
         reading.message.extend_from_slice(text);
         reading.longest = reading.longest.max(text.len());
-        reading.end = fault_at(behind).map(Err);
-        if whole && line == b"." {
+        reading.end = fault_at(behind, bare_lf).map(Err);
+        if whole && line == b"." && !behind_lf && !by_lf {
             reading.end = Some(Ok(()));
         } else if whole {
+            if line == b"." {
+                reading.message.push(b'.');
+            }
+            behind_lf = by_lf;
             reading.message.extend_from_slice(b"\r\n");
         }
         rest = behind.get(taken..).unwrap_or_default();
@@ -196,8 +212,14 @@ fn plain_data(octets: &[u8]) -> Reading {
 }
 
 /// [`OctetReader`]: however the octets are cut into chunks and the chunks into pieces, the message is the octets, or the fault is the first one.
+/// Where a bare LF is read as CRLF, the message is the octets with that done.
 pub fn chunks(octets: &[u8], seed: u64) -> Result<(), Broken> {
-    let mut reader = OctetReader::default();
+    chunks_with(BareLf::Refused, octets, seed)?;
+    chunks_with(BareLf::Normalized, octets, seed)
+}
+
+fn chunks_with(bare_lf: BareLf, octets: &[u8], seed: u64) -> Result<(), Broken> {
+    let mut reader = OctetReader::new(bare_lf);
     let mut message = Vec::new();
     let mut found = None;
     for chunk in pieces(octets, seed).map(Some).chain([None]) {
@@ -208,10 +230,22 @@ pub fn chunks(octets: &[u8], seed: u64) -> Result<(), Broken> {
             break;
         }
     }
-    let stop = first_fault(octets);
+    let stop = first_fault(octets, bare_lf);
     same("fault of chunks", &found, &stop.map(|(_, fault)| fault))?;
     let clean = stop.map_or(octets.len(), |(at, _)| at);
-    same("message of chunks", &message.as_slice(), &octets.get(..clean).unwrap_or_default())
+    same("message of chunks", &message, &with_whole_ends(octets.get(..clean).unwrap_or_default()))
+}
+
+/// Each LF behind its CR.
+fn with_whole_ends(octets: &[u8]) -> Vec<u8> {
+    let mut whole: Vec<u8> = Vec::new();
+    for &octet in octets {
+        if octet == b'\n' && whole.last() != Some(&b'\r') {
+            whole.push(b'\r');
+        }
+        whole.push(octet);
+    }
+    whole
 }
 
 fn read_chunk(
@@ -238,12 +272,13 @@ fn read_chunk(
 }
 
 /// Where the first bad octet of a message is; a CR at its very end is one.
-fn first_fault(octets: &[u8]) -> Option<(usize, OctetFault)> {
+fn first_fault(octets: &[u8], bare_lf: BareLf) -> Option<(usize, OctetFault)> {
     let mut before = None;
     for (at, &octet) in octets.iter().enumerate() {
         match (before, octet) {
             (Some(b'\r'), b'\n') => {}
             (Some(b'\r'), _) => return Some((at.saturating_sub(1), OctetFault::BareCr)),
+            (_, b'\n') if bare_lf == BareLf::Normalized => {}
             (_, b'\n') => return Some((at, OctetFault::BareLf)),
             (_, 0) => return Some((at, OctetFault::Nul)),
             _ => {}

@@ -2,6 +2,8 @@
 //!
 //! [`DotReader`]: only CRLF.CRLF ends the data, or .CRLF where the message is empty. A bare CR, a bare LF or a NUL is a fault at once: where
 //! two readers could see different ends, there is no end (CVE-2023-51764 and its kin). [`OctetReader`] holds chunks to the same octets.
+//! For devices that know no better, both can read a bare LF as the line end that was meant ([`BareLf::Normalized`]): what goes on holds CRLF
+//! only, and the end is CRLF.CRLF all the same. A dot alone between other line ends is text then, and is stuffed on its way out.
 //! [`DotWriter`] emits CRLF only, and no line of the message can end the data.
 //! Never: holds more than two octets back, allocates but in the caller's buffer, changes what it reads but for the dots.
 
@@ -19,6 +21,16 @@ pub enum OctetFault {
     /// NUL.
     #[error("a NUL")]
     Nul,
+}
+
+/// What becomes of an LF that no CR precedes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BareLf {
+    /// It is a fault: the end is in dispute.
+    #[default]
+    Refused,
+    /// It ends a line, and goes on as CRLF; but never the data.
+    Normalized,
 }
 
 /// How far a piece was read.
@@ -51,6 +63,14 @@ enum Place {
     Dot,
     /// Behind such a dot and CR.
     DotCr,
+    /// Before a bare LF that is to become CRLF.
+    BareLf,
+    /// At the start of a line, behind such an LF.
+    LineStartLf,
+    /// Behind a dot that began such a line: alone on it, it is text.
+    DotLf,
+    /// Behind such a dot and CR.
+    DotLfCr,
     /// Anywhere else.
     Inside,
     /// Behind a CR.
@@ -91,10 +111,17 @@ impl Longest {
 pub struct DotReader {
     place: Place,
     lines: Longest,
+    bare_lf: BareLf,
 }
 
 impl DotReader {
-    /// Reads on, appending the message's octets to `out`; never more than `input` has, and one. Behind the end or a fault it takes nothing more.
+    /// One that does so with bare LFs; the default refuses them.
+    pub fn new(bare_lf: BareLf) -> Self {
+        Self { bare_lf, ..Self::default() }
+    }
+
+    /// Reads on, appending the message's octets to `out`; never more than `input` has, and one, or twice that where LF becomes CRLF. Behind the
+    /// end or a fault it takes nothing more.
     pub fn read(&mut self, input: &[u8], out: &mut Vec<u8>) -> DotProgress {
         self.scan(input, |octets| out.extend_from_slice(octets))
     }
@@ -130,7 +157,36 @@ impl DotReader {
                     kept = at;
                     self.place = Place::DotCr;
                 }
-                (Place::LineStart | Place::Dot, _) => self.place = Place::Inside,
+                // What follows is a line end of its own kind, so the dot is no end: it is text, and was not stuffed.
+                (Place::Dot | Place::DotLf, b'\n') if self.bare_lf == BareLf::Normalized => {
+                    keep(b".");
+                    self.place = Place::BareLf;
+                }
+                (Place::BareLf, _) => {
+                    keep(between(input, kept, at));
+                    keep(b"\r\n");
+                    at = at.saturating_add(1);
+                    kept = at;
+                    self.lines.end_line();
+                    self.place = Place::LineStartLf;
+                }
+                (Place::LineStartLf, b'.') => {
+                    at = at.saturating_add(1);
+                    kept = at;
+                    self.place = Place::DotLf;
+                }
+                (Place::DotLf, b'\r') => {
+                    at = at.saturating_add(1);
+                    kept = at;
+                    self.place = Place::DotLfCr;
+                }
+                (Place::DotLfCr, b'\n') => {
+                    keep(b".\r\n");
+                    at = at.saturating_add(1);
+                    kept = at;
+                    self.place = Place::LineStart;
+                }
+                (Place::LineStart | Place::Dot | Place::LineStartLf | Place::DotLf, _) => self.place = Place::Inside,
                 (Place::DotCr, b'\n') => {
                     at = at.saturating_add(1);
                     kept = at;
@@ -141,7 +197,7 @@ impl DotReader {
                     self.lines.end_line();
                     self.place = Place::LineStart;
                 }
-                (Place::DotCr | Place::Cr, _) => {
+                (Place::DotCr | Place::DotLfCr | Place::Cr, _) => {
                     keep(between(input, kept, at.saturating_sub(1)));
                     kept = at;
                     self.place = Place::Over(DotState::Fault(OctetFault::BareCr));
@@ -161,6 +217,10 @@ impl DotReader {
         let Some(text) = text else { return input.len() };
         self.place = match rest.get(text) {
             Some(b'\r') => Place::Cr,
+            Some(b'\n') if self.bare_lf == BareLf::Normalized => {
+                self.place = Place::BareLf;
+                return at.saturating_add(text);
+            }
             Some(b'\n') => Place::Over(DotState::Fault(OctetFault::BareLf)),
             _ => Place::Over(DotState::Fault(OctetFault::Nul)),
         };
@@ -171,7 +231,15 @@ impl DotReader {
     fn end_of_text(&self, at: usize) -> usize {
         match self.place {
             Place::Cr | Place::Over(DotState::Fault(OctetFault::BareLf | OctetFault::Nul)) => at.saturating_sub(1),
-            Place::LineStart | Place::Dot | Place::DotCr | Place::Inside | Place::Over(_) => at,
+            Place::LineStart
+            | Place::Dot
+            | Place::DotCr
+            | Place::BareLf
+            | Place::LineStartLf
+            | Place::DotLf
+            | Place::DotLfCr
+            | Place::Inside
+            | Place::Over(_) => at,
         }
     }
 
@@ -207,9 +275,15 @@ pub struct OctetReader {
     behind_cr: bool,
     fault: Option<OctetFault>,
     lines: Longest,
+    bare_lf: BareLf,
 }
 
 impl OctetReader {
+    /// One that does so with bare LFs; the default refuses them.
+    pub fn new(bare_lf: BareLf) -> Self {
+        Self { bare_lf, ..Self::default() }
+    }
+
     /// A chunk of so many octets follows.
     pub fn begin(&mut self, count: u64, chunk: Chunk) {
         self.remaining = count;
@@ -221,17 +295,33 @@ impl OctetReader {
         self.remaining
     }
 
-    /// Reads on, appending the message's octets to `out`; never more than `input` has, and one. `End` is the end of the chunk. A CR at the end of the last chunk
-    /// is a fault: call this with no octets for a last chunk of none. After a fault it takes nothing more.
+    /// Reads on, appending the message's octets to `out`; never more than `input` has, and one, or twice that where LF becomes CRLF. `End` is the
+    /// end of the chunk. A CR at the end of the last chunk is a fault: call this with no octets for a last chunk of none. After a fault it takes
+    /// nothing more.
     pub fn read(&mut self, input: &[u8], out: &mut Vec<u8>) -> DotProgress {
         if let Some(fault) = self.fault {
             return DotProgress { consumed: 0, state: DotState::Fault(fault) };
         }
         let ours = self.within_chunk(input);
-        let (clean, fault) = self.check(ours);
-        self.keep(between(ours, 0, clean), out);
-        let consumed =
-            if fault.is_some_and(|fault| fault != OctetFault::BareCr) { clean.saturating_add(1) } else { clean };
+        let mut consumed: usize = 0;
+        let fault = loop {
+            let rest = ours.get(consumed..).unwrap_or_default();
+            let (clean, fault) = self.check(rest);
+            self.keep(between(rest, 0, clean), out);
+            consumed = consumed.saturating_add(clean);
+            match fault {
+                Some(OctetFault::BareLf) if self.bare_lf == BareLf::Normalized => {
+                    out.extend_from_slice(b"\r\n");
+                    self.lines.end_line();
+                    consumed = consumed.saturating_add(1);
+                }
+                Some(OctetFault::BareLf | OctetFault::Nul) => {
+                    consumed = consumed.saturating_add(1);
+                    break fault;
+                }
+                Some(OctetFault::BareCr) | None => break fault,
+            }
+        };
         self.count_down(consumed);
         self.fault = fault.or((self.remaining == 0 && self.last && self.behind_cr).then_some(OctetFault::BareCr));
         DotProgress { consumed, state: self.state() }
@@ -382,162 +472,4 @@ impl DotWriter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(octets: &[u8]) -> (Vec<u8>, DotProgress) {
-        let mut message = Vec::new();
-        let progress = DotReader::default().read(octets, &mut message);
-        (message, progress)
-    }
-
-    #[test]
-    fn only_a_dot_alone_on_a_line_of_crlf_ends_the_data() {
-        let table: [(&[u8], &[u8], usize); 8] = [
-            (b".\r\n", b"", 3),
-            (b"\r\n.\r\n", b"\r\n", 5),
-            (b"a\r\n.\r\nQUIT\r\n", b"a\r\n", 6),
-            (b"..\r\n.\r\n", b".\r\n", 7),
-            (b"...\r\n.\r\n", b"..\r\n", 8),
-            (b".a\r\n.\r\n", b"a\r\n", 7),
-            (b"a.\r\n.\r\n", b"a.\r\n", 7),
-            (b"a\r\n..\r\n.\r\n.\r\n", b"a\r\n.\r\n", 10),
-        ];
-        for (octets, message, consumed) in table {
-            let expected = (message.to_vec(), DotProgress { consumed, state: DotState::End });
-            assert_eq!(read(octets), expected, "{}", octets.escape_ascii());
-        }
-    }
-
-    /// CVE-2023-51764, -51765, -51766, CVE-2023-52354 and their kin: what some server took for the end of data.
-    #[test]
-    fn no_smuggled_end_is_taken() {
-        use OctetFault::{BareCr, BareLf, Nul};
-        let table: [(&[u8], OctetFault, usize); 17] = [
-            (b"\n.\n", BareLf, 2),
-            (b"\n.\r\n", BareLf, 2),
-            (b"\r.\r", BareCr, 2),
-            (b"\r.\r\n", BareCr, 2),
-            (b"\r.\n", BareCr, 2),
-            (b"\r\n.\n", BareLf, 5),
-            (b"\r\n.\r.", BareCr, 5),
-            (b"\r\n.\r\r\n", BareCr, 5),
-            (b"\r\n\r.\r\n", BareCr, 4),
-            (b"\r\n\n.\r\n", BareLf, 4),
-            (b"\r\r\n.\r\n", BareCr, 2),
-            (b"\r\n.\0\r\n", Nul, 5),
-            (b"\r\n\0.\r\n", Nul, 4),
-            (b"\r\0\n.\r\n", BareCr, 2),
-            (b"\r\n.x\n", BareLf, 6),
-            (b"\r\n..\n", BareLf, 6),
-            (b"\0", Nul, 2),
-        ];
-        for (end, fault, consumed) in table {
-            let stream = [b"x", end, b"MAIL FROM:<ceo@example.com>\r\n"].concat();
-            let (_, progress) = read(&stream);
-            assert_eq!(progress, DotProgress { consumed, state: DotState::Fault(fault) }, "{}", end.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn behind_the_end_nothing_more_is_taken() {
-        let mut reader = DotReader::default();
-        let mut message = Vec::new();
-        assert_eq!(reader.read(b".\r\n", &mut message).state, DotState::End);
-        assert_eq!(reader.read(b"x", &mut message), DotProgress { consumed: 0, state: DotState::End });
-        let mut reader = DotReader::default();
-        let fault = DotState::Fault(OctetFault::BareLf);
-        assert_eq!(reader.read(b"\n", &mut message).state, fault);
-        assert_eq!(reader.discard(b".\r\n"), DotProgress { consumed: 0, state: fault });
-        assert!(message.is_empty());
-    }
-
-    #[test]
-    fn the_longest_line_is_known_before_it_ends() {
-        let mut reader = DotReader::default();
-        reader.discard(b"abc\r\n.");
-        assert_eq!(reader.longest_line(), 3);
-        reader.discard(b".23");
-        assert_eq!(reader.longest_line(), 3);
-        reader.discard(b"4567");
-        assert_eq!(reader.longest_line(), 7);
-        reader.discard(b"\r\nab\r\n.\r\n");
-        assert_eq!(reader.longest_line(), 7);
-    }
-
-    #[test]
-    fn a_chunk_ends_by_its_count_and_not_by_a_dot() {
-        let mut reader = OctetReader::default();
-        let mut message = Vec::new();
-        reader.begin(8, Chunk::Last);
-        let progress = reader.read(b"a\r\n.\r\nb\nQUIT\r\n", &mut message);
-        assert_eq!(progress, DotProgress { consumed: 8, state: DotState::Fault(OctetFault::BareLf) });
-        let mut reader = OctetReader::default();
-        message.clear();
-        reader.begin(6, Chunk::Middle);
-        assert_eq!(reader.read(b"a\r\n.\r\nQUIT\r\n", &mut message), DotProgress { consumed: 6, state: DotState::End });
-        assert_eq!(message, b"a\r\n.\r\n");
-    }
-
-    #[test]
-    fn a_cr_at_the_end_of_a_chunk_waits_for_the_next() {
-        let table: [(&[u8], DotState); 3] = [
-            (b"\nb", DotState::End),
-            (b"b", DotState::Fault(OctetFault::BareCr)),
-            (b"", DotState::Fault(OctetFault::BareCr)),
-        ];
-        for (second, state) in table {
-            let mut reader = OctetReader::default();
-            let mut message = Vec::new();
-            reader.begin(2, Chunk::Middle);
-            assert_eq!(reader.read(b"a\r", &mut message).state, DotState::End);
-            reader.begin(u64::try_from(second.len()).unwrap(), Chunk::Last);
-            assert_eq!(reader.read(second, &mut message).state, state, "{}", second.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn behind_a_fault_the_rest_of_the_chunk_can_be_discarded() {
-        let mut reader = OctetReader::default();
-        reader.begin(6, Chunk::Last);
-        let first = reader.read(b"a\nb", &mut Vec::new());
-        assert_eq!(first, DotProgress { consumed: 2, state: DotState::Fault(OctetFault::BareLf) });
-        assert_eq!(reader.discard(b"b\0"), DotProgress { consumed: 2, state: DotState::More });
-        assert_eq!(reader.discard(b"\n\nNOOP\r\n"), DotProgress { consumed: 2, state: DotState::End });
-        assert_eq!(reader.remaining(), 0);
-    }
-
-    #[test]
-    fn the_writer_adds_no_line_end_that_is_there() {
-        let table: [(&[u8], &[u8]); 7] = [
-            (b"", b".\r\n"),
-            (b"a", b"a\r\n.\r\n"),
-            (b"a\r\n", b"a\r\n.\r\n"),
-            (b"a\r\n\r\n", b"a\r\n\r\n.\r\n"),
-            (b".", b"..\r\n.\r\n"),
-            (b".a\r\n.\r\n..b\r\n", b"..a\r\n..\r\n...b\r\n.\r\n"),
-            (b"a\r\n.b.c", b"a\r\n..b.c\r\n.\r\n"),
-        ];
-        for (message, wire) in table {
-            let mut written = Vec::new();
-            let mut writer = DotWriter::default();
-            writer.write(message, &mut written);
-            writer.finish(&mut written);
-            assert_eq!(written.escape_ascii().to_string(), wire.escape_ascii().to_string());
-        }
-    }
-
-    #[test]
-    fn nothing_written_can_end_the_data_early_at_a_loose_receiver() {
-        for message in [&b"a\n.\nb"[..], b"a\n.\r\nb", b"a\r.\rb", b"a\r\n.\nb", b"a\r\r\n.\r\nb", b".\n"] {
-            let mut written = Vec::new();
-            let mut writer = DotWriter::default();
-            message.chunks(1).for_each(|piece| writer.write(piece, &mut written));
-            writer.finish(&mut written);
-            let text = String::from_utf8(written).unwrap();
-            let lines: Vec<&str> = text.split("\r\n").collect();
-            assert!(!lines.iter().any(|line| line.contains(['\r', '\n'])), "{text:?}");
-            assert_eq!(lines.iter().position(|&line| line == "."), Some(lines.len() - 2), "{text:?}");
-        }
-    }
-}
+mod tests;

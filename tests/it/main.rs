@@ -29,6 +29,7 @@ mod chains;
 
 mod policy;
 mod session;
+mod header;
 mod dialog;
 mod store;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
+use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRules, OctetFault};
 use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof, Wrong};
 use sealpost::identity::roster::{CaGrant, RosterEntry};
 use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
@@ -301,7 +301,7 @@ fn deposit() -> Deposit {
 }
 
 /// One route that takes everybody.
-fn everywhere() -> Arc<Routes> {
+pub(crate) fn everywhere() -> Arc<Routes> {
     by(Delivery::Queued)
 }
 
@@ -311,8 +311,9 @@ fn by(delivery: Delivery) -> Arc<Routes> {
     Arc::new(Routes::new(route.into_iter().collect()))
 }
 
-fn fresh_settings() -> Arc<SessionSettings> {
+pub(crate) fn fresh_settings() -> Arc<SessionSettings> {
     Arc::new(SessionSettings {
+        header: HeaderRules::default(),
         hostname: "mail.example.com".to_owned(),
         message_size_max: 1_000_000,
         recipients_max: 100,

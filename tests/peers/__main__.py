@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import headers
 import postfix
 from arrivals import Arrivals
 from authority import Authorities
@@ -69,6 +70,7 @@ def cannot_run():
 
 def sealpost(given, directory, certificates, count):
     """Clients -> sealpost -> Postfix, then the upstream's variants."""
+    run(count, given.only, [Check("Python sees in every header that passes whom it was granted to", headers.agrees)])
     arrivals = Arrivals()
     mta = postfix.Postfix(directory / "postfix", arrivals.port)
     relay = Relay(given.sealpost, directory / "relay", certificates, upstream(mta.port))

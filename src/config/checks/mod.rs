@@ -2,6 +2,7 @@
 
 mod credentials;
 mod dns;
+mod header;
 mod queue;
 mod reach;
 mod roster;

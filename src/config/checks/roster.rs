@@ -11,11 +11,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Checking;
-use super::trust::{Cas, dispatch, second_factor};
+use super::trust::{Cas, dispatch, leeway, second_factor};
 use crate::config::mistake::{Gravity, Place};
 use crate::config::origin::Origins;
 use crate::config::units::size_text;
-use crate::config::written::{Written, WrittenIdentity, WrittenMatch, WrittenServerLimits};
+use crate::config::written::{Written, WrittenBareLf, WrittenIdentity, WrittenMatch, WrittenServerLimits};
 use crate::identity::pattern::{ListPurpose, PatternList};
 use crate::identity::roster::{EntryState, RosterBuilder, RosterEntry, RosterMistake};
 use crate::identity::{Roster, Rule};
@@ -213,6 +213,7 @@ impl Checking<'_> {
             limits,
             dispatch: dispatch(written.hold),
             null_sender: written.null_sender.unwrap_or(true),
+            leeway: leeway(written.resend, written.bare_lf == WrittenBareLf::Normalize),
             rule: self.rule(path),
         })
     }

@@ -374,6 +374,7 @@ impl Checking<'_> {
                 refusal: refusal(written.tls.refusal),
                 auth_failures_max: limits.auth_failures,
                 idle_commands_max: limits.idle_commands,
+                header: self.header_rules(&written.header),
                 // As long as it is tried, it may wait before.
                 promises: Promises { onward: Onward::Unproved, hold_max: written.queue.give_up_after.0 },
             },

@@ -12,12 +12,15 @@ use crate::config::files;
 use crate::config::mistake::Remedy;
 use crate::config::nearest::nearest;
 use crate::config::schema::quoted;
-use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation, WrittenSecondFactor};
+use crate::config::written::{
+    WrittenBareLf, WrittenCa, WrittenCase, WrittenLimits, WrittenRevocation, WrittenSecondFactor,
+};
 use crate::identity::names::is_trust_domain;
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use crate::identity::roster::{CaGrant, EmailGrant, OwnNames};
-use crate::identity::{Dispatch, Limits, Priorities, SecondFactor};
+use crate::identity::{Dispatch, Leeway, Limits, Priorities, Resending, SecondFactor};
 use crate::mail::{LocalPartCase, Rates};
+use crate::smtp::data::BareLf;
 use crate::sys::WallTime;
 use crate::tls::rules::{CHAIN_MOST, RSA_BITS_LEAST, RSA_BITS_MOST};
 use crate::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, KeyRules, PolicyOid, Purposes, RevocationMode, read};
@@ -375,6 +378,7 @@ impl Checking<'_> {
             limits: self.identity_limits(&format!("{path}.limits"), written.limits),
             dispatch: dispatch(written.hold),
             null_sender: written.null_sender.unwrap_or(true),
+            leeway: leeway(written.resend, written.bare_lf == WrittenBareLf::Normalize),
         });
         Some(CaGrant {
             ca: name?.into(),
@@ -426,6 +430,8 @@ impl Checking<'_> {
             ("second_factor", written.second_factor != WrittenSecondFactor::None),
             ("limits", written.limits.is_written()),
             ("hold", written.hold),
+            ("resend", written.resend),
+            ("bare_lf", written.bare_lf != WrittenBareLf::Refuse),
         ] {
             if is_written {
                 self.findings.warning(
@@ -531,6 +537,13 @@ impl CrlFiles {
 
 pub(super) fn dispatch(hold: bool) -> Dispatch {
     if hold { Dispatch::OnApproval } else { Dispatch::AtOnce }
+}
+
+pub(super) fn leeway(resend: bool, normalize: bool) -> Leeway {
+    Leeway {
+        bare_lf: if normalize { BareLf::Normalized } else { BareLf::Refused },
+        resending: if resend { Resending::AnyMail } else { Resending::OwnMail },
+    }
 }
 
 pub(super) fn second_factor(written: WrittenSecondFactor) -> SecondFactor {

@@ -62,7 +62,7 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:3: not TOML: duplicate key \"data_dir\"; leave one out",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nmetrics = true", &[
-        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, route, dns, queue, limits, deadlines, received, reports, notices, log, reload",
+        "sealpost.toml:3: metrics: there is no such key; known here: hostname, data_dir, postmaster, shutdown_grace, listener, tls, client_ca, identity, identities, credentials, upstream, route, dns, queue, limits, deadlines, received, header, reports, notices, log, reload",
     ]),
     broken("data_dir = \"data\"", "data_dir = \"data\"\nreload = { watch = \"everything\", poll = \"10ms\" }", &[
         "sealpost.toml:3: reload.poll: 10ms: the disk would be looked at without a pause; write \"1s\" or more",
@@ -288,12 +288,40 @@ pub(super) const TABLE: &[Broken] = &[
     broken("send_to = [\"*\"]", "", &[
         "sealpost.toml:12: warning: client_ca \"staff\": send_to: is empty and grants nothing; everything must be written out, like send_to = [\"*\"]",
     ]),
+    broken("send_as_email = true", "resend = true\nbare_lf = \"normalize\"", &[
+        "sealpost.toml:17: warning: client_ca \"staff\": resend: never applies without send_as_email = true or send_as_upn = true",
+        "sealpost.toml:18: warning: client_ca \"staff\": bare_lf: never applies without send_as_email = true or send_as_upn = true",
+        "sealpost.toml:19: warning: client_ca \"staff\": send_to: never applies without send_as_email = true or send_as_upn = true",
+    ]),
+    // Headers.
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nheader = { sender = \"add\", strict_8bit = \"yes\" }", &[
+        "sealpost.toml:3: header.sender: \"add\": there is no such choice; write one of \"check\", \"rewrite\"",
+        "sealpost.toml:3: header.strict_8bit: must be true or false, without quotes, not a text",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nheader = { fqdn = \"complete\" }", &[
+        "sealpost.toml:3: header.fqdn: \"complete\": by which domain is not written; write domain = \"example.com\" beside it",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nheader = { fqdn = \"complete\", domain = \"local\" }", &[
+        "sealpost.toml:3: header.domain: \"local\": not fully qualified itself; write a name like \"example.com\"",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nheader = { fqdn = \"complete\", domain = \"a b\" }", &[
+        "sealpost.toml:3: header.domain: \"a b\": the domain holds ' ', which no host name has; write a name like \"example.com\"",
+    ]),
+    broken("data_dir = \"data\"", "data_dir = \"data\"\nheader = { fqdn = \"refuse\", domain = \"example.com\" }", &[
+        "sealpost.toml:3: warning: header.domain: never applies without fqdn = \"complete\"",
+    ]),
     // Identities.
     broken("name = \"robot\"", "name = \"staff:robot\"", &[
         "sealpost.toml:21: identity \"staff:robot\": name: begins with the name of a client_ca and a colon, as certificates of \"staff\" are called in the log; write another name",
     ]),
     broken("name = \"robot\"", "name = \"robot\"\nhold = \"yes\"", &[
         "sealpost.toml:22: identity \"robot\": hold: must be true or false, without quotes, not a text",
+    ]),
+    broken("name = \"robot\"", "name = \"robot\"\nresend = 1", &[
+        "sealpost.toml:22: identity \"robot\": resend: must be true or false, without quotes, not a number",
+    ]),
+    broken("name = \"robot\"", "name = \"robot\"\nbare_lf = \"normalise\"", &[
+        "sealpost.toml:22: identity \"robot\": bare_lf: \"normalise\": there is no such choice; did you mean \"normalize\"?",
     ]),
     broken("name = \"robot\"", "name = \"robot\"\npassword = \"hunter2\"", &[
         "sealpost.toml:22: identity \"robot\": password: must not be written here: secrets come from files; write credentials.file = \"FILE\"",

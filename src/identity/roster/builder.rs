@@ -10,7 +10,7 @@ use super::index::Index;
 use super::{CaGrant, Compiled, CompiledCa, EntryState, MatchKeys, Roster, RosterEntry, RosterMistake, Written, lint};
 use crate::identity::key::Key;
 use crate::identity::pattern::{AddressPatterns, PatternList};
-use crate::identity::{Dispatch, Limits, Rule, SecondFactor};
+use crate::identity::{Dispatch, Leeway, Limits, Rule, SecondFactor};
 
 /// The most entries of a roster.
 const ENTRIES_MAX: usize = 4_000_000;
@@ -30,6 +30,8 @@ pub struct Terms {
     pub dispatch: Dispatch,
     /// Whether `MAIL FROM:<>` is allowed.
     pub null_sender: bool,
+    /// What is let pass besides.
+    pub leeway: Leeway,
     /// Whether the pin holds beyond the certificate's end.
     pub pin_ignores_expiry: bool,
 }
@@ -114,10 +116,11 @@ impl RosterBuilder {
             limits,
             dispatch,
             null_sender,
+            leeway,
             pin_ignores_expiry,
             rule,
         } = entry;
-        let terms = Arc::new(Terms { state, second_factor, limits, dispatch, null_sender, pin_ignores_expiry });
+        let terms = Arc::new(Terms { state, second_factor, limits, dispatch, null_sender, leeway, pin_ignores_expiry });
         self.take(&name, &keys, (send_as, send_to), terms, Written::Table(Box::new(rule)));
     }
 

@@ -68,6 +68,7 @@ impl Roster {
             limits: own.limits,
             dispatch: own.dispatch,
             null_sender: own.null_sender,
+            leeway: own.leeway,
             pin_ignores_expiry: false,
         };
         Some(Described {

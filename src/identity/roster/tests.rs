@@ -49,6 +49,7 @@ fn entry(name: &str, keys: MatchKeys) -> RosterEntry {
         limits: Limits::default(),
         dispatch: Dispatch::AtOnce,
         null_sender: true,
+        leeway: Leeway::default(),
         rule: rule(&format!("identity {name:?}")),
     }
 }
@@ -64,6 +65,7 @@ fn grant_of(ca: &str, domains: &[&str]) -> CaGrant {
             limits: Limits { recipients_per_message: Some(7), ..Limits::default() },
             dispatch: Dispatch::AtOnce,
             null_sender: false,
+            leeway: Leeway::default(),
         }),
         own_names: OwnNames::Emails,
         trust_domain: None,

@@ -12,8 +12,11 @@ use sealpost::credentials::password::{Cost, SALT_OCTETS};
 use sealpost::credentials::{Credentials, PasswordHash, ScramSecret, TotpSecret, file};
 use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
-use sealpost::identity::{Digest256, Dispatch, Limits, MailboxKey, OwnNames, Priorities, Roster, Rule, SecondFactor};
+use sealpost::identity::{
+    Digest256, Dispatch, Leeway, Limits, MailboxKey, OwnNames, Priorities, Resending, Roster, Rule, SecondFactor,
+};
 use sealpost::mail::{LocalPartCase, Rates};
+use sealpost::smtp::data::BareLf;
 use sealpost::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
 
 use crate::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
@@ -97,6 +100,8 @@ impl Cast {
             ("careful", Recipe::client("Careful").email("careful@example.com").signed_by(&staff)),
             ("metered", Recipe::client("Metered").email("metered@example.com").signed_by(&staff)),
             ("quota", Recipe::client("Quota").email("quota@example.com").signed_by(&staff)),
+            ("device", Recipe::client("Device").email("device@example.com").signed_by(&staff)),
+            ("resender", Recipe::client("Resender").email("resender@example.com").signed_by(&staff)),
             ("novice", Recipe::client("Novice").email("novice@example.com").signed_by(&staff)),
             ("guarded", Recipe::client("Guarded").email("guarded@example.com").signed_by(&staff)),
             ("coded", first),
@@ -231,7 +236,17 @@ impl Cast {
             dispatch: Dispatch::OnApproval,
             ..mailbox("novice", "novice@example.com", &["novice@example.com"])
         };
+        let device = RosterEntry {
+            leeway: Leeway { bare_lf: BareLf::Normalized, ..Leeway::default() },
+            ..mailbox("device", "device@example.com", &["device@example.com"])
+        };
+        let resender = RosterEntry {
+            leeway: Leeway { resending: Resending::AnyMail, ..Leeway::default() },
+            ..mailbox("resender", "resender@example.com", &["resender@example.com"])
+        };
         vec![
+            ("device", device),
+            ("resender", resender),
             ("metered", limited("metered", hourly)),
             ("quota", limited("quota", daily)),
             ("novice", novice),
@@ -291,6 +306,7 @@ pub(crate) fn mailboxes(name: &str) -> CaGrant {
             limits: Limits::default(),
             dispatch: Dispatch::AtOnce,
             null_sender: true,
+            leeway: Leeway::default(),
         }),
         own_names: OwnNames::Emails,
         trust_domain: None,
@@ -310,6 +326,7 @@ fn entry(name: &str, send_as: &[&str]) -> RosterEntry {
         limits: Limits::default(),
         dispatch: Dispatch::AtOnce,
         null_sender: true,
+        leeway: Leeway::default(),
         rule: rule(&format!("identity \"{name}\"")),
     }
 }

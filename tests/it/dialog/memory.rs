@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealpost::attempts::Attempts;
-use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits};
+use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits, HeaderRules};
 use sealpost::credentials::{self, ExporterValue, Judged, Means, Wrong};
 use sealpost::identity::{DomainSet, Identity, Rule};
 use sealpost::mail::Custody;
@@ -31,6 +31,7 @@ use super::cast::{Cast, Season};
 use super::custody::MemoryQueue;
 use super::mutants::Mutant;
 use super::play::{Heard, KeptMessage, Stage};
+use super::rules::set_rule;
 use super::script::{Store, Wait};
 use crate::recipe::NOW;
 
@@ -246,7 +247,7 @@ impl MemoryStage {
             Step::Say(reply) => self.say(&reply),
             Step::Challenge(reply) => self.prompt(connection, &reply),
             Step::Receive { prompt: Some(reply), .. } => {
-                connection.reading = Reading::Message(Box::new(self.begin_message()));
+                connection.reading = Reading::Message(Box::new(self.begin_message(connection)));
                 self.prompt(connection, &reply);
             }
             Step::Receive { prompt: None, .. } | Step::Proceed => {}
@@ -455,6 +456,8 @@ impl Stage for MemoryStage {
             "line_max" => self.line_max = size()?,
             "header_max" => self.header_limits.section = size()?,
             "together" => {}
+            _ if self.mutant == Mutant::IgnoresHeaderRules && set_rule(&mut HeaderRules::default(), key, value)? => {}
+            _ if set_rule(&mut self.settings.header, key, value)? => {}
             _ => return Err(format!("no setting {key:?}")),
         }
         Ok(())
@@ -600,6 +603,7 @@ fn is_over(phase: Phase) -> bool {
 /// What every script starts from.
 pub(super) fn settings() -> SessionSettings {
     SessionSettings {
+        header: HeaderRules::default(),
         hostname: "mail.example.com".to_owned(),
         message_size_max: 50 * 1024 * 1024,
         recipients_max: 100,

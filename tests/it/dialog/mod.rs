@@ -6,6 +6,7 @@ mod filling;
 mod memory;
 mod mutants;
 mod play;
+pub(crate) mod rules;
 mod sasl;
 mod script;
 pub(crate) mod tls;

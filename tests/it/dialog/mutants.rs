@@ -89,6 +89,12 @@ pub(crate) enum Mutant {
     IgnoresDraining,
     /// Says no enhanced status.
     DropsStatus,
+    /// Takes nothing out of a header.
+    KeepsBcc,
+    /// Does not do what `[header]` asks.
+    IgnoresHeaderRules,
+    /// Reads a bare LF as CRLF for everybody.
+    NormalizesForAll,
     /// Offers REQUIRETLS whatever the further way is.
     PromisesTooMuch,
     /// Lets anybody's mail be as urgent as asked.
@@ -99,9 +105,12 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 42] = [
+    pub(crate) const ALL: [(Self, &'static str); 45] = [
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
+        (Self::KeepsBcc, "message/bcc_is_taken_out.dialog"),
+        (Self::IgnoresHeaderRules, "message/strict_8bit.dialog"),
+        (Self::NormalizesForAll, "smuggling/normalized_for_one_only.dialog"),
         (Self::AcceptsBareLf, "smuggling/bare_lf_dot_bare_lf.dialog"),
         (Self::AcceptsBareCr, "smuggling/bare_cr_dot_bare_cr.dialog"),
         (Self::DropsNul, "smuggling/nul_in_the_body.dialog"),

@@ -32,6 +32,7 @@ use tokio_rustls::client::TlsStream;
 use super::cast::{Cast, Season};
 use super::memory::{UpstreamSays, promise, refusal, routes_to, settings};
 use super::play::{Heard, KeptMessage, Stage};
+use super::rules::{as_sent, set_rule};
 use super::script::{Store, Wait};
 use crate::recipe::{NOW, Recipe};
 use crate::scripted_upstream::{Misdeed, Net, Script, Scripted, Zeros};
@@ -273,25 +274,6 @@ impl TlsStage {
             }
         }
     }
-
-    /// The message without what the relay puts in front.
-    fn as_sent(&self, octets: &[u8]) -> Vec<u8> {
-        let mut rest = octets;
-        let own_id = format!("@{}>", self.settings.hostname);
-        while let Some(end) = rest.windows(2).position(|two| two == b"\r\n").map(|at| at + 2) {
-            let line = String::from_utf8_lossy(&rest[..end]).into_owned();
-            let folded = line.starts_with([' ', '\t']);
-            let ours = line.starts_with("Received: by mail.example.com")
-                || folded
-                || (line.starts_with("Date: ") && line.contains("2027 "))
-                || (line.starts_with("Message-ID: <") && line.trim_end().ends_with(&own_id));
-            if !ours {
-                break;
-            }
-            rest = &rest[end..];
-        }
-        rest.to_vec()
-    }
 }
 
 impl Stage for TlsStage {
@@ -314,6 +296,7 @@ impl Stage for TlsStage {
             "header_max" => self.header.section = size()?,
             "onward" | "hold_max" => promise(&mut self.settings.promises, key, value)?,
             "together" => {}
+            _ if set_rule(&mut self.settings.header, key, value)? => {}
             _ => return Err(format!("{CANNOT}the setting {key:?}")),
         }
         self.reload();
@@ -461,7 +444,7 @@ impl Stage for TlsStage {
         let kept = messages.iter().map(|(record, octets)| KeptMessage {
             from: record.envelope.reverse_path().as_str().to_owned(),
             to: record.envelope.recipients().iter().map(|to| to.forward_path.as_str().to_owned()).collect(),
-            octets: self.as_sent(octets),
+            octets: as_sent(&self.settings.hostname, octets),
         });
         kept.collect()
     }

@@ -24,7 +24,7 @@ use super::super::trust::priorities;
 use super::Gathering;
 use super::keys::{KeyTexts, Wrong, known_ca, name_of_line};
 use crate::config::checks::Checking;
-use crate::config::checks::trust::{Cas, dispatch};
+use crate::config::checks::trust::{Cas, dispatch, leeway};
 use crate::config::files::{self, Stream};
 use crate::config::mistake::{Gravity, Place};
 use crate::config::nearest::nearest;
@@ -33,6 +33,7 @@ use crate::identity::pattern::{ListPurpose, PatternList};
 use crate::identity::roster::{EntryState, RosterLine, Terms};
 use crate::identity::{DistinguishedName, Limits, MatchKeys, Priorities, SecondFactor};
 use crate::mail::Rates;
+use crate::smtp::data::BareLf;
 
 /// Mistakes of one file that are told.
 const MISTAKES_MAX: usize = 20;
@@ -69,8 +70,10 @@ const COLUMNS: [&str; COLUMN_COUNT] = [
     "priority_min",
     "priority_max",
     "hold",
+    "resend",
+    "bare_lf",
 ];
-const COLUMN_COUNT: usize = 26;
+const COLUMN_COUNT: usize = 28;
 
 /// What is wrong in a line: the column where it is one's, and the sentence.
 type LineFault = (Option<&'static str>, Wrong);
@@ -307,6 +310,10 @@ impl<'c> Lines<'c> {
             },
             dispatch: dispatch(flag("hold", false)?),
             null_sender: flag("null_sender", true)?,
+            leeway: leeway(
+                flag("resend", false)?,
+                read_bare_lf(self.text(record, "bare_lf")?).map_err(at("bare_lf"))? == BareLf::Normalized,
+            ),
             pin_ignores_expiry: flag("pin_ignores_expiry", false)?,
         };
         if let Some(known) = self.terms.iter().find(|known| ***known == terms) {
@@ -520,6 +527,17 @@ fn read_count(text: &str) -> Result<Option<u32>, Wrong> {
         Ok(0) => Err(("0: nothing could be sent".to_owned(), Some("write 1 or more".to_owned()))),
         Ok(count) => Ok(Some(count)),
         Err(_) => Err((format!("{text:?}: not a whole number"), None)),
+    }
+}
+
+fn read_bare_lf(text: &str) -> Result<BareLf, Wrong> {
+    match text {
+        "" | "refuse" => Ok(BareLf::Refused),
+        "normalize" => Ok(BareLf::Normalized),
+        _ => {
+            let remedy = "write \"refuse\" or \"normalize\"".to_owned();
+            Err((format!("{text:?}: there is no such choice"), Some(remedy)))
+        }
     }
 }
 

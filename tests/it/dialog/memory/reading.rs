@@ -1,9 +1,16 @@
 //! Octets to events: lines, the header when it is whole, the body to its end; as intake does it.
 
-use sealpost::content::{BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, read_header};
-use sealpost::session::{Event, NoRoom, Phase, PreambleEvent};
+use sealpost::content::{
+    BodyEnd, BodyFacts, Collected, FixUps, HeaderCollector, HeaderFacts, Proved, Results, fix_ups, take_in,
+};
+use sealpost::mail::QueueId;
+use sealpost::mail::trace::Trace;
+use sealpost::policy::SenderField;
+use sealpost::session::{Event, NoRoom, Phase, PreambleEvent, Session};
+use sealpost::smtp::data::BareLf;
 use sealpost::smtp::{DotReader, DotState};
 
+use super::super::rules::as_sent;
 use super::{Connection, Kept, Machine, MemoryStage, Mutant, Reading, Receiving, now};
 
 impl MemoryStage {
@@ -82,9 +89,14 @@ impl MemoryStage {
         true
     }
 
-    pub(super) fn begin_message(&mut self) -> Receiving {
+    pub(super) fn begin_message(&mut self, connection: &Connection) -> Receiving {
+        let bare_lf = match &connection.machine {
+            Machine::Session(session) => session.identity().grant().leeway.bare_lf,
+            _ => BareLf::Refused,
+        };
+        let bare_lf = if self.mutant == Mutant::NormalizesForAll { BareLf::Normalized } else { bare_lf };
         Receiving {
-            dots: DotReader::default(),
+            dots: DotReader::new(bare_lf),
             collector: Some(HeaderCollector::new(&self.header_limits)),
             octets: 0,
             kept: Kept::Well,
@@ -98,6 +110,7 @@ impl MemoryStage {
         if self.mutant == Mutant::KeepsDots && octets.starts_with(b".") {
             octets.insert(0, b'.');
         }
+        receiving.octets += u64::try_from(octets.len()).unwrap();
         let body = self.read_header(connection, &mut receiving, &octets, progress.state);
         let Some(body) = body else {
             return self.header_refused(connection, *receiving, progress.state);
@@ -124,27 +137,57 @@ impl MemoryStage {
         let Some(mut collector) = receiving.collector.take() else { return Some(octets.to_vec()) };
         let collected = collector.push(octets);
         let whole = matches!(collected, Ok(Collected::Whole { .. })) || state == DotState::End;
-        let facts = match collected {
-            Err(fault) => HeaderFacts { fault: Some(fault), ..HeaderFacts::default() },
-            Ok(_) if whole => self.facts(connection, collector.section()),
+        let body = match collected {
+            Ok(Collected::Whole { consumed }) => octets[consumed..].to_vec(),
+            Ok(Collected::More) | Err(_) => Vec::new(),
+        };
+        let (section, mut facts) = match collected {
+            Err(fault) => (Vec::new(), HeaderFacts { fault: Some(fault), ..HeaderFacts::default() }),
+            Ok(_) if whole => self.taken_in(connection, collector.into_section()),
             Ok(_) => {
                 receiving.collector = Some(collector);
-                return Some(octets.to_vec());
+                return Some(Vec::new());
             }
         };
-        let mut facts = facts;
         self.mutant.header(&mut facts);
         self.feed(connection, Event::HeaderRead(&facts));
         let Machine::Session(session) = &connection.machine else { return None };
         match session.phase() {
-            Phase::Body => Some(octets.to_vec()),
+            Phase::Body => Some([self.mended(session, &section, &facts), body].concat()),
             _ => None,
         }
     }
 
-    pub(super) fn facts(&self, connection: &Connection, section: &[u8]) -> HeaderFacts {
-        let Machine::Session(session) = &connection.machine else { return HeaderFacts::default() };
-        read_header(section, &self.header_limits, session.utf8())
+    fn taken_in(&self, connection: &Connection, section: Vec<u8>) -> (Vec<u8>, HeaderFacts) {
+        let Machine::Session(session) = &connection.machine else { return (section, HeaderFacts::default()) };
+        take_in(section, &self.header_limits, session.utf8(), session.header_rules())
+    }
+
+    /// The header that goes on, without what stands in front of every message.
+    fn mended(&self, session: &Session, section: &[u8], facts: &HeaderFacts) -> Vec<u8> {
+        let trace = Trace {
+            hostname: &self.settings.hostname,
+            client: None,
+            identity: None,
+            protocol: session.trace().protocol,
+            tls_version: "TLSv1.3",
+            tls_cipher: "TLS_AES_128_GCM_SHA256",
+            id: QueueId::from_u128(7),
+            priority: None,
+            recipient: None,
+            arrived: self.now(),
+        };
+        let sender = match session.sender_field(facts) {
+            SenderField::AsItCame => None,
+            SenderField::Becomes(address) => Some(address),
+        };
+        let proved = (session.header_rules().results == Results::Written)
+            .then(|| Proved { identity: session.identity().name(), mechanism: session.mechanism() });
+        if self.mutant == Mutant::KeepsBcc {
+            return section.to_vec();
+        }
+        let wanted = FixUps { trace: &trace, unique: "7", sender: sender.as_ref(), proved };
+        as_sent(&self.settings.hostname, &fix_ups(section, facts, &wanted).header)
     }
 
     pub(super) fn header_refused(
@@ -168,7 +211,6 @@ impl MemoryStage {
 
     pub(super) fn write(&mut self, connection: &Connection, receiving: &mut Receiving, octets: &[u8]) {
         let Machine::Session(session) = &connection.machine else { return };
-        receiving.octets += u64::try_from(octets.len()).unwrap();
         if receiving.octets > session.message_size_max() && self.mutant != Mutant::IgnoresSize {
             return;
         }

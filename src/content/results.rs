@@ -1,0 +1,140 @@
+//! Authentication-Results (RFC 8601): those that claim to be ours are taken out, and one of ours is written when asked for.
+//!
+//! What a client sends under our name would be believed behind us, so it goes whatever signs it (RFC 8601 §5). A field whose author can't be
+//! told goes too: unknown means ours. Never: looks at what a field says beyond its first word.
+
+use crate::mail::Domain;
+
+/// The field's name.
+pub(super) const NAME: &str = "Authentication-Results";
+/// The longest identity that is told, characters.
+const IDENTITY_MAX: usize = 200;
+
+/// Who sends this, and how that was proved.
+#[derive(Clone, Copy, Debug)]
+pub struct Proved<'a> {
+    /// The identity's name.
+    pub identity: &'a str,
+    /// The mechanism of AUTH, where there was one; else it was the certificate alone.
+    pub mechanism: Option<&'a str>,
+}
+
+/// Whether a field with this value may be taken for one that `hostname` wrote.
+pub(super) fn is_ours(value: &[u8], hostname: &str) -> bool {
+    let Some(named) = server_id(value) else { return true };
+    let ascii =
+        |text: &str| Domain::parse(text).map_or_else(|_| text.to_ascii_lowercase(), |one| one.ascii().to_owned());
+    let named = ascii(named.trim_end_matches('.'));
+    named == ascii(hostname)
+}
+
+/// RFC 8601 §2.2: authres-header begins with [CFWS] authserv-id, a value of RFC 2045: a token or a quoted string. None: neither.
+fn server_id(value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value).ok()?;
+    let text = behind_comments(text)?;
+    if let Some(quoted) = text.strip_prefix('"') {
+        let mut name = String::new();
+        let mut letters = quoted.chars();
+        loop {
+            match letters.next()? {
+                '"' => return (!name.is_empty()).then_some(name),
+                '\\' => name.push(letters.next()?),
+                letter => name.push(letter),
+            }
+        }
+    }
+    let end = text.find(|letter: char| letter.is_whitespace() || matches!(letter, ';' | '(')).unwrap_or(text.len());
+    let (name, _) = text.split_at_checked(end)?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// What stands behind white space and comments, which may lie within one another.
+fn behind_comments(text: &str) -> Option<&str> {
+    let mut depth: usize = 0;
+    let mut escaped = false;
+    for (place, letter) in text.char_indices() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' if depth > 0 => escaped = true,
+            '(' => depth = depth.saturating_add(1),
+            ')' if depth > 0 => depth = depth.saturating_sub(1),
+            ' ' | '\t' | '\r' | '\n' => {}
+            _ if depth > 0 => {}
+            _ => return text.get(place..),
+        }
+    }
+    None
+}
+
+/// Our own field, with its CRLF. RFC 8601 §2.7.4 has `auth` for AUTH; a certificate that no AUTH followed has no method there, so the word begins
+/// with `x-`.
+pub(super) fn written(hostname: &str, proved: &Proved<'_>) -> String {
+    let identity = quoted(proved.identity);
+    match proved.mechanism {
+        Some(mechanism) => {
+            format!("{NAME}: {hostname};\r\n\tauth=pass ({mechanism} over mutual TLS)\r\n\tsmtp.auth={identity}\r\n")
+        }
+        None => format!("{NAME}: {hostname};\r\n\tx-client-certificate=pass\r\n\tsmtp.auth={identity}\r\n"),
+    }
+}
+
+/// A quoted string of printable ASCII (RFC 2045 §5.1: pvalue is a value).
+fn quoted(text: &str) -> String {
+    let plain = |letter: char| match letter {
+        '"' | '\\' => '?',
+        ' '..='~' => letter,
+        _ => '?',
+    };
+    format!("\"{}\"", text.chars().take(IDENTITY_MAX).map(plain).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_taken_for_ours_is_ours() {
+        for (value, ours) in [
+            (" mail.example.com; spf=pass", true),
+            (" MAIL.Example.COM; none", true),
+            (" mail.example.com 1; none", true),
+            ("mail.example.com;none", true),
+            ("\r\n\tmail.example.com;\r\n\tnone", true),
+            (" (a (b) \\) mx.example.net;) mail.example.com; none", true),
+            (" \"mail.example.com\"; none", true),
+            (" \"mail\\.example.com\"; none", true),
+            (" mail.example.com.; none", true),
+            (" mail.example.com(x); none", true),
+            (" mail.example.com", true),
+            ("", true),
+            (" ; spf=pass", true),
+            (" (only a comment", true),
+            (" \"no end", true),
+            (" mx.example.net; spf=pass", false),
+            (" example.com; spf=pass", false),
+            (" mail.example.com.evil.example; spf=pass", false),
+            (" sub.mail.example.com; spf=pass", false),
+            (" (mail.example.com) mx.example.net; spf=pass", false),
+        ] {
+            assert_eq!(is_ours(value.as_bytes(), "mail.example.com"), ours, "{value:?}");
+        }
+        assert!(is_ours(b" \xff; spf=pass", "mail.example.com"), "not to be read, so ours");
+        assert!(is_ours(" xn--mil-qla.example; none".as_bytes(), "xn--mil-qla.example"));
+    }
+
+    #[test]
+    fn a_written_field_is_ours_and_one_line_is_short() {
+        let long = "x\"\\\r\n\u{e9}".repeat(100);
+        for mechanism in [None, Some("EXTERNAL")] {
+            let field = written("mail.example.com", &Proved { identity: &long, mechanism });
+            let (name, value) = field.split_once(':').unwrap();
+            assert_eq!(name, NAME);
+            assert!(is_ours(value.as_bytes(), "mail.example.com"));
+            assert!(field.is_ascii() && field.ends_with("\"\r\n"), "{field}");
+            assert_eq!(field.matches('"').count(), 2);
+            let unfolded = field.trim_end_matches("\r\n").replace("\r\n\t", " ");
+            assert!(!unfolded.contains(['\r', '\n']));
+            assert!(field.lines().all(|line| line.len() < 300));
+        }
+    }
+}
