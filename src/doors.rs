@@ -1,11 +1,13 @@
 //! How many may be inside: connections in all, and per client address; and how many may come in a minute.
 //!
 //! A TLS handshake costs the server more than the client, so that the number of those inside is not enough: who comes and goes at once is
-//! never many. An IPv6 client counts by its /64, which one host owns whole. Never: waits; reads a clock; looks up a name; keeps more
+//! never many. An IPv6 client counts by its /64, which one host owns whole. A load balancer's connection counts among all, and as its client's
+//! once it has said whose it is. Never: waits; reads a clock; looks up a name; keeps more
 //! addresses than [`ADDRESSES_MAX`].
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -52,11 +54,23 @@ pub struct Doors {
     inside: Arc<Mutex<Inside>>,
     /// Says now and then that clients are turned away: a flood of connections must not become a flood of lines.
     pub turned_away: Arc<Throttle>,
+    /// So too that somebody connects directly where only load balancers may.
+    pub strangers: Arc<Throttle>,
+    /// So too that a load balancer sends no PROXY header, or a wrong one.
+    pub headless: Arc<Throttle>,
+    probes: Arc<AtomicU64>,
 }
 
 impl Default for Doors {
     fn default() -> Self {
-        Self { inside: Arc::default(), turned_away: Arc::new(Throttle::new(TOLD_EVERY)) }
+        let throttle = || Arc::new(Throttle::new(TOLD_EVERY));
+        Self {
+            inside: Arc::default(),
+            turned_away: throttle(),
+            strangers: throttle(),
+            headless: throttle(),
+            probes: Arc::default(),
+        }
     }
 }
 
@@ -107,31 +121,55 @@ impl Paces {
     }
 }
 
+impl Inside {
+    fn has_room(&self, limits: DoorLimits) -> Result<(), Full> {
+        if self.total >= limits.connections { Err(Full::Everywhere) } else { Ok(()) }
+    }
+
+    /// Counts one more of this address; what it counts as.
+    fn count(&mut self, address: IpAddr, limits: DoorLimits, now: MonoTime) -> Result<IpAddr, Full> {
+        let address = counted_as(address);
+        if self.by_address.get(&address).is_some_and(|here| *here >= limits.connections_per_address) {
+            return Err(Full::ForAddress);
+        }
+        // Last, so that who is not let in for another reason has not come.
+        if !self.paces.come(address, limits.connections_per_minute, now) {
+            return Err(Full::TooOften);
+        }
+        *self.by_address.entry(address).or_insert(0) += 1;
+        Ok(address)
+    }
+}
+
 /// One connection's place; given back when dropped.
 #[derive(Debug)]
 pub struct Place {
     inside: Arc<Mutex<Inside>>,
-    address: IpAddr,
+    /// Nobody's while a load balancer has not said whose.
+    address: Option<IpAddr>,
 }
 
 impl Doors {
     /// A place for a client at `address`, if there is one.
     pub fn enter(&self, address: IpAddr, limits: DoorLimits, now: MonoTime) -> Result<Place, Full> {
-        let address = counted_as(address);
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        if inside.total >= limits.connections {
-            return Err(Full::Everywhere);
-        }
-        if inside.by_address.get(&address).is_some_and(|here| *here >= limits.connections_per_address) {
-            return Err(Full::ForAddress);
-        }
-        // Last, so that who is not let in for another reason has not come.
-        if !inside.paces.come(address, limits.connections_per_minute, now) {
-            return Err(Full::TooOften);
-        }
-        *inside.by_address.entry(address).or_insert(0) += 1;
+        inside.has_room(limits)?;
+        let address = inside.count(address, limits, now)?;
         inside.total += 1;
-        Ok(Place { inside: Arc::clone(&self.inside), address })
+        Ok(Place { inside: Arc::clone(&self.inside), address: Some(address) })
+    }
+
+    /// A place for a connection that a load balancer passes on, if there is one; [`Place::belongs_to`] says whose.
+    pub fn enter_behind_balancer(&self, limits: DoorLimits) -> Result<Place, Full> {
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.has_room(limits)?;
+        inside.total += 1;
+        Ok(Place { inside: Arc::clone(&self.inside), address: None })
+    }
+
+    /// Counts a load balancer's look whether we are here; how many there were.
+    pub fn count_probe(&self) -> u64 {
+        self.probes.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
     /// How many are inside.
@@ -140,14 +178,26 @@ impl Doors {
     }
 }
 
+impl Place {
+    /// It is a connection of this client, who must have room for it.
+    pub fn belongs_to(&mut self, address: IpAddr, limits: DoorLimits, now: MonoTime) -> Result<(), Full> {
+        if self.address.is_none() {
+            let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+            self.address = Some(inside.count(address, limits, now)?);
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         inside.total = inside.total.saturating_sub(1);
-        if let Some(here) = inside.by_address.get_mut(&self.address) {
+        let Some(address) = self.address else { return };
+        if let Some(here) = inside.by_address.get_mut(&address) {
             *here = here.saturating_sub(1);
             if *here == 0 {
-                inside.by_address.remove(&self.address);
+                inside.by_address.remove(&address);
             }
         }
     }
@@ -190,6 +240,20 @@ mod tests {
         drop(first);
         assert!(enter("127.0.0.3").is_ok());
         assert_eq!(doors.inside(), 2);
+    }
+
+    #[test]
+    fn a_balancer_counts_among_all_and_its_clients_as_themselves() {
+        let doors = Doors::default();
+        let mut places: Vec<Place> = (0..3).map(|_| doors.enter_behind_balancer(LIMITS).unwrap()).collect();
+        assert_eq!(doors.enter_behind_balancer(LIMITS).unwrap_err(), Full::Everywhere);
+        let said: Vec<_> = places.iter_mut().map(|place| place.belongs_to(at("192.0.2.7"), LIMITS, after(0))).collect();
+        assert_eq!(said, [Ok(()), Ok(()), Err(Full::ForAddress)]);
+        drop(places);
+        assert_eq!(doors.inside(), 0);
+        // Who was counted is counted no more; who was never counted took nothing from anybody.
+        let _direct = doors.enter(at("192.0.2.7"), LIMITS, after(0)).unwrap();
+        assert!(doors.enter(at("192.0.2.7"), LIMITS, after(0)).is_ok());
     }
 
     #[test]

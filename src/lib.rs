@@ -6,6 +6,7 @@
 // The words: pure values.
 pub mod mail;
 pub mod smtp;
+pub mod sasl;
 
 // The line, in order.
 pub mod intake;
@@ -30,6 +31,7 @@ pub mod counts;
 pub mod daemon;
 pub mod doors;
 pub mod house;
+pub mod networks;
 pub mod pki;
 pub mod snapshot;
 pub mod sys;

@@ -1,26 +1,36 @@
-//! Delivery status notifications: what a sender is told when a message can't be delivered, or not yet (RFC 3464, RFC 6522, RFC 3834).
+//! Delivery status notifications: what a sender is told when a message can't be delivered, not yet, or was handed on to somebody who tells nothing
+//! (RFC 3464, RFC 6522, RFC 3834).
 //!
-//! Three parts: prose for a person, fields for a program, and the header section (or the whole, small, when asked for) of what was sent.
-//! All octets are 7-bit, so that a report goes through any upstream; only a sender whose own address is not ASCII gets one by SMTPUTF8.
+//! Three parts: prose for a person (`prose`), fields for a program (`fields`), and the header section (or the whole, small, when asked for) of what
+//! was sent. All octets are 7-bit, so that a report goes through any upstream; only a sender whose own address is not ASCII gets one by SMTPUTF8.
 //!
-//! Never: a report for the null sender (RFC 5321 §4.5.5) or against NOTIFY (RFC 3461 §4.1); reads a clock or random numbers, which are
-//! arguments; repeats an octet of the upstream or the message that could end a line.
+//! | what has become of a recipient               | told when NOTIFY (RFC 3461 §4.1, §5.2)    | action (RFC 3464 §2.3.3) |
+//! |----------------------------------------------|-------------------------------------------|--------------------------|
+//! | refused, given up                            | has FAILURE, or is not there              | failed                   |
+//! | waits too long (`warn_after`)                | has DELAY, or is not there                | delayed                  |
+//! | waits longer than its sender wanted (`BY=N`) | is not NEVER (RFC 2852 §4)                | delayed                  |
+//! | taken by an upstream without DSN             | has SUCCESS                               | relayed                  |
+//! | taken by one without DELIVERBY; traced (`T`) | is not NEVER (RFC 2852 §4.1.4)            | relayed                  |
+//! | taken by an upstream with DSN                | never by us: the upstream knows who wants | -                        |
+//!
+//! Never: a report for the null sender (RFC 5321 §4.5.5), on a report, or against NOTIFY; the whole of a message that demanded TLS (RFC 8689 §5);
+//! reads a clock or random numbers, which are arguments; repeats an octet of the upstream or the message that could end a line.
 
-use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
-use lettre::message::{Body, MultiPart, SinglePart};
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{MultiPart, SinglePart};
 use mail_parser::MessageParser;
 
 use crate::mail::{
-    Address, Envelope, MailParameters, Notify, QueueId, Recipient, RecipientParameters, Ret, ReversePath,
+    Address, Envelope, ForwardPath, MailParameters, Notify, QueueId, Recipient, RecipientParameters, ReversePath,
 };
 use crate::queue::{Certainty, Outcome};
 use crate::smtp::{Reply, Status};
 use crate::sys::WallTime;
 
+mod fields;
 pub mod notice;
+mod prose;
 mod text;
-
-use text::{advice, cut_at_line, field, from_xtext, is_seven_bit, one_line, utf8_as_ascii, wrapped};
 
 /// Octets of the original header section that a report carries at most.
 pub const HEADER_MAX: usize = 64 * 1024;
@@ -36,8 +46,30 @@ const DIAGNOSTIC_MAX: usize = 800;
 pub struct Reporter {
     /// This relay's name.
     pub hostname: String,
-    /// The address in the From field; the envelope's sender is always `<>`.
+    /// The address in the From field.
     pub from: Address,
+    /// Who a report comes from for SMTP: nobody (RFC 3464 §2), unless an upstream takes no mail from nobody.
+    pub envelope_sender: ReversePath,
+    /// Who gets a copy of what is told of failures, and is told of those of which nobody may be.
+    pub postmaster: Option<Address>,
+}
+
+impl Reporter {
+    /// The envelope of mail of our own to somebody. What can't be delivered of it is reported to nobody, here by our own care, beyond by the null
+    /// reverse path, or where there is another by NOTIFY (RFC 3461 §6.1).
+    pub fn envelope_to(&self, to: &Address) -> Option<Envelope> {
+        let parameters = MailParameters { smtputf8: !to.is_ascii(), ..MailParameters::default() };
+        self.envelope(to, parameters)
+    }
+
+    fn envelope(&self, to: &Address, parameters: MailParameters) -> Option<Envelope> {
+        let notify = (self.envelope_sender != ReversePath::Null).then_some(Notify::NEVER);
+        let recipient = Recipient {
+            forward_path: ForwardPath::Address(to.clone()),
+            parameters: RecipientParameters { notify, orcpt: None },
+        };
+        Envelope::new(self.envelope_sender.clone(), parameters, vec![recipient])
+    }
 }
 
 /// What the report is about.
@@ -84,6 +116,48 @@ pub enum Fate {
         /// Until when.
         until: WallTime,
     },
+    /// It is still tried, beyond the time that its sender gave (RFC 2852 §4, `N`).
+    Overdue {
+        /// Until when.
+        until: WallTime,
+    },
+    /// An upstream has it that will not tell what its sender wants to know (RFC 3461 §5.2.2, RFC 2852 §4.1.4).
+    Relayed,
+}
+
+impl Fate {
+    /// Whether it is a failure: what the sender must not miss.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::GaveUp)
+    }
+
+    fn until(self) -> Option<WallTime> {
+        match self {
+            Self::Delayed { until } | Self::Overdue { until } => Some(until),
+            Self::Failed | Self::GaveUp | Self::Relayed => None,
+        }
+    }
+}
+
+/// Whether the sender may be told this of a recipient.
+pub fn may_be_told(recipient: &Recipient, fate: Fate) -> bool {
+    let asked = recipient.parameters.notify;
+    let notify = asked.unwrap_or(Notify::DEFAULT);
+    match fate {
+        Fate::Failed | Fate::GaveUp => notify.failure,
+        Fate::Delayed { .. } => notify.delay,
+        // Of what is told unasked it is enough that nobody forbade it; of the rest see `is_to_be_told_relayed`.
+        Fate::Overdue { .. } | Fate::Relayed => asked != Some(Notify::NEVER),
+    }
+}
+
+/// Whether the sender is told that an upstream has the message for a recipient: what it wanted to know, or done in time, and the upstream does not
+/// know of it. `reports`, `deadline`: what the upstream has taken over (RFC 3461 §5.2.2, RFC 2852 §4.1.4).
+pub fn is_to_be_told_relayed(envelope: &Envelope, recipient: &Recipient, reports: bool, deadline: bool) -> bool {
+    let by = envelope.parameters().deliver_by;
+    let unheard = recipient.parameters.notify.is_some_and(|notify| notify.success) && !reports;
+    let untimed = by.is_some_and(|by| by.trace || (!by.or_return && !deadline));
+    unheard || (untimed && may_be_told(recipient, Fate::Relayed))
 }
 
 /// A report, ready for the queue.
@@ -131,27 +205,29 @@ pub fn compose(
     if told.is_empty() {
         return Err(NoReport::NotWanted);
     }
-    let message_id = format!("<{random:032x}@{}>", reporter.hostname);
-    let draft = Draft { hostname: &reporter.hostname, from: &reporter.from, original, sender, told: &told };
-    let octets = draft.compose(&message_id, now, random).ok_or(NoReport::NotComposed)?;
     let place = |entry: &Entry<'_>| entry.reported.place;
-    Ok(Report {
-        envelope: envelope_to(sender).ok_or(NoReport::NotComposed)?,
-        octets,
-        message_id,
-        told: told.iter().map(place).collect(),
-        untold: untold.iter().map(place).collect(),
-    })
+    let untold = untold.iter().map(place).collect();
+    let draft = Draft { reporter, original, to: sender, reader: Reader::Sender, told: &told };
+    draft.report(now, random, untold).ok_or(NoReport::NotComposed)
 }
 
-/// Null reverse path: what can't be delivered of a report is never reported.
-fn envelope_to(sender: &Address) -> Option<Envelope> {
-    let parameters = MailParameters { smtputf8: !sender.is_ascii(), ..MailParameters::default() };
-    let recipient = Recipient {
-        forward_path: crate::mail::ForwardPath::Address(sender.clone()),
-        parameters: RecipientParameters::default(),
-    };
-    Envelope::new(ReversePath::Null, parameters, vec![recipient])
+/// Writes the postmaster's copy: of the failures alone, those included of which the sender may not be told (RFC 3461 §5.2), without anything of the
+/// message but its header section. None when there is no postmaster, or no failure.
+pub fn compose_copy(
+    reporter: &Reporter,
+    original: &Original<'_>,
+    recipients: &[Reported<'_>],
+    now: WallTime,
+    random: u128,
+) -> Option<Report> {
+    let postmaster = reporter.postmaster.as_ref()?;
+    let failed = recipients.iter().filter(|one| one.fate.is_failure());
+    let told: Vec<Entry<'_>> = failed.filter_map(|one| Entry::of(original, one)).collect();
+    if told.is_empty() {
+        return None;
+    }
+    let draft = Draft { reporter, original, to: postmaster, reader: Reader::Postmaster, told: &told };
+    draft.report(now, random, Vec::new())
 }
 
 /// A recipient of the original with what is to be said of it.
@@ -166,11 +242,7 @@ impl<'a> Entry<'a> {
     }
 
     fn is_wanted(&self) -> bool {
-        let notify = self.recipient.parameters.notify.unwrap_or(Notify::DEFAULT);
-        match self.reported.fate {
-            Fate::Failed | Fate::GaveUp => notify.failure,
-            Fate::Delayed { .. } => notify.delay,
-        }
+        may_be_told(self.recipient, self.reported.fate)
     }
 
     fn address(&self) -> &str {
@@ -213,7 +285,10 @@ impl<'a> Entry<'a> {
             Fate::GaveUp if self.is_unknown() => return Status::known(4, 4, 7),
             // RFC 3463 §3.5: delivery time expired.
             Fate::GaveUp => return Status::known(5, 4, 7),
+            // RFC 3463 §3.5: the time that the sender gave has expired, and it is tried all the same.
+            Fate::Overdue { .. } => return Status::known(4, 4, 7),
             Fate::Delayed { .. } => 4,
+            Fate::Relayed => 2,
         };
         let said = self.reply().and_then(Reply::status);
         let ours = || match self.reported.outcome {
@@ -230,39 +305,65 @@ impl<'a> Entry<'a> {
     fn action(&self) -> &'static str {
         match self.reported.fate {
             Fate::Failed | Fate::GaveUp => "failed",
-            Fate::Delayed { .. } => "delayed",
+            Fate::Delayed { .. } | Fate::Overdue { .. } => "delayed",
+            Fate::Relayed => "relayed",
         }
     }
 }
 
+/// Whom a report is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Sender,
+    Postmaster,
+}
+
 struct Draft<'a> {
-    hostname: &'a str,
-    from: &'a Address,
+    reporter: &'a Reporter,
     original: &'a Original<'a>,
-    sender: &'a Address,
+    to: &'a Address,
+    reader: Reader,
     told: &'a [Entry<'a>],
 }
 
 impl Draft<'_> {
+    fn report(&self, now: WallTime, random: u128, untold: Vec<usize>) -> Option<Report> {
+        let message_id = format!("<{random:032x}@{}>", self.reporter.hostname);
+        let parameters = MailParameters {
+            smtputf8: !self.to.is_ascii(),
+            // RFC 8689 §5: what is said of such a message is protected as it was; or says nothing of it.
+            require_tls: self.original.envelope.parameters().require_tls && !self.is_redacted(),
+            ..MailParameters::default()
+        };
+        Some(Report {
+            envelope: self.reporter.envelope(self.to, parameters)?,
+            octets: self.compose(&message_id, now, random)?,
+            message_id,
+            told: self.told.iter().map(|entry| entry.reported.place).collect(),
+            untold,
+        })
+    }
+
+    /// RFC 8689 §5 lets only mail from nobody go where REQUIRETLS is not known. A report that comes from somebody could be lost there; so it holds
+    /// nothing of a message that demanded TLS.
+    fn is_redacted(&self) -> bool {
+        self.original.envelope.parameters().require_tls && self.reporter.envelope_sender != ReversePath::Null
+    }
+
     fn compose(&self, message_id: &str, now: WallTime, random: u128) -> Option<Vec<u8>> {
         let kind = format!("multipart/report; report-type=delivery-status; boundary=\"report-{random:032x}\"");
         let mut report = MultiPart::builder()
             .header(ContentType::parse(&kind).ok()?)
             .singlepart(SinglePart::plain(self.prose()))
-            .singlepart(part("message/delivery-status", self.fields().into_bytes())?)
-            .singlepart(self.returned()?);
-        let subject = if self.is_delay() {
-            "Your message is delayed"
-        } else if self.is_unknown() {
-            "It is not known whether your message was delivered"
-        } else {
-            "Your message could not be delivered"
-        };
+            .singlepart(self.status_part()?);
+        if !self.is_redacted() {
+            report = report.singlepart(self.returned()?);
+        }
         for (name, value) in [
             ("Date", now.rfc5322()),
-            ("From", format!("Mail Delivery System <{}>", self.from)),
-            ("To", format!("<{}>", self.sender)),
-            ("Subject", subject.to_owned()),
+            ("From", format!("Mail Delivery System <{}>", self.reporter.from)),
+            ("To", format!("<{}>", self.to)),
+            ("Subject", self.subject().to_owned()),
             ("Message-ID", message_id.to_owned()),
             // RFC 3834 §3.1.7, §5: programs are not to answer it.
             ("Auto-Submitted", "auto-replied".to_owned()),
@@ -270,19 +371,11 @@ impl Draft<'_> {
         ] {
             set(&mut report, name, value)?;
         }
-        if let Some(original) = self.original_message_id() {
+        if let Some(original) = self.original_message_id().filter(|_| !self.is_redacted()) {
             set(&mut report, "In-Reply-To", original.clone())?;
             set(&mut report, "References", original)?;
         }
         Some(report.formatted())
-    }
-
-    fn is_delay(&self) -> bool {
-        self.told.iter().all(|entry| matches!(entry.reported.fate, Fate::Delayed { .. }))
-    }
-
-    fn is_unknown(&self) -> bool {
-        self.told.iter().all(Entry::is_unknown)
     }
 
     fn original_message_id(&self) -> Option<String> {
@@ -291,168 +384,6 @@ impl Draft<'_> {
         let clean = id.len() <= 200 && id.bytes().all(|octet| octet.is_ascii_graphic() && !b"<>".contains(&octet));
         clean.then(|| format!("<{id}>"))
     }
-
-    // For a person.
-
-    fn prose(&self) -> String {
-        let mut text = wrapped(&self.opening(), "");
-        for entry in self.told {
-            text.push('\n');
-            text.push_str(&self.paragraph(entry));
-        }
-        let (host, arrived, id) = (self.hostname, self.original.arrived.rfc5322(), self.original.id);
-        text.push('\n');
-        text.push_str(&wrapped(
-            &format!("Your message was accepted by {host} on {arrived} under the reference {id}."),
-            "",
-        ));
-        if let Some(subject) = self.original_subject() {
-            text.push_str(&wrapped(&format!("Its subject: {subject}"), ""));
-        }
-        text.push('\n');
-        text.push_str(&wrapped(
-            &format!(
-                "Below are the details for your mail program or your help desk, and the beginning of your message. If this does not tell \
-                 you what to do, show it whole to the people who run {}.",
-                self.hostname
-            ),
-            "",
-        ));
-        text
-    }
-
-    fn opening(&self) -> String {
-        let host = self.hostname;
-        let whom = if self.told.len() == 1 { "this recipient" } else { "these recipients" };
-        if self.is_delay() {
-            format!(
-                "This is the mail relay {host}. Your message has not reached {whom} yet. You need not send it again: it is still \
-                 being tried."
-            )
-        } else if self.is_unknown() {
-            format!(
-                "This is the mail relay {host}. It is not known whether your message reached {whom}: the next mail server took all of it, and never \
-                 said what became of it. It will not be tried again. Recipients that are not named here are not concerned."
-            )
-        } else {
-            format!(
-                "This is the mail relay {host}. Your message could not be delivered to {whom} and will not be tried again. Recipients \
-                 that are not named here are not concerned."
-            )
-        }
-    }
-
-    fn paragraph(&self, entry: &Entry<'_>) -> String {
-        let mut text = format!("  To:      {}\n", one_line(entry.address(), DIAGNOSTIC_MAX));
-        let mut line = |label: &str, value: &str| {
-            text.push_str(&wrapped(&format!("{label:<9}{value}"), "  "));
-        };
-        line("Reason:", &sentence(entry.reason()));
-        if let Some(reply) = entry.reply() {
-            line("It said:", &one_line(&reply.to_string(), DIAGNOSTIC_MAX));
-        }
-        if entry.may_have_arrived() {
-            line("But:", "It may have arrived: in one attempt the next mail server took all of it and never answered.");
-        }
-        match entry.reported.fate {
-            Fate::GaveUp if entry.is_unknown() => {
-                line("Advice:", "Ask the recipient whether it came before you send it again.")
-            }
-            Fate::Delayed { until } => {
-                line("Advice:", &format!("Nothing to do; it is tried until {}.", until.rfc5322()))
-            }
-            Fate::GaveUp => line(
-                "Advice:",
-                "It was tried for as long as this relay tries. Reach the recipient another way, or send it again later.",
-            ),
-            Fate::Failed => line("Advice:", advice(entry.status())),
-        }
-        text
-    }
-
-    fn original_subject(&self) -> Option<String> {
-        let message = MessageParser::new().parse_headers(self.original.header)?;
-        Some(one_line(message.subject()?, 200)).filter(|subject| !subject.is_empty())
-    }
-
-    // For a program: RFC 3464 §2.
-
-    fn fields(&self) -> String {
-        let mut fields = field("Reporting-MTA", &format!("dns; {}", self.hostname));
-        // RFC 3464 §2.2.1: the envelope id as the sender wrote it, before xtext.
-        if let Some(envid) = self.original.envelope.parameters().envid.as_deref().and_then(from_xtext) {
-            fields.push_str(&field("Original-Envelope-Id", &envid));
-        }
-        fields.push_str(&field("X-Sealpost-Queue-ID", &self.original.id.to_string()));
-        fields.push_str(&field("Arrival-Date", &self.original.arrived.rfc5322()));
-        for entry in self.told {
-            fields.push_str("\r\n");
-            fields.push_str(&recipient_fields(entry));
-        }
-        fields
-    }
-
-    // What was sent: the third part of RFC 6522 §3.
-
-    fn returned(&self) -> Option<SinglePart> {
-        let wants_whole = self.original.envelope.parameters().ret == Some(Ret::Full);
-        if let Some(whole) =
-            self.original.whole.filter(|whole| wants_whole && whole.len() <= WHOLE_MAX && is_seven_bit(whole))
-        {
-            return part("message/rfc822", whole.to_vec());
-        }
-        let header = cut_at_line(self.original.header, HEADER_MAX);
-        if is_seven_bit(header) {
-            return part("text/rfc822-headers", header.to_vec());
-        }
-        // RFC 6533 §6: headers with UTF-8, in an encoding that is 7-bit on the way.
-        let kind = ContentType::parse("message/global-headers; charset=utf-8").ok()?;
-        Some(SinglePart::builder().content_type(kind).body(Body::new(header.to_vec())))
-    }
-}
-
-fn recipient_fields(entry: &Entry<'_>) -> String {
-    let mut fields = String::new();
-    if let Some(original) = &entry.recipient.parameters.orcpt
-        && let Some(address) = from_xtext(&original.address)
-    {
-        fields.push_str(&field("Original-Recipient", &format!("{}; {address}", original.address_type)));
-    }
-    fields.push_str(&field("Final-Recipient", &typed(entry.address())));
-    fields.push_str(&field("Action", entry.action()));
-    fields.push_str(&field("Status", &entry.status().to_string()));
-    if let Some(upstream) = entry.reported.upstream {
-        fields.push_str(&field("Remote-MTA", &format!("dns; {upstream}")));
-    }
-    if let Some(reply) = entry.reply() {
-        fields.push_str(&field("Diagnostic-Code", &format!("smtp; {}", one_line(&reply.to_string(), DIAGNOSTIC_MAX))));
-    }
-    if let Some(at) = entry.reported.last_attempt {
-        fields.push_str(&field("Last-Attempt-Date", &at.rfc5322()));
-    }
-    if let Fate::Delayed { until } = entry.reported.fate {
-        fields.push_str(&field("Will-Retry-Until", &until.rfc5322()));
-    }
-    fields
-}
-
-/// The address with its type: `rfc822`, or `utf-8` in the 7-bit form of RFC 6533 §3.
-fn typed(address: &str) -> String {
-    if address.is_ascii() { format!("rfc822; {address}") } else { format!("utf-8; {}", utf8_as_ascii(address)) }
-}
-
-/// With a capital and a full stop.
-fn sentence(reason: &str) -> String {
-    let reason = one_line(reason, DIAGNOSTIC_MAX);
-    let mut letters = reason.chars();
-    let first: String = letters.next().map(|letter| letter.to_uppercase().collect()).unwrap_or_default();
-    let stop = if reason.ends_with('.') { "" } else { "." };
-    format!("{first}{}{stop}", letters.as_str())
-}
-
-fn part(kind: &str, octets: Vec<u8>) -> Option<SinglePart> {
-    let body = Body::dangerous_pre_encoded(octets, ContentTransferEncoding::SevenBit);
-    Some(SinglePart::builder().content_type(ContentType::parse(kind).ok()?).body(body))
 }
 
 /// A field whose value is ready for the wire: lettre would encode the sender's UTF-8 address, which RFC 6532 wants as it is.

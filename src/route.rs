@@ -15,9 +15,6 @@ use crate::queue::Custodian;
 use crate::upstream::Upstream;
 use crate::upstream::preference::{Ranked, arrange};
 
-/// On whose authority our own reports are sent: in the queue's listing, the audit, and the `identities` of a route.
-pub const REPORTS: &str = "reports";
-
 /// A way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -148,6 +145,7 @@ mod tests {
     use super::*;
     use crate::identity::DomainSet;
     use crate::mail::{Address, ForwardPath, MailParameters, Recipient, ReversePath};
+    use crate::queue::REPORTS;
 
     fn envelope(recipients: usize) -> Envelope {
         to(&vec!["bob@example.net"; recipients])
@@ -188,6 +186,21 @@ mod tests {
             (1, &[0, 2][..], vec!["main", "spare"])
         );
         assert!(routed.nowhere.is_empty());
+    }
+
+    #[test]
+    fn our_own_mail_goes_its_own_way_when_there_is_one_and_nobody_elses_does() {
+        let rule = || Rule { name: "route".into(), place: None };
+        let one = |name: &str, wants| {
+            Route::new(name, wants, rule(), vec![Ranked { order: 1, weight: 1, what: upstream(name) }]).unwrap()
+        };
+        let of_reports = Wants { identities: Some(vec![NamePattern::new(REPORTS)]), ..Wants::default() };
+        let routes = Routes::new(vec![one("bounces", of_reports), one("main", Wants::default())]);
+        for (custodian, expected) in [(Custodian::ours(), "bounces"), (custodian(), "main")] {
+            let routed = routes.part(&envelope(2), &custodian, &[0, 1]);
+            assert_eq!((routed.groups.len(), &*routed.groups[0].route.name), (1, expected));
+        }
+        assert_eq!(routes.host_of("bounces"), Some("localhost"));
     }
 
     #[test]

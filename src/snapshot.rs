@@ -3,7 +3,7 @@
 //! A session and a delivery take it at their start and again where they must see a change (at MAIL, at the next claim). Its parts are `Arc`s, so
 //! that it is cheap to hold. Never: changes in place.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::content::HeaderLimits;
 use crate::credentials::Credentials;
 use crate::identity::Roster;
 use crate::intake::IntakeLimits;
+use crate::networks::Network;
 use crate::queue::schedule::Schedule;
 use crate::report::Reporter;
 use crate::route::Routes;
@@ -40,6 +41,15 @@ pub struct Door {
     pub session: Arc<SessionSettings>,
     /// The CAs that count here.
     pub trust: Arc<Trust>,
+    /// The load balancers whose PROXY header is read, and who alone may connect; without, everybody may, and none is read.
+    pub balancers: Option<Vec<Network>>,
+}
+
+impl Door {
+    /// Whether connections from `address` are taken here.
+    pub fn takes_from(&self, address: IpAddr) -> bool {
+        self.balancers.as_ref().is_none_or(|networks| networks.iter().any(|network| network.contains(address)))
+    }
 }
 
 /// How many connections are allowed.

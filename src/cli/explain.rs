@@ -15,7 +15,7 @@ use super::ExplainArguments;
 use crate::config::{self, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, read_header};
 use crate::credentials::{ExporterValue, Mechanism};
-use crate::identity::{CertificateFacts, Dispatch, Identity, SecondFactor};
+use crate::identity::{CertificateFacts, Dispatch, Identity, Priorities, SecondFactor};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, Verdict};
 use crate::route::Errand;
@@ -235,6 +235,8 @@ impl Explanation {
         for rate in grant.limits.rates.each() {
             row("rate", format!("at most {rate}"));
         }
+        let Priorities { min, max } = grant.limits.priorities;
+        row("priority", format!("from {min} to {max}"));
         if grant.dispatch == Dispatch::OnApproval {
             row("held", "until an operator has approved it".to_owned());
         }

@@ -82,7 +82,7 @@ pub fn run(arguments: &UpstreamArguments) -> anyhow::Result<ExitCode> {
     let network = SystemNetwork::new(Arc::new(SystemEntropy));
     let mut out = io::stdout().lock();
     for upstream in wanted {
-        let examination = runtime.block_on(examine(&network, upstream, &clock));
+        let examination = runtime.block_on(examine(&network, upstream, &clock, &SystemEntropy));
         is_ready &= examination.is_ready();
         let routes: Vec<&str> = settings.routes.served_by(&upstream.name).collect();
         let report = Report::of(upstream, routes.join(", "), &examination);
@@ -198,7 +198,7 @@ impl Tried {
             ehlo_inside_tls: inside.cloned(),
             tls: visit.tls.as_ref().map(|tls| Tls { version: tls.version.clone(), cipher: tls.cipher.clone() }),
             certificates: shown.iter().filter_map(|der| CertificateFacts::of(der).ok()).map(Certificate::of).collect(),
-            verification: verification(upstream, visit),
+            verification: verification(visit),
             auth: match (said(Phase::Auth).next_back(), &upstream.credentials) {
                 (Some(reply), _) => reply.to_string(),
                 (None, Some(_)) => "was not come to".to_owned(),
@@ -237,12 +237,12 @@ impl Tried {
 }
 
 /// Whether the certificate was good enough, in a sentence.
-fn verification(upstream: &Upstream, visit: &Visit) -> String {
+fn verification(visit: &Visit) -> String {
     let fault = visit.fault.as_ref().filter(|fault| fault.phase == Phase::Tls);
-    match (&visit.tls, fault, upstream.security.looks_at_certificates()) {
+    match (&visit.tls, fault, &visit.proof) {
         (_, Some(fault), _) => format!("no: {}", fault.sentence()),
         (None, None, _) => "no TLS was made".to_owned(),
-        (Some(_), None, Some(name)) => format!("yes, for {name}"),
+        (Some(_), None, Some(proof)) => format!("yes, {proof}"),
         (Some(_), None, None) => "not looked at: only tls = \"verify\" does".to_owned(),
     }
 }

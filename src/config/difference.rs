@@ -91,8 +91,8 @@ fn shown(value: &str) -> &str {
     if value.len() > VALUE_MAX { "set" } else { value }
 }
 
-/// What of a listener a reload changes: it is bound at start, but neither what it says to clients nor whom it trusts.
-const LISTENER_NOW: [&str; 3] = ["refusal", "client_cas", "pins"];
+/// What of a listener a reload changes: it is bound at start, but neither what it says to clients, nor whom it trusts, nor who may connect.
+const LISTENER_NOW: [&str; 4] = ["refusal", "client_cas", "pins", "proxy"];
 
 fn is_read_at_start(key: &str) -> bool {
     let begins = |start: &str| key.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));

@@ -86,6 +86,7 @@ fn read_value(text: &str, kind: &Kind) -> Result<Value, Wrong> {
         Kind::Text
         | Kind::Flag
         | Kind::Count
+        | Kind::Priority
         | Kind::Wait
         | Kind::Size
         | Kind::Choice(..)

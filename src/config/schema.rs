@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Flag,
     /// A whole number, not negative.
     Count,
+    /// A priority of RFC 6710: -9 to 9.
+    Priority,
     /// A duration: `"5m"`.
     Wait,
     /// A list of durations.
@@ -46,6 +48,7 @@ impl Kind {
             Self::Texts => "a list of texts, like [\"one\", \"two\"]".to_owned(),
             Self::Flag => "true or false, without quotes".to_owned(),
             Self::Count => "a whole number, without quotes".to_owned(),
+            Self::Priority => "a number from -9 to 9, without quotes".to_owned(),
             Self::Wait => "a duration with its unit, like \"30s\", \"5m\", \"4h\", \"5d\"".to_owned(),
             Self::Waits => "a list of durations, like [\"1m\", \"5m\", \"1h\"]".to_owned(),
             Self::Size => "a size with its unit, like \"512KiB\", \"10MiB\"".to_owned(),
@@ -68,6 +71,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 
 const REFUSAL: Kind = Kind::Choice(&["reply", "defer", "alert"], &[]);
 const MODE: Kind = Kind::Choice(&["starttls", "implicit"], &[]);
+const LISTENER_MODE: Kind = Kind::Choice(&["starttls", "implicit"], &["proxied-tls"]);
 const SECOND_FACTOR: Kind = Kind::Choice(&["none", "password", "totp"], &[]);
 const CASE: Kind = Kind::Choice(&["ignored", "exact"], &[]);
 
@@ -101,10 +105,11 @@ pub(super) const IDENTITIES: &[Key] = &[key("identity", Kind::Tables(IDENTITY))]
 
 const LISTENER: &[Key] = &[
     key("address", Kind::Text),
-    key("mode", MODE),
+    key("mode", LISTENER_MODE),
     key("refusal", REFUSAL),
     key("client_cas", Kind::Texts),
     key("pins", Kind::Flag),
+    key("proxy", Kind::Texts),
 ];
 
 const TLS: &[Key] = &[
@@ -183,6 +188,8 @@ const IDENTITY_LIMITS: &[Key] = &[
     key("messages_per_day", Kind::Count),
     key("recipients_per_hour", Kind::Count),
     key("recipients_per_day", Kind::Count),
+    key("priority_min", Kind::Priority),
+    key("priority_max", Kind::Priority),
 ];
 
 const UPSTREAM: &[Key] = &[
@@ -192,10 +199,14 @@ const UPSTREAM: &[Key] = &[
     key("tls", Kind::Choice(&["none", "opportunistic", "require", "verify"], &[])),
     key("server_name", Kind::Text),
     key("ca", Kind::Texts),
+    key("pin", Kind::Texts),
+    key("dane", Kind::Flag),
     key("certificate", Kind::Text),
     key("private_key", Kind::Text),
     key("username", Kind::Text),
     key("password_file", Kind::Text),
+    key("token_file", Kind::Text),
+    key("auth", Kind::Choice(AUTH, &[])),
     key("connections", Kind::Count),
     key("messages_per_connection", Kind::Count),
     key("idle", Kind::Wait),
@@ -204,7 +215,10 @@ const UPSTREAM: &[Key] = &[
     key("source_address", Kind::Texts),
     key("order", Kind::Count),
     key("weight", Kind::Count),
+    key("chunking", Kind::Flag),
+    key("eight_bit", Kind::Choice(&["send-anyway", "encode", "report"], &[])),
     key("password", Kind::Secret("password_file")),
+    key("token", Kind::Secret("token_file")),
 ];
 
 const ROUTE: &[Key] = &[
@@ -216,7 +230,10 @@ const ROUTE: &[Key] = &[
     key("upstreams", Kind::Texts),
 ];
 
-const DNS: &[Key] = &[key("servers", Kind::Texts)];
+/// Mechanisms by which we can log in at an upstream.
+const AUTH: &[&str] = &["scram-sha-256-plus", "scram-sha-256", "oauthbearer", "xoauth2", "plain", "login", "external"];
+
+const DNS: &[Key] = &[key("servers", Kind::Texts), key("trusted", Kind::Flag)];
 
 const QUEUE: &[Key] = &[
     key("retry", Kind::Waits),
@@ -257,7 +274,12 @@ const RECEIVED: &[Key] = &[key("identity", Kind::Flag), key("client_address", Ki
 
 const RELOAD: &[Key] = &[key("watch", Kind::Choice(&["files", "all", "off"], &[])), key("poll", Kind::Wait)];
 
-const REPORTS: &[Key] = &[key("from", Kind::Text)];
+const REPORTS: &[Key] = &[
+    key("from", Kind::Text),
+    key("envelope_sender", Kind::Text),
+    key("upstream", Kind::Text),
+    key("postmaster", Kind::Text),
+];
 
 const NOTICES: &[Key] = &[key("expiry", Kind::Flag)];
 

@@ -10,8 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::credentials::Credentials;
 use crate::identity::Roster;
-use crate::mail::Address;
 use crate::mail::header::HeaderLimits;
+use crate::mail::{Address, ReversePath};
+use crate::networks::Network;
 use crate::queue::QueueSettings;
 use crate::queue::schedule::Schedule;
 use crate::route::Routes;
@@ -132,6 +133,8 @@ pub struct ListenerSettings {
     pub client_cas: Option<Vec<Arc<str>>>,
     /// Whether pinned certificates count here.
     pub pins: TakenPins,
+    /// The load balancers whose PROXY header is read, and who alone may connect here.
+    pub balancers: Option<Vec<Network>>,
 }
 
 /// How many connections at once.
@@ -187,6 +190,12 @@ pub struct ReceivedSettings {
 pub struct ReportSettings {
     /// The address in their From field; `MAILER-DAEMON@hostname` unless set.
     pub from: Address,
+    /// Who they come from for SMTP; nobody unless set.
+    pub envelope_sender: ReversePath,
+    /// The name of the upstream that takes them; that of all mail unless set.
+    pub upstream: Option<String>,
+    /// Who gets a copy of what is told of failures.
+    pub postmaster: Option<Address>,
 }
 
 /// The form of log lines.

@@ -252,6 +252,7 @@ fn every_documented_key_is_known_and_every_key_is_documented() {
                 | schema::Kind::Texts
                 | schema::Kind::Flag
                 | schema::Kind::Count
+                | schema::Kind::Priority
                 | schema::Kind::Wait
                 | schema::Kind::Waits
                 | schema::Kind::Size
@@ -334,13 +335,14 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "listener 1: refusal: now \"reply\"",
         "listener 1: client_cas: now [\"staff\"]",
         "listener 1: pins: now true",
+        "listener 1: proxy: now [\"10.0.0.0/8\", \"192.0.2.1\"]",
         "tls.certificates",
         "client_ca",
         "credentials.file",
         "upstream",
         "route",
         "dns.servers",
-        "reports.from",
+        "reports",
         "queue.per_identity: now 10",
     ];
     let unexpected: Vec<_> =

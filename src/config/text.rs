@@ -10,6 +10,7 @@ use super::mistake::Findings;
 use super::nearest::nearest;
 use super::schema::{self, Key, Kind};
 use super::units::{read_size, read_wait};
+use crate::identity::Priorities;
 
 /// Reads a TOML text; what is wrong with it goes to `findings`. `None`: the grammar is broken, and nothing can be said of its keys.
 pub(super) fn read(text: &str, keys: &'static [Key], findings: &mut Findings) -> Option<Table> {
@@ -135,7 +136,7 @@ impl Reading<'_> {
             (Kind::Flag, DeValue::Boolean(flag)) => return Some(Value::Boolean(*flag)),
             (Kind::Text | Kind::Wait | Kind::Choice(..), DeValue::String(text)) => text.to_string(),
             (Kind::Size, DeValue::String(text)) => text.to_string(),
-            (Kind::Count | Kind::Size, DeValue::Integer(number)) => {
+            (Kind::Count | Kind::Size | Kind::Priority, DeValue::Integer(number)) => {
                 i64::from_str_radix(number.as_str(), number.radix())
                     .map(|number| number.to_string())
                     .unwrap_or_default()
@@ -173,6 +174,10 @@ pub(super) fn read_scalar(text: &str, kind: &Kind) -> Result<Value, (String, Opt
         Kind::Count => match text.parse::<u32>() {
             Ok(number) => Ok(Value::Integer(number.into())),
             Err(_) => Err((format!("{text:?}: not a number from 0 to {}", u32::MAX), wanted())),
+        },
+        Kind::Priority => match text.parse::<i8>() {
+            Ok(number) if (Priorities::LEAST..=Priorities::MOST).contains(&number) => Ok(Value::Integer(number.into())),
+            Ok(_) | Err(_) => Err((format!("{text:?}: not a priority"), wanted())),
         },
         Kind::Flag => text.parse().map(Value::Boolean).map_err(|_| (format!("{text:?}: not true or false"), wanted())),
         Kind::Choice(now, _) if now.contains(&text) => Ok(as_text()),

@@ -14,6 +14,9 @@ shutdown_grace = "30s"
 min_version = "1.2"
 refusal = "reply"
 
+[dns]
+trusted = false
+
 [queue]
 retry = ["1m", "5m", "15m", "1h"]
 warn_after = "4h"
@@ -82,9 +85,8 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) route: Vec<WrittenRoute>,
     #[serde(default)]
-    pub(super) dns: WrittenDns,
-    #[serde(default)]
     pub(super) credentials: WrittenCredentials,
+    pub(super) dns: WrittenDns,
     pub(super) queue: WrittenQueue,
     pub(super) limits: WrittenServerLimits,
     pub(super) deadlines: WrittenDeadlines,
@@ -104,6 +106,7 @@ pub(super) struct WrittenListener {
     pub(super) refusal: Option<WrittenRefusal>,
     pub(super) client_cas: Option<Vec<String>>,
     pub(super) pins: Option<bool>,
+    pub(super) proxy: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -232,6 +235,8 @@ pub(super) struct WrittenLimits {
     pub(super) messages_per_day: Option<u32>,
     pub(super) recipients_per_hour: Option<u32>,
     pub(super) recipients_per_day: Option<u32>,
+    pub(super) priority_min: Option<i8>,
+    pub(super) priority_max: Option<i8>,
 }
 
 impl WrittenLimits {
@@ -248,7 +253,8 @@ impl WrittenLimits {
 
     /// Whether any is.
     pub(super) fn is_written(&self) -> bool {
-        self.message_size.is_some() || self.counts().iter().any(|(_, number)| number.is_some())
+        let has_priority = self.priority_min.is_some() || self.priority_max.is_some();
+        has_priority || self.message_size.is_some() || self.counts().iter().any(|(_, number)| number.is_some())
     }
 }
 
@@ -318,10 +324,16 @@ pub(super) struct WrittenUpstream {
     pub(super) server_name: Option<String>,
     #[serde(default)]
     pub(super) ca: Vec<String>,
+    #[serde(default)]
+    pub(super) pin: Vec<String>,
+    #[serde(default)]
+    pub(super) dane: bool,
     pub(super) certificate: Option<String>,
     pub(super) private_key: Option<String>,
     pub(super) username: Option<String>,
     pub(super) password_file: Option<String>,
+    pub(super) token_file: Option<String>,
+    pub(super) auth: Option<WrittenAuth>,
     pub(super) connections: Option<u32>,
     pub(super) messages_per_connection: Option<u32>,
     pub(super) idle: Option<Wait>,
@@ -332,6 +344,8 @@ pub(super) struct WrittenUpstream {
     pub(super) source_address: Vec<String>,
     pub(super) order: Option<u32>,
     pub(super) weight: Option<u32>,
+    pub(super) chunking: Option<bool>,
+    pub(super) eight_bit: Option<WrittenEightBit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -340,13 +354,6 @@ pub(super) enum WrittenLookup {
     Address,
     Mx,
     Srv,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WrittenDns {
-    #[serde(default)]
-    pub(super) servers: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -361,12 +368,43 @@ pub(super) struct WrittenRoute {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenEightBit {
+    SendAnyway,
+    Encode,
+    Report,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum WrittenUpstreamTls {
     None,
     Opportunistic,
     Require,
     Verify,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenDns {
+    #[serde(default)]
+    pub(super) servers: Vec<String>,
+    pub(super) trusted: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenAuth {
+    #[serde(rename = "scram-sha-256-plus")]
+    ScramSha256Plus,
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    #[serde(rename = "oauthbearer")]
+    OauthBearer,
+    Xoauth2,
+    Plain,
+    Login,
+    External,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -421,6 +459,9 @@ pub(super) struct WrittenReceived {
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenReports {
     pub(super) from: Option<String>,
+    pub(super) envelope_sender: Option<String>,
+    pub(super) upstream: Option<String>,
+    pub(super) postmaster: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

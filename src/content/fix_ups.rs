@@ -46,6 +46,7 @@ mod tests {
             tls_version: "TLSv1.3",
             tls_cipher: "TLS_AES_128_GCM_SHA256",
             id: QueueId::from_u128(7),
+            priority: None,
             recipient: None,
             arrived: WallTime::from_seconds(1_795_484_880),
         };

@@ -2,14 +2,13 @@
 //!
 //! The certificate says whose credential is asked for before a user name is read. So a user who is named is only held against the identity, never
 //! looked up: unknown, another's and one's own take the same way, do the same work and get the same answer. What a credential is and how
-//! it is written is in [`mod@file`]; [`password`], [`scram`] and [`totp`] each hold one kind against what was shown; `prep` makes one form of a text.
+//! it is written is in [`mod@file`]; [`password`], [`scram`] and [`totp`] each hold one kind against what was shown.
 //!
 //! Nonces, fake salts, the exporter's value and the time are arguments. Never: reads a clock or a file, logs, prints a secret (`Debug` hides
 //! them), keeps one longer than it is used. Nothing here can fail but with a value.
 
 pub mod file;
 pub mod password;
-pub mod prep;
 pub mod scram;
 pub mod totp;
 
@@ -24,6 +23,7 @@ pub use scram::{Ground, ScramSecret};
 pub use totp::TotpSecret;
 
 use crate::identity::SecondFactor;
+pub use crate::sasl::{ExporterValue, prep};
 use crate::sys::WallTime;
 
 /// A mechanism of AUTH (RFC 4954 §4, the registry of SASL mechanisms).
@@ -83,16 +83,6 @@ impl Mark {
 impl fmt::Debug for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[mark]")
-    }
-}
-
-/// What tls-exporter gives for a connection (RFC 9266 §2): both ends know it, nobody between them does.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ExporterValue(pub [u8; 32]);
-
-impl fmt::Debug for ExporterValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[exporter]")
     }
 }
 

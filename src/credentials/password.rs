@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::prep::prepared;
+use crate::sasl::prep::prepared;
 
 /// KiB that one hash may ask for at most: 128 MiB.
 pub const MEMORY_KIB_MAX: u32 = 128 * 1024;

@@ -13,21 +13,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::prep::prepared;
-use super::{ExporterValue, Proof};
+use super::Proof;
+use crate::sasl::ExporterValue;
+use crate::sasl::prep::prepared;
+pub use crate::sasl::scram::ITERATIONS_MIN;
+use crate::sasl::scram::{KEY, Key, Keys, TLS_EXPORTER, hash, is_extension, is_nonce, mac, read_name, same, xor};
 
 /// Iterations of a new secret. RFC 7677 §4 asks for 4,096 at least; each login costs the client so many, and so does each guess at a stolen file:
 /// 100,000 take a telephone a tenth of a second or two.
 pub const ITERATIONS: u32 = 100_000;
-/// Iterations that are read: at least what RFC 7677 §4 asks for, at most what a client can be asked for in seconds.
-pub const ITERATIONS_MIN: u32 = 4096;
-/// See [`ITERATIONS_MIN`].
+/// Iterations that are read: at most what a client can be asked for in seconds.
 pub const ITERATIONS_MAX: u32 = 5_000_000;
 /// Octets of a new salt.
 pub const SALT_OCTETS: usize = 16;
@@ -35,13 +34,6 @@ pub const SALT_OCTETS: usize = 16;
 const SALT_RANGE: std::ops::RangeInclusive<usize> = 8..=64;
 /// Octets of a client's nonce at most.
 const NONCE_MAX: usize = 256;
-/// Octets of a key.
-const KEY: usize = digest::SHA256_OUTPUT_LEN;
-
-/// The binding of RFC 9266, as GS2 headers call it.
-const TLS_EXPORTER: &str = "tls-exporter";
-
-type Key = Zeroizing<[u8; KEY]>;
 
 /// What the file holds of a password (RFC 5802 §3): enough to check a login, not to make one.
 pub struct ScramSecret {
@@ -82,16 +74,8 @@ impl ScramSecret {
 
     /// The secret of a prepared password (RFC 5802 §3).
     pub fn make(password: &str, salt: &[u8], iterations: u32) -> Self {
-        let mut salted: Key = Zeroizing::new([0; KEY]);
-        let rounds = std::num::NonZeroU32::new(iterations).unwrap_or(std::num::NonZeroU32::MIN);
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, password.as_bytes(), &mut *salted);
-        let client_key = mac(&*salted, b"Client Key");
-        Self {
-            iterations,
-            salt: salt.to_vec(),
-            stored_key: hash(&*client_key),
-            server_key: mac(&*salted, b"Server Key"),
-        }
+        let Keys { stored_key, server_key, .. } = Keys::of(password, salt, iterations);
+        Self { iterations, salt: salt.to_vec(), stored_key, server_key }
     }
 
     /// As [`ScramSecret::read`] reads it.
@@ -199,7 +183,7 @@ impl ClientFirst {
         };
         agree(read_flag(flag)?, binding)?;
         let decoded = match authzid.strip_prefix("a=") {
-            Some(name) => sasl_name(name)?,
+            Some(name) => read_name(name).ok_or(ScramFault::Grammar)?,
             None if authzid.is_empty() => String::new(),
             None => return Err(ScramFault::Grammar),
         };
@@ -210,7 +194,7 @@ impl ClientFirst {
         if !is_nonce(nonce) || nonce.len() > NONCE_MAX || !attributes.all(is_extension) {
             return Err(ScramFault::Grammar);
         }
-        let user = prepared(sasl_name(user)?.as_bytes()).ok_or(ScramFault::Grammar)?;
+        let user = prepared(read_name(user).ok_or(ScramFault::Grammar)?.as_bytes()).ok_or(ScramFault::Grammar)?;
         Ok(Self {
             gs2_header: format!("{flag},{authzid},"),
             bare: bare.to_owned(),
@@ -287,10 +271,7 @@ impl Exchange {
     /// RFC 5802 §3: ClientKey is ClientProof XOR ClientSignature, and its hash is StoredKey.
     fn is_proof(&self, shown: &[u8], signed: &[u8]) -> bool {
         let signature = mac(&*self.ground.secret.stored_key, signed);
-        let mut client_key: Key = Zeroizing::new([0; KEY]);
-        for ((octet, shown), signature) in client_key.iter_mut().zip(shown).zip(signature.iter()) {
-            *octet = shown ^ signature;
-        }
+        let client_key = xor(&signature, shown);
         let right = same(&*hash(&*client_key), &*self.ground.secret.stored_key);
         right & (shown.len() == KEY)
     }
@@ -318,53 +299,6 @@ fn agree(flag: Flag, binding: &Binding) -> Result<(), ScramFault> {
         (Flag::None | Flag::ThinksWeHaveNone, Binding::Bound(_))
         | (Flag::Exporter, Binding::NotOffered | Binding::Declined) => Err(ScramFault::Flag),
     }
-}
-
-/// RFC 5802 §7: saslname; `=2C` is a comma, `=3D` an equals sign, no other `=`.
-fn sasl_name(text: &str) -> Result<String, ScramFault> {
-    let mut pieces = text.split('=');
-    let mut name = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let (decoded, rest) = match (piece.strip_prefix("2C"), piece.strip_prefix("3D")) {
-            (Some(rest), _) => (',', rest),
-            (None, Some(rest)) => ('=', rest),
-            (None, None) => return Err(ScramFault::Grammar),
-        };
-        name.push(decoded);
-        name.push_str(rest);
-    }
-    if name.is_empty() || name.contains('\0') { Err(ScramFault::Grammar) } else { Ok(name) }
-}
-
-/// RFC 5802 §7: printable, without a comma.
-fn is_nonce(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_graphic() && octet != b',')
-}
-
-/// RFC 5802 §7: attr-val; its meaning is nobody's here (§5.1: unknown optional extensions are ignored).
-fn is_extension(field: &str) -> bool {
-    let mut letters = field.chars();
-    let named = letters.next().is_some_and(|letter| letter.is_ascii_alphabetic() && letter != 'm');
-    named && letters.next() == Some('=') && letters.next().is_some() && !field.contains('\0')
-}
-
-fn mac(key: &[u8], octets: &[u8]) -> Key {
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), octets);
-    copied(tag.as_ref())
-}
-
-fn hash(octets: &[u8]) -> Key {
-    copied(digest::digest(&digest::SHA256, octets).as_ref())
-}
-
-fn copied(octets: &[u8]) -> Key {
-    let mut key: Key = Zeroizing::new([0; KEY]);
-    key.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
-    key
-}
-
-fn same(one: &[u8], other: &[u8]) -> bool {
-    verify_slices_are_equal(one, other).is_ok()
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
             tls,
             session: Arc::new(SessionSettings { refusal: listener.refusal, ..settings.session.clone() }),
             trust,
+            balancers: listener.balancers.clone(),
         }))
     });
     Ok(Snapshot {
@@ -64,7 +65,12 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         recheck: if settings.recheck { Recheck::Yes } else { Recheck::No },
         expiry_notices: if settings.expiry_notices { ExpiryNotices::Yes } else { ExpiryNotices::No },
         ends: ends(settings),
-        reporter: Arc::new(Reporter { hostname: settings.hostname.clone(), from: settings.reports.from.clone() }),
+        reporter: Arc::new(Reporter {
+            hostname: settings.hostname.clone(),
+            from: settings.reports.from.clone(),
+            envelope_sender: settings.reports.envelope_sender.clone(),
+            postmaster: settings.reports.postmaster.clone(),
+        }),
     })
 }
 

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit;
-use crate::delivery::REPORTS;
 use crate::house::House;
 use crate::mail::{Address, QueueId};
 use crate::queue::seen::{Mark, Marked, SEEN_MAX, Seen, Stage, due};
-use crate::queue::{Custodian, Deposit, QueueError, TraceFacts};
+use crate::queue::{Custodian, Deposit, QueueError, REPORTS, TraceFacts};
 use crate::report::notice::{self, Ending, Notice};
 use crate::snapshot::{ExpiryNotices, Snapshot};
 use crate::sys::WallTime;
@@ -131,14 +130,7 @@ async fn send(notice: Notice, note: Mark, snapshot: &Snapshot, house: &House) ->
 fn deposit(envelope: crate::mail::Envelope, message_id: String, snapshot: &Snapshot, arrived: WallTime) -> Deposit {
     Deposit {
         envelope,
-        custodian: Custodian {
-            identity: REPORTS.to_owned(),
-            ca: None,
-            fingerprint: String::new(),
-            chain: Vec::new(),
-            key: None,
-            links: Vec::new(),
-        },
+        custodian: Custodian::ours(),
         trace: TraceFacts {
             client: "notice of expiry".to_owned(),
             helo: snapshot.reporter.hostname.clone(),

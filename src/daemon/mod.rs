@@ -34,7 +34,9 @@ use self::aside::aside;
 use self::reload::{Cause, Reloader, Source};
 use self::watch::Orders;
 use crate::config::{self, CrlSource, Mistake, Settings};
+use crate::doors::Full;
 use crate::house::House;
+use crate::intake::Introduced;
 use crate::queue::fill::{Notice, Watch};
 use crate::queue::{OpenError, Owned, Queue, Recovery};
 use crate::session::replies;
@@ -334,22 +336,75 @@ async fn accept(listener: TcpListener, door: usize, house: Arc<House>) {
 
 fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>) {
     let snapshot = house.snapshot();
+    let Some(entered) = snapshot.doors.get(door) else { return };
     // Nagle and delayed ACK together cost 40 ms for each reply.
     let _ = stream.set_nodelay(true);
     let (serving, now) = (Arc::clone(house), house.now().mono);
+    if !entered.takes_from(client.ip()) {
+        return turn_away_stranger(client, entered.address, house);
+    }
+    if entered.balancers.is_some() {
+        return admit_balancer(stream, client, door, house);
+    }
     match house.doors.enter(client.ip(), snapshot.door_limits, now) {
         Ok(place) => house.tasks.spawn("connection", async move {
             Box::pin(intake::serve(stream, client, door, serving)).await;
             drop(place);
         }),
         Err(full) => {
-            if let Some(unsaid) = house.doors.turned_away.say(now) {
-                tracing::warn!(%client, limit = full.key(), unsaid, "too many connections: turned away");
+            tell_full(client, full, house);
+            turn_away(&stream, entered.mode);
+        }
+    }
+}
+
+/// A connection that a load balancer passes on: it is nobody's until its header is there, and nothing is said before.
+fn admit_balancer(mut stream: TcpStream, balancer: SocketAddr, door: usize, house: &Arc<House>) {
+    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits) {
+        Ok(place) => place,
+        Err(full) => return tell_full(balancer, full, house),
+    };
+    let serving = Arc::clone(house);
+    house.tasks.spawn("connection", async move {
+        let client = match intake::introduced(&mut stream, balancer, &serving).await {
+            None => return,
+            // Who looks every two seconds must not use up a client's limits: the total alone bounds balancers.
+            Some(Introduced::Probe) => {
+                Box::pin(intake::serve(stream, balancer, door, serving)).await;
+                return drop(place);
             }
-            if let Some(door) = snapshot.doors.get(door) {
-                turn_away(&stream, door.mode);
+            Some(Introduced::Client(client)) => client,
+        };
+        let snapshot = serving.snapshot();
+        match place.belongs_to(client.ip(), snapshot.door_limits, serving.now().mono) {
+            Ok(()) => {
+                drop(snapshot);
+                Box::pin(intake::serve(stream, client, door, serving)).await;
+            }
+            Err(full) => {
+                tell_full(client, full, &serving);
+                if let Some(entered) = snapshot.doors.get(door) {
+                    turn_away(&stream, entered.mode);
+                }
             }
         }
+        drop(place);
+    });
+}
+
+/// Who is none of the load balancers hears nothing: the address that it would claim can't be believed.
+fn turn_away_stranger(client: SocketAddr, listener: SocketAddr, house: &House) {
+    if let Some(unsaid) = house.doors.strangers.say(house.now().mono) {
+        tracing::warn!(
+            %client, %listener, unsaid,
+            "not an address of the listener's proxy networks: turned away (name the load balancer in proxy, or have clients come by way of it)"
+        );
+    }
+}
+
+fn tell_full(client: SocketAddr, full: Full, house: &House) {
+    if let Some(unsaid) = house.doors.turned_away.say(house.now().mono) {
+        tracing::warn!(%client, limit = full.key(), unsaid, "too many connections: turned away");
     }
 }
 

@@ -4,6 +4,7 @@
 //! who comes                  is told
 //! at a STARTTLS listener     421 in the place of the greeting (RFC 5321 §4.2.3)
 //! at an implicit TLS one     the same, behind a handshake: before it there are no words
+//! behind a load balancer     the same, behind its header
 //! at the control socket      that the queue is being recovered
 //! systemd                    the same, and to wait longer
 //! ```
@@ -12,6 +13,7 @@
 //! [`HANDSHAKES_MAX`] handshakes at once, who comes besides is closed.
 
 use std::future::{Future, pending};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{ACCEPT_PAUSE, control, ready};
+use crate::intake;
 use crate::session::replies;
 use crate::snapshot::{Door, Mode};
 use crate::sys::Tasks;
@@ -67,25 +70,39 @@ pub(super) async fn until_open<T>(
 }
 
 fn send_away(stream: TcpStream, client: SocketAddr, door: &Arc<Door>, handshakes: &Arc<Semaphore>, tasks: &Tasks) {
+    if !door.takes_from(client.ip()) {
+        return;
+    }
     let mut reply = Vec::new();
     replies::starting().write_to(&mut reply);
     tracing::debug!(%client, "sent away: the queue is not open yet");
-    match door.mode {
+    if door.mode == Mode::StartTls && door.balancers.is_none() {
         // One write into an empty buffer never waits.
-        Mode::StartTls => drop(stream.try_write(&reply)),
+        return drop(stream.try_write(&reply));
+    }
+    let Ok(place) = Arc::clone(handshakes).try_acquire_owned() else { return };
+    let door = Arc::clone(door);
+    tasks.spawn("connection", async move {
+        // Who does not want to hear it comes again all the same.
+        drop(timeout(CLIENT_MAX, say_late(stream, &door, &reply)).await);
+        drop(place);
+    });
+}
+
+/// Says `reply` behind what must come before it: a load balancer's header, a handshake.
+async fn say_late(mut stream: TcpStream, door: &Door, reply: &[u8]) -> io::Result<()> {
+    if door.balancers.is_some() && !intake::has_header(&mut stream).await {
+        return Ok(());
+    }
+    match door.mode {
+        Mode::StartTls => {
+            stream.write_all(reply).await?;
+            stream.shutdown().await
+        }
         Mode::Implicit => {
-            let Ok(place) = Arc::clone(handshakes).try_acquire_owned() else { return };
-            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&door.tls));
-            tasks.spawn("connection", async move {
-                let saying = async {
-                    let mut stream = acceptor.accept(stream).await?;
-                    stream.write_all(&reply).await?;
-                    stream.shutdown().await
-                };
-                // Who does not want to hear it comes again all the same.
-                drop(timeout(CLIENT_MAX, saying).await);
-                drop(place);
-            });
+            let mut stream = tokio_rustls::TlsAcceptor::from(Arc::clone(&door.tls)).accept(stream).await?;
+            stream.write_all(reply).await?;
+            stream.shutdown().await
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! | after the attempt | then |
 //! |---|---|
-//! | somebody is still open, and it is not too late | tried again as the schedule says; past `warn_after` the sender is told once |
-//! | somebody is still open, and `give_up_after` has passed | they have failed, and the sender is told |
+//! | somebody is still open, and it is not too late | tried again as the schedule says; past `warn_after`, or past the sender's own `BY=..;N`, the sender is told once |
+//! | somebody is still open, and `give_up_after` or the sender's own `BY=..;R` has passed | they have failed, and the sender is told |
+//! | somebody is delivered, and the upstream will not tell what the sender wants to know | the sender is told that the message was handed on |
 //! | nobody is open | the message is finished |
 //! | who is open was not tried: the upstreams of his route are left alone | his turn stays as it was, whatever became of the others |
 //! | nothing was tried: all upstreams are left alone  | it waits, uncounted; but past `warn_after` and `give_up_after` as above        |
@@ -16,8 +17,9 @@ use std::time::Duration;
 use crate::mail::{Notify, ReversePath};
 use crate::queue::schedule::{self, Schedule, Warned, Warning};
 use crate::queue::{Certainty, Next, Outcome, Record, Tried};
-use crate::report::Fate;
+use crate::report::{self, Fate};
 use crate::sys::WallTime;
+use crate::upstream::Undertaking;
 
 /// What is to be recorded, and who is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,27 +36,39 @@ pub struct Plan {
     pub warned: bool,
 }
 
-/// The plan for a message after an attempt that ended at `now`; `untried` says of whom nobody tried, why. `jitter` is a random number that spreads
-/// retries.
-pub fn plan(
-    record: &Record,
-    tried: Vec<Tried>,
-    untried: Vec<Tried>,
-    schedule: &Schedule,
-    now: WallTime,
-    jitter: u64,
-) -> Plan {
+/// What an attempt has brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// What came of it, for each recipient that was tried.
+    pub tried: Vec<Tried>,
+    /// Of whom nobody tried, because the upstreams of his route are left alone, why.
+    pub untried: Vec<Tried>,
+    /// What has been taken over by who took the message.
+    pub undertakings: Vec<(usize, Undertaking)>,
+}
+
+/// Why a message is not tried although it is its turn: the time that its sender gave is over (RFC 2852 §4, `R`). It must not be delivered any more.
+pub fn is_too_late(record: &Record, now: WallTime) -> Option<&'static str> {
+    let by = record.envelope.parameters().deliver_by.filter(|by| by.or_return && now >= by.deadline);
+    by.map(|_| "the time that its sender gave (BY) was over before it could be delivered")
+}
+
+/// The plan for a message after an attempt that ended at `now`. `jitter` is a random number that spreads retries.
+pub fn plan(record: &Record, brought: Brought, schedule: &Schedule, now: WallTime, jitter: u64) -> Plan {
+    let Brought { tried, untried, undertakings } = brought;
+    let schedule = of_its_own(record, schedule);
     let open = still_open(record, &tried);
     let nobody_tried = open.iter().all(|place| untried.iter().any(|one| one.recipient == *place));
     let mut plan = Plan::of(record, tried, untried);
     plan.tell_failures();
+    plan.tell_relayed(record, &undertakings);
     if !open.is_empty() {
         let attempts = record.attempts.saturating_add(1);
         match schedule.next(record.waits_since(), attempts, Warned::from(record.warned), now, jitter) {
             schedule::Plan::Retry { at, warning } => {
                 plan.next = Next::Retry(if nobody_tried { record.due } else { at });
                 if warning == Warning::Due {
-                    plan.warn(&open, schedule.gives_up_at(record.waits_since()));
+                    plan.warn(record, &open, schedule.gives_up_at(record.waits_since()));
                 }
             }
             schedule::Plan::GiveUp => plan.give_up(record, &open, now),
@@ -63,18 +77,19 @@ pub fn plan(
     if plan.next == Next::Finished {
         plan.next = finished_or_dead(record, &plan.outcomes);
     }
-    plan
+    plan.without_reports_on_ours(record)
 }
 
 /// The plan for a message that nobody tried at `now`, because all its upstreams are left alone (`untried` says so of each recipient). None when it
 /// simply goes on waiting: no attempt was made, so none is counted, and its turn in the queue stays as it was.
 pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Schedule, now: WallTime) -> Option<Plan> {
+    let schedule = of_its_own(record, schedule);
     let open = record.open_recipients();
     let mut plan = Plan::of(record, Vec::new(), untried);
     match schedule.next(record.waits_since(), record.attempts, Warned::from(record.warned), now, 0) {
         schedule::Plan::Retry { warning: Warning::NotDue, .. } => return None,
         schedule::Plan::Retry { warning: Warning::Due, .. } => {
-            plan.warn(&open, schedule.gives_up_at(record.waits_since()));
+            plan.warn(record, &open, schedule.gives_up_at(record.waits_since()));
             plan.next = Next::Retry(record.due);
         }
         schedule::Plan::GiveUp => {
@@ -82,11 +97,19 @@ pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Sch
             plan.next = finished_or_dead(record, &plan.outcomes);
         }
     }
-    Some(plan)
+    Some(plan.without_reports_on_ours(record))
 }
 
-/// `soft_bounce`: a failure is a delay, by the same words.
-pub fn softened(tried: Vec<Tried>) -> Vec<Tried> {
+/// The schedule with the sender's own wishes in it.
+fn of_its_own(record: &Record, schedule: &Schedule) -> Schedule {
+    schedule.within(record.waits_since(), record.envelope.parameters().deliver_by)
+}
+
+/// `soft_bounce`: a failure is a delay, by the same words; but when the time that its sender gave (`R`) is over, it stays what it is.
+pub fn softened(record: &Record, tried: Vec<Tried>, now: WallTime) -> Vec<Tried> {
+    if is_too_late(record, now).is_some() {
+        return tried;
+    }
     let soft = |one: Tried| match one.outcome {
         Outcome::Failed { reason, reply } => Tried { outcome: Outcome::Deferred { reason, reply }, ..one },
         Outcome::Delivered { .. } | Outcome::Deferred { .. } => one,
@@ -99,9 +122,30 @@ impl Plan {
         Self { outcomes, untried, next: Next::Finished, tell: Vec::new(), warned: record.warned }
     }
 
-    fn warn(&mut self, open: &[usize], until: WallTime) {
+    fn warn(&mut self, record: &Record, open: &[usize], until: WallTime) {
+        let by_sender = record.envelope.parameters().deliver_by.is_some_and(|by| !by.or_return);
+        let fate = if by_sender { Fate::Overdue { until } } else { Fate::Delayed { until } };
         self.warned = true;
-        self.tell.extend(open.iter().map(|&place| (place, Fate::Delayed { until })));
+        self.tell.extend(open.iter().map(|&place| (place, fate)));
+    }
+
+    /// Reports on reports, whoever they come from, would go round for ever.
+    fn without_reports_on_ours(mut self, record: &Record) -> Self {
+        if record.custodian.is_ours() {
+            self.tell.clear();
+        }
+        self
+    }
+
+    fn tell_relayed(&mut self, record: &Record, undertakings: &[(usize, Undertaking)]) {
+        let envelope = &record.envelope;
+        let told = undertakings.iter().filter(|(place, undertaken)| {
+            let recipient = envelope.recipients().get(*place);
+            recipient.is_some_and(|recipient| {
+                report::is_to_be_told_relayed(envelope, recipient, undertaken.reports, undertaken.deadline)
+            })
+        });
+        self.tell.extend(told.map(|&(place, _)| (place, Fate::Relayed)));
     }
 
     /// What there is to say of a recipient: what came of this attempt, or of the last, or why there was none; with the upstream's name.
@@ -135,7 +179,7 @@ impl Plan {
     /// The report could not be written, for this reason. A failure would vanish with it, so the message stays for a person to look at; a mere
     /// delay is told the next time.
     pub fn untold(&mut self, reason: &str) {
-        if self.tell.iter().any(|(_, fate)| !matches!(fate, Fate::Delayed { .. })) {
+        if self.tell.iter().any(|(_, fate)| fate.is_failure()) {
             self.next = Next::Dead(reason.to_owned());
         } else {
             self.warned = false;
@@ -188,6 +232,9 @@ fn finished_or_dead(record: &Record, outcomes: &[Tried]) -> Next {
             continue;
         }
         let to = recipient.forward_path.as_str();
+        if record.custodian.is_ours() {
+            return Next::Dead(format!("{to} failed, and nothing is reported on mail of our own"));
+        }
         if record.envelope.reverse_path() == &ReversePath::Null {
             return Next::Dead(format!("{to} failed, and its sender is <>, to whom nothing may be reported"));
         }
@@ -201,7 +248,9 @@ fn finished_or_dead(record: &Record, outcomes: &[Tried]) -> Next {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::{Address, Envelope, ForwardPath, MailParameters, QueueId, Recipient, RecipientParameters};
+    use crate::mail::{
+        Address, DeliverBy, Envelope, ForwardPath, MailParameters, QueueId, Recipient, RecipientParameters,
+    };
     use crate::queue::record::samples;
     use crate::smtp::{Code, Reply};
 
@@ -241,11 +290,15 @@ mod tests {
     }
 
     fn deferred() -> Outcome {
-        Outcome::Deferred { reason: "busy".to_owned(), reply: None }
+        deferred_as("busy")
+    }
+
+    fn deferred_as(reason: &str) -> Outcome {
+        Outcome::Deferred { reason: reason.to_owned(), reply: None }
     }
 
     fn after(wait: Duration, record: &Record, tried: Vec<Tried>) -> Plan {
-        plan(record, tried, Vec::new(), &schedule(), ARRIVED.after(wait), 0)
+        plan(record, Brought { tried, ..Brought::default() }, &schedule(), ARRIVED.after(wait), 0)
     }
 
     #[test]
@@ -322,18 +375,23 @@ mod tests {
         record.due = ARRIVED.after(HOUR);
         let untried = || untried().split_off(1);
         for (outcome, due) in [(delivered(), record.due), (deferred(), ARRIVED.after(4 * HOUR))] {
-            let plan = plan(&record, vec![tried(0, outcome)], untried(), &schedule(), ARRIVED.after(3 * HOUR), 0);
+            let brought = Brought { tried: vec![tried(0, outcome)], untried: untried(), ..Brought::default() };
+            let plan = plan(&record, brought, &schedule(), ARRIVED.after(3 * HOUR), 0);
             assert_eq!((&plan.next, plan.tell.as_slice()), (&Next::Retry(due), &[][..]));
             assert_eq!(plan.outcomes.len(), 1, "nothing is recorded of who was not tried");
         }
-        let late = plan(&record, vec![tried(0, delivered())], untried(), &schedule(), ARRIVED.after(4 * HOUR), 0);
+        let brought = Brought { tried: vec![tried(0, delivered())], untried: untried(), ..Brought::default() };
+        let late = plan(&record, brought, &schedule(), ARRIVED.after(4 * HOUR), 0);
         assert_eq!((late.warned, late.last_tried(&record, 1, ARRIVED)), (true, None));
     }
 
     #[test]
     fn with_soft_bounce_a_failure_is_a_delay_until_the_end() {
         let record = record(alice(), None);
-        let soft = |wait| after(wait, &record, softened(vec![tried(0, failed()), tried(1, delivered())]));
+        let soft = |wait| {
+            let outcomes = vec![tried(0, failed()), tried(1, delivered())];
+            after(wait, &record, softened(&record, outcomes, ARRIVED.after(wait)))
+        };
         let early = soft(HOUR);
         assert_eq!((&early.next, early.tell.as_slice()), (&Next::Retry(ARRIVED.after(2 * HOUR)), &[][..]));
         assert_eq!(early.outcomes[0].outcome, Outcome::Deferred { reason: "no such user".into(), reply: None });
@@ -383,5 +441,104 @@ mod tests {
                 assert_eq!(plan.certainty(&record, place), Certainty::Undetermined, "{place}");
             }
         }
+    }
+
+    const SUCCESS: Notify = Notify { success: true, failure: true, delay: false };
+
+    fn with_by(sender: ReversePath, notify: Option<Notify>, by: Option<DeliverBy>) -> Record {
+        let mut record = record(sender, notify);
+        let parameters = MailParameters { deliver_by: by, ..MailParameters::default() };
+        let recipients = record.envelope.recipients().to_vec();
+        record.envelope = Envelope::new(record.envelope.reverse_path().clone(), parameters, recipients).unwrap();
+        record
+    }
+
+    #[test]
+    fn that_it_was_handed_on_is_told_when_the_upstream_will_not_tell() {
+        let by = |or_return, trace| Some(DeliverBy { deadline: ARRIVED.after(HOUR), or_return, trace });
+        let knows_both = Undertaking { reports: true, deadline: true };
+        let knows_none = Undertaking::default();
+        for (notify, by, undertaken, told) in [
+            // RFC 3461 §5.2.2: SUCCESS, and the upstream has no DSN; and never otherwise.
+            (Some(SUCCESS), None, knows_none, true),
+            (Some(SUCCESS), None, knows_both, false),
+            (None, None, knows_none, false),
+            (Some(Notify::DEFAULT), None, knows_none, false),
+            (Some(Notify::NEVER), None, knows_none, false),
+            // RFC 2852 §4.1.4: unless NEVER, when it is not known further on, or traced.
+            (None, by(false, false), knows_none, true),
+            (None, by(false, false), knows_both, false),
+            (Some(Notify::NEVER), by(false, false), knows_none, false),
+            (None, by(false, true), knows_both, true),
+            (None, by(true, true), knows_both, true),
+            (None, by(true, false), knows_both, false),
+            (Some(Notify::NEVER), by(true, true), knows_both, false),
+        ] {
+            let record = with_by(alice(), notify, by);
+            let brought = Brought {
+                tried: vec![tried(0, delivered()), tried(1, failed())],
+                undertakings: vec![(0, undertaken)],
+                ..Brought::default()
+            };
+            let plan = plan(&record, brought, &schedule(), ARRIVED.after(Duration::from_secs(1)), 0);
+            let relayed = plan.tell.contains(&(0, Fate::Relayed));
+            assert_eq!(relayed, told, "{notify:?} {by:?} {undertaken:?}");
+            assert!(plan.tell.contains(&(1, Fate::Failed)));
+        }
+    }
+
+    #[test]
+    fn what_must_be_returned_when_its_time_is_over_is_not_tried_then_but_given_up() {
+        let by = Some(DeliverBy { deadline: ARRIVED.after(HOUR), or_return: true, trace: false });
+        let record = with_by(alice(), None, by);
+        let just_before = ARRIVED.after(HOUR - Duration::from_secs(1));
+        assert_eq!(
+            (is_too_late(&record, just_before), is_too_late(&record, ARRIVED.after(HOUR)).is_some()),
+            (None, true)
+        );
+        let plan = without_attempt(HOUR, &record).unwrap();
+        assert_eq!((&plan.next, plan.tell.as_slice()), (&Next::Finished, &[(0, Fate::GaveUp), (1, Fate::GaveUp)][..]));
+        let told = with_by(alice(), None, by.map(|by| DeliverBy { or_return: false, ..by }));
+        assert_eq!(is_too_late(&told, ARRIVED.after(HOUR * 9)), None, "N goes on");
+        let until = ARRIVED.after(120 * HOUR);
+        let plan = after(HOUR, &told, vec![tried(0, deferred()), tried(1, deferred())]);
+        assert_eq!(plan.tell, [(0, Fate::Overdue { until }), (1, Fate::Overdue { until })]);
+        assert!(plan.warned);
+    }
+
+    #[test]
+    fn soft_bounce_does_not_soften_what_comes_after_the_time_that_its_sender_gave() {
+        let by = |or_return| Some(DeliverBy { deadline: ARRIVED.after(HOUR), or_return, trace: false });
+        let just_before = ARRIVED.after(HOUR - Duration::from_secs(1));
+        for (or_return, now, expected) in [
+            (true, ARRIVED.after(HOUR), failed()),
+            (true, just_before, deferred_as("no such user")),
+            (false, ARRIVED.after(HOUR), deferred_as("no such user")),
+        ] {
+            let record = with_by(alice(), None, by(or_return));
+            assert_eq!(softened(&record, vec![tried(0, failed())], now)[0].outcome, expected, "{or_return}");
+        }
+    }
+
+    #[test]
+    fn soft_bounce_does_not_touch_what_is_told_of_the_delivered() {
+        let record = with_by(alice(), Some(SUCCESS), None);
+        let now = ARRIVED.after(HOUR);
+        let tried = softened(&record, vec![tried(0, delivered()), tried(1, failed())], now);
+        let brought = Brought { tried, undertakings: vec![(0, Undertaking::default())], ..Brought::default() };
+        let plan = plan(&record, brought, &schedule(), now, 0);
+        assert_eq!((plan.tell.as_slice(), &plan.next), (&[(0, Fate::Relayed)][..], &Next::Retry(now.after(HOUR))));
+    }
+
+    #[test]
+    fn of_our_own_mail_nothing_is_reported_whoever_it_comes_from() {
+        let mut record = record(alice(), None);
+        record.custodian = crate::queue::Custodian::ours();
+        let plan = after(HOUR, &record, vec![tried(0, failed()), tried(1, delivered())]);
+        assert_eq!(
+            plan.next,
+            Next::Dead("bob@example.net failed, and nothing is reported on mail of our own".to_owned())
+        );
+        assert_eq!(plan.tell, []);
     }
 }

@@ -21,17 +21,15 @@ use crate::audit;
 use crate::house::House;
 use crate::mail::QueueId;
 use crate::queue::{
-    Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, Record, TraceFacts, Tried,
+    Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, REPORTS, Record, TraceFacts, Tried,
 };
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::route::{Group, Route};
 use crate::snapshot::{Snapshot, SoftBounce};
 use crate::upstream::{LeftAlone, Probe, Retry, UpstreamFault};
-use conclusion::Plan;
+use conclusion::{Brought, Plan};
 use stored::Stored;
 use turn::{Turn, Turns};
-
-pub use crate::route::REPORTS;
 
 /// How long a message is put off at most that found its upstreams left alone when its turn came, and at least.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -70,6 +68,11 @@ async fn deliver(turn: Turn, house: &House) {
         drop(probe);
         return stop(claim, reason).await;
     }
+    if let Some(reason) = conclusion::is_too_late(claim.record(), house.now().wall) {
+        drop(probe);
+        let _concluding = under_way.over().await;
+        return expire(claim, reason, &snapshot, house).await;
+    }
     let handed = tokio::select! {
         handed = hand_over(&claim, probe, &snapshot, house) => handed,
         // Somebody else has the message now; what this attempt did can't be recorded any more.
@@ -78,10 +81,12 @@ async fn deliver(turn: Turn, house: &House) {
     // Its connection is free: the next may begin while this one is recorded.
     let _concluding = under_way.over().await;
     let now = house.now().wall;
-    let mut plan = match handed {
-        Handed::Tried(tried, untried) => {
-            let tried = if snapshot.soft_bounce == SoftBounce::Yes { conclusion::softened(tried) } else { tried };
-            conclusion::plan(claim.record(), tried, untried, &snapshot.schedule, now, house.entropy.next_u64())
+    let plan = match handed {
+        Handed::Tried(mut brought) => {
+            if snapshot.soft_bounce == SoftBounce::Yes {
+                brought.tried = conclusion::softened(claim.record(), brought.tried, now);
+            }
+            conclusion::plan(claim.record(), brought, &snapshot.schedule, now, house.entropy.next_u64())
         }
         Handed::LeftAlone(LeftAlone { wait }, untried) => {
             match conclusion::plan_without_attempt(claim.record(), untried, &snapshot.schedule, now) {
@@ -90,24 +95,51 @@ async fn deliver(turn: Turn, house: &House) {
             }
         }
     };
-    let report = match compose(&claim, &plan, &snapshot, house).await {
-        Ok(report) => report,
-        Err(NoReport::NullSender | NoReport::NotWanted) => None,
-        Err(fault @ NoReport::NotComposed) => {
+    conclude(claim, plan, &snapshot, house).await;
+}
+
+/// Gives up what can't be delivered in the time that its sender gave, without an attempt.
+async fn expire(claim: Claim, reason: &str, snapshot: &Snapshot, house: &House) {
+    let untried = |recipient| Tried {
+        recipient,
+        upstream: "-".to_owned(),
+        outcome: Outcome::Deferred { reason: reason.to_owned(), reply: None },
+        certainty: Certainty::Known,
+    };
+    let open = claim.record().open_recipients().into_iter().map(untried).collect();
+    let now = house.now().wall;
+    match conclusion::plan_without_attempt(claim.record(), open, &snapshot.schedule, now) {
+        Some(plan) => conclude(claim, plan, snapshot, house).await,
+        // A clock was set back between two looks at it.
+        None => claim.put_off(RENEW_EVERY),
+    }
+}
+
+/// Records what came of the attempt, with the report on it.
+async fn conclude(claim: Claim, mut plan: Plan, snapshot: &Snapshot, house: &House) {
+    let Reports { report, copy } = match compose(&claim, &plan, snapshot, house).await {
+        Ok(reports) => reports,
+        Err(fault) => {
             plan.untold(&fault.to_string());
-            None
+            Reports::default()
         }
     };
     note_outcomes(claim.record(), &plan, house);
     let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
+    let copy = copy.map(|copy| deposit(copy, claim.record(), snapshot, house));
     let conclusion = Conclusion {
         outcomes: plan.outcomes,
         next: plan.next,
-        report: report.map(|report| deposit(report, claim.record(), &snapshot, house)),
+        report: report.map(|report| deposit(report, claim.record(), snapshot, house)),
         warned: plan.warned,
     };
     match claim.conclude(conclusion).await {
-        Ok(report) => consequence.note(report, house),
+        Ok(report) => {
+            consequence.note(report, house);
+            if let Some(copy) = copy {
+                send_copy(copy, consequence.id, house).await;
+            }
+        }
         Err(fault @ (QueueError::Fenced(_) | QueueError::NotFound(_))) => tracing::warn!(
             id = %consequence.id, %fault,
             "nothing is recorded of this attempt: the message was set aside as damaged, removed, or claimed anew meanwhile"
@@ -145,8 +177,8 @@ async fn keep(claim: &Claim) {
 
 /// What came of handing a message over.
 enum Handed {
-    /// It was tried, for the first; for the others, whose upstreams are left alone, it was not.
-    Tried(Vec<Tried>, Vec<Tried>),
+    /// It was tried, for some recipients at least.
+    Tried(Brought),
     /// Nobody tried it, and why, per recipient.
     LeftAlone(LeftAlone, Vec<Tried>),
 }
@@ -160,16 +192,14 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
         let own = probe.take_if(|probe| probe.is_for(group.route.upstreams()));
         Box::pin(hand_over_group(claim, group, own, house))
     });
-    let (mut tried, mut untried, mut left_alone) = (Vec::new(), Vec::new(), None);
-    for (outcomes, alone) in join_all(ways.collect::<Vec<_>>()).await {
-        if alone.is_some() {
-            untried.extend(outcomes)
-        } else {
-            tried.extend(outcomes)
-        }
+    let (mut brought, mut left_alone) = (Brought::default(), None);
+    for (one, alone) in join_all(ways.collect::<Vec<_>>()).await {
+        brought.tried.extend(one.tried);
+        brought.untried.extend(one.untried);
+        brought.undertakings.extend(one.undertakings);
         left_alone = left_alone.or(alone);
     }
-    tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
+    brought.tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
         recipient,
         upstream: "-".to_owned(),
         outcome: Outcome::Deferred {
@@ -179,8 +209,8 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
         certainty: Certainty::Known,
     }));
     match left_alone {
-        Some(left_alone) if tried.is_empty() => Handed::LeftAlone(left_alone, untried),
-        Some(_) | None => Handed::Tried(tried, untried),
+        Some(left_alone) if brought.tried.is_empty() => Handed::LeftAlone(left_alone, brought.untried),
+        Some(_) | None => Handed::Tried(brought),
     }
 }
 
@@ -189,7 +219,7 @@ async fn hand_over_group(
     group: Group,
     probe: Option<Probe>,
     house: &House,
-) -> (Vec<Tried>, Option<LeftAlone>) {
+) -> (Brought, Option<LeftAlone>) {
     let record = claim.record();
     let upstreams = group.route.arranged(&mut || house.entropy.next_u64());
     let first = record.undetermined_upstream(&group.recipients);
@@ -206,7 +236,12 @@ async fn hand_over_group(
         outcome: outcome.clone(),
         certainty: if unknown(*recipient) { Certainty::Undetermined } else { Certainty::Known },
     });
-    (outcomes.collect(), handover.left_alone)
+    let outcomes = outcomes.collect();
+    let brought = match handover.left_alone {
+        None => Brought { tried: outcomes, undertakings: handover.undertakings, ..Brought::default() },
+        Some(_) => Brought { untried: outcomes, ..Brought::default() },
+    };
+    (brought, handover.left_alone)
 }
 
 /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps.
@@ -222,10 +257,22 @@ fn alarm(route: &Route, fault: &UpstreamFault) {
     }
 }
 
-/// The report that the plan asks for; none when nobody is to be told.
-async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House) -> Result<Option<Report>, NoReport> {
+/// What is told of an attempt.
+#[derive(Default)]
+struct Reports {
+    /// To the sender.
+    report: Option<Report>,
+    /// To the postmaster, of failures.
+    copy: Option<Report>,
+}
+
+/// The reports that the plan asks for; none when nobody is to be told.
+///
+/// # Errors
+/// The sender is to be told, and the report can't be written.
+async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House) -> Result<Reports, NoReport> {
     if plan.tell.is_empty() {
-        return Ok(None);
+        return Ok(Reports::default());
     }
     let record = claim.record();
     let excerpt = Stored::new(claim).excerpt(report::WHOLE_MAX).await;
@@ -252,22 +299,34 @@ async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House)
             })
         })
         .collect();
-    let random = u128::from(house.entropy.next_u64()) << 64 | u128::from(house.entropy.next_u64());
-    report::compose(&snapshot.reporter, &original, &recipients, now, random).map(Some)
+    let random = || u128::from(house.entropy.next_u64()) << 64 | u128::from(house.entropy.next_u64());
+    let report = match report::compose(&snapshot.reporter, &original, &recipients, now, random()) {
+        Ok(report) => Some(report),
+        Err(NoReport::NullSender | NoReport::NotWanted) => None,
+        Err(fault @ NoReport::NotComposed) => return Err(fault),
+    };
+    let copy = report::compose_copy(&snapshot.reporter, &original, &recipients, now, random());
+    Ok(Reports { report, copy })
+}
+
+/// Puts the postmaster's copy into the queue. It is a courtesy, and not of one transaction with the report: killed just now, or without room, it is
+/// missing, and the audit has it all the same.
+async fn send_copy((deposit, octets): (Deposit, Vec<u8>), about: QueueId, house: &House) {
+    let sending = async {
+        let mut incoming = house.queue.admit(REPORTS, u64::try_from(octets.len()).ok()).await?;
+        incoming.write(&octets).await?;
+        incoming.commit(deposit).await
+    };
+    if let Err(fault) = sending.await {
+        tracing::warn!(id = %about, %fault, "the postmaster's copy of a report could not be queued");
+    }
 }
 
 /// A report is mail of our own: from nobody, on the authority of the message it is about.
 fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -> (Deposit, Vec<u8>) {
     let deposit = Deposit {
         envelope: report.envelope,
-        custodian: Custodian {
-            identity: REPORTS.to_owned(),
-            ca: None,
-            fingerprint: String::new(),
-            chain: Vec::new(),
-            key: None,
-            links: Vec::new(),
-        },
+        custodian: Custodian::ours(),
         trace: TraceFacts {
             client: format!("report on {}", about.id),
             helo: snapshot.reporter.hostname.clone(),

@@ -1,4 +1,4 @@
-//! `queue.recheck`: whether he who sent a message that still waits would be let in now.
+//! `queue.recheck`: whether he who sent a message that still waits would be let in now. Of a message that was to wait (FUTURERELEASE) it is asked always.
 //!
 //! The newest snapshot is asked: the roster for the identity, the CRLs for each certificate of the recorded chain. That a certificate has
 //! ended meanwhile stops nothing: it was good when the message was accepted. Of messages from before chains were recorded as octets only the
@@ -6,7 +6,6 @@
 
 use std::str::FromStr as _;
 
-use super::REPORTS;
 use crate::identity::{Digest256, Link};
 use crate::queue::{self, Custodian, Record};
 use crate::snapshot::{Recheck, Snapshot};
@@ -14,8 +13,9 @@ use crate::snapshot::{Recheck, Snapshot};
 /// Why the message must not go out, when it must not.
 pub(super) fn lapsed(record: &Record, snapshot: &Snapshot) -> Option<String> {
     let custodian = &record.custodian;
-    let is_ours = custodian.identity == REPORTS && custodian.fingerprint.is_empty();
-    if snapshot.recheck == Recheck::No || record.recheck == queue::Recheck::Waived || is_ours {
+    // RFC 4865 §4: what was to wait is sent when it is released, and by whom it is let in then.
+    let is_asked = snapshot.recheck == Recheck::Yes || record.envelope.parameters().hold_until.is_some();
+    if !is_asked || record.recheck == queue::Recheck::Waived || custodian.is_ours() {
         return None;
     }
     why(custodian, snapshot).map(|why| format!("{}: {why}", custodian.identity))

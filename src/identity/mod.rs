@@ -65,6 +65,37 @@ pub struct Limits {
     pub message_size: Option<u64>,
     /// Messages and recipients in an hour and in a day.
     pub rates: Rates,
+    /// How urgent its messages may be.
+    pub priorities: Priorities,
+}
+
+/// Which priorities a message may have (RFC 6710): from -9, the least urgent, to 9. Without a word, nobody's mail is more urgent than the others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Priorities {
+    /// The least.
+    pub min: i8,
+    /// The most.
+    pub max: i8,
+}
+
+impl Default for Priorities {
+    fn default() -> Self {
+        Self { min: Self::LEAST, max: Self::ORDINARY }
+    }
+}
+
+impl Priorities {
+    /// The least urgent there is (RFC 6710 §3).
+    pub const LEAST: i8 = -9;
+    /// That of a message of which nothing was said.
+    pub const ORDINARY: i8 = 0;
+    /// The most urgent there is.
+    pub const MOST: i8 = 9;
+
+    /// The priority of a message for which this one was asked, or none.
+    pub fn assigned(self, asked: Option<i8>) -> i8 {
+        asked.unwrap_or(Self::ORDINARY).min(self.max).max(self.min)
+    }
 }
 
 /// When an accepted message goes out.
@@ -117,16 +148,36 @@ impl Grant {
 impl Limits {
     /// Whether each is as large as `other`'s. What is counted must be counted alike: a transaction under way has paid by the old ones.
     fn reach(&self, other: &Self) -> bool {
-        let Self { recipients_per_message, message_size, rates } = other;
+        let Self { recipients_per_message, message_size, rates, priorities } = other;
         reaches(self.recipients_per_message, *recipients_per_message)
             && reaches(self.message_size, *message_size)
             && self.rates == *rates
+            && self.priorities.min <= priorities.min
+            && self.priorities.max >= priorities.max
     }
 }
 
 #[cfg(test)]
 mod width {
     use super::*;
+
+    #[test]
+    fn a_priority_is_the_nearest_that_is_allowed() {
+        let urgent = Priorities { min: -2, max: 4 };
+        let slow = Priorities { min: -9, max: -5 };
+        for (priorities, asked, given) in [
+            (Priorities::default(), None, 0),
+            (Priorities::default(), Some(1), 0),
+            (Priorities::default(), Some(-9), -9),
+            (urgent, Some(9), 4),
+            (urgent, Some(3), 3),
+            (urgent, Some(-9), -2),
+            (slow, None, -5),
+            (slow, Some(0), -5),
+        ] {
+            assert_eq!(priorities.assigned(asked), given, "{priorities:?} {asked:?}");
+        }
+    }
 
     /// How a grant is changed.
     type Change = fn(&mut Grant);
@@ -144,10 +195,12 @@ mod width {
             local_part_case: LocalPartCase::Ignored,
             rule: Rule { name: "x".into(), place: None },
         };
-        let changes: [(&str, Change, bool, bool); 9] = [
+        let changes: [(&str, Change, bool, bool); 11] = [
             ("another rule", |grant| grant.rule.name = "y".into(), true, true),
             ("larger messages", |grant| grant.limits.message_size = Some(11), true, false),
             ("any size", |grant| grant.limits.message_size = None, true, false),
+            ("more urgent mail", |grant| grant.limits.priorities.max = 3, true, false),
+            ("no mail that can wait", |grant| grant.limits.priorities.min = 0, false, true),
             ("fewer recipients", |grant| grant.limits.recipients_per_message = Some(9), false, true),
             ("no null sender", |grant| grant.null_sender = false, false, true),
             ("on approval", |grant| grant.dispatch = Dispatch::OnApproval, false, true),

@@ -272,6 +272,7 @@ impl Answers {
             tls_version: self.peer.tls.version,
             tls_cipher: &self.peer.tls.cipher,
             id,
+            priority: envelope.parameters().priority,
             recipient: match envelope.recipients() {
                 [only] => Some(&only.forward_path),
                 _ => None,

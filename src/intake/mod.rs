@@ -1,13 +1,15 @@
-//! One connection, from accept to custody. [`serve`] can be read aloud: preamble, handshake, identity, session.
+//! One connection, from accept to custody; behind a load balancer [`introduced`] reads first whose it is. [`serve`] can be read aloud: preamble, handshake, identity, session.
 //!
 //! Drives the pure machines of `session` and decides nothing itself: what they ask is found by `answers`, what they let in is read by
 //! `message`. Never: handles MAIL before TLS; says 250 to a message without a `Custody`.
 
 mod answers;
 mod arrival;
+mod balancer;
 mod converse;
 mod message;
 mod pace;
+mod proxy;
 mod second_factor;
 mod wire;
 
@@ -18,6 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+pub use balancer::{Introduced, has_header, introduced};
 pub use converse::converse;
 pub use pace::PaceLimits;
 pub use second_factor::Desk;

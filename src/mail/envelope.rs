@@ -125,6 +125,19 @@ pub struct OriginalRecipient {
     pub address: String,
 }
 
+/// Each letter that is not ASCII as `\\x{HEX}`: how an internationalized address goes where only seven bits do (RFC 6533 §3).
+pub fn utf8_escaped(address: &str) -> String {
+    let mut text = String::with_capacity(address.len());
+    for letter in address.chars() {
+        if letter.is_ascii() {
+            text.push(letter);
+        } else {
+            text.push_str(&format!("\\x{{{:02X}}}", u32::from(letter)));
+        }
+    }
+    text
+}
+
 /// The parameters of RCPT.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientParameters {

@@ -120,6 +120,8 @@ pub struct Trace<'a> {
     pub tls_cipher: &'a str,
     /// Its name in the queue.
     pub id: QueueId,
+    /// The priority that the message was given, where there is a word of one.
+    pub priority: Option<i8>,
     /// The recipient, when there is only one: with several the field would tell each of the others (RFC 5321 §7.2).
     pub recipient: Option<&'a ForwardPath>,
     /// When it arrived.
@@ -139,6 +141,10 @@ impl Trace<'_> {
         words.push(format!("by {}", self.hostname));
         words.push(format!("with {}", self.protocol));
         words.push(format!("id {}", self.id));
+        // RFC 6710 §6: a clause of its own tells what was assigned here.
+        if let Some(priority) = self.priority {
+            words.push(format!("PRIORITY {priority}"));
+        }
         if let Some(path) = self.recipient.filter(|path| self.protocol.allows_utf8() || path.as_str().is_ascii()) {
             words.push(format!("for <{}>", path.as_str()));
         }

@@ -32,6 +32,11 @@ pub fn size(identity: &Identity, octets: u64) -> Verdict {
     }
 }
 
+/// The priority of a message of `identity` for which this one was asked, or none (RFC 6710).
+pub fn priority(identity: &Identity, asked: Option<i8>) -> i8 {
+    identity.grant().limits.priorities.assigned(asked)
+}
+
 /// The ledger has found `rate` reached until then.
 pub fn reached(identity: &Identity, rate: Rate, until: WallTime) -> Verdict {
     Verdict::Refused(Refusal {

@@ -30,7 +30,7 @@ pub(super) type Key<'a> = (&'a str, u8, i64, u128);
 pub(super) const TURNS: TableDefinition<'static, Key<'static>, ()> = TableDefinition::new("turns");
 pub(super) const HEADS: TableDefinition<'static, (i64, &str), ()> = TableDefinition::new("heads");
 
-/// The level of the highest priority, and that of the lowest (RFC 6710 §2: 9 to -9).
+/// The level of the highest priority, and that of the lowest (RFC 6710 §3: 9 to -9).
 const HIGHEST: u8 = 0;
 const LOWEST: u8 = 18;
 /// The level of no priority, which is 0.

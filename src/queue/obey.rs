@@ -81,7 +81,7 @@ impl Work<'_, '_> {
                 self.claims().recall_one(*id);
                 self.change(*id, |record| {
                     if record.state == State::Held {
-                        record.retry(now);
+                        record.release(now);
                     }
                 })
             }

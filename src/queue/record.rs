@@ -10,6 +10,9 @@ use crate::mail::{Envelope, QueueId};
 use crate::smtp::Reply;
 use crate::sys::WallTime;
 
+/// On whose authority our own mail is sent (reports, notices), in the queue's listing, the audit, and the `identities` of a route.
+pub const REPORTS: &str = "reports";
+
 /// On whose authority the message is here: kept so that "who sent this" can be answered from the queue alone, and rechecked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Custodian {
@@ -25,6 +28,25 @@ pub struct Custodian {
     pub key: Option<[u8; 32]>,
     /// The same certificates as a CRL knows them; as with the key.
     pub links: Vec<Link>,
+}
+
+impl Custodian {
+    /// That of our own mail.
+    pub fn ours() -> Self {
+        Self {
+            identity: REPORTS.to_owned(),
+            ca: None,
+            fingerprint: String::new(),
+            chain: Vec::new(),
+            key: None,
+            links: Vec::new(),
+        }
+    }
+
+    /// Whether the message is our own: no certificate came with it.
+    pub fn is_ours(&self) -> bool {
+        self.identity == REPORTS && self.fingerprint.is_empty()
+    }
 }
 
 /// A certificate as a CRL knows it: by who signed it, and by its number.
@@ -216,9 +238,11 @@ impl Record {
         }
     }
 
-    /// From when on it waits for its upstream: its arrival, or its release. What it waited for a person is nobody's delay.
+    /// From when on it waits for its upstream: its arrival, its release, or the moment that its sender asked for (RFC 4865 §4). What it waited for a
+    /// person, or as it was asked to, is nobody's delay.
     pub fn waits_since(&self) -> WallTime {
-        self.released.unwrap_or(self.trace.arrived)
+        let since = self.released.unwrap_or(self.trace.arrived);
+        self.envelope.parameters().hold_until.map_or(since, |until| until.max(since))
     }
 
     /// Keeps it back; `reason` is for the operator.
@@ -289,6 +313,12 @@ impl Record {
         } else {
             Owed::Nobody
         }
+    }
+
+    /// Held no longer: due now, or when its sender asked for (RFC 4865 §4).
+    pub(super) fn release(&mut self, now: WallTime) {
+        self.retry(now);
+        self.due = self.envelope.parameters().hold_until.map_or(now, |until| until.max(now));
     }
 
     /// Nobody tries it any more, and its operator reads why.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::store::Late;
+use crate::mail::DeliverBy;
 use crate::sys::WallTime;
 
 /// The share of a wait by which it may be lengthened, so that what failed together does not come back together: one in this many.
@@ -47,6 +48,19 @@ impl Schedule {
     pub fn new(retry: &[Duration], warn_after: Option<Duration>, give_up_after: Duration) -> Option<Self> {
         let (first, later) = retry.split_first()?;
         Some(Self { first: *first, later: later.to_vec(), warn_after, give_up_after })
+    }
+
+    /// The schedule of a message that waits since `since` and has a time to be delivered in (RFC 2852 §4): with `R` it is given up when that is over;
+    /// with `N` its sender is told of the delay then, and not at another time.
+    #[must_use]
+    pub fn within(&self, since: WallTime, by: Option<DeliverBy>) -> Self {
+        let mut own = self.clone();
+        match by {
+            Some(by) if by.or_return => own.give_up_after = own.give_up_after.min(by.deadline.since(since)),
+            Some(by) => own.warn_after = Some(by.deadline.since(since)),
+            None => {}
+        }
+        own
     }
 
     /// What happens after `attempts` attempts (at least one) on a message that came at `arrived`. `warned`: whether its sender has been told of the
@@ -144,6 +158,30 @@ mod tests {
         let near = ARRIVED.after(120 * HOUR - MINUTE);
         assert_eq!(schedule().next(ARRIVED, 99, Warned::Already, near, 77), retry(end, Warning::NotDue));
         assert_eq!(schedule().next(ARRIVED, 100, Warned::Already, end, 77), Plan::GiveUp);
+    }
+
+    #[test]
+    fn a_time_to_deliver_in_ends_the_attempts_or_is_when_the_sender_is_told() {
+        let by = |wait: Duration, or_return| DeliverBy { deadline: ARRIVED.after(wait), or_return, trace: false };
+        let next = |by, age: Duration, warned| {
+            schedule().within(ARRIVED, Some(by)).next(ARRIVED, 9, warned, ARRIVED.after(age), 0)
+        };
+        let minutes = |count| MINUTE * count;
+        // R: the last attempt is made when the time is up.
+        let r = by(minutes(90), true);
+        assert_eq!(next(r, HOUR, Warned::NotYet), retry(r.deadline, Warning::NotDue));
+        assert_eq!(next(r, minutes(90), Warned::NotYet), Plan::GiveUp);
+        assert_eq!(next(by(HOUR * 999, true), HOUR * 120, Warned::Already), Plan::GiveUp, "never longer than others");
+        // N: told at its time, be that earlier or later than warn_after; and tried on.
+        for wait in [minutes(90), HOUR * 9] {
+            let n = by(wait, false);
+            let before = ARRIVED.after(wait - MINUTE);
+            assert_eq!(next(n, wait - MINUTE, Warned::NotYet), retry(before.after(HOUR), Warning::NotDue));
+            assert_eq!(next(n, wait, Warned::NotYet), retry(n.deadline.after(HOUR), Warning::Due));
+            assert_eq!(next(n, wait, Warned::Already), retry(n.deadline.after(HOUR), Warning::NotDue));
+        }
+        let past = DeliverBy { deadline: ARRIVED.before(HOUR), or_return: false, trace: false };
+        assert_eq!(next(past, MINUTE, Warned::NotYet), retry(ARRIVED.after(MINUTE + HOUR), Warning::Due));
     }
 
     #[test]

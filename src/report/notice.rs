@@ -2,8 +2,8 @@
 
 use lettre::message::SinglePart;
 
+use super::Reporter;
 use super::text::{one_line, wrapped};
-use super::{Reporter, envelope_to};
 use crate::mail::{Address, Envelope};
 use crate::sys::WallTime;
 
@@ -56,7 +56,7 @@ pub fn compose(reporter: &Reporter, ending: &Ending<'_>, now: WallTime, random: 
     let mut octets: Vec<u8> =
         fields.iter().flat_map(|(name, value)| format!("{name}: {value}\r\n").into_bytes()).collect();
     octets.extend(SinglePart::plain(prose(reporter, ending)).formatted());
-    Some(Notice { envelope: envelope_to(ending.to)?, octets, message_id })
+    Some(Notice { envelope: reporter.envelope_to(ending.to)?, octets, message_id })
 }
 
 fn when(days_left: i64) -> String {
@@ -102,6 +102,8 @@ mod tests {
         let reporter = Reporter {
             hostname: "relay.example.com".to_owned(),
             from: Address::parse("postmaster@example.com").unwrap(),
+            envelope_sender: crate::mail::ReversePath::Null,
+            postmaster: None,
         };
         let to = Address::parse("alice@example.com").unwrap();
         let ending = Ending {

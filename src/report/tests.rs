@@ -1,8 +1,9 @@
 use mail_parser::{MimeHeaders as _, PartType};
 use proptest::prelude::*;
 
+use super::text::is_seven_bit;
 use super::*;
-use crate::mail::{ForwardPath, OriginalRecipient};
+use crate::mail::{DeliverBy, ForwardPath, OriginalRecipient, Ret};
 use crate::smtp::Code;
 
 const HEADER: &str = "Received: from laptop.example.com by relay.example.com with ESMTPS;\r\n\tTue, 24 Nov 2026 01:48:00 +0000\r\n\
@@ -13,6 +14,8 @@ fn reporter() -> Reporter {
     Reporter {
         hostname: "relay.example.com".to_owned(),
         from: Address::parse("MAILER-DAEMON@relay.example.com").unwrap(),
+        envelope_sender: ReversePath::Null,
+        postmaster: None,
     }
 }
 
@@ -102,17 +105,99 @@ fn whole() -> Report {
     composed(&original, &[reported(0, Fate::Failed, &outcome)])
 }
 
+const SUCCESS: Notify = Notify { success: true, failure: true, delay: true };
+
+/// Handed on for one, failed for the second, late for the third, with the whole message asked for.
+fn of_all_kinds() -> Report {
+    let parameters = MailParameters { ret: Some(Ret::Full), ..MailParameters::default() };
+    let mut dora = to("dora@example.net");
+    dora.parameters.notify = Some(SUCCESS);
+    let envelope =
+        envelope("alice@example.com", parameters, vec![dora, to("bob@example.net"), to("carol@example.net")]);
+    let taken = Outcome::Delivered {
+        reply: Reply::new(Code::new(250).unwrap(), Status::new(2, 0, 0), "Ok: queued as 4Xy1Zq0000z1A"),
+    };
+    let until = arrived().after(MINUTE * 60 * 24 * 5);
+    let (failed, waiting) = (no_such_user(), delayed());
+    let mut original = original(&envelope, HEADER);
+    let message = format!("{HEADER}\r\nHello all.\r\n");
+    original.whole = Some(message.as_bytes());
+    composed(
+        &original,
+        &[
+            reported(0, Fate::Relayed, &taken),
+            reported(1, Fate::Failed, &failed),
+            reported(2, Fate::Delayed { until }, &waiting),
+        ],
+    )
+}
+
+/// Handed on, although the whole was asked for in reports: of no failure it is not given (RFC 3461 §6.2).
+fn relayed() -> Report {
+    let parameters =
+        MailParameters { ret: Some(Ret::Full), envid: Some("QQ314159".into()), ..MailParameters::default() };
+    let mut bob = to("bob@example.net");
+    bob.parameters.notify = Some(SUCCESS);
+    bob.parameters.orcpt = Some(OriginalRecipient { address_type: "rfc822".into(), address: "Bob@example.net".into() });
+    let envelope = envelope("alice@example.com", parameters, vec![bob]);
+    let taken = Outcome::Delivered {
+        reply: Reply::new(
+            Code::new(250).unwrap(),
+            Status::new(2, 6, 0),
+            "<42@laptop.example.com> Queued mail for delivery",
+        ),
+    };
+    let mut original = original(&envelope, HEADER);
+    original.whole = Some(HEADER.as_bytes());
+    let one = Reported { upstream: Some("192.0.2.25"), ..reported(0, Fate::Relayed, &taken) };
+    composed(&original, &[one])
+}
+
+/// Late by the sender's own measure, for an internationalized address with an internationalized original.
+fn overdue() -> Report {
+    let by = DeliverBy { deadline: arrived().after(MINUTE), or_return: false, trace: false };
+    let parameters = MailParameters { smtputf8: true, deliver_by: Some(by), ..MailParameters::default() };
+    let mut recipient = to("jörg@example.net");
+    recipient.parameters.orcpt =
+        Some(OriginalRecipient { address_type: "utf-8".into(), address: "jörg.\\x{2B}müller@example.net".into() });
+    let envelope = envelope("alice@example.com", parameters, vec![recipient]);
+    let until = arrived().after(MINUTE * 60 * 24 * 5);
+    composed(&original(&envelope, HEADER), &[reported(0, Fate::Overdue { until }, &delayed())])
+}
+
+/// The postmaster's copy: of a message whose sender may be told nothing.
+fn copy() -> Report {
+    let mut bob = to("bob@example.net");
+    bob.parameters.notify = Some(Notify::NEVER);
+    let parameters = MailParameters { ret: Some(Ret::Full), ..MailParameters::default() };
+    let envelope = envelope("alice@example.com", parameters, vec![bob]);
+    let reporter = Reporter { postmaster: Some(Address::parse("postmaster@example.com").unwrap()), ..reporter() };
+    let outcome = no_such_user();
+    let mut original = original(&envelope, HEADER);
+    original.whole = Some(HEADER.as_bytes());
+    let failed = [reported(0, Fate::Failed, &outcome)];
+    assert_eq!(compose(&reporter, &original, &failed, arrived(), 1), Err(NoReport::NotWanted));
+    compose_copy(&reporter, &original, &failed, arrived().after(MINUTE), 0x5ea1).unwrap()
+}
+
 #[test]
 fn reports_look_as_the_golden_ones_do() {
-    for (name, report, golden) in [
+    let reports = [
         ("failure", failure(), include_str!("../../fixtures/report/failure.eml")),
         ("delay", delay(), include_str!("../../fixtures/report/delay.eml")),
         ("given-up", given_up(), include_str!("../../fixtures/report/given-up.eml")),
         ("whole", whole(), include_str!("../../fixtures/report/whole.eml")),
-    ] {
+        ("relayed", relayed(), include_str!("../../fixtures/report/relayed.eml")),
+        ("overdue", overdue(), include_str!("../../fixtures/report/overdue.eml")),
+        ("of-all-kinds", of_all_kinds(), include_str!("../../fixtures/report/of-all-kinds.eml")),
+        ("copy", copy(), include_str!("../../fixtures/report/copy.eml")),
+    ];
+    let other = reports.into_iter().filter_map(|(name, report, golden)| {
         let text = String::from_utf8(report.octets).unwrap();
-        assert_eq!(text, golden, "fixtures/report/{name}.eml should be:\n<<<{name}\n{text}>>>");
-    }
+        (text != golden).then(|| format!("fixtures/report/{name}.eml should be:\n<<<{name}\n{text}>>>\n"))
+    });
+    let other: String = other.collect();
+    assert!(other.is_empty(), "{other}");
 }
 
 #[test]
@@ -122,6 +207,10 @@ fn a_reader_finds_the_three_parts_of_rfc_6522() {
         (delay(), "rfc822-headers"),
         (given_up(), "global-headers"),
         (whole(), "rfc822"),
+        (relayed(), "rfc822-headers"),
+        (overdue(), "rfc822-headers"),
+        (of_all_kinds(), "rfc822"),
+        (copy(), "rfc822-headers"),
     ] {
         let message = MessageParser::new().parse(&report.octets[..]).unwrap();
         let top = message.content_type().unwrap();
@@ -154,7 +243,7 @@ fn the_whole_message_is_returned_when_asked_for_and_readable() {
 
 #[test]
 fn a_report_is_seven_bit_with_lines_that_every_upstream_takes() {
-    for report in [failure(), delay(), whole()] {
+    for report in [failure(), delay(), whole(), relayed(), overdue(), of_all_kinds(), copy()] {
         assert!(is_seven_bit(&report.octets));
         assert!(!report.envelope.parameters().smtputf8);
         assert!(!report.octets.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r'), "bare LF");
@@ -318,4 +407,74 @@ fn what_was_never_tried_has_no_date_of_an_attempt() {
     let one = Reported { last_attempt: None, ..reported(0, Fate::Delayed { until: arrived() }, &waiting) };
     let text = String::from_utf8(composed(&original(&envelope, HEADER), &[one]).octets).unwrap();
     assert!(!text.contains("Last-Attempt-Date"), "{text}");
+}
+
+#[test]
+fn what_is_told_of_success_and_delay_follows_notify() {
+    let until = arrived();
+    let failure_only = Notify { failure: true, ..Notify::NEVER };
+    for (notify, overdue, relayed) in
+        [(None, true, true), (Some(Notify::NEVER), false, false), (Some(failure_only), true, true)]
+    {
+        let mut bob = to("bob@example.net");
+        bob.parameters.notify = notify;
+        assert_eq!(may_be_told(&bob, Fate::Overdue { until }), overdue, "{notify:?}");
+        assert_eq!(may_be_told(&bob, Fate::Relayed), relayed, "{notify:?}");
+    }
+}
+
+/// RFC 8689 §5: the report is protected as the message was, and never holds more of it than its header section.
+#[test]
+fn a_report_on_what_demanded_tls_demands_it_too_or_says_nothing_of_the_message() {
+    let parameters = MailParameters { ret: Some(Ret::Full), require_tls: true, ..MailParameters::default() };
+    let envelope = envelope("alice@example.com", parameters, vec![to("bob@example.net")]);
+    let outcome = no_such_user();
+    let message = format!("{HEADER}\r\nsecret words\r\n");
+    let mut original = original(&envelope, HEADER);
+    original.whole = Some(message.as_bytes());
+    let failed = [reported(0, Fate::Failed, &outcome)];
+    let report = compose(&reporter(), &original, &failed, arrived(), 1).unwrap();
+    let text = String::from_utf8(report.octets).unwrap();
+    assert!(report.envelope.parameters().require_tls);
+    assert!(text.contains("text/rfc822-headers") && !text.contains("secret words"), "{text}");
+
+    let sender = ReversePath::Address(Address::parse("bounces@example.com").unwrap());
+    let from_somebody = Reporter { envelope_sender: sender.clone(), ..reporter() };
+    let report = compose(&from_somebody, &original, &failed, arrived(), 1).unwrap();
+    let text = String::from_utf8(report.octets).unwrap();
+    assert!(!report.envelope.parameters().require_tls && *report.envelope.reverse_path() == sender);
+    for of_the_message in ["rfc822-headers", "Angebot", "42@laptop", "beginning of your message", "secret words"] {
+        assert!(!text.contains(of_the_message), "{of_the_message}: {text}");
+    }
+    let message = MessageParser::new().parse(text.as_bytes()).unwrap();
+    assert_eq!(message.parts[0].sub_parts().unwrap().len(), 2, "RFC 6522 §3: the third part is optional");
+}
+
+#[test]
+fn a_report_that_comes_from_somebody_forbids_reports_on_itself() {
+    let sender = ReversePath::Address(Address::parse("bounces@example.com").unwrap());
+    let from_somebody = Reporter { envelope_sender: sender.clone(), ..reporter() };
+    for (reporter, sender, notify) in
+        [(reporter(), ReversePath::Null, None), (from_somebody, sender, Some(Notify::NEVER))]
+    {
+        let envelope = reporter.envelope_to(&Address::parse("alice@example.com").unwrap()).unwrap();
+        assert_eq!(*envelope.reverse_path(), sender);
+        assert_eq!(envelope.recipients()[0].parameters.notify, notify);
+    }
+}
+
+#[test]
+fn a_header_that_is_no_utf8_is_given_back_encoded_and_read_the_same() {
+    let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+    let header = b"From: alice@example.com\r\nSubject: Gr\xfc\xdfe\r\n";
+    let outcome = no_such_user();
+    let original =
+        Original { id: QueueId::new(arrived(), 7), envelope: &envelope, arrived: arrived(), header, whole: None };
+    let report = composed(&original, &[reported(0, Fate::Failed, &outcome)]);
+    assert!(is_seven_bit(&report.octets));
+    let message = MessageParser::new().parse(&report.octets[..]).unwrap();
+    let last = message.parts.last().unwrap();
+    assert_eq!(last.content_type().unwrap().subtype(), Some("rfc822-headers"));
+    let text = String::from_utf8(report.octets).unwrap();
+    assert!(text.contains("Subject: Gr=FC=DFe"), "{text}");
 }

@@ -162,7 +162,7 @@ impl Session {
         let State::Committing(_, octets) = &self.state else { return self.our_fault() };
         let octets = *octets;
         match answer {
-            Ok(custody) => self.keep(&custody, octets),
+            Ok(custody) => self.keep(&custody, octets, now),
             Err(cause) => {
                 let reply = self.not_taken(&cause, now);
                 if cause == NoRoom::Unauthenticated {
@@ -189,10 +189,13 @@ impl Session {
         }
     }
 
-    fn keep(&mut self, custody: &Custody, octets: u64) -> Step {
-        let (reply, ruling) = match self.identity.grant().dispatch {
-            Dispatch::AtOnce => (replies::kept(custody.id()), Ruling::Kept(custody.id())),
-            Dispatch::OnApproval => (replies::held(custody.id()), Ruling::Held(custody.id())),
+    fn keep(&mut self, custody: &Custody, octets: u64, now: WallTime) -> Step {
+        let asked = self.transaction().and_then(|transaction| transaction.parameters().hold_until);
+        let until = asked.filter(|until| *until > now);
+        let (reply, ruling) = match (self.identity.grant().dispatch, until) {
+            (Dispatch::AtOnce, Some(until)) => (replies::waits(custody.id(), until), Ruling::Kept(custody.id())),
+            (Dispatch::AtOnce, None) => (replies::kept(custody.id()), Ruling::Kept(custody.id())),
+            (Dispatch::OnApproval, _) => (replies::held(custody.id()), Ruling::Held(custody.id())),
         };
         let mut decision = Decision::new(Subject::Message, ruling, "");
         decision.rule = self.transaction().map(|transaction| transaction.rule().clone());

@@ -24,6 +24,7 @@ pub mod table;
 pub mod transaction;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use decision::{Decision, Ruling, Subject};
 pub use preamble::{Preamble, PreambleEvent, PreambleStep, TlsReadiness};
@@ -323,4 +324,24 @@ pub struct SessionSettings {
     pub auth_failures_max: u32,
     /// Commands that come to nothing (unknown, out of order, NOOP, RSET without a transaction) before `421`.
     pub idle_commands_max: u32,
+    /// What can be promised of a message's further way.
+    pub promises: Promises,
+}
+
+/// What can be promised of a message's further way, by where it goes and how long it is tried; offered in EHLO accordingly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promises {
+    /// REQUIRETLS (RFC 8689 §2).
+    pub onward: Onward,
+    /// How long a message may wait before it is sent on; FUTURERELEASE (RFC 4865 §4) is offered when it is not nothing.
+    pub hold_max: Duration,
+}
+
+/// How the ways out are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onward {
+    /// Each leads to an upstream that must prove who it is, inside TLS.
+    Proved,
+    /// One at least does not.
+    Unproved,
 }

@@ -334,6 +334,11 @@ pub fn sender_taken() -> Reply {
     said(250, (2, 1, 0), "Sender ok")
 }
 
+/// To MAIL, when the message gets another priority than was asked for (RFC 6710 §4; X.3.6: the number comes first).
+pub fn sender_taken_at(priority: i8) -> Reply {
+    said(250, (2, 3, 6), format!("{priority} is the priority of this message"))
+}
+
 /// To RCPT (RFC 5321 §3.3).
 pub fn recipient_taken() -> Reply {
     said(250, (2, 1, 5), "Recipient ok")
@@ -417,6 +422,11 @@ pub fn send_data() -> Reply {
 /// Custody is taken (RFC 5321 §6.1): the only reply that promises anything.
 pub fn kept(id: QueueId) -> Reply {
     said(250, (2, 0, 0), format!("Accepted, id={id}"))
+}
+
+/// Custody is taken, and it goes on at the moment that was asked for (RFC 4865 §4).
+pub fn waits(id: QueueId, until: WallTime) -> Reply {
+    said(250, (2, 0, 0), format!("Accepted, to be sent on at {}, id={id}", until.rfc3339()))
 }
 
 /// Custody is taken, and an operator decides when it goes on (RFC 5321 §6.1 asks for no more).

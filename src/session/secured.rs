@@ -15,15 +15,22 @@ use std::sync::Arc;
 use super::auth::{Challenge, Checking, Founding, Shown};
 use super::table::{Phase, Trigger, Turn, turn};
 use super::transaction::{Opening, Transaction};
-use super::{Answer, Deadline, Decision, Event, Framing, SessionSettings, Step, Subject, replies};
+use super::{Answer, Deadline, Decision, Event, Framing, Onward, Promises, SessionSettings, Step, Subject, replies};
 use crate::credentials::Means;
 use crate::identity::{Identity, Rule};
 use crate::mail::Recipient;
 use crate::mail::trace::{Protocol, Utf8Header};
 use crate::route::Routes;
+use crate::smtp::extension::{HoldLimits, Limits};
 use crate::smtp::line::AUTH_LINE_MAX;
 use crate::smtp::{Command, CommandFault, Extension, HeloName, LineFault, Offered, Reply};
 use crate::sys::WallTime;
+
+/// The shortest time to deliver a message in that is promised with `R`, seconds: one attempt and one more (RFC 2852 §4).
+const DELIVER_BY_LEAST: u32 = 60;
+
+/// For what does not depend on the time.
+const NO_TIME: WallTime = WallTime::from_millis(0);
 
 /// The state, and what belongs to it: nothing of a transaction outlives the variant that holds it.
 #[derive(Debug)]
@@ -220,25 +227,46 @@ impl Session {
 
     /// How long the next line may be, octets with its CRLF (RFC 5321 §4.5.3.1.4, RFC 4954 §4).
     pub fn line_limit(&self) -> usize {
-        if self.phase() == Phase::Challenged { AUTH_LINE_MAX } else { self.offered().command_line_limit() }
+        if self.phase() == Phase::Challenged { AUTH_LINE_MAX } else { self.offered(NO_TIME).command_line_limit() }
     }
 
-    /// What EHLO tells of.
-    fn extensions(&self) -> Offered {
-        Offered::default()
+    /// What EHLO tells of, `now`.
+    fn extensions(&self, now: WallTime) -> Offered {
+        let Promises { onward, hold_max } = self.settings.promises;
+        let offered = Offered::default()
             .with(Extension::Pipelining)
             .with_size(self.message_size_max())
             .with(Extension::EightBitMime)
             .with(Extension::SmtpUtf8)
+            .with(Extension::Dsn)
             .with(Extension::EnhancedStatusCodes)
-            .with_auth(self.means.mechanisms().iter().map(|mechanism| mechanism.name()))
+            .with(Extension::MtPriority)
+            .with_deliver_by(Some(DELIVER_BY_LEAST))
+            .with_limits(Limits { rcpt_max: u32::try_from(self.recipients_max()).ok(), ..Limits::default() })
+            .with_auth(self.means.mechanisms().iter().map(|mechanism| mechanism.name()));
+        let offered = match onward {
+            Onward::Proved => offered.with(Extension::RequireTls),
+            Onward::Unproved => offered,
+        };
+        if hold_max.is_zero() {
+            return offered;
+        }
+        let interval_max = u32::try_from(hold_max.as_secs()).unwrap_or(u32::MAX);
+        offered.with_future_release(HoldLimits { interval_max, latest: now.after(hold_max) })
+    }
+
+    /// The most recipients of one message: the smaller of the server's limit and the grant's. Told by LIMITS (RFC 9422 §4).
+    fn recipients_max(&self) -> usize {
+        let granted = self.identity.grant().limits.recipients_per_message;
+        let granted = granted.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        self.settings.recipients_max.min(granted)
     }
 
     /// What commands are read by: who said HELO was told of nothing.
-    fn offered(&self) -> Offered {
+    fn offered(&self, now: WallTime) -> Offered {
         match self.introduction {
             Some(Introduction::Helo(_)) => Offered::default(),
-            Some(Introduction::Ehlo(_)) | None => self.extensions(),
+            Some(Introduction::Ehlo(_)) | None => self.extensions(now),
         }
     }
 
@@ -250,7 +278,7 @@ impl Session {
                 Err(fault @ (LineFault::BareCr | LineFault::BareLf | LineFault::Nul)) => Input::Disputed(fault),
                 Ok(_) | Err(LineFault::TooLong) => Input::Response(line),
             },
-            Event::Line(Ok(line)) => match Command::parse(line, &self.offered(), now) {
+            Event::Line(Ok(line)) => match Command::parse(line, &self.offered(now), now) {
                 Ok(command) => Input::Command(command),
                 Err(fault) => Input::Fault(fault),
             },
@@ -268,7 +296,7 @@ impl Session {
 
     fn act(&mut self, input: Input<'_>, now: WallTime) -> Step {
         match input {
-            Input::Command(command) => self.command(command),
+            Input::Command(command) => self.command(command, now),
             Input::Fault(fault) => self.fault(&fault),
             Input::TooLong => self.idle(replies::line_too_long()),
             Input::Disputed(fault) => self.dispute(&fault),
@@ -277,10 +305,10 @@ impl Session {
         }
     }
 
-    fn command(&mut self, command: Command) -> Step {
+    fn command(&mut self, command: Command, now: WallTime) -> Step {
         match command {
-            Command::Ehlo(name) => self.introduce(Introduction::Ehlo(name)),
-            Command::Helo(name) => self.introduce(Introduction::Helo(name)),
+            Command::Ehlo(name) => self.introduce(Introduction::Ehlo(name), now),
+            Command::Helo(name) => self.introduce(Introduction::Helo(name), now),
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial),
             Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters),
             Command::Rcpt { forward_path, parameters } => self.rcpt(forward_path, parameters),
@@ -316,9 +344,9 @@ impl Session {
 
     // --- Commands without a mail.
 
-    fn introduce(&mut self, introduction: Introduction) -> Step {
+    fn introduce(&mut self, introduction: Introduction, now: WallTime) -> Step {
         let reply = match &introduction {
-            Introduction::Ehlo(_) => replies::ehlo(&self.settings.hostname, self.extensions().ehlo_lines()),
+            Introduction::Ehlo(_) => replies::ehlo(&self.settings.hostname, self.extensions(now).ehlo_lines()),
             Introduction::Helo(_) => replies::helo(&self.settings.hostname),
         };
         self.introduction = Some(introduction);

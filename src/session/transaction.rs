@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::secured::{Session, State};
 use super::{Decision, NotGranted, Question, Step, Subject, Unidentified, refused, replies};
-use crate::identity::{Identity, Rule};
+use crate::identity::{Identity, Priorities, Rule};
 use crate::mail::{Address, Cost, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
 use crate::policy::{self, Refusal, Verdict};
 use crate::smtp::Reply;
@@ -22,6 +22,20 @@ pub const RECIPIENTS_REFUSED_MAX: u32 = 100;
 pub(super) struct Opening {
     pub(super) reverse_path: ReversePath,
     pub(super) parameters: MailParameters,
+    /// The priority that was asked for, when another was given.
+    pub(super) asked_priority: Option<i8>,
+}
+
+impl Opening {
+    /// RFC 6710 §4: the priority that the grant allows takes the place of the one that was asked for.
+    fn assign_priority(&mut self, identity: &Identity) {
+        let asked = self.parameters.priority;
+        let given = policy::limits::priority(identity, asked);
+        self.asked_priority = asked.filter(|asked| *asked != given);
+        if asked.is_some() || given != Priorities::ORDINARY {
+            self.parameters.priority = Some(given);
+        }
+    }
 }
 
 /// From MAIL to the end of the message.
@@ -39,7 +53,7 @@ pub struct Transaction {
 impl Transaction {
     /// The transaction that `rule` allowed.
     pub(super) fn open(opening: Opening, rule: Rule) -> Self {
-        let Opening { reverse_path, parameters } = opening;
+        let Opening { reverse_path, parameters, asked_priority: _ } = opening;
         Self { reverse_path, parameters, recipients: Vec::new(), rule, message_id: None, over_limit: 0 }
     }
 
@@ -133,7 +147,7 @@ impl Denied {
 impl Session {
     /// MAIL (RFC 5321 §4.1.1.2): first of all, is the identity still what it was?
     pub(super) fn mail(&mut self, reverse_path: ReversePath, parameters: MailParameters) -> Step {
-        self.state = State::Identifying(Box::new(Opening { reverse_path, parameters }));
+        self.state = State::Identifying(Box::new(Opening { reverse_path, parameters, asked_priority: None }));
         Step::Ask(Question::Reidentify)
     }
 
@@ -168,7 +182,8 @@ impl Session {
         if reply.code().is_transient() { self.close(reply) } else { self.idle(reply) }
     }
 
-    fn open(&mut self, opening: Opening) -> Step {
+    fn open(&mut self, mut opening: Opening) -> Step {
+        opening.assign_priority(&self.identity);
         match self.judge_sender(&opening) {
             Ok(rule) if self.is_counted() => {
                 self.state = State::Charging(Box::new(opening), rule);
@@ -185,8 +200,12 @@ impl Session {
     }
 
     fn begin(&mut self, opening: Opening, rule: Rule) -> Step {
+        let reply = match (opening.asked_priority, opening.parameters.priority) {
+            (Some(_), Some(given)) => replies::sender_taken_at(given),
+            (Some(_) | None, _) => replies::sender_taken(),
+        };
         self.state = State::Open(Box::new(Transaction::open(opening, rule)));
-        self.say(replies::sender_taken())
+        self.say(reply)
     }
 
     fn refuse_sender(&mut self, opening: Opening, denied: Denied) -> Step {
@@ -254,7 +273,7 @@ impl Session {
     /// RCPT (RFC 5321 §4.1.1.3).
     pub(super) fn rcpt(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) -> Step {
         let State::Open(transaction) = &self.state else { return self.our_fault() };
-        match self.judge_recipient(transaction, &forward_path) {
+        match self.judge_recipient(transaction, &forward_path, &parameters) {
             Ok(_) if self.is_counted() => self.count_recipient(Recipient { forward_path, parameters }),
             Ok(_) => self.take_recipient(Recipient { forward_path, parameters }),
             Err(denied) => self.refuse_recipient(forward_path, denied),
@@ -312,7 +331,20 @@ impl Session {
         self.say(reply)
     }
 
-    fn judge_recipient(&self, transaction: &Transaction, forward_path: &ForwardPath) -> Result<Rule, Denied> {
+    fn judge_recipient(
+        &self,
+        transaction: &Transaction,
+        forward_path: &ForwardPath,
+        parameters: &RecipientParameters,
+    ) -> Result<Rule, Denied> {
+        // RFC 6533 §3: the form that is not ASCII is for transactions that are not.
+        let original = parameters.orcpt.as_ref().map_or("", |original| original.address.as_str());
+        if !original.is_ascii() && !transaction.parameters.smtputf8 {
+            return Err(Denied::by_server(replies::bad_parameter(
+                "ORCPT",
+                "needs SMTPUTF8 on MAIL, or its 7-bit form",
+            )));
+        }
         if let ForwardPath::Address(address) = forward_path {
             travels(address, &transaction.parameters)?;
             if !address.host().is_fully_qualified() {

@@ -45,8 +45,8 @@ pub fn everything_offered() -> Offered {
         .fold(Offered::default(), Offered::with)
         .with_size(10_000_000)
         .with_auth(["EXTERNAL", "PLAIN"])
-        .with_deliver_by(Some(60))
-        .with_future_release(HoldLimits { interval_max: 86_400, latest: WallTime::from_seconds(2_000_000_000) })
+        .with_deliver_by(Some(1))
+        .with_future_release(HoldLimits { interval_max: u32::MAX, latest: WallTime::from_seconds(6_000_000_000) })
 }
 
 fn same<T: PartialEq + Debug>(what: &str, got: &T, expected: &T) -> Result<(), Broken> {

@@ -436,7 +436,7 @@ pub fn exporter(connection: &ServerConnection) -> Option<ExporterValue> {
     if connection.protocol_version()? != ProtocolVersion::TLSv1_3 {
         return None;
     }
-    connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok().map(ExporterValue)
+    connection.export_keying_material([0; 32], ExporterValue::LABEL, Some(b"")).ok().map(ExporterValue)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::blame::Phase;
+use super::dane::DaneFault;
 use crate::queue::Outcome;
 use crate::smtp::Reply;
 
@@ -24,6 +25,19 @@ pub struct Attempt {
     /// Recipients whose fate is unknown: the final dot was sent and no answer came. The next attempt goes to the same upstream, which can
     /// know a duplicate (RFC 5321 §4.5.3.2.6), and never at once to a sibling.
     pub undetermined: Vec<usize>,
+    /// What it takes over with a message that it takes.
+    pub undertaking: Undertaking,
+    /// Whether all failed only because this upstream lacks an extension that the message needs: another may have it, and is asked.
+    pub is_unable: bool,
+}
+
+/// What an upstream has taken over with a message: what it has not, is still ours to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undertaking {
+    /// It knows of whom the sender wants a report (DSN, RFC 3461 §5.2.1).
+    pub reports: bool,
+    /// It knows by when to deliver (DELIVERBY, RFC 2852 §4).
+    pub deadline: bool,
 }
 
 impl Attempt {
@@ -34,7 +48,18 @@ impl Attempt {
             outcomes: recipients.iter().map(|&place| (place, outcome.clone())).collect(),
             free: recipients.to_vec(),
             fault: Some(fault),
-            undetermined: Vec::new(),
+            ..Self::default()
+        }
+    }
+
+    /// Everybody failed, because the upstream lacks an extension.
+    pub fn unable(recipients: &[usize], reason: &str) -> Self {
+        let outcome = Outcome::Failed { reason: reason.to_owned(), reply: None };
+        Self {
+            outcomes: recipients.iter().map(|&place| (place, outcome.clone())).collect(),
+            free: recipients.to_vec(),
+            is_unable: true,
+            ..Self::default()
         }
     }
 
@@ -44,6 +69,8 @@ impl Attempt {
         self.outcomes.extend(later.outcomes);
         self.outcomes.sort_by_key(|&(place, _)| place);
         self.undetermined.extend(later.undetermined);
+        self.undertaking = later.undertaking;
+        self.is_unable &= later.is_unable;
         self.free = later.free;
         self.fault = later.fault.or(self.fault.take());
     }
@@ -108,14 +135,27 @@ pub enum FaultCause {
     Closed,
     /// Reading or writing failed.
     Lost(String),
+    /// What DNS says of its certificates is not known (RFC 7672 §2.1.2).
+    TlsaUnknown(String),
     /// TLS could not be made.
     Tls(TlsCause),
     /// TLS is demanded and not offered.
     TlsNotOffered,
     /// Octets in plaintext behind the go-ahead for TLS: somebody injects replies (CVE-2021-38371).
     Injected,
-    /// A password is configured, and AUTH PLAIN or LOGIN is not offered (offered mechanisms).
-    NoMechanism(Vec<String>),
+    /// Credentials are configured, and none of the mechanisms that serve them is offered.
+    NoMechanism {
+        /// What it offers.
+        offered: Vec<String>,
+        /// What we could use.
+        wanted: Vec<&'static str>,
+    },
+    /// The file with the token could not be read.
+    TokenUnreadable(String),
+    /// The upstream does not take the token: its reply, and what it said of the token before.
+    TokenRefused(Reply, String),
+    /// It did not prove by SCRAM that it knows the password, which whoever stands between could not either.
+    ServerUnproven(String),
     /// A password is configured for a connection without demanded TLS.
     CredentialsInTheClear,
     /// The upstream can't take mail now.
@@ -126,6 +166,8 @@ pub enum FaultCause {
     RefusesAll(Reply),
     /// 421: it leaves.
     Leaves(Reply),
+    /// It offered CHUNKING, and does not know BDAT.
+    NoChunking(Reply),
     /// A reply that has no meaning here.
     UnexpectedReply(Reply),
     /// No reply at all in RFC 5321's grammar, or one beyond the limits.
@@ -151,6 +193,10 @@ pub enum TlsCause {
     OutOfTime,
     /// Revoked.
     Revoked,
+    /// Neither the certificate nor its key is pinned; the key's pin.
+    NotPinned(String),
+    /// It is not what its TLSA records name.
+    Dane(DaneFault),
     /// It does not take the certificate that we show, and why.
     OurCertificate(&'static str),
     /// Anything else, in words.
@@ -161,18 +207,24 @@ impl UpstreamFault {
     /// Whose fault it is.
     pub fn blame(&self) -> Blame {
         match &self.cause {
-            FaultCause::NoAddress(_) | FaultCause::Unreachable(_) | FaultCause::Lost(_) | FaultCause::Injected => {
-                Blame::Network
-            }
+            FaultCause::NoAddress(_)
+            | FaultCause::Unreachable(_)
+            | FaultCause::Lost(_)
+            | FaultCause::TlsaUnknown(_)
+            | FaultCause::Injected => Blame::Network,
             FaultCause::RefusesUs(_)
             | FaultCause::RefusesAll(_)
-            | FaultCause::NoMechanism(_)
+            | FaultCause::NoMechanism { .. }
+            | FaultCause::TokenUnreadable(_)
+            | FaultCause::TokenRefused(..)
             | FaultCause::CredentialsInTheClear => Blame::OurSettings,
             FaultCause::BodyUnreadable(_) => Blame::OurStore,
             FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Tls(_)
             | FaultCause::TlsNotOffered
+            | FaultCause::ServerUnproven(_)
+            | FaultCause::NoChunking(_)
             | FaultCause::Busy(_)
             | FaultCause::Leaves(_)
             | FaultCause::UnexpectedReply(_)
@@ -189,13 +241,18 @@ impl UpstreamFault {
             FaultCause::Tls(_)
             | FaultCause::TlsNotOffered
             | FaultCause::Injected
-            | FaultCause::NoMechanism(_)
+            | FaultCause::NoMechanism { .. }
+            | FaultCause::TokenRefused(..)
+            | FaultCause::TokenUnreadable(_)
+            | FaultCause::ServerUnproven(_)
+            | FaultCause::NoChunking(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::RefusesUs(_)
             | FaultCause::RefusesAll(_)
             | FaultCause::BodyUnreadable(_) => Retry::HelpsAfterRepair,
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
+            | FaultCause::TlsaUnknown(_)
             | FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Lost(_)
@@ -221,13 +278,18 @@ impl UpstreamFault {
             FaultCause::Busy(_) | FaultCause::Leaves(_) => Bearing::Neither,
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
+            | FaultCause::TlsaUnknown(_)
             | FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Lost(_)
             | FaultCause::Tls(_)
             | FaultCause::TlsNotOffered
             | FaultCause::Injected
-            | FaultCause::NoMechanism(_)
+            | FaultCause::NoMechanism { .. }
+            | FaultCause::TokenRefused(..)
+            | FaultCause::TokenUnreadable(_)
+            | FaultCause::ServerUnproven(_)
+            | FaultCause::NoChunking(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::RefusesUs(_)
             | FaultCause::UnexpectedReply(_)
@@ -254,16 +316,21 @@ impl UpstreamFault {
             | FaultCause::RefusesUs(reply)
             | FaultCause::RefusesAll(reply)
             | FaultCause::Leaves(reply)
+            | FaultCause::TokenRefused(reply, _)
+            | FaultCause::NoChunking(reply)
             | FaultCause::UnexpectedReply(reply) => Some(reply),
             FaultCause::NoAddress(_)
             | FaultCause::Unreachable(_)
+            | FaultCause::TlsaUnknown(_)
             | FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Lost(_)
             | FaultCause::Tls(_)
             | FaultCause::TlsNotOffered
             | FaultCause::Injected
-            | FaultCause::NoMechanism(_)
+            | FaultCause::NoMechanism { .. }
+            | FaultCause::TokenUnreadable(_)
+            | FaultCause::ServerUnproven(_)
             | FaultCause::CredentialsInTheClear
             | FaultCause::Unintelligible(_)
             | FaultCause::Unasked
@@ -278,6 +345,7 @@ impl UpstreamFault {
         let (who, phase) = (self.who(), self.phase.words());
         match &self.cause {
             FaultCause::NoAddress(why) => format!("{who}: its name could not be looked up ({why})"),
+            FaultCause::TlsaUnknown(why) => format!("{who}: what certificate it must show (DANE) is not known ({why})"),
             FaultCause::Unreachable(why) => format!("{who} can't be reached ({why})"),
             FaultCause::Silent(wait) => {
                 format!("{who} was silent for {} at {phase}", humantime::format_duration(*wait))
@@ -287,9 +355,24 @@ impl UpstreamFault {
             FaultCause::Tls(cause) => format!("no TLS with {who}: {cause}"),
             FaultCause::TlsNotOffered => format!("{who} does not offer STARTTLS, which is demanded"),
             FaultCause::Injected => format!("{who} sent plaintext behind its go-ahead for TLS"),
-            FaultCause::NoMechanism(offered) if offered.is_empty() => format!("{who} does not offer AUTH"),
-            FaultCause::NoMechanism(offered) => {
-                format!("{who} offers AUTH by {} only, not by PLAIN or LOGIN", offered.join(", "))
+            FaultCause::NoMechanism { offered, .. } if offered.is_empty() => format!("{who} does not offer AUTH"),
+            FaultCause::NoMechanism { offered, wanted }
+                if wanted.iter().all(|name| offered.iter().any(|it| it == name)) =>
+            {
+                format!(
+                    "{who} offers AUTH by {}, which needs TLS 1.3, and this connection has TLS 1.2",
+                    wanted.join(", ")
+                )
+            }
+            FaultCause::NoMechanism { offered, wanted } => {
+                format!("{who} offers AUTH by {} only, not by {}", offered.join(", "), wanted.join(" or "))
+            }
+            FaultCause::TokenUnreadable(why) => format!("the token for {who} could not be read ({why})"),
+            FaultCause::TokenRefused(reply, said) => {
+                format!("{who} does not take the token: {reply}; it said of it: {said}")
+            }
+            FaultCause::ServerUnproven(what) => {
+                format!("{who} did not prove at AUTH that it knows our password: it sent {what}")
             }
             FaultCause::CredentialsInTheClear => format!("the password for {who} is not said without demanded TLS"),
             FaultCause::Busy(reply) => format!("{who} can't take mail at the moment, at {phase}: {reply}"),
@@ -298,6 +381,7 @@ impl UpstreamFault {
                 format!("{who} refuses message after message alike, whoever sends to whom: {reply}")
             }
             FaultCause::Leaves(reply) => format!("{who} ended the session at {phase}: {reply}"),
+            FaultCause::NoChunking(reply) => format!("{who} offered CHUNKING, and does not know BDAT: {reply}"),
             FaultCause::UnexpectedReply(reply) => format!("{who} gave a reply without meaning at {phase}: {reply}"),
             FaultCause::Unintelligible(why) => format!("{who} gave no SMTP reply at {phase} ({why})"),
             FaultCause::Unasked => format!("{who} spoke without being asked at {phase}"),
@@ -316,6 +400,9 @@ impl UpstreamFault {
             FaultCause::NoAddress(_) => {
                 "check the name in `address` of this [[upstream]] and the resolver of this machine"
             }
+            FaultCause::TlsaUnknown(_) => {
+                "check [dns] and that the name servers answer for its TLSA records and prove them; `dane = false` does without"
+            }
             FaultCause::Unreachable(_) => "check that it runs, and that a firewall lets this machine reach its port",
             FaultCause::Silent(_) | FaultCause::Closed | FaultCause::Lost(_) => {
                 "look into its log; when it happens at the greeting or in the handshake, check `mode`: port 465 wants \"implicit\", 587 \"starttls\""
@@ -324,6 +411,12 @@ impl UpstreamFault {
             FaultCause::Tls(TlsCause::Untrusted) => "set `ca` to the file with the CA that issued its certificate",
             FaultCause::Tls(TlsCause::OutOfTime) => "have its certificate renewed, and check the clock of this machine",
             FaultCause::Tls(TlsCause::Revoked) => "ask its operator: its certificate is revoked",
+            FaultCause::Tls(TlsCause::Dane(_)) => {
+                "tell its operator: its TLSA records and its certificate do not fit, or somebody stands between"
+            }
+            FaultCause::Tls(TlsCause::NotPinned(_)) => {
+                "ask its operator whether its key was changed; if it was, write the new pin, else treat the way to it as hostile"
+            }
             FaultCause::Tls(TlsCause::OurCertificate(_)) => {
                 "set `certificate` and `private_key` to what its operator has given this relay, and ask the operator what is accepted"
             }
@@ -336,8 +429,15 @@ impl UpstreamFault {
             FaultCause::Injected => {
                 "treat the way to it as hostile; `mode = \"implicit\"` leaves nothing to inject into"
             }
-            FaultCause::NoMechanism(_) => {
-                "ask its operator for AUTH PLAIN or LOGIN on this port, or take out `username` and `password_file`"
+            FaultCause::NoMechanism { .. } => {
+                "ask its operator for one of these mechanisms on this port, or change `auth`, `username` and what goes with it"
+            }
+            FaultCause::TokenUnreadable(_) => "look after the program that writes `token_file`",
+            FaultCause::TokenRefused(..) => {
+                "see that `token_file` is renewed before the token ends, that it has the scope for sending mail, and that it is for `username`"
+            }
+            FaultCause::ServerUnproven(_) => {
+                "treat the way to it as hostile, or ask its operator: whoever answers there may not be who it says"
             }
             FaultCause::CredentialsInTheClear => "set `tls` to \"verify\", or take out `username` and `password_file`",
             FaultCause::RefusesUs(_) => {
@@ -351,6 +451,9 @@ impl UpstreamFault {
             | FaultCause::Leaves(_)
             | FaultCause::NotConfigured
             | FaultCause::LeftAlone(_, None) => "nothing: it is tried again by itself",
+            FaultCause::NoChunking(_) => {
+                "write `chunking = false`, and look for what stands between it and this machine"
+            }
             FaultCause::UnexpectedReply(_) | FaultCause::Unintelligible(_) | FaultCause::Unasked => {
                 "check that the port is one for SMTP; tell its operator"
             }
@@ -379,6 +482,8 @@ impl fmt::Display for TlsCause {
             Self::Untrusted => f.write_str("its certificate is not issued by a CA trusted for it"),
             Self::OutOfTime => f.write_str("its certificate has expired or is not valid yet"),
             Self::Revoked => f.write_str("its certificate is revoked"),
+            Self::Dane(fault) => write!(f, "{fault} (DANE)"),
+            Self::NotPinned(shown) => write!(f, "its key is not the one that is pinned, but {shown}"),
             Self::OurCertificate(why) => write!(f, "our certificate is refused: {why}"),
             Self::Other(why) => f.write_str(why),
         }

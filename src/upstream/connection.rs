@@ -15,14 +15,16 @@ use tokio_rustls::TlsConnector;
 use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::Phase;
 use super::body::{BodyFault, InMemory, MessageBody};
-use super::dialog::{Characters, Dialog, Event, Patience, Step, Terms, TlsTerm};
+use super::dialog::{Derivation, Dialog, Event, Fresh, Look, Patience, Step, Terms, TlsTerm};
 use super::examination::Negotiated;
 use super::network::{Network, Stream};
+use super::outgoing::{self, Outgoing};
 use super::settings::{Security, Upstream};
-use super::tls::{ClientTls, tls_cause};
+use super::seven_bit::Plan;
+use super::tls::{ClientTls, exporter, tls_cause};
 use super::transaction::Order;
 use super::vigil::Signs;
-use crate::smtp::DotWriter;
+use crate::sasl::ExporterValue;
 use crate::sys::MonoTime;
 
 /// Octets read from an upstream at once.
@@ -31,18 +33,19 @@ const READ_PIECE: usize = 4096;
 /// Octets of a message gathered before they are written.
 const WRITE_PIECE: usize = 32 * 1024;
 
-/// Octets of a message looked at to find the end of its header section.
-const HEADER_LOOK_MAX: u64 = 4 * 1024 * 1024;
-
 /// A connection with its dialogue.
 pub(super) struct Connection {
     upstream: Arc<Upstream>,
+    /// How this connection is protected: as configured, or as TLSA records demand.
+    security: Security,
     /// None only while TLS is being made, and after that failed.
     stream: Option<Box<dyn Stream>>,
     dialog: Dialog,
     piece: Box<[u8]>,
-    /// The message's octets that are not written yet, dots stuffed.
-    outgoing: (DotWriter, Vec<u8>),
+    /// The message's octets that are not written yet.
+    outgoing: Outgoing,
+    /// What was found of the message that is to be encoded.
+    plan: Plan,
     reply_until: Instant,
     message_until: Instant,
     /// What is heard in the attempt under way.
@@ -65,13 +68,15 @@ impl Connection {
         network: &dyn Network,
         upstream: &Arc<Upstream>,
         address: SocketAddr,
+        security: &Security,
+        fresh: Fresh,
         signs: &Signs,
     ) -> Result<Self, UpstreamFault> {
-        let terms = Terms::of(upstream, Some(address));
-        match Self::open_on(network, upstream, address, terms.clone(), signs).await {
+        let terms = Terms::of(upstream, Some(address), security, fresh);
+        match Self::open_on(network, upstream, address, security, terms.clone(), signs).await {
             // What was only hoped for is not insisted on: the handshake has spoilt this connection, a new one goes without.
             Err(UpstreamFault { cause: FaultCause::Tls(_), .. }) if terms.tls == TlsTerm::IfOffered => {
-                Self::open_on(network, upstream, address, Terms { tls: TlsTerm::Never, ..terms }, signs).await
+                Self::open_on(network, upstream, address, security, Terms { tls: TlsTerm::Never, ..terms }, signs).await
             }
             done => done,
         }
@@ -81,6 +86,7 @@ impl Connection {
         network: &dyn Network,
         upstream: &Arc<Upstream>,
         address: SocketAddr,
+        security: &Security,
         terms: Terms,
         signs: &Signs,
     ) -> Result<Self, UpstreamFault> {
@@ -96,17 +102,21 @@ impl Connection {
                 Err(_) => return Err(at(Phase::Connect, FaultCause::Silent(limits.connect))),
             };
         signs.heard();
-        if let Security::Implicit(tls) = &upstream.security {
+        let mut exporter = None;
+        if let Security::Implicit(tls) = security {
             signs.waits_at(Phase::Tls);
-            stream = handshake(tls, stream, limits.tls, signs).await.map_err(|cause| at(Phase::Tls, cause))?;
+            (stream, exporter) =
+                handshake(tls, stream, limits.tls, signs).await.map_err(|cause| at(Phase::Tls, cause))?;
         }
         let now = from_now(Duration::ZERO);
         let mut connection = Self {
             upstream: Arc::clone(upstream),
+            security: security.clone(),
             stream: Some(stream),
             dialog: Dialog::new(terms),
             piece: vec![0; READ_PIECE].into_boxed_slice(),
-            outgoing: (DotWriter::default(), Vec::new()),
+            outgoing: Outgoing::default(),
+            plan: Plan::default(),
             reply_until: now,
             message_until: now,
             signs: signs.clone(),
@@ -114,7 +124,7 @@ impl Connection {
         };
         // Setup has its own deadlines per reply; their number is fixed.
         connection.message_until = from_now(limits.transaction);
-        match connection.run(Event::Connected, &mut InMemory::new("")).await {
+        match connection.run(Event::Connected(exporter), &mut InMemory::new("")).await {
             Ending::Over(fault) => Err(fault),
             Ending::Ready | Ending::Done(_) | Ending::Left => Ok(connection),
         }
@@ -181,8 +191,12 @@ impl Connection {
                 Step::Send(octets) => self.send_octets(&octets).await,
                 Step::Read(patience) => self.read(patience).await,
                 Step::StartTls => self.start_tls().await,
-                Step::LookAtHeader => self.look_at_header(body).await,
-                Step::SendBody => self.send_body(body).await,
+                Step::Derive(derivation) => self.derive(derivation).await,
+                Step::Look(look) => self.look(look, body).await,
+                Step::SendBody { ahead, form, framing } => {
+                    self.outgoing = Outgoing::new(&ahead, form, framing, &self.plan);
+                    self.send_body(body).await
+                }
                 Step::EndBody => self.end_body().await,
                 Step::Ready => return Ending::Ready,
                 Step::Done(attempt) => return Ending::Done(attempt),
@@ -262,25 +276,36 @@ impl Connection {
 
     async fn start_tls(&mut self) -> Step {
         self.signs.waits_at(Phase::Tls);
-        let made = match (self.upstream.security.tls(), self.stream.take()) {
+        let made = match (self.security.tls(), self.stream.take()) {
             (Some(tls), Some(stream)) => handshake(tls, stream, self.upstream.deadlines.tls, &self.signs).await,
             _ => Err(FaultCause::Closed),
         };
         match made {
-            Ok(stream) => {
+            Ok((stream, exporter)) => {
                 self.signs.heard();
                 self.stream = Some(stream);
-                self.dialog.on(Event::TlsReady)
+                self.dialog.on(Event::TlsReady(exporter))
             }
             Err(cause) => self.dialog.on(Event::Failed(cause)),
         }
     }
 
+    /// What takes a processor some tenths of a second takes no thread of the runtime.
+    async fn derive(&mut self, derivation: Derivation) -> Step {
+        match tokio::task::spawn_blocking(move || derivation.run()).await {
+            Ok(derived) => self.dialog.on(Event::Derived(derived)),
+            Err(fault) => self.dialog.on(Event::Failed(FaultCause::Lost(fault.to_string()))),
+        }
+    }
+
     // The message.
 
-    async fn look_at_header(&mut self, body: &mut impl MessageBody) -> Step {
-        let event = match timeout_at(self.message_until, characters_of_header(body)).await {
-            Ok(Ok(characters)) => Event::HeaderSeen(characters),
+    async fn look(&mut self, look: Look, body: &mut impl MessageBody) -> Step {
+        let event = match timeout_at(self.message_until, outgoing::look(look, body)).await {
+            Ok(Ok((contents, plan))) => {
+                self.plan = plan;
+                Event::Seen(contents)
+            }
             Ok(Err(fault)) => Event::Failed(FaultCause::BodyUnreadable(fault.0)),
             Err(_) => Event::Failed(FaultCause::BodyUnreadable("it took too long".to_owned())),
         };
@@ -288,11 +313,11 @@ impl Connection {
     }
 
     async fn send_body(&mut self, body: &mut impl MessageBody) -> Step {
-        self.outgoing = (DotWriter::default(), Vec::with_capacity(WRITE_PIECE));
         match self.stream_body(body).await {
             Ok(()) => self.dialog.on(Event::BodyAtEnd),
             Err(cause @ FaultCause::BodyUnreadable(_)) => {
-                // Without the final dot nothing was sent (RFC 5321 §4.1.1.4); the connection can't be used to say so.
+                // Without the final dot, or the last octet that was counted, nothing was sent (RFC 5321 §4.1.1.4, RFC 3030 §2); the connection
+                // can't be used to say so.
                 self.stream = None;
                 self.dialog.on(Event::Failed(cause))
             }
@@ -306,33 +331,33 @@ impl Connection {
         let unreadable = |fault: BodyFault| FaultCause::BodyUnreadable(fault.0);
         timeout_at(until, body.rewind()).await.map_err(|_| too_slow())?.map_err(unreadable)?;
         while let Some(piece) = timeout_at(until, body.next()).await.map_err(|_| too_slow())?.map_err(unreadable)? {
-            // What is gathered stays behind until more comes, so that the last piece and the final dot go in one write.
+            // What is gathered stays behind until more comes: the last piece and the final dot go in one write, and of a message that is
+            // counted the last octets go only once the dialogue knows that it is at its end.
             self.write_outgoing(WRITE_PIECE).await?;
             for part in piece.chunks(WRITE_PIECE) {
                 self.write_outgoing(WRITE_PIECE).await?;
-                let (dots, outgoing) = &mut self.outgoing;
-                dots.write(part, outgoing);
+                self.outgoing.add(part).map_err(unreadable)?;
             }
         }
-        Ok(())
+        self.outgoing.end().map_err(unreadable)
     }
 
     /// Writes what is gathered when it is at least so much.
     async fn write_outgoing(&mut self, least: usize) -> Result<(), FaultCause> {
-        if self.outgoing.1.len() < least {
+        if self.outgoing.octets.len() < least {
             return Ok(());
         }
-        let mut octets = std::mem::take(&mut self.outgoing.1);
+        let mut octets = std::mem::take(&mut self.outgoing.octets);
         self.write(&octets).await?;
         octets.clear();
-        self.outgoing.1 = octets;
+        self.outgoing.octets = octets;
         Ok(())
     }
 
+    /// The last octets and the end in one write.
     async fn end_body(&mut self) -> Step {
-        let (mut dots, mut octets) = std::mem::take(&mut self.outgoing);
-        dots.finish(&mut octets);
-        self.send_octets(&octets).await
+        let outgoing = std::mem::take(&mut self.outgoing);
+        self.send_octets(&outgoing.octets).await
     }
 }
 
@@ -341,12 +366,13 @@ async fn handshake(
     stream: Box<dyn Stream>,
     wait: Duration,
     signs: &Signs,
-) -> Result<Box<dyn Stream>, FaultCause> {
+) -> Result<(Box<dyn Stream>, Option<ExporterValue>), FaultCause> {
     let connector = TlsConnector::from(Arc::clone(&tls.config));
     match timeout_at(from_now(wait), connector.connect(tls.server_name.clone(), stream)).await {
         Ok(Ok(stream)) => {
             signs.secured(|| negotiated(stream.get_ref().1));
-            Ok(Box::new(stream))
+            let exporter = exporter(stream.get_ref().1);
+            Ok((Box::new(stream), exporter))
         }
         Ok(Err(fault)) => Err(FaultCause::Tls(tls_cause(&fault))),
         Err(_) => Err(FaultCause::Silent(wait)),
@@ -365,28 +391,6 @@ fn negotiated(connection: &rustls::ClientConnection) -> Negotiated {
             .map(|one| one.clone().into_owned())
             .collect(),
     }
-}
-
-async fn characters_of_header(body: &mut impl MessageBody) -> Result<Characters, BodyFault> {
-    const END: &[u8; 4] = b"\r\n\r\n";
-    body.rewind().await?;
-    let (mut matched, mut looked_at) = (0, 0_u64);
-    while let Some(piece) = body.next().await? {
-        for &octet in &piece {
-            if octet > 127 {
-                return Ok(Characters::Utf8);
-            }
-            matched = match END.get(matched) {
-                Some(&wanted) if wanted == octet => matched + 1,
-                _ => usize::from(octet == b'\r'),
-            };
-            looked_at += 1;
-            if matched == END.len() || looked_at >= HEADER_LOOK_MAX {
-                return Ok(Characters::Ascii);
-            }
-        }
-    }
-    Ok(Characters::Ascii)
 }
 
 fn lost(fault: &io::Error) -> FaultCause {

@@ -26,19 +26,22 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::attempt::{Attempt, FaultCause, TlsCause, Undertaking, UpstreamFault};
 use super::blame::Phase;
 use super::body::MessageBody;
 use super::connection::Connection;
+use super::dane::{self, DaneFault};
 use super::drought::Word;
 use super::health::{Condition, Finder, Identities};
+use super::login::fresh;
 use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
 use super::refusals::Alike;
-use super::settings::Upstream;
-use super::transaction::Order;
+use super::settings::{Security, Upstream};
+use super::tlsa::Named;
+use super::transaction::{Order, UPSTREAM_NOT_PROVED};
 use super::vigil::{Signs, UNANSWERED};
-use crate::mail::Envelope;
+use crate::mail::{Envelope, ReversePath};
 use crate::queue::Outcome;
 use crate::sys::{Clock, Entropy, Now};
 
@@ -68,6 +71,7 @@ enum Watched {
 /// Carries messages to upstreams. Shared by all deliveries.
 pub struct Courier {
     network: Arc<dyn Network>,
+    entropy: Arc<dyn Entropy>,
     places: Arc<Places>,
 }
 
@@ -80,6 +84,8 @@ pub struct Handover {
     pub faults: Vec<UpstreamFault>,
     /// Recipients whose fate is unknown, and the upstream that knows: the next attempt begins with it.
     pub undetermined: Vec<(usize, String)>,
+    /// What has been taken over with the message by who took it.
+    pub undertakings: Vec<(usize, Undertaking)>,
     /// Set when nothing was tried, because every upstream is left alone.
     pub left_alone: Option<LeftAlone>,
 }
@@ -94,7 +100,7 @@ pub struct LeftAlone {
 impl Courier {
     /// A courier without connections.
     pub fn new(network: Arc<dyn Network>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { network, places: Arc::new(Places::new(clock, entropy)) }
+        Self { network, entropy: Arc::clone(&entropy), places: Arc::new(Places::new(clock, entropy)) }
     }
 
     /// These upstreams are configured, and no others: at start and at each reload. What is unchanged by value keeps its health, its connections
@@ -291,7 +297,12 @@ impl Courier {
         body: &mut impl MessageBody,
         signs: &Signs,
     ) -> Attempt {
-        let order = Order::new(envelope, recipients, body.octets());
+        // RFC 8689 §4.2.1: whoever it is, must have proved it.
+        let proves = slot.upstream.security.proves_the_upstream();
+        if envelope.parameters().require_tls && *envelope.reverse_path() != ReversePath::Null && !proves {
+            return Attempt::unable(recipients, UPSTREAM_NOT_PROVED);
+        }
+        let order = Order::new(envelope, recipients, body.octets()).at(self.places.now().wall);
         while let Some(mut kept) = self.kept_connection(slot).await {
             let attempt = Box::pin(kept.send(order.clone(), recipients, body, signs)).await;
             if attempt.fault.is_none() || kept.has_answered() {
@@ -319,9 +330,12 @@ impl Courier {
 
     /// Looks the name up and tries its addresses in order. The fault told is the one that came furthest.
     async fn open(&self, upstream: &Arc<Upstream>, signs: &Signs) -> Result<Connection, UpstreamFault> {
+        let security = security(&*self.network, upstream).await?;
         let mut furthest: Option<UpstreamFault> = None;
         for address in self.addresses(upstream).await? {
-            match Connection::open(&*self.network, upstream, address, signs).await {
+            let fresh = fresh(upstream, &*self.entropy).await;
+            let fresh = fresh.map_err(|cause| fault(upstream, Phase::Auth, cause))?;
+            match Connection::open(&*self.network, upstream, address, &security, fresh, signs).await {
                 Ok(connection) => return Ok(connection),
                 Err(fault) if !fault.phase.is_about_the_address() => return Err(fault),
                 Err(fault) => {
@@ -427,6 +441,16 @@ impl Handover {
     fn add(&mut self, upstream: &Upstream, attempt: Attempt) {
         self.left_alone = self.still_left_alone(attempt.fault.as_ref(), self.outcomes.is_empty());
         for (place, outcome) in attempt.outcomes {
+            // Who could not take it at all does not end the wait for another who may.
+            let waits = |(known, before, _): &(usize, Outcome, String)| {
+                *known == place && matches!(before, Outcome::Deferred { .. })
+            };
+            if attempt.is_unable && self.outcomes.iter().any(waits) {
+                continue;
+            }
+            if matches!(outcome, Outcome::Delivered { .. }) {
+                self.undertakings.push((place, attempt.undertaking));
+            }
             self.outcomes.retain(|(known, _, _)| *known != place);
             self.outcomes.push((place, outcome, upstream.name.clone()));
         }
@@ -475,6 +499,27 @@ fn tell_drought(upstream: &Upstream, word: &Word) {
             since = since.rfc3339(),
             "an upstream that put all messages off since then takes mail again"
         ),
+    }
+}
+
+/// How a connection is to be protected: as configured, unless DNS says what certificate it must show (RFC 7672 §2.2). What is not known lets
+/// nothing through; records that can't be used don't either.
+pub(super) async fn security(network: &dyn Network, upstream: &Upstream) -> Result<Security, UpstreamFault> {
+    let Some(dane) = &upstream.dane else { return Ok(upstream.security.clone()) };
+    let limit = upstream.deadlines.lookup;
+    let unknown = |why: String| fault(upstream, Phase::Lookup, FaultCause::TlsaUnknown(why));
+    match timeout(limit, network.named(dane, &upstream.host, upstream.port)).await {
+        Ok(Ok(Named::Nothing)) => Ok(upstream.security.clone()),
+        Ok(Ok(Named::Records { records, .. })) if dane::usable(&records).is_empty() => {
+            let cause = FaultCause::Tls(TlsCause::Dane(DaneFault::Unusable));
+            Err(fault(upstream, Phase::Lookup, cause))
+        }
+        Ok(Ok(Named::Records { host, records })) => {
+            let security = upstream.security.by_records(&host, records);
+            security.ok_or_else(|| unknown(format!("{host:?} is no name that a certificate can carry")))
+        }
+        Ok(Err(why)) => Err(unknown(why.to_string())),
+        Err(_) => Err(unknown("DNS does not answer".to_owned())),
     }
 }
 

@@ -4,7 +4,7 @@
 //! |-------------|---------------------------------------------|-------------------------------------------------------|
 //! | setup       | greeting, EHLO (HELO), STARTTLS, EHLO, AUTH | idle ([`Step::Ready`]), or [`Step::Over`]             |
 //! | idle        | [`Event::Begin`], [`Event::Leave`]          | transaction; leaving                                  |
-//! | transaction | RSET, MAIL, RCPT…, DATA, body, final dot    | idle with [`Step::Done`]; or the same and not usable  |
+//! | transaction | RSET, MAIL, RCPT…, DATA or BDAT, body, end  | idle with [`Step::Done`]; or the same and not usable  |
 //! | leaving     | the reply to QUIT                           | [`Step::Left`]                                        |
 //!
 //! Replies are counted: each command puts what it expects into one queue, and an octet that nobody asked for ends the dialogue. That is
@@ -18,16 +18,20 @@ use zeroize::Zeroizing;
 
 use super::attempt::{FaultCause, UpstreamFault};
 use super::blame::{Judgement, Phase, judge};
-use super::transaction::{Order, Planned, Sequel, Transaction};
+use super::transaction::{Batch, Order, Planned, Sequel, Transaction};
+use crate::sasl::ExporterValue;
 use crate::smtp::extension::{Extension, Offered};
 use crate::smtp::line::LineReader;
 use crate::smtp::reply::{REPLY_LINE_READ_MAX, Reply, ReplyReader};
 
+mod auth;
+mod scram;
 mod setup;
 mod steps;
 
+pub use scram::{Derivation, Derived};
 pub(super) use steps::{AuthStep, Expect};
-pub use steps::{Characters, Event, Patience, Step, Terms, TlsTerm};
+pub use steps::{Characters, Contents, Event, Form, Framing, Fresh, Look, Patience, Step, Terms, TlsTerm};
 
 /// Commands sent ahead of their replies at most, so that neither side's buffers fill while both write (RFC 2920 §3.1).
 pub const PIPELINE_WINDOW: usize = 50;
@@ -48,6 +52,10 @@ pub struct Dialog {
     terms: Terms,
     stage: Stage,
     inside_tls: bool,
+    /// What binds a login to this TLS connection.
+    exporter: Option<ExporterValue>,
+    /// Where an AUTH of more than one line is.
+    exchange: auth::Exchange,
     offered: Offered,
     lines: LineReader,
     replies: ReplyReader,
@@ -69,6 +77,8 @@ impl Dialog {
             inside_tls: terms.tls == TlsTerm::FromTheStart,
             terms,
             stage: Stage::Setup,
+            exporter: None,
+            exchange: auth::Exchange::None,
             offered: Offered::default(),
             lines: LineReader::new(),
             replies: ReplyReader::default(),
@@ -120,14 +130,18 @@ impl Dialog {
     /// The next step.
     pub fn on(&mut self, event: Event<'_>) -> Step {
         match event {
-            Event::Connected => self.read_for(Expect::Greeting),
+            Event::Connected(exporter) => {
+                self.exporter = exporter;
+                self.read_for(Expect::Greeting)
+            }
             Event::Received(octets) => {
                 self.lines.push(octets);
                 self.read_replies()
             }
-            Event::TlsReady => self.begin_anew_inside_tls(),
+            Event::TlsReady(exporter) => self.begin_anew_inside_tls(exporter),
+            Event::Derived(derived) => self.derived(derived),
             Event::Begin(order) => self.begin(order),
-            Event::HeaderSeen(characters) => self.header_seen(characters),
+            Event::Seen(contents) => self.seen(contents),
             Event::BodyAtEnd => self.end_body(),
             Event::Failed(cause) => self.fail(cause),
             Event::Leave => self.leave(),
@@ -200,6 +214,10 @@ impl Dialog {
         if self.is_moot(expect, &reply) {
             return self.go_on();
         }
+        // An upstream that offered CHUNKING and does not know BDAT has read the message as commands: nothing it says now is about it.
+        if expect == Expect::Chunk && matches!(reply.code().number(), 500 | 502..=504) {
+            return Some(self.fail_at(Phase::EndOfData, FaultCause::NoChunking(reply)));
+        }
         let judgement = judge(expect.phase(), &reply, &self.terms.ours);
         // A reply that comes before the final dot went is judged like the one to it, and told as what it is.
         let phase = if self.phase() == Phase::Body { Phase::Body } else { expect.phase() };
@@ -208,7 +226,10 @@ impl Dialog {
         }
         match judgement {
             Judgement::Over => Some(self.fail_at(phase, FaultCause::Leaves(reply))),
-            Judgement::Broken => Some(self.fail_at(phase, FaultCause::RefusesUs(reply))),
+            Judgement::Broken => {
+                let cause = self.refused_at_auth(reply);
+                self.refused_us(expect, phase, cause)
+            }
             Judgement::Busy => Some(self.fail_at(phase, FaultCause::Busy(reply))),
             Judgement::Unexpected => Some(self.fail_at(phase, FaultCause::UnexpectedReply(reply))),
             Judgement::Proceed | Judgement::Later | Judgement::Never | Judgement::TooMany => match expect {
@@ -222,10 +243,27 @@ impl Dialog {
                 | Expect::Recipient(_)
                 | Expect::Data
                 | Expect::EndOfData
+                | Expect::Chunk
                 | Expect::LoneDot => self.in_transaction(expect, judgement, reply),
                 Expect::Quit => None,
             },
         }
+    }
+
+    /// It refuses us: that is the end, unless a message is on its way whose outcome is still to come.
+    fn refused_us(&mut self, expect: Expect, phase: Phase, cause: FaultCause) -> Option<Step> {
+        let fault = self.fault_at(phase, cause.clone());
+        if let Stage::Transaction(transaction) = &mut self.stage
+            && transaction.must_be_heard_out(expect)
+        {
+            transaction.refuses_us(expect, fault);
+            return self.go_on();
+        }
+        Some(self.fail_at(phase, cause))
+    }
+
+    fn fault_at(&self, phase: Phase, cause: FaultCause) -> UpstreamFault {
+        UpstreamFault { upstream: self.terms.upstream.clone(), address: self.terms.address, phase, cause }
     }
 
     /// The two refusals that the terms let us live with: EHLO unknown, STARTTLS refused where it was only hoped for.
@@ -249,22 +287,27 @@ impl Dialog {
     fn begin(&mut self, order: Order) -> Step {
         self.messages = self.messages.saturating_add(1);
         self.answered = false;
-        match Transaction::plan(order, &self.offered) {
+        let planned = Transaction::plan(order, &self.offered, self.terms.manner);
+        self.planned(planned)
+    }
+
+    fn planned(&mut self, planned: Planned) -> Step {
+        match planned {
             Planned::Settled(attempt) => Step::Done(attempt),
-            Planned::LookAtHeader(transaction) => {
+            Planned::Look(transaction, look) => {
                 self.stage = Stage::Transaction(transaction);
-                Step::LookAtHeader
+                Step::Look(look)
             }
             Planned::Go(transaction) => self.start(transaction),
         }
     }
 
-    fn header_seen(&mut self, characters: Characters) -> Step {
-        match self.take_transaction() {
-            Some(transaction) if characters == Characters::Ascii => self.start(transaction),
-            Some(transaction) => Step::Done(transaction.utf8_header_not_taken()),
-            None => self.fail(FaultCause::Unasked),
-        }
+    fn seen(&mut self, contents: Contents) -> Step {
+        let Some(transaction) = self.take_transaction() else {
+            return self.fail(FaultCause::Unasked);
+        };
+        let planned = transaction.seen(contents, &self.offered, self.terms.manner);
+        self.planned(planned)
     }
 
     /// The transaction, leaving the dialogue idle.
@@ -279,7 +322,7 @@ impl Dialog {
     }
 
     fn start(&mut self, mut transaction: Box<Transaction>) -> Step {
-        transaction.queue_commands(self.stained, &self.offered);
+        transaction.queue_commands(self.stained, &self.offered, self.terms.manner);
         self.stained = true;
         self.stage = Stage::Transaction(transaction);
         self.send_commands()
@@ -291,8 +334,28 @@ impl Dialog {
         let Stage::Transaction(transaction) = &mut self.stage else {
             return self.fail(FaultCause::Unasked);
         };
-        let (octets, expect) = transaction.next_commands(window);
-        if expect.is_empty() { self.conclude() } else { self.say_all(Zeroizing::new(octets), &expect) }
+        let batch = transaction.next_commands(window);
+        if batch.expect.is_empty() {
+            self.conclude()
+        } else if batch.has_chunk {
+            self.send_chunk(batch)
+        } else {
+            self.say_all(Zeroizing::new(batch.octets), &batch.expect)
+        }
+    }
+
+    /// BDAT, with whatever goes ahead of it, and the message behind.
+    fn send_chunk(&mut self, batch: Batch) -> Step {
+        if self.expected.is_empty() && !self.lines.buffered().is_empty() {
+            return self.unasked(&batch.expect);
+        }
+        self.expected.extend(&batch.expect);
+        let Stage::Transaction(transaction) = &mut self.stage else {
+            return self.fail(FaultCause::Unasked);
+        };
+        transaction.send_body();
+        let (form, octets) = transaction.form();
+        Step::SendBody { ahead: Zeroizing::new(batch.octets), form, framing: Framing::Count(octets) }
     }
 
     /// Whether a reply to a command sent ahead says nothing any more: 503 to RCPT behind a refused MAIL, 503 or 554 to DATA behind refused
@@ -304,7 +367,21 @@ impl Dialog {
     }
 
     fn go_on(&mut self) -> Option<Step> {
-        if self.expected.is_empty() { Some(self.send_commands()) } else { None }
+        if !self.expected.is_empty() {
+            return None;
+        }
+        match self.take_transaction() {
+            // A chunk that nobody receives any more is still under way: all is known, and the rest of it can't be called back.
+            Some(transaction) if transaction.is_sending() => {
+                self.stage = Stage::Over;
+                Some(Step::Done(transaction.conclude()))
+            }
+            Some(transaction) => {
+                self.stage = Stage::Transaction(transaction);
+                Some(self.send_commands())
+            }
+            None => Some(self.send_commands()),
+        }
     }
 
     fn in_transaction(&mut self, expect: Expect, judgement: Judgement, reply: Reply) -> Option<Step> {
@@ -314,10 +391,13 @@ impl Dialog {
         self.answered |= expect != Expect::Reset;
         match expect {
             Expect::Data if judgement == Judgement::Proceed => return Some(self.go_ahead(reply)),
-            Expect::EndOfData if transaction.is_sending() => return Some(self.refused_early(judgement, reply)),
-            Expect::EndOfData => {
+            Expect::EndOfData | Expect::Chunk if transaction.is_sending() => {
+                return Some(self.refused_early(judgement, reply));
+            }
+            Expect::EndOfData | Expect::Chunk => {
                 transaction.end(judgement, &reply);
-                // RFC 5321 §4.1.1.4: the end of data clears all buffers, whatever the reply; RSET is for those who don't.
+                // RFC 5321 §4.1.1.4: the end of data clears all buffers, whatever the reply; RSET is for those who don't, and after a refused
+                // chunk it must be said (RFC 3030 §2).
                 self.stained = judgement != Judgement::Proceed;
             }
             Expect::Mail => transaction.mail(judgement, &reply),
@@ -344,8 +424,9 @@ impl Dialog {
             return self.unasked(&[]);
         }
         transaction.send_body();
+        let (form, _) = transaction.form();
         self.expected.push_back(Expect::EndOfData);
-        Step::SendBody
+        Step::SendBody { ahead: Zeroizing::default(), form, framing: Framing::Dots }
     }
 
     /// A reply while the message is still on its way: it can only be a refusal, and the rest can't be called back.
@@ -374,7 +455,12 @@ impl Dialog {
     /// All commands are answered. Recipients that were too many for one transaction get a further one, as long as each delivers some.
     fn conclude(&mut self) -> Step {
         match self.take_transaction().map(|transaction| transaction.sequel()) {
-            Some(Sequel::Concluded(attempt)) => Step::Done(attempt),
+            Some(Sequel::Concluded(attempt)) => {
+                if attempt.fault.is_some() {
+                    self.stage = Stage::Over;
+                }
+                Step::Done(attempt)
+            }
             Some(Sequel::Further(next)) => self.start(next),
             None => self.fail(FaultCause::Unasked),
         }
@@ -396,7 +482,7 @@ impl Dialog {
     }
 
     fn fail_at(&mut self, phase: Phase, cause: FaultCause) -> Step {
-        let fault = UpstreamFault { upstream: self.terms.upstream.clone(), address: self.terms.address, phase, cause };
+        let fault = self.fault_at(phase, cause);
         self.expected.clear();
         match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Transaction(transaction) => Step::Done(transaction.broken_off(fault)),

@@ -14,13 +14,15 @@ use tokio::time::timeout;
 use super::attempt::{FaultCause, UpstreamFault};
 use super::blame::Phase;
 use super::connection::Connection;
-use super::courier::ADDRESSES_MAX;
+use super::courier::{ADDRESSES_MAX, security};
+use super::dialog::Fresh;
+use super::login::fresh;
 use super::network::Network;
 use super::settings::{Deadlines, Security, Upstream};
 use super::tls::{Anchors, Mode, TlsDemand, TlsMaterial};
 use super::vigil::Signs;
 use crate::smtp::Reply;
-use crate::sys::Clock;
+use crate::sys::{Clock, Entropy};
 
 /// How long a person waits for any one thing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,6 +49,8 @@ pub struct Visit {
     pub replies: Vec<(Phase, Reply)>,
     /// What TLS was agreed on.
     pub tls: Option<Negotiated>,
+    /// What the handshake had to prove of the certificate, as it stands behind "yes, "; none where nobody looks at it.
+    pub proof: Option<String>,
     /// The certificates that were refused.
     pub refused: Vec<CertificateDer<'static>>,
     /// What kept it from being ready for mail.
@@ -72,8 +76,18 @@ impl Examination {
 }
 
 /// Connects to an upstream as a delivery would, and leaves.
-pub async fn examine(network: &dyn Network, upstream: &Upstream, clock: &Arc<dyn Clock>) -> Examination {
+pub async fn examine(
+    network: &dyn Network,
+    upstream: &Upstream,
+    clock: &Arc<dyn Clock>,
+    entropy: &dyn Entropy,
+) -> Examination {
     let upstream = Arc::new(impatient(upstream));
+    let security = match security(network, &upstream).await {
+        Ok(security) => security,
+        Err(fault) => return Examination { addresses: Err(fault), visits: Vec::new() },
+    };
+    let view = View { network, upstream: &upstream, security: &security, clock, entropy };
     let addresses = match timeout(PATIENCE, network.lookup(&upstream)).await {
         Ok(Ok(addresses)) => Ok(addresses),
         Ok(Err(fault)) => Err(FaultCause::NoAddress(fault.to_string())),
@@ -83,7 +97,7 @@ pub async fn examine(network: &dyn Network, upstream: &Upstream, clock: &Arc<dyn
     let mut visits = Vec::new();
     let allowed = |address: &&SocketAddr| upstream.source.allow(address.ip());
     for &address in addresses.iter().flatten().filter(allowed).take(ADDRESSES_MAX) {
-        let visit = Box::pin(visit(network, &upstream, address, clock)).await;
+        let visit = Box::pin(view.visit(address)).await;
         let goes_on = visit.fault.as_ref().is_some_and(|fault| fault.phase.is_about_the_address());
         visits.push(visit);
         if !goes_on {
@@ -104,42 +118,54 @@ pub async fn examine(network: &dyn Network, upstream: &Upstream, clock: &Arc<dyn
     Examination { addresses, visits }
 }
 
-async fn visit(network: &dyn Network, upstream: &Arc<Upstream>, address: SocketAddr, clock: &Arc<dyn Clock>) -> Visit {
-    let signs = Signs::recording();
-    let fault = match Box::pin(Connection::open(network, upstream, address, &signs)).await {
-        Ok(connection) => {
-            connection.leave().await;
-            None
-        }
-        Err(fault) => Some(fault),
-    };
-    let (replies, tls) = signs.recorded();
-    let refused = match &fault {
-        Some(UpstreamFault { cause: FaultCause::Tls(_), .. }) => {
-            Box::pin(refused(network, upstream, address, clock)).await.unwrap_or_default()
-        }
-        Some(_) | None => Vec::new(),
-    };
-    let from = upstream.source.towards(address.ip());
-    Visit { address, from, replies, tls, refused, fault }
+/// One upstream, as it is looked at.
+struct View<'a> {
+    network: &'a dyn Network,
+    upstream: &'a Arc<Upstream>,
+    /// As configured, or as TLSA records demand.
+    security: &'a Security,
+    clock: &'a Arc<dyn Clock>,
+    entropy: &'a dyn Entropy,
 }
 
-/// The certificates of an upstream that are not good enough; none when it shows none to anybody.
-async fn refused(
-    network: &dyn Network,
-    upstream: &Arc<Upstream>,
-    address: SocketAddr,
-    clock: &Arc<dyn Clock>,
-) -> Option<Vec<CertificateDer<'static>>> {
-    let name = upstream.security.tls()?.server_name.to_str().into_owned();
-    let mode = if matches!(upstream.security, Security::Implicit(_)) { Mode::Implicit } else { Mode::StartTls };
-    let material = TlsMaterial { anchors: Anchors::System, server_name: None, identity: None };
-    let security = Security::new(mode, TlsDemand::Require, &name, material, Arc::clone(clock)).ok()?;
-    let anybody = Arc::new(Upstream { security, credentials: None, ..Upstream::clone(upstream) });
-    let signs = Signs::recording();
-    let connection = Connection::open(network, &anybody, address, &signs).await.ok()?;
-    connection.leave().await;
-    Some(signs.recorded().1?.certificates)
+impl View<'_> {
+    async fn visit(&self, address: SocketAddr) -> Visit {
+        let signs = Signs::recording();
+        let fault = self.connect(address, &signs).await.err();
+        let (replies, tls) = signs.recorded();
+        let refused = match &fault {
+            Some(UpstreamFault { cause: FaultCause::Tls(_), .. }) => {
+                Box::pin(self.refused(address)).await.unwrap_or_default()
+            }
+            Some(_) | None => Vec::new(),
+        };
+        let from = self.upstream.source.towards(address.ip());
+        let proof = self.security.proof().map(str::to_owned);
+        Visit { address, from, replies, tls, proof, refused, fault }
+    }
+
+    async fn connect(&self, address: SocketAddr, signs: &Signs) -> Result<(), UpstreamFault> {
+        let fresh = fresh(self.upstream, self.entropy).await;
+        let fresh = fresh.map_err(|cause| fault(self.upstream, Phase::Auth, cause))?;
+        let opened = Connection::open(self.network, self.upstream, address, self.security, fresh, signs);
+        Box::pin(opened).await?.leave().await;
+        Ok(())
+    }
+
+    /// The certificates of an upstream that are not good enough; none when it shows none to anybody. Neither pins nor TLSA records count here, and
+    /// nothing is said that would show who we are.
+    async fn refused(&self, address: SocketAddr) -> Option<Vec<CertificateDer<'static>>> {
+        let name = self.security.tls()?.server_name.to_str().into_owned();
+        let mode = if matches!(self.security, Security::Implicit(_)) { Mode::Implicit } else { Mode::StartTls };
+        let material = TlsMaterial { anchors: Anchors::Nobody, pins: Vec::new(), server_name: None, identity: None };
+        let security = Security::new(mode, TlsDemand::Require, &name, material, Arc::clone(self.clock)).ok()?;
+        let unmasked = Upstream { credentials: None, dane: None, ..Upstream::clone(self.upstream) };
+        let anybody = Arc::new(Upstream { security: security.clone(), ..unmasked });
+        let signs = Signs::recording();
+        let opened = Connection::open(self.network, &anybody, address, &security, Fresh::default(), &signs);
+        Box::pin(opened).await.ok()?.leave().await;
+        Some(signs.recorded().1?.certificates)
+    }
 }
 
 /// The same upstream, for somebody who sits and waits.

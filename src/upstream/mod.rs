@@ -13,10 +13,17 @@
 //! | `refusals`    | when refusing everybody alike speaks of us, and not of the messages            | yes  |
 //! | `vigil`       | says that an upstream does not answer, long before a deadline does             |      |
 //! | `body`        | where a message's octets come from                                             | seam |
+//! | `outgoing`    | a message on its way out: looked at, encoded, framed                           |      |
+//! | `seven_bit`   | a message without octets over 127, for who does not take them                  | yes  |
 //! | `names`       | what MX and SRV records say: which hosts, in which order                       | yes  |
 //! | `resolver`    | names to addresses, by the machine's resolver or by DNS                        |      |
 //! | `network`     | upstreams to addresses, addresses to streams                                   | seam |
+//! | `pin`         | the very certificate or key that it must show                                  | yes  |
+//! | `dane`        | whether a certificate is the one that TLSA records name                        | yes  |
+//! | `tlsa`        | those records, with DNSSEC's word for them                                     |      |
 //! | `tls`         | what the upstream's certificate must prove                                     |      |
+//! | `verifier`    | the same inside the handshake, where no CA vouches                             |      |
+//! | `login`       | what AUTH needs anew for each connection: a nonce, the token of now            |      |
 //! | `connection`  | does what the dialogue says, over one stream                                   |      |
 //! | `examination` | what an upstream shows to who connects and sends nothing                       |      |
 //! | `courier`     | connects, keeps and limits connections, goes on to the next upstream           |      |
@@ -29,29 +36,42 @@ pub mod attempt;
 pub mod blame;
 pub mod body;
 pub mod courier;
+pub mod dane;
 pub mod dialog;
 pub mod examination;
 pub mod health;
 pub mod names;
 pub mod network;
+pub mod pin;
 pub mod places;
 pub mod preference;
 pub mod settings;
+pub mod seven_bit;
 pub mod tls;
+pub mod tlsa;
 pub mod vigil;
 
 mod connection;
+mod login;
 pub mod drought;
+mod outgoing;
 mod refusals;
 mod resolver;
 mod transaction;
+mod verifier;
 
-pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, UpstreamFault};
+pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, Undertaking, UpstreamFault};
 pub use blame::Phase;
 pub use body::{BodyFault, InMemory, MessageBody};
 pub use courier::{Courier, Handover, LeftAlone};
+pub use login::token_in;
 pub use network::{Network, SystemNetwork};
+pub use pin::{NotAPin, Pin};
 pub use places::{Outlook, Probe, Standing};
-pub use settings::{Credentials, Deadlines, LookUp, ReplyPattern, Secret, Security, SourceAddresses, Upstream};
+pub use settings::{
+    Chunking, Credentials, Deadlines, EightBit, Evidence, LookUp, Manner, Mechanism, ReplyPattern, Secret, Security,
+    SourceAddresses, Upstream,
+};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
+pub use tlsa::{Dane, Named};
 pub use transaction::Order;

@@ -13,6 +13,8 @@ use super::resolver::Resolver;
 use super::settings::Upstream;
 use crate::sys::Entropy;
 
+use super::tlsa::{self, Dane, Named};
+
 /// What a dialogue runs over.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -27,6 +29,11 @@ pub trait Network: Send + Sync + fmt::Debug {
 
     /// A stream to one address; from this address of the machine, where one is given.
     fn connect(&self, address: SocketAddr, from: Option<IpAddr>) -> Pending<'_, Box<dyn Stream>>;
+
+    /// What DNS says of the certificates at a host's port, with DNSSEC's word for it.
+    fn named<'a>(&'a self, dane: &'a Dane, host: &'a str, port: u16) -> Pending<'a, Named> {
+        Box::pin(tlsa::ask(dane, host, port))
+    }
 }
 
 /// The machine's resolver, DNS, and TCP.

@@ -129,6 +129,11 @@ impl Places {
         Self { clock, entropy, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
     }
 
+    /// What time it is.
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
     /// These are configured, and no others.
     pub(super) fn configure(&self, upstreams: &[Arc<Upstream>]) {
         let mut roll = self.lock();

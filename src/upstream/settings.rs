@@ -5,13 +5,16 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::blame::Phase;
+use super::dane::Tlsa;
 use super::tls::ClientTls;
+use super::tlsa::Dane;
 use crate::smtp::{Code, Reply, Status};
 
 /// Connections at once to one upstream, unless set.
@@ -54,6 +57,41 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Replies that mean that the upstream or our configuration is wrong, whatever their code says of the message.
     pub ours: Vec<ReplyPattern>,
+    /// How messages are given to it.
+    pub manner: Manner,
+    /// Who is asked for TLSA records, where DANE is used (RFC 7672).
+    pub dane: Option<Dane>,
+}
+
+/// How messages are given to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// By BDAT or by DATA.
+    pub chunking: Chunking,
+    /// What becomes of octets over 127 when it has no 8BITMIME.
+    pub eight_bit: EightBit,
+}
+
+/// Whether CHUNKING is used (RFC 3030).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Chunking {
+    /// When it is offered.
+    #[default]
+    WhenOffered,
+    /// Never: for an upstream that offers it, behind something that does not know BDAT.
+    Never,
+}
+
+/// What becomes of a message with octets over 127 when the upstream does not offer 8BITMIME (RFC 6152 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EightBit {
+    /// It is sent as it is: nearly everybody takes it, and signatures stay good.
+    #[default]
+    SendAnyway,
+    /// Its parts are encoded; what can't be is reported to the sender.
+    Encode,
+    /// It is reported to the sender.
+    Report,
 }
 
 impl Upstream {
@@ -74,6 +112,8 @@ impl Upstream {
             messages_per_connection: MESSAGES_PER_CONNECTION,
             idle_timeout: IDLE_TIMEOUT,
             ours: ReplyPattern::known(),
+            manner: Manner::default(),
+            dane: None,
         }
     }
 }
@@ -135,12 +175,26 @@ impl Security {
         matches!(self, Self::StartTls(_) | Self::Implicit(_))
     }
 
-    /// The name that the certificate must have, where it is looked at.
-    pub fn looks_at_certificates(&self) -> Option<String> {
+    /// What a handshake proves of the certificate, as it stands behind "yes, "; none where nobody looks at it.
+    pub fn proof(&self) -> Option<&str> {
         match self {
             Self::Plaintext | Self::Opportunistic(_) => None,
-            Self::StartTls(tls) | Self::Implicit(tls) => tls.verified_name(),
+            Self::StartTls(tls) | Self::Implicit(tls) => tls.proof(),
         }
+    }
+
+    /// The same with what TLSA records demand instead of what `tls` does: TLS or nothing (RFC 7672 §2.2). None without TLS to build on.
+    pub fn by_records(&self, host: &str, records: Vec<Tlsa>) -> Option<Self> {
+        match self {
+            Self::Plaintext => None,
+            Self::Opportunistic(tls) | Self::StartTls(tls) => Some(Self::StartTls(tls.by_records(host, records)?)),
+            Self::Implicit(tls) => Some(Self::Implicit(tls.by_records(host, records)?)),
+        }
+    }
+
+    /// Whether nothing is said to anybody but an upstream that has proved who it is.
+    pub fn proves_the_upstream(&self) -> bool {
+        self.proof().is_some()
     }
 
     /// What TLS is made with, where there is any.
@@ -174,39 +228,168 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A mechanism of AUTH that we can log in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// SCRAM-SHA-256, bound to the TLS connection (RFC 7677, RFC 9266).
+    ScramSha256Plus,
+    /// SCRAM-SHA-256 (RFC 7677).
+    ScramSha256,
+    /// OAUTHBEARER (RFC 7628).
+    OauthBearer,
+    /// XOAUTH2: what Google and Microsoft had before RFC 7628, and kept.
+    Xoauth2,
+    /// PLAIN (RFC 4616).
+    Plain,
+    /// LOGIN: never specified, spoken by many.
+    Login,
+    /// EXTERNAL (RFC 4422 appendix A): our certificate says who we are.
+    External,
+}
+
+impl Mechanism {
+    /// All, the strongest first: what proves the most and gives away the least.
+    pub const ALL: [Self; 7] = [
+        Self::ScramSha256Plus,
+        Self::ScramSha256,
+        Self::OauthBearer,
+        Self::Xoauth2,
+        Self::Plain,
+        Self::Login,
+        Self::External,
+    ];
+
+    /// Its name in EHLO and AUTH.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::OauthBearer => "OAUTHBEARER",
+            Self::Xoauth2 => "XOAUTH2",
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+            Self::External => "EXTERNAL",
+        }
+    }
+
+    /// What it says who we are by.
+    pub const fn evidence(self) -> Evidence {
+        match self {
+            Self::ScramSha256Plus | Self::ScramSha256 | Self::Plain | Self::Login => Evidence::Password,
+            Self::OauthBearer | Self::Xoauth2 => Evidence::Token,
+            Self::External => Evidence::Certificate,
+        }
+    }
+}
+
+/// By what we say who we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// A password.
+    Password,
+    /// A token of OAuth 2, which somebody else renews.
+    Token,
+    /// Our certificate, which TLS has shown.
+    Certificate,
+}
+
+/// What we hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Held {
+    Password(Secret),
+    /// The file with the token; it is read for each login.
+    TokenFile(PathBuf),
+    Certificate,
+}
+
 /// Who we are to an upstream (RFC 4954).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     username: String,
-    password: Secret,
+    held: Held,
+    only: Option<Mechanism>,
 }
 
 impl Credentials {
     /// Credentials that the mechanisms can carry: no NUL (RFC 4616 §2), nothing empty, at most [`PASSWORD_MAX`] octets each.
     pub fn new(username: impl Into<String>, password: Secret) -> Result<Self, CredentialsMistake> {
         let username = username.into();
-        for text in [username.as_str(), password.reveal()] {
-            if text.is_empty() {
-                return Err(CredentialsMistake::Empty);
-            }
-            if text.contains('\0') {
-                return Err(CredentialsMistake::Nul);
-            }
-            if text.len() > PASSWORD_MAX {
-                return Err(CredentialsMistake::TooLong);
-            }
-        }
-        Ok(Self { username, password })
+        can_be_carried(&username)?;
+        can_be_carried(password.reveal())?;
+        Ok(Self { username, held: Held::Password(password), only: None })
     }
 
-    /// The user's name at the upstream.
+    /// A user with a token of OAuth 2, which stands in a file.
+    pub fn with_token_file(username: impl Into<String>, file: PathBuf) -> Result<Self, CredentialsMistake> {
+        let username = username.into();
+        can_be_carried(&username)?;
+        // RFC 7628 §3.1: 0x01 ends a field.
+        if username.contains('\u{1}') {
+            return Err(CredentialsMistake::Control);
+        }
+        Ok(Self { username, held: Held::TokenFile(file), only: None })
+    }
+
+    /// The certificate that TLS shows; `acting_as` is empty for whom the certificate names.
+    pub fn by_certificate(acting_as: impl Into<String>) -> Result<Self, CredentialsMistake> {
+        let username = acting_as.into();
+        if !username.is_empty() {
+            can_be_carried(&username)?;
+        }
+        Ok(Self { username, held: Held::Certificate, only: None })
+    }
+
+    /// The same, by this mechanism and no other.
+    #[must_use]
+    pub fn only_by(mut self, mechanism: Option<Mechanism>) -> Self {
+        self.only = mechanism;
+        self
+    }
+
+    /// The user's name at the upstream; empty for whom the certificate names.
     pub fn username(&self) -> &str {
         &self.username
     }
 
-    /// The password.
-    pub fn password(&self) -> &Secret {
-        &self.password
+    /// The password, where that is what we hold.
+    pub fn password(&self) -> Option<&Secret> {
+        match &self.held {
+            Held::Password(password) => Some(password),
+            Held::TokenFile(_) | Held::Certificate => None,
+        }
+    }
+
+    /// The file with the token, where that is what we hold.
+    pub fn token_file(&self) -> Option<&Path> {
+        match &self.held {
+            Held::TokenFile(file) => Some(file),
+            Held::Password(_) | Held::Certificate => None,
+        }
+    }
+
+    /// The mechanisms that they can be shown by, the strongest first.
+    pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
+        let evidence = match self.held {
+            Held::Password(_) => Evidence::Password,
+            Held::TokenFile(_) => Evidence::Token,
+            Held::Certificate => Evidence::Certificate,
+        };
+        let only = self.only;
+        Mechanism::ALL
+            .into_iter()
+            .filter(move |mechanism| mechanism.evidence() == evidence && only.is_none_or(|only| only == *mechanism))
+    }
+}
+
+fn can_be_carried(text: &str) -> Result<(), CredentialsMistake> {
+    if text.is_empty() {
+        Err(CredentialsMistake::Empty)
+    } else if text.contains('\0') {
+        Err(CredentialsMistake::Nul)
+    } else if text.len() > PASSWORD_MAX {
+        Err(CredentialsMistake::TooLong)
+    } else {
+        Ok(())
     }
 }
 
@@ -219,6 +402,9 @@ pub enum CredentialsMistake {
     /// One holds NUL, which AUTH PLAIN uses as its separator.
     #[error("user name and password must not contain NUL")]
     Nul,
+    /// The name holds the octet that ends a field of OAUTHBEARER.
+    #[error("the user name must not contain control characters")]
+    Control,
     /// Too long for one line of AUTH.
     #[error("user name and password may have {PASSWORD_MAX} octets each")]
     TooLong,

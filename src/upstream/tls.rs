@@ -6,6 +6,7 @@
 //! | opportunistic | if it can | not looked at                                                            | never       |
 //! | require       | always    | not looked at: safe from listeners, not from someone who stands between  | allowed     |
 //! | verify        | always    | issued by a configured CA (or the system's), valid now, for the name     | allowed     |
+//! | verify, `pin` | always    | it, or its key, is pinned; CA, time and name count only where `ca` is set | allowed     |
 //!
 //! Time is our clock's, so that a test's certificates never expire. No session resumption: each handshake looks at the certificate anew.
 
@@ -15,15 +16,20 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
 use sha2::{Digest as _, Sha256};
 
 use super::attempt::TlsCause;
+use super::dane::Tlsa;
+use super::pin::Pin;
 use super::settings::Security;
+use super::verifier::{Judge, Verifier};
+use crate::sasl::ExporterValue;
 use crate::sys::Clock;
 
 /// `mode` of an upstream.
@@ -57,6 +63,8 @@ pub enum Anchors {
     System,
     /// These only (`ca`).
     Given(Vec<CertificateDer<'static>>),
+    /// Nobody: it is known by its pin.
+    Nobody,
 }
 
 /// What TLS is made of.
@@ -64,6 +72,8 @@ pub enum Anchors {
 pub struct TlsMaterial {
     /// Who vouches for its certificate.
     pub anchors: Anchors,
+    /// The certificates or keys of which it must show one (`pin`); none: any.
+    pub pins: Vec<Pin>,
     /// The name its certificate must carry, where it is not the host's (`server_name`).
     pub server_name: Option<String>,
     /// Our own certificate chain, leaf first, and its key, for upstreams that want one.
@@ -75,7 +85,8 @@ pub struct TlsMaterial {
 pub struct ClientTls {
     pub(super) config: Arc<ClientConfig>,
     pub(super) server_name: ServerName<'static>,
-    demand: TlsDemand,
+    /// What a handshake proves of the certificate, as it stands behind "yes, "; none where nobody looks at it.
+    proof: Option<String>,
     /// SHA-256 of what it is made of; rustls's settings can't be compared.
     made_of: [u8; 32],
 }
@@ -138,9 +149,9 @@ impl Security {
 }
 
 impl ClientTls {
-    /// The name that the certificate must have, where it is looked at.
-    pub(super) fn verified_name(&self) -> Option<String> {
-        (self.demand == TlsDemand::Verify).then(|| self.server_name.to_str().into_owned())
+    /// What a handshake proves of the certificate, where it is looked at.
+    pub(super) fn proof(&self) -> Option<&str> {
+        self.proof.as_deref()
     }
 
     fn new(
@@ -152,16 +163,30 @@ impl ClientTls {
         let name = material.server_name.as_deref().unwrap_or(host);
         let server_name =
             ServerName::try_from(name.to_owned()).map_err(|_| SecurityMistake::ServerName(name.to_owned()))?;
-        let roots = if demand == TlsDemand::Verify { Some(roots(&material.anchors)) } else { None };
-        let made_of = digest(demand, name, roots.as_deref(), material.identity.as_ref());
+        let verifies = demand == TlsDemand::Verify;
+        let roots = if verifies { roots(&material.anchors) } else { None };
+        let pins = if verifies { material.pins } else { Vec::new() };
+        let proof = verifies.then(|| match (&roots, pins.is_empty()) {
+            (_, true) => format!("for {name}"),
+            (Some(_), false) => format!("for {name}, and pinned"),
+            (None, false) => "by its pin".to_owned(),
+        });
+        let made_of = digest(demand, name, roots.as_deref(), &pins, material.identity.as_ref());
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(OurTime(clock)))
-            .with_safe_default_protocol_versions()
-            .map_err(|fault| SecurityMistake::Tls(words::words(&fault)))?;
-        let builder = match &roots {
-            Some(roots) => builder.with_root_certificates(root_store(&material.anchors, roots)?),
-            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(PossessionOnly { provider })),
+        let vouched = roots.map(|roots| vouched_for(&material.anchors, &roots, &provider)).transpose()?;
+        let verifier: Arc<dyn ServerCertVerifier> = match (vouched, pins.is_empty()) {
+            (Some(vouched), true) => vouched,
+            (None, true) if verifies => return Err(SecurityMistake::NoAnchors),
+            (None, true) => Arc::new(Verifier { judge: Judge::Anybody, provider: Arc::clone(&provider) }),
+            (vouched, false) => {
+                Arc::new(Verifier { judge: Judge::Pinned(pins, vouched), provider: Arc::clone(&provider) })
+            }
         };
+        let builder = ClientConfig::builder_with_details(provider, Arc::new(OurTime(clock)))
+            .with_safe_default_protocol_versions()
+            .map_err(|fault| SecurityMistake::Tls(words::words(&fault)))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let mut config = match material.identity {
             Some((chain, key)) => builder
                 .with_client_auth_cert(chain, key)
@@ -169,7 +194,22 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
-        Ok(Self { config: Arc::new(config), server_name, demand, made_of })
+        Ok(Self { config: Arc::new(config), server_name, proof, made_of })
+    }
+}
+
+impl ClientTls {
+    /// The same, with the certificate judged by TLSA records found at `host`. The server is asked for that name (RFC 7672 §8.1); under a CA that is
+    /// named, the certificate may carry it or the one that is configured.
+    pub(super) fn by_records(&self, host: &str, records: Vec<Tlsa>) -> Option<Self> {
+        let server_name = ServerName::try_from(host.to_owned()).ok()?;
+        let names = vec![server_name.clone(), self.server_name.clone()];
+        let mut config = ClientConfig::clone(&self.config);
+        let provider = Arc::clone(config.crypto_provider());
+        let verifier = Arc::new(Verifier { judge: Judge::Records(records, names), provider });
+        config.dangerous().set_certificate_verifier(verifier);
+        let proof = Some(format!("by the TLSA records of {host}"));
+        Some(Self { config: Arc::new(config), server_name, proof, made_of: self.made_of })
     }
 }
 
@@ -185,11 +225,24 @@ pub(crate) fn identity_fault(fault: &rustls::Error) -> String {
     }
 }
 
-fn roots(anchors: &Anchors) -> Vec<CertificateDer<'static>> {
+fn roots(anchors: &Anchors) -> Option<Vec<CertificateDer<'static>>> {
     match anchors {
-        Anchors::Given(certificates) => certificates.clone(),
-        Anchors::System => rustls_native_certs::load_native_certs().certs,
+        Anchors::Given(certificates) => Some(certificates.clone()),
+        Anchors::System => Some(rustls_native_certs::load_native_certs().certs),
+        Anchors::Nobody => None,
     }
+}
+
+/// The usual way: issued by one of these, valid now, for the name.
+fn vouched_for(
+    anchors: &Anchors,
+    roots: &[CertificateDer<'static>],
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, SecurityMistake> {
+    let store = Arc::new(root_store(anchors, roots)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(store, Arc::clone(provider)).build();
+    let verifier = verifier.map_err(|fault| SecurityMistake::Tls(fault.to_string()))?;
+    Ok(verifier)
 }
 
 /// What distinguishes one [`ClientTls`] from another; each part with its length in front, so that no two lists of parts look the same.
@@ -197,6 +250,7 @@ fn digest(
     demand: TlsDemand,
     name: &str,
     roots: Option<&[CertificateDer<'static>]>,
+    pins: &[Pin],
     identity: Option<&(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 ) -> [u8; 32] {
     let mut digest = Sha256::new();
@@ -211,6 +265,8 @@ fn digest(
     roots.sort_unstable();
     part(&u64::try_from(roots.len()).unwrap_or(u64::MAX).to_be_bytes());
     roots.into_iter().for_each(&mut part);
+    part(&u64::try_from(pins.len()).unwrap_or(u64::MAX).to_be_bytes());
+    pins.iter().for_each(|pin| part(pin.octets()));
     if let Some((chain, key)) = identity {
         chain.iter().for_each(|certificate| part(certificate));
         part(key.secret_der());
@@ -227,7 +283,7 @@ fn root_store(anchors: &Anchors, roots: &[CertificateDer<'static>]) -> Result<Ro
             }
         }
         // A store of a hundred CAs may hold one that can't be read; it is not missed.
-        Anchors::System => {
+        Anchors::System | Anchors::Nobody => {
             store.add_parsable_certificates(roots.iter().cloned());
         }
     }
@@ -244,45 +300,13 @@ impl TimeProvider for OurTime {
     }
 }
 
-/// Takes any certificate whose key the other side has. For `require` and `opportunistic`, which say so in the table above.
-#[derive(Debug)]
-struct PossessionOnly {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for PossessionOnly {
-    fn verify_server_cert(
-        &self,
-        _leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+/// What binds a login to the connection (RFC 9266). Under TLS 1.3 only, as on the listeners' side: rustls does not tell whether TLS 1.2 agreed
+/// on the extended master secret, without which the value is not one connection's alone.
+pub(super) fn exporter(connection: &rustls::ClientConnection) -> Option<ExporterValue> {
+    if connection.protocol_version()? != rustls::ProtocolVersion::TLSv1_3 {
+        return None;
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
+    connection.export_keying_material([0; 32], ExporterValue::LABEL, Some(b"")).ok().map(ExporterValue)
 }
 
 /// Why a handshake failed.

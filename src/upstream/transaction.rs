@@ -1,20 +1,34 @@
 //! One message in the dialogue: its commands, and where each recipient stands.
 //!
-//! Decided here: which parameters are said (only those whose extension is offered), what can't be sent at all (RFC 1870 §6.1, RFC 6531 §3.6),
-//! and what each reply makes of each recipient. Never: decides whose fault a reply is (`blame` does), holds the message.
+//! Decided here: which parameters are said (only those whose extension is offered), what can't be sent at all (RFC 1870 §6.1, RFC 6531 §3.6,
+//! RFC 6152 §3), whether it goes by DATA or by BDAT, and what each reply makes of each recipient. Never: decides whose fault a reply is (`blame`
+//! does), holds the message.
+//!
+//! By BDAT (RFC 3030) the message is one chunk, the last, whose count we know. Behind its RCPTs it may be sent ahead like any command (§4.2); since an
+//! octet that is sent can't be called back, only a message of [`CHUNK_AHEAD_MAX`] goes ahead of the replies to its recipients, and all of it is
+//! then one round trip. Until the reply to such a chunk is read, a connection that breaks leaves everybody undetermined who was not refused before.
+//!
+//! The next message's MAIL does not go behind the end of this one, though RFC 2920 §3.1 lets the message's content be the first of a group: what
+//! came of this one is to be recorded before another depends on the same connection, the two are claims of their own, and connections side by
+//! side hide the round trip that it would save.
 //!
 //! A reason that this relay itself gives for a failure begins with its enhanced status, as a reply's text does (RFC 2034 §4), so that the report
 //! can carry it.
 
 use std::collections::VecDeque;
 
-use super::attempt::{Attempt, FaultCause, UpstreamFault};
+use super::attempt::{Attempt, FaultCause, Undertaking, UpstreamFault};
 use super::blame::{Judgement, Phase};
-use super::dialog::Expect;
-use crate::mail::{Body, Envelope, ForwardPath, MailParameters, Notify, Recipient, Ret, ReversePath};
+use super::dialog::{Characters, Contents, Expect, Form, Look};
+use super::settings::{Chunking, EightBit, Manner};
+use crate::mail::envelope::utf8_escaped;
+use crate::mail::{
+    Body, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, OriginalRecipient, Recipient, Ret, ReversePath,
+};
 use crate::queue::Outcome;
 use crate::smtp::Reply;
 use crate::smtp::extension::{Extension, Offered};
+use crate::sys::WallTime;
 
 /// What is to be sent, but for the octets of the message.
 #[derive(Clone, Debug)]
@@ -24,6 +38,8 @@ pub struct Order {
     /// Place in the envelope, and the recipient.
     recipients: Vec<(usize, Recipient)>,
     octets: u64,
+    /// When it is sent: what is left of the time to deliver it in.
+    at: WallTime,
 }
 
 impl Order {
@@ -36,7 +52,39 @@ impl Order {
             parameters: envelope.parameters().clone(),
             recipients: places.iter().filter_map(recipient).collect(),
             octets,
+            at: WallTime::from_millis(0),
         }
+    }
+
+    /// The same, sent at this moment.
+    #[must_use]
+    pub fn at(self, now: WallTime) -> Self {
+        Self { at: now, ..self }
+    }
+
+    /// Whole seconds that are left of the time to deliver it in; below zero when it is over (RFC 2852 §4).
+    fn seconds_left(&self, by: DeliverBy) -> i64 {
+        by.deadline.millis().saturating_sub(self.at.millis()).div_euclid(1000).clamp(-BY_MOST, BY_MOST)
+    }
+
+    /// What the upstream lacks without which this must not go to it; for the report, with its status.
+    fn lacks(&self, offered: &Offered) -> Option<String> {
+        let asked = &self.parameters;
+        // RFC 8689 §4.2.1; §5: what has no reverse path is not lost over it.
+        if asked.require_tls && self.reverse_path != ReversePath::Null && !offered.has(Extension::RequireTls) {
+            return Some(
+                "5.7.30 the message demands TLS all the way (REQUIRETLS), which the upstream does not offer".to_owned(),
+            );
+        }
+        let by = asked.deliver_by.filter(|by| by.or_return)?;
+        // RFC 2852 §4.1.4.2: nobody could say that it comes in time.
+        if !offered.has(Extension::DeliverBy) {
+            return Some("5.4.7 the message must be delivered in time or returned (BY=..;R), and the upstream knows of no time (DELIVERBY)".to_owned());
+        }
+        let (left, least) = (self.seconds_left(by), offered.deliver_by_min().unwrap_or(0).max(1));
+        (left < i64::from(least)).then(|| {
+            format!("5.4.7 the message must be delivered within {left} s or returned (BY=..;R), and the upstream promises nothing below {least} s")
+        })
     }
 
     fn is_ascii(&self) -> bool {
@@ -45,15 +93,41 @@ impl Order {
     }
 }
 
+/// Why a message that demands TLS does not go to an upstream whose certificate nobody looks at (RFC 8689 §4.2.1).
+pub(super) const UPSTREAM_NOT_PROVED: &str =
+    "5.7.10 the message demands TLS all the way (REQUIRETLS), and the upstream's certificate is not verified";
+
+/// The most seconds of a by-time, either way: nine digits (RFC 2852 §4).
+const BY_MOST: i64 = 999_999_999;
+/// Octets of a message that goes ahead of the replies to its recipients, by BDAT: small enough for the buffers of both sides (RFC 2920 §3.1), and
+/// nothing much when nobody is taken.
+pub(super) const CHUNK_AHEAD_MAX: u64 = 32 * 1024;
+
 /// What can be said of an order when the upstream's extensions are known.
 #[derive(Debug)]
 pub(super) enum Planned {
     /// Nothing is to be sent: everybody's outcome is known.
     Settled(Attempt),
-    /// The client asked for SMTPUTF8, the upstream has none, the addresses don't need it: it depends on the header section.
-    LookAtHeader(Box<Transaction>),
+    /// It depends on what the message is made of: whether SMTPUTF8 is to be asked for, or can't be; whether octets over 127 are in it.
+    Look(Box<Transaction>, Look),
     /// It can be sent.
     Go(Box<Transaction>),
+}
+
+/// Whether SMTPUTF8 is asked for: only when an address or the header section needs it (RFC 6531 §3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Utf8 {
+    NotNeeded,
+    Needed,
+}
+
+/// What is to be said next.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) octets: Vec<u8>,
+    pub(super) expect: Vec<Expect>,
+    /// The last of it is BDAT: the message goes behind it.
+    pub(super) has_chunk: bool,
 }
 
 /// Where a recipient stands.
@@ -63,6 +137,8 @@ enum Stand {
     Accepted,
     /// Not in this transaction (RFC 5321 §4.5.3.1.10).
     TooMany(Reply),
+    /// Not taken, for a reason that is ours or the upstream's; another upstream may be tried.
+    Free(Outcome),
     Settled(Outcome),
 }
 
@@ -90,6 +166,13 @@ pub(super) struct Transaction {
     commands: VecDeque<(Expect, String)>,
     sender_refused: bool,
     body: BodyStand,
+    undertaking: Undertaking,
+    utf8: Utf8,
+    form: Form,
+    /// Whether the chunk went ahead of replies to recipients.
+    chunk_is_ahead: bool,
+    /// What is wrong with the upstream, found in a reply behind which more must be read.
+    fault: Option<UpstreamFault>,
     /// What came of the earlier transactions of the same order.
     earlier: Attempt,
 }
@@ -102,25 +185,69 @@ impl Transaction {
             commands: VecDeque::new(),
             sender_refused: false,
             body: BodyStand::NotYet,
+            undertaking: Undertaking::default(),
+            utf8: Utf8::NotNeeded,
+            form: Form::AsItIs,
+            chunk_is_ahead: false,
+            fault: None,
             earlier,
         }
     }
 
-    pub(super) fn plan(order: Order, offered: &Offered) -> Planned {
+    pub(super) fn plan(order: Order, offered: &Offered, manner: Manner) -> Planned {
+        if let Some(reason) = order.lacks(offered) {
+            let places: Vec<usize> = order.recipients.iter().map(|&(place, _)| place).collect();
+            return Planned::Settled(Attempt::unable(&places, &reason));
+        }
         let mut transaction = Self::new(order, Attempt::default());
         transaction.settle_what_is_too_large(offered);
         if !offered.has(Extension::SmtpUtf8) {
             transaction.settle_addresses_not_taken();
+        } else if !transaction.order.is_ascii() {
+            transaction.utf8 = Utf8::Needed;
         }
-        if transaction.stands.iter().all(|stand| matches!(stand, Stand::Settled(_))) {
+        if transaction.is_settled() {
             return Planned::Settled(transaction.conclude());
         }
+        let asks_of_header = transaction.order.parameters.smtputf8 && transaction.utf8 == Utf8::NotNeeded;
+        let look = match (offered.has(Extension::EightBitMime), manner.eight_bit) {
+            (false, EightBit::Encode) => Some(Look::Encoding),
+            (false, EightBit::Report) => Some(Look::Whole),
+            (true, _) | (false, EightBit::SendAnyway) => asks_of_header.then_some(Look::Header),
+        };
         let transaction = Box::new(transaction);
-        if transaction.order.parameters.smtputf8 && !offered.has(Extension::SmtpUtf8) {
-            Planned::LookAtHeader(transaction)
-        } else {
-            Planned::Go(transaction)
+        match look {
+            Some(look) => Planned::Look(transaction, look),
+            None => Planned::Go(transaction),
         }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.stands.iter().all(|stand| matches!(stand, Stand::Settled(_)))
+    }
+
+    /// What the message is made of, as far as it was asked.
+    pub(super) fn seen(mut self: Box<Self>, contents: Contents, offered: &Offered, manner: Manner) -> Planned {
+        if self.order.parameters.smtputf8 && contents.header == Characters::Beyond {
+            if offered.has(Extension::SmtpUtf8) {
+                self.utf8 = Utf8::Needed;
+            } else {
+                self.utf8_header_not_taken();
+            }
+        }
+        let is_too_wide = contents.body == Characters::Beyond && !offered.has(Extension::EightBitMime);
+        match (is_too_wide, manner.eight_bit, contents.encoded) {
+            (true, EightBit::Encode, Some(Ok(octets))) => {
+                (self.form, self.order.octets) = (Form::SevenBit, octets);
+                self.settle_what_is_too_large(offered);
+            }
+            (true, EightBit::Encode, Some(Err(why))) => {
+                self.eight_bit_not_taken(&format!(", and can't be encoded: {why}"))
+            }
+            (true, EightBit::Encode | EightBit::Report, _) => self.eight_bit_not_taken(""),
+            (true, EightBit::SendAnyway, _) | (false, _, _) => {}
+        }
+        if self.is_settled() { Planned::Settled(self.conclude()) } else { Planned::Go(self) }
     }
 
     /// RFC 1870 §6.1: a message over the announced limit need not be tried. A limit of 0 is none (§4).
@@ -148,10 +275,17 @@ impl Transaction {
     }
 
     /// RFC 6531 §3.6, RFC 6532: the header section itself needs SMTPUTF8.
-    pub(super) fn utf8_header_not_taken(mut self: Box<Self>) -> Attempt {
+    fn utf8_header_not_taken(&mut self) {
         let reason = "5.6.9 the message's header holds UTF-8, which needs SMTPUTF8, which the upstream does not offer";
         self.settle_open(&failed(reason.to_owned()));
-        self.conclude()
+    }
+
+    /// RFC 6152 §3: encoded, or not sent.
+    fn eight_bit_not_taken(&mut self, why: &str) {
+        let reason = format!(
+            "5.6.3 the message holds octets over 127, which need 8BITMIME, which the upstream does not offer{why}"
+        );
+        self.settle_open(&failed(reason));
     }
 
     fn settle_open(&mut self, outcome: &Outcome) {
@@ -166,32 +300,49 @@ impl Transaction {
 
     // Commands.
 
-    pub(super) fn queue_commands(&mut self, stained: bool, offered: &Offered) {
+    pub(super) fn queue_commands(&mut self, stained: bool, offered: &Offered, manner: Manner) {
+        self.undertaking =
+            Undertaking { reports: offered.has(Extension::Dsn), deadline: offered.has(Extension::DeliverBy) };
         if stained {
             self.commands.push_back((Expect::Reset, "RSET".to_owned()));
         }
-        self.commands.push_back((Expect::Mail, mail_command(&self.order, offered)));
+        self.commands.push_back((Expect::Mail, mail_command(&self.order, self.utf8, offered)));
         for (place, ((_, recipient), stand)) in self.order.recipients.iter().zip(&self.stands).enumerate() {
             if matches!(stand, Stand::Open) {
-                self.commands.push_back((Expect::Recipient(place), recipient_command(recipient, offered)));
+                self.commands.push_back((Expect::Recipient(place), recipient_command(recipient, self.utf8, offered)));
             }
         }
-        self.commands.push_back((Expect::Data, "DATA".to_owned()));
+        let by_chunk = offered.has(Extension::Chunking) && manner.chunking == Chunking::WhenOffered;
+        self.commands.push_back(if by_chunk {
+            (Expect::Chunk, format!("BDAT {} LAST", self.order.octets))
+        } else {
+            (Expect::Data, "DATA".to_owned())
+        });
+    }
+
+    /// In which form the message is to be sent, and its octets in it.
+    pub(super) fn form(&self) -> (Form, u64) {
+        (self.form, self.order.octets)
     }
 
     /// At most `window` commands, with what they expect; none when there is nothing left to say.
-    pub(super) fn next_commands(&mut self, window: usize) -> (Vec<u8>, Vec<Expect>) {
-        let only_data_is_left = matches!(self.commands.front(), Some((Expect::Data, _)));
-        if self.sender_refused || (only_data_is_left && !self.has_accepted()) {
+    pub(super) fn next_commands(&mut self, window: usize) -> Batch {
+        let only_the_message_is_left = matches!(self.commands.front(), Some((Expect::Data | Expect::Chunk, _)));
+        if self.sender_refused || (only_the_message_is_left && !self.has_accepted()) {
             self.commands.clear();
         }
-        let (mut octets, mut expect) = (Vec::new(), Vec::new());
-        for (what, line) in self.commands.drain(..window.min(self.commands.len())) {
-            octets.extend_from_slice(line.as_bytes());
-            octets.extend_from_slice(b"\r\n");
-            expect.push(what);
+        let mut batch = Batch { octets: Vec::new(), expect: Vec::new(), has_chunk: false };
+        while let Some((what, line)) = self.commands.pop_front_if(|(what, _)| {
+            let is_early = *what == Expect::Chunk && !batch.expect.is_empty();
+            batch.expect.len() < window && (!is_early || self.order.octets <= CHUNK_AHEAD_MAX)
+        }) {
+            batch.octets.extend_from_slice(line.as_bytes());
+            batch.octets.extend_from_slice(b"\r\n");
+            batch.has_chunk = what == Expect::Chunk;
+            self.chunk_is_ahead |= batch.has_chunk && !batch.expect.is_empty();
+            batch.expect.push(what);
         }
-        (octets, expect)
+        batch
     }
 
     // Replies.
@@ -207,8 +358,8 @@ impl Transaction {
     /// Whether what is expected was asked before the answer became known: nobody's outcome hangs on it.
     pub(super) fn is_past(&self, expect: Expect) -> bool {
         let is_recipient = matches!(expect, Expect::Recipient(_));
-        (is_recipient && self.sender_refused)
-            || (expect == Expect::Data && (self.sender_refused || !self.has_accepted()))
+        let is_message = matches!(expect, Expect::Data | Expect::Chunk);
+        (is_recipient && self.sender_refused) || (is_message && (self.sender_refused || !self.has_accepted()))
     }
 
     pub(super) fn mail(&mut self, judgement: Judgement, reply: &Reply) {
@@ -227,6 +378,25 @@ impl Transaction {
             None if judgement == Judgement::TooMany => Stand::TooMany(reply),
             None => Stand::Accepted,
         };
+    }
+
+    /// Whether the message is on its way although not all of its recipients are answered for: what comes of it must be heard, whatever is found
+    /// wrong before.
+    pub(super) fn must_be_heard_out(&self, expect: Expect) -> bool {
+        self.chunk_is_ahead && matches!(expect, Expect::Mail | Expect::Recipient(_))
+    }
+
+    /// A reply to MAIL or RCPT refuses us, and the chunk is under way: the others may be taken, and their outcome is yet to come.
+    pub(super) fn refuses_us(&mut self, expect: Expect, fault: UpstreamFault) {
+        let outcome = Outcome::Deferred { reason: fault.sentence(), reply: fault.reply().cloned() };
+        self.sender_refused |= expect == Expect::Mail;
+        for (place, stand) in self.stands.iter_mut().enumerate() {
+            let is_meant = expect == Expect::Mail || expect == Expect::Recipient(place);
+            if is_meant && matches!(stand, Stand::Open) {
+                *stand = Stand::Free(outcome.clone());
+            }
+        }
+        self.fault.get_or_insert(fault);
     }
 
     pub(super) fn data_refused(&mut self, judgement: Judgement, reply: &Reply) {
@@ -267,19 +437,28 @@ impl Transaction {
     /// there are never more than recipients.
     pub(super) fn sequel(mut self: Box<Self>) -> Sequel {
         let delivered = |stand: &Stand| matches!(stand, Stand::Settled(Outcome::Delivered { .. }));
-        if !self.stands.iter().any(delivered) || !self.stands.iter().any(|stand| matches!(stand, Stand::TooMany(_))) {
+        if self.fault.is_some()
+            || !self.stands.iter().any(delivered)
+            || !self.stands.iter().any(|stand| matches!(stand, Stand::TooMany(_)))
+        {
             return Sequel::Concluded(self.conclude());
         }
         let left = self.order.recipients.iter().zip(&self.stands);
         let left = left.filter(|(_, stand)| matches!(stand, Stand::TooMany(_))).map(|(recipient, _)| recipient.clone());
         let order = Order { recipients: left.collect(), ..self.order.clone() };
         let earlier = std::mem::take(&mut self.earlier);
-        Sequel::Further(Box::new(Self::new(order, joined(earlier, self.outcomes(&unanswered())))))
+        let further = Self::new(order, joined(earlier, self.outcomes(&unanswered())));
+        Sequel::Further(Box::new(Self { utf8: self.utf8, form: self.form, ..further }))
     }
 
     pub(super) fn conclude(mut self) -> Attempt {
         let earlier = std::mem::take(&mut self.earlier);
-        joined(earlier, self.outcomes(&unanswered()))
+        let mut attempt = self.outcomes(&unanswered());
+        let places = self.order.recipients.iter().zip(&self.stands);
+        attempt.free =
+            places.filter(|(_, stand)| matches!(stand, Stand::Free(_))).map(|((place, _), _)| *place).collect();
+        attempt.fault = self.fault;
+        joined(earlier, attempt)
     }
 
     /// The dialogue ended in the middle. What was settled stays settled; the rest is deferred, and when the final dot was sent and no
@@ -297,7 +476,9 @@ impl Transaction {
             match stand {
                 Stand::Settled(_) => {}
                 Stand::Accepted if undetermined => attempt.undetermined.push(*place),
-                Stand::Accepted | Stand::Open | Stand::TooMany(_) => attempt.free.push(*place),
+                // The chunk went ahead of the reply to this one, which may have been a yes.
+                Stand::Open if undetermined && self.chunk_is_ahead => attempt.undetermined.push(*place),
+                Stand::Accepted | Stand::Open | Stand::TooMany(_) | Stand::Free(_) => attempt.free.push(*place),
             }
         }
         attempt.fault = Some(fault);
@@ -306,7 +487,7 @@ impl Transaction {
 
     fn outcomes(&self, otherwise: &Outcome) -> Attempt {
         let outcome = |stand: &Stand| match stand {
-            Stand::Settled(outcome) => outcome.clone(),
+            Stand::Settled(outcome) | Stand::Free(outcome) => outcome.clone(),
             Stand::TooMany(reply) => {
                 let reason = "the upstream takes no more recipients in one transaction".to_owned();
                 Outcome::Deferred { reason, reply: Some(reply.clone()) }
@@ -314,7 +495,8 @@ impl Transaction {
             Stand::Open | Stand::Accepted => otherwise.clone(),
         };
         let places = self.order.recipients.iter().map(|&(place, _)| place);
-        Attempt { outcomes: places.zip(self.stands.iter().map(outcome)).collect(), ..Attempt::default() }
+        let outcomes = places.zip(self.stands.iter().map(outcome)).collect();
+        Attempt { outcomes, undertaking: self.undertaking, ..Attempt::default() }
     }
 }
 
@@ -353,22 +535,22 @@ fn refusal(phase: Phase, judgement: Judgement, reply: &Reply) -> Option<Outcome>
 
 /// Whether, after the final dot, a fault leaves open what became of the message. A refusal in so many words does not.
 fn leaves_in_the_dark(cause: &FaultCause) -> bool {
-    !matches!(cause, FaultCause::Leaves(_) | FaultCause::RefusesUs(_) | FaultCause::Busy(_))
+    !matches!(cause, FaultCause::Leaves(_) | FaultCause::RefusesUs(_) | FaultCause::Busy(_) | FaultCause::NoChunking(_))
 }
 
 // The lines.
 
-fn mail_command(order: &Order, offered: &Offered) -> String {
+fn mail_command(order: &Order, utf8: Utf8, offered: &Offered) -> String {
     let asked = &order.parameters;
     let mut line = format!("MAIL FROM:<{}>", order.reverse_path.as_str());
     if offered.has(Extension::Size) {
         line.push_str(&format!(" SIZE={}", order.octets));
     }
-    // RFC 6152 §3. Not offered: the octets go as they are, since re-encoding would break signatures.
+    // RFC 6152 §3. Not offered: what `eight_bit` says.
     if asked.body == Body::EightBitMime && offered.has(Extension::EightBitMime) {
         line.push_str(" BODY=8BITMIME");
     }
-    if (asked.smtputf8 || !order.is_ascii()) && offered.has(Extension::SmtpUtf8) {
+    if says_smtputf8(utf8, offered) {
         line.push_str(" SMTPUTF8");
     }
     if offered.has(Extension::Dsn) {
@@ -381,10 +563,25 @@ fn mail_command(order: &Order, offered: &Offered) -> String {
             line.push_str(&format!(" ENVID={envid}"));
         }
     }
+    if asked.require_tls && offered.has(Extension::RequireTls) {
+        line.push_str(" REQUIRETLS");
+    }
+    if let Some(by) = asked.deliver_by.filter(|_| offered.has(Extension::DeliverBy)) {
+        let (mode, trace) = (if by.or_return { 'R' } else { 'N' }, if by.trace { "T" } else { "" });
+        line.push_str(&format!(" BY={};{mode}{trace}", order.seconds_left(by)));
+    }
+    if let Some(priority) = asked.priority.filter(|_| offered.has(Extension::MtPriority)) {
+        line.push_str(&format!(" MT-PRIORITY={priority}"));
+    }
     line
 }
 
-fn recipient_command(recipient: &Recipient, offered: &Offered) -> String {
+/// Whether MAIL says SMTPUTF8: then, and only then, may parameters hold UTF-8 (RFC 6531 §3.4).
+fn says_smtputf8(utf8: Utf8, offered: &Offered) -> bool {
+    utf8 == Utf8::Needed && offered.has(Extension::SmtpUtf8)
+}
+
+fn recipient_command(recipient: &Recipient, utf8: Utf8, offered: &Offered) -> String {
     let mut line = match &recipient.forward_path {
         ForwardPath::Postmaster => "RCPT TO:<postmaster>".to_owned(),
         ForwardPath::Address(address) => format!("RCPT TO:<{}>", address.as_str()),
@@ -394,13 +591,22 @@ fn recipient_command(recipient: &Recipient, offered: &Offered) -> String {
             line.push_str(&format!(" NOTIFY={}", notify_value(notify)));
         }
         if let Some(original) = &recipient.parameters.orcpt {
-            let value = format!("{};{}", original.address_type, original.address);
-            if is_parameter_value(&value) {
+            let value = original_value(original, says_smtputf8(utf8, offered));
+            if is_parameter_value(&value) && value.len() <= ORIGINAL_MAX {
                 line.push_str(&format!(" ORCPT={value}"));
             }
         }
     }
     line
+}
+
+/// Octets of an ORCPT at most; a longer one would have the recipient refused (RFC 3461 §5.4).
+const ORIGINAL_MAX: usize = 500;
+
+/// RFC 3461 §5.2.1: as it came. RFC 6533 §3: but where the line must be ASCII, an internationalized address goes in its 7-bit form.
+fn original_value(original: &OriginalRecipient, utf8: bool) -> String {
+    let address = if utf8 { original.address.clone() } else { utf8_escaped(&original.address) };
+    format!("{};{address}", original.address_type)
 }
 
 /// RFC 3461 §4.1.
@@ -415,3 +621,6 @@ fn notify_value(notify: Notify) -> String {
 fn is_parameter_value(value: &str) -> bool {
     !value.is_empty() && value.chars().all(|c| !c.is_control() && c != ' ' && c != '=')
 }
+
+#[cfg(test)]
+mod tests;

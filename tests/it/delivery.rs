@@ -2,6 +2,7 @@
 
 mod ending;
 mod kept;
+mod reports;
 mod routes;
 pub(crate) mod stage;
 
@@ -282,6 +283,7 @@ async fn settings_are_compared_by_value_down_to_passwords_and_keys() {
     let clock = || Arc::clone(&stage.house.clock);
     let material = |name: Option<&str>| TlsMaterial {
         anchors: Anchors::Given(vec![ca.certificate.clone()]),
+        pins: Vec::new(),
         server_name: name.map(str::to_owned),
         identity: None,
     };

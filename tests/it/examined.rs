@@ -5,14 +5,14 @@ use std::sync::Arc;
 use sealpost::sys::{Clock, ManualClock};
 use sealpost::upstream::examination::{Examination, examine};
 use sealpost::upstream::{
-    Anchors, Credentials, FaultCause, Mode, Phase, Secret, Security, SourceAddresses, TlsCause, TlsDemand, TlsMaterial,
-    Upstream,
+    Anchors, Credentials, Dane, FaultCause, Mode, Phase, Pin, Secret, Security, SourceAddresses, TlsCause, TlsDemand,
+    TlsMaterial, Upstream,
 };
 
 use super::harness::bench::Bench;
 use super::harness::process::{Process, sealpost};
 use super::harness::upstream::{Manner, Upstream as Catcher};
-use super::scripted_upstream::{Days, Misdeed, Net, PRESENT, Script, Scripted, TestCa};
+use super::scripted_upstream::{Days, Misdeed, Net, PRESENT, Script, Scripted, TestCa, Zeros};
 
 const NAME: &str = "smtp.example.net";
 
@@ -33,6 +33,7 @@ impl Scene {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(PRESENT));
         let material = TlsMaterial {
             anchors: Anchors::Given(vec![trusted.certificate.clone()]),
+            pins: Vec::new(),
             server_name: None,
             identity: None,
         };
@@ -44,7 +45,7 @@ impl Scene {
     }
 
     async fn examine(&self) -> Examination {
-        let examination = examine(&self.net, &self.upstream, &self.clock).await;
+        let examination = examine(&self.net, &self.upstream, &self.clock, &Zeros).await;
         let heard = self.up.heard();
         assert!(!heard.iter().any(|line| line.starts_with("MAIL")), "{heard:?}");
         examination
@@ -78,6 +79,38 @@ async fn a_certificate_that_is_refused_is_shown_and_no_password_is_said() {
     assert!(matches!(last.fault.as_ref().unwrap().cause, FaultCause::Tls(TlsCause::Untrusted)), "{last:?}");
     assert_eq!((last.refused.len(), last.tls.is_none(), examination.is_ready()), (1, true, false));
     assert!(!scene.up.heard().iter().any(|line| line.starts_with("AUTH")), "{:?}", scene.up.heard());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pins_and_tlsa_records_count_and_a_certificate_that_is_not_pinned_is_shown() {
+    let (ca, other) = (TestCa::new("ca"), TestCa::new("other"));
+    let (server, leaf) = ca.server_and_leaf(NAME, Days(-1, 30));
+    let mut scene = Scene::new(&ca, &ca, TlsDemand::Verify, |script| script.tls = Some(server));
+    for (pinned, expected) in [(&leaf, Some("by its pin")), (&other.certificate, None)] {
+        let pins = vec![Pin::of_key(pinned).unwrap()];
+        let material = TlsMaterial { anchors: Anchors::Nobody, pins, server_name: None, identity: None };
+        let clock = Arc::clone(&scene.clock);
+        scene.upstream.security = Security::new(Mode::StartTls, TlsDemand::Verify, NAME, material, clock).unwrap();
+        let before = scene.up.heard().len();
+        let examination = scene.examine().await;
+        let last = examination.visits.last().unwrap();
+        assert_eq!(examination.is_ready(), expected.is_some(), "{last:?}");
+        match expected {
+            Some(proof) => assert_eq!(last.proof.as_deref(), Some(proof)),
+            None => {
+                let cause = &last.fault.as_ref().unwrap().cause;
+                assert!(matches!(cause, FaultCause::Tls(TlsCause::NotPinned(_))), "{last:?}");
+                assert_eq!(last.refused, std::slice::from_ref(&leaf));
+                assert!(!scene.up.heard()[before..].iter().any(|line| line.starts_with("AUTH")));
+            }
+        }
+    }
+    // What is not known of TLSA records keeps everything from going out.
+    let before = scene.up.heard().len();
+    scene.upstream.dane = Some(Dane::by_word_of(Vec::new()));
+    let unknown = scene.examine().await;
+    assert!(matches!(unknown.addresses.unwrap_err().cause, FaultCause::TlsaUnknown(_)));
+    assert!(unknown.visits.is_empty() && scene.up.heard().len() == before);
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,8 +32,12 @@ mod session;
 mod dialog;
 mod store;
 
+mod scripted_login;
 mod scripted_upstream;
 mod upstream;
+mod upstream_dane;
+mod upstream_login;
+mod upstream_trust;
 mod names;
 mod examined;
 mod blame;
@@ -44,6 +48,7 @@ mod simulation;
 mod faults;
 
 mod daemon;
+mod balanced;
 mod explained;
 mod fetched;
 mod identities;

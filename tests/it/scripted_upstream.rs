@@ -18,6 +18,8 @@ use sealpost::upstream::{Network, Phase, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 
+use super::scripted_login::{Exchange, Login, Said};
+
 /// What is done instead of the plain right thing. `CODE` stands for the right code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Misdeed {
@@ -62,6 +64,8 @@ pub(crate) struct Script {
     pub(crate) poison: Option<(&'static str, bool)>,
     /// It grants DATA though it took no recipient.
     pub(crate) grants_data_to_nobody: bool,
+    /// Whom it knows; without, it lets everybody in.
+    pub(crate) login: Option<Login>,
 }
 
 /// A message it took.
@@ -123,15 +127,15 @@ impl Scripted {
         let open = self.open.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_open.fetch_max(open, Ordering::SeqCst);
         let script = self.script.lock().unwrap().clone();
-        let mut stream: Option<Box<dyn Stream>> = Some(Box::new(stream));
+        let mut stream: Option<(Box<dyn Stream>, _)> = Some((Box::new(stream), None));
         if script.implicit {
-            stream = accept(&script, stream.unwrap()).await;
+            stream = accept(&script, stream.unwrap().0).await;
         }
-        if let Some(stream) = stream {
+        if let Some((stream, exporter)) = stream {
             let inside_tls = script.implicit;
             let upstream = Arc::clone(&self);
             let mut talk =
-                Talk { upstream, script, stream, buffer: Vec::new(), inside_tls, from: None, to: Vec::new() };
+                Talk { upstream, script, stream, buffer: Vec::new(), inside_tls, exporter, from: None, to: Vec::new() };
             // How it ended is the client's business; what was seen is in the fields above.
             let _ended: Result<()> = talk.run().await;
         }
@@ -139,9 +143,13 @@ impl Scripted {
     }
 }
 
-async fn accept(script: &Script, stream: Box<dyn Stream>) -> Option<Box<dyn Stream>> {
+/// TLS, and what binds a login to it.
+async fn accept(script: &Script, stream: Box<dyn Stream>) -> Option<(Box<dyn Stream>, Option<[u8; 32]>)> {
     let acceptor = TlsAcceptor::from(script.tls.clone()?);
-    Some(Box::new(acceptor.accept(stream).await.ok()?))
+    let stream = acceptor.accept(stream).await.ok()?;
+    let connection = stream.get_ref().1;
+    let exporter = connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok();
+    Some((Box::new(stream), exporter))
 }
 
 struct Talk {
@@ -150,6 +158,7 @@ struct Talk {
     stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     inside_tls: bool,
+    exporter: Option<[u8; 32]>,
     from: Option<String>,
     to: Vec<String>,
 }
@@ -181,6 +190,7 @@ impl Talk {
             "MAIL" => self.mail(line).await,
             "RCPT" => self.rcpt(line).await,
             "DATA" => self.data().await,
+            "BDAT" => self.chunk(line).await,
             "QUIT" => {
                 self.answer(Phase::Quit, "221", "2.0.0 bye").await?;
                 Ok(Next::Stop)
@@ -221,8 +231,8 @@ impl Talk {
         let (nothing, _) = tokio::io::duplex(1);
         let plain = std::mem::replace(&mut self.stream, Box::new(nothing));
         match accept(&self.script, plain).await {
-            Some(stream) => {
-                (self.stream, self.inside_tls) = (stream, true);
+            Some((stream, exporter)) => {
+                (self.stream, self.inside_tls, self.exporter) = (stream, true, exporter);
                 self.buffer.clear();
                 Ok(Next::GoOn)
             }
@@ -231,6 +241,9 @@ impl Talk {
     }
 
     async fn auth(&mut self, line: &str) -> Result<Next> {
+        if let Some(login) = self.script.login.clone() {
+            return self.login(login, line).await;
+        }
         if line.eq_ignore_ascii_case("AUTH LOGIN") {
             for prompt in ["334 VXNlcm5hbWU6\r\n", "334 UGFzc3dvcmQ6\r\n"] {
                 self.say(prompt).await?;
@@ -240,6 +253,26 @@ impl Talk {
             }
         }
         self.answer(Phase::Auth, "235", "2.7.0 welcome").await
+    }
+
+    async fn login(&mut self, login: Login, line: &str) -> Result<Next> {
+        let mut words = line.split(' ').skip(1);
+        let mut exchange = Exchange::new(login, words.next().unwrap_or_default(), self.exporter);
+        let mut said = match words.next() {
+            Some(response) => exchange.hear(response),
+            None => exchange.prompt(),
+        };
+        loop {
+            match said {
+                Said::Yes => return self.answer(Phase::Auth, "235", "2.7.0 welcome").await,
+                Said::No(reply) => return self.say(reply).await,
+                Said::Challenge(challenge) => {
+                    self.say(&format!("334 {challenge}\r\n")).await?;
+                    let Some(line) = self.line().await? else { return Ok(Next::Stop) };
+                    said = exchange.hear(&line);
+                }
+            }
+        }
     }
 
     async fn mail(&mut self, line: &str) -> Result<Next> {
@@ -285,6 +318,10 @@ impl Talk {
             std::future::pending::<()>().await;
         }
         let Some(octets) = self.message().await? else { return Ok(Next::Stop) };
+        self.took(octets).await
+    }
+
+    async fn took(&mut self, octets: Vec<u8>) -> Result<Next> {
         if let Some((_, hangs)) = self.script.poison.filter(|(part, _)| self.to.iter().any(|to| to.contains(part))) {
             return if hangs { self.hang(b"").await } else { Ok(Next::Stop) };
         }
@@ -298,6 +335,27 @@ impl Talk {
         self.upstream.messages.fetch_add(1, Ordering::SeqCst);
         self.forget();
         Ok(if self.script.closes_after_message { Next::Stop } else { next })
+    }
+
+    /// RFC 3030 §2: the octets are read whatever comes of them.
+    async fn chunk(&mut self, line: &str) -> Result<Next> {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!((words.len(), words[2]), (3, "LAST"), "one chunk is the whole message: {line}");
+        let count: usize = words[1].parse().unwrap();
+        while self.buffer.len() < count {
+            if let Some((_, reply)) = self.script.early.filter(|(most, _)| self.buffer.len() > *most) {
+                self.stream.write_all(reply).await?;
+                return Ok(Next::Stop);
+            }
+            if !self.fill().await? {
+                return Ok(Next::Stop);
+            }
+        }
+        let octets: Vec<u8> = self.buffer.drain(..count).collect();
+        if self.to.is_empty() {
+            return self.say("503 5.5.1 no valid recipients\r\n").await;
+        }
+        self.took(octets).await
     }
 
     /// Reads to CRLF.CRLF and takes the stuffed dots out; none when it stopped reading.
@@ -525,6 +583,30 @@ impl TestCa {
 
     /// A server's TLS with a certificate for `name`.
     pub(crate) fn server(&self, name: &str, days: Days) -> Arc<ServerConfig> {
+        self.server_by(name, days, rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same, with these versions of TLS only.
+    pub(crate) fn server_by(
+        &self,
+        name: &str,
+        days: Days,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Arc<ServerConfig> {
+        self.issue(name, days, versions).0
+    }
+
+    /// A server's TLS, and the certificate in it.
+    pub(crate) fn server_and_leaf(&self, name: &str, days: Days) -> (Arc<ServerConfig>, CertificateDer<'static>) {
+        self.issue(name, days, rustls::DEFAULT_VERSIONS)
+    }
+
+    fn issue(
+        &self,
+        name: &str,
+        days: Days,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> (Arc<ServerConfig>, CertificateDer<'static>) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         valid(&mut params, days);
@@ -532,12 +614,12 @@ impl TestCa {
         let leaf = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
             .unwrap();
-        Arc::new(config)
+        (Arc::new(config), leaf.der().clone())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, OctetFault};
@@ -14,8 +15,8 @@ use sealpost::mail::{
 use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
 use sealpost::route::{Route, Routes};
 use sealpost::session::{
-    Answer, Attempted, Deadline, Event, NoRoom, NotGranted, Phase, Ruling, Session, SessionSettings, Step, TABLE,
-    Trigger, Turn, Unidentified, turn,
+    Answer, Attempted, Deadline, Event, NoRoom, NotGranted, Onward, Phase, Promises, Ruling, Session, SessionSettings,
+    Step, TABLE, Trigger, Turn, Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
 use sealpost::sys::disk::SimulatedDisk;
@@ -294,6 +295,7 @@ fn fresh_settings() -> Arc<SessionSettings> {
         refusal: RefusalMode::Reply,
         auth_failures_max: u32::MAX,
         idle_commands_max: u32::MAX,
+        promises: Promises { onward: Onward::Proved, hold_max: Duration::from_secs(432_000) },
     })
 }
 
@@ -578,5 +580,21 @@ fn step_replies(step: &Step) -> Vec<String> {
         Step::Leave { reply, farewell } => vec![reply.to_string(), farewell.to_string()],
         Step::Receive { prompt, .. } => prompt.iter().map(ToString::to_string).collect(),
         Step::Discard(_) | Step::Ask(_) | Step::Proceed => Vec::new(),
+    }
+}
+
+#[test]
+fn the_priority_that_the_grant_allows_is_the_one_that_is_kept() {
+    for (asked, kept, code) in
+        [("MT-PRIORITY=5", Some(0), "2.3.6"), ("MT-PRIORITY=-4", Some(-4), "2.1.0"), ("", None, "2.1.0")]
+    {
+        let mut session = fresh();
+        session.on(Event::Line(Ok(b"EHLO client.example")), NOW_WALL);
+        session.on(Event::Line(Ok(format!("MAIL FROM:<alice@example.com> {asked}").as_bytes())), NOW_WALL);
+        let Step::Say(reply) = session.on(Event::Answer(Answer::Identified(Ok(alice_identity()))), NOW_WALL) else {
+            panic!("{asked}")
+        };
+        assert_eq!(reply.status().unwrap().to_string(), code, "{asked}");
+        assert_eq!(session.transaction().unwrap().parameters().priority, kept, "{asked}");
     }
 }

@@ -8,6 +8,9 @@ use super::source::{SourceFile, rust_sources};
 const PURE: &[&str] = &[
     "src/mail/",
     "src/smtp/",
+    "src/sasl/",
+    "src/networks",
+    "src/intake/proxy",
     "src/tls/constraints",
     "src/tls/der",
     "src/tls/revocation",
@@ -32,12 +35,16 @@ const PURE: &[&str] = &[
     "src/delivery/conclusion",
     "src/delivery/lanes",
     "src/delivery/standing",
+    "src/upstream/dane",
     "src/upstream/dialog",
     "src/upstream/drought",
+    "src/upstream/pin",
     "src/upstream/preference",
     "src/daemon/steering/breakdown",
     "src/daemon/steering/entry",
     "src/daemon/steering/selection",
+    "src/upstream/seven_bit",
+    "src/upstream/transaction",
 ];
 
 /// What a pure module does not name. Addresses of hosts (`std::net::IpAddr`) are values and may be named.
@@ -65,11 +72,13 @@ const EFFECTS: &[&str] = &[
     ".await",
 ];
 
-/// Who may name whom, by top module: the arrows. `mail`, `smtp` and `sys` (times, seams) are open to all.
+/// Who may name whom, by top module: the arrows. `mail`, `smtp`, `sasl` and `sys` (times, seams) are open to all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("mail", &[]),
     ("smtp", &[]),
+    ("sasl", &[]),
     ("sys", &[]),
+    ("networks", &[]),
     ("tls", &["identity", "credentials"]),
     ("identity", &["tls"]),
     ("content", &[]),
@@ -82,12 +91,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("report", &["queue"]),
     (
         "config",
-        &["tls", "session", "credentials", "identity", "policy", "content", "queue", "route", "upstream", "report"],
+        &[
+            "tls",
+            "session",
+            "credentials",
+            "identity",
+            "policy",
+            "content",
+            "queue",
+            "route",
+            "upstream",
+            "report",
+            "networks",
+        ],
     ),
 ];
 
 /// Open to every module.
-const WORDS: &[&str] = &["mail", "smtp", "sys"];
+const WORDS: &[&str] = &["mail", "smtp", "sasl", "sys"];
 
 fn offences(judge: impl Fn(&SourceFile, &str) -> Option<String>) -> Vec<String> {
     let sources = rust_sources();

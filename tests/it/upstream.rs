@@ -86,9 +86,12 @@ fn letter(outcome: &Outcome) -> char {
     }
 }
 
+/// What an upstream offers, as far as it changes the order of things.
+const OFFERS: [&[&str]; 4] = [&[], &["PIPELINING"], &["CHUNKING"], &["PIPELINING", "CHUNKING"]];
+
 /// The settings and the script with which a phase is reached.
-fn towards(phase: Phase, pipelining: bool, ca: &TestCa) -> (Script, bool) {
-    let extensions = if pipelining { vec!["PIPELINING", "AUTH PLAIN"] } else { vec!["AUTH PLAIN"] };
+fn towards(phase: Phase, offers: &[&'static str], ca: &TestCa) -> (Script, bool) {
+    let extensions = [offers, &["AUTH PLAIN"]].concat();
     let needs_tls = matches!(phase, Phase::StartTls | Phase::Tls | Phase::Auth);
     let tls = needs_tls.then(|| ca.server(NAME, Days(-1, 1)));
     (Script { extensions, tls, ..Script::default() }, needs_tls)
@@ -101,6 +104,7 @@ fn starttls(demand: TlsDemand, ca: &TestCa, clock: Arc<dyn Clock>) -> Security {
 fn security(mode: Mode, demand: TlsDemand, ca: &TestCa, name: Option<&str>, clock: Arc<dyn Clock>) -> Security {
     let material = TlsMaterial {
         anchors: Anchors::Given(vec![ca.certificate.clone()]),
+        pins: Vec::new(),
         server_name: name.map(str::to_owned),
         identity: None,
     };
@@ -194,9 +198,13 @@ async fn every_misdeed_in_every_phase_comes_out_as_the_table_says() {
     ];
     for (misdeed, outcomes) in MISDEEDS {
         for (phase, column) in phases {
-            for pipelining in [true, false] {
-                let case = format!("{misdeed:?} at {phase:?}, pipelining {pipelining}");
-                let (script, tls) = towards(phase, pipelining, &ca);
+            for offers in OFFERS {
+                let by_chunk = offers.contains(&"CHUNKING");
+                if by_chunk && phase == Phase::Data {
+                    continue;
+                }
+                let case = format!("{misdeed:?} at {phase:?}, offering {offers:?}");
+                let (script, tls) = towards(phase, offers, &ca);
                 let scene =
                     Scene::with(Script { misdeed: Some((phase, misdeed)), ..script }, |upstream, clock| Upstream {
                         security: if tls { starttls(TlsDemand::Verify, &ca, clock) } else { Security::Plaintext },
@@ -204,13 +212,28 @@ async fn every_misdeed_in_every_phase_comes_out_as_the_table_says() {
                         ..upstream
                     });
                 let attempt = tokio::time::timeout(Duration::from_secs(24 * 3600), scene.send(2)).await.expect(&case);
-                check(&attempt, phase, outcomes[column], &scene.up.taken(), &case);
+                // The chunk that went ahead of the replies to MAIL and RCPT may have been taken as far as we know.
+                let is_ahead = offers.len() == 2 && matches!(phase, Phase::Mail | Phase::Recipient);
+                let in_the_dark =
+                    is_ahead && ["Silent", "Closed", "Unintelligible"].iter().any(|it| outcomes[column].ends_with(it));
+                // And who was taken stays so, though another reply refused us.
+                let one_is_taken = is_ahead && phase == Phase::Recipient && outcomes[column] == "LL RefusesUs";
+                let expected = if one_is_taken {
+                    "LD RefusesUs".to_owned()
+                } else if in_the_dark {
+                    format!("{} undetermined", outcomes[column])
+                } else {
+                    outcomes[column].to_owned()
+                };
+                let was_chunk = scene.up.heard().iter().any(|line| line.starts_with("BDAT"));
+                let octets = if was_chunk { MESSAGE.to_vec() } else { with_line_end(MESSAGE) };
+                check(&attempt, phase, &expected, &scene.up.taken(), &octets, &case);
             }
         }
     }
 }
 
-fn check(attempt: &Attempt, phase: Phase, expected: &str, taken: &[Taken], case: &str) {
+fn check(attempt: &Attempt, phase: Phase, expected: &str, taken: &[Taken], octets: &[u8], case: &str) {
     let shown = show(attempt);
     let mut words = expected.split(' ');
     let (letters, cause) = (words.next().unwrap(), words.next());
@@ -229,8 +252,9 @@ fn check(attempt: &Attempt, phase: Phase, expected: &str, taken: &[Taken], case:
     // Promise 4: nobody is told "delivered" of a message that was not taken, and who may be tried elsewhere was not delivered.
     let delivered = attempt.outcomes.iter().filter(|(_, outcome)| letter(outcome) == 'D').count();
     let recipients = taken.iter().map(|message| message.recipients.len()).sum::<usize>();
-    assert_eq!(delivered, recipients, "{case}: {shown} {taken:?}");
-    assert!(taken.iter().all(|message| message.octets == with_line_end(MESSAGE)), "{case}");
+    let in_the_dark = attempt.undetermined.len();
+    assert!(delivered <= recipients && recipients <= delivered + in_the_dark, "{case}: {shown} {taken:?}");
+    assert!(taken.iter().all(|message| message.octets == octets), "{case}");
     assert_eq!(attempt.outcomes.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [0, 1], "{case}");
 }
 

@@ -24,6 +24,7 @@ from clients import CLIENTS, Target, lettre, submit
 from load import Load
 from recipes import Recipes
 from relay import Relay, upstream
+from reports import Reports
 from routes import Routes
 from second_factor import SecondFactor
 from submissions import Submissions
@@ -93,6 +94,7 @@ def sealpost(given, directory, certificates, count):
         factor.abort()
     run(count, given.only, Upstreams(given.sealpost, directory, certificates).checks())
     run(count, given.only, Routes(given.sealpost, directory, certificates).checks())
+    run(count, given.only, Reports(given.sealpost, directory, certificates).checks())
     run(count, given.only, Authorities(given.sealpost, directory / "pki").checks())
     run(count, given.only, Load(given.sealpost, given.lettre.parent, directory / "load").checks())
     recipes(given, directory, count)

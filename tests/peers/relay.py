@@ -45,7 +45,8 @@ retry = ["1s"]
 def upstream(port, **settings):
     """An [[upstream]] on this machine."""
     lines = ['[[upstream]]', 'name = "postfix"', f'address = "localhost:{port}"']
-    lines += [f'{name} = "{value}"' for name, value in {"tls": "none", **settings}.items()]
+    written = lambda value: str(value).lower() if isinstance(value, bool) else f'"{value}"'
+    lines += [f"{name} = {written(value)}" for name, value in {"tls": "none", **settings}.items()]
     return "\n".join(lines)
 
 

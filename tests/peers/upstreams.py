@@ -3,10 +3,13 @@
 Each check builds a Postfix and a sealpost of its own, submits with smtplib, and looks at what arrives, at the queue, and at Postfix's log.
 """
 
+import base64
 import email
+import hashlib
 import json
 import re
 import shutil
+import subprocess
 from email import policy
 
 import postfix
@@ -15,12 +18,15 @@ from bench import Check, Skip, first_difference, new_message_id, without_trace
 from clients import CLIENTS, Submission
 from messages import SHAPES
 from relay import Relay, upstream
-from wait import Fault, missing
+from wait import Fault, missing, must
 
 SENDER = "alice@example.com"
 READER = "reader@example.net"
 NOBODY = "nobody@example.net"
 _SMTPLIB = next(client for client in CLIENTS if client.name == "smtplib")
+_EIGHT_BIT = (
+    "From: alice@example.com\r\nTo: reader@example.net\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\nMessage-ID: {id}\r\nMIME-Version: 1.0\r\n"
+    "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\ngr\u00fc\u00dfe\r\n").encode()
 _PLAIN = ("{port} inet n - n - - smtpd",)
 _IMPLICIT = ("{port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes",)
 
@@ -37,6 +43,13 @@ class Upstreams:
             ("over implicit TLS", self._implicit),
             ("with a password, PLAIN and LOGIN offered", lambda: self._password("PLAIN LOGIN")),
             ("with a password, LOGIN only", lambda: self._password("LOGIN")),
+            ("with a password, SCRAM-SHA-256 offered", self._scram),
+            ("a wrong password by SCRAM-SHA-256: mail waits, nothing bounces", self._wrong_scram),
+            ("its key pinned, no CA", self._pinned),
+            ("another key pinned: mail waits, nothing bounces", self._pinned_wrongly),
+            ("by BDAT, and by DATA when told so", self._chunking),
+            ("without 8BITMIME: parts are encoded", self._seven_bit),
+            ("without 8BITMIME: reported where that is set", self._eight_bit_reported),
             ("with a client certificate", self._client_certificate),
             ("a certificate of an unknown CA: mail waits, nothing bounces", self._untrusted),
             ("a wrong password: mail waits, nothing bounces", self._wrong_password),
@@ -63,6 +76,59 @@ class Upstreams:
             bench.arrives()
             if "sasl_username=relay" not in bench.postfix.log():
                 raise Fault(bench.postfix.log())
+
+    def _scram(self):
+        with self._demanding_password("PLAIN SCRAM-SHA-256", "right") as bench:
+            bench.arrives()
+            if "sasl_method=SCRAM-SHA-256" not in bench.postfix.log():
+                raise Fault(bench.postfix.log())
+
+    def _wrong_scram(self):
+        with self._demanding_password("PLAIN SCRAM-SHA-256", "wrong") as bench:
+            bench.waits_in_the_queue()
+
+    def _pin(self, certificate):
+        key = must(["openssl", "x509", "-in", certificate, "-pubkey", "-noout"])
+        der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], input=key.encode(), capture_output=True, check=True).stdout
+        return "sha256/" + base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+    def _pinned(self):
+        pin = self._pin(self.certificates.server[0])
+        with self._bench(postfix.tls(*self.certificates.server, "encrypt"), {"mode": "starttls", "tls": "verify", "pin": pin}) as bench:
+            bench.arrives()
+
+    def _pinned_wrongly(self):
+        pin = self._pin(self.certificates.clients["bob"][0])
+        with self._bench(postfix.tls(*self.certificates.server, "encrypt"), {"mode": "starttls", "tls": "verify", "pin": pin}) as bench:
+            bench.waits_in_the_queue()
+            bench.relay.wait_for_log("not the one that is pinned")
+
+    def _chunking(self):
+        for settings, verb in (({}, "bdat"), ({"chunking": False}, "data")):
+            with self._bench({}, settings) as bench:
+                bench.arrives()
+                # What was said on a connection stands in the log once it is closed.
+                bench.relay.stop()
+                bench.postfix.stop()
+                log = bench.postfix.log()
+                if f"{verb}=1" not in log:
+                    raise Fault(f"Postfix did not see {verb}:\n{log}")
+
+    def _without_8bitmime(self, eight_bit):
+        return self._bench({"smtpd_discard_ehlo_keywords": "8bitmime, smtputf8"}, {"eight_bit": eight_bit})
+
+    def _seven_bit(self):
+        with self._without_8bitmime("encode") as bench:
+            message_id = bench.submit(READER, octets=_EIGHT_BIT)
+            arrived = bench.arrivals.wait_for(message_id).octets
+            message = email.message_from_bytes(arrived, policy=policy.SMTP)
+            if not arrived.isascii() or message["Content-Transfer-Encoding"] != "quoted-printable" or message.get_content().strip() != "gr\u00fc\u00dfe":
+                raise Fault(f"not encoded: {arrived}")
+
+    def _eight_bit_reported(self):
+        with self._without_8bitmime("report") as bench:
+            bench.submit(READER, octets=_EIGHT_BIT)
+            bench.reported(READER, "5.6.3")
 
     def _client_certificate(self):
         settings = {**postfix.tls(*self.certificates.server, "encrypt"), **postfix.client_certificates(self.certificates.ca)}
@@ -168,11 +234,12 @@ class _Bench:
         self.postfix.abort()
         self.arrivals.close()
 
-    def submit(self, *recipients, padding=b"", times=0):
-        """Submits a short message as alice; its Message-ID."""
+    def submit(self, *recipients, padding=b"", times=0, octets=None):
+        """Submits a short message as alice, or these octets with {id} filled in; its Message-ID."""
         message_id = new_message_id("upstream")
         file = self._directory / "message.eml"
-        file.write_bytes(self._octets(message_id, recipients) + padding * times)
+        made = octets.replace(b"{id}", message_id.encode()) if octets else self._octets(message_id, recipients)
+        file.write_bytes(made + padding * times)
         certificate, key = self._place.certificates.clients["alice"]
         status, said = _SMTPLIB.submit(self.relay.target, "starttls", Submission(certificate, key, SENDER, recipients, file))
         if status != 0:

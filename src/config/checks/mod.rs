@@ -1,12 +1,14 @@
 //! What is written, checked against itself and against the files it names; each check goes on after a mistake.
 
 mod credentials;
+mod dns;
 mod queue;
 mod reach;
 mod roster;
 mod route;
 mod server;
 mod fetched;
+mod login;
 mod trust;
 mod upstream;
 
@@ -24,6 +26,7 @@ use super::mistake::Findings;
 use super::settings::{Census, CrlSource, MadeCas, Settings};
 use super::written::Written;
 use crate::identity::{Roster, Rule};
+use crate::session::Onward;
 use crate::sys::{Clock, WallTime};
 use crate::tls::Trust;
 
@@ -187,19 +190,26 @@ impl<'a> Checking<'a> {
         let name_servers = self.name_servers(&written.dns);
         let upstreams = self.or_as_before(
             "upstream",
-            |checking| Some(checking.upstreams(&written.upstream, hostname, &listeners, &name_servers)),
+            |checking| {
+                let dane = checking.dane_by(&written.dns, &name_servers);
+                Some(checking.upstreams(&written.upstream, hostname, &listeners, &name_servers, &dane))
+            },
             |old| Some(old.upstreams.clone()),
         );
         let routes = self.routes(written, upstreams.as_deref(), roster.as_ref().map(|(_, roster)| &**roster));
         let schedule = self.schedule(&written.queue);
         let deadlines = self.deadlines(&written.deadlines);
         let limits = self.limits(written, basics.as_ref());
-        let reports = self.reports(&written.reports, basics.as_ref());
+        let reports = self.reports(written, basics.as_ref());
         let reload = self.reload(written.reload);
         if self.findings.any_mistake() {
             return None;
         }
-        let (basics, limits, (trust, roster), upstreams) = (basics?, limits?, roster?, upstreams?);
+        let (basics, mut limits, (trust, roster), upstreams) = (basics?, limits?, roster?, upstreams?);
+        let routes = routes?;
+        if routes.upstreams().all(|upstream| upstream.security.proves_the_upstream()) {
+            limits.session.promises.onward = Onward::Proved;
+        }
         let census = Census {
             listeners: listeners.len(),
             client_cas: written.client_ca.len(),
@@ -227,7 +237,7 @@ impl<'a> Checking<'a> {
             received: server::received(written.received),
             schedule: schedule?,
             upstreams,
-            routes: routes?,
+            routes,
             reports: reports?,
             expiry_notices: written.notices.expiry,
             log: server::log(written.log),

@@ -11,7 +11,8 @@ use crate::config::nearest::nearest;
 use crate::config::written::{Written, WrittenRoute, WrittenUpstream};
 use crate::identity::{DomainSet, Roster};
 use crate::mail::{Address, ForwardPath, ReversePath};
-use crate::route::{Errand, NamePattern, NullSender, REPORTS, Route, Routes, Senders, Wants};
+use crate::queue::REPORTS;
+use crate::route::{Errand, NamePattern, NullSender, Route, Routes, Senders, Wants};
 use crate::upstream::Upstream;
 use crate::upstream::preference::Ranked;
 
@@ -36,10 +37,13 @@ impl Checking<'_> {
             let ranked = ranked(&all, &written.upstream, upstreams?);
             let plain = Route::for_all("default", ranked.iter().map(|one| Arc::clone(&one.what)).collect())?;
             let (wants, rule) = (Wants::default(), plain.rule);
-            return Some(Arc::new(Routes::new(Route::new("default", wants, rule, ranked).into_iter().collect())));
+            let of_reports = self.route_of_reports(written, upstreams);
+            let routes = of_reports.into_iter().chain(Route::new("default", wants, rule, ranked));
+            return Some(Arc::new(Routes::new(routes.collect())));
         }
         let mut names = HashSet::new();
-        let mut routes = Vec::new();
+        let mut routes: Vec<Route> = self.route_of_reports(written, upstreams).into_iter().collect();
+        names.extend(routes.iter().map(|route| (*route.name).to_owned()));
         for (index, entry) in written.route.iter().enumerate() {
             let path = format!("route[{index}]");
             let name = self.unique_name(&path, entry.name.as_ref(), &mut names);
@@ -56,6 +60,13 @@ impl Checking<'_> {
         let routes = Routes::new(routes);
         self.warn_of_reports_without_a_way(&routes);
         Some(Arc::new(routes))
+    }
+
+    /// That of our own reports and notices, when they have one of their own (`reports.upstream`): it is asked before all others.
+    fn route_of_reports(&mut self, written: &Written, upstreams: Option<&[Arc<Upstream>]>) -> Option<Route> {
+        let name = written.reports.upstream.as_deref()?;
+        let wants = Wants { identities: Some(vec![NamePattern::new(REPORTS)]), ..Wants::default() };
+        Route::new(REPORTS, wants, self.rule("reports.upstream"), ranked(&[name], &written.upstream, upstreams?))
     }
 
     fn wants(&mut self, path: &str, written: &WrittenRoute, all: &Written, roster: Option<&Roster>) -> Option<Wants> {
@@ -222,7 +233,9 @@ impl Checking<'_> {
 
     fn warn_of_unused_upstreams(&mut self, written: &Written) {
         let used = |name: &String| {
-            written.route.iter().any(|route| route.upstreams.as_ref().is_some_and(|names| names.contains(name)))
+            let takes_reports = written.reports.upstream.as_ref() == Some(name);
+            takes_reports
+                || written.route.iter().any(|route| route.upstreams.as_ref().is_some_and(|names| names.contains(name)))
         };
         for (index, one) in written.upstream.iter().enumerate() {
             if one.name.as_ref().is_some_and(|name| !used(name)) {

@@ -18,11 +18,13 @@ use crate::config::settings::{
 use crate::config::units::{size_text, wait_text};
 use crate::config::written::{
     Written, WrittenDeadlines, WrittenListener, WrittenLog, WrittenLogFormat, WrittenLogLevel, WrittenMode,
-    WrittenReceived, WrittenRefusal, WrittenReload, WrittenReports, WrittenTls, WrittenVersion, WrittenWatch,
+    WrittenReceived, WrittenRefusal, WrittenReload, WrittenReports, WrittenTls, WrittenUpstream, WrittenVersion,
+    WrittenWatch,
 };
 use crate::mail::header::{FIELDS_MAX, HeaderLimits, LINE_MAX};
-use crate::mail::{Address, Domain};
-use crate::session::SessionSettings;
+use crate::mail::{Address, Domain, ReversePath};
+use crate::networks::{Network, NetworkFault};
+use crate::session::{Onward, Promises, SessionSettings};
 use crate::sys::WallTime;
 use crate::tls::{ListenerTls, MinVersion, RefusalMode, ServerCertificate, TakenPins, read};
 
@@ -129,6 +131,7 @@ impl Checking<'_> {
                 refusal: refusal(entry.refusal.unwrap_or(written.tls.refusal)),
                 client_cas,
                 pins,
+                balancers: self.balancers(&path, entry),
             });
         }
         self.warn_of_unheard_cas(written);
@@ -177,6 +180,31 @@ impl Checking<'_> {
             self.findings.mistake(&key, "is empty: nobody could come in here", remedy);
         }
         (entry.client_cas.as_ref().map(|names| names.iter().map(|name| name.as_str().into()).collect()), taken)
+    }
+
+    /// The networks of load balancers, where there are some.
+    fn balancers(&mut self, path: &str, entry: &WrittenListener) -> Option<Vec<Network>> {
+        let written = entry.proxy.as_ref()?;
+        let key = format!("{path}.proxy");
+        if written.is_empty() && !self.findings.origins().is_spoiled(&key) {
+            let remedy = "name the networks of the load balancers, or take the key out";
+            self.findings.mistake(&key, "is empty: nobody could connect", remedy);
+        }
+        let mut networks = Vec::new();
+        for (index, text) in written.iter().enumerate() {
+            let key = format!("{key}[{index}]");
+            match Network::parse(text) {
+                Ok(network) => {
+                    if network.is_everything() {
+                        let wrong = format!("{text:?}: whoever connects may claim any address");
+                        self.findings.warning(&key, wrong, "name the load balancers alone");
+                    }
+                    networks.push(network);
+                }
+                Err(fault) => self.findings.mistake(&key, format!("{text:?}: {fault}"), remedy_for(fault)),
+            }
+        }
+        Some(networks)
     }
 
     fn listen_address(&mut self, key: &str, text: &str) -> Option<SocketAddr> {
@@ -346,6 +374,8 @@ impl Checking<'_> {
                 refusal: refusal(written.tls.refusal),
                 auth_failures_max: limits.auth_failures,
                 idle_commands_max: limits.idle_commands,
+                // As long as it is tried, it may wait before.
+                promises: Promises { onward: Onward::Unproved, hold_max: written.queue.give_up_after.0 },
             },
             header: HeaderLimits {
                 section: usize::try_from(limits.header_size.0).unwrap_or(usize::MAX),
@@ -425,12 +455,47 @@ impl Checking<'_> {
         ReloadSettings { watch, poll: written.poll.0 }
     }
 
-    pub(super) fn reports(&mut self, written: &WrittenReports, basics: Option<&Basics>) -> Option<ReportSettings> {
-        match &written.from {
-            Some(text) => self.address("reports.from", text).map(|from| ReportSettings { from }),
-            None => {
-                Address::parse(&format!("MAILER-DAEMON@{}", basics?.hostname)).ok().map(|from| ReportSettings { from })
-            }
+    pub(super) fn reports(&mut self, written: &Written, basics: Option<&Basics>) -> Option<ReportSettings> {
+        let WrittenReports { from, envelope_sender, upstream, postmaster } = &written.reports;
+        let postmaster = postmaster.as_ref().map(|text| self.address("reports.postmaster", text));
+        let envelope_sender = match envelope_sender.as_deref() {
+            None | Some("" | "<>") => Some(ReversePath::Null),
+            Some(text) => self.address("reports.envelope_sender", text).map(ReversePath::Address),
+        };
+        if let Some(name) = upstream {
+            self.check_that_it_is_an_upstream("reports.upstream", name, &written.upstream);
+        }
+        let from = match from {
+            Some(text) => self.address("reports.from", text),
+            None => Address::parse(&format!("MAILER-DAEMON@{}", basics?.hostname)).ok(),
+        };
+        Some(ReportSettings {
+            from: from?,
+            envelope_sender: envelope_sender?,
+            upstream: upstream.clone(),
+            // A mistake in it has been told.
+            postmaster: postmaster.flatten(),
+        })
+    }
+
+    fn check_that_it_is_an_upstream(&mut self, key: &str, name: &str, upstreams: &[WrittenUpstream]) {
+        let names: Vec<&str> = upstreams.iter().filter_map(|one| one.name.as_deref()).collect();
+        if !names.contains(&name) {
+            let remedy = match nearest(name, names.iter().copied()) {
+                Some(meant) => format!("did you mean {meant:?}?"),
+                None => "write the name of one of them".to_owned(),
+            };
+            self.findings.mistake(key, format!("{name:?}: no [[upstream]] is called so"), remedy);
+        }
+    }
+}
+
+fn remedy_for(fault: NetworkFault) -> String {
+    match fault {
+        NetworkFault::HostBits(network) => format!("write \"{network}\", or the address of one host without a slash"),
+        NetworkFault::Mapped => "write it as IPv4, like \"10.0.0.0/8\"".to_owned(),
+        NetworkFault::Address | NetworkFault::Prefix { .. } => {
+            "write networks or addresses, like \"10.0.0.0/8\", \"192.0.2.1\", \"2001:db8::/32\"".to_owned()
         }
     }
 }

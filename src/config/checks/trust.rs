@@ -15,7 +15,7 @@ use crate::config::written::{WrittenCa, WrittenCase, WrittenLimits, WrittenRevoc
 use crate::identity::names::is_trust_domain;
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use crate::identity::roster::{CaGrant, EmailGrant, OwnNames};
-use crate::identity::{Dispatch, Limits, SecondFactor};
+use crate::identity::{Dispatch, Limits, Priorities, SecondFactor};
 use crate::mail::{LocalPartCase, Rates};
 use crate::sys::WallTime;
 use crate::tls::rules::{CHAIN_MOST, RSA_BITS_LEAST, RSA_BITS_MOST};
@@ -474,7 +474,13 @@ impl Checking<'_> {
                 self.findings.warning(&format!("{path}.{of}_per_hour"), wrong, ());
             }
         }
+        let priorities = priorities(written.priority_min, written.priority_max);
+        if let Err(wrong) = &priorities {
+            let key = if written.priority_min.is_some() { "priority_min" } else { "priority_max" };
+            self.findings.mistake(&format!("{path}.{key}"), wrong.clone(), ());
+        }
         Limits {
+            priorities: priorities.unwrap_or_default(),
             recipients_per_message: written.recipients_per_message,
             message_size: written.message_size.map(|size| size.0),
             rates: Rates {
@@ -485,6 +491,16 @@ impl Checking<'_> {
             },
         }
     }
+}
+
+/// From what is written; what is not is as it is for everybody.
+pub(super) fn priorities(min: Option<i8>, max: Option<i8>) -> Result<Priorities, String> {
+    let all = Priorities::default();
+    let priorities = Priorities { min: min.unwrap_or(all.min), max: max.unwrap_or(all.max) };
+    if priorities.min > priorities.max {
+        return Err(format!("from {} to {} there is none", priorities.min, priorities.max));
+    }
+    Ok(priorities)
 }
 
 /// CRL files, and by which key each was named.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::reach::lookup;
 use super::{Checking, Secrecy};
-use crate::config::written::{WrittenMode, WrittenUpstream, WrittenUpstreamTls};
-use crate::config::{ListenerSettings, files};
+use crate::config::ListenerSettings;
+use crate::config::written::{WrittenEightBit, WrittenMode, WrittenUpstream, WrittenUpstreamTls};
 use crate::tls::read;
 use crate::upstream::settings::NotAReplyPattern;
 use crate::upstream::{
-    Anchors, Credentials, Mode, ReplyPattern, Secret, Security, SecurityMistake, TlsDemand, TlsMaterial, Upstream,
+    Anchors, Chunking, Dane, EightBit, Manner, Mode, Pin, ReplyPattern, Security, SecurityMistake, TlsDemand,
+    TlsMaterial, Upstream,
 };
 
 /// Connections at once to one upstream at most: more is a slip.
@@ -24,6 +25,7 @@ impl Checking<'_> {
         hostname: Option<&str>,
         listeners: &[ListenerSettings],
         name_servers: &[SocketAddr],
+        dane: &Dane,
     ) -> Vec<Arc<Upstream>> {
         if written.is_empty() && !self.findings.origins().is_spoiled("upstream") {
             self.findings.mistake(
@@ -37,7 +39,10 @@ impl Checking<'_> {
         for (index, entry) in written.iter().enumerate() {
             let path = format!("upstream[{index}]");
             self.unique_name(&path, entry.name.as_ref(), &mut names);
-            let made = self.upstream(&path, entry, hostname.unwrap_or_default());
+            let mut made = self.upstream(&path, entry, hostname.unwrap_or_default());
+            if let Some(upstream) = &mut made {
+                upstream.dane = self.dane(&path, entry, &upstream.host, dane);
+            }
             if let Some(upstream) = &made {
                 self.check_that_it_is_not_us(&path, &upstream.host, upstream.port, listeners);
             }
@@ -110,6 +115,7 @@ impl Checking<'_> {
         (upstream.lookup, upstream.source) = (lookup, source);
         upstream.credentials = credentials;
         upstream.ours.extend(ours);
+        upstream.manner = manner(written);
         if let Some(connections) = written.connections.and_then(|number| usize::try_from(number).ok()) {
             upstream.connections = connections;
         }
@@ -129,7 +135,8 @@ impl Checking<'_> {
         };
         self.warn_of_unused_tls(path, written, demand);
         let material = TlsMaterial {
-            anchors: self.anchors(path, &written.ca)?,
+            anchors: self.anchors(path, &written.ca, !written.pin.is_empty())?,
+            pins: self.pins(path, &written.pin)?,
             server_name: written.server_name.clone(),
             identity: self.client_identity(path, written)?,
         };
@@ -150,7 +157,11 @@ impl Checking<'_> {
         if demand == TlsDemand::Verify {
             return;
         }
-        for (key, is_written) in [("ca", !written.ca.is_empty()), ("server_name", written.server_name.is_some())] {
+        for (key, is_written) in [
+            ("ca", !written.ca.is_empty()),
+            ("pin", !written.pin.is_empty()),
+            ("server_name", written.server_name.is_some()),
+        ] {
             if is_written {
                 self.findings.warning(
                     &format!("{path}.{key}"),
@@ -161,9 +172,9 @@ impl Checking<'_> {
         }
     }
 
-    fn anchors(&mut self, path: &str, written: &[String]) -> Option<Anchors> {
+    fn anchors(&mut self, path: &str, written: &[String], is_pinned: bool) -> Option<Anchors> {
         if written.is_empty() {
-            return Some(Anchors::System);
+            return Some(if is_pinned { Anchors::Nobody } else { Anchors::System });
         }
         let mut given = Vec::new();
         for (index, file) in written.iter().enumerate() {
@@ -172,6 +183,21 @@ impl Checking<'_> {
             given.extend(self.taken(&key, file, read::certificates(&contents.octets))?);
         }
         Some(Anchors::Given(given))
+    }
+
+    fn pins(&mut self, path: &str, written: &[String]) -> Option<Vec<Pin>> {
+        let mut pins = Some(Vec::new());
+        for (index, text) in written.iter().enumerate() {
+            match text.parse::<Pin>() {
+                Ok(pin) => pins.iter_mut().for_each(|pins| pins.push(pin)),
+                Err(wanted) => {
+                    let wrong = format!("{text:?}: not a pin");
+                    self.findings.mistake(&format!("{path}.pin[{index}]"), wrong, wanted.to_string());
+                    pins = None;
+                }
+            }
+        }
+        pins
     }
 
     fn client_identity(
@@ -204,35 +230,6 @@ impl Checking<'_> {
         }
     }
 
-    fn credentials(&mut self, path: &str, written: &WrittenUpstream, demand: TlsDemand) -> Option<Credentials> {
-        let (username_key, password_key) = (format!("{path}.username"), format!("{path}.password_file"));
-        if written.username.is_none() && written.password_file.is_none() {
-            return None;
-        }
-        if matches!(demand, TlsDemand::None | TlsDemand::Opportunistic) {
-            let wrong = "a password would go over a connection that may be plaintext";
-            self.findings.mistake(&password_key, wrong, "write tls = \"verify\"");
-        } else if demand == TlsDemand::Require {
-            let wrong = "with tls = \"require\" the password goes to whoever answers";
-            self.findings.warning(&password_key, wrong, "write tls = \"verify\"");
-        }
-        let username =
-            self.required(&username_key, written.username.as_ref(), "write the user that the password belongs to");
-        let file =
-            self.required(&password_key, written.password_file.as_ref(), "write the file that holds the password");
-        let password = file.and_then(|file| {
-            let contents = self.read(&password_key, &file, Secrecy::Secret)?;
-            self.taken(&password_key, &file, files::password(&contents))
-        });
-        match Credentials::new(username?, Secret::new(password?.as_str())) {
-            Ok(credentials) => Some(credentials),
-            Err(fault) => {
-                self.findings.mistake(&username_key, fault.to_string(), ());
-                None
-            }
-        }
-    }
-
     fn reply_patterns(&mut self, path: &str, written: &[String]) -> Vec<ReplyPattern> {
         let mut patterns = Vec::new();
         for (index, text) in written.iter().enumerate() {
@@ -255,6 +252,17 @@ fn key_of(fault: &SecurityMistake) -> &'static str {
         SecurityMistake::ServerName(_) => "server_name",
         SecurityMistake::Anchor(_) | SecurityMistake::NoAnchors => "ca",
         SecurityMistake::Identity(_) => "private_key",
+    }
+}
+
+fn manner(written: &WrittenUpstream) -> Manner {
+    Manner {
+        chunking: if written.chunking == Some(false) { Chunking::Never } else { Chunking::WhenOffered },
+        eight_bit: match written.eight_bit {
+            None | Some(WrittenEightBit::SendAnyway) => EightBit::SendAnyway,
+            Some(WrittenEightBit::Encode) => EightBit::Encode,
+            Some(WrittenEightBit::Report) => EightBit::Report,
+        },
     }
 }
 

@@ -107,6 +107,21 @@ pub(super) const TABLE: &[Broken] = &[
     broken("mode = \"starttls\"", "[[listener]]\naddress = \"127.0.0.1:1587\"", &[
         "sealpost.toml:7: listener 2: address: \"127.0.0.1:1587\": another listener has this address; remove one of the two",
     ]),
+    broken("mode = \"starttls\"", "mode = \"proxied-tls\"", &[
+        "sealpost.toml:6: listener 1: mode: \"proxied-tls\": not supported yet by this version; write \"starttls\", \"implicit\"",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nproxy = []", &[
+        "sealpost.toml:7: listener 1: proxy: is empty: nobody could connect; name the networks of the load balancers, or take the key out",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nproxy = [\"10.0.0.1/8\", \"balancer.example.com\", \"2001:db8::/129\", \"::ffff:10.0.0.1\"]", &[
+        "sealpost.toml:7: listener 1: proxy: \"10.0.0.1/8\": the network of this length is 10.0.0.0/8; write \"10.0.0.0/8\", or the address of one host without a slash",
+        "sealpost.toml:7: listener 1: proxy: \"2001:db8::/129\": behind the slash stands no number from 0 to 128; write networks or addresses, like \"10.0.0.0/8\", \"192.0.2.1\", \"2001:db8::/32\"",
+        "sealpost.toml:7: listener 1: proxy: \"::ffff:10.0.0.1\": IPv4 written as IPv6; write it as IPv4, like \"10.0.0.0/8\"",
+        "sealpost.toml:7: listener 1: proxy: \"balancer.example.com\": not an address or network; write networks or addresses, like \"10.0.0.0/8\", \"192.0.2.1\", \"2001:db8::/32\"",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"starttls\"\nproxy = \"0.0.0.0/0\"", &[
+        "sealpost.toml:7: warning: listener 1: proxy: \"0.0.0.0/0\": whoever connects may claim any address; name the load balancers alone",
+    ]),
     broken("address = \"127.0.0.1:1587\"\nmode = \"starttls\"", "address = \"127.0.0.1:465\"", &[
         "sealpost.toml:4: warning: listener 1: mode: clients expect mode = \"implicit\" on port 465",
     ]),
@@ -226,6 +241,12 @@ pub(super) const TABLE: &[Broken] = &[
     ]),
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { messages_per_hour = 0 }", &[
         "sealpost.toml:17: client_ca \"staff\": limits.messages_per_hour: 0: nothing could be sent; write 1 or more",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { priority_max = 10 }", &[
+        "sealpost.toml:17: client_ca \"staff\": limits.priority_max: \"10\": not a priority; write a number from -9 to 9, without quotes",
+    ]),
+    broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { priority_min = 1 }", &[
+        "sealpost.toml:17: client_ca \"staff\": limits.priority_min: from 1 to 0 there is none",
     ]),
     broken("domains = [\"example.com\"]", "domains = [\"example.com\"]\nlimits = { recipients_per_hour = 9, recipients_per_day = 8 }", &[
         "sealpost.toml:17: warning: client_ca \"staff\": limits.recipients_per_hour: never applies: recipients_per_day is smaller",
@@ -391,6 +412,27 @@ pub(super) const TABLE: &[Broken] = &[
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword = \"hunter2\"", &[
         "sealpost.toml:30: upstream \"main\": password: must not be written here: secrets come from files; write password_file = \"FILE\"",
     ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"cram-md5\"", &[
+        "sealpost.toml:31: upstream \"main\": auth: \"cram-md5\": there is no such choice; write one of \"scram-sha-256-plus\", \"scram-sha-256\", \"oauthbearer\", \"xoauth2\", \"plain\", \"login\", \"external\"",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"xoauth2\"", &[
+        "sealpost.toml:31: upstream \"main\": auth: goes by a token, not by a password; write token_file, not password_file",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"external\"", &[
+        "sealpost.toml:31: upstream \"main\": auth: \"external\" goes by the certificate, not by a password or a token; take out password_file and token_file, or auth",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nauth = \"external\"", &[
+        "sealpost.toml:29: upstream \"main\": auth: \"external\" says that our certificate is who we are, and there is none; write certificate and private_key",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\nauth = \"xoauth2\"", &[
+        "sealpost.toml:26: upstream \"main\": token_file: is missing; write the file that holds the token",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\ntoken_file = \"password\"", &[
+        "sealpost.toml:31: upstream \"main\": token_file: beside password_file: only one of them can be who we are; take one of them out",
+    ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\ntoken_file = \"no-token\"", &[
+        "sealpost.toml:30: warning: upstream \"main\": token_file: no-token: can't be read: there is no such file; mail waits until there is a token in it",
+    ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ncertificate = \"server.pem\"", &[
         "sealpost.toml:26: upstream \"main\": private_key: is missing; write the file of the certificate's private key",
     ]),
@@ -404,6 +446,19 @@ pub(super) const TABLE: &[Broken] = &[
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\ntls = \"require\"\nserver_name = \"x.example\"", &[
         "sealpost.toml:30: warning: upstream \"main\": server_name: never applies: the certificate is looked at only with tls = \"verify\"",
         "sealpost.toml:31: warning: upstream \"main\": ca: never applies: the certificate is looked at only with tls = \"verify\"",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\ndane = true\ntls = \"none\"\n[dns]\nservers = [\"localhost\"]", &[
+        "sealpost.toml:30: upstream \"main\": dane: with tls = \"none\" there is no certificate to look at; write tls = \"opportunistic\", which holds where there are no records",
+        "sealpost.toml:33: dns.servers: \"localhost\": not the address of a name server; write IP addresses, like \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\ndane = true\nlookup = \"mx\"", &[
+        "sealpost.toml:30: upstream \"main\": dane: with lookup = \"mx\" or \"srv\" the servers are others than address, and it is not asked for records of theirs; write the server's own name and port in address, without lookup",
+    ]),
+    broken("ca = \"ca.pem\"", "ca = \"ca.pem\"\n[dns]\ntrusted = true", &[
+        "sealpost.toml:31: dns.trusted: true, and no servers are named whose word is to count; write servers = [\"127.0.0.1\"], a resolver that checks DNSSEC",
+    ]),
+    broken("ca = \"ca.pem\"", "pin = [\"sha256/AAEC\"]", &[
+        "sealpost.toml:29: upstream \"main\": pin: \"sha256/AAEC\": not a pin; write \"sha256/\" and the SHA-256 of the certificate or of its public key, in base64 or hexadecimal; sealpost shows the key's when it does not match",
     ]),
     broken("ca = \"ca.pem\"", "ca = \"empty.pem\"", &[
         "sealpost.toml:29: upstream \"main\": ca: empty.pem: it is empty; copy it again, whole",
@@ -455,6 +510,11 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:23: warning: identity \"robot\": send_as: has *@*.example.com, which says nothing beside *; leave one of them out",
         "sealpost.toml:23: warning: identity \"robot\": send_as: has *@a.example.com, which lies beyond the domains of its CA and is never granted",
         "sealpost.toml:23: warning: identity \"robot\": send_as: has *@a.example.com, which says nothing beside *@*.example.com; leave one of them out",
+    ]),
+    broken("[[upstream]]", "[reports]\nenvelope_sender = \"x\"\nupstream = \"mian\"\npostmaster = \"y\"\n[[upstream]]", &[
+        "sealpost.toml:27: reports.envelope_sender: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
+        "sealpost.toml:28: reports.upstream: \"mian\": no [[upstream]] is called so; did you mean \"main\"?",
+        "sealpost.toml:29: reports.postmaster: \"y\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",
     ]),
     broken("[[upstream]]", "[reports]\nfrom = \"x\"\n[received]\nidentity = \"yes\"\n[[upstream]]", &[
         "sealpost.toml:27: reports.from: \"x\": the address has no @ behind its local part; write an address like \"postmaster@example.com\"",

@@ -281,6 +281,11 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
             "name,recipients_per_day\na,0\n",
             "x.csv:2: identity \"a\": recipients_per_day: 0: nothing could be sent; write 1 or more",
         ),
+        (
+            "name,priority_max\na,10\n",
+            "x.csv:2: identity \"a\": priority_max: \"10\": not a priority; write a number from -9 to 9",
+        ),
+        ("name,priority_min\na,1\n", "x.csv:2: identity \"a\": priority_max: from 1 to 0 there is none"),
         ("name,messages_per_hour\na,x\n", "x.csv:2: identity \"a\": messages_per_hour: \"x\": not a whole number"),
         ("name,disabled\na,yes\n", "x.csv:2: identity \"a\": disabled: \"yes\": not true or false"),
         (

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use aws_lc_rs::pbkdf2;
+
 use super::*;
 use crate::credentials::Mark;
 use crate::identity::SecondFactor;

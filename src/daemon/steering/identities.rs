@@ -196,7 +196,7 @@ const fn word(factor: SecondFactor) -> &'static str {
 }
 
 const fn limits(limits: Limits) -> IdentityLimits {
-    let Limits { recipients_per_message, message_size, rates } = limits;
+    let Limits { recipients_per_message, message_size, rates, priorities: _ } = limits;
     IdentityLimits {
         messages_per_hour: rates.messages_per_hour,
         messages_per_day: rates.messages_per_day,

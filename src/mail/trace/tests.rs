@@ -10,6 +10,7 @@ fn trace() -> Trace<'static> {
         hostname: "mail.example.com",
         client: None,
         identity: None,
+        priority: None,
         protocol: Protocol::Esmtps,
         tls_version: "TLSv1.3",
         tls_cipher: "TLS_AES_256_GCM_SHA384",
@@ -105,4 +106,11 @@ proptest! {
         }
         prop_assert_eq!(body.matches('(').count(), body.matches(')').count());
     }
+}
+
+#[test]
+fn a_priority_stands_in_a_clause_of_its_own() {
+    let said = Trace { priority: Some(-3), ..trace() }.received().replace("\r\n\t", " ");
+    assert!(said.contains(" PRIORITY -3 "), "{said}");
+    assert!(!trace().received().contains("PRIORITY"));
 }

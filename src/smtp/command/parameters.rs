@@ -78,7 +78,15 @@ fn each(list: &str, mut take: impl FnMut(Parameter<'_>) -> Result<(), CommandFau
 pub(super) fn of_mail(list: &str, offered: &Offered, now: WallTime) -> Result<MailParameters, CommandFault> {
     let mut all = MailParameters::default();
     each(list, |parameter| mail_parameter(&mut all, parameter, offered, now))?;
+    begin_when_released(&mut all, now);
     Ok(all)
+}
+
+/// The time to deliver in begins when the message is released, not while it waits as asked: else the two could not be asked for together.
+fn begin_when_released(all: &mut MailParameters, now: WallTime) {
+    if let (Some(by), Some(until)) = (&mut all.deliver_by, all.hold_until) {
+        by.deadline = by.deadline.after(until.since(now));
+    }
 }
 
 fn mail_parameter(
@@ -106,9 +114,15 @@ fn mail_parameter(
             all.require_tls = true;
         }
         "BY" if offered.has(DeliverBy) => {
-            all.deliver_by = Some(parameter.value(|value| by(value, now), "takes seconds;N or seconds;R, and T")?);
+            let asked = parameter.value(|value| by(value, now), "takes seconds;N or seconds;R, and T")?;
+            // RFC 2852 §4: what EHLO names is the least that can be promised.
+            let least = later(now, offered.deliver_by_min().unwrap_or(0).into());
+            if asked.or_return && asked.deadline < least {
+                return Err(parameter.wrong("with R, takes no fewer seconds than EHLO says"));
+            }
+            all.deliver_by = Some(asked);
         }
-        "HOLDFOR" | "HOLDUNTIL" if offered.has(FutureRelease) => hold(all, &parameter, now)?,
+        "HOLDFOR" | "HOLDUNTIL" if offered.has(FutureRelease) => hold(all, &parameter, offered, now)?,
         "MT-PRIORITY" if offered.has(MtPriority) => all.priority = Some(parameter.value(priority, "takes -9 to 9")?),
         _ => return Err(parameter.unknown()),
     }
@@ -215,8 +229,13 @@ fn by(value: &str, now: WallTime) -> Option<DeliverBy> {
     Some(DeliverBy { deadline, or_return, trace })
 }
 
-/// RFC 4865: one of the two, once.
-fn hold(all: &mut MailParameters, parameter: &Parameter<'_>, now: WallTime) -> Result<(), CommandFault> {
+/// RFC 4865 §4: one of the two, once, and no longer than EHLO allows.
+fn hold(
+    all: &mut MailParameters,
+    parameter: &Parameter<'_>,
+    offered: &Offered,
+    now: WallTime,
+) -> Result<(), CommandFault> {
     if all.hold_until.is_some() {
         return Err(parameter.wrong("HOLDFOR and HOLDUNTIL exclude each other"));
     }
@@ -225,6 +244,10 @@ fn hold(all: &mut MailParameters, parameter: &Parameter<'_>, now: WallTime) -> R
     } else {
         parameter.value(date, "takes a moment such as 2026-11-24T01:48:00Z")?
     };
+    let latest = offered.hold_limits().map(|limits| limits.latest.min(later(now, limits.interval_max.into())));
+    if latest.is_some_and(|latest| until > latest) {
+        return Err(parameter.wrong("longer than EHLO allows"));
+    }
     all.hold_until = Some(until);
     Ok(())
 }

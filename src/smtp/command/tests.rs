@@ -4,6 +4,7 @@ use super::*;
 use crate::mail::{Address, Body, DeliverBy, Notify, Ret};
 use crate::smtp::claims::everything_offered;
 use crate::smtp::extension::Extension;
+use crate::smtp::extension::HoldLimits;
 
 const NOW: WallTime = WallTime::from_seconds(1_800_000_000);
 
@@ -224,7 +225,8 @@ fn parameters_are_read_in_any_case_and_order() {
         envid: Some("QQ+2B314".to_owned()),
         require_tls: true,
         deliver_by: Some(DeliverBy {
-            deadline: NOW.after(std::time::Duration::from_secs(120)),
+            // The time begins when the message is released.
+            deadline: NOW.after(std::time::Duration::from_secs(60 + 120)),
             or_return: true,
             trace: true,
         }),
@@ -467,7 +469,8 @@ fn mail_line(parameters: &MailParameters) -> String {
     words.extend(parameters.envid.as_ref().map(|envid| format!("ENVID={envid}")));
     words.extend(parameters.require_tls.then(|| "REQUIRETLS".to_owned()));
     words.extend(parameters.deliver_by.map(|by| {
-        let seconds = (by.deadline.millis() - NOW.millis()) / 1000;
+        let waits = parameters.hold_until.map_or(0, |until| i64::try_from(until.since(NOW).as_secs()).unwrap());
+        let seconds = (by.deadline.millis() - NOW.millis()) / 1000 - waits;
         format!("BY={seconds};{}{}", if by.or_return { "R" } else { "N" }, if by.trace { "T" } else { "" })
     }));
     words.extend(parameters.hold_until.map(|until| format!("HOLDUNTIL={}", until.rfc3339())));
@@ -476,29 +479,25 @@ fn mail_line(parameters: &MailParameters) -> String {
 }
 
 fn parameters() -> impl Strategy<Value = MailParameters> {
-    let deliver_by = (1_i64..999_999_999, any::<bool>(), any::<bool>()).prop_map(|(seconds, or_return, trace)| {
-        DeliverBy { deadline: WallTime::from_seconds(NOW.seconds() + seconds), or_return, trace }
-    });
+    let deliver_by = (1_i64..999_999_999, any::<bool>(), any::<bool>())
+        .prop_map(|(seconds, or_return, trace)| (seconds, or_return, trace));
     let envid = "[ -~]{1,30}".prop_map(|text| xtext::encode(text.as_bytes()));
     let ret = prop_oneof![Just(Ret::Full), Just(Ret::Headers)];
     let body = prop_oneof![Just(Body::SevenBit), Just(Body::EightBitMime)];
     (
         (any::<Option<u64>>(), body, any::<bool>(), any::<bool>()),
         (prop::option::of(ret), prop::option::of(envid), prop::option::of(deliver_by)),
-        (prop::option::of(0_i64..200_000_000_000), prop::option::of(-9_i8..=9)),
+        (prop::option::of(0_i64..5_000_000_000), prop::option::of(-9_i8..=9)),
     )
         .prop_map(|((size, body, smtputf8, require_tls), (ret, envid, deliver_by), (hold, priority))| {
-            MailParameters {
-                size,
-                body,
-                smtputf8,
-                ret,
-                envid,
-                require_tls,
-                deliver_by,
-                hold_until: hold.map(WallTime::from_seconds),
-                priority,
-            }
+            let hold_until = hold.map(WallTime::from_seconds);
+            let begins = hold_until.map_or(NOW, |until| until.max(NOW)).seconds();
+            let deliver_by = deliver_by.map(|(seconds, or_return, trace)| DeliverBy {
+                deadline: WallTime::from_seconds(begins + seconds),
+                or_return,
+                trace,
+            });
+            MailParameters { size, body, smtputf8, ret, envid, require_tls, deliver_by, hold_until, priority }
         })
 }
 
@@ -507,5 +506,27 @@ proptest! {
     fn parameters_come_back_as_they_were_written(parameters in parameters()) {
         let line = mail_line(&parameters);
         prop_assert_eq!(parse(&line), mail_to("a@example.com", parameters), "{}", line);
+    }
+}
+
+#[test]
+fn what_is_beyond_the_offer_is_a_fault() {
+    let offered = Offered::default().with_deliver_by(Some(60)).with_future_release(HoldLimits {
+        interval_max: 3600,
+        latest: NOW.after(std::time::Duration::from_secs(1800)),
+    });
+    for (parameter, right) in [
+        ("BY=60;R", true),
+        ("BY=59;R", false),
+        ("BY=59;N", true),
+        ("BY=-60;N", true),
+        ("HOLDFOR=1800", true),
+        ("HOLDFOR=1801", false),
+        ("HOLDUNTIL=2027-01-15T08:30:00Z", true),
+        ("HOLDUNTIL=2027-01-15T08:30:01Z", false),
+        ("HOLDUNTIL=1999-01-01T00:00:00Z", true),
+    ] {
+        let line = format!("MAIL FROM:<a@example.com> {parameter}");
+        assert_eq!(Command::parse(line.as_bytes(), &offered, NOW).is_ok(), right, "{parameter}");
     }
 }

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 
 use zeroize::Zeroizing;
 
+use super::scram::{Derivation, Derived};
+use crate::sasl::ExporterValue;
 use crate::upstream::attempt::{Attempt, FaultCause, UpstreamFault};
 use crate::upstream::blame::Phase;
-use crate::upstream::settings::{Credentials, ReplyPattern, Security, Upstream};
+use crate::upstream::settings::{Credentials, Manner, Mechanism, ReplyPattern, Secret, Security, Upstream};
+use crate::upstream::seven_bit::NotEncodable;
 use crate::upstream::transaction::Order;
 
 /// What is agreed with an upstream before the first octet.
@@ -22,8 +25,21 @@ pub struct Terms {
     pub tls: TlsTerm,
     /// Who we are, if the upstream wants to know.
     pub credentials: Option<Credentials>,
+    /// What is new with each connection.
+    pub fresh: Fresh,
     /// Replies that mean us, not the message.
     pub ours: Vec<ReplyPattern>,
+    /// How messages are given to it.
+    pub manner: Manner,
+}
+
+/// What AUTH needs anew for each connection.
+#[derive(Clone, Debug, Default)]
+pub struct Fresh {
+    /// Our part of SCRAM's nonce: printable, without a comma.
+    pub nonce: String,
+    /// The token of OAuth 2 as its file holds it now.
+    pub token: Option<Secret>,
 }
 
 /// What is to become of TLS.
@@ -40,20 +56,22 @@ pub enum TlsTerm {
 }
 
 impl Terms {
-    /// The terms for a connection to `address` of an upstream.
-    pub fn of(upstream: &Upstream, address: Option<SocketAddr>) -> Self {
+    /// The terms for a connection to `address` of an upstream, protected like this.
+    pub fn of(upstream: &Upstream, address: Option<SocketAddr>, security: &Security, fresh: Fresh) -> Self {
         Self {
             upstream: upstream.name.clone(),
             address,
             helo: upstream.helo.clone(),
-            tls: match upstream.security {
+            tls: match security {
                 Security::Plaintext => TlsTerm::Never,
                 Security::Opportunistic(_) => TlsTerm::IfOffered,
                 Security::StartTls(_) => TlsTerm::Demanded,
                 Security::Implicit(_) => TlsTerm::FromTheStart,
             },
             credentials: upstream.credentials.clone(),
+            fresh,
             ours: upstream.ours.clone(),
+            manner: upstream.manner,
         }
     }
 }
@@ -61,16 +79,18 @@ impl Terms {
 /// What happened.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The connection stands, TLS included where it is from the start.
-    Connected,
+    /// The connection stands, TLS included where it is from the start; with what binds a login to it.
+    Connected(Option<ExporterValue>),
     /// Octets came; at most [`super::Dialog::room`].
     Received(&'a [u8]),
-    /// TLS stands, after [`Step::StartTls`].
-    TlsReady,
+    /// TLS stands, after [`Step::StartTls`]; with what binds a login to it.
+    TlsReady(Option<ExporterValue>),
+    /// What was to be computed of the password is, after [`Step::Derive`].
+    Derived(Derived),
     /// A message is to be sent; only when idle.
     Begin(Order),
-    /// What the header section is made of, after [`Step::LookAtHeader`].
-    HeaderSeen(Characters),
+    /// What the message is made of, after [`Step::Look`].
+    Seen(Contents),
     /// All octets of the message but the final dot are written or about to be, after [`Step::SendBody`].
     BodyAtEnd,
     /// The connection, TLS or the message's source failed, or nothing came in time.
@@ -79,13 +99,55 @@ pub enum Event<'a> {
     Leave,
 }
 
-/// Of what a header section is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Of what a text is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Characters {
     /// ASCII only.
+    #[default]
     Ascii,
-    /// Also UTF-8 (RFC 6532).
-    Utf8,
+    /// Also octets over 127; in a header that is UTF-8 (RFC 6532).
+    Beyond,
+}
+
+/// How far to look into a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At its header section.
+    Header,
+    /// At all of it.
+    Whole,
+    /// At all of it, and what it would be when encoded.
+    Encoding,
+}
+
+/// Of what a message is made, as far as it was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Its header section.
+    pub header: Characters,
+    /// Its body.
+    pub body: Characters,
+    /// Its octets when encoded, or why it can't be; where that was asked, and the body needs it.
+    pub encoded: Option<Result<u64, NotEncodable>>,
+}
+
+/// In which form the message's octets are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As they are.
+    #[default]
+    AsItIs,
+    /// Encoded, so that none is over 127.
+    SevenBit,
+}
+
+/// How the end of the message is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By a dot on a line of its own; dots that begin a line are stuffed (RFC 5321 §4.5.2).
+    Dots,
+    /// By its count: exactly so many octets, none stuffed (RFC 3030 §2).
+    Count(u64),
 }
 
 /// What is to be done next. Exactly one thing.
@@ -97,14 +159,23 @@ pub enum Step {
     Read(Patience),
     /// Make TLS on this connection; then `TlsReady`, or `Failed` with what went wrong.
     StartTls,
+    /// Run this where nobody waits for the thread; then `Derived`.
+    Derive(Derivation),
     /// The session stands and is idle.
     Ready,
-    /// Look at the message's header section; then `HeaderSeen`.
-    LookAtHeader,
-    /// Write the message from its beginning, dots stuffed; say `BodyAtEnd` before the final dot goes. Anything received meanwhile is an
-    /// early refusal and comes with `Received`.
-    SendBody,
-    /// Write the final dot, then read.
+    /// Look at the message so far; then `Seen`.
+    Look(Look),
+    /// Write the message from its beginning, behind these octets; say `BodyAtEnd` before its last octets, or the final dot, go. Anything received
+    /// meanwhile is an early refusal and comes with `Received`.
+    SendBody {
+        /// What goes ahead of it in the same write: BDAT, and what is pipelined before it.
+        ahead: Zeroizing<Vec<u8>>,
+        /// In which form.
+        form: Form,
+        /// How its end is told.
+        framing: Framing,
+    },
+    /// Write what is left of the message, and the final dot where there is one; then read.
     EndBody,
     /// The message has its outcomes. Idle again when [`super::Dialog::is_usable`]; else close.
     Done(Attempt),
@@ -136,7 +207,10 @@ pub(in crate::upstream) enum Expect {
     /// RCPT: its place in the order.
     Recipient(usize),
     Data,
+    /// The final dot.
     EndOfData,
+    /// BDAT with the whole message (RFC 3030 §2).
+    Chunk,
     /// The end of an empty message that nobody receives (RFC 2920 §3.1).
     LoneDot,
     Quit,
@@ -153,7 +227,7 @@ impl Expect {
             Self::Mail => Phase::Mail,
             Self::Recipient(_) => Phase::Recipient,
             Self::Data => Phase::Data,
-            Self::EndOfData | Self::LoneDot => Phase::EndOfData,
+            Self::EndOfData | Self::Chunk | Self::LoneDot => Phase::EndOfData,
             Self::Quit => Phase::Quit,
         }
     }
@@ -162,12 +236,20 @@ impl Expect {
 /// Where AUTH stands: what the prompt asks for, or the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::upstream) enum AuthStep {
-    /// PLAIN without initial response: the prompt for all.
-    PlainPrompt,
+    /// A mechanism without initial response: the prompt for it.
+    Prompt(Mechanism),
     /// LOGIN: the prompt for the user name.
     LoginUser,
     /// LOGIN: the prompt for the password.
     LoginPassword,
+    /// SCRAM: the server's first message.
+    ServerFirst,
+    /// SCRAM: the server's signature.
+    ServerFinal,
+    /// A token: yes, or why not.
+    TokenVerdict(Mechanism),
+    /// A token: no.
+    TokenRefused,
     /// Yes or no.
     Verdict,
 }

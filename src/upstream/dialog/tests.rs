@@ -9,7 +9,8 @@ use crate::mail::{
 };
 use crate::queue::Outcome;
 use crate::upstream::attempt::Attempt;
-use crate::upstream::settings::{Credentials, ReplyPattern, Secret};
+use crate::upstream::settings::{Chunking, Credentials, EightBit, Manner, Mechanism, ReplyPattern, Secret};
+use crate::upstream::seven_bit::NotEncodable;
 
 const GREETING: &str = "220 up.example.net ESMTP\r\n";
 const PLAIN_EHLO: &str = "250-up.example.net\r\n250 8BITMIME\r\n";
@@ -23,7 +24,9 @@ fn terms(tls: TlsTerm) -> Terms {
         helo: "relay.example.com".into(),
         tls,
         credentials: None,
+        fresh: Fresh::default(),
         ours: ReplyPattern::known(),
+        manner: Manner::default(),
     }
 }
 
@@ -55,9 +58,18 @@ fn show(step: &Step) -> String {
         Step::Send(octets) => format!("> {}", String::from_utf8_lossy(octets).trim_end().replace("\r\n", " | ")),
         Step::Read(_) => "read".into(),
         Step::StartTls => "start tls".into(),
+        Step::Derive(_) => "derive".into(),
         Step::Ready => "ready".into(),
-        Step::LookAtHeader => "look at header".into(),
-        Step::SendBody => "body".into(),
+        Step::Look(Look::Header) => "look at header".into(),
+        Step::Look(look) => format!("look {look:?}"),
+        Step::SendBody { ahead, form, framing } => {
+            let ahead = String::from_utf8_lossy(ahead).trim_end().replace("\r\n", " | ");
+            let form = if *form == Form::SevenBit { " in seven bits" } else { "" };
+            match framing {
+                Framing::Dots => format!("body{form}"),
+                Framing::Count(octets) => format!("> {ahead} body{form} {octets}"),
+            }
+        }
         Step::EndBody => "end body".into(),
         Step::Done(attempt) => format!("done {}", show_attempt(attempt)),
         Step::Over(fault) => format!("over {:?} {}", fault.phase, name_of(&fault.cause)),
@@ -98,7 +110,7 @@ struct Talk {
 impl Talk {
     fn new(terms: Terms) -> Self {
         let mut talk = Self { dialog: Dialog::new(terms), last: String::new() };
-        talk.on(Event::Connected, "read");
+        talk.on(Event::Connected(None), "read");
         talk
     }
 
@@ -263,7 +275,7 @@ fn smtputf8_is_asked_for_when_offered_and_fails_only_who_needs_it_when_not() {
     // The address of one recipient needs it: the other is served.
     Talk::ready(PLAIN_EHLO)
         .on(Event::Begin(order_with("alice@example.com", flagged(), both())), "look at header")
-        .on(Event::HeaderSeen(Characters::Ascii), "> MAIL FROM:<alice@example.com>")
+        .on(Event::Seen(Contents::default()), "> MAIL FROM:<alice@example.com>")
         .hear("250 ok\r\n", "> RCPT TO:<bob@example.net>")
         .hear("250 ok\r\n", "> DATA")
         .hear("354 go\r\n", "body")
@@ -272,7 +284,7 @@ fn smtputf8_is_asked_for_when_offered_and_fails_only_who_needs_it_when_not() {
     // The header needs it.
     Talk::ready(PLAIN_EHLO)
         .on(Event::Begin(order_with("alice@example.com", flagged(), both())), "look at header")
-        .on(Event::HeaderSeen(Characters::Utf8), "done FF");
+        .on(Event::Seen(Contents { header: Characters::Beyond, ..Contents::default() }), "done FF");
     // The sender needs it.
     Talk::ready(PLAIN_EHLO).on(Event::Begin(order_with("älice@example.com", flagged(), both())), "done FF");
 }
@@ -318,6 +330,210 @@ fn many_recipients_are_sent_ahead_by_windows() {
     assert_eq!((commands, windows, show(&step)), (count + 2, 3, "body".to_owned()));
 }
 
+// BDAT.
+
+const CHUNKS: &str = "250-up.example.net\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+
+fn large(recipients: usize) -> Order {
+    let recipients: Vec<Recipient> = (0..recipients).map(|n| recipient(&format!("r{n}@example.net"))).collect();
+    let places: Vec<usize> = (0..recipients.len()).collect();
+    let sender = ReversePath::Address(Address::parse("alice@example.com").unwrap());
+    Order::new(&Envelope::new(sender, MailParameters::default(), recipients).unwrap(), &places, 1 << 20)
+}
+
+#[test]
+fn a_small_message_is_one_round_trip_by_bdat() {
+    let mut talk = Talk::ready(CHUNKS);
+    talk.on(
+        Event::Begin(order(2)),
+        "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net> | RCPT TO:<r1@example.net> | BDAT 77 LAST body 77",
+    )
+    .on(Event::BodyAtEnd, "end body")
+    .hear("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n", "read")
+    .hear("250 2.0.0 taken\r\n", "done DF");
+    talk.on(
+        Event::Begin(order(1)),
+        "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net> | BDAT 77 LAST body 77",
+    );
+}
+
+#[test]
+fn a_large_message_goes_by_bdat_once_somebody_is_taken() {
+    let commands = "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net> | RCPT TO:<r1@example.net>";
+    Talk::ready(CHUNKS)
+        .on(Event::Begin(large(2)), commands)
+        .hear("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n", "> BDAT 1048576 LAST body 1048576")
+        .on(Event::BodyAtEnd, "end body")
+        .hear("250 2.0.0 taken\r\n", "done DF");
+    Talk::ready(CHUNKS).on(Event::Begin(large(2)), commands).hear("250 ok\r\n550 no\r\n450 no\r\n", "done FL");
+    Talk::ready(CHUNKS).on(Event::Begin(large(2)), commands).hear("550 ok\r\n503 no\r\n503 no\r\n", "done FF");
+    // Without PIPELINING nothing goes ahead.
+    Talk::ready("250-up\r\n250 CHUNKING\r\n")
+        .on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com>")
+        .hear("250 ok\r\n", "> RCPT TO:<r0@example.net>")
+        .hear("250 ok\r\n", "> BDAT 77 LAST body 77");
+}
+
+#[test]
+fn many_recipients_keep_the_chunk_in_the_last_window() {
+    let mut talk = Talk::ready(CHUNKS);
+    let mut step = talk.dialog.on(Event::Begin(order(49)));
+    assert_eq!(show(&step).split(" | ").count(), PIPELINE_WINDOW);
+    for _ in 0..50 {
+        step = talk.dialog.on(Event::Received(b"250 ok\r\n"));
+    }
+    assert_eq!(show(&step), "> BDAT 77 LAST body 77");
+}
+
+/// What comes of a chunk that went ahead, by the replies to MAIL, to two RCPTs and to BDAT.
+#[test]
+fn a_refused_chunk_speaks_of_those_who_were_taken() {
+    for (replies, expected) in [
+        ("250 ok\r\n250 ok\r\n250 ok\r\n552 5.3.4 too large\r\n", "done FF"),
+        ("250 ok\r\n250 ok\r\n450 4.2.1 no\r\n554 5.6.0 spam\r\n", "done FL"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n452 4.3.1 full\r\n", "done LL"),
+        ("250 ok\r\n550 no\r\n450 no\r\n503 5.5.1 RCPT?\r\n", "done FL"),
+        ("250 ok\r\n550 no\r\n450 no\r\n554 5.5.1 RCPT?\r\n", "done FL"),
+        // Granted to nobody: nobody has it.
+        ("250 ok\r\n550 no\r\n450 no\r\n250 ok\r\n", "done FL"),
+        ("550 no\r\n503 MAIL?\r\n503 MAIL?\r\n503 MAIL?\r\n", "done FF"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n421 4.3.2 bye\r\n", "done LL EndOfData Leaves free[0, 1]"),
+        ("421 4.3.2 bye\r\n", "done LL Mail Leaves free[0, 1]"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n", "done LL EndOfData UnexpectedReply undetermined[0, 1]"),
+        // We are refused at one recipient, and the others are taken: who is, is not sent to again.
+        ("250 ok\r\n530 5.7.0 who?\r\n250 ok\r\n250 taken\r\n", "done LD Recipient RefusesUs free[0]"),
+        ("250 ok\r\n530 5.7.0 who?\r\n250 ok\r\n452 4.3.1 full\r\n", "done LL Recipient RefusesUs free[0]"),
+        ("250 ok\r\n530 5.7.0 who?\r\n530 5.7.0 who?\r\n503 5.5.1 RCPT?\r\n", "done LL Recipient RefusesUs free[0, 1]"),
+        (
+            "530 5.7.0 who?\r\n503 5.5.1 MAIL?\r\n503 5.5.1 MAIL?\r\n503 5.5.1 RCPT?\r\n",
+            "done LL Mail RefusesUs free[0, 1]",
+        ),
+        // Offered and not known: whatever it says, it is not about the message, which it took for commands.
+        ("250 ok\r\n250 ok\r\n250 ok\r\n500 5.5.1 what?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n502 5.5.1 what?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n503 5.5.1 what?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
+    ] {
+        let mut talk = Talk::ready(CHUNKS);
+        talk.dialog.on(Event::Begin(order(2)));
+        talk.on(Event::BodyAtEnd, "end body").hear(replies, expected);
+        if talk.dialog.is_usable() {
+            // RFC 3030 §2: what a refused chunk leaves behind must be reset.
+            let again = show(&talk.dialog.on(Event::Begin(order(1))));
+            assert!(again.starts_with("> RSET | MAIL"), "{replies}: {again}");
+        }
+    }
+}
+
+/// With all of it sent, whoever was not refused may have been taken.
+#[test]
+fn a_connection_that_breaks_behind_a_chunk_leaves_those_in_the_dark_who_were_not_refused() {
+    for (replies, expected) in [
+        ("", "done LLL Mail Closed undetermined[0, 1, 2]"),
+        ("250 ok\r\n", "done LLL Recipient Closed undetermined[0, 1, 2]"),
+        ("250 ok\r\n250 ok\r\n550 no\r\n", "done LFL Recipient Closed undetermined[0, 2]"),
+        ("250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n", "done LFL EndOfData Closed undetermined[0, 2]"),
+    ] {
+        let mut talk = Talk::ready(CHUNKS);
+        talk.dialog.on(Event::Begin(order(3)));
+        talk.on(Event::BodyAtEnd, "end body");
+        if !replies.is_empty() {
+            talk.hear(replies, "read");
+        }
+        talk.on(Event::Failed(FaultCause::Closed), expected);
+    }
+    // Not all of it sent: nobody has it (RFC 3030 §2).
+    let mut talk = Talk::ready(CHUNKS);
+    talk.dialog.on(Event::Begin(order(2)));
+    talk.on(Event::Failed(FaultCause::Closed), "done LL Body Closed free[0, 1]");
+}
+
+#[test]
+fn a_refusal_while_a_chunk_is_under_way_ends_it() {
+    let mut talk = Talk::ready(CHUNKS);
+    talk.dialog.on(Event::Begin(order(2)));
+    talk.hear("550 5.7.1 no\r\n503 no\r\n503 no\r\n503 no\r\n", "done FF");
+    assert!(!talk.dialog.is_usable());
+    let mut talk = Talk::ready(CHUNKS);
+    talk.on(Event::Begin(large(1)), "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net>")
+        .hear("250 ok\r\n250 ok\r\n", "> BDAT 1048576 LAST body 1048576")
+        .hear("552 5.3.4 too large\r\n", "done F");
+    assert!(!talk.dialog.is_usable());
+}
+
+#[test]
+fn chunking_can_be_done_without() {
+    let manner = Manner { chunking: Chunking::Never, ..Manner::default() };
+    let mut talk = Talk::new(Terms { manner, ..terms(TlsTerm::Never) });
+    talk.hear(GREETING, "> EHLO relay.example.com")
+        .hear(CHUNKS, "ready")
+        .on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net> | DATA");
+}
+
+// What the message is made of.
+
+#[test]
+fn smtputf8_is_asked_for_only_when_address_or_header_need_it() {
+    let flagged = || MailParameters { smtputf8: true, ..MailParameters::default() };
+    let order = || order_with("alice@example.com", flagged(), vec![recipient("bob@example.net")]);
+    for (header, expected) in [
+        (Characters::Ascii, "> MAIL FROM:<alice@example.com>"),
+        (Characters::Beyond, "> MAIL FROM:<alice@example.com> SMTPUTF8"),
+    ] {
+        Talk::ready("250-up\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n")
+            .on(Event::Begin(order()), "look at header")
+            .on(Event::Seen(Contents { header, ..Contents::default() }), expected);
+    }
+}
+
+#[test]
+fn octets_over_127_go_as_the_upstream_is_set() {
+    let body = || Contents { body: Characters::Beyond, ..Contents::default() };
+    let encoded = |encoded| Contents { encoded: Some(encoded), ..body() };
+    let begun = "> MAIL FROM:<alice@example.com>";
+    let sevens = "250-up\r\n250 SIZE 100\r\n";
+    for (eight_bit, ehlo, look, contents, expected) in [
+        (EightBit::SendAnyway, sevens, "> MAIL FROM:<alice@example.com> SIZE=77", None, ""),
+        (EightBit::Report, PLAIN_EHLO, begun, None, ""),
+        (EightBit::Encode, PLAIN_EHLO, begun, None, ""),
+        (EightBit::Report, sevens, "look Whole", Some(Contents::default()), "> MAIL FROM:<alice@example.com> SIZE=77"),
+        (EightBit::Report, sevens, "look Whole", Some(body()), "done F"),
+        (
+            EightBit::Encode,
+            sevens,
+            "look Encoding",
+            Some(Contents::default()),
+            "> MAIL FROM:<alice@example.com> SIZE=77",
+        ),
+        (EightBit::Encode, sevens, "look Encoding", Some(encoded(Ok(99))), "> MAIL FROM:<alice@example.com> SIZE=99"),
+        // Encoded it is too large.
+        (EightBit::Encode, sevens, "look Encoding", Some(encoded(Ok(101))), "done F"),
+        (EightBit::Encode, sevens, "look Encoding", Some(encoded(Err(NotEncodable("it is signed")))), "done F"),
+    ] {
+        let manner = Manner { eight_bit, ..Manner::default() };
+        let mut talk = Talk::new(Terms { manner, ..terms(TlsTerm::Never) });
+        talk.hear(GREETING, "> EHLO relay.example.com").hear(ehlo, "ready").on(Event::Begin(order(1)), look);
+        if let Some(contents) = contents {
+            talk.on(Event::Seen(contents), expected);
+        }
+    }
+}
+
+#[test]
+fn a_report_says_why_octets_over_127_were_not_sent() {
+    let manner = Manner { eight_bit: EightBit::Encode, ..Manner::default() };
+    let mut talk = Talk::new(Terms { manner, ..terms(TlsTerm::Never) });
+    talk.hear(GREETING, "> EHLO relay.example.com").hear("250 up\r\n", "ready");
+    talk.on(Event::Begin(order(1)), "look Encoding");
+    let contents =
+        Contents { body: Characters::Beyond, encoded: Some(Err(NotEncodable("it is signed"))), ..Contents::default() };
+    let Step::Done(attempt) = talk.dialog.on(Event::Seen(contents)) else { panic!("done") };
+    let Outcome::Failed { reason, .. } = &attempt.outcomes[0].1 else { panic!("{attempt:?}") };
+    assert_eq!(
+        reason,
+        "5.6.3 the message holds octets over 127, which need 8BITMIME, which the upstream does not offer, and can't be encoded: it is signed"
+    );
+}
+
 // TLS and AUTH.
 
 const STARTTLS_EHLO: &str = "250-up.example.net\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n";
@@ -332,12 +548,12 @@ fn before_tls(terms: Terms) -> Talk {
 fn nothing_learned_before_tls_is_kept() {
     let mut talk = before_tls(terms(TlsTerm::Demanded));
     talk.hear("220 go\r\n", "start tls")
-        .on(Event::TlsReady, "> EHLO relay.example.com")
+        .on(Event::TlsReady(None), "> EHLO relay.example.com")
         .hear("250 up.example.net\r\n", "ready");
     // STARTTLS and AUTH were offered in plaintext only.
     let mut talk = before_tls(with_password(TlsTerm::Demanded));
     talk.hear("220 go\r\n", "start tls")
-        .on(Event::TlsReady, "> EHLO relay.example.com")
+        .on(Event::TlsReady(None), "> EHLO relay.example.com")
         .hear("250 up.example.net\r\n", "over Auth NoMechanism");
 }
 
@@ -440,8 +656,172 @@ fn a_password_is_not_said_without_demanded_tls() {
     }
     before_tls(with_password(TlsTerm::IfOffered))
         .hear("220 go\r\n", "start tls")
-        .on(Event::TlsReady, "> EHLO relay.example.com")
+        .on(Event::TlsReady(None), "> EHLO relay.example.com")
         .hear("250-up\r\n250 AUTH PLAIN\r\n", "over Auth CredentialsInTheClear");
+}
+
+fn with(credentials: Credentials) -> Terms {
+    let fresh = Fresh { nonce: "rOprNGfwEbeRWgbNEkqO".into(), token: Some(Secret::new("ya29.t0ken")) };
+    Terms { credentials: Some(credentials), fresh, ..terms(TlsTerm::FromTheStart) }
+}
+
+fn logging_in(terms: Terms, exporter: Option<ExporterValue>, offered: &str, expected: &str) -> Talk {
+    let mut talk = Talk { dialog: Dialog::new(terms), last: String::new() };
+    talk.on(Event::Connected(exporter), "read").hear(GREETING, "> EHLO relay.example.com");
+    talk.hear(&format!("250-up\r\n250 AUTH {offered}\r\n"), expected);
+    talk
+}
+
+fn password() -> Credentials {
+    Credentials::new("user", Secret::new("pencil")).unwrap()
+}
+
+fn token() -> Credentials {
+    Credentials::with_token_file("relay@example.com", "/token".into()).unwrap()
+}
+
+fn bound() -> Option<ExporterValue> {
+    Some(ExporterValue([7; 32]))
+}
+
+/// What is offered and what we have, and how AUTH begins.
+#[test]
+fn the_strongest_mechanism_that_serves_is_chosen() {
+    let certificate = || Credentials::by_certificate("").unwrap();
+    let named = || Credentials::by_certificate("relay@example.com").unwrap();
+    let everything = "EXTERNAL LOGIN PLAIN XOAUTH2 OAUTHBEARER SCRAM-SHA-256 SCRAM-SHA-256-PLUS";
+    let only = |credentials: Credentials, mechanism| credentials.only_by(Some(mechanism));
+    for (credentials, exporter, offered, expected) in [
+        (password(), bound(), everything, "> AUTH SCRAM-SHA-256-PLUS p=tls-exporter,,n=user,r=rOprNGfwEbeRWgbNEkqO"),
+        (password(), None, everything, "> AUTH SCRAM-SHA-256 n,,n=user,r=rOprNGfwEbeRWgbNEkqO"),
+        (password(), bound(), "PLAIN scram-sha-256", "> AUTH SCRAM-SHA-256 y,,n=user,r=rOprNGfwEbeRWgbNEkqO"),
+        (password(), bound(), "LOGIN PLAIN XOAUTH2", "> AUTH PLAIN \0user\0pencil"),
+        (password(), bound(), "LOGIN EXTERNAL", "> AUTH LOGIN"),
+        (password(), bound(), "XOAUTH2 EXTERNAL", "over Auth NoMechanism"),
+        (only(password(), Mechanism::Plain), bound(), everything, "> AUTH PLAIN \0user\0pencil"),
+        // Told to do without the binding, we don't say that we saw no offer of it.
+        (
+            only(password(), Mechanism::ScramSha256),
+            bound(),
+            everything,
+            "> AUTH SCRAM-SHA-256 n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
+        ),
+        (only(password(), Mechanism::ScramSha256Plus), None, everything, "over Auth NoMechanism"),
+        (only(password(), Mechanism::ScramSha256), bound(), "PLAIN", "over Auth NoMechanism"),
+        (
+            token(),
+            bound(),
+            everything,
+            "> AUTH OAUTHBEARER n,a=relay@example.com,\u{1}auth=Bearer ya29.t0ken\u{1}\u{1}",
+        ),
+        (
+            token(),
+            bound(),
+            "PLAIN XOAUTH2",
+            "> AUTH XOAUTH2 user=relay@example.com\u{1}auth=Bearer ya29.t0ken\u{1}\u{1}",
+        ),
+        (
+            only(token(), Mechanism::Xoauth2),
+            bound(),
+            everything,
+            "> AUTH XOAUTH2 user=relay@example.com\u{1}auth=Bearer ya29.t0ken\u{1}\u{1}",
+        ),
+        (token(), bound(), "PLAIN", "over Auth NoMechanism"),
+        (certificate(), bound(), everything, "> AUTH EXTERNAL ="),
+        (named(), bound(), everything, "> AUTH EXTERNAL relay@example.com"),
+        (certificate(), bound(), "PLAIN", "over Auth NoMechanism"),
+    ] {
+        let clear = expected.strip_prefix("> AUTH ").and_then(|rest| rest.split_once(' '));
+        let expected = match clear {
+            Some((name, clear)) if clear != "=" => format!("> AUTH {name} {}", base64(clear)),
+            _ => expected.to_owned(),
+        };
+        logging_in(with(credentials), exporter, offered, &expected);
+    }
+}
+
+fn base64(clear: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(clear)
+}
+
+const SERVER_FIRST: &str = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+const CLIENT_FINAL: &str =
+    "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
+const SERVER_FINAL: &str = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=";
+
+/// RFC 7677's example, as far as our final message.
+fn scram() -> Talk {
+    let first = format!("> AUTH SCRAM-SHA-256 {}", base64("n,,n=user,r=rOprNGfwEbeRWgbNEkqO"));
+    let mut talk = logging_in(with(password()), None, "SCRAM-SHA-256", &first);
+    let challenge = format!("334 {}\r\n", base64(SERVER_FIRST));
+    let Step::Derive(derivation) = talk.dialog.on(Event::Received(challenge.as_bytes())) else { panic!("derive") };
+    talk.on(Event::Derived(derivation.run()), &format!("> {}", base64(CLIENT_FINAL)));
+    talk
+}
+
+#[test]
+fn scram_goes_on_only_behind_the_servers_signature() {
+    let right = format!("334 {}\r\n", base64(SERVER_FINAL));
+    scram().hear(&right, "> ").hear("235 2.7.0 ok\r\n", "ready");
+    let wrong = base64("v=7rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+    for (reply, expected) in [
+        (format!("334 {wrong}\r\n"), "over Auth ServerUnproven"),
+        ("334 %%%\r\n".to_owned(), "over Auth ServerUnproven"),
+        ("334 \r\n".to_owned(), "over Auth ServerUnproven"),
+        ("235 2.7.0 ok\r\n".to_owned(), "over Auth ServerUnproven"),
+        ("535 5.7.8 no\r\n".to_owned(), "over Auth RefusesUs"),
+        ("454 4.7.0 later\r\n".to_owned(), "over Auth Busy"),
+        ("421 4.7.0 bye\r\n".to_owned(), "over Auth Leaves"),
+    ] {
+        scram().hear(&reply, expected);
+    }
+    scram().hear(&right, "> ").hear("535 5.7.8 no\r\n", "over Auth RefusesUs");
+}
+
+#[test]
+fn a_scram_server_that_begins_wrongly_hears_nothing_more() {
+    for reply in [
+        "235 2.7.0 you are in\r\n".to_owned(),
+        format!("334 {}\r\n", base64(&SERVER_FIRST.replace("4096", "1"))),
+        format!("334 {}\r\n", base64(&SERVER_FIRST.replace("rOpr", "xxxx"))),
+        "334 no base64!\r\n".to_owned(),
+    ] {
+        let first = format!("> AUTH SCRAM-SHA-256 {}", base64("n,,n=user,r=rOprNGfwEbeRWgbNEkqO"));
+        logging_in(with(password()), None, "SCRAM-SHA-256", &first).hear(&reply, "over Auth ServerUnproven");
+    }
+}
+
+#[test]
+fn a_token_that_is_not_taken_is_told_with_its_reason_and_without_the_token() {
+    let said = base64("{\"status\":\"401\",\"schemes\":\"Bearer\",\"was\":\"ya29.t0ken\"}\u{7}");
+    for (mechanism, response, nothing) in [
+        (Mechanism::Xoauth2, "user=relay@example.com\u{1}auth=Bearer ya29.t0ken\u{1}\u{1}", "> "),
+        (Mechanism::OauthBearer, "n,a=relay@example.com,\u{1}auth=Bearer ya29.t0ken\u{1}\u{1}", "> AQ=="),
+    ] {
+        let begun = format!("> AUTH {} {}", mechanism.name(), base64(response));
+        let terms = || with(token().only_by(Some(mechanism)));
+        let talk = || logging_in(terms(), None, "XOAUTH2 OAUTHBEARER", &begun);
+        talk().hear("235 2.7.0 ok\r\n", "ready");
+        talk().hear("535 5.7.8 no\r\n", "over Auth RefusesUs");
+        let mut talk = talk();
+        talk.hear(&format!("334 {said}\r\n"), nothing);
+        let Step::Over(fault) = talk.dialog.on(Event::Received(b"535 5.7.8 bad token\r\n")) else { panic!("over") };
+        let told = fault.to_string();
+        assert!(told.contains(r#"{"status":"401","schemes":"Bearer","was":"[token]"}?"#), "{told}");
+        assert!(told.contains("535 5.7.8") && !told.contains("t0ken\""), "{told}");
+        assert_eq!(fault.blame(), crate::upstream::Blame::OurSettings);
+    }
+}
+
+#[test]
+fn a_long_token_waits_for_its_prompt() {
+    let mut terms = with(token());
+    terms.fresh.token = Some(Secret::new("x".repeat(2000)));
+    let mut talk = logging_in(terms, None, "XOAUTH2", "> AUTH XOAUTH2");
+    let Step::Send(octets) = talk.dialog.on(Event::Received(b"334 \r\n")) else { panic!("the response") };
+    assert!(octets.len() > 2600);
+    talk.hear("235 ok\r\n", "ready");
 }
 
 // Whose fault.

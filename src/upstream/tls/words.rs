@@ -10,6 +10,8 @@
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible};
 
 use super::super::attempt::TlsCause;
+use super::super::dane::DaneFault;
+use super::super::verifier::NotPinned;
 
 /// Why a handshake failed.
 pub(super) fn cause(fault: &Error) -> TlsCause {
@@ -108,8 +110,17 @@ fn certificate_cause(why: &CertificateError) -> TlsCause {
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => TlsCause::OutOfTime,
         CertificateError::Revoked => TlsCause::Revoked,
+        CertificateError::Other(other) => {
+            ours(other).unwrap_or_else(|| TlsCause::Other(format!("its certificate {}", path_words(other))))
+        }
         other => TlsCause::Other(format!("its certificate {}", certificate_words(other))),
     }
+}
+
+/// What our own judges say: pins, TLSA records.
+fn ours(other: &OtherError) -> Option<TlsCause> {
+    let pinned = other.0.downcast_ref::<NotPinned>().map(|shown| TlsCause::NotPinned(shown.0.clone()));
+    pinned.or_else(|| other.0.downcast_ref::<DaneFault>().map(|fault| TlsCause::Dane(*fault)))
 }
 
 /// What stands behind "its certificate".

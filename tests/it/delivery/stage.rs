@@ -11,10 +11,10 @@ use sealpost::identity::{DomainSet, Rule};
 use sealpost::intake::{IntakeLimits, LingerLimits, PaceLimits};
 use sealpost::mail::{Address, Envelope, ForwardPath, MailParameters, QueueId, Recipient, ReversePath};
 use sealpost::queue::{
-    Custodian, Deposit, Driving, Filter, Listed, Page, Queue, QueueSettings, Record, Schedule, TraceFacts,
+    Custodian, Deposit, Driving, Filter, Listed, Page, Queue, QueueSettings, REPORTS, Record, Schedule, TraceFacts,
 };
 use sealpost::report::Reporter;
-use sealpost::route::{Route, Routes, Wants};
+use sealpost::route::{NamePattern, Route, Routes, Wants};
 use sealpost::snapshot::{DoorLimits, ReceivedDetail, Recheck, Snapshot};
 use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks};
 use sealpost::upstream::preference::Ranked;
@@ -132,6 +132,19 @@ impl Stage {
         ids
     }
 
+    /// One message, with an envelope of its own.
+    pub(crate) async fn send(&self, envelope: Envelope) -> QueueId {
+        self.send_as(self.deposit("alice", &["r0@example.net"]).custodian, envelope).await
+    }
+
+    /// The same, on somebody's authority.
+    pub(crate) async fn send_as(&self, custodian: Custodian, envelope: Envelope) -> QueueId {
+        let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
+        incoming.write(MESSAGE).await.unwrap();
+        let deposit = Deposit { envelope, custodian, ..self.deposit("alice", &["r0@example.net"]) };
+        incoming.commit(deposit).await.unwrap().id()
+    }
+
     fn deposit(&self, identity: &str, to: &[&str]) -> Deposit {
         let address = |text: &str| Address::parse(text).unwrap();
         let to = to.iter().map(|text| Recipient {
@@ -207,6 +220,12 @@ pub(crate) fn to_example_org(upstream: Upstream) -> Route {
     by("org", Wants { recipients, ..Wants::default() }, upstream)
 }
 
+/// What `reports.upstream` makes.
+pub(crate) fn of_reports(upstream: Upstream) -> Route {
+    let identities = Some(vec![NamePattern::new(REPORTS)]);
+    by("reports", Wants { identities, ..Wants::default() }, upstream)
+}
+
 /// A route for everything else.
 pub(crate) fn rest(upstream: Upstream) -> Route {
     by("rest", Wants::default(), upstream)
@@ -244,6 +263,8 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
         reporter: Arc::new(Reporter {
             hostname: "relay.example.com".into(),
             from: Address::parse("MAILER-DAEMON@relay.example.com").unwrap(),
+            envelope_sender: sealpost::mail::ReversePath::Null,
+            postmaster: None,
         }),
     }
 }

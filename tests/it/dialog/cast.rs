@@ -12,7 +12,7 @@ use sealpost::credentials::password::{Cost, SALT_OCTETS};
 use sealpost::credentials::{Credentials, PasswordHash, ScramSecret, TotpSecret, file};
 use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
-use sealpost::identity::{Digest256, Dispatch, Limits, MailboxKey, OwnNames, Roster, Rule, SecondFactor};
+use sealpost::identity::{Digest256, Dispatch, Limits, MailboxKey, OwnNames, Priorities, Roster, Rule, SecondFactor};
 use sealpost::mail::{LocalPartCase, Rates};
 use sealpost::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
 
@@ -65,6 +65,8 @@ pub(crate) enum Laxity {
     IgnoresDisabled,
     /// No limits of the grant.
     IgnoresLimits,
+    /// Every priority.
+    GrantsAllPriorities,
 }
 
 impl Cast {
@@ -178,9 +180,19 @@ impl Cast {
 
     fn entries(&self) -> Vec<(&'static str, RosterEntry)> {
         let robot = RosterEntry {
-            limits: Limits { recipients_per_message: Some(3), message_size: Some(2000), ..Limits::default() },
+            limits: Limits {
+                recipients_per_message: Some(3),
+                message_size: Some(2000),
+                priorities: Priorities { max: 4, ..Priorities::default() },
+                ..Limits::default()
+            },
             send_to: list(&["*@customer.example"], ListPurpose::SendTo),
             ..workload("billing-robot", "billing", &["billing@example.com", "*@invoices.example.com"])
+        };
+        let quiet = RosterEntry {
+            null_sender: false,
+            limits: Limits { priorities: Priorities { max: -2, ..Priorities::default() }, ..Limits::default() },
+            ..workload("quiet-robot", "quiet", &["quiet@example.com"])
         };
         let twin_by_name = RosterEntry {
             keys: MatchKeys {
@@ -224,7 +236,7 @@ impl Cast {
             ("quota", limited("quota", daily)),
             ("novice", novice),
             ("robot", robot),
-            ("quiet", RosterEntry { null_sender: false, ..workload("quiet-robot", "quiet", &["quiet@example.com"]) }),
+            ("quiet", quiet),
             (
                 "disabled",
                 RosterEntry {
@@ -321,6 +333,7 @@ fn loosen(entry: &mut RosterEntry, laxity: Laxity) {
         Laxity::GrantsAllSenders => entry.send_as = list(&["*"], ListPurpose::SendAs),
         Laxity::IgnoresDisabled => entry.state = EntryState::Enabled,
         Laxity::IgnoresLimits => entry.limits = Limits::default(),
+        Laxity::GrantsAllPriorities => entry.limits.priorities = Priorities { min: -9, max: 9 },
         Laxity::IgnoresSecondFactor => entry.second_factor = SecondFactor::None,
         Laxity::None | Laxity::IgnoresRevocation | Laxity::TrustsStrangers => {}
     }

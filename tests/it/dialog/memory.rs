@@ -15,8 +15,9 @@ use sealpost::identity::{DomainSet, Identity, Rule};
 use sealpost::mail::Custody;
 use sealpost::route::{Route, Routes, Wants};
 use sealpost::session::{
-    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, NoRoom, Phase, Preamble, PreambleEvent,
-    PreambleStep, Question, Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified, replies,
+    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, NoRoom, Onward, Phase, Preamble, PreambleEvent,
+    PreambleStep, Promises, Question, Refused, Ruling, Session, SessionSettings, Step, TlsReadiness, Unidentified,
+    replies,
 };
 use sealpost::smtp::data::{Chunk, OctetReader};
 use sealpost::smtp::{DotReader, LineReader, Reply, ReplyReader};
@@ -433,6 +434,9 @@ impl Stage for MemoryStage {
             "postmaster" => self.settings.postmaster = Some(value.parse().map_err(|_| "no address")?),
             "routes" if self.mutant == Mutant::RoutesEverybody => {}
             "routes" => self.routes = routes_to(value),
+            // A mutant that promises too much.
+            "onward" if self.mutant == Mutant::PromisesTooMuch => {}
+            "onward" | "hold_max" => promise(&mut self.settings.promises, key, value)?,
             "line_max" => self.line_max = size()?,
             "header_max" => self.header_limits.section = size()?,
             "together" => {}
@@ -588,6 +592,7 @@ pub(super) fn settings() -> SessionSettings {
         refusal: RefusalMode::Reply,
         auth_failures_max: 5,
         idle_commands_max: 100,
+        promises: Promises { onward: Onward::Proved, hold_max: Duration::from_secs(432_000) },
     }
 }
 
@@ -599,6 +604,18 @@ pub(super) fn routes_to(domains: &str) -> Arc<Routes> {
     let ranked = Ranked { order: 1, weight: 1, what: upstream };
     let route = Route::new("default", Wants { recipients, ..Wants::default() }, rule, vec![ranked]);
     Arc::new(Routes::new(route.into_iter().collect()))
+}
+
+/// What the script says can be promised.
+pub(super) fn promise(promises: &mut Promises, key: &str, value: &str) -> Result<(), String> {
+    match (key, value) {
+        ("onward", "unproved") => promises.onward = Onward::Unproved,
+        ("hold_max", seconds) => {
+            promises.hold_max = Duration::from_secs(seconds.parse().map_err(|_| "no number")?);
+        }
+        _ => return Err(format!("{key} can't be {value:?}")),
+    }
+    Ok(())
 }
 
 pub(super) fn refusal(word: &str) -> Result<RefusalMode, String> {

@@ -87,11 +87,17 @@ pub(crate) enum Mutant {
     IgnoresDraining,
     /// Says no enhanced status.
     DropsStatus,
+    /// Offers REQUIRETLS whatever the further way is.
+    PromisesTooMuch,
+    /// Lets anybody's mail be as urgent as asked.
+    GrantsAllPriorities,
+    /// Takes the second of two parameters alike for the only one.
+    TakesTheLast,
 }
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 38] = [
+    pub(crate) const ALL: [(Self, &'static str); 41] = [
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
         (Self::AcceptsBareLf, "smuggling/bare_lf_dot_bare_lf.dialog"),
@@ -130,6 +136,9 @@ impl Mutant {
         (Self::DrainsAtOnce, "leaving/drain_in_transaction.dialog"),
         (Self::IgnoresDraining, "leaving/drain_idle.dialog"),
         (Self::DropsStatus, "envelope/sender_forged.dialog"),
+        (Self::PromisesTooMuch, "hello/require_tls_not_promised.dialog"),
+        (Self::GrantsAllPriorities, "envelope/priority.dialog"),
+        (Self::TakesTheLast, "envelope/dsn_malformed.dialog"),
     ];
 
     /// Whether it can do no honest message either; the others must, or else their failing shows nothing.
@@ -146,6 +155,7 @@ impl Mutant {
             Self::GrantsAllSenders => Laxity::GrantsAllSenders,
             Self::GrantsAllRecipients => Laxity::GrantsAllRecipients,
             Self::IgnoresLimits => Laxity::IgnoresLimits,
+            Self::GrantsAllPriorities => Laxity::GrantsAllPriorities,
             Self::IgnoresSecondFactor => Laxity::IgnoresSecondFactor,
             _ => Laxity::None,
         }
@@ -167,6 +177,7 @@ impl Mutant {
         match self {
             Self::ForgetsRset if is(b"RSET") => b"NOOP".to_vec(),
             Self::KeepsTransactionOverEhlo if in_transaction && is(b"EHLO") => b"NOOP".to_vec(),
+            Self::TakesTheLast if is(b"MAIL") || is(b"RCPT") => without_repeated(line),
             Self::ExternalAsAnybody if is(b"AUTH EXTERNAL ") => b"AUTH EXTERNAL =".to_vec(),
             _ => line.to_vec(),
         }
@@ -201,6 +212,17 @@ impl Mutant {
             _ => {}
         }
     }
+}
+
+/// Of parameters alike, the last alone.
+fn without_repeated(line: &[u8]) -> Vec<u8> {
+    let words: Vec<&[u8]> = line.split(|&octet| octet == b' ').collect();
+    let name = |word: &[u8]| word.split(|&octet| octet == b'=').next().unwrap().to_ascii_uppercase();
+    let last = |(place, word): &(usize, &&[u8])| {
+        *place < 2 || words[place + 1..].iter().all(|other| name(other) != name(word))
+    };
+    let kept: Vec<&[u8]> = words.iter().enumerate().filter(last).map(|(_, word)| *word).collect();
+    kept.join(&b' ')
 }
 
 /// Each lone `octet` becomes CRLF.

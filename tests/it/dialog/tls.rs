@@ -30,7 +30,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::cast::{Cast, Season};
-use super::memory::{refusal, routes_to, settings};
+use super::memory::{promise, refusal, routes_to, settings};
 use super::play::{Heard, KeptMessage, Stage};
 use super::script::{Store, Wait};
 use crate::recipe::{NOW, Recipe};
@@ -150,6 +150,7 @@ impl TlsStage {
                 tls: Arc::clone(&tls),
                 session: Arc::new(self.settings.clone()),
                 trust: Arc::clone(&trust),
+                balancers: None,
             })
         };
         Snapshot {
@@ -177,6 +178,8 @@ impl TlsStage {
             reporter: Arc::new(Reporter {
                 hostname: self.settings.hostname.clone(),
                 from: Address::parse("MAILER-DAEMON@mail.example.com").unwrap(),
+                envelope_sender: sealpost::mail::ReversePath::Null,
+                postmaster: None,
             }),
         }
     }
@@ -283,6 +286,7 @@ impl Stage for TlsStage {
             "routes" => self.routes = routes_to(value),
             "line_max" => self.header.line = size()?,
             "header_max" => self.header.section = size()?,
+            "onward" | "hold_max" => promise(&mut self.settings.promises, key, value)?,
             "together" => {}
             _ => return Err(format!("{CANNOT}the setting {key:?}")),
         }

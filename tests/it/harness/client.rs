@@ -48,14 +48,24 @@ enum Stream {
 impl Client {
     /// Connects and reads the greeting.
     pub fn plain(address: SocketAddr) -> io::Result<Self> {
-        let mut client = Self { stream: BufReader::new(Stream::Plain(connect(address)?)) };
+        Self::plain_behind(b"", address)
+    }
+
+    /// So too, behind a load balancer that sends this header.
+    pub fn plain_behind(header: &[u8], address: SocketAddr) -> io::Result<Self> {
+        let mut client = Self { stream: BufReader::new(Stream::Plain(connect(header, address)?)) };
         client.expect(220)?;
         Ok(client)
     }
 
     /// Connects, starts TLS by STARTTLS, says EHLO; what EHLO was answered comes back too.
     pub fn starttls(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Self, Said)> {
-        let mut client = Self::plain(address)?;
+        Self::starttls_behind(b"", address, config)
+    }
+
+    /// So too, behind a load balancer that sends this header.
+    pub fn starttls_behind(header: &[u8], address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Self, Said)> {
+        let mut client = Self::plain_behind(header, address)?;
         client.say("EHLO client.example.com")?;
         client.expect(250)?;
         client.say("STARTTLS")?;
@@ -68,7 +78,12 @@ impl Client {
 
     /// Connects with TLS from the start, reads the greeting.
     pub fn implicit(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Self, Said)> {
-        let mut client = Self { stream: BufReader::new(secured(connect(address)?, config)?) };
+        Self::implicit_behind(b"", address, config)
+    }
+
+    /// So too, behind a load balancer that sends this header.
+    pub fn implicit_behind(header: &[u8], address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<(Self, Said)> {
+        let mut client = Self { stream: BufReader::new(secured(connect(header, address)?, config)?) };
         let said = client.read_reply()?;
         Ok((client, said))
     }
@@ -132,7 +147,7 @@ impl Client {
 
 /// The certificate that a server with implicit TLS shows.
 pub fn server_certificate(address: SocketAddr, config: &Arc<ClientConfig>) -> CertificateDer<'static> {
-    let Stream::Tls(stream) = secured(connect(address).unwrap(), config).unwrap() else {
+    let Stream::Tls(stream) = secured(connect(b"", address).unwrap(), config).unwrap() else {
         unreachable!("TLS was asked for")
     };
     stream.conn.peer_certificates().unwrap()[0].clone().into_owned()
@@ -151,11 +166,12 @@ pub fn stuffed(message: &[u8]) -> Vec<u8> {
     wire
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = TcpStream::connect(address)?;
+fn connect(header: &[u8], address: SocketAddr) -> io::Result<TcpStream> {
+    let mut socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
+    socket.write_all(header)?;
     Ok(socket)
 }
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
+use super::super::trust::priorities;
 use super::Gathering;
 use super::keys::{KeyTexts, Wrong, known_ca, name_of_line};
 use crate::config::checks::Checking;
@@ -30,7 +31,7 @@ use crate::config::nearest::nearest;
 use crate::config::units::read_size;
 use crate::identity::pattern::{ListPurpose, PatternList};
 use crate::identity::roster::{EntryState, RosterLine, Terms};
-use crate::identity::{DistinguishedName, Limits, MatchKeys, SecondFactor};
+use crate::identity::{DistinguishedName, Limits, MatchKeys, Priorities, SecondFactor};
 use crate::mail::Rates;
 
 /// Mistakes of one file that are told.
@@ -65,9 +66,11 @@ const COLUMNS: [&str; COLUMN_COUNT] = [
     "messages_per_day",
     "recipients_per_hour",
     "recipients_per_day",
+    "priority_min",
+    "priority_max",
     "hold",
 ];
-const COLUMN_COUNT: usize = 24;
+const COLUMN_COUNT: usize = 26;
 
 /// What is wrong in a line: the column where it is one's, and the sentence.
 type LineFault = (Option<&'static str>, Wrong);
@@ -286,10 +289,13 @@ impl<'c> Lines<'c> {
             self.text(record, column).and_then(|text| read_flag(text, unwritten).map_err(at(column)))
         };
         let count = |column| self.text(record, column).and_then(|text| read_count(text).map_err(at(column)));
+        let priority = |column| self.text(record, column).and_then(|text| read_priority(text).map_err(at(column)));
+        let priorities = priorities(priority("priority_min")?, priority("priority_max")?);
         let terms = Terms {
             state: if flag("disabled", false)? { EntryState::Disabled } else { EntryState::Enabled },
             second_factor: read_second_factor(self.text(record, "second_factor")?).map_err(at("second_factor"))?,
             limits: Limits {
+                priorities: priorities.map_err(|wrong| (Some("priority_max"), (wrong, None)))?,
                 recipients_per_message: count("recipients_per_message")?,
                 message_size: read_octets(self.text(record, "message_size")?).map_err(at("message_size"))?,
                 rates: Rates {
@@ -514,6 +520,14 @@ fn read_count(text: &str) -> Result<Option<u32>, Wrong> {
         Ok(0) => Err(("0: nothing could be sent".to_owned(), Some("write 1 or more".to_owned()))),
         Ok(count) => Ok(Some(count)),
         Err(_) => Err((format!("{text:?}: not a whole number"), None)),
+    }
+}
+
+fn read_priority(text: &str) -> Result<Option<i8>, Wrong> {
+    match text.parse() {
+        _ if text.is_empty() => Ok(None),
+        Ok(number) if (Priorities::LEAST..=Priorities::MOST).contains(&number) => Ok(Some(number)),
+        Ok(_) | Err(_) => Err((format!("{text:?}: not a priority"), Some("write a number from -9 to 9".to_owned()))),
     }
 }
 

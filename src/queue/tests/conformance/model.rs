@@ -278,6 +278,8 @@ impl Model {
     pub(super) fn late(&self, late: Late, now: Now) -> BTreeSet<QueueId> {
         let concerns = |record: &&Record| {
             let since = record.released.unwrap_or(record.trace.arrived);
+            // What its sender asked to be held for is nobody's delay (RFC 4865 §4).
+            let since = record.envelope.parameters().hold_until.map_or(since, |until| until.max(since));
             let warn = !record.warned && late.warn.is_some_and(|limit| since <= limit);
             // A clock that was set back makes a release come before the arrival: then it is told of when both are long ago.
             let came = record.id.arrived();
@@ -333,6 +335,9 @@ impl Model {
                 self.change(*id, |record| {
                     if record.state == State::Held {
                         retry(record, now.wall);
+                        // Not before its sender asked for it to go (RFC 4865 §4).
+                        let asked = record.envelope.parameters().hold_until;
+                        record.due = asked.map_or(now.wall, |until| until.max(now.wall));
                     }
                 })
             }
