@@ -15,6 +15,11 @@ use tokio_rustls::client::TlsStream;
 
 use crate::{Mode, Pace};
 
+/// How long a client waits for the greeting before it connects anew.
+const GREETING: Duration = Duration::from_secs(3);
+/// How often it connects for one session.
+const ATTEMPTS: u32 = 20;
+
 /// A reply: its code and the text of its last line.
 pub struct Said {
     pub code: u16,
@@ -97,6 +102,32 @@ fn late() -> io::Error {
     io::Error::from(io::ErrorKind::TimedOut)
 }
 
+/// A connection on which the server has spoken, where it speaks first. A server whose backlog is full may never learn of a connection that this
+/// side takes for established (TCP with SYN cookies): then the client tries again, as people do.
+async fn greeted(server: SocketAddr, mode: Mode, patience: Duration) -> io::Result<Talk<TcpStream>> {
+    if mode == Mode::Implicit {
+        return connect(server, patience).await;
+    }
+    for attempt in 1.. {
+        let mut talk = connect(server, GREETING).await?;
+        match talk.expect(220).await {
+            Ok(()) => {
+                talk.patience = patience;
+                return Ok(talk);
+            }
+            Err(fault) if fault.kind() == io::ErrorKind::TimedOut && attempt < ATTEMPTS => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+async fn connect(server: SocketAddr, patience: Duration) -> io::Result<Talk<TcpStream>> {
+    let socket = TcpStream::connect(server).await?;
+    socket.set_nodelay(true)?;
+    Ok(Talk::new(socket, patience))
+}
+
 pub struct Session {
     talk: Talk<TlsStream<TcpStream>>,
     pipelining: bool,
@@ -105,13 +136,10 @@ pub struct Session {
 impl Session {
     /// Connects, and is greeted inside TLS.
     pub async fn open(server: SocketAddr, mode: Mode, tls: &Arc<ClientConfig>, patience: Duration) -> io::Result<Self> {
-        let socket = TcpStream::connect(server).await?;
-        socket.set_nodelay(true)?;
+        let mut talk = greeted(server, mode, patience).await?;
         let socket = match mode {
-            Mode::Implicit => socket,
+            Mode::Implicit => talk.stream,
             Mode::Starttls => {
-                let mut talk = Talk::new(socket, patience);
-                talk.expect(220).await?;
                 talk.greet().await?;
                 talk.say(b"STARTTLS\r\n").await?;
                 talk.expect(220).await?;
