@@ -39,8 +39,8 @@ FULL = {
     "cases": [
         Case("handshake", "sessions opened and closed", 0, 1, sessions=1000),
         Case("single", "1 message a connection, 4 KB", 4096, 1, messages=1000),
-        Case("many", "100 a connection, 4 KB", 4096, 100, messages=3000),
-        Case("large", "100 a connection, 75 KB", 76800, 100, messages=1500),
+        Case("many", "100 a connection, 4 KB", 4096, 100, messages=2000),
+        Case("large", "100 a connection, 75 KB", 76800, 100, messages=1000),
     ],
     "written": [Case("many", "4 KB", 4096, 100, messages=2000), Case("large", "75 KB", 76800, 100, messages=1000)],
     "syncs": [Case("many", "4 KB", 4096, 100, messages=2000), Case("large", "75 KB", 76800, 100, messages=1000)],

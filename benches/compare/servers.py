@@ -26,6 +26,8 @@ class Server:
     """One server of one measurement: its directory, its port, its processes."""
 
     name = ""
+    # A slow server gets one message of so many; its figures are rates and shares all the same.
+    takes_one_of = 1
 
     def __init__(self, bench, directory, sink_port, upstream_connections=UPSTREAM_CONNECTIONS):
         self.bench = bench
@@ -283,6 +285,7 @@ class OpenSmtpd(Server):
     """
 
     name = "OpenSMTPD"
+    takes_one_of = 5
     # What it finds where it was built to look.
     _places = {"spool": "/var/spool/smtpd", "run": "/run", "libexec": "/usr/libexec/opensmtpd", "empty": "/var/lib/opensmtpd"}
 
