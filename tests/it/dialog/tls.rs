@@ -38,9 +38,9 @@ use crate::scripted_upstream::Zeros;
 
 /// How long, in virtual time, the server may think before it counts as silent: longer than the queue waits for room, shorter than any
 /// deadline for a client.
+const SILENCE: Duration = Duration::from_secs(20);
 /// What a session may hold while it waits, besides its TLS state, octets.
 const SESSION_MAX: usize = 6 * 1024;
-const SILENCE: Duration = Duration::from_secs(20);
 const COMMAND: Duration = Duration::from_secs(300);
 const HOUR: Duration = Duration::from_secs(3600);
 
