@@ -17,6 +17,7 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::disallowed_methods,
+    clippy::wildcard_enum_match_arm,
     reason = "a measuring program: it reads the clock and files, and stops at the first surprise"
 )]
 

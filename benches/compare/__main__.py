@@ -120,9 +120,13 @@ def main():
     directory = Path(tempfile.mkdtemp(prefix="sealpost-compare-", dir=given.directory))
     directory.chmod(0o755)
     bench = Bench(given, directory)
+    results = blank(bench, plan, given.servers)
     try:
-        results = run(bench, plan, given.servers)
+        run(bench, plan, results)
+    except (KeyboardInterrupt, SystemExit):
+        results["ended_early"] = True
     finally:
+        bench.load_cgroup.kill()
         bench.load_cgroup.remove()
         shutil.rmtree(directory, ignore_errors=True)
     text = table.write(results)
@@ -131,7 +135,7 @@ def main():
         given.out.mkdir(parents=True, exist_ok=True)
         (given.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
         (given.out / "table.md").write_text(text + "\n")
-    sys.exit(1 if table.sealpost_failed(results) else 0)
+    sys.exit(1 if table.sealpost_failed(results) or results["ended_early"] else 0)
 
 
 def arguments():
@@ -175,15 +179,21 @@ def open_to_servers(directory):
     (directory / "certificates/localhost.key").chmod(0o600)
 
 
-def run(bench, plan, names):
-    """All measurements; what came of them as one dictionary."""
-    results = {
+def blank(bench, plan, names):
+    """Results of which only the circumstances are known."""
+    return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commit": subprocess.run(["git", "-C", TREE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
         "machine": servers.machine(), "plan": {"rounds": plan["rounds"], "idle": plan["idle"], "delay_ms": DELAY, "clients": CLIENTS},
         "cases": {case.key: {"title": case.title, "messages": case.messages or case.sessions} for case in plan["cases"]},
         "servers": {name: {"version": None, "unavailable": None, "rounds": [], "faults": []} for name in names},
+        "ended_early": False,
     }
+
+
+def run(bench, plan, results):
+    """All measurements; what comes of them goes into `results`."""
+    names = list(results["servers"])
     extra = 4 if plan["idle"] else 3
     progress = Progress(plan["rounds"] * len(plan["cases"]) * len(names) + extra * len(names))
     in_rounds(bench, plan, results, progress)
@@ -193,7 +203,6 @@ def run(bench, plan, names):
                 progress.step(f"{name}: {one_by_one.__name__.replace('_', ' ')}")
                 attempt(told, one_by_one.__name__, progress, name, lambda: one_by_one(bench, plan, name))
     progress.end()
-    return results
 
 
 def in_rounds(bench, plan, results, progress):
@@ -291,7 +300,7 @@ def syncs_counted(bench, plan, name):
         file = bench.directory / f"syncs-{name}"
         with fresh(bench, name, around=figures.traced(file)) as it:
             run_name = bench.new_run()
-            said = measure.send(bench, it.server, case, run_name)
+            said = measure.send(bench, it.server, measure.fitting(case, it.server), run_name)
             it.sink.wait(run_name, said["accepted"])
             it.server.cgroup.settle()
             it.server.stop()

@@ -125,6 +125,7 @@ def idle(bench, server, sessions):
 
 def written(bench, sink, server, disk, case, run):
     """Octets that reach the disk for one octet of mail."""
+    case = fitting(case, server)
     before = disk.written()
     said = send(bench, server, case, run)
     sink.wait(run, said["accepted"])

@@ -115,6 +115,8 @@ def _row(cells):
 
 
 def _notes(results):
+    if results.get("ended_early"):
+        yield "**It was ended early**: what is missing was not measured."
     yield "In brackets: how many times better sealpost is, the median of the rounds; below 1 the peer is better."
     marks = {_mark(results, name, key) for name in results["servers"] for key in results["cases"]}
     if "\\*" in marks:
