@@ -318,6 +318,11 @@ fn jittered(pause: Duration, random: u64) -> Duration {
 /// From half of a CRL's life on, or without one, a failure needs somebody's eye.
 fn tell_failure(of: &ClientCa, url: &HttpUrl, fault: &FetchFault, held: Option<&CrlAge>, now: WallTime, next: &str) {
     let ca = of.name();
+    if matches!(fault, FetchFault::Http(HttpFault::NamedInside(_))) {
+        // Whoever holds a certificate wrote it; the CA's own lists may be at hand by other ways.
+        tracing::warn!(%ca, %url, %fault, next, "a CRL is not asked for");
+        return;
+    }
     match held {
         Some(facts) if now < facts.half_life() => {
             tracing::warn!(%ca, %url, %fault, next, "a CRL could not be fetched; it is tried again");

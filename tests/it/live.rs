@@ -153,6 +153,29 @@ fn a_typo_in_a_watched_configuration_is_told_and_keeps_no_crl_from_counting() {
 }
 
 #[test]
+fn a_crl_that_goes_back_in_time_is_told_once() {
+    let (_upstream, bench, mut process) = running("[reload]\nwatch = \"off\"\n");
+    let with = |number: u64, revoked: &[&Leaf]| replace(&crl_of(&bench), &crl(&bench, number, revoked));
+    let reload = |process: &mut Process| {
+        let from = process.log_length();
+        process.signal("HUP");
+        process.wait_for_log(from, &["reloaded", "SIGHUP"]);
+        // What nobody reads of what systemd is told would fill the socket in the end.
+        assert_eq!(process.wait_ready(super::harness::PATIENCE), Start::Ready);
+        process.log().lines().skip(from).collect::<Vec<_>>().join("\n")
+    };
+    with(3, &[&bench.alice]);
+    assert!(!reload(&mut process).contains("older than"));
+    with(2, &[]);
+    let told = reload(&mut process);
+    assert!(told.contains("a CRL is older than the one whose place it took") && told.contains("WARN"), "{told}");
+    assert!(!reload(&mut process).contains("older than"), "it is told once");
+    with(4, &[]);
+    assert!(!reload(&mut process).contains("older than"));
+    assert!(process.stop().success());
+}
+
+#[test]
 fn who_asks_for_a_reload_hears_of_a_faulty_file_and_gets_nothing_of_the_rest() {
     let (_upstream, bench, mut process) = running("[reload]\nwatch = \"off\"\n");
     let mut open = session(&bench, &bench.alice);
