@@ -37,9 +37,9 @@ class Server:
         self.sink_port = sink_port
         self.upstream_connections = upstream_connections
         (self.port,) = free_ports(1)
-        self.cgroup = bench.cgroup(self.name)
         self._process = None
         self.configure()
+        self.cgroup = bench.cgroup(self.name)
 
     def configure(self):
         """Writes its configuration."""
