@@ -122,7 +122,7 @@ fn names_shown(facts: &CertificateFacts) -> Vec<String> {
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) house: Arc<House>,
-    peer: Peer,
+    peer: Arc<Peer>,
     identity: Arc<Identity>,
     /// Of the snapshot that `identity` was made by.
     generation: u64,
@@ -141,7 +141,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(house: Arc<House>, peer: Peer, identity: Arc<Identity>, generation: u64) -> Self {
+    pub(super) fn new(house: Arc<House>, peer: Arc<Peer>, identity: Arc<Identity>, generation: u64) -> Self {
         Self {
             house,
             peer,

@@ -31,13 +31,15 @@ where
     let Some(door) = snapshot.doors.get(peer.door).map(Arc::clone) else { return };
     let wire = Wire::new(stream, snapshot.intake.write);
     let now = house.now();
-    match identify(&peer, &house, &snapshot).await {
+    let peer = Arc::new(peer);
+    // Whatever is done once, or now and then, has its memory for that time alone (here, and in `act`): a session that waits holds little.
+    match Box::pin(identify(&peer, &house, &snapshot)).await {
         Ok(identity) => {
             audit::identified(peer.client, peer.tls.version, &identity);
             let routes = Arc::clone(&snapshot.routes);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session), routes);
             let seen = sighting(&identity, &peer, now.wall);
-            let answers = Answers::new(Arc::clone(&house), peer.clone(), identity, snapshot.generation);
+            let answers = Answers::new(Arc::clone(&house), Arc::clone(&peer), identity, snapshot.generation);
             session.equip(answers.means());
             let mut conversation = Conversation {
                 wire,
@@ -58,7 +60,7 @@ where
         }
         Err(no_one) => {
             let machine = Refused::new(no_one.cause, Arc::clone(&door.session), now.wall);
-            refuse(wire, machine, no_one.detail, &peer, &house, door.mode, drain).await;
+            Box::pin(refuse(wire, machine, no_one.detail, &peer, &house, door.mode, drain)).await;
         }
     }
 }
@@ -133,7 +135,7 @@ struct Conversation<S> {
     session: Session,
     answers: Answers,
     house: Arc<House>,
-    peer: Peer,
+    peer: Arc<Peer>,
     limits: IntakeLimits,
     /// Gone once the session has been told.
     drain: Option<Drain>,
@@ -170,10 +172,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 self.wire.say(&reply);
                 self.hear().await
             }
-            Step::Receive { prompt, framing } => self.receive(prompt, framing).await,
-            Step::Discard(framing) => self.discard(framing).await,
+            Step::Receive { prompt, framing } => Box::pin(self.receive(prompt, framing)).await,
+            Step::Discard(framing) => Box::pin(self.discard(framing)).await,
             Step::Ask(question) => {
-                let answer = self.answers.find(question, &self.session).await;
+                let answer = Box::pin(self.answers.find(question, &self.session)).await;
                 if let Answer::Identified(_) = answer {
                     self.session.equip(self.answers.means());
                     self.session.redirect(Arc::clone(&self.house.snapshot().routes));

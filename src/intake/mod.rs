@@ -86,10 +86,13 @@ where
             Mode::Implicit => stream,
         };
         tokio::select! {
-            stream = handshake(stream, client, &entered) => stream,
+            // In a place of its own, so that it is handed on without taking its size again at each hand.
+            stream = handshake(stream, client, &entered) => stream.map(Box::new),
             () = drain.wait() => None,
         }
     };
+    // What arriving took is given back before the session begins: it may be idle for hours.
+    let arriving = Box::pin(arriving);
     // The preamble keeps the deadline by itself and says so; TLS has no words for it.
     let Ok(arrived) = timeout(snapshot.intake.handshake.saturating_add(FAREWELL), arriving).await else {
         tracing::info!(%client, "the client was too slow: TLS was not established in time");

@@ -22,6 +22,7 @@ from authority import Authorities
 from bench import Check, Count
 from certificates import Certificates
 from clients import CLIENTS, Target, lettre, submit
+from load import Load
 from recipes import Recipes
 from relay import Relay, upstream
 from reports import Reports
@@ -97,6 +98,7 @@ def sealpost(given, directory, certificates, count):
     run(count, given.only, Routes(given.sealpost, directory, certificates).checks())
     run(count, given.only, Reports(given.sealpost, directory, certificates).checks())
     run(count, given.only, Authorities(given.sealpost, directory / "pki").checks())
+    run(count, given.only, Load(given.sealpost, given.lettre.parent, directory / "load").checks())
     recipes(given, directory, count)
 
 

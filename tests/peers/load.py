@@ -1,90 +1,61 @@
-"""A first figure of speed: the same load on sealpost and on Postfix, both demanding a client certificate, both relaying to smtp-sink.
+"""A short load on sealpost, for correctness alone: many clients at once, everything answered 250 arrives, and arrives once. Nothing is timed.
 
-    python3 tests/peers/load.py --sealpost target/release/sealpost --load target/release/examples/load [--connections N] [--messages N]
-
-Both sync each message to the same disk before 250. One line per size and relay; "drained" is when the relay's queue was empty.
+Clients and upstream are the programs of benches/compare, which measures.
 """
 
-import argparse
 import json
-import os
-import shutil
 import subprocess
-import tempfile
-import time
-from pathlib import Path
+from types import SimpleNamespace
 
-import postfix
-from certificates import Certificates
+from bench import Check
 from relay import Relay, upstream
-from wait import free_ports, must
+from wait import PATIENCE, Fault, free_ports, must
 
-# Octets of the messages.
-SIZES = (10_000, 75_000)
-# How long a relay may take to empty its queue after the load, seconds.
-DRAIN = 300
-
-
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--sealpost", type=Path, required=True)
-    arguments.add_argument("--load", type=Path, required=True)
-    arguments.add_argument("--connections", type=int, default=32)
-    arguments.add_argument("--messages", type=int, default=5000)
-    given = arguments.parse_args()
-    directory = Path(tempfile.mkdtemp(prefix="sealpost-load-"))
-    directory.chmod(0o755)
-    try:
-        measure(given, directory, Certificates(directory / "certificates"))
-    finally:
-        shutil.rmtree(directory)
+# Name, mode of the listener, and what the load is told.
+_LOADS = [
+    ("pipelined, 4 KB, thirty sessions of ten", "starttls", {"messages": 300, "octets": 4096, "per-connection": 10}),
+    ("a command at a time, three recipients", "starttls", {"messages": 60, "octets": 4096, "recipients": 3, "pace": "one-by-one"}),
+    ("75 KB, TLS from the start", "implicit", {"messages": 60, "octets": 76800}),
+    ("600 KB, in files of their own", "implicit", {"messages": 20, "octets": 600_000}),
+]
+_CONNECTIONS = 20
 
 
-def measure(given, directory, certificates):
-    (sink_port,) = free_ports(1)
-    sink = subprocess.Popen(["smtp-sink", "-u", "nobody", "-c", f"127.0.0.1:{sink_port}", "1000"],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"})
-    settings = {
-        **postfix.tls(*certificates.server, "encrypt"), **postfix.client_certificates(certificates.ca),
-        "default_transport": f"smtp:[127.0.0.1]:{sink_port}", "smtpd_client_connection_count_limit": "0", "smtpd_tls_loglevel": "0",
-    }
-    mta = postfix.Postfix(directory / "postfix", sink_port, more=settings)
-    relay = Relay(given.sealpost, directory / "relay", certificates, upstream(sink_port))
-    try:
-        mta.start()
-        relay.start()
-        for size in SIZES:
-            for name, port, empty in [
-                ("Postfix", mta.port, lambda: "Mail queue is empty" in must(["postqueue", "-c", mta.directory, "-p"])),
-                ("sealpost", relay.target.ports["starttls"], lambda: json.loads(relay.queue("stats", "--json"))["queued"] == 0),
-            ]:
-                certificate, key = certificates.clients["alice"]
-                began = time.monotonic()
-                said = must([given.load, f"127.0.0.1:{port}", certificates.ca, certificate, key, given.connections, given.messages, size],
-                            seconds=600)
-                drained = wait_until(empty, began)
-                print(f"{name:9} {given.connections} connections, {size} octets: {said.strip()} drained after {drained:.1f} s", flush=True)
-        print(f"sealpost's memory at its peak: {peak_memory(relay.process_id)} KiB", flush=True)
-    finally:
-        relay.abort()
-        mta.abort()
-        sink.terminate()
-        sink.wait()
+class Load:
+    """The checks, and the programs and the directory they work with."""
 
+    def __init__(self, sealpost, programs, directory):
+        self._sealpost, self._load, self._sink, self._directory = sealpost, programs / "load", programs / "sink", directory
 
-def wait_until(empty, began):
-    """A queue tells nobody that it is empty: it is asked, until the deadline."""
-    while not empty():
-        if time.monotonic() - began > DRAIN:
-            return float("nan")
-        time.sleep(0.1)
-    return time.monotonic() - began
+    def checks(self):
+        yield Check("twenty clients at once: what is answered 250 arrives, once", self._all_arrives)
 
+    def _all_arrives(self):
+        made = self._directory / "certificates"
+        must([self._load, "certificates", made, _CONNECTIONS])
+        authority = f'certificates = "{made}/ca.pem"\ncrls = ["{made}/ca.crl"]'
+        certificates = SimpleNamespace(ca=made / "ca.pem", server=(made / "localhost.pem", made / "localhost.key"),
+                                       authority_lines=lambda: authority)
+        (port,) = free_ports(1)
+        with subprocess.Popen([self._sink, f"127.0.0.1:{port}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as sink:
+            sink.stdout.readline()
+            relay = Relay(self._sealpost, self._directory / "relay", certificates, upstream(port))
+            try:
+                relay.start()
+                for number, (name, mode, told) in enumerate(_LOADS):
+                    self._one(relay, made, sink, f"load{number}", name, mode, told)
+                relay.stop()
+            finally:
+                relay.abort()
+                sink.kill()
 
-def peak_memory(process):
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1])
-
-
-if __name__ == "__main__":
-    main()
+    def _one(self, relay, made, sink, run, name, mode, told):
+        options = [word for key, value in told.items() for word in (f"--{key}", value)]
+        said = json.loads(must([self._load, "send", "--server", f"127.0.0.1:{relay.target.ports[mode]}", "--mode", mode, "--certificates", made,
+                                "--connections", _CONNECTIONS, "--run", run, *options], seconds=2 * PATIENCE))
+        if said["accepted"] != told["messages"]:
+            raise Fault(f"{name}: not all was accepted: {said['said']}")
+        sink.stdin.write(f"wait {run} {told['messages']} {PATIENCE}\n")
+        came = json.loads(sink.stdout.readline())
+        if (came["unique"], came["duplicates"], came["missing"], came["others"]) != (told["messages"], 0, [], 0):
+            raise Fault(f"{name}: {came}")

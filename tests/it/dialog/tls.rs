@@ -40,6 +40,8 @@ use crate::scripted_upstream::{Misdeed, Net, Script, Scripted, Zeros};
 /// How long, in virtual time, the server may think before it counts as silent: longer than the queue waits for room, shorter than any
 /// deadline for a client.
 const SILENCE: Duration = Duration::from_secs(20);
+/// What a session may hold while it waits, besides its TLS state, octets.
+const SESSION_MAX: usize = 6 * 1024;
 const COMMAND: Duration = Duration::from_secs(300);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -220,8 +222,10 @@ impl TlsStage {
         let (mut ours, theirs) = tokio::io::duplex(1024 * 1024);
         self.runtime.block_on(async {
             ours.write_all(early).await.unwrap();
-            let serving = Arc::clone(&house);
-            house.tasks.spawn("connection", Box::pin(intake::serve(theirs, client(), door, serving)));
+            let serving = intake::serve(theirs, client(), door, Arc::clone(&house));
+            // Thousands of them wait at once.
+            assert!(size_of_val(&serving) <= SESSION_MAX, "a session holds {} octets", size_of_val(&serving));
+            house.tasks.spawn("connection", Box::pin(serving));
         });
         self.heard.clear();
         self.closed = false;

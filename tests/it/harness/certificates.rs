@@ -20,14 +20,6 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    #[allow(dead_code, reason = "for tests/peers/load.rs, which shares this file")]
-    /// One that somebody else made; it can't be revoked here.
-    pub fn from_files(certificate: &Path, key: &Path) -> Self {
-        Self { certificate: certificate.to_owned(), key: key.to_owned(), serial: 0 }
-    }
-}
-
-impl Leaf {
     /// Its serial as `openssl ca` writes it.
     pub fn serial_hexadecimal(&self) -> String {
         let text = format!("{:X}", self.serial);

@@ -1,0 +1,130 @@
+"""What can be counted without asking the server: processor time, memory, octets that reach the disk, syncs.
+
+Processor time is a cgroup's: of all processes that ever ran in it, whoever reaped them. Memory is PSS, so that what processes share counts
+once. Octets are those of a block device that holds nothing else. Syncs are what strace saw.
+"""
+
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+from packages import Unavailable
+from wait import must
+
+_SYNCS = "fsync,fdatasync,msync,sync_file_range,syncfs,sync"
+
+
+class Cgroup:
+    """A group of processes of cgroup v2, which counts processor time for every group."""
+
+    def __init__(self, name):
+        self.directory = _root() / f"sealpost-compare-{os.getpid()}-{name}-{time.monotonic_ns()}"
+        try:
+            self.directory.mkdir()
+        except OSError as fault:
+            raise Unavailable(f"no cgroup can be made under {_root()}: {fault.strerror}; run as root") from fault
+
+    def enter(self, command):
+        """The command, to run inside."""
+        return ["sh", "-c", f'echo $$ > {self.directory}/cgroup.procs && exec "$@"', "sh", *map(str, command)]
+
+    def seconds(self):
+        """Processor time so far."""
+        text = (self.directory / "cpu.stat").read_text()
+        return int(re.search(r"usage_usec (\d+)", text).group(1)) / 1e6
+
+    def processes(self):
+        """Those that live."""
+        return [int(line) for line in (self.directory / "cgroup.procs").read_text().split()]
+
+    def memory(self):
+        """PSS of all, octets."""
+        total = 0
+        for process in self.processes():
+            try:
+                text = Path(f"/proc/{process}/smaps_rollup").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # It has ended meanwhile.
+            total += int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE).group(1)) * 1024
+        return total
+
+    def settle(self, seconds=10):
+        """Waits until it does next to nothing: what a message costs afterwards counts too."""
+        end = time.monotonic() + seconds
+        before = self.seconds()
+        while time.monotonic() < end:
+            time.sleep(0.25)
+            now = self.seconds()
+            if now - before < 0.01:
+                return
+            before = now
+
+    def kill(self):
+        """Ends all."""
+        (self.directory / "cgroup.kill").write_text("1")
+        while self.processes():
+            time.sleep(0.01)
+
+    def remove(self):
+        """Only when nobody is in it."""
+        self.directory.rmdir()
+
+
+def _root():
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, *_ = line.split()
+        if kind == "cgroup2":
+            return Path(place)
+    raise Unavailable("no cgroup v2 is mounted, which counts processor time")
+
+
+def busy():
+    """Processor time of the whole machine so far, seconds: whoever else works here makes rates worth less."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+class Disk:
+    """A file system of its own on a loop device: what is written to it is this server's mail, and what its file system adds."""
+
+    def __init__(self, directory, mebibytes=3072):
+        self.image = Path(directory) / "disk.image"
+        self.place = Path(directory) / "disk"
+        self.place.mkdir(parents=True)
+        with open(self.image, "wb") as file:
+            file.truncate(mebibytes << 20)
+        try:
+            must(["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.image])
+            must(["mount", "-o", "loop", self.image, self.place])
+        except Exception as fault:
+            raise Unavailable(f"no loop device: {fault}") from fault
+        self.place.chmod(0o755)
+        source = next(line.split()[0] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1] == str(self.place))
+        self._figures = Path("/sys/block") / Path(source).name / "stat"
+
+    def written(self):
+        """Octets written to the device so far; what the kernel holds back is written first."""
+        must(["sync", "-f", self.place])
+        return int(self._figures.read_text().split()[6]) * 512
+
+    def remove(self):
+        """Unmounts it and removes the image."""
+        subprocess.run(["umount", "-l", str(self.place)], check=False)
+        self.image.unlink()
+
+
+def traced(file):
+    """The command that counts syncs into `file`; seccomp lets all other calls pass at full speed."""
+    return ["strace", "-f", "-c", "--seccomp-bpf", "-e", f"trace={_SYNCS}", "-o", str(file)]
+
+
+def syncs(file):
+    """How many the summary of strace counts."""
+    total = 0
+    for line in Path(file).read_text().splitlines():
+        words = line.split()
+        if words and words[-1] in _SYNCS.split(","):
+            total += int(words[3])
+    return total

@@ -1,0 +1,195 @@
+//! One session of the load: opened with TLS and EHLO, messages one after the other, replies read and nothing assumed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::{Mode, Pace};
+
+/// How long a client waits for the greeting before it connects anew.
+const GREETING: Duration = Duration::from_secs(3);
+/// How often it connects for one session.
+const ATTEMPTS: u32 = 20;
+
+/// A reply: its code and the text of its last line.
+pub struct Said {
+    pub code: u16,
+    pub text: String,
+}
+
+/// A stream of replies.
+struct Talk<S> {
+    stream: S,
+    input: Vec<u8>,
+    patience: Duration,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+    fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, input: Vec::new(), patience }
+    }
+
+    async fn say(&mut self, octets: &[u8]) -> io::Result<()> {
+        let writing = async {
+            self.stream.write_all(octets).await?;
+            self.stream.flush().await
+        };
+        timeout(self.patience, writing).await.map_err(|_| late())?
+    }
+
+    /// One reply, however many lines it has.
+    async fn reply(&mut self) -> io::Result<Said> {
+        loop {
+            let line = self.line().await?;
+            if line.as_bytes().get(3) != Some(&b'-') {
+                let code = line.get(..3).and_then(|code| code.parse().ok());
+                let code = code.ok_or_else(|| io::Error::other(format!("no reply: {line}")))?;
+                return Ok(Said { code, text: line });
+            }
+        }
+    }
+
+    async fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = memchr::memmem::find(&self.input, b"\r\n") {
+                let line = String::from_utf8_lossy(&self.input[..end]).into_owned();
+                self.input.drain(..end + 2);
+                return Ok(line);
+            }
+            let mut piece = [0; 4096];
+            let count = timeout(self.patience, self.stream.read(&mut piece)).await.map_err(|_| late())??;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.input.extend_from_slice(&piece[..count]);
+        }
+    }
+
+    async fn expect(&mut self, code: u16) -> io::Result<()> {
+        let said = self.reply().await?;
+        if said.code == code { Ok(()) } else { Err(io::Error::other(said.text)) }
+    }
+
+    /// Says EHLO; whether PIPELINING is among what is offered.
+    async fn greet(&mut self) -> io::Result<bool> {
+        self.say(b"EHLO client.example.com\r\n").await?;
+        let mut pipelining = false;
+        loop {
+            let line = self.line().await?;
+            match line.as_bytes() {
+                [b'2', b'5', b'0', more, keyword @ ..] => {
+                    pipelining |= keyword.eq_ignore_ascii_case(b"PIPELINING");
+                    if *more != b'-' {
+                        return Ok(pipelining);
+                    }
+                }
+                _ => return Err(io::Error::other(line)),
+            }
+        }
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::from(io::ErrorKind::TimedOut)
+}
+
+/// A connection on which the server has spoken, where it speaks first. A server whose backlog is full may never learn of a connection that this
+/// side takes for established (TCP with SYN cookies): then the client tries again, as people do.
+async fn greeted(server: SocketAddr, mode: Mode, patience: Duration) -> io::Result<Talk<TcpStream>> {
+    if mode == Mode::Implicit {
+        return connect(server, patience).await;
+    }
+    for attempt in 1.. {
+        let mut talk = connect(server, GREETING).await?;
+        match talk.expect(220).await {
+            Ok(()) => {
+                talk.patience = patience;
+                return Ok(talk);
+            }
+            Err(fault) if fault.kind() == io::ErrorKind::TimedOut && attempt < ATTEMPTS => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+async fn connect(server: SocketAddr, patience: Duration) -> io::Result<Talk<TcpStream>> {
+    let socket = TcpStream::connect(server).await?;
+    socket.set_nodelay(true)?;
+    Ok(Talk::new(socket, patience))
+}
+
+pub struct Session {
+    talk: Talk<TlsStream<TcpStream>>,
+    pipelining: bool,
+}
+
+impl Session {
+    /// Connects, and is greeted inside TLS.
+    pub async fn open(server: SocketAddr, mode: Mode, tls: &Arc<ClientConfig>, patience: Duration) -> io::Result<Self> {
+        let mut talk = greeted(server, mode, patience).await?;
+        let socket = match mode {
+            Mode::Implicit => talk.stream,
+            Mode::Starttls => {
+                talk.greet().await?;
+                talk.say(b"STARTTLS\r\n").await?;
+                talk.expect(220).await?;
+                talk.stream
+            }
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let shaking = TlsConnector::from(Arc::clone(tls)).connect(name, socket);
+        let stream = timeout(patience, shaking).await.map_err(|_| late())??;
+        let mut talk = Talk::new(stream, patience);
+        if mode == Mode::Implicit {
+            talk.expect(220).await?;
+        }
+        let pipelining = talk.greet().await?;
+        Ok(Self { talk, pipelining })
+    }
+
+    /// One transaction: the reply to the end of the data, or the first refusal.
+    pub async fn submit(&mut self, sender: &str, recipients: usize, pace: Pace, wire: &[u8]) -> io::Result<Said> {
+        let mut commands = vec![format!("MAIL FROM:<{sender}>\r\n")];
+        commands.extend((0..recipients).map(|number| format!("RCPT TO:<reader-{number}@example.net>\r\n")));
+        commands.push("DATA\r\n".to_owned());
+        // RFC 2920 §3.1: only where it is offered.
+        let pace = if self.pipelining { pace } else { Pace::OneByOne };
+        if pace == Pace::Pipelined {
+            self.talk.say(commands.concat().as_bytes()).await?;
+        }
+        let mut refused = None;
+        for command in &commands {
+            if pace == Pace::OneByOne {
+                self.talk.say(command.as_bytes()).await?;
+            }
+            let said = self.talk.reply().await?;
+            if said.code >= 400 {
+                refused.get_or_insert(said);
+                if pace == Pace::OneByOne {
+                    break;
+                }
+            }
+        }
+        if let Some(said) = refused {
+            return Ok(said);
+        }
+        self.talk.say(wire).await?;
+        self.talk.reply().await
+    }
+
+    /// Says goodbye and waits for the answer.
+    pub async fn quit(mut self) -> io::Result<()> {
+        self.talk.say(b"QUIT\r\n").await?;
+        self.talk.reply().await.map(|_| ())
+    }
+}

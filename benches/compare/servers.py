@@ -1,0 +1,356 @@
+"""The four servers, each configured for the same job: STARTTLS with a required client certificate, no limits that the load would meet, every
+message relayed to the sink. docs/performance.md says why each setting stands here.
+
+Each runs in the foreground in a cgroup of its own, with its queue in a directory of its own, so that whatever it does is counted and whatever
+it leaves can be removed.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import packages
+import postfix
+from wait import PATIENCE, Fault, free_ports, must
+
+# Connections to the sink at once, for all.
+UPSTREAM_CONNECTIONS = 20
+# More than any load opens.
+SESSIONS_MAX = 20000
+
+
+class Server:
+    """One server of one measurement: its directory, its port, its processes."""
+
+    name = ""
+    # A slow server gets one message of so many; its figures are rates and shares all the same.
+    takes_one_of = 1
+
+    def __init__(self, bench, directory, sink_port, upstream_connections=UPSTREAM_CONNECTIONS):
+        self.bench = bench
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True)
+        self.directory.chmod(0o755)
+        self.sink_port = sink_port
+        self.upstream_connections = upstream_connections
+        (self.port,) = free_ports(1)
+        self._process = None
+        self.configure()
+        self.cgroup = bench.cgroup(self.name)
+
+    def configure(self):
+        """Writes its configuration."""
+        raise NotImplementedError
+
+    def command(self):
+        """What runs it in the foreground."""
+        raise NotImplementedError
+
+    def version(self):
+        """As its package calls it."""
+        raise NotImplementedError
+
+    def start(self, around=()):
+        """Starts it under `around` (strace), and returns how long it took to its greeting, seconds."""
+        log = open(self.directory / "output", "ab")
+        began = time.monotonic()
+        self._process = subprocess.Popen(
+            self.cgroup.enter([*around, *map(str, self.command())]), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
+        log.close()
+        while not self._greets():
+            if self._process.poll() is not None:
+                raise Fault(f"{self.name} ended with {self._process.returncode}: {self.said()}")
+            if time.monotonic() - began > PATIENCE:
+                raise Fault(f"{self.name} does not greet within {PATIENCE} s: {self.said()}")
+            time.sleep(0.001)
+        return time.monotonic() - began
+
+    def _greets(self):
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+                return connection.recv(200).startswith(b"220")
+        except OSError:
+            return False
+
+    def stop(self):
+        """Stops it, and whatever it has left."""
+        if self._process:
+            # Under strace the server is a child: all of the cgroup are told.
+            for process in self.cgroup.processes():
+                try:
+                    os.kill(process, 15)
+                except ProcessLookupError:
+                    pass
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                pass
+            self.cgroup.kill()
+            self._process.wait()
+            self._process = None
+
+    def remove(self):
+        """Stops it and removes its directory."""
+        self.stop()
+        self.cgroup.remove()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def said(self):
+        """The end of what it said."""
+        return (self.directory / "output").read_text(errors="replace")[-2000:]
+
+
+class Sealpost(Server):
+    """The relay of this tree: all checks on, CRL required, audit lines written."""
+
+    name = "sealpost"
+
+    def configure(self):
+        certificates = self.bench.certificates
+        (self.directory / "data").mkdir(mode=0o700)
+        (self.directory / "sealpost.toml").write_text(f"""\
+hostname = "localhost"
+data_dir = "data"
+[[listener]]
+address = "127.0.0.1:{self.port}"
+mode = "starttls"
+[tls]
+certificate = "{certificates}/localhost.pem"
+private_key = "{certificates}/localhost.key"
+[limits]
+connections = {SESSIONS_MAX}
+connections_per_address = {SESSIONS_MAX}
+connections_per_minute = 1000000
+[[client_ca]]
+name = "staff"
+certificates = "{certificates}/ca.pem"
+crls = ["{certificates}/ca.crl"]
+revocation = "require"
+domains = ["example.com"]
+send_as_email = true
+send_to = ["*"]
+[queue]
+share_per_identity = 100
+receiving_per_identity = 1000
+[[upstream]]
+name = "sink"
+address = "127.0.0.1:{self.sink_port}"
+tls = "none"
+connections = {self.upstream_connections}
+[log]
+format = "json"
+""")
+
+    def command(self):
+        return [self.bench.sealpost, "serve", "--config", self.directory / "sealpost.toml"]
+
+    def version(self):
+        return must([self.bench.sealpost, "--version"]).split()[-1]
+
+
+class Postfix(Server):
+    """The system's own Postfix package, in directories of its own."""
+
+    name = "Postfix"
+
+    def configure(self):
+        if not shutil.which("postfix", path="/usr/sbin"):
+            raise packages.Unavailable("the package postfix is not installed (tests/run installs it)")
+        certificates = self.bench.certificates
+        self._instance = postfix.Postfix(
+            self.directory, self.sink_port, services=("{port} inet n - n - - smtpd",),
+            more={
+                **postfix.tls(f"{certificates}/localhost.pem", f"{certificates}/localhost.key", "encrypt"),
+                **postfix.client_certificates(f"{certificates}/ca.pem"),
+                "smtpd_tls_loglevel": "0",
+                # As sealpost: no resumption.
+                "tls_ssl_options": "NO_TICKET",
+                "default_transport": f"smtp:[127.0.0.1]:{self.sink_port}",
+                "smtp_tls_security_level": "none",
+                "default_process_limit": str(SESSIONS_MAX),
+                "smtpd_client_connection_count_limit": "0",
+                "smtpd_client_connection_rate_limit": "0",
+                "smtpd_peername_lookup": "no",
+                "disable_dns_lookups": "yes",
+                "qmgr_message_active_limit": "50000",
+                "qmgr_message_recipient_limit": "50000",
+                "default_destination_concurrency_limit": str(self.upstream_connections),
+                "initial_destination_concurrency": str(self.upstream_connections),
+                "smtp_connection_cache_on_demand": "yes",
+                "smtp_connection_cache_destinations": f"[127.0.0.1]:{self.sink_port}",
+            })
+        self.port = self._instance.port
+
+    def command(self):
+        return ["postfix", "-c", self.directory, "start-fg"]
+
+    def version(self):
+        return must(["postconf", "-h", "mail_version"]).strip()
+
+
+class Exim(Server):
+    """Debian's exim4-daemon-light (GnuTLS), unpacked."""
+
+    name = "Exim"
+
+    def configure(self):
+        if self.upstream_connections < UPSTREAM_CONNECTIONS:
+            raise packages.Unavailable("each of its deliveries opens a connection of its own; told to open fewer, it puts mail off until the next queue run")
+        self.root = packages.unpack(["exim4-daemon-light", "exim4-base"], self.bench.programs / "exim")
+        program = self.root / "usr/sbin/exim4"
+        packages.loadable(program)
+        packages.user("Debian-exim")
+        certificates = self.bench.certificates
+        spool = self.directory / "spool"
+        spool.mkdir()
+        shutil.chown(spool, "Debian-exim", "Debian-exim")
+        (self.directory / "exim.conf").write_text(f"""\
+exim_path = {program}
+spool_directory = {spool}
+log_file_path = {spool}/%slog
+pid_file_path = {spool}/pid
+primary_hostname = relay.test
+daemon_smtp_ports = {self.port}
+local_interfaces = 127.0.0.1
+split_spool_directory = true
+message_logs = false
+host_lookup =
+rfc1413_query_timeout = 0s
+smtp_accept_max = 0
+smtp_accept_max_per_connection = 0
+smtp_accept_queue_per_connection = 0
+smtp_connect_backlog = 1000
+never_users =
+check_spool_space = 0
+check_spool_inodes = 0
+message_size_limit = 100M
+tls_advertise_hosts = *
+tls_certificate = {certificates}/localhost.pem
+tls_privatekey = {self._key()}
+tls_verify_certificates = {certificates}/ca.pem
+tls_verify_hosts = *
+tls_resumption_hosts =
+acl_smtp_mail = mail
+acl_smtp_rcpt = rcpt
+acl_smtp_data = data
+begin acl
+mail:
+  accept encrypted = *
+         verify = certificate
+  deny
+rcpt:
+  accept
+data:
+  accept
+begin routers
+sink:
+  driver = manualroute
+  route_list = * 127.0.0.1
+  transport = sink
+  self = send
+begin transports
+sink:
+  driver = smtp
+  port = {self.sink_port}
+  allow_localhost
+  hosts_avoid_tls = *
+  hosts_try_dane =
+  connection_max_messages = 0
+begin retry
+* * F,1h,1m
+""")
+
+    def _key(self):
+        """Exim reads the key as its own user."""
+        key = self.directory / "localhost.key"
+        shutil.copy(self.bench.certificates / "localhost.key", key)
+        shutil.chown(key, "Debian-exim", "Debian-exim")
+        return key
+
+    def command(self):
+        return [self.root / "usr/sbin/exim4", "-bdf", "-q1m", "-C", self.directory / "exim.conf"]
+
+    def version(self):
+        return packages.version(self.root, "exim4-daemon-light")
+
+
+class OpenSmtpd(Server):
+    """Debian's opensmtpd, unpacked; bookworm's own 6.8 fails every handshake with OpenSSL 3, so there it is the one of bookworm-backports.
+
+    It knows the place of its queue from when it was built, so it gets a mount namespace in which that place is ours.
+    """
+
+    name = "OpenSMTPD"
+    takes_one_of = 5
+    # What it finds where it was built to look.
+    _places = {"spool": "/var/spool/smtpd", "run": "/run", "libexec": "/usr/libexec/opensmtpd", "empty": "/var/lib/opensmtpd"}
+
+    def configure(self):
+        suite = "bookworm-backports" if packages.codename() == "bookworm" else None
+        self.root = packages.unpack(["opensmtpd"], self.bench.programs / "opensmtpd", suite)
+        packages.loadable(self.root / "usr/sbin/smtpd")
+        for name in ("opensmtpd", "opensmtpq"):
+            packages.user(name)
+        for name in self._places:
+            (self.directory / name).mkdir()
+        shutil.copytree(self.root / "usr/libexec/opensmtpd", self.directory / "libexec", dirs_exist_ok=True)
+        (self.directory / "spool").chmod(0o711)
+        (self.directory / "empty/empty").mkdir()
+        certificates = self.bench.certificates
+        key = self.directory / "localhost.key"
+        shutil.copy(certificates / "localhost.key", key)
+        key.chmod(0o600)
+        (self.directory / "smtpd.conf").write_text(f"""\
+pki localhost cert "{certificates}/localhost.pem"
+pki localhost key "{key}"
+ca staff cert "{certificates}/ca.pem"
+smtp limit max-mails 100000
+smtp max-message-size "100M"
+mta limit max-conn-per-host {self.upstream_connections}
+mta limit max-conn-per-route {self.upstream_connections}
+mta limit max-conn-per-domain {self.upstream_connections}
+mta limit max-conn-per-source {self.upstream_connections}
+mta limit max-conn-per-relay {self.upstream_connections}
+mta limit conn-delay-host 0
+mta limit conn-delay-source 0
+mta limit conn-delay-connector 0
+mta limit conn-delay-relay 0
+mta limit conn-delay-domain 0
+listen on 127.0.0.1 port {self.port} tls-require verify pki localhost ca staff hostname localhost
+action "sink" relay host smtp://127.0.0.1:{self.sink_port}
+match from any for any action "sink"
+""")
+
+    def command(self):
+        for place in self._places.values():
+            Path(place).mkdir(parents=True, exist_ok=True)
+        binds = " && ".join(f"mount --bind {self.directory / name} {place}" for name, place in self._places.items())
+        smtpd = f"{self.root}/usr/sbin/smtpd"
+        return ["unshare", "-m", "--propagation", "private", "sh", "-c", f"{binds} && exec {smtpd} -F -f {self.directory}/smtpd.conf"]
+
+    def remove(self):
+        super().remove()
+        for place in self._places.values():
+            try:
+                Path(place).rmdir()
+            except OSError:
+                pass  # It is not ours.
+
+    def version(self):
+        return packages.version(self.root, "opensmtpd")
+
+
+ALL = {server.name: server for server in (Sealpost, Postfix, Exim, OpenSmtpd)}
+
+
+def machine():
+    """What a figure is worth nothing without."""
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024
+    return {"cpu": cpu, "cores": os.cpu_count(), "memory_mib": memory, "kernel": os.uname().release}
+
+
