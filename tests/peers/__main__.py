@@ -21,6 +21,7 @@ from authority import Authorities
 from bench import Check, Count
 from certificates import Certificates
 from clients import CLIENTS, Target, lettre, submit
+from others import Others
 from recipes import Recipes
 from relay import Relay, upstream
 from reports import Reports
@@ -92,6 +93,7 @@ def sealpost(given, directory, certificates, count):
     finally:
         factor.abort()
     run(count, given.only, Upstreams(given.sealpost, directory, certificates).checks())
+    run(count, given.only, Others(given.sealpost, directory, certificates).checks())
     run(count, given.only, Routes(given.sealpost, directory, certificates).checks())
     run(count, given.only, Reports(given.sealpost, directory, certificates).checks())
     run(count, given.only, Authorities(given.sealpost, directory / "pki").checks())
