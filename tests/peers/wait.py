@@ -1,7 +1,7 @@
 """Free ports, waiting with a deadline, and running other people's programs.
 
 Nothing here sleeps and hopes: what is waited for is an event (a datagram, a condition, a process that ends), and every wait has an end. A port that
-opens tells nobody; it alone is asked again and again.
+opens and another program's log tell nobody; they alone are asked again and again.
 """
 
 import os
@@ -42,6 +42,15 @@ def reachable(port, process, said):
             if process.poll() is not None or time.monotonic() - began > PATIENCE:
                 raise Fault(f"port {port} never opened:\n{said()}") from None
         time.sleep(0.02)
+
+
+def asked_until(holds, what):
+    """Asks again and again; a fault when it does not hold in time."""
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > PATIENCE:
+            raise Fault(f"not within {PATIENCE} s: {what}")
+        time.sleep(0.05)
 
 
 def missing(programs):
