@@ -2,7 +2,7 @@
 
     python3 tests/peers --sealpost target/debug/sealpost --lettre target/debug/examples/submit_lettre [--only WORD] [--keep]
     python3 tests/peers --write-clients      tries the programs of docs/clients.md, and writes its table anew
-    python3 tests/peers --write-calibration  plays the dialog scripts to Postfix, and writes the table of docs/calibration.md anew
+    python3 tests/peers --write-calibration  plays the dialog scripts to other servers, and writes the tables of docs/calibration.md anew
     python3 tests/peers --calibrate ...      the same clients against Postfix with client certificates demanded, without sealpost
 
 Python, and only its standard library, because everything driven here is a process (the same binaries that people run), a skip is a
@@ -21,7 +21,7 @@ import postfix
 from arrivals import Arrivals
 from authority import Authorities
 from bench import Check, Count
-from calibration import Calibration
+from calibration import SERVERS, Calibration
 from certificates import Certificates
 from clients import CLIENTS, Target, lettre, submit
 from matrix import DOCUMENT, Matrix
@@ -90,14 +90,15 @@ def sealpost(given, directory, certificates, count):
 
 
 def dialogues(given, directory, certificates, count):
-    """The dialog scripts against Postfix."""
-    made = Calibration(directory, certificates)
-    try:
-        run(count, given.only, made.checks())
-        if given.write_calibration:
-            made.write()
-    finally:
-        made.close()
+    """The dialog scripts against other servers."""
+    for name in SERVERS:
+        made = Calibration(name, directory, certificates)
+        try:
+            run(count, given.only, made.checks())
+            if given.write_calibration:
+                made.write()
+        finally:
+            made.close()
 
 
 def peers(given, directory, certificates, count):

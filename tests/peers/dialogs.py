@@ -5,7 +5,6 @@ mail was taken: texts and statuses are each server's own. The first place where 
 """
 
 import re
-import select
 import socket
 import ssl
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ class Difference:
     line: int
     ours: str
     theirs: str
+    said: str  # its last words, for people
 
 
 class Script:
@@ -54,6 +54,9 @@ class Script:
                 return f"a setting of sealpost: {rest.split('=')[0].strip()}"
         return None
 
+    def personas(self):
+        return {rest.removeprefix("as ").strip() for _, word, rest in self.steps if word in ("handshake", "tls", "implicit")}
+
 
 def scripts():
     return [Script(file) for file in sorted(ROOT.rglob("*.dialog"))]
@@ -68,7 +71,7 @@ class Play:
     def __init__(self, ports, context, silent_at=None):
         self._ports, self._context, self._silent_at = ports, context, silent_at
         self._socket, self._buffer = None, b""
-        self._taken, self._sent = 0, b""
+        self._taken, self._sent, self._said = 0, b"", ""
 
     def difference(self, script):
         """The first difference, or None."""
@@ -76,12 +79,12 @@ class Play:
         try:
             for last, word, rest in script.steps:
                 if found := self._step(word, rest, KNOWN_SILENT if last == self._silent_at else REPLY):
-                    return Difference(last, *found)
+                    return Difference(last, *found, self._said)
             if (left := self._pending()) not in ("silence", "closed"):
-                return Difference(last, "end", left)
+                return Difference(last, "end", left, self._said)
             return None
         except (ConnectionError, ssl.SSLError, TimeoutError, EOFError) as fault:
-            return Difference(last, "goes on", "no TLS" if isinstance(fault, ssl.SSLError) else "closed")
+            return Difference(last, "goes on", "no TLS" if isinstance(fault, ssl.SSLError) else "closed", str(fault))
         finally:
             self._drop()
 
@@ -98,15 +101,12 @@ class Play:
         if word in ("silent", "open", "closed"):
             ours = "closed" if word == "closed" else "silence"
             # Who closes may take a moment for it.
-            theirs = self._reply(REPLY) if word == "closed" and self._is_closing() else self._pending()
+            theirs = self._reply(patience) if word == "closed" else self._pending()
             return None if ours == theirs else (ours, theirs)
         if word == "kept":
             ours = int(rest.split()[0])
             return None if ours == self._taken else (f"{ours} kept", f"{self._taken} kept")
         return None
-
-    def _is_closing(self):
-        return bool(select.select([self._socket], [], [], 2)[0]) or self._pending() == "closed"
 
     def _connect(self, how, rest):
         upgrading = how == "handshake" and self._socket and not isinstance(self._socket, ssl.SSLSocket) and self._sent.upper() == b"STARTTLS\r\n"
@@ -148,6 +148,7 @@ class Play:
                 return line
             lines.append(line)
         octets = b"\n".join(lines)
+        self._said = octets.decode("utf-8", "replace")
         # To the end of data these three say that it is theirs now.
         if re.search(rb"queued as|OK id=|Message accepted", octets):
             self._taken += 1

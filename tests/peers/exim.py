@@ -29,9 +29,14 @@ smtputf8_advertise_hosts = *
 delay_warning =
 tls_advertise_hosts = {tls_hosts}
 {tls}
+acl_smtp_mail = sender
 acl_smtp_rcpt = recipient
 
 begin acl
+sender:
+{encrypted}
+  accept
+
 recipient:
 {answers}
   accept {condition}
@@ -102,6 +107,7 @@ class Exim:
             implicit=f"tls_on_connect_ports = {self.port}" if demands.implicit else "",
             tls_hosts="*" if demands.server else "",
             tls="\n".join(self._tls()),
+            encrypted="  deny message = 530 5.7.0 TLS first\n    !encrypted = *" if demands.server else "",
             answers="\n".join(f"  {'deny' if reply[0] == '5' else 'defer'} recipients = {address}\n    message = {reply}"
                               for address, reply in demands.answers.items()),
             condition="authenticated = *" if demands.mechanisms else "",
