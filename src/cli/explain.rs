@@ -254,14 +254,14 @@ impl Explanation {
         let bound = Some(ExporterValue([0; 32]));
         let means = self.settings.credentials.means(identity.name(), factor, bound);
         let names: Vec<&str> = means.mechanisms().iter().map(|mechanism| mechanism.name()).collect();
-        row("AUTH", names.join(" "));
+        row("AUTH", if names.is_empty() { "none".to_owned() } else { names.join(" ") });
         if means.offers(Mechanism::ScramSha256Plus) {
             row("", format!("{} over TLS 1.3 only", Mechanism::ScramSha256Plus.name()));
         }
         if factor != SecondFactor::None {
             self.factor = Factor::Asked;
         }
-        if factor != SecondFactor::None && means.mechanisms() == [Mechanism::External] {
+        if factor != SecondFactor::None && means.mechanisms().is_empty() {
             self.factor = Factor::Lacking;
             self.refusals += 1;
             let option = if factor == SecondFactor::Totp { "--totp " } else { "" };

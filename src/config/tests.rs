@@ -86,6 +86,7 @@ fn furnish() -> tempfile::TempDir {
     text("ca.pem", authority.certificate_pem());
     text("ca.crl", &crl(&authority, days(-1, 29), &[revoked]));
     text("stale.crl", &crl(&authority, days(-60, -30), &[]));
+    text("ahead.crl", &crl(&authority, days(2, 29), &[]));
     text("namesake.crl", &crl(&namesake, days(-1, 29), &[]));
     text("other.pem", other.certificate_pem());
     text("other.crl", &crl(&other, days(-1, 29), &[]));

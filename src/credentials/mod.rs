@@ -115,6 +115,10 @@ impl Credentials {
     pub fn means(&self, identity: &str, factor: SecondFactor, exporter: Option<ExporterValue>) -> Means {
         let credential = self.of(identity);
         let mut means = Means { exporter, ..Means::default() };
+        if factor != SecondFactor::None {
+            // It would be an AUTH that succeeds and does not suffice, and after it there is no other (RFC 4954 §4).
+            means.mechanisms.clear();
+        }
         let Some(credential) = credential else { return means };
         match factor {
             SecondFactor::None => {}

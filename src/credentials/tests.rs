@@ -85,14 +85,14 @@ fn what_is_offered_is_what_this_identity_can_use() {
     let bound = || Some(ExporterValue([1; 32]));
     let rows: [(&str, SecondFactor, Option<ExporterValue>, &[Mechanism]); 9] = [
         ("both", SecondFactor::None, bound(), &[External]),
-        ("nobody", SecondFactor::Password, bound(), &[External]),
-        ("hash", SecondFactor::Password, bound(), &[Plain, Login, External]),
-        ("scram", SecondFactor::Password, bound(), &[ScramSha256Plus, ScramSha256, External]),
-        ("scram", SecondFactor::Password, None, &[ScramSha256, External]),
-        ("both", SecondFactor::Password, bound(), &[ScramSha256Plus, ScramSha256, Plain, Login, External]),
-        ("both", SecondFactor::Totp, bound(), &[External]),
-        ("code", SecondFactor::Totp, bound(), &[Plain, Login, External]),
-        ("half", SecondFactor::Totp, bound(), &[External]),
+        ("nobody", SecondFactor::Password, bound(), &[]),
+        ("hash", SecondFactor::Password, bound(), &[Plain, Login]),
+        ("scram", SecondFactor::Password, bound(), &[ScramSha256Plus, ScramSha256]),
+        ("scram", SecondFactor::Password, None, &[ScramSha256]),
+        ("both", SecondFactor::Password, bound(), &[ScramSha256Plus, ScramSha256, Plain, Login]),
+        ("both", SecondFactor::Totp, bound(), &[]),
+        ("code", SecondFactor::Totp, bound(), &[Plain, Login]),
+        ("half", SecondFactor::Totp, bound(), &[]),
     ];
     for (whose, factor, exporter, expected) in rows {
         assert_eq!(credentials.means(whose, factor, exporter).mechanisms(), expected, "{whose} {factor:?}");

@@ -37,6 +37,8 @@ const FETCH_TIME: Duration = Duration::from_secs(60);
 const PAUSE_LEAST: Duration = Duration::from_secs(30);
 /// URLs of one CA that are known from clients' certificates only.
 const LEARNED_URLS_MAX: usize = 16;
+/// So far ahead of our clock a CRL may be dated. One of a day to come, as of a CA whose clock was wrong once, would shut out all that are made until then.
+const AHEAD_MOST: Duration = Duration::from_secs(3600);
 /// After the first failure; each further one doubles it.
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 /// The longest pause after failures.
@@ -92,6 +94,8 @@ enum FetchFault {
     Older { fetched: WallTime, held: WallTime },
     #[error("it is out of date since {}", .0.rfc3339())]
     Stale(WallTime),
+    #[error("it is dated ahead (of {}); check the clock of the CA, and of this machine", .0.rfc3339())]
+    Ahead(WallTime),
     #[error(
         "the server goes on giving another list (of another issuer or scope, or a delta) than before, and the one before ends at {}; if that is meant, remove its file from data_dir/crls",
         .0.rfc3339()
@@ -314,6 +318,11 @@ fn jittered(pause: Duration, random: u64) -> Duration {
 /// From half of a CRL's life on, or without one, a failure needs somebody's eye.
 fn tell_failure(of: &ClientCa, url: &HttpUrl, fault: &FetchFault, held: Option<&CrlAge>, now: WallTime, next: &str) {
     let ca = of.name();
+    if matches!(fault, FetchFault::Http(HttpFault::NamedInside(_))) {
+        // Whoever holds a certificate wrote it; the CA's own lists may be at hand by other ways.
+        tracing::warn!(%ca, %url, %fault, next, "a CRL is not asked for");
+        return;
+    }
     match held {
         Some(facts) if now < facts.half_life() => {
             tracing::warn!(%ca, %url, %fault, next, "a CRL could not be fetched; it is tried again");
@@ -419,6 +428,9 @@ fn keep(
     let fetched = ca.read_crl(octets)?;
     if fetched.next_update <= now {
         return Err(FetchFault::Stale(fetched.next_update));
+    }
+    if fetched.this_update > now.after(AHEAD_MOST) {
+        return Err(FetchFault::Ahead(fetched.this_update));
     }
     let (slot, is_new) = match held.kinds.iter().find(|(_, known)| fetched.stands_for(known)) {
         // By its date also across keys: else, by way of the old key's list, an old one of the new key would come back.
@@ -698,6 +710,7 @@ mod tests {
         let new = list(&issuing, 2, &listed, -1, 7);
         let of_the_root = list(&root, 9, &[], -1, 90);
         let newest = list(&issuing, 3, &listed, 0, 8);
+        let ahead = list(&issuing, 4, &[], 1, 9);
         // What is served, on which day, whether it is taken, and how many serials are at hand then of the issuing CA, and kinds in all.
         for (title, octets, day, taken, revoked, kinds) in [
             ("once, somebody on the way gives the root's", &of_the_root, 0, true, None, 1),
@@ -705,6 +718,7 @@ mod tests {
             ("an old one", &old, 0, false, Some(1), 2),
             ("the root's again", &of_the_root, 0, true, Some(1), 2),
             ("and by way of it no old one", &old, 0, false, Some(1), 2),
+            ("one of a day to come, which would shut out all until then", &ahead, 0, false, Some(1), 2),
             ("the newest", &newest, 0, true, Some(1), 2),
         ] {
             let now = WallTime::from_seconds(NOW + day * DAY);

@@ -22,7 +22,7 @@ use crate::config::{self, Before, CrlSource, FaultyPart, ListenerSettings, Mista
 use crate::house::House;
 use crate::snapshot::Snapshot;
 use crate::sys::{Clock, Drain};
-use crate::tls::{ListenerFault, TakenPins};
+use crate::tls::{CrlSetback, ListenerFault, RevocationMode, TakenPins};
 
 /// After so long it is told that a reload is not done yet; again after each such time.
 const SLOW: Duration = Duration::from_secs(60);
@@ -192,6 +192,7 @@ impl Reloader {
         house.courier.configure(&settings.upstreams);
         let old_snapshot = house.swap(snapshot);
         let old_settings = std::mem::replace(&mut self.settings, Arc::new(settings));
+        tell_setbacks(&old_settings, &self.settings);
         house.tasks.spawn("old snapshot", let_go(old_snapshot, old_settings, house.tasks.drain()));
         let changed =
             if changes.is_empty() { "nothing; files it names were read again".to_owned() } else { changes.join("; ") };
@@ -212,6 +213,30 @@ impl Reloader {
         found.iter().for_each(Finding::tell);
         let mistakes = found.iter().filter(|one| one.weight == Weight::Blocks).count();
         tracing::error!(mistakes, "the new configuration is wrong; the old one stays in force");
+    }
+}
+
+/// Says where a CRL went back in time, by a backup say, or was put in another's place. It counts all the same: whoever keeps the files decides.
+fn tell_setbacks(old: &Settings, new: &Settings) {
+    for ca in new.trust.cas() {
+        let Some(before) = old.trust.cas().iter().find(|before| before.name() == ca.name()) else { continue };
+        for CrlSetback { issuer, scope, place, was, now } in ca.crl_setbacks(before) {
+            let (ca_name, scope, was) = (ca.name(), scope.as_deref().unwrap_or("all"), was.rfc3339());
+            match (now, ca.revocation()) {
+                (Some((older, is)), _) => tracing::warn!(
+                    ca = %ca_name, issuer, covers = scope, place = older, was, is = is.rfc3339(),
+                    "a CRL is older than the one whose place it took: who was revoked in between is let in again; put the newest there"
+                ),
+                (None, RevocationMode::Require) => tracing::error!(
+                    ca = %ca_name, issuer, covers = scope, place, was,
+                    "a CRL is gone, and none stands for it: whom it covered is put off with 421 until there is one again"
+                ),
+                (None, RevocationMode::IfAvailable | RevocationMode::Off) => tracing::error!(
+                    ca = %ca_name, issuer, covers = scope, place, was,
+                    "a CRL is gone, and none stands for it: whoever was on it is let in again (revocation = \"if-available\")"
+                ),
+            }
+        }
     }
 }
 

@@ -43,8 +43,8 @@ impl MessageBody for Stored<'_> {
     }
 
     fn identity(&self) -> Option<&str> {
-        let identity = self.claim.record().custodian.identity.as_str();
-        (identity != super::REPORTS).then_some(identity)
+        let custodian = &self.claim.record().custodian;
+        (!custodian.is_ours()).then_some(custodian.identity.as_str())
     }
 
     async fn rewind(&mut self) -> Result<(), BodyFault> {

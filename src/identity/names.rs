@@ -70,7 +70,7 @@ pub(super) fn upn(text: &str) -> Result<Address, &'static str> {
 }
 
 /// dNSName. RFC 5280 §4.2.1.6: a host name in the preferred syntax; a wildcard names no one host.
-pub(super) fn dns(text: &str) -> Result<String, &'static str> {
+pub(crate) fn dns(text: &str) -> Result<String, &'static str> {
     ascii(text)?;
     if text.contains('*') {
         return Err("a wildcard names nobody");
@@ -79,7 +79,7 @@ pub(super) fn dns(text: &str) -> Result<String, &'static str> {
 }
 
 /// uniformResourceIdentifier. RFC 5280 §4.2.1.6: absolute, with a scheme. Compared octet for octet.
-pub(super) fn uri(text: &str) -> Result<String, &'static str> {
+pub(crate) fn uri(text: &str) -> Result<String, &'static str> {
     ascii(text)?;
     if text.len() > URI_MAX {
         return Err("longer than 2048 octets");
@@ -100,7 +100,7 @@ pub(super) fn uri(text: &str) -> Result<String, &'static str> {
 }
 
 /// Whether it claims to be a SPIFFE ID, in whatever case.
-pub(super) fn is_spiffe(uri: &str) -> bool {
+pub(crate) fn is_spiffe(uri: &str) -> bool {
     uri.split_at_checked(7).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("spiffe:"))
 }
 

@@ -6,6 +6,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, SanType};
 
 use super::PkiError;
 use super::index::{Entry, Kind};
+use crate::identity::names;
 use crate::mail::Address;
 
 /// id-on-SmtpUTF8Mailbox (RFC 9598 §3).
@@ -86,6 +87,7 @@ impl Bearer {
                 (emails.clone(), ExtendedKeyUsagePurpose::ClientAuth)
             }
             Self::Robot { dns, uris } => {
+                check_usable(dns, uris)?;
                 for name in dns {
                     params.subject_alt_names.push(SanType::DnsName(dns_name(name)?.try_into()?));
                 }
@@ -127,6 +129,22 @@ fn email_name(text: &str) -> Result<SanType, PkiError> {
         return Ok(SanType::Rfc822Name(kept.try_into()?));
     }
     Ok(SanType::OtherName((SMTP_UTF8_MAILBOX.to_vec(), mailbox.into())))
+}
+
+/// A program's certificate is there to log in with: a name that the relay takes from none is refused here already.
+fn check_usable(dns: &[String], uris: &[String]) -> Result<(), PkiError> {
+    let unusable = |name: &str, why| PkiError::Unusable { name: name.to_owned(), why };
+    for name in dns.iter().filter(|name| dns_name(name).is_ok()) {
+        names::dns(name).map_err(|why| unusable(name, why))?;
+    }
+    for uri in uris.iter().filter(|uri| uri_name(uri).is_ok()) {
+        names::uri(uri).map_err(|why| unusable(uri, why))?;
+    }
+    // SPIFFE X.509-SVID §2.
+    match uris.iter().find(|uri| names::is_spiffe(uri)) {
+        Some(spiffe) if uris.len() > 1 => Err(unusable(spiffe, "a SPIFFE certificate has exactly one URI")),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// RFC 5280 §4.2.1.6 with RFC 1034 §3.5: letters, digits, hyphens; a whole first label may be `*`.

@@ -48,6 +48,14 @@ pub enum PkiError {
         /// What it should have been.
         what: &'static str,
     },
+    /// A name that the relay itself would not take from the certificate.
+    #[error("{name:?} would identify nobody: {why}")]
+    Unusable {
+        /// As given.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// Nothing to name the certificate by.
     #[error("a certificate needs at least one name")]
     Nameless,

@@ -367,6 +367,9 @@ fn names_that_no_certificate_may_carry_are_refused() {
         robot(&["a b.example"], &[]),
         robot(&[], &["no-scheme"]),
         robot(&[], &["spiffe://a b"]),
+        robot(&["*.example.com"], &[]),
+        robot(&[], &["spiffe://Example.com/a"]),
+        robot(&[], &["spiffe://example.com/a", "spiffe://example.com/b"]),
         robot(&[], &[]),
         Bearer::Server { names: vec!["".into()] },
     ];

@@ -372,3 +372,19 @@ pub(crate) mod samples {
         Record::new(QueueId::from_u128(number), deposit(WallTime::from_seconds(1_000)), 3, 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_called_as_reports_are_is_not_one() {
+        let sent = samples::deposit(WallTime::from_seconds(0)).custodian;
+        let of = |fingerprint: &str| Custodian {
+            identity: REPORTS.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            ..sent.clone()
+        };
+        assert!(of("").is_ours() && !of(&sent.fingerprint).is_ours() && !sent.is_ours());
+    }
+}

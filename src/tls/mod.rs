@@ -42,7 +42,7 @@ pub use listener::{
     peer_chain, rejection_of, telling,
 };
 pub use rejection::{Culprit, Flaw, Rejection};
-pub use revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, RevocationMode};
+pub use revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlSetback, RevocationMode};
 pub use rules::{CaRules, KeyRules, PolicyOid, Purposes};
 pub use trust::{Asks, CaFault, ClientCa, ClientCaSettings, CrlFile, OcspMode, Pins, TakenPins, Trust};
 pub use verify::{VerifiedChain, judge, judge_asking, verify};

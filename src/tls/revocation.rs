@@ -207,6 +207,21 @@ impl CrlAge {
     }
 }
 
+/// A list that is older than the one in whose place it is, or nothing in the place of one: who was on it may be let in again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrlSetback {
+    /// Whose list it was, for people.
+    pub issuer: String,
+    /// Which certificates it covered, in words; none is all.
+    pub scope: Option<String>,
+    /// Where it was read from.
+    pub place: String,
+    /// When it was made.
+    pub was: WallTime,
+    /// Where what stands for it now is from, and when that was made; none is gone.
+    pub now: Option<(String, WallTime)>,
+}
+
 impl Crl {
     /// By what it is held against another.
     pub(super) fn newness(&self) -> CrlAge {
@@ -359,6 +374,25 @@ impl CrlShelf {
 
     fn all(&self) -> impl Iterator<Item = &Crl> {
         self.by_issuer.values().flatten()
+    }
+
+    /// What fell back since `before`. An issuer's lists are known by its name: its key may be a new one.
+    pub(super) fn setbacks(&self, before: &Self) -> Vec<CrlSetback> {
+        let setback = |old: &Crl| {
+            let stands_for = |list: &&Crl| list.issuer.name == old.issuer.name && list.scope == old.scope;
+            let now = self.all().filter(stands_for).max_by_key(|list| list.age());
+            let has_fallen_back = now.is_none_or(|list| list.age() < old.age());
+            has_fallen_back.then(|| CrlSetback {
+                issuer: old.issuer_text.clone(),
+                scope: old.scope.text(),
+                place: old.place.to_string(),
+                was: old.this_update,
+                now: now.map(|list| (list.place.to_string(), list.this_update)),
+            })
+        };
+        let mut found: Vec<CrlSetback> = before.all().filter_map(setback).collect();
+        found.sort_by(|one, other| one.place.cmp(&other.place));
+        found
     }
 
     /// Every list, deltas too; for countdowns and alarms.

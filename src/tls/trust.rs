@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 use super::points::HttpUrl;
 use super::read;
 use super::revocation::list::{self, Read};
-use super::revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlShelf, RevocationMode};
+use super::revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlSetback, CrlShelf, RevocationMode};
 use super::rules::{CaRules, KeyRules};
 use super::view::{Serial, View};
 use super::ways::{self, Link, Way};
@@ -245,6 +245,16 @@ impl ClientCa {
     pub fn without_crl(&self) -> impl Iterator<Item = &str> {
         let links = self.certificates.iter().chain(&self.intermediates);
         links.filter(|link| !self.crls.has_of(&link.view)).map(|link| link.view.subject_text.as_str())
+    }
+
+    /// Which of its CRLs are older than they were `before`, or gone although the issuer is still one of its own. None where CRLs are not asked.
+    pub fn crl_setbacks(&self, before: &Self) -> Vec<CrlSetback> {
+        if self.revocation == RevocationMode::Off || before.revocation == RevocationMode::Off {
+            return Vec::new();
+        }
+        let links = || self.certificates.iter().chain(&self.intermediates);
+        let is_ours = |setback: &CrlSetback| links().any(|link| link.view.subject_text == setback.issuer);
+        self.crls.setbacks(&before.crls).into_iter().filter(is_ours).collect()
     }
 
     /// Verifies one CRL, PEM or DER, as those of files are.

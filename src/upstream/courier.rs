@@ -491,13 +491,13 @@ fn tell_drought(upstream: &Upstream, word: &Word) {
             upstream = upstream.name,
             since = since.rfc3339(),
             attempts,
-            said_last = %last,
-            "nothing was delivered through an upstream since then, though messages were tried: it puts all of them off; ask its operator; mail waits"
+            last = last.as_str(),
+            "nothing was delivered through an upstream since then, though messages were tried: it puts all of them off, or fails in the middle of them; ask its operator; mail waits"
         ),
         Word::Over { since } => tracing::info!(
             upstream = upstream.name,
             since = since.rfc3339(),
-            "an upstream that put all messages off since then takes mail again"
+            "an upstream that put all messages off since then answers for good again"
         ),
     }
 }

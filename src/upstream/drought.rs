@@ -8,7 +8,10 @@
 //! | a message was delivered, or refused for good            | it is over, and that is told where the drought was                  |
 //! | all of its recipients were put off                      | told, [`DROUGHT`] after the first one in a row, then each [`AGAIN`] |
 //! | put off by what speaks of one mailbox or one content    | changes nothing                                                     |
-//! | the upstream failed, or refuses all alike: told as that | changes nothing                                                     |
+//! | the upstream failed within the message                  | as if it were put off: where one identity alone sends, nothing else |
+//! |                                                         | tells of it (`health`)                                              |
+//! | it failed before MAIL, or refuses all alike: told       | changes nothing                                                     |
+//! | as that, by `health` and as a fault to be repaired      |                                                                     |
 //!
 //! Never: looks at a reply's text (RFC 5321 §4.2); decides what becomes of mail.
 
@@ -43,8 +46,8 @@ struct Row {
 /// What an operator is to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Word {
-    /// Nothing has been delivered since then, in so many attempts, and this was said last.
-    Dry { since: WallTime, attempts: u32, last: Reply },
+    /// Nothing has been delivered since then, in so many attempts, and this was said, or happened, last.
+    Dry { since: WallTime, attempts: u32, last: String },
     /// What was told of is over; it began then.
     Over { since: WallTime },
 }
@@ -59,7 +62,10 @@ impl Drought {
         if attempt.fault.as_ref().is_some_and(is_told_otherwise) {
             return None;
         }
-        let last = put_off_by(attempt)?;
+        let last = match attempt.fault.as_ref().filter(|fault| fault.bearing() == Bearing::Message) {
+            Some(fault) => fault.sentence(),
+            None => put_off_by(attempt)?.to_string(),
+        };
         let row = self.0.get_or_insert(Row { begun: now, attempts: 0, told: None });
         row.attempts = row.attempts.saturating_add(1);
         let is_due = match row.told {
@@ -68,7 +74,7 @@ impl Drought {
         };
         is_due.then(|| {
             row.told = Some(now.mono);
-            Word::Dry { since: row.begun.wall, attempts: row.attempts, last: last.clone() }
+            Word::Dry { since: row.begun.wall, attempts: row.attempts, last }
         })
     }
 
@@ -88,7 +94,7 @@ fn put_off_by(attempt: &Attempt) -> Option<&Reply> {
 }
 
 fn is_told_otherwise(fault: &UpstreamFault) -> bool {
-    fault.bearing() != Bearing::Neither || matches!(fault.cause, FaultCause::RefusesAll(_))
+    fault.bearing() == Bearing::Upstream || matches!(fault.cause, FaultCause::RefusesAll(_))
 }
 
 #[cfg(test)]
@@ -116,11 +122,12 @@ mod tests {
         deferred(reply(451, (4, 3, 0)))
     }
 
+    fn fails(phase: Phase, cause: FaultCause) -> Attempt {
+        Attempt::deferred(&[0], UpstreamFault { upstream: "main".into(), address: None, phase, cause })
+    }
+
     fn leaves(phase: Phase) -> Attempt {
-        let said = reply(421, (4, 3, 2));
-        let fault =
-            UpstreamFault { upstream: "main".into(), address: None, phase, cause: FaultCause::Leaves(said.clone()) };
-        Attempt { fault: Some(fault), ..deferred(said) }
+        fails(phase, FaultCause::Leaves(reply(421, (4, 3, 2))))
     }
 
     fn delivered() -> Attempt {
@@ -148,6 +155,15 @@ mod tests {
         check("451 to all", &row, "...E..E.EEO..");
         check("421 at MAIL", &all(&[0, 5, 15], || leaves(Phase::Mail)), "..E");
         check("421 at the greeting is the health's", &all(&[0, 5, 15, 20], || leaves(Phase::Greeting)), "....");
+        let refuses_all = || fails(Phase::Mail, FaultCause::RefusesAll(reply(550, (5, 7, 1))));
+        check("all are refused alike: an error each time", &all(&[0, 5, 15, 20, 90], refuses_all), ".....");
+        let between =
+            [(0, busy()), (5, refuses_all()), (6, busy()), (14, refuses_all()), (15, busy()), (16, delivered())];
+        check("which neither ends what is put off nor counts as that", &between, "....EO");
+        check("closed within messages", &all(&[0, 5, 15, 20], || fails(Phase::EndOfData, FaultCause::Closed)), "..E.");
+        check("closed before", &all(&[0, 5, 15, 20], || fails(Phase::Reset, FaultCause::Closed)), "....");
+        let unreadable = || fails(Phase::Body, FaultCause::BodyUnreadable("disk".to_owned()));
+        check("our own store", &all(&[0, 5, 15, 20], unreadable), "....");
         check("greylisting", &[(0, busy()), (20, busy()), (40, delivered())], "...");
         let full = || deferred(reply(452, (4, 2, 2)));
         check("a full mailbox, tried for a day", &all(&[0, 15, 60, 120, 180], full), ".....");
@@ -166,7 +182,7 @@ mod tests {
         drought.note(&busy(), at(11));
         let last = reply(421, (4, 7, 0));
         let word = drought.note(&deferred(last.clone()), at(30));
-        assert_eq!(word, Some(Word::Dry { since: at(10).wall, attempts: 3, last }));
+        assert_eq!(word, Some(Word::Dry { since: at(10).wall, attempts: 3, last: last.to_string() }));
         assert_eq!(drought.since(), Some(at(10).wall));
         assert_eq!(drought.note(&delivered(), at(31)), Some(Word::Over { since: at(10).wall }));
         assert_eq!(drought.since(), None);

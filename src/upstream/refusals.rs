@@ -6,6 +6,7 @@
 //! | an attempt                                                            | then                                                     |
 //! |-----------------------------------------------------------------------|----------------------------------------------------------|
 //! | somebody's message was accepted                                       | all is forgotten                                         |
+//! | a report of our own was accepted                                      | changes nothing                                          |
 //! | a message not yet counted was refused for all recipients alike        | one more                                                 |
 //! | the same when [`REFUSALS_ALIKE`] are counted                          | it is the upstream's fault or ours: mail waits, an alarm |
 //! | and messages of several identities were refused so                    | the next upstream may be asked                           |
@@ -14,7 +15,8 @@
 //! Why so: to wait can be mended, to bounce can't, hence a wrong alarm is the smaller harm, and the next accepted message ends it. Messages are counted, not
 //! senders and recipients: a site of one program that writes to one mailbox needs it most, and names are what a sender chooses. So one identity whose mail
 //! alone is refused has its mail wait, and such refusals of others too, until a message is accepted; but the filter of the first upstream is not got round by
-//! way of the second: that takes refused messages of another identity. What a status says of one mailbox or one content (RFC 3463 §3.2, §3.3, §3.7, and
+//! way of the second: that takes refused messages of another identity. A report of our own proves nothing: a relay that has forgotten us takes mail to its
+//! own domains, so each refusal's report, to the sender, and would have all be forgotten each time. What a status says of one mailbox or one content (RFC 3463 §3.2, §3.3, §3.7, and
 //! X.3.4, too large) never counts: lists of dead addresses are common. Never: looks at a reply's text (RFC 5321 §4.2); fails anybody.
 
 use super::attempt::Attempt;
@@ -54,7 +56,9 @@ impl Refusals {
     /// Notes what came of an attempt; gives the reply when it speaks of us, and not of the message.
     pub(super) fn note(&mut self, message: &str, identity: Option<&str>, attempt: &Attempt) -> Option<Alike> {
         if attempt.outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. })) {
-            self.0.clear();
+            if identity.is_some() {
+                self.0.clear();
+            }
             return None;
         }
         let reply = refused_alike(attempt)?;
@@ -233,9 +237,20 @@ mod tests {
     }
 
     #[test]
+    fn a_report_of_our_own_that_is_accepted_ends_nothing() {
+        let mut refusals = Refusals::default();
+        let mut found = Vec::new();
+        for name in NAMES {
+            found.push(refusals.note(name, Some("alice"), &refused(550, (5, 7, 1))).is_some());
+            assert_eq!(refusals.note(&format!("report on {name}"), None, &delivered()), None);
+        }
+        assert_eq!(found, [false, false, false, false, true, true, true]);
+    }
+
+    #[test]
     fn it_stays_so_until_one_is_accepted() {
         let mut refusals = Refusals::default();
-        let mut note = |n: usize, attempt: Attempt| refusals.note(&format!("m{n}"), None, &attempt).is_some();
+        let mut note = |n: usize, attempt: Attempt| refusals.note(&format!("m{n}"), Some("x"), &attempt).is_some();
         assert_eq!((0..5).filter(|&n| note(n, refused(550, (5, 7, 1)))).count(), 1, "the fifth");
         assert!(!note(0, refused(550, (5, 1, 1))), "a mailbox that does not exist is one still");
         assert!(note(0, refused(550, (5, 7, 1))));

@@ -87,9 +87,12 @@ impl Signs {
         seen.said = reply.cloned().or_else(|| seen.said.take());
     }
 
-    /// From now on it is waited for here.
+    /// From now on it is waited for here. Beyond MAIL, that was answered: so also a connection that was kept is found to be ready for mail.
     pub(super) fn waits_at(&self, phase: Phase) {
         self.lock().phase = phase;
+        if phase > Phase::Mail {
+            self.is_ready();
+        }
     }
 
     /// Whether no message was begun.
@@ -202,6 +205,8 @@ mod tests {
             let signs = Signs::new();
             signs.waits_at(phase);
             assert_eq!(signs.is_before_mail(), is_before, "{phase:?}");
+            let is_ready = tokio::time::timeout(Duration::ZERO, signs.ready()).await.is_ok();
+            assert_eq!(is_ready, phase > Phase::Mail, "{phase:?}");
             assert_eq!(signs.hangs_before_mail(UNANSWERED), None, "{phase:?}");
             signs.silence().await;
             assert_eq!(signs.hangs_before_mail(UNANSWERED), is_before.then_some(phase), "{phase:?}");

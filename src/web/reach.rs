@@ -4,7 +4,7 @@
 //! |--------------------------------------|------------------------------------------------------------------------------------|
 //! | the configuration                    | everywhere: the operator knows                                                     |
 //! | a certificate                        | the Internet and private networks, where many a company has its CA; not this      |
-//! |                                      | machine, not this link (the metadata of clouds, routers)                           |
+//! |                                      | machine, not this link (routers), not the metadata of clouds, wherever that is     |
 //! | a redirection                        | the Internet, or what is as near as the place that said it, the last one           |
 //!
 //! A certificate's URL counts as the configuration's where that names the same host and port for the same CA. Pure. Unknown is not public: networks that are set aside for something else (RFC 6890) count as private ones.
@@ -36,7 +36,8 @@ impl Reach {
         let octets @ [first, second, ..] = address.octets();
         if address.is_loopback() || first == 0 {
             Self::Loopback
-        } else if address.is_link_local() {
+        } else if address.is_link_local() || matches!(octets, [192, 0, 0, 192] | [100, 100, 100, 200]) {
+            // The two: metadata of Oracle's and Alibaba's clouds.
             Self::Link
         } else if address.is_private() || (first == 100 && second & 0xc0 == 64) || first >= 224 || set_aside(octets) {
             Self::Private
@@ -50,7 +51,8 @@ impl Reach {
         let embedded = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
         if address.is_loopback() || address.is_unspecified() {
             Self::Loopback
-        } else if first & 0xffc0 == 0xfe80 {
+        } else if first & 0xffc0 == 0xfe80 || (first, second) == (0xfd00, 0x0ec2) {
+            // The second: metadata of Amazon's cloud.
             Self::Link
         } else if (first, second, third, fourth, fifth, sixth) == (0x64, 0xff9b, 0, 0, 0, 0) {
             // NAT64 (RFC 6052): what the IPv4 address behind it is.
@@ -137,7 +139,11 @@ mod tests {
             ("100.64.0.1", Reach::Private),
             ("224.0.0.1", Reach::Private),
             ("255.255.255.255", Reach::Private),
-            ("192.0.0.192", Reach::Private),
+            ("192.0.0.192", Reach::Link),
+            ("192.0.0.193", Reach::Private),
+            ("100.100.100.200", Reach::Link),
+            ("100.100.100.201", Reach::Private),
+            ("fd00:ec2::254", Reach::Link),
             ("198.18.0.1", Reach::Private),
             ("198.19.255.255", Reach::Private),
             ("192.88.99.1", Reach::Private),

@@ -177,6 +177,30 @@ async fn a_message_that_the_upstream_dies_of_or_hangs_at_is_no_failed_probe_and_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_probe_over_a_connection_that_was_kept_holds_nobody_when_its_message_hangs() {
+    // Eight messages go, so that connections are kept; then some messages have theirs closed, and one hangs.
+    let script =
+        Script { poison: Some(("poison@", true)), at_message: 8, ..at(Phase::Recipient, Misdeed::SayAndClose(b"")) };
+    let stage = Stage::new(script, upstream());
+    stage.run();
+    stage.submit_to("bob", 8, &["r1@example.net"]).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!((stage.up.connections(), stage.standing().idle), (8, 8));
+    for identity in ["alice", "bob"] {
+        stage.submit_to(identity, 3, &["r0@example.net"]).await;
+    }
+    stage.pass(seconds(1)).await;
+    assert!(matches!(stage.standing().condition, Condition::Open(_)) && stage.standing().idle > 0);
+    stage.submit_to("mallory", 1, &["poison@example.net"]).await;
+    stage.pass(seconds(32)).await;
+    let was_probe = stage.up.heard().iter().any(|line| line.contains("poison@"));
+    assert!(was_probe && stage.up.connections() == 8, "it is the probe, over a connection that was kept");
+    stage.submit_to("bob", 1, &["r1@example.net"]).await;
+    stage.pass(seconds(2)).await;
+    assert_eq!((taken_of_bob(&stage), stage.standing().condition), (9, Condition::Closed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_probe_begun_anew_with_other_settings_finds_out_about_these() {
     let stage = Stage::new(refusing(), upstream());
     stage.submit(20).await;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
 
 use super::harness::bench::Bench;
 use super::harness::certificates::Leaf;
@@ -152,6 +153,29 @@ fn a_typo_in_a_watched_configuration_is_told_and_keeps_no_crl_from_counting() {
 }
 
 #[test]
+fn a_crl_that_goes_back_in_time_is_told_once() {
+    let (_upstream, bench, mut process) = running("[reload]\nwatch = \"off\"\n");
+    let with = |number: u64, revoked: &[&Leaf]| replace(&crl_of(&bench), &crl(&bench, number, revoked));
+    let reload = |process: &mut Process| {
+        let from = process.log_length();
+        process.signal("HUP");
+        process.wait_for_log(from, &["reloaded", "SIGHUP"]);
+        // What nobody reads of what systemd is told would fill the socket in the end.
+        assert_eq!(process.wait_ready(super::harness::PATIENCE), Start::Ready);
+        process.log().lines().skip(from).collect::<Vec<_>>().join("\n")
+    };
+    with(3, &[&bench.alice]);
+    assert!(!reload(&mut process).contains("older than"));
+    with(2, &[]);
+    let told = reload(&mut process);
+    assert!(told.contains("a CRL is older than the one whose place it took") && told.contains("WARN"), "{told}");
+    assert!(!reload(&mut process).contains("older than"), "it is told once");
+    with(4, &[]);
+    assert!(!reload(&mut process).contains("older than"));
+    assert!(process.stop().success());
+}
+
+#[test]
 fn who_asks_for_a_reload_hears_of_a_faulty_file_and_gets_nothing_of_the_rest() {
     let (_upstream, bench, mut process) = running("[reload]\nwatch = \"off\"\n");
     let mut open = session(&bench, &bench.alice);
@@ -194,6 +218,55 @@ fn a_listener_taken_out_of_the_configuration_takes_nobody_new_until_it_is_closed
     assert!(said.code == 554 && said.text.contains("not trusted"), "{said:?}");
     let (mut at_implicit, _) = Client::implicit(bench.implicit, &bench.tls(Some(&bench.stranger))).unwrap();
     assert_eq!(at_implicit.command("EHLO client.example.com").unwrap().code, 250);
+}
+
+#[test]
+fn a_listener_taken_out_of_the_configuration_takes_pins_only_while_they_are_what_they_were() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let configure = |pins: &[(&str, &str)], without_starttls: bool| {
+        let pinned = |(name, fingerprint): &(&str, &str)| {
+            format!(
+                "[[identity]]\nname = \"{name}\"\nmatch = {{ fingerprint = \"{fingerprint}\" }}\n\
+                 send_as = [\"alice@example.com\"]\nsend_to = [\"*\"]\n"
+            )
+        };
+        bench.configure(&[upstream.address], &pins.iter().map(pinned).collect::<String>());
+        if without_starttls {
+            let text = fs::read_to_string(&bench.configuration).unwrap();
+            let gone = format!("[[listener]]\naddress = \"{}\"\nmode = \"starttls\"\n", bench.starttls);
+            assert!(text.contains(&gone), "{text}");
+            fs::write(&bench.configuration, text.replace(&gone, "")).unwrap();
+        }
+    };
+    let pem = fs::read_to_string(&bench.stranger.certificate).unwrap();
+    let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let digest = Sha256::digest(STANDARD.decode(base64).unwrap());
+    let fingerprint: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+    let another = "ab".repeat(32);
+    let (known, more) = (("pinned", fingerprint.as_str()), ("another", another.as_str()));
+    configure(&[known], false);
+    let mut process = Process::start(&bench.configuration);
+    let at_starttls = |leaf: &Leaf| Client::starttls(bench.starttls, &bench.tls(Some(leaf))).unwrap().1.code;
+    let at_implicit = |leaf: &Leaf| {
+        let (mut client, _) = Client::implicit(bench.implicit, &bench.tls(Some(leaf))).unwrap();
+        client.command("EHLO client.example.com").unwrap().code
+    };
+    for (pins, gone, pinned) in [
+        (&[known][..], false, 250),
+        (&[known], true, 250),
+        // Neither configuration says that these pins count there.
+        (&[known, more], true, 554),
+        // Nor does it come back with the pins of before.
+        (&[known], true, 554),
+    ] {
+        configure(pins, gone);
+        process.signal("HUP");
+        assert_eq!(process.wait_ready(super::harness::PATIENCE), Start::Ready);
+        assert_eq!((at_starttls(&bench.stranger), at_implicit(&bench.stranger)), (pinned, 250), "{pins:?}");
+        assert_eq!((at_starttls(&bench.alice), at_implicit(&bench.alice)), (250, 250), "{pins:?}");
+    }
+    assert!(process.stop().success());
 }
 
 #[test]

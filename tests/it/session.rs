@@ -91,7 +91,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
         (
             Trigger::Auth,
             vec![
-                line("AUTH EXTERNAL"),
+                line("AUTH PLAIN"),
                 line("AUTH EXTERNAL ="),
                 line("AUTH PLAIN AAAA"),
                 line("AUTH PLAIN AGEAYg=="),
@@ -367,7 +367,6 @@ fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
     let scram = || [Move::Line(SCRAM_BEGIN.as_bytes()), Move::Founded];
     let detours: Vec<Vec<Move>> = match phase {
         Phase::Challenged => vec![
-            auth(&[Move::Line(b"AUTH EXTERNAL")]),
             auth(&[Move::Line(b"AUTH PLAIN")]),
             auth(&[Move::Line(b"AUTH LOGIN")]),
             auth(&[Move::Line(b"AUTH LOGIN YQ==")]),

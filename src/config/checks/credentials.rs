@@ -6,7 +6,7 @@ use super::{Checking, Secrecy};
 use crate::config::files;
 use crate::config::mistake::Remedy;
 use crate::config::written::Written;
-use crate::credentials::{Credentials, Mechanism, file};
+use crate::credentials::{Credentials, file};
 use crate::identity::{Roster, SecondFactor};
 
 use super::trust::second_factor;
@@ -120,7 +120,7 @@ fn below<'c>(name: &'c str, credentials: &'c Credentials) -> impl Iterator<Item 
 
 /// What somebody lacks of a credential.
 fn lack(Needy { name, factor, .. }: &Needy, credentials: &Credentials) -> Option<String> {
-    let lacks = |name: &str| credentials.means(name, *factor, None).mechanisms() == [Mechanism::External];
+    let lacks = |name: &str| credentials.means(name, *factor, None).mechanisms().is_empty();
     if let Some(ca) = name.strip_suffix(':') {
         let (mut lacking, able): (Vec<&str>, Vec<&str>) = below(name, credentials).partition(|known| lacks(known));
         lacking.sort_unstable();

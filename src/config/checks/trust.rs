@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
@@ -20,6 +21,9 @@ use crate::mail::{LocalPartCase, Rates};
 use crate::sys::WallTime;
 use crate::tls::rules::{CHAIN_MOST, RSA_BITS_LEAST, RSA_BITS_MOST};
 use crate::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, KeyRules, PolicyOid, Purposes, RevocationMode, read};
+
+/// How far a CRL may be dated ahead without a word.
+const CLOCKS_APART: Duration = Duration::from_secs(3600);
 
 /// A client's certificate and a root.
 const CHAIN_LEAST: usize = 2;
@@ -327,6 +331,14 @@ impl Checking<'_> {
             };
             let wrong = format!("a CRL is out of date since {}: {wrong}", until.rfc3339());
             self.findings.warning(&format!("{path}.crls"), wrong, "get a new one from the CA (sealpost pki crl)");
+        }
+        for list in ca.crl_facts().iter().filter(|list| list.this_update > self.now.after(CLOCKS_APART)) {
+            let (issuer, from) = (&list.issuer, list.this_update.rfc3339());
+            let wrong =
+                format!("the CRL of {issuer} is dated ahead ({from}): until then none that comes counts beside it");
+            let remedy =
+                "check the clocks of the CA and of this machine; a list that is made for later is put in place then";
+            self.findings.warning(&format!("{path}.crls"), wrong, remedy);
         }
     }
 

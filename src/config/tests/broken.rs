@@ -233,6 +233,9 @@ pub(super) const TABLE: &[Broken] = &[
     broken("crls = [\"ca.crl\"]", "crls = [\"stale.crl\"]", &[
         "sealpost.toml:15: warning: client_ca \"staff\": crls: a CRL is out of date since 2026-10-25T01:48:00Z: its certificates are refused until there is a new one; get a new one from the CA (sealpost pki crl)",
     ]),
+    broken("crls = [\"ca.crl\"]", "crls = [\"ahead.crl\"]", &[
+        "sealpost.toml:15: warning: client_ca \"staff\": crls: the CRL of CN=staff CA is dated ahead (2026-11-26T01:48:00Z): until then none that comes counts beside it; check the clocks of the CA and of this machine; a list that is made for later is put in place then",
+    ]),
     broken("crls = [\"ca.crl\"]", "crls = [\"ca.crl\"]\nrevocation = \"off\"", &[
         "sealpost.toml:15: warning: client_ca \"staff\": crls: never asked: revocation is \"off\"",
     ]),

@@ -101,6 +101,36 @@ async fn an_upstream_that_puts_all_messages_off_is_told_of_as_an_error_hourly_an
     stage.up.turn_into(Script::default());
     stage.pass(HOUR).await;
     assert_eq!(stage.up.taken().len(), 4);
-    assert_eq!(log.lines("takes mail again").len(), 1);
+    assert_eq!(log.lines("answers for good again").len(), 1);
     assert_eq!(stage.standing().dry_since, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_fails_all_messages_of_the_one_identity_there_is_is_told_of_as_an_error() {
+    let log = super::stage::Log::start();
+    let stage = Stage::new(Script { poison: Some(("r0@", false)), ..Script::default() }, upstream());
+    stage.run();
+    for _ in 0..4 {
+        stage.submit(1).await;
+        stage.pass(5 * MINUTE).await;
+    }
+    let lines = log.lines("nothing was delivered through an upstream");
+    assert!(lines.len() == 1 && lines[0].contains("ERROR") && lines[0].contains("closed the connection"), "{lines:?}");
+    assert_eq!(stage.standing().condition, Condition::Closed, "nobody else's mail is held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_has_forgotten_us_bounces_four_messages_though_it_takes_the_reports_on_them() {
+    let script = Script { recipients: vec![("<r0@", "550 5.7.1 no relaying\r\n")], ..Script::default() };
+    let stage = Stage::new(script, upstream());
+    stage.run();
+    for _ in 0..7 {
+        stage.submit(1).await;
+        stage.pass(seconds(10)).await;
+    }
+    assert_eq!(stage.up.taken().len(), 4, "a report on each that was believed");
+    assert_eq!(stage.count().await, 3, "the others wait");
+    stage.up.turn_into(Script::default());
+    stage.pass(2 * HOUR).await;
+    assert_eq!((stage.up.taken().len(), stage.count().await), (7, 0));
 }

@@ -51,6 +51,45 @@ fn each_mode_means_what_it_says() {
 }
 
 #[test]
+fn lists_that_went_back_in_time_or_away_are_found() {
+    let root = Recipe::ca("Root").self_signed();
+    let issuing = Recipe::ca("Issuing").signed_by(&root);
+    let with = |crls: &[Vec<u8>]| {
+        let setting = Setting::of("staff", &[&root]).with_intermediates(&[&issuing]);
+        let setting = setting.with_crls(RevocationMode::Require, crls);
+        ClientCa::new(setting.cas.into_iter().next().unwrap()).unwrap().0
+    };
+    let list = |of: &Made, number: u64| of.crl(&CrlRecipe { number, ..CrlRecipe::listing(&[]) });
+    let before = with(&[list(&root, 2), list(&issuing, 2)]);
+    // What is there afterwards, and whose went back or away.
+    let cases: [(&[Vec<u8>], &[(&str, bool)]); 5] = [
+        (&[list(&root, 2), list(&issuing, 2)], &[]),
+        (&[list(&root, 3), list(&issuing, 2), list(&issuing, 1)], &[]),
+        (&[list(&root, 2), list(&issuing, 1)], &[("CN=Issuing", true)]),
+        (&[list(&root, 2), list(&root, 2)], &[("CN=Issuing", false)]),
+        (&[], &[("CN=Root", false), ("CN=Issuing", false)]),
+    ];
+    for (after, expected) in cases {
+        let found = with(after).crl_setbacks(&before);
+        let found: Vec<_> = found.iter().map(|back| (back.issuer.as_str(), back.now.is_some())).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn whom_one_ca_revokes_no_other_lets_in() {
+    let root = Recipe::ca("Root").self_signed();
+    let alice = Recipe::client("Alice").signed_by(&root);
+    let list = root.crl(&CrlRecipe::listing(&serials(&[&alice])));
+    let asking = || Setting::of("asking", &[&root]).with_crls(RevocationMode::Require, std::slice::from_ref(&list));
+    let lax = || Setting::of("lax", &[&root]).with_crls(RevocationMode::Off, &[]);
+    for (one, other) in [(asking(), lax()), (lax(), asking())] {
+        let cas = one.cas.into_iter().chain(other.cas).collect();
+        faulty(&[&alice], &Setting { cas, ..lax() }.trust(), NOW, &CertificateFault::Revoked);
+    }
+}
+
+#[test]
 fn a_list_is_stale_from_its_next_update_on() {
     let root = Recipe::ca("Root").self_signed();
     let alice = Recipe::client("Alice").signed_by(&root);
