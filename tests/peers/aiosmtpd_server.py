@@ -1,6 +1,7 @@
 """A real aiosmtpd, of Debian's package but in this Python: what it takes is kept in `Arrivals` as it came, since nothing is behind it.
 
-It pipelines, and has 8BITMIME, SMTPUTF8, SIZE and AUTH; neither DSN nor CHUNKING nor enhanced status codes of its own.
+It pipelines, and has 8BITMIME, SMTPUTF8, SIZE and AUTH; neither DSN nor CHUNKING nor enhanced status codes of its own. REQUIRETLS
+is put into it here.
 """
 
 import importlib
@@ -46,8 +47,28 @@ class Aiosmtpd:
             how |= {"ssl_context": self._tls()}
         elif demands.server:
             how |= {"tls_context": self._tls(), "require_starttls": True}
-        self._controller = self._library["controller"].Controller(self, **how)
+        self._controller = self._served()(self, **how)
         self._controller.start()
+
+    def _served(self):
+        plain = self._library["controller"].Controller
+        if not self.demands.requiretls:
+            return plain
+
+        class Taking(self._library["smtp"].SMTP):
+            """One that knows the parameter REQUIRETLS; the handler offers it."""
+
+            def _getparams(self, params):
+                found = super()._getparams(params)
+                if found:
+                    found.pop("REQUIRETLS", None)
+                return found
+
+        class Controller(plain):
+            def factory(self):
+                return Taking(self.handler, **self.SMTP_kwargs)
+
+        return Controller
 
     def stop(self):
         self._controller.stop()
@@ -74,6 +95,12 @@ class Aiosmtpd:
         return self._result(success=right, handled=False)
 
     # What aiosmtpd calls.
+
+    async def handle_EHLO(self, _server, session, _envelope, hostname, responses):
+        session.host_name = hostname
+        # RFC 8689 §2: offered inside TLS.
+        more = ["250-REQUIRETLS"] if self.demands.requiretls and session.ssl else []
+        return [*responses[:-1], *more, responses[-1]]
 
     async def handle_RCPT(self, _server, _session, envelope, address, options):
         if reply := self.demands.answers.get(address):

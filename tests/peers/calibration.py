@@ -1,6 +1,7 @@
 """The dialog scripts against Postfix, Exim and OpenSMTPD that demand client certificates: each difference is explained in docs/calibration.md.
 
-One that is not fails the check. So does an explanation of what no longer differs. `python3 tests/peers --write-calibration` writes the tables anew; new rows have no cause yet.
+One that is not fails the check. So does an explanation of what no longer differs. `python3 tests/peers --write-calibration` writes the tables
+anew; new rows have no cause yet.
 """
 
 import re
@@ -76,8 +77,9 @@ def _two(make):
     """Of a server that has one port: one for each way."""
 
     def both(directory, certificates, arrivals):
-        made = [make(directory / f"{make.name}-{way}", arrivals.port, Demands(certificates.server, way == "implicit", certificates.ca)) for way in WAYS]
-        return made, {way: one.port for way, one in zip(WAYS, made)}
+        demands = {way: Demands(certificates.server, way == "implicit", certificates.ca) for way in WAYS}
+        made = {way: make(directory / f"{make.name}-{way}", arrivals.port, one) for way, one in demands.items()}
+        return list(made.values()), {way: one.port for way, one in made.items()}
 
     return both
 

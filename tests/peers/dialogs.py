@@ -1,7 +1,8 @@
 """The dialog scripts of fixtures/dialog (README there), read in Python and played to any server over sockets and TLS.
 
 What a script expects is what sealpost answers (tests/it plays it to sealpost). Here only the class of a reply counts, its first digit, and whether
-mail was taken: texts and statuses are each server's own. The first place where a server does something else ends the script: what follows is built on it.
+mail was taken: texts and statuses are each server's own. The first place where a server does something else ends the script, since what follows is
+built on it.
 """
 
 import re

@@ -11,6 +11,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+from bench import Skip
 from wait import PATIENCE, Fault, must, reachable
 
 _FILES = {
@@ -34,7 +35,10 @@ class Jail:
         self.root.chmod(0o755)
         (self.root / "tmp").chmod(0o1777)
         for name, number in _DEVICES.items():
-            os.mknod(self.root / "dev" / name, 0o666 | stat.S_IFCHR, os.makedev(1, number))
+            try:
+                os.mknod(self.root / "dev" / name, stat.S_IFCHR, os.makedev(1, number))
+            except PermissionError as fault:
+                raise Skip("no devices can be made here (mknod), so there is no jail for this server") from fault
             (self.root / "dev" / name).chmod(0o666)
         for name, text in _FILES.items():
             self.write(f"etc/{name}", text)

@@ -118,13 +118,15 @@ class Matrix:
 
     def _asks(self, program):
         message_id, _ = self._submit(program, "starttls", SHAPES[0], asks=True)
-        self.arrivals.wait_until(lambda one: one.sender == "" and one.recipients == (ALICE,) and message_id.encode() in one.octets, "a report of success")
+        self.arrivals.wait_until(lambda one: (one.sender, one.recipients) == ("", (ALICE,)) and message_id.encode() in one.octets,
+                                 "a report of success")
 
     def _refused(self, program):
         message_id = new_message_id(f"matrix {program.name}")
         file = self.directory / "message.eml"
         file.write_bytes(SHAPES[0].octets(message_id, "bob@example.com", READER))
-        status, said = program.submit(self.relay.target, "starttls", Submission(*self.certificates.clients["alice"], "bob@example.com", (READER,), file), False)
+        mail = Submission(*self.certificates.clients["alice"], "bob@example.com", (READER,), file)
+        status, said = program.submit(self.relay.target, "starttls", mail, False)
         if program.told:
             asked_until(lambda: "5.7.1" in program.told(), f"the log of {program.name} says 5.7.1")
             said = program.told()

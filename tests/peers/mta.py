@@ -17,6 +17,7 @@ class Demands:
     implicit: bool = False
     client_ca: Path | None = None  # a client certificate of this CA is demanded
     mechanisms: tuple = ()  # of AUTH, one of which is demanded
+    requiretls: bool = False  # REQUIRETLS (RFC 8689) is offered and taken; aiosmtpd alone can be made to
     answers: dict = field(default_factory=dict)
 
 

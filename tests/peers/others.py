@@ -28,6 +28,7 @@ class Server:
     name: str
     make: Callable  # (directory, arrivals, demands)
     external: bool = False
+    requiretls: bool = False
     dsn: bool = False
     smtputf8: bool = False
     shown: tuple = ()  # what its log must show of how the message came
@@ -42,7 +43,7 @@ SERVERS = [
     Server("OpenSMTPD", lambda directory, arrivals, demands: OpenSmtpd(directory, arrivals.port, demands), dsn=True, forgets_envid=True,
            shown=(r"smtp tls ciphers=TLSv1\.3", r"smtp message .* proto=ESMTP")),
     # It holds RFC 5321 §4.5.3.1.6 against lines over 1,000 octets.
-    Server("aiosmtpd", Aiosmtpd, smtputf8=True, shown=("took TLS=True",), refuses={"long lines": "5.0.0"}),
+    Server("aiosmtpd", Aiosmtpd, smtputf8=True, requiretls=True, shown=("took TLS=True",), refuses={"long lines": "5.0.0"}),
 ]
 
 
@@ -70,6 +71,7 @@ class Others:
                 ("many messages at once: each arrives once", self._many),
                 ("success asked for: one report", self._success),
                 ("a header in UTF-8", self._smtputf8),
+                *([("REQUIRETLS: offered once it is seen to offer it, and passed on", self._requiretls)] if server.requiretls else []),
             ]:
                 yield Check(f"{server.name} as upstream, {name}", lambda server=server, run=run: run(server))
 
@@ -174,7 +176,8 @@ class Others:
         with self._bench(server, Demands(), {}) as bench:
             ask(bench.relay.target, self.certificates, READER, ["RET=HDRS", "ENVID=QQ+2B1"], ["NOTIFY=SUCCESS", f"ORCPT=rfc822;{READER}"])
             arrival = bench.arrivals.wait_until(lambda one: one.sender == "" and one.recipients == (SENDER,), "a report")
-            if f"reporting-mta: dns; {'upstream.test' if server.dsn else 'localhost'}".encode() not in arrival.octets.lower().replace(b"dns;u", b"dns; u"):
+            reporter = b"upstream.test" if server.dsn else b"localhost"
+            if not re.search(rb"(?im)^reporting-mta: *dns; *" + reporter, arrival.octets):
                 raise Fault(f"not from whom it should come: {arrival.octets}")
             if server.dsn and not server.forgets_envid and b"QQ+1" not in arrival.octets and b"QQ+2B1" not in arrival.octets:
                 raise Fault(f"the ENVID was lost: {arrival.octets}")
@@ -192,6 +195,20 @@ class Others:
             else:
                 bench.submit(READER, octets=shape.octets("<utf8@peers.example.com>", SENDER, READER), smtputf8=True)
                 bench.reported(READER, "5.6.9")
+
+    def _requiretls(self, server):
+        """RFC 8689 §2 and §4.2.1. smtplib can be given any parameter; the programs of docs/clients.md have no option for it."""
+        with self._bench(server, self._tls(requiretls=True), self._verified("starttls")) as bench:
+            bench.arrives()
+            message_id = new_message_id("requiretls")
+            with session(bench.relay.target, self.certificates) as smtp:
+                if not smtp.has_extn("requiretls"):
+                    raise Fault(f"not offered: {smtp.esmtp_features}")
+                smtp.sendmail(SENDER, [READER], SHAPES[0].octets(message_id, SENDER, READER), mail_options=["REQUIRETLS"])
+            bench.arrivals.wait_for(message_id)
+            told = [line for line in bench.mta.log().splitlines() if "REQUIRETLS" in line]
+            if len(told) != 1 or "TLS=True" not in told[0]:
+                raise Fault(f"it was told:\n{bench.mta.log()}")
 
     def _bench(self, server, demands, upstream_settings):
         return Bench(self, lambda directory, arrivals: server.make(directory, arrivals, demands), upstream_settings)

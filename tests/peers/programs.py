@@ -143,7 +143,8 @@ def programs(sealpost, lettre_program, directory):
     yield _of_client(submit(sealpost), note="`--cert`, `--key`")
     yield _of_client(row["swaks"], note="`--tls-cert`, `--tls-key`")
     yield _of_client(row["curl"], note="`--cert`, `--key`")
-    yield _of_client(row["msmtp"], lambda words: [words[0], "--dsn-notify=success", "--dsn-return=hdrs", *words[1:]], "`tls_cert_file`, `tls_key_file`")
+    yield _of_client(row["msmtp"], lambda words: [words[0], "--dsn-notify=success", "--dsn-return=hdrs", *words[1:]],
+                     "`tls_cert_file`, `tls_key_file`")
     yield _mutt("mutt")
     yield _mutt("neomutt")
     yield _s_nail()
