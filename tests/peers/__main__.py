@@ -1,6 +1,8 @@
-"""sealpost with real peers: swaks, curl, msmtp, Python's smtplib and lettre submit, a real Postfix is the upstream.
+"""sealpost with real peers: mail programs and libraries submit; Postfix, Exim, OpenSMTPD and aiosmtpd are upstreams; scanners look at it.
 
     python3 tests/peers --sealpost target/debug/sealpost --lettre target/debug/examples/submit_lettre [--only WORD] [--keep]
+    python3 tests/peers --write-clients      tries the programs of docs/clients.md, and writes its table anew
+    python3 tests/peers --write-calibration  plays the dialog scripts to other servers, and writes the tables of docs/calibration.md anew
     python3 tests/peers --calibrate ...      the same clients against Postfix with client certificates demanded, without sealpost
 
 Python, and only its standard library, because everything driven here is a process (the same binaries that people run), a skip is a
@@ -20,13 +22,17 @@ import postfix
 from arrivals import Arrivals
 from authority import Authorities
 from bench import Check, Count
+from calibration import SERVERS, Calibration
 from certificates import Certificates
 from clients import CLIENTS, Target, lettre, submit
 from load import Load
+from matrix import DOCUMENT, Matrix
+from others import Others
 from recipes import Recipes
 from relay import Relay, upstream
 from reports import Reports
 from routes import Routes
+from scanners import Scanners
 from second_factor import SecondFactor
 from submissions import Submissions
 from upstreams import Upstreams
@@ -39,6 +45,8 @@ def main():
     arguments.add_argument("--lettre", type=Path, default=Path("target/debug/examples/submit_lettre"))
     arguments.add_argument("--only", default="", help="run the checks whose name has this in it")
     arguments.add_argument("--keep", action="store_true", help="keep the directory with configurations, logs and queues")
+    arguments.add_argument("--write-clients", action="store_true", help="write docs/clients.md")
+    arguments.add_argument("--write-calibration", action="store_true", help="write docs/calibration.md")
     arguments.add_argument("--calibrate", action="store_true", help="clients against Postfix itself")
     given = arguments.parse_args()
     if reason := cannot_run():
@@ -49,7 +57,7 @@ def main():
     directory.chmod(0o755)  # Postfix's own user must be able to reach its queue.
     count = Count()
     try:
-        bench = calibrated if given.calibrate else sealpost
+        bench = calibrated if given.calibrate else matrix if given.write_clients else dialogues if given.write_calibration else sealpost
         bench(given, directory, Certificates(directory / "certificates"), count)
     finally:
         if given.keep:
@@ -70,6 +78,32 @@ def cannot_run():
 
 
 def sealpost(given, directory, certificates, count):
+    """All there is. What scanners take is mostly waiting, so they begin first and are asked last."""
+    scanners = Scanners(given.sealpost, directory, certificates)
+    try:
+        if not given.only:
+            scanners.start()
+        peers(given, directory, certificates, count)
+        dialogues(given, directory, certificates, count)
+        if not given.only:
+            run(count, "", scanners.checks())
+    finally:
+        scanners.abort()
+
+
+def dialogues(given, directory, certificates, count):
+    """The dialog scripts against other servers."""
+    for name in SERVERS:
+        made = Calibration(name, directory, certificates)
+        try:
+            run(count, given.only, made.checks())
+            if given.write_calibration:
+                made.write()
+        finally:
+            made.close()
+
+
+def peers(given, directory, certificates, count):
     """Clients -> sealpost -> Postfix, then the upstream's variants."""
     run(count, given.only, [Check("Python sees in every header that passes whom it was granted to", headers.agrees)])
     arrivals = Arrivals()
@@ -95,11 +129,27 @@ def sealpost(given, directory, certificates, count):
     finally:
         factor.abort()
     run(count, given.only, Upstreams(given.sealpost, directory, certificates).checks())
+    run(count, given.only, Others(given.sealpost, directory, certificates).checks())
     run(count, given.only, Routes(given.sealpost, directory, certificates).checks())
     run(count, given.only, Reports(given.sealpost, directory, certificates).checks())
     run(count, given.only, Authorities(given.sealpost, directory / "pki").checks())
     run(count, given.only, Load(given.sealpost, given.lettre.parent, directory / "load").checks())
     recipes(given, directory, count)
+    matrix(given, directory, certificates, count)
+
+
+def matrix(given, directory, certificates, count):
+    """The programs of docs/clients.md."""
+    made = Matrix(given.sealpost.absolute(), given.lettre.absolute(), directory, certificates)
+    try:
+        made.start()
+        run(count, given.only, made.checks())
+        if given.write_clients and not count.failed:
+            DOCUMENT.write_text(made.written())
+        if not given.only:
+            run(count, "", [Check("docs/clients.md says what was seen", made.document)])
+    finally:
+        made.close()
 
 
 def recipes(given, directory, count):

@@ -63,12 +63,13 @@ class Authority:
         must(["openssl", "req", "-x509", *_new_key(self._key), "-out", self.certificate, "-days", DAYS,
               "-subj", f"/CN={name}", "-config", config, "-extensions", "anchor"])
 
-    def issue(self, name, kind, email="nobody@invalid"):
-        """A key and a certificate of this CA: (certificate, key) as paths of PEM files."""
+    def issue(self, name, kind, email="nobody@invalid", dates=None):
+        """A key and a certificate of this CA: (certificate, key) as paths of PEM files. `dates` are begin and end, as OpenSSL writes them."""
         certificate, key, request = (self.directory / f"{name}.{end}" for end in ("pem", "key", "csr"))
+        lasting = ["-startdate", dates[0], "-enddate", dates[1]] if dates else ["-days", DAYS]
         config = self._config(email)
         must(["openssl", "req", "-new", *_new_key(key), "-out", request, "-subj", f"/CN={name}", "-config", config])
-        must(["openssl", "ca", "-batch", "-notext", "-config", config, "-extensions", kind, "-days", DAYS, "-in", request,
+        must(["openssl", "ca", "-batch", "-notext", "-config", config, "-extensions", kind, *lasting, "-in", request,
               "-out", certificate, "-cert", self.certificate, "-keyfile", self._key])
         return certificate, key
 
@@ -98,8 +99,8 @@ class Certificates:
     """All that a run of the peers needs."""
 
     def __init__(self, directory):
-        staff = Authority(Path(directory) / "staff", "Peers staff CA")
-        stranger = Authority(Path(directory) / "stranger", "Peers stranger CA")
+        self.staff = staff = Authority(Path(directory) / "staff", "Peers staff CA")
+        self.stranger = stranger = Authority(Path(directory) / "stranger", "Peers stranger CA")
         self.ca = staff.certificate
         self.server = staff.issue("localhost", "server")
         self.clients = {

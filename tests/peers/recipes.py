@@ -5,6 +5,7 @@ The settings are taken as they are printed: what is wrong in them fails here. Ea
 
 import shlex
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import postfix
@@ -71,6 +72,7 @@ class Recipes:
             yield Check(f"recipe Postfix as a client: {shape.name}", lambda s=shape: self._postfix(s))
         for shape in _SHAPES:
             yield Check(f"recipe stunnel for a device: {shape.name}", lambda s=shape: self._stunnel(s))
+        yield Check("recipe stunnel for git send-email, which alone is told that a certificate is required", self._git_alone)
 
     # Logins with what the authority makes.
 
@@ -200,6 +202,41 @@ class Recipes:
         self._arrived(message_id, octets, ALICE, hops=3)
 
     def _stunnel(self, shape):
+        with self._tunnel() as port:
+            message_id, octets, file = self._message("stunnel", shape)
+            self._through(port, file)
+            self._arrived(message_id, octets, ALICE)
+
+    def _git_alone(self):
+        """It has no option for a certificate: it is told so, and with stunnel between it sends."""
+        needs("git")
+        home = self.directory / "git-alone"
+        home.mkdir()
+        environment = {"HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1", "EMAIL": ALICE}
+        patch = home / "patch"
+        patch.write_text("From: alice@example.com\nSubject: [PATCH] by git alone\n\nText\n.dot\n")
+
+        def send(*server):
+            return run(["git", "send-email", "--confirm=never", f"--from={ALICE}", f"--to={READER}", "--suppress-cc=all", "--smtp-server=localhost",
+                        "--smtp-domain=device.example.com", "--smtp-debug=1", *server, patch], environment=environment)
+
+        status, said = send(f"--smtp-server-port={self.relay.target.ports['starttls']}", "--smtp-encryption=tls",
+                            f"--smtp-ssl-cert-path={self.pki.ca}")
+        if "not a git command" in said:
+            raise Skip("git-email is not on this machine")
+        if status == 0 or "Client certificate required" not in said:
+            raise Fault(f"not told that a certificate is required: {status}\n{said}")
+        with self._tunnel() as port:
+            status, said = send(f"--smtp-server-port={port}", "--smtp-encryption=none")
+            if status != 0:
+                raise Fault(said)
+        arrival = self.arrivals.wait_until(lambda one: b"Subject: [PATCH] by git alone" in one.octets, "the patch")
+        if arrival.sender != ALICE or not arrival.octets.endswith(b"\r\n\r\nText\r\n.dot\r\n"):
+            raise Fault(f"{arrival.sender}\n{arrival.octets!r}")
+
+    @contextmanager
+    def _tunnel(self):
+        """README's stunnel for devices; its port for them."""
         needs("stunnel")
         certificate, key = self.pki.file("printer.pem"), self.pki.file("printer.key")
         if not certificate.exists():
@@ -215,9 +252,7 @@ class Recipes:
             for line in process.stderr:
                 if b"Configuration successful" in line:
                     break
-            message_id, octets, file = self._message("stunnel", shape)
-            self._through(port, file)
-            self._arrived(message_id, octets, ALICE)
+            yield port
         finally:
             process.kill()
             process.wait()

@@ -5,22 +5,17 @@ What is asked of reports is said by smtplib, on the wire; what comes is read by 
 
 import email
 import shutil
-import smtplib
-import ssl
 import time
 from email import policy
 from pathlib import Path
 
 import postfix
 from arrivals import Arrivals
-from bench import Check, new_message_id
-from messages import SHAPES
+from bench import Check
+from onward import NOBODY, READER, SENDER, ask
 from relay import Relay, upstream
 from wait import Fault
 
-SENDER = "alice@example.com"
-READER = "reader@example.net"
-NOBODY = "nobody@example.net"
 _GOLDEN = Path(__file__).parents[2] / "fixtures" / "report"
 _PER_MESSAGE = ["original-envelope-id", "reporting-mta", "arrival-date"]
 _PER_RECIPIENT = ["original-recipient", "final-recipient", "action", "status", "remote-mta", "diagnostic-code", "last-attempt-date",
@@ -199,17 +194,7 @@ class _Bench:
 
     def submit(self, recipient, mail_options, rcpt_options):
         """Submits a short message as alice, and asks for what these parameters ask for."""
-        target = self.relay.target
-        certificate, key = self._place.certificates.clients["alice"]
-        context = ssl.create_default_context(cafile=target.ca)
-        context.load_cert_chain(certificate, key)
-        octets = SHAPES[0].octets(new_message_id("reports"), SENDER, recipient)
-        with smtplib.SMTP(target.host, target.ports["starttls"]) as smtp:
-            smtp.starttls(context=context)
-            smtp.ehlo()
-            if not smtp.has_extn("dsn"):
-                raise Fault("DSN is not offered")
-            smtp.sendmail(SENDER, [recipient], octets, mail_options=mail_options, rcpt_options=rcpt_options)
+        ask(self.relay.target, self._place.certificates, recipient, mail_options, rcpt_options)
 
     def report(self):
         """The one report, which comes from nobody to alice."""

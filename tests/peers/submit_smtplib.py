@@ -16,6 +16,7 @@ def main():
     arguments.add_argument("--key")
     arguments.add_argument("--from", dest="sender", required=True)
     arguments.add_argument("--smtputf8", action="store_true")
+    arguments.add_argument("--dsn", action="store_true")
     arguments.add_argument("file", type=Path)
     arguments.add_argument("recipients", nargs="+")
     given = arguments.parse_args()
@@ -25,8 +26,10 @@ def main():
         context.load_cert_chain(given.cert, given.key)
     host, port = given.server.rsplit(":", 1)
     options = ["SMTPUTF8", "BODY=8BITMIME"] if given.smtputf8 else []
+    asked = ["NOTIFY=SUCCESS"] if given.dsn else []
+    options += ["RET=HDRS"] if given.dsn else []
     with connect(given.way, host, int(port), context) as smtp:
-        refused = smtp.sendmail(given.sender, given.recipients, given.file.read_bytes(), mail_options=options)
+        refused = smtp.sendmail(given.sender, given.recipients, given.file.read_bytes(), mail_options=options, rcpt_options=asked)
     if refused:
         raise SystemExit(f"refused: {refused}")
 

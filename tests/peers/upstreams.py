@@ -6,24 +6,14 @@ Each check builds a Postfix and a sealpost of its own, submits with smtplib, and
 import base64
 import email
 import hashlib
-import json
-import re
-import shutil
 import subprocess
 from email import policy
 
 import postfix
-from arrivals import Arrivals
-from bench import Check, Skip, first_difference, new_message_id, without_trace
-from clients import CLIENTS, Submission
-from messages import SHAPES
-from relay import Relay, upstream
+from bench import Check, Skip
+from onward import NOBODY, READER, Bench
 from wait import Fault, missing, must
 
-SENDER = "alice@example.com"
-READER = "reader@example.net"
-NOBODY = "nobody@example.net"
-_SMTPLIB = next(client for client in CLIENTS if client.name == "smtplib")
 _EIGHT_BIT = (
     "From: alice@example.com\r\nTo: reader@example.net\r\nDate: Thu, 26 Nov 2026 12:00:00 +0000\r\nMessage-ID: {id}\r\nMIME-Version: 1.0\r\n"
     "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\ngr\u00fc\u00dfe\r\n").encode()
@@ -67,8 +57,8 @@ class Upstreams:
     def _starttls(self):
         with self._bench(postfix.tls(*self.certificates.server, "encrypt"), self._verified("starttls")) as bench:
             bench.arrives()
-            if "TLS connection established from" not in bench.postfix.log():
-                raise Fault(bench.postfix.log())
+            if "TLS connection established from" not in bench.mta.log():
+                raise Fault(bench.mta.log())
 
     def _implicit(self):
         with self._bench(postfix.tls(*self.certificates.server, "encrypt"), self._verified("implicit"), _IMPLICIT) as bench:
@@ -77,14 +67,14 @@ class Upstreams:
     def _password(self, mechanisms):
         with self._demanding_password(mechanisms, "right") as bench:
             bench.arrives()
-            if "sasl_username=relay" not in bench.postfix.log():
-                raise Fault(bench.postfix.log())
+            if "sasl_username=relay" not in bench.mta.log():
+                raise Fault(bench.mta.log())
 
     def _scram(self):
         with self._demanding_password("PLAIN SCRAM-SHA-256", "right") as bench:
             bench.arrives()
-            if "sasl_method=SCRAM-SHA-256" not in bench.postfix.log():
-                raise Fault(bench.postfix.log())
+            if "sasl_method=SCRAM-SHA-256" not in bench.mta.log():
+                raise Fault(bench.mta.log())
 
     def _wrong_scram(self):
         with self._demanding_password("PLAIN SCRAM-SHA-256", "wrong") as bench:
@@ -112,8 +102,8 @@ class Upstreams:
                 bench.arrives()
                 # What was said on a connection stands in the log once it is closed.
                 bench.relay.stop()
-                bench.postfix.stop()
-                log = bench.postfix.log()
+                bench.mta.stop()
+                log = bench.mta.log()
                 if f"{verb}=1" not in log:
                     raise Fault(f"Postfix did not see {verb}:\n{log}")
 
@@ -165,8 +155,10 @@ class Upstreams:
         with self._bench(self._answering("450 4.2.1 Come again"), {}) as bench:
             message_id = bench.submit(NOBODY)
             bench.relay.wait_for_log("4\\.2\\.1")
-            bench.postfix.set("smtpd_recipient_restrictions", "permit_mynetworks, reject")
-            bench.postfix.reload()
+            # Stopped: on connections that are open a reload changes nothing.
+            bench.mta.stop()
+            bench.mta.set("smtpd_recipient_restrictions", "permit_mynetworks, reject")
+            bench.mta.start()
             bench.arrivals.wait_for(message_id)
 
     def _through(self):
@@ -175,12 +167,12 @@ class Upstreams:
             bench.arrives()
             bench.relay.wait_for_log("relayed")
             bench.is_refused(NOBODY, said="5.1.1 Upstream said")
-            bench.postfix.set(*next(iter(self._answering("450 4.2.1 Come again").items())))
-            bench.postfix.reload()
+            bench.mta.set(*next(iter(self._answering("450 4.2.1 Come again").items())))
+            bench.mta.reload()
             message_id = bench.submit(NOBODY)
             bench.relay.wait_for_log("deferred")
-            bench.postfix.set("smtpd_recipient_restrictions", "permit_mynetworks, reject")
-            bench.postfix.reload()
+            bench.mta.set("smtpd_recipient_restrictions", "permit_mynetworks, reject")
+            bench.mta.reload()
             bench.arrivals.wait_for(message_id)
             if len(bench.arrivals.all()) != 2:
                 raise Fault(f"more arrived than was sent: {bench.arrivals.all()}")
@@ -195,24 +187,29 @@ class Upstreams:
     def _stopped(self):
         with self._bench({}, {}) as bench:
             bench.arrives()
-            bench.postfix.stop()
-            message_ids = [bench.submit(READER) for _ in range(5)]
-            bench.postfix.start()
+            bench.mta.stop()
+            # Fewer than the five faults after which it is left alone for half a minute.
+            message_ids = [bench.submit(READER) for _ in range(3)]
+            bench.mta.start()
             for message_id in message_ids:
                 bench.arrivals.wait_for(message_id)
 
     def _restarted(self):
         with self._bench({}, {}) as bench:
-            bench.postfix.stop()
+            bench.mta.stop()
             message_ids = [bench.submit(READER) for _ in range(5)]
             bench.relay.stop()
-            bench.postfix.start()
+            bench.mta.start()
             bench.relay.start()
             for message_id in message_ids:
                 bench.arrivals.wait_for(message_id)
 
     def _bench(self, settings, upstream_settings, services=_PLAIN, more=""):
-        return _Bench(self, settings, upstream_settings, services, more=more)
+        return Bench(self, self._postfix(settings, services), upstream_settings, more)
+
+    @staticmethod
+    def _postfix(settings, services=_PLAIN):
+        return lambda directory, arrivals: postfix.Postfix(directory, arrivals.port, services=services, more=settings)
 
     def _verified(self, mode, **more):
         return {"mode": mode, "tls": "verify", "ca": self.certificates.ca, **more}
@@ -224,98 +221,15 @@ class Upstreams:
         file.touch(mode=0o600)
         file.write_text(ours + "\n")
         settings = self._verified("starttls", username="relay@upstream.test", password_file=file)
-        return _Bench(self, postfix.tls(*self.certificates.server, "encrypt"), settings, _PLAIN, mechanisms)
+        make = self._postfix(postfix.tls(*self.certificates.server, "encrypt"))
+
+        def demanding(directory, arrivals):
+            mta = make(directory, arrivals)
+            mta.demand_password("relay", "right", mechanisms)
+            return mta
+
+        return Bench(self, demanding, settings)
 
     @staticmethod
     def _answering(reply):
         return {"smtpd_recipient_restrictions": f"check_recipient_access inline:{{ {{ {NOBODY} = {reply} }} }}, permit_mynetworks, reject"}
-
-
-class _Bench:
-    """A Postfix, a sealpost in front of it, and what arrives behind it."""
-
-    def __init__(self, place, settings, upstream_settings, services, mechanisms=None, more=""):
-        self._place, self._settings, self._upstream_settings, self._services = place, settings, upstream_settings, services
-        self._mechanisms, self._more = mechanisms, more
-        self._directory = place.directory / "one"
-
-    def __enter__(self):
-        shutil.rmtree(self._directory, ignore_errors=True)
-        self.arrivals = Arrivals()
-        self.postfix = postfix.Postfix(self._directory / "postfix", self.arrivals.port, services=self._services, more=self._settings)
-        self.relay = Relay(self._place.program, self._directory / "relay", self._place.certificates,
-                           upstream(self.postfix.port, **self._upstream_settings) + self._more)
-        try:
-            if self._mechanisms:
-                self.postfix.demand_password("relay", "right", self._mechanisms)
-            self.postfix.start()
-            self.relay.start()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(self, *_):
-        self.relay.abort()
-        self.postfix.abort()
-        self.arrivals.close()
-
-    def submit(self, *recipients, padding=b"", times=0, octets=None):
-        """Submits a short message as alice, or these octets with {id} filled in; its Message-ID."""
-        message_id, status, said = self._try_to_submit(recipients, padding * times, octets)
-        if status != 0:
-            raise Fault(f"not accepted:\n{said}\n{self.relay.log()[-3000:]}")
-        return message_id
-
-    def is_refused(self, *recipients, said):
-        """Submits a message that is refused to its client in these words."""
-        _, status, heard = self._try_to_submit(recipients)
-        if status == 0 or said not in heard:
-            raise Fault(f"not refused with {said}:\n{heard}\n{self.relay.log()[-3000:]}")
-
-    def _try_to_submit(self, recipients, padding=b"", octets=None):
-        message_id = new_message_id("upstream")
-        file = self._directory / "message.eml"
-        made = octets.replace(b"{id}", message_id.encode()) if octets else self._octets(message_id, recipients)
-        file.write_bytes(made + padding)
-        certificate, key = self._place.certificates.clients["alice"]
-        status, said = _SMTPLIB.submit(self.relay.target, "starttls", Submission(certificate, key, SENDER, recipients, file))
-        return message_id, status, said
-
-    def arrives(self):
-        """Submits one message, which arrives unchanged."""
-        message_id = self.submit(READER)
-        try:
-            _, message = without_trace(self.arrivals.wait_for(message_id).octets)
-        except Fault as fault:
-            raise Fault(f"{fault}\n{self.relay.log()[-3000:]}\n{self.postfix.log()[-3000:]}") from fault
-        if message != self._octets(message_id, (READER,)):
-            raise Fault(first_difference(message, self._octets(message_id, (READER,))))
-
-    def waits_in_the_queue(self):
-        """Submits one message, which is tried and kept: neither delivered nor reported."""
-        self.submit(READER)
-        self.relay.wait_for_log("deferred")
-        listed = [json.loads(line) for line in self.relay.queue("list", "--json").splitlines()]
-        if [one["state"] for one in listed] != ["queued"]:
-            raise Fault(f"the queue holds not one waiting message: {listed}")
-        if self.arrivals.all():
-            raise Fault(f"something arrived: {self.arrivals.all()}")
-
-    def reported(self, recipient, status):
-        """A report on that recipient arrives at the sender (RFC 3464)."""
-        arrival = self.arrivals.wait_until(lambda one: one.sender == "" and one.recipients == (SENDER,), "a report")
-        report = email.message_from_bytes(arrival.octets, policy=policy.SMTP)
-        if report.get_content_type() != "multipart/report" or report.get_param("report-type") != "delivery-status":
-            raise Fault(f"not a report: {report['Content-Type']}")
-        status_part = next(part for part in report.walk() if part.get_content_type() == "message/delivery-status")
-        said = "\n".join(str(block) for block in status_part.get_payload())
-        for wanted in (rf"(?im)^Final-Recipient: *rfc822; *{re.escape(recipient)}", "(?im)^Action: *failed", rf"(?im)^Status: *{re.escape(status)}"):
-            if not re.search(wanted, said):
-                raise Fault(f"the report does not say {wanted}:\n{said}")
-        if said.lower().count("final-recipient") != 1:
-            raise Fault(f"the report names more than one recipient:\n{said}")
-
-    @staticmethod
-    def _octets(message_id, recipients):
-        return SHAPES[0].octets(message_id, SENDER, ", ".join(recipients))

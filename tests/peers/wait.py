@@ -1,12 +1,14 @@
 """Free ports, waiting with a deadline, and running other people's programs.
 
-Nothing here sleeps and hopes: what is waited for is an event (a datagram, a condition, a process that ends), and every wait has an end.
+Nothing here sleeps and hopes: what is waited for is an event (a datagram, a condition, a process that ends), and every wait has an end. A port that
+opens and another program's log tell nobody; they alone are asked again and again.
 """
 
 import os
 import shutil
 import socket
 import subprocess
+import time
 
 # How long one event may take on a busy machine, seconds.
 PATIENCE = 60
@@ -27,6 +29,28 @@ def free_ports(count):
     for sock in held:
         sock.close()
     return ports
+
+
+def reachable(port, process, said):
+    """Returns when the port of 127.0.0.1 takes connections; a fault when the process ends before that."""
+    began = time.monotonic()
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() - began > PATIENCE:
+                raise Fault(f"port {port} never opened:\n{said()}") from None
+        time.sleep(0.02)
+
+
+def asked_until(holds, what):
+    """Asks again and again; a fault when it does not hold in time."""
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > PATIENCE:
+            raise Fault(f"not within {PATIENCE} s: {what}")
+        time.sleep(0.05)
 
 
 def missing(programs):

@@ -1,0 +1,177 @@
+"""The dialog scripts against Postfix, Exim and OpenSMTPD that demand client certificates: each difference is explained in docs/calibration.md.
+
+One that is not fails the check. So does an explanation of what no longer differs. `python3 tests/peers --write-calibration` writes the tables
+anew; new rows have no cause yet.
+"""
+
+import re
+import ssl
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import postfix
+from arrivals import Arrivals
+from bench import Check, Skip
+from clients import WAYS
+from dialogs import Play, scripts
+from exim import Exim
+from mta import Demands
+from opensmtpd import OpenSmtpd
+from wait import Fault, must
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "calibration.md"
+# How many scripts are played at once, and how many must be alike for a play to mean anything.
+AT_ONCE, ALIKE = 4, 20
+# Personas whose certificate is not simply one of the staff CA; the others differ in their address alone.
+_STRANGERS = ("stranger", "stale")
+
+
+class Personas:
+    """Certificates of the personas (fixtures/dialog/README.md), made when they are first needed."""
+
+    def __init__(self, certificates, directory):
+        self._staff, self._strangers = certificates.staff, certificates.stranger
+        self._directory, self._contexts = directory, {}
+
+    def context(self, name):
+        if name not in self._contexts:
+            self._contexts[name] = self._made(name)
+        return self._contexts[name]
+
+    def _made(self, name):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if name != "nobody":
+            context.load_cert_chain(*self._pair(name))
+        return context
+
+    def _pair(self, name):
+        if name == "selfmade":
+            certificate, key = self._directory / "selfmade.pem", self._directory / "selfmade.key"
+            must(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", certificate,
+                  "-subj", "/CN=selfmade", "-days", "3", "-addext", "subjectAltName=email:alice@example.com"])
+            return certificate, key
+        authority = self._strangers if name in _STRANGERS else self._staff
+        dates = {"expired": ("20200101000000Z", "20200102000000Z"), "early": ("20400101000000Z", "20400102000000Z")}.get(name)
+        pair = authority.issue(f"persona-{name}", "server" if name == "serveronly" else "client", f"{name}@example.com", dates=dates)
+        if name == "revoked":
+            authority.revoke(pair[0])
+        return pair
+
+
+def _postfix(directory, certificates, arrivals):
+    """As a careful submission server has it."""
+    made = postfix.Postfix(directory / "postfix", arrivals.port, services=(
+        "{port} inet n - n - - smtpd", "{port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes"), more={
+            **postfix.tls(*certificates.server, "encrypt"), "smtpd_tls_CAfile": certificates.ca, "smtpd_tls_ask_ccert": "yes",
+            "smtpd_delay_reject": "no", "smtpd_helo_required": "yes", "strict_rfc821_envelopes": "yes", "smtpd_error_sleep_time": "0",
+            "strict_smtputf8": "yes", "smtpd_sender_restrictions": "reject_non_fqdn_sender, permit_tls_all_clientcerts, reject",
+            "smtpd_recipient_restrictions": "reject_non_fqdn_recipient, permit_tls_all_clientcerts, reject",
+            "smtpd_relay_restrictions": "permit_tls_all_clientcerts, reject", "smtpd_forbid_bare_newline": "reject",
+            "smtpd_forbid_bare_newline_exclusions": "", "smtpd_forbid_unauth_pipelining": "yes", "smtpd_client_connection_count_limit": "0"})
+    return [made], dict(zip(WAYS, made.ports))
+
+
+def _two(make):
+    """Of a server that has one port: one for each way."""
+
+    def both(directory, certificates, arrivals):
+        demands = {way: Demands(certificates.server, way == "implicit", certificates.ca) for way in WAYS}
+        made = {way: make(directory / f"{make.name}-{way}", arrivals.port, one) for way, one in demands.items()}
+        return list(made.values()), {way: one.port for way, one in made.items()}
+
+    return both
+
+
+SERVERS = {"Postfix": _postfix, "Exim": _two(Exim), "OpenSMTPD": _two(OpenSmtpd)}
+
+
+class Calibration:
+    """The checks of one server."""
+
+    def __init__(self, name, directory, certificates):
+        self.name = name
+        self.directory = directory / f"calibration-{name}"
+        self.directory.mkdir()
+        self.arrivals = Arrivals()
+        self.personas = Personas(certificates, self.directory)
+        self._certificates, self._servers, self._ports = certificates, [], {}
+        self.seen, self.played = {}, 0
+
+    def checks(self):
+        yield Check(f"{self.name} to calibrate by starts", self._start)
+        yield Check(f"the dialog scripts are played to {self.name}", self._played)
+        yield Check(f"docs/calibration.md explains each difference of {self.name}, and nothing besides", self._explained)
+
+    def close(self):
+        for server in self._servers:
+            server.abort()
+        self.arrivals.close()
+
+    def _start(self):
+        self._servers, self._ports = SERVERS[self.name](self.directory, self._certificates, self.arrivals)
+        for server in self._servers:
+            server.start()
+
+    def _played(self):
+        left = Counter(why for script in scripts() if (why := script.not_played()))
+        played = [script for script in scripts() if not script.not_played()]
+        for persona in sorted({name for script in played for name in script.personas()}):
+            self.personas.context(persona)
+        known = {name: int(row[0]) for name, row in _told(DOCUMENT.read_text(), self.name).items() if row[2] == "silence"}
+
+        def play(script):
+            return script.name, Play(self._ports, self.personas.context, known.get(script.name)).difference(script)
+
+        # They mostly wait.
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            self.seen = {name: found for name, found in pool.map(play, played) if found}
+        self.played = len(played)
+        print(f"     played {self.played}, alike {self.played - len(self.seen)}; not played: "
+              + ", ".join(f"{count} ({why})" for why, count in sorted(left.items())))
+        # A play that falls at once, whatever is said, would be alike to nothing.
+        if self.played - len(self.seen) < ALIKE:
+            raise Fault(f"hardly anything is alike: {self.seen}")
+
+    def _explained(self):
+        if not self.played:
+            raise Skip("nothing was played")
+        text = DOCUMENT.read_text()
+        causes = set(re.findall(r"(?m)^\| `([a-z0-9-]+)` \| (?:sealpost's reading|their reading|sealpost's bug|not their matter) \|", text))
+        told = _told(text, self.name)
+        faults = []
+        for name, one in self.seen.items():
+            row = told.get(name)
+            if row is None or row[:3] != (str(one.line), one.ours, one.theirs):
+                faults.append(f"{name}, line {one.line}: sealpost {one.ours}, {self.name} {one.theirs} ({one.said}); the document has {row}")
+            elif row[3] not in causes:
+                faults.append(f"{name}: the cause {row[3]} is not explained")
+        faults += [f"{name}: explained, but it no longer differs" for name in told if name not in self.seen]
+        used = {row[3] for server in SERVERS for row in _told(text, server).values()}
+        faults += [f"the cause {cause} explains nothing" for cause in causes - used]
+        if faults:
+            raise Fault("\n".join(faults))
+
+    def write(self):
+        """Writes the document with what was seen; causes that are known are kept."""
+        text = DOCUMENT.read_text()
+        told = _told(text, self.name)
+        begin, end = _marks(self.name)
+        before, rest = text.split(begin, 1)
+        rows = "".join(f"| {name} | {one.line} | {one.ours} | {one.theirs} | {told[name][3] if name in told else '?'} |\n"
+                       for name, one in self.seen.items())
+        head = f"| script | line | sealpost | {self.name} | cause |\n| --- | --- | --- | --- | --- |\n"
+        DOCUMENT.write_text(before + begin + head + rows + end + rest.split(end, 1)[1])
+
+
+def _marks(server):
+    return f"<!-- tests/peers/calibration.py checks {server} from here -->\n", f"<!-- {server} to here -->\n"
+
+
+def _told(text, server):
+    """The rows of the server's table: script -> (line, ours, theirs, cause)."""
+    begin, end = _marks(server)
+    table = text.split(begin, 1)[1].split(end, 1)[0]
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines()[2:]]
+    return {row[0]: row[1:] for row in rows}
