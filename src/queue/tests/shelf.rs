@@ -165,7 +165,7 @@ fn what_has_gone_leaves_room_that_is_used_at_once() {
 
 #[test]
 fn a_reader_never_sees_what_was_put_in_the_place_of_what_it_reads() {
-    const ROUNDS: u128 = 3000;
+    const ROUNDS: u128 = 1000;
     let bench = Bench::new(settings());
     let store = &bench.queue.inner.store;
     let (current, over) = (Mutex::new(0_u128), AtomicBool::new(false));
