@@ -206,7 +206,7 @@ mod roster {
 
 mod policy {
     use super::*;
-    use sealpost::content::{HeaderLimits, Utf8Header, read_header};
+    use sealpost::content::{HeaderLimits, HeaderRules, Utf8Header, read_header};
     use sealpost::policy::{self, Verdict};
 
     fn allowed(verdict: Verdict) -> Verdict {
@@ -229,8 +229,9 @@ mod policy {
     #[divan::bench]
     fn author(bencher: Bencher) {
         let facts = read_header(HEADER, &HeaderLimits::default(), Utf8Header::NotDeclared);
-        let identity = alice();
-        bencher.bench(|| allowed(policy::author(&identity, black_box(&facts))));
+        let (identity, rules) = (alice(), HeaderRules::default());
+        let path = ReversePath::Address("alice@example.com".parse().unwrap());
+        bencher.bench(|| allowed(policy::author(&identity, black_box(&facts), &rules, &path)));
     }
 }
 

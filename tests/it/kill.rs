@@ -217,7 +217,8 @@ fn nothing_acknowledged_is_lost_under_twenty_kills() {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_mail_goes_through() {
-    let refused = under_twenty_kills("[[route]]\nname = \"all\"\nupstreams = [\"upstream-0\"]\ndelivery = \"through\"\n");
+    let refused =
+        under_twenty_kills("[[route]]\nname = \"all\"\nupstreams = [\"upstream-0\"]\ndelivery = \"through\"\n");
     assert!(refused > 0, "no refusal of the upstream reached a client: nothing went through");
 }
 

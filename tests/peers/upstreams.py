@@ -167,15 +167,20 @@ class Upstreams:
             bench.arrives()
             bench.relay.wait_for_log("relayed")
             bench.is_refused(NOBODY, said="5.1.1 Upstream said")
-            bench.mta.set(*next(iter(self._answering("450 4.2.1 Come again").items())))
-            bench.mta.reload()
+            self._anew(bench, *next(iter(self._answering("450 4.2.1 Come again").items())))
             message_id = bench.submit(NOBODY)
             bench.relay.wait_for_log("deferred")
-            bench.mta.set("smtpd_recipient_restrictions", "permit_mynetworks, reject")
-            bench.mta.reload()
+            self._anew(bench, "smtpd_recipient_restrictions", "permit_mynetworks, reject")
             bench.arrivals.wait_for(message_id)
             if len(bench.arrivals.all()) != 2:
                 raise Fault(f"more arrived than was sent: {bench.arrivals.all()}")
+
+    @staticmethod
+    def _anew(bench, name, value):
+        """Postfix with another setting, also on connections that are open."""
+        bench.mta.stop()
+        bench.mta.set(name, value)
+        bench.mta.start()
 
     def _through_refused_at_end(self):
         settings = {"smtpd_end_of_data_restrictions": "check_client_access static:{554 5.7.1 Not this}"}
