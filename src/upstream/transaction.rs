@@ -334,7 +334,9 @@ impl Transaction {
         let mut batch = Batch { octets: Vec::new(), expect: Vec::new(), has_chunk: false };
         while let Some((what, line)) = self.commands.pop_front_if(|(what, _)| {
             let is_early = *what == Expect::Chunk && !batch.expect.is_empty();
-            batch.expect.len() < window && (!is_early || self.order.octets <= CHUNK_AHEAD_MAX)
+            // Behind RSET nothing goes ahead: while its reply is waited for, no message is begun, and other upstreams may be asked.
+            let may_be_early = self.order.octets <= CHUNK_AHEAD_MAX && !batch.expect.contains(&Expect::Reset);
+            batch.expect.len() < window && (!is_early || may_be_early)
         }) {
             batch.octets.extend_from_slice(line.as_bytes());
             batch.octets.extend_from_slice(b"\r\n");

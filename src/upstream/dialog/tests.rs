@@ -374,6 +374,24 @@ fn a_large_message_goes_by_bdat_once_somebody_is_taken() {
         .hear("250 ok\r\n", "> BDAT 77 LAST body 77");
 }
 
+/// An upstream that is silent or busy at RSET is left for another: it must not have the message by then.
+#[test]
+fn no_chunk_goes_ahead_of_the_reply_to_rset() {
+    let commands = "> RSET | MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net>";
+    let stained = || {
+        let mut talk = Talk::ready(CHUNKS);
+        talk.dialog.on(Event::Begin(order(1)));
+        talk.on(Event::BodyAtEnd, "end body").hear("250 ok\r\n450 no\r\n503 RCPT?\r\n", "done L");
+        talk
+    };
+    stained().on(Event::Begin(order(1)), commands).hear("451 4.3.0 busy\r\n", "done L Reset Busy free[0]");
+    stained()
+        .on(Event::Begin(order(1)), commands)
+        .hear("250 ok\r\n250 ok\r\n250 ok\r\n", "> BDAT 77 LAST body 77")
+        .on(Event::BodyAtEnd, "end body")
+        .hear("250 2.0.0 taken\r\n", "done D");
+}
+
 #[test]
 fn many_recipients_keep_the_chunk_in_the_last_window() {
     let mut talk = Talk::ready(CHUNKS);
