@@ -832,6 +832,24 @@ fn a_token_that_is_not_taken_is_told_with_its_reason_and_without_the_token() {
     }
 }
 
+/// Servers repeat a line that they do not know, whole or cut; what they say goes to logs, and to senders.
+#[test]
+fn what_an_upstream_repeats_of_a_login_is_not_told() {
+    let secrets = ["ya29.t0ken".to_owned(), base64("user=relay@example.com\u{1}auth=Bearer ya29.t0ken\u{1}\u{1}")];
+    for said in &secrets {
+        for echo in [said.as_str(), said.split_at(said.len() - 1).0, said.trim_end_matches('=')] {
+            let begun = format!("> AUTH XOAUTH2 {}", secrets[1]);
+            let mut talk = logging_in(with(token().only_by(Some(Mechanism::Xoauth2))), None, "XOAUTH2", &begun);
+            let reply = format!("500 5.5.1 unrecognized: \"AUTH XOAUTH2 {echo}\"\r\n");
+            let Step::Over(fault) = talk.dialog.on(Event::Received(reply.as_bytes())) else { panic!("over") };
+            let heard = talk.dialog.take_heard().unwrap().to_string();
+            for told in [fault.to_string(), fault.reply().unwrap().to_string(), heard] {
+                assert!(told.contains("[secret]") && !told.contains(&said[..8]), "{told}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_long_token_waits_for_its_prompt() {
     let mut terms = with(token());
