@@ -235,7 +235,9 @@ impl Transaction {
                 self.utf8_header_not_taken();
             }
         }
-        let is_too_wide = contents.body == Characters::Beyond && !offered.has(Extension::EightBitMime);
+        // A header goes beyond ASCII by SMTPUTF8 alone.
+        let header = contents.header == Characters::Beyond && self.utf8 == Utf8::NotNeeded;
+        let is_too_wide = (contents.body == Characters::Beyond || header) && !offered.has(Extension::EightBitMime);
         match (is_too_wide, manner.eight_bit, contents.encoded) {
             (true, EightBit::Encode, Some(Ok(octets))) => {
                 (self.form, self.order.octets) = (Form::SevenBit, octets);
@@ -244,7 +246,10 @@ impl Transaction {
             (true, EightBit::Encode, Some(Err(why))) => {
                 self.eight_bit_not_taken(&format!(", and can't be encoded: {why}"))
             }
-            (true, EightBit::Encode | EightBit::Report, _) => self.eight_bit_not_taken(""),
+            (true, EightBit::Encode, None) => {
+                self.eight_bit_not_taken(", and can't be encoded: its header section holds them")
+            }
+            (true, EightBit::Report, _) => self.eight_bit_not_taken(""),
             (true, EightBit::SendAnyway, _) | (false, _, _) => {}
         }
         if self.is_settled() { Planned::Settled(self.conclude()) } else { Planned::Go(self) }

@@ -507,6 +507,7 @@ fn smtputf8_is_asked_for_only_when_address_or_header_need_it() {
 fn octets_over_127_go_as_the_upstream_is_set() {
     let body = || Contents { body: Characters::Beyond, ..Contents::default() };
     let encoded = |encoded| Contents { encoded: Some(encoded), ..body() };
+    let header = || Contents { header: Characters::Beyond, ..Contents::default() };
     let begun = "> MAIL FROM:<alice@example.com>";
     let sevens = "250-up\r\n250 SIZE 100\r\n";
     for (eight_bit, ehlo, look, contents, expected) in [
@@ -515,6 +516,8 @@ fn octets_over_127_go_as_the_upstream_is_set() {
         (EightBit::Encode, PLAIN_EHLO, begun, None, ""),
         (EightBit::Report, sevens, "look Whole", Some(Contents::default()), "> MAIL FROM:<alice@example.com> SIZE=77"),
         (EightBit::Report, sevens, "look Whole", Some(body()), "done F"),
+        (EightBit::Report, sevens, "look Whole", Some(header()), "done F"),
+        (EightBit::Encode, sevens, "look Encoding", Some(header()), "done F"),
         (
             EightBit::Encode,
             sevens,
