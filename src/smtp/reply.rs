@@ -171,6 +171,12 @@ impl Reply {
         self.lines.join(" ")
     }
 
+    /// The same with other words in each line.
+    #[must_use]
+    pub fn reworded(self, words: impl Fn(&str) -> String) -> Self {
+        Self { lines: self.lines.iter().map(|line| printable(words(line))).collect(), ..self }
+    }
+
     /// Appends the reply as it goes on the wire: `250-…CRLF250 …CRLF`, the status on each line (RFC 2034 §4), no line over
     /// [`REPLY_LINE_MAX`] octets: longer text is cut at a character.
     pub fn write_to(&self, wire: &mut Vec<u8>) {

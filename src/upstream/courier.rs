@@ -8,6 +8,7 @@
 //! | an operator's retry, other settings, before MAIL | begun anew, with the settings of now                                   |
 //! | an address fails before AUTH                     | the next address of the name                                          |
 //! | a kept connection ends before it answers for us  | a new connection; nothing is wrong                                     |
+//! | the same, and the message went ahead by BDAT     | as behind the final dot: it may have been taken                       |
 //! | the upstream is at fault, the message untouched  | the next upstream, for the recipients that are free                   |
 //! | the final dot is sent and nothing came           | nobody else at once: the next attempt begins with the same upstream   |
 //! | the upstream spoke about the message             | that is its outcome; nobody else is asked                             |
@@ -310,7 +311,8 @@ impl Courier {
         let order = Order::new(envelope, recipients, body.octets()).at(self.places.now().wall);
         while let Some(mut kept) = self.kept_connection(slot).await {
             let attempt = Box::pin(kept.send(order.clone(), recipients, body, signs)).await;
-            if attempt.fault.is_none() || kept.has_answered() {
+            // Sent ahead by BDAT, the message may have been taken though nothing was answered: it goes nowhere else, and not again at once.
+            if attempt.fault.is_none() || kept.has_answered() || !attempt.undetermined.is_empty() {
                 self.keep(kept);
                 return attempt;
             }

@@ -59,6 +59,8 @@ pub struct Dialog {
     exporter: Option<ExporterValue>,
     /// Where an AUTH of more than one line is.
     exchange: auth::Exchange,
+    /// What was said at AUTH, which replies may not show.
+    said: auth::Said,
     offered: Offered,
     lines: LineReader,
     replies: ReplyReader,
@@ -82,6 +84,7 @@ impl Dialog {
             stage: Stage::Setup,
             exporter: None,
             exchange: auth::Exchange::None,
+            said: auth::Said::default(),
             offered: Offered::default(),
             lines: LineReader::new(),
             replies: ReplyReader::default(),
@@ -226,6 +229,7 @@ impl Dialog {
         while let Some(line) = self.lines.next_line(REPLY_LINE_READ_MAX) {
             let line = line.map_err(|fault| fault.to_string())?;
             if let Some(reply) = self.replies.line(line).map_err(|fault| fault.to_string())? {
+                let reply = self.without_secrets(reply);
                 self.heard = Some(reply.clone());
                 return Ok(Some(reply));
             }

@@ -103,6 +103,8 @@ struct Level {
     default: Unlabelled,
     /// Within something that is signed.
     signed: Signed,
+    /// Messages within messages around it.
+    nested: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +138,7 @@ struct Walk {
     found: Vec<Need>,
     at: At,
     levels: Vec<Level>,
-    /// Messages within messages, of which there is no end to be seen.
+    /// Messages within messages; each ends with the part that it is.
     nested: usize,
     /// The header that is being read, as it is written.
     header: Vec<u8>,
@@ -273,8 +275,9 @@ impl Walk {
             writer.finish(LastBreak::OfTheBoundary, out);
         }
         self.levels.truncate(place.saturating_add(1));
-        (self.default, self.signed) =
-            self.levels.last().map_or((Unlabelled::Text, Signed::No), |level| (level.default, level.signed));
+        if let Some(level) = self.levels.last() {
+            (self.default, self.signed, self.nested) = (level.default, level.signed, level.nested);
+        }
         self.at = match kind {
             Boundary::Next => At::Header,
             Boundary::Last => {
@@ -301,7 +304,7 @@ impl Walk {
                 let default = if facts.kind.is_digest() { Unlabelled::Message } else { Unlabelled::Text };
                 facts.write(&header, facts.container_label(self.signed), Version::AsItIs, out);
                 let delimiter = [b"--".as_slice(), boundary].concat();
-                self.levels.push(Level { delimiter, default, signed });
+                self.levels.push(Level { delimiter, default, signed, nested: self.nested });
                 (self.signed, self.at) = (signed, At::Between);
             }
             Kind::Message => {

@@ -312,7 +312,9 @@ impl Transaction {
                 self.utf8_header_not_taken();
             }
         }
-        let is_too_wide = contents.body == Characters::Beyond && !offered.has(Extension::EightBitMime);
+        // A header goes beyond ASCII by SMTPUTF8 alone.
+        let header = contents.header == Characters::Beyond && self.utf8 == Utf8::NotNeeded;
+        let is_too_wide = (contents.body == Characters::Beyond || header) && !offered.has(Extension::EightBitMime);
         match (is_too_wide, manner.eight_bit, contents.encoded) {
             (true, EightBit::Encode, Some(Ok(octets))) => {
                 (self.form, self.order.octets, self.order.size) = (Form::SevenBit, octets, Some(octets));
@@ -321,7 +323,10 @@ impl Transaction {
             (true, EightBit::Encode, Some(Err(why))) => {
                 self.eight_bit_not_taken(&format!(", and can't be encoded: {why}"))
             }
-            (true, EightBit::Encode | EightBit::Report, _) => self.eight_bit_not_taken(""),
+            (true, EightBit::Encode, None) => {
+                self.eight_bit_not_taken(", and can't be encoded: its header section holds them")
+            }
+            (true, EightBit::Report, _) => self.eight_bit_not_taken(""),
             (true, EightBit::SendAnyway, _) | (false, _, _) => {}
         }
         if self.is_settled() { Planned::Settled(self.conclude()) } else { Planned::Go(self) }
@@ -416,7 +421,9 @@ impl Transaction {
         let mut batch = Batch { octets: Vec::new(), expect: Vec::new(), has_chunk: false };
         while let Some((what, line)) = self.commands.pop_front_if(|(what, _)| {
             let is_early = *what == Expect::Chunk && !batch.expect.is_empty();
-            batch.expect.len() < window && (!is_early || self.order.octets <= CHUNK_AHEAD_MAX)
+            // Behind RSET nothing goes ahead: while its reply is waited for, no message is begun, and other upstreams may be asked.
+            let may_be_early = self.order.octets <= CHUNK_AHEAD_MAX && !batch.expect.contains(&Expect::Reset);
+            batch.expect.len() < window && (!is_early || may_be_early)
         }) {
             batch.octets.extend_from_slice(line.as_bytes());
             batch.octets.extend_from_slice(b"\r\n");

@@ -476,6 +476,19 @@ async fn a_kept_connection_that_ended_meanwhile_is_replaced_without_a_fault() {
     }
 }
 
+/// All of it was sent ahead, by BDAT: an upstream that gathers its replies may have taken it.
+#[tokio::test(start_paused = true)]
+async fn a_kept_connection_that_ends_behind_a_chunk_leaves_its_message_in_the_dark() {
+    let misdeed = Some((Phase::Mail, Misdeed::SayAndClose(b"")));
+    for (extensions, undetermined, connections) in
+        [(vec!["PIPELINING", "CHUNKING"], vec![0], 1), (vec!["PIPELINING"], vec![], 2)]
+    {
+        let scene = Scene::new(Script { misdeed, at_message: 1, extensions, ..Script::default() });
+        assert_eq!(show(&scene.send(1).await), "D");
+        assert_eq!((scene.send(1).await.undetermined, scene.up.connections()), (undetermined, connections));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn changed_settings_are_not_got_round_by_a_kept_connection() {
     let mut scene = Scene::new(Script::default());

@@ -37,6 +37,20 @@ pub(super) enum Exchange {
     TokenRefused(String),
 }
 
+/// Characters of a secret by which it is found in a reply, and fewer of which are none.
+const SECRET_HEAD: usize = 8;
+const SECRET_LEAST: usize = 4;
+
+/// What was said at AUTH, as it was said.
+#[derive(Default)]
+pub(super) struct Said(Vec<Zeroizing<String>>);
+
+impl std::fmt::Debug for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Said(..)")
+    }
+}
+
 impl Dialog {
     pub(super) fn authenticate_or_rest(&mut self) -> Step {
         let Some(credentials) = self.terms.credentials.clone() else {
@@ -70,6 +84,7 @@ impl Dialog {
         let Some(response) = self.initial_response(mechanism, credentials) else {
             return self.say(&format!("AUTH {name}"), Expect::Auth(AuthStep::LoginUser));
         };
+        self.said.0.push(response.clone());
         let line = Zeroizing::new(format!("AUTH {name} {}\r\n", *response));
         // RFC 4954 §4: a line too long for a command (RFC 5321 §4.5.3.1.4) goes behind a prompt.
         if line.len() > COMMAND_LINE_MAX {
@@ -151,10 +166,26 @@ impl Dialog {
     }
 
     fn respond(&mut self, response: &str, next: AuthStep) -> Step {
+        self.said.0.push(Zeroizing::new(response.to_owned()));
         let mut octets = Zeroizing::new(Vec::with_capacity(response.len().saturating_add(2)));
         octets.extend_from_slice(response.as_bytes());
         octets.extend_from_slice(b"\r\n");
         self.say_all(octets, &[Expect::Auth(next)])
+    }
+
+    /// A reply to AUTH without what we said there: many servers repeat a line that they do not understand, and replies go to logs and senders.
+    /// What asks further is read by the mechanism, as it is.
+    pub(super) fn without_secrets(&self, reply: Reply) -> Reply {
+        let Some(credentials) = &self.terms.credentials else { return reply };
+        if !matches!(self.expected.front(), Some(Expect::Auth(_))) || reply.code().is_intermediate() {
+            return reply;
+        }
+        let password = credentials.password().map(|password| password.reveal());
+        let token = self.terms.fresh.token.as_ref().map(|token| token.reveal());
+        reply.reworded(|line| {
+            let said = self.said.0.iter().map(|said| said.as_str());
+            said.chain(password).chain(token).fold(line.to_owned(), |line, secret| hidden(&line, secret))
+        })
     }
 
     // SCRAM.
@@ -215,6 +246,24 @@ impl Dialog {
             Exchange::None | Exchange::ScramBegun(_) | Exchange::ScramDerived(_) => FaultCause::RefusesUs(reply),
         }
     }
+}
+
+/// The text without a secret, or the beginning of one that was cut.
+fn hidden(text: &str, secret: &str) -> String {
+    let secret = secret.trim_end_matches('=');
+    let head: String = secret.chars().take(SECRET_HEAD).collect();
+    if head.chars().count() < SECRET_LEAST {
+        return text.to_owned();
+    }
+    let tail = secret.strip_prefix(head.as_str()).unwrap_or_default();
+    let mut parts = text.split(head.as_str());
+    let mut clear = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        clear.push_str("[secret]");
+        let same = part.chars().zip(tail.chars()).take_while(|(one, other)| one == other).count();
+        clear.extend(part.chars().skip(same));
+    }
+    clear
 }
 
 /// What the reply to a mechanism's first response means.

@@ -375,6 +375,24 @@ fn a_large_message_goes_by_bdat_once_somebody_is_taken() {
         .hear("250 ok\r\n", "> BDAT 77 LAST body 77");
 }
 
+/// An upstream that is silent or busy at RSET is left for another: it must not have the message by then.
+#[test]
+fn no_chunk_goes_ahead_of_the_reply_to_rset() {
+    let commands = "> RSET | MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net>";
+    let stained = || {
+        let mut talk = Talk::ready(CHUNKS);
+        talk.dialog.on(Event::Begin(order(1)));
+        talk.on(Event::BodyAtEnd, "end body").hear("250 ok\r\n450 no\r\n503 RCPT?\r\n", "done L");
+        talk
+    };
+    stained().on(Event::Begin(order(1)), commands).hear("451 4.3.0 busy\r\n", "done L Reset Busy free[0]");
+    stained()
+        .on(Event::Begin(order(1)), commands)
+        .hear("250 ok\r\n250 ok\r\n250 ok\r\n", "> BDAT 77 LAST body 77")
+        .on(Event::BodyAtEnd, "end body")
+        .hear("250 2.0.0 taken\r\n", "done D");
+}
+
 #[test]
 fn many_recipients_keep_the_chunk_in_the_last_window() {
     let mut talk = Talk::ready(CHUNKS);
@@ -490,6 +508,7 @@ fn smtputf8_is_asked_for_only_when_address_or_header_need_it() {
 fn octets_over_127_go_as_the_upstream_is_set() {
     let body = || Contents { body: Characters::Beyond, ..Contents::default() };
     let encoded = |encoded| Contents { encoded: Some(encoded), ..body() };
+    let header = || Contents { header: Characters::Beyond, ..Contents::default() };
     let begun = "> MAIL FROM:<alice@example.com>";
     let sevens = "250-up\r\n250 SIZE 100\r\n";
     for (eight_bit, ehlo, look, contents, expected) in [
@@ -498,6 +517,8 @@ fn octets_over_127_go_as_the_upstream_is_set() {
         (EightBit::Encode, PLAIN_EHLO, begun, None, ""),
         (EightBit::Report, sevens, "look Whole", Some(Contents::default()), "> MAIL FROM:<alice@example.com> SIZE=77"),
         (EightBit::Report, sevens, "look Whole", Some(body()), "done F"),
+        (EightBit::Report, sevens, "look Whole", Some(header()), "done F"),
+        (EightBit::Encode, sevens, "look Encoding", Some(header()), "done F"),
         (
             EightBit::Encode,
             sevens,
@@ -812,6 +833,24 @@ fn a_token_that_is_not_taken_is_told_with_its_reason_and_without_the_token() {
         assert!(told.contains(r#"{"status":"401","schemes":"Bearer","was":"[token]"}?"#), "{told}");
         assert!(told.contains("535 5.7.8") && !told.contains("t0ken\""), "{told}");
         assert_eq!(fault.blame(), crate::upstream::Blame::OurSettings);
+    }
+}
+
+/// Servers repeat a line that they do not know, whole or cut; what they say goes to logs, and to senders.
+#[test]
+fn what_an_upstream_repeats_of_a_login_is_not_told() {
+    let secrets = ["ya29.t0ken".to_owned(), base64("user=relay@example.com\u{1}auth=Bearer ya29.t0ken\u{1}\u{1}")];
+    for said in &secrets {
+        for echo in [said.as_str(), said.split_at(said.len() - 1).0, said.trim_end_matches('=')] {
+            let begun = format!("> AUTH XOAUTH2 {}", secrets[1]);
+            let mut talk = logging_in(with(token().only_by(Some(Mechanism::Xoauth2))), None, "XOAUTH2", &begun);
+            let reply = format!("500 5.5.1 unrecognized: \"AUTH XOAUTH2 {echo}\"\r\n");
+            let Step::Over(fault) = talk.dialog.on(Event::Received(reply.as_bytes())) else { panic!("over") };
+            let heard = talk.dialog.take_heard().unwrap().to_string();
+            for told in [fault.to_string(), fault.reply().unwrap().to_string(), heard] {
+                assert!(told.contains("[secret]") && !told.contains(&said[..8]), "{told}");
+            }
+        }
     }
 }
 

@@ -51,6 +51,17 @@ fn a_message_that_is_no_mime_is_made_one() {
     );
 }
 
+/// Forwarded together, or a digest: side by side is not within one another.
+#[test]
+fn many_messages_side_by_side_are_not_deep() {
+    let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+    let part = "--b\r\nContent-Type: message/rfc822\r\n\r\nContent-Type: text/plain\r\n\r\nä\r\n";
+    let out = encoded(&format!("{head}{}--b--\r\n", part.repeat(2 * DEPTH_MAX))).unwrap();
+    assert_eq!(out.matches("=C3=A4").count(), 2 * DEPTH_MAX);
+    let within = "Content-Type: message/rfc822\r\n\r\n".repeat(DEPTH_MAX + 1);
+    assert_eq!(encoded(&format!("{within}\r\nä\r\n")), Err(NotEncodable("its parts lie too deep in one another")));
+}
+
 #[test]
 fn what_is_no_text_becomes_base64() {
     check(
