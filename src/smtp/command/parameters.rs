@@ -19,6 +19,8 @@ const DATE_SHAPE: &str = "dddd-dd-ddTdd:dd:ddZ";
 const NOT_A_PARAMETER: CommandFault = CommandFault::Argument("a parameter is KEYWORD or KEYWORD=value");
 const TWICE: &str = "given twice";
 const NO_VALUE: &str = "takes no value";
+/// RFC 4865 §5.2.2: the time to deliver in goes on while the message waits.
+const HELD_BEYOND: &str = "is over before the message is to be sent on";
 
 /// One parameter, its keyword in upper case.
 struct Parameter<'a> {
@@ -78,15 +80,10 @@ fn each(list: &str, mut take: impl FnMut(Parameter<'_>) -> Result<(), CommandFau
 pub(super) fn of_mail(list: &str, offered: &Offered, now: WallTime) -> Result<MailParameters, CommandFault> {
     let mut all = MailParameters::default();
     each(list, |parameter| mail_parameter(&mut all, parameter, offered, now))?;
-    begin_when_released(&mut all, now);
-    Ok(all)
-}
-
-/// The time to deliver in begins when the message is released, not while it waits as asked: else the two could not be asked for together.
-fn begin_when_released(all: &mut MailParameters, now: WallTime) {
-    if let (Some(by), Some(until)) = (&mut all.deliver_by, all.hold_until) {
-        by.deadline = by.deadline.after(until.since(now));
+    if all.deliver_by.zip(all.hold_until).is_some_and(|(by, until)| until > by.deadline) {
+        return Err(CommandFault::Parameter { keyword: "BY".to_owned(), why: HELD_BEYOND });
     }
+    Ok(all)
 }
 
 fn mail_parameter(
@@ -240,7 +237,7 @@ fn hold(
         return Err(parameter.wrong("HOLDFOR and HOLDUNTIL exclude each other"));
     }
     let until = if parameter.keyword == "HOLDFOR" {
-        parameter.value(|value| seconds(value).map(|wait| later(now, wait)), "takes a number of seconds")?
+        parameter.value(|value| wait(value).map(|wait| later(now, wait)), "takes a number of seconds")?
     } else {
         parameter.value(date, "takes a moment such as 2026-11-24T01:48:00Z")?
     };
@@ -256,6 +253,11 @@ fn hold(
 fn priority(value: &str) -> Option<i8> {
     let number: i8 = value.parse().ok()?;
     ((-9..=9).contains(&number) && number.to_string() == value).then_some(number)
+}
+
+/// RFC 4865 §3: a number from 1 on, without leading zeros.
+fn wait(digits: &str) -> Option<i64> {
+    seconds(digits).filter(|_| !digits.starts_with('0'))
 }
 
 fn seconds(digits: &str) -> Option<i64> {
