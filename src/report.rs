@@ -8,7 +8,7 @@
 //! |----------------------------------------------|-------------------------------------------|--------------------------|
 //! | refused, given up                            | has FAILURE, or is not there              | failed                   |
 //! | waits too long (`warn_after`)                | has DELAY, or is not there                | delayed                  |
-//! | waits longer than its sender wanted (`BY=N`) | is not NEVER (RFC 2852 §4)                | delayed                  |
+//! | waits longer than its sender wanted (`BY=N`) | has DELAY, or is not there (RFC 2852 §4.1.3) | delayed               |
 //! | taken by an upstream without DSN             | has SUCCESS                               | relayed                  |
 //! | taken by one without DELIVERBY; traced (`T`) | is not NEVER (RFC 2852 §4.1.4)            | relayed                  |
 //! | taken by an upstream with DSN                | never by us: the upstream knows who wants | -                        |
@@ -145,9 +145,10 @@ pub fn may_be_told(recipient: &Recipient, fate: Fate) -> bool {
     let notify = asked.unwrap_or(Notify::DEFAULT);
     match fate {
         Fate::Failed | Fate::GaveUp => notify.failure,
-        Fate::Delayed { .. } => notify.delay,
+        // RFC 3461 §5.2.5, RFC 2852 §4.1.3.
+        Fate::Delayed { .. } | Fate::Overdue { .. } => notify.delay,
         // Of what is told unasked it is enough that nobody forbade it; of the rest see `is_to_be_told_relayed`.
-        Fate::Overdue { .. } | Fate::Relayed => asked != Some(Notify::NEVER),
+        Fate::Relayed => asked != Some(Notify::NEVER),
     }
 }
 

@@ -414,7 +414,7 @@ fn what_is_told_of_success_and_delay_follows_notify() {
     let until = arrived();
     let failure_only = Notify { failure: true, ..Notify::NEVER };
     for (notify, overdue, relayed) in
-        [(None, true, true), (Some(Notify::NEVER), false, false), (Some(failure_only), true, true)]
+        [(None, true, true), (Some(Notify::NEVER), false, false), (Some(failure_only), false, true)]
     {
         let mut bob = to("bob@example.net");
         bob.parameters.notify = notify;
