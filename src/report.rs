@@ -153,11 +153,16 @@ pub fn may_be_told(recipient: &Recipient, fate: Fate) -> bool {
 }
 
 /// Whether the sender is told that an upstream has the message for a recipient: what it wanted to know, or done in time, and the upstream does not
-/// know of it. `reports`, `deadline`: what the upstream has taken over (RFC 3461 §5.2.2, RFC 2852 §4.1.4).
-pub fn is_to_be_told_relayed(envelope: &Envelope, recipient: &Recipient, reports: bool, deadline: bool) -> bool {
+/// know of it. `reports`, `deadline`: what the upstream has taken over (RFC 3461 §5.2.2, RFC 2852 §4.1.4); `now`: when it was handed on.
+pub fn is_to_be_told_relayed(
+    envelope: &Envelope,
+    recipient: &Recipient,
+    (reports, deadline): (bool, bool),
+    now: WallTime,
+) -> bool {
     let by = envelope.parameters().deliver_by;
     let unheard = recipient.parameters.notify.is_some_and(|notify| notify.success) && !reports;
-    let untimed = by.is_some_and(|by| by.trace || (!by.or_return && !deadline));
+    let untimed = by.is_some_and(|by| by.trace || (!by.or_return && !deadline && now < by.deadline));
     unheard || (untimed && may_be_told(recipient, Fate::Relayed))
 }
 
