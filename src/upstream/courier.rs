@@ -302,9 +302,11 @@ impl Courier {
         if envelope.parameters().require_tls && *envelope.reverse_path() != ReversePath::Null && !proves {
             return Attempt::unable(recipients, UPSTREAM_NOT_PROVED);
         }
-        let order = Order::new(envelope, recipients, body.octets()).at(self.places.now().wall);
+        let order = Order::new(envelope, recipients, body.octets());
+        // RFC 2852 §4.1.4: what is left of the time is counted when it is said, not before a connection was waited for.
+        let now = || self.places.now().wall;
         while let Some(mut kept) = self.kept_connection(slot).await {
-            let attempt = Box::pin(kept.send(order.clone(), recipients, body, signs)).await;
+            let attempt = Box::pin(kept.send(order.clone().at(now()), recipients, body, signs)).await;
             if attempt.fault.is_none() || kept.has_answered() {
                 self.keep(kept);
                 return attempt;
@@ -313,7 +315,7 @@ impl Courier {
         match Box::pin(self.open(&slot.upstream, signs)).await {
             Ok(mut connection) => {
                 signs.is_ready();
-                let attempt = Box::pin(connection.send(order, recipients, body, signs)).await;
+                let attempt = Box::pin(connection.send(order.at(now()), recipients, body, signs)).await;
                 self.keep(connection);
                 attempt
             }
