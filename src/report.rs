@@ -339,6 +339,8 @@ impl Draft<'_> {
             smtputf8: !self.to.is_ascii(),
             // RFC 8689 §5: what is said of such a message is protected as it was; or says nothing of it.
             require_tls: self.original.envelope.parameters().require_tls && !self.is_redacted(),
+            // RFC 6710 §4.6.
+            priority: self.original.envelope.parameters().priority,
             ..MailParameters::default()
         };
         Some(Report {

@@ -451,6 +451,16 @@ fn a_report_on_what_demanded_tls_demands_it_too_or_says_nothing_of_the_message()
 }
 
 #[test]
+fn a_report_is_as_urgent_as_what_it_is_about() {
+    for priority in [None, Some(-4), Some(6)] {
+        let parameters = MailParameters { priority, ..MailParameters::default() };
+        let envelope = envelope("alice@example.com", parameters, vec![to("bob@example.net")]);
+        let report = composed(&original(&envelope, HEADER), &[reported(0, Fate::Failed, &no_such_user())]);
+        assert_eq!(report.envelope.parameters().priority, priority);
+    }
+}
+
+#[test]
 fn a_report_that_comes_from_somebody_forbids_reports_on_itself() {
     let sender = ReversePath::Address(Address::parse("bounces@example.com").unwrap());
     let from_somebody = Reporter { envelope_sender: sender.clone(), ..reporter() };
