@@ -32,6 +32,10 @@ impl Draft<'_> {
         if let Some(by) = self.original.envelope.parameters().deliver_by {
             fields.push_str(&field("Deliver-By-Date", &by.deadline.rfc5322()));
         }
+        // RFC 4865 §5.1.2. HOLDFOR is told as the moment that it came to: what it was is not kept.
+        if let Some(until) = self.original.envelope.parameters().hold_until {
+            fields.push_str(&field("Future-Release-Request", &format!("until;{}", until.rfc3339())));
+        }
         fields.push_str(&field("X-Sealpost-Queue-ID", &self.original.id.to_string()));
         for entry in self.told {
             fields.push_str("\r\n");
