@@ -196,12 +196,27 @@ fn original(value: &str) -> Option<OriginalRecipient> {
     let is_type =
         !address_type.is_empty() && address_type.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
     let is_address = match address_type.to_ascii_lowercase().as_str() {
-        "utf-8" => true,
+        "utf-8" => is_utf8_address(address),
         // A control that is hidden in xtext would come out in a report's field (RFC 3464 §2.3.1).
         _ => xtext::decode(address).is_some_and(|octets| octets.iter().all(|octet| (b' '..=b'~').contains(octet))),
     };
     (value.chars().count() <= ORCPT_MAX && is_type && is_address && !address.is_empty())
         .then(|| OriginalRecipient { address_type: address_type.to_owned(), address: address.to_owned() })
+}
+
+/// RFC 6533 §3: neither `+` nor `=`, and a backslash only in `\x{HEX}`. Anything else an upstream may refuse the recipient for.
+fn is_utf8_address(address: &str) -> bool {
+    let mut pieces = address.split('\\');
+    let is_plain = |text: &str| !text.contains(['+', '=']);
+    let is_point = |hex: &str| {
+        let is_hex = |letter: u8| matches!(letter, b'0'..=b'9' | b'A'..=b'F');
+        (2..=6).contains(&hex.len()) && hex.bytes().all(is_hex)
+    };
+    pieces.next().is_some_and(is_plain)
+        && pieces.all(|piece| {
+            let point = piece.strip_prefix("x{").and_then(|rest| rest.split_once('}'));
+            point.is_some_and(|(hex, rest)| is_point(hex) && is_plain(rest))
+        })
 }
 
 /// RFC 2852 §4: `by-time ";" by-mode [by-trace]`; a time that is over can't be asked for with `R`.

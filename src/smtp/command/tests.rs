@@ -354,6 +354,11 @@ fn wrong_values_of_a_recipient_are_faults() {
                 "ORCPT=rfc822;a+0D+0Ab",
                 "ORCPT=rf_c822;a",
                 "ORCPT=rfc822;\u{e9}",
+                "ORCPT=utf-8;a+b@example.net",
+                "ORCPT=utf-8;a\\b@example.net",
+                "ORCPT=utf-8;\\x{f6}@example.net",
+                "ORCPT=utf-8;\\x{F6",
+                "ORCPT=utf-8;\\x{F6}+@example.net",
                 &long,
             ],
         ),
@@ -366,6 +371,7 @@ fn wrong_values_of_a_recipient_are_faults() {
         }
     }
     assert!(parse("RCPT TO:<b@example.net> ORCPT=utf-8;\u{e9}@ex\u{e4}mple.net").is_ok());
+    assert!(parse("RCPT TO:<b@example.net> ORCPT=utf-8;j\\x{F6}\u{e9}\\x{2B}@example.net").is_ok());
     assert!(parse("RCPT TO:<b@example.net> NOTIFY=NEVER").is_ok());
 }
 
