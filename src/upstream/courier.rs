@@ -215,6 +215,10 @@ impl Courier {
         recipients: &[usize],
         mut attempt: Attempt,
     ) -> Attempt {
+        // An upstream that takes no mail is not well because of a message that could not go to it: the probe, if it is one, goes back.
+        if attempt.is_unsaid && attempt.fault.is_none() {
+            return attempt;
+        }
         let (upstream, of) = (&slot.upstream, body.identity());
         if let Some(Alike { reply, met }) = self.places.refused(upstream, body, &attempt) {
             // Refusals of all phases are counted together; what they have in common is that a message was begun.
