@@ -8,7 +8,7 @@
 //! |----------------------------------------------|-------------------------------------------|--------------------------|
 //! | refused, given up                            | has FAILURE, or is not there              | failed                   |
 //! | waits too long (`warn_after`)                | has DELAY, or is not there                | delayed                  |
-//! | waits longer than its sender wanted (`BY=N`) | is not NEVER (RFC 2852 §4)                | delayed                  |
+//! | waits longer than its sender wanted (`BY=N`) | has DELAY, or is not there (RFC 2852 §4.1.3) | delayed               |
 //! | taken by an upstream without DSN             | has SUCCESS                               | relayed                  |
 //! | taken by one without DELIVERBY; traced (`T`) | is not NEVER (RFC 2852 §4.1.4)            | relayed                  |
 //! | taken by an upstream with DSN                | never by us: the upstream knows who wants | -                        |
@@ -145,18 +145,24 @@ pub fn may_be_told(recipient: &Recipient, fate: Fate) -> bool {
     let notify = asked.unwrap_or(Notify::DEFAULT);
     match fate {
         Fate::Failed | Fate::GaveUp => notify.failure,
-        Fate::Delayed { .. } => notify.delay,
+        // RFC 3461 §5.2.5, RFC 2852 §4.1.3.
+        Fate::Delayed { .. } | Fate::Overdue { .. } => notify.delay,
         // Of what is told unasked it is enough that nobody forbade it; of the rest see `is_to_be_told_relayed`.
-        Fate::Overdue { .. } | Fate::Relayed => asked != Some(Notify::NEVER),
+        Fate::Relayed => asked != Some(Notify::NEVER),
     }
 }
 
 /// Whether the sender is told that an upstream has the message for a recipient: what it wanted to know, or done in time, and the upstream does not
-/// know of it. `reports`, `deadline`: what the upstream has taken over (RFC 3461 §5.2.2, RFC 2852 §4.1.4).
-pub fn is_to_be_told_relayed(envelope: &Envelope, recipient: &Recipient, reports: bool, deadline: bool) -> bool {
+/// know of it. `reports`, `deadline`: what the upstream has taken over (RFC 3461 §5.2.2, RFC 2852 §4.1.4); `now`: when it was handed on.
+pub fn is_to_be_told_relayed(
+    envelope: &Envelope,
+    recipient: &Recipient,
+    (reports, deadline): (bool, bool),
+    now: WallTime,
+) -> bool {
     let by = envelope.parameters().deliver_by;
     let unheard = recipient.parameters.notify.is_some_and(|notify| notify.success) && !reports;
-    let untimed = by.is_some_and(|by| by.trace || (!by.or_return && !deadline));
+    let untimed = by.is_some_and(|by| by.trace || (!by.or_return && !deadline && now < by.deadline));
     unheard || (untimed && may_be_told(recipient, Fate::Relayed))
 }
 
@@ -333,6 +339,8 @@ impl Draft<'_> {
             smtputf8: !self.to.is_ascii(),
             // RFC 8689 §5: what is said of such a message is protected as it was; or says nothing of it.
             require_tls: self.original.envelope.parameters().require_tls && !self.is_redacted(),
+            // RFC 6710 §4.6.
+            priority: self.original.envelope.parameters().priority,
             ..MailParameters::default()
         };
         Some(Report {

@@ -61,7 +61,7 @@ pub fn plan(record: &Record, brought: Brought, schedule: &Schedule, now: WallTim
     let nobody_tried = open.iter().all(|place| untried.iter().any(|one| one.recipient == *place));
     let mut plan = Plan::of(record, tried, untried);
     plan.tell_failures();
-    plan.tell_relayed(record, &undertakings);
+    plan.tell_relayed(record, &undertakings, now);
     if !open.is_empty() {
         let attempts = record.attempts.saturating_add(1);
         match schedule.next(record.waits_since(), attempts, Warned::from(record.warned), now, jitter) {
@@ -137,12 +137,12 @@ impl Plan {
         self
     }
 
-    fn tell_relayed(&mut self, record: &Record, undertakings: &[(usize, Undertaking)]) {
+    fn tell_relayed(&mut self, record: &Record, undertakings: &[(usize, Undertaking)], now: WallTime) {
         let envelope = &record.envelope;
         let told = undertakings.iter().filter(|(place, undertaken)| {
             let recipient = envelope.recipients().get(*place);
             recipient.is_some_and(|recipient| {
-                report::is_to_be_told_relayed(envelope, recipient, undertaken.reports, undertaken.deadline)
+                report::is_to_be_told_relayed(envelope, recipient, (undertaken.reports, undertaken.deadline), now)
             })
         });
         self.tell.extend(told.map(|&(place, _)| (place, Fate::Relayed)));
@@ -456,6 +456,8 @@ mod tests {
     #[test]
     fn that_it_was_handed_on_is_told_when_the_upstream_will_not_tell() {
         let by = |or_return, trace| Some(DeliverBy { deadline: ARRIVED.after(HOUR), or_return, trace });
+        // RFC 2852 §4.1.4.2: of what is late already that is not told unasked.
+        let over = |trace| Some(DeliverBy { deadline: ARRIVED, or_return: false, trace });
         let knows_both = Undertaking { reports: true, deadline: true };
         let knows_none = Undertaking::default();
         for (notify, by, undertaken, told) in [
@@ -468,6 +470,8 @@ mod tests {
             // RFC 2852 §4.1.4: unless NEVER, when it is not known further on, or traced.
             (None, by(false, false), knows_none, true),
             (None, by(false, false), knows_both, false),
+            (None, over(false), knows_none, false),
+            (None, over(true), knows_none, true),
             (Some(Notify::NEVER), by(false, false), knows_none, false),
             (None, by(false, true), knows_both, true),
             (None, by(true, true), knows_both, true),

@@ -141,7 +141,7 @@ impl Trace<'_> {
         words.push(format!("by {}", self.hostname));
         words.push(format!("with {}", self.protocol));
         words.push(format!("id {}", self.id));
-        // RFC 6710 §6: a clause of its own tells what was assigned here.
+        // RFC 6710 §4.1: a clause of its own tells what was assigned here.
         if let Some(priority) = self.priority {
             words.push(format!("PRIORITY {priority}"));
         }

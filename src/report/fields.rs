@@ -32,6 +32,10 @@ impl Draft<'_> {
         if let Some(by) = self.original.envelope.parameters().deliver_by {
             fields.push_str(&field("Deliver-By-Date", &by.deadline.rfc5322()));
         }
+        // RFC 4865 §5.1.2. HOLDFOR is told as the moment that it came to: what it was is not kept.
+        if let Some(until) = self.original.envelope.parameters().hold_until {
+            fields.push_str(&field("Future-Release-Request", &format!("until;{}", until.rfc3339())));
+        }
         fields.push_str(&field("X-Sealpost-Queue-ID", &self.original.id.to_string()));
         for entry in self.told {
             fields.push_str("\r\n");
@@ -55,7 +59,7 @@ impl Draft<'_> {
         if is_seven_bit(header) {
             return part("text/rfc822-headers", header.to_vec());
         }
-        // RFC 6533 §6: a header section that is not ASCII, in an encoding that is 7-bit on the way. What is not UTF-8 either, or has lines too long for
+        // RFC 6533 §4.3: a header section that is not ASCII, in an encoding that is 7-bit on the way. What is not UTF-8 either, or has lines too long for
         // the wire, is as it was of old, encoded (RFC 6522 §4).
         let is_utf8 = !header.is_ascii() && std::str::from_utf8(header).is_ok();
         let kind = if is_utf8 { "message/global-headers; charset=utf-8" } else { "text/rfc822-headers" };

@@ -414,7 +414,7 @@ fn what_is_told_of_success_and_delay_follows_notify() {
     let until = arrived();
     let failure_only = Notify { failure: true, ..Notify::NEVER };
     for (notify, overdue, relayed) in
-        [(None, true, true), (Some(Notify::NEVER), false, false), (Some(failure_only), true, true)]
+        [(None, true, true), (Some(Notify::NEVER), false, false), (Some(failure_only), false, true)]
     {
         let mut bob = to("bob@example.net");
         bob.parameters.notify = notify;
@@ -448,6 +448,27 @@ fn a_report_on_what_demanded_tls_demands_it_too_or_says_nothing_of_the_message()
     }
     let message = MessageParser::new().parse(text.as_bytes()).unwrap();
     assert_eq!(message.parts[0].sub_parts().unwrap().len(), 2, "RFC 6522 §3: the third part is optional");
+}
+
+#[test]
+fn a_report_tells_until_when_the_message_was_to_wait() {
+    for (hold_until, is_told) in [(None, false), (Some(WallTime::from_seconds(1_800_000_000)), true)] {
+        let parameters = MailParameters { hold_until, ..MailParameters::default() };
+        let envelope = envelope("alice@example.com", parameters, vec![to("bob@example.net")]);
+        let report = composed(&original(&envelope, HEADER), &[reported(0, Fate::Failed, &no_such_user())]);
+        let text = String::from_utf8(report.octets).unwrap();
+        assert_eq!(text.contains("\r\nFuture-Release-Request: until;2027-01-15T08:00:00Z\r\n"), is_told, "{text}");
+    }
+}
+
+#[test]
+fn a_report_is_as_urgent_as_what_it_is_about() {
+    for priority in [None, Some(-4), Some(6)] {
+        let parameters = MailParameters { priority, ..MailParameters::default() };
+        let envelope = envelope("alice@example.com", parameters, vec![to("bob@example.net")]);
+        let report = composed(&original(&envelope, HEADER), &[reported(0, Fate::Failed, &no_such_user())]);
+        assert_eq!(report.envelope.parameters().priority, priority);
+    }
 }
 
 #[test]

@@ -132,7 +132,7 @@ pub struct Limits {
     pub mail_max: Option<u32>,
     /// `RCPTMAX`: recipients in a transaction.
     pub rcpt_max: Option<u32>,
-    /// `RCPTDOMAINMAX`: different recipient domains in a transaction.
+    /// `RCPTDOMAINMAX`: different recipient domains in a session.
     pub rcpt_domain_max: Option<u32>,
 }
 
@@ -317,7 +317,11 @@ impl Offered {
             Extension::Size => self.size = first.and_then(|value| value.parse().ok()),
             Extension::Auth => values.iter().for_each(|name| self.add_mechanism(name)),
             Extension::Limits => self.limits = Limits::read(values),
-            Extension::DeliverBy => self.deliver_by_min = first.and_then(|value| value.parse().ok()),
+            // RFC 2852 §2: further options may stand behind a comma.
+            Extension::DeliverBy => {
+                self.deliver_by_min =
+                    first.and_then(|value| value.split(',').next()).and_then(|value| value.parse().ok());
+            }
             Extension::FutureRelease => self.hold = read_hold(values),
             Extension::MtPriority => self.priority_profile = first.map(str::to_owned),
             Extension::Pipelining
@@ -411,6 +415,9 @@ mod tests {
         assert_eq!(offered.auth_mechanisms(), ["PLAIN", "LOGIN", "CRAM-MD5"]);
         assert_eq!(offered.limits(), Limits { mail_max: Some(5), rcpt_max: Some(100), rcpt_domain_max: None });
         assert_eq!(offered.deliver_by_min(), Some(240));
+        for (line, least) in [("DELIVERBY 240,X", Some(240)), ("DELIVERBY ,X", None), ("DELIVERBY", None)] {
+            assert_eq!(ehlo(&[line]).deliver_by_min(), least, "{line}");
+        }
         let hold = HoldLimits { interval_max: 86_400, latest: WallTime::from_seconds(1_800_000_000) };
         assert_eq!(offered.hold_limits(), Some(hold));
     }

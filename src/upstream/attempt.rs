@@ -29,6 +29,8 @@ pub struct Attempt {
     pub undertaking: Undertaking,
     /// Whether all failed only because this upstream lacks an extension that the message needs: another may have it, and is asked.
     pub is_unable: bool,
+    /// Whether nothing of the message was said to this upstream: what came of it says nothing of the upstream's health.
+    pub is_unsaid: bool,
 }
 
 /// What an upstream has taken over with a message: what it has not, is still ours to do.
@@ -59,6 +61,7 @@ impl Attempt {
             outcomes: recipients.iter().map(|&place| (place, outcome.clone())).collect(),
             free: recipients.to_vec(),
             is_unable: true,
+            is_unsaid: true,
             ..Self::default()
         }
     }
@@ -71,6 +74,7 @@ impl Attempt {
         self.undetermined.extend(later.undetermined);
         self.undertaking = later.undertaking;
         self.is_unable &= later.is_unable;
+        self.is_unsaid &= later.is_unsaid;
         self.free = later.free;
         self.fault = later.fault.or(self.fault.take());
     }

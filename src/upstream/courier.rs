@@ -220,6 +220,10 @@ impl Courier {
         recipients: &[usize],
         mut attempt: Attempt,
     ) -> Attempt {
+        // An upstream that takes no mail is not well because of a message that could not go to it: the probe, if it is one, goes back.
+        if attempt.is_unsaid && attempt.fault.is_none() {
+            return attempt;
+        }
         let (upstream, of) = (&slot.upstream, body.identity());
         if let Some(Alike { reply, met }) = self.places.refused(upstream, body, &attempt) {
             // Refusals of all phases are counted together; what they have in common is that a message was begun.
@@ -308,9 +312,11 @@ impl Courier {
         if envelope.parameters().require_tls && *envelope.reverse_path() != ReversePath::Null && !proves {
             return Attempt::unable(recipients, UPSTREAM_NOT_PROVED);
         }
-        let order = Order::new(envelope, recipients, body.octets()).at(self.places.now().wall);
+        let order = Order::new(envelope, recipients, body.octets());
+        // RFC 2852 §4.1.4: what is left of the time is counted when it is said, not before a connection was waited for.
+        let now = || self.places.now().wall;
         while let Some(mut kept) = self.kept_connection(slot).await {
-            let attempt = Box::pin(kept.send(order.clone(), recipients, body, signs)).await;
+            let attempt = Box::pin(kept.send(order.clone().at(now()), recipients, body, signs)).await;
             // Sent ahead by BDAT, the message may have been taken though nothing was answered: it goes nowhere else, and not again at once.
             if attempt.fault.is_none() || kept.has_answered() || !attempt.undetermined.is_empty() {
                 self.keep(kept);
@@ -320,7 +326,7 @@ impl Courier {
         match Box::pin(self.open(&slot.upstream, signs)).await {
             Ok(mut connection) => {
                 signs.is_ready();
-                let attempt = Box::pin(connection.send(order, recipients, body, signs)).await;
+                let attempt = Box::pin(connection.send(order.at(now()), recipients, body, signs)).await;
                 self.keep(connection);
                 attempt
             }

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 
 use zeroize::Zeroizing;
 
-use super::attempt::{FaultCause, UpstreamFault};
+use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::{Judgement, Phase, judge};
 use super::transaction::{Batch, Order, Planned, Sequel, Transaction};
 use crate::mail::Recipient;
@@ -356,7 +356,7 @@ impl Dialog {
 
     fn planned(&mut self, planned: Planned) -> Step {
         match planned {
-            Planned::Settled(attempt) => Step::Done(attempt),
+            Planned::Settled(attempt) => Step::Done(Attempt { is_unsaid: true, ..attempt }),
             Planned::Look(transaction, look) => {
                 self.stage = Stage::Transaction(transaction);
                 Step::Look(look)

@@ -110,7 +110,7 @@ impl Order {
             );
         }
         let by = asked.deliver_by.filter(|by| by.or_return)?;
-        // RFC 2852 §4.1.4.2: nobody could say that it comes in time.
+        // RFC 2852 §4.1.4.1: nobody could say that it comes in time.
         if !offered.has(Extension::DeliverBy) {
             return Some("5.4.7 the message must be delivered in time or returned (BY=..;R), and the upstream knows of no time (DELIVERBY)".to_owned());
         }

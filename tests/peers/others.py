@@ -76,7 +76,7 @@ class Others:
                 yield Check(f"{server.name} as upstream, {name}", lambda server=server, run=run: run(server))
 
     def _starttls(self, server):
-        with self._bench(server, self._tls(), self._verified("starttls")) as bench:
+        with self._bench(server, self._tls(), self._verified("starttls", chunking=True)) as bench:
             for shape in SHAPES:
                 if shape.name in server.refuses:
                     bench.submit(READER, octets=shape.octets("<refused@peers.example.com>", SENDER, READER))

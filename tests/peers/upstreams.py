@@ -38,7 +38,7 @@ class Upstreams:
             ("a wrong password by SCRAM-SHA-256: mail waits, nothing bounces", self._wrong_scram),
             ("its key pinned, no CA", self._pinned),
             ("another key pinned: mail waits, nothing bounces", self._pinned_wrongly),
-            ("by BDAT, and by DATA when told so", self._chunking),
+            ("by DATA, and by BDAT when told so", self._chunking),
             ("without 8BITMIME: parts are encoded", self._seven_bit),
             ("without 8BITMIME: reported where that is set", self._eight_bit_reported),
             ("with a client certificate", self._client_certificate),
@@ -97,7 +97,7 @@ class Upstreams:
             bench.relay.wait_for_log("not the one that is pinned")
 
     def _chunking(self):
-        for settings, verb in (({}, "bdat"), ({"chunking": False}, "data")):
+        for settings, verb in (({"chunking": True}, "bdat"), ({}, "data")):
             with self._bench({}, settings) as bench:
                 bench.arrives()
                 # What was said on a connection stands in the log once it is closed.

@@ -257,7 +257,7 @@ fn key_of(fault: &SecurityMistake) -> &'static str {
 
 fn manner(written: &WrittenUpstream) -> Manner {
     Manner {
-        chunking: if written.chunking == Some(false) { Chunking::Never } else { Chunking::WhenOffered },
+        chunking: if written.chunking == Some(true) { Chunking::WhenOffered } else { Chunking::Never },
         eight_bit: match written.eight_bit {
             None | Some(WrittenEightBit::SendAnyway) => EightBit::SendAnyway,
             Some(WrittenEightBit::Encode) => EightBit::Encode,

@@ -19,6 +19,8 @@ const DATE_SHAPE: &str = "dddd-dd-ddTdd:dd:ddZ";
 const NOT_A_PARAMETER: CommandFault = CommandFault::Argument("a parameter is KEYWORD or KEYWORD=value");
 const TWICE: &str = "given twice";
 const NO_VALUE: &str = "takes no value";
+/// RFC 4865 §5.2.2: the time to deliver in goes on while the message waits.
+const HELD_BEYOND: &str = "is over before the message is to be sent on";
 
 /// One parameter, its keyword in upper case.
 struct Parameter<'a> {
@@ -78,15 +80,10 @@ fn each(list: &str, mut take: impl FnMut(Parameter<'_>) -> Result<(), CommandFau
 pub(super) fn of_mail(list: &str, offered: &Offered, now: WallTime) -> Result<MailParameters, CommandFault> {
     let mut all = MailParameters::default();
     each(list, |parameter| mail_parameter(&mut all, parameter, offered, now))?;
-    begin_when_released(&mut all, now);
-    Ok(all)
-}
-
-/// The time to deliver in begins when the message is released, not while it waits as asked: else the two could not be asked for together.
-fn begin_when_released(all: &mut MailParameters, now: WallTime) {
-    if let (Some(by), Some(until)) = (&mut all.deliver_by, all.hold_until) {
-        by.deadline = by.deadline.after(until.since(now));
+    if all.deliver_by.zip(all.hold_until).is_some_and(|(by, until)| until > by.deadline) {
+        return Err(CommandFault::Parameter { keyword: "BY".to_owned(), why: HELD_BEYOND });
     }
+    Ok(all)
 }
 
 fn mail_parameter(
@@ -199,12 +196,27 @@ fn original(value: &str) -> Option<OriginalRecipient> {
     let is_type =
         !address_type.is_empty() && address_type.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
     let is_address = match address_type.to_ascii_lowercase().as_str() {
-        "utf-8" => true,
+        "utf-8" => is_utf8_address(address),
         // A control that is hidden in xtext would come out in a report's field (RFC 3464 §2.3.1).
         _ => xtext::decode(address).is_some_and(|octets| octets.iter().all(|octet| (b' '..=b'~').contains(octet))),
     };
     (value.chars().count() <= ORCPT_MAX && is_type && is_address && !address.is_empty())
         .then(|| OriginalRecipient { address_type: address_type.to_owned(), address: address.to_owned() })
+}
+
+/// RFC 6533 §3: neither `+` nor `=`, and a backslash only in `\x{HEX}`. Anything else an upstream may refuse the recipient for.
+fn is_utf8_address(address: &str) -> bool {
+    let mut pieces = address.split('\\');
+    let is_plain = |text: &str| !text.contains(['+', '=']);
+    let is_point = |hex: &str| {
+        let is_hex = |letter: u8| matches!(letter, b'0'..=b'9' | b'A'..=b'F');
+        (2..=6).contains(&hex.len()) && hex.bytes().all(is_hex)
+    };
+    pieces.next().is_some_and(is_plain)
+        && pieces.all(|piece| {
+            let point = piece.strip_prefix("x{").and_then(|rest| rest.split_once('}'));
+            point.is_some_and(|(hex, rest)| is_point(hex) && is_plain(rest))
+        })
 }
 
 /// RFC 2852 §4: `by-time ";" by-mode [by-trace]`; a time that is over can't be asked for with `R`.
@@ -240,7 +252,7 @@ fn hold(
         return Err(parameter.wrong("HOLDFOR and HOLDUNTIL exclude each other"));
     }
     let until = if parameter.keyword == "HOLDFOR" {
-        parameter.value(|value| seconds(value).map(|wait| later(now, wait)), "takes a number of seconds")?
+        parameter.value(|value| wait(value).map(|wait| later(now, wait)), "takes a number of seconds")?
     } else {
         parameter.value(date, "takes a moment such as 2026-11-24T01:48:00Z")?
     };
@@ -256,6 +268,11 @@ fn hold(
 fn priority(value: &str) -> Option<i8> {
     let number: i8 = value.parse().ok()?;
     ((-9..=9).contains(&number) && number.to_string() == value).then_some(number)
+}
+
+/// RFC 4865 §3: a number from 1 on, without leading zeros.
+fn wait(digits: &str) -> Option<i64> {
+    seconds(digits).filter(|_| !digits.starts_with('0'))
 }
 
 fn seconds(digits: &str) -> Option<i64> {

@@ -225,8 +225,7 @@ fn parameters_are_read_in_any_case_and_order() {
         envid: Some("QQ+2B314".to_owned()),
         require_tls: true,
         deliver_by: Some(DeliverBy {
-            // The time begins when the message is released.
-            deadline: NOW.after(std::time::Duration::from_secs(60 + 120)),
+            deadline: NOW.after(std::time::Duration::from_secs(120)),
             or_return: true,
             trace: true,
         }),
@@ -276,7 +275,7 @@ fn right_values_are_read() {
         ("BY=-999999999;N", by(-999_999_999, false, false)),
         ("BY=+5;NT", by(5, false, true)),
         ("BY=1;R", by(1, true, false)),
-        ("HOLDFOR=0", hold(1_800_000_000)),
+        ("HOLDFOR=1", hold(1_800_000_001)),
         ("HOLDUNTIL=2027-01-15T08:00:01Z", hold(1_800_000_001)),
     ];
     for (parameter, expected) in table {
@@ -308,7 +307,7 @@ fn wrong_values_are_faults() {
         ("RET", &["RET", "RET=ALL", "RET=FULL RET=FULL"]),
         ("ENVID", &["ENVID", "ENVID=", "ENVID=+", "ENVID=+0", "ENVID=+0G", "ENVID=+0A", "ENVID=a=b", &long_envid]),
         ("BY", &["BY", "BY=1", "BY=;R", "BY=0;R", "BY=-1;R", "BY=1;X", "BY=1;RTT", "BY=1234567890;N", "BY=--1;N"]),
-        ("HOLDFOR", &["HOLDFOR", "HOLDFOR=-1", "HOLDFOR=1234567890", "HOLDFOR=1 HOLDFOR=1"]),
+        ("HOLDFOR", &["HOLDFOR", "HOLDFOR=-1", "HOLDFOR=0", "HOLDFOR=01", "HOLDFOR=1234567890", "HOLDFOR=1 HOLDFOR=1"]),
         (
             "HOLDUNTIL",
             &[
@@ -355,6 +354,11 @@ fn wrong_values_of_a_recipient_are_faults() {
                 "ORCPT=rfc822;a+0D+0Ab",
                 "ORCPT=rf_c822;a",
                 "ORCPT=rfc822;\u{e9}",
+                "ORCPT=utf-8;a+b@example.net",
+                "ORCPT=utf-8;a\\b@example.net",
+                "ORCPT=utf-8;\\x{f6}@example.net",
+                "ORCPT=utf-8;\\x{F6",
+                "ORCPT=utf-8;\\x{F6}+@example.net",
                 &long,
             ],
         ),
@@ -367,6 +371,7 @@ fn wrong_values_of_a_recipient_are_faults() {
         }
     }
     assert!(parse("RCPT TO:<b@example.net> ORCPT=utf-8;\u{e9}@ex\u{e4}mple.net").is_ok());
+    assert!(parse("RCPT TO:<b@example.net> ORCPT=utf-8;j\\x{F6}\u{e9}\\x{2B}@example.net").is_ok());
     assert!(parse("RCPT TO:<b@example.net> NOTIFY=NEVER").is_ok());
 }
 
@@ -469,8 +474,7 @@ fn mail_line(parameters: &MailParameters) -> String {
     words.extend(parameters.envid.as_ref().map(|envid| format!("ENVID={envid}")));
     words.extend(parameters.require_tls.then(|| "REQUIRETLS".to_owned()));
     words.extend(parameters.deliver_by.map(|by| {
-        let waits = parameters.hold_until.map_or(0, |until| i64::try_from(until.since(NOW).as_secs()).unwrap());
-        let seconds = (by.deadline.millis() - NOW.millis()) / 1000 - waits;
+        let seconds = (by.deadline.millis() - NOW.millis()) / 1000;
         format!("BY={seconds};{}{}", if by.or_return { "R" } else { "N" }, if by.trace { "T" } else { "" })
     }));
     words.extend(parameters.hold_until.map(|until| format!("HOLDUNTIL={}", until.rfc3339())));
@@ -490,13 +494,13 @@ fn parameters() -> impl Strategy<Value = MailParameters> {
         (prop::option::of(0_i64..5_000_000_000), prop::option::of(-9_i8..=9)),
     )
         .prop_map(|((size, body, smtputf8, require_tls), (ret, envid, deliver_by), (hold, priority))| {
-            let hold_until = hold.map(WallTime::from_seconds);
-            let begins = hold_until.map_or(NOW, |until| until.max(NOW)).seconds();
             let deliver_by = deliver_by.map(|(seconds, or_return, trace)| DeliverBy {
-                deadline: WallTime::from_seconds(begins + seconds),
+                deadline: WallTime::from_seconds(NOW.seconds() + seconds),
                 or_return,
                 trace,
             });
+            let wanted = hold.map(WallTime::from_seconds);
+            let hold_until = wanted.map(|until| deliver_by.map_or(until, |by| until.min(by.deadline)));
             MailParameters { size, body, smtputf8, ret, envid, require_tls, deliver_by, hold_until, priority }
         })
 }
@@ -520,6 +524,11 @@ fn what_is_beyond_the_offer_is_a_fault() {
         ("BY=59;R", false),
         ("BY=59;N", true),
         ("BY=-60;N", true),
+        // RFC 4865 §5.2.2: not to be sent on after it was to be delivered, in either order.
+        ("BY=60;R HOLDFOR=60", true),
+        ("BY=60;R HOLDFOR=61", false),
+        ("HOLDUNTIL=2027-01-15T08:01:01Z BY=60;N", false),
+        ("BY=-60;N HOLDFOR=1", false),
         ("HOLDFOR=1800", true),
         ("HOLDFOR=1801", false),
         ("HOLDUNTIL=2027-01-15T08:30:00Z", true),

@@ -227,6 +227,21 @@ async fn who_lacks_an_extension_is_passed_over_for_one_who_has_it_and_waited_for
     assert!(stage.up.taken().is_empty(), "it waits for the one who can");
 }
 
+/// Else whoever sends such messages has an upstream that refuses us asked for each message of everybody.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_could_not_go_to_an_upstream_does_not_make_it_well() {
+    let stage = Stage::new(at(Phase::Mail, Misdeed::Say(b"530 5.7.0 Authentication required\r\n")), upstream());
+    stage.run();
+    for _ in 0..3 {
+        stage.send(envelope("alice@example.com", MailParameters::default(), &[None])).await;
+        stage.pass(seconds(1)).await;
+        stage.send(envelope("alice@example.com", by(&stage, HOUR, true), &[Some(Notify::NEVER)])).await;
+        stage.pass(seconds(1)).await;
+    }
+    let standings = stage.house.courier.standings();
+    assert_eq!(standings[0].failures, 3, "in a row: {standings:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_to_wait_is_sent_when_it_is_released_and_looked_at_again_then() {
     let stage = Stage::new(with(&["FUTURERELEASE 86400 2099-01-01T00:00:00Z"]), upstream());
