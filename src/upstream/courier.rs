@@ -63,7 +63,7 @@ enum Others {
 
 /// What came of watching an attempt.
 enum Watched {
-    Done(Attempt),
+    Done(Box<Attempt>),
     /// It hung before any message, and an operator or a reload wants it begun anew.
     Anew,
 }
@@ -200,7 +200,7 @@ impl Courier {
             // A probe is given its whole time: an upstream that is slow, but works, must be found out to work.
             let others = if granted.is_some() { Others::None } else { others };
             match self.watched(&slot, others, &mut granted, envelope, recipients, body).await {
-                Watched::Done(attempt) => return self.noted(&slot, granted, body, recipients, attempt),
+                Watched::Done(attempt) => return self.noted(&slot, granted, body, recipients, *attempt),
                 Watched::Anew => *probe = granted,
             }
         }
@@ -260,7 +260,7 @@ impl Courier {
                     if !told {
                         self.places.answered(&slot.upstream);
                     }
-                    return Watched::Done(attempt);
+                    return Watched::Done(Box::new(attempt));
                 }
                 () = signs.ready(), if probe.is_some() => {
                     if let Some(condition) = probe.take().and_then(Probe::end_ready) {
@@ -284,7 +284,8 @@ impl Courier {
                 && let Some(phase) = signs.hangs_before_mail(UNANSWERED)
             {
                 let cause = FaultCause::Silent(UNANSWERED);
-                return Watched::Done(Attempt::deferred(recipients, fault(&slot.upstream, phase, cause)));
+                let attempt = Attempt::deferred(recipients, fault(&slot.upstream, phase, cause));
+                return Watched::Done(Box::new(attempt));
             }
         }
     }

@@ -62,7 +62,8 @@ fn lists_that_went_back_in_time_or_away_are_found() {
     let list = |of: &Made, number: u64| of.crl(&CrlRecipe { number, ..CrlRecipe::listing(&[]) });
     let before = with(&[list(&root, 2), list(&issuing, 2)]);
     // What is there afterwards, and whose went back or away.
-    let cases: [(&[Vec<u8>], &[(&str, bool)]); 5] = [
+    type Case<'a> = (&'a [Vec<u8>], &'a [(&'a str, bool)]);
+    let cases: [Case<'_>; 5] = [
         (&[list(&root, 2), list(&issuing, 2)], &[]),
         (&[list(&root, 3), list(&issuing, 2), list(&issuing, 1)], &[]),
         (&[list(&root, 2), list(&issuing, 1)], &[("CN=Issuing", true)]),
