@@ -28,7 +28,7 @@ pub(super) fn is_ours(value: &[u8], hostname: &str) -> bool {
     named == ascii(hostname)
 }
 
-/// RFC 8601 §2.2: authres-header begins with [CFWS] authserv-id, a value of RFC 2045: a token or a quoted string. None: neither.
+/// RFC 8601 §2.2: authres-header begins with an authserv-id behind comments and folds, a value of RFC 2045: a token or a quoted string. None: neither.
 fn server_id(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
     let text = behind_comments(text)?;
