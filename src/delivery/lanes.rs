@@ -9,8 +9,10 @@
 //! | fewer than twice its connections are under way | half of them wait for a connection, so that none stands idle         |
 //! | and fewer than [`GUARANTEED`] are, or the pool of [`POOL`] that all routes share has room | no route keeps another from its share |
 //!
-//! Within a lane, identities have turns: who sends much does not keep the others waiting. Pure. Never: claims; asks a clock.
+//! Within a lane, identities have turns: who sends much does not keep the others waiting. Of one identity's mail the more urgent goes first
+//! (RFC 6710 §4), as in the queue. Pure. Never: claims; asks a clock.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -39,11 +41,14 @@ struct Lane {
     waiting: Waiting,
 }
 
+/// The higher priority is the lesser, so that it comes first.
+type Urgency = Reverse<i8>;
+
 /// Messages that wait, by identity; the identities in turn.
 #[derive(Debug, Default)]
 struct Waiting {
     turns: VecDeque<Arc<str>>,
-    of: HashMap<Arc<str>, BTreeSet<QueueId>>,
+    of: HashMap<Arc<str>, BTreeSet<(Urgency, QueueId)>>,
 }
 
 impl Lanes {
@@ -77,11 +82,11 @@ impl Lanes {
         self.0.values().all(|lane| lane.waiting.turns.is_empty())
     }
 
-    /// A message waits for these routes.
-    pub(super) fn wait(&mut self, routes: &[Arc<str>], identity: &str, id: QueueId) {
+    /// A message of this priority waits for these routes.
+    pub(super) fn wait(&mut self, routes: &[Arc<str>], identity: &str, priority: i8, id: QueueId) {
         for route in routes {
             if let Some(lane) = self.0.get_mut(route) {
-                lane.waiting.put(identity, id);
+                lane.waiting.put(identity, (Reverse(priority), id));
             }
         }
     }
@@ -116,26 +121,26 @@ fn most(route: &Route) -> usize {
 }
 
 impl Waiting {
-    fn put(&mut self, identity: &str, id: QueueId) {
+    fn put(&mut self, identity: &str, message: (Urgency, QueueId)) {
         if let Some(messages) = self.of.get_mut(identity) {
-            messages.insert(id);
+            messages.insert(message);
             return;
         }
         let identity: Arc<str> = identity.into();
         self.turns.push_back(Arc::clone(&identity));
-        self.of.insert(identity, BTreeSet::from([id]));
+        self.of.insert(identity, BTreeSet::from([message]));
     }
 
     fn next(&mut self) -> Option<QueueId> {
         let identity = self.turns.pop_front()?;
         let messages = self.of.get_mut(&identity)?;
-        let id = messages.pop_first();
+        let first = messages.pop_first();
         if messages.is_empty() {
             self.of.remove(&identity);
         } else {
             self.turns.push_back(identity);
         }
-        id
+        first.map(|(_, id)| id)
     }
 }
 
@@ -171,18 +176,29 @@ mod tests {
         let mut lanes = lanes(&[("a", 1)]);
         let a = names(&["a"]);
         for number in [5, 3, 4, 3] {
-            lanes.wait(&a, "alice", id(number));
+            lanes.wait(&a, "alice", 0, id(number));
         }
-        lanes.wait(&a, "bob", id(9));
+        lanes.wait(&a, "bob", 0, id(9));
         let order: Vec<_> = std::iter::from_fn(|| lanes.next("a")).collect();
         assert_eq!(order, [id(3), id(9), id(4), id(5)], "each once");
         assert!(lanes.is_empty());
     }
 
     #[test]
+    fn of_one_identity_the_more_urgent_goes_first_and_keeps_nobody_else_waiting() {
+        let mut lanes = lanes(&[("a", 1)]);
+        let a = names(&["a"]);
+        for (identity, priority, number) in [("alice", -9, 1), ("alice", 0, 2), ("bob", -9, 3), ("alice", 9, 4)] {
+            lanes.wait(&a, identity, priority, id(number));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| lanes.next("a")).collect();
+        assert_eq!(order, [id(4), id(3), id(2), id(1)]);
+    }
+
+    #[test]
     fn a_message_waits_in_the_lane_of_each_of_its_routes_and_nowhere_else() {
         let mut lanes = lanes(&[("a", 1), ("b", 1), ("c", 1)]);
-        lanes.wait(&names(&["a", "b", "unknown"]), "alice", id(1));
+        lanes.wait(&names(&["a", "b", "unknown"]), "alice", 0, id(1));
         assert!(lanes.has_waiting("a") && lanes.has_waiting("b") && !lanes.has_waiting("c"));
         assert_eq!((lanes.next("a"), lanes.next("b"), lanes.next("unknown")), (Some(id(1)), Some(id(1)), None));
     }
@@ -222,7 +238,7 @@ mod tests {
             assert!(lanes.has_room(NOWHERE), "{number}");
             lanes.begin(&nowhere);
         }
-        lanes.wait(&nowhere, "alice", id(1));
+        lanes.wait(&nowhere, "alice", 0, id(1));
         assert!(!lanes.has_room(NOWHERE) && lanes.has_waiting(NOWHERE));
         lanes.end(&nowhere);
         assert!(lanes.has_room(NOWHERE));
@@ -231,7 +247,7 @@ mod tests {
     #[test]
     fn new_routes_forget_who_waited_and_not_what_is_under_way() {
         let mut lanes = lanes(&[("a", 1), ("gone", 1)]);
-        lanes.wait(&names(&["a"]), "alice", id(1));
+        lanes.wait(&names(&["a"]), "alice", 0, id(1));
         lanes.begin(&names(&["a", "gone"]));
         lanes.follow(&routes(&[("a", 1), ("new", 1)]));
         assert!(lanes.is_empty() && lanes.has_room("new"));

@@ -260,7 +260,9 @@ impl Turns {
     }
 
     fn wait(&self, claim: Claim, routes: &[Arc<Route>]) {
-        self.board.lanes().wait(&names(routes), &claim.record().custodian.identity, claim.id());
+        let record = claim.record();
+        let priority = record.envelope.parameters().priority.unwrap_or(0);
+        self.board.lanes().wait(&names(routes), &record.custodian.identity, priority, claim.id());
         claim.park(IN_LANE);
     }
 
@@ -311,7 +313,7 @@ impl Turns {
             Ok(claim) => claim,
             Err(fault) => {
                 tracing::error!(%id, %fault, "a message that waits for its route can't be read; it is tried again");
-                board.lanes().wait(&[Arc::clone(lane)], "", id);
+                board.lanes().wait(&[Arc::clone(lane)], "", 0, id);
                 tokio::time::sleep(AFTER_FAILURE).await;
                 None
             }

@@ -232,6 +232,30 @@ fn names_are_read_from_standard_input_and_one_that_is_missing_stops_no_other() {
     assert_eq!(listed(&bench, &["--state", "held"]), ["a1", "b1"]);
 }
 
+/// RFC 4865 §4.2: before its moment it is sent only when an operator means that very message.
+#[test]
+fn what_its_sender_wants_to_wait_is_made_due_by_its_name_only() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    bench.configure(&[upstream.address], "");
+    let _process = Process::start(&bench.configuration);
+    let (mut client, _) = Client::starttls(bench.starttls, &bench.tls(Some(&bench.alice))).unwrap();
+    for (line, code) in [
+        ("MAIL FROM:<alice@example.com> HOLDFOR=3600", 250),
+        ("RCPT TO:<x@example.net>", 250),
+        ("DATA", 354),
+        (&format!("{}.", text(&message("alice@example.com", "waits"))), 250),
+    ] {
+        assert_eq!(client.command(line).unwrap().code, code, "{line}");
+    }
+    let retried = queue(&bench, &["retry", "--all"]);
+    assert!(retried.status.success(), "{}", text(&retried.stderr));
+    assert_eq!((listed(&bench, &[]), upstream.arrivals().len()), (vec!["waits".to_owned()], 0));
+    let id = list_queue(&bench)[0]["id"].as_str().unwrap().to_owned();
+    says(&bench, &["retry", &id]);
+    assert!(super::harness::eventually(|| upstream.arrivals().len() == 1));
+}
+
 /// An upstream that is down has 300 messages wait; it comes up, and they leave while they are retried.
 #[test]
 fn a_message_that_leaves_before_its_turn_is_no_fault_of_retry_all() {

@@ -13,7 +13,7 @@ use super::{Action, Answer, Desk, ListOrder, Target};
 use crate::audit::{self, Steered};
 use crate::mail::QueueId;
 use crate::queue::steer::CHANGES_MAX;
-use crate::queue::{Change, Listed, QueueError, Record};
+use crate::queue::{Change, Listed, QueueError, Record, State};
 use crate::sys::WallTime;
 
 /// How far it is.
@@ -84,7 +84,12 @@ impl Round {
             }
             Left::All(walk) => {
                 let found = walk.page(desk.queue, CHANGES_MAX).await?;
-                found.into_iter().map(|one| turn(one, &walk.selection, self.action, self.recipients_only)).collect()
+                let is_meant = |one: &Listed| self.action != Action::Retry || !waits_as_asked(one, desk.now);
+                found
+                    .into_iter()
+                    .filter(is_meant)
+                    .map(|one| turn(one, &walk.selection, self.action, self.recipients_only))
+                    .collect()
             }
         };
         self.change(desk, turns, &mut answers).await?;
@@ -158,6 +163,13 @@ impl Round {
         self.probed = true;
         Ok(())
     }
+}
+
+/// Whether its sender wants it to wait (RFC 4865 §4.2: it must not be sent before): who makes all due means what waits for its upstream. Named, it is sent.
+fn waits_as_asked(found: &Listed, now: WallTime) -> bool {
+    let Listed::Message(record) = found else { return false };
+    let asked = record.envelope.parameters().hold_until;
+    record.state == State::Queued && asked.is_some_and(|until| until > now)
 }
 
 /// The turns of those that were named; of those that are not meant the answer says so.
