@@ -53,7 +53,8 @@ class Script:
                 return _NOT_PLAYED[word]
             if word == "set" and rest.split("=")[0].strip() not in _SETTABLE:
                 return f"a setting of sealpost: {rest.split('=')[0].strip()}"
-        return None
+        # Of it, and of nobody else, LF is read as CRLF in messages.
+        return "a setting of sealpost: bare_lf" if "device" in self.personas() else None
 
     def personas(self):
         return {rest.removeprefix("as ").strip() for _, word, rest in self.steps if word in ("handshake", "tls", "implicit")}
