@@ -87,7 +87,8 @@ class Scanners:
     def _scan(self, way):
         file = self.directory / f"testssl-{way}.json"
         options = ["--starttls", "smtp"] if way == "starttls" else []
-        status, said = run(["testssl", "--warnings", "batch", "--color", "0", "--quiet", "--jsonfile", file, "--nodns", "none", "--ip", "127.0.0.1",
+        # What it computes must not slow the checks that run meanwhile.
+        status, said = run(["nice", "-n", "19", "testssl", "--warnings", "batch", "--color", "0", "--quiet", "--jsonfile", file, "--nodns", "none", "--ip", "127.0.0.1",
                             "--add-ca", self.certificates.ca, "--protocols", "--std", "--server-preference", "--server-defaults", "--pfs",
                             "--vulnerable", *options, f"localhost:{self.relay.target.ports[way]}"],
                            seconds=SCAN, environment={"TERM": "dumb"})
