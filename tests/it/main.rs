@@ -28,6 +28,7 @@ mod structure;
 mod chains;
 
 mod policy;
+mod polled;
 mod session;
 mod header;
 mod dialog;

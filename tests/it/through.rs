@@ -2,10 +2,7 @@
 
 mod stage;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sealpost::queue::{Outcome, Record, State};
@@ -15,6 +12,7 @@ use sealpost::upstream::{Phase, Upstream};
 use tokio::time::Instant;
 
 use super::scripted_upstream::{Misdeed, Script};
+use crate::polled::Polled;
 use stage::{BODY, Stage, WAIT, spare, through, two_ways, upstream};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -571,28 +569,6 @@ async fn a_client_gone_at_any_point_leaves_nothing_or_a_message_that_is_upstream
         assert_eq!(ends(&stage).await, (usize::from(gone_after == 6), 0), "{story}");
         // What is left of it hinders nobody.
         assert!(stage.send(&[BOB]).await.contains("Relayed"), "{story}");
-    }
-}
-
-/// Ends at the latest with so many polls; says whether the work was done.
-struct Polled<F> {
-    work: Pin<Box<F>>,
-    left: usize,
-}
-
-impl<F: Future<Output = ()>> Future for Polled<F> {
-    type Output = bool;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
-        if self.left == 0 {
-            return Poll::Ready(false);
-        }
-        self.left -= 1;
-        match self.work.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(true),
-            Poll::Pending if self.left == 0 => Poll::Ready(false),
-            Poll::Pending => Poll::Pending,
-        }
     }
 }
 

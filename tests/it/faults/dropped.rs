@@ -1,8 +1,7 @@
 //! Futures dropped at each of their polls: a connection that is torn down, a delivery that is.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use sealpost::delivery;
@@ -10,30 +9,8 @@ use sealpost::queue::Driving;
 use sealpost::sys::SimulatedDisk;
 
 use super::relay::{Dialog, How, LARGE, Relay, virtual_time};
+use crate::polled::Polled;
 use crate::scripted_upstream::{Script, Scripted};
-
-/// Ends at the latest with so many polls; says whether the work was done.
-struct Polled<F> {
-    work: Pin<Box<F>>,
-    left: usize,
-}
-
-impl<F: Future<Output = ()>> Future for Polled<F> {
-    type Output = bool;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
-        if self.left == 0 {
-            return Poll::Ready(false);
-        }
-        self.left -= 1;
-        match self.work.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(true),
-            // The last poll was had: now, and not when something happens.
-            Poll::Pending if self.left == 0 => Poll::Ready(false),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
 
 /// Plays the dialog against an intake that is dropped at its `nth` poll; whether it came to its end, and what the client heard.
 async fn converse(relay: &Relay, dialog: &Dialog, nth: usize) -> (bool, Vec<u16>) {
