@@ -94,6 +94,7 @@ impl<W: Write> Printer<W> {
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
+            | Answer::Line(_)
             | Answer::Headers(_)
             | Answer::Done(_)
             | Answer::Gone(_)

@@ -27,6 +27,8 @@ const PURE: &[&str] = &[
     "src/content",
     "src/route",
     "src/report",
+    "src/queue/brief",
+    "src/queue/gather",
     "src/queue/schedule",
     "src/queue/turns",
     "src/queue/claims",

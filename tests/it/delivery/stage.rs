@@ -41,6 +41,7 @@ impl Clock for TokioClock {
 
 pub(crate) struct Stage {
     pub(crate) house: Arc<House>,
+    pub(crate) disk: SimulatedDisk,
     pub(crate) up: Arc<Scripted>,
     pub(crate) spare: Option<Arc<Scripted>>,
 }
@@ -86,13 +87,13 @@ impl Stage {
         // Most tests are about the upstreams: one identity alone must not be in its own way.
         let (driving, per_identity) = (Driving::Inline, 128);
         let settings = QueueSettings { driving, per_identity, cache: 1 << 20, ..QueueSettings::new("/queue") };
-        let disk = Arc::new(SimulatedDisk::new(1));
-        let (queue, _) = Queue::open(settings, disk, Arc::clone(&clock), entropy()).unwrap();
+        let disk = SimulatedDisk::new(1);
+        let (queue, _) = Queue::open(settings, Arc::new(disk.clone()), Arc::clone(&clock), entropy()).unwrap();
         let courier = Courier::new(Arc::new(net), Arc::clone(&clock), Arc::new(Zeros));
         let upstreams: Vec<_> = upstreams.into_iter().map(Arc::new).collect();
         courier.configure(&upstreams);
         let house = House::new(snapshot(0, upstreams), queue, clock, entropy(), Tasks::default(), courier);
-        Self { house: Arc::new(house), up, spare }
+        Self { house: Arc::new(house), disk, up, spare }
     }
 
     /// What the daemon does on a reload.
