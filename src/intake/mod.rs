@@ -9,7 +9,7 @@ mod balancer;
 mod converse;
 mod message;
 mod pace;
-mod proxy;
+pub mod proxy;
 mod second_factor;
 mod through;
 mod wire;

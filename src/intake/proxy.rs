@@ -35,7 +35,7 @@ const CASTAGNOLI: u32 = 0x82F6_3B78;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proxied {
+pub enum Proxied {
     /// A client's connection.
     Client {
         /// The client.
@@ -49,7 +49,7 @@ pub(super) enum Proxied {
 
 /// Why something is no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ProxyFault {
+pub enum ProxyFault {
     /// It begins like neither version.
     #[error("what came is no PROXY header")]
     NoHeader,
@@ -93,13 +93,13 @@ pub(super) enum ProxyFault {
 
 /// Reads one header.
 #[derive(Debug, Default)]
-pub(super) struct HeaderReader {
+pub struct HeaderReader {
     octets: Vec<u8>,
 }
 
 impl HeaderReader {
     /// So many octets belong to the header at least, besides those taken; never 0 before it is whole.
-    pub(super) fn wants(&self) -> usize {
+    pub fn wants(&self) -> usize {
         let had = self.octets.len();
         if had < BEGINNING {
             return BEGINNING.saturating_sub(had);
@@ -112,7 +112,7 @@ impl HeaderReader {
     }
 
     /// Whether nothing has been taken yet.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.octets.is_empty()
     }
 
@@ -120,7 +120,7 @@ impl HeaderReader {
     ///
     /// # Errors
     /// It is no header, as soon as that is certain.
-    pub(super) fn take(&mut self, octets: &[u8]) -> Result<(usize, Option<Proxied>), ProxyFault> {
+    pub fn take(&mut self, octets: &[u8]) -> Result<(usize, Option<Proxied>), ProxyFault> {
         let mut taken: usize = 0;
         loop {
             let rest = octets.get(taken..).unwrap_or_default();

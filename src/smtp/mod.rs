@@ -2,7 +2,6 @@
 //!
 //! RFC 5321 §2.3.8: only CRLF ends a line. Never: guesses what a malformed line meant.
 
-pub mod claims;
 pub mod command;
 pub mod data;
 pub mod extension;

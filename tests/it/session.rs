@@ -1,7 +1,6 @@
 //! The machine inside TLS against its table: every cell, and random dialogues.
 
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -9,22 +8,19 @@ use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRule
 use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof, Wrong};
 use sealpost::identity::roster::{CaGrant, RosterEntry};
 use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
-use sealpost::mail::{
-    Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
-};
-use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
+use sealpost::mail::{Custody, Measure, Rate, Window};
 use sealpost::route::{Delivery, Route, Routes};
 use sealpost::session::{
     Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Ruling, Session,
     SessionSettings, Step, TABLE, Trigger, Turn, Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
-use sealpost::sys::disk::SimulatedDisk;
-use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
+use sealpost::sys::WallTime;
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 use sealpost::upstream::Upstream;
 
 use crate::dialog::cast::{Cast, Season, mailbox, mailboxes};
+use crate::proof::custody;
 use crate::recipe::NOW;
 
 /// `n,,n=user,r=abc`, and the final message for "hunter2" on `ground()` with the nonce "nonce".
@@ -256,47 +252,6 @@ fn proof() -> Proof {
     match credentials::judge(credentials.of("guarded"), SecondFactor::Password, Named::Itself, b"hunter2", NOW_WALL) {
         Judged::Right(proof) => proof,
         other => panic!("{other:?}"),
-    }
-}
-
-/// A proof of custody, from the queue as always.
-fn custody() -> Custody {
-    static CUSTODY: OnceLock<Custody> = OnceLock::new();
-    let make = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let settings = QueueSettings { driving: Driving::Inline, ..QueueSettings::new(Path::new("/queue")) };
-            let disk = Arc::new(SimulatedDisk::new(1));
-            let clock = Arc::new(ManualClock::at(NOW_WALL));
-            let (queue, _) = Queue::open(settings, disk, clock, Arc::new(SeededEntropy::new(1))).unwrap();
-            let mut incoming = queue.admit("alice", None).await.unwrap();
-            incoming.write(b"Subject: x\r\n\r\nx\r\n").await.unwrap();
-            incoming.commit(deposit()).await.unwrap()
-        })
-    };
-    CUSTODY.get_or_init(make).clone()
-}
-
-fn deposit() -> Deposit {
-    let recipient = Recipient { forward_path: ForwardPath::Postmaster, parameters: RecipientParameters::default() };
-    Deposit {
-        envelope: Envelope::new(ReversePath::Null, MailParameters::default(), vec![recipient]).unwrap(),
-        custodian: Custodian {
-            identity: "alice".to_owned(),
-            ca: None,
-            fingerprint: String::new(),
-            chain: Vec::new(),
-            key: None,
-            links: Vec::new(),
-        },
-        trace: TraceFacts {
-            client: String::new(),
-            helo: String::new(),
-            protocol: "ESMTPS".to_owned(),
-            tls: String::new(),
-            arrived: NOW_WALL,
-            message_id: None,
-        },
     }
 }
 

@@ -19,6 +19,10 @@ pub(super) const TABLE: &[Broken] = &[
     broken("address = \"smtp.example.net:587\"", "address = \"localhost:1587\"", &[
         "sealpost.toml:28: upstream \"main\": address: is the listener 127.0.0.1:1587 of this relay: mail would come round to it again; name the server that takes the mail on",
     ]),
+    // What is told stands on one line, whatever was written.
+    broken("send_to = [\"*\"]", "send_to = [\"\\u0007@x.example\"]", &[
+        "sealpost.toml:18: client_ca \"staff\": send_to: \"\\u{7}@x.example\": the address holds a control character; write \"alice@example.com\", \"*@example.com\" or \"*\"",
+    ]),
     // Grammar and keys.
     broken("data_dir = \"data\"", "data_dir = data", &[
         "sealpost.toml:2: not TOML: string values must be quoted, expected literal string",
