@@ -32,6 +32,7 @@ mod polled;
 mod session;
 mod header;
 mod dialog;
+mod chunks;
 mod store;
 
 mod scripted_login;

@@ -3,9 +3,9 @@
 pub(crate) mod cast;
 mod custody;
 mod filling;
-mod memory;
-mod mutants;
-mod play;
+pub(crate) mod memory;
+pub(crate) mod mutants;
+pub(crate) mod play;
 pub(crate) mod rules;
 mod sasl;
 mod script;
