@@ -130,7 +130,7 @@ pub(super) struct Answers {
     /// The message on its way into the queue; dropped, it leaves nothing.
     pub(super) incoming: Option<Incoming>,
     /// The message being read, until it is over.
-    pub(super) arrival: Option<Arrival>,
+    pub(super) arrival: Option<Box<Arrival>>,
     message_id: Option<String>,
     /// What the transaction at hand costs so far; dropped, it is given back.
     spending: Option<Spending>,

@@ -262,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 arrival.receiving.go_on(framing);
                 arrival
             }
-            None => Arrival::new(self.receiving(framing)),
+            None => Box::new(Arrival::new(self.receiving(framing))),
         };
         if self.session.phase() == Phase::Body {
             return self.keep_body(arrival, Vec::new()).await;
@@ -276,7 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         Receiving::new(framing, header, self.limits.pace, self.session.message_size_max(), bare_lf)
     }
 
-    async fn read_header(&mut self, mut arrival: Arrival) -> Result<Step, Over> {
+    async fn read_header(&mut self, mut arrival: Box<Arrival>) -> Result<Step, Over> {
         let (utf8, rules) = (self.session.utf8(), self.session.header_rules());
         let step = match arrival.receiving.header(&mut self.wire, &*self.house.clock, utf8, rules).await {
             Ok(Some(facts)) => {
@@ -304,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         self.keep_body(arrival, header).await
     }
 
-    async fn keep_body(&mut self, mut arrival: Arrival, header: Vec<u8>) -> Result<Step, Over> {
+    async fn keep_body(&mut self, mut arrival: Box<Arrival>, header: Vec<u8>) -> Result<Step, Over> {
         let read = arrival.keep_body(header, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
         self.answers.arrival = Some(arrival);
         match read {

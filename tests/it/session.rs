@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRules, OctetFault};
-use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof, Wrong};
+use sealpost::credentials::{self, Credentials, Ground, Judged, Means, Named, Proof, Wrong};
 use sealpost::identity::roster::{CaGrant, RosterEntry};
 use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
 use sealpost::mail::{
@@ -253,12 +253,14 @@ fn applies(phase: Phase, reads: Reads, trigger: Trigger, event: &Move) -> bool {
 const A_RATE: Rate = Rate { measure: Measure::Messages, window: Window::Hour, limit: 2 };
 
 fn alice_identity() -> Arc<Identity> {
-    identity("alice")
+    static ALICE: OnceLock<Arc<Identity>> = OnceLock::new();
+    Arc::clone(ALICE.get_or_init(|| identity("alice")))
 }
 
 /// Somebody with limits per hour, who may also send as alice in this test.
 fn metered_identity() -> Arc<Identity> {
-    identity("metered")
+    static METERED: OnceLock<Arc<Identity>> = OnceLock::new();
+    Arc::clone(METERED.get_or_init(|| identity("metered")))
 }
 
 fn identity(persona: &str) -> Arc<Identity> {
@@ -353,8 +355,9 @@ pub(crate) fn fresh_settings() -> Arc<SessionSettings> {
 }
 
 fn fresh() -> Session {
+    static MEANS: OnceLock<Means> = OnceLock::new();
     let mut session = Session::new(alice_identity(), fresh_settings(), everywhere());
-    session.equip(credentials().means("guarded", SecondFactor::Password, None));
+    session.equip(MEANS.get_or_init(|| credentials().means("guarded", SecondFactor::Password, None)).clone());
     session
 }
 
@@ -507,7 +510,9 @@ fn the_machine_does_in_every_phase_what_the_table_says_of_every_trigger() {
     for phase in Phase::ALL {
         for (trigger, events) in moves() {
             for event in events {
-                for (mut session, _) in at(phase).into_iter().filter(|(_, reads)| applies(phase, *reads, trigger, &event)) {
+                for (mut session, _) in
+                    at(phase).into_iter().filter(|(_, reads)| applies(phase, *reads, trigger, &event))
+                {
                     let step = event.feed(&mut session);
                     let next = session.phase();
                     assert!(agrees(phase, trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
