@@ -306,20 +306,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     async fn keep_body(&mut self, mut arrival: Box<Arrival>, header: Vec<u8>) -> Result<Step, Over> {
         let read = arrival.keep_body(header, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
-        self.answers.arrival = Some(arrival);
-        match read {
-            Ok((facts, kept)) => {
-                // What is not whole is refused: its place on disk and in the budgets must not wait for the client's next word.
-                if facts.end != BodyEnd::Complete || kept.is_err() {
-                    self.answers.incoming = None;
-                }
-                Ok(self.feed(match kept {
-                    Ok(()) => Event::BodyEnded(facts),
-                    Err(fault) => Event::NotKept(facts, self.answers.no_room(fault)),
-                }))
-            }
-            Err(stopped) => self.stopped(stopped),
+        let (facts, kept) = match read {
+            Ok(read) => read,
+            Err(stopped) => return self.stopped(stopped),
+        };
+        // What is not whole is refused: its place on disk and in the budgets must not wait for the client's next word.
+        if facts.end != BodyEnd::Complete || kept.is_err() {
+            self.answers.incoming = None;
         }
+        let step = self.feed(match kept {
+            Ok(()) => Event::BodyEnded(facts),
+            Err(fault) => Event::NotKept(facts, self.answers.no_room(fault)),
+        });
+        if self.session.phase() == Phase::Chunked {
+            self.answers.arrival = Some(arrival);
+        }
+        Ok(step)
     }
 
     /// Reads what is refused to its true end, and keeps nothing.

@@ -192,14 +192,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
-    /// How many octets have come since it was [`Wire::came`].
-    pub(super) fn came_since(&self, came: usize) -> usize {
-        self.came.wrapping_sub(came)
-    }
-
     /// How many octets have come.
     pub(super) fn came(&self) -> usize {
         self.came
+    }
+
+    /// How many octets have come since [`Wire::came`] said this.
+    pub(super) fn came_since(&self, came: usize) -> usize {
+        self.came.wrapping_sub(came)
     }
 
     /// What has been read and not been used.
