@@ -129,8 +129,8 @@ pub(super) struct Answers {
     envelope: Option<Box<Envelope>>,
     /// The message on its way into the queue; dropped, it leaves nothing.
     pub(super) incoming: Option<Incoming>,
-    /// The message being read, between its header and its body.
-    pub(super) arrival: Option<Arrival>,
+    /// The message being read, until it is over.
+    pub(super) arrival: Option<Box<Arrival>>,
     message_id: Option<String>,
     /// What the transaction at hand costs so far; dropped, it is given back.
     spending: Option<Spending>,
@@ -247,7 +247,7 @@ impl Answers {
         }
     }
 
-    /// Gives back what was granted to a transaction that is over, and gives up its way out.
+    /// Gives back what was granted to a transaction that is over, gives up its way out, and drops what had come of its message.
     pub(super) fn follow(&mut self, session: &Session) {
         match session.phase() {
             Phase::Start
@@ -256,11 +256,12 @@ impl Answers {
             | Phase::Founding
             | Phase::Checking
             | Phase::Identifying
-            | Phase::Discarding
             | Phase::Closed => {
-                self.take_spending();
-                self.through = Through::NotAsked;
+                self.give_back();
+                self.arrival = None;
             }
+            // Whoever reads the rest knows how far it is.
+            Phase::Discarding => self.give_back(),
             Phase::Charging
             | Phase::Opened
             | Phase::Addressed
@@ -269,8 +270,15 @@ impl Answers {
             | Phase::Admitting
             | Phase::Header
             | Phase::Body
+            | Phase::Chunked
             | Phase::Committing => {}
         }
+    }
+
+    fn give_back(&mut self) {
+        self.take_spending();
+        self.through = Through::NotAsked;
+        self.incoming = None;
     }
 
     async fn admit(&mut self, envelope: Box<Envelope>) -> Result<(), NoRoom> {

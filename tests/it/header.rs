@@ -48,6 +48,12 @@ fn cases(folder: &str) -> Vec<Case> {
     files.iter().flat_map(|path| cases_of(path)).collect()
 }
 
+/// All messages of the fixtures, by name.
+pub(crate) fn messages() -> Vec<(String, Vec<u8>)> {
+    let all = ["honest", "forgeries", "rules"].into_iter().flat_map(cases);
+    all.map(|case| (case.name, case.message)).collect()
+}
+
 fn cases_of(path: &Path) -> Vec<Case> {
     assert!(path.extension().is_some_and(|kind| kind == "txt"), "{}", path.display());
     let text = fs::read_to_string(path).unwrap();
@@ -132,12 +138,12 @@ impl Case {
     fn outcome(&self, facts: &HeaderFacts) -> (Option<Reply>, SenderField) {
         let mut session = self.session();
         let reply = match session.on(Event::HeaderRead(facts), NOW_WALL) {
-            Step::Receive { .. } => {
+            Step::GoOn => {
                 assert_eq!(session.phase(), Phase::Body);
                 return (None, session.sender_field(facts));
             }
             Step::Dispute(reply) => reply,
-            Step::Discard(_) => {
+            Step::Discard => {
                 let ended = BodyFacts { end: BodyEnd::Complete, octets: 1 };
                 match session.on(Event::BodyEnded(ended), NOW_WALL) {
                     Step::Say(reply) => reply,

@@ -36,6 +36,7 @@ mod header;
 mod dialog;
 mod fuzz;
 mod mutants;
+mod chunks;
 mod store;
 
 mod scripted_login;

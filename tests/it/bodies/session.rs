@@ -9,16 +9,18 @@ mod world;
 
 use std::sync::Arc;
 
-use sealpost::content::{BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderRules, take_in};
+use sealpost::content::{
+    BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderRules, take_in,
+};
 use sealpost::credentials::{self as credential, Judged, Wrong};
 use sealpost::identity::Identity;
 use sealpost::mail::{Custody, Envelope, ForwardPath, QueueId, Recipient};
 use sealpost::session::{
-    Answer, Attempt, Attempted, Deadline, Event, Framing, NoRoom, NotGranted, Phase, Prospect, Question, Ruling,
-    Session, Step, Unidentified, replies,
+    Answer, Attempt, Attempted, Deadline, Event, NoRoom, NotGranted, Phase, Prospect, Question, Ruling, Session, Step,
+    Unidentified, replies,
 };
-use sealpost::smtp::data::{Chunk, OctetReader};
-use sealpost::smtp::{Command, DotReader, DotState, LineReader, Reply, ReplyReader};
+use sealpost::smtp::data::{BareLf, Chunk};
+use sealpost::smtp::{Command, DotState, Framing, LineReader, MessageReader, Reply, ReplyReader};
 use sealpost::tls::CertificateFault;
 
 use super::command::everything_offered;
@@ -68,16 +70,17 @@ pub(super) fn session(octets: &[u8], seed: u64, lie: Lie) -> Told {
 enum Reading {
     Lines,
     Message(Box<Receiving>),
-    Over(DotReader),
-    Chunk(OctetReader),
+    /// To be thrown away.
+    Over(MessageReader),
 }
 
 struct Receiving {
-    dots: DotReader,
+    reader: MessageReader,
     /// Until the header is whole.
     collector: Option<HeaderCollector>,
     message: Vec<u8>,
-    at: usize,
+    /// Where its data begins on the wire, when it comes by DATA.
+    at: Option<usize>,
 }
 
 struct Dialogue {
@@ -105,7 +108,9 @@ struct Dialogue {
     refused: Vec<Recipient>,
     /// The recipient whose reply is due.
     asked: Option<Recipient>,
-    whole: Option<(Envelope, Vec<u8>, usize)>,
+    whole: Option<(Envelope, Vec<u8>, Option<usize>)>,
+    /// What came of a message in chunks, between two of them.
+    arrival: Option<Box<Receiving>>,
     envelope: Option<Envelope>,
 }
 
@@ -136,6 +141,7 @@ impl Dialogue {
             refused: Vec::new(),
             asked: None,
             whole: None,
+            arrival: None,
             envelope: None,
         }
     }
@@ -160,27 +166,17 @@ impl Dialogue {
         match std::mem::replace(&mut self.reading, Reading::Lines) {
             Reading::Lines => self.line(),
             Reading::Message(receiving) => self.message(receiving),
-            Reading::Over(mut dots) => {
-                let progress = dots.discard(self.lines.buffered());
+            Reading::Over(mut reader) => {
+                let progress = reader.discard(self.lines.buffered());
                 self.lines.consume(progress.consumed);
                 match progress.state {
                     DotState::More => {
-                        self.reading = Reading::Over(dots);
+                        self.reading = Reading::Over(reader);
                         return false;
                     }
                     DotState::End => self.body_ended(BodyEnd::Complete, 0),
                     DotState::Fault(fault) => self.body_ended(BodyEnd::Disputed(fault), 0),
                 }
-                true
-            }
-            Reading::Chunk(mut chunk) => {
-                let progress = chunk.discard(self.lines.buffered());
-                self.lines.consume(progress.consumed);
-                if progress.state == DotState::More {
-                    self.reading = Reading::Chunk(chunk);
-                    return false;
-                }
-                self.body_ended(BodyEnd::Complete, 0);
                 true
             }
         }
@@ -222,18 +218,21 @@ impl Dialogue {
 
     fn message(&mut self, mut receiving: Box<Receiving>) -> bool {
         let mut octets = Vec::new();
-        let progress = receiving.dots.read(self.lines.buffered(), &mut octets);
+        let progress = receiving.reader.read(self.lines.buffered(), &mut octets);
         self.lines.consume(progress.consumed);
         receiving.message.extend_from_slice(&octets);
         if let Some(mut collector) = receiving.collector.take() {
             let collected = collector.push(&octets);
-            let section = match collected {
-                Ok(Collected::More) if progress.state != DotState::End => {
+            let all_came = progress.state == DotState::End && receiving.reader.is_last();
+            let section = match (collected, progress.state) {
+                (Err(fault), _) => Some(Err(fault)),
+                (Ok(Collected::Whole { .. }), _) => Some(Ok(collector.into_section())),
+                (Ok(Collected::More), _) if all_came => Some(Ok(collector.into_section())),
+                (Ok(Collected::More), DotState::Fault(fault)) => Some(Err(HeaderFault::Octets(fault))),
+                (Ok(Collected::More), DotState::More | DotState::End) => {
                     receiving.collector = Some(collector);
                     None
                 }
-                Ok(_) => Some(Ok(collector.into_section())),
-                Err(fault) => Some(Err(fault)),
             };
             if let Some(section) = section {
                 let facts = match section {
@@ -249,12 +248,12 @@ impl Dialogue {
         let goes_on = matches!(self.session.phase(), Phase::Header | Phase::Body);
         match progress.state {
             DotState::More => {
-                self.reading = if goes_on { Reading::Message(receiving) } else { Reading::Over(receiving.dots) };
+                self.reading = if goes_on { Reading::Message(receiving) } else { Reading::Over(receiving.reader) };
                 return false;
             }
             DotState::Fault(fault) => self.body_ended(BodyEnd::Disputed(fault), 0),
             DotState::End if !goes_on => self.body_ended(BodyEnd::Complete, 0),
-            DotState::End => self.message_ended(*receiving),
+            DotState::End => self.message_ended(receiving),
         }
         true
     }
@@ -267,16 +266,20 @@ impl Dialogue {
         self.happen(Event::HeaderRead(&facts));
     }
 
-    fn message_ended(&mut self, receiving: Receiving) {
+    fn message_ended(&mut self, receiving: Box<Receiving>) {
         let octets = u64::try_from(receiving.message.len()).unwrap_or(u64::MAX);
         let end = if octets > self.session.message_size_max() {
             BodyEnd::TooLarge
-        } else if receiving.dots.longest_line() > LINE_MAX {
+        } else if receiving.reader.longest_line() > LINE_MAX {
             BodyEnd::LineTooLong { limit: LINE_MAX }
         } else {
             BodyEnd::Complete
         };
-        self.whole = self.envelope.take().map(|envelope| (envelope, receiving.message, receiving.at));
+        if receiving.reader.is_last() {
+            self.whole = self.envelope.take().map(|envelope| (envelope, receiving.message, receiving.at));
+        } else {
+            self.arrival = Some(receiving);
+        }
         if self.mishap == Mishap::NotKept {
             self.happen(Event::NotKept(BodyFacts { end, octets }, NoRoom::Broken));
         } else {
@@ -297,6 +300,9 @@ impl Dialogue {
         let before = self.session.phase();
         let given = matches!(event, Event::Answer(Answer::Committed(Ok(_))));
         let step = self.session.on(event, NOW_WALL);
+        if matches!(self.session.phase(), Phase::Start | Phase::Ready | Phase::Discarding | Phase::Closed) {
+            self.arrival = None;
+        }
         let decision = self.session.take_decision();
         if matches!(
             decision.map(|decision| decision.ruling),
@@ -312,23 +318,16 @@ impl Dialogue {
         match step {
             Step::Say(reply) | Step::Challenge(reply) => self.answer_to(&reply, before, given),
             Step::Receive { prompt, framing } => {
-                self.hold(same("framing", &framing, &Framing::Dot));
                 if let Some(prompt) = prompt {
                     self.say(&prompt);
-                    self.reading = Reading::Message(Box::new(Receiving {
-                        dots: DotReader::new(self.identity.grant().leeway.bare_lf),
-                        collector: Some(HeaderCollector::new(&HEADER_LIMITS)),
-                        message: Vec::new(),
-                        at: self.came - self.lines.buffered().len(),
-                    }));
                 }
+                self.reading = Reading::Message(self.begin_message(framing));
             }
-            Step::Discard(Framing::Octets { count, last }) => {
-                let mut chunk = OctetReader::default();
-                chunk.begin(count, if last { Chunk::Last } else { Chunk::Middle });
-                self.reading = Reading::Chunk(chunk);
+            Step::Skip(count) => {
+                let framing = Framing::Octets { count, chunk: Chunk::Last };
+                self.reading = Reading::Over(MessageReader::new(framing, BareLf::Refused));
             }
-            Step::Discard(Framing::Dot) | Step::Proceed => {}
+            Step::GoOn | Step::Discard | Step::Proceed => {}
             Step::Ask(question) => {
                 if let Some(answer) = self.answer(question) {
                     self.happen(Event::Answer(answer));
@@ -355,9 +354,26 @@ impl Dialogue {
         }
     }
 
+    /// What reads the message, or its next chunk.
+    fn begin_message(&mut self, framing: Framing) -> Box<Receiving> {
+        if let Some(mut receiving) = self.arrival.take() {
+            receiving.reader.go_on(framing);
+            return receiving;
+        }
+        let by_dot = framing == Framing::Dot;
+        Box::new(Receiving {
+            reader: MessageReader::new(framing, self.identity.grant().leeway.bare_lf),
+            collector: Some(HeaderCollector::new(&HEADER_LIMITS)),
+            message: Vec::new(),
+            at: by_dot.then(|| self.came - self.lines.buffered().len()),
+        })
+    }
+
     /// A reply to what came in this phase.
     fn answer_to(&mut self, reply: &Reply, before: Phase, given: bool) {
-        let of_message = matches!(before, Phase::Header | Phase::Body | Phase::Discarding | Phase::Committing);
+        // A chunk that others follow is answered 250 too, and that promises nothing (RFC 3030 §2).
+        let of_message = matches!(before, Phase::Header | Phase::Body | Phase::Discarding | Phase::Committing)
+            && self.session.phase() != Phase::Chunked;
         if of_message {
             self.hold(same("said 250 to a message, and custody", &reply.code().is_positive(), &given));
             self.forget();
@@ -472,7 +488,7 @@ impl Dialogue {
         self.hold(same("recipients of the envelope, and those answered 250", &of, &books));
         let again = self.mishap == Mishap::Revoked && self.looks > 1;
         self.hold(require("a message of a revoked certificate is kept", !again));
-        let at = (self.lie != Lie::SessionKeepsNothing).then_some(at);
+        let at = at.filter(|_| self.lie != Lie::SessionKeepsNothing);
         self.kept.push(Kept { envelope, message, at });
         match self.mishap {
             Mishap::Through => Ok(Custody::with_upstream(QueueId::from_u128(1), 1, &upstreams(250))),

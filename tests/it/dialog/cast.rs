@@ -175,12 +175,17 @@ impl Cast {
 
     /// What they know besides; `guarded` and `coded` each the password "hunter2", hashed at no cost.
     pub(crate) fn credentials(&self, season: &Season) -> Credentials {
-        let cheap = Cost { memory_kib: 8, passes: 1, lanes: 1 };
-        let salt = if season.rekeyed { 2 } else { 1 };
-        let hash = PasswordHash::make_at(cheap, PASSWORD, [salt; SALT_OCTETS]).written();
-        let scram = ScramSecret::make(PASSWORD, &[salt; 16], 4096).written();
-        let totp = TotpSecret::new(*TOTP).written();
-        file::read(&format!("guarded {hash} {scram}\ncoded {hash} totp={}\n", *totp)).unwrap()
+        // What a password is kept as is costly to make, and every session asks.
+        static LINES: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
+        let lines = LINES[usize::from(season.rekeyed)].get_or_init(|| {
+            let cheap = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+            let salt = if season.rekeyed { 2 } else { 1 };
+            let hash = PasswordHash::make_at(cheap, PASSWORD, [salt; SALT_OCTETS]).written();
+            let scram = ScramSecret::make(PASSWORD, &[salt; 16], 4096).written();
+            let totp = TotpSecret::new(*TOTP).written();
+            format!("guarded {hash} {scram}\ncoded {hash} totp={}\n", *totp)
+        });
+        file::read(lines).unwrap()
     }
 
     fn entries(&self) -> Vec<(&'static str, RosterEntry)> {

@@ -15,12 +15,12 @@ use sealpost::identity::{DomainSet, Identity, Rule};
 use sealpost::mail::Custody;
 use sealpost::route::{Delivery, Route, Routes, Wants};
 use sealpost::session::{
-    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, Need as Lacked, NoRoom, Onward, Phase, Preamble,
+    Answer, Attempt, Attempted, Deadline, Decision, Event, Need as Lacked, NoRoom, Onward, Phase, Preamble,
     PreambleEvent, PreambleStep, Promises, Prospect, Question, Refused, Ruling, Session, SessionSettings, Step,
     TlsReadiness, Unidentified, replies,
 };
-use sealpost::smtp::data::{Chunk, OctetReader};
-use sealpost::smtp::{Code, DotReader, LineReader, Reply, ReplyReader, Status};
+use sealpost::smtp::data::{BareLf, Chunk};
+use sealpost::smtp::{Code, Framing, LineReader, MessageReader, Reply, ReplyReader, Status};
 use sealpost::sys::{MonoTime, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
@@ -60,13 +60,13 @@ enum Machine {
 enum Reading {
     Lines,
     Message(Box<Receiving>),
-    Over(DotReader),
-    Chunk(OctetReader),
+    /// To be thrown away.
+    Over(MessageReader),
 }
 
 /// A message being read.
 struct Receiving {
-    dots: DotReader,
+    reader: MessageReader,
     /// Until the header is whole.
     collector: Option<HeaderCollector>,
     octets: u64,
@@ -85,6 +85,8 @@ struct Connection {
     machine: Machine,
     lines: LineReader,
     reading: Reading,
+    /// What came of a message in chunks, between two of them.
+    arrival: Option<Box<Receiving>>,
     closed: bool,
 }
 
@@ -185,7 +187,7 @@ impl MemoryStage {
         self.queue.forget();
         let persona = persona.to_owned();
         let (lines, reading) = (LineReader::new(), Reading::Lines);
-        self.connection = Some(Connection { persona, machine, lines, reading, closed: false });
+        self.connection = Some(Connection { persona, machine, lines, reading, arrival: None, closed: false });
     }
 
     fn shared_settings(&self) -> Arc<SessionSettings> {
@@ -232,9 +234,11 @@ impl MemoryStage {
         };
         if let Machine::Session(session) = &connection.machine
             && is_over(session.phase())
-            && self.mutant != Mutant::GivesNothingBack
         {
-            self.queue.give_back();
+            connection.arrival = None;
+            if self.mutant != Mutant::GivesNothingBack {
+                self.queue.give_back();
+            }
         }
         if let Some(decision) = decision {
             self.audited = Some(audit_line(&decision));
@@ -246,12 +250,15 @@ impl MemoryStage {
         match step {
             Step::Say(reply) => self.say(&reply),
             Step::Challenge(reply) => self.prompt(connection, &reply),
-            Step::Receive { prompt: Some(reply), .. } => {
-                connection.reading = Reading::Message(Box::new(self.begin_message(connection)));
-                self.prompt(connection, &reply);
+            Step::Receive { prompt, framing } => {
+                connection.reading = Reading::Message(self.begin_message(connection, framing));
+                if let Some(reply) = prompt {
+                    self.prompt(connection, &reply);
+                }
             }
-            Step::Receive { prompt: None, .. } | Step::Proceed => {}
-            Step::Discard(framing) => self.discard(connection, framing),
+            Step::GoOn | Step::Proceed => {}
+            Step::Discard => self.discard(connection),
+            Step::Skip(count) => self.skip(connection, count),
             Step::Ask(question) => {
                 let answer = self.answer(connection, question);
                 if let (Machine::Session(session), Some(Answer::Identified(Ok(identity)))) =
@@ -298,28 +305,20 @@ impl MemoryStage {
         }
     }
 
-    fn discard(&mut self, connection: &mut Connection, framing: Framing) {
-        let hasty = match framing {
-            Framing::Dot => self.mutant == Mutant::AnswersBeforeTheEnd,
-            Framing::Octets { .. } => self.mutant == Mutant::ReadsChunksAsCommands,
-        };
-        if hasty {
-            connection.reading = Reading::Lines;
+    /// What is being read is let go by whoever reads it (`header_refused`).
+    fn discard(&mut self, connection: &mut Connection) {
+        if self.mutant == Mutant::AnswersBeforeTheEnd {
+            self.end_body(connection, BodyEnd::Complete, 0);
+        }
+    }
+
+    fn skip(&mut self, connection: &mut Connection, count: u64) {
+        if self.mutant == Mutant::ReadsChunksAsCommands {
             self.end_body(connection, BodyEnd::Complete, 0);
             return;
         }
-        match framing {
-            Framing::Dot => {
-                if let Reading::Message(receiving) = std::mem::replace(&mut connection.reading, Reading::Lines) {
-                    connection.reading = Reading::Over(receiving.dots);
-                }
-            }
-            Framing::Octets { count, last } => {
-                let mut chunk = OctetReader::default();
-                chunk.begin(count, if last { Chunk::Last } else { Chunk::Middle });
-                connection.reading = Reading::Chunk(chunk);
-            }
-        }
+        let framing = Framing::Octets { count, chunk: Chunk::Last };
+        connection.reading = Reading::Over(MessageReader::new(framing, BareLf::Refused));
     }
 
     fn answer(&mut self, connection: &mut Connection, question: Question) -> Option<Answer> {

@@ -3,9 +3,9 @@
 pub(crate) mod cast;
 mod custody;
 mod filling;
-mod memory;
+pub(crate) mod memory;
 pub(crate) mod mutants;
-mod play;
+pub(crate) mod play;
 pub(crate) mod rules;
 mod sasl;
 pub(crate) mod script;

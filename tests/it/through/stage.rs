@@ -234,6 +234,16 @@ impl Client {
         assert!(self.say("DATA").await.starts_with("354"));
     }
 
+    /// Up to the 250 to the first chunk, of more.
+    pub(crate) async fn begin_chunks(&mut self) {
+        assert!(self.mail("").await.starts_with("250"));
+        assert!(self.rcpt("<r0@example.net>").await.starts_with("250"));
+        let header = format!("From: {}@example.com\r\n\r\n", self.persona);
+        self.write(format!("BDAT {}\r\n{header}", header.len()).as_bytes()).await;
+        let said = self.hear().await;
+        assert!(said.starts_with("250"), "{said}");
+    }
+
     pub(crate) fn message(&self, more: &str) -> String {
         format!(
             "From: {}@example.com\r\nMessage-ID: <1@example.com>\r\n\r\n{}{more}.\r\n",
