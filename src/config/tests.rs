@@ -389,6 +389,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "listener 1: refusal: now \"reply\"",
         "listener 1: client_cas: now [\"staff\"]",
         "listener 1: pins: now true",
+        "listener 3: added",
         "listener 1: proxy: now [\"10.0.0.0/8\", \"192.0.2.1\"]",
         "tls.certificates",
         "client_ca",

@@ -16,6 +16,7 @@ mod through;
 mod vouched;
 mod wire;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -231,9 +232,19 @@ where
                 Some(cause @ rustls::Error::InvalidCertificate(_)) => {
                     audit::turned_away_without_certificate(client, &cause.to_string());
                 }
+                // A balancer that looks whether we are here, by LOCAL: HAProxy does so every two seconds.
+                _ if door.balancers.is_some() && has_hung_up(&fault) => {
+                    tracing::debug!(%client, listener = %door.address, %fault, "the TLS handshake was left");
+                }
                 _ => tracing::info!(%client, listener = %door.address, %fault, "the TLS handshake failed"),
             }
             None
         }
     }
+}
+
+/// Whether the other end has closed the connection, or reset it.
+fn has_hung_up(fault: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    [UnexpectedEof, ConnectionReset, ConnectionAborted, BrokenPipe].contains(&fault.kind())
 }

@@ -313,7 +313,7 @@ fn ports(octets: &[u8]) -> Result<((u16, u16), &[u8]), ProxyFault> {
 /// Walks over all TLVs (section 2.2): they fill `tlvs`, which ends the header, and the checksum, if there is one, is right.
 fn check_tlvs(tlvs: &[u8], header: &[u8]) -> Result<(), ProxyFault> {
     let (mut rest, mut checksum) = (tlvs, None);
-    while let Some((kind, value, behind)) = tlv(rest)? {
+    while let Some(Tlv { kind, value, behind }) = Tlv::first_of(rest)? {
         rest = behind;
         if kind == TYPE_CRC32C {
             let sum: [u8; 4] = value.try_into().map_err(|_| ProxyFault::Checksum)?;
@@ -329,15 +329,24 @@ fn check_tlvs(tlvs: &[u8], header: &[u8]) -> Result<(), ProxyFault> {
     if crc32c(before.iter().chain(&[0; 4]).chain(behind)) == expected { Ok(()) } else { Err(ProxyFault::Checksum) }
 }
 
-/// The first TLV, and what stands behind it; none where nothing is left.
-fn tlv(octets: &[u8]) -> Result<Option<(u8, &[u8], &[u8])>, ProxyFault> {
-    if octets.is_empty() {
-        return Ok(None);
+/// A TLV, and what stands behind it.
+struct Tlv<'a> {
+    kind: u8,
+    value: &'a [u8],
+    behind: &'a [u8],
+}
+
+impl<'a> Tlv<'a> {
+    /// None where nothing is left.
+    fn first_of(octets: &'a [u8]) -> Result<Option<Self>, ProxyFault> {
+        if octets.is_empty() {
+            return Ok(None);
+        }
+        let (&[kind, high, low], behind) = octets.split_first_chunk().ok_or(ProxyFault::Tlv)?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let (value, behind) = behind.split_at_checked(length).ok_or(ProxyFault::Tlv)?;
+        Ok(Some(Self { kind, value, behind }))
     }
-    let (&[kind, high, low], behind) = octets.split_first_chunk().ok_or(ProxyFault::Tlv)?;
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    let (value, behind) = behind.split_at_checked(length).ok_or(ProxyFault::Tlv)?;
-    Ok(Some((kind, value, behind)))
 }
 
 fn crc32c<'a>(octets: impl Iterator<Item = &'a u8>) -> u32 {

@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::balancer::{header_of, tell_headless};
 use super::proxy::word_of;
-use super::{FAREWELL, Introduced, Peer, Presented, converse, preamble};
+use super::{FAREWELL, Introduced, Peer, Presented, converse, has_hung_up, preamble};
 use crate::house::House;
 use crate::session::{TlsReadiness, replies};
 use crate::snapshot::Door;
@@ -142,9 +142,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByBalancer<S> {
     }
 }
 
-/// A handshake that failed. Who closes without a word looks whether anybody listens.
+/// A handshake that failed. Who closes in it looks whether anybody listens; HAProxy's `check` does so by a reset.
 fn turn_away<S>(fault: &io::Error, from: SocketAddr, house: &House) -> Option<ByBalancer<S>> {
-    if fault.kind() == io::ErrorKind::UnexpectedEof {
+    if has_hung_up(fault) {
         let probes = house.doors.count_probe();
         tracing::debug!(balancer = %from, probes, "the load balancer looked whether we are here");
     } else {
@@ -160,13 +160,13 @@ fn why(fault: &io::Error) -> String {
     if let Some(fault) = balancer_fault_of(error) {
         return fault.to_string();
     }
-    match error {
-        rustls::Error::NoCertificatesPresented => tls::BalancerFault::NoCertificate.to_string(),
-        rustls::Error::InvalidMessage(_) => {
-            format!("it does not begin TLS ({error}); a PROXY header belongs inside TLS here, not in front of it")
-        }
-        error => error.to_string(),
+    if let rustls::Error::NoCertificatesPresented = error {
+        return tls::BalancerFault::NoCertificate.to_string();
     }
+    if let rustls::Error::InvalidMessage(_) = error {
+        return format!("it does not begin TLS ({error}); a PROXY header belongs inside TLS here, not in front of it");
+    }
+    error.to_string()
 }
 
 fn tell(from: SocketAddr, why: &str, house: &House) {

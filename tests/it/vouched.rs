@@ -150,15 +150,16 @@ fn a_certificate_that_a_pinned_balancer_tells_of_sends_mail_until_it_is_revoked_
     let listed =
         sealpost_says(&["identities", "--json", "--config", bench.config_argument(), "staff:alice@example.com"]);
     assert!(listed.contains("\"accept_vouched\":true"), "{listed}");
-    let (certificate, listener) = (bench.alice.certificate.to_str().unwrap(), scene.address.to_string());
-    let explain = |listener: &str| {
+    let listener = scene.address.to_string();
+    let explain = |leaf: &Leaf, listener: &str| {
+        let certificate = leaf.certificate.to_str().unwrap();
         let words = ["explain", "--config", bench.config_argument(), "--cert", certificate, "--listener", listener];
         let output = sealpost(&words);
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
-    let (code, text) = explain(&listener);
+    let (code, text) = explain(&bench.bob, &listener);
     assert!(code == Some(0) && text.contains("is a load balancer's word at this listener"), "{text}");
-    assert!(!explain(&bench.implicit.to_string()).1.contains("load balancer's word"));
+    assert!(!explain(&bench.bob, &bench.implicit.to_string()).1.contains("load balancer's word"));
 
     // Revoked meanwhile, and she is nobody at her next MAIL; another balancer from now on, and its word counts no more.
     let (mut bob, said) = scene.greeted(&bob).unwrap();
@@ -183,7 +184,7 @@ fn a_certificate_that_a_pinned_balancer_tells_of_sends_mail_until_it_is_revoked_
     let (_, said) = scene.greeted(&header(eight(), Some(&der(&bench.bob)))).unwrap();
     assert_eq!(said.code, 554, "{said:?}");
     assert!(said.text.contains("may not come by way of this load balancer"), "{said:?}");
-    let (code, text) = explain(&listener);
+    let (code, text) = explain(&bench.bob, &listener);
     assert!(code == Some(1) && text.contains("accept_vouched is not true"), "{text}");
     assert!(process.stop().success());
 }

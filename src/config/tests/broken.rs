@@ -110,16 +110,16 @@ pub(super) const TABLE: &[Broken] = &[
     broken("mode = \"starttls\"", "mode = \"proxied-tls\"", &[
         "sealpost.toml:4: listener 1: balancer_pin: is missing; pin the load balancer's own certificate or its key: balancer_pin = [\"sha256/...\"]",
         "sealpost.toml:4: listener 1: proxy: is missing; name the networks that the load balancers connect from: proxy = [\"10.0.0.0/29\"]",
-        "sealpost.toml:6: warning: listener 1: mode: nobody can send here: there is no accept_vouched = true; write it in each [[client_ca]] and [[identity]] whose certificates load balancers may vouch for",
     ]),
     broken("mode = \"starttls\"", "mode = \"proxied-tls\"\nproxy = \"10.0.0.1\"\nbalancer_pin = [\"00:11\"]\nrefusal = \"alert\"", &[
-        "sealpost.toml:6: warning: listener 1: mode: nobody can send here: there is no accept_vouched = true; write it in each [[client_ca]] and [[identity]] whose certificates load balancers may vouch for",
         "sealpost.toml:8: listener 1: balancer_pin: \"00:11\": not a pin; write \"sha256/\" and the SHA-256 of the certificate or of its public key, in base64 or hexadecimal; sealpost shows the key's when it does not match",
         "sealpost.toml:9: listener 1: refusal: \"alert\": the handshake is the load balancer's, and can't tell a client anything; write \"reply\" or \"defer\"",
     ]),
     broken("mode = \"starttls\"", "mode = \"proxied-tls\"\nproxy = \"10.0.0.1\"\nbalancer_pin = []", &[
-        "sealpost.toml:6: warning: listener 1: mode: nobody can send here: there is no accept_vouched = true; write it in each [[client_ca]] and [[identity]] whose certificates load balancers may vouch for",
         "sealpost.toml:8: listener 1: balancer_pin: is empty: nobody could connect; pin the load balancer's own certificate or its key: balancer_pin = [\"sha256/...\"]",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"proxied-tls\"\nproxy = \"10.0.0.1\"\nbalancer_pin = [\"sha256/0000000000000000000000000000000000000000000000000000000000000000\"]", &[
+        "sealpost.toml:6: warning: listener 1: mode: nobody can send here: there is no accept_vouched = true; write it in each [[client_ca]] and [[identity]] whose certificates load balancers may vouch for",
     ]),
     broken("mode = \"starttls\"", "mode = \"implicit\"\nbalancer_pin = [\"sha256/0000000000000000000000000000000000000000000000000000000000000000\"]", &[
         "sealpost.toml:7: listener 1: balancer_pin: counts with mode = \"proxied-tls\" alone; take it out; a listener for load balancers that vouch has mode = \"proxied-tls\"",

@@ -4,7 +4,7 @@
 //! Read only where balancers vouch, and only of balancers that are pinned: the header alone proves nothing. Never: judges a certificate; uses the
 //! name that a balancer read from one (PP2_SUBTYPE_SSL_CN).
 
-use super::ProxyFault;
+use super::{ProxyFault, Tlv};
 
 /// What is told of the client's TLS.
 const TYPE_SSL: u8 = 0x20;
@@ -86,7 +86,7 @@ pub(in crate::intake) fn word_of(tlvs: Option<&[u8]>) -> Result<Word<'_>, ProxyF
 /// The value of this type; a second one would be another word of the same balancer.
 fn only(tlvs: &[u8], wanted: u8) -> Result<Option<&[u8]>, ProxyFault> {
     let (mut rest, mut found) = (tlvs, None);
-    while let Some((kind, value, behind)) = super::tlv(rest)? {
+    while let Some(Tlv { kind, value, behind }) = Tlv::first_of(rest)? {
         rest = behind;
         if kind == wanted && found.replace(value).is_some() {
             return Err(ProxyFault::Twice(wanted));
