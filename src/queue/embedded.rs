@@ -190,6 +190,20 @@ impl Embedded {
         })
     }
 
+    /// Whether the folder is still the one whose lock is held: what is written to files that nobody can find any more is not kept.
+    pub(super) fn is_in_place(&self) -> Result<(), QueueError> {
+        let lock = locked(&self.lock);
+        let Some(lock) = lock.as_ref() else { return Err(QueueError::Closed) };
+        if lock.is_in_place().map_err(|fault| QueueError::from_io(&fault))? {
+            return Ok(());
+        }
+        Err(QueueError::Broken(format!(
+            "{} is not the folder any more that was opened (removed, moved, or mounted over?), and nothing more is kept in the old one: put it back; \
+             or stop the relay, see what of the queue there is, and start it",
+            self.folder.display()
+        )))
+    }
+
     /// Whether the handle can still be used.
     pub(super) fn is_whole(&self) -> bool {
         !self.broken.load(Ordering::Acquire)

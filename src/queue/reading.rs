@@ -219,6 +219,7 @@ impl Store for Embedded {
         if !self.is_whole() {
             return Err(QueueError::Broken("the store has to be opened again".to_owned()));
         }
+        self.is_in_place()?;
         let free = self.disk.space_left(&self.folder).map_err(|fault| QueueError::from_io(&fault))?;
         // What is free on the shelf is given out again before it grows.
         let (within, _) = self.room();

@@ -137,6 +137,32 @@ fn a_second_process_is_told_that_the_folder_is_taken() {
 }
 
 #[test]
+fn nothing_is_taken_while_the_folder_is_not_the_one_that_was_opened() {
+    let above = tempfile::tempdir().unwrap();
+    let (folder, aside) = (above.path().join("data"), above.path().join("aside"));
+    let clock = Arc::new(ManualClock::at(START));
+    let settings = QueueSettings { driving: Driving::Inline, ..QueueSettings::new(&folder) };
+    let (queue, _) = Queue::open(settings, Arc::new(SystemDisk), clock, Arc::new(SeededEntropy::new(1))).unwrap();
+    block_on(async {
+        let admitted = async || queue.admit("alice", None).await.map(drop);
+        admitted().await.unwrap();
+        std::fs::rename(&folder, &aside).unwrap();
+        let gone = admitted().await.unwrap_err();
+        // Files that are open go on being written: only the name tells that nobody will find them again.
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("lock"), "").unwrap();
+        let another = admitted().await.unwrap_err();
+        for fault in [gone, another] {
+            assert!(matches!(&fault, QueueError::Broken(why) if why.contains("not the folder any more")), "{fault}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::rename(&aside, &folder).unwrap();
+        admitted().await.unwrap();
+        queue.close().await;
+    });
+}
+
+#[test]
 fn many_at_once_are_all_kept_and_all_delivered() {
     const MANY: usize = 200;
     let folder = tempfile::tempdir().unwrap();

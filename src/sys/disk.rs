@@ -13,8 +13,8 @@ mod simulated;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 pub use simulated::{Fault, Operation, SimulatedDisk, SyncHonesty};
 
@@ -39,7 +39,10 @@ pub struct Entry {
 }
 
 /// An exclusive lock, held until dropped; given back by the kernel when the process ends, however it ends.
-pub trait Lock: Send + Sync + fmt::Debug {}
+pub trait Lock: Send + Sync + fmt::Debug {
+    /// Whether its file still has its name: a folder that was removed, moved or mounted over is not ours any more, though its open files go on.
+    fn is_in_place(&self) -> io::Result<bool>;
+}
 
 /// A file, read and written by place.
 pub trait DiskFile: Send + Sync + fmt::Debug {
@@ -115,7 +118,7 @@ impl Disk for SystemDisk {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(SystemLock { _held: file })),
+            Ok(()) => Ok(Box::new(SystemLock { held: file, path: path.to_owned() })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(fault)) => Err(fault),
         }
@@ -168,10 +171,21 @@ impl Disk for SystemDisk {
 
 #[derive(Debug)]
 struct SystemLock {
-    _held: File,
+    held: File,
+    path: PathBuf,
 }
 
-impl Lock for SystemLock {}
+#[expect(clippy::disallowed_methods, reason = "this is the seam through which the rest of the program sees files")]
+impl Lock for SystemLock {
+    fn is_in_place(&self) -> io::Result<bool> {
+        let held = self.held.metadata()?;
+        match std::fs::metadata(&self.path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (held.dev(), held.ino())),
+            Err(fault) if fault.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct SystemFile {

@@ -7,6 +7,7 @@
 //! - [`ocsp`]: the question to an OCSP responder, and its answer verified (RFC 6960).
 //! - [`points`]: where certificates say that their CRLs and OCSP responders are.
 //! - [`rules`]: what a CA's certificates must be, by configuration.
+//! - `recall`: signatures that were found good once.
 //! - `constraints`, `ways`: e-mail name constraints, which webpki does not know (RFC 5280 §4.2.1.10).
 //! - [`rejection`]: why a chain was refused.
 //! - [`trace`]: how it was judged, step by step, for people.
@@ -22,6 +23,7 @@ pub mod listener;
 pub mod ocsp;
 pub mod points;
 pub mod read;
+mod recall;
 pub mod rejection;
 pub mod revocation;
 pub mod rules;

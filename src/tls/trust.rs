@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::points::HttpUrl;
 use super::read;
+use super::recall::Recall;
 use super::revocation::list::{self, Read};
 use super::revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlSetback, CrlShelf, RevocationMode};
 use super::rules::{CaRules, KeyRules};
@@ -118,6 +119,7 @@ pub struct ClientCa {
     rules: CaRules,
     crls: CrlShelf,
     asks: Asks,
+    recall: Recall,
 }
 
 /// What is asked of other servers about a CA's certificates.
@@ -175,8 +177,20 @@ impl ClientCa {
                 trusted.push(anchor.trusted.clone());
             }
         }
-        let asks = Asks::default();
-        let ca = Self { name, certificates, intermediates, anchors, trusted, revocation, crl_grace, rules, crls, asks };
+        let (asks, recall) = (Asks::default(), Recall::default());
+        let ca = Self {
+            name,
+            certificates,
+            intermediates,
+            anchors,
+            trusted,
+            revocation,
+            crl_grace,
+            rules,
+            crls,
+            asks,
+            recall,
+        };
         Ok((ca, faults))
     }
 
@@ -288,6 +302,10 @@ impl ClientCa {
 
     pub(super) fn intermediates(&self) -> &[Link] {
         &self.intermediates
+    }
+
+    pub(super) fn recall(&self) -> &Recall {
+        &self.recall
     }
 
     pub(super) fn crls(&self) -> &CrlShelf {

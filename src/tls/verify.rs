@@ -435,7 +435,9 @@ fn build_path(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedCha
         }
     };
     let usage = Stated(ca.rules().purposes);
-    let verified = leaf.verify_for_usage(ALGORITHMS, ca.trusted(), &helpers, time, usage, None, Some(&check));
+    let recalling = ca.recall().over(ALGORITHMS);
+    let algorithms: Vec<_> = recalling.iter().map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm).collect();
+    let verified = leaf.verify_for_usage(&algorithms, ca.trusted(), &helpers, time, usage, None, Some(&check));
     match (verified, taken.into_inner()) {
         (Ok(_), Some(GoodPath { links, good_until })) => {
             // The anchor is left out.

@@ -272,6 +272,25 @@ async fn an_operators_retry_probes_the_upstream_now() {
     assert_eq!(stage.up.taken().len(), 19, "all but the one that was the failed probe, and waits for its next step");
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_operators_retry_of_all_probes_each_route_once() {
+    let stage = Stage::with_routes(refusing(), refusing());
+    let spare = Arc::clone(stage.spare.as_ref().unwrap());
+    stage.submit(8).await;
+    stage.submit_to("alice", 8, &["r0@example.org"]).await;
+    stage.run();
+    stage.pass(HOUR / 2).await;
+    let tried = (stage.up.connections(), spare.connections());
+    steer(&stage, Action::Retry, Target::All).await;
+    stage.pass(seconds(1)).await;
+    assert_eq!((stage.up.connections(), spare.connections()), (tried.0 + 1, tried.1 + 1), "one probe on each");
+    stage.up.turn_into(Script::default());
+    spare.turn_into(Script::default());
+    steer(&stage, Action::Retry, Target::All).await;
+    stage.pass(seconds(2)).await;
+    assert_eq!((stage.up.taken().len(), spare.taken().len()), (8, 8));
+}
+
 // Reloads.
 
 #[tokio::test(start_paused = true)]

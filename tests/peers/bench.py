@@ -83,16 +83,26 @@ class Count:
             self.skipped += 1
             print(f"skip {check.name}: {reason}", flush=True)
         except Fault as fault:
-            self._fail(check, fault)
-        except Exception:  # A harness that breaks is a failed check, not a passed one.
-            self._fail(check, traceback.format_exc())
+            self._fail(check.name, fault)
+        except Exception:
+            self.broke(check.name)
         else:
             self.passed += 1
             print(f"ok   {check.name} ({time.monotonic() - began:.1f} s)", flush=True)
 
-    def _fail(self, check, what):
+    def broke(self, name):
+        """A harness that breaks is a failed check, not a passed one. Called where an exception is handled."""
+        self._fail(name, traceback.format_exc())
+
+    def add(self, other):
+        """What came of other checks, too."""
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def _fail(self, name, what):
         self.failed += 1
-        print(f"FAIL {check.name}\n     {str(what).strip()}".replace("\n", "\n     "), flush=True)
+        print(f"FAIL {name}\n     {str(what).strip()}".replace("\n", "\n     "), flush=True)
 
     def __str__(self):
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"

@@ -4,8 +4,10 @@ Mail servers conflict with each other as packages, and a package of Python belon
 unpacked once stays in target/peers. A package that can't be had is a `Skip` with its reason.
 """
 
+import fcntl
 import shutil
 import tempfile
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -26,15 +28,29 @@ def unpacked(*names, suite=None):
         if lacking := missing(["apt-get", "dpkg-deb"]):
             raise Skip(f"not on this machine: {', '.join(lacking)}")
         _KEPT.mkdir(parents=True, exist_ok=True)
-        # Under its name only once it is whole.
-        beginning = Path(tempfile.mkdtemp(dir=_KEPT))
-        try:
-            _unpack(beginning, names, suite)
-            beginning.rename(place)
-        except BaseException:
-            shutil.rmtree(beginning, ignore_errors=True)
-            raise
+        with _alone():
+            if not place.exists():
+                _unpack_whole(place, names, suite)
     return place
+
+
+@contextmanager
+def _alone():
+    """Only one process of these tests asks apt at a time."""
+    with open(_KEPT / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _unpack_whole(place, names, suite):
+    # Under its name only once it is whole.
+    beginning = Path(tempfile.mkdtemp(dir=_KEPT))
+    try:
+        _unpack(beginning, names, suite)
+        beginning.rename(place)
+    except BaseException:
+        shutil.rmtree(beginning, ignore_errors=True)
+        raise
 
 
 def _unpack(directory, names, suite):

@@ -5,6 +5,7 @@ opens and another program's log tell nobody; they alone are asked again and agai
 """
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -18,16 +19,22 @@ class Fault(Exception):
     """A check that did not hold, or a program that did not do its part."""
 
 
+# Below the range from which kernels take ports for connections (32768 on Linux): none of those can sit on a port between its choice and its use.
+_CHOICE = range(10_000, 32_000)
+
+
 def free_ports(count):
-    """Ports of 127.0.0.1 that nobody listens on; all held until all are chosen, so no two are alike."""
-    held = []
-    for _ in range(count):
-        sock = socket.socket()
-        sock.bind(("127.0.0.1", 0))
-        held.append(sock)
-    ports = [sock.getsockname()[1] for sock in held]
-    for sock in held:
-        sock.close()
+    """Ports of 127.0.0.1 that nobody listens on, taken at random: who chooses in another process at the same time chooses others."""
+    ports = []
+    while len(ports) < count:
+        port = random.choice(_CHOICE)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
 
 

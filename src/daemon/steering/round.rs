@@ -5,7 +5,8 @@
 //!
 //! Never: does anything to a message that was not asked for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::look::Walk;
 use super::selection::{Filters, Selection};
@@ -27,8 +28,8 @@ pub(super) struct Round {
     recipients_only: bool,
     left: Left,
     done: u64,
-    /// Whether this command has had the upstreams probed: once is enough, however many messages it names.
-    probed: bool,
+    /// The routes whose upstreams this command has had probed: once each is enough, however many messages it names.
+    probed: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Round {
         };
         audit::steering(action.word(), &asked, &by);
         let recipients_only = filters.recipient.is_some() && action == Action::Remove;
-        Ok(Self { action, by, asked, recipients_only, left, done: 0, probed: false })
+        Ok(Self { action, by, asked, recipients_only, left, done: 0, probed: BTreeSet::new() })
     }
 
     /// The next few.
@@ -144,23 +145,33 @@ impl Round {
             by: &self.by,
         });
         if self.action == Action::Retry {
-            self.probe(desk, turn.id).await?;
+            self.probe(desk, turn).await?;
         }
         Ok(Answer::Done(id))
     }
 
-    /// Due now; and whoever asks for that wants to know now whether its upstreams are up again.
-    async fn probe(&mut self, desk: Desk<'_>, id: QueueId) -> Result<(), QueueError> {
-        let Some(running) = desk.daemon.filter(|_| !self.probed) else { return Ok(()) };
-        let record = match desk.queue.show(id).await {
-            Ok(Listed::Message(record)) => record,
-            // It was quick.
-            Ok(Listed::Unreadable(..)) | Err(QueueError::NotFound(_)) => return Ok(()),
-            Err(fault) => return Err(fault),
+    /// Due now; and whoever asks for that wants to know now whether its upstreams are up again, on each of its routes.
+    async fn probe(&mut self, desk: Desk<'_>, turn: Turn) -> Result<(), QueueError> {
+        let Some(running) = desk.daemon else { return Ok(()) };
+        if running.routes.iter().all(|route| self.probed.contains(&route.name)) {
+            return Ok(());
+        }
+        let record = match turn.record {
+            Some(record) if record.state == State::Queued => record,
+            // Of a dead one it is known now who is to have it.
+            Some(_) | None => match desk.queue.show(turn.id).await {
+                Ok(Listed::Message(record)) => record,
+                // It was quick.
+                Ok(Listed::Unreadable(..)) | Err(QueueError::NotFound(_)) => return Ok(()),
+                Err(fault) => return Err(fault),
+            },
         };
         let routed = running.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
-        running.courier.probe_now(routed.groups.iter().flat_map(|group| group.route.upstreams()));
-        self.probed = true;
+        for group in routed.groups {
+            if self.probed.insert(Arc::clone(&group.route.name)) {
+                running.courier.probe_now(group.route.upstreams());
+            }
+        }
         Ok(())
     }
 }
@@ -208,7 +219,8 @@ fn turn(found: Listed, selection: &Selection, action: Action, recipients_only: b
             let change = Change::TakeOut(selection.recipients(&record));
             Turn { id, record: Some(record), change }
         }
-        Listed::Message(_) | Listed::Unreadable(..) => Turn { id, record: None, change: change_for(action) },
+        Listed::Message(record) => Turn { id, record: Some(record), change: change_for(action) },
+        Listed::Unreadable(..) => Turn { id, record: None, change: change_for(action) },
     }
 }
 
