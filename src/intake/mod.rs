@@ -86,7 +86,7 @@ pub enum Presented {
     /// Shown to us: the handshake has proved that the client holds the key.
     ToUs(PeerChain),
     /// Shown to a load balancer that is pinned, and vouches for it.
-    ToBalancer(VouchedChain),
+    ToBalancer(Box<VouchedChain>),
     /// Such a balancer vouches for none.
     Unvouched(Unvouched),
 }
@@ -132,9 +132,7 @@ where
     let mut drain = house.tasks.drain();
     let arriving = async {
         let stream = match entered.mode {
-            Mode::StartTls => {
-                preamble(stream, &entered, snapshot.intake, TlsReadiness::Ready, &house, &mut drain).await?
-            }
+            Mode::StartTls => preamble(stream, &entered, snapshot.intake, &house, &mut drain).await?,
             Mode::Implicit => stream,
             // The other end's certificate is a balancer's there, and nobody's identity: `by_balancer` alone lets in.
             Mode::ProxiedTls => return None,
@@ -162,19 +160,12 @@ where
 }
 
 /// The dialogue before TLS. `None`: it ended there.
-async fn preamble<S>(
-    stream: S,
-    door: &Door,
-    limits: IntakeLimits,
-    readiness: TlsReadiness,
-    house: &House,
-    drain: &mut Drain,
-) -> Option<S>
+async fn preamble<S>(stream: S, door: &Door, limits: IntakeLimits, house: &House, drain: &mut Drain) -> Option<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let began = house.now().mono;
-    let mut preamble = Preamble::new(Arc::clone(&door.session), readiness);
+    let mut preamble = Preamble::new(Arc::clone(&door.session), readiness(door.mode));
     let mut wire = Wire::new(stream, limits.write);
     // RFC 5321 §3.1: the client waits for our greeting. Whoever does not is no SMTP client.
     let mut step = match wire.has_spoken().await {
@@ -209,6 +200,14 @@ where
                 return None;
             }
         }
+    }
+}
+
+/// Inside a load balancer's TLS there is no other.
+const fn readiness(mode: Mode) -> TlsReadiness {
+    match mode {
+        Mode::StartTls | Mode::Implicit => TlsReadiness::Ready,
+        Mode::ProxiedTls => TlsReadiness::Unavailable,
     }
 }
 

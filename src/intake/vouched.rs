@@ -21,7 +21,7 @@ use super::balancer::{header_of, tell_headless};
 use super::proxy::word_of;
 use super::{FAREWELL, Introduced, Peer, Presented, converse, has_hung_up, preamble};
 use crate::house::House;
-use crate::session::{TlsReadiness, replies};
+use crate::session::replies;
 use crate::snapshot::Door;
 use crate::tls::{self, Balancer, ToldTls, balancer_fault_of};
 
@@ -100,7 +100,7 @@ where
         (Introduced::Probe, _) => Presented::Nothing,
         (Introduced::Client(_), Ok(Ok(told))) => {
             let leaf = CertificateDer::from(told.certificate.to_vec());
-            Presented::ToBalancer(balancer.vouch(leaf, ToldTls::new(told.version, told.cipher)))
+            Presented::ToBalancer(Box::new(balancer.vouch(leaf, ToldTls::new(told.version, told.cipher))))
         }
         (Introduced::Client(_), Ok(Err(why))) => Presented::Unvouched(why),
         (Introduced::Client(_), Err(fault)) => {
@@ -125,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByBalancer<S> {
             Introduced::Client(_) => converse(stream, peer, house, drain).await,
             Introduced::Probe => {
                 let limits = house.snapshot().intake;
-                drop(preamble(stream, &door, limits, TlsReadiness::Unavailable, &house, &mut drain).await);
+                drop(preamble(stream, &door, limits, &house, &mut drain).await);
             }
         }
     }

@@ -492,6 +492,7 @@ impl Stage for MemoryStage {
     }
 
     fn connect(&mut self, early: &[u8]) -> Result<(), String> {
+        self.vouched = false;
         let preamble = Preamble::new(self.shared_settings(), self.readiness);
         let greeting = preamble.greeting();
         self.open("", Machine::Preamble(preamble));
