@@ -11,29 +11,29 @@ use crate::mail::{ForwardPath, QueueId, ReversePath};
 use crate::queue::seen::Seen;
 use crate::queue::{Outcome, Record};
 use crate::session::{Decision, Ruling};
-use crate::tls::{Rejection, ToldTls, Witness};
+use crate::tls::{Negotiated, Rejection, ToldTls, Witness};
 
 /// Recipients of a message that its audit line names.
 const RECIPIENTS_SHOWN: usize = 100;
 
-/// A certificate that stands for somebody was shown.
+/// A certificate that stands for somebody was shown. RFC 8314 §4 wants the cipher suite in the log.
 ///
 /// Where a load balancer vouches for it, `tls` is what was agreed on with the balancer, and `client_tls` its word for the client's.
-pub fn identified(client: SocketAddr, tls: &str, client_tls: Option<&ToldTls>, identity: &Identity) {
+pub fn identified(client: SocketAddr, tls: &Negotiated, client_tls: Option<&ToldTls>, identity: &Identity) {
     let certificate = identity.certificate();
     tracing::info!(
         target: "audit", event = "identified", identity = identity.name(), ca = identity.ca().unwrap_or("(pinned)"),
         serial = certificate.serial, fingerprint = %certificate.fingerprint, subject = certificate.subject,
-        issuer = certificate.issuer, good_until = identity.good_until().rfc3339(), %client, tls,
+        issuer = certificate.issuer, good_until = identity.good_until().rfc3339(), %client, tls = tls.version, cipher = tls.cipher,
         vouched_by = vouched_by(identity), client_tls = client_tls.map(tracing::field::display),
         "identified"
     );
 }
 
 /// A client has no identity: no certificate, a bad one, or one that nobody here is known by. `detail` is for the log only.
-pub fn unidentified(client: SocketAddr, tls: &str, decision: &Decision, detail: &str) {
+pub fn unidentified(client: SocketAddr, tls: &Negotiated, decision: &Decision, detail: &str) {
     tracing::warn!(
-        target: "audit", event = "unidentified", %client, tls, reply = said(decision), cause = decision.cause, detail,
+        target: "audit", event = "unidentified", %client, tls = tls.version, cipher = tls.cipher, reply = said(decision), cause = decision.cause, detail,
         "no identity"
     );
 }

@@ -121,7 +121,7 @@ pub struct HeaderFacts {
 
 /// Looks at a header section as [`HeaderCollector`] gathered it (what is behind its blank line is not looked at).
 ///
-/// Without SMTPUTF8, octets over 127 in the fields that say who it is from are a fault; in other fields they pass (RFC 6532 §3.2 wants
+/// Without SMTPUTF8, octets over 127 in the fields that say who it is from are a fault; in other fields they pass (RFC 6531 §3.4 wants
 /// them declared, but raw Latin-1 subjects are honest).
 pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> HeaderFacts {
     let section = match HeaderSection::read(octets, limits) {

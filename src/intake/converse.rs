@@ -36,7 +36,7 @@ where
     // Whatever is done once, or now and then, has its memory for that time alone (here, and in `act`): a session that waits holds little.
     match Box::pin(identify(&peer, &house, &snapshot)).await {
         Ok(identity) => {
-            audit::identified(peer.client, peer.tls.version, told(&peer), &identity);
+            audit::identified(peer.client, &peer.tls, told(&peer), &identity);
             let routes = Arc::clone(&snapshot.routes);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session), routes);
             let seen = sighting(&identity, &peer, now.wall);
@@ -89,7 +89,7 @@ async fn refuse<S>(
     let limits = house.snapshot().intake;
     let began = house.now().mono;
     if let Some(decision) = machine.take_decision() {
-        audit::unidentified(peer.client, peer.tls.version, &decision, &detail);
+        audit::unidentified(peer.client, &peer.tls, &decision, &detail);
     }
     let mut next = match mode {
         Mode::Implicit | Mode::ProxiedTls => Some(machine.greeting(house.now().wall)),

@@ -167,7 +167,7 @@ where
     let began = house.now().mono;
     let mut preamble = Preamble::new(Arc::clone(&door.session), readiness(door.mode));
     let mut wire = Wire::new(stream, limits.write);
-    // RFC 5321 §3.1: the client waits for our greeting. Whoever does not is no SMTP client.
+    // RFC 5321 §4.3.1: the client waits for our greeting. Whoever does not is no SMTP client.
     let mut step = match wire.has_spoken().await {
         true => preamble.on(PreambleEvent::TalkedEarly, house.now().wall),
         false => PreambleStep::Say(preamble.greeting()),

@@ -152,12 +152,12 @@ impl Trace<'_> {
         words.push(format!("by {}", self.hostname));
         words.push(format!("with {}", self.protocol));
         words.push(format!("id {}", self.id));
-        // RFC 6710 §4.1: a clause of its own tells what was assigned here.
-        if let Some(priority) = self.priority {
-            words.push(format!("PRIORITY {priority}"));
-        }
         if let Some(path) = self.recipient.filter(|path| self.protocol.allows_utf8() || path.as_str().is_ascii()) {
             words.push(format!("for <{}>", path.as_str()));
+        }
+        // RFC 6710 §4.1: a clause of its own tells what was assigned here. Clauses that others have registered stand behind `for` (RFC 5321 §4.4).
+        if let Some(priority) = self.priority {
+            words.push(format!("PRIORITY {priority}"));
         }
         // RFC 8314 §4.3 registers the clause `tls` with the suite's name behind it; the version is a comment.
         words.push(format!("tls {}", cipher_name(self.tls_cipher)));

@@ -210,7 +210,7 @@ pub enum Prospect {
 /// What a message may need of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// SMTPUTF8, for an address (RFC 6531 §3.6).
+    /// SMTPUTF8, for an address (RFC 6531 §3.5).
     Utf8Address,
     /// REQUIRETLS (RFC 8689 §4.2.1).
     RequireTls,

@@ -238,7 +238,7 @@ pub fn authentication_unavailable() -> Reply {
     said(454, (4, 7, 0), "Authentication is not possible now, try later")
 }
 
-/// Too many failures (RFC 4954 §4 advises a limit; 421 closes, RFC 5321 §3.8).
+/// Too many failures (RFC 4954 §9 lets a server end it, after three at least; 421 closes, RFC 5321 §3.8).
 pub fn authentication_exhausted() -> Reply {
     said(421, (4, 7, 0), "Too many failed authentications")
 }
@@ -377,7 +377,7 @@ pub fn too_many_recipients() -> Reply {
     said(452, (4, 5, 3), "Too many recipients in one message; send the others in another")
 }
 
-/// What policy refused. RFC 6409 §6.1 and §6.2 give 550 5.7.1, §4.3 lets a bad header be 554, RFC 1870 §6.3 gives 552.
+/// What policy refused. RFC 6409 §6.1 and §6.2 give 550 5.7.1, §6.3 gives 554 for a bad header, RFC 1870 §6.3 gives 552.
 pub fn refused(refusal: &Refusal, identity: &str) -> Reply {
     match &refusal.offence {
         Offence::Sender { address } => said(550, (5, 7, 1), format!("Sender <{address}> not allowed for {identity}")),
@@ -432,7 +432,7 @@ fn quoted(reply: &Reply) -> String {
 /// Octets of a server's text that are told on.
 const QUOTED_MAX: usize = 200;
 
-/// No upstream of the recipient's route offers what it needs (RFC 6531 §3.6: X.6.7, with 553 as for an address that can't be used; RFC 8689 §4.2.1: X.7.30).
+/// No upstream of the recipient's route offers what it needs (RFC 6531 §3.5: X.6.7, with 553 as for an address that can't be used; RFC 8689 §4.2.1: X.7.30).
 pub fn lacking(need: Need) -> Reply {
     match need {
         Need::Utf8Address => said(553, (5, 6, 7), "Non-ASCII address, and no server on the way out takes any"),
@@ -475,7 +475,7 @@ pub fn not_for_the_upstream(reason: &str) -> Reply {
     Reply::new(Code::known(code), Some(status), ascii(text))
 }
 
-/// A header that can't be judged (RFC 6409 §8: 554; RFC 3463 X.6.0).
+/// A header that can't be judged (RFC 6409 §6.3: 554; RFC 3463 X.6.0).
 pub fn header_unclear(reason: &str) -> Reply {
     said(554, (5, 6, 0), reason)
 }

@@ -420,6 +420,8 @@ mod tests {
         }
         let hold = HoldLimits { interval_max: 86_400, latest: WallTime::from_seconds(1_800_000_000) };
         assert_eq!(offered.hold_limits(), Some(hold));
+        // RFC 6531 §3.1: values that do not belong there are passed over.
+        assert!(ehlo(&["SMTPUTF8 with=more"]).has(Extension::SmtpUtf8));
     }
 
     #[test]

@@ -436,8 +436,8 @@ fn build_path(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedCha
     };
     let usage = Stated(ca.rules().purposes);
     let recalling = ca.recall().over(ALGORITHMS);
-    let algorithms: Vec<_> =
-        recalling.iter().map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm).collect();
+    let algorithms: Vec<&dyn SignatureVerificationAlgorithm> =
+        recalling.iter().map(|algorithm| -> &dyn SignatureVerificationAlgorithm { algorithm }).collect();
     let verified = leaf.verify_for_usage(&algorithms, ca.trusted(), &helpers, time, usage, None, Some(&check));
     match (verified, taken.into_inner()) {
         (Ok(_), Some(GoodPath { links, good_until })) => {

@@ -42,13 +42,14 @@ fn a_full_stamp_has_every_clause_in_the_order_of_the_grammar() {
         identity: Some("staff:alice@example.com"),
         protocol: Protocol::of(Authentication::Auth, Utf8Header::NotDeclared),
         tls_cipher: "TLS13_AES_128_GCM_SHA256",
+        priority: Some(-3),
         recipient: Some(&bob),
         ..trace()
     };
     assert_eq!(
         full.received().replace("\r\n\t", " "),
         "Received: from laptop.example ([192.0.2.1]) (identity staff:alice@example.com) by mail.example.com with ESMTPSA \
-         id 00000000000000000000000001 for <bob@example.net> tls TLS_AES_128_GCM_SHA256 (TLSv1.3); \
+         id 00000000000000000000000001 for <bob@example.net> PRIORITY -3 tls TLS_AES_128_GCM_SHA256 (TLSv1.3); \
          Tue, 24 Nov 2026 01:48:00 +0000\r\n"
     );
 }

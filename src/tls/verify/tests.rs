@@ -186,6 +186,18 @@ fn dates_of_the_leaf_count_to_the_second_and_both_ends_are_in() {
     assert_eq!(rejection.ca.as_deref(), Some("staff"));
 }
 
+/// RFC 5280 §4.1.2.5: UTCTime before 2050, GeneralizedTime from then on.
+#[test]
+fn dates_before_and_behind_2050_are_read() {
+    let then = WallTime::from_seconds(2_550_000_000);
+    let root = Recipe::ca("Root").valid(NOW, then.seconds() + DAY).self_signed();
+    let trust = Setting::of("staff", &[&root]).trust();
+    let alice = Recipe::client("Alice").valid(NOW, then.seconds()).signed_by(&root);
+    assert!(judge(&chain(&[&alice]), &trust, then).is_ok());
+    let rejection = judge(&chain(&[&alice]), &trust, WallTime::from_seconds(then.seconds() + 1)).unwrap_err();
+    assert_eq!(rejection.fault, CertificateFault::Expired { at: then });
+}
+
 #[test]
 fn dates_of_an_intermediate_count_and_it_is_named() {
     let root = Recipe::ca("Root").self_signed();

@@ -261,7 +261,13 @@ impl TlsStage {
         });
         match read {
             Err(_) => false,
-            Ok(Ok(0) | Err(_)) => {
+            Ok(Err(fault)) => {
+                // RFC 8314 §3.4: an end of TLS that the server has not said is an error.
+                assert!(!matches!(self.link, Link::Tls(_)), "the connection broke: {fault}");
+                self.closed = true;
+                false
+            }
+            Ok(Ok(0)) => {
                 self.closed = true;
                 false
             }
