@@ -11,7 +11,7 @@ use super::answers::{Answers, identify, sighting};
 use super::arrival::Arrival;
 use super::message::{Receiving, Stopped, skip};
 use super::wire::{Client, Gone, Heard, Wire};
-use super::{IntakeLimits, Peer};
+use super::{IntakeLimits, Peer, Presented};
 use crate::audit;
 use crate::content::BodyEnd;
 use crate::house::House;
@@ -20,6 +20,7 @@ use crate::session::{Answer, Deadline, Event, Phase, Refused, Ruling, Session, S
 use crate::smtp::{Framing, Reply};
 use crate::snapshot::Mode;
 use crate::sys::{Drain, MonoTime};
+use crate::tls::ToldTls;
 
 /// Talks with whoever is behind `peer` until the connection ends.
 pub async fn converse<S>(stream: S, peer: Peer, house: Arc<House>, drain: Drain)
@@ -34,7 +35,7 @@ where
     // Whatever is done once, or now and then, has its memory for that time alone (here, and in `act`): a session that waits holds little.
     match Box::pin(identify(&peer, &house, &snapshot)).await {
         Ok(identity) => {
-            audit::identified(peer.client, &peer.tls, &identity);
+            audit::identified(peer.client, &peer.tls, told(&peer), &identity);
             let routes = Arc::clone(&snapshot.routes);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session), routes);
             let seen = sighting(&identity, &peer, now.wall);
@@ -64,6 +65,14 @@ where
     }
 }
 
+/// What a load balancer says of the client's own TLS, where one stands between.
+fn told(peer: &Peer) -> Option<&ToldTls> {
+    match &peer.chain {
+        Presented::ToBalancer(chain) => Some(chain.told()),
+        Presented::Nothing | Presented::ToUs(_) | Presented::Unvouched(_) => None,
+    }
+}
+
 /// One text to everything but QUIT.
 async fn refuse<S>(
     mut wire: Wire<S>,
@@ -82,7 +91,7 @@ async fn refuse<S>(
         audit::unidentified(peer.client, &peer.tls, &decision, &detail);
     }
     let mut next = match mode {
-        Mode::Implicit => Some(machine.greeting(house.now().wall)),
+        Mode::Implicit | Mode::ProxiedTls => Some(machine.greeting(house.now().wall)),
         Mode::StartTls => None,
     };
     loop {
@@ -150,8 +159,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn run(&mut self, mode: Mode) {
         let greeting = self.session.greeting();
         let first = match mode {
-            Mode::Implicit if self.wire.has_spoken().await => Ok(self.feed(Event::TalkedEarly)),
-            Mode::Implicit => self.say_and_hear(&greeting).await,
+            Mode::Implicit | Mode::ProxiedTls if self.wire.has_spoken().await => Ok(self.feed(Event::TalkedEarly)),
+            Mode::Implicit | Mode::ProxiedTls => self.say_and_hear(&greeting).await,
             Mode::StartTls => self.hear().await,
         };
         let mut next = first;

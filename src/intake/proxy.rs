@@ -4,10 +4,15 @@
 //! always), 2.1 (version 1, a line), 2.2 (version 2, binary), 2.2.4 (its CRC32c). A line in version 1 has 107 octets at most; a header in
 //! version 2 here at most [`LENGTH_MAX`] behind its fixed part.
 //!
-//! Octets go in as they come, in pieces of any size; no octet behind the header is taken, for TLS may follow at once. Never: guesses
-//! (what is not exactly a header is a fault); uses a certificate or a name that a TLV tells; keeps more than one header.
+//! Octets go in as they come, in pieces of any size; no octet behind the header is taken, for TLS may follow at once. What a header tells of
+//! the client's TLS (`told`) is for `vouched` alone. Never: guesses (what is not exactly a header is a fault); keeps more than one header.
+
+mod told;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+pub use told::Unvouched;
+pub(super) use told::word_of;
 
 /// What version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -83,6 +88,9 @@ pub enum ProxyFault {
     /// TLVs that do not fill their room exactly.
     #[error("its TLVs do not fit")]
     Tlv,
+    /// A TLV whose value must be one.
+    #[error("it tells of the same thing twice (TLV 0x{0:02x})")]
+    Twice(u8),
     /// The checksum is another, stands twice, or is not four octets.
     #[error("its checksum is wrong")]
     Checksum,
@@ -134,6 +142,17 @@ impl HeaderReader {
                 return Ok((taken, Some(proxied)));
             }
         }
+    }
+
+    /// What stands behind the addresses of a header that is whole; none of version 1.
+    pub(super) fn tlvs(&self) -> Option<&[u8]> {
+        let [.., family, _, _] = fixed(&self.octets).filter(|_| begins(&self.octets, &SIGNATURE))?;
+        let addresses = match family {
+            0x11 => Shape::Tcp4.addresses(),
+            0x21 => Shape::Tcp6.addresses(),
+            _ => Shape::Nobodys.addresses(),
+        };
+        self.octets.get(FIXED.saturating_add(addresses)..)
     }
 
     fn look(&self) -> Result<Option<Proxied>, ProxyFault> {
@@ -294,10 +313,7 @@ fn ports(octets: &[u8]) -> Result<((u16, u16), &[u8]), ProxyFault> {
 /// Walks over all TLVs (section 2.2): they fill `tlvs`, which ends the header, and the checksum, if there is one, is right.
 fn check_tlvs(tlvs: &[u8], header: &[u8]) -> Result<(), ProxyFault> {
     let (mut rest, mut checksum) = (tlvs, None);
-    while !rest.is_empty() {
-        let (&[kind, high, low], behind) = rest.split_first_chunk().ok_or(ProxyFault::Tlv)?;
-        let (value, behind) =
-            behind.split_at_checked(usize::from(u16::from_be_bytes([high, low]))).ok_or(ProxyFault::Tlv)?;
+    while let Some(Tlv { kind, value, behind }) = Tlv::first_of(rest)? {
         rest = behind;
         if kind == TYPE_CRC32C {
             let sum: [u8; 4] = value.try_into().map_err(|_| ProxyFault::Checksum)?;
@@ -311,6 +327,26 @@ fn check_tlvs(tlvs: &[u8], header: &[u8]) -> Result<(), ProxyFault> {
     // It was computed with zeros in its own place.
     let before = header.get(..before).unwrap_or_default();
     if crc32c(before.iter().chain(&[0; 4]).chain(behind)) == expected { Ok(()) } else { Err(ProxyFault::Checksum) }
+}
+
+/// A TLV, and what stands behind it.
+struct Tlv<'a> {
+    kind: u8,
+    value: &'a [u8],
+    behind: &'a [u8],
+}
+
+impl<'a> Tlv<'a> {
+    /// None where nothing is left.
+    fn first_of(octets: &'a [u8]) -> Result<Option<Self>, ProxyFault> {
+        if octets.is_empty() {
+            return Ok(None);
+        }
+        let (&[kind, high, low], behind) = octets.split_first_chunk().ok_or(ProxyFault::Tlv)?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let (value, behind) = behind.split_at_checked(length).ok_or(ProxyFault::Tlv)?;
+        Ok(Some(Self { kind, value, behind }))
+    }
 }
 
 fn crc32c<'a>(octets: impl Iterator<Item = &'a u8>) -> u32 {

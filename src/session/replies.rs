@@ -158,6 +158,9 @@ fn unidentified_text(cause: &Unidentified, now: WallTime) -> String {
         Unidentified::Roster(NoIdentity::Disabled { .. }) => {
             "Certificate valid, but its identity is disabled here".to_owned()
         }
+        Unidentified::Roster(NoIdentity::NotVouched { .. }) => {
+            "Certificate valid, but its identity may not come by way of this load balancer".to_owned()
+        }
         Unidentified::Roster(NoIdentity::Ambiguous { .. }) => {
             "Certificate valid, but two identities of equal rank match it here".to_owned()
         }

@@ -57,6 +57,7 @@ mod faults;
 
 mod daemon;
 mod balanced;
+mod vouched;
 mod explained;
 mod fetched;
 mod identities;

@@ -19,6 +19,7 @@ const PURE: &[&str] = &[
     "src/tls/trace",
     "src/tls/verify",
     "src/tls/view",
+    "src/tls/vouched",
     "src/tls/ways",
     "src/identity/",
     "src/credentials/",

@@ -55,6 +55,7 @@ fn causes() -> Vec<Unidentified> {
         Unidentified::Certificate(CertificateFault::RevocationUnknown),
         Unidentified::Roster(NoIdentity::Unknown),
         Unidentified::Roster(NoIdentity::Disabled { name: "secret-name".to_owned() }),
+        Unidentified::Roster(NoIdentity::NotVouched { name: Some("secret-name".to_owned()) }),
         Unidentified::Roster(NoIdentity::Ambiguous { names: vec!["secret-name".to_owned()] }),
     ]
 }

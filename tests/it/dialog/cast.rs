@@ -14,6 +14,7 @@ use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
 use sealpost::identity::{
     Digest256, Dispatch, Leeway, Limits, MailboxKey, OwnNames, Priorities, Resending, Roster, Rule, SecondFactor,
+    Vouching,
 };
 use sealpost::mail::{LocalPartCase, Rates};
 use sealpost::smtp::data::BareLf;
@@ -118,6 +119,8 @@ impl Cast {
             ("unknown", workload("nobody").signed_by(&workloads)),
             ("twin", workload("twin").dns("twin.example.com").signed_by(&workloads)),
             ("pinned", Recipe::client("Printer").self_signed()),
+            ("mobile", Recipe::client("Mobile").email("mobile@example.com").signed_by(&staff)),
+            ("balancer", Recipe::client("Balancer").self_signed()),
         ];
         Self { staff, workloads, branch, strangers, personas: personas.into() }
     }
@@ -249,9 +252,14 @@ impl Cast {
             leeway: Leeway { resending: Resending::AnyMail, ..Leeway::default() },
             ..mailbox("resender", "resender@example.com", &["resender@example.com"])
         };
+        let mobile = RosterEntry {
+            leeway: Leeway { vouching: Vouching::BalancerToo, ..Leeway::default() },
+            ..mailbox("mobile", "mobile@example.com", &["mobile@example.com"])
+        };
         vec![
             ("device", device),
             ("resender", resender),
+            ("mobile", mobile),
             ("metered", limited("metered", hourly)),
             ("quota", limited("quota", daily)),
             ("novice", novice),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sealpost::attempts::Attempts;
 use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits, HeaderRules};
 use sealpost::credentials::{self, ExporterValue, Judged, Means, Wrong};
-use sealpost::identity::{DomainSet, Identity, Rule};
+use sealpost::identity::{Digest256, DomainSet, Identity, Rule};
 use sealpost::mail::Custody;
 use sealpost::route::{Delivery, Route, Routes, Wants};
 use sealpost::session::{
@@ -102,6 +102,8 @@ pub(crate) struct MemoryStage {
     wall: i64,
     season: Season,
     connection: Option<Connection>,
+    /// Whether a load balancer tells of the persona's certificate.
+    vouched: bool,
     heard: VecDeque<Heard>,
     audited: Option<String>,
     arrival: Arrival,
@@ -123,6 +125,7 @@ impl MemoryStage {
             wall: NOW,
             season: Season { laxity: mutant.laxity(), ..Season::default() },
             connection: None,
+            vouched: false,
             heard: VecDeque::new(),
             audited: None,
             arrival,
@@ -148,7 +151,10 @@ impl MemoryStage {
             (Mutant::IgnoresDates, Err(CertificateFault::NotYetValid { from })) => verify(&chain, &trust, from),
             (_, verified) => verified,
         };
-        let verified = verified.map_err(Unidentified::Certificate)?;
+        let mut verified = verified.map_err(Unidentified::Certificate)?;
+        if self.vouched && self.mutant != Mutant::TakesAnyWord {
+            verified = verified.as_if_told_by(Digest256(cast.made("balancer").unwrap().fingerprint()));
+        }
         cast.roster(&self.season).identify(&verified).map(Arc::new).map_err(Unidentified::Roster)
     }
 
@@ -391,7 +397,8 @@ impl MemoryStage {
 
     fn means(&self, identity: &Identity) -> Means {
         let factor = identity.grant().second_factor;
-        Cast::get().credentials(&self.season).means(identity.name(), factor, Some(ExporterValue(EXPORTER)))
+        let bound = (!self.vouched).then_some(ExporterValue(EXPORTER));
+        Cast::get().credentials(&self.season).means(identity.name(), factor, bound)
     }
 
     fn equipped(&self, identity: Arc<Identity>) -> Session {
@@ -416,6 +423,22 @@ impl MemoryStage {
             UpstreamSays::TooLarge => Err(NoRoom::Refused { reason: too_large().to_owned(), reply: None }),
             _ => self.queue.commit(session, self.now()),
         }
+    }
+
+    /// Inside TLS, where the server has the next word.
+    fn begin_inside(&mut self, persona: &str) -> Result<(), String> {
+        Cast::get().chain(persona)?;
+        let machine = self.secured(persona);
+        let greeting = match &machine {
+            Machine::Session(session) => Step::Say(session.greeting()),
+            Machine::Refused(refused) => refused.greeting(self.now()),
+            Machine::Preamble(_) | Machine::AwaitingHandshake => return Err("no machine".to_owned()),
+        };
+        self.open(persona, machine);
+        let Some(mut connection) = self.connection.take() else { return Err("nothing is connected".to_owned()) };
+        self.obey(&mut connection, greeting);
+        self.connection = Some(connection);
+        Ok(())
     }
 
     /// Something that is not an octet.
@@ -468,6 +491,7 @@ impl Stage for MemoryStage {
     }
 
     fn connect(&mut self, early: &[u8]) -> Result<(), String> {
+        self.vouched = false;
         let preamble = Preamble::new(self.shared_settings(), self.readiness);
         let greeting = preamble.greeting();
         self.open("", Machine::Preamble(preamble));
@@ -498,18 +522,13 @@ impl Stage for MemoryStage {
     }
 
     fn connect_implicit(&mut self, persona: &str) -> Result<(), String> {
-        Cast::get().chain(persona)?;
-        let machine = self.secured(persona);
-        let greeting = match &machine {
-            Machine::Session(session) => Step::Say(session.greeting()),
-            Machine::Refused(refused) => refused.greeting(self.now()),
-            Machine::Preamble(_) | Machine::AwaitingHandshake => return Err("no machine".to_owned()),
-        };
-        self.open(persona, machine);
-        let Some(mut connection) = self.connection.take() else { return Err("nothing is connected".to_owned()) };
-        self.obey(&mut connection, greeting);
-        self.connection = Some(connection);
-        Ok(())
+        self.vouched = false;
+        self.begin_inside(persona)
+    }
+
+    fn connect_vouched(&mut self, persona: &str) -> Result<(), String> {
+        self.vouched = true;
+        self.begin_inside(persona)
     }
 
     fn send(&mut self, octets: &[u8]) -> Result<(), String> {

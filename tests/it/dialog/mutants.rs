@@ -105,11 +105,14 @@ pub(crate) enum Mutant {
     GrantsAllPriorities,
     /// Takes the second of two parameters alike for the only one.
     TakesTheLast,
+    /// Takes a load balancer's word for every certificate.
+    TakesAnyWord,
 }
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 47] = [
+    pub(crate) const ALL: [(Self, &'static str); 48] = [
+        (Self::TakesAnyWord, "vouched/refused.dialog"),
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
         (Self::KeepsBcc, "message/bcc_is_taken_out.dialog"),

@@ -4,7 +4,7 @@ use sealpost::content::{
     BodyEnd, BodyFacts, Collected, FixUps, HeaderCollector, HeaderFacts, HeaderFault, Proved, Results, fix_ups, take_in,
 };
 use sealpost::mail::QueueId;
-use sealpost::mail::trace::Trace;
+use sealpost::mail::trace::{TlsEnd, Trace};
 use sealpost::policy::SenderField;
 use sealpost::session::{Event, NoRoom, Phase, PreambleEvent, Session};
 use sealpost::smtp::data::BareLf;
@@ -178,6 +178,7 @@ impl MemoryStage {
             protocol: session.trace().protocol,
             tls_version: "TLSv1.3",
             tls_cipher: "TLS_AES_128_GCM_SHA256",
+            tls_end: TlsEnd::Client,
             id: QueueId::from_u128(7),
             priority: None,
             recipient: None,
