@@ -1,6 +1,6 @@
 //! The machine inside TLS against its table: every cell, and random dialogues.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use proptest::prelude::*;

@@ -6,7 +6,7 @@ use sealpost::content::{
     fix_ups, read_header, take_in,
 };
 use sealpost::mail::header::{HeaderSection, SectionEnd};
-use sealpost::mail::trace::{Authentication, Protocol, Trace};
+use sealpost::mail::trace::{Authentication, Protocol, TlsEnd, Trace};
 use sealpost::mail::{Address, Domain, QueueId};
 use sealpost::sys::WallTime;
 
@@ -127,6 +127,7 @@ fn mended(section: &[u8], facts: &HeaderFacts, utf8: Utf8Header, lie: Lie) -> To
         protocol: Protocol::of(Authentication::Certificate, utf8),
         tls_version: "TLSv1.3",
         tls_cipher: "TLS_AES_128_GCM_SHA256",
+        tls_end: TlsEnd::Client,
         id: QueueId::from_u128(7),
         priority: None,
         recipient: None,
