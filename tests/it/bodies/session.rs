@@ -236,7 +236,14 @@ impl Dialogue {
             };
             if let Some(section) = section {
                 let facts = match section {
-                    Ok(section) => take_in(section, &HEADER_LIMITS, self.session.utf8(), &HeaderRules::default()).1,
+                    // A section that ends within its last field is given that field's line end: so it goes on.
+                    Ok(section) => {
+                        let came = section.len();
+                        let (section, facts) =
+                            take_in(section, &HEADER_LIMITS, self.session.utf8(), &HeaderRules::default());
+                        receiving.message.splice(..came, section);
+                        facts
+                    }
                     Err(fault) => HeaderFacts { fault: Some(fault), ..HeaderFacts::default() },
                 };
                 self.header(facts);
