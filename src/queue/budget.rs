@@ -76,6 +76,8 @@ pub(super) struct Room {
     /// Rung when some is given back, and when messages leave the queue.
     pub(super) freed: Notify,
     limit: Tally,
+    /// The same with the reserves, which are for outcomes and reports.
+    whole: Tally,
     share: Tally,
     /// Messages of one identity that may be received at once.
     receiving: u64,
@@ -185,6 +187,7 @@ impl Room {
             reserved: Mutex::default(),
             freed: Notify::new(),
             limit,
+            whole: Tally { count: settings.count, octets: settings.size },
             share: Tally { count: of(limit.count).max(1), octets: of(limit.octets) },
             receiving: settings.receiving_per_identity,
             reserve: settings.reserve_size,
@@ -208,6 +211,27 @@ impl Room {
         reserved.all.add(octets);
         reserved.by_identity.entry(Arc::clone(identity)).or_default().add(octets);
         Ok(Place { room: Arc::clone(self), identity: Arc::clone(identity), octets })
+    }
+
+    /// Whether a report of so many octets may be kept on an identity's account. A report is asked for by nobody, so beyond the share there is a
+    /// quarter of it more; but what nobody takes must not fill the queue, nor the disk.
+    pub(super) fn report(&self, octets: u64, level: Level) -> Result<(), Shortage> {
+        let beyond = |share: u64| share.saturating_add(share / 4);
+        let (own, share) = (level.own, Tally { count: beyond(self.share.count), octets: beyond(self.share.octets) });
+        // The message that it is about counts still, and mostly goes with this.
+        if own.count > share.count {
+            return Err(Shortage::ShareOfCount { now: own.count, limit: share.count });
+        }
+        if own.octets.saturating_add(octets) > share.octets {
+            return Err(Shortage::ShareOfSize { now: own.octets, more: octets, limit: share.octets });
+        }
+        if level.kept.count > self.whole.count {
+            return Err(Shortage::Count { now: level.kept.count, limit: self.whole.count });
+        }
+        if level.kept.octets.saturating_add(octets) > self.whole.octets {
+            return Err(Shortage::Size { now: level.kept.octets, more: octets, limit: self.whole.octets });
+        }
+        Ok(())
     }
 
     /// Whether one message more may be here.
@@ -389,6 +413,27 @@ mod tests {
         assert!(room.reserved().by_identity.is_empty(), "nothing is left of who is gone");
         let many = Level { own: Tally { count: 50, octets: 0 }, ..NOTHING_KEPT };
         assert_eq!(room.place(&alice, 0, many).unwrap_err(), Shortage::ShareOfCount { now: 50, limit: 50 });
+    }
+
+    #[test]
+    fn a_report_has_room_beyond_the_share_but_not_without_end() {
+        let settings = QueueSettings { share_per_identity: 40, ..settings(101, 1100) };
+        let room = Room::new(&settings);
+        let level = |own: (u64, u64), kept: (u64, u64)| {
+            let [own, kept] = [own, kept].map(|(count, octets)| Tally { count, octets });
+            Level { own, kept, ..NOTHING_KEPT }
+        };
+        for (level, octets, refused) in [
+            (level((40, 400), (40, 400)), 100, None),
+            (level((40, 400), (40, 400)), 101, Some(Shortage::ShareOfSize { now: 400, more: 101, limit: 500 })),
+            (level((50, 0), (50, 0)), 1, None),
+            (level((51, 0), (51, 0)), 1, Some(Shortage::ShareOfCount { now: 51, limit: 50 })),
+            (level((1, 0), (101, 1000)), 100, None),
+            (level((1, 0), (102, 1000)), 0, Some(Shortage::Count { now: 102, limit: 101 })),
+            (level((1, 0), (101, 1000)), 101, Some(Shortage::Size { now: 1000, more: 101, limit: 1100 })),
+        ] {
+            assert_eq!(room.report(octets, level).err(), refused, "{level:?} {octets}");
+        }
     }
 
     #[test]

@@ -99,7 +99,8 @@ impl Claim {
         let report = report.map(|(deposit, octets)| {
             let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
             let record = Record::new(self.queue.new_id(), deposit, length, xxhash_rust::xxh3::xxh3_64(&octets));
-            Box::new(NewMessage { record, body: NewBody::Octets(octets), spending: None, sighting: None, mark: None })
+            let body = NewBody::Octets(octets);
+            Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None, account: None })
         });
         let id = report.as_ref().map(|report| report.record.id);
         // The connection is free while the outcome is written.

@@ -201,6 +201,8 @@ impl Incoming {
         let (queue, id) = (Arc::clone(&self.queue), self.id);
         let (spending, held, tried) = (self.spending.take(), self.held.take(), self.tried.take());
         let (sighting, mark) = (self.sighting.take(), self.mark.take());
+        // Of our own mail it was said whom it is about when room was asked for.
+        let account = deposit.custodian.is_ours().then(|| self.granted.place.identity().to_string());
         let Settled { body, length, checksum, holding } = self.settled().await?;
         let mut record = Record::new(id, deposit, length, checksum);
         if let Some(reason) = held {
@@ -211,7 +213,7 @@ impl Incoming {
         }
         let recipients = record.recipients.len();
         let noted = sighting.as_ref().map(|sighting| (sighting.identity.clone(), sighting.fingerprint));
-        let order = Order::Deposit(Box::new(NewMessage { record, body, spending, sighting, mark }));
+        let order = Order::Deposit(Box::new(NewMessage { record, body, spending, sighting, mark, account }));
         queue.writer.submit(order, holding).await?;
         if let Some((identity, fingerprint)) = noted {
             queue.lately.note(&identity, fingerprint, queue.clock.now().mono);

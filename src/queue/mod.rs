@@ -254,6 +254,20 @@ impl Queue {
         Ok(Incoming::new(Arc::clone(&self.inner), self.inner.new_id(), granted))
     }
 
+    /// Whether a report of `octets` on a message of `identity` may be kept: it is accounted to that identity, which asks for no room for it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Share`] when the identity has its share and more, [`QueueError::Full`] when the queue has not even its reserve left,
+    /// [`QueueError::Broken`] when nobody knows.
+    pub async fn has_room_for_report(&self, identity: &str, octets: u64) -> Result<(), QueueError> {
+        let level = self.inner.level(identity).await?;
+        self.inner.budgets.room.report(octets, level).map_err(|shortage| {
+            let which = shortage.to_string();
+            if shortage.is_of_the_identity() { QueueError::Share(which) } else { QueueError::Full(which) }
+        })
+    }
+
     /// Grants an identity to spend `cost`, when that breaks no limit of `rates`. What is granted goes into [`Incoming::charge`]; dropped before
     /// that message is kept, it is given back.
     ///

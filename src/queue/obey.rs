@@ -63,8 +63,9 @@ impl Work<'_, '_> {
         match order {
             Order::Deposit(message) => self.deposit(message),
             Order::Conclude { ticket, outcomes, next, warned, report } => {
+                let whose = self.tables.whose(ticket.id)?;
                 self.record_outcomes(*ticket, outcomes, next, *warned)?;
-                report.as_ref().map_or(Ok(()), |report| self.deposit(report))
+                report.as_ref().map_or(Ok(()), |report| self.report(whose, report))
             }
             Order::SetAside { ticket, reason } => self.set_aside(*ticket, reason),
             Order::Retry(id) => {
@@ -96,6 +97,15 @@ impl Work<'_, '_> {
             Order::See(sighting) => Ok(self.tables.see(sighting)?),
             Order::Mark(marks) => Ok(marks.iter().try_for_each(|mark| self.tables.mark(mark))?),
             Order::Mend => Ok(()),
+        }
+    }
+
+    /// A report takes the share and the turn of whom it is about: else whoever has many reports written would fill the queue beyond a share, and
+    /// keep everybody else's waiting.
+    fn report(&mut self, whose: Option<String>, report: &NewMessage) -> Result<(), Obstacle> {
+        match whose.filter(|_| report.record.custodian.is_ours()) {
+            Some(whose) => Ok(self.tables.add_for(&whose, report)?),
+            None => self.deposit(report),
         }
     }
 

@@ -266,11 +266,12 @@ impl Embedded {
         if let Some(ticket) = self.claims().take_put_off(id, until) {
             return Ok(Some(ticket));
         }
-        let Look::Record(record) = self.read(|view| look(view, id))? else { return Ok(None) };
+        let found = self.read(|view| Ok((row(view, id)?.map(|row| row.identity), look(view, id)?)))?;
+        let (Some(whose), Look::Record(record)) = found else { return Ok(None) };
         if record.state != State::Queued || record.due > now.wall {
             return Ok(None);
         }
-        let whose = record.custodian.identity.as_str().into();
+        let whose = whose.as_str().into();
         Ok(self.claims().take_one(&whose, super::turns::Place::of(&record), until))
     }
 

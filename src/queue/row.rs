@@ -16,7 +16,7 @@ use crate::sys::WallTime;
 pub(super) struct Row {
     level: u8,
     due: i64,
-    /// Whose it is; empty when nobody knows.
+    /// Whose share and turn it takes: its custodian's, or of our own mail those of whom it is about; empty when nobody knows.
     pub(super) identity: String,
     /// Where its record lies; nowhere when it is lost.
     pub(super) record: Vec<Extent>,
@@ -46,8 +46,8 @@ impl Body {
 }
 
 impl Row {
-    pub(super) fn new(record: &Record, at: Vec<Extent>, body: Body) -> Self {
-        Self::at(Place::of(record), record.custodian.identity.clone(), at, body, record.length)
+    pub(super) fn new(record: &Record, whose: &str, at: Vec<Extent>, body: Body) -> Self {
+        Self::at(Place::of(record), whose.to_owned(), at, body, record.length)
     }
 
     pub(super) fn at(place: Place, identity: String, record: Vec<Extent>, body: Body, length: u64) -> Self {

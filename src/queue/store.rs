@@ -30,6 +30,15 @@ pub struct NewMessage {
     pub sighting: Option<Sighting>,
     /// What this message tells of a certificate; noted with it.
     pub mark: Option<Mark>,
+    /// Whose share and turn it takes, when that is not its custodian's: mail of our own takes those of whom it is about.
+    pub account: Option<String>,
+}
+
+impl NewMessage {
+    /// Whose share and turn it takes.
+    pub(super) fn whose(&self) -> &str {
+        self.account.as_deref().unwrap_or(&self.record.custodian.identity)
+    }
 }
 
 /// A message that another queue had.

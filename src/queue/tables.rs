@@ -273,11 +273,16 @@ impl<'txn> Tables<'txn> {
 
     /// Keeps a new message, record and body.
     pub(super) fn add(&mut self, message: &NewMessage) -> Result<(), DiskFault> {
+        self.add_for(message.whose(), message)
+    }
+
+    /// The same on the account of this identity.
+    pub(super) fn add_for(&mut self, whose: &str, message: &NewMessage) -> Result<(), DiskFault> {
         let body = match &message.body {
             NewBody::File(_) => Body::File,
             NewBody::Octets(octets) => Body::Shelf(self.put_on_shelf(Kind::Body, octets)?),
         };
-        self.write(&message.record, body, None)
+        self.write(&message.record, whose, body, None)
     }
 
     fn put_on_shelf(&mut self, kind: Kind, octets: &[u8]) -> Result<Vec<Extent>, DiskFault> {
@@ -291,15 +296,15 @@ impl<'txn> Tables<'txn> {
         };
         self.freed.push((Kind::Record, row.record.clone()));
         let left = row.place(new.id);
-        self.write(new, row.body, Some(left))
+        self.write(new, &row.identity, row.body, Some(left))
     }
 
-    fn write(&mut self, record: &Record, body: Body, left: Option<Place>) -> Result<(), DiskFault> {
+    fn write(&mut self, record: &Record, whose: &str, body: Body, left: Option<Place>) -> Result<(), DiskFault> {
         let octets = codec::encode(record).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
         let at = self.put_on_shelf(Kind::Record, &octets)?;
-        self.set_row(record.id, &Row::new(record, at, body))?;
+        self.set_row(record.id, &Row::new(record, whose, at, body))?;
         self.changes.push(Change {
-            identity: record.custodian.identity.clone(),
+            identity: whose.to_owned(),
             left,
             came: Some(Place::of(record)),
             length: record.length,
@@ -329,7 +334,7 @@ impl<'txn> Tables<'txn> {
         let is_whole = u64::try_from(octets.len()) == Ok(record.length) && xxh3_64(&octets) == record.checksum;
         if is_whole {
             let body = Body::Shelf(self.put_on_shelf(Kind::Body, &octets)?);
-            self.write(record, body, Some(row.place(record.id)))?;
+            self.write(record, &row.identity, body, Some(row.place(record.id)))?;
         }
         Ok(is_whole)
     }
@@ -344,6 +349,11 @@ impl<'txn> Tables<'txn> {
     pub(super) fn forget_record(&mut self, id: QueueId) -> Result<(), DiskFault> {
         let Some(row) = self.row(id)? else { return Ok(()) };
         self.set_row(id, &row.without_record())
+    }
+
+    /// Whose share and turn a message takes.
+    pub(super) fn whose(&self, id: QueueId) -> Result<Option<String>, DiskFault> {
+        Ok(self.row(id)?.map(|row| row.identity))
     }
 
     /// Takes a message away, record and body; true when its body is a file, which is to be removed once this is on the disk.

@@ -564,7 +564,7 @@ fn new_message(number: u128, octets: &[u8]) -> Order {
     record.length = octets.len() as u64;
     record.checksum = xxhash_rust::xxh3::xxh3_64(octets);
     let body = NewBody::Octets(octets.to_vec());
-    Order::Deposit(Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None }))
+    Order::Deposit(Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None, account: None }))
 }
 
 #[test]

@@ -9,7 +9,7 @@ use lettre::message::header::{ContentTransferEncoding, ContentType};
 use lettre::message::{Body, SinglePart};
 
 use super::text::{cut_at_line, field, from_xtext, is_seven_bit, one_line, utf8_as_ascii};
-use super::{DIAGNOSTIC_MAX, Draft, Entry, HEADER_MAX, Reader, WHOLE_MAX};
+use super::{DIAGNOSTIC_MAX, Draft, Entry, HEADER_MAX, IN_FULL_MAX, Reader, WHOLE_MAX};
 use crate::mail::address::Host;
 use crate::mail::envelope::utf8_escaped;
 use crate::mail::{OriginalRecipient, Ret};
@@ -37,9 +37,9 @@ impl Draft<'_> {
             fields.push_str(&field("Future-Release-Request", &format!("until;{}", until.rfc3339())));
         }
         fields.push_str(&field("X-Sealpost-Queue-ID", &self.original.id.to_string()));
-        for entry in self.told {
+        for (number, entry) in self.told.iter().enumerate() {
             fields.push_str("\r\n");
-            fields.push_str(&recipient_fields(entry));
+            fields.push_str(&if number < IN_FULL_MAX { recipient_fields(entry) } else { demanded_fields(entry) });
         }
         fields
     }
@@ -73,14 +73,20 @@ impl Draft<'_> {
     }
 }
 
+/// RFC 3464 §2.3: whom, what, and why as a number.
+fn demanded_fields(entry: &Entry<'_>) -> String {
+    let mut fields = field("Final-Recipient", &typed(entry.address()));
+    fields.push_str(&field("Action", entry.action()));
+    fields.push_str(&field("Status", &entry.status().to_string()));
+    fields
+}
+
 fn recipient_fields(entry: &Entry<'_>) -> String {
     let mut fields = String::new();
     if let Some(original) = entry.recipient.parameters.orcpt.as_ref().and_then(original_recipient) {
         fields.push_str(&field("Original-Recipient", &original));
     }
-    fields.push_str(&field("Final-Recipient", &typed(entry.address())));
-    fields.push_str(&field("Action", entry.action()));
-    fields.push_str(&field("Status", &entry.status().to_string()));
+    fields.push_str(&demanded_fields(entry));
     if let Some(upstream) = entry.reported.upstream {
         fields.push_str(&field("Remote-MTA", &format!("dns; {}", mta_name(upstream))));
     }

@@ -261,7 +261,7 @@ impl<'a, S: Subject> Trial<'a, S> {
             return Ok(None);
         };
         let sighting = arrival.seen.map(|seen| seen.sighting(self.now.wall));
-        Ok(Some((Box::new(NewMessage { record, body, spending, sighting, mark: None }), octets)))
+        Ok(Some((Box::new(NewMessage { record, body, spending, sighting, mark: None, account: None }), octets)))
     }
 
     /// Asks for one message of an identity that has a limit.

@@ -42,6 +42,54 @@ fn an_identity_receives_so_many_messages_at_once_and_no_more() {
     });
 }
 
+/// Reports were once a matter of nobody's: who had many written filled the queue beyond a share, and kept everybody else's waiting.
+#[test]
+fn a_report_takes_room_and_turn_of_whom_it_is_about_and_keeps_them() {
+    block_on(async {
+        let settings = || QueueSettings { count: 6, reserve_count: 0, share_per_identity: 50, ..settings() };
+        let mut bench = Bench::new(settings());
+        let ours = || Deposit { custodian: Custodian::ours(), ..samples::deposit(START) };
+        let mut reports = Vec::new();
+        for _ in 0..2 {
+            bench.keep(b"it fails").await;
+            let claim = loop {
+                let claim = bench.claim_now().await.unwrap();
+                if !claim.record().custodian.is_ours() {
+                    break claim;
+                }
+                claim.put_off(Duration::from_secs(1));
+            };
+            let conclusion = Conclusion { report: Some((ours(), b"report".to_vec())), ..nothing_tried(Next::Finished) };
+            reports.push(claim.conclude(conclusion).await.unwrap().unwrap());
+        }
+        let mut copy = bench.queue.admit(ALICE, None).await.unwrap();
+        copy.write(b"copy").await.unwrap();
+        copy.commit(ours()).await.unwrap();
+        bench.clock.advance(Duration::from_secs(2));
+        for round in ["as they came", "held and released", "after a restart"] {
+            let held = |identity| bench.queue.inner.store.held_by(identity).unwrap().count;
+            assert_eq!((held(ALICE), held(REPORTS)), (3, 0), "{round}");
+            assert!(matches!(bench.queue.admit(ALICE, None).await, Err(QueueError::Share(_))), "{round}");
+            assert!(matches!(bench.queue.has_room_for_report(ALICE, 0).await, Ok(())), "{round}");
+            drop(bench.queue.admit("bob", None).await.unwrap());
+            bench.queue.hold(reports[0]).await.unwrap();
+            bench.queue.release(reports[0]).await.unwrap();
+            let named = bench.queue.claim_one(reports[0]).await.unwrap().unwrap();
+            assert!(bench.queue.inner.store.is_tried(named.id(), bench.clock.now()));
+            named.put_off(Duration::from_secs(1));
+            if round == "held and released" {
+                bench.queue.close().await;
+                bench.queue = try_open(&bench.disk, &bench.clock, settings()).unwrap().0;
+            }
+            bench.clock.advance(Duration::from_secs(2));
+        }
+        for id in reports {
+            bench.queue.remove(id).await.unwrap();
+        }
+        assert_eq!(bench.queue.inner.store.held_by(ALICE).unwrap().count, 1);
+    });
+}
+
 #[test]
 fn want_of_room_says_which_limit_it_was_with_figures() {
     block_on(async {
