@@ -320,6 +320,8 @@ impl Drop for Place {
 pub(super) struct Granted {
     pub(super) memory: Share,
     pub(super) place: Place,
+    /// Octets of both that are the envelope's.
+    pub(super) envelope: u64,
 }
 
 /// The budgets of a queue.

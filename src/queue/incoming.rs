@@ -147,8 +147,9 @@ impl Incoming {
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), QueueError> {
         self.begin()?;
         let length = self.length.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
-        if length > self.granted.place.octets() {
-            self.queue.enlarge(&mut self.granted.place, length).await?;
+        let all = length.saturating_add(self.granted.envelope);
+        if all > self.granted.place.octets() {
+            self.queue.enlarge(&mut self.granted.place, all).await?;
         }
         for piece in octets.chunks(GRANTED_MEMORY) {
             self.gather(piece).await?;
@@ -169,7 +170,7 @@ impl Incoming {
 
     async fn gather(&mut self, piece: &[u8]) -> Result<(), QueueError> {
         let gathered = self.gathered.len() + piece.len();
-        let needed = u64::try_from(gathered).unwrap_or(u64::MAX);
+        let needed = u64::try_from(gathered).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
         let enough = needed <= self.granted.memory.octets()
             || (self.file.is_none()
                 && gathered <= GATHER_MAX

@@ -250,7 +250,20 @@ impl Queue {
     /// [`QueueError::Full`] when a budget was not granted in time, [`QueueError::Share`], at once, when the identity has its share,
     /// [`QueueError::Broken`] when the store can't be used: `452 4.3.1`.
     pub async fn admit(&self, identity: &str, declared: Option<u64>) -> Result<Incoming, QueueError> {
-        let granted = self.inner.grant(&identity.into(), declared.unwrap_or(0)).await?;
+        self.admit_besides(identity, declared.unwrap_or(0), 0).await
+    }
+
+    /// The same for a message of which the envelope is known: it counts as the body does, and may be larger.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::admit`].
+    pub async fn admit_for(&self, identity: &str, envelope: &Envelope) -> Result<Incoming, QueueError> {
+        self.admit_besides(identity, envelope.parameters().size.unwrap_or(0), envelope.octets()).await
+    }
+
+    async fn admit_besides(&self, identity: &str, declared: u64, envelope: u64) -> Result<Incoming, QueueError> {
+        let granted = self.inner.grant(&identity.into(), declared, envelope).await?;
         Ok(Incoming::new(Arc::clone(&self.inner), self.inner.new_id(), granted))
     }
 
@@ -529,7 +542,8 @@ impl Inner {
         }
     }
 
-    async fn grant(self: &Arc<Self>, identity: &Arc<str>, octets: u64) -> Result<Granted, QueueError> {
+    async fn grant(self: &Arc<Self>, identity: &Arc<str>, octets: u64, envelope: u64) -> Result<Granted, QueueError> {
+        let octets = octets.saturating_add(envelope);
         let (mut waiting_for, mut short) = ("room", None);
         let all = async {
             // Room comes first: who has none must not hold memory while it waits.
@@ -537,10 +551,14 @@ impl Inner {
                 self.wait_for_room(identity, &mut short, |level| self.budgets.room.place(identity, octets, level));
             let place = place.await?;
             waiting_for = "memory (queue.memory)";
-            let memory = self.budgets.memory.take(u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX)).await;
+            let memory = self
+                .budgets
+                .memory
+                .take(u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX).saturating_add(envelope))
+                .await;
             waiting_for = "the disk, which does not keep up";
             drop(self.budgets.backlog.take(1).await);
-            Ok(Granted { memory, place })
+            Ok(Granted { memory, place, envelope })
         };
         match tokio::time::timeout(self.settings.wait, all).await {
             Ok(granted) => granted,

@@ -71,6 +71,11 @@ impl Row {
         Self { body, ..self }
     }
 
+    /// Octets of the record.
+    pub(super) fn record_octets(&self) -> u64 {
+        self.record.iter().fold(0, |sum, extent| sum.saturating_add(extent.length))
+    }
+
     pub(super) fn place(&self, id: QueueId) -> Place {
         Place { level: self.level, due: WallTime::from_millis(self.due), id }
     }

@@ -219,7 +219,7 @@ pub struct Filter {
 pub struct Page {
     /// Start after this message; at the oldest when none.
     pub after: Option<QueueId>,
-    /// At most so many; never more than [`super::settings::PAGE_MAX`].
+    /// At most so many; never more than [`super::settings::PAGE_MAX`], and fewer where records are large.
     pub limit: usize,
 }
 
@@ -291,7 +291,7 @@ pub struct Listing<M = Record> {
 pub struct Tally {
     /// Messages.
     pub count: u64,
-    /// Octets of their bodies.
+    /// Octets of their bodies; where room is measured, of their records too.
     pub octets: u64,
 }
 
@@ -318,6 +318,8 @@ pub struct Totals {
     pub held: Tally,
     /// Set aside.
     pub dead: Tally,
+    /// Octets of the records of all.
+    pub records: u64,
 }
 
 impl Totals {
@@ -330,12 +332,13 @@ impl Totals {
         }
     }
 
-    /// Of all states.
+    /// Of all states, bodies and records.
     pub fn all(&self) -> Tally {
         let sum = |pick: fn(&Tally) -> u64| {
             pick(&self.queued).saturating_add(pick(&self.held)).saturating_add(pick(&self.dead))
         };
-        Tally { count: sum(|tally| tally.count), octets: sum(|tally| tally.octets) }
+        let octets = sum(|tally| tally.octets).saturating_add(self.records);
+        Tally { count: sum(|tally| tally.count), octets }
     }
 
     pub(super) fn add(&mut self, state: State, octets: u64) {
@@ -433,7 +436,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The sums, without a look at the disk.
     fn totals(&self) -> Totals;
 
-    /// What is kept of this identity's messages; kept up with every change.
+    /// What is kept of this identity's messages, bodies and records; kept up with every change.
     fn held_by(&self, identity: &str) -> Result<Tally, QueueError>;
 
     /// The figures.

@@ -282,7 +282,7 @@ impl<'txn> Tables<'txn> {
             NewBody::File(_) => Body::File,
             NewBody::Octets(octets) => Body::Shelf(self.put_on_shelf(Kind::Body, octets)?),
         };
-        self.write(&message.record, whose, body, None)
+        self.write(&message.record, whose, body, (None, 0))
     }
 
     fn put_on_shelf(&mut self, kind: Kind, octets: &[u8]) -> Result<Vec<Extent>, DiskFault> {
@@ -295,19 +295,27 @@ impl<'txn> Tables<'txn> {
             return Err(redb::Error::Corrupted(format!("{} has no row", new.id)).into());
         };
         self.freed.push((Kind::Record, row.record.clone()));
-        let left = row.place(new.id);
-        self.write(new, &row.identity, row.body, Some(left))
+        let before = (Some(row.place(new.id)), row.record_octets());
+        self.write(new, &row.identity, row.body, before)
     }
 
-    fn write(&mut self, record: &Record, whose: &str, body: Body, left: Option<Place>) -> Result<(), DiskFault> {
+    /// `before`: where it stood, and the octets of its record there.
+    fn write(
+        &mut self,
+        record: &Record,
+        whose: &str,
+        body: Body,
+        before: (Option<Place>, u64),
+    ) -> Result<(), DiskFault> {
         let octets = codec::encode(record).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
         let at = self.put_on_shelf(Kind::Record, &octets)?;
         self.set_row(record.id, &Row::new(record, whose, at, body))?;
         self.changes.push(Change {
             identity: whose.to_owned(),
-            left,
+            left: before.0,
             came: Some(Place::of(record)),
             length: record.length,
+            records: (before.1, u64::try_from(octets.len()).unwrap_or(u64::MAX)),
         });
         Ok(())
     }
@@ -334,7 +342,7 @@ impl<'txn> Tables<'txn> {
         let is_whole = u64::try_from(octets.len()) == Ok(record.length) && xxh3_64(&octets) == record.checksum;
         if is_whole {
             let body = Body::Shelf(self.put_on_shelf(Kind::Body, &octets)?);
-            self.write(record, &row.identity, body, Some(row.place(record.id)))?;
+            self.write(record, &row.identity, body, (Some(row.place(record.id)), row.record_octets()))?;
         }
         Ok(is_whole)
     }
@@ -363,12 +371,12 @@ impl<'txn> Tables<'txn> {
         drop(octets);
         self.unread.remove(id.to_u128())?;
         let in_file = row.body == Body::File;
-        let left = Some(row.place(id));
+        let (left, records) = (Some(row.place(id)), (row.record_octets(), 0));
         self.freed.push((Kind::Record, row.record));
         if let Body::Shelf(extents) = row.body {
             self.freed.push((Kind::Body, extents));
         }
-        self.changes.push(Change { identity: row.identity, left, came: None, length: row.length });
+        self.changes.push(Change { identity: row.identity, left, came: None, length: row.length, records });
         Ok(in_file)
     }
 
@@ -379,8 +387,10 @@ impl<'txn> Tables<'txn> {
         }
         let Some(row) = self.row(id)? else { return Ok(()) };
         let (left, came) = (row.place(id), Place::unreadable(id, State::Dead));
+        let records = (row.record_octets(), row.record_octets());
         self.set_row(id, &Row::at(came, row.identity.clone(), row.record, row.body, row.length))?;
-        self.changes.push(Change { identity: row.identity, left: Some(left), came: Some(came), length: row.length });
+        let (left, came) = (Some(left), Some(came));
+        self.changes.push(Change { identity: row.identity, left, came, length: row.length, records });
         Ok(())
     }
 }

@@ -118,7 +118,7 @@ impl Queue {
             }
             Err(fault) => return Err(fault),
         }
-        let granted = self.inner.grant(&NOBODY.into(), record.length).await?;
+        let granted = self.inner.grant(&NOBODY.into(), record.length, record.envelope.octets()).await?;
         let queue = Arc::clone(&self.inner);
         let cleared = self.inner.work_on(move || match queue.disk.remove(&queue.sweeper.path(id)) {
             Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),

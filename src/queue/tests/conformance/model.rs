@@ -561,6 +561,7 @@ impl Model {
         for Message { record, body, .. } in self.messages.values() {
             let tally = totals.of(record.state);
             *tally = Tally { count: tally.count + 1, octets: tally.octets + body.len() as u64 };
+            totals.records += written(record);
         }
         totals
     }
@@ -569,9 +570,14 @@ impl Model {
         let own = self.messages.values().filter(|message| message.record.custodian.identity == identity);
         own.fold(Tally::default(), |sum, one| Tally {
             count: sum.count + 1,
-            octets: sum.octets + one.body.len() as u64,
+            octets: sum.octets + one.body.len() as u64 + written(&one.record),
         })
     }
+}
+
+/// Octets of a record as it is kept.
+fn written(record: &Record) -> u64 {
+    Queue::pack(record).unwrap().len() as u64
 }
 
 fn has_it(one: &RecipientState) -> bool {
