@@ -135,7 +135,7 @@ async fn conclude(claim: Claim, mut plan: Plan, snapshot: &Snapshot, house: &Hou
         report: report.map(|report| deposit(report, claim.record(), snapshot, house)),
         warned: plan.warned,
     };
-    match claim.conclude(conclusion).await {
+    match claim.conclude_surely(conclusion).await {
         Ok(report) => {
             consequence.note(report, house);
             if let Some(copy) = copy {
@@ -146,7 +146,7 @@ async fn conclude(claim: Claim, mut plan: Plan, snapshot: &Snapshot, house: &Hou
             id = %consequence.id, %fault,
             "nothing is recorded of this attempt: the message was set aside as damaged, removed, or claimed anew meanwhile"
         ),
-        // Promise 4: this is one of the windows. The message stays as it was and is tried again when its claim has run out.
+        // Promise 4: this is one of the windows. The queue is closed; after the next start the message is tried again.
         Err(fault) => tracing::error!(
             id = %consequence.id, %fault,
             "the outcome could not be recorded; the message stays queued and may arrive twice"

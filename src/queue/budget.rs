@@ -105,6 +105,8 @@ pub(super) struct Level {
     pub(super) kept: Tally,
     pub(super) own: Tally,
     pub(super) free: u64,
+    /// What is free within the store's file besides, for what fits there: given out again before the file grows.
+    pub(super) within: u64,
 }
 
 /// Which limit is in the way, with figures for the operator.
@@ -262,7 +264,9 @@ impl Room {
             return Err(Shortage::Size { now: all, more, limit: self.limit.octets });
         }
         let coming = reserved.all.octets.saturating_add(more);
-        if coming.saturating_add(self.reserve) > level.free {
+        // The reserve is of the disk itself: what is free within the file may not hold what an outcome brings.
+        let room = level.free.checked_sub(self.reserve).map(|room| room.saturating_add(level.within));
+        if room.is_none_or(|room| coming > room) {
             return Err(Shortage::Disk { free: level.free, coming, reserve: self.reserve });
         }
         Ok(())
@@ -348,7 +352,7 @@ mod tests {
     use super::*;
 
     const NOTHING: Tally = Tally { count: 0, octets: 0 };
-    const NOTHING_KEPT: Level = Level { kept: NOTHING, own: NOTHING, free: 1 << 40 };
+    const NOTHING_KEPT: Level = Level { kept: NOTHING, own: NOTHING, free: 1 << 40, within: 0 };
 
     fn settings(count: u64, size: u64) -> QueueSettings {
         QueueSettings {
@@ -390,6 +394,9 @@ mod tests {
             room.place(&alice, 200, level).unwrap_err(),
             Shortage::Disk { free: 1000, coming: 1000, reserve: 100 }
         );
+        let roomy = |free| Level { free, within: 5000, ..NOTHING_KEPT };
+        assert!(room.place(&alice, 200, roomy(100)).is_ok(), "within the file there is room");
+        assert!(room.place(&alice, 200, roomy(99)).is_err(), "but the reserve is of the disk");
         assert!(place.enlarge(901, level).is_err());
         assert!(place.enlarge(900, level).is_ok());
     }

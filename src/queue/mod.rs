@@ -120,7 +120,7 @@ use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::Taken;
 use gather::Coming;
 use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
-use store::{Order, Store, Ticket, Work};
+use store::{Free, Order, Store, Ticket, Work};
 use sweeper::Sweeper;
 use writer::{Desk, Holding, Writer};
 
@@ -605,7 +605,8 @@ impl Inner {
             let (store, identity) = (Arc::clone(&self.store), identity.to_owned());
             self.work_on(move || {
                 let own = store.held_by(&identity)?;
-                store.space_left().map(|free| Level { kept: store.totals().all(), own, free })
+                let Free { disk, within } = store.space_left()?;
+                Ok(Level { kept: store.totals().all(), own, free: disk, within })
             })
         };
         match measure().await? {

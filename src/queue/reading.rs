@@ -18,7 +18,8 @@ use super::seen::{Seen, table};
 use super::settings::{BRIEFS_AT_ONCE, PAGE_MAX, PAGE_OCTETS, PIECE, READ_AT_ONCE, READ_OCTETS, SCAN_MAX};
 use super::space::Extent;
 use super::store::{
-    Direction, DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
+    Direction, DuePlace, Filter, Free, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals,
+    Work,
 };
 use super::tables::{self, DiskFault, LEDGER, MESSAGES, META, UNREAD};
 use crate::mail::{Cost, QueueId, Rates};
@@ -221,15 +222,14 @@ impl Store for Embedded {
         })
     }
 
-    fn space_left(&self) -> Result<u64, QueueError> {
+    fn space_left(&self) -> Result<Free, QueueError> {
         if !self.is_whole() {
             return Err(QueueError::Broken("the store has to be opened again".to_owned()));
         }
         self.is_in_place()?;
-        let free = self.disk.space_left(&self.folder).map_err(|fault| QueueError::from_io(&fault))?;
-        // What is free on the shelf is given out again before it grows.
+        let disk = self.disk.space_left(&self.folder).map_err(|fault| QueueError::from_io(&fault))?;
         let (within, _) = self.room();
-        Ok(free.saturating_add(within))
+        Ok(Free { disk, within })
     }
 
     fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {

@@ -350,6 +350,15 @@ impl Totals {
     }
 }
 
+/// Octets that may still be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Free {
+    /// To the disk.
+    pub disk: u64,
+    /// Besides, within the store's own file, by what fits there.
+    pub within: u64,
+}
+
 /// The figures of `queue stats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -442,8 +451,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The figures.
     fn stats(&self) -> Result<Stats, QueueError>;
 
-    /// Octets that may still be written: free on the disk, and free within the store's own file.
-    fn space_left(&self) -> Result<u64, QueueError>;
+    /// Octets that may still be written.
+    fn space_left(&self) -> Result<Free, QueueError>;
 
     /// Gives back to the disk what the store does not need, unless more than `most` octets are kept in its file; nothing else is done meanwhile.
     /// `told` is told how far it is. A store whose file gives space back by itself has nothing to do.

@@ -45,6 +45,8 @@ const OPEN_KEY: &str = "open";
 pub(super) const ADOPTIONS: &str = "adopted ";
 /// Exports of ours that have arrived elsewhere, and have been removed.
 pub(super) const SETTLED: &str = "settled ";
+/// Octets of a record besides its envelope, about: on whose authority, how it came.
+const OF_A_RECORD: u64 = 2048;
 /// Exports of each kind that are remembered.
 const EXPORTS_MAX: usize = 1000;
 
@@ -283,6 +285,16 @@ impl<'txn> Tables<'txn> {
             NewBody::Octets(octets) => Body::Shelf(self.put_on_shelf(Kind::Body, octets)?),
         };
         self.write(&message.record, whose, body, (None, 0))
+    }
+
+    /// Octets by which the shelf grows for a new message, about.
+    pub(super) fn growth(&self, message: &NewMessage) -> u64 {
+        let body = match &message.body {
+            NewBody::File(_) => 0,
+            NewBody::Octets(octets) => self.shelf.growth(Kind::Body, u64::try_from(octets.len()).unwrap_or(u64::MAX)),
+        };
+        let record = message.record.envelope.octets().saturating_add(OF_A_RECORD);
+        body.saturating_add(self.shelf.growth(Kind::Record, record))
     }
 
     fn put_on_shelf(&mut self, kind: Kind, octets: &[u8]) -> Result<Vec<Extent>, DiskFault> {

@@ -3,6 +3,7 @@
 mod compact;
 mod conformance;
 mod fair;
+mod full;
 mod gather;
 mod hand_off;
 mod room;

@@ -1,0 +1,95 @@
+//! Want of space, and a disk that fails: the reserve is of the disk itself, who does not fit stands in nobody's way, and no outcome is forgotten.
+
+use super::*;
+
+/// A shelf with holes of a grain or two everywhere, from which nothing large can be put together; on a disk with so much left.
+async fn with_holes(reserve_size: u64, left: u64) -> Bench {
+    let bench = Bench::new(QueueSettings { reserve_size, ..settings() });
+    let batch: Vec<Order> = (1..=3000).map(|number| order(number, b"x".repeat(600).as_slice())).collect();
+    assert!(bench.queue.inner.store.apply(batch, bench.clock.now()).iter().all(Result::is_ok));
+    let removed = (1..=3000).step_by(2).map(|number| Order::Remove(QueueId::from_u128(number))).collect();
+    assert!(bench.queue.inner.store.apply(removed, bench.clock.now()).iter().all(Result::is_ok));
+    bench.disk.set_space(bench.disk.used() + left);
+    bench
+}
+
+fn order(number: u128, octets: &[u8]) -> Order {
+    let id = QueueId::from_u128(number);
+    let checksum = xxhash_rust::xxh3::xxh3_64(octets);
+    let record = Record::new(id, samples::deposit(START), octets.len() as u64, checksum);
+    let body = NewBody::Octets(octets.to_vec());
+    Order::Deposit(Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None, account: None }))
+}
+
+#[test]
+fn the_reserve_is_of_the_disk_whatever_is_free_within_the_file() {
+    block_on(async {
+        let bench = with_holes(1_000_000, 200_000).await;
+        let fill = bench.queue.fill().await.unwrap();
+        assert!(fill.free <= 200_000, "what is told is what the disk has: {fill:?}");
+        let refused = bench.queue.admit("mallory", Some(1)).await.unwrap_err();
+        assert!(matches!(&refused, QueueError::Full(why) if why.contains("left to outcomes and reports")), "{refused}");
+        let claim = bench.claim_now().await.unwrap();
+        claim.conclude(nothing_tried(Next::Retry(START))).await.unwrap();
+    });
+}
+
+#[test]
+fn one_that_does_not_fit_is_refused_by_itself_and_the_outcome_beside_it_is_kept() {
+    block_on(async {
+        let bench = with_holes(0, 150_000).await;
+        let claim = bench.claim_now().await.unwrap();
+        let conclude =
+            |ticket, next| Order::Conclude { ticket, outcomes: Vec::new(), next, warned: false, report: None };
+        let batch =
+            vec![conclude(claim.ticket(), Next::Finished), order(9_001, &body(200_000)), order(9_002, &body(400))];
+        let answers = bench.queue.inner.store.apply(batch, bench.clock.now());
+        let [Ok(()), Err(QueueError::Full(why)), Ok(())] = answers.as_slice() else { panic!("{answers:?}") };
+        assert!(why.contains("this message needs"), "{why}");
+        assert_eq!(bench.queue.show(claim.id()).await, Err(QueueError::NotFound(claim.id())));
+        assert_eq!(bench.record(QueueId::from_u128(9_002)).await.length, 400);
+    });
+}
+
+/// Once an outcome that could not be recorded was dropped, and whoever had the message was sent it again when the claim had run out.
+#[test]
+fn an_outcome_that_can_not_be_recorded_is_recorded_when_it_can_and_nobody_has_the_message_meanwhile() {
+    for nth in 1..16 {
+        for fault in [Fault::Error, Fault::NoSpace] {
+            for reports in [false, true] {
+                block_on(outlasts(nth, fault, reports));
+            }
+        }
+    }
+}
+
+/// The disk fails from its `nth` operation on, for two hours.
+async fn outlasts(nth: u64, fault: Fault, reports: bool) {
+    let bench = Bench::new(settings());
+    let id = bench.keep(b"x").await;
+    let claim = bench.claim_now().await.unwrap();
+    let report =
+        reports.then(|| (Deposit { custodian: Custodian::ours(), ..samples::deposit(START) }, b"why".to_vec()));
+    let conclusion = Conclusion { report, ..nothing_tried(Next::Finished) };
+    bench.disk.fail(nth, u64::MAX, fault);
+    let recorded = claim.conclude_surely(conclusion);
+    tokio::pin!(recorded);
+    let mut done = None;
+    for _ in 0..4 {
+        if done.is_none() {
+            done = tokio::time::timeout(Duration::from_secs(1800), &mut recorded).await.ok();
+        }
+        bench.clock.advance(Duration::from_secs(1800));
+        assert!(done.is_some() || bench.claim_now().await.is_none(), "operation {nth}: it was given out again");
+    }
+    bench.disk.mend();
+    let done = match done {
+        Some(done) => done,
+        None => recorded.await,
+    };
+    assert_eq!(done.as_ref().map(Option::is_some), Ok(reports), "operation {nth}");
+    assert_eq!(bench.queue.show(id).await, Err(QueueError::NotFound(id)), "operation {nth}");
+    let listing = bench.queue.list(Filter::default(), Page { after: None, limit: 10 }).await.unwrap();
+    assert_eq!(listing.entries.len(), usize::from(reports), "operation {nth}: the report is there once");
+    assert_eq!(bench.queue.stats().await.unwrap().totals.all().count, u64::from(reports));
+}
