@@ -229,6 +229,8 @@ impl Embedded {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         // The old one goes first: two handles on one file would each believe to be alone. Its error was told when it happened.
         drop(handle.take());
+        // A name that was given and not synced may be taken back by a power cut, and with it all that was kept under it since.
+        self.disk.sync_folder(&self.folder).map_err(|fault| OpenError::Disk(self.folder.clone(), fault))?;
         let opened = super::recover::open_files(self)?;
         let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
         let noted = self.disown(&opened).map_err(failed)?;

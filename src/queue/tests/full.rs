@@ -93,3 +93,72 @@ async fn outlasts(nth: u64, fault: Fault, reports: bool) {
     assert_eq!(listing.entries.len(), usize::from(reports), "operation {nth}: the report is there once");
     assert_eq!(bench.queue.stats().await.unwrap().totals.all().count, u64::from(reports));
 }
+
+/// A disk of which the syncs of one folder fail as soon as a file of it was renamed, once.
+#[derive(Clone, Debug)]
+struct ForgetsNames(SimulatedDisk, Arc<std::sync::atomic::AtomicU8>);
+
+impl crate::sys::Disk for ForgetsNames {
+    fn create_folder(&self, folder: &Path) -> std::io::Result<()> {
+        self.0.create_folder(folder)
+    }
+    fn lock(&self, path: &Path) -> std::io::Result<Box<dyn crate::sys::disk::Lock>> {
+        self.0.lock(path)
+    }
+    fn open(&self, path: &Path, how: Open) -> std::io::Result<Box<dyn crate::sys::DiskFile>> {
+        self.0.open(path, how)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.0.rename(from, to)?;
+        // Armed by the test, then by the renaming.
+        self.1.compare_exchange(1, 2, std::sync::atomic::Ordering::SeqCst, std::sync::atomic::Ordering::SeqCst).ok();
+        Ok(())
+    }
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        self.0.remove(path)
+    }
+    fn list(&self, folder: &Path) -> std::io::Result<Vec<crate::sys::disk::Entry>> {
+        self.0.list(folder)
+    }
+    fn sync_folder(&self, folder: &Path) -> std::io::Result<()> {
+        let order = std::sync::atomic::Ordering::SeqCst;
+        if self.1.compare_exchange(2, 3, order, order).is_ok() {
+            return Err(std::io::Error::other("the name is not on the disk"));
+        }
+        self.0.sync_folder(folder)
+    }
+    fn space_left(&self, folder: &Path) -> std::io::Result<u64> {
+        self.0.space_left(folder)
+    }
+}
+
+/// By a power cut the old index came back, and with it all was gone that was kept since in the new one.
+#[test]
+fn what_is_kept_after_a_compaction_whose_last_sync_failed_outlasts_a_power_cut() {
+    for seed in 0..12 {
+        block_on(async {
+            let armed = Arc::new(std::sync::atomic::AtomicU8::new(0));
+            let disk = SimulatedDisk::new(seed);
+            let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START));
+            let forgetful: Arc<dyn crate::sys::Disk> = Arc::new(ForgetsNames(disk.clone(), Arc::clone(&armed)));
+            let open =
+                || Queue::open(settings(), Arc::clone(&forgetful), Arc::clone(&clock), Arc::new(SeededEntropy::new(1)));
+            let keep = async |queue: &Queue, octets: &[u8]| {
+                let mut incoming = queue.admit("alice", None).await.unwrap();
+                incoming.write(octets).await.unwrap();
+                incoming.commit(samples::deposit(START)).await.unwrap().id()
+            };
+            let (queue, _) = open().unwrap();
+            let before = keep(&queue, b"before").await;
+            armed.store(1, std::sync::atomic::Ordering::SeqCst);
+            queue.compact(u64::MAX, |_, _| {}).await.unwrap_err();
+            assert_eq!(armed.load(std::sync::atomic::Ordering::SeqCst), 3, "the last sync failed");
+            let after = keep(&queue, b"answered 250").await;
+            disk.crash();
+            let (queue, _) = open().unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
+            for id in [before, after] {
+                assert!(queue.show(id).await.is_ok(), "seed {seed}: {id} is lost");
+            }
+        });
+    }
+}
