@@ -54,10 +54,10 @@ impl Row {
         Self { level: place.level, due: place.due.millis(), identity, record, body, length }
     }
 
-    /// The row of a message of which nothing can be read.
+    /// The row of a message of which nothing can be read. If it has a body file, that stays as long as the row.
     fn lost() -> Self {
         let place = Place::unreadable(QueueId::from_u128(0), State::Dead);
-        Self::at(place, String::new(), Vec::new(), Body::Shelf(Vec::new()), 0)
+        Self::at(place, String::new(), Vec::new(), Body::File, 0)
     }
 
     /// Its record is lost.

@@ -162,3 +162,27 @@ fn what_is_kept_after_a_compaction_whose_last_sync_failed_outlasts_a_power_cut()
         });
     }
 }
+
+#[test]
+fn the_body_file_of_a_message_of_which_nothing_can_be_read_stays_until_an_operator_removes_it() {
+    block_on(async {
+        let mut bench = Bench::new(settings());
+        let id = bench.keep(&body(GATHER_MAX + 1)).await;
+        bench.queue.close().await;
+        let file = bench.disk.open(Path::new("/q/store.redb"), Open::Existing).unwrap();
+        let database = redb::Database::builder().create_with_backend(embedded::Storage(file)).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(tables::MESSAGES).unwrap().insert(id.to_u128(), [9_u8].as_slice()).unwrap();
+        transaction.commit().unwrap();
+        database.close().unwrap();
+        let bodies = |bench: &Bench| bench.disk.list(Path::new("/q/bodies")).unwrap().len();
+        let recovery = bench.reopen();
+        assert_eq!((recovery.leftovers, bodies(&bench)), (0, 1));
+        bench.queue.compact(u64::MAX, |_, _| {}).await.unwrap();
+        bench.restart().await;
+        assert_eq!(bodies(&bench), 1);
+        assert!(matches!(bench.queue.show(id).await, Ok(Listed::Unreadable(..))));
+        bench.queue.remove(id).await.unwrap();
+        assert_eq!(bodies(&bench), 0);
+    });
+}
