@@ -358,8 +358,10 @@ impl Model {
                 self.settled.insert(*export);
                 Expected::Done
             }
-            // They have tests of their own: `adopt` brings many messages in their order, and what is spent without a message is in `ledger`.
-            Order::Adopt(_) | Order::Charge(_) => Expected::Done,
+            // It has tests of its own: `adopt` brings many messages in their order.
+            Order::Adopt(_) => Expected::Done,
+            // What it spends was noted when it was granted.
+            Order::Charge(_) => Expected::Done,
             Order::See(sighting) => self.see(sighting),
             Order::Mark(marks) => {
                 marks.iter().for_each(|mark| self.mark(mark));
