@@ -38,6 +38,13 @@ pub const HEADER_MAX: usize = 64 * 1024;
 /// Octets of an original message that a report carries whole at most, when `RET=FULL` asks for it (RFC 3461 §6.2 leaves the limit to us).
 pub const WHOLE_MAX: usize = 64 * 1024;
 
+/// Recipients of whom a report tells all there is to tell. The others have their fields (RFC 3461 §6.3), with replies cut short, and are counted in its
+/// words: so it is not many times as large as what is kept of the message.
+pub const IN_FULL_MAX: usize = 100;
+
+/// Octets of an upstream's reply for each of the others.
+const SHORT_DIAGNOSTIC_MAX: usize = 100;
+
 /// Octets of an upstream's reply that a report repeats at most.
 const DIAGNOSTIC_MAX: usize = 800;
 

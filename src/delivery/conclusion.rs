@@ -346,6 +346,18 @@ mod tests {
     }
 
     #[test]
+    fn when_nobody_can_be_told_a_failure_makes_it_dead_and_a_delay_is_told_another_time() {
+        let mut failure = after(HOUR, &record(alice(), None), vec![tried(0, failed()), tried(1, deferred())]);
+        failure.untold("no room for the report");
+        assert_eq!(failure.next, Next::Dead("no room for the report".to_owned()));
+        let mut delay = after(4 * HOUR, &record(alice(), None), vec![tried(0, deferred()), tried(1, deferred())]);
+        assert!(delay.warned);
+        let next = delay.next.clone();
+        delay.untold("no room for the report");
+        assert_eq!((delay.next, delay.warned), (next, false));
+    }
+
+    #[test]
     fn a_failure_of_an_earlier_attempt_is_not_forgotten() {
         let mut record = record(alice(), Some(Notify::NEVER));
         let bob = record.recipients.first_mut().unwrap();

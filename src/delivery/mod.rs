@@ -21,7 +21,7 @@ use crate::audit;
 use crate::house::House;
 use crate::mail::QueueId;
 use crate::queue::{
-    Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, REPORTS, Record, TraceFacts, Tried,
+    Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, Record, TraceFacts, Tried,
 };
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::route::Group;
@@ -118,13 +118,14 @@ async fn expire(claim: Claim, reason: &str, snapshot: &Snapshot, house: &House) 
 
 /// Records what came of the attempt, with the report on it.
 async fn conclude(claim: Claim, mut plan: Plan, snapshot: &Snapshot, house: &House) {
-    let Reports { report, copy } = match compose(&claim, &plan, snapshot, house).await {
-        Ok(reports) => reports,
-        Err(fault) => {
-            plan.untold(&fault.to_string());
-            Reports::default()
-        }
+    let reports = match compose(&claim, &plan, snapshot, house).await {
+        Ok(reports) => with_room(reports, claim.record(), house).await,
+        Err(fault) => Err(fault.to_string()),
     };
+    let Reports { report, copy } = reports.unwrap_or_else(|why| {
+        plan.untold(&why);
+        Reports::default()
+    });
     note_outcomes(claim.record(), &plan, house);
     let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
     let copy = copy.map(|copy| deposit(copy, claim.record(), snapshot, house));
@@ -134,18 +135,18 @@ async fn conclude(claim: Claim, mut plan: Plan, snapshot: &Snapshot, house: &Hou
         report: report.map(|report| deposit(report, claim.record(), snapshot, house)),
         warned: plan.warned,
     };
-    match claim.conclude(conclusion).await {
+    match claim.conclude_surely(conclusion).await {
         Ok(report) => {
             consequence.note(report, house);
             if let Some(copy) = copy {
-                send_copy(copy, consequence.id, house).await;
+                send_copy(copy, &consequence, house).await;
             }
         }
         Err(fault @ (QueueError::Fenced(_) | QueueError::NotFound(_))) => tracing::warn!(
             id = %consequence.id, %fault,
             "nothing is recorded of this attempt: the message was set aside as damaged, removed, or claimed anew meanwhile"
         ),
-        // Promise 4: this is one of the windows. The message stays as it was and is tried again when its claim has run out.
+        // Promise 4: this is one of the windows. The queue is closed; after the next start the message is tried again.
         Err(fault) => tracing::error!(
             id = %consequence.id, %fault,
             "the outcome could not be recorded; the message stays queued and may arrive twice"
@@ -290,16 +291,28 @@ async fn compose(claim: &Claim, plan: &Plan, snapshot: &Snapshot, house: &House)
     Ok(Reports { report, copy })
 }
 
+/// The same, when there is room for what the sender is told; else why there is none. Whoever has reports written that nobody takes fills nobody's room
+/// but its own.
+async fn with_room(reports: Reports, about: &Record, house: &House) -> Result<Reports, String> {
+    let Some(report) = &reports.report else { return Ok(reports) };
+    let octets = u64::try_from(report.octets.len()).unwrap_or(u64::MAX);
+    match house.queue.has_room_for_report(&about.custodian.identity, octets).await {
+        Err(fault @ (QueueError::Share(_) | QueueError::Full(_))) => Err(format!("no report is kept on it: {fault}")),
+        // Where the store fails, that is told when the outcome is recorded.
+        Ok(()) | Err(_) => Ok(reports),
+    }
+}
+
 /// Puts the postmaster's copy into the queue. It is a courtesy, and not of one transaction with the report: killed just now, or without room, it is
-/// missing, and the audit has it all the same.
-async fn send_copy((deposit, octets): (Deposit, Vec<u8>), about: QueueId, house: &House) {
+/// missing, and the audit has it all the same. It takes room of whoever sent what it is about.
+async fn send_copy((deposit, octets): (Deposit, Vec<u8>), about: &Consequence, house: &House) {
     let sending = async {
-        let mut incoming = house.queue.admit(REPORTS, u64::try_from(octets.len()).ok()).await?;
+        let mut incoming = house.queue.admit(&about.identity, u64::try_from(octets.len()).ok()).await?;
         incoming.write(&octets).await?;
         incoming.commit(deposit).await
     };
     if let Err(fault) = sending.await {
-        tracing::warn!(id = %about, %fault, "the postmaster's copy of a report could not be queued");
+        tracing::warn!(id = %about.id, %fault, "the postmaster's copy of a report could not be queued");
     }
 }
 

@@ -319,7 +319,7 @@ impl Answers {
         if self.house.log.is_strained() {
             return Err(NoRoom::Unaccountable);
         }
-        let incoming = self.house.queue.admit(self.identity.name(), envelope.parameters().size).await;
+        let incoming = self.house.queue.admit_for(self.identity.name(), &envelope).await;
         let incoming = incoming.map_err(|fault| self.no_room(fault))?;
         self.incoming = Some(incoming);
         self.envelope = Some(envelope);

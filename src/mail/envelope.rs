@@ -147,6 +147,9 @@ pub struct RecipientParameters {
     pub orcpt: Option<OriginalRecipient>,
 }
 
+/// Octets that are kept of a recipient besides its addresses: what was asked for it, how it stands.
+const OF_EACH: usize = 16;
+
 /// One recipient of an envelope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipient {
@@ -178,6 +181,19 @@ impl Envelope {
     /// The parameters of MAIL.
     pub fn parameters(&self) -> &MailParameters {
         &self.parameters
+    }
+
+    /// Octets that it takes, about.
+    pub fn octets(&self) -> u64 {
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let of = |one: &Recipient| {
+            let original = one.parameters.orcpt.as_ref();
+            let original = original.map_or(0, |orcpt| orcpt.address_type.len().saturating_add(orcpt.address.len()));
+            one.forward_path.as_str().len().saturating_add(original).saturating_add(OF_EACH)
+        };
+        let sender = self.reverse_path.as_str().len().saturating_add(optional(&self.parameters.envid));
+        let octets = self.recipients.iter().fold(sender, |sum, one| sum.saturating_add(of(one)));
+        u64::try_from(octets).unwrap_or(u64::MAX)
     }
 
     /// The recipients in the order of their RCPT; never empty.

@@ -76,6 +76,8 @@ pub(super) struct Room {
     /// Rung when some is given back, and when messages leave the queue.
     pub(super) freed: Notify,
     limit: Tally,
+    /// The same with the reserves, which are for outcomes and reports.
+    whole: Tally,
     share: Tally,
     /// Messages of one identity that may be received at once.
     receiving: u64,
@@ -103,6 +105,8 @@ pub(super) struct Level {
     pub(super) kept: Tally,
     pub(super) own: Tally,
     pub(super) free: u64,
+    /// What is free within the store's file besides, for what fits there: given out again before the file grows.
+    pub(super) within: u64,
 }
 
 /// Which limit is in the way, with figures for the operator.
@@ -185,6 +189,7 @@ impl Room {
             reserved: Mutex::default(),
             freed: Notify::new(),
             limit,
+            whole: Tally { count: settings.count, octets: settings.size },
             share: Tally { count: of(limit.count).max(1), octets: of(limit.octets) },
             receiving: settings.receiving_per_identity,
             reserve: settings.reserve_size,
@@ -208,6 +213,27 @@ impl Room {
         reserved.all.add(octets);
         reserved.by_identity.entry(Arc::clone(identity)).or_default().add(octets);
         Ok(Place { room: Arc::clone(self), identity: Arc::clone(identity), octets })
+    }
+
+    /// Whether a report of so many octets may be kept on an identity's account. A report is asked for by nobody, so beyond the share there is a
+    /// quarter of it more; but what nobody takes must not fill the queue, nor the disk.
+    pub(super) fn report(&self, octets: u64, level: Level) -> Result<(), Shortage> {
+        let beyond = |share: u64| share.saturating_add(share / 4);
+        let (own, share) = (level.own, Tally { count: beyond(self.share.count), octets: beyond(self.share.octets) });
+        // The message that it is about counts still, and mostly goes with this.
+        if own.count > share.count {
+            return Err(Shortage::ShareOfCount { now: own.count, limit: share.count });
+        }
+        if own.octets.saturating_add(octets) > share.octets {
+            return Err(Shortage::ShareOfSize { now: own.octets, more: octets, limit: share.octets });
+        }
+        if level.kept.count > self.whole.count {
+            return Err(Shortage::Count { now: level.kept.count, limit: self.whole.count });
+        }
+        if level.kept.octets.saturating_add(octets) > self.whole.octets {
+            return Err(Shortage::Size { now: level.kept.octets, more: octets, limit: self.whole.octets });
+        }
+        Ok(())
     }
 
     /// Whether one message more may be here.
@@ -238,7 +264,9 @@ impl Room {
             return Err(Shortage::Size { now: all, more, limit: self.limit.octets });
         }
         let coming = reserved.all.octets.saturating_add(more);
-        if coming.saturating_add(self.reserve) > level.free {
+        // The reserve is of the disk itself: what is free within the file may not hold what an outcome brings.
+        let room = level.free.checked_sub(self.reserve).map(|room| room.saturating_add(level.within));
+        if room.is_none_or(|room| coming > room) {
             return Err(Shortage::Disk { free: level.free, coming, reserve: self.reserve });
         }
         Ok(())
@@ -296,6 +324,8 @@ impl Drop for Place {
 pub(super) struct Granted {
     pub(super) memory: Share,
     pub(super) place: Place,
+    /// Octets of both that are the envelope's.
+    pub(super) envelope: u64,
 }
 
 /// The budgets of a queue.
@@ -322,7 +352,7 @@ mod tests {
     use super::*;
 
     const NOTHING: Tally = Tally { count: 0, octets: 0 };
-    const NOTHING_KEPT: Level = Level { kept: NOTHING, own: NOTHING, free: 1 << 40 };
+    const NOTHING_KEPT: Level = Level { kept: NOTHING, own: NOTHING, free: 1 << 40, within: 0 };
 
     fn settings(count: u64, size: u64) -> QueueSettings {
         QueueSettings {
@@ -364,6 +394,9 @@ mod tests {
             room.place(&alice, 200, level).unwrap_err(),
             Shortage::Disk { free: 1000, coming: 1000, reserve: 100 }
         );
+        let roomy = |free| Level { free, within: 5000, ..NOTHING_KEPT };
+        assert!(room.place(&alice, 200, roomy(100)).is_ok(), "within the file there is room");
+        assert!(room.place(&alice, 200, roomy(99)).is_err(), "but the reserve is of the disk");
         assert!(place.enlarge(901, level).is_err());
         assert!(place.enlarge(900, level).is_ok());
     }
@@ -389,6 +422,27 @@ mod tests {
         assert!(room.reserved().by_identity.is_empty(), "nothing is left of who is gone");
         let many = Level { own: Tally { count: 50, octets: 0 }, ..NOTHING_KEPT };
         assert_eq!(room.place(&alice, 0, many).unwrap_err(), Shortage::ShareOfCount { now: 50, limit: 50 });
+    }
+
+    #[test]
+    fn a_report_has_room_beyond_the_share_but_not_without_end() {
+        let settings = QueueSettings { share_per_identity: 40, ..settings(101, 1100) };
+        let room = Room::new(&settings);
+        let level = |own: (u64, u64), kept: (u64, u64)| {
+            let [own, kept] = [own, kept].map(|(count, octets)| Tally { count, octets });
+            Level { own, kept, ..NOTHING_KEPT }
+        };
+        for (level, octets, refused) in [
+            (level((40, 400), (40, 400)), 100, None),
+            (level((40, 400), (40, 400)), 101, Some(Shortage::ShareOfSize { now: 400, more: 101, limit: 500 })),
+            (level((50, 0), (50, 0)), 1, None),
+            (level((51, 0), (51, 0)), 1, Some(Shortage::ShareOfCount { now: 51, limit: 50 })),
+            (level((1, 0), (101, 1000)), 100, None),
+            (level((1, 0), (102, 1000)), 0, Some(Shortage::Count { now: 102, limit: 101 })),
+            (level((1, 0), (101, 1000)), 101, Some(Shortage::Size { now: 1000, more: 101, limit: 1100 })),
+        ] {
+            assert_eq!(room.report(octets, level).err(), refused, "{level:?} {octets}");
+        }
     }
 
     #[test]

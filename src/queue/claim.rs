@@ -17,8 +17,11 @@ use super::writer::Holding;
 use super::{Deposit, Inner, QueueError, Record};
 use crate::mail::QueueId;
 
+/// How long an outcome that could not be recorded waits to be recorded again: at first, and at the most.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// What came of an attempt, and what follows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Conclusion {
     /// The recipients that were tried.
     pub outcomes: Vec<Tried>,
@@ -95,21 +98,61 @@ impl Claim {
     /// [`QueueError::Fenced`]: somebody else has claimed it, nothing was recorded. [`QueueError::NotFound`]: an operator has removed it; so was
     /// nothing of this conclusion. [`QueueError::Full`], [`QueueError::Broken`]: nothing was recorded; when the lease runs out it is tried again.
     pub async fn conclude(self, conclusion: Conclusion) -> Result<Option<QueueId>, QueueError> {
-        let Conclusion { outcomes, next, report, warned } = conclusion;
-        let report = report.map(|(deposit, octets)| {
-            let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
-            let record = Record::new(self.queue.new_id(), deposit, length, xxhash_rust::xxh3::xxh3_64(&octets));
-            Box::new(NewMessage { record, body: NewBody::Octets(octets), spending: None, sighting: None, mark: None })
-        });
-        let id = report.as_ref().map(|report| report.record.id);
-        // The connection is free while the outcome is written.
-        self.queue.store.over(self.ticket);
-        self.queue.work.notify_waiters();
-        let order = Order::Conclude { ticket: self.ticket, outcomes, next, warned, report };
-        let holding = Holding { expected: Some(self.expected), ..Holding::default() };
-        self.queue.writer.submit(order, holding).await?;
-        Ok(id)
+        let report = conclusion.report.is_some().then(|| self.queue.new_id());
+        let Self { queue, ticket, expected, .. } = self;
+        record(&queue, ticket, Some(expected), conclusion, report).await
     }
+
+    /// The same, again and again while the store fails or is full: what came of an attempt is known here alone, and who has the message would be sent
+    /// it again. Nobody else has it meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Fenced`], [`QueueError::NotFound`] as above; [`QueueError::Closed`].
+    pub async fn conclude_surely(self, conclusion: Conclusion) -> Result<Option<QueueId>, QueueError> {
+        let report = conclusion.report.is_some().then(|| self.queue.new_id());
+        let Self { queue, ticket, expected, .. } = self;
+        let (mut expected, mut wait, mut failed) = (Some(expected), AGAIN.0, false);
+        loop {
+            match record(&queue, ticket, expected.take(), conclusion.clone(), report).await {
+                Err(fault @ (QueueError::Full(_) | QueueError::Broken(_))) => {
+                    tracing::error!(id = %ticket.id, %fault, "what came of an attempt can't be recorded; it is kept, and recorded again");
+                }
+                // What seemed to fail was on the disk; or an operator has removed the message.
+                Err(QueueError::NotFound(_)) if failed && report.is_none() => return Ok(None),
+                recorded => return recorded,
+            }
+            failed = true;
+            tokio::time::sleep(wait).await;
+            wait = wait.saturating_mul(2).min(AGAIN.1);
+            queue.store.renew(ticket, queue.clock.now())?;
+        }
+    }
+}
+
+/// Hands a conclusion over; `report` is the report's name.
+async fn record(
+    queue: &Inner,
+    ticket: Ticket,
+    expected: Option<Expected>,
+    conclusion: Conclusion,
+    report: Option<QueueId>,
+) -> Result<Option<QueueId>, QueueError> {
+    let id = report;
+    let Conclusion { outcomes, next, report, warned } = conclusion;
+    let report = report.zip(id).map(|((deposit, octets), id)| {
+        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        let record = Record::new(id, deposit, length, xxhash_rust::xxh3::xxh3_64(&octets));
+        let body = NewBody::Octets(octets);
+        Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None, account: None })
+    });
+    // The connection is free while the outcome is written.
+    queue.store.over(ticket);
+    queue.work.notify_waiters();
+    let order = Order::Conclude { ticket, outcomes, next, warned, report };
+    let holding = Holding { expected, ..Holding::default() };
+    queue.writer.submit(order, holding).await?;
+    Ok(id)
 }
 
 /// A message's octets, piece by piece, each read in a transaction of its own.

@@ -30,7 +30,7 @@ use super::QueueError;
 use super::accounts::Accounts;
 use super::claims::Claims;
 use super::index::Index;
-use super::obey::{Aftermath, Obstacle, Work, charge, deposit, kept};
+use super::obey::{Aftermath, Obstacle, Work, brings, charge, deposit, kept};
 use super::record::State;
 use super::recover::{OpenError, Stock, UNFINISHED};
 use super::shelf::{Placing, Shelf};
@@ -55,6 +55,8 @@ pub(super) struct Embedded {
     /// Messages of one identity that may be tried at once.
     pub(super) per_identity: usize,
     cache: usize,
+    /// Octets of the disk that mail leaves to outcomes and reports.
+    reserve: u64,
     handle: RwLock<Option<Opened>>,
     /// Set by whoever saw the disk fail: the handle is good for nothing any more.
     broken: AtomicBool,
@@ -119,6 +121,7 @@ impl Embedded {
             lease: settings.lease,
             per_identity: settings.per_identity,
             cache: usize::try_from(settings.cache).unwrap_or(usize::MAX),
+            reserve: settings.reserve_size,
             handle: RwLock::new(None),
             broken: AtomicBool::new(true),
             changing: Mutex::default(),
@@ -226,6 +229,8 @@ impl Embedded {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         // The old one goes first: two handles on one file would each believe to be alone. Its error was told when it happened.
         drop(handle.take());
+        // A name that was given and not synced may be taken back by a power cut, and with it all that was kept under it since.
+        self.disk.sync_folder(&self.folder).map_err(|fault| OpenError::Disk(self.folder.clone(), fault))?;
         let opened = super::recover::open_files(self)?;
         let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
         let noted = self.disown(&opened).map_err(failed)?;
@@ -334,7 +339,12 @@ impl Embedded {
         let mut tables = Tables::open(&transaction, Placing::new(&opened.shelf, &mut space))?;
         let mut aftermath = Aftermath::new(at);
         let mut answers = Vec::with_capacity(batch.len());
+        let mut left = self.left_for(batch);
         for order in batch {
+            if let Err(fault) = self.takes_of(&mut left, order, &tables) {
+                answers.push(Err(fault));
+                continue;
+            }
             let mut work =
                 Work { claims: &self.claims, tables: &mut tables, aftermath: &mut aftermath, concluding, now };
             answers.push(match work.obey(order) {
@@ -352,6 +362,35 @@ impl Embedded {
         // Syncs: when this returns, what the answers say is on stable storage, and not before.
         transaction.commit()?;
         Ok(Answers { answers, aftermath })
+    }
+
+    /// Octets of the disk that may be written. Where nobody knows, the writing itself will tell.
+    fn left_for(&self, batch: &[Order]) -> u64 {
+        if !batch.iter().any(|order| brings(order).is_some()) {
+            return u64::MAX;
+        }
+        self.disk.space_left(&self.folder).unwrap_or(u64::MAX)
+    }
+
+    /// Takes what an order brings off what is left of the disk. One that does not fit is refused by itself: written, it would have all of its batch
+    /// fail, and the outcomes in it. Mail leaves the reserve to outcomes and reports.
+    fn takes_of(&self, left: &mut u64, order: &Order, tables: &Tables<'_>) -> Result<(), QueueError> {
+        let Some((message, reserve)) =
+            brings(order).map(|(message, is_ours)| (message, if is_ours { 0 } else { self.reserve }))
+        else {
+            return Ok(());
+        };
+        let growth = tables.growth(message);
+        if growth > left.saturating_sub(reserve) {
+            return Err(QueueError::Full(format!(
+                "the disk of data_dir has {} left, {} to outcomes and reports, and this message needs {}",
+                super::fill::Size(*left),
+                super::fill::Size(reserve),
+                super::fill::Size(growth)
+            )));
+        }
+        *left = left.saturating_sub(growth);
+        Ok(())
     }
 
     /// A batch that writes the ledger takes some histories out that count for nothing any more.

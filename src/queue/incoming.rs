@@ -147,8 +147,9 @@ impl Incoming {
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), QueueError> {
         self.begin()?;
         let length = self.length.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
-        if length > self.granted.place.octets() {
-            self.queue.enlarge(&mut self.granted.place, length).await?;
+        let all = length.saturating_add(self.granted.envelope);
+        if all > self.granted.place.octets() {
+            self.queue.enlarge(&mut self.granted.place, all).await?;
         }
         for piece in octets.chunks(GRANTED_MEMORY) {
             self.gather(piece).await?;
@@ -169,7 +170,7 @@ impl Incoming {
 
     async fn gather(&mut self, piece: &[u8]) -> Result<(), QueueError> {
         let gathered = self.gathered.len() + piece.len();
-        let needed = u64::try_from(gathered).unwrap_or(u64::MAX);
+        let needed = u64::try_from(gathered).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
         let enough = needed <= self.granted.memory.octets()
             || (self.file.is_none()
                 && gathered <= GATHER_MAX
@@ -201,6 +202,8 @@ impl Incoming {
         let (queue, id) = (Arc::clone(&self.queue), self.id);
         let (spending, held, tried) = (self.spending.take(), self.held.take(), self.tried.take());
         let (sighting, mark) = (self.sighting.take(), self.mark.take());
+        // Of our own mail it was said whom it is about when room was asked for.
+        let account = deposit.custodian.is_ours().then(|| self.granted.place.identity().to_string());
         let Settled { body, length, checksum, holding } = self.settled().await?;
         let mut record = Record::new(id, deposit, length, checksum);
         if let Some(reason) = held {
@@ -211,7 +214,7 @@ impl Incoming {
         }
         let recipients = record.recipients.len();
         let noted = sighting.as_ref().map(|sighting| (sighting.identity.clone(), sighting.fingerprint));
-        let order = Order::Deposit(Box::new(NewMessage { record, body, spending, sighting, mark }));
+        let order = Order::Deposit(Box::new(NewMessage { record, body, spending, sighting, mark, account }));
         queue.writer.submit(order, holding).await?;
         if let Some((identity, fingerprint)) = noted {
             queue.lately.note(&identity, fingerprint, queue.clock.now().mono);

@@ -85,6 +85,8 @@ pub(super) struct Change {
     pub(super) came: Option<Place>,
     /// Octets of its body.
     pub(super) length: u64,
+    /// Octets of its record, where it stood and where it stands.
+    pub(super) records: (u64, u64),
 }
 
 /// What is kept of one identity's messages.
@@ -138,12 +140,14 @@ impl Index {
         };
         let own = self.identities.entry(Arc::clone(&identity)).or_default();
         if let Some(place) = change.left.filter(|place| own.turns.remove(place)) {
-            own.tally.subtract(change.length);
+            own.tally.subtract(change.length.saturating_add(change.records.0));
             self.totals.subtract(place.state(), change.length);
+            self.totals.records = self.totals.records.saturating_sub(change.records.0);
         }
         if let Some(place) = change.came.filter(|place| own.turns.insert(*place)) {
-            own.tally.add(change.length);
+            own.tally.add(change.length.saturating_add(change.records.1));
             self.totals.add(place.state(), change.length);
+            self.totals.records = self.totals.records.saturating_add(change.records.1);
         }
         let (before, head) = (own.head, own.first_due());
         own.head = head;
@@ -165,7 +169,7 @@ impl Index {
         self.totals
     }
 
-    /// What is kept of an identity's messages.
+    /// What is kept of an identity's messages, bodies and records.
     pub(super) fn held_by(&self, identity: &str) -> Tally {
         self.identities.get(identity).map(|own| own.tally).unwrap_or_default()
     }

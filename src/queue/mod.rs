@@ -120,7 +120,7 @@ use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::Taken;
 use gather::Coming;
 use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
-use store::{Order, Store, Ticket, Work};
+use store::{Free, Order, Store, Ticket, Work};
 use sweeper::Sweeper;
 use writer::{Desk, Holding, Writer};
 
@@ -250,8 +250,35 @@ impl Queue {
     /// [`QueueError::Full`] when a budget was not granted in time, [`QueueError::Share`], at once, when the identity has its share,
     /// [`QueueError::Broken`] when the store can't be used: `452 4.3.1`.
     pub async fn admit(&self, identity: &str, declared: Option<u64>) -> Result<Incoming, QueueError> {
-        let granted = self.inner.grant(&identity.into(), declared.unwrap_or(0)).await?;
+        self.admit_besides(identity, declared.unwrap_or(0), 0).await
+    }
+
+    /// The same for a message of which the envelope is known: it counts as the body does, and may be larger.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::admit`].
+    pub async fn admit_for(&self, identity: &str, envelope: &Envelope) -> Result<Incoming, QueueError> {
+        self.admit_besides(identity, envelope.parameters().size.unwrap_or(0), envelope.octets()).await
+    }
+
+    async fn admit_besides(&self, identity: &str, declared: u64, envelope: u64) -> Result<Incoming, QueueError> {
+        let granted = self.inner.grant(&identity.into(), declared, envelope).await?;
         Ok(Incoming::new(Arc::clone(&self.inner), self.inner.new_id(), granted))
+    }
+
+    /// Whether a report of `octets` on a message of `identity` may be kept: it is accounted to that identity, which asks for no room for it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Share`] when the identity has its share and more, [`QueueError::Full`] when the queue has not even its reserve left,
+    /// [`QueueError::Broken`] when nobody knows.
+    pub async fn has_room_for_report(&self, identity: &str, octets: u64) -> Result<(), QueueError> {
+        let level = self.inner.level(identity).await?;
+        self.inner.budgets.room.report(octets, level).map_err(|shortage| {
+            let which = shortage.to_string();
+            if shortage.is_of_the_identity() { QueueError::Share(which) } else { QueueError::Full(which) }
+        })
     }
 
     /// Grants an identity to spend `cost`, when that breaks no limit of `rates`. What is granted goes into [`Incoming::charge`]; dropped before
@@ -515,7 +542,8 @@ impl Inner {
         }
     }
 
-    async fn grant(self: &Arc<Self>, identity: &Arc<str>, octets: u64) -> Result<Granted, QueueError> {
+    async fn grant(self: &Arc<Self>, identity: &Arc<str>, octets: u64, envelope: u64) -> Result<Granted, QueueError> {
+        let octets = octets.saturating_add(envelope);
         let (mut waiting_for, mut short) = ("room", None);
         let all = async {
             // Room comes first: who has none must not hold memory while it waits.
@@ -523,10 +551,14 @@ impl Inner {
                 self.wait_for_room(identity, &mut short, |level| self.budgets.room.place(identity, octets, level));
             let place = place.await?;
             waiting_for = "memory (queue.memory)";
-            let memory = self.budgets.memory.take(u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX)).await;
+            let memory = self
+                .budgets
+                .memory
+                .take(u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX).saturating_add(envelope))
+                .await;
             waiting_for = "the disk, which does not keep up";
             drop(self.budgets.backlog.take(1).await);
-            Ok(Granted { memory, place })
+            Ok(Granted { memory, place, envelope })
         };
         match tokio::time::timeout(self.settings.wait, all).await {
             Ok(granted) => granted,
@@ -573,7 +605,8 @@ impl Inner {
             let (store, identity) = (Arc::clone(&self.store), identity.to_owned());
             self.work_on(move || {
                 let own = store.held_by(&identity)?;
-                store.space_left().map(|free| Level { kept: store.totals().all(), own, free })
+                let Free { disk, within } = store.space_left()?;
+                Ok(Level { kept: store.totals().all(), own, free: disk, within })
             })
         };
         match measure().await? {

@@ -63,8 +63,15 @@ impl Work<'_, '_> {
         match order {
             Order::Deposit(message) => self.deposit(message),
             Order::Conclude { ticket, outcomes, next, warned, report } => {
+                if let Some(report) = report
+                    && !matches!(self.tables.known(report.record.id)?, Known::Nothing)
+                {
+                    // It is recorded a second time, because the first seemed to fail: report and outcome are there, or neither.
+                    return self.fenced(*ticket);
+                }
+                let whose = self.tables.whose(ticket.id)?;
                 self.record_outcomes(*ticket, outcomes, next, *warned)?;
-                report.as_ref().map_or(Ok(()), |report| self.deposit(report))
+                report.as_ref().map_or(Ok(()), |report| self.report(whose, report))
             }
             Order::SetAside { ticket, reason } => self.set_aside(*ticket, reason),
             Order::Retry(id) => {
@@ -96,6 +103,15 @@ impl Work<'_, '_> {
             Order::See(sighting) => Ok(self.tables.see(sighting)?),
             Order::Mark(marks) => Ok(marks.iter().try_for_each(|mark| self.tables.mark(mark))?),
             Order::Mend => Ok(()),
+        }
+    }
+
+    /// A report takes the share and the turn of whom it is about: else whoever has many reports written would fill the queue beyond a share, and
+    /// keep everybody else's waiting.
+    fn report(&mut self, whose: Option<String>, report: &NewMessage) -> Result<(), Obstacle> {
+        match whose.filter(|_| report.record.custodian.is_ours()) {
+            Some(whose) => Ok(self.tables.add_for(&whose, report)?),
+            None => self.deposit(report),
         }
     }
 
@@ -208,6 +224,26 @@ impl Work<'_, '_> {
             self.aftermath.files.push(id);
         }
         Ok(())
+    }
+}
+
+/// The message that an order brings, and whether it is a report on an outcome, which may take of the reserve.
+pub(super) fn brings(order: &Order) -> Option<(&NewMessage, bool)> {
+    match order {
+        Order::Deposit(message) => Some((message, false)),
+        Order::Adopt(adopted) => Some((&adopted.message, false)),
+        Order::Conclude { report, .. } => report.as_ref().map(|report| (&**report, true)),
+        Order::SetAside { .. }
+        | Order::Retry(_)
+        | Order::Hold(_)
+        | Order::Release(_)
+        | Order::Remove(_)
+        | Order::TakeOut(..)
+        | Order::Settle(_)
+        | Order::Charge(_)
+        | Order::See(_)
+        | Order::Mark(_)
+        | Order::Mend => None,
     }
 }
 

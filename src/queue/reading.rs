@@ -15,10 +15,11 @@ use super::index::Turn;
 use super::record::State;
 use super::row::{Body, Row};
 use super::seen::{Seen, table};
-use super::settings::{BRIEFS_AT_ONCE, PAGE_MAX, PIECE, READ_AT_ONCE, SCAN_MAX};
+use super::settings::{BRIEFS_AT_ONCE, PAGE_MAX, PAGE_OCTETS, PIECE, READ_AT_ONCE, READ_OCTETS, SCAN_MAX};
 use super::space::Extent;
 use super::store::{
-    Direction, DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
+    Direction, DuePlace, Filter, Free, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals,
+    Work,
 };
 use super::tables::{self, DiskFault, LEDGER, MESSAGES, META, UNREAD};
 use crate::mail::{Cost, QueueId, Rates};
@@ -221,15 +222,14 @@ impl Store for Embedded {
         })
     }
 
-    fn space_left(&self) -> Result<u64, QueueError> {
+    fn space_left(&self) -> Result<Free, QueueError> {
         if !self.is_whole() {
             return Err(QueueError::Broken("the store has to be opened again".to_owned()));
         }
         self.is_in_place()?;
-        let free = self.disk.space_left(&self.folder).map_err(|fault| QueueError::from_io(&fault))?;
-        // What is free on the shelf is given out again before it grows.
+        let disk = self.disk.space_left(&self.folder).map_err(|fault| QueueError::from_io(&fault))?;
         let (within, _) = self.room();
-        Ok(free.saturating_add(within))
+        Ok(Free { disk, within })
     }
 
     fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {
@@ -266,11 +266,12 @@ impl Embedded {
         if let Some(ticket) = self.claims().take_put_off(id, until) {
             return Ok(Some(ticket));
         }
-        let Look::Record(record) = self.read(|view| look(view, id))? else { return Ok(None) };
+        let found = self.read(|view| Ok((row(view, id)?.map(|row| row.identity), look(view, id)?)))?;
+        let (Some(whose), Look::Record(record)) = found else { return Ok(None) };
         if record.state != State::Queued || record.due > now.wall {
             return Ok(None);
         }
-        let whose = record.custodian.identity.as_str().into();
+        let whose = whose.as_str().into();
         Ok(self.claims().take_one(&whose, super::turns::Place::of(&record), until))
     }
 
@@ -323,14 +324,15 @@ impl Embedded {
     /// Part of the list. Records are read a few at a time, so that nobody who changes the store waits for long.
     fn listing<M>(&self, asked: &Asked<M>, page: Page, at_once: usize) -> Result<Listing<M>, QueueError> {
         let limit = page.limit.clamp(1, PAGE_MAX);
-        let (mut entries, mut after, mut left) = (Vec::new(), page.after, SCAN_MAX);
+        let (mut entries, mut after, mut left, mut octets) = (Vec::new(), page.after, SCAN_MAX, 0_u64);
         loop {
             let most = limit.saturating_sub(entries.len()).min(at_once);
             let part = self.read(|view| part(view, asked, after, most, left))?;
             entries.extend(part.entries);
             after = part.next;
             left = left.saturating_sub(part.looked_at);
-            if after.is_none() || left == 0 || entries.len() >= limit {
+            octets = octets.saturating_add(part.octets);
+            if after.is_none() || left == 0 || entries.len() >= limit || octets >= PAGE_OCTETS {
                 return Ok(Listing { entries, next: after });
             }
         }
@@ -428,6 +430,8 @@ struct Part<M> {
     next: Option<QueueId>,
     /// Rows, shown or not.
     looked_at: usize,
+    /// Octets of the records that were read.
+    octets: u64,
 }
 
 fn part<M>(
@@ -443,24 +447,25 @@ fn part<M>(
         Direction::OldestFirst => messages.range::<u128>((edge, Bound::Unbounded))?,
         Direction::NewestFirst => messages.range::<u128>((Bound::Unbounded, edge))?,
     };
-    let (mut rows, mut looked_at, mut next) = (Vec::new(), 0, None);
+    let (mut rows, mut looked_at, mut octets, mut next) = (Vec::new(), 0, 0_u64, None);
     while let Some(entry) = match asked.direction {
         Direction::OldestFirst => range.next(),
         Direction::NewestFirst => range.next_back(),
     } {
-        let (key, octets) = entry?;
-        let (id, row) = (QueueId::from_u128(key.value()), Row::decode(octets.value()));
+        let (key, value) = entry?;
+        let (id, row) = (QueueId::from_u128(key.value()), Row::decode(value.value()));
         // The row tells the state; what is not shown is not read.
         if asked.filter.state.is_none_or(|state| state == row.state()) {
+            octets = octets.saturating_add(row.record_octets());
             rows.push((id, row.record));
         }
         looked_at += 1;
-        if rows.len() == most || looked_at == scan {
+        if rows.len() == most || looked_at == scan || octets >= READ_OCTETS {
             next = Some(id);
             break;
         }
     }
-    Ok(Part { entries: read_rows(view, asked, &rows)?, next, looked_at })
+    Ok(Part { entries: read_rows(view, asked, &rows)?, next, looked_at, octets })
 }
 
 /// What the records of these rows say. Those that lie near one another are read together, and none is copied.

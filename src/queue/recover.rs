@@ -316,8 +316,8 @@ pub(super) fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
         if row.body == Body::File {
             files.insert(id, row.length);
         }
-        let came = Some(row.place(id));
-        index.change(&Change { identity: row.identity, left: None, came, length: row.length });
+        let (came, records) = (Some(row.place(id)), (0, row.record_octets()));
+        index.change(&Change { identity: row.identity, left: None, came, length: row.length, records });
     }
     Ok(Stock { index, space: survey.drawn(), files, misplaced })
 }

@@ -16,7 +16,7 @@ use crate::sys::WallTime;
 pub(super) struct Row {
     level: u8,
     due: i64,
-    /// Whose it is; empty when nobody knows.
+    /// Whose share and turn it takes: its custodian's, or of our own mail those of whom it is about; empty when nobody knows.
     pub(super) identity: String,
     /// Where its record lies; nowhere when it is lost.
     pub(super) record: Vec<Extent>,
@@ -46,18 +46,18 @@ impl Body {
 }
 
 impl Row {
-    pub(super) fn new(record: &Record, at: Vec<Extent>, body: Body) -> Self {
-        Self::at(Place::of(record), record.custodian.identity.clone(), at, body, record.length)
+    pub(super) fn new(record: &Record, whose: &str, at: Vec<Extent>, body: Body) -> Self {
+        Self::at(Place::of(record), whose.to_owned(), at, body, record.length)
     }
 
     pub(super) fn at(place: Place, identity: String, record: Vec<Extent>, body: Body, length: u64) -> Self {
         Self { level: place.level, due: place.due.millis(), identity, record, body, length }
     }
 
-    /// The row of a message of which nothing can be read.
+    /// The row of a message of which nothing can be read. If it has a body file, that stays as long as the row.
     fn lost() -> Self {
         let place = Place::unreadable(QueueId::from_u128(0), State::Dead);
-        Self::at(place, String::new(), Vec::new(), Body::Shelf(Vec::new()), 0)
+        Self::at(place, String::new(), Vec::new(), Body::File, 0)
     }
 
     /// Its record is lost.
@@ -69,6 +69,11 @@ impl Row {
     pub(super) fn without_body(self) -> Self {
         let body = if self.body == Body::File { Body::File } else { Body::Shelf(Vec::new()) };
         Self { body, ..self }
+    }
+
+    /// Octets of the record.
+    pub(super) fn record_octets(&self) -> u64 {
+        self.record.iter().fold(0, |sum, extent| sum.saturating_add(extent.length))
     }
 
     pub(super) fn place(&self, id: QueueId) -> Place {

@@ -19,6 +19,12 @@ pub const READ_AT_ONCE: usize = 128;
 /// The same of a listing that shows little of each.
 pub const BRIEFS_AT_ONCE: usize = 500;
 
+/// Octets of records that one read fetches, before it ends where it is: one may have near a megabyte.
+pub const READ_OCTETS: u64 = MIB;
+
+/// The same of one page of a listing.
+pub const PAGE_OCTETS: u64 = 4 * MIB;
+
 /// The memory that every message being received holds, octets: it is granted before `354`, and is the write buffer of a body file.
 pub const GRANTED_MEMORY: usize = 64 * 1024;
 

@@ -152,6 +152,11 @@ impl<'a> Placing<'a> {
         Ok(extents)
     }
 
+    /// Octets by which the file grows when so many are put into it.
+    pub(super) fn growth(&self, kind: Kind, length: u64) -> u64 {
+        self.space.growth(kind, length)
+    }
+
     /// What lies in these extents, also when it was put there just now.
     pub(super) fn read(&self, extents: &[Extent]) -> io::Result<Vec<u8>> {
         let mut octets = Vec::new();

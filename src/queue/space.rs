@@ -191,16 +191,33 @@ impl Space {
         self.records.take(grains).unwrap_or(zone)
     }
 
-    /// A zone begins at a multiple of its size: so a start finds by a record's place in which one it lies.
-    fn take_zone(&mut self) -> u64 {
+    /// Octets by which the file grows when so many are put into it.
+    pub(super) fn growth(&self, kind: Kind, length: u64) -> u64 {
+        let grains = length.div_ceil(GRAIN);
+        let holds = |free: &Free| free.by_size.range((grains, 0)..).next().is_some();
+        if kind.in_zone(length) {
+            let fits = grains == 0 || holds(&self.records) || self.find_zone().is_some();
+            return if fits { 0 } else { ZONE.saturating_mul(2 * GRAIN) };
+        }
+        let largest = self.free.by_size.iter().rev().take(PIECES_MAX);
+        let in_pieces = || largest.fold(0_u64, |sum, (size, _)| sum.saturating_add(*size));
+        if grains == 0 || holds(&self.free) || in_pieces() >= grains { 0 } else { grains.saturating_mul(GRAIN) }
+    }
+
+    /// A free zone, and the free extent in which it lies. A zone begins at a multiple of its size: so a start finds by a record's place in which one it
+    /// lies.
+    fn find_zone(&self) -> Option<((u64, u64), u64)> {
         let aligned = |&(size, from): &(u64, u64)| {
             let zone = from.next_multiple_of(ZONE);
             (zone.saturating_add(ZONE) <= from.saturating_add(size)).then_some(((size, from), zone))
         };
         // Whatever has room for two has room for an aligned one; of the smaller ones a few are looked at.
         let smaller = self.free.by_size.range((ZONE, 0)..(2 * ZONE, 0)).take(PIECES_MAX).find_map(aligned);
-        let found = smaller.or_else(|| self.free.by_size.range((2 * ZONE, 0)..).find_map(aligned));
-        if let Some((found, zone)) = found {
+        smaller.or_else(|| self.free.by_size.range((2 * ZONE, 0)..).find_map(aligned))
+    }
+
+    fn take_zone(&mut self) -> u64 {
+        if let Some((found, zone)) = self.find_zone() {
             self.free.carve(found, zone, ZONE);
             return zone;
         }

@@ -30,6 +30,15 @@ pub struct NewMessage {
     pub sighting: Option<Sighting>,
     /// What this message tells of a certificate; noted with it.
     pub mark: Option<Mark>,
+    /// Whose share and turn it takes, when that is not its custodian's: mail of our own takes those of whom it is about.
+    pub account: Option<String>,
+}
+
+impl NewMessage {
+    /// Whose share and turn it takes.
+    pub(super) fn whose(&self) -> &str {
+        self.account.as_deref().unwrap_or(&self.record.custodian.identity)
+    }
 }
 
 /// A message that another queue had.
@@ -210,7 +219,7 @@ pub struct Filter {
 pub struct Page {
     /// Start after this message; at the oldest when none.
     pub after: Option<QueueId>,
-    /// At most so many; never more than [`super::settings::PAGE_MAX`].
+    /// At most so many; never more than [`super::settings::PAGE_MAX`], and fewer where records are large.
     pub limit: usize,
 }
 
@@ -282,7 +291,7 @@ pub struct Listing<M = Record> {
 pub struct Tally {
     /// Messages.
     pub count: u64,
-    /// Octets of their bodies.
+    /// Octets of their bodies; where room is measured, of their records too.
     pub octets: u64,
 }
 
@@ -309,6 +318,8 @@ pub struct Totals {
     pub held: Tally,
     /// Set aside.
     pub dead: Tally,
+    /// Octets of the records of all.
+    pub records: u64,
 }
 
 impl Totals {
@@ -321,12 +332,13 @@ impl Totals {
         }
     }
 
-    /// Of all states.
+    /// Of all states, bodies and records.
     pub fn all(&self) -> Tally {
         let sum = |pick: fn(&Tally) -> u64| {
             pick(&self.queued).saturating_add(pick(&self.held)).saturating_add(pick(&self.dead))
         };
-        Tally { count: sum(|tally| tally.count), octets: sum(|tally| tally.octets) }
+        let octets = sum(|tally| tally.octets).saturating_add(self.records);
+        Tally { count: sum(|tally| tally.count), octets }
     }
 
     pub(super) fn add(&mut self, state: State, octets: u64) {
@@ -336,6 +348,15 @@ impl Totals {
     pub(super) fn subtract(&mut self, state: State, octets: u64) {
         self.of(state).subtract(octets);
     }
+}
+
+/// Octets that may still be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Free {
+    /// To the disk.
+    pub disk: u64,
+    /// Besides, within the store's own file, by what fits there.
+    pub within: u64,
 }
 
 /// The figures of `queue stats`.
@@ -424,14 +445,14 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The sums, without a look at the disk.
     fn totals(&self) -> Totals;
 
-    /// What is kept of this identity's messages; kept up with every change.
+    /// What is kept of this identity's messages, bodies and records; kept up with every change.
     fn held_by(&self, identity: &str) -> Result<Tally, QueueError>;
 
     /// The figures.
     fn stats(&self) -> Result<Stats, QueueError>;
 
-    /// Octets that may still be written: free on the disk, and free within the store's own file.
-    fn space_left(&self) -> Result<u64, QueueError>;
+    /// Octets that may still be written.
+    fn space_left(&self) -> Result<Free, QueueError>;
 
     /// Gives back to the disk what the store does not need, unless more than `most` octets are kept in its file; nothing else is done meanwhile.
     /// `told` is told how far it is. A store whose file gives space back by itself has nothing to do.

@@ -45,6 +45,8 @@ const OPEN_KEY: &str = "open";
 pub(super) const ADOPTIONS: &str = "adopted ";
 /// Exports of ours that have arrived elsewhere, and have been removed.
 pub(super) const SETTLED: &str = "settled ";
+/// Octets of a record besides its envelope, about: on whose authority, how it came.
+const OF_A_RECORD: u64 = 2048;
 /// Exports of each kind that are remembered.
 const EXPORTS_MAX: usize = 1000;
 
@@ -273,11 +275,26 @@ impl<'txn> Tables<'txn> {
 
     /// Keeps a new message, record and body.
     pub(super) fn add(&mut self, message: &NewMessage) -> Result<(), DiskFault> {
+        self.add_for(message.whose(), message)
+    }
+
+    /// The same on the account of this identity.
+    pub(super) fn add_for(&mut self, whose: &str, message: &NewMessage) -> Result<(), DiskFault> {
         let body = match &message.body {
             NewBody::File(_) => Body::File,
             NewBody::Octets(octets) => Body::Shelf(self.put_on_shelf(Kind::Body, octets)?),
         };
-        self.write(&message.record, body, None)
+        self.write(&message.record, whose, body, (None, 0))
+    }
+
+    /// Octets by which the shelf grows for a new message, about.
+    pub(super) fn growth(&self, message: &NewMessage) -> u64 {
+        let body = match &message.body {
+            NewBody::File(_) => 0,
+            NewBody::Octets(octets) => self.shelf.growth(Kind::Body, u64::try_from(octets.len()).unwrap_or(u64::MAX)),
+        };
+        let record = message.record.envelope.octets().saturating_add(OF_A_RECORD);
+        body.saturating_add(self.shelf.growth(Kind::Record, record))
     }
 
     fn put_on_shelf(&mut self, kind: Kind, octets: &[u8]) -> Result<Vec<Extent>, DiskFault> {
@@ -290,19 +307,27 @@ impl<'txn> Tables<'txn> {
             return Err(redb::Error::Corrupted(format!("{} has no row", new.id)).into());
         };
         self.freed.push((Kind::Record, row.record.clone()));
-        let left = row.place(new.id);
-        self.write(new, row.body, Some(left))
+        let before = (Some(row.place(new.id)), row.record_octets());
+        self.write(new, &row.identity, row.body, before)
     }
 
-    fn write(&mut self, record: &Record, body: Body, left: Option<Place>) -> Result<(), DiskFault> {
+    /// `before`: where it stood, and the octets of its record there.
+    fn write(
+        &mut self,
+        record: &Record,
+        whose: &str,
+        body: Body,
+        before: (Option<Place>, u64),
+    ) -> Result<(), DiskFault> {
         let octets = codec::encode(record).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
         let at = self.put_on_shelf(Kind::Record, &octets)?;
-        self.set_row(record.id, &Row::new(record, at, body))?;
+        self.set_row(record.id, &Row::new(record, whose, at, body))?;
         self.changes.push(Change {
-            identity: record.custodian.identity.clone(),
-            left,
+            identity: whose.to_owned(),
+            left: before.0,
             came: Some(Place::of(record)),
             length: record.length,
+            records: (before.1, u64::try_from(octets.len()).unwrap_or(u64::MAX)),
         });
         Ok(())
     }
@@ -329,7 +354,7 @@ impl<'txn> Tables<'txn> {
         let is_whole = u64::try_from(octets.len()) == Ok(record.length) && xxh3_64(&octets) == record.checksum;
         if is_whole {
             let body = Body::Shelf(self.put_on_shelf(Kind::Body, &octets)?);
-            self.write(record, body, Some(row.place(record.id)))?;
+            self.write(record, &row.identity, body, (Some(row.place(record.id)), row.record_octets()))?;
         }
         Ok(is_whole)
     }
@@ -346,6 +371,11 @@ impl<'txn> Tables<'txn> {
         self.set_row(id, &row.without_record())
     }
 
+    /// Whose share and turn a message takes.
+    pub(super) fn whose(&self, id: QueueId) -> Result<Option<String>, DiskFault> {
+        Ok(self.row(id)?.map(|row| row.identity))
+    }
+
     /// Takes a message away, record and body; true when its body is a file, which is to be removed once this is on the disk.
     pub(super) fn take(&mut self, id: QueueId) -> Result<bool, DiskFault> {
         let Some(octets) = self.messages.remove(id.to_u128())? else { return Ok(false) };
@@ -353,12 +383,12 @@ impl<'txn> Tables<'txn> {
         drop(octets);
         self.unread.remove(id.to_u128())?;
         let in_file = row.body == Body::File;
-        let left = Some(row.place(id));
+        let (left, records) = (Some(row.place(id)), (row.record_octets(), 0));
         self.freed.push((Kind::Record, row.record));
         if let Body::Shelf(extents) = row.body {
             self.freed.push((Kind::Body, extents));
         }
-        self.changes.push(Change { identity: row.identity, left, came: None, length: row.length });
+        self.changes.push(Change { identity: row.identity, left, came: None, length: row.length, records });
         Ok(in_file)
     }
 
@@ -369,8 +399,10 @@ impl<'txn> Tables<'txn> {
         }
         let Some(row) = self.row(id)? else { return Ok(()) };
         let (left, came) = (row.place(id), Place::unreadable(id, State::Dead));
+        let records = (row.record_octets(), row.record_octets());
         self.set_row(id, &Row::at(came, row.identity.clone(), row.record, row.body, row.length))?;
-        self.changes.push(Change { identity: row.identity, left: Some(left), came: Some(came), length: row.length });
+        let (left, came) = (Some(left), Some(came));
+        self.changes.push(Change { identity: row.identity, left, came, length: row.length, records });
         Ok(())
     }
 }

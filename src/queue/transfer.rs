@@ -118,7 +118,7 @@ impl Queue {
             }
             Err(fault) => return Err(fault),
         }
-        let granted = self.inner.grant(&NOBODY.into(), record.length).await?;
+        let granted = self.inner.grant(&NOBODY.into(), record.length, record.envelope.octets()).await?;
         let queue = Arc::clone(&self.inner);
         let cleared = self.inner.work_on(move || match queue.disk.remove(&queue.sweeper.path(id)) {
             Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
@@ -135,7 +135,8 @@ impl Queue {
     /// The answers: [`QueueError::Known`] of one that is or was here, [`QueueError::Broken`] when the disk fails: it is to be brought again.
     pub async fn adopt(&self, export: QueueId, arrived: Vec<(u64, Arrived)>) -> Vec<Result<(), QueueError>> {
         let orders = arrived.into_iter().take(ADOPTED_MAX).map(|(place, Arrived { record, settled })| {
-            let message = NewMessage { record, body: settled.body, spending: None, sighting: None, mark: None };
+            let message =
+                NewMessage { record, body: settled.body, spending: None, sighting: None, mark: None, account: None };
             (Order::Adopt(Box::new(Adopted { message, export, place })), settled.holding)
         });
         self.inner.writer.submit_all(orders.collect()).await

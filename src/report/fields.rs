@@ -9,7 +9,7 @@ use lettre::message::header::{ContentTransferEncoding, ContentType};
 use lettre::message::{Body, SinglePart};
 
 use super::text::{cut_at_line, field, from_xtext, is_seven_bit, one_line, utf8_as_ascii};
-use super::{DIAGNOSTIC_MAX, Draft, Entry, HEADER_MAX, Reader, WHOLE_MAX};
+use super::{DIAGNOSTIC_MAX, Draft, Entry, HEADER_MAX, IN_FULL_MAX, Reader, SHORT_DIAGNOSTIC_MAX, WHOLE_MAX};
 use crate::mail::address::Host;
 use crate::mail::envelope::utf8_escaped;
 use crate::mail::{OriginalRecipient, Ret};
@@ -37,9 +37,10 @@ impl Draft<'_> {
             fields.push_str(&field("Future-Release-Request", &format!("until;{}", until.rfc3339())));
         }
         fields.push_str(&field("X-Sealpost-Queue-ID", &self.original.id.to_string()));
-        for entry in self.told {
+        for (number, entry) in self.told.iter().enumerate() {
             fields.push_str("\r\n");
-            fields.push_str(&recipient_fields(entry));
+            let most = if number < IN_FULL_MAX { DIAGNOSTIC_MAX } else { SHORT_DIAGNOSTIC_MAX };
+            fields.push_str(&recipient_fields(entry, most));
         }
         fields
     }
@@ -73,7 +74,8 @@ impl Draft<'_> {
     }
 }
 
-fn recipient_fields(entry: &Entry<'_>) -> String {
+/// At most so many octets of what the next server said, or of what was found out otherwise.
+fn recipient_fields(entry: &Entry<'_>, most: usize) -> String {
     let mut fields = String::new();
     if let Some(original) = entry.recipient.parameters.orcpt.as_ref().and_then(original_recipient) {
         fields.push_str(&field("Original-Recipient", &original));
@@ -86,12 +88,12 @@ fn recipient_fields(entry: &Entry<'_>) -> String {
     }
     match entry.reply() {
         Some(reply) => {
-            let said = one_line(&reply.to_string(), DIAGNOSTIC_MAX);
+            let said = one_line(&reply.to_string(), most);
             fields.push_str(&field("Diagnostic-Code", &format!("smtp; {said}")));
         }
         // RFC 3464 §2.3.6: what was found out otherwise than from a reply is of another type.
         None if !entry.reason().is_empty() => {
-            let found = one_line(entry.reason(), DIAGNOSTIC_MAX);
+            let found = one_line(entry.reason(), most);
             fields.push_str(&field("Diagnostic-Code", &format!("x-sealpost; {found}")));
         }
         None => {}

@@ -6,7 +6,7 @@
 use mail_parser::MessageParser;
 
 use super::text::{advice, one_line, wrapped};
-use super::{DIAGNOSTIC_MAX, Draft, Entry, Fate, Reader};
+use super::{DIAGNOSTIC_MAX, Draft, Entry, Fate, IN_FULL_MAX, Reader};
 
 /// Recipients to whom the same has happened; the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Draft<'_> {
 
     pub(super) fn prose(&self) -> String {
         let mut text = String::new();
-        let mut opening = self.greeting();
+        let (mut opening, mut left) = (self.greeting(), IN_FULL_MAX);
         for lot in Lot::ALL {
             let entries: Vec<&Entry<'_>> = self.told.iter().filter(|entry| Lot::of(entry) == lot).collect();
             if entries.is_empty() {
@@ -92,9 +92,15 @@ impl Draft<'_> {
             }
             text.push_str(&wrapped(&opening, ""));
             opening.clear();
-            for entry in entries {
+            let named = entries.len().min(left);
+            left = left.saturating_sub(named);
+            for entry in entries.iter().take(named) {
                 text.push('\n');
                 text.push_str(&self.paragraph(entry));
+            }
+            if named < entries.len() {
+                text.push('\n');
+                text.push_str(&wrapped(&others(entries.len().saturating_sub(named), named == 0), "  "));
             }
         }
         text.push('\n');
@@ -182,6 +188,13 @@ impl Draft<'_> {
         let message = MessageParser::new().parse_headers(self.original.header)?;
         Some(one_line(message.subject()?, 200)).filter(|subject| !subject.is_empty())
     }
+}
+
+/// Those of a lot that are not named.
+fn others(count: usize, is_all: bool) -> String {
+    let more = if is_all { "" } else { "more " };
+    let whom = if count == 1 { "recipient" } else { "recipients" };
+    format!("{count} {more}{whom}: too many to be named here. The details below name each.")
 }
 
 /// With a capital and a full stop.

@@ -499,3 +499,34 @@ fn a_header_that_is_no_utf8_is_given_back_encoded_and_read_the_same() {
     let text = String::from_utf8(report.octets).unwrap();
     assert!(text.contains("Subject: Gr=FC=DFe"), "{text}");
 }
+
+#[test]
+fn a_report_on_very_many_names_each_and_tells_all_of_some() {
+    let many = IN_FULL_MAX + 50;
+    let recipients = (0..many).map(|number| {
+        let mut recipient = to(&format!("r{number}@example.net"));
+        let address = format!("{}{number}@example.org", "x".repeat(480));
+        recipient.parameters.orcpt = Some(OriginalRecipient { address_type: "rfc822".into(), address });
+        recipient
+    });
+    let envelope = envelope("alice@example.com", MailParameters::default(), recipients.collect());
+    let outcome = refused(550, (5, 1, 1), &"no such user here ".repeat(40));
+    let of = |count| {
+        let all: Vec<_> = (0..count).map(|place| reported(place, Fate::Failed, &outcome)).collect();
+        composed(&original(&envelope, HEADER), &all)
+    };
+    let (report, some) = (of(many), of(IN_FULL_MAX));
+    assert_eq!(report.told.len(), many, "all have been told of");
+    let text = String::from_utf8(report.octets.clone()).unwrap();
+    for place in 0..many {
+        let group = format!("Final-Recipient: rfc822; r{place}@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n");
+        assert!(text.contains(&group), "{place}");
+    }
+    assert!(text.contains("50 more recipients: too many to be named here."), "{text}");
+    for field in ["Original-Recipient:", "Remote-MTA:", "Diagnostic-Code:"] {
+        assert_eq!(text.matches(field).count(), many, "{field}");
+    }
+    assert_eq!(text.matches("Advice:").count(), IN_FULL_MAX);
+    let more = report.octets.len() - some.octets.len();
+    assert!(more < 50 * 1000, "{more} octets for 50 more");
+}

@@ -74,6 +74,10 @@ pub(crate) struct Taken {
     pub(crate) mail: String,
     pub(crate) recipients: Vec<String>,
     pub(crate) octets: Vec<u8>,
+    /// When.
+    pub(crate) at: tokio::time::Instant,
+    /// Whether it said so, all of it.
+    pub(crate) answered: bool,
 }
 
 /// An upstream and what it saw.
@@ -331,13 +335,20 @@ impl Talk {
         if let Some((_, hangs)) = self.script.poison.filter(|(part, _)| self.to.iter().any(|to| to.contains(part))) {
             return if hangs { self.hang(b"").await } else { Ok(Next::Stop) };
         }
-        let taken = Taken { mail: self.from.clone().unwrap(), recipients: self.to.clone(), octets };
+        let (mail, at) = (self.from.clone().unwrap(), tokio::time::Instant::now());
+        let taken = Taken { mail, recipients: self.to.clone(), octets, at, answered: false };
         let takes =
             self.succeeds_at(Phase::EndOfData) || self.misdeed_at(Phase::EndOfData) == Some(Misdeed::TakeAndVanish);
+        let mut place = None;
         if takes && !taken.recipients.is_empty() {
-            self.upstream.taken.lock().unwrap().push(taken);
+            let mut all = self.upstream.taken.lock().unwrap();
+            place = Some(all.len());
+            all.push(taken);
         }
         let next = self.answer(Phase::EndOfData, "250", "2.0.0 taken").await?;
+        if let Some(place) = place.filter(|_| self.succeeds_at(Phase::EndOfData)) {
+            self.upstream.taken.lock().unwrap()[place].answered = true;
+        }
         self.upstream.messages.fetch_add(1, Ordering::SeqCst);
         self.forget();
         Ok(if self.script.closes_after_message { Next::Stop } else { next })

@@ -238,6 +238,10 @@ impl<'a, S: Subject> Trial<'a, S> {
             Change::Remove(which) => (Order::Remove(pick(*which)), Vec::new()),
             Change::TakeOut(which, places) => (Order::TakeOut(pick(*which), places.clone()), Vec::new()),
             Change::Settle(export) => (Order::Settle(QueueId::from_u128(u128::from(*export))), Vec::new()),
+            Change::Charge => match self.spend()? {
+                Some(spending) => (Order::Charge(spending), Vec::new()),
+                None => return Ok(None),
+            },
             Change::See(seen) => (Order::See(Box::new(seen.sighting(self.now.wall))), Vec::new()),
             Change::Mark(seen, what) => (Order::Mark(vec![seen.mark(*what)]), Vec::new()),
             Change::Mend => (Order::Mend, Vec::new()),
@@ -261,7 +265,7 @@ impl<'a, S: Subject> Trial<'a, S> {
             return Ok(None);
         };
         let sighting = arrival.seen.map(|seen| seen.sighting(self.now.wall));
-        Ok(Some((Box::new(NewMessage { record, body, spending, sighting, mark: None }), octets)))
+        Ok(Some((Box::new(NewMessage { record, body, spending, sighting, mark: None, account: None }), octets)))
     }
 
     /// Asks for one message of an identity that has a limit.

@@ -19,7 +19,7 @@ fn flood(bench: &Bench, identity: &str, first: u128, count: u128) {
         let id = QueueId::from_u128(number);
         let record = Record::new(id, of(identity, None, START), 1, xxhash_rust::xxh3::xxh3_64(b"x"));
         let body = NewBody::Octets(b"x".to_vec());
-        Order::Deposit(Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None }))
+        Order::Deposit(Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None, account: None }))
     });
     let answers = bench.queue.inner.store.apply(batch.collect(), bench.clock.now());
     assert!(answers.iter().all(Result::is_ok));

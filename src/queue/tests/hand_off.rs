@@ -435,7 +435,7 @@ impl Store for Ledge {
         unreachable!()
     }
 
-    fn space_left(&self) -> Result<u64, QueueError> {
+    fn space_left(&self) -> Result<store::Free, QueueError> {
         unreachable!()
     }
 }

@@ -42,6 +42,128 @@ fn an_identity_receives_so_many_messages_at_once_and_no_more() {
     });
 }
 
+/// Reports were once a matter of nobody's: who had many written filled the queue beyond a share, and kept everybody else's waiting.
+#[test]
+fn a_report_takes_room_and_turn_of_whom_it_is_about_and_keeps_them() {
+    block_on(async {
+        let settings = || QueueSettings { count: 6, reserve_count: 0, share_per_identity: 50, ..settings() };
+        let mut bench = Bench::new(settings());
+        let ours = || Deposit { custodian: Custodian::ours(), ..samples::deposit(START) };
+        let mut reports = Vec::new();
+        for _ in 0..2 {
+            bench.keep(b"it fails").await;
+            let claim = loop {
+                let claim = bench.claim_now().await.unwrap();
+                if !claim.record().custodian.is_ours() {
+                    break claim;
+                }
+                claim.put_off(Duration::from_secs(1));
+            };
+            let conclusion = Conclusion { report: Some((ours(), b"report".to_vec())), ..nothing_tried(Next::Finished) };
+            reports.push(claim.conclude(conclusion).await.unwrap().unwrap());
+        }
+        let mut copy = bench.queue.admit(ALICE, None).await.unwrap();
+        copy.write(b"copy").await.unwrap();
+        copy.commit(ours()).await.unwrap();
+        bench.clock.advance(Duration::from_secs(2));
+        for round in ["as they came", "held and released", "after a restart"] {
+            let held = |identity| bench.queue.inner.store.held_by(identity).unwrap().count;
+            assert_eq!((held(ALICE), held(REPORTS)), (3, 0), "{round}");
+            assert!(matches!(bench.queue.admit(ALICE, None).await, Err(QueueError::Share(_))), "{round}");
+            assert!(matches!(bench.queue.has_room_for_report(ALICE, 0).await, Ok(())), "{round}");
+            drop(bench.queue.admit("bob", None).await.unwrap());
+            bench.queue.hold(reports[0]).await.unwrap();
+            bench.queue.release(reports[0]).await.unwrap();
+            let named = bench.queue.claim_one(reports[0]).await.unwrap().unwrap();
+            assert!(bench.queue.inner.store.is_tried(named.id(), bench.clock.now()));
+            named.put_off(Duration::from_secs(1));
+            if round == "held and released" {
+                bench.queue.close().await;
+                bench.queue = try_open(&bench.disk, &bench.clock, settings()).unwrap().0;
+            }
+            bench.clock.advance(Duration::from_secs(2));
+        }
+        for id in reports {
+            bench.queue.remove(id).await.unwrap();
+        }
+        assert_eq!(bench.queue.inner.store.held_by(ALICE).unwrap().count, 1);
+    });
+}
+
+/// To a thousand recipients with the longest addresses there are.
+fn to_very_many() -> Deposit {
+    let label = "a".repeat(58);
+    let recipients = (0..1000).map(|number| {
+        let address = crate::mail::Address::parse(&format!("{number:064}@{label}.{label}.{label}.example")).unwrap();
+        let orcpt = crate::mail::OriginalRecipient { address_type: "rfc822".to_owned(), address: "x".repeat(490) };
+        crate::mail::Recipient {
+            forward_path: crate::mail::ForwardPath::Address(address),
+            parameters: crate::mail::RecipientParameters { notify: None, orcpt: Some(orcpt) },
+        }
+    });
+    let deposit = samples::deposit(START);
+    let sender = deposit.envelope.reverse_path().clone();
+    Deposit { envelope: Envelope::new(sender, Default::default(), recipients.collect()).unwrap(), ..deposit }
+}
+
+/// Records were once counted by no budget: a body of two octets took most of a megabyte of the disk.
+#[test]
+fn whom_a_message_is_to_counts_as_what_is_in_it() {
+    block_on(async {
+        let mut bench = Bench::new(settings());
+        let deposit = to_very_many();
+        let before = bench.disk.used();
+        for _ in 0..20 {
+            bench.keep_with(b"hi", deposit.clone()).await;
+        }
+        let used = bench.disk.used() - before;
+        for round in ["kept", "changed", "after a restart"] {
+            let stats = bench.queue.stats().await.unwrap();
+            let counted = stats.totals.all().octets;
+            assert!(counted > used * 9 / 10 && counted < used, "{round}: {counted} of {used}");
+            assert_eq!(bench.queue.inner.store.held_by(ALICE).unwrap().octets, counted, "{round}");
+            assert_eq!(stats.totals.queued.octets, 40, "of bodies alone");
+            let envelope = deposit.envelope.octets() * 20;
+            assert!(envelope > counted * 9 / 10 && envelope < counted * 11 / 10, "{envelope} said before");
+            // A page ends when it is large.
+            let listing = bench.queue.list(Filter::default(), Page { after: None, limit: 1000 }).await.unwrap();
+            assert!((1..10).contains(&listing.entries.len()) && listing.next.is_some(), "{}", listing.entries.len());
+            if round == "kept" {
+                let id = listing.entries[0].id();
+                bench.queue.hold(id).await.unwrap();
+                bench.queue.release(id).await.unwrap();
+            } else {
+                bench.restart().await;
+            }
+        }
+        let mut all = bench.queue.list(Filter::default(), Page { after: None, limit: 1000 }).await.unwrap();
+        let mut ids: Vec<QueueId> = all.entries.iter().map(Listed::id).collect();
+        while all.next.is_some() {
+            all = bench.queue.list(Filter::default(), Page { after: all.next, limit: 1000 }).await.unwrap();
+            ids.extend(all.entries.iter().map(Listed::id));
+        }
+        assert_eq!(ids.len(), 20, "and goes on where it ended");
+    });
+}
+
+#[test]
+fn a_message_to_very_many_needs_room_and_memory_before_it_is_written() {
+    block_on(async {
+        let bench = Bench::new(QueueSettings { size: 1 << 20, reserve_size: 0, ..settings() });
+        let envelope = to_very_many().envelope;
+        let mut incoming = bench.queue.admit_for(ALICE, &envelope).await.unwrap();
+        let second = bench.queue.admit_for("bob", &envelope).await.unwrap_err();
+        assert!(matches!(&second, QueueError::Full(why) if why.contains("queue.size")), "{second}");
+        incoming.write(&body(100_000)).await.unwrap();
+        assert!(matches!(incoming.write(&body(250_000)).await, Err(QueueError::Full(_))), "both together");
+        let bench = Bench::new(QueueSettings { memory: 1 << 20, ..settings() });
+        let first = bench.queue.admit_for(ALICE, &envelope).await.unwrap();
+        assert!(matches!(bench.queue.admit_for("bob", &envelope).await, Err(QueueError::Full(_))), "no memory");
+        drop(first);
+        drop(bench.queue.admit_for("bob", &envelope).await.unwrap());
+    });
+}
+
 #[test]
 fn want_of_room_says_which_limit_it_was_with_figures() {
     block_on(async {

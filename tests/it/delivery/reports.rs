@@ -115,6 +115,30 @@ async fn a_report_that_fails_is_dead_and_nothing_is_said_of_it_whoever_it_comes_
     }
 }
 
+/// Whoever sends what fails at once, and takes no reports, once filled the queue for all with them: they were accounted to nobody.
+#[tokio::test(start_paused = true)]
+async fn reports_that_nobody_takes_fill_the_share_of_whom_they_are_about_and_nobody_elses() {
+    let no = "550 5.1.1 no\r\n";
+    let recipients = vec![("<r0@", no), ("<alice@", no), ("<later@", "450 4.2.1 not now\r\n")];
+    let stage = Stage::with_room_for(100, Script { recipients, ..Script::default() });
+    change(&stage, |reporter| Reporter { postmaster: Some(address("alice@example.com")), ..reporter });
+    // All she may have, at once: each stays for one recipient, and has a report on the other and a copy for the postmaster, as far as there is room.
+    stage.submit_to("alice", 10, &["r0@example.net", "later@example.net"]).await;
+    stage.run();
+    stage.pass(seconds(30)).await;
+    let records = stage.records().await;
+    let reports = records.iter().filter(|record| record.custodian.identity == "reports").count();
+    let untold = records.iter().filter(|record| {
+        let reason = record.reason.as_deref().unwrap_or_default();
+        record.state == State::Dead && reason.starts_with("no report is kept on it: the identity's share")
+    });
+    assert_eq!((records.len(), reports, untold.count()), (13, 3, 7), "her share, and a quarter of it more");
+    for (identity, refused) in [("alice", true), ("bob", false)] {
+        let admitted = stage.house.queue.admit(identity, None).await;
+        assert_eq!(matches!(admitted, Err(QueueError::Share(_))), refused, "{identity}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn reports_have_an_upstream_and_a_sender_of_their_own_where_the_operator_wants_it() {
     let main = Script { recipients: vec![("<r0@", "550 5.1.1 no\r\n")], ..Script::default() };

@@ -55,6 +55,12 @@ pub(crate) fn spare() -> Upstream {
     Upstream::new("spare", "spare.example.net", 25, "relay.example.com")
 }
 
+fn queue_settings() -> QueueSettings {
+    // Most tests are about the upstreams: one identity alone must not be in its own way.
+    let (driving, per_identity) = (Driving::Inline, 128);
+    QueueSettings { driving, per_identity, cache: 1 << 20, ..QueueSettings::new("/queue") }
+}
+
 impl Stage {
     pub(crate) fn new(script: Script, upstream: Upstream) -> Self {
         Self::on(Scripted::new(script), None, vec![upstream])
@@ -77,16 +83,28 @@ impl Stage {
         self.house.swap(Snapshot { routes: Arc::new(Routes::new(routes)), ..(*now).clone() });
     }
 
+    /// With a queue of so many messages, of which one identity may have a tenth.
+    pub(crate) fn with_room_for(count: u64, script: Script) -> Self {
+        let settings = QueueSettings { count, reserve_count: 0, share_per_identity: 10, ..queue_settings() };
+        Self::on_queue(Scripted::new(script), None, vec![upstream()], settings)
+    }
+
     fn on(up: Arc<Scripted>, spare: Option<Arc<Scripted>>, upstreams: Vec<Upstream>) -> Self {
+        Self::on_queue(up, spare, upstreams, queue_settings())
+    }
+
+    fn on_queue(
+        up: Arc<Scripted>,
+        spare: Option<Arc<Scripted>>,
+        upstreams: Vec<Upstream>,
+        settings: QueueSettings,
+    ) -> Self {
         let mut net = Net::default().name("smtp.example.net", &[1]).host(1, &up);
         if let Some(spare) = &spare {
             net = net.name("spare.example.net", &[2]).host(2, spare);
         }
         let clock: Arc<dyn Clock> = Arc::new(TokioClock { start: Instant::now() });
         let entropy = || Arc::new(SeededEntropy::new(1));
-        // Most tests are about the upstreams: one identity alone must not be in its own way.
-        let (driving, per_identity) = (Driving::Inline, 128);
-        let settings = QueueSettings { driving, per_identity, cache: 1 << 20, ..QueueSettings::new("/queue") };
         let disk = SimulatedDisk::new(1);
         let (queue, _) = Queue::open(settings, Arc::new(disk.clone()), Arc::clone(&clock), entropy()).unwrap();
         let courier = Courier::new(Arc::new(net), Arc::clone(&clock), Arc::new(Zeros));

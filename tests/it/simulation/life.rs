@@ -94,6 +94,12 @@ impl Life {
         self.calendar.now().wall
     }
 
+    /// The moment in this life's own time.
+    pub(super) fn instant(&self) -> Instant {
+        let _inside = self.runtime.enter();
+        Instant::now()
+    }
+
     /// Clients come and go, the upstream changes, the configuration is reloaded, the disk fails now and then.
     pub(super) fn busy(&mut self, world: &World, time: Duration, last_operation: u64) -> Ended {
         let house = &self.house;
@@ -192,7 +198,6 @@ fn perhaps(world: &World, house: &Arc<House>, calendar: &Calendar, disk: &Simula
         // The disk is full for a minute or so.
         6..8 => {
             disk.set_space(disk.used() + world.dice.draw(200_000));
-            world.weather.interrupt();
         }
         // Some operations of the disk fail, and then it is well again.
         3..6 => {
@@ -200,7 +205,6 @@ fn perhaps(world: &World, house: &Arc<House>, calendar: &Calendar, disk: &Simula
             let fault = world.dice.pick(&[Fault::Error, Fault::NoSpace]);
             if last_operation == u64::MAX || disk.operations() + nth + more < last_operation {
                 disk.fail(nth, more, fault);
-                world.weather.interrupt();
             }
         }
         // It is not full for long.

@@ -1,7 +1,6 @@
 //! How the upstream is disposed from time to time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sealpost::upstream::Phase;
@@ -36,15 +35,11 @@ const MISDEEDS: [Misdeed; 7] = [
 #[derive(Debug)]
 pub(super) struct Weather {
     dice: Dice,
-    /// How often the upstream was so disposed that a message may have been taken without our knowing.
-    silences: AtomicU64,
-    /// How often the disk failed for a while: an outcome may then be known and not be recorded.
-    interruptions: AtomicU64,
 }
 
 impl Weather {
     pub(super) fn new(dice: Dice) -> Self {
-        Self { dice, silences: AtomicU64::new(0), interruptions: AtomicU64::new(0) }
+        Self { dice }
     }
 
     /// As it should be.
@@ -54,21 +49,6 @@ impl Weather {
             recipients: RECIPIENTS.to_vec(),
             ..Script::default()
         }
-    }
-
-    /// Whether a message may have been taken without our knowing.
-    pub(super) fn was_silent(&self) -> bool {
-        self.silences.load(Ordering::SeqCst) > 0
-    }
-
-    /// The disk fails for a while.
-    pub(super) fn interrupt(&self) {
-        self.interruptions.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Whether an outcome may have been lost.
-    pub(super) fn was_interrupted(&self) -> bool {
-        self.interruptions.load(Ordering::SeqCst) > 0
     }
 
     /// Changes for as long as the life lasts.
@@ -97,9 +77,6 @@ impl Weather {
                 Phase::EndOfData if self.dice.one_in(2) => Misdeed::TakeAndVanish,
                 _ => self.dice.pick(&MISDEEDS),
             };
-            if phase == Phase::EndOfData {
-                self.silences.fetch_add(1, Ordering::SeqCst);
-            }
             script.misdeed = Some((phase, misdeed));
         }
         script.closes_after_message = self.dice.one_in(4);

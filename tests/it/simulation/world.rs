@@ -1,5 +1,6 @@
 //! What outlasts a crash: the disk, the upstream, the calendar, the dice, and the account of what was promised.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ const LIFE: Duration = Duration::from_secs(3600);
 
 /// How long the relay may take at the end to be rid of all it holds: `give_up_after`, once more for reports, and an hour.
 const SETTLING: Duration = Duration::from_secs(49 * 3600);
+
+/// How long an outcome may wait to be recorded: as long as the disk fails or is full, and until it is tried again.
+const RECORDED_WITHIN: Duration = Duration::from_secs(600);
 
 /// Numbers for decisions: never shared with the relay's own randomness.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub(super) struct World {
     now: WallTime,
     /// Lives that end by a power cut before the last.
     crashes: u64,
+    /// What the upstream took so shortly before a power cut that this may not have been recorded, by its place among all.
+    unrecorded: BTreeSet<usize>,
 }
 
 impl World {
@@ -78,6 +84,7 @@ impl World {
             account: Arc::default(),
             now: WallTime::from_seconds(NOW),
             crashes,
+            unrecorded: BTreeSet::new(),
         }
     }
 
@@ -112,7 +119,7 @@ impl World {
         let (listing, closed) = life.close();
         closed.map_err(|left| format!("{left} tasks were still at work at the end"))?;
         let account = self.account.lock().unwrap();
-        let summary = account.balance(&self.upstream.taken(), &listing, self.crashes, &self.weather)?;
+        let summary = account.balance(&self.upstream.taken(), &listing, self.crashes, &self.unrecorded)?;
         match left {
             0 => Ok(summary),
             left => {
@@ -124,10 +131,16 @@ impl World {
     }
 
     fn live_until_the_power_goes(&mut self) -> Result<(), String> {
+        let before = self.upstream.taken().len();
         let mut life = self.come_up()?;
         let last_operation = self.disk.operations() + 1 + self.dice.draw(400);
         let _ = life.busy(self, LIFE, last_operation);
         self.now = life.now();
+        let cut = life.instant();
+        let taken = self.upstream.taken();
+        let late =
+            taken.iter().enumerate().skip(before).filter(|(_, one)| cut.duration_since(one.at) < RECORDED_WITHIN);
+        self.unrecorded.extend(late.map(|(place, _)| place));
         // First the disk, then the process: what its tasks do while they are torn down reaches nothing any more.
         self.power_cut();
         life.kill();

@@ -358,8 +358,10 @@ impl Model {
                 self.settled.insert(*export);
                 Expected::Done
             }
-            // They have tests of their own: `adopt` brings many messages in their order, and what is spent without a message is in `ledger`.
-            Order::Adopt(_) | Order::Charge(_) => Expected::Done,
+            // It has tests of its own: `adopt` brings many messages in their order.
+            Order::Adopt(_) => Expected::Done,
+            // What it spends was noted when it was granted.
+            Order::Charge(_) => Expected::Done,
             Order::See(sighting) => self.see(sighting),
             Order::Mark(marks) => {
                 marks.iter().for_each(|mark| self.mark(mark));
@@ -561,6 +563,7 @@ impl Model {
         for Message { record, body, .. } in self.messages.values() {
             let tally = totals.of(record.state);
             *tally = Tally { count: tally.count + 1, octets: tally.octets + body.len() as u64 };
+            totals.records += written(record);
         }
         totals
     }
@@ -569,9 +572,14 @@ impl Model {
         let own = self.messages.values().filter(|message| message.record.custodian.identity == identity);
         own.fold(Tally::default(), |sum, one| Tally {
             count: sum.count + 1,
-            octets: sum.octets + one.body.len() as u64,
+            octets: sum.octets + one.body.len() as u64 + written(&one.record),
         })
     }
+}
+
+/// Octets of a record as it is kept.
+fn written(record: &Record) -> u64 {
+    Queue::pack(record).unwrap().len() as u64
 }
 
 fn has_it(one: &RecipientState) -> bool {

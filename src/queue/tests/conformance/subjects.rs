@@ -258,7 +258,7 @@ impl<T: Store> Store for Lying<T> {
         self.truth.stats()
     }
 
-    fn space_left(&self) -> Result<u64, QueueError> {
+    fn space_left(&self) -> Result<store::Free, QueueError> {
         self.truth.space_left()
     }
 
