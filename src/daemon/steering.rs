@@ -27,6 +27,7 @@ use self::selection::Filters;
 use self::sums::Sums;
 use crate::counts::Counts;
 use crate::identity::Roster;
+use crate::queue::transfer::Adoption;
 use crate::queue::{Compaction, Queue, QueueError, State};
 use crate::route::Routes;
 use crate::sys::{Backlog, MonoTime, WallTime};
@@ -264,8 +265,8 @@ pub enum Answer {
     Piece(String),
     /// This message can't be exported, whatever was told of it, and why.
     Spoiled(String, String),
-    /// So many messages of the import have been imported before; the others may be brought.
-    Adopted(u64),
+    /// These messages of the import have been imported before; the others may be brought.
+    Adopted(Adoption),
     /// This message of the import is here already, or was.
     Present(String),
     /// Sums.

@@ -28,6 +28,7 @@ use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
 use crate::daemon::steering::moving::{Brought, Importing};
 use crate::daemon::steering::{Answer, Command, Desk};
+use crate::queue::transfer::Adoption;
 use crate::sys::Clock as _;
 
 /// Names that are asked about in one request; it has a limit of octets.
@@ -301,7 +302,7 @@ fn bring_to_daemon(
         let heard = reach::hear(daemon, &mut |answer| {
             let Answer::Adopted(adopted) = answer else { return hear(account, answer) };
             let reader = reader.take().context("the daemon begins the import twice")?;
-            let feed = Feed { reader, adopted: *adopted, within: None, over: false, account };
+            let feed = Feed { reader, adopted: adopted.clone(), within: None, over: false, account };
             let sending = sending.try_clone()?;
             bringing = Some(scope.spawn(move || bring(feed, sending)));
             Ok(())
@@ -411,8 +412,8 @@ impl Account {
 /// The file, as what is to be brought.
 struct Feed<'a> {
     reader: Reader<BufReader<File>>,
-    /// So many were brought before.
-    adopted: u64,
+    /// These were brought before.
+    adopted: Adoption,
     /// The message whose octets come next.
     within: Option<Message>,
     over: bool,
@@ -435,20 +436,21 @@ impl Feed<'_> {
     }
 
     fn piece(&mut self, message: Message) -> anyhow::Result<Option<Brought>> {
-        let is_new = message.place >= self.adopted;
-        let piece = self.reader.piece()?;
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        match piece {
+        let is_new = !self.adopted.has(message.place);
+        match self.reader.piece()? {
             Piece::Octets(octets) => {
                 self.within = Some(message);
-                return Ok(is_new.then(|| Brought::Piece(BASE64.encode(octets))));
+                Ok(is_new.then(|| Brought::Piece(BASE64.encode(octets))))
             }
-            Piece::Whole if !is_new => account.is_here(&message.id)?,
-            Piece::Damaged(why) if !is_new => account.leave_out(&format!("message {}: {why}", message.id)),
+            Piece::Whole if !is_new => Ok(Some(Brought::Before { place: message.place, id: message.id })),
+            Piece::Damaged(why) if !is_new => {
+                let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+                account.leave_out(&format!("message {}: {why}", message.id));
+                Ok(None)
+            }
             // Whoever takes it in holds it against its record.
-            Piece::Whole | Piece::Damaged(_) => {}
+            Piece::Whole | Piece::Damaged(_) => Ok(None),
         }
-        Ok(None)
     }
 
     fn item(&mut self) -> anyhow::Result<Option<Brought>> {
@@ -463,7 +465,7 @@ impl Feed<'_> {
             }
             Some(Item::Message(message)) => {
                 let (place, record) = (message.place, message.record.clone());
-                let is_new = place >= self.adopted;
+                let is_new = !self.adopted.has(place);
                 self.within = Some(message);
                 return Ok(is_new.then_some(Brought::Message { place, record }));
             }

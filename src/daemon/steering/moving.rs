@@ -1,10 +1,12 @@
 //! Taking messages out of a queue as they are, and bringing them into another: what `queue export` and `queue import` ask for.
 //!
 //! An export changes nothing: each message is told with its record, as it is stored, and its octets in pieces. While a daemon runs, only what is held
-//! and not being tried is exported: anything else could be delivered here and there. An import keeps messages in their order, a few in each
-//! transaction, and says so of each when it is on stable storage. Here, and only here, octets of bodies pass through: to be kept, not to be shown.
+//! and not being tried is exported: anything else could be delivered here and there. An import keeps a few messages in each transaction, and says so of
+//! each when it is on stable storage: the receipt names what it says, and nothing else. Here, and only here, octets of bodies pass through: to be kept,
+//! not to be shown.
 //!
-//! Never: removes what was exported, before somebody shows the receipt of its import; brings a message in twice.
+//! Never: removes what was exported, before somebody shows the receipt of its import; brings a message in twice; says of one that it is here, or was,
+//! which the queue does not say.
 
 use std::collections::VecDeque;
 
@@ -18,7 +20,7 @@ use super::selection::{Filters, Selection};
 use super::{Answer, Desk, ListOrder, StateName};
 use crate::audit::{self, Steered};
 use crate::mail::QueueId;
-use crate::queue::transfer::{ADOPTED_MAX, Arrived, Arriving};
+use crate::queue::transfer::{ADOPTED_MAX, Adoption, Arrived, Arriving, Received};
 use crate::queue::{BodyReader, Change, Listed, Queue, QueueError, Record, State};
 
 /// Messages that are looked up at once.
@@ -48,7 +50,7 @@ pub struct Parcel {
     pub checksum: u64,
 }
 
-/// What is brought to an import, in this order: a message, its pieces, the next message.
+/// What is brought to an import, in this order: a message, its pieces, the next message. Of those that were imported before only the place is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Brought {
@@ -61,6 +63,13 @@ pub enum Brought {
     },
     /// Octets of its body, in base64.
     Piece(String),
+    /// A message that was imported before, as [`Answer::Adopted`] says.
+    Before {
+        /// Its place in the export.
+        place: u64,
+        /// Its name.
+        id: String,
+    },
     /// All has been brought.
     End,
 }
@@ -178,6 +187,8 @@ pub struct Importing {
     by: String,
     export: QueueId,
     asked: String,
+    /// What was here, or had been, at the beginning.
+    adoption: Adoption,
     /// The message whose octets are being brought; none while those of one come that is not taken.
     current: Option<(u64, Arriving)>,
     arrived: Vec<(u64, QueueId, Arrived)>,
@@ -185,16 +196,17 @@ pub struct Importing {
 }
 
 impl Importing {
-    /// An import of this export, asked by `by`; and how many of its messages have been imported before, which need not be brought again.
+    /// An import of this export, asked by `by`; and which of its messages have been imported before, which need not be brought again.
     ///
     /// # Errors
     /// The export has no name, or the queue can't be used; in words.
-    pub async fn begin(export: &str, by: String, queue: &Queue) -> Result<(Self, u64), String> {
+    pub async fn begin(export: &str, by: String, queue: &Queue) -> Result<(Self, Adoption), String> {
         let export: QueueId = export.parse().map_err(|fault| format!("the export's name {export}: {fault}"))?;
-        let adopted = queue.adopted(export).await.map_err(|fault| fault.to_string())?;
+        let adoption = queue.adopted(export).await.map_err(|fault| fault.to_string())?;
         let asked = format!("import of {export}");
         audit::steering("import", &asked, &by);
-        Ok((Self { by, export, asked, current: None, arrived: Vec::new(), octets: 0 }, adopted))
+        let told = adoption.clone();
+        Ok((Self { by, export, asked, adoption, current: None, arrived: Vec::new(), octets: 0 }, told))
     }
 
     /// Takes what was brought; answers of messages that are settled by it.
@@ -219,6 +231,8 @@ impl Importing {
                 }
             }
             Brought::Piece(text) => self.write(&text, &mut answers).await?,
+            Brought::Before { place, id } if self.adoption.has(place) => answers.push(Answer::Present(id)),
+            Brought::Before { id, .. } => answers.push(Answer::Unable(id, "it was not imported before".to_owned())),
             Brought::End => {
                 self.finish(&mut answers).await?;
                 self.keep(desk, &mut answers).await?;
@@ -236,9 +250,9 @@ impl Importing {
         answers: &mut Vec<Answer>,
     ) -> Result<(), QueueError> {
         let id = record.id;
+        // The same again: it is here only when the other one is kept.
         if self.arrived.iter().any(|(_, waiting, _)| *waiting == id) {
-            answers.push(Answer::Present(id.to_string()));
-            return Ok(());
+            self.keep(desk, answers).await?;
         }
         let received = match desk.queue.receive(record.clone()).await {
             // What waits to be kept holds room as well.
@@ -249,8 +263,8 @@ impl Importing {
             received => received,
         };
         match received {
-            Ok(Some(arriving)) => self.current = Some((place, arriving)),
-            Ok(None) => answers.push(Answer::Present(id.to_string())),
+            Ok(Received::Awaited(arriving)) => self.current = Some((place, arriving)),
+            Ok(Received::Here(arrived)) => self.arrived.push((place, id, arrived)),
             Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
             Err(fault) => return Err(fault),
         }
@@ -300,6 +314,7 @@ impl Importing {
                     answers.push(Answer::Done(id.to_string()));
                 }
                 Err(QueueError::Known(_)) => answers.push(Answer::Present(id.to_string())),
+                Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
                 Err(fault) => return Err(fault),
             }
         }
@@ -325,7 +340,7 @@ impl Forgetting {
     /// What must not be removed by this receipt: what it brought here, and what came back to here after it had served.
     async fn objection(&self, queue: &Queue) -> Result<Option<String>, QueueError> {
         let export = self.export;
-        if queue.adopted(export).await? > 0 {
+        if queue.adopted(export).await?.count > 0 {
             return Ok(Some(format!(
                 "this queue is the one that took export {export} in: nothing is removed; the receipt is for the queue that it came from"
             )));

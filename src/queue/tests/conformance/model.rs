@@ -359,7 +359,7 @@ impl Model {
                 Expected::Done
             }
             // They have tests of their own: `adopt` brings many messages in their order, and what is spent without a message is in `ledger`.
-            Order::Adopt(_) | Order::Charge(_) => Expected::Done,
+            Order::Adopt(_) | Order::Present { .. } | Order::Charge(_) => Expected::Done,
             Order::See(sighting) => self.see(sighting),
             Order::Mark(marks) => {
                 marks.iter().for_each(|mark| self.mark(mark));
