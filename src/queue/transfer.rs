@@ -15,7 +15,6 @@
 //!
 //! Never: says of a message that it is here, or was, of which that is not known; makes a message due again that is held; spends anything of a limit, or of an identity's share: it was spent where it came from.
 
-use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +23,7 @@ use super::budget::NOBODY;
 use super::codec;
 use super::incoming::{Incoming, Settled};
 use super::store::{Adopted, NewMessage, Order};
+use super::sweeper::Reserved;
 use super::writer::Holding;
 use super::{Listed, Queue, QueueError, Record};
 use crate::mail::QueueId;
@@ -63,8 +63,10 @@ pub enum Received {
 #[derive(Debug)]
 #[must_use = "dropped, it leaves nothing"]
 pub struct Arriving {
+    // Dropped in this order: what was written is removed while the name is still taken.
     incoming: Incoming,
     record: Record,
+    name: Reserved,
 }
 
 /// A message that has been brought whole, and is not kept yet; or one that is here.
@@ -142,9 +144,11 @@ impl Queue {
     /// # Errors
     ///
     /// [`QueueError::Full`] when there is no room for it, [`QueueError::Damaged`] when what is here of this name is damaged, or another,
-    /// [`QueueError::Broken`].
+    /// [`QueueError::Fenced`] when somebody else brings it just now, [`QueueError::Broken`].
     pub async fn receive(&self, record: Record) -> Result<Received, QueueError> {
         let id = record.id;
+        // First of all: from here on, what stands under its name is ours to remove, and nobody else's.
+        let name = self.inner.sweeper.reserve(id).ok_or(QueueError::Fenced(id))?;
         match self.is_here(&record).await {
             Err(QueueError::NotFound(_)) => {}
             Ok(()) => return Ok(Received::Here(Arrived { how: How::Here(id) })),
@@ -155,14 +159,10 @@ impl Queue {
             Err(fault) => return Err(fault),
         }
         let granted = self.inner.grant(&NOBODY.into(), record.length).await?;
-        let queue = Arc::clone(&self.inner);
-        let cleared = self.inner.work_on(move || match queue.disk.remove(&queue.sweeper.path(id)) {
-            Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
-            Ok(()) | Err(_) => Ok(()),
-        });
-        cleared.await?.map_err(|fault| QueueError::from_io(&fault))?;
+        let cleared = self.inner.work_on(move || name.clear().map(|()| name));
+        let name = cleared.await?.map_err(|fault| QueueError::from_io(&fault))?;
         let incoming = Incoming::new(Arc::clone(&self.inner), id, granted);
-        Ok(Received::Awaited(Arriving { incoming, record }))
+        Ok(Received::Awaited(Arriving { incoming, record, name }))
     }
 
     /// Whether this message is here, and whole: its octets are read through, for whoever had it before will forget it.
@@ -224,10 +224,11 @@ impl Arriving {
     ///
     /// [`QueueError::Damaged`] when it is not what its record says; [`QueueError::Full`], [`QueueError::Broken`].
     pub async fn finish(self) -> Result<Arrived, QueueError> {
-        let Self { incoming, record } = self;
+        let Self { incoming, record, name } = self;
         let mut settled = incoming.settled().await?;
         // It is brought with others, which may take a while yet: no client's 250 waits for it.
         settled.holding.expected = None;
+        settled.holding.name = Some(name);
         if settled.length != record.length || settled.checksum != record.checksum {
             return Err(QueueError::Damaged(record.id, "its body is not the one that its record tells of".to_owned()));
         }

@@ -266,6 +266,10 @@ impl Importing {
             Ok(Received::Awaited(arriving)) => self.current = Some((place, arriving)),
             Ok(Received::Here(arrived)) => self.arrived.push((place, id, arrived)),
             Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
+            Err(QueueError::Fenced(_)) => {
+                let why = "another import brings it just now; repeat this when that is over".to_owned();
+                answers.push(Answer::Unable(id.to_string(), why));
+            }
             Err(fault) => return Err(fault),
         }
         Ok(())

@@ -162,6 +162,119 @@ fn what_is_here_without_its_octets_is_not_said_to_be_here() {
     });
 }
 
+/// A disk that removes nothing in the background until it may.
+#[derive(Clone, Debug)]
+struct SlowRemoval(SimulatedDisk, Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>);
+
+impl SlowRemoval {
+    fn allow(&self) {
+        *self.1.0.lock().unwrap() = true;
+        self.1.1.notify_all();
+    }
+}
+
+impl Disk for SlowRemoval {
+    fn create_folder(&self, folder: &Path) -> std::io::Result<()> {
+        self.0.create_folder(folder)
+    }
+
+    fn lock(&self, path: &Path) -> std::io::Result<Box<dyn crate::sys::disk::Lock>> {
+        self.0.lock(path)
+    }
+
+    fn open(&self, path: &Path, how: Open) -> std::io::Result<Box<dyn crate::sys::DiskFile>> {
+        self.0.open(path, how)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        if std::thread::current().name() == Some("queue-sweeper") {
+            drop(self.1.1.wait_while(self.1.0.lock().unwrap(), |may| !*may));
+        }
+        self.0.remove(path)
+    }
+
+    fn list(&self, folder: &Path) -> std::io::Result<Vec<crate::sys::disk::Entry>> {
+        self.0.list(folder)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> std::io::Result<()> {
+        self.0.sync_folder(folder)
+    }
+
+    fn space_left(&self, folder: &Path) -> std::io::Result<u64> {
+        self.0.space_left(folder)
+    }
+}
+
+/// Introduced with imports: the removal of its old file took the new one, after it had been answered that it is kept.
+#[test]
+fn what_is_brought_back_before_its_old_file_was_swept_keeps_its_octets() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let disk = SlowRemoval(SimulatedDisk::new(1), Arc::default());
+        let settings = QueueSettings { driving: Driving::WriterThread, ..settings() };
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START));
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let (queue, _) = Queue::open(settings, Arc::new(disk.clone()), Arc::clone(&clock), entropy).unwrap();
+        let mut kept = Vec::new();
+        // The first is being removed, the others wait for their turn.
+        for _ in 0..3 {
+            let octets = body(GATHER_MAX + 1);
+            let mut incoming = queue.admit("alice", None).await.unwrap();
+            incoming.write(&octets).await.unwrap();
+            let id = incoming.commit(samples::deposit(clock.now().wall)).await.unwrap().id();
+            let Listed::Message(record) = queue.show(id).await.unwrap() else { panic!("{id} is not here") };
+            queue.remove(id).await.unwrap();
+            kept.push((*record, octets));
+        }
+        let bring = async {
+            for (place, (record, octets)) in (0..).zip(&kept).rev() {
+                let arrived = arrive(&queue, &(record.clone(), octets.clone())).await.unwrap();
+                assert_eq!(queue.adopt(EXPORT, vec![(place, arrived)]).await, [Ok(())]);
+            }
+        };
+        let (mut bring, mut may) = (Box::pin(bring), false);
+        // The last is the one that the sweeper has in its hand.
+        tokio::select! {
+            () = &mut bring => may = true,
+            () = async { while queue.show(kept[1].0.id).await.is_err() { tokio::task::yield_now().await } } => disk.allow(),
+        }
+        if !may {
+            bring.await;
+        }
+        disk.allow();
+        queue.close().await;
+        for (record, octets) in &kept {
+            let path = Path::new("/q/bodies").join(record.id.to_string());
+            let file = disk.open(&path, Open::Existing).unwrap();
+            assert_eq!(file.length().unwrap(), octets.len() as u64, "{}", record.id);
+        }
+    });
+}
+
+#[test]
+fn of_two_who_bring_the_same_at_once_one_is_refused() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let to = Bench::new(settings());
+        let (record, octets) = &all[2];
+        let mut first = received(&to.queue, record).await;
+        let second = to.queue.receive(record.clone()).await.map(drop);
+        assert_eq!(second, Err(QueueError::Fenced(record.id)));
+        first.write(octets).await.unwrap();
+        let first = first.finish().await.unwrap();
+        assert_eq!(to.queue.receive(record.clone()).await.map(drop), Err(QueueError::Fenced(record.id)));
+        assert_eq!(to.queue.adopt(EXPORT, vec![(0, first)]).await, [Ok(())]);
+        assert!(matches!(to.queue.receive(record.clone()).await, Ok(Received::Here(_))));
+        drop(to.queue.receive(all[1].0.clone()).await.unwrap());
+        assert!(matches!(to.queue.receive(all[1].0.clone()).await, Ok(Received::Awaited(_))), "the name is free again");
+    });
+}
+
 /// The writer splits what is adopted into transactions as it comes: one of them fails, and the others do not.
 #[test]
 fn what_a_failed_transaction_should_have_kept_is_brought_again() {
