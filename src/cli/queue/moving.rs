@@ -44,9 +44,15 @@ pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// A file for its owner alone; what an earlier attempt left of it is gone.
+/// A new file for its owner alone; what an earlier attempt left under this name is gone. What somebody else put there is neither written to nor followed:
+/// its mode and its owner would be his.
+#[expect(clippy::disallowed_methods, reason = "a file that was named on the command line")]
 pub(super) fn make(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    match std::fs::remove_file(path) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+        Ok(()) | Err(_) => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Puts a file that was made as `path.part` on stable storage, and gives it its name.
@@ -471,5 +477,33 @@ impl Feed<'_> {
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test puts files there")]
+    fn what_stands_under_the_name_is_neither_written_to_nor_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, other) = (folder.path().join("queue.export.part"), folder.path().join("other"));
+        let make_over = |what: &str| {
+            make(&part).unwrap().write_all(b"mail").unwrap();
+            let metadata = std::fs::symlink_metadata(&part).unwrap();
+            assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == 0o600, "{what}: {metadata:?}");
+            assert_eq!(std::fs::read(&other).unwrap(), b"precious", "{what}");
+        };
+        std::fs::write(&other, b"precious").unwrap();
+        make_over("nothing");
+        std::fs::set_permissions(&part, Permissions::from_mode(0o666)).unwrap();
+        make_over("a file that all may read");
+        std::fs::remove_file(&part).unwrap();
+        symlink(&other, &part).unwrap();
+        make_over("a link");
     }
 }
