@@ -83,7 +83,7 @@ impl<W: Write> Printer<W> {
     fn print(&mut self, answer: &Answer) -> anyhow::Result<()> {
         match answer {
             Answer::Identity(entry) if self.json => {
-                let line = serde_json::to_string(entry).context("an identity can't be written as JSON")?;
+                let line = output::json(entry).context("an identity can't be written as JSON")?;
                 writeln!(self.out, "{line}")?;
             }
             Answer::Identity(entry) => self.whole(entry)?,
@@ -144,6 +144,7 @@ impl<W: Write> Printer<W> {
             days => format!("{days} days left"),
         };
         let CertificateEntry { serial, subject, issuer, ends, last_seen, last_client, .. } = one;
+        let (subject, issuer) = (output::clean(subject), output::clean(issuer));
         writeln!(self.out, "    certificate {serial} ({subject}) by {issuer}: until {ends}, {left}")?;
         writeln!(self.out, "        seen {last_seen} from {last_client}")
     }

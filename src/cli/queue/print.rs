@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use crate::cli::output::{Output, clean, clean_lines, cut};
+use crate::cli::output::{self, Output, clean, clean_lines, cut};
 use crate::daemon::steering::StateName;
 use crate::daemon::steering::breakdown::{Breakdown, Row};
 use crate::daemon::steering::entry::{Entry, Line, LineRecipient};
@@ -36,7 +36,7 @@ impl Printer {
 
     pub(super) fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
         match self.form {
-            Form::Json => writeln!(self.out, "{}", serde_json::to_string(entry)?)?,
+            Form::Json => writeln!(self.out, "{}", output::json(entry)?)?,
             // Whoever does not know lines yet tells all.
             Form::Lines => self.line_of(&Line::of_entry(entry, seconds(&entry.arrived).unwrap_or(i64::MAX)))?,
             Form::Whole => self.whole(entry)?,
@@ -46,7 +46,7 @@ impl Printer {
 
     pub(super) fn headers(&mut self, section: &str) -> anyhow::Result<()> {
         match self.form {
-            Form::Json => writeln!(self.out, "{}", json!({ "headers": section }))?,
+            Form::Json => writeln!(self.out, "{}", output::json(&json!({ "headers": section }))?)?,
             Form::Lines | Form::Whole => writeln!(self.out, "\n{}", clean_lines(section).trim_end())?,
         }
         Ok(())
@@ -129,7 +129,7 @@ impl Printer {
 
     pub(super) fn sums(&mut self, sums: &Sums) -> anyhow::Result<()> {
         if self.form == Form::Json {
-            writeln!(self.out, "{}", serde_json::to_string(sums)?)?;
+            writeln!(self.out, "{}", output::json(sums)?)?;
             return Ok(());
         }
         for (name, count, octets) in [
