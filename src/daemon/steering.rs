@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use self::entry::{Entry, Line};
 use self::identities::{IdentityEntry, Listing};
 use self::look::{Counting, Listed, Summing};
-use self::moving::{Begun, Exporting, Forgetting, Parcel};
+use self::moving::{Back, Begun, Exporting, Forgetting, Parcel};
 use self::round::Round;
 use self::selection::Filters;
 use self::sums::Sums;
@@ -97,6 +97,9 @@ pub enum Command {
     Import {
         /// The export's name.
         export: String,
+        /// Whether it may be one that was made and removed here.
+        #[serde(default)]
+        back: Back,
     },
     /// Remove what was exported and is in another queue now.
     Forget {

@@ -160,6 +160,10 @@ fn a_stopped_queue_moves_as_it_was_and_is_removed_by_receipt_only() {
     assert_eq!(states(&from).len(), 30);
     assert_done(&remove(&from, &receipt), "30 messages of export");
     assert!(states(&from).is_empty());
+    // Its file brings nothing back: another queue has them now, and both would deliver them.
+    let returned = import(&from, &file);
+    assert!(!returned.status.success() && text(&returned.stderr).contains("say --take-back"), "{returned:?}");
+    assert!(states(&from).is_empty());
     // The messages come back by another way: a receipt that has served removes nothing any more.
     let back = from.directory.path().join("back.export");
     assert_done(&export(&to, &back), "30 messages");

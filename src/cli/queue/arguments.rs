@@ -158,7 +158,8 @@ pub struct QueueExport {
 #[command(after_help = "Examples:\n\n  sealpost queue import -c sealpost.toml queue.export\n\n\
     What was held is held, what was queued is due as it was, and nothing is counted to anybody's limits a second time. What is damaged in the file is \
     left out and told; everything else is taken. Interrupted, it is repeated, and goes on where it was. When all is on stable storage, the receipt is \
-    written: queue.export.receipt, for `queue export --remove-after` on the machine that it came from.\n\
+    written: queue.export.receipt, for `queue export --remove-after` on the machine that it came from. After that removal this machine refuses the \
+    export, whose messages another one has, unless --take-back is said.\n\
     Exit codes: 0 all is here, 1 something was damaged and left out.")]
 pub struct QueueImport {
     /// Which queue.
@@ -167,6 +168,9 @@ pub struct QueueImport {
     /// The export
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Take in what was exported here and removed by its receipt: only when the queue that got it never delivers it
+    #[arg(long)]
+    pub take_back: bool,
     /// Where to write the receipt, instead of FILE.receipt
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,

@@ -26,7 +26,7 @@ use super::reach::{self, Reach};
 use super::receipt::{Receipt, Written};
 use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
-use crate::daemon::steering::moving::{Brought, Importing};
+use crate::daemon::steering::moving::{Back, Brought, Importing};
 use crate::daemon::steering::{Answer, Command, Desk};
 use crate::queue::transfer::Adoption;
 use crate::sys::Clock as _;
@@ -259,16 +259,17 @@ pub(super) fn run_import(import: &QueueImport) -> anyhow::Result<ExitCode> {
     let reader = Reader::begin(BufReader::new(file)).with_context(place)?;
     let path = import.receipt.clone().unwrap_or_else(|| with_ending(&import.file, "receipt"));
     let export = reader.first.export.clone();
+    let back = if import.take_back { Back::Taken } else { Back::Refused };
     let account = Account { receipt: Receipt::begin(&path, &export)?, imported: 0, present: 0, left_out: 0 };
     let account = Mutex::new(account);
     let unreached = match reach.daemon() {
         Ok(Some(daemon)) => {
-            bring_to_daemon(daemon, reader, &account)?;
+            bring_to_daemon(daemon, reader, back, &account)?;
             None
         }
         Ok(None) => reach.with_store(async |queue, clock| {
             let by = format!("{}, without a daemon", Peer::own());
-            let begun = Importing::begin(&export, by, queue).await.map_err(anyhow::Error::msg)?;
+            let begun = Importing::begin(&export, back, by, queue).await.map_err(anyhow::Error::msg)?;
             let (mut importing, adopted) = begun;
             let mut feed = Feed { reader, adopted, within: None, over: false, account: &account };
             while let Some(brought) = feed.next()? {
@@ -298,9 +299,10 @@ fn open(path: &Path) -> io::Result<File> {
 fn bring_to_daemon(
     mut daemon: UnixStream,
     reader: Reader<BufReader<File>>,
+    back: Back,
     account: &Mutex<Account>,
 ) -> anyhow::Result<()> {
-    let command = Command::Import { export: reader.first.export.clone() };
+    let command = Command::Import { export: reader.first.export.clone(), back };
     reach::send(&mut daemon, &Request { version: control::VERSION, command })?;
     let sending = daemon.try_clone()?;
     std::thread::scope(|scope| {

@@ -181,6 +181,17 @@ fn spoiled(id: QueueId, fault: QueueError) -> Result<Answer, QueueError> {
     }
 }
 
+/// Whether an export may come back to the queue that it left for another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Back {
+    /// It may not: the other one delivers it.
+    #[default]
+    Refused,
+    /// An operator says so.
+    Taken,
+}
+
 /// How far an import is.
 #[derive(Debug)]
 pub struct Importing {
@@ -196,12 +207,18 @@ pub struct Importing {
 }
 
 impl Importing {
-    /// An import of this export, asked by `by`; and which of its messages have been imported before, which need not be brought again.
+    /// An import of this export, asked by `by`, with what has been removed here after it had gone elsewhere as `back` says; and which of its messages have been imported before, which need not be brought again.
     ///
     /// # Errors
-    /// The export has no name, or the queue can't be used; in words.
-    pub async fn begin(export: &str, by: String, queue: &Queue) -> Result<(Self, Adoption), String> {
+    /// The export has no name, or has gone from here, or the queue can't be used; in words.
+    pub async fn begin(export: &str, back: Back, by: String, queue: &Queue) -> Result<(Self, Adoption), String> {
         let export: QueueId = export.parse().map_err(|fault| format!("the export's name {export}: {fault}"))?;
+        if back == Back::Refused && queue.settled(export).await.map_err(|fault| fault.to_string())? {
+            return Err(format!(
+                "export {export} was made here, and a receipt has removed it: another queue has these messages, and both would deliver them; if that \
+                 one is lost, or has not delivered them and never will, say --take-back"
+            ));
+        }
         let adoption = queue.adopted(export).await.map_err(|fault| fault.to_string())?;
         let asked = format!("import of {export}");
         audit::steering("import", &asked, &by);
