@@ -232,6 +232,7 @@ impl QueueFilters {
     everything; and only what is there when the command begins. The names of the messages it was done to are printed, one a line.\n\
     remove: with --recipient it takes these recipients out of each message, and the message goes when nobody is left. By filter it asks before \
     it begins, or wants --yes. Nobody gets a report of what is removed.\n\
+    hold, release: of a message that is named and is in no state for it, that is said, and nothing is done.\n\
     release: also sends what queue.recheck or an identity's hold keeps back.")]
 pub struct QueueSelection {
     /// Which queue.

@@ -245,7 +245,7 @@ impl Tale {
             }
             Answer::Unable(id, why) => {
                 self.failed += 1;
-                (id, "unable", Some(format!("{why}; it can only be removed")))
+                (id, "unable", Some(why.clone()))
             }
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
