@@ -258,7 +258,7 @@ pub enum Answer {
     Unmatched(String),
     /// It can't be done to this message, and why.
     Unable(String, String),
-    /// How many there are.
+    /// How many there are; behind an export, how many of those that were meant are not held, and so were not exported beside a daemon.
     Count(Count),
     /// An export begins.
     Begun(Begun),

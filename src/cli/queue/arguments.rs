@@ -136,7 +136,7 @@ pub struct QueueStats {
     sealpost queue export -c sealpost.toml --remove-after /root/queue.export.receipt\n\n\
     An export changes nothing: until --remove-after the old queue has its messages still, and a relay that is started on it sends them. It names \
     exactly what the receipt says has arrived. While the relay runs, only held messages are exported, for others could be delivered here and \
-    there: hold what is to move first. The file holds whole messages: keep it as you keep the queue (it is made with mode 0600).\n\
+    there: hold what is to move first. How many were passed over is told (exit code 1), unless --state held was said. The file holds whole messages: keep it as you keep the queue (it is made with mode 0600).\n\
     The format is told in docs/operating.md.")]
 pub struct QueueExport {
     /// Which queue.

@@ -94,6 +94,8 @@ struct Export {
     octets: u64,
     count: u64,
     spoiled: u64,
+    /// Those that were meant and are not held.
+    passed: u64,
 }
 
 fn write(reach: &Reach, asked: &QueueExport, path: &Path) -> anyhow::Result<ExitCode> {
@@ -102,7 +104,7 @@ fn write(reach: &Reach, asked: &QueueExport, path: &Path) -> anyhow::Result<Exit
     }
     let part = with_ending(path, "part");
     let mut file = Some(make(&part).with_context(|| part.display().to_string())?);
-    let mut export = Export { writer: None, name: String::new(), held_only: false, octets: 0, count: 0, spoiled: 0 };
+    let mut export = Export { writer: None, name: String::new(), held_only: false, octets: 0, count: 0, spoiled: 0, passed: 0 };
     let command = Command::Export { filters: asked.filters.filters() };
     let asked_for = reach.ask(command, &mut |answer| export.hear(answer, &mut file));
     let unreached = match asked_for {
@@ -152,6 +154,7 @@ impl Export {
                 self.cut_off()?;
             }
             Answer::Gone(_) => self.cut_off()?,
+            Answer::Count(passed) => self.passed = passed.messages,
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
@@ -161,7 +164,6 @@ impl Export {
             | Answer::Missing(_)
             | Answer::Unmatched(_)
             | Answer::Unable(..)
-            | Answer::Count(_)
             | Answer::Adopted(_)
             | Answer::Present(_)
             | Answer::Stats(_)
@@ -205,7 +207,7 @@ impl Export {
         } else {
             name_it(&file, path)?;
             let told =
-                json!({ "export": self.name, "messages": count, "octets": self.octets, "left_out": self.spoiled });
+                json!({ "export": self.name, "messages": count, "octets": self.octets, "left_out": self.spoiled, "not_held": self.passed });
             if as_json {
                 println!("{told}");
             } else {
@@ -218,7 +220,14 @@ impl Export {
                 );
             }
         }
-        Ok(if self.spoiled > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
+        if self.passed > 0 {
+            eprintln!(
+                "sealpost: {} queued or dead messages were not exported: a running relay exports only what is held; hold them first (or stop the relay), or \
+                 say --state held",
+                self.passed
+            );
+        }
+        Ok(if self.spoiled > 0 || self.passed > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
     }
 }
 

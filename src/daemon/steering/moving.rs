@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::look::Walk;
 use super::selection::{Filters, Selection};
-use super::{Answer, Desk, ListOrder, StateName};
+use super::{Answer, Count, Desk, ListOrder, StateName};
 use crate::audit::{self, Steered};
 use crate::mail::QueueId;
 use crate::queue::transfer::{ADOPTED_MAX, Adoption, Arrived, Arriving, Received};
@@ -81,6 +81,8 @@ pub(super) struct Exporting {
     asked: String,
     begun: Option<Begun>,
     walk: Walk,
+    /// Those that were meant and are not held, until that is told; none when all that was meant is exported.
+    passed: Option<Count>,
     ids: VecDeque<QueueId>,
     /// The message whose body is being told.
     current: Option<(QueueId, BodyReader)>,
@@ -95,13 +97,15 @@ impl Exporting {
                         first, or stop the daemon"
                 .to_owned());
         }
-        let filters = Filters { state, until: Some(desk.now.millis()), ..filters };
-        let selection = Selection::new(&filters, desk.now)?;
+        let until = desk.now.millis();
+        let passed = (state != filters.state).then_some(Count { messages: 0, octets: 0, until });
+        let selection = Selection::new(&Filters { until: Some(until), ..filters.clone() }, desk.now)?;
+        let filters = Filters { state, until: Some(until), ..filters };
         let begun = Begun { export: desk.queue.new_export().to_string(), held_only };
         let asked = format!("export {}, {}", begun.export, filters.words());
         audit::steering("export", &asked, &by);
         let walk = Walk::new(selection, None, ListOrder::OldestFirst, None);
-        Ok(Self { by, asked, begun: Some(begun), walk, ids: VecDeque::new(), current: None })
+        Ok(Self { by, asked, begun: Some(begun), walk, passed, ids: VecDeque::new(), current: None })
     }
 
     /// What there is to say next.
@@ -123,12 +127,24 @@ impl Exporting {
         if let Some(id) = self.ids.pop_front() {
             return Ok(vec![self.begin(desk, id).await?]);
         }
-        self.ids.extend(self.walk.page(desk.queue, PAGE).await?.iter().map(Listed::id));
+        if self.walk.is_over() {
+            return Ok(self.passed.take().filter(|passed| passed.messages > 0).map(Answer::Count).into_iter().collect());
+        }
+        for found in self.walk.page(desk.queue, PAGE).await? {
+            match &mut self.passed {
+                Some(passed) if found.state() != State::Held => {
+                    passed.messages = passed.messages.saturating_add(1);
+                    passed.octets = passed.octets.saturating_add(found.length());
+                }
+                Some(_) | None => self.ids.push_back(found.id()),
+            }
+        }
         Ok(Vec::new())
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.begun.is_none() && self.current.is_none() && self.ids.is_empty() && self.walk.is_over()
+        let told = self.begun.is_none() && self.current.is_none() && self.ids.is_empty();
+        told && self.walk.is_over() && self.passed.is_none()
     }
 
     async fn begin(&mut self, desk: Desk<'_>, id: QueueId) -> Result<Answer, QueueError> {
