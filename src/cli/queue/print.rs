@@ -72,6 +72,9 @@ impl Printer {
         if let Some(reason) = &one.reason {
             self.line(&format!("    {reason}"))?;
         }
+        if one.state == StateName::Queued && one.tried.is_empty() {
+            self.line(&format!("    {}", untried(one.hold_until, self.now)))?;
+        }
         one.tried.iter().try_for_each(|LineRecipient { address, outcome, detail, reply }| {
             self.line(&format!("    {address}: {outcome}{}", said(detail, reply.as_deref())))
         })
@@ -80,7 +83,12 @@ impl Printer {
     fn whole(&mut self, entry: &Entry) -> io::Result<()> {
         let parameters =
             |words: &[String]| if words.is_empty() { String::new() } else { format!(" {}", words.join(" ")) };
-        let next = if entry.state == StateName::Queued { entry.due.clone() } else { String::new() };
+        let is_due = || seconds(&entry.due).is_some_and(|due| due <= self.now.seconds());
+        let next = match entry.state {
+            StateName::Queued if is_due() => format!("{} (it is due: when its turn comes)", entry.due),
+            StateName::Queued => entry.due.clone(),
+            StateName::Held | StateName::Dead => String::new(),
+        };
         let mut rows = vec![
             ("id", entry.id.clone()),
             ("state", entry.state.word().to_owned()),
@@ -229,6 +237,16 @@ impl Printer {
             writeln!(self.out, "    last fault, {at} ({} in a row): {fault}", one.faults_in_a_row)?;
         }
         Ok(())
+    }
+}
+
+/// Why nothing stands below a message that waits.
+fn untried(hold_until: Option<i64>, now: WallTime) -> String {
+    match hold_until.filter(|&until| until > now.seconds()) {
+        Some(until) => {
+            format!("waits until {}, as its sender asked (HOLDFOR, HOLDUNTIL)", WallTime::from_seconds(until).rfc3339())
+        }
+        None => "no attempt has ended yet: see `sealpost queue stats`".to_owned(),
     }
 }
 
