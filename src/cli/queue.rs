@@ -60,8 +60,8 @@ fn run_list(list: &QueueList) -> anyhow::Result<ExitCode> {
     if let Some(code) = session.ask(command)? {
         return Ok(code);
     }
+    // With --json too: the answers are on standard output, and whoever filters them there would search the first thousand for all.
     if session.entries >= list.limit
-        && session.printer.form != Form::Json
         && let Some(last) = &session.last
     {
         eprintln!("sealpost: there may be more: --after {last}, or a larger --limit");
