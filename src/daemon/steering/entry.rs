@@ -157,7 +157,7 @@ impl Line {
             to: brief.to.clone(),
             octets: brief.length,
             arrived: brief.arrived.seconds(),
-            hold_until: brief.hold_until.map(WallTime::seconds),
+            hold_until: brief.hold_until.map(crate::sys::WallTime::seconds),
             tried: tried.take(LINE_TRIED_MAX).map(|(to, state)| LineRecipient::of(to, state)).collect(),
         }
     }

@@ -232,9 +232,9 @@ fn what_is_brought_back_before_its_old_file_was_swept_keeps_its_octets() {
             kept.push((*record, octets));
         }
         let bring = async {
-            for (place, (record, octets)) in (0..).zip(&kept).rev() {
+            for (place, (record, octets)) in kept.iter().enumerate().rev() {
                 let arrived = arrive(&queue, &(record.clone(), octets.clone())).await.unwrap();
-                assert_eq!(queue.adopt(EXPORT, vec![(place, arrived)]).await, [Ok(())]);
+                assert_eq!(queue.adopt(EXPORT, vec![(place as u64, arrived)]).await, [Ok(())]);
             }
         };
         let (mut bring, mut may) = (Box::pin(bring), false);
