@@ -126,8 +126,29 @@ fn states(bench: &Bench) -> BTreeMap<String, String> {
     entries.into_iter().map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry.to_string())).collect()
 }
 
+/// A bench whose queue has been made.
 fn bench() -> Bench {
-    Bench::new(&free_addresses::<1>())
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, 0, 0);
+    bench
+}
+
+#[test]
+fn no_command_makes_a_queue_where_there_is_none() {
+    let (from, to) = (bench(), Bench::new(&free_addresses::<1>()));
+    fill(&from, 1, 0);
+    let file = from.directory.path().join("queue.export");
+    assert_done(&export(&from, &file), "1 messages");
+    // As when the file system with the queue is not mounted.
+    let data = to.directory.path().join("data");
+    fs::create_dir_all(&data).unwrap();
+    for words in [&["stats"][..], &["list"], &["import", file.to_str().unwrap()], &["compact"]] {
+        let said = sealpost(&arguments(&to, words));
+        assert_eq!(said.status.code(), Some(69), "{words:?}: {said:?}");
+        assert!(text(&said.stderr).contains("there is no queue in"), "{words:?}: {said:?}");
+    }
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
+    assert!(!with_ending(&file, "receipt").exists());
 }
 
 #[test]
