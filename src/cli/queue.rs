@@ -12,13 +12,14 @@ mod steer;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::bail;
 
 use self::arguments::{QueueArguments, QueueCommand, QueueCommon, QueueList, QueueShow, QueueStats};
 use self::print::{Form, Printer};
 use self::reach::Reach;
-use super::{compact, output};
+use super::{compact, identities, output};
 use crate::daemon::steering::selection::Filters;
 use crate::daemon::steering::{Action, Answer, Command, Detail, ListOrder};
 
@@ -171,7 +172,11 @@ impl Session {
         }
         match filters {
             filters if filters.is_empty() => eprintln!("sealpost: the queue is empty"),
-            filters => eprintln!("sealpost: no message is in the queue with {}", filters.words()),
+            filters => {
+                let near = |name| identities::near(&self.reach, &Arc::default(), name);
+                let near = filters.identity.as_deref().map(near).unwrap_or_default();
+                eprintln!("sealpost: no message is in the queue with {}{}", filters.words(), identities::perhaps(&near));
+            }
         }
     }
 
