@@ -175,7 +175,11 @@ impl Session {
             filters => {
                 let near = |name| identities::near(&self.reach, &Arc::default(), name);
                 let near = filters.identity.as_deref().map(near).unwrap_or_default();
-                eprintln!("sealpost: no message is in the queue with {}{}", filters.words(), identities::perhaps(&near));
+                eprintln!(
+                    "sealpost: no message is in the queue with {}{}",
+                    filters.words(),
+                    identities::perhaps(&near)
+                );
             }
         }
     }

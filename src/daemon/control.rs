@@ -115,7 +115,9 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
     let mut reading = BufReader::new(reading.take(REQUEST_MAX));
     timeout(PEER_MAX, reading.read_line(&mut line)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let mut answers = match request(&line) {
-        Ok(Command::Import { export, back }) => return import(&export, back, &peer, reading, &mut writing, house).await,
+        Ok(Command::Import { export, back }) => {
+            return import(&export, back, &peer, reading, &mut writing, house).await;
+        }
         Ok(command) => Answers::new(command, peer.to_string()),
         Err(why) => Answers::fault(why),
     };

@@ -45,7 +45,8 @@ struct Waiting {
 impl Sweeper {
     /// A sweeper of `folder`; with [`Driving::WriterThread`] it has a thread.
     pub(super) fn start(disk: Arc<dyn Disk>, folder: PathBuf, driving: Driving) -> io::Result<Self> {
-        let inner = Inner { disk, folder, driving, waiting: Mutex::default(), bell: Condvar::new(), removed: Condvar::new() };
+        let inner =
+            Inner { disk, folder, driving, waiting: Mutex::default(), bell: Condvar::new(), removed: Condvar::new() };
         let sweeper = Self { inner: Arc::new(inner) };
         if driving == Driving::WriterThread {
             let inner = Arc::clone(&sweeper.inner);

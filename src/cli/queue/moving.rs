@@ -104,7 +104,8 @@ fn write(reach: &Reach, asked: &QueueExport, path: &Path) -> anyhow::Result<Exit
     }
     let part = with_ending(path, "part");
     let mut file = Some(make(&part).with_context(|| part.display().to_string())?);
-    let mut export = Export { writer: None, name: String::new(), held_only: false, octets: 0, count: 0, spoiled: 0, passed: 0 };
+    let mut export =
+        Export { writer: None, name: String::new(), held_only: false, octets: 0, count: 0, spoiled: 0, passed: 0 };
     let command = Command::Export { filters: asked.filters.filters() };
     let asked_for = reach.ask(command, &mut |answer| export.hear(answer, &mut file));
     let unreached = match asked_for {
@@ -206,8 +207,7 @@ impl Export {
             eprintln!("sealpost: there is no {held}; no file was written");
         } else {
             name_it(&file, path)?;
-            let told =
-                json!({ "export": self.name, "messages": count, "octets": self.octets, "left_out": self.spoiled, "not_held": self.passed });
+            let told = json!({ "export": self.name, "messages": count, "octets": self.octets, "left_out": self.spoiled, "not_held": self.passed });
             if as_json {
                 println!("{told}");
             } else {

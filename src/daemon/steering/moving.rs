@@ -128,7 +128,13 @@ impl Exporting {
             return Ok(vec![self.begin(desk, id).await?]);
         }
         if self.walk.is_over() {
-            return Ok(self.passed.take().filter(|passed| passed.messages > 0).map(Answer::Count).into_iter().collect());
+            return Ok(self
+                .passed
+                .take()
+                .filter(|passed| passed.messages > 0)
+                .map(Answer::Count)
+                .into_iter()
+                .collect());
         }
         for found in self.walk.page(desk.queue, PAGE).await? {
             match &mut self.passed {

@@ -231,8 +231,12 @@ fn obstacle(action: Action, found: &Listed) -> Option<String> {
     let id = message.id;
     match (action, message.state) {
         (Action::Hold, State::Dead) => Some(format!("message {id} is dead: nobody tries it, held or not")),
-        (Action::Release, State::Dead) => Some(format!("message {id} is dead, not held: `sealpost queue retry` has it tried")),
-        (Action::Release, State::Queued) => Some(format!("message {id} is queued, not held: `sealpost queue retry` has it tried now")),
+        (Action::Release, State::Dead) => {
+            Some(format!("message {id} is dead, not held: `sealpost queue retry` has it tried"))
+        }
+        (Action::Release, State::Queued) => {
+            Some(format!("message {id} is queued, not held: `sealpost queue retry` has it tried now"))
+        }
         (Action::Hold, State::Queued | State::Held)
         | (Action::Release, State::Held)
         | (Action::Retry | Action::Remove, State::Queued | State::Held | State::Dead) => None,
