@@ -38,11 +38,13 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
             ExitCode::from(MISCONFIGURED)
         }
         Err(fault) => {
-            let remedy = match &fault {
-                DaemonFault::Queue(OpenError::Disk(path, fault)) => remedy(path, fault.kind()),
-                _ => None,
-            };
-            eprintln!("sealpost: {fault}{}", remedy.map_or_else(String::new, |remedy| format!("; {remedy}")));
+            eprint!("sealpost: {fault}");
+            if let DaemonFault::Queue(OpenError::Disk(path, fault)) = &fault
+                && let Some(remedy) = remedy(path, fault.kind())
+            {
+                eprint!("; {remedy}");
+            }
+            eprintln!();
             ExitCode::from(COULD_NOT)
         }
     })
@@ -51,26 +53,25 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
 /// What to do when the store can't be opened for want of a place for it.
 #[expect(clippy::disallowed_methods, reason = "looks whose the data directory is")]
 fn remedy(path: &Path, kind: io::ErrorKind) -> Option<String> {
-    let folder = path.ancestors().find(|one| one.is_dir())?;
-    match kind {
-        io::ErrorKind::PermissionDenied => {
-            let owner = |path: &Path| std::fs::metadata(path).ok().map(|found| found.uid());
-            let whose = owner(path).or_else(|| owner(folder))?;
-            let own = rustix::process::geteuid().as_raw();
-            Some(format!(
-                "it belongs to uid {whose}, and this runs as uid {own}: data_dir and all that is in it must belong to the user that the relay runs as. \
-                 Was it started by another one before, as root by hand? Then give it back: chown -R {own} {}",
-                folder.display()
-            ))
-        }
-        io::ErrorKind::ReadOnlyFilesystem => {
-            Some("its file system is mounted read-only: mount it to be written, or set another data_dir".to_owned())
-        }
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
-            Some("data_dir, or what it lies in, is no directory: name one in data_dir".to_owned())
-        }
-        _ => None,
+    use io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    if kind == PermissionDenied {
+        let folder = path.ancestors().find(|one| one.is_dir())?;
+        let owner = |path: &Path| std::fs::metadata(path).ok().map(|found| found.uid());
+        let whose = owner(path).or_else(|| owner(folder))?;
+        let own = rustix::process::geteuid().as_raw();
+        return Some(format!(
+            "it belongs to uid {whose}, and this runs as uid {own}: data_dir and all that is in it must belong to the user that the relay runs as. Was it \
+             started by another one before, as root by hand? Then give it back: chown -R {own} {}",
+            folder.display()
+        ));
     }
+    if kind == ReadOnlyFilesystem {
+        return Some(
+            "its file system is mounted read-only: mount it to be written, or set another data_dir".to_owned(),
+        );
+    }
+    let is_file = [AlreadyExists, NotADirectory].contains(&kind);
+    is_file.then(|| "data_dir, or what it lies in, is no directory: name one in data_dir".to_owned())
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Adoption {
 #[derive(Debug)]
 pub enum Received {
     /// Its octets may come.
-    Awaited(Arriving),
+    Awaited(Box<Arriving>),
     /// It is here: that is noted with the others.
     Here(Arrived),
 }
@@ -78,7 +78,7 @@ pub struct Arrived {
 
 #[derive(Debug)]
 enum How {
-    Brought(Box<Record>, Settled),
+    Brought(Box<(Record, Settled)>),
     Here(QueueId),
 }
 
@@ -162,7 +162,7 @@ impl Queue {
         let cleared = self.inner.work_on(move || name.clear().map(|()| name));
         let name = cleared.await?.map_err(|fault| QueueError::from_io(&fault))?;
         let incoming = Incoming::new(Arc::clone(&self.inner), id, granted);
-        Ok(Received::Awaited(Arriving { incoming, record, name }))
+        Ok(Received::Awaited(Box::new(Arriving { incoming, record, name })))
     }
 
     /// Whether this message is here, and whole: its octets are read through, for whoever had it before will forget it.
@@ -193,9 +193,9 @@ impl Queue {
     pub async fn adopt(&self, export: QueueId, arrived: Vec<(u64, Arrived)>) -> Vec<Result<(), QueueError>> {
         let orders = arrived.into_iter().take(ADOPTED_MAX).map(|(place, Arrived { how })| match how {
             How::Here(id) => (Order::Present { id, export, place }, Holding::default()),
-            How::Brought(record, settled) => {
-                let message =
-                    NewMessage { record: *record, body: settled.body, spending: None, sighting: None, mark: None };
+            How::Brought(brought) => {
+                let (record, settled) = *brought;
+                let message = NewMessage { record, body: settled.body, spending: None, sighting: None, mark: None };
                 (Order::Adopt(Box::new(Adopted { message, export, place })), settled.holding)
             }
         });
@@ -232,6 +232,6 @@ impl Arriving {
         if settled.length != record.length || settled.checksum != record.checksum {
             return Err(QueueError::Damaged(record.id, "its body is not the one that its record tells of".to_owned()));
         }
-        Ok(Arrived { how: How::Brought(Box::new(record), settled) })
+        Ok(Arrived { how: How::Brought(Box::new((record, settled))) })
     }
 }

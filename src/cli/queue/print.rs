@@ -321,6 +321,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn why_nothing_came_of_a_message_yet_is_said() {
+        let now = WallTime::from_seconds(1_800_000_000);
+        for (until, words) in [
+            (None, "no attempt has ended yet"),
+            (Some(1_800_000_000), "no attempt has ended yet"),
+            (Some(1_800_000_001), "waits until 2027-01-15T08:00:01Z, as its sender asked"),
+        ] {
+            assert!(untried(until, now).contains(words), "{until:?}: {}", untried(until, now));
+        }
+    }
+
+    #[test]
     fn ages_have_one_unit() {
         let now = WallTime::from_seconds(1_000_000);
         for (seconds, shown) in

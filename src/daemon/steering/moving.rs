@@ -302,7 +302,7 @@ impl Importing {
             received => received,
         };
         match received {
-            Ok(Received::Awaited(arriving)) => self.current = Some((place, arriving)),
+            Ok(Received::Awaited(arriving)) => self.current = Some((place, *arriving)),
             Ok(Received::Here(arrived)) => self.arrived.push((place, id, arrived)),
             Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
             Err(QueueError::Fenced(_)) => {

@@ -14,7 +14,7 @@ async fn taken(bench: &Bench, id: QueueId) -> (Record, Vec<u8>) {
 
 async fn received(queue: &Queue, record: &Record) -> Arriving {
     let Ok(Received::Awaited(arriving)) = queue.receive(record.clone()).await else { panic!("it is here") };
-    arriving
+    *arriving
 }
 
 async fn arrive(queue: &Queue, (record, octets): &(Record, Vec<u8>)) -> Option<Arrived> {
