@@ -62,6 +62,7 @@ fn run_list(list: &QueueList) -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     // With --json too: the answers are on standard output, and whoever filters them there would search the first thousand for all.
+    session.printer.out.flush()?;
     if session.entries >= list.limit
         && let Some(last) = &session.last
     {
