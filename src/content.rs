@@ -150,13 +150,17 @@ pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> He
     facts
 }
 
-/// Takes a section as it was gathered: what is to be completed in it is, then it is read. What is judged is what goes on.
+/// Takes a section as it was gathered: what is to be completed in it is, then it is read. What is judged is what goes on. RFC 5322 §2.2: a field ends
+/// in CRLF. By DATA it has it; where a message in chunks ends within its last field, it gets it here.
 pub fn take_in(
-    section: Vec<u8>,
+    mut section: Vec<u8>,
     limits: &HeaderLimits,
     utf8: Utf8Header,
     rules: &HeaderRules,
 ) -> (Vec<u8>, HeaderFacts) {
+    if !section.is_empty() && !section.ends_with(b"\r\n") {
+        section.extend_from_slice(b"\r\n");
+    }
     let section = match &rules.unqualified {
         Unqualified::Completed(domain) => qualify::complete(&section, limits, domain).unwrap_or(section),
         Unqualified::Passed | Unqualified::Refused => section,

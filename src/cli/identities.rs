@@ -217,5 +217,8 @@ fn terms(entry: &IdentityEntry) -> Vec<String> {
     if entry.hold {
         terms.push("held for approval".to_owned());
     }
+    if entry.accept_vouched {
+        terms.push("load balancers may vouch for it".to_owned());
+    }
     terms
 }

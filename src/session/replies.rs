@@ -88,7 +88,7 @@ pub fn verify() -> Reply {
 pub fn help() -> Reply {
     let lines = [
         "sealpost relays mail for who presents a known TLS client certificate.",
-        "Commands: EHLO HELO AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT",
+        "Commands: EHLO HELO AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT",
         "The certificate is the login. AUTH EXTERNAL is there for programs that want it.",
         "Envelope sender, From and Sender must be addresses granted to your certificate.",
         "A refusal says why; your postmaster's log says more.",
@@ -157,6 +157,9 @@ fn unidentified_text(cause: &Unidentified, now: WallTime) -> String {
         }
         Unidentified::Roster(NoIdentity::Disabled { .. }) => {
             "Certificate valid, but its identity is disabled here".to_owned()
+        }
+        Unidentified::Roster(NoIdentity::NotVouched { .. }) => {
+            "Certificate valid, but its identity may not come by way of this load balancer".to_owned()
         }
         Unidentified::Roster(NoIdentity::Ambiguous { .. }) => {
             "Certificate valid, but two identities of equal rank match it here".to_owned()
@@ -297,7 +300,7 @@ pub fn ehlo_first() -> Reply {
     said(503, (5, 5, 1), "Send EHLO first")
 }
 
-/// RCPT or DATA without MAIL (RFC 5321 §4.1.4: 503).
+/// RCPT, DATA or BDAT without MAIL, and BDAT behind the last chunk (RFC 3030 §2; RFC 5321 §4.1.4: 503).
 pub fn mail_first() -> Reply {
     said(503, (5, 5, 1), "Send MAIL first")
 }
@@ -307,7 +310,12 @@ pub fn mail_already() -> Reply {
     said(503, (5, 5, 1), "A mail transaction is open already; RSET drops it")
 }
 
-/// DATA with no recipient taken (RFC 5321 §3.3: 554).
+/// DATA, or one more recipient, between the chunks of a message (RFC 3030 §2: 503).
+pub fn chunks_under_way() -> Reply {
+    said(503, (5, 5, 1), "A message is coming by BDAT; go on with it, or RSET")
+}
+
+/// DATA or BDAT with no recipient taken (RFC 5321 §3.3: 554).
 pub fn no_recipients() -> Reply {
     said(554, (5, 5, 1), "No valid recipients")
 }
@@ -442,6 +450,11 @@ pub fn lacking(need: Need) -> Reply {
 /// To DATA (RFC 5321 §4.1.1.4).
 pub fn send_data() -> Reply {
     bare(354, "Send the message, end it with CRLF.CRLF")
+}
+
+/// To a chunk that is not the last (RFC 3030 §2). It promises nothing.
+pub fn chunk_taken(octets: u64) -> Reply {
+    said(250, (2, 0, 0), format!("Chunk taken, {octets} octets so far"))
 }
 
 /// Custody is taken (RFC 5321 §6.1): the only reply that promises anything.

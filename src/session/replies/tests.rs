@@ -55,6 +55,7 @@ fn causes() -> Vec<Unidentified> {
         Unidentified::Certificate(CertificateFault::RevocationUnknown),
         Unidentified::Roster(NoIdentity::Unknown),
         Unidentified::Roster(NoIdentity::Disabled { name: "secret-name".to_owned() }),
+        Unidentified::Roster(NoIdentity::NotVouched { name: Some("secret-name".to_owned()) }),
         Unidentified::Roster(NoIdentity::Ambiguous { names: vec!["secret-name".to_owned()] }),
     ]
 }
@@ -119,6 +120,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("ehlo_first", vec![ehlo_first()]),
         ("mail_first", vec![mail_first()]),
         ("mail_already", vec![mail_already()]),
+        ("chunks_under_way", vec![chunks_under_way()]),
         ("no_recipients", vec![no_recipients()]),
         ("unknown_parameter", vec![unknown_parameter(&LONG.repeat(20))]),
         ("too_many_idle_commands", vec![too_many_idle_commands()]),
@@ -141,6 +143,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
             ["5.3.4 too large", "5.6.3 eight bits", "no status: \u{e9}"].map(not_for_the_upstream).into(),
         ),
         ("send_data", vec![send_data()]),
+        ("chunk_taken", vec![chunk_taken(0), chunk_taken(u64::MAX)]),
         ("kept", vec![kept(id)]),
         ("waits", vec![waits(id, now)]),
         ("held", vec![held(id)]),

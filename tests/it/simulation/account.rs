@@ -36,7 +36,7 @@ impl Submission {
     }
 
     /// As it is to arrive, below the fields that the relay puts in front.
-    fn octets(&self) -> Vec<u8> {
+    pub(super) fn octets(&self) -> Vec<u8> {
         let mut octets = format!(
             "From: {}@example.com\r\nDate: Fri, 15 Jan 2027 08:00:00 +0000\r\nMessage-ID: {}\r\n\r\n",
             self.from,
@@ -50,7 +50,7 @@ impl Submission {
         octets
     }
 
-    /// As it goes over the wire, without the final dot.
+    /// As it goes over the wire by DATA.
     pub(super) fn stuffed(&self) -> Vec<u8> {
         let mut stuffed = Vec::new();
         for line in self.octets().split_inclusive(|&octet| octet == b'\n') {
@@ -59,6 +59,7 @@ impl Submission {
             }
             stuffed.extend_from_slice(line);
         }
+        stuffed.extend_from_slice(b".\r\n");
         stuffed
     }
 }
