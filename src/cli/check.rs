@@ -18,7 +18,8 @@ use crate::sys::Clock;
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n\n  sealpost check --config sealpost.toml\n  \
     sealpost.toml:31: identity \"robot\": send_as: \"*@\": not a domain name; write \"*@example.com\"\n  1 mistake\n\n\
-    Files that the configuration names are read too: certificates, keys and CRLs must fit together. What can never apply is told as a warning.\n\n\
+    Files that the configuration names are read too: certificates, keys and CRLs must fit together. What can never apply is told as a warning, \
+    and so is what keeps certificates out; then the last line does not say that it is right.\n\n\
     Whether data_dir can be made and written is tried for the user who runs this; nothing is left there.\n\n\
     Exit codes: 0 it can be used, 1 it can't.")]
 pub struct CheckArguments {
@@ -42,7 +43,8 @@ pub fn run(arguments: &CheckArguments, environment: &[(String, String)], clock: 
                 println!("1 mistake");
                 return ExitCode::FAILURE;
             }
-            println!("{} is right: {}", file.display(), loaded.settings.census);
+            let warnings = loaded.warnings.len().saturating_add(place.doubts.len());
+            println!("{} {}: {}", file.display(), verdict(warnings), loaded.settings.census);
             ExitCode::SUCCESS
         }
         Err(found) => {
@@ -102,6 +104,15 @@ fn not_writable(folder: &Path) -> Option<String> {
     Some(format!("{}{whose}: {fault}", folder.display()))
 }
 
+/// How a configuration is that has no mistake. Behind a warning there may be mail that nobody can send: nobody is to read that all is right.
+fn verdict(warnings: usize) -> String {
+    match warnings {
+        0 => "is right".to_owned(),
+        1 => "can be used, but see the warning".to_owned(),
+        warnings => format!("can be used, but see the {warnings} warnings"),
+    }
+}
+
 /// Every mistake on a line of its own, on standard error.
 pub fn tell(found: &[Mistake]) {
     for mistake in found {
@@ -120,6 +131,15 @@ pub fn counted(found: &[Mistake]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_a_warning_is_not_called_right() {
+        for (warnings, words) in
+            [(0, "is right"), (1, "can be used, but see the warning"), (3, "can be used, but see the 3 warnings")]
+        {
+            assert_eq!(verdict(warnings), words);
+        }
+    }
 
     #[test]
     fn a_place_that_will_not_do_is_told_and_nothing_is_left() {

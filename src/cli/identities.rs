@@ -4,6 +4,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -14,6 +15,7 @@ use super::queue::reach::{self, Reach};
 use crate::config;
 use crate::daemon::steering::identities::{CertificateEntry, IdentityEntry, IdentityKind, IdentityLimits};
 use crate::daemon::steering::{Answer, Command};
+use crate::identity::Roster;
 
 /// Nobody of that name.
 const MISSING: u8 = 1;
@@ -53,8 +55,9 @@ fn answer(arguments: &IdentitiesArguments) -> anyhow::Result<ExitCode> {
     let file = &arguments.config.config;
     let reach = Reach::of(file)?;
     let command = Command::Identities { names: arguments.names.clone(), limit: arguments.limit };
-    let mut printer = Printer { json: arguments.json, out: Output::new(), missing: 0 };
+    let mut printer = Printer { json: arguments.json, out: Output::new(), missing: Vec::new() };
     let mut print = |answer: &Answer| printer.print(answer);
+    let mut roster = Arc::default();
     match reach.daemon() {
         Err(code) => return Ok(code),
         Ok(Some(daemon)) => reach::ask(daemon, command, &mut print)?,
@@ -64,33 +67,71 @@ fn answer(arguments: &IdentitiesArguments) -> anyhow::Result<ExitCode> {
                 Ok(loaded) => loaded,
                 Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
             };
-            if let Some(code) = reach.without_daemon(command, &loaded.settings.roster, &mut print)? {
+            roster = Arc::clone(&loaded.settings.roster);
+            if let Some(code) = reach.without_daemon(command, &roster, &mut print)? {
                 return Ok(code);
             }
         }
     }
     printer.out.flush()?;
-    Ok(if printer.missing > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
+    for name in &printer.missing {
+        let perhaps = perhaps(&near(&reach, &roster, name));
+        eprintln!("sealpost: no identity {name} in the configuration, nor was such a one seen{perhaps}");
+    }
+    Ok(if printer.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(MISSING) })
+}
+
+/// Names that are told as near ones, at the most.
+const NEAR_MAX: usize = 3;
+/// Identities among which a near name is looked for.
+const LOOKED_MAX: usize = 10_000;
+
+/// Names of identities that somebody may have meant who wrote this one: those that hold it, `staff:alice@example.com` for `alice`. None when there is
+/// one of exactly this name, or when nobody can be asked.
+pub(super) fn near(reach: &Reach, roster: &Arc<Roster>, name: &str) -> Vec<String> {
+    let (mut near, mut exact) = (Vec::new(), false);
+    let mut hear = |answer: &Answer| {
+        if let Answer::Identity(entry) = answer {
+            exact |= entry.name == name;
+            if near.len() < NEAR_MAX && is_near(name, &entry.name) {
+                near.push(entry.name.clone());
+            }
+        }
+        Ok(())
+    };
+    let command = Command::Identities { names: Vec::new(), limit: LOOKED_MAX };
+    let asked = match reach.daemon() {
+        Ok(Some(daemon)) => reach::ask(daemon, command, &mut hear),
+        Ok(None) => reach.without_daemon(command, roster, &mut hear).map(drop),
+        Err(_) => return Vec::new(),
+    };
+    if exact || asked.is_err() { Vec::new() } else { near }
+}
+
+fn is_near(name: &str, known: &str) -> bool {
+    !name.is_empty() && known.to_lowercase().contains(&name.to_lowercase())
+}
+
+/// The question that follows.
+pub(super) fn perhaps(near: &[String]) -> String {
+    if near.is_empty() { String::new() } else { format!("; did you mean {}?", output::clean(&near.join(" or "))) }
 }
 
 struct Printer<W> {
     json: bool,
     out: W,
-    missing: usize,
+    missing: Vec<String>,
 }
 
 impl<W: Write> Printer<W> {
     fn print(&mut self, answer: &Answer) -> anyhow::Result<()> {
         match answer {
             Answer::Identity(entry) if self.json => {
-                let line = serde_json::to_string(entry).context("an identity can't be written as JSON")?;
+                let line = output::json(entry).context("an identity can't be written as JSON")?;
                 writeln!(self.out, "{line}")?;
             }
             Answer::Identity(entry) => self.whole(entry)?,
-            Answer::Missing(name) => {
-                self.missing += 1;
-                eprintln!("sealpost: no identity {name} in the configuration, nor was such a one seen");
-            }
+            Answer::Missing(name) => self.missing.push(name.clone()),
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
@@ -144,6 +185,7 @@ impl<W: Write> Printer<W> {
             days => format!("{days} days left"),
         };
         let CertificateEntry { serial, subject, issuer, ends, last_seen, last_client, .. } = one;
+        let (subject, issuer) = (output::clean(subject), output::clean(issuer));
         writeln!(self.out, "    certificate {serial} ({subject}) by {issuer}: until {ends}, {left}")?;
         writeln!(self.out, "        seen {last_seen} from {last_client}")
     }

@@ -12,13 +12,14 @@ mod steer;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::bail;
 
 use self::arguments::{QueueArguments, QueueCommand, QueueCommon, QueueList, QueueShow, QueueStats};
 use self::print::{Form, Printer};
 use self::reach::Reach;
-use super::{compact, output};
+use super::{compact, identities, output};
 use crate::daemon::steering::selection::Filters;
 use crate::daemon::steering::{Action, Answer, Command, Detail, ListOrder};
 
@@ -60,8 +61,9 @@ fn run_list(list: &QueueList) -> anyhow::Result<ExitCode> {
     if let Some(code) = session.ask(command)? {
         return Ok(code);
     }
+    // With --json too: the answers are on standard output, and whoever filters them there would search the first thousand for all.
+    session.printer.out.flush()?;
     if session.entries >= list.limit
-        && session.printer.form != Form::Json
         && let Some(last) = &session.last
     {
         eprintln!("sealpost: there may be more: --after {last}, or a larger --limit");
@@ -171,7 +173,15 @@ impl Session {
         }
         match filters {
             filters if filters.is_empty() => eprintln!("sealpost: the queue is empty"),
-            filters => eprintln!("sealpost: no message is in the queue with {}", filters.words()),
+            filters => {
+                let near = |name| identities::near(&self.reach, &Arc::default(), name);
+                let near = filters.identity.as_deref().map(near).unwrap_or_default();
+                eprintln!(
+                    "sealpost: no message is in the queue with {}{}",
+                    filters.words(),
+                    identities::perhaps(&near)
+                );
+            }
         }
     }
 

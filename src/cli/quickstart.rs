@@ -3,7 +3,7 @@
 //! Makes a CA, certificates and a configuration, starts the relay and a catching upstream, and runs the very commands that it prints, so that
 //! what is shown is what a person would see. Never: overwrites what is there; listens beyond loopback.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use super::QuickstartArguments;
 use super::catcher::{self, Catcher};
+use super::output::{self, Output};
 use crate::daemon::{Daemon, DaemonFault, logging};
 use crate::pki::{
     Age, Bearer, Bundle, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, KeyKind, KeySource, Plan, ROOT_DAYS, Validity,
@@ -47,7 +48,7 @@ pub fn run(arguments: &QuickstartArguments) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(stage.play());
     runtime.shutdown_background();
     logging::flush();
-    code
+    output::quietly(code)
 }
 
 /// Where everything listens, on 127.0.0.1.
@@ -146,13 +147,13 @@ impl Stage {
             Err(DaemonFault::Configuration(mistakes)) => return Ok(super::tell_mistakes(&mistakes)),
             Err(fault) => return Err(fault.into()),
         };
-        say("");
+        say("")?;
         say(&format!(
             "The relay listens on 127.0.0.1:{} (STARTTLS) and :{} (TLS); its upstream catches mail on :{}.",
             self.ports.starttls, self.ports.implicit, self.ports.upstream
-        ));
+        ))?;
         let went_well = self.show(&mut catcher).await?;
-        self.hints();
+        self.hints()?;
         if !went_well {
             bail!("the trial did not go as it should; the lines above say where");
         }
@@ -168,15 +169,15 @@ impl Stage {
 
     /// Certificates and configuration; what is there is kept.
     fn prepare(&self) -> anyhow::Result<()> {
-        say(&format!("Everything is in {}:", self.dir.display()));
+        say(&format!("Everything is in {}:", self.dir.display()))?;
         let now = self.clock.now().wall;
         let mut folder = if self.file("ca.pem").exists() {
-            say("  ca.pem             kept; ca.crl, its list of revoked certificates, made anew");
+            say("  ca.pem             kept; ca.crl, its list of revoked certificates, made anew")?;
             let mut folder = Folder::open(&self.dir)?;
             folder.renew_crl(Validity::days(now, CRL_DAYS))?;
             folder
         } else {
-            say("  ca.pem             a CA of your own, and ca.crl, its list of revoked certificates");
+            say("  ca.pem             a CA of your own, and ca.crl, its list of revoked certificates")?;
             // One CA is enough for a trial: its root issues by itself.
             let root = Validity::days(now, ROOT_DAYS);
             let plan = Plan { name: "sealpost quickstart CA".to_owned(), root, issuing: None };
@@ -195,7 +196,7 @@ impl Stage {
 
     fn certificate(&self, folder: &mut Folder, name: &str, bearer: Bearer, what: &str) -> anyhow::Result<()> {
         if self.file(&format!("{name}.pem")).exists() {
-            say(&format!("  {:18} kept", format!("{name}.pem, .key")));
+            say(&format!("  {:18} kept", format!("{name}.pem, .key")))?;
             return Ok(());
         }
         let protected = || Bundle { age: Age::default(), password: PKCS12_PASSWORD.to_owned() };
@@ -203,7 +204,7 @@ impl Stage {
         let validity = Validity::days(self.clock.now().wall, CERTIFICATE_DAYS);
         let key = KeySource::New(KeyKind::default());
         folder.issue(&Given { name: Some(name.to_owned()), bearer, validity, key, bundle }, &*self.entropy)?;
-        say(&format!("  {:18} {what}", format!("{name}.pem, .key")));
+        say(&format!("  {:18} {what}", format!("{name}.pem, .key")))?;
         Ok(())
     }
 
@@ -211,11 +212,11 @@ impl Stage {
     fn configuration(&self) -> anyhow::Result<()> {
         let path = self.file("sealpost.toml");
         if path.exists() {
-            say("  sealpost.toml      kept");
+            say("  sealpost.toml      kept")?;
             return Ok(());
         }
         std::fs::write(&path, self.ports.configuration()).with_context(|| path.display().to_string())?;
-        say("  sealpost.toml      the relay's configuration");
+        say("  sealpost.toml      the relay's configuration")?;
         Ok(())
     }
 
@@ -235,20 +236,20 @@ impl Stage {
         let outbox = self.file("outbox");
         let catcher = catcher::start(listener, &outbox, Arc::clone(&self.clock), Arc::clone(&self.entropy), tasks)
             .with_context(|| outbox.display().to_string())?;
-        say("  outbox/            a maildir of what the upstream caught");
+        say("  outbox/            a maildir of what the upstream caught")?;
         Ok(catcher)
     }
 
     /// The two scenes. Gives whether both went as they should.
     async fn show(&self, catcher: &mut Catcher) -> anyhow::Result<bool> {
-        say("");
-        say("1. alice sends a message with her certificate:");
+        say("")?;
+        say("1. alice sends a message with her certificate:")?;
         let sent = self.submit("alice@example.com", "alice.eml").await?;
-        let arrived = if sent { self.arrived(catcher).await } else { false };
-        say("");
-        say("2. alice tries to send as bob, with her own certificate:");
+        let arrived = if sent { self.arrived(catcher).await? } else { false };
+        say("")?;
+        say("2. alice tries to send as bob, with her own certificate:")?;
         let forged = self.submit("bob@example.com", "as-bob.eml").await?;
-        say(if forged { "   It was accepted. It should not have been!" } else { "   Refused, as it should be." });
+        say(if forged { "   It was accepted. It should not have been!" } else { "   Refused, as it should be." })?;
         Ok(sent && arrived && !forged)
     }
 
@@ -256,7 +257,7 @@ impl Stage {
     async fn submit(&self, author: &str, file: &str) -> anyhow::Result<bool> {
         let message = self.message(author, file)?;
         let words = self.submit_words(author);
-        say(&format!("   $ {} {} < {}", self.program, typed(&words), pasteable(&self.file(file))));
+        say(&format!("   $ {} {} < {}", self.program, typed(&words), pasteable(&self.file(file))))?;
         let program = std::env::current_exe()?;
         let output = tokio::task::spawn_blocking(move || {
             let mut child = Command::new(program)
@@ -273,7 +274,7 @@ impl Stage {
         .await??;
         for line in [&output.stdout, &output.stderr].into_iter().flat_map(|text| text.split(|&octet| octet == b'\n')) {
             if !line.is_empty() {
-                say(&format!("   {}", String::from_utf8_lossy(line)));
+                say(&format!("   {}", String::from_utf8_lossy(line)))?;
             }
         }
         Ok(output.status.success())
@@ -304,21 +305,21 @@ impl Stage {
             .into()
     }
 
-    async fn arrived(&self, catcher: &mut Catcher) -> bool {
+    async fn arrived(&self, catcher: &mut Catcher) -> anyhow::Result<bool> {
         let Ok(Some(file)) = tokio::time::timeout(CATCH_MAX, catcher.caught.recv()).await else {
-            say("   It did not arrive at the upstream.");
-            return false;
+            say("   It did not arrive at the upstream.")?;
+            return Ok(false);
         };
-        say(&format!("   It arrived at the upstream: {}", file.display()));
+        say(&format!("   It arrived at the upstream: {}", file.display()))?;
         if let Ok(text) = tokio::fs::read_to_string(&file).await {
             for line in text.lines() {
-                say(&format!("   | {line}"));
+                say(&format!("   | {line}"))?;
             }
         }
-        true
+        Ok(true)
     }
 
-    fn hints(&self) {
+    fn hints(&self) -> anyhow::Result<()> {
         let (dir, program) = (pasteable(&self.dir), &self.program);
         let submit = typed(&self.submit_words("alice@example.com"));
         let Ports { starttls, implicit, .. } = self.ports;
@@ -342,7 +343,8 @@ Try it by hand, in another terminal:
   {program} queue list --config {dir}/sealpost.toml
 
 Ctrl-C stops it. Run again, it keeps what is there."
-        ));
+        ))?;
+        Ok(())
     }
 }
 
@@ -360,8 +362,11 @@ fn typed(words: &[String]) -> String {
     words.iter().map(|word| pasteable(Path::new(word))).collect::<Vec<_>>().join(" ")
 }
 
-fn say(line: &str) {
-    println!("{line}");
+/// One line. Whoever reads on no more, as in `sealpost quickstart | head`, ends the trial.
+fn say(line: &str) -> io::Result<()> {
+    let mut out = Output::new();
+    writeln!(out, "{line}")?;
+    out.flush()
 }
 
 /// The configuration of the trial: as a real one, but on loopback and with an upstream without TLS.

@@ -1,10 +1,14 @@
 //! `sealpost serve`: the daemon in the foreground.
 
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::ServeArguments;
 use crate::daemon::{Daemon, DaemonFault, logging};
+use crate::queue::OpenError;
 use crate::sys::{Clock, SystemClock};
 
 /// The configuration is wrong (`EX_CONFIG`).
@@ -34,8 +38,60 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
             ExitCode::from(MISCONFIGURED)
         }
         Err(fault) => {
-            eprintln!("sealpost: {fault}");
+            eprint!("sealpost: {fault}");
+            if let DaemonFault::Queue(OpenError::Disk(path, fault)) = &fault
+                && let Some(remedy) = remedy(path, fault.kind())
+            {
+                eprint!("; {remedy}");
+            }
+            eprintln!();
             ExitCode::from(COULD_NOT)
         }
     })
+}
+
+/// What to do when the store can't be opened for want of a place for it.
+#[expect(clippy::disallowed_methods, reason = "looks whose the data directory is")]
+fn remedy(path: &Path, kind: io::ErrorKind) -> Option<String> {
+    use io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+    if kind == PermissionDenied {
+        let folder = path.ancestors().find(|one| one.is_dir())?;
+        let owner = |path: &Path| std::fs::metadata(path).ok().map(|found| found.uid());
+        let whose = owner(path).or_else(|| owner(folder))?;
+        let own = rustix::process::geteuid().as_raw();
+        return Some(format!(
+            "it belongs to uid {whose}, and this runs as uid {own}: data_dir and all that is in it must belong to the user that the relay runs as. Was it \
+             started by another one before, as root by hand? Then give it back: chown -R {own} {}",
+            folder.display()
+        ));
+    }
+    if kind == ReadOnlyFilesystem {
+        return Some(
+            "its file system is mounted read-only: mount it to be written, or set another data_dir".to_owned(),
+        );
+    }
+    let is_file = [AlreadyExists, NotADirectory].contains(&kind);
+    is_file.then(|| "data_dir, or what it lies in, is no directory: name one in data_dir".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_will_not_do_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("lock");
+        for (path, kind, words) in [
+            (lock.as_path(), io::ErrorKind::PermissionDenied, Some("chown -R")),
+            (lock.as_path(), io::ErrorKind::ReadOnlyFilesystem, Some("read-only")),
+            (Path::new("/dev/null"), io::ErrorKind::AlreadyExists, Some("no directory")),
+            (Path::new("/dev/null/bodies"), io::ErrorKind::NotADirectory, Some("no directory")),
+            (lock.as_path(), io::ErrorKind::StorageFull, None),
+        ] {
+            let remedy = remedy(path, kind);
+            assert_eq!(remedy.is_some(), words.is_some(), "{path:?}: {remedy:?}");
+            assert!(words.is_none_or(|words| remedy.as_ref().unwrap().contains(words)), "{path:?}: {remedy:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::ConfigArgument;
+use super::{ConfigArgument, output};
 use crate::config;
 use crate::identity::CertificateFacts;
 use crate::smtp::Reply;
@@ -87,7 +87,7 @@ pub fn run(arguments: &UpstreamArguments) -> anyhow::Result<ExitCode> {
         let routes: Vec<&str> = settings.routes.served_by(&upstream.name).collect();
         let report = Report::of(upstream, routes.join(", "), &examination);
         if arguments.json {
-            writeln!(out, "{}", serde_json::to_string(&report)?)?;
+            writeln!(out, "{}", output::json(&report)?)?;
         } else {
             report.write(&mut out)?;
         }

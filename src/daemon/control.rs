@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use super::peer::Peer;
-use super::steering::moving::Importing;
+use super::steering::moving::{Back, Importing};
 use super::steering::{Answer, Answers, Command, Desk, Running};
 use crate::house::House;
 use crate::snapshot::Snapshot;
@@ -115,7 +115,9 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
     let mut reading = BufReader::new(reading.take(REQUEST_MAX));
     timeout(PEER_MAX, reading.read_line(&mut line)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let mut answers = match request(&line) {
-        Ok(Command::Import { export }) => return import(&export, &peer, reading, &mut writing, house).await,
+        Ok(Command::Import { export, back }) => {
+            return import(&export, back, &peer, reading, &mut writing, house).await;
+        }
         Ok(command) => Answers::new(command, peer.to_string()),
         Err(why) => Answers::fault(why),
     };
@@ -148,6 +150,7 @@ pub(super) async fn say_opening(mut stream: UnixStream) {
 /// Takes in what is brought line by line; ends with the line that says so, or with a fault.
 async fn import<R, W>(
     export: &str,
+    back: Back,
     peer: &Peer,
     mut reading: BufReader<tokio::io::Take<R>>,
     writing: &mut W,
@@ -158,7 +161,7 @@ where
     W: tokio::io::AsyncWrite + Unpin,
 {
     let mut drain = house.tasks.drain();
-    let (mut importing, adopted) = match Importing::begin(export, peer.to_string(), &house.queue).await {
+    let (mut importing, adopted) = match Importing::begin(export, back, peer.to_string(), &house.queue).await {
         Ok(begun) => begun,
         Err(why) => return write(writing, &[Answer::Fault(why), Answer::End], &drain).await,
     };

@@ -265,6 +265,9 @@ impl Daemon {
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
         }
+        if let Err(fault) = self.house.queue.fill().await {
+            tracing::error!(%fault, "the queue can't be used at the end: what it has kept may not be where the next start looks for it");
+        }
         self.house.queue.close().await;
         // Politeness only: an upstream that does not answer must not hold the shutdown.
         let _ = tokio::time::timeout(GOODBYE, self.house.courier.close()).await;
@@ -478,14 +481,20 @@ async fn watch_expiry(house: Arc<House>) {
     }
 }
 
-/// Says early that disk or queue get full, before anybody is refused.
+/// Says early that disk or queue get full, before anybody is refused; and that the queue can't be used, also when nobody brings mail.
 async fn watch_room(house: Arc<House>) {
     let (mut drain, mut watch) = (house.tasks.drain(), Watch::default());
     loop {
-        // What is wrong with the store is told by those who use it.
-        let fill = house.queue.fill().await.ok();
-        for notice in fill.map(|fill| watch.look(&fill, house.now().mono)).unwrap_or_default() {
+        let looked = house.queue.fill().await;
+        let now = house.now().mono;
+        let notices = match looked {
+            Ok(fill) => watch.look(&fill, now),
+            Err(fault) => watch.look_failed(&fault.to_string(), now).into_iter().collect(),
+        };
+        for notice in notices {
             match notice {
+                Notice::Broken(fault) => tracing::error!(fault, "the queue can't be used: no mail is taken"),
+                Notice::Mended => tracing::info!("the queue can be used again"),
                 Notice::Low(what) => tracing::warn!(what, "there is little room left for mail"),
                 Notice::Over(what) => tracing::info!(what, "there is room for mail again"),
             }

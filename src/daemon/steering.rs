@@ -21,12 +21,13 @@ use serde::{Deserialize, Serialize};
 use self::entry::{Entry, Line};
 use self::identities::{IdentityEntry, Listing};
 use self::look::{Counting, Listed, Summing};
-use self::moving::{Begun, Exporting, Forgetting, Parcel};
+use self::moving::{Back, Begun, Exporting, Forgetting, Parcel};
 use self::round::Round;
 use self::selection::Filters;
 use self::sums::Sums;
 use crate::counts::Counts;
 use crate::identity::Roster;
+use crate::queue::transfer::Adoption;
 use crate::queue::{Compaction, Queue, QueueError, State};
 use crate::route::Routes;
 use crate::sys::{Backlog, MonoTime, WallTime};
@@ -96,6 +97,9 @@ pub enum Command {
     Import {
         /// The export's name.
         export: String,
+        /// Whether it may be one that was made and removed here.
+        #[serde(default)]
+        back: Back,
     },
     /// Remove what was exported and is in another queue now.
     Forget {
@@ -254,7 +258,7 @@ pub enum Answer {
     Unmatched(String),
     /// It can't be done to this message, and why.
     Unable(String, String),
-    /// How many there are.
+    /// How many there are; behind an export, how many of those that were meant are not held, and so were not exported beside a daemon.
     Count(Count),
     /// An export begins.
     Begun(Begun),
@@ -264,8 +268,8 @@ pub enum Answer {
     Piece(String),
     /// This message can't be exported, whatever was told of it, and why.
     Spoiled(String, String),
-    /// So many messages of the import have been imported before; the others may be brought.
-    Adopted(u64),
+    /// These messages of the import have been imported before; the others may be brought.
+    Adopted(Adoption),
     /// This message of the import is here already, or was.
     Present(String),
     /// Sums.

@@ -47,18 +47,33 @@ pub enum Notice {
     Low(String),
     /// There is enough again.
     Over(String),
+    /// The queue can't be used.
+    Broken(String),
+    /// It can be used again.
+    Mended,
 }
 
 /// What has been told.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watch {
     told: [Option<MonoTime>; KINDS.len()],
+    broken: Option<MonoTime>,
 }
 
 impl Watch {
+    /// What is to be told when it could not even be looked how full the queue is: once, and again each hour. Nobody else may notice: who brings mail hears it,
+    /// and perhaps nobody does.
+    pub fn look_failed(&mut self, fault: &str, now: MonoTime) -> Option<Notice> {
+        let due = self.broken.is_none_or(|at| now.since(at) >= REPEAT);
+        due.then(|| {
+            self.broken = Some(now);
+            Notice::Broken(fault.to_owned())
+        })
+    }
+
     /// What is to be told of this: each crossing once, and what lasts again each hour.
     pub fn look(&mut self, fill: &Fill, now: MonoTime) -> Vec<Notice> {
-        let mut notices = Vec::new();
+        let mut notices: Vec<Notice> = self.broken.take().map(|_| Notice::Mended).into_iter().collect();
         for (kind, told) in KINDS.into_iter().zip(&mut self.told) {
             let due = told.is_none_or(|at| now.since(at) >= REPEAT);
             if fill.is_low(kind, 0) && due {
@@ -168,6 +183,18 @@ mod tests {
             assert_eq!(watch.look(&better, after(60)), [], "{better:?}");
             assert!(matches!(watch.look(&good, after(120)).as_slice(), [Notice::Over(_)]), "{good:?}");
         }
+    }
+
+    #[test]
+    fn a_queue_that_cant_be_looked_at_is_told_of_once_and_again_each_hour_and_when_it_can() {
+        let mut watch = Watch::default();
+        let broken = || Some(Notice::Broken("gone".to_owned()));
+        for (at, told) in [(0, broken()), (60, None), (3599, None), (3600, broken()), (3660, None)] {
+            assert_eq!(watch.look_failed("gone", after(at)), told, "{at}");
+        }
+        assert_eq!(watch.look(&fill(0, 0, 640), after(3720)), [Notice::Mended]);
+        assert_eq!(watch.look(&fill(0, 0, 640), after(3780)), []);
+        assert_eq!(watch.look_failed("gone", after(3840)), broken());
     }
 
     #[test]

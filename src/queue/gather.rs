@@ -106,6 +106,7 @@ fn is_pressing(order: &Order) -> bool {
         | Order::Remove(_)
         | Order::TakeOut(..)
         | Order::Adopt(_)
+        | Order::Present { .. }
         | Order::Settle(_)
         | Order::Charge(_)
         | Order::See(_)

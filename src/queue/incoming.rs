@@ -238,7 +238,7 @@ impl Incoming {
         let Self { queue, granted, expected, length, sum, .. } = self;
         let backlog = tokio::time::timeout(COMMIT_WAIT, queue.budgets.backlog.take(waiting)).await;
         let backlog = backlog.map_err(|_| QueueError::Full("the disk does not keep up".to_owned()))?;
-        let holding = Holding { granted: Some(granted), backlog: Some(backlog), expected: Some(expected) };
+        let holding = Holding { granted: Some(granted), backlog: Some(backlog), expected: Some(expected), name: None };
         Ok(Settled { body, length, checksum: sum.0.digest(), holding })
     }
 

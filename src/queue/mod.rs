@@ -69,6 +69,7 @@ pub mod store;
 pub mod transfer;
 
 mod accounts;
+mod adoptions;
 mod anew;
 mod budget;
 mod claim;

@@ -96,6 +96,10 @@ impl Work<'_, '_> {
             Order::Remove(id) => self.remove(*id),
             Order::TakeOut(id, places) => self.take_out(*id, places),
             Order::Adopt(adopted) => self.adopt(adopted),
+            Order::Present { id, export, place } => {
+                self.tables.note_adopted(*export, *place)?;
+                Err(Obstacle::Order(QueueError::Known(*id)))
+            }
             Order::Settle(export) => Ok(self.tables.settle_export(*export)?),
             Order::Charge(spending) => {
                 Ok(self.tables.charge(spending.identity(), spending.cost(), self.aftermath.charged_at)?)
@@ -205,16 +209,23 @@ impl Work<'_, '_> {
 
     /// Once: the message, and that it has been here, are one transaction.
     fn adopt(&mut self, adopted: &Adopted) -> Result<(), Obstacle> {
-        let id = adopted.message.record.id;
-        if adopted.place < self.tables.adopted(adopted.export)? {
+        let Adopted { message, export, place } = adopted;
+        let id = message.record.id;
+        if self.tables.has_adopted(*export, *place)? {
             return Err(Obstacle::Order(QueueError::Known(id)));
         }
-        let is_here = !matches!(self.tables.known(id)?, Known::Nothing);
-        self.tables.set_adopted(adopted.export, adopted.place.saturating_add(1))?;
-        if is_here {
-            return Err(Obstacle::Order(QueueError::Known(id)));
+        match self.tables.known(id)? {
+            Known::Nothing => {
+                self.tables.note_adopted(*export, *place)?;
+                Ok(self.tables.add(message)?)
+            }
+            Known::Record(_) => {
+                self.tables.note_adopted(*export, *place)?;
+                Err(Obstacle::Order(QueueError::Known(id)))
+            }
+            // Its place stays open: what the export has of it may be all that there is.
+            Known::Unreadable(fault) => Err(Obstacle::Order(QueueError::Damaged(id, fault.to_string()))),
         }
-        Ok(self.tables.add(&adopted.message)?)
     }
 
     fn take(&mut self, id: QueueId) -> Result<(), Obstacle> {
@@ -264,6 +275,7 @@ pub(super) fn kept(order: Order) -> Option<NewMessage> {
         | Order::Release(_)
         | Order::Remove(_)
         | Order::TakeOut(..)
+        | Order::Present { .. }
         | Order::Settle(_)
         | Order::Charge(_)
         | Order::See(_)

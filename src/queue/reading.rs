@@ -7,6 +7,7 @@ use std::time::Duration;
 use redb::{ReadableTable as _, ReadableTableMetadata as _};
 
 use super::QueueError;
+use super::adoptions;
 use super::brief::Brief;
 use super::codec::{self, CodecFault};
 use super::compact::{Compaction, Progress};
@@ -22,6 +23,7 @@ use super::store::{
     Work,
 };
 use super::tables::{self, DiskFault, LEDGER, MESSAGES, META, UNREAD};
+use super::transfer::Adoption;
 use crate::mail::{Cost, QueueId, Rates};
 use crate::sys::disk::Open;
 use crate::sys::{MonoTime, Now};
@@ -172,11 +174,8 @@ impl Store for Embedded {
         self.listing(&Asked { filter, direction, decode: codec::decode_brief_of }, page, BRIEFS_AT_ONCE)
     }
 
-    fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
-        self.read(|View { transaction, .. }| {
-            let noted = transaction.open_table(META)?.get(tables::export_key(tables::ADOPTIONS, export).as_str())?;
-            Ok(noted.map_or(0, |octets| tables::adopted_count(octets.value())))
-        })
+    fn adopted(&self, export: QueueId) -> Result<Adoption, QueueError> {
+        self.read(|View { transaction, .. }| adoptions::told(&transaction.open_table(META)?, export))
     }
 
     fn settled(&self, export: QueueId) -> Result<bool, QueueError> {

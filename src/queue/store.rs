@@ -13,6 +13,7 @@ use super::compact::{Compaction, Progress};
 use super::record::{Outcome, Record, State};
 use super::seen::{Mark, Seen, Sighting};
 use super::sweeper::BodyFile;
+use super::transfer::Adoption;
 use super::turns::Place;
 use crate::mail::{Cost, QueueId, Rate, Rates};
 use crate::sys::{MonoTime, Now, WallTime};
@@ -48,7 +49,7 @@ pub struct Adopted {
     pub message: NewMessage,
     /// The name of the export that brings it.
     pub export: QueueId,
-    /// Its place in the export; they are brought in order.
+    /// Its place in the export.
     pub place: u64,
 }
 
@@ -143,6 +144,15 @@ pub enum Order {
     TakeOut(QueueId, Vec<usize>),
     /// Keep this message, which another queue had, as it was there: once, however often it is brought.
     Adopt(Box<Adopted>),
+    /// Note that a message of an export is here already: it is not to be brought in once it has gone.
+    Present {
+        /// Which.
+        id: QueueId,
+        /// The name of the export.
+        export: QueueId,
+        /// Its place in the export.
+        place: u64,
+    },
     /// Note that all of an export has arrived elsewhere, and has been removed here.
     Settle(QueueId),
     /// Note what a message has cost that others have kept.
@@ -427,8 +437,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The same, of each message no more than a listing shows: for a look at very many.
     fn briefs(&self, filter: Filter, page: Page, direction: Direction) -> Result<Listing<Brief>, QueueError>;
 
-    /// How many messages of this export have been adopted.
-    fn adopted(&self, export: QueueId) -> Result<u64, QueueError>;
+    /// Which messages of this export are here, or were.
+    fn adopted(&self, export: QueueId) -> Result<Adoption, QueueError>;
 
     /// Whether what was exported under this name has been removed, because it had arrived elsewhere.
     fn settled(&self, export: QueueId) -> Result<bool, QueueError>;

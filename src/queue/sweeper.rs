@@ -2,8 +2,11 @@
 //!
 //! A [`BodyFile`] that is dropped without having been kept is removed. What is not removed before the process ends is a leftover that recovery
 //! removes: its record is gone already, or never came to be.
+//!
+//! A message that left may be brought back before its old file has gone: whoever brings it has its name [`Reserved`], clears the old file away, and what is
+//! still to be removed under that name is not.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,18 +28,25 @@ struct Inner {
     driving: Driving,
     waiting: Mutex<Waiting>,
     bell: Condvar,
+    /// Rung when a file has been removed.
+    removed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     files: VecDeque<QueueId>,
+    /// The one that is being removed.
+    current: Option<QueueId>,
+    /// Names of those who are being brought.
+    reserved: BTreeSet<QueueId>,
     closed: bool,
 }
 
 impl Sweeper {
     /// A sweeper of `folder`; with [`Driving::WriterThread`] it has a thread.
     pub(super) fn start(disk: Arc<dyn Disk>, folder: PathBuf, driving: Driving) -> io::Result<Self> {
-        let inner = Inner { disk, folder, driving, waiting: Mutex::default(), bell: Condvar::new() };
+        let inner =
+            Inner { disk, folder, driving, waiting: Mutex::default(), bell: Condvar::new(), removed: Condvar::new() };
         let sweeper = Self { inner: Arc::new(inner) };
         if driving == Driving::WriterThread {
             let inner = Arc::clone(&sweeper.inner);
@@ -55,8 +65,21 @@ impl Sweeper {
         &self.inner.folder
     }
 
-    /// Has the body file of `id` removed.
+    /// Has the body file of a message that has gone removed, unless it is being brought back: then the file is that of who brings it, or was cleared
+    /// away by him.
     pub(super) fn remove(&self, id: QueueId) {
+        if !self.inner.waiting().reserved.contains(&id) {
+            self.discard(id);
+        }
+    }
+
+    /// The name of a message that is being brought; none when another brings it already.
+    pub(super) fn reserve(&self, id: QueueId) -> Option<Reserved> {
+        self.inner.waiting().reserved.insert(id).then(|| Reserved { id, sweeper: self.clone() })
+    }
+
+    /// Has the body file of `id` removed.
+    fn discard(&self, id: QueueId) {
         match self.inner.driving {
             Driving::Inline => self.inner.remove(id),
             Driving::WriterThread => {
@@ -81,6 +104,8 @@ impl Inner {
     fn run(&self) {
         while let Some(id) = self.next() {
             self.remove(id);
+            self.waiting().current = None;
+            self.removed.notify_all();
         }
     }
 
@@ -88,6 +113,7 @@ impl Inner {
         let mut waiting = self.waiting();
         loop {
             if let Some(id) = waiting.files.pop_front() {
+                waiting.current = Some(id);
                 return Some(id);
             }
             if waiting.closed {
@@ -105,6 +131,36 @@ impl Inner {
                 tracing::warn!(%id, %fault, "a body file could not be removed; the next start will try again")
             }
         }
+    }
+}
+
+/// The name of a message that is being brought: nobody else brings it meanwhile, and nothing that was is removed under it.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    id: QueueId,
+    sweeper: Sweeper,
+}
+
+impl Reserved {
+    /// Removes what an earlier message left under this name, and returns when it has gone. Blocks.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        let inner = &self.sweeper.inner;
+        let mut waiting = inner.waiting();
+        waiting.files.retain(|&file| file != self.id);
+        while waiting.current == Some(self.id) {
+            waiting = inner.removed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(waiting);
+        match inner.disk.remove(&self.sweeper.path(self.id)) {
+            Err(fault) if fault.kind() != io::ErrorKind::NotFound => Err(fault),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.sweeper.inner.waiting().reserved.remove(&self.id);
     }
 }
 
@@ -129,7 +185,7 @@ impl BodyFile {
 impl Drop for BodyFile {
     fn drop(&mut self) {
         if let Some(sweeper) = self.sweeper.take() {
-            sweeper.remove(self.id);
+            sweeper.discard(self.id);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! meta      name -> octets            "format", "open" (1 while a process has it), "shelf" (the number of its file), "ledger" (its last time),
-//!                                     "adopted EXPORT" (how many of that export's messages are here, or were),
+//!                                     "adopted EXPORT", "gap EXPORT PLACE" (which of that export's messages are here, or were: see adoptions),
 //!                                     "settled EXPORT" (what was exported so has been removed here)
 //! messages  id -> row                 one for each message: where it stands, where record and body lie (see row)
 //! unread    id -> reason              records that can't be read, set aside
@@ -18,6 +18,7 @@ use std::ops::Bound;
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::adoptions::{self, ADOPTIONS};
 use super::codec::{self, CodecFault};
 use super::index::Change;
 use super::ledger::History;
@@ -41,8 +42,6 @@ pub(super) const LEDGER_KEY: &str = "ledger";
 pub(super) const FORMAT_KEY: &str = "format";
 pub(super) const SHELF_KEY: &str = "shelf";
 const OPEN_KEY: &str = "open";
-/// Exports of which messages have been adopted.
-pub(super) const ADOPTIONS: &str = "adopted ";
 /// Exports of ours that have arrived elsewhere, and have been removed.
 pub(super) const SETTLED: &str = "settled ";
 /// Octets of a record besides its envelope, about: on whose authority, how it came.
@@ -53,11 +52,6 @@ const EXPORTS_MAX: usize = 1000;
 /// Where it is noted what became of an export.
 pub(super) fn export_key(kind: &'static str, export: QueueId) -> String {
     format!("{kind}{export}")
-}
-
-/// What stands there. What can't be read is none: a message that is here is told by its name.
-pub(super) fn adopted_count(octets: &[u8]) -> u64 {
-    octets.try_into().map_or(0, u64::from_le_bytes)
 }
 
 /// Whether a process has the store.
@@ -227,15 +221,17 @@ impl<'txn> Tables<'txn> {
         Ok(last)
     }
 
-    /// How many messages of this export have been adopted.
-    pub(super) fn adopted(&self, export: QueueId) -> Result<u64, DiskFault> {
-        let noted = self.meta.get(export_key(ADOPTIONS, export).as_str())?;
-        Ok(noted.map_or(0, |octets| adopted_count(octets.value())))
+    /// Whether the message at this place of an export is here, or was.
+    pub(super) fn has_adopted(&self, export: QueueId, place: u64) -> Result<bool, DiskFault> {
+        adoptions::has(&self.meta, export, place)
     }
 
-    /// Notes that so many have been.
-    pub(super) fn set_adopted(&mut self, export: QueueId, count: u64) -> Result<(), DiskFault> {
-        self.remember(ADOPTIONS, export, count)
+    /// Notes that it is.
+    pub(super) fn note_adopted(&mut self, export: QueueId, place: u64) -> Result<(), DiskFault> {
+        match adoptions::note(&mut self.meta, export, place)? {
+            Some(count) => self.remember(ADOPTIONS, export, count),
+            None => Ok(()),
+        }
     }
 
     /// Notes that what was exported under this name has been removed, because it had arrived elsewhere.
@@ -259,6 +255,9 @@ impl<'txn> Tables<'txn> {
         }
         for name in names.iter().take(names.len().saturating_sub(EXPORTS_MAX)) {
             self.meta.remove(name.as_str())?;
+            if let Some(export) = name.strip_prefix(ADOPTIONS) {
+                adoptions::forget_gaps(&mut self.meta, export)?;
+            }
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use super::budget::{Granted, Room, Share};
 use super::gather::{Coming, Expected, Gathered, Pace};
 use super::settings::{BATCH_MAX, HAND_OFF};
 use super::store::{Order, Store};
+use super::sweeper::Reserved;
 use crate::sys::Clock;
 use crate::sys::receive::receive;
 
@@ -28,6 +29,8 @@ pub(super) struct Holding {
     pub(super) backlog: Option<Share>,
     /// It is expected until the writer has it.
     pub(super) expected: Option<Expected>,
+    /// The name of a message that is being brought.
+    pub(super) name: Option<Reserved>,
 }
 
 pub(super) struct HandedOver {

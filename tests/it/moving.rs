@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sealpost::mail::{
     Address, Envelope, ForwardPath, MailParameters, QueueId, Recipient, RecipientParameters, ReversePath,
 };
+use sealpost::queue::transfer::Received;
 use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, Record, TraceFacts};
 use sealpost::sys::{Clock, Entropy, SystemClock, SystemDisk, SystemEntropy};
 
@@ -33,7 +34,9 @@ pub fn fill(bench: &Bench, count: usize, octets: usize) {
         let (export, mut together) = (queue.new_export(), Vec::new());
         for number in 0..count {
             let body = message(number, octets);
-            let mut arriving = queue.receive(record(&*clock, number, &body)).await.unwrap().unwrap();
+            let Received::Awaited(mut arriving) = queue.receive(record(&*clock, number, &body)).await.unwrap() else {
+                panic!("it is here");
+            };
             arriving.write(&body).await.unwrap();
             together.push((number as u64, arriving.finish().await.unwrap()));
             if together.len() == TOGETHER || number + 1 == count {
@@ -123,8 +126,29 @@ fn states(bench: &Bench) -> BTreeMap<String, String> {
     entries.into_iter().map(|entry| (entry["id"].as_str().unwrap().to_owned(), entry.to_string())).collect()
 }
 
+/// A bench whose queue has been made.
 fn bench() -> Bench {
-    Bench::new(&free_addresses::<1>())
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, 0, 0);
+    bench
+}
+
+#[test]
+fn no_command_makes_a_queue_where_there_is_none() {
+    let (from, to) = (bench(), Bench::new(&free_addresses::<1>()));
+    fill(&from, 1, 0);
+    let file = from.directory.path().join("queue.export");
+    assert_done(&export(&from, &file), "1 messages");
+    // As when the file system with the queue is not mounted.
+    let data = to.directory.path().join("data");
+    fs::create_dir_all(&data).unwrap();
+    for words in [&["stats"][..], &["list"], &["import", file.to_str().unwrap()], &["compact"]] {
+        let said = sealpost(&arguments(&to, words));
+        assert_eq!(said.status.code(), Some(69), "{words:?}: {said:?}");
+        assert!(text(&said.stderr).contains("there is no queue in"), "{words:?}: {said:?}");
+    }
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 0);
+    assert!(!with_ending(&file, "receipt").exists());
 }
 
 #[test]
@@ -156,6 +180,10 @@ fn a_stopped_queue_moves_as_it_was_and_is_removed_by_receipt_only() {
     assert!(!remove(&from, &half).status.success());
     assert_eq!(states(&from).len(), 30);
     assert_done(&remove(&from, &receipt), "30 messages of export");
+    assert!(states(&from).is_empty());
+    // Its file brings nothing back: another queue has them now, and both would deliver them.
+    let returned = import(&from, &file);
+    assert!(!returned.status.success() && text(&returned.stderr).contains("say --take-back"), "{returned:?}");
     assert!(states(&from).is_empty());
     // The messages come back by another way: a receipt that has served removes nothing any more.
     let back = from.directory.path().join("back.export");
@@ -207,7 +235,7 @@ fn what_is_damaged_in_the_file_is_left_out_and_told_and_stays_where_it_came_from
     let word = b"<fill.4@example.com>\r\n\r\n";
     let place = octets.windows(word.len()).position(|window| window == word).unwrap();
     octets[place + word.len() + 10] ^= 1;
-    fs::write(&file, octets).unwrap();
+    fs::write(&file, &octets).unwrap();
     let imported = import(&to, &file);
     assert_eq!(imported.status.code(), Some(1), "{imported:?}");
     assert!(text(&imported.stdout).contains("9 messages of export"), "{imported:?}");
@@ -216,6 +244,11 @@ fn what_is_damaged_in_the_file_is_left_out_and_told_and_stays_where_it_came_from
     sealpost_says(&arguments(&from, &["export", "--remove-after", receipt.to_str().unwrap()]));
     let left = list_queue(&from);
     assert_eq!((left.len(), left[0]["message_id"].as_str()), (1, Some("<fill.4@example.com>")), "{left:?}");
+    // A whole copy of the file brings it: that those behind it were brought does not mean that it was.
+    octets[place + word.len() + 10] ^= 1;
+    fs::write(&file, octets).unwrap();
+    assert_done(&import(&to, &file), "1 messages of export");
+    assert_eq!(list_queue(&to).len(), 10);
 }
 
 #[test]

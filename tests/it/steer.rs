@@ -230,6 +230,24 @@ fn names_are_read_from_standard_input_and_one_that_is_missing_stops_no_other() {
     assert!(text(&output.stderr).contains("no message 01jdkz3n7q8w0x2y4z6a8b0c1d"), "{output:?}");
     assert_eq!(text(&output.stdout).lines().count(), 2);
     assert_eq!(listed(&bench, &["--state", "held"]), ["a1", "b1"]);
+    // What the state of a named message does not allow is said, and is not called done.
+    let not_held = queue(&bench, &["release", "--json", &ids[1]]);
+    let said = text(&not_held.stdout);
+    assert!(not_held.status.code() == Some(1) && said.contains("is queued, not held"), "{not_held:?}");
+    // Beside the daemon an export takes what is held, and tells of the rest, unless it was not meant.
+    let file = |name: &str| bench.directory.path().join(name).display().to_string();
+    let exported = queue(&bench, &["export", &file("some")]);
+    let said = text(&exported.stderr);
+    assert!(exported.status.code() == Some(1) && said.contains("1 queued or dead messages were not"), "{exported:?}");
+    assert!(says(&bench, &["export", "--state", "held", &file("held")]).contains("2 messages"));
+    // Part of a name is none; the near ones are told.
+    for words in [&["queue", "list", "--identity", "ALICE"][..], &["identities", "Alice"]] {
+        let nobody = sealpost(&[words, &["--config", bench.config_argument()]].concat());
+        assert!(text(&nobody.stderr).contains("did you mean staff:alice@example.com?"), "{words:?}: {nobody:?}");
+    }
+    // A list that may go on says so where nobody reads the answers, too.
+    let cut = queue(&bench, &["list", "--json", "--limit", "1"]);
+    assert!(text(&cut.stderr).contains("there may be more: --after"), "{cut:?}");
 }
 
 /// RFC 4865 §4.2: before its moment it is sent only when an operator means that very message.
@@ -248,6 +266,8 @@ fn what_its_sender_wants_to_wait_is_made_due_by_its_name_only() {
     ] {
         assert_eq!(client.command(line).unwrap().code, code, "{line}");
     }
+    let list = says(&bench, &["list"]);
+    assert!(list.contains("waits until 20") && list.contains("as its sender asked"), "{list}");
     let retried = queue(&bench, &["retry", "--all"]);
     assert!(retried.status.success(), "{}", text(&retried.stderr));
     assert_eq!((listed(&bench, &[]), upstream.arrivals().len()), (vec!["waits".to_owned()], 0));

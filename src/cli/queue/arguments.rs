@@ -136,7 +136,7 @@ pub struct QueueStats {
     sealpost queue export -c sealpost.toml --remove-after /root/queue.export.receipt\n\n\
     An export changes nothing: until --remove-after the old queue has its messages still, and a relay that is started on it sends them. It names \
     exactly what the receipt says has arrived. While the relay runs, only held messages are exported, for others could be delivered here and \
-    there: hold what is to move first. The file holds whole messages: keep it as you keep the queue (it is made with mode 0600).\n\
+    there: hold what is to move first. How many were passed over is told (exit code 1), unless --state held was said. The file holds whole messages: keep it as you keep the queue (it is made with mode 0600).\n\
     The format is told in docs/operating.md.")]
 pub struct QueueExport {
     /// Which queue.
@@ -158,7 +158,8 @@ pub struct QueueExport {
 #[command(after_help = "Examples:\n\n  sealpost queue import -c sealpost.toml queue.export\n\n\
     What was held is held, what was queued is due as it was, and nothing is counted to anybody's limits a second time. What is damaged in the file is \
     left out and told; everything else is taken. Interrupted, it is repeated, and goes on where it was. When all is on stable storage, the receipt is \
-    written: queue.export.receipt, for `queue export --remove-after` on the machine that it came from.\n\
+    written: queue.export.receipt, for `queue export --remove-after` on the machine that it came from. After that removal this machine refuses the \
+    export, whose messages another one has, unless --take-back is said.\n\
     Exit codes: 0 all is here, 1 something was damaged and left out.")]
 pub struct QueueImport {
     /// Which queue.
@@ -167,6 +168,9 @@ pub struct QueueImport {
     /// The export
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Take in what was exported here and removed by its receipt: only when the queue that got it never delivers it
+    #[arg(long)]
+    pub take_back: bool,
     /// Where to write the receipt, instead of FILE.receipt
     #[arg(long, value_name = "FILE")]
     pub receipt: Option<PathBuf>,
@@ -228,6 +232,7 @@ impl QueueFilters {
     everything; and only what is there when the command begins. The names of the messages it was done to are printed, one a line.\n\
     remove: with --recipient it takes these recipients out of each message, and the message goes when nobody is left. By filter it asks before \
     it begins, or wants --yes. Nobody gets a report of what is removed.\n\
+    hold, release: of a message that is named and is in no state for it, that is said, and nothing is done.\n\
     release: also sends what queue.recheck or an identity's hold keeps back.")]
 pub struct QueueSelection {
     /// Which queue.

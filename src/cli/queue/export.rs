@@ -402,6 +402,8 @@ impl<R: BufRead> Summed<R> {
 #[cfg(test)]
 #[expect(clippy::as_conversions, reason = "tests count and measure")]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use crate::daemon::steering::entry::Entry;
     use crate::queue::Queue;
@@ -445,6 +447,12 @@ mod tests {
         octets
     }
 
+    /// Name and record of each message.
+    static HEADS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+        let parcels = (1..).zip(bodies()).map(|(number, body)| parcel(number, &body));
+        parcels.map(|parcel| (parcel.entry.id.clone(), parcel.record)).collect()
+    });
+
     /// The places of the messages that are whole, what was told of damage, and the count at the end.
     fn read(octets: &[u8]) -> (Vec<u64>, Vec<String>, Option<u64>) {
         let (mut whole, mut damage, mut end) = (Vec::new(), Vec::new(), None);
@@ -454,6 +462,8 @@ mod tests {
                 Item::Damage(why) => damage.push(why),
                 Item::End(count) => end = Some(count),
                 Item::Message(message) => {
+                    let Message { place, id, record, .. } = &message;
+                    assert_eq!((id, record), (&HEADS[*place as usize].0, &HEADS[*place as usize].1), "a damaged head");
                     let mut body = Vec::new();
                     loop {
                         match reader.piece().unwrap() {

@@ -26,8 +26,9 @@ use super::reach::{self, Reach};
 use super::receipt::{Receipt, Written};
 use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
-use crate::daemon::steering::moving::{Brought, Importing};
+use crate::daemon::steering::moving::{Back, Brought, Importing};
 use crate::daemon::steering::{Answer, Command, Desk};
+use crate::queue::transfer::Adoption;
 use crate::sys::Clock as _;
 
 /// Names that are asked about in one request; it has a limit of octets.
@@ -43,9 +44,15 @@ pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// A file for its owner alone; what an earlier attempt left of it is gone.
+/// A new file for its owner alone; what an earlier attempt left under this name is gone. What somebody else put there is neither written to nor followed:
+/// its mode and its owner would be his.
+#[expect(clippy::disallowed_methods, reason = "a file that was named on the command line")]
 pub(super) fn make(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    match std::fs::remove_file(path) {
+        Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+        Ok(()) | Err(_) => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Puts a file that was made as `path.part` on stable storage, and gives it its name.
@@ -87,6 +94,8 @@ struct Export {
     octets: u64,
     count: u64,
     spoiled: u64,
+    /// Those that were meant and are not held.
+    passed: u64,
 }
 
 fn write(reach: &Reach, asked: &QueueExport, path: &Path) -> anyhow::Result<ExitCode> {
@@ -95,7 +104,8 @@ fn write(reach: &Reach, asked: &QueueExport, path: &Path) -> anyhow::Result<Exit
     }
     let part = with_ending(path, "part");
     let mut file = Some(make(&part).with_context(|| part.display().to_string())?);
-    let mut export = Export { writer: None, name: String::new(), held_only: false, octets: 0, count: 0, spoiled: 0 };
+    let mut export =
+        Export { writer: None, name: String::new(), held_only: false, octets: 0, count: 0, spoiled: 0, passed: 0 };
     let command = Command::Export { filters: asked.filters.filters() };
     let asked_for = reach.ask(command, &mut |answer| export.hear(answer, &mut file));
     let unreached = match asked_for {
@@ -145,6 +155,7 @@ impl Export {
                 self.cut_off()?;
             }
             Answer::Gone(_) => self.cut_off()?,
+            Answer::Count(passed) => self.passed = passed.messages,
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
@@ -154,7 +165,6 @@ impl Export {
             | Answer::Missing(_)
             | Answer::Unmatched(_)
             | Answer::Unable(..)
-            | Answer::Count(_)
             | Answer::Adopted(_)
             | Answer::Present(_)
             | Answer::Stats(_)
@@ -197,8 +207,7 @@ impl Export {
             eprintln!("sealpost: there is no {held}; no file was written");
         } else {
             name_it(&file, path)?;
-            let told =
-                json!({ "export": self.name, "messages": count, "octets": self.octets, "left_out": self.spoiled });
+            let told = json!({ "export": self.name, "messages": count, "octets": self.octets, "left_out": self.spoiled, "not_held": self.passed });
             if as_json {
                 println!("{told}");
             } else {
@@ -211,7 +220,14 @@ impl Export {
                 );
             }
         }
-        Ok(if self.spoiled > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
+        if self.passed > 0 {
+            eprintln!(
+                "sealpost: {} queued or dead messages were not exported: a running relay exports only what is held; hold them first (or stop the relay), or \
+                 say --state held",
+                self.passed
+            );
+        }
+        Ok(if self.spoiled > 0 || self.passed > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
     }
 }
 
@@ -252,16 +268,17 @@ pub(super) fn run_import(import: &QueueImport) -> anyhow::Result<ExitCode> {
     let reader = Reader::begin(BufReader::new(file)).with_context(place)?;
     let path = import.receipt.clone().unwrap_or_else(|| with_ending(&import.file, "receipt"));
     let export = reader.first.export.clone();
+    let back = if import.take_back { Back::Taken } else { Back::Refused };
     let account = Account { receipt: Receipt::begin(&path, &export)?, imported: 0, present: 0, left_out: 0 };
     let account = Mutex::new(account);
     let unreached = match reach.daemon() {
         Ok(Some(daemon)) => {
-            bring_to_daemon(daemon, reader, &account)?;
+            bring_to_daemon(daemon, reader, back, &account)?;
             None
         }
         Ok(None) => reach.with_store(async |queue, clock| {
             let by = format!("{}, without a daemon", Peer::own());
-            let begun = Importing::begin(&export, by, queue).await.map_err(anyhow::Error::msg)?;
+            let begun = Importing::begin(&export, back, by, queue).await.map_err(anyhow::Error::msg)?;
             let (mut importing, adopted) = begun;
             let mut feed = Feed { reader, adopted, within: None, over: false, account: &account };
             while let Some(brought) = feed.next()? {
@@ -291,9 +308,10 @@ fn open(path: &Path) -> io::Result<File> {
 fn bring_to_daemon(
     mut daemon: UnixStream,
     reader: Reader<BufReader<File>>,
+    back: Back,
     account: &Mutex<Account>,
 ) -> anyhow::Result<()> {
-    let command = Command::Import { export: reader.first.export.clone() };
+    let command = Command::Import { export: reader.first.export.clone(), back };
     reach::send(&mut daemon, &Request { version: control::VERSION, command })?;
     let sending = daemon.try_clone()?;
     std::thread::scope(|scope| {
@@ -301,7 +319,7 @@ fn bring_to_daemon(
         let heard = reach::hear(daemon, &mut |answer| {
             let Answer::Adopted(adopted) = answer else { return hear(account, answer) };
             let reader = reader.take().context("the daemon begins the import twice")?;
-            let feed = Feed { reader, adopted: *adopted, within: None, over: false, account };
+            let feed = Feed { reader, adopted: adopted.clone(), within: None, over: false, account };
             let sending = sending.try_clone()?;
             bringing = Some(scope.spawn(move || bring(feed, sending)));
             Ok(())
@@ -411,8 +429,8 @@ impl Account {
 /// The file, as what is to be brought.
 struct Feed<'a> {
     reader: Reader<BufReader<File>>,
-    /// So many were brought before.
-    adopted: u64,
+    /// These were brought before.
+    adopted: Adoption,
     /// The message whose octets come next.
     within: Option<Message>,
     over: bool,
@@ -435,20 +453,21 @@ impl Feed<'_> {
     }
 
     fn piece(&mut self, message: Message) -> anyhow::Result<Option<Brought>> {
-        let is_new = message.place >= self.adopted;
-        let piece = self.reader.piece()?;
-        let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
-        match piece {
+        let is_new = !self.adopted.has(message.place);
+        match self.reader.piece()? {
             Piece::Octets(octets) => {
                 self.within = Some(message);
-                return Ok(is_new.then(|| Brought::Piece(BASE64.encode(octets))));
+                Ok(is_new.then(|| Brought::Piece(BASE64.encode(octets))))
             }
-            Piece::Whole if !is_new => account.is_here(&message.id)?,
-            Piece::Damaged(why) if !is_new => account.leave_out(&format!("message {}: {why}", message.id)),
+            Piece::Whole if !is_new => Ok(Some(Brought::Before { place: message.place, id: message.id })),
+            Piece::Damaged(why) if !is_new => {
+                let mut account = self.account.lock().unwrap_or_else(PoisonError::into_inner);
+                account.leave_out(&format!("message {}: {why}", message.id));
+                Ok(None)
+            }
             // Whoever takes it in holds it against its record.
-            Piece::Whole | Piece::Damaged(_) => {}
+            Piece::Whole | Piece::Damaged(_) => Ok(None),
         }
-        Ok(None)
     }
 
     fn item(&mut self) -> anyhow::Result<Option<Brought>> {
@@ -463,11 +482,39 @@ impl Feed<'_> {
             }
             Some(Item::Message(message)) => {
                 let (place, record) = (message.place, message.record.clone());
-                let is_new = place >= self.adopted;
+                let is_new = !self.adopted.has(place);
                 self.within = Some(message);
                 return Ok(is_new.then_some(Brought::Message { place, record }));
             }
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test puts files there")]
+    fn what_stands_under_the_name_is_neither_written_to_nor_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, other) = (folder.path().join("queue.export.part"), folder.path().join("other"));
+        let make_over = |what: &str| {
+            make(&part).unwrap().write_all(b"mail").unwrap();
+            let metadata = std::fs::symlink_metadata(&part).unwrap();
+            assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == 0o600, "{what}: {metadata:?}");
+            assert_eq!(std::fs::read(&other).unwrap(), b"precious", "{what}");
+        };
+        std::fs::write(&other, b"precious").unwrap();
+        make_over("nothing");
+        std::fs::set_permissions(&part, Permissions::from_mode(0o666)).unwrap();
+        make_over("a file that all may read");
+        std::fs::remove_file(&part).unwrap();
+        symlink(&other, &part).unwrap();
+        make_over("a link");
     }
 }

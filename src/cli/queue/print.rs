@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use crate::cli::output::{Output, clean, clean_lines, cut};
+use crate::cli::output::{self, Output, clean, clean_lines, cut};
 use crate::daemon::steering::StateName;
 use crate::daemon::steering::breakdown::{Breakdown, Row};
 use crate::daemon::steering::entry::{Entry, Line, LineRecipient};
@@ -36,7 +36,7 @@ impl Printer {
 
     pub(super) fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
         match self.form {
-            Form::Json => writeln!(self.out, "{}", serde_json::to_string(entry)?)?,
+            Form::Json => writeln!(self.out, "{}", output::json(entry)?)?,
             // Whoever does not know lines yet tells all.
             Form::Lines => self.line_of(&Line::of_entry(entry, seconds(&entry.arrived).unwrap_or(i64::MAX)))?,
             Form::Whole => self.whole(entry)?,
@@ -46,7 +46,7 @@ impl Printer {
 
     pub(super) fn headers(&mut self, section: &str) -> anyhow::Result<()> {
         match self.form {
-            Form::Json => writeln!(self.out, "{}", json!({ "headers": section }))?,
+            Form::Json => writeln!(self.out, "{}", output::json(&json!({ "headers": section }))?)?,
             Form::Lines | Form::Whole => writeln!(self.out, "\n{}", clean_lines(section).trim_end())?,
         }
         Ok(())
@@ -72,6 +72,9 @@ impl Printer {
         if let Some(reason) = &one.reason {
             self.line(&format!("    {reason}"))?;
         }
+        if one.state == StateName::Queued && one.tried.is_empty() {
+            self.line(&format!("    {}", untried(one.hold_until, self.now)))?;
+        }
         one.tried.iter().try_for_each(|LineRecipient { address, outcome, detail, reply }| {
             self.line(&format!("    {address}: {outcome}{}", said(detail, reply.as_deref())))
         })
@@ -80,7 +83,12 @@ impl Printer {
     fn whole(&mut self, entry: &Entry) -> io::Result<()> {
         let parameters =
             |words: &[String]| if words.is_empty() { String::new() } else { format!(" {}", words.join(" ")) };
-        let next = if entry.state == StateName::Queued { entry.due.clone() } else { String::new() };
+        let is_due = || seconds(&entry.due).is_some_and(|due| due <= self.now.seconds());
+        let next = match entry.state {
+            StateName::Queued if is_due() => format!("{} (it is due: when its turn comes)", entry.due),
+            StateName::Queued => entry.due.clone(),
+            StateName::Held | StateName::Dead => String::new(),
+        };
         let mut rows = vec![
             ("id", entry.id.clone()),
             ("state", entry.state.word().to_owned()),
@@ -129,7 +137,7 @@ impl Printer {
 
     pub(super) fn sums(&mut self, sums: &Sums) -> anyhow::Result<()> {
         if self.form == Form::Json {
-            writeln!(self.out, "{}", serde_json::to_string(sums)?)?;
+            writeln!(self.out, "{}", output::json(sums)?)?;
             return Ok(());
         }
         for (name, count, octets) in [
@@ -232,6 +240,16 @@ impl Printer {
     }
 }
 
+/// Why nothing stands below a message that waits.
+fn untried(hold_until: Option<i64>, now: WallTime) -> String {
+    match hold_until.filter(|&until| until > now.seconds()) {
+        Some(until) => {
+            format!("waits until {}, as its sender asked (HOLDFOR, HOLDUNTIL)", WallTime::from_seconds(until).rfc3339())
+        }
+        None => "no attempt has ended yet: see `sealpost queue stats`".to_owned(),
+    }
+}
+
 /// What happened to a recipient, and what the upstream said, where the one does not hold the other.
 fn said(detail: &str, reply: Option<&str>) -> String {
     let happened = if detail.is_empty() { String::new() } else { format!(": {detail}") };
@@ -301,6 +319,18 @@ pub(in crate::cli) fn size(octets: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_nothing_came_of_a_message_yet_is_said() {
+        let now = WallTime::from_seconds(1_800_000_000);
+        for (until, words) in [
+            (None, "no attempt has ended yet"),
+            (Some(1_800_000_000), "no attempt has ended yet"),
+            (Some(1_800_000_001), "waits until 2027-01-15T08:00:01Z, as its sender asked"),
+        ] {
+            assert!(untried(until, now).contains(words), "{until:?}: {}", untried(until, now));
+        }
+    }
 
     #[test]
     fn ages_have_one_unit() {

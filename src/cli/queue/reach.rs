@@ -1,6 +1,6 @@
 //! The way to a queue: the running daemon by its socket, or the store itself when there is no daemon.
 //!
-//! Never: works on a store that a daemon owns, or that belongs to another user.
+//! Never: works on a store that a daemon owns, or that belongs to another user; makes one where there is none.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -206,6 +206,14 @@ fn not_ours(data_dir: &Path) -> anyhow::Result<Option<ExitCode>> {
             return Ok(Some(ExitCode::from(UNREACHABLE)));
         }
     };
+    // Another one would be made, beside the one that is meant: that is not mounted, perhaps, or lies elsewhere.
+    if data_dir.join("store.redb").symlink_metadata().is_err_and(|fault| fault.kind() == io::ErrorKind::NotFound) {
+        eprintln!(
+            "sealpost: no daemon answers, and there is no queue in {}: is its file system mounted? `sealpost serve` makes a queue where there is none",
+            data_dir.display()
+        );
+        return Ok(Some(ExitCode::from(UNREACHABLE)));
+    }
     if owner == rustix::process::geteuid().as_raw() {
         return Ok(None);
     }

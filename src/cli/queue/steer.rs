@@ -12,6 +12,7 @@ use super::arguments::QueueSelection;
 use super::print::{Form, Printer, size};
 use super::reach::Reach;
 use super::{MISSING, Session};
+use crate::cli::output;
 use crate::daemon::steering::selection::Filters;
 use crate::daemon::steering::{Action, Answer, Command, Count, Detail, ListOrder, Target};
 
@@ -244,7 +245,7 @@ impl Tale {
             }
             Answer::Unable(id, why) => {
                 self.failed += 1;
-                (id, "unable", Some(format!("{why}; it can only be removed")))
+                (id, "unable", Some(why.clone()))
             }
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
@@ -265,7 +266,7 @@ impl Tale {
         };
         if self.printer.form == Form::Json {
             let line = json!({ "id": id, "action": self.action.word(), "outcome": word, "why": why });
-            writeln!(self.printer.out, "{line}")?;
+            writeln!(self.printer.out, "{}", output::json(&line)?)?;
             return Ok(());
         }
         match why {

@@ -112,6 +112,9 @@ pub struct Line {
     pub octets: u64,
     /// When it came, seconds since 1970.
     pub arrived: i64,
+    /// When its sender wants it to be sent, not before; seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_until: Option<i64>,
     /// What came of the recipients that were tried, or taken out: of the first [`LINE_TRIED_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<LineRecipient>,
@@ -154,6 +157,7 @@ impl Line {
             to: brief.to.clone(),
             octets: brief.length,
             arrived: brief.arrived.seconds(),
+            hold_until: brief.hold_until.map(crate::sys::WallTime::seconds),
             tried: tried.take(LINE_TRIED_MAX).map(|(to, state)| LineRecipient::of(to, state)).collect(),
         }
     }
@@ -176,6 +180,7 @@ impl Line {
             to: entry.recipients.iter().map(|to| to.address.clone()).collect(),
             octets: entry.octets,
             arrived,
+            hold_until: None,
             tried: tried.take(LINE_TRIED_MAX).map(line).collect(),
         }
     }

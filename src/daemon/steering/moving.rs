@@ -1,10 +1,12 @@
 //! Taking messages out of a queue as they are, and bringing them into another: what `queue export` and `queue import` ask for.
 //!
 //! An export changes nothing: each message is told with its record, as it is stored, and its octets in pieces. While a daemon runs, only what is held
-//! and not being tried is exported: anything else could be delivered here and there. An import keeps messages in their order, a few in each
-//! transaction, and says so of each when it is on stable storage. Here, and only here, octets of bodies pass through: to be kept, not to be shown.
+//! and not being tried is exported: anything else could be delivered here and there. An import keeps a few messages in each transaction, and says so of
+//! each when it is on stable storage: the receipt names what it says, and nothing else. Here, and only here, octets of bodies pass through: to be kept,
+//! not to be shown.
 //!
-//! Never: removes what was exported, before somebody shows the receipt of its import; brings a message in twice.
+//! Never: removes what was exported, before somebody shows the receipt of its import; brings a message in twice; says of one that it is here, or was,
+//! which the queue does not say.
 
 use std::collections::VecDeque;
 
@@ -15,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::look::Walk;
 use super::selection::{Filters, Selection};
-use super::{Answer, Desk, ListOrder, StateName};
+use super::{Answer, Count, Desk, ListOrder, StateName};
 use crate::audit::{self, Steered};
 use crate::mail::QueueId;
-use crate::queue::transfer::{ADOPTED_MAX, Arrived, Arriving};
+use crate::queue::transfer::{ADOPTED_MAX, Adoption, Arrived, Arriving, Received};
 use crate::queue::{BodyReader, Change, Listed, Queue, QueueError, Record, State};
 
 /// Messages that are looked up at once.
@@ -48,7 +50,7 @@ pub struct Parcel {
     pub checksum: u64,
 }
 
-/// What is brought to an import, in this order: a message, its pieces, the next message.
+/// What is brought to an import, in this order: a message, its pieces, the next message. Of those that were imported before only the place is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Brought {
@@ -61,6 +63,13 @@ pub enum Brought {
     },
     /// Octets of its body, in base64.
     Piece(String),
+    /// A message that was imported before, as [`Answer::Adopted`] says.
+    Before {
+        /// Its place in the export.
+        place: u64,
+        /// Its name.
+        id: String,
+    },
     /// All has been brought.
     End,
 }
@@ -72,6 +81,8 @@ pub(super) struct Exporting {
     asked: String,
     begun: Option<Begun>,
     walk: Walk,
+    /// Those that were meant and are not held, until that is told; none when all that was meant is exported.
+    passed: Option<Count>,
     ids: VecDeque<QueueId>,
     /// The message whose body is being told.
     current: Option<(QueueId, BodyReader)>,
@@ -86,13 +97,15 @@ impl Exporting {
                         first, or stop the daemon"
                 .to_owned());
         }
-        let filters = Filters { state, until: Some(desk.now.millis()), ..filters };
-        let selection = Selection::new(&filters, desk.now)?;
+        let until = desk.now.millis();
+        let passed = (state != filters.state).then_some(Count { messages: 0, octets: 0, until });
+        let selection = Selection::new(&Filters { until: Some(until), ..filters.clone() }, desk.now)?;
+        let filters = Filters { state, until: Some(until), ..filters };
         let begun = Begun { export: desk.queue.new_export().to_string(), held_only };
         let asked = format!("export {}, {}", begun.export, filters.words());
         audit::steering("export", &asked, &by);
         let walk = Walk::new(selection, None, ListOrder::OldestFirst, None);
-        Ok(Self { by, asked, begun: Some(begun), walk, ids: VecDeque::new(), current: None })
+        Ok(Self { by, asked, begun: Some(begun), walk, passed, ids: VecDeque::new(), current: None })
     }
 
     /// What there is to say next.
@@ -114,12 +127,30 @@ impl Exporting {
         if let Some(id) = self.ids.pop_front() {
             return Ok(vec![self.begin(desk, id).await?]);
         }
-        self.ids.extend(self.walk.page(desk.queue, PAGE).await?.iter().map(Listed::id));
+        if self.walk.is_over() {
+            return Ok(self
+                .passed
+                .take()
+                .filter(|passed| passed.messages > 0)
+                .map(Answer::Count)
+                .into_iter()
+                .collect());
+        }
+        for found in self.walk.page(desk.queue, PAGE).await? {
+            match &mut self.passed {
+                Some(passed) if found.state() != State::Held => {
+                    passed.messages = passed.messages.saturating_add(1);
+                    passed.octets = passed.octets.saturating_add(found.length());
+                }
+                Some(_) | None => self.ids.push_back(found.id()),
+            }
+        }
         Ok(Vec::new())
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.begun.is_none() && self.current.is_none() && self.ids.is_empty() && self.walk.is_over()
+        let told = self.begun.is_none() && self.current.is_none() && self.ids.is_empty();
+        told && self.walk.is_over() && self.passed.is_none()
     }
 
     async fn begin(&mut self, desk: Desk<'_>, id: QueueId) -> Result<Answer, QueueError> {
@@ -172,12 +203,25 @@ fn spoiled(id: QueueId, fault: QueueError) -> Result<Answer, QueueError> {
     }
 }
 
+/// Whether an export may come back to the queue that it left for another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Back {
+    /// It may not: the other one delivers it.
+    #[default]
+    Refused,
+    /// An operator says so.
+    Taken,
+}
+
 /// How far an import is.
 #[derive(Debug)]
 pub struct Importing {
     by: String,
     export: QueueId,
     asked: String,
+    /// What was here, or had been, at the beginning.
+    adoption: Adoption,
     /// The message whose octets are being brought; none while those of one come that is not taken.
     current: Option<(u64, Arriving)>,
     arrived: Vec<(u64, QueueId, Arrived)>,
@@ -185,16 +229,23 @@ pub struct Importing {
 }
 
 impl Importing {
-    /// An import of this export, asked by `by`; and how many of its messages have been imported before, which need not be brought again.
+    /// An import of this export, asked by `by`, with what has been removed here after it had gone elsewhere as `back` says; and which of its messages have been imported before, which need not be brought again.
     ///
     /// # Errors
-    /// The export has no name, or the queue can't be used; in words.
-    pub async fn begin(export: &str, by: String, queue: &Queue) -> Result<(Self, u64), String> {
+    /// The export has no name, or has gone from here, or the queue can't be used; in words.
+    pub async fn begin(export: &str, back: Back, by: String, queue: &Queue) -> Result<(Self, Adoption), String> {
         let export: QueueId = export.parse().map_err(|fault| format!("the export's name {export}: {fault}"))?;
-        let adopted = queue.adopted(export).await.map_err(|fault| fault.to_string())?;
+        if back == Back::Refused && queue.settled(export).await.map_err(|fault| fault.to_string())? {
+            return Err(format!(
+                "export {export} was made here, and a receipt has removed it: another queue has these messages, and both would deliver them; if that \
+                 one is lost, or has not delivered them and never will, say --take-back"
+            ));
+        }
+        let adoption = queue.adopted(export).await.map_err(|fault| fault.to_string())?;
         let asked = format!("import of {export}");
         audit::steering("import", &asked, &by);
-        Ok((Self { by, export, asked, current: None, arrived: Vec::new(), octets: 0 }, adopted))
+        let told = adoption.clone();
+        Ok((Self { by, export, asked, adoption, current: None, arrived: Vec::new(), octets: 0 }, told))
     }
 
     /// Takes what was brought; answers of messages that are settled by it.
@@ -219,6 +270,8 @@ impl Importing {
                 }
             }
             Brought::Piece(text) => self.write(&text, &mut answers).await?,
+            Brought::Before { place, id } if self.adoption.has(place) => answers.push(Answer::Present(id)),
+            Brought::Before { id, .. } => answers.push(Answer::Unable(id, "it was not imported before".to_owned())),
             Brought::End => {
                 self.finish(&mut answers).await?;
                 self.keep(desk, &mut answers).await?;
@@ -236,9 +289,9 @@ impl Importing {
         answers: &mut Vec<Answer>,
     ) -> Result<(), QueueError> {
         let id = record.id;
+        // The same again: it is here only when the other one is kept.
         if self.arrived.iter().any(|(_, waiting, _)| *waiting == id) {
-            answers.push(Answer::Present(id.to_string()));
-            return Ok(());
+            self.keep(desk, answers).await?;
         }
         let received = match desk.queue.receive(record.clone()).await {
             // What waits to be kept holds room as well.
@@ -249,9 +302,13 @@ impl Importing {
             received => received,
         };
         match received {
-            Ok(Some(arriving)) => self.current = Some((place, arriving)),
-            Ok(None) => answers.push(Answer::Present(id.to_string())),
+            Ok(Received::Awaited(arriving)) => self.current = Some((place, *arriving)),
+            Ok(Received::Here(arrived)) => self.arrived.push((place, id, arrived)),
             Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
+            Err(QueueError::Fenced(_)) => {
+                let why = "another import brings it just now; repeat this when that is over".to_owned();
+                answers.push(Answer::Unable(id.to_string(), why));
+            }
             Err(fault) => return Err(fault),
         }
         Ok(())
@@ -300,6 +357,7 @@ impl Importing {
                     answers.push(Answer::Done(id.to_string()));
                 }
                 Err(QueueError::Known(_)) => answers.push(Answer::Present(id.to_string())),
+                Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
                 Err(fault) => return Err(fault),
             }
         }
@@ -325,7 +383,7 @@ impl Forgetting {
     /// What must not be removed by this receipt: what it brought here, and what came back to here after it had served.
     async fn objection(&self, queue: &Queue) -> Result<Option<String>, QueueError> {
         let export = self.export;
-        if queue.adopted(export).await? > 0 {
+        if queue.adopted(export).await?.count > 0 {
             return Ok(Some(format!(
                 "this queue is the one that took export {export} in: nothing is removed; the receipt is for the queue that it came from"
             )));

@@ -127,7 +127,7 @@ impl Round {
                     Left::All(_) => Answer::Gone(id),
                 });
             }
-            Err(fault @ QueueError::Damaged(..)) => return Ok(Answer::Unable(id, fault.to_string())),
+            Err(fault @ QueueError::Damaged(..)) => return Ok(unable(id, &fault.to_string())),
             Err(fault) => return Err(fault),
         }
         self.done = self.done.saturating_add(1);
@@ -195,12 +195,22 @@ async fn named(
             answers.push(Answer::Missing(id));
             continue;
         };
-        let Some(selection) = selection else {
+        // Whatever its state, it can be retried or removed.
+        let looks = selection.is_some() || matches!(action, Action::Hold | Action::Release);
+        if !looks {
             turns.push(Turn { id: number, message: None, change: change_for(action) });
             continue;
-        };
+        }
         match desk.queue.show(number).await {
-            Ok(found) if selection.matches(&found) => {
+            Ok(found) if selection.is_none_or(|selection| selection.matches(&found)) => {
+                if let Some(why) = obstacle(action, &found) {
+                    answers.push(Answer::Unable(id, why));
+                    continue;
+                }
+                let Some(selection) = selection else {
+                    turns.push(Turn { id: number, message: None, change: change_for(action) });
+                    continue;
+                };
                 turns.push(turn(found.brief(), selection, action, recipients_only));
             }
             Ok(_) => answers.push(Answer::Unmatched(id)),
@@ -209,6 +219,28 @@ async fn named(
         }
     }
     Ok(turns)
+}
+
+fn unable(id: String, fault: &str) -> Answer {
+    Answer::Unable(id, format!("{fault}; it can only be removed"))
+}
+
+/// Why that can't be done to a message in this state. What is held may be held: so it stays.
+fn obstacle(action: Action, found: &Listed) -> Option<String> {
+    let Listed::Message(message) = found else { return None };
+    let id = message.id;
+    match (action, message.state) {
+        (Action::Hold, State::Dead) => Some(format!("message {id} is dead: nobody tries it, held or not")),
+        (Action::Release, State::Dead) => {
+            Some(format!("message {id} is dead, not held: `sealpost queue retry` has it tried"))
+        }
+        (Action::Release, State::Queued) => {
+            Some(format!("message {id} is queued, not held: `sealpost queue retry` has it tried now"))
+        }
+        (Action::Hold, State::Queued | State::Held)
+        | (Action::Release, State::Held)
+        | (Action::Retry | Action::Remove, State::Queued | State::Held | State::Dead) => None,
+    }
 }
 
 fn turn(found: Listed<Brief>, selection: &Selection, action: Action, recipients_only: bool) -> Turn {

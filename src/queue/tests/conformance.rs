@@ -412,7 +412,9 @@ impl<'a, S: Subject> Trial<'a, S> {
         }
         for export in 0..operations::EXPORTS {
             let name = QueueId::from_u128(u128::from(export));
-            if self.store.settled(name) != Ok(self.model.is_settled(name)) || self.store.adopted(name) != Ok(0) {
+            if self.store.settled(name) != Ok(self.model.is_settled(name))
+                || self.store.adopted(name).map(|adoption| adoption.count) != Ok(0)
+            {
                 return Err(format!("the export {name}: whether it is settled"));
             }
         }

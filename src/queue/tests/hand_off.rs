@@ -20,6 +20,7 @@ use crate::queue::compact::{Compaction, Progress};
 use crate::queue::gather::{Brings, Coming};
 use crate::queue::seen::Seen;
 use crate::queue::store::Ticket;
+use crate::queue::transfer::Adoption;
 use crate::queue::writer::Message;
 use crate::sys::{MonoTime, Now};
 
@@ -399,7 +400,7 @@ impl Store for Ledge {
         unreachable!()
     }
 
-    fn adopted(&self, _: QueueId) -> Result<u64, QueueError> {
+    fn adopted(&self, _: QueueId) -> Result<Adoption, QueueError> {
         unreachable!()
     }
 

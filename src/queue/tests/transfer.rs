@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::queue::record::Owed;
-use crate::queue::transfer::Arrived;
+use crate::queue::transfer::{Adoption, Arrived, Arriving, Received};
 
 /// What is to be brought: a record and its octets.
 async fn taken(bench: &Bench, id: QueueId) -> (Record, Vec<u8>) {
@@ -12,8 +12,13 @@ async fn taken(bench: &Bench, id: QueueId) -> (Record, Vec<u8>) {
     (record, whole(bench.queue.body(id).await.unwrap()).await.unwrap())
 }
 
+async fn received(queue: &Queue, record: &Record) -> Arriving {
+    let Ok(Received::Awaited(arriving)) = queue.receive(record.clone()).await else { panic!("it is here") };
+    *arriving
+}
+
 async fn arrive(queue: &Queue, (record, octets): &(Record, Vec<u8>)) -> Option<Arrived> {
-    let mut arriving = queue.receive(record.clone()).await.unwrap()?;
+    let Received::Awaited(mut arriving) = queue.receive(record.clone()).await.unwrap() else { return None };
     for piece in octets.chunks(100_000) {
         arriving.write(piece).await.unwrap();
     }
@@ -73,7 +78,7 @@ fn what_is_brought_again_is_not_there_twice_even_when_it_has_gone() {
         let (_from, all) = source().await;
         let mut to = Bench::new(settings());
         bring(&to, &all[..2]).await;
-        assert_eq!(to.queue.adopted(EXPORT).await.unwrap(), 2);
+        assert_eq!(to.queue.adopted(EXPORT).await.unwrap(), Adoption { count: 2, gaps: vec![] });
         assert!(arrive(&to.queue, &all[0]).await.is_none(), "it is here");
         to.queue.remove(all[0].0.id).await.unwrap();
         to.restart().await;
@@ -101,9 +106,205 @@ fn of_so_many_exports_the_newest_are_remembered() {
             assert_eq!(to.queue.adopt(QueueId::from_u128(number), vec![(0, one)]).await, [Ok(())]);
             to.queue.remove(all[0].0.id).await.unwrap();
         }
-        let known = async |number| to.queue.adopted(QueueId::from_u128(number)).await.unwrap();
+        let known = async |number| to.queue.adopted(QueueId::from_u128(number)).await.unwrap().count;
         assert_eq!((known(0).await, known(1).await, known(2).await, known(1001).await), (0, 0, 1, 1));
     });
+}
+
+/// Introduced with imports: how many had been adopted was noted, and all before the last counted as brought. What had been left out was lost by a second import.
+#[test]
+fn what_was_left_out_of_an_import_is_not_taken_for_brought_and_is_taken_in_by_the_next() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let to = Bench::new(settings());
+        let second = arrive(&to.queue, &all[1]).await.unwrap();
+        assert_eq!(to.queue.adopt(EXPORT, vec![(1, second)]).await, [Ok(())]);
+        let before = to.queue.adopted(EXPORT).await.unwrap();
+        assert_eq!([0, 1, 2].map(|place| before.has(place)), [false, true, false]);
+        assert_eq!(bring(&to, &all).await, [Ok(()), Ok(())], "the first and the last");
+        assert_eq!(to.queue.adopted(EXPORT).await.unwrap(), Adoption { count: 3, gaps: vec![] });
+        assert_eq!(to.queue.stats().await.unwrap().totals.all().count, 3);
+    });
+}
+
+#[test]
+fn what_another_export_has_brought_is_noted_for_this_one_and_not_brought_when_it_has_gone() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let to = Bench::new(settings());
+        bring(&to, &all).await;
+        let other = QueueId::from_u128(78);
+        let Ok(Received::Here(here)) = to.queue.receive(all[1].0.clone()).await else { panic!("it is here") };
+        assert_eq!(to.queue.adopt(other, vec![(1, here)]).await, [Err(QueueError::Known(all[1].0.id))]);
+        to.queue.remove(all[1].0.id).await.unwrap();
+        assert_eq!(to.queue.adopted(other).await.unwrap(), Adoption { count: 2, gaps: vec![(0, 1)] });
+        let again = arrive(&to.queue, &all[1]).await.unwrap();
+        assert_eq!(to.queue.adopt(other, vec![(1, again)]).await, [Err(QueueError::Known(all[1].0.id))]);
+    });
+}
+
+#[test]
+fn what_is_here_without_its_octets_is_not_said_to_be_here() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let mut to = Bench::new(settings());
+        bring(&to, &all).await;
+        let (record, octets) = &all[2];
+        to.disk.remove(&Path::new("/q/bodies").join(record.id.to_string())).unwrap();
+        for _ in 0..2 {
+            let refused = to.queue.receive(record.clone()).await;
+            assert!(matches!(refused, Err(QueueError::Damaged(..))), "{refused:?}");
+            to.restart().await;
+        }
+        to.queue.remove(record.id).await.unwrap();
+        let again = arrive(&to.queue, &(record.clone(), octets.clone())).await.unwrap();
+        assert_eq!(to.queue.adopt(QueueId::from_u128(78), vec![(0, again)]).await, [Ok(())]);
+    });
+}
+
+/// A disk that removes nothing in the background until it may.
+#[derive(Clone, Debug)]
+struct SlowRemoval(SimulatedDisk, Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>);
+
+impl SlowRemoval {
+    fn allow(&self) {
+        *self.1.0.lock().unwrap() = true;
+        self.1.1.notify_all();
+    }
+}
+
+impl Disk for SlowRemoval {
+    fn create_folder(&self, folder: &Path) -> std::io::Result<()> {
+        self.0.create_folder(folder)
+    }
+
+    fn lock(&self, path: &Path) -> std::io::Result<Box<dyn crate::sys::disk::Lock>> {
+        self.0.lock(path)
+    }
+
+    fn open(&self, path: &Path, how: Open) -> std::io::Result<Box<dyn crate::sys::DiskFile>> {
+        self.0.open(path, how)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        if std::thread::current().name() == Some("queue-sweeper") {
+            drop(self.1.1.wait_while(self.1.0.lock().unwrap(), |may| !*may));
+        }
+        self.0.remove(path)
+    }
+
+    fn list(&self, folder: &Path) -> std::io::Result<Vec<crate::sys::disk::Entry>> {
+        self.0.list(folder)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> std::io::Result<()> {
+        self.0.sync_folder(folder)
+    }
+
+    fn space_left(&self, folder: &Path) -> std::io::Result<u64> {
+        self.0.space_left(folder)
+    }
+}
+
+/// Introduced with imports: the removal of its old file took the new one, after it had been answered that it is kept.
+#[test]
+fn what_is_brought_back_before_its_old_file_was_swept_keeps_its_octets() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let disk = SlowRemoval(SimulatedDisk::new(1), Arc::default());
+        let settings = QueueSettings { driving: Driving::WriterThread, ..settings() };
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START));
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let (queue, _) = Queue::open(settings, Arc::new(disk.clone()), Arc::clone(&clock), entropy).unwrap();
+        let mut kept = Vec::new();
+        // The first is being removed, the others wait for their turn.
+        for _ in 0..3 {
+            let octets = body(GATHER_MAX + 1);
+            let mut incoming = queue.admit("alice", None).await.unwrap();
+            incoming.write(&octets).await.unwrap();
+            let id = incoming.commit(samples::deposit(clock.now().wall)).await.unwrap().id();
+            let Listed::Message(record) = queue.show(id).await.unwrap() else { panic!("{id} is not here") };
+            queue.remove(id).await.unwrap();
+            kept.push((*record, octets));
+        }
+        let bring = async {
+            for (place, (record, octets)) in kept.iter().enumerate().rev() {
+                let arrived = arrive(&queue, &(record.clone(), octets.clone())).await.unwrap();
+                assert_eq!(queue.adopt(EXPORT, vec![(place as u64, arrived)]).await, [Ok(())]);
+            }
+        };
+        let (mut bring, mut may) = (Box::pin(bring), false);
+        // The last is the one that the sweeper has in its hand.
+        tokio::select! {
+            () = &mut bring => may = true,
+            () = async { while queue.show(kept[1].0.id).await.is_err() { tokio::task::yield_now().await } } => disk.allow(),
+        }
+        if !may {
+            bring.await;
+        }
+        disk.allow();
+        queue.close().await;
+        for (record, octets) in &kept {
+            let path = Path::new("/q/bodies").join(record.id.to_string());
+            let file = disk.open(&path, Open::Existing).unwrap();
+            assert_eq!(file.length().unwrap(), octets.len() as u64, "{}", record.id);
+        }
+    });
+}
+
+#[test]
+fn of_two_who_bring_the_same_at_once_one_is_refused() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let to = Bench::new(settings());
+        let (record, octets) = &all[2];
+        let mut first = received(&to.queue, record).await;
+        let second = to.queue.receive(record.clone()).await.map(drop);
+        assert_eq!(second, Err(QueueError::Fenced(record.id)));
+        first.write(octets).await.unwrap();
+        let first = first.finish().await.unwrap();
+        assert_eq!(to.queue.receive(record.clone()).await.map(drop), Err(QueueError::Fenced(record.id)));
+        assert_eq!(to.queue.adopt(EXPORT, vec![(0, first)]).await, [Ok(())]);
+        assert!(matches!(to.queue.receive(record.clone()).await, Ok(Received::Here(_))));
+        drop(to.queue.receive(all[1].0.clone()).await.unwrap());
+        assert!(matches!(to.queue.receive(all[1].0.clone()).await, Ok(Received::Awaited(_))), "the name is free again");
+    });
+}
+
+/// The writer splits what is adopted into transactions as it comes: one of them fails, and the others do not.
+#[test]
+fn what_a_failed_transaction_should_have_kept_is_brought_again() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for nth in 1..25 {
+        runtime.block_on(async {
+            let settings = QueueSettings { driving: Driving::WriterThread, ..settings() };
+            let from = Bench::new(settings.clone());
+            let mut all = Vec::new();
+            for number in 0..8_u8 {
+                let id = from.keep(&[number; 100]).await;
+                all.push(taken(&from, id).await);
+            }
+            let to = Bench::new(settings);
+            let mut arrived = Vec::new();
+            for (place, one) in (0..).zip(&all) {
+                arrived.push((place, arrive(&to.queue, one).await.unwrap()));
+            }
+            to.disk.fail(nth % 12 + 1, 0, Fault::Error);
+            to.queue.adopt(EXPORT, arrived).await;
+            to.disk.mend();
+            let before = to.queue.adopted(EXPORT).await.unwrap();
+            for (place, (record, _)) in (0..).zip(&all) {
+                let is_here = to.queue.show(record.id).await.is_ok();
+                assert!(is_here || !before.has(place), "operation {nth}, place {place} of {before:?}");
+            }
+            to.queue.close().await;
+            from.queue.close().await;
+        });
+    }
 }
 
 #[test]
@@ -113,7 +314,7 @@ fn what_is_not_what_its_record_says_is_refused_and_leaves_nothing() {
         let to = Bench::new(settings());
         let (record, octets) = &all[2];
         for wrong in [octets[1..].to_vec(), [octets.as_slice(), b"x"].concat(), vec![b'x'; octets.len()]] {
-            let mut arriving = to.queue.receive(record.clone()).await.unwrap().unwrap();
+            let mut arriving = received(&to.queue, record).await;
             arriving.write(&wrong).await.unwrap();
             assert!(matches!(arriving.finish().await, Err(QueueError::Damaged(..))));
             assert!(to.disk.list(Path::new("/q/bodies")).unwrap().is_empty());
@@ -127,27 +328,34 @@ fn what_is_not_what_its_record_says_is_refused_and_leaves_nothing() {
 fn an_import_that_the_disk_interrupts_is_repeated_and_finishes() {
     block_on(async {
         let (_from, all) = source().await;
+        let mut interrupted = 0;
         for nth in 1..40 {
             let mut to = Bench::new(settings());
             to.disk.fail(nth, 0, Fault::Error);
             let mut arrived = Vec::new();
             for (place, (record, octets)) in (0..).zip(&all) {
-                let Ok(Some(mut arriving)) = to.queue.receive(record.clone()).await else { break };
+                let Ok(Received::Awaited(mut arriving)) = to.queue.receive(record.clone()).await else { break };
                 if arriving.write(octets).await.is_err() {
                     break;
                 }
                 let Ok(one) = arriving.finish().await else { break };
                 arrived.push((place, one));
             }
-            to.queue.adopt(EXPORT, arrived).await;
+            let whole = arrived.len();
+            let answers = to.queue.adopt(EXPORT, arrived).await;
+            if whole == 3 && answers.iter().all(Result::is_err) {
+                // Its record may be on the disk for all that, and then it is here: its octets must be, too.
+                assert_eq!(to.disk.list(Path::new("/q/bodies")).unwrap().len(), 1, "operation {nth}");
+                interrupted += 1;
+            }
             to.disk.mend();
             if nth % 2 == 0 {
                 to.disk.crash();
                 to.reopen();
             }
-            let from = to.queue.adopted(EXPORT).await.unwrap() as usize;
+            let before = to.queue.adopted(EXPORT).await.unwrap();
             let mut arrived = Vec::new();
-            for (place, one) in (0..).zip(&all).skip(from) {
+            for (place, one) in (0..).zip(&all).filter(|(place, _)| !before.has(*place)) {
                 if let Some(one) = arrive(&to.queue, one).await {
                     arrived.push((place, one));
                 }
@@ -159,6 +367,7 @@ fn an_import_that_the_disk_interrupts_is_repeated_and_finishes() {
                 assert_eq!(&taken(&to, record.id).await, &(record.clone(), octets.clone()), "operation {nth}");
             }
         }
+        assert!(interrupted > 0, "no commit failed");
     });
 }
 

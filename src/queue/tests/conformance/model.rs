@@ -358,8 +358,8 @@ impl Model {
                 self.settled.insert(*export);
                 Expected::Done
             }
-            // It has tests of its own: `adopt` brings many messages in their order.
-            Order::Adopt(_) => Expected::Done,
+            // It has tests of its own: `adopt` brings many messages, and what is there already is noted.
+            Order::Adopt(_) | Order::Present { .. } => Expected::Done,
             // What it spends was noted when it was granted.
             Order::Charge(_) => Expected::Done,
             Order::See(sighting) => self.see(sighting),

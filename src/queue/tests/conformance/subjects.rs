@@ -8,6 +8,7 @@ use crate::queue::recover::{self, Owned};
 use crate::queue::seen::Seen;
 use crate::queue::store::{DuePlace, Ticket};
 use crate::queue::sweeper::{BodyFile, Sweeper};
+use crate::queue::transfer::Adoption;
 use crate::sys::disk::SyncHonesty;
 use crate::sys::{MonoTime, Now};
 
@@ -226,7 +227,7 @@ impl<T: Store> Store for Lying<T> {
         self.truth.briefs(filter, page, direction)
     }
 
-    fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
+    fn adopted(&self, export: QueueId) -> Result<Adoption, QueueError> {
         self.truth.adopted(export)
     }
 
