@@ -12,8 +12,9 @@ use crate::counts::Counts;
 use crate::doors::Doors;
 use crate::intake::Desk;
 use crate::queue::Queue;
+use crate::queue::schedule::Moment;
 use crate::snapshot::Snapshot;
-use crate::sys::{Backlog, Clock, Entropy, Now, Tasks, Throttle};
+use crate::sys::{Backlog, Clock, Entropy, Now, Steps, Tasks, Throttle, WallTime};
 use crate::tls::points::Named;
 use crate::upstream::Courier;
 use crate::web::Responders;
@@ -29,6 +30,8 @@ pub struct House {
     pub queue: Queue,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// How the wall clock was set meanwhile.
+    pub steps: Steps,
     /// Randomness for ids.
     pub entropy: Arc<dyn Entropy>,
     /// Who is at work.
@@ -69,11 +72,13 @@ impl House {
         courier: Courier,
     ) -> Self {
         let counts = Counts::new(clock.now().mono);
+        let steps = Steps::begin(clock.now());
         let (named_points, points_to_fetch) = mpsc::channel(NAMED_POINTS_MAX);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
             clock,
+            steps,
             desk: Desk::new(&*entropy),
             entropy,
             tasks,
@@ -123,5 +128,12 @@ impl House {
     /// What time it is.
     pub fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    /// The present, as it counts for what has waited since then.
+    pub fn moment(&self, since: WallTime) -> Moment {
+        let now = self.now();
+        self.steps.note(now);
+        Moment { now: now.wall, waited: self.steps.age(since, now), ran: self.steps.ran(now) }
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Never: bounces mail for a fault of ours or of the upstream; lets a failed recipient vanish without a report or a place among the dead.
 
+mod astray;
 pub mod conclusion;
 mod lanes;
 mod standing;
@@ -41,6 +42,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(600);
 /// Takes claims from the queue, each into a task of its own, until the drain begins.
 pub async fn run(house: Arc<House>) {
     let mut drain = house.tasks.drain();
+    house.tasks.spawn_vital("times of the queue", astray::run(Arc::clone(&house)));
     let mut turns = Turns::new(&house);
     loop {
         let next = async {
@@ -69,7 +71,8 @@ async fn deliver(turn: Turn, house: &House) {
         drop(probe);
         return stop(claim, reason).await;
     }
-    if let Some(reason) = conclusion::is_too_late(claim.record(), house.now().wall) {
+    let since = claim.record().waits_since();
+    if let Some(reason) = conclusion::is_too_late(claim.record(), house.moment(since)) {
         drop(probe);
         let _concluding = under_way.over().await;
         return expire(claim, reason, &snapshot, house).await;
@@ -81,7 +84,7 @@ async fn deliver(turn: Turn, house: &House) {
     };
     // Its connection is free: the next may begin while this one is recorded.
     let _concluding = under_way.over().await;
-    let now = house.now().wall;
+    let now = house.moment(since);
     let plan = match handed {
         Handed::Tried(mut brought) => {
             if snapshot.soft_bounce == SoftBounce::Yes {
@@ -108,10 +111,10 @@ async fn expire(claim: Claim, reason: &str, snapshot: &Snapshot, house: &House) 
         certainty: Certainty::Known,
     };
     let open = claim.record().open_recipients().into_iter().map(untried).collect();
-    let now = house.now().wall;
+    let now = house.moment(claim.record().waits_since());
     match conclusion::plan_without_attempt(claim.record(), open, &snapshot.schedule, now) {
         Some(plan) => conclude(claim, plan, snapshot, house).await,
-        // A clock was set back between two looks at it.
+        // It was kept before this process began, whose clock may be wrong; or the clock was set between two looks at it.
         None => claim.put_off(RENEW_EVERY),
     }
 }

@@ -184,7 +184,7 @@ impl Answers {
         if !was_answered {
             return now;
         }
-        match snapshot.schedule.next(now, 1, Warned::from(false), now, self.house.entropy.next_u64()) {
+        match snapshot.schedule.next(self.house.moment(now), 1, Warned::from(false), self.house.entropy.next_u64()) {
             Plan::Retry { at, .. } => at,
             Plan::GiveUp => now,
         }

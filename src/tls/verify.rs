@@ -389,7 +389,8 @@ fn build_path(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedCha
     };
     let usage = Stated(ca.rules().purposes);
     let recalling = ca.recall().over(ALGORITHMS);
-    let algorithms: Vec<_> = recalling.iter().map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm).collect();
+    let algorithms: Vec<_> =
+        recalling.iter().map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm).collect();
     let verified = leaf.verify_for_usage(&algorithms, ca.trusted(), &helpers, time, usage, None, Some(&check));
     match (verified, taken.into_inner()) {
         (Ok(_), Some(GoodPath { links, good_until })) => {

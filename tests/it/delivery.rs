@@ -1,5 +1,6 @@
 //! The delivery loop against upstreams that fail for hours, hang, come back and are reconfigured; in memory and in virtual time.
 
+mod clock;
 mod ending;
 mod kept;
 mod reports;
