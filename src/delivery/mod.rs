@@ -27,7 +27,6 @@ use crate::queue::{
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::route::Group;
 use crate::snapshot::{Snapshot, SoftBounce};
-use crate::upstream::courier::alarm;
 use crate::upstream::{LeftAlone, Probe};
 use conclusion::{Brought, Plan};
 use stored::Stored;
@@ -231,7 +230,7 @@ async fn hand_over_group(
     let handover =
         house.courier.hand_over(&upstreams, first, &record.envelope, &group.recipients, &mut body, probe).await;
     for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
-        alarm(&group.route.name, fault);
+        house.courier.alarm(&group.route.name, fault);
     }
     let outcomes = handover.tried();
     let brought = match handover.left_alone {

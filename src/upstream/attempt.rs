@@ -11,6 +11,7 @@ use super::blame::Phase;
 use super::dane::DaneFault;
 use crate::queue::Outcome;
 use crate::smtp::Reply;
+use crate::sys::MonoTime;
 
 /// What came of one attempt with one upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Attempt {
     pub is_unable: bool,
     /// Whether nothing of the message was said to this upstream: what came of it says nothing of the upstream's health.
     pub is_unsaid: bool,
+    /// Since when its connection was open; none where there was none.
+    pub opened: Option<MonoTime>,
 }
 
 /// What an upstream has taken over with a message: what it has not, is still ours to do.
@@ -75,6 +78,7 @@ impl Attempt {
         self.undertaking = later.undertaking;
         self.is_unable &= later.is_unable;
         self.is_unsaid &= later.is_unsaid;
+        self.opened = later.opened.or(self.opened);
         self.free = later.free;
         self.fault = later.fault.or(self.fault.take());
     }
