@@ -415,8 +415,12 @@ impl UpstreamFault {
             FaultCause::Silent(_) | FaultCause::Closed | FaultCause::Lost(_) => {
                 "look into its log; when it happens at the greeting or in the handshake, check `mode`: port 465 wants \"implicit\", 587 \"starttls\""
             }
-            FaultCause::Tls(TlsCause::WrongName(_)) => "set `server_name` to a name that its certificate carries",
-            FaultCause::Tls(TlsCause::Untrusted) => "set `ca` to the file with the CA that issued its certificate",
+            FaultCause::Tls(TlsCause::WrongName(_)) => {
+                "ask its operator whether that certificate is its own: if it is, set `server_name` to a name that it carries, else treat the way to it as hostile"
+            }
+            FaultCause::Tls(TlsCause::Untrusted) => {
+                "ask its operator which CA issues its certificate, and set `ca` to the file with that one; if it worked before, treat the way to it as hostile until then"
+            }
             FaultCause::Tls(TlsCause::OutOfTime) => "have its certificate renewed, and check the clock of this machine",
             FaultCause::Tls(TlsCause::Revoked) => "ask its operator: its certificate is revoked",
             FaultCause::Tls(TlsCause::Dane(_)) => {
@@ -432,7 +436,7 @@ impl UpstreamFault {
                 "check `mode`, `ca` and `server_name`, and which TLS versions it speaks"
             }
             FaultCause::TlsNotOffered => {
-                "check `mode` and the port; `tls = \"opportunistic\"` would do without TLS, for mail without secrets"
+                "check `mode` and the port; if it offered STARTTLS before, ask its operator first, since whoever stands between can take it out. Only mail that anybody may read can do with `tls = \"opportunistic\"`"
             }
             FaultCause::Injected => {
                 "treat the way to it as hostile; `mode = \"implicit\"` leaves nothing to inject into"
