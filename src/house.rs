@@ -22,6 +22,9 @@ use crate::web::Responders;
 /// How often it is said that mail is refused for a reason of ours; each refusal has its line in the audit besides.
 const REFUSALS_SAID: Duration = Duration::from_secs(60);
 
+/// How often it is said that queued mail has no route; each attempt has its line in the audit besides.
+const NO_ROUTE_SAID: Duration = Duration::from_secs(15 * 60);
+
 /// What intake and delivery share.
 #[derive(Debug)]
 pub struct House {
@@ -54,6 +57,8 @@ pub struct House {
     pub want_of_room: Throttle,
     /// Says now and then that mail is refused because the store fails.
     pub store_fails: Throttle,
+    /// Says now and then that mail waits that no route takes.
+    pub no_route: Throttle,
     /// What has happened since the start.
     pub counts: Counts,
 }
@@ -90,6 +95,7 @@ impl House {
             log: Backlog::default(),
             want_of_room: Throttle::new(REFUSALS_SAID),
             store_fails: Throttle::new(REFUSALS_SAID),
+            no_route: Throttle::new(NO_ROUTE_SAID),
             counts,
         }
     }

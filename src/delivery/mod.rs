@@ -22,7 +22,8 @@ use crate::audit;
 use crate::house::House;
 use crate::mail::QueueId;
 use crate::queue::{
-    Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, REPORTS, Record, TraceFacts, Tried,
+    Certainty, Claim, Conclusion, Custodian, Deposit, NO_UPSTREAM, Next, Outcome, QueueError, REPORTS, Record,
+    TraceFacts, Tried,
 };
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::route::Group;
@@ -105,7 +106,7 @@ async fn deliver(turn: Turn, house: &House) {
 async fn expire(claim: Claim, reason: &str, snapshot: &Snapshot, house: &House) {
     let untried = |recipient| Tried {
         recipient,
-        upstream: "-".to_owned(),
+        upstream: NO_UPSTREAM.to_owned(),
         outcome: Outcome::Deferred { reason: reason.to_owned(), reply: None },
         certainty: Certainty::Known,
     };
@@ -202,9 +203,19 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
         brought.undertakings.extend(one.undertakings);
         left_alone = left_alone.or(alone);
     }
+    if !routed.nowhere.is_empty()
+        && let Some(unsaid) = house.no_route.say(house.now().mono)
+    {
+        tracing::error!(
+            id = %claim.id(),
+            recipients = routed.nowhere.len(),
+            unsaid,
+            "no route of the configuration takes recipients of a queued message, and it will be returned after `give_up_after`: write a [[route]] that does, or see `sealpost queue stats`"
+        );
+    }
     brought.tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
         recipient,
-        upstream: "-".to_owned(),
+        upstream: NO_UPSTREAM.to_owned(),
         outcome: Outcome::Deferred {
             reason: "no route of the configuration takes this recipient".to_owned(),
             reply: None,
