@@ -11,26 +11,29 @@ use crate::mail::{ForwardPath, QueueId, ReversePath};
 use crate::queue::seen::Seen;
 use crate::queue::{Outcome, Record};
 use crate::session::{Decision, Ruling};
-use crate::tls::Rejection;
+use crate::tls::{Negotiated, Rejection, ToldTls, Witness};
 
 /// Recipients of a message that its audit line names.
 const RECIPIENTS_SHOWN: usize = 100;
 
-/// A certificate that stands for somebody was shown.
-pub fn identified(client: SocketAddr, tls: &str, identity: &Identity) {
+/// A certificate that stands for somebody was shown. RFC 8314 §4 wants the cipher suite in the log.
+///
+/// Where a load balancer vouches for it, `tls` is what was agreed on with the balancer, and `client_tls` its word for the client's.
+pub fn identified(client: SocketAddr, tls: &Negotiated, client_tls: Option<&ToldTls>, identity: &Identity) {
     let certificate = identity.certificate();
     tracing::info!(
         target: "audit", event = "identified", identity = identity.name(), ca = identity.ca().unwrap_or("(pinned)"),
         serial = certificate.serial, fingerprint = %certificate.fingerprint, subject = certificate.subject,
-        issuer = certificate.issuer, good_until = identity.good_until().rfc3339(), %client, tls,
+        issuer = certificate.issuer, good_until = identity.good_until().rfc3339(), %client, tls = tls.version, cipher = tls.cipher,
+        vouched_by = vouched_by(identity), client_tls = client_tls.map(tracing::field::display),
         "identified"
     );
 }
 
 /// A client has no identity: no certificate, a bad one, or one that nobody here is known by. `detail` is for the log only.
-pub fn unidentified(client: SocketAddr, tls: &str, decision: &Decision, detail: &str) {
+pub fn unidentified(client: SocketAddr, tls: &Negotiated, decision: &Decision, detail: &str) {
     tracing::warn!(
-        target: "audit", event = "unidentified", %client, tls, reply = said(decision), cause = decision.cause, detail,
+        target: "audit", event = "unidentified", %client, tls = tls.version, cipher = tls.cipher, reply = said(decision), cause = decision.cause, detail,
         "no identity"
     );
 }
@@ -58,32 +61,33 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
     let ca = whose.map_or("-", |identity| identity.ca().unwrap_or("(pinned)"));
     let serial = whose.map_or("-", |identity| identity.certificate().serial.as_str());
     let fingerprint = whose.map(|identity| identity.certificate().fingerprint.to_string());
+    let vouched_by = whose.and_then(vouched_by);
     let sender = decision.sender.as_ref().map_or("-", shown_sender);
     let recipients = shown_recipients(&decision.recipients);
     let rule = decision.rule.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
     let message_id = decision.message_id.as_deref().unwrap_or("-");
     match &decision.ruling {
         Ruling::Kept(id) => tracing::info!(
-            target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, %client, auth = decision.mechanism.unwrap_or("-"), sender,
+            target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
             recipients, octets = decision.octets, message_id, rule,
             "accepted"
         ),
         Ruling::Held(id) => tracing::info!(
-            target: "audit", event = "held", %id, identity = name, ca, serial, fingerprint, %client, auth = decision.mechanism.unwrap_or("-"), sender,
+            target: "audit", event = "held", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
             recipients, octets = decision.octets, message_id, rule,
             "accepted, and held for approval"
         ),
         Ruling::Relayed(id, reply) => tracing::info!(
-            target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, %client, auth = decision.mechanism.unwrap_or("-"), sender,
+            target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
             recipients, octets = decision.octets, message_id, rule, relayed = %reply,
             "accepted, and taken over by its upstream"
         ),
         Ruling::Authenticated(mechanism) => tracing::info!(
-            target: "audit", event = "authenticated", identity = name, ca, serial, fingerprint, %client, mechanism,
+            target: "audit", event = "authenticated", identity = name, ca, serial, fingerprint, vouched_by, %client, mechanism,
             "authenticated"
         ),
         Ruling::Refused(reply) => tracing::warn!(
-            target: "audit", event = "refused", subject = decision.subject.word(), identity = name, ca, serial, fingerprint, %client, sender,
+            target: "audit", event = "refused", subject = decision.subject.word(), identity = name, ca, serial, fingerprint, vouched_by, %client, sender,
             recipients, octets = decision.octets, message_id, rule, cause = decision.cause, %reply,
             "refused"
         ),
@@ -201,6 +205,14 @@ fn shown_recipients(recipients: &[ForwardPath]) -> String {
     match recipients.len().checked_sub(RECIPIENTS_SHOWN) {
         None | Some(0) => shown.join(","),
         Some(more) => format!("{},and {more} more", shown.join(",")),
+    }
+}
+
+/// The load balancer on whose word it rests that the client holds its key, by the SHA-256 of the balancer's certificate.
+fn vouched_by(identity: &Identity) -> Option<String> {
+    match identity.witness() {
+        Witness::Handshake => None,
+        Witness::Balancer(fingerprint) => Some(fingerprint.to_string()),
     }
 }
 

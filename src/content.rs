@@ -121,7 +121,7 @@ pub struct HeaderFacts {
 
 /// Looks at a header section as [`HeaderCollector`] gathered it (what is behind its blank line is not looked at).
 ///
-/// Without SMTPUTF8, octets over 127 in the fields that say who it is from are a fault; in other fields they pass (RFC 6532 §3.2 wants
+/// Without SMTPUTF8, octets over 127 in the fields that say who it is from are a fault; in other fields they pass (RFC 6531 §3.4 wants
 /// them declared, but raw Latin-1 subjects are honest).
 pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> HeaderFacts {
     let section = match HeaderSection::read(octets, limits) {
@@ -150,13 +150,17 @@ pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> He
     facts
 }
 
-/// Takes a section as it was gathered: what is to be completed in it is, then it is read. What is judged is what goes on.
+/// Takes a section as it was gathered: what is to be completed in it is, then it is read. What is judged is what goes on. RFC 5322 §2.2: a field ends
+/// in CRLF. By DATA it has it; where a message in chunks ends within its last field, it gets it here.
 pub fn take_in(
-    section: Vec<u8>,
+    mut section: Vec<u8>,
     limits: &HeaderLimits,
     utf8: Utf8Header,
     rules: &HeaderRules,
 ) -> (Vec<u8>, HeaderFacts) {
+    if !section.is_empty() && !section.ends_with(b"\r\n") {
+        section.extend_from_slice(b"\r\n");
+    }
     let section = match &rules.unqualified {
         Unqualified::Completed(domain) => qualify::complete(&section, limits, domain).unwrap_or(section),
         Unqualified::Passed | Unqualified::Refused => section,

@@ -35,7 +35,7 @@ mod text;
 /// Octets of the original header section that a report carries at most.
 pub const HEADER_MAX: usize = 64 * 1024;
 
-/// Octets of an original message that a report carries whole at most, when `RET=FULL` asks for it (RFC 3461 §4.3 leaves the limit to us).
+/// Octets of an original message that a report carries whole at most, when `RET=FULL` asks for it (RFC 3461 §6.2 leaves the limit to us).
 pub const WHOLE_MAX: usize = 64 * 1024;
 
 /// Octets of an upstream's reply that a report repeats at most.

@@ -17,7 +17,7 @@ use crate::report::Reporter;
 use crate::route::Routes;
 use crate::session::SessionSettings;
 use crate::sys::WallTime;
-use crate::tls::Trust;
+use crate::tls::{BalancerPins, Trust};
 
 /// How TLS begins on a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub enum Mode {
     StartTls,
     /// At once (RFC 8314 §3.3).
     Implicit,
+    /// At once, with a load balancer, which vouches for its client's certificate in a PROXY header inside that.
+    ProxiedTls,
 }
 
 /// One listener: where clients come in, and by which TLS settings and CAs.
@@ -43,6 +45,8 @@ pub struct Door {
     pub trust: Arc<Trust>,
     /// The load balancers whose PROXY header is read, and who alone may connect; without, everybody may, and none is read.
     pub balancers: Option<Vec<Network>>,
+    /// The load balancers whose word for a client's certificate counts here; nobody's but with [`Mode::ProxiedTls`].
+    pub vouchers: BalancerPins,
 }
 
 impl Door {

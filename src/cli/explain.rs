@@ -1,7 +1,8 @@
 //! `sealpost explain`: what would be decided about a certificate and a mail, by which rule, and where that rule is written.
 //!
 //! Calls the same functions as a session does: `tls::verify`, the roster, `policy`, `content`; and shows the replies that a client would hear.
-//! It can't show that somebody holds the certificate's key, which only a handshake proves. Never: has an opinion of its own.
+//! It can't show that somebody holds the certificate's key, which only a handshake proves. At a listener where load balancers vouch, it tells what
+//! their word would be worth. Never: has an opinion of its own.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -12,10 +13,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::ExplainArguments;
-use crate::config::{self, Settings, files};
+use crate::config::{self, ListenerSettings, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, take_in};
 use crate::credentials::{ExporterValue, Mechanism};
-use crate::identity::{CertificateFacts, Dispatch, Identity, Priorities, Resending, SecondFactor};
+use crate::identity::{CertificateFacts, Digest256, Dispatch, Identity, Priorities, Resending, SecondFactor, Vouching};
 use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::policy::{self, SenderField, Verdict};
 use crate::route::{Delivery, Errand};
@@ -25,7 +26,9 @@ use crate::smtp::{DotWriter, Reply};
 use crate::sys::{Clock, SystemClock, WallTime};
 use crate::tls::ocsp::{CertificateStatus, Known, Query};
 use crate::tls::trace::{Step, Trace, trace};
-use crate::tls::{Anchor, CertificateFault, OcspMode, PeerChain, Rejection, Trust, VerifiedChain, judge_asking, read};
+use crate::tls::{
+    Anchor, CertificateFault, OcspMode, PeerChain, Rejection, Trust, VerifiedChain, Witness, judge_asking, read,
+};
 
 /// Something would be refused.
 const REFUSED: u8 = 1;
@@ -42,10 +45,20 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded.settings,
         Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
     };
-    let trust = trust_at(&settings, arguments.listener)?;
+    let listener = listener_at(&settings, arguments.listener)?;
+    // Without one, everybody whom the configuration trusts anywhere.
+    let trust = listener.map_or_else(|| Arc::clone(&settings.trust), |listener| settings.listener_trust(listener));
+    let told_by = listener.and_then(|listener| listener.vouchers.first());
     let now = clock.now().wall;
-    let mut explanation =
-        Explanation { now, settings, trust, refusals: 0, revocation: Revocation::Known, factor: Factor::NotAsked };
+    let mut explanation = Explanation {
+        now,
+        settings,
+        trust,
+        told_by,
+        refusals: 0,
+        revocation: Revocation::Known,
+        factor: Factor::NotAsked,
+    };
     let chain = PeerChain(read_chain(&arguments.cert)?);
     if let Some(identity) = explanation.certificate(&chain) {
         explanation.grant(&identity);
@@ -68,12 +81,10 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Whom a listener trusts; without one, everybody whom the configuration trusts anywhere.
-fn trust_at(settings: &Settings, listener: Option<SocketAddr>) -> anyhow::Result<Arc<Trust>> {
-    let Some(address) = listener else { return Ok(Arc::clone(&settings.trust)) };
+fn listener_at(settings: &Settings, listener: Option<SocketAddr>) -> anyhow::Result<Option<&ListenerSettings>> {
+    let Some(address) = listener else { return Ok(None) };
     let found = settings.listeners.iter().find(|listener| listener.address == address);
-    let found = found.with_context(|| format!("--listener {address}: the configuration has no [[listener]] there"))?;
-    Ok(settings.listener_trust(found))
+    found.map(Some).with_context(|| format!("--listener {address}: the configuration has no [[listener]] there"))
 }
 
 fn read_chain(path: &Path) -> anyhow::Result<Vec<rustls::pki_types::CertificateDer<'static>>> {
@@ -100,6 +111,8 @@ struct Explanation {
     now: WallTime,
     settings: Settings,
     trust: Arc<Trust>,
+    /// The load balancer that would tell of the certificate, at a listener where one does.
+    told_by: Option<Digest256>,
     refusals: usize,
     revocation: Revocation,
     factor: Factor,
@@ -144,12 +157,14 @@ impl Explanation {
         }
         match outcome {
             Ok(verified) => {
+                let verified = self.as_shown(verified);
                 self.chain(&verified);
                 self.identity(&verified)
             }
             Err(rejection) => {
                 if let Some(verified) = self.good_but_for_ocsp(chain, &rejection) {
                     self.revocation = Revocation::UpToResponder;
+                    let verified = self.as_shown(verified);
                     self.chain(&verified);
                     row(
                         "ocsp",
@@ -175,6 +190,14 @@ impl Explanation {
         judge_asking(chain, &self.trust, &good, self.now).ok()
     }
 
+    /// As it would come in at this listener.
+    fn as_shown(&self, verified: VerifiedChain) -> VerifiedChain {
+        match self.told_by {
+            None => verified,
+            Some(balancer) => verified.as_if_told_by(balancer),
+        }
+    }
+
     fn chain(&self, verified: &VerifiedChain) {
         match verified.anchor() {
             Anchor::Ca(name) => row(
@@ -187,6 +210,9 @@ impl Explanation {
             Anchor::Pin => row("chain", "accepted because the certificate or its key is pinned in the roster"),
         }
         row("good until", verified.good_until().rfc3339());
+        if let Witness::Balancer(_) = verified.witness() {
+            row("key", "that the client holds it is a load balancer's word at this listener (balancer_pin)");
+        }
     }
 
     fn identity(&mut self, verified: &VerifiedChain) -> Option<Identity> {
@@ -240,6 +266,9 @@ impl Explanation {
         if grant.leeway.resending == Resending::AnyMail {
             row("resends", "mail of others, under a Resent-From of its own");
         }
+        if grant.leeway.vouching == Vouching::BalancerToo {
+            row("vouched", "its certificate counts, too, when a pinned load balancer tells of it (accept_vouched)");
+        }
         if grant.leeway.bare_lf == BareLf::Normalized {
             row("bare LF", "is read as CRLF in its messages");
         }
@@ -257,7 +286,8 @@ impl Explanation {
             SecondFactor::Totp => row("besides", "a password with a code of one time behind it is asked for"),
         }
         // As on a connection with TLS 1.3, where SCRAM can be bound to it.
-        let bound = Some(ExporterValue([0; 32]));
+        // A load balancer's TLS is not the client's, and binds nothing.
+        let bound = self.told_by.is_none().then_some(ExporterValue([0; 32]));
         let means = self.settings.credentials.means(identity.name(), factor, bound);
         let names: Vec<&str> = means.mechanisms().iter().map(|mechanism| mechanism.name()).collect();
         row("AUTH", if names.is_empty() { "none".to_owned() } else { names.join(" ") });

@@ -94,6 +94,7 @@ impl<W: Write> Printer<W> {
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
+            | Answer::Line(_)
             | Answer::Headers(_)
             | Answer::Done(_)
             | Answer::Gone(_)
@@ -173,6 +174,9 @@ fn terms(entry: &IdentityEntry) -> Vec<String> {
     }
     if entry.hold {
         terms.push("held for approval".to_owned());
+    }
+    if entry.accept_vouched {
+        terms.push("load balancers may vouch for it".to_owned());
     }
     terms
 }

@@ -2,6 +2,7 @@
 //!
 //! Never: fails because the reader had enough.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
@@ -81,15 +82,15 @@ pub(super) fn quietly(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode
 }
 
 /// A text without what could steer a terminal: senders, upstreams and clients chose some of it.
-pub(super) fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
-        return text.to_owned();
+        return text.into();
     }
     let mut clean = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter.is_control() { clean.extend(letter.escape_default()) } else { clean.push(letter) }
     }
-    clean
+    clean.into()
 }
 
 /// The same for lines of a header section.
@@ -101,11 +102,11 @@ pub(super) fn clean_lines(text: &str) -> String {
 }
 
 /// A line that fits; `width` is in letters.
-pub(super) fn cut(line: &str, width: Option<usize>) -> String {
-    let Some(width) = width.filter(|&width| line.chars().count() > width) else { return line.to_owned() };
+pub(super) fn cut(line: &str, width: Option<usize>) -> Cow<'_, str> {
+    let Some(width) = width.filter(|&width| line.chars().count() > width) else { return line.into() };
     let mut short: String = line.chars().take(width.saturating_sub(1)).collect();
     short.push('…');
-    short
+    short.into()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use self::print::{Form, Printer};
 use self::reach::Reach;
 use super::{compact, output};
 use crate::daemon::steering::selection::Filters;
-use crate::daemon::steering::{Action, Answer, Command, ListOrder};
+use crate::daemon::steering::{Action, Answer, Command, Detail, ListOrder};
 
 /// No such message, or it could not be done to one.
 const MISSING: u8 = 1;
@@ -47,9 +47,16 @@ pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
 fn run_list(list: &QueueList) -> anyhow::Result<ExitCode> {
     let order = if list.newest_first { ListOrder::NewestFirst } else { ListOrder::OldestFirst };
     let filters = list.filters.filters();
-    let command =
-        Command::List { filters: filters.clone(), action: None, after: list.after.clone(), order, limit: list.limit };
     let mut session = Session::new(&list.common, Form::Lines)?;
+    let detail = if session.printer.form == Form::Json { Detail::Whole } else { Detail::Line };
+    let command = Command::List {
+        filters: filters.clone(),
+        action: None,
+        after: list.after.clone(),
+        order,
+        detail,
+        limit: list.limit,
+    };
     if let Some(code) = session.ask(command)? {
         return Ok(code);
     }
@@ -121,6 +128,11 @@ impl Session {
                     *entries += 1;
                     *last = Some(entry.id.clone());
                     printer.entry(entry)?;
+                }
+                Answer::Line(line) => {
+                    *entries += 1;
+                    *last = Some(line.id.clone());
+                    printer.line_of(line)?;
                 }
                 Answer::Headers(section) => printer.headers(section)?,
                 Answer::Stats(sums) => printer.sums(sums)?,

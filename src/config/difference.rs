@@ -92,7 +92,7 @@ fn shown(value: &str) -> &str {
 }
 
 /// What of a listener a reload changes: it is bound at start, but neither what it says to clients, nor whom it trusts, nor who may connect.
-const LISTENER_NOW: [&str; 4] = ["refusal", "client_cas", "pins", "proxy"];
+const LISTENER_NOW: [&str; 5] = ["refusal", "client_cas", "pins", "proxy", "balancer_pin"];
 
 fn is_read_at_start(key: &str) -> bool {
     let begins = |start: &str| key.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));

@@ -74,6 +74,11 @@ impl Mistake {
         }
     }
 
+    /// The same with controls escaped: it tells what was written, and goes to terminals and logs.
+    fn on_one_line(self) -> Self {
+        Self { key: printable(self.key), wrong: printable(self.wrong), remedy: self.remedy.map(printable), ..self }
+    }
+
     /// Whether nothing that it is about can be used.
     fn forbids(&self) -> bool {
         self.gravity == Gravity::Mistake
@@ -86,6 +91,17 @@ impl Mistake {
         let name = self.key.split([' ', ':', '.']).next().unwrap_or_default();
         if matches!(name, "client_ca" | "identity" | "limits") { "client_ca" } else { name }
     }
+}
+
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let escaped = |letter: char| {
+        let control = letter.is_control().then(|| letter.escape_default().to_string());
+        control.unwrap_or_else(|| letter.to_string())
+    };
+    text.chars().map(escaped).collect()
 }
 
 impl fmt::Display for Mistake {
@@ -197,6 +213,7 @@ impl Findings {
         let may_follow =
             |one: &Mistake| one.section() != "deadlines" && spoilt.iter().any(|section| section == one.section());
         found.retain(|one| !one.is_warning() || !may_follow(one));
+        let mut found: Vec<Mistake> = found.into_iter().map(Mistake::on_one_line).collect();
         found.sort();
         found.dedup();
         found

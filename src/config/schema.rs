@@ -72,7 +72,7 @@ const fn key(name: &'static str, kind: Kind) -> Key {
 
 const REFUSAL: Kind = Kind::Choice(&["reply", "defer", "alert"], &[]);
 const MODE: Kind = Kind::Choice(&["starttls", "implicit"], &[]);
-const LISTENER_MODE: Kind = Kind::Choice(&["starttls", "implicit"], &["proxied-tls"]);
+const LISTENER_MODE: Kind = Kind::Choice(&["starttls", "implicit", "proxied-tls"], &[]);
 const SECOND_FACTOR: Kind = Kind::Choice(&["none", "password", "totp"], &[]);
 const BARE_LF: Kind = Kind::Choice(&["refuse", "normalize"], &[]);
 const CASE: Kind = Kind::Choice(&["ignored", "exact"], &[]);
@@ -113,6 +113,7 @@ const LISTENER: &[Key] = &[
     key("client_cas", Kind::Texts),
     key("pins", Kind::Flag),
     key("proxy", Kind::Texts),
+    key("balancer_pin", Kind::Texts),
 ];
 
 const TLS: &[Key] = &[
@@ -153,6 +154,7 @@ const CLIENT_CA: &[Key] = &[
     key("hold", Kind::Flag),
     key("resend", Kind::Flag),
     key("bare_lf", BARE_LF),
+    key("accept_vouched", Kind::Flag),
 ];
 
 const IDENTITY: &[Key] = &[
@@ -168,6 +170,7 @@ const IDENTITY: &[Key] = &[
     key("hold", Kind::Flag),
     key("resend", Kind::Flag),
     key("bare_lf", BARE_LF),
+    key("accept_vouched", Kind::Flag),
     key("password", Kind::Secret("credentials.file")),
 ];
 

@@ -18,7 +18,7 @@ use crate::queue::schedule::Schedule;
 use crate::route::Routes;
 use crate::session::SessionSettings;
 use crate::tls::points::HttpUrl;
-use crate::tls::{ClientCa, ListenerTls, RefusalMode, TakenPins, Trust};
+use crate::tls::{BalancerPins, ClientCa, ListenerTls, RefusalMode, TakenPins, Trust};
 use crate::upstream::Upstream;
 
 /// Everything that is configured.
@@ -118,6 +118,8 @@ pub enum ListenerMode {
     StartTls,
     /// At once (RFC 8314 §3.3).
     Implicit,
+    /// At once, with a load balancer that vouches for its client's certificate.
+    ProxiedTls,
 }
 
 /// One listener.
@@ -135,6 +137,8 @@ pub struct ListenerSettings {
     pub pins: TakenPins,
     /// The load balancers whose PROXY header is read, and who alone may connect here.
     pub balancers: Option<Vec<Network>>,
+    /// The load balancers whose word for a client's certificate counts here.
+    pub vouchers: BalancerPins,
 }
 
 /// How many connections at once.

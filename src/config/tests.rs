@@ -166,7 +166,7 @@ fn the_right_configuration_is_right() {
 #[test]
 fn what_is_asked_of_headers_is_as_written() {
     use crate::content::{EightBit, ForeignSender, HeaderRules, MissingSender, Results, Unqualified};
-    use crate::identity::{EntryState, Leeway, Resending};
+    use crate::identity::{EntryState, Leeway, Resending, Vouching};
     use crate::smtp::data::BareLf;
     let rules = |header: &str| read(&format!("{RIGHT}{header}"), &[]).unwrap().settings.session.header;
     assert_eq!(rules(""), HeaderRules::default());
@@ -183,12 +183,37 @@ fn what_is_asked_of_headers_is_as_written() {
         }
     );
     assert_eq!(rules("[header]\nfqdn = \"refuse\"\n").unqualified, Unqualified::Refused);
-    let given = RIGHT.replace("name = \"robot\"", "name = \"robot\"\nresend = true\nbare_lf = \"normalize\"");
+    let given = RIGHT
+        .replace("name = \"robot\"", "name = \"robot\"\nresend = true\nbare_lf = \"normalize\"\naccept_vouched = true");
     let robot = read(&given, &[]).unwrap().settings.roster.describe("robot").unwrap();
-    assert_eq!(robot.terms.leeway, Leeway { bare_lf: BareLf::Normalized, resending: Resending::AnyMail });
+    assert_eq!(
+        robot.terms.leeway,
+        Leeway { bare_lf: BareLf::Normalized, resending: Resending::AnyMail, vouching: Vouching::BalancerToo }
+    );
     assert_eq!(robot.terms.state, EntryState::Enabled);
     let robot = read(RIGHT, &[]).unwrap().settings.roster.describe("robot").unwrap();
     assert_eq!(robot.terms.leeway, Leeway::default());
+}
+
+#[test]
+fn a_listener_of_load_balancers_that_vouch_has_their_pins_and_its_reload_counts_now() {
+    use crate::identity::Digest256;
+    use crate::tls::BalancerPins;
+    let pinned = |digit: &str| {
+        let pin = format!("sha256/{}", digit.repeat(64));
+        let mode = format!("mode = \"proxied-tls\"\nproxy = \"10.0.0.1\"\nbalancer_pin = [\"{pin}\"]");
+        let text = RIGHT.replace("mode = \"starttls\"", &mode);
+        read(&text.replace("send_as_email = true", "send_as_email = true\naccept_vouched = true"), &[]).unwrap()
+    };
+    let (old, new) = (pinned("0"), pinned("1"));
+    assert!(old.warnings.is_empty(), "{:?}", old.warnings);
+    let listener = &old.settings.listeners[0];
+    assert_eq!(listener.mode, ListenerMode::ProxiedTls);
+    assert_eq!(listener.vouchers, BalancerPins::new(vec![Digest256([0; 32])]));
+    assert!(listener.balancers.is_some() && old.settings.roster.takes_vouched());
+    let said = differences(&old.settings, &new.settings);
+    assert_eq!(said, ["listener 1: balancer_pin: changed"]);
+    assert!(!read(RIGHT, &[]).unwrap().settings.roster.takes_vouched());
 }
 
 #[test]
@@ -364,6 +389,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "listener 1: refusal: now \"reply\"",
         "listener 1: client_cas: now [\"staff\"]",
         "listener 1: pins: now true",
+        "listener 3: added",
         "listener 1: proxy: now [\"10.0.0.0/8\", \"192.0.2.1\"]",
         "tls.certificates",
         "client_ca",

@@ -112,11 +112,20 @@ pub(super) struct Written {
 #[serde(deny_unknown_fields)]
 pub(super) struct WrittenListener {
     pub(super) address: Option<String>,
-    pub(super) mode: Option<WrittenMode>,
+    pub(super) mode: Option<WrittenListenerMode>,
     pub(super) refusal: Option<WrittenRefusal>,
     pub(super) client_cas: Option<Vec<String>>,
     pub(super) pins: Option<bool>,
     pub(super) proxy: Option<Vec<String>>,
+    pub(super) balancer_pin: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WrittenListenerMode {
+    Starttls,
+    Implicit,
+    ProxiedTls,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -204,6 +213,8 @@ pub(super) struct WrittenCa {
     pub(super) resend: bool,
     #[serde(default)]
     pub(super) bare_lf: WrittenBareLf,
+    #[serde(default)]
+    pub(super) accept_vouched: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -303,6 +314,8 @@ pub(super) struct WrittenIdentity {
     pub(super) resend: bool,
     #[serde(default)]
     pub(super) bare_lf: WrittenBareLf,
+    #[serde(default)]
+    pub(super) accept_vouched: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -10,7 +10,7 @@
 //! | Authentication-Results that may be taken for ours | taken out (RFC 8601 §5); one of ours is written when asked for |
 //!
 //! Everything else follows octet for octet. A field that a DKIM signature names in its `h=` is neither added nor changed, for the signature says what
-//! it was, or that it was not there (RFC 6376 §5.4.2); but Bcc goes even then, and what claims to be our word on who sent the message, since each
+//! it was, or that it was not there (RFC 6376 §5.4); but Bcc goes even then, and what claims to be our word on who sent the message, since each
 //! does harm where it stays. The changes are told, for the log.
 
 use crate::mail::Address;

@@ -5,7 +5,7 @@
 
 use crate::mail::Domain;
 
-/// Which fields may hold octets over 127 when MAIL did not say SMTPUTF8 (RFC 6532 §3.2 has them declared).
+/// Which fields may hold octets over 127 when MAIL did not say SMTPUTF8 (RFC 6531 §3.4 has them declared).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EightBit {
     /// All but those that say who a message is from: raw Latin-1 subjects are honest.

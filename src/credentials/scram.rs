@@ -50,7 +50,7 @@ impl fmt::Debug for ScramSecret {
 }
 
 impl ScramSecret {
-    /// Reads `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803 §2). What is wrong comes back as the end of a sentence.
+    /// Reads `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` (RFC 5803 §1). What is wrong comes back as the end of a sentence.
     pub fn read(text: &str) -> Result<Self, String> {
         let fault = || "is not SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey".to_owned();
         let fields: Vec<&str> = text.split(['$', ':']).collect();

@@ -30,17 +30,22 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
     let doors = settings.listeners.iter().map(|listener| {
         let tls = ListenerTls { refusal: listener.refusal, ..settings.tls.clone() };
         let trust = settings.listener_trust(listener);
-        let tls = tls.server_config(&trust, clock)?;
+        let tls = match listener.mode {
+            ListenerMode::StartTls | ListenerMode::Implicit => tls.server_config(&trust, clock)?,
+            ListenerMode::ProxiedTls => tls.balanced_config(&listener.vouchers, clock)?,
+        };
         Ok(Arc::new(Door {
             address: listener.address,
             mode: match listener.mode {
                 ListenerMode::StartTls => Mode::StartTls,
                 ListenerMode::Implicit => Mode::Implicit,
+                ListenerMode::ProxiedTls => Mode::ProxiedTls,
             },
             tls,
             session: Arc::new(SessionSettings { refusal: listener.refusal, ..settings.session.clone() }),
             trust,
             balancers: listener.balancers.clone(),
+            vouchers: listener.vouchers.clone(),
         }))
     });
     Ok(Snapshot {

@@ -344,6 +344,9 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
     if !entered.takes_from(client.ip()) {
         return turn_away_stranger(client, entered.address, house);
     }
+    if entered.mode == Mode::ProxiedTls {
+        return admit_voucher(stream, client, door, house);
+    }
     if entered.balancers.is_some() {
         return admit_balancer(stream, client, door, house);
     }
@@ -389,6 +392,27 @@ fn admit_balancer(mut stream: TcpStream, balancer: SocketAddr, door: usize, hous
                 }
             }
         }
+        drop(place);
+    });
+}
+
+/// A connection of a load balancer that vouches for its clients: it shows who it is first, and whose connection it passes on inside that.
+fn admit_voucher(stream: TcpStream, balancer: SocketAddr, door: usize, house: &Arc<House>) {
+    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits) {
+        Ok(place) => place,
+        Err(full) => return tell_full(balancer, full, house),
+    };
+    let serving = Arc::clone(house);
+    house.tasks.spawn("connection", async move {
+        let Some(arrived) = Box::pin(intake::by_balancer(stream, balancer, door, &serving)).await else { return };
+        if let Introduced::Client(client) = arrived.introduced() {
+            let limits = serving.snapshot().door_limits;
+            if let Err(full) = place.belongs_to(client.ip(), limits, serving.now().mono) {
+                tell_full(client, full, &serving);
+                return Box::pin(arrived.turn_away()).await;
+            }
+        }
+        Box::pin(arrived.serve(serving)).await;
         drop(place);
     });
 }

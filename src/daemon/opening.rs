@@ -5,6 +5,7 @@
 //! at a STARTTLS listener     421 in the place of the greeting (RFC 5321 §4.2.3)
 //! at an implicit TLS one     the same, behind a handshake: before it there are no words
 //! behind a load balancer     the same, behind its header
+//! of one that vouches        the same, behind its handshake and the header inside that
 //! at the control socket      that the queue is being recovered
 //! systemd                    the same, and to wait longer
 //! ```
@@ -91,7 +92,7 @@ fn send_away(stream: TcpStream, client: SocketAddr, door: &Arc<Door>, handshakes
 
 /// Says `reply` behind what must come before it: a load balancer's header, a handshake.
 async fn say_late(mut stream: TcpStream, door: &Door, reply: &[u8]) -> io::Result<()> {
-    if door.balancers.is_some() && !intake::has_header(&mut stream).await {
+    if door.balancers.is_some() && door.mode != Mode::ProxiedTls && !intake::has_header(&mut stream).await {
         return Ok(());
     }
     match door.mode {
@@ -99,8 +100,11 @@ async fn say_late(mut stream: TcpStream, door: &Door, reply: &[u8]) -> io::Resul
             stream.write_all(reply).await?;
             stream.shutdown().await
         }
-        Mode::Implicit => {
+        Mode::Implicit | Mode::ProxiedTls => {
             let mut stream = tokio_rustls::TlsAcceptor::from(Arc::clone(&door.tls)).accept(stream).await?;
+            if door.mode == Mode::ProxiedTls && !intake::has_header(&mut stream).await {
+                return Ok(());
+            }
             stream.write_all(reply).await?;
             stream.shutdown().await
         }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::entry::Entry;
+use self::entry::{Entry, Line};
 use self::identities::{IdentityEntry, Listing};
 use self::look::{Counting, Listed, Summing};
 use self::moving::{Begun, Exporting, Forgetting, Parcel};
@@ -56,6 +56,9 @@ pub enum Command {
         /// In this order.
         #[serde(default)]
         order: ListOrder,
+        /// So much of each.
+        #[serde(default)]
+        detail: Detail,
         /// At most so many.
         limit: usize,
     },
@@ -128,6 +131,17 @@ pub enum ListOrder {
     OldestFirst,
     /// Those that came last.
     NewestFirst,
+}
+
+/// How much of each message a listing tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detail {
+    /// All that is known.
+    #[default]
+    Whole,
+    /// What stands in a line for people: a list of very many costs a fraction.
+    Line,
 }
 
 /// What can be done to a message.
@@ -226,6 +240,8 @@ impl From<StateName> for State {
 pub enum Answer {
     /// A message.
     Entry(Box<Entry>),
+    /// What of a message stands in a line.
+    Line(Box<Line>),
     /// The header section of the message before, as far as it is text.
     Headers(String),
     /// Done to this message.
@@ -468,8 +484,8 @@ impl Answers {
     /// What was asked, made ready.
     fn begin(&self, command: Command, desk: Desk<'_>) -> Result<Left, Obstacle> {
         Ok(match command {
-            Command::List { filters, action, after, order, limit } => {
-                Left::List(Listed::new(&filters, action, after.as_deref(), order, limit, desk.now)?)
+            Command::List { filters, action, after, order, detail, limit } => {
+                Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
             }
             Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk.now)?),
             Command::Show { id, headers } => Left::Show { id, headers },

@@ -2,10 +2,17 @@
 //!
 //! Never: holds more than a piece, or than the excerpt's limit.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use crate::queue::{BodyReader, Claim};
+use crate::queue::{BodyReader, Claim, QueueError};
 use crate::upstream::{BodyFault, MessageBody};
+
+/// How long an excerpt waits while the store can't be read. Nothing that is told could be recorded meanwhile either.
+const READABLE_WITHIN: Duration = Duration::from_secs(5 * 60);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A claimed message's octets.
 #[derive(Debug)]
@@ -19,17 +26,32 @@ impl<'a> Stored<'a> {
         Self { claim, reader: None }
     }
 
-    /// The first octets, at most `most`. What can't be read is left out: a report without an excerpt is better than none.
-    pub(super) async fn excerpt(mut self, most: usize) -> Excerpt {
+    /// The first octets, at most `most`. Waits while the store is being opened again. What is damaged or gone is left out: a report without an
+    /// excerpt is better than none.
+    pub(super) async fn excerpt(self, most: usize) -> Excerpt {
         let mut octets = Vec::new();
-        while octets.len() < most {
-            match self.next().await {
-                Ok(Some(piece)) => octets.extend_from_slice(&piece),
-                Ok(None) | Err(_) => break,
-            }
-        }
+        // What was read before the time is over counts.
+        tokio::time::timeout(READABLE_WITHIN, gather(self.claim.body(), most, &mut octets)).await.ok();
         octets.truncate(most);
         Excerpt { octets }
+    }
+}
+
+async fn gather(mut reader: BodyReader, most: usize, octets: &mut Vec<u8>) {
+    while octets.len() < most {
+        match reader.next().await {
+            Ok(Some(piece)) => octets.extend_from_slice(&piece),
+            Err(QueueError::Broken(_) | QueueError::Full(_)) => tokio::time::sleep(LOOK_EVERY).await,
+            Ok(None)
+            | Err(
+                QueueError::Damaged(..)
+                | QueueError::NotFound(_)
+                | QueueError::Fenced(_)
+                | QueueError::Share(_)
+                | QueueError::Known(_)
+                | QueueError::Closed,
+            ) => break,
+        }
     }
 }
 

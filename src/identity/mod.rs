@@ -26,6 +26,7 @@ pub use roster::{
 use crate::mail::{LocalPartCase, Rates};
 use crate::smtp::data::BareLf;
 use crate::sys::WallTime;
+use crate::tls::Witness;
 
 /// Where in the configuration a decision was written: `identity "billing-robot" (sealpost.toml:31)`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +120,16 @@ pub enum Resending {
     AnyMail,
 }
 
+/// Whose word that the client holds its certificate's key is enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Vouching {
+    /// Our own handshake's, and nobody else's.
+    #[default]
+    Handshake,
+    /// A pinned load balancer's too (`accept_vouched = true`).
+    BalancerToo,
+}
+
 /// What is let pass of an identity that is refused of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Leeway {
@@ -126,14 +137,25 @@ pub struct Leeway {
     pub bare_lf: BareLf,
     /// Another's From under a Resent-From of its own.
     pub resending: Resending,
+    /// A certificate that a load balancer tells of.
+    pub vouching: Vouching,
 }
 
 impl Leeway {
+    /// Whether a certificate counts whose key was seen by this witness.
+    pub fn takes(self, witness: Witness) -> bool {
+        match (witness, self.vouching) {
+            (Witness::Handshake, _) | (Witness::Balancer(_), Vouching::BalancerToo) => true,
+            (Witness::Balancer(_), Vouching::Handshake) => false,
+        }
+    }
+
     /// Whether all that `other` let pass is let pass.
     fn reaches(self, other: Self) -> bool {
-        let Self { bare_lf, resending } = other;
+        let Self { bare_lf, resending, vouching } = other;
         (self.bare_lf == bare_lf || self.bare_lf == BareLf::Normalized)
             && (self.resending == resending || self.resending == Resending::AnyMail)
+            && (self.vouching == vouching || self.vouching == Vouching::BalancerToo)
     }
 }
 
@@ -237,7 +259,7 @@ mod width {
             local_part_case: LocalPartCase::Ignored,
             rule: Rule { name: "x".into(), place: None },
         };
-        let changes: [(&str, Change, bool, bool); 13] = [
+        let changes: [(&str, Change, bool, bool); 14] = [
             ("another rule", |grant| grant.rule.name = "y".into(), true, true),
             ("larger messages", |grant| grant.limits.message_size = Some(11), true, false),
             ("any size", |grant| grant.limits.message_size = None, true, false),
@@ -247,6 +269,7 @@ mod width {
             ("no null sender", |grant| grant.null_sender = false, false, true),
             ("bare LF", |grant| grant.leeway.bare_lf = BareLf::Normalized, true, false),
             ("others' mail again", |grant| grant.leeway.resending = Resending::AnyMail, true, false),
+            ("balancers' word", |grant| grant.leeway.vouching = Vouching::BalancerToo, true, false),
             ("on approval", |grant| grant.dispatch = Dispatch::OnApproval, false, true),
             ("another rate", |grant| grant.limits.rates.messages_per_hour = Some(9), false, false),
             ("another case", |grant| grant.local_part_case = LocalPartCase::Exact, false, false),
@@ -290,6 +313,7 @@ pub struct Identity {
     ca: Option<Arc<str>>,
     grant: Arc<Grant>,
     certificate: Arc<CertificateSummary>,
+    witness: Witness,
     good_until: WallTime,
 }
 
@@ -312,6 +336,11 @@ impl Identity {
     /// Which certificate showed it.
     pub fn certificate(&self) -> &CertificateSummary {
         &self.certificate
+    }
+
+    /// Who has seen that the client holds the certificate's key.
+    pub fn witness(&self) -> Witness {
+        self.witness
     }
 
     /// Until when this may be relied on: the earliest notAfter of the chain and nextUpdate of each CRL it rests on. From that moment it must

@@ -6,6 +6,7 @@
 //!    exact ones before wildcards; a tie is refused.
 //! 2. Without one, the CA's own grant (`send_as_email`, `send_as_upn`): the certificate sends as its own names within the CA's `domains`.
 //!
+//! Either must say `accept_vouched` where not we but a load balancer has seen that the client holds the key ([`Witness`](crate::tls::Witness)).
 //! A matching `[[identity]]` replaces the CA's grant whole, a disabled one too. Whatever a grant says, the `domains` of the CA cap it.
 //! Under a pin there is no CA, and only what is pinned itself is certain: with the whole certificate its names, with the key alone none of them,
 //! for who holds the key can write any name around it.
@@ -31,13 +32,15 @@ use super::facts::{CertificateFacts, CertificateSummary, NotACertificate};
 pub use super::key::MatchKeys;
 use super::key::{Key, Rank, clues, rank};
 use super::pattern::{AddressPatterns, DomainSet, PatternList};
-use super::{Dispatch, Grant, Identity, Leeway, Limits, Rule, SecondFactor};
+use super::{Dispatch, Grant, Identity, Leeway, Limits, Rule, SecondFactor, Vouching};
 use crate::mail::{Address, CanonicalAddress, LocalPartCase};
-use crate::sys::WallTime;
 use crate::tls::{Anchor, Pins, VerifiedChain};
 pub use describe::{Brief, Described};
 use index::Index;
 pub use standing::Lapsed;
+
+/// Of whom only our own handshake is believed.
+const NO_WORD: &str = "takes no load balancer's word for a certificate: accept_vouched is not true";
 
 /// Whether an entry lets anybody in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,6 +139,11 @@ pub enum NoIdentity {
         /// Its name.
         name: String,
     },
+    /// The matching identity takes no load balancer's word.
+    NotVouched {
+        /// Its name; none when it would be its certificate's.
+        name: Option<String>,
+    },
     /// Two of equal rank match.
     Ambiguous {
         /// Their names.
@@ -148,6 +156,11 @@ impl fmt::Display for NoIdentity {
         match self {
             Self::Unknown => f.write_str("the certificate is good, and no identity is granted to it"),
             Self::Disabled { name } => write!(f, "its identity {name:?} is disabled"),
+            Self::NotVouched { name } => {
+                let whose =
+                    name.as_ref().map_or_else(|| "its CA's grant".to_owned(), |name| format!("its identity {name:?}"));
+                write!(f, "{whose} takes no load balancer's word for a certificate (accept_vouched is not true)")
+            }
             Self::Ambiguous { names } => {
                 let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
                 write!(f, "identities of equal rank match it: {}", names.join(", "))
@@ -275,6 +288,14 @@ impl Roster {
         pins
     }
 
+    /// Whether anybody's certificate counts that a load balancer tells of.
+    pub fn takes_vouched(&self) -> bool {
+        let takes = |leeway: Leeway| leeway.vouching == Vouching::BalancerToo;
+        let entries = || self.entries.iter().filter(|entry| entry.terms.state == EntryState::Enabled);
+        self.cas.iter().filter_map(|ca| ca.grant.send_as_email.as_ref()).any(|own| takes(own.leeway))
+            || entries().any(|entry| takes(entry.terms.leeway))
+    }
+
     /// The names of those of whom more than a certificate is asked, and what; the disabled left out.
     pub fn demanding(&self) -> impl Iterator<Item = (&str, SecondFactor)> {
         let enabled = self.entries.iter().filter(|entry| entry.terms.state == EntryState::Enabled);
@@ -361,14 +382,18 @@ impl Roster {
         let best = matching.iter().map(|compiled| compiled.rank()).max();
         let best: Vec<&Compiled> = matching.into_iter().filter(|compiled| Some(compiled.rank()) == best).collect();
         match best.as_slice() {
-            [] => self.by_own_names(facts, ca, chain.good_until(), notes),
+            [] => self.by_own_names(facts, ca, chain, notes),
             [one] if one.terms.state == EntryState::Disabled => {
                 notes.push(format!("{} matches, and is disabled", one.rule()));
                 Err(NoIdentity::Disabled { name: one.name.to_string() })
             }
+            [one] if !one.terms.leeway.takes(chain.witness()) => {
+                notes.push(format!("{} matches, and {NO_WORD}", one.rule()));
+                Err(NoIdentity::NotVouched { name: Some(one.name.to_string()) })
+            }
             [one] => {
                 notes.push(format!("{} matches", one.rule()));
-                Ok(self.by_entry(one, facts, ca, chain.good_until()))
+                Ok(self.by_entry(one, facts, ca, chain))
             }
             several => {
                 let rules: Vec<String> = several.iter().map(|one| one.rule().to_string()).collect();
@@ -405,7 +430,7 @@ impl Roster {
         compiled: &Compiled,
         facts: &CertificateFacts,
         ca: Option<u16>,
-        good_until: WallTime,
+        chain: &VerifiedChain,
     ) -> Identity {
         let case = self.case_under(ca);
         let ca = ca.and_then(|ca| self.ca(ca));
@@ -429,7 +454,8 @@ impl Roster {
                 rule: compiled.rule(),
             }),
             certificate: summary(facts, certain, ca.and_then(|ca| ca.domains.as_deref())),
-            good_until,
+            witness: chain.witness(),
+            good_until: chain.good_until(),
         }
     }
 
@@ -438,7 +464,7 @@ impl Roster {
         &self,
         facts: &CertificateFacts,
         ca: Option<u16>,
-        good_until: WallTime,
+        chain: &VerifiedChain,
         notes: &mut Vec<String>,
     ) -> Result<Identity, NoIdentity> {
         notes.push("no [[identity]] matches".to_owned());
@@ -462,6 +488,10 @@ impl Roster {
             notes.push(format!("the certificate has no usable {kind} ({place})"));
             return Err(NoIdentity::Unknown);
         };
+        if !grant.leeway.takes(chain.witness()) {
+            notes.push(format!("{rule} would let it send as its own {kind}s, and {NO_WORD}"));
+            return Err(NoIdentity::NotVouched { name: None });
+        }
         notes.push(format!("{rule} lets it send as its own {kind}s"));
         let names = own.iter().map(|email| email.canonical(*case)).collect();
         Ok(Identity {
@@ -479,7 +509,8 @@ impl Roster {
                 rule: rule.clone(),
             }),
             certificate: summary(facts, true, Some(domains)),
-            good_until,
+            witness: chain.witness(),
+            good_until: chain.good_until(),
         })
     }
 }

@@ -8,13 +8,13 @@ use rustls::pki_types::CertificateDer;
 
 use super::arrival::Arrival;
 use super::through::Through;
-use super::{Peer, second_factor};
+use super::{Peer, Presented, Unvouched, second_factor};
 use crate::audit;
 use crate::content::{self, FixUps, HeaderFacts, Mended, Proved, Results};
 use crate::credentials::Means;
 use crate::house::House;
 use crate::identity::{self, CertificateFacts, CertificateSummary, Dispatch, Identity};
-use crate::mail::trace::{ShownClient, Trace};
+use crate::mail::trace::{ShownClient, TlsEnd, Trace};
 use crate::mail::{Cost, Envelope, QueueId};
 use crate::policy::SenderField;
 use crate::queue::seen::{Certificate, Sighting};
@@ -22,8 +22,9 @@ use crate::queue::{Custodian, Deposit, Incoming, Link, QueueError, Spending, Spe
 use crate::session::{Answer, NoRoom, NotGranted, Phase, Prospect, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
 use crate::sys::WallTime;
+use crate::tls::ocsp::{Known, Query};
 use crate::tls::points::{self, Named};
-use crate::tls::{self, Anchor, CertificateFault, PeerChain, Rejection, Trust, VerifiedChain};
+use crate::tls::{self, Anchor, CertificateFault, Rejection, Trust, VerifiedChain};
 use crate::web::responders::Round;
 
 /// Why there is no identity: the cause for the reply, the detail for the log.
@@ -36,16 +37,25 @@ pub(super) struct NoOne {
 /// Whom `peer` stands for by `snapshot`, now: the chain is judged and looked up in the roster.
 pub(super) async fn identify(peer: &Peer, house: &House, snapshot: &Snapshot) -> Result<Arc<Identity>, NoOne> {
     let no_one = |cause, detail: String| NoOne { cause, detail };
-    let Some(chain) = &peer.chain else {
-        return Err(no_one(Unidentified::NoCertificate, String::new()));
-    };
     let Some(door) = snapshot.doors.get(peer.door) else {
         return Err(no_one(Unidentified::NoCertificate, "the listener is gone".to_owned()));
     };
-    let verified = judge(chain, &door.trust, house).await.map_err(|rejection| {
+    let judged = match &peer.chain {
+        Presented::Nothing => return Err(no_one(Unidentified::NoCertificate, String::new())),
+        Presented::Unvouched(why) => return Err(no_one(unvouched(*why), why.to_string())),
+        Presented::ToUs(chain) => {
+            let judging = |known: &Lookup<'_>, now| tls::judge_asking(chain, &door.trust, known, now);
+            judge(judging, &door.trust, house).await
+        }
+        Presented::ToBalancer(chain) => {
+            let judging = |known: &Lookup<'_>, now| tls::judge_vouched(chain, &door.vouchers, &door.trust, known, now);
+            judge(judging, &door.trust, house).await
+        }
+    };
+    let verified = judged.map_err(|rejection| {
         // The path is proved by then; only its CRLs are not here yet.
         if let (CertificateFault::RevocationUnknown, Some(ca), Some(leaf)) =
-            (&rejection.fault, &rejection.ca, chain.0.first())
+            (&rejection.fault, &rejection.ca, peer.chain.leaf())
         {
             name_points(house, &door.trust, ca, std::slice::from_ref(leaf));
         }
@@ -61,11 +71,33 @@ pub(super) async fn identify(peer: &Peer, house: &House, snapshot: &Snapshot) ->
         .map_err(|cause| no_one(Unidentified::Roster(cause), shown(&verified)))
 }
 
+/// What a client hears whose load balancer vouches for no certificate of its own.
+fn unvouched(why: Unvouched) -> Unidentified {
+    match why {
+        Unvouched::NotVerified(_) => {
+            let cause = "the load balancer in between has not found it good".to_owned();
+            Unidentified::Certificate(CertificateFault::Untrusted { cause })
+        }
+        Unvouched::Version1
+        | Unvouched::NothingTold
+        | Unvouched::NoTls
+        | Unvouched::NotShown
+        | Unvouched::NotPassed => Unidentified::NoCertificate,
+    }
+}
+
+/// What OCSP responders have answered.
+type Lookup<'a> = dyn Fn(&Query) -> Option<Known> + 'a;
+
 /// Judges a chain now; what the judge wants to know of OCSP responders is asked, once each.
-async fn judge(chain: &PeerChain, trust: &Trust, house: &House) -> Result<VerifiedChain, Rejection> {
+async fn judge(
+    judging: impl Fn(&Lookup<'_>, WallTime) -> Result<VerifiedChain, Rejection>,
+    trust: &Trust,
+    house: &House,
+) -> Result<VerifiedChain, Rejection> {
     let judge = || {
         let now = house.now().wall;
-        tls::judge_asking(chain, trust, &|query| house.responders.known(query, now), now)
+        judging(&|query: &Query| house.responders.known(query, now), now)
     };
     let mut judged = judge();
     let round = Round::begin(&*house.clock);
@@ -79,7 +111,7 @@ async fn judge(chain: &PeerChain, trust: &Trust, house: &House) -> Result<Verifi
         // The round was over before somebody was asked.
         Err(Rejection { query: Some(_), .. }) => {
             let now = house.now().wall;
-            tls::judge_asking(chain, trust, &|query| Some(house.responders.last_word(query, now)), now)
+            judging(&|query: &Query| Some(house.responders.last_word(query, now)), now)
         }
         judged => judged,
     }
@@ -129,8 +161,8 @@ pub(super) struct Answers {
     envelope: Option<Box<Envelope>>,
     /// The message on its way into the queue; dropped, it leaves nothing.
     pub(super) incoming: Option<Incoming>,
-    /// The message being read, between its header and its body.
-    pub(super) arrival: Option<Arrival>,
+    /// The message being read, until it is over.
+    pub(super) arrival: Option<Box<Arrival>>,
     message_id: Option<String>,
     /// What the transaction at hand costs so far; dropped, it is given back.
     spending: Option<Spending>,
@@ -247,7 +279,7 @@ impl Answers {
         }
     }
 
-    /// Gives back what was granted to a transaction that is over, and gives up its way out.
+    /// Gives back what was granted to a transaction that is over, gives up its way out, and drops what had come of its message.
     pub(super) fn follow(&mut self, session: &Session) {
         match session.phase() {
             Phase::Start
@@ -256,11 +288,12 @@ impl Answers {
             | Phase::Founding
             | Phase::Checking
             | Phase::Identifying
-            | Phase::Discarding
             | Phase::Closed => {
-                self.take_spending();
-                self.through = Through::NotAsked;
+                self.give_back();
+                self.arrival = None;
             }
+            // Whoever reads the rest knows how far it is.
+            Phase::Discarding => self.give_back(),
             Phase::Charging
             | Phase::Opened
             | Phase::Addressed
@@ -269,8 +302,15 @@ impl Answers {
             | Phase::Admitting
             | Phase::Header
             | Phase::Body
+            | Phase::Chunked
             | Phase::Committing => {}
         }
+    }
+
+    fn give_back(&mut self) {
+        self.take_spending();
+        self.through = Through::NotAsked;
+        self.incoming = None;
     }
 
     async fn admit(&mut self, envelope: Box<Envelope>) -> Result<(), NoRoom> {
@@ -300,6 +340,10 @@ impl Answers {
             protocol: said.protocol,
             tls_version: self.peer.tls.version,
             tls_cipher: &self.peer.tls.cipher,
+            tls_end: match self.peer.chain {
+                Presented::ToBalancer(_) => TlsEnd::Balancer,
+                Presented::Nothing | Presented::ToUs(_) | Presented::Unvouched(_) => TlsEnd::Client,
+            },
             id,
             priority: envelope.parameters().priority,
             recipient: match envelope.recipients() {
@@ -352,7 +396,7 @@ impl Answers {
                 client: self.peer.client.to_string(),
                 helo: said.helo.to_owned(),
                 protocol: said.protocol.as_str().to_owned(),
-                tls: format!("{} {}", self.peer.tls.version, self.peer.tls.cipher),
+                tls: self.peer.tls_told(),
                 arrived,
                 message_id: self.message_id.clone(),
             },

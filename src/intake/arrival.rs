@@ -1,4 +1,4 @@
-//! A message whose header stands, on its way into the queue.
+//! A message on its way into the queue; one that comes in chunks stays here between them.
 //!
 //! Never: keeps a body in memory; the queue's `Incoming` takes each piece before the next is read.
 
@@ -10,7 +10,7 @@ use crate::content::{BodyFacts, HeaderFacts};
 use crate::queue::{Incoming, QueueError};
 use crate::sys::Clock;
 
-/// A message between its header and its end.
+/// A message between its beginning and its end.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) receiving: Receiving,
@@ -22,8 +22,9 @@ impl Arrival {
         Self { receiving, facts: HeaderFacts::default() }
     }
 
-    /// Hands `header`, with our fields in front, and the body to the queue as they come. When the queue can't take them, the rest is read to
-    /// its true end all the same (RFC 5321 §4.1.1.4), and the queue's fault is given besides.
+    /// Hands `header`, with our fields in front, and the body to the queue as they come; nothing is left of the header where a further chunk of the
+    /// body begins. When the queue can't take them, the rest is read to its true end all the same (RFC 5321 §4.1.1.4), and the queue's fault is given
+    /// besides.
     pub(super) async fn keep_body<S>(
         &mut self,
         header: Vec<u8>,

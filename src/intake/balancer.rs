@@ -44,6 +44,18 @@ pub async fn introduced<S>(stream: &mut S, balancer: SocketAddr, house: &House) 
 where
     S: AsyncRead + Unpin,
 {
+    header_of(stream, balancer, house).await.map(|(introduced, _)| introduced)
+}
+
+/// The same, with the header.
+pub(super) async fn header_of<S>(
+    stream: &mut S,
+    balancer: SocketAddr,
+    house: &House,
+) -> Option<(Introduced, HeaderReader)>
+where
+    S: AsyncRead + Unpin,
+{
     let wait = house.snapshot().intake.handshake.min(HEADER_WAIT);
     let mut drain = house.tasks.drain();
     let read = tokio::select! {
@@ -52,24 +64,29 @@ where
         () = drain.wait() => return None,
     };
     match read {
-        Ok(Some(Proxied::Client { source, destination })) => {
+        Ok(Some((Proxied::Client { source, destination }, header))) => {
             tracing::debug!(client = %source, %destination, %balancer, "a client came by way of a load balancer");
-            Some(Introduced::Client(source))
+            Some((Introduced::Client(source), header))
         }
         Ok(probe) => {
             let probes = house.doors.count_probe();
             tracing::debug!(%balancer, probes, "the load balancer looked whether we are here");
-            probe.map(|_| Introduced::Probe)
+            probe.map(|(_, header)| (Introduced::Probe, header))
         }
         Err(fault) => {
-            if let Some(unsaid) = house.doors.headless.say(house.now().mono) {
-                tracing::warn!(
-                    %balancer, %fault, unsaid,
-                    "no PROXY header from an address of the listener's proxy networks: the connection is closed"
-                );
-            }
+            tell_headless(balancer, &fault, house);
             None
         }
+    }
+}
+
+/// Says, now and then, what is wrong with the header of a connection that is closed therefore.
+pub(super) fn tell_headless(balancer: SocketAddr, fault: &dyn std::error::Error, house: &House) {
+    if let Some(unsaid) = house.doors.headless.say(house.now().mono) {
+        tracing::warn!(
+            %balancer, %fault, unsaid,
+            "no PROXY header from an address of the listener's proxy networks: the connection is closed"
+        );
     }
 }
 
@@ -80,11 +97,14 @@ pub async fn has_header<S: AsyncRead + Unpin>(stream: &mut S) -> bool {
 
 /// Reads one header, to its last octet and no further. `None`: the connection ended before the first octet, for balancers also look
 /// whether anybody listens without a header.
-async fn read_header<S: AsyncRead + Unpin>(stream: &mut S, wait: Duration) -> Result<Option<Proxied>, Headless> {
+async fn read_header<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    wait: Duration,
+) -> Result<Option<(Proxied, HeaderReader)>, Headless> {
     timeout(wait, header(stream)).await.unwrap_or(Err(Headless::Slow))
 }
 
-async fn header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<Proxied>, Headless> {
+async fn header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<(Proxied, HeaderReader)>, Headless> {
     let (mut reader, mut room) = (HeaderReader::default(), [0; READ_SIZE]);
     loop {
         let most = reader.wants().min(READ_SIZE);
@@ -94,7 +114,7 @@ async fn header<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<Proxied>,
             Ok(0) | Err(_) => return Err(Headless::Broken),
             Ok(count) => {
                 if let (_, Some(proxied)) = reader.take(room.get(..count).unwrap_or_default())? {
-                    return Ok(Some(proxied));
+                    return Ok(Some((proxied, reader)));
                 }
             }
         }
@@ -124,7 +144,10 @@ mod tests {
                 drop(ours);
                 let source = "192.0.2.7:40000".parse().unwrap();
                 let read = read_header(&mut theirs, HEADER_WAIT).await.unwrap();
-                assert!(matches!(read, Some(Proxied::Client { source: found, .. }) if found == source), "{read:?}");
+                assert!(
+                    matches!(read, Some((Proxied::Client { source: found, .. }, _)) if found == source),
+                    "{read:?}"
+                );
                 let mut rest = Vec::new();
                 theirs.read_to_end(&mut rest).await.unwrap();
                 assert_eq!(rest, b"\x16\x03\x01");

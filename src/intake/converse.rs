@@ -9,18 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answers::{Answers, identify, sighting};
 use super::arrival::Arrival;
-use super::message::{Receiving, Stopped, discard_chunk};
+use super::message::{Receiving, Stopped, skip};
 use super::wire::{Client, Gone, Heard, Wire};
-use super::{IntakeLimits, Peer};
+use super::{IntakeLimits, Peer, Presented};
 use crate::audit;
-use crate::content::{BodyEnd, HeaderLimits};
+use crate::content::BodyEnd;
 use crate::house::House;
 use crate::identity::Identity;
-use crate::session::{Answer, Deadline, Event, Framing, Refused, Ruling, Session, Step};
-use crate::smtp::Reply;
-use crate::smtp::data::Chunk;
+use crate::session::{Answer, Deadline, Event, Phase, Refused, Ruling, Session, Step};
+use crate::smtp::{Framing, Reply};
 use crate::snapshot::Mode;
 use crate::sys::{Drain, MonoTime};
+use crate::tls::ToldTls;
 
 /// Talks with whoever is behind `peer` until the connection ends.
 pub async fn converse<S>(stream: S, peer: Peer, house: Arc<House>, drain: Drain)
@@ -35,7 +35,7 @@ where
     // Whatever is done once, or now and then, has its memory for that time alone (here, and in `act`): a session that waits holds little.
     match Box::pin(identify(&peer, &house, &snapshot)).await {
         Ok(identity) => {
-            audit::identified(peer.client, peer.tls.version, &identity);
+            audit::identified(peer.client, &peer.tls, told(&peer), &identity);
             let routes = Arc::clone(&snapshot.routes);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session), routes);
             let seen = sighting(&identity, &peer, now.wall);
@@ -65,6 +65,14 @@ where
     }
 }
 
+/// What a load balancer says of the client's own TLS, where one stands between.
+fn told(peer: &Peer) -> Option<&ToldTls> {
+    match &peer.chain {
+        Presented::ToBalancer(chain) => Some(chain.told()),
+        Presented::Nothing | Presented::ToUs(_) | Presented::Unvouched(_) => None,
+    }
+}
+
 /// One text to everything but QUIT.
 async fn refuse<S>(
     mut wire: Wire<S>,
@@ -80,10 +88,10 @@ async fn refuse<S>(
     let limits = house.snapshot().intake;
     let began = house.now().mono;
     if let Some(decision) = machine.take_decision() {
-        audit::unidentified(peer.client, peer.tls.version, &decision, &detail);
+        audit::unidentified(peer.client, &peer.tls, &decision, &detail);
     }
     let mut next = match mode {
-        Mode::Implicit => Some(machine.greeting(house.now().wall)),
+        Mode::Implicit | Mode::ProxiedTls => Some(machine.greeting(house.now().wall)),
         Mode::StartTls => None,
     };
     loop {
@@ -103,7 +111,9 @@ async fn refuse<S>(
             Some(
                 Step::Challenge(_)
                 | Step::Receive { .. }
-                | Step::Discard(_)
+                | Step::GoOn
+                | Step::Discard
+                | Step::Skip(_)
                 | Step::Ask(_)
                 | Step::Proceed
                 | Step::Leave { .. },
@@ -149,8 +159,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn run(&mut self, mode: Mode) {
         let greeting = self.session.greeting();
         let first = match mode {
-            Mode::Implicit if self.wire.has_spoken().await => Ok(self.feed(Event::TalkedEarly)),
-            Mode::Implicit => self.say_and_hear(&greeting).await,
+            Mode::Implicit | Mode::ProxiedTls if self.wire.has_spoken().await => Ok(self.feed(Event::TalkedEarly)),
+            Mode::Implicit | Mode::ProxiedTls => self.say_and_hear(&greeting).await,
             Mode::StartTls => self.hear().await,
         };
         let mut next = first;
@@ -173,7 +183,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 self.hear().await
             }
             Step::Receive { prompt, framing } => Box::pin(self.receive(prompt, framing)).await,
-            Step::Discard(framing) => Box::pin(self.discard(framing)).await,
+            Step::GoOn => Box::pin(self.keep_header()).await,
+            Step::Discard => Box::pin(self.discard()).await,
+            Step::Skip(count) => Box::pin(self.skip(count)).await,
             Step::Ask(question) => {
                 let answer = Box::pin(self.answers.find(question, &self.session)).await;
                 if let Answer::Identified(_) = answer {
@@ -208,7 +220,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         if left == Duration::ZERO {
             return Ok(self.feed(Event::TimedOut(Deadline::Session)));
         }
-        let heard = self.wire.hear(self.session.line_limit(), self.limits.command.min(left), self.drain.as_mut()).await;
+        let heard = match self.listen(left).await {
+            Ok(heard) => heard,
+            Err(stopped) => return self.stopped(stopped),
+        };
         let now = self.house.now().wall;
         Ok(match heard {
             Heard::Line(line) => self.session.on(Event::Line(line.map(|()| self.wire.line())), now),
@@ -221,79 +236,120 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         })
     }
 
-    /// Reads a message: its header, then, when the session lets it, its body.
-    async fn receive(&mut self, prompt: Option<Reply>, framing: Framing) -> Result<Step, Over> {
-        let Framing::Dot = framing else { return Err(self.our_fault("a chunk was to be received")) };
-        let Some(prompt) = prompt else { return self.receive_body().await };
-        // RFC 2920 §3.1: the client must wait for the 354 before it sends the message.
-        if self.wire.has_spoken().await {
-            return Ok(self.feed(Event::TalkedEarly));
-        }
-        self.wire.say(&prompt);
-        if let Err(gone) = self.wire.flush().await {
-            return Err(self.over(&gone));
-        }
-        let snapshot = self.house.snapshot();
-        let mut receiving = self.receiving(snapshot.header);
-        let (utf8, rules) = (self.session.utf8(), self.session.header_rules());
-        let read = receiving.header(&mut self.wire, &*self.house.clock, utf8, rules).await;
-        self.answers.arrival = Some(Arrival::new(receiving));
-        match read {
-            Ok(facts) => {
-                let step = self.feed(Event::HeaderRead(&facts));
-                if let Some(arrival) = &mut self.answers.arrival {
-                    arrival.facts = facts;
-                }
-                Ok(step)
+    /// The same. Between the chunks of a message its pace counts on, whatever else is said there: nobody holds what has come of it for ever.
+    async fn listen(&mut self, left: Duration) -> Result<Heard, Stopped> {
+        let most = self.limits.command.min(left);
+        loop {
+            let patience = self.answers.arrival.as_ref().map_or(most, |arrival| arrival.receiving.patience());
+            let (began, came) = (self.house.now().mono, self.wire.came());
+            let heard = self.wire.hear(self.session.line_limit(), most.min(patience), self.drain.as_mut()).await;
+            let Some(arrival) = &mut self.answers.arrival else { return Ok(heard) };
+            let waited = self.house.now().mono.since(began);
+            arrival.receiving.wait(waited, self.wire.came_since(came)).map_err(|_| Stopped::TooSlow)?;
+            match heard {
+                // It has kept its pace so far.
+                Heard::Gone(Gone::TimedOut) if patience < most => {}
+                Heard::Gone(_) | Heard::Line(_) | Heard::Draining => return Ok(heard),
             }
-            Err(stopped) => self.stopped(stopped),
         }
     }
 
-    fn receiving(&self, header: HeaderLimits) -> Receiving {
-        let bare_lf = self.session.identity().grant().leeway.bare_lf;
-        Receiving::new(header, self.limits.pace, self.session.message_size_max(), bare_lf)
+    /// Reads a message, or its next chunk: its header, then, when the session lets it, its body.
+    async fn receive(&mut self, prompt: Option<Reply>, framing: Framing) -> Result<Step, Over> {
+        if let Some(prompt) = prompt {
+            // RFC 2920 §3.1: the client must wait for the 354 before it sends the message.
+            if self.wire.has_spoken().await {
+                return Ok(self.feed(Event::TalkedEarly));
+            }
+            self.wire.say(&prompt);
+            if let Err(gone) = self.wire.flush().await {
+                return Err(self.over(&gone));
+            }
+        }
+        let arrival = match self.answers.arrival.take() {
+            Some(mut arrival) => {
+                arrival.receiving.go_on(framing);
+                arrival
+            }
+            None => Box::new(Arrival::new(self.receiving(framing))),
+        };
+        if self.session.phase() == Phase::Body {
+            return self.keep_body(arrival, Vec::new()).await;
+        }
+        self.read_header(arrival).await
     }
 
-    async fn receive_body(&mut self) -> Result<Step, Over> {
+    fn receiving(&self, framing: Framing) -> Receiving {
+        let bare_lf = self.session.identity().grant().leeway.bare_lf;
+        let header = self.house.snapshot().header;
+        Receiving::new(framing, header, self.limits.pace, self.session.message_size_max(), bare_lf)
+    }
+
+    async fn read_header(&mut self, mut arrival: Box<Arrival>) -> Result<Step, Over> {
+        let (utf8, rules) = (self.session.utf8(), self.session.header_rules());
+        let step = match arrival.receiving.header(&mut self.wire, &*self.house.clock, utf8, rules).await {
+            Ok(Some(facts)) => {
+                let step = self.feed(Event::HeaderRead(&facts));
+                arrival.facts = facts;
+                step
+            }
+            Ok(None) => {
+                let end = arrival.receiving.end().unwrap_or(BodyEnd::Complete);
+                self.feed(Event::BodyEnded(arrival.receiving.facts(end)))
+            }
+            Err(stopped) => return self.stopped(stopped),
+        };
+        self.answers.arrival = Some(arrival);
+        Ok(step)
+    }
+
+    /// The header stands: what goes on of it goes first.
+    async fn keep_header(&mut self) -> Result<Step, Over> {
         let Some(mut arrival) = self.answers.arrival.take() else {
             return Err(self.our_fault("a body was to be received whose header was not read"));
         };
         let section = arrival.receiving.take_section();
         let header = self.answers.header(&self.session, &arrival.facts, section);
+        self.keep_body(arrival, header).await
+    }
+
+    async fn keep_body(&mut self, mut arrival: Box<Arrival>, header: Vec<u8>) -> Result<Step, Over> {
         let read = arrival.keep_body(header, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
-        match read {
-            Ok((facts, kept)) => {
-                // What is not whole is refused: its place on disk and in the budgets must not wait for the client's next word.
-                if facts.end != BodyEnd::Complete || kept.is_err() {
-                    self.answers.incoming = None;
-                }
-                Ok(self.feed(match kept {
-                    Ok(()) => Event::BodyEnded(facts),
-                    Err(fault) => Event::NotKept(facts, self.answers.no_room(fault)),
-                }))
-            }
+        let (facts, kept) = match read {
+            Ok(read) => read,
+            Err(stopped) => return self.stopped(stopped),
+        };
+        // What is not whole is refused: its place on disk and in the budgets must not wait for the client's next word.
+        if facts.end != BodyEnd::Complete || kept.is_err() {
+            self.answers.incoming = None;
+        }
+        let step = self.feed(match kept {
+            Ok(()) => Event::BodyEnded(facts),
+            Err(fault) => Event::NotKept(facts, self.answers.no_room(fault)),
+        });
+        if self.session.phase() == Phase::Chunked {
+            self.answers.arrival = Some(arrival);
+        }
+        Ok(step)
+    }
+
+    /// Reads what is refused to its true end, and keeps nothing.
+    async fn discard(&mut self) -> Result<Step, Over> {
+        self.answers.incoming = None;
+        let Some(mut arrival) = self.answers.arrival.take() else {
+            return Err(self.our_fault("a message was to be discarded of which nothing was read"));
+        };
+        match arrival.receiving.discard(&mut self.wire, &*self.house.clock).await {
+            Ok(facts) => Ok(self.feed(Event::BodyEnded(facts))),
             Err(stopped) => self.stopped(stopped),
         }
     }
 
-    /// Reads what is refused to its true end, and keeps nothing.
-    async fn discard(&mut self, framing: Framing) -> Result<Step, Over> {
+    /// Reads over a chunk that is refused, and drops what came before it.
+    async fn skip(&mut self, count: u64) -> Result<Step, Over> {
         self.answers.incoming = None;
-        if let Framing::Octets { count, last } = framing {
-            let chunk = if last { Chunk::Last } else { Chunk::Middle };
-            let read = discard_chunk(&mut self.wire, &*self.house.clock, self.limits.pace, count, chunk).await;
-            return match read {
-                Ok(facts) => Ok(self.feed(Event::BodyEnded(facts))),
-                Err(stopped) => self.stopped(stopped),
-            };
-        }
-        let snapshot = self.house.snapshot();
-        let mut receiving = match self.answers.arrival.take() {
-            Some(arrival) => arrival.receiving,
-            None => self.receiving(snapshot.header),
-        };
-        match receiving.discard(&mut self.wire, &*self.house.clock).await {
+        self.answers.arrival = None;
+        match skip(&mut self.wire, &*self.house.clock, self.limits.pace, count).await {
             Ok(facts) => Ok(self.feed(Event::BodyEnded(facts))),
             Err(stopped) => self.stopped(stopped),
         }

@@ -1,17 +1,21 @@
 //! The octets of one message: framing undone, header gathered whole, body piece by piece, each wait within the pace.
 //!
-//! RFC 5321 §4.1.1.4: a refused message is read to its true end before it is answered. Never: judges; keeps a body.
+//! RFC 5321 §4.1.1.4, RFC 3030 §2: a refused message, or chunk, is read to its true end before it is answered. The chunks of a message are one
+//! message: its header, its size, its lines and its pace go on from each to the next. Never: judges; keeps a body.
+
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::pace::{Pace, PaceLimits};
+use super::pace::{Pace, PaceLimits, TooSlow};
 use super::wire::{Gone, Wire};
 use crate::content::{
     self, BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderLimits, HeaderRules,
     Utf8Header,
 };
-use crate::smtp::data::{BareLf, Chunk, DotReader, DotState, OctetReader};
+use crate::smtp::data::{BareLf, Chunk, DotState};
+use crate::smtp::{Framing, MessageReader};
 use crate::sys::Clock;
 
 /// Why reading the message did not come to its end.
@@ -26,7 +30,7 @@ pub(super) enum Stopped {
 /// A message from its first octet to its last.
 #[derive(Debug)]
 pub(super) struct Receiving {
-    dots: DotReader,
+    reader: MessageReader,
     collector: HeaderCollector,
     /// What was read of the header, once it is whole.
     section: Vec<u8>,
@@ -40,9 +44,16 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn new(header: HeaderLimits, pace: PaceLimits, octets_max: u64, bare_lf: BareLf) -> Self {
+    /// One whose framing begins so.
+    pub(super) fn new(
+        framing: Framing,
+        header: HeaderLimits,
+        pace: PaceLimits,
+        octets_max: u64,
+        bare_lf: BareLf,
+    ) -> Self {
         Self {
-            dots: DotReader::new(bare_lf),
+            reader: MessageReader::new(framing, bare_lf),
             collector: HeaderCollector::new(&header),
             section: Vec::new(),
             header,
@@ -54,21 +65,29 @@ impl Receiving {
         }
     }
 
-    /// Reads the header section whole and says what it says; [`Receiving::take_section`] gives it. What has come of the body then stands in [`Receiving::decoded`].
+    /// The next chunk begins.
+    pub(super) fn go_on(&mut self, framing: Framing) {
+        self.reader.go_on(framing);
+        self.decoded.clear();
+        self.state = DotState::More;
+    }
+
+    /// Reads the header section whole and says what it says; [`Receiving::take_section`] gives it. What has come of the body then stands in
+    /// [`Receiving::decoded`]. None: the chunk is over before the header is, and the header goes on in the next.
     pub(super) async fn header<S>(
         &mut self,
         wire: &mut Wire<S>,
         clock: &dyn Clock,
         utf8: Utf8Header,
         rules: &HeaderRules,
-    ) -> Result<HeaderFacts, Stopped>
+    ) -> Result<Option<HeaderFacts>, Stopped>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         loop {
             self.piece(wire, clock).await?;
             match self.collector.push(&self.decoded) {
-                Err(fault) => return Ok(faulty(fault)),
+                Err(fault) => return Ok(Some(faulty(fault))),
                 Ok(Collected::Whole { consumed }) => {
                     self.decoded.drain(..consumed.min(self.decoded.len()));
                     break;
@@ -78,15 +97,16 @@ impl Receiving {
             match self.state {
                 DotState::More => {}
                 // No blank line: all there is, is the section (RFC 5322 §3.5: the body is optional, and so is the line before it).
-                DotState::End => break,
-                DotState::Fault(fault) => return Ok(faulty(HeaderFault::Octets(fault))),
+                DotState::End if self.reader.is_last() => break,
+                DotState::End => return Ok(None),
+                DotState::Fault(fault) => return Ok(Some(faulty(HeaderFault::Octets(fault)))),
             }
         }
         let empty = HeaderCollector::new(&self.header);
         let section = std::mem::replace(&mut self.collector, empty).into_section();
         let (section, facts) = content::take_in(section, &self.header, utf8, rules);
         self.section = section;
-        Ok(facts)
+        Ok(Some(facts))
     }
 
     /// The header section, as it was judged.
@@ -104,13 +124,13 @@ impl Receiving {
         self.octets > self.octets_max
     }
 
-    /// How it ended, when it has.
+    /// How it ended, when it has: the message, or this chunk of it.
     pub(super) fn end(&self) -> Option<BodyEnd> {
         match self.state {
             DotState::More => None,
             DotState::Fault(fault) => Some(BodyEnd::Disputed(fault)),
             DotState::End if self.is_over_size() => Some(BodyEnd::TooLarge),
-            DotState::End if self.dots.longest_line() > self.header.line => {
+            DotState::End if self.reader.longest_line() > self.header.line => {
                 Some(BodyEnd::LineTooLong { limit: self.header.line })
             }
             DotState::End => Some(BodyEnd::Complete),
@@ -141,31 +161,39 @@ impl Receiving {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         self.decoded.clear();
-        if wire.buffered().is_empty() {
+        if wire.buffered().is_empty() && self.reader.wants_octets() {
             await_octets(&mut self.pace, wire, clock).await?;
         }
-        let progress = self.dots.read(wire.buffered(), &mut self.decoded);
+        let progress = self.reader.read(wire.buffered(), &mut self.decoded);
         wire.consume(progress.consumed);
         self.state = progress.state;
         self.octets = self.octets.saturating_add(u64::try_from(self.decoded.len()).unwrap_or(u64::MAX));
         Ok(())
     }
+
+    /// How long the client may take to the next chunk.
+    pub(super) fn patience(&self) -> Duration {
+        self.pace.patience()
+    }
+
+    /// Counts the time between two chunks, and the octets that came in it, the next chunk's among them.
+    pub(super) fn wait(&mut self, waited: Duration, octets: usize) -> Result<(), TooSlow> {
+        self.pace.count(waited, octets)
+    }
 }
 
-/// Reads a BDAT chunk to its count and keeps nothing: what is refused is still consumed (RFC 3030 §2).
-pub(super) async fn discard_chunk<S>(
+/// Reads over so many octets: the chunk that they are is refused (RFC 3030 §2).
+pub(super) async fn skip<S>(
     wire: &mut Wire<S>,
     clock: &dyn Clock,
     pace: PaceLimits,
     count: u64,
-    chunk: Chunk,
 ) -> Result<BodyFacts, Stopped>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut pace = Pace::new(pace);
-    let mut reader = OctetReader::default();
-    reader.begin(count, chunk);
+    let mut reader = MessageReader::new(Framing::Octets { count, chunk: Chunk::Last }, BareLf::Refused);
     loop {
         let progress = reader.discard(wire.buffered());
         wire.consume(progress.consumed);
@@ -176,11 +204,13 @@ where
     }
 }
 
-/// Waits for octets, no longer than the pace allows.
+/// Waits for octets, no longer than the pace allows. What was said to the commands before them is written first: a client may wait for it before
+/// it sends its chunk (RFC 2920 §3.2).
 async fn await_octets<S>(pace: &mut Pace, wire: &mut Wire<S>, clock: &dyn Clock) -> Result<(), Stopped>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    wire.flush().await.map_err(Stopped::Gone)?;
     let before = clock.now().mono;
     let came = match timeout(pace.patience(), wire.fill()).await {
         Ok(Ok(count)) => count,

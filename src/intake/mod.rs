@@ -1,4 +1,5 @@
 //! One connection, from accept to custody; behind a load balancer [`introduced`] reads first whose it is. [`serve`] can be read aloud: preamble, handshake, identity, session.
+//! Where a balancer does the handshake with clients and vouches for their certificates, [`by_balancer`] comes in [`serve`]'s place.
 //!
 //! Drives the pure machines of `session` and decides nothing itself: what they ask is found by `answers`, what they let in is read by
 //! `message`. Never: handles MAIL before TLS; says 250 to a message without a `Custody`.
@@ -9,22 +10,27 @@ mod balancer;
 mod converse;
 mod message;
 mod pace;
-mod proxy;
+pub mod proxy;
 mod second_factor;
 mod through;
+mod vouched;
 mod wire;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 pub use balancer::{Introduced, has_header, introduced};
 pub use converse::converse;
 pub use pace::PaceLimits;
+pub use proxy::Unvouched;
 pub use second_factor::Desk;
+pub use vouched::{ByBalancer, by_balancer};
 
 use crate::audit;
 use crate::credentials::ExporterValue;
@@ -32,7 +38,7 @@ use crate::house::House;
 use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadiness};
 use crate::snapshot::{Door, Mode};
 use crate::sys::Drain;
-use crate::tls::{Negotiated, PeerChain, exporter, negotiated, peer_chain, telling};
+use crate::tls::{Negotiated, PeerChain, VouchedChain, exporter, negotiated, peer_chain, telling};
 pub use wire::LingerLimits;
 
 use wire::{Client, Gone, Heard, Wire};
@@ -64,12 +70,56 @@ pub struct Peer {
     pub client: SocketAddr,
     /// What the handshake agreed on.
     pub tls: Negotiated,
-    /// The certificates shown, whose key the client holds; none is no certificate.
-    pub chain: Option<PeerChain>,
+    /// Which certificates it has shown, and to whom.
+    pub chain: Presented,
     /// What SCRAM binds to this connection, where it can be bound (RFC 9266).
     pub exporter: Option<ExporterValue>,
     /// Which of the snapshot's doors it came in by.
     pub door: usize,
+}
+
+/// What is known of a client's certificate, and by whose word.
+#[derive(Clone, Debug)]
+pub enum Presented {
+    /// It has shown none.
+    Nothing,
+    /// Shown to us: the handshake has proved that the client holds the key.
+    ToUs(PeerChain),
+    /// Shown to a load balancer that is pinned, and vouches for it.
+    ToBalancer(Box<VouchedChain>),
+    /// Such a balancer vouches for none.
+    Unvouched(Unvouched),
+}
+
+impl Peer {
+    /// What is kept of its TLS with a message: what we have seen, and a load balancer's word for what we have not.
+    fn tls_told(&self) -> String {
+        let Negotiated { version, cipher, .. } = &self.tls;
+        match &self.chain {
+            Presented::ToBalancer(chain) => {
+                let (balancer, told) = (chain.balancer().fingerprint(), chain.told());
+                format!("{version} {cipher} with load balancer {balancer}, which says of its client: {told}")
+            }
+            Presented::Nothing | Presented::ToUs(_) | Presented::Unvouched(_) => format!("{version} {cipher}"),
+        }
+    }
+}
+
+impl Presented {
+    /// The client's own certificate.
+    fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        match self {
+            Self::Nothing | Self::Unvouched(_) => None,
+            Self::ToUs(chain) => chain.0.first(),
+            Self::ToBalancer(chain) => chain.certificates().first(),
+        }
+    }
+}
+
+impl From<Option<PeerChain>> for Presented {
+    fn from(chain: Option<PeerChain>) -> Self {
+        chain.map_or(Self::Nothing, Self::ToUs)
+    }
 }
 
 /// Serves one accepted connection until it ends. `stream` is a TCP connection, or in tests anything like one.
@@ -84,6 +134,8 @@ where
         let stream = match entered.mode {
             Mode::StartTls => preamble(stream, &entered, snapshot.intake, &house, &mut drain).await?,
             Mode::Implicit => stream,
+            // The other end's certificate is a balancer's there, and nobody's identity: `by_balancer` alone lets in.
+            Mode::ProxiedTls => return None,
         };
         tokio::select! {
             // In a place of its own, so that it is handed on without taking its size again at each hand.
@@ -102,7 +154,7 @@ where
     let (_, tls) = stream.get_ref();
     // Both ends have agreed by now; without it there would be no stream.
     let Some(negotiated) = negotiated(tls) else { return };
-    let peer = Peer { client, tls: negotiated, chain: peer_chain(tls), exporter: exporter(tls), door };
+    let peer = Peer { client, tls: negotiated, chain: peer_chain(tls).into(), exporter: exporter(tls), door };
     drop(snapshot);
     converse(stream, peer, house, drain).await;
 }
@@ -113,9 +165,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let began = house.now().mono;
-    let mut preamble = Preamble::new(Arc::clone(&door.session), TlsReadiness::Ready);
+    let mut preamble = Preamble::new(Arc::clone(&door.session), readiness(door.mode));
     let mut wire = Wire::new(stream, limits.write);
-    // RFC 5321 §3.1: the client waits for our greeting. Whoever does not is no SMTP client.
+    // RFC 5321 §4.3.1: the client waits for our greeting. Whoever does not is no SMTP client.
     let mut step = match wire.has_spoken().await {
         true => preamble.on(PreambleEvent::TalkedEarly, house.now().wall),
         false => PreambleStep::Say(preamble.greeting()),
@@ -151,6 +203,14 @@ where
     }
 }
 
+/// Inside a load balancer's TLS there is no other.
+const fn readiness(mode: Mode) -> TlsReadiness {
+    match mode {
+        Mode::StartTls | Mode::Implicit => TlsReadiness::Ready,
+        Mode::ProxiedTls => TlsReadiness::Unavailable,
+    }
+}
+
 /// The TLS handshake. `None`: it failed, and the client was sent an alert.
 async fn handshake<S>(stream: S, client: SocketAddr, door: &Door) -> Option<tokio_rustls::server::TlsStream<S>>
 where
@@ -171,9 +231,19 @@ where
                 Some(cause @ rustls::Error::InvalidCertificate(_)) => {
                     audit::turned_away_without_certificate(client, &cause.to_string());
                 }
+                // A balancer that looks whether we are here, by LOCAL: HAProxy does so every two seconds.
+                _ if door.balancers.is_some() && has_hung_up(&fault) => {
+                    tracing::debug!(%client, listener = %door.address, %fault, "the TLS handshake was left");
+                }
                 _ => tracing::info!(%client, listener = %door.address, %fault, "the TLS handshake failed"),
             }
             None
         }
     }
+}
+
+/// Whether the other end has closed the connection, or reset it.
+fn has_hung_up(fault: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    [UnexpectedEof, ConnectionReset, ConnectionAborted, BrokenPipe].contains(&fault.kind())
 }

@@ -4,10 +4,15 @@
 //! always), 2.1 (version 1, a line), 2.2 (version 2, binary), 2.2.4 (its CRC32c). A line in version 1 has 107 octets at most; a header in
 //! version 2 here at most [`LENGTH_MAX`] behind its fixed part.
 //!
-//! Octets go in as they come, in pieces of any size; no octet behind the header is taken, for TLS may follow at once. Never: guesses
-//! (what is not exactly a header is a fault); uses a certificate or a name that a TLV tells; keeps more than one header.
+//! Octets go in as they come, in pieces of any size; no octet behind the header is taken, for TLS may follow at once. What a header tells of
+//! the client's TLS (`told`) is for `vouched` alone. Never: guesses (what is not exactly a header is a fault); keeps more than one header.
+
+mod told;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+pub use told::Unvouched;
+pub(super) use told::word_of;
 
 /// What version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -35,7 +40,7 @@ const CASTAGNOLI: u32 = 0x82F6_3B78;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proxied {
+pub enum Proxied {
     /// A client's connection.
     Client {
         /// The client.
@@ -49,7 +54,7 @@ pub(super) enum Proxied {
 
 /// Why something is no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ProxyFault {
+pub enum ProxyFault {
     /// It begins like neither version.
     #[error("what came is no PROXY header")]
     NoHeader,
@@ -83,6 +88,9 @@ pub(super) enum ProxyFault {
     /// TLVs that do not fill their room exactly.
     #[error("its TLVs do not fit")]
     Tlv,
+    /// A TLV whose value must be one.
+    #[error("it tells of the same thing twice (TLV 0x{0:02x})")]
+    Twice(u8),
     /// The checksum is another, stands twice, or is not four octets.
     #[error("its checksum is wrong")]
     Checksum,
@@ -93,13 +101,13 @@ pub(super) enum ProxyFault {
 
 /// Reads one header.
 #[derive(Debug, Default)]
-pub(super) struct HeaderReader {
+pub struct HeaderReader {
     octets: Vec<u8>,
 }
 
 impl HeaderReader {
     /// So many octets belong to the header at least, besides those taken; never 0 before it is whole.
-    pub(super) fn wants(&self) -> usize {
+    pub fn wants(&self) -> usize {
         let had = self.octets.len();
         if had < BEGINNING {
             return BEGINNING.saturating_sub(had);
@@ -112,7 +120,7 @@ impl HeaderReader {
     }
 
     /// Whether nothing has been taken yet.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.octets.is_empty()
     }
 
@@ -120,7 +128,7 @@ impl HeaderReader {
     ///
     /// # Errors
     /// It is no header, as soon as that is certain.
-    pub(super) fn take(&mut self, octets: &[u8]) -> Result<(usize, Option<Proxied>), ProxyFault> {
+    pub fn take(&mut self, octets: &[u8]) -> Result<(usize, Option<Proxied>), ProxyFault> {
         let mut taken: usize = 0;
         loop {
             let rest = octets.get(taken..).unwrap_or_default();
@@ -134,6 +142,17 @@ impl HeaderReader {
                 return Ok((taken, Some(proxied)));
             }
         }
+    }
+
+    /// What stands behind the addresses of a header that is whole; none of version 1.
+    pub(super) fn tlvs(&self) -> Option<&[u8]> {
+        let [.., family, _, _] = fixed(&self.octets).filter(|_| begins(&self.octets, &SIGNATURE))?;
+        let addresses = match family {
+            0x11 => Shape::Tcp4.addresses(),
+            0x21 => Shape::Tcp6.addresses(),
+            _ => Shape::Nobodys.addresses(),
+        };
+        self.octets.get(FIXED.saturating_add(addresses)..)
     }
 
     fn look(&self) -> Result<Option<Proxied>, ProxyFault> {
@@ -294,10 +313,7 @@ fn ports(octets: &[u8]) -> Result<((u16, u16), &[u8]), ProxyFault> {
 /// Walks over all TLVs (section 2.2): they fill `tlvs`, which ends the header, and the checksum, if there is one, is right.
 fn check_tlvs(tlvs: &[u8], header: &[u8]) -> Result<(), ProxyFault> {
     let (mut rest, mut checksum) = (tlvs, None);
-    while !rest.is_empty() {
-        let (&[kind, high, low], behind) = rest.split_first_chunk().ok_or(ProxyFault::Tlv)?;
-        let (value, behind) =
-            behind.split_at_checked(usize::from(u16::from_be_bytes([high, low]))).ok_or(ProxyFault::Tlv)?;
+    while let Some(Tlv { kind, value, behind }) = Tlv::first_of(rest)? {
         rest = behind;
         if kind == TYPE_CRC32C {
             let sum: [u8; 4] = value.try_into().map_err(|_| ProxyFault::Checksum)?;
@@ -311,6 +327,26 @@ fn check_tlvs(tlvs: &[u8], header: &[u8]) -> Result<(), ProxyFault> {
     // It was computed with zeros in its own place.
     let before = header.get(..before).unwrap_or_default();
     if crc32c(before.iter().chain(&[0; 4]).chain(behind)) == expected { Ok(()) } else { Err(ProxyFault::Checksum) }
+}
+
+/// A TLV, and what stands behind it.
+struct Tlv<'a> {
+    kind: u8,
+    value: &'a [u8],
+    behind: &'a [u8],
+}
+
+impl<'a> Tlv<'a> {
+    /// None where nothing is left.
+    fn first_of(octets: &'a [u8]) -> Result<Option<Self>, ProxyFault> {
+        if octets.is_empty() {
+            return Ok(None);
+        }
+        let (&[kind, high, low], behind) = octets.split_first_chunk().ok_or(ProxyFault::Tlv)?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let (value, behind) = behind.split_at_checked(length).ok_or(ProxyFault::Tlv)?;
+        Ok(Some(Self { kind, value, behind }))
+    }
 }
 
 fn crc32c<'a>(octets: impl Iterator<Item = &'a u8>) -> u32 {

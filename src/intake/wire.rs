@@ -73,11 +73,13 @@ pub(super) struct Wire<S> {
     line: Vec<u8>,
     out: Vec<u8>,
     write_deadline: Duration,
+    /// Octets read from the stream so far.
+    came: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(super) fn new(stream: S, write_deadline: Duration) -> Self {
-        Self { stream, reader: LineReader::new(), line: Vec::new(), out: Vec::new(), write_deadline }
+        Self { stream, reader: LineReader::new(), line: Vec::new(), out: Vec::new(), write_deadline, came: 0 }
     }
 
     /// Puts the reply behind those not written yet.
@@ -182,9 +184,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         });
         match reading.await {
             Ok(0) => Err(Gone::Closed),
-            Ok(count) => Ok(count),
+            Ok(count) => {
+                self.came = self.came.wrapping_add(count);
+                Ok(count)
+            }
             Err(fault) => Err(Gone::Broken(fault)),
         }
+    }
+
+    /// How many octets have come.
+    pub(super) fn came(&self) -> usize {
+        self.came
+    }
+
+    /// How many octets have come since [`Wire::came`] said this.
+    pub(super) fn came_since(&self, came: usize) -> usize {
+        self.came.wrapping_sub(came)
     }
 
     /// What has been read and not been used.

@@ -103,6 +103,15 @@ pub struct ShownClient<'a> {
     pub address: IpAddr,
 }
 
+/// Where the TLS that we have seen ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsEnd {
+    /// At the client.
+    Client,
+    /// At a load balancer, which vouches for the client's certificate; the client's own TLS ended there.
+    Balancer,
+}
+
 /// What a Received field is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace<'a> {
@@ -118,6 +127,8 @@ pub struct Trace<'a> {
     pub tls_version: &'a str,
     /// The cipher suite's registered name: `TLS_AES_256_GCM_SHA384`.
     pub tls_cipher: &'a str,
+    /// With whom that was agreed on.
+    pub tls_end: TlsEnd,
     /// Its name in the queue.
     pub id: QueueId,
     /// The priority that the message was given, where there is a word of one.
@@ -141,16 +152,23 @@ impl Trace<'_> {
         words.push(format!("by {}", self.hostname));
         words.push(format!("with {}", self.protocol));
         words.push(format!("id {}", self.id));
-        // RFC 6710 §4.1: a clause of its own tells what was assigned here.
-        if let Some(priority) = self.priority {
-            words.push(format!("PRIORITY {priority}"));
-        }
         if let Some(path) = self.recipient.filter(|path| self.protocol.allows_utf8() || path.as_str().is_ascii()) {
             words.push(format!("for <{}>", path.as_str()));
         }
+        // RFC 6710 §4.1: a clause of its own tells what was assigned here. Clauses that others have registered stand behind `for` (RFC 5321 §4.4).
+        if let Some(priority) = self.priority {
+            words.push(format!("PRIORITY {priority}"));
+        }
         // RFC 8314 §4.3 registers the clause `tls` with the suite's name behind it; the version is a comment.
         words.push(format!("tls {}", cipher_name(self.tls_cipher)));
-        words.push(format!("({});", comment_text(self.tls_version)));
+        match self.tls_end {
+            TlsEnd::Client => words.push(format!("({});", comment_text(self.tls_version))),
+            // Not to be read as the client's: a comment says whose.
+            TlsEnd::Balancer => {
+                words.push(format!("({}, with a load balancer", comment_text(self.tls_version)));
+                words.push("where the client's TLS ended);".to_owned());
+            }
+        }
         words.push(self.arrived.rfc5322());
         fold(&words)
     }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::gather::{Brings, Expected};
 use super::store::{DuePlace, Late, NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
 use super::writer::Holding;
 use super::{Deposit, Inner, QueueError, Record};
@@ -35,11 +36,14 @@ pub struct Claim {
     queue: Arc<Inner>,
     ticket: Ticket,
     record: Box<Record>,
+    /// The writer may wait for what comes of it.
+    expected: Expected,
 }
 
 impl Claim {
     pub(super) fn new(queue: Arc<Inner>, ticket: Ticket, record: Box<Record>) -> Self {
-        Self { queue, ticket, record }
+        let expected = queue.coming.expect(Brings::Outcome);
+        Self { queue, ticket, record, expected }
     }
 
     /// The message's name.
@@ -102,7 +106,8 @@ impl Claim {
         self.queue.store.over(self.ticket);
         self.queue.work.notify_waiters();
         let order = Order::Conclude { ticket: self.ticket, outcomes, next, warned, report };
-        self.queue.writer.submit(order, Holding::default()).await?;
+        let holding = Holding { expected: Some(self.expected), ..Holding::default() };
+        self.queue.writer.submit(order, holding).await?;
         Ok(id)
     }
 }
@@ -145,7 +150,8 @@ impl BodyReader {
         self.length
     }
 
-    /// The next piece, never empty; none at the end. Cancel-safe: a dropped future has read nothing.
+    /// The next piece, never empty; none at the end. Cancel-safe: a dropped future has read nothing. A store that has failed is opened again for it; when
+    /// that fails too, the same piece may be asked for later.
     ///
     /// # Errors
     ///
@@ -156,8 +162,14 @@ impl BodyReader {
         if self.offset >= self.length {
             return Ok(None);
         }
-        let (store, id, offset) = (Arc::clone(&self.queue.store), self.id, self.offset);
-        let read = self.queue.work_on(move || store.piece(id, offset)).await?;
+        let read = match self.read().await? {
+            Err(QueueError::Broken(_)) => {
+                // Only the writer opens the store again.
+                self.queue.writer.submit(Order::Mend, Holding::default()).await?;
+                self.read().await?
+            }
+            read => read,
+        };
         match read.and_then(|piece| self.checked(piece)) {
             Err(QueueError::Damaged(id, reason)) => {
                 if let Some(ticket) = self.ticket {
@@ -167,6 +179,11 @@ impl BodyReader {
             }
             other => other.map(Some),
         }
+    }
+
+    async fn read(&self) -> Result<Result<Vec<u8>, QueueError>, QueueError> {
+        let (store, id, offset) = (Arc::clone(&self.queue.store), self.id, self.offset);
+        self.queue.work_on(move || store.piece(id, offset)).await
     }
 
     /// Begins again at the first octet.

@@ -10,6 +10,7 @@
 
 use xxhash_rust::xxh3::Xxh3;
 
+use super::brief::Brief;
 use super::earlier::Record1;
 use super::record::Record;
 use crate::mail::QueueId;
@@ -41,6 +42,15 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, CodecFault> {
 }
 
 pub(super) fn decode(octets: &[u8]) -> Result<Record, CodecFault> {
+    let read = match checked(octets)? {
+        (1, payload) => postcard::from_bytes::<Record1>(payload).map(Record::from),
+        (_, payload) => postcard::from_bytes(payload),
+    };
+    read.map_err(|fault| CodecFault::Content(fault.to_string()))
+}
+
+/// The version of what passes its checksum, and the record in it.
+fn checked(octets: &[u8]) -> Result<(u16, &[u8]), CodecFault> {
     let (version, rest) = octets.split_first_chunk::<2>().ok_or(CodecFault::Checksum)?;
     let (sum, payload) = rest.split_first_chunk::<8>().ok_or(CodecFault::Checksum)?;
     if checksum(*version, payload) != u64::from_le_bytes(*sum) {
@@ -50,17 +60,22 @@ pub(super) fn decode(octets: &[u8]) -> Result<Record, CodecFault> {
     if version > RECORD_VERSION {
         return Err(CodecFault::Newer(version));
     }
-    let read = match version {
-        1 => postcard::from_bytes::<Record1>(payload).map(Record::from),
-        _ => postcard::from_bytes(payload),
-    };
-    read.map_err(|fault| CodecFault::Content(fault.to_string()))
+    Ok((version, payload))
 }
 
 /// The record of this message, and no other's: a place that was noted wrongly may hold another's, whole.
 pub(super) fn decode_of(id: QueueId, octets: &[u8]) -> Result<Record, CodecFault> {
     let record = decode(octets)?;
     if record.id == id { Ok(record) } else { Err(CodecFault::Another(record.id)) }
+}
+
+/// What a listing shows of this message, and of no other.
+pub(super) fn decode_brief_of(id: QueueId, octets: &[u8]) -> Result<Brief, CodecFault> {
+    let brief = match checked(octets)? {
+        (RECORD_VERSION, payload) => Brief::read(payload).map_err(|fault| CodecFault::Content(fault.to_string()))?,
+        _ => Brief::of(&decode(octets)?),
+    };
+    if brief.id == id { Ok(brief) } else { Err(CodecFault::Another(brief.id)) }
 }
 
 fn checksum(version: [u8; 2], payload: &[u8]) -> u64 {

@@ -22,7 +22,7 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use redb::{Database, ReadableDatabase};
 
@@ -37,10 +37,13 @@ use super::shelf::{Placing, Shelf};
 use super::space::Space;
 use super::store::{NewBody, Order, Ticket, Totals};
 use super::sweeper::Sweeper;
-use super::tables::{self, DiskFault, InUse, Known, Tables};
+use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
 use crate::mail::{Cost, QueueId};
 use crate::sys::disk::Lock;
 use crate::sys::{Disk, DiskFile, Now, WallTime};
+
+/// Octets that nobody names any more and that are not given out again because somebody reads; beyond, a commit waits for whoever does.
+const BEING_LEFT_MAX: u64 = 256 * 1024;
 
 /// The store in `data_dir`.
 #[derive(Debug)]
@@ -64,6 +67,8 @@ pub(super) struct Embedded {
     space: Mutex<Space>,
     free: AtomicU64,
     used: AtomicU64,
+    /// What nobody names any more, though somebody may be reading it still.
+    being_left: Mutex<Freed>,
     /// What may be on the disk although its client heard that it is not.
     disowned: Mutex<Vec<Disowned>>,
     accounts: Accounts,
@@ -122,6 +127,7 @@ impl Embedded {
             space: Mutex::default(),
             free: AtomicU64::new(0),
             used: AtomicU64::new(0),
+            being_left: Mutex::default(),
             disowned: Mutex::default(),
             accounts: Accounts::default(),
             swept: Mutex::default(),
@@ -241,6 +247,8 @@ impl Embedded {
         }
         self.note_room(&stock.space);
         *locked(&self.space) = stock.space;
+        // What was free is, by what the rows say now.
+        locked(&self.being_left).clear();
         *self.index() = stock.index;
         *handle = Some(opened);
         self.broken.store(false, Ordering::Release);
@@ -360,11 +368,11 @@ impl Embedded {
         &self,
         batch: Vec<Order>,
         answers: &[Result<(), QueueError>],
-        aftermath: Aftermath,
+        mut aftermath: Aftermath,
         concluded: &[Ticket],
         now: Now,
     ) {
-        self.give_back(&aftermath);
+        self.give_back(std::mem::take(&mut aftermath.freed));
         let (mut claims, mut index) = self.order();
         for change in &aftermath.changes {
             index.change(change);
@@ -403,16 +411,23 @@ impl Embedded {
     }
 
     /// What nobody names any more may be given out again: it is on stable storage that nobody does.
-    fn give_back(&self, aftermath: &Aftermath) {
-        if !aftermath.freed.is_empty() {
-            // Whoever reads now may have seen it named before; whoever reads later has not.
+    fn give_back(&self, freed: Freed) {
+        let mut being_left = locked(&self.being_left);
+        being_left.extend(freed);
+        // Whoever reads now may have seen it named before; whoever reads later has not. A commit does not wait for a listing: it is given back by a
+        // later one, unless it has become much.
+        if !being_left.is_empty() && (self.nobody_reads() || octets_of(&being_left) > BEING_LEFT_MAX) {
             drop(self.handle.write().unwrap_or_else(PoisonError::into_inner));
+            let mut space = locked(&self.space);
+            for (kind, extents) in being_left.drain(..) {
+                space.give_back(kind, &extents);
+            }
         }
-        let mut space = locked(&self.space);
-        for (kind, extents) in &aftermath.freed {
-            space.give_back(*kind, extents);
-        }
-        self.note_room(&space);
+        self.note_room(&locked(&self.space));
+    }
+
+    fn nobody_reads(&self) -> bool {
+        !matches!(self.handle.try_write(), Err(TryLockError::WouldBlock))
     }
 
     fn after_failure(&self, batch: &[Order], at: WallTime, concluding: &[Ticket], fault: &QueueError) {
@@ -467,6 +482,10 @@ impl Embedded {
         drop(locked(&self.lock).take());
         drop(changing);
     }
+}
+
+fn octets_of(freed: &Freed) -> u64 {
+    freed.iter().flat_map(|(_, extents)| extents).fold(0, |sum, extent| sum.saturating_add(extent.length))
 }
 
 struct Answers {

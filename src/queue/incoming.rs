@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::accounts::Spending;
 use super::budget::Granted;
+use super::gather::{Brings, Expected};
 use super::seen::{Mark, Sighting};
 use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY};
 use super::store::{NewBody, NewMessage, Order, Tried};
@@ -26,6 +27,8 @@ pub struct Incoming {
     pub(super) queue: Arc<Inner>,
     id: QueueId,
     granted: Granted,
+    /// The writer may wait for it.
+    expected: Expected,
     /// The whole body so far, or what is not yet in the file.
     pub(super) gathered: Vec<u8>,
     pub(super) file: Option<BeingWritten>,
@@ -80,10 +83,12 @@ impl std::fmt::Debug for Sum {
 
 impl Incoming {
     pub(super) fn new(queue: Arc<Inner>, id: QueueId, granted: Granted) -> Self {
+        let expected = queue.coming.expect(Brings::Message);
         Self {
             queue,
             id,
             granted,
+            expected,
             gathered: Vec::new(),
             file: None,
             length: 0,
@@ -227,10 +232,10 @@ impl Incoming {
             NewBody::Octets(octets) => u64::try_from(octets.len()).unwrap_or(u64::MAX),
             NewBody::File(_) => 0,
         };
-        let Self { queue, granted, length, sum, .. } = self;
+        let Self { queue, granted, expected, length, sum, .. } = self;
         let backlog = tokio::time::timeout(COMMIT_WAIT, queue.budgets.backlog.take(waiting)).await;
         let backlog = backlog.map_err(|_| QueueError::Full("the disk does not keep up".to_owned()))?;
-        let holding = Holding { granted: Some(granted), backlog: Some(backlog) };
+        let holding = Holding { granted: Some(granted), backlog: Some(backlog), expected: Some(expected) };
         Ok(Settled { body, length, checksum: sum.0.digest(), holding })
     }
 

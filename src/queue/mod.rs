@@ -58,6 +58,7 @@
 //!
 //! Never: says that something is kept before it is on stable storage; retries a sync; drops a damaged message.
 
+pub mod brief;
 pub mod fill;
 pub mod record;
 pub mod schedule;
@@ -76,6 +77,7 @@ mod codec;
 mod compact;
 mod earlier;
 mod embedded;
+mod gather;
 mod incoming;
 mod index;
 mod ledger;
@@ -99,6 +101,7 @@ use crate::mail::{Cost, Envelope, QueueId, Rates};
 use crate::sys::{Clock, Disk, Entropy};
 
 pub use accounts::Spending;
+pub use brief::{Brief, Sketch};
 pub use claim::{BodyReader, Claim, Conclusion};
 pub use compact::{Compaction, Progress};
 pub use fill::Fill;
@@ -110,11 +113,14 @@ pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use steer::{Change, Intake};
-pub use store::{Certainty, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried};
+pub use store::{
+    Certainty, Direction, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried,
+};
 pub use unsent::Unsent;
 
 use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::Taken;
+use gather::Coming;
 use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
 use store::{Order, Store, Ticket, Work};
 use sweeper::Sweeper;
@@ -176,6 +182,8 @@ pub(crate) struct Inner {
     settings: QueueSettings,
     sweeper: Sweeper,
     writer: Writer,
+    /// Whom the writer may wait for.
+    coming: Arc<Coming>,
     budgets: Budgets,
     /// Rung when something may be due.
     work: Arc<Notify>,
@@ -215,11 +223,13 @@ impl Queue {
         let store: Arc<dyn Store> = Arc::new(embedded);
         let budgets = Budgets::new(&settings);
         let work = Arc::new(Notify::new());
+        let coming = Arc::new(Coming::default());
         let desk = Desk {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             work: Arc::clone(&work),
             room: Arc::clone(&budgets.room),
+            coming: Arc::clone(&coming),
         };
         let writer = match settings.driving {
             Driving::Inline => Writer::Inline(desk),
@@ -229,7 +239,8 @@ impl Queue {
         };
         let readers = Arc::new(Semaphore::new(POOL));
         let lately = seen::Lately::default();
-        let inner = Inner { store, disk, clock, entropy, settings, sweeper, writer, budgets, work, readers, lately };
+        let inner =
+            Inner { store, disk, clock, entropy, settings, sweeper, writer, coming, budgets, work, readers, lately };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
 

@@ -7,16 +7,18 @@ use std::time::Duration;
 use redb::{ReadableTable as _, ReadableTableMetadata as _};
 
 use super::QueueError;
-use super::codec;
+use super::brief::Brief;
+use super::codec::{self, CodecFault};
 use super::compact::{Compaction, Progress};
 use super::embedded::{Embedded, View};
 use super::index::Turn;
 use super::record::State;
 use super::row::{Body, Row};
 use super::seen::{Seen, table};
-use super::settings::{PAGE_MAX, PIECE, READ_AT_ONCE, SCAN_MAX};
+use super::settings::{BRIEFS_AT_ONCE, PAGE_MAX, PIECE, READ_AT_ONCE, SCAN_MAX};
+use super::space::Extent;
 use super::store::{
-    DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
+    Direction, DuePlace, Filter, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals, Work,
 };
 use super::tables::{self, DiskFault, LEDGER, MESSAGES, META, UNREAD};
 use crate::mail::{Cost, QueueId, Rates};
@@ -156,11 +158,15 @@ impl Store for Embedded {
     }
 
     fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
-        self.listing(filter, page, Direction::OldestFirst)
+        self.listing(&Asked { filter, direction: Direction::OldestFirst, decode: codec::decode_of }, page, READ_AT_ONCE)
     }
 
     fn list_back(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
-        self.listing(filter, page, Direction::NewestFirst)
+        self.listing(&Asked { filter, direction: Direction::NewestFirst, decode: codec::decode_of }, page, READ_AT_ONCE)
+    }
+
+    fn briefs(&self, filter: Filter, page: Page, direction: Direction) -> Result<Listing<Brief>, QueueError> {
+        self.listing(&Asked { filter, direction, decode: codec::decode_brief_of }, page, BRIEFS_AT_ONCE)
     }
 
     fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
@@ -312,12 +318,12 @@ impl Embedded {
     }
 
     /// Part of the list. Records are read a few at a time, so that nobody who changes the store waits for long.
-    fn listing(&self, filter: Filter, page: Page, direction: Direction) -> Result<Listing, QueueError> {
+    fn listing<M>(&self, asked: &Asked<M>, page: Page, at_once: usize) -> Result<Listing<M>, QueueError> {
         let limit = page.limit.clamp(1, PAGE_MAX);
         let (mut entries, mut after, mut left) = (Vec::new(), page.after, SCAN_MAX);
         loop {
-            let most = limit.saturating_sub(entries.len()).min(READ_AT_ONCE);
-            let part = self.read(|view| part(view, filter, after, most, left, direction))?;
+            let most = limit.saturating_sub(entries.len()).min(at_once);
+            let part = self.read(|view| part(view, asked, after, most, left))?;
             entries.extend(part.entries);
             after = part.next;
             left = left.saturating_sub(part.looked_at);
@@ -381,11 +387,14 @@ fn look(view: &View<'_>, id: QueueId) -> Result<Look, DiskFault> {
 fn read_as(view: &View<'_>, id: QueueId, octets: &[u8]) -> Result<Look, DiskFault> {
     Ok(match codec::decode_of(id, octets) {
         Ok(record) => Look::Record(Box::new(record)),
-        Err(fault) => {
-            let noted = view.transaction.open_table(UNREAD)?.get(id.to_u128())?;
-            Look::Unreadable(noted.map_or_else(|| fault.to_string(), |reason| reason.value().to_owned()))
-        }
+        Err(fault) => Look::Unreadable(reason(view, id, &fault)?),
     })
+}
+
+/// Why a record can't be read, as was noted when it was set aside.
+fn reason(view: &View<'_>, id: QueueId, fault: &CodecFault) -> Result<String, DiskFault> {
+    let noted = view.transaction.open_table(UNREAD)?.get(id.to_u128())?;
+    Ok(noted.map_or_else(|| fault.to_string(), |reason| reason.value().to_owned()))
 }
 
 enum Piece {
@@ -402,43 +411,44 @@ fn piece(view: &View<'_>, id: QueueId, offset: u64) -> Result<Piece, DiskFault> 
     Ok(if octets.is_empty() && offset < row.length { Piece::Gap } else { Piece::Octets(octets) })
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    OldestFirst,
-    NewestFirst,
+/// What a listing is of.
+struct Asked<M> {
+    filter: Filter,
+    direction: Direction,
+    /// How a record becomes what is listed.
+    decode: fn(QueueId, &[u8]) -> Result<M, CodecFault>,
 }
 
 /// What one look gives of a listing.
-struct Part {
-    entries: Vec<Listed>,
+struct Part<M> {
+    entries: Vec<Listed<M>>,
     next: Option<QueueId>,
     /// Rows, shown or not.
     looked_at: usize,
 }
 
-fn part(
+fn part<M>(
     view: &View<'_>,
-    filter: Filter,
+    asked: &Asked<M>,
     after: Option<QueueId>,
     most: usize,
     scan: usize,
-    direction: Direction,
-) -> Result<Part, DiskFault> {
+) -> Result<Part<M>, DiskFault> {
     let edge = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_u128()));
     let messages = view.transaction.open_table(MESSAGES)?;
-    let mut range = match direction {
+    let mut range = match asked.direction {
         Direction::OldestFirst => messages.range::<u128>((edge, Bound::Unbounded))?,
         Direction::NewestFirst => messages.range::<u128>((Bound::Unbounded, edge))?,
     };
     let (mut rows, mut looked_at, mut next) = (Vec::new(), 0, None);
-    while let Some(entry) = match direction {
+    while let Some(entry) = match asked.direction {
         Direction::OldestFirst => range.next(),
         Direction::NewestFirst => range.next_back(),
     } {
         let (key, octets) = entry?;
         let (id, row) = (QueueId::from_u128(key.value()), Row::decode(octets.value()));
         // The row tells the state; what is not shown is not read.
-        if filter.state.is_none_or(|state| state == row.state()) {
+        if asked.filter.state.is_none_or(|state| state == row.state()) {
             rows.push((id, row.record));
         }
         looked_at += 1;
@@ -447,18 +457,32 @@ fn part(
             break;
         }
     }
-    let wanted: Vec<&[_]> = rows.iter().map(|(_, extents)| extents.as_slice()).collect();
-    let mut entries = Vec::with_capacity(rows.len());
-    for ((id, extents), octets) in rows.iter().zip(view.shelf.read_each(&wanted)) {
-        let octets = match octets {
-            Some(octets) => octets,
-            None => or_nothing(view.shelf.read(extents, 0, usize::MAX))?,
-        };
-        match read_as(view, *id, &octets)? {
-            Look::Record(record) => entries.push(Listed::Message(record)),
-            Look::Unreadable(reason) => entries.push(Listed::Unreadable(*id, reason)),
-            Look::Nothing => {}
+    Ok(Part { entries: read_rows(view, asked, &rows)?, next, looked_at })
+}
+
+/// What the records of these rows say. Those that lie near one another are read together, and none is copied.
+fn read_rows<M>(
+    view: &View<'_>,
+    asked: &Asked<M>,
+    rows: &[(QueueId, Vec<Extent>)],
+) -> Result<Vec<Listed<M>>, DiskFault> {
+    let mut found: Vec<Option<Result<M, CodecFault>>> = rows.iter().map(|_| None).collect();
+    let wanted: Vec<&[Extent]> = rows.iter().map(|(_, extents)| extents.as_slice()).collect();
+    view.shelf.read_each(&wanted, |place, octets| {
+        if let (Some((id, _)), Some(found)) = (rows.get(place), found.get_mut(place)) {
+            *found = Some((asked.decode)(*id, octets));
         }
+    });
+    let mut entries = Vec::with_capacity(rows.len());
+    for ((id, extents), found) in rows.iter().zip(found) {
+        let read = match found {
+            Some(read) => read,
+            None => (asked.decode)(*id, &or_nothing(view.shelf.read(extents, 0, usize::MAX))?),
+        };
+        entries.push(match read {
+            Ok(message) => Listed::Message(Box::new(message)),
+            Err(fault) => Listed::Unreadable(*id, reason(view, *id, &fault)?),
+        });
     }
-    Ok(Part { entries, next, looked_at })
+    Ok(entries)
 }

@@ -16,6 +16,9 @@ pub const PIECE: usize = 128_000;
 /// Records that one read fetches: whoever changes the store waits for no longer.
 pub const READ_AT_ONCE: usize = 128;
 
+/// The same of a listing that shows little of each.
+pub const BRIEFS_AT_ONCE: usize = 500;
+
 /// The memory that every message being received holds, octets: it is granted before `354`, and is the write buffer of a body file.
 pub const GRANTED_MEMORY: usize = 64 * 1024;
 

@@ -62,44 +62,37 @@ impl Shelf {
         Ok(octets)
     }
 
-    /// What lies in each of these; those that lie near one another are read together. What can't be read so is none.
-    pub(super) fn read_each(&self, wanted: &[&[Extent]]) -> Vec<Option<Vec<u8>>> {
-        let mut read = vec![None; wanted.len()];
-        let mut order = Vec::with_capacity(wanted.len());
-        for (slot, extents) in read.iter_mut().zip(wanted) {
-            match extents {
-                [extent] => order.push((*extent, slot)),
-                several => *slot = self.read(several, 0, usize::MAX).ok(),
-            }
-        }
+    /// Shows what lies in each of these, by its place among them; those that lie near one another are read together. What can't be read so, and what lies
+    /// in pieces, is not shown.
+    pub(super) fn read_each(&self, wanted: &[&[Extent]], mut show: impl FnMut(usize, &[u8])) {
+        let whole = wanted.iter().enumerate().filter_map(|(place, extents)| match extents {
+            [extent] => Some((*extent, place)),
+            _ => None,
+        });
+        let mut order: Vec<(Extent, usize)> = whole.collect();
         order.sort_unstable_by_key(|(extent, _)| extent.grain);
-        let mut run: Vec<(Extent, &mut Option<Vec<u8>>)> = Vec::new();
-        for (extent, slot) in order {
-            let first = run.first().map_or(extent, |(first, _)| *first);
-            let last = run.last().map_or(extent, |(last, _)| *last);
-            let end = extent.offset().saturating_add(extent.length);
-            let is_near = extent.offset().saturating_sub(last.offset().saturating_add(last.length)) <= GAP;
-            if !is_near || end.saturating_sub(first.offset()) > READ_MAX {
-                self.read_run(std::mem::take(&mut run));
-            }
-            run.push((extent, slot));
+        let mut octets = Vec::new();
+        let mut rest = order.as_slice();
+        while let Some((run, behind)) = rest.split_at_checked(run_of(rest)).filter(|(run, _)| !run.is_empty()) {
+            rest = behind;
+            self.read_run(run, &mut octets, &mut show);
         }
-        self.read_run(run);
-        read
     }
 
-    fn read_run(&self, run: Vec<(Extent, &mut Option<Vec<u8>>)>) {
+    fn read_run(&self, run: &[(Extent, usize)], octets: &mut Vec<u8>, show: &mut impl FnMut(usize, &[u8])) {
         let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return };
         let from = first.offset();
         let length = last.offset().saturating_add(last.length).saturating_sub(from);
-        let mut octets = vec![0; usize::try_from(length).unwrap_or(0)];
-        if self.file.read_at(from, &mut octets).is_err() {
+        octets.resize(usize::try_from(length).unwrap_or(0), 0);
+        if self.file.read_at(from, octets).is_err() {
             return;
         }
-        for (extent, slot) in run {
+        for (extent, place) in run {
             let start = usize::try_from(extent.offset().saturating_sub(from)).unwrap_or(usize::MAX);
             let end = start.saturating_add(usize::try_from(extent.length).unwrap_or(usize::MAX));
-            *slot = octets.get(start..end).map(<[u8]>::to_vec);
+            if let Some(piece) = octets.get(start..end) {
+                show(*place, piece);
+            }
         }
     }
 
@@ -107,6 +100,18 @@ impl Shelf {
     fn write(&self, grain: u64, octets: &[u8]) -> io::Result<()> {
         self.file.write_at(grain.saturating_mul(GRAIN), octets)
     }
+}
+
+/// How many of these, in their order, are read in one go.
+fn run_of(order: &[(Extent, usize)]) -> usize {
+    let Some((first, _)) = order.first() else { return 0 };
+    let together = order.windows(2).take_while(|pair| {
+        let [(last, _), (extent, _)] = pair else { return false };
+        let gap = extent.offset().saturating_sub(last.offset().saturating_add(last.length));
+        let length = extent.offset().saturating_add(extent.length).saturating_sub(first.offset());
+        gap <= GAP && length <= READ_MAX
+    });
+    together.count().saturating_add(1)
 }
 
 /// What one change puts on the shelf.

@@ -5,7 +5,7 @@
 use super::budget::NOBODY;
 use super::store::Order;
 use super::writer::Holding;
-use super::{Filter, Listing, Page, Queue, QueueError, Tally};
+use super::{Brief, Direction, Filter, Listing, Page, Queue, QueueError, Tally};
 use crate::mail::QueueId;
 
 /// Changes that are made in one go, at the most: what a commit of mail may have to wait for.
@@ -63,6 +63,16 @@ impl Queue {
     pub async fn list_back(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
         let store = std::sync::Arc::clone(&self.inner.store);
         self.inner.work_on(move || store.list_back(filter, page)).await?
+    }
+
+    /// Part of the list, of each message no more than a listing shows.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`] when the disk fails.
+    pub async fn briefs(&self, filter: Filter, page: Page, direction: Direction) -> Result<Listing<Brief>, QueueError> {
+        let store = std::sync::Arc::clone(&self.inner.store);
+        self.inner.work_on(move || store.briefs(filter, page, direction)).await?
     }
 
     /// Whether there is room for one small message of somebody who has nothing here.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::QueueError;
 use super::accounts::Spending;
+use super::brief::{Brief, Sketch};
 use super::compact::{Compaction, Progress};
 use super::record::{Outcome, Record, State};
 use super::seen::{Mark, Seen, Sighting};
@@ -232,20 +233,29 @@ pub struct Page {
     pub limit: usize,
 }
 
-/// One entry of a listing.
+/// In which order a listing goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// What came first, first.
+    OldestFirst,
+    /// What came last, first: [`Page::after`] is the one before which it goes on.
+    NewestFirst,
+}
+
+/// One entry of a listing: a record, or what is shown of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listed {
+pub enum Listed<M = Record> {
     /// A message.
-    Message(Box<Record>),
+    Message(Box<M>),
     /// Something that was a message and can't be read any more; it counts as dead.
     Unreadable(QueueId, String),
 }
 
-impl Listed {
+impl<M: Sketch> Listed<M> {
     /// Which one.
     pub fn id(&self) -> QueueId {
         match self {
-            Self::Message(record) => record.id,
+            Self::Message(message) => message.id(),
             Self::Unreadable(id, _) => *id,
         }
     }
@@ -253,17 +263,35 @@ impl Listed {
     /// In which state.
     pub fn state(&self) -> State {
         match self {
-            Self::Message(record) => record.state,
+            Self::Message(message) => message.state(),
             Self::Unreadable(..) => State::Dead,
+        }
+    }
+
+    /// Octets of it; nobody knows of what can't be read.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Message(message) => message.length(),
+            Self::Unreadable(..) => 0,
         }
     }
 }
 
-/// Part of a listing, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+impl Listed {
+    /// No more of it than a listing shows.
+    pub fn brief(&self) -> Listed<Brief> {
+        match self {
+            Self::Message(record) => Listed::Message(Box::new(Brief::of(record))),
+            Self::Unreadable(id, reason) => Listed::Unreadable(*id, reason.clone()),
+        }
+    }
+}
+
+/// Part of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<M = Record> {
     /// The entries; there may be more even when there are fewer than were asked for.
-    pub entries: Vec<Listed>,
+    pub entries: Vec<Listed<M>>,
     /// Where to go on; none at the end.
     pub next: Option<QueueId>,
 }
@@ -393,6 +421,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The same, newest first: `page.after` is the one before which it goes on.
     fn list_back(&self, filter: Filter, page: Page) -> Result<Listing, QueueError>;
+
+    /// The same, of each message no more than a listing shows: for a look at very many.
+    fn briefs(&self, filter: Filter, page: Page, direction: Direction) -> Result<Listing<Brief>, QueueError>;
 
     /// How many messages of this export have been adopted.
     fn adopted(&self, export: QueueId) -> Result<u64, QueueError>;

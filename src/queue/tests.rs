@@ -3,6 +3,7 @@
 mod compact;
 mod conformance;
 mod fair;
+mod gather;
 mod hand_off;
 mod room;
 mod seen;

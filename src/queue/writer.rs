@@ -1,19 +1,22 @@
 //! The one writer: takes orders over a bounded hand-off, commits whatever has gathered, answers each.
 //!
-//! When nobody else waits, an order is committed at once; while a commit is under way, the next batch gathers. Never: answers before the
-//! store says that it is on stable storage.
+//! When nobody else is coming, an order is committed at once; while a commit is under way, the next batch gathers; how long it gathers behind that, `gather`
+//! says. Never: answers before the store says that it is on stable storage.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::QueueError;
 use super::budget::{Granted, Room, Share};
+use super::gather::{Coming, Expected, Gathered, Pace};
 use super::settings::{BATCH_MAX, HAND_OFF};
 use super::store::{Order, Store};
 use crate::sys::Clock;
+use crate::sys::receive::receive;
 
 type Answer = Result<(), QueueError>;
 
@@ -23,6 +26,8 @@ type Answer = Result<(), QueueError>;
 pub(super) struct Holding {
     pub(super) granted: Option<Granted>,
     pub(super) backlog: Option<Share>,
+    /// It is expected until the writer has it.
+    pub(super) expected: Option<Expected>,
 }
 
 pub(super) struct HandedOver {
@@ -43,6 +48,14 @@ pub(super) struct Desk {
     /// Rung after every commit: something may be due.
     pub(super) work: Arc<Notify>,
     pub(super) room: Arc<Room>,
+    pub(super) coming: Arc<Coming>,
+}
+
+/// What is committed together, and who is to be told when it is closed behind that.
+struct Batch {
+    orders: Vec<HandedOver>,
+    gathered: Gathered,
+    closing: Option<oneshot::Sender<()>>,
 }
 
 /// The way to the writer.
@@ -65,9 +78,7 @@ impl fmt::Debug for Writer {
 impl Writer {
     pub(super) fn start(desk: Desk) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(HAND_OFF);
-        std::thread::Builder::new()
-            .name("queue-writer".to_owned())
-            .spawn(move || desk.run(receiver, mpsc::Receiver::blocking_recv))?;
+        std::thread::Builder::new().name("queue-writer".to_owned()).spawn(move || desk.run(receiver, receive))?;
         Ok(Self::Thread(sender))
     }
 
@@ -143,37 +154,58 @@ impl Writer {
 }
 
 impl Desk {
-    /// Works until it is told to close, or nobody can ask any more. `wait` waits for the next message: a test that explores the order of threads
-    /// waits in its own way.
+    /// Works until it is told to close, or nobody can ask any more. `wait` waits for the next message, without end or for so long: a test that explores
+    /// the order of threads waits in its own way.
     pub(super) fn run(
         self,
         mut receiver: mpsc::Receiver<Message>,
-        wait: impl Fn(&mut mpsc::Receiver<Message>) -> Option<Message>,
+        wait: impl Fn(&mut mpsc::Receiver<Message>, Option<Duration>) -> Option<Message>,
     ) {
+        let mut pace = Pace::default();
         let mut closing = None;
         while closing.is_none()
-            && let Some(first) = wait(&mut receiver)
+            && let Some(first) = wait(&mut receiver, None)
         {
-            let mut batch = Vec::new();
-            let mut next = Some(first);
-            while let Some(message) = next.take() {
-                match message {
-                    Message::Order(order) => batch.push(*order),
-                    Message::Close(closed) => {
-                        closing = Some(closed);
-                        break;
-                    }
-                }
-                if batch.len() < BATCH_MAX {
-                    next = receiver.try_recv().ok();
-                }
-            }
-            self.obey(batch);
+            let batch = self.gather(first, &pace, &mut receiver, &wait);
+            let began = self.clock.now().mono;
+            self.obey(batch.orders);
+            pace.committed(batch.gathered, began, self.clock.now().mono);
+            closing = batch.closing;
         }
         self.store.close();
         if let Some(closed) = closing {
             closed.send(()).ok();
         }
+    }
+
+    /// The first, what has come since, and what comes while it pays to wait for it.
+    fn gather(
+        &self,
+        first: Message,
+        pace: &Pace,
+        receiver: &mut mpsc::Receiver<Message>,
+        wait: &impl Fn(&mut mpsc::Receiver<Message>, Option<Duration>) -> Option<Message>,
+    ) -> Batch {
+        let gathered = Gathered::new(self.clock.now().mono);
+        let mut batch = Batch { orders: Vec::new(), gathered, closing: None };
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            match message {
+                Message::Order(order) => batch.add(*order),
+                Message::Close(closed) => {
+                    batch.closing = Some(closed);
+                    break;
+                }
+            }
+            if batch.orders.len() >= BATCH_MAX {
+                break;
+            }
+            next = receiver.try_recv().ok().or_else(|| {
+                let patience = pace.patience(&mut batch.gathered, self.coming.company(), self.clock.now().mono);
+                if patience.is_zero() { None } else { wait(receiver, Some(patience)) }
+            });
+        }
+        batch
     }
 
     fn obey(&self, batch: Vec<HandedOver>) {
@@ -198,5 +230,21 @@ impl Desk {
     fn ring(&self) {
         self.work.notify_waiters();
         self.room.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+impl HandedOver {
+    /// An order of whose answer nobody wants to know.
+    pub(super) fn unanswered(order: Order, holding: Holding) -> Self {
+        Self { order, holding, answer: oneshot::channel().0 }
+    }
+}
+
+impl Batch {
+    fn add(&mut self, mut order: HandedOver) {
+        drop(order.holding.expected.take());
+        self.gathered.add(&order.order);
+        self.orders.push(order);
     }
 }

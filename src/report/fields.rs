@@ -62,7 +62,8 @@ impl Draft<'_> {
         // RFC 6533 §4.3: a header section that is not ASCII, in an encoding that is 7-bit on the way. What is not UTF-8 either, or has lines too long for
         // the wire, is as it was of old, encoded (RFC 6522 §4).
         let is_utf8 = !header.is_ascii() && std::str::from_utf8(header).is_ok();
-        let kind = if is_utf8 { "message/global-headers; charset=utf-8" } else { "text/rfc822-headers" };
+        // §6.3: never with a charset, it is UTF-8.
+        let kind = if is_utf8 { "message/global-headers" } else { "text/rfc822-headers" };
         let body = if is_utf8 {
             Body::new(header.to_vec())
         } else {

@@ -1,18 +1,22 @@
-//! The message: from DATA to the only 250 that promises anything (RFC 5321 §4.1.1.4, §6.1).
+//! The message: from DATA, or the first BDAT, to the only 250 that promises anything (RFC 5321 §4.1.1.4, §6.1).
 //!
 //! Room is asked for before 354. The header is judged when it is whole, the body only counted. What is refused is read to its true end before
 //! it is answered (else the client would take its own text for commands), but for bare CR, LF and NUL, which leave the end in dispute.
 //!
-//! Never: says 250 before the answer to `Commit` holds a [`Custody`].
+//! A message in chunks (RFC 3030) is the same message, read in parts: each is answered, and the last one as the message is. A count leaves no end
+//! in dispute, so whatever is wrong is answered behind the chunk. A chunk that is refused takes its transaction with it: what comes behind it, sent
+//! ahead or not, is never taken for the rest of a message, or for a message of its own.
+//!
+//! Never: says 250 to the last of a message before the answer to `Commit` holds a [`Custody`].
 
-use super::secured::{Session, State};
+use super::secured::{Introduction, Part, Session, State};
 use super::transaction::{Denied, Transaction};
-use super::{Decision, Framing, NoRoom, Question, Ruling, Step, Subject, refused, replies};
+use super::{Decision, NoRoom, Question, Ruling, Step, Subject, refused, replies};
 use crate::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRules, RECEIVED_MAX};
 use crate::identity::Dispatch;
 use crate::mail::{Custody, ReversePath};
 use crate::policy::{self, SenderField};
-use crate::smtp::{Code, Reply};
+use crate::smtp::{Chunk, Code, Framing, Reply};
 use crate::sys::WallTime;
 
 impl Session {
@@ -21,64 +25,125 @@ impl Session {
         let State::Open(transaction) = std::mem::replace(&mut self.state, State::Closed) else {
             return self.our_fault();
         };
-        let Some(envelope) = transaction.envelope() else { return self.our_fault() };
-        self.state = State::Admitting(transaction);
-        Step::Ask(Question::Admit(Box::new(envelope)))
+        self.admit(transaction, Framing::Dot)
     }
 
-    /// BDAT is not offered (CHUNKING, RFC 3030). Its octets are read all the same: as commands they would be somebody else's words.
-    pub(super) fn bdat(&mut self, framing: Framing) -> Step {
-        self.state = State::Discarding(Box::new(replies::not_offered("BDAT")));
-        Step::Discard(framing)
+    /// BDAT (RFC 3030 §2). Its octets are on their way already: where they can't be taken, they are read over first.
+    pub(super) fn bdat(&mut self, count: u64, chunk: Chunk) -> Step {
+        let framing = Framing::Octets { count, chunk };
+        if let Some(reply) = self.no_chunk_now() {
+            return match self.count_idle() {
+                Ok(()) => self.skip(reply, count),
+                Err(reply) => self.close(reply),
+            };
+        }
+        // Such a chunk is in order, and brings nobody further.
+        if (count, chunk) == (0, Chunk::Middle)
+            && let Err(reply) = self.count_idle()
+        {
+            return self.close(reply);
+        }
+        let octets = self.octets_so_far().saturating_add(count);
+        if let Err(denied) = self.judge_size(octets) {
+            let (reply, mut decision) = denied.decided(Subject::Message);
+            decision.octets = Some(octets);
+            self.decide(decision);
+            return self.skip(reply, count);
+        }
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        if let State::Open(transaction) = state {
+            return self.admit(transaction, framing);
+        }
+        let State::Chunked(transaction, part, _) = state else { return self.our_fault() };
+        self.state = match part {
+            Part::Header => State::Header(transaction, framing),
+            Part::Body => State::Body(transaction, framing),
+        };
+        Step::Receive { prompt: None, framing }
+    }
+
+    /// Why a chunk can't be taken where the dialogue stands. Who said HELO was told of no BDAT.
+    fn no_chunk_now(&self) -> Option<Reply> {
+        match (&self.state, &self.introduction) {
+            (_, None) => Some(replies::ehlo_first()),
+            (_, Some(Introduction::Helo(_))) => Some(replies::not_offered("BDAT")),
+            (State::Chunked(..), _) => None,
+            (State::Open(transaction), _) if transaction.recipients().is_empty() => Some(replies::no_recipients()),
+            (State::Open(_), _) => None,
+            _ => Some(replies::mail_first()),
+        }
+    }
+
+    fn octets_so_far(&self) -> u64 {
+        if let State::Chunked(_, _, octets) = &self.state { *octets } else { 0 }
+    }
+
+    /// A chunk that is refused before it began: the transaction goes with it.
+    fn skip(&mut self, reply: Reply, count: u64) -> Step {
+        self.state = State::Discarding(Box::new(reply), Framing::Octets { count, chunk: Chunk::Last });
+        Step::Skip(count)
+    }
+
+    fn admit(&mut self, transaction: Box<Transaction>, framing: Framing) -> Step {
+        let Some(envelope) = transaction.envelope() else { return self.our_fault() };
+        self.state = State::Admitting(transaction, framing);
+        Step::Ask(Question::Admit(Box::new(envelope)))
     }
 
     /// The answer to `Admit`.
     pub(super) fn admitted(&mut self, answer: Result<(), NoRoom>, now: WallTime) -> Step {
-        let State::Admitting(transaction) = std::mem::replace(&mut self.state, State::Closed) else {
+        let State::Admitting(transaction, framing) = std::mem::replace(&mut self.state, State::Closed) else {
             return self.our_fault();
         };
         match answer {
             Ok(()) => {
-                self.state = State::Header(transaction);
-                Step::Receive { prompt: Some(replies::send_data()), framing: Framing::Dot }
+                self.state = State::Header(transaction, framing);
+                let prompt = match framing {
+                    Framing::Dot => Some(replies::send_data()),
+                    Framing::Octets { .. } => None,
+                };
+                Step::Receive { prompt, framing }
             }
             Err(cause) => {
                 self.state = State::Open(transaction);
                 let reply = self.not_taken(&cause, now);
                 self.decide(Decision::refused(Subject::Message, reply.clone(), cause.words()));
-                self.say(reply)
+                match framing {
+                    Framing::Dot => self.say(reply),
+                    Framing::Octets { count, .. } => self.skip(reply, count),
+                }
             }
         }
     }
 
     /// The header stands, or the message is refused for it.
     pub(super) fn header_read(&mut self, facts: &HeaderFacts) -> Step {
-        if let State::Header(transaction) = &mut self.state {
-            transaction.name(facts.message_id.clone());
-        }
-        if let Some(HeaderFault::Octets(octet)) = facts.fault {
-            return self.dispute(&octet);
-        }
-        match self.judge_header(facts) {
-            Ok(()) => self.go_on(),
-            Err(denied) => self.discard(denied),
+        let State::Header(transaction, framing) = &mut self.state else { return self.our_fault() };
+        transaction.name(facts.message_id.clone());
+        let framing = *framing;
+        match (facts.fault.as_ref(), framing) {
+            (Some(HeaderFault::Octets(octet)), Framing::Dot) => self.dispute(octet),
+            _ => match self.judge_header(facts) {
+                Ok(()) => self.go_on(),
+                Err(denied) => self.discard(denied, framing),
+            },
         }
     }
 
     fn go_on(&mut self) -> Step {
-        let State::Header(transaction) = std::mem::replace(&mut self.state, State::Closed) else {
+        let State::Header(transaction, framing) = std::mem::replace(&mut self.state, State::Closed) else {
             return self.our_fault();
         };
-        self.state = State::Body(transaction);
-        Step::Receive { prompt: None, framing: Framing::Dot }
+        self.state = State::Body(transaction, framing);
+        Step::GoOn
     }
 
-    /// Refused, but the rest of the message is still on its way.
-    fn discard(&mut self, denied: Denied) -> Step {
+    /// Refused, but the rest of the message, or of the chunk, is still on its way.
+    fn discard(&mut self, denied: Denied, framing: Framing) -> Step {
         let (reply, decision) = denied.decided(Subject::Message);
         self.decide(decision);
-        self.state = State::Discarding(Box::new(reply));
-        Step::Discard(Framing::Dot)
+        self.state = State::Discarding(Box::new(reply), framing);
+        Step::Discard
     }
 
     fn judge_header(&self, facts: &HeaderFacts) -> Result<(), Denied> {
@@ -112,19 +177,25 @@ impl Session {
         self.transaction().map_or(&ReversePath::Null, Transaction::reverse_path)
     }
 
-    /// The message is over: take custody, or say why not. `kept`: what the queue says of the octets so far.
+    /// The message is over: take custody, or say why not. Or a chunk is: on to the next. `kept`: what the queue says of the octets so far.
     pub(super) fn body_ended(&mut self, facts: BodyFacts, kept: Result<(), NoRoom>, now: WallTime) -> Step {
-        if let BodyEnd::Disputed(octet) = facts.end {
+        if let (BodyEnd::Disputed(octet), true) = (facts.end, self.is_read_to_a_dot()) {
             return self.dispute(&octet);
         }
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Discarding(reply) => {
+            State::Discarding(reply, _) => {
                 self.state = State::Idle;
                 self.say(*reply)
             }
-            State::Body(transaction) => self.whole(transaction, facts, kept, now),
+            State::Body(transaction, framing) => {
+                let part = (!framing.is_last()).then_some(Part::Body);
+                self.ended(transaction, part, facts, kept, now)
+            }
+            State::Header(transaction, framing) if !framing.is_last() => {
+                self.ended(transaction, Some(Part::Header), facts, kept, now)
+            }
             // The body can't be over before the header was judged.
-            State::Header(_)
+            State::Header(..)
             | State::Idle
             | State::Challenged(_)
             | State::Founding(_)
@@ -134,15 +205,24 @@ impl Session {
             | State::Open(_)
             | State::Counting(..)
             | State::Offering(..)
-            | State::Admitting(_)
+            | State::Admitting(..)
+            | State::Chunked(..)
             | State::Committing(..)
             | State::Closed => self.our_fault(),
         }
     }
 
-    fn whole(
+    /// Whether what is being read ends at a dot: then a bare CR, LF or NUL leaves the end in dispute.
+    fn is_read_to_a_dot(&self) -> bool {
+        use State::{Body, Discarding, Header};
+        matches!(self.state, Header(_, Framing::Dot) | Body(_, Framing::Dot) | Discarding(_, Framing::Dot))
+    }
+
+    /// All of a message was read, or a chunk of it; `next`: the part in which the next one begins.
+    fn ended(
         &mut self,
         transaction: Box<Transaction>,
+        next: Option<Part>,
         facts: BodyFacts,
         kept: Result<(), NoRoom>,
         now: WallTime,
@@ -150,10 +230,22 @@ impl Session {
         let judged = self.judge_body(facts);
         self.state = State::Committing(transaction, facts.octets);
         match (judged, kept) {
-            (Ok(()), Ok(())) => Step::Ask(Question::Commit),
+            (Ok(()), Ok(())) => match next {
+                None => Step::Ask(Question::Commit),
+                Some(part) => self.chunk_taken(part),
+            },
             (Ok(()), Err(cause)) => self.committed(Err(cause), now),
             (Err(denied), _) => self.refuse_whole(denied, facts.octets),
         }
+    }
+
+    /// RFC 3030 §2: each chunk that is taken has its 250. It promises nothing.
+    fn chunk_taken(&mut self, part: Part) -> Step {
+        let State::Committing(transaction, octets) = std::mem::replace(&mut self.state, State::Closed) else {
+            return self.our_fault();
+        };
+        self.state = State::Chunked(transaction, part, octets);
+        self.say(replies::chunk_taken(octets))
     }
 
     fn judge_body(&self, facts: BodyFacts) -> Result<(), Denied> {

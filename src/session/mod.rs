@@ -6,7 +6,8 @@
 //! What intake owes the machine, and all it has to know of SMTP:
 //!
 //! 1. `greeting()` is said first under implicit TLS; after STARTTLS the client speaks first (RFC 3207 §4.2).
-//! 2. Lines are read only after [`Step::Say`] and [`Step::Challenge`]; the message only after [`Step::Receive`] and [`Step::Discard`].
+//! 2. Lines are read only after [`Step::Say`] and [`Step::Challenge`]; the message only after [`Step::Receive`], [`Step::GoOn`], [`Step::Discard`]
+//!    and [`Step::Skip`]. Between the chunks of a message ([`Phase::Chunked`]) what came of it stays, and its pace counts on.
 //! 3. Where the client has to wait for our words (before a greeting, behind STARTTLS, before the prompt of a [`Step::Receive`] or a
 //!    [`Step::Challenge`]), octets that are there before the words are written are [`Event::TalkedEarly`].
 //! 4. After each step, `take_decision()` goes to the audit. After a step that closes, nothing is fed any more.
@@ -38,7 +39,7 @@ use crate::credentials::scram::ScramFault;
 use crate::credentials::{Ground, Named, Proof, Wrong};
 use crate::identity::{Identity, NoIdentity};
 use crate::mail::{Address, Cost, Custody, Envelope, Rate, Recipient};
-use crate::smtp::{LineFault, Reply};
+use crate::smtp::{Framing, LineFault, Reply};
 use crate::sys::WallTime;
 use crate::tls::{CertificateFault, RefusalMode};
 
@@ -85,20 +86,6 @@ impl Deadline {
     }
 }
 
-/// How the octets of a message are framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// DATA: up to CRLF.CRLF, dots stuffed (RFC 5321 §4.5.2).
-    Dot,
-    /// BDAT: so many octets (RFC 3030 §2).
-    Octets {
-        /// The chunk's size.
-        count: u64,
-        /// Whether it is the last.
-        last: bool,
-    },
-}
-
 /// What intake is to do next. Exactly one thing.
 #[derive(Debug)]
 pub enum Step {
@@ -106,16 +93,20 @@ pub enum Step {
     Say(Reply),
     /// AUTH: say the 334 and read a line of up to 12,288 octets (RFC 4954 §4).
     Challenge(Reply),
-    /// Say the prompt, where there is one (354), and read the message: header whole, then `HeaderRead`; body streamed, then `BodyEnded`.
-    /// After `HeaderRead` it means: go on, the header stands.
+    /// Say the prompt, where there is one (354), and read the message, or its next chunk: header whole, then `HeaderRead`; body streamed, then
+    /// `BodyEnded`. A chunk that is over before the header is whole ends with `BodyEnded`, too; the header goes on in the next.
     Receive {
-        /// 354 for DATA; none for BDAT and when going on after the header.
+        /// 354 for DATA; none for BDAT, whose octets come at once.
         prompt: Option<Reply>,
         /// How the octets are framed.
         framing: Framing,
     },
-    /// Read to the true end and keep nothing; then `BodyEnded`.
-    Discard(Framing),
+    /// After `HeaderRead`: the header stands. Keep it, and go on with the body.
+    GoOn,
+    /// After `HeaderRead`: read what is being read to its true end and keep nothing; then `BodyEnded`.
+    Discard,
+    /// A chunk of so many octets is refused: read over them, then `BodyEnded`.
+    Skip(u64),
     /// Find the answer and feed it back.
     Ask(Question),
     /// Say it and close.
@@ -210,7 +201,7 @@ pub enum Prospect {
 /// What a message may need of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// SMTPUTF8, for an address (RFC 6531 §3.6).
+    /// SMTPUTF8, for an address (RFC 6531 §3.5).
     Utf8Address,
     /// REQUIRETLS (RFC 8689 §4.2.1).
     RequireTls,

@@ -88,7 +88,7 @@ pub fn verify() -> Reply {
 pub fn help() -> Reply {
     let lines = [
         "sealpost relays mail for who presents a known TLS client certificate.",
-        "Commands: EHLO HELO AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT",
+        "Commands: EHLO HELO AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT",
         "The certificate is the login. AUTH EXTERNAL is there for programs that want it.",
         "Envelope sender, From and Sender must be addresses granted to your certificate.",
         "A refusal says why; your postmaster's log says more.",
@@ -157,6 +157,9 @@ fn unidentified_text(cause: &Unidentified, now: WallTime) -> String {
         }
         Unidentified::Roster(NoIdentity::Disabled { .. }) => {
             "Certificate valid, but its identity is disabled here".to_owned()
+        }
+        Unidentified::Roster(NoIdentity::NotVouched { .. }) => {
+            "Certificate valid, but its identity may not come by way of this load balancer".to_owned()
         }
         Unidentified::Roster(NoIdentity::Ambiguous { .. }) => {
             "Certificate valid, but two identities of equal rank match it here".to_owned()
@@ -235,7 +238,7 @@ pub fn authentication_unavailable() -> Reply {
     said(454, (4, 7, 0), "Authentication is not possible now, try later")
 }
 
-/// Too many failures (RFC 4954 §4 advises a limit; 421 closes, RFC 5321 §3.8).
+/// Too many failures (RFC 4954 §9 lets a server end it, after three at least; 421 closes, RFC 5321 §3.8).
 pub fn authentication_exhausted() -> Reply {
     said(421, (4, 7, 0), "Too many failed authentications")
 }
@@ -297,7 +300,7 @@ pub fn ehlo_first() -> Reply {
     said(503, (5, 5, 1), "Send EHLO first")
 }
 
-/// RCPT or DATA without MAIL (RFC 5321 §4.1.4: 503).
+/// RCPT, DATA or BDAT without MAIL, and BDAT behind the last chunk (RFC 3030 §2; RFC 5321 §4.1.4: 503).
 pub fn mail_first() -> Reply {
     said(503, (5, 5, 1), "Send MAIL first")
 }
@@ -307,7 +310,12 @@ pub fn mail_already() -> Reply {
     said(503, (5, 5, 1), "A mail transaction is open already; RSET drops it")
 }
 
-/// DATA with no recipient taken (RFC 5321 §3.3: 554).
+/// DATA, or one more recipient, between the chunks of a message (RFC 3030 §2: 503).
+pub fn chunks_under_way() -> Reply {
+    said(503, (5, 5, 1), "A message is coming by BDAT; go on with it, or RSET")
+}
+
+/// DATA or BDAT with no recipient taken (RFC 5321 §3.3: 554).
 pub fn no_recipients() -> Reply {
     said(554, (5, 5, 1), "No valid recipients")
 }
@@ -374,7 +382,7 @@ pub fn too_many_recipients() -> Reply {
     said(452, (4, 5, 3), "Too many recipients in one message; send the others in another")
 }
 
-/// What policy refused. RFC 6409 §6.1 and §6.2 give 550 5.7.1, §4.3 lets a bad header be 554, RFC 1870 §6.3 gives 552.
+/// What policy refused. RFC 6409 §6.1 and §6.2 give 550 5.7.1, §6.3 gives 554 for a bad header, RFC 1870 §6.3 gives 552.
 pub fn refused(refusal: &Refusal, identity: &str) -> Reply {
     match &refusal.offence {
         Offence::Sender { address } => said(550, (5, 7, 1), format!("Sender <{address}> not allowed for {identity}")),
@@ -429,7 +437,7 @@ fn quoted(reply: &Reply) -> String {
 /// Octets of a server's text that are told on.
 const QUOTED_MAX: usize = 200;
 
-/// No upstream of the recipient's route offers what it needs (RFC 6531 §3.6: X.6.7, with 553 as for an address that can't be used; RFC 8689 §4.2.1: X.7.30).
+/// No upstream of the recipient's route offers what it needs (RFC 6531 §3.5: X.6.7, with 553 as for an address that can't be used; RFC 8689 §4.2.1: X.7.30).
 pub fn lacking(need: Need) -> Reply {
     match need {
         Need::Utf8Address => said(553, (5, 6, 7), "Non-ASCII address, and no server on the way out takes any"),
@@ -442,6 +450,11 @@ pub fn lacking(need: Need) -> Reply {
 /// To DATA (RFC 5321 §4.1.1.4).
 pub fn send_data() -> Reply {
     bare(354, "Send the message, end it with CRLF.CRLF")
+}
+
+/// To a chunk that is not the last (RFC 3030 §2). It promises nothing.
+pub fn chunk_taken(octets: u64) -> Reply {
+    said(250, (2, 0, 0), format!("Chunk taken, {octets} octets so far"))
 }
 
 /// Custody is taken (RFC 5321 §6.1): the only reply that promises anything.
@@ -472,7 +485,7 @@ pub fn not_for_the_upstream(reason: &str) -> Reply {
     Reply::new(Code::known(code), Some(status), ascii(text))
 }
 
-/// A header that can't be judged (RFC 6409 §8: 554; RFC 3463 X.6.0).
+/// A header that can't be judged (RFC 6409 §6.3: 554; RFC 3463 X.6.0).
 pub fn header_unclear(reason: &str) -> Reply {
     said(554, (5, 6, 0), reason)
 }

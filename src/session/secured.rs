@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::auth::{Challenge, Checking, Founding, Shown};
 use super::table::{Phase, Trigger, Turn, turn};
 use super::transaction::{Opening, Transaction};
-use super::{Answer, Deadline, Decision, Event, Framing, Onward, Promises, SessionSettings, Step, Subject, replies};
+use super::{Answer, Deadline, Decision, Event, Onward, Promises, SessionSettings, Step, Subject, replies};
 use crate::credentials::Means;
 use crate::identity::{Identity, Rule};
 use crate::mail::Recipient;
@@ -23,7 +23,7 @@ use crate::mail::trace::{Protocol, Utf8Header};
 use crate::route::Routes;
 use crate::smtp::extension::{HoldLimits, Limits};
 use crate::smtp::line::AUTH_LINE_MAX;
-use crate::smtp::{Command, CommandFault, Extension, HeloName, LineFault, Offered, Reply};
+use crate::smtp::{Chunk, Command, CommandFault, Extension, Framing, HeloName, LineFault, Offered, Reply};
 use crate::sys::WallTime;
 
 /// The shortest time to deliver a message in that is promised with `R`, seconds: one attempt and one more (RFC 2852 §4).
@@ -49,14 +49,28 @@ pub(super) enum State {
     Counting(Box<Transaction>, Box<Recipient>),
     /// The same.
     Offering(Box<Transaction>, Box<Recipient>),
-    Admitting(Box<Transaction>),
-    Header(Box<Transaction>),
-    Body(Box<Transaction>),
+    /// With how the message, or its first chunk, is framed.
+    Admitting(Box<Transaction>, Framing),
+    /// With how what is being read is framed.
+    Header(Box<Transaction>, Framing),
+    /// The same.
+    Body(Box<Transaction>, Framing),
+    /// Between two chunks, with the octets that were counted.
+    Chunked(Box<Transaction>, Part, u64),
     /// The reply that is due at the true end.
-    Discarding(Box<Reply>),
+    Discarding(Box<Reply>, Framing),
     /// With the octets that were counted.
     Committing(Box<Transaction>, u64),
     Closed,
+}
+
+/// In which part of a message its next chunk begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The header is not whole yet.
+    Header,
+    /// The header stands.
+    Body,
 }
 
 /// How the client introduced itself.
@@ -168,9 +182,10 @@ impl Session {
             State::Open(transaction)
             | State::Counting(transaction, _)
             | State::Offering(transaction, _)
-            | State::Admitting(transaction)
-            | State::Header(transaction)
-            | State::Body(transaction)
+            | State::Admitting(transaction, _)
+            | State::Header(transaction, _)
+            | State::Body(transaction, _)
+            | State::Chunked(transaction, ..)
             | State::Committing(transaction, _) => Some(transaction),
             State::Idle
             | State::Challenged(_)
@@ -178,7 +193,7 @@ impl Session {
             | State::Checking(_)
             | State::Identifying(_)
             | State::Charging(..)
-            | State::Discarding(_)
+            | State::Discarding(..)
             | State::Closed => None,
         }
     }
@@ -225,10 +240,11 @@ impl Session {
             State::Offering(..) => Phase::Offering,
             State::Open(transaction) if transaction.recipients().is_empty() => Phase::Opened,
             State::Open(_) => Phase::Addressed,
-            State::Admitting(_) => Phase::Admitting,
-            State::Header(_) => Phase::Header,
-            State::Body(_) => Phase::Body,
-            State::Discarding(_) => Phase::Discarding,
+            State::Admitting(..) => Phase::Admitting,
+            State::Header(..) => Phase::Header,
+            State::Body(..) => Phase::Body,
+            State::Chunked(..) => Phase::Chunked,
+            State::Discarding(..) => Phase::Discarding,
             State::Committing(..) => Phase::Committing,
             State::Closed => Phase::Closed,
         }
@@ -246,6 +262,7 @@ impl Session {
             .with(Extension::Pipelining)
             .with_size(self.message_size_max())
             .with(Extension::EightBitMime)
+            .with(Extension::Chunking)
             .with(Extension::SmtpUtf8)
             .with(Extension::Dsn)
             .with(Extension::EnhancedStatusCodes)
@@ -322,7 +339,7 @@ impl Session {
             Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters),
             Command::Rcpt { forward_path, parameters } => self.rcpt(forward_path, parameters),
             Command::Data => self.data(),
-            Command::Bdat { count, last } => self.bdat(Framing::Octets { count, last }),
+            Command::Bdat { count, last } => self.bdat(count, if last { Chunk::Last } else { Chunk::Middle }),
             Command::Rset => self.rset(),
             Command::Noop => self.idle(replies::noop()),
             Command::Vrfy(_) => self.idle(replies::verify()),
@@ -389,9 +406,12 @@ impl Session {
     fn out_of_order(&mut self, trigger: Trigger) -> Step {
         let reply = match (trigger, self.phase()) {
             (Trigger::StartTls, _) => replies::tls_already(),
-            (Trigger::Auth, Phase::Opened | Phase::Addressed) => replies::authentication_in_transaction(),
-            (Trigger::Mail, Phase::Opened | Phase::Addressed) => replies::mail_already(),
+            (Trigger::Auth, Phase::Opened | Phase::Addressed | Phase::Chunked) => {
+                replies::authentication_in_transaction()
+            }
+            (Trigger::Mail, Phase::Opened | Phase::Addressed | Phase::Chunked) => replies::mail_already(),
             (Trigger::Data, Phase::Opened) => replies::no_recipients(),
+            (Trigger::Data | Trigger::Rcpt, Phase::Chunked) => replies::chunks_under_way(),
             (_, Phase::Start) => replies::ehlo_first(),
             _ => replies::mail_first(),
         };
@@ -402,11 +422,19 @@ impl Session {
 
     /// A command that came to nothing, and its reply.
     pub(super) fn idle(&mut self, reply: Reply) -> Step {
+        match self.count_idle() {
+            Ok(()) => self.say(reply),
+            Err(reply) => self.close(reply),
+        }
+    }
+
+    /// Counts a command that comes to nothing; after too many, what is said in the place of its reply.
+    pub(super) fn count_idle(&mut self) -> Result<(), Reply> {
         self.idle_commands = self.idle_commands.saturating_add(1);
         if self.idle_commands > self.settings.idle_commands_max {
-            return self.close(replies::too_many_idle_commands());
+            return Err(replies::too_many_idle_commands());
         }
-        self.say(reply)
+        Ok(())
     }
 
     /// A reply; the last one when the daemon is shutting down and no transaction is open (any more).

@@ -37,6 +37,8 @@ pub enum Phase {
     Header,
     /// The body is being read.
     Body,
+    /// A chunk was taken, and more of the message is to come (RFC 3030 §2).
+    Chunked,
     /// What was refused is being read to its true end.
     Discarding,
     /// Custody is being taken.
@@ -120,7 +122,7 @@ pub enum Turn {
 }
 
 /// The number of phases.
-pub const PHASES: usize = 17;
+pub const PHASES: usize = 18;
 
 /// A row of the table: by the phases in their order.
 pub type Row = (Trigger, [Turn; PHASES]);
@@ -130,8 +132,8 @@ pub type Row = (Trigger, [Turn; PHASES]);
 #[rustfmt::skip]
 pub const TABLE: [Row; 29] = {
     use Phase::{
-        Addressed, Admitting, Body, Challenged, Charging, Checking, Closed, Committing, Counting, Discarding, Founding, Header, Identifying, Offering,
-        Opened, Ready, Start,
+        Addressed, Admitting, Body, Challenged, Charging, Checking, Chunked, Closed, Committing, Counting, Discarding, Founding, Header, Identifying,
+        Offering, Opened, Ready, Start,
     };
     const NO: Turn = Turn::OutOfOrder;
     const XX: Turn = Turn::Never;
@@ -146,6 +148,8 @@ pub const TABLE: [Row; 29] = {
     const FO: Turn = Turn::To(&[Founding]);
     const CK: Turn = Turn::To(&[Checking]);
     const ROOM: Turn = Turn::To(&[Admitting]);
+    const FIRST: Turn = Turn::To(&[Admitting, Discarding]);
+    const NEXT: Turn = Turn::To(&[Header, Body, Discarding]);
     const DISC: Turn = Turn::To(&[Discarding]);
     const SAID: Turn = Turn::To(&[Ready, Closed]);
     const TOLD: Turn = Turn::To(&[Charging, Opened, Ready, Closed]);
@@ -157,45 +161,47 @@ pub const TABLE: [Row; 29] = {
     const CH: Turn = Turn::To(&[Charging]);
     const CO: Turn = Turn::To(&[Counting]);
     const OF: Turn = Turn::To(&[Offering]);
-    const ROOM_: Turn = Turn::To(&[Header, Addressed]);
+    const ROOM_: Turn = Turn::To(&[Header, Addressed, Discarding]);
     const HEAD: Turn = Turn::To(&[Body, Discarding, Closed]);
-    const BODY: Turn = Turn::To(&[Committing, Ready, Closed]);
+    const PART: Turn = Turn::To(&[Chunked, Ready, Closed]);
+    const BODY: Turn = Turn::To(&[Committing, Chunked, Ready, Closed]);
+    const MORE: Turn = Turn::To(&[Chunked]);
     const DONE: Turn = Turn::To(&[Start, Ready, Closed]);
     const END: Turn = Turn::To(&[Closed]);
     const HEAD_: Turn = Turn::To(&[Header]);
     const BODY_: Turn = Turn::To(&[Body]);
     const COMM: Turn = Turn::To(&[Committing]);
     [
-    //                       Start  Ready  Chal   Found  Check  Iden   Charg  Open   Addr   Count  Offer  Admit  Header Body   Disc   Comm   Closed
-    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    RCPT,  RCPT_, XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Response,    [ XX,    XX,    AU,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX   ]),
-    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX   ]),
-    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    END,   BODY,  DONE,  XX,    XX   ]),
-    (Trigger::Identified,  [ XX,    XX,    XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Founded,     [ XX,    XX,    XX,    CHAL,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Attempted,   [ XX,    XX,    XX,    XX,    SHOW,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Spent,       [ XX,    XX,    XX,    XX,    XX,    XX,    PAID,  XX,    XX,    PAID_, XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Offered,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    TOOK,  XX,    XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX   ]),
-    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX   ]),
-    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX   ]),
-    (Trigger::Draining,    [ END,   END,   END,   FO,    CK,    ID,    CH,    OP,    AD,    CO,    OF,    ROOM,  HEAD_, BODY_, DISC,  COMM,  XX   ]),
+    //                       Start  Ready  Chal   Found  Check  Iden   Charg  Open   Addr   Count  Offer  Admit  Header Body   Chunk  Disc   Comm   Closed
+    (Trigger::Ehlo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    XX,    XX,    XX   ]),
+    (Trigger::Helo,        [ RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    XX,    XX,    XX   ]),
+    (Trigger::StartTls,    [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    XX,    XX,    XX   ]),
+    (Trigger::Auth,        [ NO,    AU,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    XX,    XX,    XX   ]),
+    (Trigger::Mail,        [ NO,    ID,    XX,    XX,    XX,    XX,    XX,    NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    XX,    XX,    XX   ]),
+    (Trigger::Rcpt,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    RCPT,  RCPT_, XX,    XX,    XX,    XX,    XX,    NO,    XX,    XX,    XX   ]),
+    (Trigger::Data,        [ NO,    NO,    XX,    XX,    XX,    XX,    XX,    NO,    ROOM,  XX,    XX,    XX,    XX,    XX,    NO,    XX,    XX,    XX   ]),
+    (Trigger::Bdat,        [ DISC,  DISC,  XX,    XX,    XX,    XX,    XX,    DISC,  FIRST, XX,    XX,    XX,    XX,    XX,    NEXT,  XX,    XX,    XX   ]),
+    (Trigger::Rset,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    RE,    XX,    XX,    XX,    XX,    XX,    RE,    XX,    XX,    XX   ]),
+    (Trigger::Noop,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    MORE,  XX,    XX,    XX   ]),
+    (Trigger::Vrfy,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    MORE,  XX,    XX,    XX   ]),
+    (Trigger::Expn,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    MORE,  XX,    XX,    XX   ]),
+    (Trigger::Help,        [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    MORE,  XX,    XX,    XX   ]),
+    (Trigger::Quit,        [ END,   END,   XX,    XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    END,   XX,    XX,    XX   ]),
+    (Trigger::Faulty,      [ ST,    RE,    XX,    XX,    XX,    XX,    XX,    OP,    AD,    XX,    XX,    XX,    XX,    XX,    MORE,  XX,    XX,    XX   ]),
+    (Trigger::Response,    [ XX,    XX,    AU,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Disputed,    [ END,   END,   END,   XX,    XX,    XX,    XX,    END,   END,   XX,    XX,    XX,    XX,    XX,    END,   XX,    XX,    XX   ]),
+    (Trigger::TalkedEarly, [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   XX   ]),
+    (Trigger::HeaderRead,  [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    HEAD,  XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::BodyEnded,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    PART,  BODY,  XX,    DONE,  XX,    XX   ]),
+    (Trigger::Identified,  [ XX,    XX,    XX,    XX,    XX,    TOLD,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Founded,     [ XX,    XX,    XX,    CHAL,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Attempted,   [ XX,    XX,    XX,    XX,    SHOW,  XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Spent,       [ XX,    XX,    XX,    XX,    XX,    XX,    PAID,  XX,    XX,    PAID_, XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Offered,     [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    TOOK,  XX,    XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Admitted,    [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    ROOM_, XX,    XX,    XX,    XX,    XX,    XX   ]),
+    (Trigger::Committed,   [ XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    XX,    SAID,  XX   ]),
+    (Trigger::TimedOut,    [ END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   END,   COMM,  XX   ]),
+    (Trigger::Draining,    [ END,   END,   END,   FO,    CK,    ID,    CH,    OP,    AD,    CO,    OF,    ROOM,  HEAD_, BODY_, MORE,  DISC,  COMM,  XX   ]),
     ]
 };
 
@@ -225,6 +231,7 @@ impl Phase {
         Self::Admitting,
         Self::Header,
         Self::Body,
+        Self::Chunked,
         Self::Discarding,
         Self::Committing,
         Self::Closed,

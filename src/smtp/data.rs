@@ -295,6 +295,11 @@ impl OctetReader {
         self.remaining
     }
 
+    /// Whether the message ends with this chunk.
+    pub fn is_last(&self) -> bool {
+        self.last
+    }
+
     /// Reads on, appending the message's octets to `out`; never more than `input` has, and one, or twice that where LF becomes CRLF. `End` is the
     /// end of the chunk. A CR at the end of the last chunk is a fault: call this with no octets for a last chunk of none. After a fault it takes
     /// nothing more.

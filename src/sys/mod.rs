@@ -7,6 +7,7 @@ pub mod backlog;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod receive;
 pub mod steps;
 pub mod tasks;
 pub mod throttle;

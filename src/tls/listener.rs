@@ -7,7 +7,8 @@
 //! back in. No session store, no tickets, no early data; a full handshake costs a third of a millisecond.
 //!
 //! In reply and defer mode the handshake checks possession of the key only ([`PossessionOnly`]) and `tls::judge` is called after it, so that a
-//! refusal can be told in words (RFC 3207 §4.1). In alert mode `tls::judge` is called inside the handshake (`JudgedInHandshake`).
+//! refusal can be told in words (RFC 3207 §4.1). In alert mode `tls::judge` is called inside the handshake (`JudgedInHandshake`). Where load balancers
+//! vouch for their clients, the handshake is theirs, and only those that are pinned get through it (`PinnedBalancers`).
 //!
 //! Never: opens a file; waits. Building fails with a [`ListenerFault`] that names the certificate and the remedy.
 
@@ -29,10 +30,11 @@ use rustls::{
 use super::rejection::{Flaw, Rejection};
 use super::trust::Trust;
 use super::verify::{CHAIN_CERTIFICATES_MAX, judge_asking, usable_in_handshake};
+use super::vouched::{Balancer, BalancerFault, BalancerPins};
 use super::{CertificateFault, PeerChain};
 use crate::credentials::ExporterValue;
 use crate::identity::facts::CertificateFacts;
-use crate::sys::Clock;
+use crate::sys::{Clock, WallTime};
 
 /// The oldest TLS taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,7 +133,6 @@ impl ListenerTls {
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<ServerConfig>, ListenerFault> {
         let provider = Arc::new(provider());
-        let certificates = CertificatesByName::new(&self.certificates, &provider)?;
         let possession = PossessionOnly { hints: trust.hints(), provider: Arc::clone(&provider) };
         let verifier: Arc<dyn ClientCertVerifier> = match self.refusal {
             RefusalMode::Reply | RefusalMode::Defer => Arc::new(possession),
@@ -139,6 +140,27 @@ impl ListenerTls {
                 Arc::new(JudgedInHandshake { possession, trust: Arc::clone(trust), clock: Arc::clone(clock) })
             }
         };
+        self.config_with(provider, verifier)
+    }
+
+    /// Makes the configuration of a listener where load balancers alone connect, those that are pinned: a handshake with anybody else fails.
+    pub fn balanced_config(
+        &self,
+        pins: &BalancerPins,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<ServerConfig>, ListenerFault> {
+        let provider = Arc::new(provider());
+        let possession = PossessionOnly { hints: Vec::new(), provider: Arc::clone(&provider) };
+        let verifier = PinnedBalancers { possession, pins: pins.clone(), clock: Arc::clone(clock) };
+        self.config_with(provider, Arc::new(verifier))
+    }
+
+    fn config_with(
+        &self,
+        provider: Arc<CryptoProvider>,
+        verifier: Arc<dyn ClientCertVerifier>,
+    ) -> Result<Arc<ServerConfig>, ListenerFault> {
+        let certificates = CertificatesByName::new(&self.certificates, &provider)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions())
             .map_err(|fault| ListenerFault::Unsupported(fault.to_string()))?
@@ -355,6 +377,69 @@ impl ClientCertVerifier for JudgedInHandshake {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.possession.supported_verify_schemes()
     }
+}
+
+/// Only load balancers that are pinned get through the handshake. They have no CA: the pin is all the trust there is.
+#[derive(Debug)]
+struct PinnedBalancers {
+    possession: PossessionOnly,
+    pins: BalancerPins,
+    clock: Arc<dyn Clock>,
+}
+
+impl ClientCertVerifier for PinnedBalancers {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.possession.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        _others: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match self.pins.admit(leaf, self.clock.now().wall) {
+            Ok(_) => Ok(ClientCertVerified::assertion()),
+            Err(fault) => Err(CertificateError::Other(OtherError(Arc::new(fault))).into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        self.possession.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        self.possession.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.possession.supported_verify_schemes()
+    }
+}
+
+/// Why a handshake with no load balancer of the listener's failed, when the error carries it.
+pub fn balancer_fault_of(error: &rustls::Error) -> Option<&BalancerFault> {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(inner))) = error else { return None };
+    inner.downcast_ref()
+}
+
+/// The load balancer at the other end, once the handshake is complete and the key of its certificate is proved.
+///
+/// # Errors
+/// It is none of those that are pinned, whatever let it through the handshake.
+pub fn balancer(connection: &ServerConnection, pins: &BalancerPins, now: WallTime) -> Result<Balancer, BalancerFault> {
+    let PeerChain(shown) = peer_chain(connection).ok_or(BalancerFault::NoCertificate)?;
+    pins.admit(shown.first().ok_or(BalancerFault::NoCertificate)?, now)
 }
 
 tokio::task_local! {

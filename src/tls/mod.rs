@@ -12,6 +12,7 @@
 //! - [`rejection`]: why a chain was refused.
 //! - [`trace`]: how it was judged, step by step, for people.
 //! - [`listener`]: the rustls configuration of a listener.
+//! - [`vouched`]: certificates that a load balancer tells of, and which balancers may.
 //!
 //! `verify` is pure; the rest builds values from octets. Never: resumes a session (rustls restores the peer's identity on resumption
 //! without asking the verifier), trusts the system's store, opens a file.
@@ -31,6 +32,7 @@ pub mod trace;
 pub mod trust;
 pub mod verify;
 mod view;
+pub mod vouched;
 mod ways;
 
 #[cfg(test)]
@@ -40,14 +42,15 @@ pub(crate) mod recipe;
 use std::sync::Arc;
 
 pub use listener::{
-    ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, exporter, negotiated,
-    peer_chain, rejection_of, telling,
+    ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, balancer, balancer_fault_of,
+    exporter, negotiated, peer_chain, rejection_of, telling,
 };
 pub use rejection::{Culprit, Flaw, Rejection};
 pub use revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlSetback, RevocationMode};
 pub use rules::{CaRules, KeyRules, PolicyOid, Purposes};
 pub use trust::{Asks, CaFault, ClientCa, ClientCaSettings, CrlFile, OcspMode, Pins, TakenPins, Trust};
-pub use verify::{VerifiedChain, judge, judge_asking, verify};
+pub use verify::{VerifiedChain, judge, judge_asking, judge_vouched, verify};
+pub use vouched::{Balancer, BalancerFault, BalancerPins, ToldTls, VouchedChain, Witness};
 
 use crate::sys::WallTime;
 

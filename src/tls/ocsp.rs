@@ -28,7 +28,7 @@ use crate::sys::WallTime;
 
 /// The most octets of an answer.
 pub const ANSWER_OCTETS_MAX: usize = 64 * 1024;
-/// Octets of a nonce (RFC 9654 §2.1 recommends 32).
+/// Octets of a nonce (RFC 9654 §2.1 asks for 32 at least).
 pub const NONCE_OCTETS: usize = 32;
 /// How long an answer is relied on at most, however far its nextUpdate is.
 pub const KEPT_MAX: Duration = Duration::from_secs(3600);

@@ -79,6 +79,9 @@ pub enum Flaw {
     /// A critical extension.
     #[error("it has a critical extension that is unknown here")]
     CriticalExtension,
+    /// The load balancer that told of it is not, or no longer, one of the listener's.
+    #[error("the load balancer in between does not count here any more")]
+    NotVouched,
     /// Anything else.
     #[error("the chain is broken")]
     Broken,
@@ -133,7 +136,8 @@ impl Flaw {
             | Self::WeakKey(_)
             | Self::KeyKind
             | Self::NameConstraints
-            | Self::UnlistedConstraints => false,
+            | Self::UnlistedConstraints
+            | Self::NotVouched => false,
             Self::UnknownIssuer
             | Self::UnknownIssuerOrGap
             | Self::BadSignature

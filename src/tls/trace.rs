@@ -9,6 +9,7 @@ use super::rules::{CHAIN_MOST, KeyKind, Purposes};
 use super::trust::{ClientCa, Trust};
 use super::verify::{Shown, VerifiedChain, judge};
 use super::view::View;
+use super::vouched::Witness;
 use super::ways::Link;
 use super::{Anchor, PeerChain};
 use crate::sys::WallTime;
@@ -47,7 +48,7 @@ pub fn trace(chain: &PeerChain, trust: &Trust, now: WallTime) -> Trace {
     let ca = name.and_then(|name| trust.cas().iter().find(|ca| ca.name() == name)).map(|ca| &**ca);
     let links = match &outcome {
         Ok(verified) => verified.links().to_vec(),
-        Err(_) => Shown::read(chain).map(|shown| by_names(&shown, ca)).unwrap_or_default(),
+        Err(_) => Shown::read(&chain.0, Witness::Handshake).map(|shown| by_names(&shown, ca)).unwrap_or_default(),
     };
     let issuers = links.iter().skip(1).map(Some).chain([None]);
     let steps = links.iter().zip(issuers).enumerate();

@@ -21,6 +21,9 @@
 //! - Hostile chains: number and size of the certificates are limited, and a chain that leads by name to none of our CAs costs no signature
 //!   check. webpki bounds the rest (100 signatures, 6 intermediates).
 //!
+//! A chain that a load balancer tells of ([`judge_vouched`]) is judged no otherwise; what is made of it says who has seen that the client holds the
+//! key, and is relied on no longer than the balancer is.
+//!
 //! Pure: no clock, no file, no log. What can fail is a [`Rejection`].
 
 mod path;
@@ -41,6 +44,7 @@ use super::revocation::RevocationMode;
 use super::rules::{CHAIN_MOST, CaRules, KeyKind, KeyRules};
 use super::trust::{ClientCa, OcspMode, Trust};
 use super::view::{Purpose, View};
+use super::vouched::{BalancerFault, BalancerPins, VouchedChain, Witness};
 use super::ways::Link;
 use super::{Anchor, CertificateFault, PeerChain};
 use crate::identity::facts::Digest256;
@@ -77,10 +81,11 @@ pub(super) static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     webpki::aws_lc_rs::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
 ];
 
-/// A chain that has been judged good. Made by [`judge`] only.
+/// A chain that has been judged good. Made by [`judge`] and [`judge_vouched`] only.
 #[derive(Clone, Debug)]
 pub struct VerifiedChain {
     anchor: Anchor,
+    witness: Witness,
     leaf: CertificateDer<'static>,
     certificates: Vec<CertificateDer<'static>>,
     links: Vec<Link>,
@@ -99,6 +104,17 @@ impl VerifiedChain {
     /// What it was verified to.
     pub fn anchor(&self) -> &Anchor {
         &self.anchor
+    }
+
+    /// Who has seen that the client holds the leaf's key.
+    pub fn witness(&self) -> Witness {
+        self.witness
+    }
+
+    /// The same as it would be if a load balancer of this fingerprint had told of it, which is worth less; for `explain`.
+    #[must_use]
+    pub fn as_if_told_by(self, balancer: Digest256) -> Self {
+        Self { witness: Witness::Balancer(balancer), ..self }
     }
 
     /// The client's own certificate.
@@ -155,11 +171,42 @@ pub fn judge_asking(
     known: &dyn Fn(&Query) -> Option<Known>,
     now: WallTime,
 ) -> Result<VerifiedChain, Rejection> {
-    let shown = Shown::read(chain)?;
+    let PeerChain(certificates) = chain;
+    judge_shown(&Shown::read(certificates, Witness::Handshake)?, trust, known, now)
+}
+
+/// Judges a chain that a load balancer tells of, at a listener where `pins` count: [`judge_asking`] otherwise. The balancer must be one of these
+/// now, each time that the chain is judged.
+pub fn judge_vouched(
+    chain: &VouchedChain,
+    pins: &BalancerPins,
+    trust: &Trust,
+    known: &dyn Fn(&Query) -> Option<Known>,
+    now: WallTime,
+) -> Result<VerifiedChain, Rejection> {
+    let balancer = chain.balancer();
+    pins.admit_again(balancer, now).map_err(not_vouched)?;
+    let witness = Witness::Balancer(balancer.fingerprint());
+    let verified = judge_shown(&Shown::read(chain.certificates(), witness)?, trust, known, now)?;
+    let good_until = verified.good_until.min(balancer.good_until());
+    Ok(VerifiedChain { good_until, ..verified })
+}
+
+fn not_vouched(fault: BalancerFault) -> Rejection {
+    let lacks = Some(format!("of the load balancer: {fault}"));
+    Rejection { lacks, ..Rejection::untrusted(Flaw::NotVouched, None) }
+}
+
+fn judge_shown(
+    shown: &Shown,
+    trust: &Trust,
+    known: &dyn Fn(&Query) -> Option<Known>,
+    now: WallTime,
+) -> Result<VerifiedChain, Rejection> {
     let mut rejection = shown.stranger();
     let mut verified = None;
     for ca in trust.cas() {
-        match under(ca, &shown, known, now) {
+        match under(ca, shown, known, now) {
             Ok(first) => verified = verified.or(Some(first)),
             // The same root may stand below two names, one of which asks no CRL: revoked is revoked.
             Err(revoked) if revoked.fault == CertificateFault::Revoked => return Err(revoked),
@@ -168,7 +215,7 @@ pub fn judge_asking(
     }
     match verified {
         Some(verified) => Ok(verified),
-        None => by_pin(&shown, trust, now, rejection),
+        None => by_pin(shown, trust, now, rejection),
     }
 }
 
@@ -177,11 +224,11 @@ pub(super) struct Shown {
     pub(super) leaf: Link,
     /// What can't be read of the rest is left out: it helps no path.
     pub(super) others: Vec<Link>,
+    witness: Witness,
 }
 
 impl Shown {
-    pub(super) fn read(chain: &PeerChain) -> Result<Self, Rejection> {
-        let PeerChain(certificates) = chain;
+    pub(super) fn read(certificates: &[CertificateDer<'static>], witness: Witness) -> Result<Self, Rejection> {
         let (leaf, others) = certificates.split_first().ok_or_else(|| Rejection::untrusted(Flaw::Malformed, None))?;
         if certificates.len() > CHAIN_CERTIFICATES_MAX {
             return Err(Rejection::untrusted(Flaw::TooManyCertificates, None));
@@ -197,7 +244,7 @@ impl Shown {
         if leaf.view.serial.is_none() {
             return Err(Rejection::untrusted(Flaw::LongSerial, Some(Culprit::of(&leaf.view, 0))));
         }
-        Ok(Self { leaf, others: others.iter().filter_map(read).collect() })
+        Ok(Self { leaf, others: others.iter().filter_map(read).collect(), witness })
     }
 
     fn leaf_culprit(&self) -> Option<Box<Culprit>> {
@@ -389,8 +436,8 @@ fn build_path(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedCha
     };
     let usage = Stated(ca.rules().purposes);
     let recalling = ca.recall().over(ALGORITHMS);
-    let algorithms: Vec<_> =
-        recalling.iter().map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm).collect();
+    let algorithms: Vec<&dyn SignatureVerificationAlgorithm> =
+        recalling.iter().map(|algorithm| -> &dyn SignatureVerificationAlgorithm { algorithm }).collect();
     let verified = leaf.verify_for_usage(&algorithms, ca.trusted(), &helpers, time, usage, None, Some(&check));
     match (verified, taken.into_inner()) {
         (Ok(_), Some(GoodPath { links, good_until })) => {
@@ -398,7 +445,8 @@ fn build_path(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedCha
             let below = links.len().saturating_sub(1);
             let certificates = links.iter().take(below).map(|link| link.der.clone()).collect();
             let anchor = Anchor::Ca(Arc::clone(ca.name()));
-            Ok(VerifiedChain { anchor, leaf: shown.leaf.der.clone(), certificates, links, good_until })
+            let (leaf, witness) = (shown.leaf.der.clone(), shown.witness);
+            Ok(VerifiedChain { anchor, witness, leaf, certificates, links, good_until })
         }
         (Ok(_), None) => Err(Rejection::untrusted(Flaw::Broken, None)),
         (Err(error), _) => Err(held_against.into_inner().unwrap_or_else(|| refused_by_webpki(&error, ca, shown, now))),
@@ -453,6 +501,7 @@ fn by_pin(shown: &Shown, trust: &Trust, now: WallTime, rejection: Rejection) -> 
     }
     Ok(VerifiedChain {
         anchor: Anchor::Pin,
+        witness: shown.witness,
         leaf: shown.leaf.der.clone(),
         certificates: vec![shown.leaf.der.clone()],
         links: vec![shown.leaf.clone()],

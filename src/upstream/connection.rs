@@ -213,10 +213,14 @@ impl Connection {
         self.dialog.offered()
     }
 
-    /// QUIT, and its reply (RFC 5321 §4.1.1.10).
+    /// QUIT, and its reply (RFC 5321 §4.1.1.10); then the end of TLS is said (RFC 8314 §3.4).
     pub(super) async fn leave(mut self) {
         self.message_until = from_now(self.upstream.deadlines.quit);
         self.run(Event::Leave, &mut InMemory::new("")).await;
+        if let Some(mut stream) = self.stream.take() {
+            // Who does not take it any more is left all the same.
+            let _taken = timeout_at(self.message_until, stream.shutdown()).await;
+        }
     }
 
     /// Whether it may carry a further message.

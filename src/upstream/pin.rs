@@ -33,8 +33,8 @@ impl Pin {
         self.0 == whole || Self::of_key(certificate) == Some(*self)
     }
 
-    /// Its octets, to tell settings apart.
-    pub(super) fn octets(&self) -> &[u8] {
+    /// The digest's octets.
+    pub const fn octets(&self) -> &[u8; OCTETS] {
         &self.0
     }
 }

@@ -1,6 +1,6 @@
 //! One message in the dialogue: its commands, and where each recipient stands.
 //!
-//! Decided here: which parameters are said (only those whose extension is offered), what can't be sent at all (RFC 1870 §6.1, RFC 6531 §3.6,
+//! Decided here: which parameters are said (only those whose extension is offered), what can't be sent at all (RFC 1870 §6.1, RFC 6531 §3.5,
 //! RFC 6152 §3), whether it goes by DATA or by BDAT, and what each reply makes of each recipient. Never: decides whose fault a reply is (`blame`
 //! does), holds the message.
 //!
@@ -342,7 +342,7 @@ impl Transaction {
         }
     }
 
-    /// RFC 6531 §3.6: an internationalized address can't go where SMTPUTF8 is not offered.
+    /// RFC 6531 §3.5: an internationalized address can't go where SMTPUTF8 is not offered.
     fn settle_addresses_not_taken(&mut self) {
         if !self.order.reverse_path.as_str().is_ascii() {
             let reason = "5.6.7 the sender's address needs SMTPUTF8, which the upstream does not offer";
@@ -356,7 +356,7 @@ impl Transaction {
         }
     }
 
-    /// RFC 6531 §3.6, RFC 6532: the header section itself needs SMTPUTF8.
+    /// RFC 6531 §3.5, RFC 6532: the header section itself needs SMTPUTF8.
     fn utf8_header_not_taken(&mut self) {
         let reason = "5.6.9 the message's header holds UTF-8, which needs SMTPUTF8, which the upstream does not offer";
         self.settle_open(&failed(reason.to_owned()));

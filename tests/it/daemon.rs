@@ -65,6 +65,7 @@ fn a_message_goes_in_with_a_certificate_and_arrives_octet_for_octet() {
         let trace = arrival.octets.strip_suffix(message(id).as_slice()).expect("the message changed on its way");
         assert!(trace.starts_with(b"Received: ") && !trace.windows(4).any(|four| four == b"\r\n\r\n"));
     }
+    process.wait_for_log(0, &["\"event\":\"identified\"", "\"cipher\":\"TLS"]);
     assert!(process.stop().success());
 }
 

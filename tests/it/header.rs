@@ -19,6 +19,7 @@ use sealpost::smtp::Reply;
 use sealpost::sys::WallTime;
 use sealpost::tls::{PeerChain, verify};
 
+use crate::bodies::seeds::unescaped;
 use crate::dialog::cast::{Cast, Season, mailbox, mailboxes};
 use crate::dialog::rules::set_rule;
 use crate::recipe::NOW;
@@ -47,6 +48,12 @@ fn cases(folder: &str) -> Vec<Case> {
     files.iter().flat_map(|path| cases_of(path)).collect()
 }
 
+/// All messages of the fixtures, by name.
+pub(crate) fn messages() -> Vec<(String, Vec<u8>)> {
+    let all = ["honest", "forgeries", "rules"].into_iter().flat_map(cases);
+    all.map(|case| (case.name, case.message)).collect()
+}
+
 fn cases_of(path: &Path) -> Vec<Case> {
     assert!(path.extension().is_some_and(|kind| kind == "txt"), "{}", path.display());
     let text = fs::read_to_string(path).unwrap();
@@ -67,7 +74,7 @@ fn case(text: &str) -> Case {
         rules: HeaderRules::default(),
         verdict: String::new(),
         becomes: None,
-        message: message.lines().flat_map(line).collect(),
+        message: message.lines().flat_map(unescaped).collect(),
     };
     for line in lines.filter(|line| !line.starts_with('#')) {
         match line.split_once(": ").unwrap_or_else(|| panic!("{}: {line}", case.name)) {
@@ -81,31 +88,6 @@ fn case(text: &str) -> Case {
         }
     }
     case
-}
-
-fn line(text: &str) -> Vec<u8> {
-    let mut octets = Vec::new();
-    let mut rest = text;
-    while let Some((before, escape)) = rest.split_once('\\') {
-        octets.extend_from_slice(before.as_bytes());
-        if let Some(hex) = escape.strip_prefix('x') {
-            let (digits, behind) = hex.split_at(2);
-            octets.push(u8::from_str_radix(digits, 16).unwrap());
-            rest = behind;
-        } else if let Some(repeated) = escape.strip_prefix('*') {
-            // `\*300{x}`: so many times what stands in the braces.
-            let (count, behind) = repeated.split_once('{').unwrap();
-            let (what, behind) = behind.split_once('}').unwrap();
-            octets.extend(what.repeat(count.parse().unwrap()).bytes());
-            rest = behind;
-        } else {
-            octets.push(b'\\');
-            rest = escape.strip_prefix('\\').unwrap_or_else(|| panic!("a lone backslash in {text}"));
-        }
-    }
-    octets.extend_from_slice(rest.as_bytes());
-    octets.extend_from_slice(b"\r\n");
-    octets
 }
 
 impl Case {
@@ -156,12 +138,12 @@ impl Case {
     fn outcome(&self, facts: &HeaderFacts) -> (Option<Reply>, SenderField) {
         let mut session = self.session();
         let reply = match session.on(Event::HeaderRead(facts), NOW_WALL) {
-            Step::Receive { .. } => {
+            Step::GoOn => {
                 assert_eq!(session.phase(), Phase::Body);
                 return (None, session.sender_field(facts));
             }
             Step::Dispute(reply) => reply,
-            Step::Discard(_) => {
+            Step::Discard => {
                 let ended = BodyFacts { end: BodyEnd::Complete, octets: 1 };
                 match session.on(Event::BodyEnded(ended), NOW_WALL) {
                     Step::Say(reply) => reply,

@@ -18,7 +18,9 @@
     reason = "a test that meets something unexpected must fail at once, and it has files, processes and sockets of its own"
 )]
 
+mod bodies;
 mod harness;
+mod proof;
 mod recipe;
 mod source;
 
@@ -32,6 +34,9 @@ mod polled;
 mod session;
 mod header;
 mod dialog;
+mod fuzz;
+mod mutants;
+mod chunks;
 mod store;
 
 mod scripted_login;
@@ -52,6 +57,7 @@ mod faults;
 
 mod daemon;
 mod balanced;
+mod vouched;
 mod explained;
 mod fetched;
 mod identities;

@@ -267,8 +267,10 @@ pub(crate) struct CrlRecipe<'a> {
     pub(crate) from: i64,
     /// nextUpdate, in seconds since the epoch.
     pub(crate) to: i64,
-    /// cRLNumber.
+    /// cRLNumber, its last eight octets.
     pub(crate) number: u64,
+    /// Those before them, of cRLNumbers that no u64 holds.
+    pub(crate) number_begins: &'a [u8],
     /// issuingDistributionPoint.
     pub(crate) point: Option<CrlIssuingDistributionPoint>,
 }
@@ -276,7 +278,7 @@ pub(crate) struct CrlRecipe<'a> {
 impl<'a> CrlRecipe<'a> {
     /// From yesterday for a week, listing these serials.
     pub(crate) fn listing(revoked: &'a [Vec<u8>]) -> Self {
-        Self { revoked, from: NOW - DAY, to: NOW + 7 * DAY, number: 1, point: None }
+        Self { revoked, from: NOW - DAY, to: NOW + 7 * DAY, number: 1, number_begins: &[], point: None }
     }
 
     pub(crate) fn valid(self, from: i64, to: i64) -> Self {
@@ -293,7 +295,10 @@ impl<'a> CrlRecipe<'a> {
         let params = CertificateRevocationListParams {
             this_update: moment(self.from).into(),
             next_update: moment(self.to).into(),
-            crl_number: SerialNumber::from(self.number),
+            crl_number: match self.number_begins {
+                [] => SerialNumber::from(self.number),
+                begins => SerialNumber::from([begins, self.number.to_be_bytes().as_slice()].concat()),
+            },
             issuing_distribution_point: self.point.clone(),
             revoked_certs: self.revoked.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,

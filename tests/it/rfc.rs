@@ -34,7 +34,7 @@ fn rows() -> Vec<Row> {
 
 fn row(line: usize, text: &str) -> Option<Row> {
     let inside = text.strip_prefix("| ")?.strip_suffix(" |")?;
-    inside.starts_with(|first: char| first.is_ascii_digit()).then_some(())?;
+    (inside.starts_with(|first: char| first.is_ascii_digit()) || inside.starts_with("PROXY-")).then_some(())?;
     let cells: Vec<&str> = inside.split(" | ").map(str::trim).collect();
     let [id, section, _sentence, level, held, code, test] = cells.as_slice() else {
         panic!("docs/rfc.md:{line}: {} cells, not 7", cells.len());
@@ -114,15 +114,64 @@ fn what_the_source_cites_has_a_row() {
         sections.entry(row.rfc().to_owned()).or_default().push(row.section);
     }
     let mut missing = BTreeSet::new();
-    for file in rust_sources() {
-        for (rfc, section) in citations(&file.text) {
+    for (path, text) in who_cites() {
+        for (rfc, section) in citations(&text) {
             let Some(listed) = sections.get(&rfc) else { continue };
             if !listed.iter().any(|row| covers(row, &section)) {
-                missing.insert(format!("{} cites RFC {rfc} §{section}, which has no row in docs/rfc.md", file.path));
+                missing.insert(format!("{path} cites RFC {rfc} §{section}, which has no row in docs/rfc.md"));
             }
         }
     }
     assert!(missing.is_empty(), "\n{}", missing.into_iter().collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn each_rfc_that_the_source_names_has_rows_or_is_named_for_a_fact_and_none_is_named_in_vain() {
+    let with_rows: BTreeSet<String> = rows().iter().map(|row| row.rfc().to_owned()).collect();
+    let for_facts: BTreeSet<String> = text().lines().filter_map(for_a_fact).collect();
+    assert!(for_facts.len() > 20, "the list of RFCs that are cited for a fact was not found");
+    let twice: Vec<&String> = for_facts.intersection(&with_rows).collect();
+    assert!(twice.is_empty(), "docs/rfc.md has rows of these, so they are not cited for a fact alone: {twice:?}");
+    let named: BTreeSet<String> = who_cites().iter().flat_map(|(_, text)| named(text)).collect();
+    let unknown: Vec<&String> =
+        named.iter().filter(|rfc| !with_rows.contains(*rfc) && !for_facts.contains(*rfc)).collect();
+    assert!(
+        unknown.is_empty(),
+        "src or fixtures/dialog name these RFCs, of which docs/rfc.md says nothing: {unknown:?}"
+    );
+    let in_vain: Vec<&String> = for_facts.difference(&named).collect();
+    assert!(in_vain.is_empty(), "docs/rfc.md says that these are cited, and nothing cites them: {in_vain:?}");
+}
+
+/// `| RFC 1918 | which addresses are private |`: `1918`.
+fn for_a_fact(line: &str) -> Option<String> {
+    let (rfc, _fact) = line.strip_prefix("| RFC ")?.strip_suffix(" |")?.split_once(" | ")?;
+    Some(rfc.to_owned())
+}
+
+/// Each file of src and each dialog script, with its text.
+fn who_cites() -> Vec<(String, String)> {
+    let sources = rust_sources().into_iter().map(|file| (file.path, file.text));
+    sources.chain(texts_below("fixtures/dialog")).collect()
+}
+
+fn texts_below(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(top().join(folder)).unwrap() {
+        let path = format!("{folder}/{}", entry.unwrap().file_name().into_string().unwrap());
+        if top().join(&path).is_dir() {
+            found.extend(texts_below(&path));
+        } else {
+            found.push((path.clone(), fs::read_to_string(top().join(&path)).unwrap()));
+        }
+    }
+    found
+}
+
+/// The number of each RFC that a text names, with a section or without.
+fn named(text: &str) -> Vec<String> {
+    let number = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+    text.split("RFC ").skip(1).map(number).filter(|number| !number.is_empty()).collect()
 }
 
 /// A row speaks of the section that is cited, of a part of it, or of the section it is a part of.
@@ -132,17 +181,18 @@ fn covers(row: &str, cited: &str) -> bool {
     within(row, cited) || within(cited, row)
 }
 
-/// Each `RFC 5321 §4.2` of a text, as (`5321`, `4.2`); `RFC 5321 §4.2, §4.3` gives both.
+/// Each `RFC 5321 §4.2` of a text, as (`5321`, `4.2`); `RFC 5321 §4.2, §4.3` gives both. An appendix is its letter.
 fn citations(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for rest in text.split("RFC ").skip(1) {
         let rfc: String = rest.chars().take_while(char::is_ascii_digit).collect();
         let mut rest = &rest[rfc.len()..];
         while let Some(section) =
-            rest.strip_prefix(" §").or_else(|| rest.strip_prefix(", §")).or_else(|| rest.strip_prefix(" and §"))
+            [" §", ", §", " and §", " to §", " section ", " appendix "].iter().find_map(|word| rest.strip_prefix(word))
         {
-            let length =
-                section.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(section.len());
+            let length = section
+                .find(|letter: char| !letter.is_ascii_digit() && !letter.is_ascii_uppercase() && letter != '.')
+                .unwrap_or(section.len());
             found.push((rfc.clone(), section[..length].trim_end_matches('.').to_owned()));
             rest = &section[length..];
         }
@@ -152,9 +202,19 @@ fn citations(text: &str) -> Vec<(String, String)> {
 
 #[test]
 fn citations_are_found_in_every_form() {
-    let text = "see RFC 5321 §4.2. And (RFC 2034 §4, RFC 3463), RFC 3461 §4.1 and §4.2: x";
+    let text = "see RFC 5321 §4.2. And (RFC 2034 §4, RFC 3463), RFC 3461 §4.1 and §4.2: RFC 8446 §B.4, RFC 4422 appendix A, RFC 1 section 2.1";
     let found = citations(text);
     let found: Vec<_> = found.iter().map(|(rfc, section)| (rfc.as_str(), section.as_str())).collect();
-    assert_eq!(found, [("5321", "4.2"), ("2034", "4"), ("3461", "4.1"), ("3461", "4.2")]);
+    let sections = [
+        ("5321", "4.2"),
+        ("2034", "4"),
+        ("3461", "4.1"),
+        ("3461", "4.2"),
+        ("8446", "B.4"),
+        ("4422", "A"),
+        ("1", "2.1"),
+    ];
+    assert_eq!(found, sections);
+    assert_eq!(named(text), ["5321", "2034", "3463", "3461", "8446", "4422", "1"]);
     assert!(covers("4.1.1.4", "4.1.1") && covers("4.2", "4.2.1") && !covers("4.2", "4.21") && !covers("4.1", "4.2"));
 }

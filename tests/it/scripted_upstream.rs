@@ -85,6 +85,8 @@ pub(crate) struct Scripted {
     /// Lines that stood ready in one read, at most: more than one is pipelining.
     pub(crate) most_at_once: AtomicUsize,
     connections: AtomicUsize,
+    /// Connections whose end the client has said behind the reply to QUIT.
+    pub(crate) ended: AtomicUsize,
     open: AtomicUsize,
     pub(crate) most_open: AtomicUsize,
     messages: AtomicUsize,
@@ -193,6 +195,10 @@ impl Talk {
             "BDAT" => self.chunk(line).await,
             "QUIT" => {
                 self.answer(Phase::Quit, "221", "2.0.0 bye").await?;
+                // Inside TLS an end that nobody has said is an error.
+                if !self.fill().await? {
+                    self.upstream.ended.fetch_add(1, Ordering::SeqCst);
+                }
                 Ok(Next::Stop)
             }
             _ => self.say("500 5.5.1 what?\r\n").await,

@@ -1,30 +1,26 @@
 //! The machine inside TLS against its table: every cell, and random dialogues.
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRules, OctetFault};
-use sealpost::credentials::{self, Credentials, Ground, Judged, Named, Proof, Wrong};
+use sealpost::credentials::{self, Credentials, Ground, Judged, Means, Named, Proof, Wrong};
 use sealpost::identity::roster::{CaGrant, RosterEntry};
 use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
-use sealpost::mail::{
-    Custody, Envelope, ForwardPath, MailParameters, Measure, Rate, Recipient, RecipientParameters, ReversePath, Window,
-};
-use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, TraceFacts};
+use sealpost::mail::{Custody, Measure, Rate, Window};
 use sealpost::route::{Delivery, Route, Routes};
 use sealpost::session::{
     Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Ruling, Session,
     SessionSettings, Step, TABLE, Trigger, Turn, Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
-use sealpost::sys::disk::SimulatedDisk;
-use sealpost::sys::{ManualClock, SeededEntropy, WallTime};
+use sealpost::sys::WallTime;
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 use sealpost::upstream::Upstream;
 
 use crate::dialog::cast::{Cast, Season, mailbox, mailboxes};
+use crate::proof::custody;
 use crate::recipe::NOW;
 
 /// `n,,n=user,r=abc`, and the final message for "hunter2" on `ground()` with the nonce "nonce".
@@ -105,7 +101,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
         (Trigger::Mail, vec![line("MAIL FROM:<alice@example.com>"), line("MAIL FROM:<bob@example.com>")]),
         (Trigger::Rcpt, vec![line("RCPT TO:<bob@example.net>"), line("RCPT TO:<bob@localhost>")]),
         (Trigger::Data, vec![line("DATA")]),
-        (Trigger::Bdat, vec![line("BDAT 10 LAST"), line("BDAT 10")]),
+        (Trigger::Bdat, vec![line("BDAT 10 LAST"), line("BDAT 10"), line("BDAT 0"), line("BDAT 2000000")]),
         (Trigger::Rset, vec![line("RSET")]),
         (Trigger::Noop, vec![line("NOOP")]),
         (Trigger::Vrfy, vec![line("VRFY alice")]),
@@ -211,12 +207,39 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
     ]
 }
 
+/// What is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    /// Up to the dot.
+    Data,
+    /// A chunk behind which more come.
+    Middle,
+    /// The last chunk.
+    Last,
+}
+
+impl Reads {
+    /// What these lines have last begun.
+    fn behind(self, event: &Move) -> Self {
+        match event {
+            Move::Line(b"DATA") => Self::Data,
+            Move::Line(line) if line.starts_with(b"BDAT") && line.ends_with(b"LAST") => Self::Last,
+            Move::Line(line) if line.starts_with(b"BDAT") => Self::Middle,
+            _ => self,
+        }
+    }
+}
+
 /// Whether in this phase these events make this trigger: after 334 each sure line is a response.
-fn applies(phase: Phase, trigger: Trigger, event: &Move) -> bool {
+fn applies(phase: Phase, reads: Reads, trigger: Trigger, event: &Move) -> bool {
     let is_line = matches!(event, Move::Line(_) | Move::FaultyLine(LineFault::TooLong));
     match (phase, trigger) {
-        // Intake owes the header before the body's end; only an end in dispute can come first.
-        (Phase::Header, Trigger::BodyEnded) => matches!(event, Move::Body(BodyEnd::Disputed(_))),
+        // Intake owes the header before the body's end; only an end in dispute can come first, and the end of a chunk that is not the last.
+        (Phase::Header, Trigger::BodyEnded) => match reads {
+            Reads::Data => matches!(event, Move::Body(BodyEnd::Disputed(_))),
+            Reads::Middle => true,
+            Reads::Last => false,
+        },
         (Phase::Challenged, trigger) => !is_line || trigger == Trigger::Response,
         (_, Trigger::Response) => false,
         _ => true,
@@ -226,12 +249,14 @@ fn applies(phase: Phase, trigger: Trigger, event: &Move) -> bool {
 const A_RATE: Rate = Rate { measure: Measure::Messages, window: Window::Hour, limit: 2 };
 
 fn alice_identity() -> Arc<Identity> {
-    identity("alice")
+    static ALICE: OnceLock<Arc<Identity>> = OnceLock::new();
+    Arc::clone(ALICE.get_or_init(|| identity("alice")))
 }
 
 /// Somebody with limits per hour, who may also send as alice in this test.
 fn metered_identity() -> Arc<Identity> {
-    identity("metered")
+    static METERED: OnceLock<Arc<Identity>> = OnceLock::new();
+    Arc::clone(METERED.get_or_init(|| identity("metered")))
 }
 
 fn identity(persona: &str) -> Arc<Identity> {
@@ -256,47 +281,6 @@ fn proof() -> Proof {
     match credentials::judge(credentials.of("guarded"), SecondFactor::Password, Named::Itself, b"hunter2", NOW_WALL) {
         Judged::Right(proof) => proof,
         other => panic!("{other:?}"),
-    }
-}
-
-/// A proof of custody, from the queue as always.
-fn custody() -> Custody {
-    static CUSTODY: OnceLock<Custody> = OnceLock::new();
-    let make = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(async {
-            let settings = QueueSettings { driving: Driving::Inline, ..QueueSettings::new(Path::new("/queue")) };
-            let disk = Arc::new(SimulatedDisk::new(1));
-            let clock = Arc::new(ManualClock::at(NOW_WALL));
-            let (queue, _) = Queue::open(settings, disk, clock, Arc::new(SeededEntropy::new(1))).unwrap();
-            let mut incoming = queue.admit("alice", None).await.unwrap();
-            incoming.write(b"Subject: x\r\n\r\nx\r\n").await.unwrap();
-            incoming.commit(deposit()).await.unwrap()
-        })
-    };
-    CUSTODY.get_or_init(make).clone()
-}
-
-fn deposit() -> Deposit {
-    let recipient = Recipient { forward_path: ForwardPath::Postmaster, parameters: RecipientParameters::default() };
-    Deposit {
-        envelope: Envelope::new(ReversePath::Null, MailParameters::default(), vec![recipient]).unwrap(),
-        custodian: Custodian {
-            identity: "alice".to_owned(),
-            ca: None,
-            fingerprint: String::new(),
-            chain: Vec::new(),
-            key: None,
-            links: Vec::new(),
-        },
-        trace: TraceFacts {
-            client: String::new(),
-            helo: String::new(),
-            protocol: "ESMTPS".to_owned(),
-            tls: String::new(),
-            arrived: NOW_WALL,
-            message_id: None,
-        },
     }
 }
 
@@ -326,8 +310,9 @@ pub(crate) fn fresh_settings() -> Arc<SessionSettings> {
 }
 
 fn fresh() -> Session {
+    static MEANS: OnceLock<Means> = OnceLock::new();
     let mut session = Session::new(alice_identity(), fresh_settings(), everywhere());
-    session.equip(credentials().means("guarded", SecondFactor::Password, None));
+    session.equip(MEANS.get_or_init(|| credentials().means("guarded", SecondFactor::Password, None)).clone());
     session
 }
 
@@ -380,22 +365,25 @@ fn walkers(phase: Phase) -> Vec<fn() -> Arc<Identity>> {
 }
 
 /// Sessions that have come so far, by each way that makes a difference, of everybody who comes by.
-fn at(phase: Phase) -> Vec<Session> {
+fn at(phase: Phase) -> Vec<(Session, Reads)> {
     walkers(phase).into_iter().flat_map(|who| at_as(phase, who)).collect()
 }
 
-fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
+fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<(Session, Reads)> {
     let header = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
-    let way: Vec<Move> = vec![
+    let envelope = [
         Move::Line(b"EHLO client.example"),
         Move::Line(b"MAIL FROM:<alice@example.com>"),
         Move::Identified(Ok(who())),
         Move::Line(b"RCPT TO:<bob@example.net>"),
-        Move::Line(b"DATA"),
-        Move::Admitted(Ok(())),
-        Move::Header(Box::new(header)),
-        Move::Body(BodyEnd::Complete),
     ];
+    let (admitted, header, read) =
+        (Move::Admitted(Ok(())), Move::Header(Box::new(header)), Move::Body(BodyEnd::Complete));
+    let way = |moves: &[Move]| [&envelope[..], moves].concat();
+    let data = way(&[Move::Line(b"DATA"), admitted.clone(), header.clone(), read.clone()]);
+    let whole = way(&[Move::Line(b"BDAT 10 LAST"), admitted.clone(), header.clone(), read.clone()]);
+    let part = way(&[Move::Line(b"BDAT 10"), admitted.clone(), header, read.clone()]);
+    let part_of_the_header = way(&[Move::Line(b"BDAT 10"), admitted, read]);
     let auth = |moves: &[Move]| [&[Move::Line(b"EHLO client.example")], moves].concat();
     let scram = || [Move::Line(SCRAM_BEGIN.as_bytes()), Move::Founded];
     let detours: Vec<Vec<Move>> = match phase {
@@ -417,18 +405,26 @@ fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
             auth(&[&scram()[..], &[Move::Line(SCRAM_FINAL.as_bytes())]].concat()),
             auth(&[&scram()[..], &[Move::Line(b"AAAA")]].concat()),
         ],
-        Phase::Discarding => vec![vec![Move::Line(b"EHLO client.example"), Move::Line(b"BDAT 10")]],
+        Phase::Discarding => {
+            let no_from = way(&[Move::Line(b"DATA"), Move::Admitted(Ok(())), Move::Header(Box::default())]);
+            vec![no_from, auth(&[Move::Line(b"BDAT 10")]), vec![Move::Line(b"BDAT 10")]]
+        }
+        Phase::Admitting | Phase::Header | Phase::Body => vec![data, whole, part],
+        Phase::Committing => vec![data, whole],
+        Phase::Chunked => vec![part, part_of_the_header],
         Phase::Closed => vec![vec![Move::Line(b"QUIT")]],
         Phase::Start => vec![vec![]],
-        _ => vec![way],
+        _ => vec![data],
     };
     let come = |(mut session, detour): (Session, Vec<Move>)| {
         let whole = matches!(phase, Phase::Challenged | Phase::Founding | Phase::Checking);
+        let mut reads = Reads::Data;
         for step in detour {
             if session.phase() == phase && !whole {
                 break;
             }
             step.feed(&mut session);
+            reads = reads.behind(&step);
             if session.phase() != phase && matches!(session.phase(), Phase::Charging | Phase::Counting) {
                 Move::Spent(Ok(())).feed(&mut session);
             }
@@ -437,7 +433,7 @@ fn at_as(phase: Phase, who: fn() -> Arc<Identity>) -> Vec<Session> {
             }
         }
         assert_eq!(session.phase(), phase, "the way to {phase:?}");
-        session
+        (session, reads)
     };
     // The upstream is asked of only where its route says so.
     let queued = detours.iter().filter(|_| phase != Phase::Offering).map(|detour| (fresh(), detour.clone()));
@@ -468,8 +464,10 @@ fn the_machine_does_in_every_phase_what_the_table_says_of_every_trigger() {
     let mut walked = 0;
     for phase in Phase::ALL {
         for (trigger, events) in moves() {
-            for event in events.iter().filter(|event| applies(phase, trigger, event)) {
-                for mut session in at(phase) {
+            for event in events {
+                for (mut session, _) in
+                    at(phase).into_iter().filter(|(_, reads)| applies(phase, *reads, trigger, &event))
+                {
                     let step = event.feed(&mut session);
                     let next = session.phase();
                     assert!(agrees(phase, trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
@@ -488,11 +486,13 @@ fn every_way_that_the_table_allows_is_gone_by_some_event() {
             let Turn::To(phases) = cell else { continue };
             let (_, events) = moves().into_iter().find(|(known, _)| *known == trigger).unwrap();
             for expected in phases {
-                let reached = events.iter().filter(|event| applies(phase, trigger, event)).any(|event| {
-                    at(phase).into_iter().any(|mut session| {
-                        event.feed(&mut session);
-                        session.phase() == *expected
-                    })
+                let reached = events.iter().any(|event| {
+                    at(phase).into_iter().filter(|(_, reads)| applies(phase, *reads, trigger, event)).any(
+                        |(mut session, _)| {
+                            event.feed(&mut session);
+                            session.phase() == *expected
+                        },
+                    )
                 });
                 assert!(
                     reached || is_by_limit(trigger, *expected),
@@ -503,13 +503,9 @@ fn every_way_that_the_table_allows_is_gone_by_some_event() {
     }
 }
 
-/// Ways that only a limit of this test's session opens: too many failures of AUTH; and a chunk refused before EHLO, which the way to
-/// `Discarding` here does not take.
+/// Ways that only a limit of this test's session opens: too many failures of AUTH.
 fn is_by_limit(trigger: Trigger, expected: Phase) -> bool {
-    matches!(
-        (trigger, expected),
-        (Trigger::Auth | Trigger::Response | Trigger::Committed, Phase::Closed) | (Trigger::BodyEnded, Phase::Start)
-    )
+    matches!((trigger, expected), (Trigger::Auth | Trigger::Response | Trigger::Committed, Phase::Closed))
 }
 
 #[test]
@@ -580,7 +576,7 @@ proptest! {
         let moves = moves();
         let mut session = if through { fresh_through() } else { fresh() };
         let mut model = Model::default();
-        let mut draining = false;
+        let (mut draining, mut reads) = (false, Reads::Data);
         for (first, second) in choices {
             let phase = session.phase();
             // Mostly what may happen now; one in twenty times anything.
@@ -590,9 +586,10 @@ proptest! {
                 .collect();
             prop_assume!(!fitting.is_empty());
             let (trigger, events) = fitting[first % fitting.len()];
-            let Some(event) = events.iter().cycle().skip(second).take(events.len()).find(|event| applies(phase, *trigger, event))
+            let Some(event) = events.iter().cycle().skip(second).take(events.len()).find(|event| applies(phase, reads, *trigger, event))
             else { continue };
             let step = event.feed(&mut session);
+            reads = reads.behind(event);
             let next = session.phase();
             let left = draining && next == Phase::Closed && matches!(step, Step::Leave { .. });
             prop_assert!(left || agrees(phase, *trigger, &step, next), "{phase:?}, {event:?}: {step:?}, then {next:?}");
@@ -618,7 +615,7 @@ fn step_replies(step: &Step) -> Vec<String> {
         }
         Step::Leave { reply, farewell } => vec![reply.to_string(), farewell.to_string()],
         Step::Receive { prompt, .. } => prompt.iter().map(ToString::to_string).collect(),
-        Step::Discard(_) | Step::Ask(_) | Step::Proceed => Vec::new(),
+        Step::GoOn | Step::Discard | Step::Skip(_) | Step::Ask(_) | Step::Proceed => Vec::new(),
     }
 }
 

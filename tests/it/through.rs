@@ -68,6 +68,35 @@ async fn what_the_upstream_takes_is_answered_250_with_its_words_and_is_not_kept(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_comes_in_chunks_goes_through_octet_for_octet_whatever_the_upstream_speaks() {
+    for extensions in [vec![], vec!["PIPELINING", "CHUNKING"]] {
+        let stage = Stage::new(Script { extensions: extensions.clone(), ..Script::default() });
+        let mut client = stage.client("alice").await;
+        let message = format!("From: alice@example.com\r\nMessage-ID: <1@example.com>\r\n\r\n{BODY}.\r\nthe end");
+        assert!(client.mail("").await.starts_with("250"));
+        assert!(client.rcpt("<r0@example.net>").await.starts_with("250"));
+        for chunk in message.as_bytes().chunks(20) {
+            client.write(format!("BDAT {}\r\n", chunk.len()).as_bytes()).await;
+            client.write(chunk).await;
+            let said = client.hear().await;
+            assert!(said.ends_with("so far"), "{said}");
+            assert!(!stage.up.heard().iter().any(|line| line == "DATA" || line.starts_with("BDAT")));
+        }
+        let said = client.say("BDAT 0 LAST").await;
+        assert!(said.starts_with("250 2.0.0 Relayed, id="), "{said}");
+        assert_eq!(ends(&stage).await, (1, 0), "{extensions:?}");
+        let octets = String::from_utf8(stage.up.taken().remove(0).octets).unwrap();
+        // By DATA there is no way to end a message but behind a whole line.
+        assert!(octets.trim_end().ends_with(&message), "{octets}");
+        // Who goes between two chunks leaves nothing, here or there.
+        client.begin_chunks().await;
+        drop(client);
+        stage.is_clean("gone between two chunks").await;
+        assert_eq!(ends(&stage).await, (1, 0), "{extensions:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_connection_carries_message_after_message_with_rset_only_where_it_is_due() {
     let stage = Stage::new(Script::default());
     let mut client = stage.client("alice").await;
@@ -269,7 +298,8 @@ async fn after_one_client_has_waited_in_vain_no_other_waits_until_the_upstream_a
 async fn a_client_does_not_wait_longer_for_an_upstream_that_is_silent_at_quit() {
     let mut one_each = Upstream { messages_per_connection: 1, ..upstream() };
     one_each.deadlines.quit = 5 * MINUTE;
-    let stage = Stage::by(silent_at(Phase::Quit), Script::default(), through(vec![one_each]));
+    let script = Script { at_message: 1, ..silent_at(Phase::Quit) };
+    let stage = Stage::by(script, Script::default(), through(vec![one_each]));
     assert!(stage.send(&[BOB]).await.contains("Relayed"));
     let began = Instant::now();
     assert!(stage.send(&[BOB]).await.starts_with("250 2.0.0 Accepted"));

@@ -460,6 +460,26 @@ async fn a_connection_carries_the_next_message_until_spent_or_idle_for_too_long(
     assert_eq!(scene.up.heard().iter().filter(|line| *line == "QUIT").count(), 3);
 }
 
+/// RFC 8314 §3.4: behind the reply to QUIT we say that TLS ends.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_connection_is_said_before_it_is_closed() {
+    let ca = TestCa::new("ca");
+    for mode in [Mode::StartTls, Mode::Implicit] {
+        let tls = Some(ca.server(NAME, Days(-1, 1)));
+        let script = Script { tls, implicit: mode == Mode::Implicit, ..Script::default() };
+        let scene = Scene::with(script, |upstream, clock| Upstream {
+            security: security(mode, TlsDemand::Verify, &ca, None, clock),
+            ..upstream
+        });
+        assert_eq!(show(&scene.send(1).await), "D");
+        scene.courier.close().await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(scene.up.ended.load(Ordering::SeqCst), 1, "{mode:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_kept_connection_that_ended_meanwhile_is_replaced_without_a_fault() {
     let scene = Scene::new(Script { closes_after_message: true, ..Script::default() });

@@ -4,6 +4,7 @@
 """
 
 import email
+import re
 from pathlib import Path
 
 import postfix
@@ -101,6 +102,8 @@ class Matrix:
         shapes = _COMPOSED if program.makes == BODY else _SHAPES
         for shape in shapes if way == "starttls" else shapes[:1]:
             self._one(program, way, shape)
+        if program.shows and not re.search(program.shows, program.told()):
+            raise Fault(f"its log does not show {program.shows}:\n{program.told()}")
 
     def _one(self, program, way, shape):
         message_id, octets = self._submit(program, way, shape)

@@ -35,6 +35,7 @@ class Program:
     hops: int = 2
     close: Callable = lambda: None
     told: Callable | None = None  # where it says why it was refused, when not to whom it submitted for
+    shows: str = ""  # what `told` must show of how it sends
 
 
 def _of_client(client, dsn=None, note="", no_utf8=""):
@@ -157,6 +158,8 @@ def programs(sealpost, lettre_program, directory):
                   "`tls: { cert, key }`")
     yield _of_client(lettre(lettre_program), note="`TlsParameters::identify_with`", no_utf8="asks for SMTPUTF8 only when an address is not ASCII")
     yield _server("Postfix", _postfix, directory, "`smtp_tls_cert_file`, `smtp_tls_key_file`")
-    yield _server("Exim", lambda place, there: Exim(place, 1, smarthost=there), directory, "transport: `tls_certificate`, `tls_privatekey`")
+    yield _server("Exim", lambda place, there: Exim(place, 1, smarthost=there), directory, "transport: `tls_certificate`, `tls_privatekey`",
+                  # K: by BDAT (Exim's specification, "Logging deliveries").
+                  shows=r"=> reader@example\.net .* K C=")
     yield _server("OpenSMTPD", lambda place, there: OpenSmtpd(place, 1, smarthost=there), directory, "`pki`, named in the `relay` action",
                   no_utf8="has no SMTPUTF8")

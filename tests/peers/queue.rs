@@ -1,5 +1,5 @@
 //! Measures the store with a hundred messages and with a million, for `tests/long queue`: what a message costs to keep and to give out, a listing of all,
-//! starts after a close and after a kill, what it takes of memory and disk.
+//! starts after a close and after a kill, what it takes of memory and disk, syncs.
 //!
 //! ```text
 //! queue DIR COUNT [IDENTITIES]
@@ -17,23 +17,95 @@
     reason = "a measuring program: it reads its arguments, the clock and files, and stops at the first surprise"
 )]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sealpost::mail::{Address, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
-use sealpost::queue::{Conclusion, Custodian, Deposit, Filter, Link, Next, Page, Queue, QueueSettings, TraceFacts};
-use sealpost::sys::disk::SystemDisk;
-use sealpost::sys::{Clock, SystemClock, SystemEntropy};
+use sealpost::queue::{
+    Conclusion, Custodian, Deposit, Direction, Filter, Link, Next, Page, Queue, QueueSettings, TraceFacts,
+};
+use sealpost::sys::disk::{Entry, Lock, Open, SystemDisk};
+use sealpost::sys::{Clock, Disk, DiskFile, SystemClock, SystemEntropy};
 
 const BODY: usize = 4096;
 /// Messages that one measurement keeps, or gives out.
 const SAMPLE: usize = 2_000;
 /// Clients at once, besides one alone.
 const MANY: usize = 64;
+/// Clients, and deliveries, at once where messages come and go side by side.
+const BOTH: usize = 20;
+
+/// Syncs of files and folders so far.
+static SYNCS: AtomicU64 = AtomicU64::new(0);
+
+/// The machine's disk, its syncs counted.
+#[derive(Debug)]
+struct Counted;
+
+#[derive(Debug)]
+struct CountedFile(Box<dyn DiskFile>);
+
+impl Disk for Counted {
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        SystemDisk.create_folder(folder)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        SystemDisk.lock(path)
+    }
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(CountedFile(SystemDisk.open(path, how)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        SystemDisk.list(folder)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        SYNCS.fetch_add(1, Ordering::Relaxed);
+        SystemDisk.sync_folder(folder)
+    }
+
+    fn space_left(&self, folder: &Path) -> io::Result<u64> {
+        SystemDisk.space_left(folder)
+    }
+}
+
+impl DiskFile for CountedFile {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, into)
+    }
+
+    fn write_at(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, octets)
+    }
+
+    fn set_length(&self, length: u64) -> io::Result<()> {
+        self.0.set_length(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        SYNCS.fetch_add(1, Ordering::Relaxed);
+        self.0.sync()
+    }
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -62,7 +134,7 @@ fn open(folder: &Path) -> (Queue, Arc<dyn Clock>) {
         per_identity: 128,
         ..QueueSettings::new(folder)
     };
-    let opened = Queue::open(settings, Arc::new(SystemDisk), Arc::clone(&clock), Arc::new(SystemEntropy));
+    let opened = Queue::open(settings, Arc::new(Counted), Arc::clone(&clock), Arc::new(SystemEntropy));
     (opened.unwrap().0, clock)
 }
 
@@ -95,7 +167,10 @@ fn killed_start(folder: &Path) -> String {
 async fn measure(folder: &Path, count: usize, identities: usize) {
     let (queue, clock) = open(folder);
     let kept = AtomicUsize::new(0);
-    println!("{:>9}  {:<22} {:>9} {:>9} {:>9} {:>10}", "messages", "what", "each/s", "us CPU", "KiB out", "writes");
+    println!(
+        "{:>9}  {:<22} {:>9} {:>9} {:>9} {:>10} {:>7}",
+        "messages", "what", "each/s", "us CPU", "KiB out", "writes", "syncs"
+    );
     keep(&queue, &clock, 100, MANY, identities, &kept).await;
     row(100, &queue, &clock, identities, &kept).await;
     let began = Instant::now();
@@ -135,6 +210,9 @@ async fn row(size: usize, queue: &Queue, clock: &Arc<dyn Clock>, identities: usi
         give_out(queue, sample, clients).await;
         before.tell(size, &format!("given out, {clients} at once"), sample);
     }
+    let before = Usage::now();
+    tokio::join!(keep(queue, clock, SAMPLE, BOTH, identities, kept), give_out(queue, SAMPLE, BOTH));
+    before.tell(size, &format!("both, {BOTH} and {BOTH}"), SAMPLE);
 }
 
 /// So many messages by so many clients.
@@ -190,13 +268,31 @@ async fn give_out(queue: &Queue, count: usize, at_once: usize) {
     }
 }
 
+/// What is told of each message of a list.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    /// What a line shows.
+    Briefs,
+    Records,
+}
+
 /// Lists all in pages of a thousand; how many there are.
-async fn list_all(queue: &Queue) -> usize {
+async fn list_all(queue: &Queue, told: Told) -> usize {
     let (mut after, mut listed) = (None, 0);
     loop {
-        let part = queue.list(Filter::default(), Page { after, limit: 1000 }).await.unwrap();
-        listed += part.entries.len();
-        after = part.next;
+        let page = Page { after, limit: 1000 };
+        let (count, next) = match told {
+            Told::Briefs => {
+                let part = queue.briefs(Filter::default(), page, Direction::OldestFirst).await.unwrap();
+                (part.entries.len(), part.next)
+            }
+            Told::Records => {
+                let part = queue.list(Filter::default(), page).await.unwrap();
+                (part.entries.len(), part.next)
+            }
+        };
+        listed += count;
+        after = next;
         if after.is_none() {
             return listed;
         }
@@ -205,21 +301,23 @@ async fn list_all(queue: &Queue) -> usize {
 
 /// Lists all, alone and while one client commits one message after the other.
 async fn list(queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &AtomicUsize) {
-    let before = Usage::now();
-    let listed = list_all(queue).await;
-    let after = Usage::now();
-    println!(
-        "{listed} listed alone in {:.2} s, {:.2} s of CPU",
-        (after.began - before.began).as_secs_f64(),
-        (after.cpu - before.cpu).as_secs_f64()
-    );
+    for told in [Told::Records, Told::Briefs, Told::Records, Told::Briefs] {
+        let before = Usage::now();
+        let listed = list_all(queue, told).await;
+        let after = Usage::now();
+        println!(
+            "{listed} listed alone ({told:?}) in {:.2} s, {:.2} s of CPU",
+            (after.began - before.began).as_secs_f64(),
+            (after.cpu - before.cpu).as_secs_f64()
+        );
+    }
     let alone = commits(queue, clock, identities, kept, || false, 200).await;
     let over = Arc::new(AtomicBool::new(false));
     let listing = {
         let (queue, over) = (queue.clone(), Arc::clone(&over));
         tokio::spawn(async move {
             let began = Instant::now();
-            let listed = list_all(&queue).await;
+            let listed = list_all(&queue, Told::Briefs).await;
             over.store(true, Ordering::Relaxed);
             (began.elapsed(), listed)
         })
@@ -287,6 +385,7 @@ struct Usage {
     cpu: Duration,
     octets: u64,
     calls: u64,
+    syncs: u64,
 }
 
 impl Usage {
@@ -310,6 +409,7 @@ impl Usage {
             cpu: Duration::from_millis(ticks * 10),
             octets: figure("wchar"),
             calls: figure("syscw"),
+            syncs: SYNCS.load(Ordering::Relaxed),
         }
     }
 
@@ -317,11 +417,12 @@ impl Usage {
         let now = Self::now();
         let each = |all: u64| all as f64 / count as f64;
         println!(
-            "{size:>9}  {what:<22} {:>9.0} {:>9.0} {:>9.1} {:>10.1}",
+            "{size:>9}  {what:<22} {:>9.0} {:>9.0} {:>9.1} {:>10.1} {:>7.2}",
             count as f64 / (now.began - self.began).as_secs_f64(),
             (now.cpu - self.cpu).as_micros() as f64 / count as f64,
             each(now.octets - self.octets) / 1024.0,
             each(now.calls - self.calls),
+            each(now.syncs - self.syncs),
         );
     }
 }

@@ -148,6 +148,7 @@ impl Export {
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
+            | Answer::Line(_)
             | Answer::Headers(_)
             | Answer::Done(_)
             | Answer::Missing(_)
@@ -355,6 +356,7 @@ fn hear(account: &Mutex<Account>, answer: &Answer) -> anyhow::Result<()> {
         }
         // Not asked for here.
         Answer::Entry(_)
+        | Answer::Line(_)
         | Answer::Headers(_)
         | Answer::Missing(_)
         | Answer::Gone(_)

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::cli::output::{Output, clean, clean_lines, cut};
 use crate::daemon::steering::StateName;
 use crate::daemon::steering::breakdown::{Breakdown, Row};
-use crate::daemon::steering::entry::{Entry, EntryRecipient};
+use crate::daemon::steering::entry::{Entry, Line, LineRecipient};
 use crate::daemon::steering::sums::{Happened, IntakeSums, Sums, UpstreamSums};
 use crate::sys::WallTime;
 
@@ -37,7 +37,8 @@ impl Printer {
     pub(super) fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
         match self.form {
             Form::Json => writeln!(self.out, "{}", serde_json::to_string(entry)?)?,
-            Form::Lines => self.lines(entry)?,
+            // Whoever does not know lines yet tells all.
+            Form::Lines => self.line_of(&Line::of_entry(entry, seconds(&entry.arrived).unwrap_or(i64::MAX)))?,
             Form::Whole => self.whole(entry)?,
         }
         Ok(())
@@ -56,23 +57,24 @@ impl Printer {
         writeln!(self.out, "{}", cut(&clean(line), width))
     }
 
-    fn lines(&mut self, entry: &Entry) -> io::Result<()> {
-        let to: Vec<&str> = entry.recipients.iter().map(|to| to.address.as_str()).collect();
+    /// One message of a list.
+    pub(super) fn line_of(&mut self, one: &Line) -> io::Result<()> {
         self.line(&format!(
             "{}  {:6}  {:>8}  {:>4}  {} (as {}) -> {}",
-            entry.id,
-            entry.state.word(),
-            size(entry.octets),
-            age(&entry.arrived, self.now),
-            sender(entry),
-            entry.identity,
-            to.join(", ")
+            one.id,
+            one.state.word(),
+            size(one.octets),
+            ago(one.arrived, self.now),
+            shown_sender(&one.sender),
+            one.identity,
+            one.to.join(", ")
         ))?;
-        if let Some(reason) = &entry.reason {
+        if let Some(reason) = &one.reason {
             self.line(&format!("    {reason}"))?;
         }
-        let tried = entry.recipients.iter().filter(|to| to.attempts > 0 || to.outcome == "removed");
-        tried.take(SHOWN_MAX).try_for_each(|to| self.line(&format!("    {}: {}{}", to.address, to.outcome, said(to))))
+        one.tried.iter().try_for_each(|LineRecipient { address, outcome, detail, reply }| {
+            self.line(&format!("    {address}: {outcome}{}", said(detail, reply.as_deref())))
+        })
     }
 
     fn whole(&mut self, entry: &Entry) -> io::Result<()> {
@@ -92,7 +94,7 @@ impl Printer {
             rows.push(("issued", format!("serial {serial} by {issuer}")));
         }
         rows.extend([
-            ("from", format!("{}{}", sender(entry), parameters(&entry.parameters))),
+            ("from", format!("{}{}", shown_sender(&entry.sender), parameters(&entry.parameters))),
             ("Message-ID", entry.message_id.clone().unwrap_or_default()),
             ("arrived", format!("{} ({} ago)", entry.arrived, age(&entry.arrived, self.now).trim())),
             ("client", format!("{} ({}), {} {}", entry.client, entry.helo, entry.protocol, entry.tls)),
@@ -106,7 +108,13 @@ impl Printer {
             writeln!(self.out, "{name:>13}: {}", clean(value))?;
         }
         for to in &entry.recipients {
-            let line = format!("{}{}: {}{}", to.address, parameters(&to.parameters), to.outcome, said(to));
+            let line = format!(
+                "{}{}: {}{}",
+                to.address,
+                parameters(&to.parameters),
+                to.outcome,
+                said(&to.detail, to.reply.as_deref())
+            );
             writeln!(self.out, "{:>13}: {}", "to", clean(&line))?;
             if let (Some(upstream), Some(at)) = (&to.upstream, &to.last_attempt) {
                 let upstream = clean(upstream);
@@ -224,14 +232,11 @@ impl Printer {
     }
 }
 
-/// Recipients of a message that a listing tells of; `show` tells of all.
-const SHOWN_MAX: usize = 20;
-
 /// What happened to a recipient, and what the upstream said, where the one does not hold the other.
-fn said(to: &EntryRecipient) -> String {
-    let happened = if to.detail.is_empty() { String::new() } else { format!(": {}", to.detail) };
-    match &to.reply {
-        Some(reply) if !to.detail.contains(reply.as_str()) => format!("{happened}: {reply}"),
+fn said(detail: &str, reply: Option<&str>) -> String {
+    let happened = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+    match reply {
+        Some(reply) if !detail.contains(reply) => format!("{happened}: {reply}"),
         Some(_) | None => happened,
     }
 }
@@ -242,14 +247,22 @@ fn vouched(entry: &Entry) -> String {
     entry.ca.clone().unwrap_or_else(by_pin)
 }
 
-fn sender(entry: &Entry) -> &str {
-    if entry.sender.is_empty() { "<>" } else { &entry.sender }
+fn shown_sender(sender: &str) -> &str {
+    if sender.is_empty() { "<>" } else { sender }
 }
 
 /// How long ago a moment was, in one unit.
 fn age(arrived: &str, now: WallTime) -> String {
-    let Ok(arrived) = arrived.parse::<jiff::Timestamp>() else { return "?".to_owned() };
-    let seconds = u64::try_from(now.seconds().saturating_sub(arrived.as_second())).unwrap_or(0);
+    seconds(arrived).map_or_else(|| "?".to_owned(), |arrived| ago(arrived, now))
+}
+
+/// Of RFC 3339, since 1970.
+fn seconds(moment: &str) -> Option<i64> {
+    moment.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+}
+
+fn ago(arrived: i64, now: WallTime) -> String {
+    let seconds = u64::try_from(now.seconds().saturating_sub(arrived)).unwrap_or(0);
     let units = [(86_400 * 2, 86_400, "d"), (3_600, 3_600, "h"), (60, 60, "m")];
     let unit = units.into_iter().find(|(from, _, _)| seconds >= *from);
     unit.map_or_else(|| format!("{seconds}s"), |(_, whole, name)| format!("{}{name}", seconds / whole))

@@ -24,6 +24,9 @@ const UNREACHABLE: u8 = 69;
 /// Not allowed (`EX_NOPERM`).
 const NOT_ALLOWED: u8 = 77;
 
+/// Octets of answers that are read at once.
+const GATHER: usize = 64 * 1024;
+
 /// What is done with each answer.
 pub(in crate::cli) type Print<'a> = &'a mut dyn FnMut(&Answer) -> anyhow::Result<()>;
 
@@ -169,8 +172,8 @@ pub(in crate::cli) fn send(daemon: &mut UnixStream, line: &impl serde::Serialize
 /// # Errors
 /// The daemon goes away before.
 pub(in crate::cli) fn hear(daemon: UnixStream, print: Print<'_>) -> anyhow::Result<()> {
-    for line in BufReader::new(daemon).lines() {
-        let line = line.context("the daemon went away in the middle of its answer")?;
+    let (mut daemon, mut line) = (BufReader::with_capacity(GATHER, daemon), String::new());
+    while daemon.read_line(&mut line).context("the daemon went away in the middle of its answer")? > 0 {
         let answer =
             serde_json::from_str(&line).context("the daemon's answer can't be read: is it another version?")?;
         if matches!(answer, Answer::End) {
@@ -185,6 +188,7 @@ pub(in crate::cli) fn hear(daemon: UnixStream, print: Print<'_>) -> anyhow::Resu
             );
         }
         print(&answer)?;
+        line.clear();
     }
     bail!("the daemon went away in the middle of its answer")
 }

@@ -13,7 +13,7 @@ use super::print::{Form, Printer, size};
 use super::reach::Reach;
 use super::{MISSING, Session};
 use crate::daemon::steering::selection::Filters;
-use crate::daemon::steering::{Action, Answer, Command, Count, ListOrder, Target};
+use crate::daemon::steering::{Action, Answer, Command, Count, Detail, ListOrder, Target};
 
 /// It was not said what is meant (`EX_USAGE`).
 const USAGE: u8 = 64;
@@ -107,8 +107,14 @@ impl<'a> Ids<'a> {
 /// What would be done.
 fn rehearse(selection: &QueueSelection, action: Action, filters: Filters) -> anyhow::Result<ExitCode> {
     let mut session = Session::new(&selection.common, Form::Lines)?;
-    let list =
-        Command::List { filters, action: Some(action), after: None, order: ListOrder::OldestFirst, limit: usize::MAX };
+    let list = Command::List {
+        filters,
+        action: Some(action),
+        after: None,
+        order: ListOrder::OldestFirst,
+        detail: if session.printer.form == Form::Json { Detail::Whole } else { Detail::Line },
+        limit: usize::MAX,
+    };
     if let Some(code) = session.ask(list)? {
         return Ok(code);
     }
@@ -243,6 +249,7 @@ impl Tale {
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
+            | Answer::Line(_)
             | Answer::Headers(_)
             | Answer::Count(_)
             | Answer::Begun(_)

@@ -12,6 +12,7 @@ mod fetched;
 mod login;
 mod trust;
 mod upstream;
+mod vouched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -183,6 +184,7 @@ impl<'a> Checking<'a> {
             },
         );
         let roster = self.held_together(written, &mut cas, roster);
+        self.warn_of_nobody_vouched(written, roster.as_ref().map(|(_, roster)| &**roster));
         let credentials = self.or_as_before(
             "credentials",
             |checking| checking.credentials_file(written, roster.as_ref().map(|(_, roster)| &**roster)).map(Arc::new),

@@ -213,7 +213,7 @@ impl Checking<'_> {
             limits,
             dispatch: dispatch(written.hold),
             null_sender: written.null_sender.unwrap_or(true),
-            leeway: leeway(written.resend, written.bare_lf == WrittenBareLf::Normalize),
+            leeway: leeway(written.resend, written.bare_lf == WrittenBareLf::Normalize, written.accept_vouched),
             rule: self.rule(path),
         })
     }

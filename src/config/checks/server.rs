@@ -17,7 +17,7 @@ use crate::config::settings::{
 };
 use crate::config::units::{size_text, wait_text};
 use crate::config::written::{
-    Written, WrittenDeadlines, WrittenListener, WrittenLog, WrittenLogFormat, WrittenLogLevel, WrittenMode,
+    Written, WrittenDeadlines, WrittenListener, WrittenListenerMode, WrittenLog, WrittenLogFormat, WrittenLogLevel,
     WrittenReceived, WrittenRefusal, WrittenReload, WrittenReports, WrittenTls, WrittenUpstream, WrittenVersion,
     WrittenWatch,
 };
@@ -119,9 +119,10 @@ impl Checking<'_> {
                     "remove one of the two",
                 );
             }
-            let mode = match entry.mode.unwrap_or(WrittenMode::Starttls) {
-                WrittenMode::Starttls => ListenerMode::StartTls,
-                WrittenMode::Implicit => ListenerMode::Implicit,
+            let mode = match entry.mode.unwrap_or(WrittenListenerMode::Starttls) {
+                WrittenListenerMode::Starttls => ListenerMode::StartTls,
+                WrittenListenerMode::Implicit => ListenerMode::Implicit,
+                WrittenListenerMode::ProxiedTls => ListenerMode::ProxiedTls,
             };
             self.warn_of_swapped_mode(&path, address, mode);
             let (client_cas, pins) = self.listener_trust(&path, entry, written);
@@ -132,6 +133,7 @@ impl Checking<'_> {
                 client_cas,
                 pins,
                 balancers: self.balancers(&path, entry),
+                vouchers: self.vouchers(&path, entry, mode),
             });
         }
         self.warn_of_unheard_cas(written);
@@ -219,6 +221,8 @@ impl Checking<'_> {
     /// RFC 8314 §7.3, §3.3: 465 is implicit TLS, 587 STARTTLS; a client that expects the one hangs on the other.
     fn warn_of_swapped_mode(&mut self, path: &str, address: SocketAddr, mode: ListenerMode) {
         let expected = match address.port() {
+            // Its clients are load balancers.
+            _ if mode == ListenerMode::ProxiedTls => mode,
             465 => ListenerMode::Implicit,
             587 => ListenerMode::StartTls,
             _ => mode,

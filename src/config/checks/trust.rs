@@ -18,7 +18,7 @@ use crate::config::written::{
 use crate::identity::names::is_trust_domain;
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use crate::identity::roster::{CaGrant, EmailGrant, OwnNames};
-use crate::identity::{Dispatch, Leeway, Limits, Priorities, Resending, SecondFactor};
+use crate::identity::{Dispatch, Leeway, Limits, Priorities, Resending, SecondFactor, Vouching};
 use crate::mail::{LocalPartCase, Rates};
 use crate::smtp::data::BareLf;
 use crate::sys::WallTime;
@@ -378,7 +378,7 @@ impl Checking<'_> {
             limits: self.identity_limits(&format!("{path}.limits"), written.limits),
             dispatch: dispatch(written.hold),
             null_sender: written.null_sender.unwrap_or(true),
-            leeway: leeway(written.resend, written.bare_lf == WrittenBareLf::Normalize),
+            leeway: leeway(written.resend, written.bare_lf == WrittenBareLf::Normalize, written.accept_vouched),
         });
         Some(CaGrant {
             ca: name?.into(),
@@ -432,6 +432,7 @@ impl Checking<'_> {
             ("hold", written.hold),
             ("resend", written.resend),
             ("bare_lf", written.bare_lf != WrittenBareLf::Refuse),
+            ("accept_vouched", written.accept_vouched),
         ] {
             if is_written {
                 self.findings.warning(
@@ -539,10 +540,11 @@ pub(super) fn dispatch(hold: bool) -> Dispatch {
     if hold { Dispatch::OnApproval } else { Dispatch::AtOnce }
 }
 
-pub(super) fn leeway(resend: bool, normalize: bool) -> Leeway {
+pub(super) fn leeway(resend: bool, normalize: bool, accept_vouched: bool) -> Leeway {
     Leeway {
         bare_lf: if normalize { BareLf::Normalized } else { BareLf::Refused },
         resending: if resend { Resending::AnyMail } else { Resending::OwnMail },
+        vouching: if accept_vouched { Vouching::BalancerToo } else { Vouching::Handshake },
     }
 }
 

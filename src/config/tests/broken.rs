@@ -19,6 +19,10 @@ pub(super) const TABLE: &[Broken] = &[
     broken("address = \"smtp.example.net:587\"", "address = \"localhost:1587\"", &[
         "sealpost.toml:28: upstream \"main\": address: is the listener 127.0.0.1:1587 of this relay: mail would come round to it again; name the server that takes the mail on",
     ]),
+    // What is told stands on one line, whatever was written.
+    broken("send_to = [\"*\"]", "send_to = [\"\\u0007@x.example\"]", &[
+        "sealpost.toml:18: client_ca \"staff\": send_to: \"\\u{7}@x.example\": the address holds a control character; write \"alice@example.com\", \"*@example.com\" or \"*\"",
+    ]),
     // Grammar and keys.
     broken("data_dir = \"data\"", "data_dir = data", &[
         "sealpost.toml:2: not TOML: string values must be quoted, expected literal string",
@@ -102,13 +106,27 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:13: warning: client_ca \"staff\": never applies: no listener takes it; name it in the client_cas of a listener, or take it out",
     ]),
     broken("mode = \"starttls\"", "mode = \"plain\"", &[
-        "sealpost.toml:6: listener 1: mode: \"plain\": there is no such choice; write one of \"starttls\", \"implicit\"",
+        "sealpost.toml:6: listener 1: mode: \"plain\": there is no such choice; write one of \"starttls\", \"implicit\", \"proxied-tls\"",
     ]),
     broken("mode = \"starttls\"", "[[listener]]\naddress = \"127.0.0.1:1587\"", &[
         "sealpost.toml:7: listener 2: address: \"127.0.0.1:1587\": another listener has this address; remove one of the two",
     ]),
     broken("mode = \"starttls\"", "mode = \"proxied-tls\"", &[
-        "sealpost.toml:6: listener 1: mode: \"proxied-tls\": not supported yet by this version; write \"starttls\", \"implicit\"",
+        "sealpost.toml:4: listener 1: balancer_pin: is missing; pin the load balancer's own certificate or its key: balancer_pin = [\"sha256/...\"]",
+        "sealpost.toml:4: listener 1: proxy: is missing; name the networks that the load balancers connect from: proxy = [\"10.0.0.0/29\"]",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"proxied-tls\"\nproxy = \"10.0.0.1\"\nbalancer_pin = [\"00:11\"]\nrefusal = \"alert\"", &[
+        "sealpost.toml:8: listener 1: balancer_pin: \"00:11\": not a pin; write \"sha256/\" and the SHA-256 of the certificate or of its public key, in base64 or hexadecimal; sealpost shows the key's when it does not match",
+        "sealpost.toml:9: listener 1: refusal: \"alert\": the handshake is the load balancer's, and can't tell a client anything; write \"reply\" or \"defer\"",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"proxied-tls\"\nproxy = \"10.0.0.1\"\nbalancer_pin = []", &[
+        "sealpost.toml:8: listener 1: balancer_pin: is empty: nobody could connect; pin the load balancer's own certificate or its key: balancer_pin = [\"sha256/...\"]",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"proxied-tls\"\nproxy = \"10.0.0.1\"\nbalancer_pin = [\"sha256/0000000000000000000000000000000000000000000000000000000000000000\"]", &[
+        "sealpost.toml:6: warning: listener 1: mode: nobody can send here: there is no accept_vouched = true; write it in each [[client_ca]] and [[identity]] whose certificates load balancers may vouch for",
+    ]),
+    broken("mode = \"starttls\"", "mode = \"implicit\"\nbalancer_pin = [\"sha256/0000000000000000000000000000000000000000000000000000000000000000\"]", &[
+        "sealpost.toml:7: listener 1: balancer_pin: counts with mode = \"proxied-tls\" alone; take it out; a listener for load balancers that vouch has mode = \"proxied-tls\"",
     ]),
     broken("mode = \"starttls\"", "mode = \"starttls\"\nproxy = []", &[
         "sealpost.toml:7: listener 1: proxy: is empty: nobody could connect; name the networks of the load balancers, or take the key out",
@@ -288,10 +306,11 @@ pub(super) const TABLE: &[Broken] = &[
     broken("send_to = [\"*\"]", "", &[
         "sealpost.toml:12: warning: client_ca \"staff\": send_to: is empty and grants nothing; everything must be written out, like send_to = [\"*\"]",
     ]),
-    broken("send_as_email = true", "resend = true\nbare_lf = \"normalize\"", &[
+    broken("send_as_email = true", "resend = true\nbare_lf = \"normalize\"\naccept_vouched = true", &[
         "sealpost.toml:17: warning: client_ca \"staff\": resend: never applies without send_as_email = true or send_as_upn = true",
         "sealpost.toml:18: warning: client_ca \"staff\": bare_lf: never applies without send_as_email = true or send_as_upn = true",
-        "sealpost.toml:19: warning: client_ca \"staff\": send_to: never applies without send_as_email = true or send_as_upn = true",
+        "sealpost.toml:19: warning: client_ca \"staff\": accept_vouched: never applies without send_as_email = true or send_as_upn = true",
+        "sealpost.toml:20: warning: client_ca \"staff\": send_to: never applies without send_as_email = true or send_as_upn = true",
     ]),
     // Headers.
     broken("data_dir = \"data\"", "data_dir = \"data\"\nheader = { sender = \"add\", strict_8bit = \"yes\" }", &[

@@ -276,6 +276,7 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
             &format!("{head}robot,staff,a@example.com,*,*\n"),
             "x.csv:2: identity \"robot\": the name \"robot\" is taken by identity \"robot\" (sealpost.toml:21); give each identity a name of its own",
         ),
+        ("name,accept_vouched\na,yes\n", "x.csv:2: identity \"a\": accept_vouched: \"yes\": not true or false"),
         ("name,resend\na,yes\n", "x.csv:2: identity \"a\": resend: \"yes\": not true or false"),
         (
             "name,bare_lf\na,crlf\n",

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::content::{Utf8Header, read_header};
+use crate::mail::trace::TlsEnd;
 use crate::mail::{Protocol, QueueId};
 use crate::sys::WallTime;
 
@@ -21,6 +22,7 @@ fn mended(header: &[u8], sender: Option<&str>, proved: Option<Proved<'_>>) -> Me
         protocol: Protocol::Esmtps,
         tls_version: "TLSv1.3",
         tls_cipher: "TLS_AES_128_GCM_SHA256",
+        tls_end: TlsEnd::Client,
         id: QueueId::from_u128(7),
         priority: None,
         recipient: None,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mail::ForwardPath;
-use crate::queue::{Listed, NO_UPSTREAM, Record, Tally};
+use crate::mail::Address;
+use crate::queue::{Listed, NO_UPSTREAM, Sketch, Tally};
 use crate::sys::WallTime;
 
 /// Different names of one kind that are told apart.
@@ -66,19 +66,19 @@ pub(super) struct Tallies {
 
 impl Tallies {
     /// One message more.
-    pub(super) fn add(&mut self, found: &Listed, now: WallTime) {
-        let octets = super::look::octets(found);
+    pub(super) fn add<M: Sketch>(&mut self, found: &Listed<M>, now: WallTime) {
+        let octets = found.length();
         let age = now.since(found.id().arrived());
         let class = AGES.iter().position(|(_, limit)| age < *limit).unwrap_or(AGES.len());
         if let Some(tally) = self.ages.get_mut(class) {
             more(tally, octets);
         }
-        let Listed::Message(record) = found else { return };
-        self.identities.add(&record.custodian.identity, octets);
-        for upstream in upstreams(record) {
+        let Listed::Message(message) = found else { return };
+        self.identities.add(message.identity(), octets);
+        for upstream in upstreams(&**message) {
             self.upstreams.add(upstream, octets);
         }
-        for domain in domains(record) {
+        for domain in domains(&**message) {
             self.domains.add(&domain, octets);
         }
     }
@@ -97,9 +97,9 @@ impl Tallies {
     }
 }
 
-fn upstreams(record: &Record) -> BTreeSet<&str> {
-    let owed = record.recipients.iter().filter(|state| state.is_owed(record.state));
-    owed.map(|state| match &state.last_attempt {
+fn upstreams(message: &impl Sketch) -> BTreeSet<&str> {
+    let owed = message.recipients().filter(|(_, state)| state.is_owed(message.state()));
+    owed.map(|(_, state)| match &state.last_attempt {
         None => NOT_TRIED,
         Some((_, upstream)) if upstream == NO_UPSTREAM => NO_ROUTE,
         Some((_, upstream)) => upstream.as_str(),
@@ -107,12 +107,11 @@ fn upstreams(record: &Record) -> BTreeSet<&str> {
     .collect()
 }
 
-fn domains(record: &Record) -> BTreeSet<String> {
-    let both = record.envelope.recipients().iter().zip(&record.recipients);
-    let owed = both.filter(|(_, state)| state.is_owed(record.state));
-    owed.map(|(to, _)| match &to.forward_path {
-        ForwardPath::Postmaster => "(postmaster)".to_owned(),
-        ForwardPath::Address(address) => address.host().to_string(),
+fn domains(message: &impl Sketch) -> BTreeSet<String> {
+    let owed = message.recipients().filter(|(_, state)| state.is_owed(message.state()));
+    // Without a domain is the bare postmaster alone.
+    owed.map(|(to, _)| {
+        Address::parse(to).map_or_else(|_| "(postmaster)".to_owned(), |address| address.host().to_string())
     })
     .collect()
 }
@@ -173,6 +172,7 @@ fn more(tally: &mut Tally, octets: u64) {
 mod tests {
     use super::*;
     use crate::mail::QueueId;
+    use crate::queue::Record;
     use crate::queue::record::samples;
 
     const NOW: WallTime = WallTime::from_seconds(1_000_000);
@@ -229,7 +229,7 @@ mod tests {
         for seconds in [0, 299, 300, 3_599, 3_600, 86_400, 432_000] {
             tallies.add(&message(seconds, "a"), NOW);
         }
-        tallies.add(&Listed::Unreadable(QueueId::new(NOW, 0), "damaged".to_owned()), NOW);
+        tallies.add(&Listed::<Record>::Unreadable(QueueId::new(NOW, 0), "damaged".to_owned()), NOW);
         let ages: Vec<u64> = tallies.breakdown(1, NO_SHARE).ages.iter().map(|row| row.messages).collect();
         assert_eq!(ages, [3, 2, 1, 0, 1, 1]);
     }

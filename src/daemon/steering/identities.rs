@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, Desk, PAGE};
 use crate::identity::roster::{Brief, Described, EntryState};
-use crate::identity::{Digest256, Dispatch, Limits, Roster, SecondFactor};
+use crate::identity::{Digest256, Dispatch, Limits, Roster, SecondFactor, Vouching};
 use crate::queue::QueueError;
 use crate::queue::seen::{Seen, due};
 use crate::sys::WallTime;
@@ -40,6 +40,9 @@ pub struct IdentityEntry {
     pub second_factor: String,
     /// Whether its mail is held for approval.
     pub hold: bool,
+    /// Whether its certificate counts when a pinned load balancer tells of it.
+    #[serde(default)]
+    pub accept_vouched: bool,
     /// Messages per hour, messages per day, recipients per hour, recipients per day, where they are limited.
     pub limits: IdentityLimits,
     /// When it was last seen, RFC 3339.
@@ -143,6 +146,7 @@ impl IdentityEntry {
             send_to_more,
             second_factor: word(terms.second_factor).to_owned(),
             hold: terms.dispatch == Dispatch::OnApproval,
+            accept_vouched: terms.leeway.vouching == Vouching::BalancerToo,
             limits: limits(terms.limits),
             last_used: last_used(&seen),
             certificates: certificates(seen, now),
@@ -163,6 +167,7 @@ impl IdentityEntry {
             send_to_more: 0,
             second_factor: word(SecondFactor::None).to_owned(),
             hold: false,
+            accept_vouched: false,
             limits: IdentityLimits::default(),
             last_used: last_used(&seen),
             certificates: certificates(seen, now),

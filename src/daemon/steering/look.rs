@@ -3,12 +3,12 @@
 //! Never: changes anything; holds more than a page.
 
 use super::breakdown::Tallies;
-use super::entry::Entry;
+use super::entry::{Entry, Line};
 use super::selection::{Filters, Selection};
 use super::sums::Sums;
-use super::{Action, Answer, Count, Desk, ListOrder, PAGE};
+use super::{Action, Answer, Count, Desk, Detail, ListOrder, PAGE};
 use crate::mail::QueueId;
-use crate::queue::{Filter, Listed as Found, Listing, Page, Queue, QueueError};
+use crate::queue::{Brief, Direction, Filter, Listed as Found, Listing, Page, Queue, QueueError, Sketch};
 use crate::sys::WallTime;
 
 /// Octets of a header section that are shown at the most.
@@ -35,23 +35,42 @@ impl Walk {
     }
 
     /// The next that are meant, none perhaps, of so many looked at.
-    pub(super) async fn page(&mut self, queue: &Queue, limit: usize) -> Result<Vec<Found>, QueueError> {
-        let filter = Filter { state: self.selection.state() };
-        let page = Page { after: self.place, limit };
-        let Listing { mut entries, next } = match self.order {
+    pub(super) async fn page(&mut self, queue: &Queue, limit: usize) -> Result<Vec<Found<Brief>>, QueueError> {
+        let (filter, page) = self.next(limit);
+        let direction = match self.order {
+            ListOrder::OldestFirst => Direction::OldestFirst,
+            ListOrder::NewestFirst => Direction::NewestFirst,
+        };
+        let listing = queue.briefs(filter, page, direction).await?;
+        Ok(self.meant(listing))
+    }
+
+    /// The same, of each all that is known.
+    pub(super) async fn records(&mut self, queue: &Queue, limit: usize) -> Result<Vec<Found>, QueueError> {
+        let (filter, page) = self.next(limit);
+        let listing = match self.order {
             ListOrder::OldestFirst => queue.list(filter, page).await?,
             ListOrder::NewestFirst => queue.list_back(filter, page).await?,
         };
+        Ok(self.meant(listing))
+    }
+
+    fn next(&self, limit: usize) -> (Filter, Page) {
+        (Filter { state: self.selection.state() }, Page { after: self.place, limit })
+    }
+
+    /// Those of a page that are meant; from here on it goes on behind it.
+    fn meant<M: Sketch>(&mut self, Listing { mut entries, next }: Listing<M>) -> Vec<Found<M>> {
         self.place = next;
         self.over = next.is_none_or(|next| match self.order {
             ListOrder::OldestFirst => self.selection.before().is_some_and(|before| next >= before),
             ListOrder::NewestFirst => self.selection.after().is_some_and(|after| next <= after),
         });
         entries.retain(|found| self.is_meant(found));
-        Ok(entries)
+        entries
     }
 
-    fn is_meant(&self, found: &Found) -> bool {
+    fn is_meant<M: Sketch>(&self, found: &Found<M>) -> bool {
         self.selection.matches(found) && self.action.is_none_or(|action| action.concerns(found.state()))
     }
 
@@ -65,6 +84,7 @@ impl Walk {
 #[derive(Debug)]
 pub(super) struct Listed {
     walk: Walk,
+    detail: Detail,
     left: usize,
 }
 
@@ -74,22 +94,36 @@ impl Listed {
         action: Option<Action>,
         after: Option<&str>,
         order: ListOrder,
+        detail: Detail,
         limit: usize,
         now: WallTime,
     ) -> Result<Self, String> {
         let selection = Selection::new(filters, now)?;
         let after = after.map(|after| after.parse().map_err(|fault| format!("--after {after}: {fault}")));
-        Ok(Self { walk: Walk::new(selection, action, order, after.transpose()?), left: limit })
+        Ok(Self { walk: Walk::new(selection, action, order, after.transpose()?), detail, left: limit })
     }
 
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, QueueError> {
         if self.left == 0 {
             return Ok(Vec::new());
         }
-        let mut found = self.walk.page(desk.queue, PAGE).await?;
-        found.truncate(self.left);
-        self.left = self.left.saturating_sub(found.len());
-        Ok(found.iter().map(|one| Answer::Entry(Box::new(Entry::of_listed(one)))).collect())
+        Ok(match self.detail {
+            Detail::Whole => {
+                let found = self.walk.records(desk.queue, PAGE).await?;
+                self.shown(&found, |one| Answer::Entry(Box::new(Entry::of_listed(one))))
+            }
+            Detail::Line => {
+                let found = self.walk.page(desk.queue, PAGE).await?;
+                self.shown(&found, |one| Answer::Line(Box::new(Line::of_listed(one))))
+            }
+        })
+    }
+
+    /// As many of these as are still asked for.
+    fn shown<M>(&mut self, found: &[Found<M>], show: impl Fn(&Found<M>) -> Answer) -> Vec<Answer> {
+        let shown: Vec<Answer> = found.iter().take(self.left).map(show).collect();
+        self.left = self.left.saturating_sub(shown.len());
+        shown
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -116,17 +150,9 @@ impl Counting {
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Option<Count>, QueueError> {
         for found in self.walk.page(desk.queue, PAGE).await? {
             self.count.messages = self.count.messages.saturating_add(1);
-            self.count.octets = self.count.octets.saturating_add(octets(&found));
+            self.count.octets = self.count.octets.saturating_add(found.length());
         }
         Ok(self.walk.is_over().then_some(self.count))
-    }
-}
-
-/// Octets of what is listed; nobody knows of what can't be read.
-pub(super) fn octets(found: &Found) -> u64 {
-    match found {
-        Found::Message(record) => record.length,
-        Found::Unreadable(..) => 0,
     }
 }
 

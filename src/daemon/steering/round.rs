@@ -14,7 +14,7 @@ use super::{Action, Answer, Desk, ListOrder, Target};
 use crate::audit::{self, Steered};
 use crate::mail::QueueId;
 use crate::queue::steer::CHANGES_MAX;
-use crate::queue::{Change, Listed, QueueError, Record, State};
+use crate::queue::{Brief, Change, Listed, QueueError, State};
 use crate::sys::WallTime;
 
 /// How far it is.
@@ -42,7 +42,8 @@ enum Left {
 /// One message whose turn it is.
 struct Turn {
     id: QueueId,
-    record: Option<Box<Record>>,
+    /// What is known of it, when recipients are taken out of it.
+    message: Option<Box<Brief>>,
     change: Change,
 }
 
@@ -85,7 +86,7 @@ impl Round {
             }
             Left::All(walk) => {
                 let found = walk.page(desk.queue, CHANGES_MAX).await?;
-                let is_meant = |one: &Listed| self.action != Action::Retry || !waits_as_asked(one, desk.now);
+                let is_meant = |one: &Listed<Brief>| self.action != Action::Retry || !waits_as_asked(one, desk.now);
                 found
                     .into_iter()
                     .filter(is_meant)
@@ -130,10 +131,10 @@ impl Round {
             Err(fault) => return Err(fault),
         }
         self.done = self.done.saturating_add(1);
-        let recipients = match (&turn.change, &turn.record) {
-            (Change::TakeOut(places), Some(record)) => {
-                let paths = places.iter().filter_map(|&place| record.envelope.recipients().get(place));
-                Some(paths.map(|one| one.forward_path.as_str()).collect::<Vec<_>>().join(","))
+        let recipients = match (&turn.change, &turn.message) {
+            (Change::TakeOut(places), Some(message)) => {
+                let paths = places.iter().filter_map(|&place| message.to.get(place));
+                Some(paths.map(String::as_str).collect::<Vec<_>>().join(","))
             }
             (Change::Hold | Change::Release | Change::Retry | Change::Remove | Change::TakeOut(_), _) => None,
         };
@@ -145,26 +146,23 @@ impl Round {
             by: &self.by,
         });
         if self.action == Action::Retry {
-            self.probe(desk, turn).await?;
+            self.probe(desk, turn.id).await?;
         }
         Ok(Answer::Done(id))
     }
 
     /// Due now; and whoever asks for that wants to know now whether its upstreams are up again, on each of its routes.
-    async fn probe(&mut self, desk: Desk<'_>, turn: Turn) -> Result<(), QueueError> {
+    async fn probe(&mut self, desk: Desk<'_>, id: QueueId) -> Result<(), QueueError> {
         let Some(running) = desk.daemon else { return Ok(()) };
         if running.routes.iter().all(|route| self.probed.contains(&route.name)) {
             return Ok(());
         }
-        let record = match turn.record {
-            Some(record) if record.state == State::Queued => record,
-            // Of a dead one it is known now who is to have it.
-            Some(_) | None => match desk.queue.show(turn.id).await {
-                Ok(Listed::Message(record)) => record,
-                // It was quick.
-                Ok(Listed::Unreadable(..)) | Err(QueueError::NotFound(_)) => return Ok(()),
-                Err(fault) => return Err(fault),
-            },
+        // What a listing shows does not tell the route; and of a dead one it is known now who is to have it.
+        let record = match desk.queue.show(id).await {
+            Ok(Listed::Message(record)) => record,
+            // It was quick.
+            Ok(Listed::Unreadable(..)) | Err(QueueError::NotFound(_)) => return Ok(()),
+            Err(fault) => return Err(fault),
         };
         let routed = running.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
         for group in routed.groups {
@@ -177,10 +175,9 @@ impl Round {
 }
 
 /// Whether its sender wants it to wait (RFC 4865 §4.2: it must not be sent before): who makes all due means what waits for its upstream. Named, it is sent.
-fn waits_as_asked(found: &Listed, now: WallTime) -> bool {
-    let Listed::Message(record) = found else { return false };
-    let asked = record.envelope.parameters().hold_until;
-    record.state == State::Queued && asked.is_some_and(|until| until > now)
+fn waits_as_asked(found: &Listed<Brief>, now: WallTime) -> bool {
+    let Listed::Message(message) = found else { return false };
+    message.state == State::Queued && message.hold_until.is_some_and(|until| until > now)
 }
 
 /// The turns of those that were named; of those that are not meant the answer says so.
@@ -199,11 +196,13 @@ async fn named(
             continue;
         };
         let Some(selection) = selection else {
-            turns.push(Turn { id: number, record: None, change: change_for(action) });
+            turns.push(Turn { id: number, message: None, change: change_for(action) });
             continue;
         };
         match desk.queue.show(number).await {
-            Ok(found) if selection.matches(&found) => turns.push(turn(found, selection, action, recipients_only)),
+            Ok(found) if selection.matches(&found) => {
+                turns.push(turn(found.brief(), selection, action, recipients_only));
+            }
             Ok(_) => answers.push(Answer::Unmatched(id)),
             Err(QueueError::NotFound(_)) => answers.push(Answer::Missing(id)),
             Err(fault) => return Err(fault),
@@ -212,15 +211,15 @@ async fn named(
     Ok(turns)
 }
 
-fn turn(found: Listed, selection: &Selection, action: Action, recipients_only: bool) -> Turn {
+fn turn(found: Listed<Brief>, selection: &Selection, action: Action, recipients_only: bool) -> Turn {
     let id = found.id();
     match found {
-        Listed::Message(record) if recipients_only => {
-            let change = Change::TakeOut(selection.recipients(&record));
-            Turn { id, record: Some(record), change }
+        Listed::Message(message) if recipients_only => {
+            let change = Change::TakeOut(selection.recipients(&*message));
+            Turn { id, message: Some(message), change }
         }
-        Listed::Message(record) => Turn { id, record: Some(record), change: change_for(action) },
-        Listed::Unreadable(..) => Turn { id, record: None, change: change_for(action) },
+        Listed::Message(message) => Turn { id, message: Some(message), change: change_for(action) },
+        Listed::Unreadable(..) => Turn { id, message: None, change: change_for(action) },
     }
 }
 

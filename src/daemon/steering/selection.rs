@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::StateName;
 use crate::identity::pattern::{AddressPattern, AddressPatterns};
-use crate::mail::{Address, ForwardPath, LocalPartCase, QueueId, ReversePath};
-use crate::queue::{Listed, RecipientState, Record, State};
+use crate::mail::{Address, LocalPartCase, QueueId};
+use crate::queue::{Listed, RecipientState, Sketch, State};
 use crate::sys::WallTime;
 
 /// What was asked for; all that is there must hold.
@@ -138,34 +138,32 @@ impl Selection {
     }
 
     /// Whether this message is meant.
-    pub fn matches(&self, listed: &Listed) -> bool {
+    pub fn matches<M: Sketch>(&self, listed: &Listed<M>) -> bool {
         let id = listed.id();
         let in_time = self.after().is_none_or(|after| id > after) && self.before().is_none_or(|before| id < before);
         if !in_time || self.state.is_some_and(|state| state != listed.state()) {
             return false;
         }
         match listed {
-            Listed::Message(record) => self.matches_record(record),
+            Listed::Message(message) => self.matches_message(&**message),
             Listed::Unreadable(..) => self.asks_for_nothing_within(),
         }
     }
 
     /// The places in the envelope of the recipients that are meant; all who do not have it when none was named.
-    pub fn recipients(&self, record: &Record) -> Vec<usize> {
-        let both = record.envelope.recipients().iter().zip(&record.recipients).enumerate();
-        both.filter(|(_, (to, state))| {
-            state.is_owed(record.state)
-                && self.recipient.as_ref().is_none_or(|wanted| wanted.is(&to.forward_path))
+    pub fn recipients(&self, message: &impl Sketch) -> Vec<usize> {
+        let wanted = |(to, state): (&str, &RecipientState)| {
+            state.is_owed(message.state())
+                && self.recipient.as_ref().is_none_or(|wanted| wanted.is(to))
                 && self.upstream.as_deref().is_none_or(|upstream| last_tried_by(state, upstream))
-        })
-        .map(|(place, _)| place)
-        .collect()
+        };
+        message.recipients().enumerate().filter(|(_, one)| wanted(*one)).map(|(place, _)| place).collect()
     }
 
-    fn matches_record(&self, record: &Record) -> bool {
-        self.identity.as_ref().is_none_or(|identity| *identity == record.custodian.identity)
-            && self.sender.as_ref().is_none_or(|wanted| wanted.is(record.envelope.reverse_path()))
-            && ((self.recipient.is_none() && self.upstream.is_none()) || !self.recipients(record).is_empty())
+    fn matches_message(&self, message: &impl Sketch) -> bool {
+        self.identity.as_ref().is_none_or(|identity| identity == message.identity())
+            && self.sender.as_ref().is_none_or(|wanted| wanted.is(message.sender()))
+            && ((self.recipient.is_none() && self.upstream.is_none()) || !self.recipients(message).is_empty())
     }
 
     fn asks_for_nothing_within(&self) -> bool {
@@ -178,27 +176,27 @@ fn last_tried_by(state: &RecipientState, upstream: &str) -> bool {
 }
 
 impl SenderWanted {
-    fn is(&self, path: &ReversePath) -> bool {
-        match (self, path) {
-            (Self::Null, ReversePath::Null) => true,
-            (Self::Like(patterns), ReversePath::Address(address)) => is_like(patterns, address),
-            (Self::Null, ReversePath::Address(_)) | (Self::Like(_), ReversePath::Null) => false,
+    fn is(&self, path: &str) -> bool {
+        match self {
+            Self::Null => path.is_empty(),
+            Self::Like(patterns) => is_like(patterns, path),
         }
     }
 }
 
 impl RecipientWanted {
-    fn is(&self, path: &ForwardPath) -> bool {
-        match (self, path) {
-            (Self::Postmaster, ForwardPath::Postmaster) => true,
-            (Self::Like(patterns), ForwardPath::Address(address)) => is_like(patterns, address),
-            (Self::Postmaster, ForwardPath::Address(_)) | (Self::Like(_), ForwardPath::Postmaster) => false,
+    fn is(&self, path: &str) -> bool {
+        match self {
+            // An address has an `@`.
+            Self::Postmaster => path == "postmaster",
+            Self::Like(patterns) => is_like(patterns, path),
         }
     }
 }
 
-fn is_like(patterns: &AddressPatterns, address: &Address) -> bool {
-    patterns.matches(&address.canonical(LocalPartCase::Ignored)).is_some()
+fn is_like(patterns: &AddressPatterns, path: &str) -> bool {
+    let address = Address::parse(path).map(|address| address.canonical(LocalPartCase::Ignored));
+    address.is_ok_and(|address| patterns.matches(&address).is_some())
 }
 
 fn sender(text: &str) -> Result<SenderWanted, String> {
@@ -227,8 +225,8 @@ fn like(text: &str) -> Result<AddressPatterns, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::Outcome;
     use crate::queue::record::samples;
+    use crate::queue::{Brief, Outcome, Record};
     use crate::smtp::{Code, Reply};
 
     const NOW: WallTime = WallTime::from_seconds(100_000);
@@ -245,7 +243,10 @@ mod tests {
     }
 
     fn is_meant(filters: Filters, record: &Record) -> bool {
-        Selection::new(&filters, NOW).unwrap().matches(&Listed::Message(Box::new(record.clone())))
+        let selection = Selection::new(&filters, NOW).unwrap();
+        let is_meant = selection.matches(&Listed::Message(Box::new(record.clone())));
+        assert_eq!(selection.matches(&Listed::Message(Box::new(Brief::of(record)))), is_meant, "{}", filters.words());
+        is_meant
     }
 
     fn asked(set: impl FnOnce(&mut Filters)) -> Filters {
@@ -319,7 +320,8 @@ mod tests {
 
     #[test]
     fn what_can_not_be_read_is_meant_only_when_nothing_of_its_inside_is_asked_for() {
-        let unreadable = Listed::Unreadable(QueueId::new(WallTime::from_seconds(96_400), 7), "damaged".to_owned());
+        let unreadable =
+            Listed::<Record>::Unreadable(QueueId::new(WallTime::from_seconds(96_400), 7), "damaged".to_owned());
         let meant = |filters: Filters| Selection::new(&filters, NOW).unwrap().matches(&unreadable);
         assert!(meant(Filters::default()));
         assert!(meant(asked(|asked| asked.state = Some(StateName::Dead))));

@@ -5,8 +5,9 @@ use super::super::facts::Digest256;
 use super::super::key::{DnsKey, MailboxKey, UriKey};
 use super::super::pattern::{AddressPattern, ListPurpose};
 use super::*;
+use crate::sys::WallTime;
 use crate::tls::recipe::{DAY, Made, NOW, Recipe};
-use crate::tls::{ClientCa, ClientCaSettings, PeerChain, RevocationMode, Trust, judge};
+use crate::tls::{ClientCa, ClientCaSettings, PeerChain, RevocationMode, Trust, Witness, judge};
 
 fn rule(name: &str) -> Rule {
     Rule { name: name.into(), place: None }
@@ -956,5 +957,44 @@ fn a_fingerprint_shuts_nobody_out_and_that_is_said() {
         assert_eq!(world.identify(&roster, &other).is_err(), shuts_out);
         let is_said = roster.lint().iter().any(|doubt| doubt.sentence.contains("shuts nobody out"));
         assert_eq!(is_said, !shuts_out);
+    }
+}
+
+#[test]
+fn a_load_balancers_word_counts_where_the_grant_says_so_and_the_identity_says_whose_it_was() {
+    let world = World::new();
+    let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&world.staff);
+    let balancer = Digest256([7; 32]);
+    let entry = |vouching| RosterEntry {
+        leeway: Leeway { vouching, ..Leeway::default() },
+        ..entry("alice", MatchKeys { email: email("alice@example.com"), ..under("staff") })
+    };
+    let own = |vouching| {
+        let grant = grant_of("staff", &["example.com"]);
+        let own =
+            EmailGrant { leeway: Leeway { vouching, ..Leeway::default() }, ..grant.send_as_email.clone().unwrap() };
+        vec![CaGrant { send_as_email: Some(own), ..grant }, without_email("guests")]
+    };
+    let (yes, no) = (Vouching::BalancerToo, Vouching::Handshake);
+    for (entries, cas, taken, named) in [
+        (vec![entry(yes)], both(), true, Some("alice")),
+        (vec![entry(no)], both(), false, Some("alice")),
+        // What matches replaces the CA's grant whole.
+        (vec![entry(no)], own(yes), false, Some("alice")),
+        (vec![], own(yes), true, None),
+        (vec![], own(no), false, None),
+    ] {
+        let roster = Roster::new(entries, cas).unwrap();
+        let chain = world.chain(&roster, &alice);
+        let itself = roster.identify(&chain).unwrap();
+        assert_eq!(itself.witness(), Witness::Handshake);
+        let refused = NoIdentity::NotVouched { name: named.map(str::to_owned) };
+        let told = chain.as_if_told_by(balancer);
+        match roster.identify(&told) {
+            Ok(identity) => assert_eq!((taken, identity.witness()), (true, Witness::Balancer(balancer))),
+            Err(cause) => assert_eq!((taken, cause), (false, refused)),
+        }
+        let notes = roster.examine(&told).unwrap().notes;
+        assert_eq!(notes.iter().any(|note| note.contains("accept_vouched is not true")), !taken, "{notes:?}");
     }
 }

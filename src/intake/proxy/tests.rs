@@ -222,6 +222,23 @@ fn the_checksum_is_crc32c() {
     }
 }
 
+#[test]
+fn what_stands_behind_the_addresses_is_found_whatever_they_are() {
+    let tlvs = [tlv(0x20, b"\x07\0\0\0\0"), tlv(0x04, b"")].concat();
+    let six = block_v6("2001:db8::7", "2001:db8::1");
+    for (claim, header, expected) in [
+        ("IPv4", binary(0x21, 0x11, &[&BLOCK_V4[..], &tlvs].concat()), Some(tlvs.as_slice())),
+        ("IPv6", binary(0x21, 0x21, &[&six, &tlvs[..]].concat()), Some(&tlvs)),
+        ("none", binary(0x21, 0x11, &BLOCK_V4), Some(&[][..])),
+        ("nobody's", binary(0x20, 0x00, &tlvs), Some(&tlvs)),
+        ("version 1", b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 587\r\n".to_vec(), None),
+    ] {
+        let mut reader = HeaderReader::default();
+        assert!(matches!(reader.take(&header), Ok((taken, Some(_))) if taken == header.len()), "{claim}");
+        assert_eq!(reader.tlvs(), expected, "{claim}");
+    }
+}
+
 /// Octets that look like headers more often than chance has them.
 fn anything() -> impl Strategy<Value = Vec<u8>> {
     let random = || proptest::collection::vec(any::<u8>(), 0..200);

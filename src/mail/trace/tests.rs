@@ -14,6 +14,7 @@ fn trace() -> Trace<'static> {
         protocol: Protocol::Esmtps,
         tls_version: "TLSv1.3",
         tls_cipher: "TLS_AES_256_GCM_SHA384",
+        tls_end: TlsEnd::Client,
         id: QueueId::from_u128(1),
         recipient: None,
         arrived: WallTime::from_seconds(1_795_484_880),
@@ -41,15 +42,27 @@ fn a_full_stamp_has_every_clause_in_the_order_of_the_grammar() {
         identity: Some("staff:alice@example.com"),
         protocol: Protocol::of(Authentication::Auth, Utf8Header::NotDeclared),
         tls_cipher: "TLS13_AES_128_GCM_SHA256",
+        priority: Some(-3),
         recipient: Some(&bob),
         ..trace()
     };
     assert_eq!(
         full.received().replace("\r\n\t", " "),
         "Received: from laptop.example ([192.0.2.1]) (identity staff:alice@example.com) by mail.example.com with ESMTPSA \
-         id 00000000000000000000000001 for <bob@example.net> tls TLS_AES_128_GCM_SHA256 (TLSv1.3); \
+         id 00000000000000000000000001 for <bob@example.net> PRIORITY -3 tls TLS_AES_128_GCM_SHA256 (TLSv1.3); \
          Tue, 24 Nov 2026 01:48:00 +0000\r\n"
     );
+}
+
+#[test]
+fn tls_that_ended_at_a_load_balancer_is_not_told_as_the_clients() {
+    let said = Trace { tls_end: TlsEnd::Balancer, ..trace() }.received();
+    assert_eq!(
+        said.replace("\r\n\t", " "),
+        "Received: by mail.example.com with ESMTPS id 00000000000000000000000001 tls TLS_AES_256_GCM_SHA384 \
+         (TLSv1.3, with a load balancer where the client's TLS ended); Tue, 24 Nov 2026 01:48:00 +0000\r\n"
+    );
+    assert!(said.lines().all(|line| line.len() <= 78), "{said}");
 }
 
 #[test]

@@ -356,7 +356,18 @@ impl<'a, S: Subject> Trial<'a, S> {
         self.model.is_listed(state, &forwards)?;
         let mut back = pages(limit, |page| self.store.list_back(filter, page))?;
         back.reverse();
-        self.model.is_listed(state, &back)
+        self.model.is_listed(state, &back)?;
+        let expected: Vec<Listed<Brief>> = forwards.iter().map(Listed::brief).collect();
+        for direction in [Direction::OldestFirst, Direction::NewestFirst] {
+            let mut briefs = pages(limit, |page| self.store.briefs(filter, page, direction))?;
+            if direction == Direction::NewestFirst {
+                briefs.reverse();
+            }
+            if briefs != expected {
+                return Err(format!("listed in brief {briefs:?}, expected {expected:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn look(&self, which: usize) -> Told {
@@ -436,7 +447,7 @@ impl<'a, S: Subject> Trial<'a, S> {
     }
 }
 
-fn pages(limit: usize, list: impl Fn(Page) -> Result<Listing, QueueError>) -> Result<Vec<Listed>, String> {
+fn pages<M>(limit: usize, list: impl Fn(Page) -> Result<Listing<M>, QueueError>) -> Result<Vec<Listed<M>>, String> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let listing = list(Page { after, limit }).map_err(|fault| fault.to_string())?;

@@ -17,8 +17,10 @@ use super::*;
 use crate::mail::{Cost, Rates};
 use crate::queue::budget::{Octets, Room, Share};
 use crate::queue::compact::{Compaction, Progress};
+use crate::queue::gather::{Brings, Coming};
 use crate::queue::seen::Seen;
 use crate::queue::store::Ticket;
+use crate::queue::writer::Message;
 use crate::sys::{MonoTime, Now};
 
 /// Orders of threads that each test tries.
@@ -52,6 +54,7 @@ struct Works {
     ledge: Arc<Ledge>,
     writer: Arc<Writer>,
     work: Arc<Notify>,
+    coming: Arc<Coming>,
     backlog: Arc<Octets>,
     thread: thread::JoinHandle<()>,
 }
@@ -61,16 +64,17 @@ impl Works {
         let ledge = Arc::new(Ledge::default());
         ledge.kept().fails = fails;
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        let work = Arc::new(Notify::new());
+        let (work, coming) = (Arc::new(Notify::new()), Arc::new(Coming::default()));
         let desk = Desk {
             store: Arc::<Ledge>::clone(&ledge),
             clock: Arc::new(ManualClock::at(START)),
             work: Arc::clone(&work),
             room: Arc::new(Room::new(&settings())),
+            coming: Arc::clone(&coming),
         };
-        let thread = thread::spawn(move || desk.run(receiver, |receiver| block_on(receiver.recv())));
+        let thread = thread::spawn(move || desk.run(receiver, wait));
         let writer = Arc::new(Writer::Thread(sender));
-        Self { ledge, writer, work, backlog: Arc::new(Octets::new(BACKLOG)), thread }
+        Self { ledge, writer, work, coming, backlog: Arc::new(Octets::new(BACKLOG)), thread }
     }
 
     /// Ends when everybody has, and nothing of the budget is held then.
@@ -82,6 +86,15 @@ impl Works {
 }
 
 const BACKLOG: u64 = 1 << 20;
+
+/// Waits as the real writer does; how long a while is, shuttle draws.
+fn wait(receiver: &mut mpsc::Receiver<Message>, most: Option<Duration>) -> Option<Message> {
+    if most.is_none() {
+        return block_on(receiver.recv());
+    }
+    thread::yield_now();
+    receiver.try_recv().ok()
+}
 
 fn explore(test: fn()) {
     let seed = std::env::var("SEALPOST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
@@ -111,7 +124,7 @@ fn senders(
 }
 
 fn holding(share: Share) -> Holding {
-    Holding { granted: None, backlog: Some(share) }
+    Holding { backlog: Some(share), ..Holding::default() }
 }
 
 fn join(threads: Vec<thread::JoinHandle<()>>) {
@@ -128,6 +141,49 @@ fn whoever_is_answered_is_kept_and_each_order_is_made_once() {
         }));
         let batches = works.ledge.kept().batches.clone();
         assert_eq!(batches.iter().sum::<usize>() as u128, SENDERS * EACH, "{batches:?}");
+        works.end();
+    });
+}
+
+/// Who is waited for may come, go away, or take longer than anybody waits: nobody is left behind.
+#[test]
+fn outcomes_that_wait_for_company_are_made_whoever_comes() {
+    explore(|| {
+        let works = Works::start(0);
+        let trying = (0..SENDERS).map(|sender| {
+            let (writer, ledge) = (Arc::clone(&works.writer), Arc::clone(&works.ledge));
+            let expected = [works.coming.expect(Brings::Outcome), works.coming.expect(Brings::Message)];
+            thread::spawn(move || {
+                let [outcome, message] = expected;
+                thread::yield_now();
+                let id = QueueId::from_u128(1 + sender);
+                let order = Order::Conclude {
+                    ticket: Ticket { id, fence: 1 },
+                    outcomes: Vec::new(),
+                    next: Next::Finished,
+                    warned: false,
+                    report: None,
+                };
+                let concluding = async {
+                    let holding = Holding { expected: Some(outcome), ..Holding::default() };
+                    assert_eq!(writer.submit(order, holding).await, Ok(()));
+                    assert!(ledge.kept().ids.contains(&id), "answered before it was kept");
+                };
+                // The last goes away instead.
+                if sender + 1 < SENDERS {
+                    let holding = Holding { expected: Some(message), ..Holding::default() };
+                    let keeping = writer.submit(Order::Retry(QueueId::from_u128(99 + sender)), holding);
+                    assert_eq!(block_on(futures_util::future::join(concluding, keeping)).1, Ok(()));
+                } else {
+                    drop(message);
+                    block_on(concluding);
+                }
+            })
+        });
+        join(trying.collect());
+        let made = works.ledge.kept().batches.iter().sum::<usize>() as u128;
+        assert_eq!(made, 2 * SENDERS - 1, "each once");
+        assert_eq!(works.coming.company(), Default::default());
         works.end();
     });
 }
@@ -264,7 +320,13 @@ impl Store for Ledge {
         if fails {
             return vec![Err(QueueError::Broken("it fails".to_owned())); count];
         }
-        let names = batch.iter().filter_map(|order| if let Order::Retry(id) = order { Some(*id) } else { None });
+        let names = batch.iter().filter_map(|order| {
+            if let Order::Retry(id) | Order::Conclude { ticket: Ticket { id, .. }, .. } = order {
+                Some(*id)
+            } else {
+                None
+            }
+        });
         self.kept().ids.extend(names);
         thread::yield_now();
         vec![Ok(()); count]
@@ -330,6 +392,10 @@ impl Store for Ledge {
     }
 
     fn list_back(&self, _: Filter, _: Page) -> Result<Listing, QueueError> {
+        unreachable!()
+    }
+
+    fn briefs(&self, _: Filter, _: Page, _: Direction) -> Result<Listing<Brief>, QueueError> {
         unreachable!()
     }
 

@@ -219,7 +219,7 @@ impl Session {
         self.say(replies::authenticated())
     }
 
-    /// One failure more; the reply, unless it was one too many (RFC 4954 §4 advises a limit on guesses).
+    /// One failure more; the reply, unless it was one too many (RFC 4954 §9 lets a server end it, after three at least).
     fn authentication_failed(&mut self, reply: Reply, cause: &str) -> Step {
         self.authentication_failures = self.authentication_failures.saturating_add(1);
         let one_too_many = self.authentication_failures > self.settings.auth_failures_max;

@@ -55,6 +55,7 @@ fn causes() -> Vec<Unidentified> {
         Unidentified::Certificate(CertificateFault::RevocationUnknown),
         Unidentified::Roster(NoIdentity::Unknown),
         Unidentified::Roster(NoIdentity::Disabled { name: "secret-name".to_owned() }),
+        Unidentified::Roster(NoIdentity::NotVouched { name: Some("secret-name".to_owned()) }),
         Unidentified::Roster(NoIdentity::Ambiguous { names: vec!["secret-name".to_owned()] }),
     ]
 }
@@ -119,6 +120,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("ehlo_first", vec![ehlo_first()]),
         ("mail_first", vec![mail_first()]),
         ("mail_already", vec![mail_already()]),
+        ("chunks_under_way", vec![chunks_under_way()]),
         ("no_recipients", vec![no_recipients()]),
         ("unknown_parameter", vec![unknown_parameter(&LONG.repeat(20))]),
         ("too_many_idle_commands", vec![too_many_idle_commands()]),
@@ -141,6 +143,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
             ["5.3.4 too large", "5.6.3 eight bits", "no status: \u{e9}"].map(not_for_the_upstream).into(),
         ),
         ("send_data", vec![send_data()]),
+        ("chunk_taken", vec![chunk_taken(0), chunk_taken(u64::MAX)]),
         ("kept", vec![kept(id)]),
         ("waits", vec![waits(id, now)]),
         ("held", vec![held(id)]),
@@ -158,6 +161,62 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("timed_out", vec![timed_out("Idle too long")]),
         ("our_fault", vec![our_fault()]),
     ]
+}
+
+/// The codes of RFC 5321 §4.2.3, and those of RFC 3207 §4 and RFC 4954 §6.
+const CODES: [u16; 25] = [
+    214, 220, 221, 235, 250, 252, 334, 354, 421, 450, 451, 452, 454, 500, 501, 502, 503, 504, 530, 535, 550, 552, 553,
+    554, 555,
+];
+
+/// Subject and detail of the statuses that we use of those registered by RFC 3463, RFC 4954, RFC 6531, RFC 6710 and RFC 8689.
+const REGISTERED: [(u16, u16); 29] = [
+    (0, 0),
+    (1, 0),
+    (1, 1),
+    (1, 2),
+    (1, 3),
+    (1, 5),
+    (1, 7),
+    (1, 8),
+    (3, 0),
+    (3, 1),
+    (3, 2),
+    (3, 4),
+    (3, 6),
+    (4, 2),
+    (4, 4),
+    (4, 6),
+    (5, 0),
+    (5, 1),
+    (5, 2),
+    (5, 3),
+    (5, 4),
+    (5, 6),
+    (6, 0),
+    (6, 3),
+    (6, 7),
+    (7, 0),
+    (7, 1),
+    (7, 8),
+    (7, 30),
+];
+
+/// What an upstream says is told on as it came.
+#[test]
+fn codes_and_statuses_of_ours_are_registered_ones() {
+    for (name, replies) in catalogue().into_iter().filter(|(name, _)| *name != "refused_upstream") {
+        for reply in replies {
+            assert!(CODES.contains(&reply.code().number()), "{name}: {reply:?}");
+            let status = reply.status().map(|status| (status.subject(), status.detail()));
+            assert!(status.is_none_or(|status| REGISTERED.contains(&status)), "{name}: {reply:?}");
+        }
+    }
+    assert_eq!(needs_smtputf8().status(), Status::new(5, 6, 7));
+    assert_eq!(sender_taken_at(1).status(), Status::new(2, 3, 6));
+    assert_eq!(authentication_refused().status(), Status::new(5, 7, 8));
+    assert_eq!(authentication_too_long().status(), Status::new(5, 5, 6));
+    assert_eq!(lacking(Need::RequireTls).status(), Status::new(5, 7, 30));
 }
 
 /// The greeting and what EHLO and HELO are answered (RFC 2034 §4), and 3yz.

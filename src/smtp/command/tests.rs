@@ -2,9 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::mail::{Address, Body, DeliverBy, Notify, Ret};
-use crate::smtp::claims::everything_offered;
-use crate::smtp::extension::Extension;
-use crate::smtp::extension::HoldLimits;
+use crate::smtp::extension::{Extension, HoldLimits, everything_offered};
 
 const NOW: WallTime = WallTime::from_seconds(1_800_000_000);
 

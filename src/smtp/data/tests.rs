@@ -219,3 +219,16 @@ fn nothing_written_can_end_the_data_early_at_a_loose_receiver() {
         assert_eq!(lines.iter().position(|&line| line == "."), Some(lines.len() - 2), "{text:?}");
     }
 }
+
+#[test]
+fn every_cut_in_two_gives_the_same_data() {
+    let stream = b"..a\r\nb\r\n.\r\nQUIT\r\n";
+    for cut in 0..stream.len() {
+        let mut reader = DotReader::default();
+        let mut message = Vec::new();
+        let first = reader.read(&stream[..cut], &mut message);
+        let second = reader.read(&stream[first.consumed..], &mut message);
+        assert_eq!(second.state, DotState::End, "cut at {cut}");
+        assert_eq!((message.as_slice(), first.consumed + second.consumed), (&b".a\r\nb\r\n"[..], 11), "cut at {cut}");
+    }
+}

@@ -14,7 +14,8 @@ use super::super::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
 use super::super::trust::{ClientCa, ClientCaSettings, CrlFile, Pins};
 use super::super::{CaRules, RevocationMode, verify};
 use super::*;
-use crate::sys::{ManualClock, WallTime};
+use crate::identity::facts::Digest256;
+use crate::sys::ManualClock;
 
 type Version = &'static SupportedProtocolVersion;
 
@@ -511,4 +512,33 @@ fn pem_is_read_as_people_have_it() {
         certificates(&[&[0x30, 0x82, 0x10, 0, 0x02, 0x01, 0x03, 0x30][..], &[0; 20]].concat()),
         Err(ReadFault::Pkcs12)
     );
+}
+
+#[test]
+fn only_a_pinned_balancer_gets_through_the_handshake_of_a_listener_of_theirs() {
+    let world = World::new();
+    let staff = Recipe::ca("Staff Root").self_signed();
+    let balancer = Recipe::client("Balancer").self_signed();
+    let ended = Recipe::client("Balancer").valid(NOW - 9 * DAY, NOW - DAY).self_signed();
+    let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&staff);
+    let pins = BalancerPins::new(vec![Digest256(balancer.fingerprint()), Digest256(ended.spki())]);
+    let server = world.listener(RefusalMode::Reply).balanced_config(&pins, &world.clock).unwrap();
+    let unpinned = BalancerFault::Unpinned(Digest256(alice.spki()));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let connect =
+            |shown: Option<&Made>| connect(&Arc::new(world.client(version, shown)), &server, "mail.example.com");
+        let wired = connect(Some(&balancer)).unwrap();
+        let known = super::balancer(&wired.server, &pins, world.clock.now().wall).unwrap();
+        assert_eq!(known.fingerprint(), Digest256(balancer.fingerprint()));
+        // Without pins nobody is one, whatever let it through.
+        let nobody = super::balancer(&wired.server, &BalancerPins::default(), world.clock.now().wall);
+        assert_eq!(nobody, Err(BalancerFault::Unpinned(Digest256(balancer.spki()))));
+        let fault = |shown: &Made| {
+            let failed = connect(Some(shown)).err().unwrap().server.unwrap();
+            *balancer_fault_of(&failed).unwrap_or_else(|| panic!("{failed}"))
+        };
+        assert_eq!(fault(&alice), unpinned);
+        assert_eq!(fault(&ended), BalancerFault::Expired(WallTime::from_seconds(NOW - DAY)));
+        assert_eq!(connect(None).err().unwrap().server, Some(rustls::Error::NoCertificatesPresented));
+    }
 }

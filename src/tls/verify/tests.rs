@@ -4,6 +4,7 @@ use rcgen::{ExtendedKeyUsagePurpose as Purposes, KeyPair, KeyUsagePurpose as Usa
 
 use super::super::recipe::{CrlRecipe, DAY, ForeignKey, Made, NOW, Recipe, der};
 use super::super::trust::{CaFault, ClientCaSettings, CrlFile, Pins};
+use super::super::vouched::ToldTls;
 use super::*;
 use crate::identity::facts::{CertificateFacts, Digest256};
 
@@ -112,6 +113,40 @@ fn a_good_leaf_is_verified_to_its_ca_by_name() {
 }
 
 #[test]
+fn what_a_balancer_tells_of_is_judged_as_any_and_relied_on_no_longer_than_it() {
+    let root = Recipe::ca("Root").self_signed();
+    let issuing = Recipe::ca("Issuing").signed_by(&root);
+    let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&issuing);
+    let balancer = Recipe::client("Balancer").valid(NOW - DAY, NOW + 9 * DAY).self_signed();
+    let pins = BalancerPins::new(vec![Digest256(balancer.spki())]);
+    let vouched = |leaf: &Made| pins.admit(&balancer.der, now()).unwrap().vouch(leaf.der.clone(), ToldTls::default());
+    let nobody = |_: &Query| None;
+    let judge =
+        |leaf: &Made, pins: &BalancerPins, trust: &Trust, now| judge_vouched(&vouched(leaf), pins, trust, &nobody, now);
+    // Balancers pass the leaf on, so the rest must be configured.
+    let alone = Setting::of("staff", &[&root]).trust();
+    assert_eq!(judge(&alice, &pins, &alone, now()).unwrap_err().flaw, Some(Flaw::UnknownIssuerOrGap));
+    let trust = Setting::of("staff", &[&root]).with_intermediates(&[&issuing]).trust();
+    let verified = judge(&alice, &pins, &trust, now()).unwrap();
+    assert_eq!(verified.witness(), Witness::Balancer(Digest256(balancer.fingerprint())));
+    assert_eq!(verified.good_until(), WallTime::from_seconds(NOW + 9 * DAY));
+    assert_eq!(good(&[&alice], &trust).witness(), Witness::Handshake);
+    // Pinned clients too; and whoever is no balancer any more has nothing to say.
+    let printer = Recipe::client("Printer").self_signed();
+    let pinning = Setting::of("staff", &[&root]).pinning(&[&printer], &[]).trust();
+    let verified = judge(&printer, &pins, &pinning, now()).unwrap();
+    assert!(matches!((verified.anchor(), verified.witness()), (Anchor::Pin, Witness::Balancer(_))));
+    for (pins, now) in [(&BalancerPins::default(), NOW), (&pins, NOW + 9 * DAY + 1)] {
+        for leaf in [&alice, &printer] {
+            let rejection = judge(leaf, pins, &pinning, WallTime::from_seconds(now)).unwrap_err();
+            assert_eq!(rejection.flaw, Some(Flaw::NotVouched), "{rejection}");
+        }
+    }
+    let rejection = judge(&alice, &BalancerPins::default(), &trust, now()).unwrap_err();
+    assert!(rejection.to_string().contains("is not in balancer_pin"), "{rejection}");
+}
+
+#[test]
 fn every_common_kind_of_key_is_taken() {
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
         let root = Recipe::ca("Root").key(algorithm).self_signed();
@@ -149,6 +184,18 @@ fn dates_of_the_leaf_count_to_the_second_and_both_ends_are_in() {
     let culprit = rejection.culprit.unwrap();
     assert_eq!((culprit.depth, culprit.subject.as_str(), culprit.issuer.as_str()), (0, "CN=Alice", "CN=Staff Root"));
     assert_eq!(rejection.ca.as_deref(), Some("staff"));
+}
+
+/// RFC 5280 §4.1.2.5: UTCTime before 2050, GeneralizedTime from then on.
+#[test]
+fn dates_before_and_behind_2050_are_read() {
+    let then = WallTime::from_seconds(2_550_000_000);
+    let root = Recipe::ca("Root").valid(NOW, then.seconds() + DAY).self_signed();
+    let trust = Setting::of("staff", &[&root]).trust();
+    let alice = Recipe::client("Alice").valid(NOW, then.seconds()).signed_by(&root);
+    assert!(judge(&chain(&[&alice]), &trust, then).is_ok());
+    let rejection = judge(&chain(&[&alice]), &trust, WallTime::from_seconds(then.seconds() + 1)).unwrap_err();
+    assert_eq!(rejection.fault, CertificateFault::Expired { at: then });
 }
 
 #[test]

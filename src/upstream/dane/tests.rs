@@ -90,7 +90,7 @@ fn the_table_of_usages_selectors_and_matching_types() {
             }
         }
     }
-    // RFC 7671 §5.2.1: a CA that is not shown must be named whole.
+    // RFC 7671 §5.2.2: a CA that is not shown must be named whole.
     check("not shown", &[tlsa(2, 0, 0, &ca.certificate)], std::slice::from_ref(&leaf), Ok(Right::ByItsCa));
     check("not shown", &[tlsa(2, 0, 1, &ca.certificate)], std::slice::from_ref(&leaf), Err(DaneFault::NoMatch));
     check("no certificate", &[tlsa(3, 1, 1, &leaf)], &[], Err(DaneFault::NoCertificate));

@@ -6,9 +6,10 @@ use std::time::Duration;
 use sealpost::mail::{
     Address, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, Recipient, RecipientParameters, Ret, ReversePath,
 };
-use sealpost::queue::{Custodian, State};
+use sealpost::queue::{Custodian, QueueError, State};
 use sealpost::report::Reporter;
 use sealpost::snapshot::Snapshot;
+use sealpost::sys::disk::Fault;
 
 use super::stage::{Log, Stage, of_reports, rest, spare, upstream};
 use super::{HOUR, MINUTE, at, refusing, seconds};
@@ -276,4 +277,26 @@ async fn an_operator_who_releases_what_waits_for_approval_does_not_send_it_befor
     assert_eq!(stage.record(id).await.unwrap().due, until);
     stage.house.queue.retry(id).await.unwrap();
     assert_eq!(stage.record(id).await.unwrap().due, stage.house.now().wall, "now is now");
+}
+
+/// Regression: written while the store was being opened again, a report told the name of its message and no line of it.
+#[tokio::test(start_paused = true)]
+async fn a_report_waits_for_its_message_while_the_store_can_not_be_read() {
+    // Said octet by octet, one a minute: time enough for the disk to fail.
+    let script = at(Phase::EndOfData, Misdeed::Dribble(b"554 no\r\n"));
+    let stage = Stage::new(script, upstream());
+    let id = stage.submit(1).await[0];
+    stage.run();
+    stage.pass(6 * MINUTE).await;
+    stage.disk.fail(1, u64::MAX, Fault::Error);
+    assert!(stage.house.queue.hold(id).await.is_err(), "the failed change closes the store");
+    assert!(matches!(stage.house.queue.show(id).await, Err(QueueError::Broken(_))), "and it can't be opened again");
+    stage.pass(4 * MINUTE).await;
+    stage.disk.mend();
+    stage.pass(seconds(5)).await;
+    let taken = stage.up.taken();
+    let [report] = taken.as_slice() else { panic!("{taken:?}") };
+    let said = text(report);
+    assert!(said.contains("Diagnostic-Code: smtp; 554 no") && said.contains("\r\nSubject: x\r\n"), "{said}");
+    assert_eq!(stage.count().await, 0);
 }

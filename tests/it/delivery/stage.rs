@@ -49,10 +49,10 @@ impl Clock for TokioClock {
 
 pub(crate) struct Stage {
     pub(crate) house: Arc<House>,
+    pub(crate) disk: SimulatedDisk,
     pub(crate) up: Arc<Scripted>,
     pub(crate) spare: Option<Arc<Scripted>>,
     clock: Arc<TokioClock>,
-    disk: Arc<SimulatedDisk>,
 }
 
 /// In which direction the wall clock is set.
@@ -94,7 +94,7 @@ impl Stage {
     }
 
     fn on(up: Arc<Scripted>, spare: Option<Arc<Scripted>>, upstreams: Vec<Upstream>) -> Self {
-        Self::upon(up, spare, upstreams, TokioClock::at(PRESENT), Arc::new(SimulatedDisk::new(1)))
+        Self::upon(up, spare, upstreams, TokioClock::at(PRESENT), SimulatedDisk::new(1))
     }
 
     /// The wall clock is set.
@@ -117,7 +117,7 @@ impl Stage {
         spare: Option<Arc<Scripted>>,
         upstreams: Vec<Upstream>,
         clock: Arc<TokioClock>,
-        disk: Arc<SimulatedDisk>,
+        disk: SimulatedDisk,
     ) -> Self {
         let mut net = Net::default().name("smtp.example.net", &[1]).host(1, &up);
         if let Some(spare) = &spare {
@@ -128,12 +128,12 @@ impl Stage {
         // Most tests are about the upstreams: one identity alone must not be in its own way.
         let (driving, per_identity) = (Driving::Inline, 128);
         let settings = QueueSettings { driving, per_identity, cache: 1 << 20, ..QueueSettings::new("/queue") };
-        let (queue, _) = Queue::open(settings, disk.clone(), Arc::clone(&shared), entropy()).unwrap();
+        let (queue, _) = Queue::open(settings, Arc::new(disk.clone()), Arc::clone(&shared), entropy()).unwrap();
         let courier = Courier::new(Arc::new(net), Arc::clone(&shared), Arc::new(Zeros));
         let upstreams: Vec<_> = upstreams.into_iter().map(Arc::new).collect();
         courier.configure(&upstreams);
         let house = House::new(snapshot(0, upstreams), queue, shared, entropy(), Tasks::default(), courier);
-        Self { house: Arc::new(house), up, spare, clock, disk }
+        Self { house: Arc::new(house), disk, up, spare, clock }
     }
 
     /// What the daemon does on a reload.

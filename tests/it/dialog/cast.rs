@@ -14,6 +14,7 @@ use sealpost::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use sealpost::identity::roster::{CaGrant, EmailGrant, EntryState, MatchKeys, RosterEntry};
 use sealpost::identity::{
     Digest256, Dispatch, Leeway, Limits, MailboxKey, OwnNames, Priorities, Resending, Roster, Rule, SecondFactor,
+    Vouching,
 };
 use sealpost::mail::{LocalPartCase, Rates};
 use sealpost::smtp::data::BareLf;
@@ -118,6 +119,8 @@ impl Cast {
             ("unknown", workload("nobody").signed_by(&workloads)),
             ("twin", workload("twin").dns("twin.example.com").signed_by(&workloads)),
             ("pinned", Recipe::client("Printer").self_signed()),
+            ("mobile", Recipe::client("Mobile").email("mobile@example.com").signed_by(&staff)),
+            ("balancer", Recipe::client("Balancer").self_signed()),
         ];
         Self { staff, workloads, branch, strangers, personas: personas.into() }
     }
@@ -175,12 +178,17 @@ impl Cast {
 
     /// What they know besides; `guarded` and `coded` each the password "hunter2", hashed at no cost.
     pub(crate) fn credentials(&self, season: &Season) -> Credentials {
-        let cheap = Cost { memory_kib: 8, passes: 1, lanes: 1 };
-        let salt = if season.rekeyed { 2 } else { 1 };
-        let hash = PasswordHash::make_at(cheap, PASSWORD, [salt; SALT_OCTETS]).written();
-        let scram = ScramSecret::make(PASSWORD, &[salt; 16], 4096).written();
-        let totp = TotpSecret::new(*TOTP).written();
-        file::read(&format!("guarded {hash} {scram}\ncoded {hash} totp={}\n", *totp)).unwrap()
+        // What a password is kept as is costly to make, and every session asks.
+        static LINES: [OnceLock<String>; 2] = [OnceLock::new(), OnceLock::new()];
+        let lines = LINES[usize::from(season.rekeyed)].get_or_init(|| {
+            let cheap = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+            let salt = if season.rekeyed { 2 } else { 1 };
+            let hash = PasswordHash::make_at(cheap, PASSWORD, [salt; SALT_OCTETS]).written();
+            let scram = ScramSecret::make(PASSWORD, &[salt; 16], 4096).written();
+            let totp = TotpSecret::new(*TOTP).written();
+            format!("guarded {hash} {scram}\ncoded {hash} totp={}\n", *totp)
+        });
+        file::read(lines).unwrap()
     }
 
     fn entries(&self) -> Vec<(&'static str, RosterEntry)> {
@@ -244,9 +252,14 @@ impl Cast {
             leeway: Leeway { resending: Resending::AnyMail, ..Leeway::default() },
             ..mailbox("resender", "resender@example.com", &["resender@example.com"])
         };
+        let mobile = RosterEntry {
+            leeway: Leeway { vouching: Vouching::BalancerToo, ..Leeway::default() },
+            ..mailbox("mobile", "mobile@example.com", &["mobile@example.com"])
+        };
         vec![
             ("device", device),
             ("resender", resender),
+            ("mobile", mobile),
             ("metered", limited("metered", hourly)),
             ("quota", limited("quota", daily)),
             ("novice", novice),

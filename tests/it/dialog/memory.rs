@@ -11,16 +11,16 @@ use std::time::Duration;
 use sealpost::attempts::Attempts;
 use sealpost::content::{BodyEnd, HeaderCollector, HeaderLimits, HeaderRules};
 use sealpost::credentials::{self, ExporterValue, Judged, Means, Wrong};
-use sealpost::identity::{DomainSet, Identity, Rule};
+use sealpost::identity::{Digest256, DomainSet, Identity, Rule};
 use sealpost::mail::Custody;
 use sealpost::route::{Delivery, Route, Routes, Wants};
 use sealpost::session::{
-    Answer, Attempt, Attempted, Deadline, Decision, Event, Framing, Need as Lacked, NoRoom, Onward, Phase, Preamble,
+    Answer, Attempt, Attempted, Deadline, Decision, Event, Need as Lacked, NoRoom, Onward, Phase, Preamble,
     PreambleEvent, PreambleStep, Promises, Prospect, Question, Refused, Ruling, Session, SessionSettings, Step,
     TlsReadiness, Unidentified, replies,
 };
-use sealpost::smtp::data::{Chunk, OctetReader};
-use sealpost::smtp::{Code, DotReader, LineReader, Reply, ReplyReader, Status};
+use sealpost::smtp::data::{BareLf, Chunk};
+use sealpost::smtp::{Code, Framing, LineReader, MessageReader, Reply, ReplyReader, Status};
 use sealpost::sys::{MonoTime, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
@@ -60,13 +60,13 @@ enum Machine {
 enum Reading {
     Lines,
     Message(Box<Receiving>),
-    Over(DotReader),
-    Chunk(OctetReader),
+    /// To be thrown away.
+    Over(MessageReader),
 }
 
 /// A message being read.
 struct Receiving {
-    dots: DotReader,
+    reader: MessageReader,
     /// Until the header is whole.
     collector: Option<HeaderCollector>,
     octets: u64,
@@ -85,6 +85,8 @@ struct Connection {
     machine: Machine,
     lines: LineReader,
     reading: Reading,
+    /// What came of a message in chunks, between two of them.
+    arrival: Option<Box<Receiving>>,
     closed: bool,
 }
 
@@ -100,6 +102,8 @@ pub(crate) struct MemoryStage {
     wall: i64,
     season: Season,
     connection: Option<Connection>,
+    /// Whether a load balancer tells of the persona's certificate.
+    vouched: bool,
     heard: VecDeque<Heard>,
     audited: Option<String>,
     arrival: Arrival,
@@ -121,6 +125,7 @@ impl MemoryStage {
             wall: NOW,
             season: Season { laxity: mutant.laxity(), ..Season::default() },
             connection: None,
+            vouched: false,
             heard: VecDeque::new(),
             audited: None,
             arrival,
@@ -146,7 +151,10 @@ impl MemoryStage {
             (Mutant::IgnoresDates, Err(CertificateFault::NotYetValid { from })) => verify(&chain, &trust, from),
             (_, verified) => verified,
         };
-        let verified = verified.map_err(Unidentified::Certificate)?;
+        let mut verified = verified.map_err(Unidentified::Certificate)?;
+        if self.vouched && self.mutant != Mutant::TakesAnyWord {
+            verified = verified.as_if_told_by(Digest256(cast.made("balancer").unwrap().fingerprint()));
+        }
         cast.roster(&self.season).identify(&verified).map(Arc::new).map_err(Unidentified::Roster)
     }
 
@@ -185,7 +193,7 @@ impl MemoryStage {
         self.queue.forget();
         let persona = persona.to_owned();
         let (lines, reading) = (LineReader::new(), Reading::Lines);
-        self.connection = Some(Connection { persona, machine, lines, reading, closed: false });
+        self.connection = Some(Connection { persona, machine, lines, reading, arrival: None, closed: false });
     }
 
     fn shared_settings(&self) -> Arc<SessionSettings> {
@@ -232,9 +240,11 @@ impl MemoryStage {
         };
         if let Machine::Session(session) = &connection.machine
             && is_over(session.phase())
-            && self.mutant != Mutant::GivesNothingBack
         {
-            self.queue.give_back();
+            connection.arrival = None;
+            if self.mutant != Mutant::GivesNothingBack {
+                self.queue.give_back();
+            }
         }
         if let Some(decision) = decision {
             self.audited = Some(audit_line(&decision));
@@ -246,12 +256,15 @@ impl MemoryStage {
         match step {
             Step::Say(reply) => self.say(&reply),
             Step::Challenge(reply) => self.prompt(connection, &reply),
-            Step::Receive { prompt: Some(reply), .. } => {
-                connection.reading = Reading::Message(Box::new(self.begin_message(connection)));
-                self.prompt(connection, &reply);
+            Step::Receive { prompt, framing } => {
+                connection.reading = Reading::Message(self.begin_message(connection, framing));
+                if let Some(reply) = prompt {
+                    self.prompt(connection, &reply);
+                }
             }
-            Step::Receive { prompt: None, .. } | Step::Proceed => {}
-            Step::Discard(framing) => self.discard(connection, framing),
+            Step::GoOn | Step::Proceed => {}
+            Step::Discard => self.discard(connection),
+            Step::Skip(count) => self.skip(connection, count),
             Step::Ask(question) => {
                 let answer = self.answer(connection, question);
                 if let (Machine::Session(session), Some(Answer::Identified(Ok(identity)))) =
@@ -298,28 +311,20 @@ impl MemoryStage {
         }
     }
 
-    fn discard(&mut self, connection: &mut Connection, framing: Framing) {
-        let hasty = match framing {
-            Framing::Dot => self.mutant == Mutant::AnswersBeforeTheEnd,
-            Framing::Octets { .. } => self.mutant == Mutant::ReadsChunksAsCommands,
-        };
-        if hasty {
-            connection.reading = Reading::Lines;
+    /// What is being read is let go by whoever reads it (`header_refused`).
+    fn discard(&mut self, connection: &mut Connection) {
+        if self.mutant == Mutant::AnswersBeforeTheEnd {
+            self.end_body(connection, BodyEnd::Complete, 0);
+        }
+    }
+
+    fn skip(&mut self, connection: &mut Connection, count: u64) {
+        if self.mutant == Mutant::ReadsChunksAsCommands {
             self.end_body(connection, BodyEnd::Complete, 0);
             return;
         }
-        match framing {
-            Framing::Dot => {
-                if let Reading::Message(receiving) = std::mem::replace(&mut connection.reading, Reading::Lines) {
-                    connection.reading = Reading::Over(receiving.dots);
-                }
-            }
-            Framing::Octets { count, last } => {
-                let mut chunk = OctetReader::default();
-                chunk.begin(count, if last { Chunk::Last } else { Chunk::Middle });
-                connection.reading = Reading::Chunk(chunk);
-            }
-        }
+        let framing = Framing::Octets { count, chunk: Chunk::Last };
+        connection.reading = Reading::Over(MessageReader::new(framing, BareLf::Refused));
     }
 
     fn answer(&mut self, connection: &mut Connection, question: Question) -> Option<Answer> {
@@ -392,7 +397,8 @@ impl MemoryStage {
 
     fn means(&self, identity: &Identity) -> Means {
         let factor = identity.grant().second_factor;
-        Cast::get().credentials(&self.season).means(identity.name(), factor, Some(ExporterValue(EXPORTER)))
+        let bound = (!self.vouched).then_some(ExporterValue(EXPORTER));
+        Cast::get().credentials(&self.season).means(identity.name(), factor, bound)
     }
 
     fn equipped(&self, identity: Arc<Identity>) -> Session {
@@ -417,6 +423,22 @@ impl MemoryStage {
             UpstreamSays::TooLarge => Err(NoRoom::Refused { reason: too_large().to_owned(), reply: None }),
             _ => self.queue.commit(session, self.now()),
         }
+    }
+
+    /// Inside TLS, where the server has the next word.
+    fn begin_inside(&mut self, persona: &str) -> Result<(), String> {
+        Cast::get().chain(persona)?;
+        let machine = self.secured(persona);
+        let greeting = match &machine {
+            Machine::Session(session) => Step::Say(session.greeting()),
+            Machine::Refused(refused) => refused.greeting(self.now()),
+            Machine::Preamble(_) | Machine::AwaitingHandshake => return Err("no machine".to_owned()),
+        };
+        self.open(persona, machine);
+        let Some(mut connection) = self.connection.take() else { return Err("nothing is connected".to_owned()) };
+        self.obey(&mut connection, greeting);
+        self.connection = Some(connection);
+        Ok(())
     }
 
     /// Something that is not an octet.
@@ -469,6 +491,7 @@ impl Stage for MemoryStage {
     }
 
     fn connect(&mut self, early: &[u8]) -> Result<(), String> {
+        self.vouched = false;
         let preamble = Preamble::new(self.shared_settings(), self.readiness);
         let greeting = preamble.greeting();
         self.open("", Machine::Preamble(preamble));
@@ -499,18 +522,13 @@ impl Stage for MemoryStage {
     }
 
     fn connect_implicit(&mut self, persona: &str) -> Result<(), String> {
-        Cast::get().chain(persona)?;
-        let machine = self.secured(persona);
-        let greeting = match &machine {
-            Machine::Session(session) => Step::Say(session.greeting()),
-            Machine::Refused(refused) => refused.greeting(self.now()),
-            Machine::Preamble(_) | Machine::AwaitingHandshake => return Err("no machine".to_owned()),
-        };
-        self.open(persona, machine);
-        let Some(mut connection) = self.connection.take() else { return Err("nothing is connected".to_owned()) };
-        self.obey(&mut connection, greeting);
-        self.connection = Some(connection);
-        Ok(())
+        self.vouched = false;
+        self.begin_inside(persona)
+    }
+
+    fn connect_vouched(&mut self, persona: &str) -> Result<(), String> {
+        self.vouched = true;
+        self.begin_inside(persona)
     }
 
     fn send(&mut self, octets: &[u8]) -> Result<(), String> {

@@ -69,8 +69,12 @@ pub(crate) enum Mutant {
     IgnoresHops,
     /// Answers a refused message before its end, and takes the rest for commands.
     AnswersBeforeTheEnd,
-    /// Takes a chunk that it did not offer for commands.
+    /// Takes a chunk that is refused for commands.
     ReadsChunksAsCommands,
+    /// Forgets between two chunks that the first ended in a CR.
+    ForgetsTheCrBetweenChunks,
+    /// Takes a dot away that begins a chunk.
+    UnstuffsChunks,
     /// Leaves dots as they are.
     KeepsDots,
     /// RSET does nothing.
@@ -101,11 +105,14 @@ pub(crate) enum Mutant {
     GrantsAllPriorities,
     /// Takes the second of two parameters alike for the only one.
     TakesTheLast,
+    /// Takes a load balancer's word for every certificate.
+    TakesAnyWord,
 }
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 45] = [
+    pub(crate) const ALL: [(Self, &'static str); 48] = [
+        (Self::TakesAnyWord, "vouched/refused.dialog"),
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
         (Self::KeepsBcc, "message/bcc_is_taken_out.dialog"),
@@ -138,7 +145,9 @@ impl Mutant {
         (Self::IgnoresLongLines, "message/line_over_the_limit.dialog"),
         (Self::IgnoresHops, "message/loop.dialog"),
         (Self::AnswersBeforeTheEnd, "message/from_forged.dialog"),
-        (Self::ReadsChunksAsCommands, "message/bdat_not_offered.dialog"),
+        (Self::ReadsChunksAsCommands, "bdat/without_mail.dialog"),
+        (Self::ForgetsTheCrBetweenChunks, "bdat/line_end_between_chunks.dialog"),
+        (Self::UnstuffsChunks, "bdat/dots.dialog"),
         (Self::KeepsDots, "message/dots.dialog"),
         (Self::ForgetsRset, "envelope/rset_drops_everything.dialog"),
         (Self::KeepsTransactionOverEhlo, "hello/ehlo_drops_the_transaction.dialog"),

@@ -37,6 +37,8 @@ pub trait Stage {
     fn handshake(&mut self, persona: &str) -> Result<(), String>;
     /// A new connection with TLS from the first octet, as this persona.
     fn connect_implicit(&mut self, persona: &str) -> Result<(), String>;
+    /// A new connection by way of a load balancer that vouches for this persona.
+    fn connect_vouched(&mut self, persona: &str) -> Result<(), String>;
     /// Octets to the server, in one write.
     fn send(&mut self, octets: &[u8]) -> Result<(), String>;
     /// The next reply; none when the server says nothing more by itself.
@@ -129,6 +131,7 @@ fn connect(
     match opening {
         Opening::Plain => stage.connect(early),
         Opening::Implicit => stage.connect_implicit(persona),
+        Opening::Vouched => stage.connect_vouched(persona),
         Opening::Handshake => up_to_handshake(persona, stage),
         Opening::Tls => {
             up_to_handshake(persona, stage)?;

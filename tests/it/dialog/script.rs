@@ -27,6 +27,8 @@ pub enum Opening {
     Tls,
     /// Implicit TLS; the next word is the server's.
     Implicit,
+    /// By way of a load balancer that vouches for the persona's certificate; the next word is the server's.
+    Vouched,
 }
 
 /// Which deadline is let pass.
@@ -73,7 +75,7 @@ pub enum Act {
     Set(String, String),
     /// `clock +2h`: seconds.
     Clock(i64),
-    /// `plain`, `plain early "..."`, `handshake as P`, `tls as P`, `implicit as P`
+    /// `plain`, `plain early "..."`, `handshake as P`, `tls as P`, `implicit as P`, `vouched as P`
     Connect { opening: Opening, persona: String, early: Vec<u8> },
     /// `C: line`, `C! "octets"`, `C* N "octets"`
     Send(Vec<u8>),
@@ -229,6 +231,7 @@ fn act(line: &str) -> Result<Act, String> {
         "handshake" => connect(Opening::Handshake, rest)?,
         "tls" => connect(Opening::Tls, rest)?,
         "implicit" => connect(Opening::Implicit, rest)?,
+        "vouched" => connect(Opening::Vouched, rest)?,
         "silent" => Act::Silent,
         "closed" => Act::Closed,
         "open" => Act::Open,

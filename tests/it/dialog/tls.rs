@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use sealpost::content::HeaderLimits;
 use sealpost::house::House;
+use sealpost::identity::Digest256;
 use sealpost::intake::{self, IntakeLimits, LingerLimits, PaceLimits};
 use sealpost::mail::Address;
 use sealpost::queue::{Driving, Filter, Listed, Page, Queue, QueueSettings, Schedule};
@@ -22,7 +23,7 @@ use sealpost::session::SessionSettings;
 use sealpost::snapshot::{Door, DoorLimits, Mode, ReceivedDetail, Recheck, Snapshot};
 use sealpost::sys::disk::SimulatedDisk;
 use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, Tasks, WallTime};
-use sealpost::tls::{ListenerTls, MinVersion, ServerCertificate};
+use sealpost::tls::{BalancerPins, ListenerTls, MinVersion, ServerCertificate};
 use sealpost::upstream::{Courier, Phase};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, timeout};
@@ -36,6 +37,7 @@ use super::rules::{as_sent, set_rule};
 use super::script::{Store, Wait};
 use crate::recipe::{NOW, Recipe};
 use crate::scripted_upstream::{Misdeed, Net, Script, Scripted, Zeros};
+use crate::vouched;
 
 /// How long, in virtual time, the server may think before it counts as silent: longer than the queue waits for room, shorter than any
 /// deadline for a client.
@@ -47,6 +49,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// The door of [`bare_snapshot`] with TLS from the first octet.
 pub(crate) const IMPLICIT: usize = 1;
+/// The one of load balancers that vouch.
+const VOUCHED: usize = 2;
 
 /// The snapshot that scripts play on, without a route: for others who want a relay with the same cast.
 pub(crate) fn bare_snapshot(clock: &Arc<dyn Clock>) -> Snapshot {
@@ -167,6 +171,9 @@ impl TlsStage {
             min_version: MinVersion::Tls12,
             refusal: self.settings.refusal,
         };
+        let balancer = Digest256(Cast::get().made("balancer").unwrap().fingerprint());
+        let vouchers = BalancerPins::new(vec![balancer]);
+        let balanced = tls.balanced_config(&vouchers, clock).unwrap();
         let tls = tls.server_config(&trust, clock).unwrap();
         let door = |mode| {
             Arc::new(Door {
@@ -176,11 +183,13 @@ impl TlsStage {
                 session: Arc::new(self.settings.clone()),
                 trust: Arc::clone(&trust),
                 balancers: None,
+                vouchers: BalancerPins::default(),
             })
         };
+        let vouching = Door { tls: balanced, vouchers, ..Door::clone(&door(Mode::ProxiedTls)) };
         Snapshot {
             generation,
-            doors: vec![door(Mode::StartTls), door(Mode::Implicit)],
+            doors: vec![door(Mode::StartTls), door(Mode::Implicit), Arc::new(vouching)],
             door_limits: DoorLimits { connections: 10, connections_per_address: 10, connections_per_minute: 1000 },
             intake: IntakeLimits {
                 handshake: HOUR,
@@ -252,7 +261,13 @@ impl TlsStage {
         });
         match read {
             Err(_) => false,
-            Ok(Ok(0) | Err(_)) => {
+            Ok(Err(fault)) => {
+                // RFC 8314 §3.4: an end of TLS that the server has not said is an error.
+                assert!(!matches!(self.link, Link::Tls(_)), "the connection broke: {fault}");
+                self.closed = true;
+                false
+            }
+            Ok(Ok(0)) => {
                 self.closed = true;
                 false
             }
@@ -328,8 +343,27 @@ impl Stage for TlsStage {
     }
 
     fn connect_implicit(&mut self, persona: &str) -> Result<(), String> {
-        let stream = self.dial(1, b"");
+        let stream = self.dial(IMPLICIT, b"");
         self.secure(stream, persona)
+    }
+
+    fn connect_vouched(&mut self, persona: &str) -> Result<(), String> {
+        let chain = Cast::get().chain(persona)?;
+        let house = Arc::clone(&self.server().house);
+        let tasks = house.tasks.clone();
+        let (ours, theirs) = tokio::io::duplex(1024 * 1024);
+        self.runtime.block_on(async {
+            let serving = async move {
+                let came = intake::by_balancer(theirs, "192.0.2.99:40000".parse().unwrap(), VOUCHED, &house).await;
+                if let Some(came) = came {
+                    came.serve(Arc::clone(&house)).await;
+                }
+            };
+            tasks.spawn("connection", Box::pin(serving));
+        });
+        (self.heard, self.closed) = (Vec::new(), false);
+        self.secure(ours, "balancer")?;
+        self.send(&vouched::header(client(), chain.as_ref().and_then(|chain| chain.first())))
     }
 
     fn send(&mut self, octets: &[u8]) -> Result<(), String> {

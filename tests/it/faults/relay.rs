@@ -92,7 +92,7 @@ impl Relay {
         let chain = Cast::get().chain(persona).unwrap().map(PeerChain);
         let tls = Negotiated { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384".to_owned(), key_exchange: None };
         let client = SocketAddr::from(([192, 0, 2, 50], 40_000));
-        let peer = Peer { client, tls, chain, exporter: None, door: IMPLICIT };
+        let peer = Peer { client, tls, chain: chain.into(), exporter: None, door: IMPLICIT };
         (ours, intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain()))
     }
 

@@ -88,6 +88,16 @@ impl Client {
         Ok((client, said))
     }
 
+    /// Connects as a load balancer that vouches: TLS with its own certificate, and inside that this header; reads the greeting.
+    pub fn vouched(header: &[u8], address: SocketAddr, balancer: &Arc<ClientConfig>) -> io::Result<(Self, Said)> {
+        let mut stream = secured(connect(b"", address)?, balancer)?;
+        stream.write_all(header)?;
+        stream.flush()?;
+        let mut client = Self { stream: BufReader::new(stream) };
+        let said = client.read_reply()?;
+        Ok((client, said))
+    }
+
     /// Says a line and reads the reply.
     pub fn command(&mut self, line: &str) -> io::Result<Said> {
         self.say(line)?;

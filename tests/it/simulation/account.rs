@@ -36,7 +36,7 @@ impl Submission {
     }
 
     /// As it is to arrive, below the fields that the relay puts in front.
-    fn octets(&self) -> Vec<u8> {
+    pub(super) fn octets(&self) -> Vec<u8> {
         let mut octets = format!(
             "From: {}@example.com\r\nDate: Fri, 15 Jan 2027 08:00:00 +0000\r\nMessage-ID: {}\r\n\r\n",
             self.from,
@@ -50,7 +50,7 @@ impl Submission {
         octets
     }
 
-    /// As it goes over the wire, without the final dot.
+    /// As it goes over the wire by DATA.
     pub(super) fn stuffed(&self) -> Vec<u8> {
         let mut stuffed = Vec::new();
         for line in self.octets().split_inclusive(|&octet| octet == b'\n') {
@@ -59,6 +59,7 @@ impl Submission {
             }
             stuffed.extend_from_slice(line);
         }
+        stuffed.extend_from_slice(b".\r\n");
         stuffed
     }
 }
@@ -189,7 +190,7 @@ impl Account {
                 if times > 0 {
                     summary.arrived += 1;
                     summary.twice += usize::from(times > 1);
-                } else if reports.iter().any(|report| tells(report, id, submission, recipient)) {
+                } else if reports.iter().any(|report| tells(report, submission, recipient)) {
                     summary.reported += 1;
                 } else if dead.iter().any(|record| keeps(record, id, recipient)) {
                     summary.dead += 1;
@@ -236,14 +237,13 @@ fn is_report(taken: &Taken) -> bool {
 }
 
 /// Whether a report tells the sender that this recipient will not have it.
-fn tells(report: &str, id: &str, submission: &Submission, recipient: &str) -> bool {
+fn tells(report: &str, submission: &Submission, recipient: &str) -> bool {
     let blocks = report.split("\r\n\r\n");
     let told = |block: &str| {
         block.contains(&format!("Final-Recipient: rfc822; {recipient}")) && block.contains("Action: failed")
     };
-    // Of a message that the disk could not read at that moment it has no header (`delivery::stored`), but its name here.
-    let names = report.contains(&submission.message_id()) || report.contains(&format!("X-Sealpost-Queue-ID: {id}\r\n"));
-    names && blocks.into_iter().any(told)
+    // It waits until it can quote its message (`delivery::stored`).
+    report.contains(&submission.message_id()) && blocks.into_iter().any(told)
 }
 
 /// Whether a dead message is this one with this recipient still open, or the report on it.

@@ -54,7 +54,10 @@ async fn visit(house: &Arc<House>, dice: &Dice, account: &Mutex<Account>) -> Res
 async fn submit(wire: &mut Wire, dice: &Dice, account: &Mutex<Account>, submission: Submission) -> Result<(), Over> {
     let mut envelope = vec![format!("MAIL FROM:<{}>\r\n", submission.sender)];
     envelope.extend(submission.recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>\r\n")));
-    envelope.push("DATA\r\n".to_owned());
+    let by_chunks = dice.one_in(3);
+    if !by_chunks {
+        envelope.push("DATA\r\n".to_owned());
+    }
     let pipelined = dice.one_in(2);
     if pipelined {
         wire.say(&envelope.concat()).await?;
@@ -77,7 +80,11 @@ async fn submit(wire: &mut Wire, dice: &Dice, account: &Mutex<Account>, submissi
             is_due(&reply, if command == "DATA\r\n" { "354" } else { "250" })?;
         }
     }
-    let message = submission.stuffed();
+    if by_chunks && taken == 0 {
+        wire.say("RSET\r\n").await?;
+        return wire.expect("250").await;
+    }
+    let message = if by_chunks { last_chunk(wire, dice, submission.octets()).await? } else { submission.stuffed() };
     if dice.one_in(10) {
         let part = usize::try_from(dice.draw(message.len() as u64)).unwrap();
         wire.stream.get_mut().write_all(&message[..part]).await?;
@@ -86,7 +93,6 @@ async fn submit(wire: &mut Wire, dice: &Dice, account: &Mutex<Account>, submissi
     // From here on the relay may have it, whatever it says.
     account.lock().unwrap().ended(submission.number);
     wire.stream.get_mut().write_all(&message).await?;
-    wire.stream.get_mut().write_all(b".\r\n").await?;
     if dice.one_in(20) {
         return Err(Over);
     }
@@ -103,6 +109,19 @@ async fn submit(wire: &mut Wire, dice: &Dice, account: &Mutex<Account>, submissi
     Ok(())
 }
 
+/// Sends all chunks of a message but the last, which is what is left to be written.
+async fn last_chunk(wire: &mut Wire, dice: &Dice, message: Vec<u8>) -> Result<Vec<u8>, Over> {
+    let mut rest = &message[..];
+    for _ in 0..dice.draw(4) {
+        let (chunk, behind) = rest.split_at(usize::try_from(dice.draw(rest.len() as u64 + 1)).unwrap());
+        wire.say(&format!("BDAT {}\r\n", chunk.len())).await?;
+        wire.stream.get_mut().write_all(chunk).await?;
+        wire.expect("250").await?;
+        rest = behind;
+    }
+    Ok([format!("BDAT {} LAST\r\n", rest.len()).as_bytes(), rest].concat())
+}
+
 struct Wire {
     stream: BufReader<DuplexStream>,
 }
@@ -113,7 +132,7 @@ impl Wire {
         let chain = Cast::get().chain(persona).unwrap().map(PeerChain);
         let tls = Negotiated { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384".to_owned(), key_exchange: None };
         let client = SocketAddr::from(([192, 0, 2, 50], 40_000));
-        let peer = Peer { client, tls, chain, exporter: None, door: IMPLICIT };
+        let peer = Peer { client, tls, chain: chain.into(), exporter: None, door: IMPLICIT };
         let (serving, drain) = (Arc::clone(house), house.tasks.drain());
         house.tasks.spawn("connection", Box::pin(intake::converse(theirs, peer, serving, drain)));
         Self { stream: BufReader::new(ours) }

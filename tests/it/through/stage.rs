@@ -130,7 +130,7 @@ impl Stage {
         let chain = Cast::get().chain(persona).unwrap().map(PeerChain);
         let tls = Negotiated { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384".to_owned(), key_exchange: None };
         let client = SocketAddr::from(([192, 0, 2, 50], 40_000));
-        let peer = Peer { client, tls, chain, exporter: None, door: IMPLICIT };
+        let peer = Peer { client, tls, chain: chain.into(), exporter: None, door: IMPLICIT };
         let intake = intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain());
         (Client { stream: ours, read: Vec::new(), persona: persona.to_owned() }, intake)
     }
@@ -232,6 +232,16 @@ impl Client {
             assert!(said.starts_with("250"), "{one}: {said}");
         }
         assert!(self.say("DATA").await.starts_with("354"));
+    }
+
+    /// Up to the 250 to the first chunk, of more.
+    pub(crate) async fn begin_chunks(&mut self) {
+        assert!(self.mail("").await.starts_with("250"));
+        assert!(self.rcpt("<r0@example.net>").await.starts_with("250"));
+        let header = format!("From: {}@example.com\r\n\r\n", self.persona);
+        self.write(format!("BDAT {}\r\n{header}", header.len()).as_bytes()).await;
+        let said = self.hear().await;
+        assert!(said.starts_with("250"), "{said}");
     }
 
     pub(crate) fn message(&self, more: &str) -> String {

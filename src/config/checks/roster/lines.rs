@@ -72,8 +72,9 @@ const COLUMNS: [&str; COLUMN_COUNT] = [
     "hold",
     "resend",
     "bare_lf",
+    "accept_vouched",
 ];
-const COLUMN_COUNT: usize = 28;
+const COLUMN_COUNT: usize = 29;
 
 /// What is wrong in a line: the column where it is one's, and the sentence.
 type LineFault = (Option<&'static str>, Wrong);
@@ -313,6 +314,7 @@ impl<'c> Lines<'c> {
             leeway: leeway(
                 flag("resend", false)?,
                 read_bare_lf(self.text(record, "bare_lf")?).map_err(at("bare_lf"))? == BareLf::Normalized,
+                flag("accept_vouched", false)?,
             ),
             pin_ignores_expiry: flag("pin_ignores_expiry", false)?,
         };

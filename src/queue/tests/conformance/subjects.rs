@@ -222,6 +222,10 @@ impl<T: Store> Store for Lying<T> {
         self.truth.list_back(filter, page)
     }
 
+    fn briefs(&self, filter: Filter, page: Page, direction: Direction) -> Result<Listing<Brief>, QueueError> {
+        self.truth.briefs(filter, page, direction)
+    }
+
     fn adopted(&self, export: QueueId) -> Result<u64, QueueError> {
         self.truth.adopted(export)
     }

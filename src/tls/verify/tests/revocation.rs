@@ -211,11 +211,15 @@ fn of_two_lists_of_one_moment_the_higher_number_counts() {
     let root = Recipe::ca("Root").self_signed();
     let alice = Recipe::client("Alice").signed_by(&root);
     let listed = serials(&[&alice]);
-    let first = root.crl(&CrlRecipe { number: 255, ..CrlRecipe::listing(&[]) });
-    let second = root.crl(&CrlRecipe { number: 256, ..CrlRecipe::listing(&listed) });
-    for crls in [[first.clone(), second.clone()], [second, first]] {
-        let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &crls).trust();
-        faulty(&[&alice], &trust, NOW, &CertificateFault::Revoked);
+    // RFC 5280 §5.2.3: numbers have up to 20 octets.
+    let longest = [0x7f; 12];
+    for number_begins in [&[][..], &longest] {
+        let first = root.crl(&CrlRecipe { number: 255, number_begins, ..CrlRecipe::listing(&[]) });
+        let second = root.crl(&CrlRecipe { number: 256, number_begins, ..CrlRecipe::listing(&listed) });
+        for crls in [[first.clone(), second.clone()], [second, first]] {
+            let trust = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &crls).trust();
+            faulty(&[&alice], &trust, NOW, &CertificateFault::Revoked);
+        }
     }
 }
 

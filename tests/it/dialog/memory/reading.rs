@@ -1,14 +1,14 @@
 //! Octets to events: lines, the header when it is whole, the body to its end; as intake does it.
 
 use sealpost::content::{
-    BodyEnd, BodyFacts, Collected, FixUps, HeaderCollector, HeaderFacts, Proved, Results, fix_ups, take_in,
+    BodyEnd, BodyFacts, Collected, FixUps, HeaderCollector, HeaderFacts, HeaderFault, Proved, Results, fix_ups, take_in,
 };
 use sealpost::mail::QueueId;
-use sealpost::mail::trace::Trace;
+use sealpost::mail::trace::{TlsEnd, Trace};
 use sealpost::policy::SenderField;
 use sealpost::session::{Event, NoRoom, Phase, PreambleEvent, Session};
 use sealpost::smtp::data::BareLf;
-use sealpost::smtp::{DotReader, DotState};
+use sealpost::smtp::{DotState, Framing, MessageReader};
 
 use super::super::rules::as_sent;
 use super::{Connection, Kept, Machine, MemoryStage, Mutant, Reading, Receiving, now};
@@ -38,27 +38,16 @@ impl MemoryStage {
         match std::mem::replace(&mut connection.reading, Reading::Lines) {
             Reading::Lines => self.read_line(connection),
             Reading::Message(receiving) => self.read_message(connection, receiving),
-            Reading::Over(mut dots) => {
-                let progress = dots.discard(connection.lines.buffered());
+            Reading::Over(mut reader) => {
+                let progress = reader.discard(connection.lines.buffered());
                 connection.lines.consume(progress.consumed);
                 match progress.state {
                     DotState::More => {
-                        connection.reading = Reading::Over(dots);
+                        connection.reading = Reading::Over(reader);
                         false
                     }
                     DotState::End => self.end_body(connection, BodyEnd::Complete, 0),
                     DotState::Fault(fault) => self.end_body(connection, BodyEnd::Disputed(fault), 0),
-                }
-            }
-            Reading::Chunk(mut chunk) => {
-                let progress = chunk.discard(connection.lines.buffered());
-                connection.lines.consume(progress.consumed);
-                match progress.state {
-                    DotState::More => {
-                        connection.reading = Reading::Chunk(chunk);
-                        false
-                    }
-                    DotState::End | DotState::Fault(_) => self.end_body(connection, BodyEnd::Complete, 0),
                 }
             }
         }
@@ -89,26 +78,37 @@ impl MemoryStage {
         true
     }
 
-    pub(super) fn begin_message(&mut self, connection: &Connection) -> Receiving {
+    pub(super) fn begin_message(&mut self, connection: &mut Connection, framing: Framing) -> Box<Receiving> {
+        if let Some(mut receiving) = connection.arrival.take() {
+            if self.mutant == Mutant::ForgetsTheCrBetweenChunks {
+                receiving.reader = MessageReader::new(framing, BareLf::Refused);
+            }
+            receiving.reader.go_on(framing);
+            return receiving;
+        }
         let bare_lf = match &connection.machine {
             Machine::Session(session) => session.identity().grant().leeway.bare_lf,
             _ => BareLf::Refused,
         };
         let bare_lf = if self.mutant == Mutant::NormalizesForAll { BareLf::Normalized } else { bare_lf };
-        Receiving {
-            dots: DotReader::new(bare_lf),
+        Box::new(Receiving {
+            reader: MessageReader::new(framing, bare_lf),
             collector: Some(HeaderCollector::new(&self.header_limits)),
             octets: 0,
             kept: Kept::Well,
-        }
+        })
     }
 
     pub(super) fn read_message(&mut self, connection: &mut Connection, mut receiving: Box<Receiving>) -> bool {
         let mut octets = Vec::new();
-        let progress = receiving.dots.read(connection.lines.buffered(), &mut octets);
+        let progress = receiving.reader.read(connection.lines.buffered(), &mut octets);
         connection.lines.consume(progress.consumed);
         if self.mutant == Mutant::KeepsDots && octets.starts_with(b".") {
             octets.insert(0, b'.');
+        }
+        let is_chunk = matches!(receiving.reader, MessageReader::Chunks(_));
+        if self.mutant == Mutant::UnstuffsChunks && is_chunk && octets.starts_with(b".") {
+            octets.remove(0);
         }
         receiving.octets += u64::try_from(octets.len()).unwrap();
         let body = self.read_header(connection, &mut receiving, &octets, progress.state);
@@ -122,7 +122,7 @@ impl MemoryStage {
                 false
             }
             DotState::Fault(fault) => self.end_body(connection, BodyEnd::Disputed(fault), receiving.octets),
-            DotState::End => self.end_message(connection, &receiving),
+            DotState::End => self.end_message(connection, receiving),
         }
     }
 
@@ -136,7 +136,8 @@ impl MemoryStage {
     ) -> Option<Vec<u8>> {
         let Some(mut collector) = receiving.collector.take() else { return Some(octets.to_vec()) };
         let collected = collector.push(octets);
-        let whole = matches!(collected, Ok(Collected::Whole { .. })) || state == DotState::End;
+        let all_came = state == DotState::End && receiving.reader.is_last();
+        let whole = matches!(collected, Ok(Collected::Whole { .. })) || all_came;
         let body = match collected {
             Ok(Collected::Whole { consumed }) => octets[consumed..].to_vec(),
             Ok(Collected::More) | Err(_) => Vec::new(),
@@ -144,10 +145,15 @@ impl MemoryStage {
         let (section, mut facts) = match collected {
             Err(fault) => (Vec::new(), HeaderFacts { fault: Some(fault), ..HeaderFacts::default() }),
             Ok(_) if whole => self.taken_in(connection, collector.into_section()),
-            Ok(_) => {
-                receiving.collector = Some(collector);
-                return Some(Vec::new());
-            }
+            Ok(_) => match state {
+                DotState::Fault(fault) => {
+                    (Vec::new(), HeaderFacts { fault: Some(HeaderFault::Octets(fault)), ..HeaderFacts::default() })
+                }
+                DotState::More | DotState::End => {
+                    receiving.collector = Some(collector);
+                    return Some(Vec::new());
+                }
+            },
         };
         self.mutant.header(&mut facts);
         self.feed(connection, Event::HeaderRead(&facts));
@@ -172,6 +178,7 @@ impl MemoryStage {
             protocol: session.trace().protocol,
             tls_version: "TLSv1.3",
             tls_cipher: "TLS_AES_128_GCM_SHA256",
+            tls_end: TlsEnd::Client,
             id: QueueId::from_u128(7),
             priority: None,
             recipient: None,
@@ -201,7 +208,7 @@ impl MemoryStage {
         }
         match state {
             DotState::More => {
-                connection.reading = Reading::Over(receiving.dots);
+                connection.reading = Reading::Over(receiving.reader);
                 false
             }
             DotState::End => self.end_body(connection, BodyEnd::Complete, receiving.octets),
@@ -219,20 +226,22 @@ impl MemoryStage {
         }
     }
 
-    pub(super) fn end_message(&mut self, connection: &mut Connection, receiving: &Receiving) -> bool {
+    pub(super) fn end_message(&mut self, connection: &mut Connection, receiving: Box<Receiving>) -> bool {
         let Machine::Session(session) = &connection.machine else { return false };
         let end = if receiving.octets > session.message_size_max() {
             BodyEnd::TooLarge
-        } else if receiving.dots.longest_line() > self.line_max {
+        } else if receiving.reader.longest_line() > self.line_max {
             BodyEnd::LineTooLong { limit: self.line_max }
         } else {
             BodyEnd::Complete
         };
-        if receiving.kept == Kept::Failed {
-            self.feed(connection, Event::NotKept(BodyFacts { end, octets: receiving.octets }, NoRoom::Broken));
+        let (kept, octets) = (receiving.kept, receiving.octets);
+        connection.arrival = Some(receiving);
+        if kept == Kept::Failed {
+            self.feed(connection, Event::NotKept(BodyFacts { end, octets }, NoRoom::Broken));
             return true;
         }
-        self.end_body(connection, end, receiving.octets)
+        self.end_body(connection, end, octets)
     }
 
     pub(super) fn end_body(&mut self, connection: &mut Connection, end: BodyEnd, octets: u64) -> bool {
