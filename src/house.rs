@@ -12,14 +12,18 @@ use crate::counts::Counts;
 use crate::doors::Doors;
 use crate::intake::Desk;
 use crate::queue::Queue;
+use crate::queue::schedule::Moment;
 use crate::snapshot::Snapshot;
-use crate::sys::{Backlog, Clock, Entropy, Now, Tasks, Throttle};
+use crate::sys::{Backlog, Clock, Entropy, Now, Steps, Tasks, Throttle, WallTime};
 use crate::tls::points::Named;
 use crate::upstream::Courier;
 use crate::web::Responders;
 
 /// How often it is said that mail is refused for a reason of ours; each refusal has its line in the audit besides.
 const REFUSALS_SAID: Duration = Duration::from_secs(60);
+
+/// How often it is said that queued mail has no route; each attempt has its line in the audit besides.
+const NO_ROUTE_SAID: Duration = Duration::from_secs(15 * 60);
 
 /// What intake and delivery share.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct House {
     pub queue: Queue,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// How the wall clock was set meanwhile.
+    pub steps: Steps,
     /// Randomness for ids.
     pub entropy: Arc<dyn Entropy>,
     /// Who is at work.
@@ -51,6 +57,8 @@ pub struct House {
     pub want_of_room: Throttle,
     /// Says now and then that mail is refused because the store fails.
     pub store_fails: Throttle,
+    /// Says now and then that mail waits that no route takes.
+    pub no_route: Throttle,
     /// What has happened since the start.
     pub counts: Counts,
 }
@@ -69,11 +77,13 @@ impl House {
         courier: Courier,
     ) -> Self {
         let counts = Counts::new(clock.now().mono);
+        let steps = Steps::begin(clock.now());
         let (named_points, points_to_fetch) = mpsc::channel(NAMED_POINTS_MAX);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             queue,
             clock,
+            steps,
             desk: Desk::new(&*entropy),
             entropy,
             tasks,
@@ -85,6 +95,7 @@ impl House {
             log: Backlog::default(),
             want_of_room: Throttle::new(REFUSALS_SAID),
             store_fails: Throttle::new(REFUSALS_SAID),
+            no_route: Throttle::new(NO_ROUTE_SAID),
             counts,
         }
     }
@@ -123,5 +134,12 @@ impl House {
     /// What time it is.
     pub fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    /// The present, as it counts for what has waited since then.
+    pub fn moment(&self, since: WallTime) -> Moment {
+        let now = self.now();
+        self.steps.note(now);
+        Moment { now: now.wall, waited: self.steps.age(since, now), ran: self.steps.ran(now) }
     }
 }

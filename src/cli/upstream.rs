@@ -224,7 +224,8 @@ impl Tried {
         }
         for certificate in &self.certificates {
             let Certificate { subject, issuer, names, not_before, not_after, fingerprint } = certificate;
-            row(out, "certificate", &format!("{subject}, for {}", names.join(", ")))?;
+            let names = if names.is_empty() { String::new() } else { format!(", for {}", names.join(", ")) };
+            row(out, "certificate", &format!("{subject}{names}"))?;
             row(out, "", &format!("issued by {issuer}; good from {not_before} to {not_after}"))?;
             row(out, "", &format!("fingerprint {fingerprint}"))?;
         }

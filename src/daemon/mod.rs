@@ -15,6 +15,7 @@ mod ready;
 mod reload;
 mod retry;
 mod stamps;
+pub mod stranded;
 pub mod steering;
 mod telling;
 mod watch;

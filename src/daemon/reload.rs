@@ -16,6 +16,7 @@ use super::aside::aside;
 use super::build;
 use super::retry::Retry;
 use super::stamps::Stamps;
+use super::stranded;
 use super::telling::{Finding, News, Telling, Weight};
 use super::watch::Orders;
 use crate::config::{self, Before, CrlSource, FaultyPart, ListenerSettings, Mistake, Settings, Watching};
@@ -191,6 +192,12 @@ impl Reloader {
         let generation = snapshot.generation;
         house.courier.configure(&settings.upstreams);
         let old_snapshot = house.swap(snapshot);
+        if *old_snapshot.routes != *house.snapshot().routes {
+            house.tasks.spawn(
+                "mail without a route",
+                stranded::tell(house.queue.clone(), Arc::clone(&house.snapshot().routes), house.tasks.drain()),
+            );
+        }
         let old_settings = std::mem::replace(&mut self.settings, Arc::new(settings));
         tell_setbacks(&old_settings, &self.settings);
         house.tasks.spawn("old snapshot", let_go(old_snapshot, old_settings, house.tasks.drain()));

@@ -14,8 +14,8 @@
 
 use std::time::Duration;
 
-use crate::mail::{Notify, ReversePath};
-use crate::queue::schedule::{self, Schedule, Warned, Warning};
+use crate::mail::{DeliverBy, Notify, ReversePath};
+use crate::queue::schedule::{self, Moment, Schedule, Warned, Warning};
 use crate::queue::{Certainty, Next, Outcome, Record, Tried};
 use crate::report::{self, Fate};
 use crate::sys::WallTime;
@@ -48,30 +48,32 @@ pub struct Brought {
 }
 
 /// Why a message is not tried although it is its turn: the time that its sender gave is over (RFC 2852 §4, `R`). It must not be delivered any more.
-pub fn is_too_late(record: &Record, now: WallTime) -> Option<&'static str> {
-    let by = record.envelope.parameters().deliver_by.filter(|by| by.or_return && now >= by.deadline);
+pub fn is_too_late(record: &Record, at: Moment) -> Option<&'static str> {
+    let since = record.waits_since();
+    let is_over = |by: &DeliverBy| by.or_return && at.waited >= by.deadline.since(since);
+    let by = record.envelope.parameters().deliver_by.filter(is_over);
     by.map(|_| "the time that its sender gave (BY) was over before it could be delivered")
 }
 
-/// The plan for a message after an attempt that ended at `now`. `jitter` is a random number that spreads retries.
-pub fn plan(record: &Record, brought: Brought, schedule: &Schedule, now: WallTime, jitter: u64) -> Plan {
+/// The plan for a message after an attempt that ended just now. `jitter` is a random number that spreads retries.
+pub fn plan(record: &Record, brought: Brought, schedule: &Schedule, at: Moment, jitter: u64) -> Plan {
     let Brought { tried, untried, undertakings } = brought;
     let schedule = of_its_own(record, schedule);
     let open = still_open(record, &tried);
     let nobody_tried = open.iter().all(|place| untried.iter().any(|one| one.recipient == *place));
     let mut plan = Plan::of(record, tried, untried);
     plan.tell_failures();
-    plan.tell_relayed(record, &undertakings, now);
+    plan.tell_relayed(record, &undertakings, at.now);
     if !open.is_empty() {
         let attempts = record.attempts.saturating_add(1);
-        match schedule.next(record.waits_since(), attempts, Warned::from(record.warned), now, jitter) {
-            schedule::Plan::Retry { at, warning } => {
-                plan.next = Next::Retry(if nobody_tried { record.due } else { at });
+        match schedule.next(at, attempts, Warned::from(record.warned), jitter) {
+            schedule::Plan::Retry { at: due, warning } => {
+                plan.next = Next::Retry(if nobody_tried { record.due } else { due });
                 if warning == Warning::Due {
                     plan.warn(record, &open, schedule.gives_up_at(record.waits_since()));
                 }
             }
-            schedule::Plan::GiveUp => plan.give_up(record, &open, now),
+            schedule::Plan::GiveUp => plan.give_up(record, &open, at.waited),
         }
     }
     if plan.next == Next::Finished {
@@ -80,20 +82,20 @@ pub fn plan(record: &Record, brought: Brought, schedule: &Schedule, now: WallTim
     plan.without_reports_on_ours(record)
 }
 
-/// The plan for a message that nobody tried at `now`, because all its upstreams are left alone (`untried` says so of each recipient). None when it
+/// The plan for a message that nobody tried just now, because all its upstreams are left alone (`untried` says so of each recipient). None when it
 /// simply goes on waiting: no attempt was made, so none is counted, and its turn in the queue stays as it was.
-pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Schedule, now: WallTime) -> Option<Plan> {
+pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Schedule, at: Moment) -> Option<Plan> {
     let schedule = of_its_own(record, schedule);
     let open = record.open_recipients();
     let mut plan = Plan::of(record, Vec::new(), untried);
-    match schedule.next(record.waits_since(), record.attempts, Warned::from(record.warned), now, 0) {
+    match schedule.next(at, record.attempts, Warned::from(record.warned), 0) {
         schedule::Plan::Retry { warning: Warning::NotDue, .. } => return None,
         schedule::Plan::Retry { warning: Warning::Due, .. } => {
             plan.warn(record, &open, schedule.gives_up_at(record.waits_since()));
             plan.next = Next::Retry(record.due);
         }
         schedule::Plan::GiveUp => {
-            plan.give_up(record, &open, now);
+            plan.give_up(record, &open, at.waited);
             plan.next = finished_or_dead(record, &plan.outcomes);
         }
     }
@@ -106,8 +108,8 @@ fn of_its_own(record: &Record, schedule: &Schedule) -> Schedule {
 }
 
 /// `soft_bounce`: a failure is a delay, by the same words; but when the time that its sender gave (`R`) is over, it stays what it is.
-pub fn softened(record: &Record, tried: Vec<Tried>, now: WallTime) -> Vec<Tried> {
-    if is_too_late(record, now).is_some() {
+pub fn softened(record: &Record, tried: Vec<Tried>, at: Moment) -> Vec<Tried> {
+    if is_too_late(record, at).is_some() {
         return tried;
     }
     let soft = |one: Tried| match one.outcome {
@@ -191,8 +193,8 @@ impl Plan {
         self.tell = failed.map(|one| (one.recipient, Fate::Failed)).collect();
     }
 
-    fn give_up(&mut self, record: &Record, open: &[usize], now: WallTime) {
-        let waited = Duration::from_secs(now.since(record.waits_since()).as_secs());
+    fn give_up(&mut self, record: &Record, open: &[usize], waited: Duration) {
+        let waited = Duration::from_secs(waited.as_secs());
         for &place in open {
             let (upstream, reason, reply) = match self.said_of(record, place) {
                 Some((Outcome::Deferred { reason, reply } | Outcome::Failed { reason, reply }, upstream)) => {
@@ -257,6 +259,11 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const ARRIVED: WallTime = WallTime::from_seconds(1_000);
 
+    /// So long after the messages came, in a process that was there.
+    fn aged(waited: Duration) -> Moment {
+        Moment { now: ARRIVED.after(waited), waited, ran: waited }
+    }
+
     fn schedule() -> Schedule {
         Schedule::new(&[HOUR], Some(4 * HOUR), 120 * HOUR).unwrap()
     }
@@ -298,7 +305,7 @@ mod tests {
     }
 
     fn after(wait: Duration, record: &Record, tried: Vec<Tried>) -> Plan {
-        plan(record, Brought { tried, ..Brought::default() }, &schedule(), ARRIVED.after(wait), 0)
+        plan(record, Brought { tried, ..Brought::default() }, &schedule(), aged(wait), 0)
     }
 
     #[test]
@@ -373,7 +380,7 @@ mod tests {
     }
 
     fn without_attempt(wait: Duration, record: &Record) -> Option<Plan> {
-        plan_without_attempt(record, untried(), &schedule(), ARRIVED.after(wait))
+        plan_without_attempt(record, untried(), &schedule(), aged(wait))
     }
 
     #[test]
@@ -388,12 +395,12 @@ mod tests {
         let untried = || untried().split_off(1);
         for (outcome, due) in [(delivered(), record.due), (deferred(), ARRIVED.after(4 * HOUR))] {
             let brought = Brought { tried: vec![tried(0, outcome)], untried: untried(), ..Brought::default() };
-            let plan = plan(&record, brought, &schedule(), ARRIVED.after(3 * HOUR), 0);
+            let plan = plan(&record, brought, &schedule(), aged(3 * HOUR), 0);
             assert_eq!((&plan.next, plan.tell.as_slice()), (&Next::Retry(due), &[][..]));
             assert_eq!(plan.outcomes.len(), 1, "nothing is recorded of who was not tried");
         }
         let brought = Brought { tried: vec![tried(0, delivered())], untried: untried(), ..Brought::default() };
-        let late = plan(&record, brought, &schedule(), ARRIVED.after(4 * HOUR), 0);
+        let late = plan(&record, brought, &schedule(), aged(4 * HOUR), 0);
         assert_eq!((late.warned, late.last_tried(&record, 1, ARRIVED)), (true, None));
     }
 
@@ -402,7 +409,7 @@ mod tests {
         let record = record(alice(), None);
         let soft = |wait| {
             let outcomes = vec![tried(0, failed()), tried(1, delivered())];
-            after(wait, &record, softened(&record, outcomes, ARRIVED.after(wait)))
+            after(wait, &record, softened(&record, outcomes, aged(wait)))
         };
         let early = soft(HOUR);
         assert_eq!((&early.next, early.tell.as_slice()), (&Next::Retry(ARRIVED.after(2 * HOUR)), &[][..]));
@@ -496,7 +503,7 @@ mod tests {
                 undertakings: vec![(0, undertaken)],
                 ..Brought::default()
             };
-            let plan = plan(&record, brought, &schedule(), ARRIVED.after(Duration::from_secs(1)), 0);
+            let plan = plan(&record, brought, &schedule(), aged(Duration::from_secs(1)), 0);
             let relayed = plan.tell.contains(&(0, Fate::Relayed));
             assert_eq!(relayed, told, "{notify:?} {by:?} {undertaken:?}");
             assert!(plan.tell.contains(&(1, Fate::Failed)));
@@ -507,15 +514,12 @@ mod tests {
     fn what_must_be_returned_when_its_time_is_over_is_not_tried_then_but_given_up() {
         let by = Some(DeliverBy { deadline: ARRIVED.after(HOUR), or_return: true, trace: false });
         let record = with_by(alice(), None, by);
-        let just_before = ARRIVED.after(HOUR - Duration::from_secs(1));
-        assert_eq!(
-            (is_too_late(&record, just_before), is_too_late(&record, ARRIVED.after(HOUR)).is_some()),
-            (None, true)
-        );
+        let just_before = aged(HOUR - Duration::from_secs(1));
+        assert_eq!((is_too_late(&record, just_before), is_too_late(&record, aged(HOUR)).is_some()), (None, true));
         let plan = without_attempt(HOUR, &record).unwrap();
         assert_eq!((&plan.next, plan.tell.as_slice()), (&Next::Finished, &[(0, Fate::GaveUp), (1, Fate::GaveUp)][..]));
         let told = with_by(alice(), None, by.map(|by| DeliverBy { or_return: false, ..by }));
-        assert_eq!(is_too_late(&told, ARRIVED.after(HOUR * 9)), None, "N goes on");
+        assert_eq!(is_too_late(&told, aged(HOUR * 9)), None, "N goes on");
         let until = ARRIVED.after(120 * HOUR);
         let plan = after(HOUR, &told, vec![tried(0, deferred()), tried(1, deferred())]);
         assert_eq!(plan.tell, [(0, Fate::Overdue { until }), (1, Fate::Overdue { until })]);
@@ -523,13 +527,26 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_forward_ends_neither_a_time_to_deliver_in_nor_the_wait() {
+        let by = Some(DeliverBy { deadline: ARRIVED.after(3 * HOUR), or_return: true, trace: false });
+        let after_a_week = Moment { now: ARRIVED.after(168 * HOUR), ..aged(HOUR) };
+        for by in [by, None] {
+            let record = with_by(alice(), None, by);
+            assert_eq!(is_too_late(&record, after_a_week), None);
+            let brought = Brought { tried: vec![tried(0, deferred()), tried(1, deferred())], ..Brought::default() };
+            let plan = plan(&record, brought, &schedule(), after_a_week, 0);
+            assert_eq!((plan.next, plan.tell), (Next::Retry(ARRIVED.after(169 * HOUR)), vec![]));
+        }
+    }
+
+    #[test]
     fn soft_bounce_does_not_soften_what_comes_after_the_time_that_its_sender_gave() {
         let by = |or_return| Some(DeliverBy { deadline: ARRIVED.after(HOUR), or_return, trace: false });
-        let just_before = ARRIVED.after(HOUR - Duration::from_secs(1));
+        let just_before = aged(HOUR - Duration::from_secs(1));
         for (or_return, now, expected) in [
-            (true, ARRIVED.after(HOUR), failed()),
+            (true, aged(HOUR), failed()),
             (true, just_before, deferred_as("no such user")),
-            (false, ARRIVED.after(HOUR), deferred_as("no such user")),
+            (false, aged(HOUR), deferred_as("no such user")),
         ] {
             let record = with_by(alice(), None, by(or_return));
             assert_eq!(softened(&record, vec![tried(0, failed())], now)[0].outcome, expected, "{or_return}");
@@ -539,11 +556,14 @@ mod tests {
     #[test]
     fn soft_bounce_does_not_touch_what_is_told_of_the_delivered() {
         let record = with_by(alice(), Some(SUCCESS), None);
-        let now = ARRIVED.after(HOUR);
+        let now = aged(HOUR);
         let tried = softened(&record, vec![tried(0, delivered()), tried(1, failed())], now);
         let brought = Brought { tried, undertakings: vec![(0, Undertaking::default())], ..Brought::default() };
         let plan = plan(&record, brought, &schedule(), now, 0);
-        assert_eq!((plan.tell.as_slice(), &plan.next), (&[(0, Fate::Relayed)][..], &Next::Retry(now.after(HOUR))));
+        assert_eq!(
+            (plan.tell.as_slice(), &plan.next),
+            (&[(0, Fate::Relayed)][..], &Next::Retry(ARRIVED.after(2 * HOUR)))
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! Never: bounces mail for a fault of ours or of the upstream; lets a failed recipient vanish without a report or a place among the dead.
 
+mod astray;
 pub mod conclusion;
 mod lanes;
 mod standing;
@@ -21,12 +22,11 @@ use crate::audit;
 use crate::house::House;
 use crate::mail::QueueId;
 use crate::queue::{
-    Certainty, Claim, Conclusion, Custodian, Deposit, Next, Outcome, QueueError, Record, TraceFacts, Tried,
+    Certainty, Claim, Conclusion, Custodian, Deposit, NO_UPSTREAM, Next, Outcome, QueueError, Record, TraceFacts, Tried,
 };
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::route::Group;
 use crate::snapshot::{Snapshot, SoftBounce};
-use crate::upstream::courier::alarm;
 use crate::upstream::{LeftAlone, Probe};
 use conclusion::{Brought, Plan};
 use stored::Stored;
@@ -41,6 +41,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(600);
 /// Takes claims from the queue, each into a task of its own, until the drain begins.
 pub async fn run(house: Arc<House>) {
     let mut drain = house.tasks.drain();
+    house.tasks.spawn_vital("times of the queue", astray::run(Arc::clone(&house)));
     let mut turns = Turns::new(&house);
     loop {
         let next = async {
@@ -69,7 +70,8 @@ async fn deliver(turn: Turn, house: &House) {
         drop(probe);
         return stop(claim, reason).await;
     }
-    if let Some(reason) = conclusion::is_too_late(claim.record(), house.now().wall) {
+    let since = claim.record().waits_since();
+    if let Some(reason) = conclusion::is_too_late(claim.record(), house.moment(since)) {
         drop(probe);
         let _concluding = under_way.over().await;
         return expire(claim, reason, &snapshot, house).await;
@@ -81,7 +83,7 @@ async fn deliver(turn: Turn, house: &House) {
     };
     // Its connection is free: the next may begin while this one is recorded.
     let _concluding = under_way.over().await;
-    let now = house.now().wall;
+    let now = house.moment(since);
     let plan = match handed {
         Handed::Tried(mut brought) => {
             if snapshot.soft_bounce == SoftBounce::Yes {
@@ -103,15 +105,15 @@ async fn deliver(turn: Turn, house: &House) {
 async fn expire(claim: Claim, reason: &str, snapshot: &Snapshot, house: &House) {
     let untried = |recipient| Tried {
         recipient,
-        upstream: "-".to_owned(),
+        upstream: NO_UPSTREAM.to_owned(),
         outcome: Outcome::Deferred { reason: reason.to_owned(), reply: None },
         certainty: Certainty::Known,
     };
     let open = claim.record().open_recipients().into_iter().map(untried).collect();
-    let now = house.now().wall;
+    let now = house.moment(claim.record().waits_since());
     match conclusion::plan_without_attempt(claim.record(), open, &snapshot.schedule, now) {
         Some(plan) => conclude(claim, plan, snapshot, house).await,
-        // A clock was set back between two looks at it.
+        // It was kept before this process began, whose clock may be wrong; or the clock was set between two looks at it.
         None => claim.put_off(RENEW_EVERY),
     }
 }
@@ -201,9 +203,19 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
         brought.undertakings.extend(one.undertakings);
         left_alone = left_alone.or(alone);
     }
+    if !routed.nowhere.is_empty()
+        && let Some(unsaid) = house.no_route.say(house.now().mono)
+    {
+        tracing::error!(
+            id = %claim.id(),
+            recipients = routed.nowhere.len(),
+            unsaid,
+            "no route of the configuration takes recipients of a queued message, and it will be returned after `give_up_after`: write a [[route]] that does, or see `sealpost queue stats`"
+        );
+    }
     brought.tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
         recipient,
-        upstream: "-".to_owned(),
+        upstream: NO_UPSTREAM.to_owned(),
         outcome: Outcome::Deferred {
             reason: "no route of the configuration takes this recipient".to_owned(),
             reply: None,
@@ -229,7 +241,7 @@ async fn hand_over_group(
     let handover =
         house.courier.hand_over(&upstreams, first, &record.envelope, &group.recipients, &mut body, probe).await;
     for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
-        alarm(&group.route.name, fault);
+        house.courier.alarm(&group.route.name, fault);
     }
     let outcomes = handover.tried();
     let brought = match handover.left_alone {

@@ -27,7 +27,6 @@ use crate::session::{Need, NoRoom, Prospect, Session, Transaction};
 use crate::smtp::Extension;
 use crate::snapshot::{Snapshot, SoftBounce};
 use crate::sys::WallTime;
-use crate::upstream::courier::alarm;
 use crate::upstream::{Begun, BodyFault, MessageBody, Passage, Sending, Word};
 
 /// Where the transaction at hand stands on its way out.
@@ -150,7 +149,7 @@ impl Answers {
         let sent = Box::pin(self.house.courier.send_through(way.passage, &mut body, way.wait)).await;
         let Some(handover) = sent else { return Ok(None) };
         for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
-            alarm(&way.route, fault);
+            self.house.courier.alarm(&way.route, fault);
         }
         let (snapshot, now) = (self.house.snapshot(), self.house.now().wall);
         let tried = handover.tried();
@@ -184,7 +183,7 @@ impl Answers {
         if !was_answered {
             return now;
         }
-        match snapshot.schedule.next(now, 1, Warned::from(false), now, self.house.entropy.next_u64()) {
+        match snapshot.schedule.next(self.house.moment(now), 1, Warned::from(false), self.house.entropy.next_u64()) {
             Plan::Retry { at, .. } => at,
             Plan::GiveUp => now,
         }

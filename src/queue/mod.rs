@@ -107,7 +107,9 @@ pub use claim::{BodyReader, Claim, Conclusion};
 pub use compact::{Compaction, Progress};
 pub use fill::Fill;
 pub use incoming::Incoming;
-pub use record::{Custodian, HeldBy, Link, Outcome, REPORTS, Recheck, RecipientState, Record, State, TraceFacts};
+pub use record::{
+    Custodian, HeldBy, Link, NO_UPSTREAM, Outcome, REPORTS, Recheck, RecipientState, Record, State, TraceFacts,
+};
 pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};

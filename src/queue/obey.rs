@@ -250,6 +250,7 @@ pub(super) fn brings(order: &Order) -> Option<(&NewMessage, bool)> {
         | Order::Release(_)
         | Order::Remove(_)
         | Order::TakeOut(..)
+        | Order::Present { .. }
         | Order::Settle(_)
         | Order::Charge(_)
         | Order::See(_)

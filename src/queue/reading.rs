@@ -83,9 +83,7 @@ impl Store for Embedded {
         };
         // As above: read again now that it is claimed.
         match self.read(|view| look(view, ticket.id)) {
-            Ok(Look::Record(record))
-                if record.state == State::Queued && record.due <= now.wall && late.concerns(&record) =>
-            {
+            Ok(Look::Record(record)) if record.state == State::Queued && late.concerns(&record, now.wall) => {
                 Ok((Work::Claimed(ticket, record), next))
             }
             Ok(Look::Record(_) | Look::Nothing | Look::Unreadable(_)) => {
@@ -286,7 +284,7 @@ impl Embedded {
             let (candidates, last, passed) = self.perhaps_late(now, late, after.as_ref());
             for candidate in candidates {
                 if let Look::Record(record) = self.read(|view| look(view, candidate.1.id))?
-                    && late.concerns(&record)
+                    && late.concerns(&record, now.wall)
                 {
                     return Ok((Some(candidate.clone()), Some(candidate)));
                 }
@@ -306,9 +304,8 @@ impl Embedded {
         let mut candidates = Vec::new();
         for (seen, (identity, place)) in (1..).zip(index.round(after)) {
             // The name tells when it came, a little early; most messages need not be read.
-            if place.due <= now.wall
-                && place.state() == State::Queued
-                && late.may_concern(place.id.arrived())
+            if place.state() == State::Queued
+                && late.may_concern(place.id.arrived(), place.due, now.wall)
                 && claims.is_idle(place.id)
             {
                 candidates.push(DuePlace(identity.to_string(), place));

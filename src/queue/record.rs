@@ -117,6 +117,9 @@ pub struct RecipientState {
     pub undetermined: bool,
 }
 
+/// The name of an upstream where there was none to ask.
+pub const NO_UPSTREAM: &str = "-";
+
 /// What is noted of a recipient whom an operator took out: it does not get the message, and nobody is told.
 const TAKEN_OUT: &str = "removed by an operator";
 

@@ -1,5 +1,9 @@
 //! When to try again, when to tell the sender of a delay, when to give up. Pure: the time and the jitter are arguments.
 //!
+//! Nothing is given up on the word of the wall clock alone, which a person, a dead battery or a time server may have set: an age is what the clocks agree
+//! on while the process runs ([`crate::sys::Steps`]). Of what was kept before it began, the wall clock's word is all there is; so the process tries that for
+//! one round first, in which the clock may be set right. Never: reads a clock.
+//!
 //! RFC 5321 §4.5.4.1 asks for retries over at least four to five days; what the operator sets is obeyed.
 
 use std::time::Duration;
@@ -9,7 +13,13 @@ use crate::mail::DeliverBy;
 use crate::sys::WallTime;
 
 /// The share of a wait by which it may be lengthened, so that what failed together does not come back together: one in this many.
-const JITTER_SHARE: u64 = 10;
+const JITTER_SHARE: u32 = 10;
+
+/// Between the plan for a message and the look at it some time may pass, and two clocks are not read in one instant.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// For so long at most a process tries what it found when it began, before it gives any of that up.
+const ROUND_MAX: Duration = Duration::from_secs(3600);
 
 /// When what happens to a message that could not be delivered yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +42,17 @@ pub enum Plan {
     },
     /// Its sender is told that it can't be delivered.
     GiveUp,
+}
+
+/// The present, as it counts for one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What the calendar says.
+    pub now: WallTime,
+    /// How long the message has waited.
+    pub waited: Duration,
+    /// How long the process has run: what has waited for longer was there before.
+    pub ran: Duration,
 }
 
 /// Whether a delay is reported now.
@@ -63,24 +84,46 @@ impl Schedule {
         own
     }
 
-    /// What happens after `attempts` attempts (at least one) on a message that came at `arrived`. `warned`: whether its sender has been told of the
+    /// What happens after `attempts` attempts (at least one) on a message that has waited for so long. `warned`: whether its sender has been told of the
     /// delay. `jitter`: any number; it lengthens the wait by up to a tenth.
     ///
     /// The last attempt is made when the time is up, not before: a wait is never longer than what is left.
-    pub fn next(&self, arrived: WallTime, attempts: u32, warned: Warned, now: WallTime, jitter: u64) -> Plan {
-        let age = now.since(arrived);
-        if age >= self.give_up_after {
+    pub fn next(&self, at: Moment, attempts: u32, warned: Warned, jitter: u64) -> Plan {
+        let left = self.left(at);
+        if left.is_zero() {
             return Plan::GiveUp;
         }
-        let wait = lengthened(self.wait_after(attempts), jitter).min(self.give_up_after.saturating_sub(age));
-        let late = self.warn_after.is_some_and(|limit| age >= limit);
+        let wait = lengthened(self.wait_after(attempts), jitter).min(left);
+        let late = self.warn_after.is_some_and(|limit| at.waited >= limit);
         let warning = if late && warned == Warned::NotYet { Warning::Due } else { Warning::NotDue };
-        Plan::Retry { at: now.after(wait), warning }
+        Plan::Retry { at: at.now.after(wait), warning }
+    }
+
+    /// How long until it is given up.
+    fn left(&self, at: Moment) -> Duration {
+        let left = self.give_up_after.saturating_sub(at.waited);
+        let was_there_before = at.waited > at.ran;
+        let round = if was_there_before { self.longest().min(ROUND_MAX) } else { Duration::ZERO };
+        left.max(round.saturating_sub(at.ran))
+    }
+
+    fn longest(&self) -> Duration {
+        self.later.iter().copied().fold(self.first, Duration::max)
+    }
+
+    /// Nothing is put off at `now` for longer than until then. What is due later, and was not asked for by its sender, was put off by a clock that has been
+    /// set back since.
+    pub fn furthest(&self, now: WallTime) -> WallTime {
+        now.after(self.longest().saturating_add(self.longest() / JITTER_SHARE)).after(SLACK)
     }
 
     /// Which messages are late at `now`.
     pub fn late(&self, now: WallTime) -> Late {
-        Late { warn: self.warn_after.map(|limit| now.before(limit)), give_up: now.before(self.give_up_after) }
+        Late {
+            warn: self.warn_after.map(|limit| now.before(limit)),
+            give_up: now.before(self.give_up_after),
+            astray: None,
+        }
     }
 
     /// When a message that came at `arrived` is given up.
@@ -115,7 +158,7 @@ impl From<bool> for Warned {
 /// A wait with its jitter: any number, which lengthens it by up to a tenth.
 pub(crate) fn lengthened(wait: Duration, jitter: u64) -> Duration {
     let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    wait.saturating_add(Duration::from_millis(jitter % (millis / JITTER_SHARE + 1)))
+    wait.saturating_add(Duration::from_millis(jitter % (millis / u64::from(JITTER_SHARE) + 1)))
 }
 
 #[cfg(test)]
@@ -132,6 +175,11 @@ mod tests {
         Schedule::new(&[MINUTE, 5 * MINUTE, HOUR], Some(4 * HOUR), 120 * HOUR).unwrap()
     }
 
+    /// So long after it came, in a process that was there.
+    fn aged(waited: Duration) -> Moment {
+        Moment { now: ARRIVED.after(waited), waited, ran: waited }
+    }
+
     fn retry(at: WallTime, warning: Warning) -> Plan {
         Plan::Retry { at, warning }
     }
@@ -139,7 +187,7 @@ mod tests {
     #[test]
     fn the_waits_come_in_order_and_the_last_repeats() {
         for (attempts, wait) in [(0, MINUTE), (1, MINUTE), (2, 5 * MINUTE), (3, HOUR), (4, HOUR), (u32::MAX, HOUR)] {
-            let plan = schedule().next(ARRIVED, attempts, Warned::NotYet, ARRIVED, 0);
+            let plan = schedule().next(aged(Duration::ZERO), attempts, Warned::NotYet, 0);
             assert_eq!(plan, retry(ARRIVED.after(wait), Warning::NotDue), "after {attempts}");
         }
     }
@@ -147,7 +195,7 @@ mod tests {
     #[test]
     fn the_sender_is_warned_once() {
         let late = ARRIVED.after(4 * HOUR);
-        let plan = |warned| schedule().next(ARRIVED, 9, warned, late, 0);
+        let plan = |warned| schedule().next(aged(4 * HOUR), 9, warned, 0);
         assert_eq!(plan(Warned::NotYet), retry(late.after(HOUR), Warning::Due));
         assert_eq!(plan(Warned::Already), retry(late.after(HOUR), Warning::NotDue));
     }
@@ -156,16 +204,14 @@ mod tests {
     fn the_last_attempt_is_made_when_the_time_is_up() {
         let end = ARRIVED.after(120 * HOUR);
         let near = ARRIVED.after(120 * HOUR - MINUTE);
-        assert_eq!(schedule().next(ARRIVED, 99, Warned::Already, near, 77), retry(end, Warning::NotDue));
-        assert_eq!(schedule().next(ARRIVED, 100, Warned::Already, end, 77), Plan::GiveUp);
+        assert_eq!(schedule().next(aged(near.since(ARRIVED)), 99, Warned::Already, 77), retry(end, Warning::NotDue));
+        assert_eq!(schedule().next(aged(120 * HOUR), 100, Warned::Already, 77), Plan::GiveUp);
     }
 
     #[test]
     fn a_time_to_deliver_in_ends_the_attempts_or_is_when_the_sender_is_told() {
         let by = |wait: Duration, or_return| DeliverBy { deadline: ARRIVED.after(wait), or_return, trace: false };
-        let next = |by, age: Duration, warned| {
-            schedule().within(ARRIVED, Some(by)).next(ARRIVED, 9, warned, ARRIVED.after(age), 0)
-        };
+        let next = |by, age: Duration, warned| schedule().within(ARRIVED, Some(by)).next(aged(age), 9, warned, 0);
         let minutes = |count| MINUTE * count;
         // R: the last attempt is made when the time is up.
         let r = by(minutes(90), true);
@@ -190,18 +236,46 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_set_back_before_the_arrival_gives_up_nothing() {
-        let before = WallTime::from_seconds(5);
-        assert_eq!(
-            schedule().next(ARRIVED, 1, Warned::NotYet, before, 0),
-            retry(before.after(MINUTE), Warning::NotDue)
-        );
+    fn what_was_kept_before_the_process_began_is_tried_for_a_round_before_it_is_given_up() {
+        let after = |ran: Duration, waited: Duration| {
+            let now = ARRIVED.after(waited);
+            (schedule().next(Moment { now, waited, ran }, 99, Warned::Already, 0), now)
+        };
+        let (year, second) = (8760 * HOUR, Duration::from_secs(1));
+        // The clock says that it came a year ago: so it may be, or a battery is dead.
+        let (plan, now) = after(second, year);
+        assert_eq!(plan, retry(now.after(HOUR - second), Warning::NotDue));
+        let (plan, now) = after(HOUR - second, year);
+        assert_eq!(plan, retry(now.after(second), Warning::NotDue), "the last attempt is made at the end of the round");
+        assert_eq!(after(HOUR, year).0, Plan::GiveUp);
+        assert_eq!(after(120 * HOUR, 120 * HOUR).0, Plan::GiveUp, "it came while the process was there");
+        // A long step makes no long round.
+        let long = Schedule::new(&[24 * HOUR], None, 120 * HOUR).unwrap();
+        let at = Moment { now: ARRIVED.after(year), waited: year, ran: HOUR };
+        assert_eq!(long.next(at, 1, Warned::Already, 0), Plan::GiveUp);
+        // A time to deliver in that was over before is not in question either.
+        let by = DeliverBy { deadline: ARRIVED.after(MINUTE), or_return: true, trace: false };
+        let own = schedule().within(ARRIVED, Some(by));
+        assert_eq!(own.next(aged(MINUTE), 1, Warned::NotYet, 0), Plan::GiveUp);
+    }
+
+    #[test]
+    fn what_is_due_later_than_any_wait_was_put_off_by_another_clock() {
+        let furthest = schedule().furthest(ARRIVED);
+        let latest = (0..99).map(|attempts| {
+            match schedule().next(aged(Duration::ZERO), attempts, Warned::NotYet, 6 * 60_000 - 1) {
+                Plan::Retry { at, .. } => at,
+                Plan::GiveUp => ARRIVED,
+            }
+        });
+        assert!(latest.max().unwrap() < furthest);
+        assert!(furthest < ARRIVED.after(2 * HOUR), "{furthest:?}");
     }
 
     proptest! {
         #[test]
         fn jitter_only_lengthens_and_by_a_tenth_at_most(attempts in 1_u32..9, jitter: u64) {
-            let plan = |jitter| match schedule().next(ARRIVED, attempts, Warned::NotYet, ARRIVED, jitter) {
+            let plan = |jitter| match schedule().next(aged(Duration::ZERO), attempts, Warned::NotYet, jitter) {
                 Plan::Retry { at, .. } => at.since(ARRIVED),
                 Plan::GiveUp => Duration::ZERO,
             };

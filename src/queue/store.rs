@@ -190,26 +190,45 @@ pub enum Work {
     Nothing(Option<Duration>),
 }
 
-/// Messages that are due and about whose delay something is to be told, though nobody tries them.
+/// Messages that are due and about whose delay something is to be told, though nobody tries them; and those whose due time can't be right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Late {
     /// Who came by then is told of the delay once; none when nobody is.
     pub warn: Option<WallTime>,
     /// What came by then is given up.
     pub give_up: WallTime,
+    /// What is due after then is astray, unless its sender asked for it; none when that is not looked for.
+    pub astray: Option<WallTime>,
 }
 
 impl Late {
-    /// Whether it may concern a message that came then. One that was held waits since its release, which is later unless the
-    /// clock was set back: when this says no, it is no.
-    pub fn may_concern(self, arrived: WallTime) -> bool {
-        arrived <= self.give_up || self.warn.is_some_and(|limit| arrived <= limit)
+    /// What is astray, and nothing else.
+    pub fn astray(after: WallTime) -> Self {
+        Self { warn: None, give_up: WallTime::from_millis(i64::MIN), astray: Some(after) }
     }
 
-    /// Whether it concerns this message.
-    pub fn concerns(self, record: &Record) -> bool {
+    /// Whether it may concern a queued message that came then and is due then. One that was held waits since its release, which is later unless the
+    /// clock was set back: when this says no, it is no.
+    pub fn may_concern(self, arrived: WallTime, due: WallTime, now: WallTime) -> bool {
+        self.is_beyond(due) || (due <= now && self.is_late(arrived))
+    }
+
+    /// Whether it concerns this queued message.
+    pub fn concerns(self, record: &Record, now: WallTime) -> bool {
         let since = record.waits_since();
-        since <= self.give_up || (!record.warned && self.may_concern(since))
+        if self.is_beyond(record.due) {
+            // RFC 4865 §4: it is to wait until then, by its sender's own wish.
+            return record.envelope.parameters().hold_until != Some(record.due);
+        }
+        record.due <= now && (since <= self.give_up || (!record.warned && self.is_late(since)))
+    }
+
+    fn is_beyond(self, due: WallTime) -> bool {
+        self.astray.is_some_and(|after| due > after)
+    }
+
+    fn is_late(self, since: WallTime) -> bool {
+        since <= self.give_up || self.warn.is_some_and(|limit| since <= limit)
     }
 }
 

@@ -195,8 +195,14 @@ impl Queue {
             How::Here(id) => (Order::Present { id, export, place }, Holding::default()),
             How::Brought(brought) => {
                 let (record, settled) = *brought;
-                let message =
-                    NewMessage { record, body: settled.body, spending: None, sighting: None, mark: None, account: None };
+                let message = NewMessage {
+                    record,
+                    body: settled.body,
+                    spending: None,
+                    sighting: None,
+                    mark: None,
+                    account: None,
+                };
                 (Order::Adopt(Box::new(Adopted { message, export, place })), settled.holding)
             }
         });

@@ -126,6 +126,12 @@ impl LineReader {
         }
     }
 
+    /// Whether the line that is not whole yet is over the limit that [`Self::next_line`] was asked with last: it will be told of at its CRLF. For who does not
+    /// want to wait for that.
+    pub fn is_over_the_limit(&self) -> bool {
+        self.front == Front::TooLong
+    }
+
     /// The octets that are in no line yet: for reading data, and for seeing that nothing was sent ahead of STARTTLS's reply.
     /// Only whole after `next_line` gave a line.
     pub fn buffered(&self) -> &[u8] {

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod receive;
+pub mod steps;
 pub mod tasks;
 pub mod throttle;
 
@@ -15,5 +16,6 @@ pub use backlog::Backlog;
 pub use clock::{Clock, ManualClock, MonoTime, Now, SystemClock, WallTime};
 pub use disk::{Disk, DiskFile, SimulatedDisk, SystemDisk};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use steps::{Step, Steps};
 pub use tasks::{Drain, Tasks};
 pub use throttle::Throttle;

@@ -11,6 +11,7 @@ use super::blame::Phase;
 use super::dane::DaneFault;
 use crate::queue::Outcome;
 use crate::smtp::Reply;
+use crate::sys::MonoTime;
 
 /// What came of one attempt with one upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Attempt {
     pub is_unable: bool,
     /// Whether nothing of the message was said to this upstream: what came of it says nothing of the upstream's health.
     pub is_unsaid: bool,
+    /// Since when its connection was open; none where there was none.
+    pub opened: Option<MonoTime>,
 }
 
 /// What an upstream has taken over with a message: what it has not, is still ours to do.
@@ -75,6 +78,7 @@ impl Attempt {
         self.undertaking = later.undertaking;
         self.is_unable &= later.is_unable;
         self.is_unsaid &= later.is_unsaid;
+        self.opened = later.opened.or(self.opened);
         self.free = later.free;
         self.fault = later.fault.or(self.fault.take());
     }
@@ -411,8 +415,12 @@ impl UpstreamFault {
             FaultCause::Silent(_) | FaultCause::Closed | FaultCause::Lost(_) => {
                 "look into its log; when it happens at the greeting or in the handshake, check `mode`: port 465 wants \"implicit\", 587 \"starttls\""
             }
-            FaultCause::Tls(TlsCause::WrongName(_)) => "set `server_name` to a name that its certificate carries",
-            FaultCause::Tls(TlsCause::Untrusted) => "set `ca` to the file with the CA that issued its certificate",
+            FaultCause::Tls(TlsCause::WrongName(_)) => {
+                "ask its operator whether that certificate is its own: if it is, set `server_name` to a name that it carries, else treat the way to it as hostile"
+            }
+            FaultCause::Tls(TlsCause::Untrusted) => {
+                "ask its operator which CA issues its certificate, and set `ca` to the file with that one; if it worked before, treat the way to it as hostile until then"
+            }
             FaultCause::Tls(TlsCause::OutOfTime) => "have its certificate renewed, and check the clock of this machine",
             FaultCause::Tls(TlsCause::Revoked) => "ask its operator: its certificate is revoked",
             FaultCause::Tls(TlsCause::Dane(_)) => {
@@ -428,7 +436,7 @@ impl UpstreamFault {
                 "check `mode`, `ca` and `server_name`, and which TLS versions it speaks"
             }
             FaultCause::TlsNotOffered => {
-                "check `mode` and the port; `tls = \"opportunistic\"` would do without TLS, for mail without secrets"
+                "check `mode` and the port; if it offered STARTTLS before, ask its operator first, since whoever stands between can take it out. Only mail that anybody may read can do with `tls = \"opportunistic\"`"
             }
             FaultCause::Injected => {
                 "treat the way to it as hostile; `mode = \"implicit\"` leaves nothing to inject into"

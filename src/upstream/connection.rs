@@ -57,6 +57,8 @@ pub(super) struct Connection {
     client_wait: Duration,
     /// What is heard in the attempt under way.
     signs: Signs,
+    /// Since when it is open.
+    opened: MonoTime,
     /// Since when it is idle; for the pool.
     pub(super) idle_since: MonoTime,
 }
@@ -130,6 +132,7 @@ impl Connection {
             client_until: None,
             client_wait: Duration::ZERO,
             signs: signs.clone(),
+            opened: MonoTime::from_start(Duration::ZERO),
             idle_since: MonoTime::from_start(Duration::ZERO),
         };
         // Setup has its own deadlines per reply; their number is fixed.
@@ -155,11 +158,12 @@ impl Connection {
     }
 
     fn attempt(&self, ending: Ending, places: &[usize]) -> Attempt {
-        match ending {
+        let attempt = match ending {
             Ending::Done(attempt) => attempt,
             Ending::Over(fault) => Attempt::deferred(places, fault),
             Ending::Ready | Ending::Asked | Ending::Left => Attempt::deferred(places, self.fault(FaultCause::Closed)),
-        }
+        };
+        Attempt { opened: Some(self.opened), ..attempt }
     }
 
     // While a client waits.
@@ -232,6 +236,16 @@ impl Connection {
     /// See [`Dialog::has_answered`].
     pub(super) fn has_answered(&self) -> bool {
         self.dialog.has_answered()
+    }
+
+    /// The same, open since then.
+    pub(super) fn since(self, opened: MonoTime) -> Self {
+        Self { opened, ..self }
+    }
+
+    /// Since when it is open.
+    pub(super) fn opened(&self) -> MonoTime {
+        self.opened
     }
 
     pub(super) fn upstream(&self) -> &Arc<Upstream> {

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::alarms::{Cause, Voice};
 use super::attempt::{Attempt, FaultCause, Retry, TlsCause, Undertaking, UpstreamFault};
 use super::blame::Phase;
 use super::body::MessageBody;
@@ -42,7 +43,7 @@ use super::settings::{Security, Upstream};
 use super::through::HeldOpen;
 use super::tlsa::Named;
 use super::transaction::{Order, UPSTREAM_NOT_PROVED};
-use super::vigil::{Signs, UNANSWERED};
+use super::vigil::{Signs, UNANSWERED, UNANSWERED_ALARM};
 use crate::mail::{Envelope, ReversePath};
 use crate::queue::{Certainty, Outcome, Tried};
 use crate::sys::{Clock, Entropy, Now};
@@ -283,7 +284,12 @@ impl Courier {
                 }
                 () = signs.silence(), if !told => {
                     told = true;
-                    signs.tell(&slot.upstream.name, &message, self.places.unanswered(&slot.upstream));
+                    let row = self.places.unanswered(&slot.upstream);
+                    let voice = match row {
+                        UNANSWERED_ALARM.. => self.places.voice(&slot.upstream.name, Cause::Unanswered),
+                        0..UNANSWERED_ALARM => Voice::Word,
+                    };
+                    signs.tell(&slot.upstream.name, &message, row, voice);
                 }
                 () = tokio::time::sleep(LOOK), if told => {}
             }
@@ -346,12 +352,13 @@ impl Courier {
         let security = security(&*self.network, upstream).await?;
         let mut furthest: Option<UpstreamFault> = None;
         for address in self.addresses(upstream).await? {
+            let began = self.places.now().mono;
             let fresh = fresh(upstream, &*self.entropy).await;
             let fresh = fresh.map_err(|cause| fault(upstream, Phase::Auth, cause))?;
             match Connection::open(&*self.network, upstream, address, &security, fresh, signs).await {
                 Ok(connection) => {
                     self.places.learn(upstream, connection.offered());
-                    return Ok(connection);
+                    return Ok(connection.since(began));
                 }
                 Err(fault) if !fault.phase.is_about_the_address() => return Err(fault),
                 Err(fault) => {
@@ -442,6 +449,24 @@ impl Courier {
         join_all(leaving).await;
     }
 
+    /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps and that was not told of lately.
+    pub fn alarm(&self, route: &str, fault: &UpstreamFault) {
+        let cause = || Cause::Fault(fault.phase, std::mem::discriminant(&fault.cause));
+        match fault.retry() {
+            Retry::HelpsAfterRepair => match self.places.voice(&fault.upstream, cause()) {
+                Voice::Alarm => {
+                    tracing::error!(upstream = fault.upstream, route, %fault, "an upstream needs a repair; mail waits")
+                }
+                Voice::Word => {
+                    tracing::warn!(upstream = fault.upstream, route, %fault, "an upstream still needs its repair; mail waits")
+                }
+            },
+            Retry::Helps => {
+                tracing::warn!(upstream = fault.upstream, route, %fault, "an upstream can't take mail; it is tried again")
+            }
+        }
+    }
+
     /// How all upstreams stand, by name.
     pub fn standings(&self) -> Vec<Standing> {
         self.places.standings()
@@ -496,18 +521,6 @@ impl Handover {
             Some(LeftAlone { wait })
         } else {
             self.left_alone.map(|known| LeftAlone { wait: known.wait.min(wait) })
-        }
-    }
-}
-
-/// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps.
-pub fn alarm(route: &str, fault: &UpstreamFault) {
-    match fault.retry() {
-        Retry::HelpsAfterRepair => {
-            tracing::error!(upstream = fault.upstream, route, %fault, "an upstream needs a repair; mail waits")
-        }
-        Retry::Helps => {
-            tracing::warn!(upstream = fault.upstream, route, %fault, "an upstream can't take mail; it is tried again")
         }
     }
 }

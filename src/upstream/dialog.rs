@@ -24,7 +24,7 @@ use crate::mail::Recipient;
 use crate::queue::Outcome;
 use crate::sasl::ExporterValue;
 use crate::smtp::extension::{Extension, Offered};
-use crate::smtp::line::LineReader;
+use crate::smtp::line::{LineFault, LineReader};
 use crate::smtp::reply::{REPLY_LINE_READ_MAX, Reply, ReplyReader};
 
 mod auth;
@@ -233,6 +233,10 @@ impl Dialog {
                 self.heard = Some(reply.clone());
                 return Ok(Some(reply));
             }
+        }
+        // Its end may never come.
+        if self.lines.is_over_the_limit() {
+            return Err(LineFault::TooLong.to_string());
         }
         Ok(None)
     }

@@ -53,6 +53,7 @@ pub mod tls;
 pub mod tlsa;
 pub mod vigil;
 
+mod alarms;
 mod connection;
 mod login;
 pub mod drought;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 
+use super::alarms::{Alarms, Cause, Voice};
 use super::attempt::{Attempt, UpstreamFault};
 use super::body::MessageBody;
 use super::connection::Connection;
@@ -22,11 +23,16 @@ use super::drought::{Drought, Word};
 use super::health::{Condition, Finder, Found, Health, Permit};
 use super::refusals::{Alike, Refusals};
 use super::settings::Upstream;
+use crate::queue::Outcome;
 use crate::smtp::{Extension, Offered};
 use crate::sys::{Clock, Entropy, MonoTime, Now, WallTime};
 
 /// How long it is believed of an upstream that it lacks an extension: mail that needs it is not tried meanwhile, and would never find it out.
 const KNOWN_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// While an upstream refuses all mail alike, a connection that is older than this is ended after its message, so that what is put right there is found
+/// out; a younger one is kept, since many messages may be on their way.
+const NEW_ENOUGH: Duration = Duration::from_secs(60);
 
 /// How an upstream stands; for `queue stats` and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +97,12 @@ struct Place {
     health: Health,
     refusals: Refusals,
     drought: Drought,
+    /// Connections that were open for long at this moment are not gone back to.
+    distrusted: Option<MonoTime>,
+    alarms: Alarms,
     unanswered: u32,
+    /// Whether a client was left without an answer, and nothing was answered since.
+    kept_a_client_waiting: bool,
     /// What it offered last, and when.
     offered: Option<(Offered, MonoTime)>,
     /// Sent when attempts that have not reached a message are to be begun anew.
@@ -201,7 +212,8 @@ impl Places {
     /// than half of the connections, and none that mail of the queue waits for; what finds none free goes to the queue.
     pub(super) fn enter_at_once(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Option<Slot> {
         self.with(&upstream.name, |place, now| {
-            let is_up = place.health.clone().permit(now) == Permit::Go && place.unanswered == 0;
+            let answers = place.unanswered == 0 && !place.kept_a_client_waiting;
+            let is_up = answers && place.health.clone().permit(now) == Permit::Go;
             let most = limit(&place.upstream).div_ceil(2);
             if place.gone || !is_up || place.waiting > 0 || place.through >= most {
                 return None;
@@ -315,17 +327,31 @@ impl Places {
         body: &impl MessageBody,
         attempt: &Attempt,
     ) -> Option<Alike> {
-        let noted = self.with(&upstream.name, |place, _| {
-            let is_current = Arc::ptr_eq(&place.upstream, upstream);
-            is_current.then(|| place.refusals.note(&body.name(), body.identity(), attempt)).flatten()
+        let noted = self.with(&upstream.name, |place, now| {
+            if !Arc::ptr_eq(&place.upstream, upstream) {
+                return None;
+            }
+            let alike = place.refusals.note(&body.name(), body.identity(), attempt, now.mono);
+            if alike.is_some() {
+                place.distrusted = Some(now.mono);
+            }
+            place.end_untrusted();
+            alike
         });
+        self.leaving.notify_one();
         noted.flatten()
     }
 
     /// Notes whether anything of an attempt's message was taken; gives what an operator is to be told of that.
     pub(super) fn drought(&self, upstream: &Arc<Upstream>, attempt: &Attempt) -> Option<Word> {
         let noted = self.with(&upstream.name, |place, now| {
-            Arc::ptr_eq(&place.upstream, upstream).then(|| place.drought.note(attempt, now)).flatten()
+            if !Arc::ptr_eq(&place.upstream, upstream) {
+                return None;
+            }
+            if attempt.outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. })) {
+                place.alarms.over();
+            }
+            place.drought.note(attempt, now)
         });
         noted.flatten()
     }
@@ -339,10 +365,15 @@ impl Places {
     pub(super) fn probe_now<'a>(&self, upstreams: impl Iterator<Item = &'a Arc<Upstream>>) {
         for upstream in upstreams {
             self.with(&upstream.name, |place, now| {
+                // What was mended counts for new sessions, often for those alone.
+                if place.refusals.are_alike() {
+                    place.end_all();
+                }
                 place.health.probe_now(now);
                 place.anew.send_replace(());
             });
         }
+        self.leaving.notify_one();
         self.news.send_replace(());
     }
 
@@ -355,9 +386,19 @@ impl Places {
         row.unwrap_or(1)
     }
 
+    /// A client waited in vain, for less than what makes an attempt without an answer.
+    pub(super) fn kept_a_client_waiting(&self, upstream: &Upstream) {
+        self.with(&upstream.name, |place, _| place.kept_a_client_waiting = true);
+    }
+
+    /// How an operator is told of this.
+    pub(super) fn voice(&self, upstream: &str, cause: Cause) -> Voice {
+        self.with(upstream, |place, now| place.alarms.voice(cause, now.mono)).unwrap_or(Voice::Alarm)
+    }
+
     /// An attempt ended in which the upstream always answered.
     pub(super) fn answered(&self, upstream: &Upstream) {
-        self.with(&upstream.name, |place, _| place.unanswered = 0);
+        self.with(&upstream.name, |place, _| (place.unanswered, place.kept_a_client_waiting) = (0, false));
     }
 
     fn last_fault(&self, name: &str) -> Option<Box<UpstreamFault>> {
@@ -380,12 +421,13 @@ impl Places {
         let ends = self.with(&name, |place, now| {
             connection.idle_since = now.mono;
             let is_current = !place.gone && Arc::ptr_eq(&place.upstream, connection.upstream());
-            if is_current {
+            let is_kept = is_current && place.trusts(&connection);
+            if is_kept {
                 place.idle.push(connection)
             } else {
                 place.end(connection)
             }
-            !is_current
+            !is_kept
         });
         if ends == Some(true) {
             self.leaving.notify_one();
@@ -475,7 +517,10 @@ impl Place {
             health: Health::default(),
             refusals: Refusals::default(),
             drought: Drought::default(),
+            distrusted: None,
+            alarms: Alarms::default(),
             unanswered: 0,
+            kept_a_client_waiting: false,
             offered: None,
             anew: watch::Sender::new(()),
         }
@@ -503,7 +548,8 @@ impl Place {
         self.anew.send_replace(());
         self.upstream = Arc::clone(upstream);
         (self.health, self.refusals, self.unanswered) = (Health::default(), Refusals::default(), 0);
-        self.drought = Drought::default();
+        (self.drought, self.alarms, self.distrusted) = (Drought::default(), Alarms::default(), None);
+        self.kept_a_client_waiting = false;
         self.offered = None;
     }
 
@@ -523,6 +569,24 @@ impl Place {
             let fewer = old.saturating_sub(new);
             let taken = self.gate.forget_permits(fewer);
             self.owed = self.owed.saturating_add(fewer.saturating_sub(taken));
+        }
+    }
+
+    /// Whether a session may be gone back to. A server often goes on in it as it was when the session began: those from before it was put right would have
+    /// good mail refused.
+    fn trusts(&self, connection: &Connection) -> bool {
+        let opened = connection.opened();
+        let is_old = self.distrusted.is_some_and(|at| at.since(opened) >= NEW_ENOUGH);
+        !is_old && self.refusals.trusts(opened)
+    }
+
+    fn end_untrusted(&mut self) {
+        for connection in std::mem::take(&mut self.idle) {
+            if self.trusts(&connection) {
+                self.idle.push(connection);
+            } else {
+                self.end(connection);
+            }
         }
     }
 

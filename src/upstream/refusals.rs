@@ -10,6 +10,7 @@
 //! | a message not yet counted was refused for all recipients alike        | one more                                                 |
 //! | the same when [`REFUSALS_ALIKE`] are counted                          | it is the upstream's fault or ours: mail waits, an alarm |
 //! | and messages of several identities were refused so                    | the next upstream may be asked                           |
+//! | refused so on a connection from before the message that ended it      | not believed: mail waits; the connection is ended        |
 //! | anything else                                                         | changes nothing                                          |
 //!
 //! Why so: to wait can be mended, to bounce can't, hence a wrong alarm is the smaller harm, and the next accepted message ends it. Messages are counted, not
@@ -23,6 +24,7 @@ use super::attempt::Attempt;
 use super::health::Identities;
 use crate::queue::Outcome;
 use crate::smtp::{Reply, Status};
+use crate::sys::MonoTime;
 
 /// So many refusals alike, with nothing accepted between, are not about the messages.
 pub(super) const REFUSALS_ALIKE: usize = 5;
@@ -32,7 +34,18 @@ const KINDS_MAX: usize = 8;
 
 /// The refusals since a message was last accepted.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Vec<Kind>);
+pub(super) struct Refusals {
+    kinds: Vec<Kind>,
+    mended: Option<Mended>,
+}
+
+/// A message was accepted, after all had been refused alike. Servers judge by what they knew when a session began: one from before may go on refusing.
+#[derive(Debug)]
+struct Mended {
+    at: MonoTime,
+    /// As what was refused before.
+    kinds: Vec<Kind>,
+}
 
 /// Refusals that are alike.
 #[derive(Debug)]
@@ -53,34 +66,79 @@ pub(super) struct Alike {
 }
 
 impl Refusals {
-    /// Notes what came of an attempt; gives the reply when it speaks of us, and not of the message.
-    pub(super) fn note(&mut self, message: &str, identity: Option<&str>, attempt: &Attempt) -> Option<Alike> {
+    /// Notes what came of an attempt that ended `now`; gives the reply when it speaks of us, and not of the message.
+    pub(super) fn note(
+        &mut self,
+        message: &str,
+        identity: Option<&str>,
+        attempt: &Attempt,
+        now: MonoTime,
+    ) -> Option<Alike> {
         if attempt.outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Delivered { .. })) {
             if identity.is_some() {
-                self.0.clear();
+                self.accepted(now);
             }
             return None;
         }
         let reply = refused_alike(attempt)?;
+        if let Some(met) = self.met_before(reply, attempt.opened) {
+            return Some(Alike { reply: reply.clone(), met });
+        }
         let kind = self.kind(reply);
         if kind.messages.len() < REFUSALS_ALIKE && !kind.messages.iter().any(|known| known == message) {
             kind.messages.push(message.to_owned());
         }
         kind.met.add(identity);
-        (kind.messages.len() >= REFUSALS_ALIKE).then(|| Alike { reply: reply.clone(), met: kind.met.clone() })
+        kind.is_full().then(|| Alike { reply: reply.clone(), met: kind.met.clone() })
+    }
+
+    /// Whether all is refused alike now.
+    pub(super) fn are_alike(&self) -> bool {
+        self.kinds.iter().any(Kind::is_full)
+    }
+
+    /// Whether a connection that was opened then is believed what it refuses.
+    pub(super) fn trusts(&self, opened: MonoTime) -> bool {
+        self.mended.as_ref().is_none_or(|mended| opened >= mended.at)
+    }
+
+    fn accepted(&mut self, now: MonoTime) {
+        let kinds: Vec<Kind> = std::mem::take(&mut self.kinds).into_iter().filter(Kind::is_full).collect();
+        if !kinds.is_empty() {
+            self.mended = Some(Mended { at: now, kinds });
+        }
+    }
+
+    /// Who met such refusals before it was mended, when this one is still of then.
+    fn met_before(&self, reply: &Reply, opened: Option<MonoTime>) -> Option<Identities> {
+        let mended = self.mended.as_ref().filter(|mended| opened.is_some_and(|opened| opened < mended.at))?;
+        mended.kinds.iter().find(|kind| kind.is_of(reply)).map(|kind| kind.met.clone())
     }
 
     fn kind(&mut self, reply: &Reply) -> &mut Kind {
-        let (code, status) = (reply.code().number(), reply.status());
-        let found = self.0.iter().position(|kind| kind.code == code && kind.status == status);
-        let kind = match found {
-            Some(at) => self.0.remove(at),
-            None => Kind { code, status, messages: Vec::new(), met: Identities::default() },
+        let kind = match self.kinds.iter().position(|kind| kind.is_of(reply)) {
+            Some(at) => self.kinds.remove(at),
+            None => Kind::of(reply),
         };
-        if self.0.len() >= KINDS_MAX {
-            self.0.remove(0);
+        if self.kinds.len() >= KINDS_MAX {
+            self.kinds.remove(0);
         }
-        self.0.push_mut(kind)
+        self.kinds.push_mut(kind)
+    }
+}
+
+impl Kind {
+    fn of(reply: &Reply) -> Self {
+        let (code, status) = (reply.code().number(), reply.status());
+        Self { code, status, messages: Vec::new(), met: Identities::default() }
+    }
+
+    fn is_of(&self, reply: &Reply) -> bool {
+        self.code == reply.code().number() && self.status == reply.status()
+    }
+
+    fn is_full(&self) -> bool {
+        self.messages.len() >= REFUSALS_ALIKE
     }
 }
 
@@ -129,7 +187,7 @@ mod tests {
     /// A dot per refusal that is believed, u per one that speaks of us, U per one that several identities met; rows: message, identity, what came.
     fn check(claim: &str, attempts: &[(&str, &str, Attempt)], expected: &str) {
         let mut refusals = Refusals::default();
-        let found = attempts.iter().map(|(message, of, attempt)| refusals.note(message, Some(of), attempt));
+        let found = attempts.iter().map(|(message, of, attempt)| refusals.note(message, Some(of), attempt, NOW));
         let found: String = found
             .map(|alike| match alike.map(|alike| alike.met) {
                 None => '.',
@@ -140,6 +198,7 @@ mod tests {
         assert_eq!(found, expected, "{claim}");
     }
 
+    const NOW: MonoTime = MonoTime::from_start(std::time::Duration::from_secs(60));
     const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
     #[test]
@@ -169,7 +228,7 @@ mod tests {
         let mut met = None;
         for name in NAMES {
             let of = (name < "e").then_some("alice");
-            met = refusals.note(name, of, &refused(550, (5, 7, 1))).map(|alike| alike.met);
+            met = refusals.note(name, of, &refused(550, (5, 7, 1)), NOW).map(|alike| alike.met);
         }
         assert_eq!(met, Some(Identities::One("alice".to_owned())));
     }
@@ -208,9 +267,9 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut refusals = Refusals::default();
         let mut note = |sender: usize, detail| {
-            refusals.note(&format!("m{sender}"), Some("x"), &refused(550, (5, 7, detail)));
-            let lengths = refusals.0.iter().map(|kind| kind.messages.len());
-            (refusals.0.len(), lengths.max().unwrap())
+            refusals.note(&format!("m{sender}"), Some("x"), &refused(550, (5, 7, detail)), NOW);
+            let lengths = refusals.kinds.iter().map(|kind| kind.messages.len());
+            (refusals.kinds.len(), lengths.max().unwrap())
         };
         // All that come after the fifth, whoever sends them.
         for sender in 0..100 {
@@ -220,7 +279,7 @@ mod tests {
         for detail in 2..50 {
             assert!(note(0, detail).0 <= KINDS_MAX);
         }
-        let kept: Vec<_> = refusals.0.iter().filter_map(|kind| kind.status).map(Status::detail).collect();
+        let kept: Vec<_> = refusals.kinds.iter().filter_map(|kind| kind.status).map(Status::detail).collect();
         assert_eq!(kept, (42..50).collect::<Vec<_>>());
     }
 
@@ -229,11 +288,11 @@ mod tests {
         let mut refusals = Refusals::default();
         for detail in 0..100 {
             for name in NAMES {
-                refusals.note(name, Some(name), &refused(550, (5, 7, detail)));
+                refusals.note(name, Some(name), &refused(550, (5, 7, detail)), NOW);
             }
         }
-        let kept = refusals.0.iter().map(|kind| kind.messages.len());
-        assert!(refusals.0.len() <= KINDS_MAX && kept.sum::<usize>() <= REFUSALS_ALIKE * KINDS_MAX);
+        let kept = refusals.kinds.iter().map(|kind| kind.messages.len());
+        assert!(refusals.kinds.len() <= KINDS_MAX && kept.sum::<usize>() <= REFUSALS_ALIKE * KINDS_MAX);
     }
 
     #[test]
@@ -241,8 +300,8 @@ mod tests {
         let mut refusals = Refusals::default();
         let mut found = Vec::new();
         for name in NAMES {
-            found.push(refusals.note(name, Some("alice"), &refused(550, (5, 7, 1))).is_some());
-            assert_eq!(refusals.note(&format!("report on {name}"), None, &delivered()), None);
+            found.push(refusals.note(name, Some("alice"), &refused(550, (5, 7, 1)), NOW).is_some());
+            assert_eq!(refusals.note(&format!("report on {name}"), None, &delivered(), NOW), None);
         }
         assert_eq!(found, [false, false, false, false, true, true, true]);
     }
@@ -250,11 +309,33 @@ mod tests {
     #[test]
     fn it_stays_so_until_one_is_accepted() {
         let mut refusals = Refusals::default();
-        let mut note = |n: usize, attempt: Attempt| refusals.note(&format!("m{n}"), Some("x"), &attempt).is_some();
+        let mut note = |n: usize, attempt: Attempt| refusals.note(&format!("m{n}"), Some("x"), &attempt, NOW).is_some();
         assert_eq!((0..5).filter(|&n| note(n, refused(550, (5, 7, 1)))).count(), 1, "the fifth");
         assert!(!note(0, refused(550, (5, 1, 1))), "a mailbox that does not exist is one still");
         assert!(note(0, refused(550, (5, 7, 1))));
         assert!(!note(0, delivered()));
         assert!(!note(0, refused(550, (5, 7, 1))));
+    }
+
+    #[test]
+    fn what_is_refused_on_a_connection_from_before_it_was_mended_waits() {
+        let at = |seconds| MonoTime::from_start(std::time::Duration::from_secs(seconds));
+        let mut refusals = Refusals::default();
+        let on = |opened, attempt: Attempt| Attempt { opened: Some(at(opened)), ..attempt };
+        let no = || refused(550, (5, 7, 1));
+        for name in NAMES {
+            refusals.note(name, Some(name), &on(0, no()), at(1));
+        }
+        assert!(refusals.are_alike() && refusals.trusts(at(0)));
+        assert_eq!(refusals.note("h", Some("a"), &on(9, delivered()), at(10)), None);
+        assert!(!refusals.are_alike() && !refusals.trusts(at(0)) && refusals.trusts(at(10)));
+        let mut note = |name: &str, opened, attempt: Attempt| {
+            refusals.note(name, Some("a"), &on(opened, attempt), at(20)).map(|alike| alike.met)
+        };
+        assert_eq!(note("i", 5, no()), Some(Identities::Several), "the session is from before");
+        assert_eq!(note("i", 5, refused(554, (5, 7, 1))), None, "refused otherwise");
+        assert_eq!(note("i", 10, no()), None, "a new session is believed");
+        assert_eq!(note("k", 5, delivered()), None);
+        assert_eq!(note("i", 5, no()), Some(Identities::Several), "whatever was accepted since");
     }
 }

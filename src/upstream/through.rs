@@ -127,7 +127,11 @@ impl Courier {
     async fn held_at(&self, slot: Slot, of: Sending<'_>, first: &Recipient, until: Instant) -> Option<Held> {
         let order = Order::growing(of.reverse_path, of.parameters).at(self.places.now().wall);
         let signs = Signs::new();
-        let mut connection = match self.kept_connection(&slot).await {
+        // Also one that has carried all it may, and is silent at QUIT, is waited for no longer.
+        let Ok(kept) = tokio::time::timeout_at(until, self.kept_connection(&slot)).await else {
+            return self.waited_in_vain(&slot);
+        };
+        let mut connection = match kept {
             Some(kept) => kept,
             None => match tokio::time::timeout_at(until, self.open(&slot.upstream, &signs)).await {
                 Ok(Ok(connection)) => connection,
@@ -142,10 +146,7 @@ impl Courier {
                     return None;
                 }
                 // It may do better for mail that nobody waits for; until it has, no further client waits for it.
-                Err(_) => {
-                    self.places.unanswered(&slot.upstream);
-                    return None;
-                }
+                Err(_) => return self.waited_in_vain(&slot),
             },
         };
         let needs_proof = of.parameters.require_tls && !slot.upstream.security.proves_the_upstream();
@@ -170,7 +171,8 @@ impl Courier {
                 return Word::Taken;
             }
             Ok(Some(outcome)) => {
-                (Attempt { outcomes: vec![(place, outcome.clone())], ..Attempt::default() }, Some(outcome))
+                let (outcomes, opened) = (vec![(place, outcome.clone())], Some(connection.opened()));
+                (Attempt { outcomes, opened, ..Attempt::default() }, Some(outcome))
             }
             Err(attempt) => (attempt, None),
         };
@@ -212,10 +214,15 @@ impl Courier {
         Some(handover)
     }
 
+    fn waited_in_vain(&self, slot: &Slot) -> Option<Held> {
+        self.places.kept_a_client_waiting(&slot.upstream);
+        None
+    }
+
     /// Who was waited for in vain has no further client wait, until it has answered for mail of the queue.
     fn note_silence(&self, slot: &Slot, attempt: &Attempt) {
         if attempt.fault.as_ref().is_some_and(|fault| matches!(fault.cause, FaultCause::Silent(_))) {
-            self.places.unanswered(&slot.upstream);
+            self.places.kept_a_client_waiting(&slot.upstream);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::alarms::Voice;
 use super::blame::Phase;
 use super::examination::{Negotiated, REPLIES_MAX};
 use crate::smtp::Reply;
@@ -131,13 +132,13 @@ impl Signs {
     }
 
     /// Tells the operator. `row`: how many attempts in a row went so.
-    pub(super) fn tell(&self, upstream: &str, message: &str, row: u32) {
+    pub(super) fn tell(&self, upstream: &str, message: &str, row: u32, voice: Voice) {
         let seen = self.lock();
         let seconds = UNANSWERED.as_secs();
         let phase = seen.phase.words();
         let said = seen.said.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
         drop(seen);
-        if row >= UNANSWERED_ALARM {
+        if voice == Voice::Alarm {
             tracing::error!(
                 upstream,
                 id = message,

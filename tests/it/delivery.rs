@@ -1,5 +1,6 @@
 //! The delivery loop against upstreams that fail for hours, hang, come back and are reconfigured; in memory and in virtual time.
 
+mod clock;
 mod ending;
 mod kept;
 mod reports;
@@ -17,7 +18,7 @@ use sealpost::upstream::health::Condition;
 use sealpost::upstream::{Anchors, Credentials, Mode, Phase, Secret, Security, TlsDemand, TlsMaterial, Upstream};
 
 use super::scripted_upstream::{Misdeed, Script, TestCa};
-use stage::{Stage, upstream};
+use stage::{Log, Stage, upstream};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -418,6 +419,46 @@ async fn a_silent_upstream_is_told_after_a_minute_once_per_attempt_and_loudly_wh
     stage.up.turn_into(Script::default());
     stage.pass(2 * HOUR).await;
     assert_eq!(stage.standing().unanswered, 0);
+}
+
+/// Postfix reads its settings when a session begins: those that we had kept went on refusing what new ones took, and eight good messages bounced.
+#[tokio::test(start_paused = true)]
+async fn after_all_were_refused_alike_and_it_was_put_right_nothing_that_waited_bounces() {
+    let locked = || Script { recipients: vec![("@", "554 5.7.1 access denied\r\n")], ..Script::default() };
+    let stage = Stage::new(locked(), Upstream { connections: 4, ..upstream() });
+    stage.submit_as("alice", 6).await;
+    stage.run();
+    stage.pass(seconds(2)).await;
+    stage.submit_as("bob", 6).await;
+    stage.pass(seconds(2)).await;
+    let waiting = || async { stage.records().await.into_iter().filter(|record| !record.custodian.is_ours()).count() };
+    let left = waiting().await;
+    assert_eq!(left, 8, "four were believed");
+    // Sessions from before are still there when the others come.
+    let idle = stage.standing().idle;
+    assert!(idle > 0, "{idle}");
+    stage.up.turn_into(Script::default());
+    stage.pass(2 * HOUR).await;
+    stage.pass(2 * HOUR).await;
+    let taken = stage.up.taken().into_iter().filter(|taken| !taken.mail.contains("<>")).count();
+    assert_eq!((taken, waiting().await), (left, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_all_is_an_error_once_and_not_for_each_message() {
+    let log = Log::start();
+    let locked = Script { recipients: vec![("@", "554 5.7.1 access denied\r\n")], ..Script::default() };
+    let stage = Stage::new(locked, upstream());
+    stage.submit(40).await;
+    stage.run();
+    stage.pass(50 * MINUTE).await;
+    let lines = log.lines("refuses message after message alike");
+    let errors = log.lines("an upstream needs a repair");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("ERROR"), "{errors:?}");
+    assert!(lines.len() > 30, "each is told of still, as a warning: {}", lines.len());
+    stage.pass(60 * MINUTE).await;
+    assert_eq!(log.lines("an upstream needs a repair").len(), 2, "once an hour");
 }
 
 #[tokio::test(start_paused = true)]

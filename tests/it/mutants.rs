@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use sealpost::mail::DeliverBy;
+use sealpost::queue::schedule::Moment;
 use sealpost::queue::{Plan, Schedule, Warned, Warning};
 use sealpost::sys::WallTime;
 
@@ -140,7 +141,9 @@ impl Wrong {
         let by = by.filter(|_| self != Self::IgnoresTheDeadline);
         let attempts = if self == Self::NeverWaitsLonger { 1 } else { attempts };
         let warned = if self == Self::WarnsTwice { Warned::NotYet } else { warned };
-        match (self, schedule.within(ARRIVED, by).next(ARRIVED, attempts, warned, now, jitter)) {
+        let waited = now.since(ARRIVED);
+        let at = Moment { now, waited, ran: waited };
+        match (self, schedule.within(ARRIVED, by).next(at, attempts, warned, jitter)) {
             (Self::EndsEarly, Plan::Retry { at, .. }) if at == ARRIVED.after(120 * HOUR) => Plan::GiveUp,
             (Self::Hurries, Plan::Retry { at, warning }) => {
                 Plan::Retry { at: at.before(Duration::from_millis(jitter)), warning }

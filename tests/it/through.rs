@@ -284,11 +284,27 @@ async fn after_one_client_has_waited_in_vain_no_other_waits_until_the_upstream_a
     let began = Instant::now();
     assert!(stage.send(&[BOB]).await.starts_with("250 2.0.0 Accepted"));
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    let unanswered = stage.house.courier.standings()[0].unanswered;
+    assert_eq!(unanswered, 0, "half a minute is no attempt without an answer for a minute");
     stage.up.turn_into(Script::default());
     stage.deliver();
     tokio::time::sleep(MINUTE).await;
     assert_eq!(ends(&stage).await, (2, 0));
     assert!(stage.send(&[BOB]).await.contains("Relayed"), "it has answered");
+}
+
+/// The goodbye to a connection that had carried all it may was waited for as long as the upstream liked, before the client's own time began.
+#[tokio::test(start_paused = true)]
+async fn a_client_does_not_wait_longer_for_an_upstream_that_is_silent_at_quit() {
+    let mut one_each = Upstream { messages_per_connection: 1, ..upstream() };
+    one_each.deadlines.quit = 5 * MINUTE;
+    let script = Script { at_message: 1, ..silent_at(Phase::Quit) };
+    let stage = Stage::by(script, Script::default(), through(vec![one_each]));
+    assert!(stage.send(&[BOB]).await.contains("Relayed"));
+    let began = Instant::now();
+    assert!(stage.send(&[BOB]).await.starts_with("250 2.0.0 Accepted"));
+    assert!(began.elapsed() <= WAIT + Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(ends(&stage).await, (1, 1));
 }
 
 #[tokio::test(start_paused = true)]

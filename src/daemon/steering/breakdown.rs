@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::mail::Address;
-use crate::queue::{Listed, Sketch, Tally};
+use crate::queue::{Listed, NO_UPSTREAM, Sketch, Tally};
 use crate::sys::WallTime;
 
 /// Different names of one kind that are told apart.
@@ -16,6 +16,9 @@ const NAMES_MAX: usize = 10_000;
 
 /// Where mail stands that no upstream has been asked about.
 const NOT_TRIED: &str = "(not tried yet)";
+
+/// Where mail stands that no route of the configuration took when it was last tried.
+const NO_ROUTE: &str = "(no route takes it: write a [[route]], or take it out)";
 
 /// The ages that are told apart, and their names in `--json`.
 const AGES: [(&str, Duration); 5] = [
@@ -96,7 +99,12 @@ impl Tallies {
 
 fn upstreams(message: &impl Sketch) -> BTreeSet<&str> {
     let owed = message.recipients().filter(|(_, state)| state.is_owed(message.state()));
-    owed.map(|(_, state)| state.last_attempt.as_ref().map_or(NOT_TRIED, |(_, upstream)| upstream.as_str())).collect()
+    owed.map(|(_, state)| match &state.last_attempt {
+        None => NOT_TRIED,
+        Some((_, upstream)) if upstream == NO_UPSTREAM => NO_ROUTE,
+        Some((_, upstream)) => upstream.as_str(),
+    })
+    .collect()
 }
 
 fn domains(message: &impl Sketch) -> BTreeSet<String> {
@@ -202,6 +210,17 @@ mod tests {
         tallies.add(&Listed::Message(record), NOW);
         let breakdown = tallies.breakdown(10, NO_SHARE);
         assert_eq!((breakdown.upstreams, breakdown.domains), (vec![row("main", 1)], vec![row("example.net", 1)]));
+    }
+
+    #[test]
+    fn that_no_route_took_it_is_said_in_words() {
+        let Listed::Message(mut record) = message(60, "a") else { unreachable!() };
+        for state in &mut record.recipients {
+            state.last_attempt = Some((NOW, NO_UPSTREAM.to_owned()));
+        }
+        let mut tallies = Tallies::default();
+        tallies.add(&Listed::Message(record), NOW);
+        assert_eq!(tallies.breakdown(10, NO_SHARE).upstreams, [row(NO_ROUTE, 1)]);
     }
 
     #[test]

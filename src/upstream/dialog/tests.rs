@@ -139,6 +139,20 @@ impl Talk {
     }
 }
 
+/// 16 GB went by while the end of the line was waited for, and then it was called silent.
+#[test]
+fn a_reply_whose_line_never_ends_is_none_once_it_is_over_the_limit() {
+    for (begin, so_far) in [("220 ", 4), ("", 0)] {
+        let mut talk = Talk::new(terms(TlsTerm::Never));
+        talk.hear(begin, "read").hear(&"x".repeat(REPLY_LINE_READ_MAX - 2 - so_far), "read");
+        talk.hear("x", "over Greeting Unintelligible");
+        assert!(!talk.dialog.is_usable());
+    }
+    let mut talk = Talk::ready(PLAIN_EHLO);
+    talk.on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com>")
+        .hear(&"2".repeat(2 * REPLY_LINE_READ_MAX), "done L Mail Unintelligible free[0]");
+}
+
 #[test]
 fn a_message_goes_command_by_command_without_pipelining() {
     let mut talk = Talk::ready(PLAIN_EHLO);

@@ -99,10 +99,23 @@ fn alert_words(alert: AlertDescription) -> String {
     words.to_owned()
 }
 
+/// The names of a certificate as the library shows them, `DnsName("mail.example.com")`, as people write them.
+fn names_shown(presented: &[String]) -> String {
+    let plain = |name: &String| {
+        let quoted = name.strip_prefix("DnsName(\"").and_then(|rest| rest.strip_suffix("\")"));
+        quoted.unwrap_or(name).to_owned()
+    };
+    if presented.is_empty() {
+        "it names none".to_owned()
+    } else {
+        presented.iter().map(plain).collect::<Vec<_>>().join(", ")
+    }
+}
+
 fn certificate_cause(why: &CertificateError) -> TlsCause {
     match why {
         CertificateError::NotValidForName => TlsCause::WrongName("not the configured one".to_owned()),
-        CertificateError::NotValidForNameContext { presented, .. } => TlsCause::WrongName(presented.join(", ")),
+        CertificateError::NotValidForNameContext { presented, .. } => TlsCause::WrongName(names_shown(presented)),
         // A CA of the same name with another key gives BadSignature.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsCause::Untrusted,
         CertificateError::Expired

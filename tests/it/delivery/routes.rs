@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use sealpost::daemon::stranded;
 use sealpost::queue::Outcome;
 use sealpost::snapshot::{Snapshot, SoftBounce};
 use sealpost::upstream::health::Condition;
 use sealpost::upstream::{Phase, Upstream};
 
-use super::stage::{Stage, rest, spare, to_example_org, upstream};
+use super::stage::{Log, Stage, rest, spare, to_example_org, upstream};
 use super::{HOUR, MINUTE, at, refusing, seconds, silent_at};
 use crate::scripted_upstream::{Misdeed, Script};
 
@@ -44,6 +45,26 @@ async fn mail_of_a_dead_route_delays_no_other_and_goes_when_its_route_is_back() 
     assert_eq!(stage.up.most_open.load(Ordering::SeqCst), upstream().connections, "no stampede");
     stage.pass(HOUR + 10 * MINUTE).await;
     assert_eq!((stage.up.taken().len(), stage.count().await), (500, 0));
+}
+
+/// A route was taken out while mail waited for it: a warning for each message and attempt, and nobody was woken until all came back.
+#[tokio::test(start_paused = true)]
+async fn that_no_route_takes_queued_mail_is_an_error_now_and_then() {
+    let (stage, log) = (Stage::with_routes(Script::default(), Script::default()), Log::start());
+    stage.route(vec![to_example_org(spare())]);
+    stage.run();
+    let ids = stage.submit_to("alice", 20, NET).await;
+    stage.pass(MINUTE).await;
+    let told = log.lines("no route of the configuration takes recipients");
+    assert_eq!((told.len(), stage.attempts(&ids).await), (1, vec![1; 20]));
+    assert!(told[0].contains("ERROR"), "{told:?}");
+    stage.pass(3 * HOUR).await;
+    let routes = stage.house.snapshot().routes.clone();
+    assert_eq!(stranded::count(&stage.house.queue, &routes).await.unwrap(), 20, "as a reload tells");
+    assert!((2..=4).contains(&log.lines("no route of the configuration takes recipients").len()));
+    stage.route(vec![rest(upstream())]);
+    stage.pass(2 * HOUR).await;
+    assert_eq!(stage.up.taken().len(), 20);
 }
 
 #[tokio::test(start_paused = true)]

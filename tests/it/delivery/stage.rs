@@ -16,7 +16,7 @@ use sealpost::queue::{
 use sealpost::report::Reporter;
 use sealpost::route::{NamePattern, Route, Routes, Wants};
 use sealpost::snapshot::{DoorLimits, ReceivedDetail, Recheck, Snapshot};
-use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks};
+use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks, WallTime};
 use sealpost::upstream::preference::Ranked;
 use sealpost::upstream::{Courier, Standing, Upstream};
 use tokio::time::Instant;
@@ -26,16 +26,24 @@ use crate::scripted_upstream::{Net, PRESENT, Script, Scripted, Zeros};
 const HOUR: Duration = Duration::from_secs(3600);
 const MESSAGE: &[u8] = b"From: alice@example.com\r\nSubject: x\r\n\r\ntext\r\n";
 
-/// Both clocks as tokio has them.
+/// Both clocks as tokio has them; the wall clock is set by [`Stage::set_wall`].
 #[derive(Debug)]
 struct TokioClock {
     start: Instant,
+    /// What the wall clock showed then, or would have.
+    wall: Mutex<WallTime>,
+}
+
+impl TokioClock {
+    fn at(wall: WallTime) -> Arc<Self> {
+        Arc::new(Self { start: Instant::now(), wall: Mutex::new(wall) })
+    }
 }
 
 impl Clock for TokioClock {
     fn now(&self) -> Now {
         let elapsed = self.start.elapsed();
-        Now { wall: PRESENT.after(elapsed), mono: MonoTime::from_start(elapsed) }
+        Now { wall: self.wall.lock().unwrap().after(elapsed), mono: MonoTime::from_start(elapsed) }
     }
 }
 
@@ -44,6 +52,14 @@ pub(crate) struct Stage {
     pub(crate) disk: SimulatedDisk,
     pub(crate) up: Arc<Scripted>,
     pub(crate) spare: Option<Arc<Scripted>>,
+    clock: Arc<TokioClock>,
+}
+
+/// In which direction the wall clock is set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Set {
+    Forward(Duration),
+    Back(Duration),
 }
 
 /// The upstream of most tests.
@@ -99,19 +115,44 @@ impl Stage {
         upstreams: Vec<Upstream>,
         settings: QueueSettings,
     ) -> Self {
+        Self::upon(up, spare, upstreams, settings, TokioClock::at(PRESENT), SimulatedDisk::new(1))
+    }
+
+    /// The wall clock is set.
+    pub(crate) fn set_wall(&self, by: Set) {
+        let mut wall = self.clock.wall.lock().unwrap();
+        *wall = by.from(*wall);
+    }
+
+    /// The daemon ends, and another begins on its disk, with a clock that differs by so much.
+    pub(crate) async fn restart(self, upstream: Upstream, by: Set) -> Self {
+        let wall = by.from(self.house.now().wall);
+        self.house.tasks.begin_drain();
+        self.pass(Duration::from_secs(1)).await;
+        self.house.queue.close().await;
+        Self::upon(self.up, self.spare, vec![upstream], queue_settings(), TokioClock::at(wall), self.disk)
+    }
+
+    fn upon(
+        up: Arc<Scripted>,
+        spare: Option<Arc<Scripted>>,
+        upstreams: Vec<Upstream>,
+        settings: QueueSettings,
+        clock: Arc<TokioClock>,
+        disk: SimulatedDisk,
+    ) -> Self {
         let mut net = Net::default().name("smtp.example.net", &[1]).host(1, &up);
         if let Some(spare) = &spare {
             net = net.name("spare.example.net", &[2]).host(2, spare);
         }
-        let clock: Arc<dyn Clock> = Arc::new(TokioClock { start: Instant::now() });
+        let shared: Arc<dyn Clock> = clock.clone();
         let entropy = || Arc::new(SeededEntropy::new(1));
-        let disk = SimulatedDisk::new(1);
-        let (queue, _) = Queue::open(settings, Arc::new(disk.clone()), Arc::clone(&clock), entropy()).unwrap();
-        let courier = Courier::new(Arc::new(net), Arc::clone(&clock), Arc::new(Zeros));
+        let (queue, _) = Queue::open(settings, Arc::new(disk.clone()), Arc::clone(&shared), entropy()).unwrap();
+        let courier = Courier::new(Arc::new(net), Arc::clone(&shared), Arc::new(Zeros));
         let upstreams: Vec<_> = upstreams.into_iter().map(Arc::new).collect();
         courier.configure(&upstreams);
-        let house = House::new(snapshot(0, upstreams), queue, clock, entropy(), Tasks::default(), courier);
-        Self { house: Arc::new(house), disk, up, spare }
+        let house = House::new(snapshot(0, upstreams), queue, shared, entropy(), Tasks::default(), courier);
+        Self { house: Arc::new(house), disk, up, spare, clock }
     }
 
     /// What the daemon does on a reload.
@@ -230,6 +271,15 @@ impl Stage {
             bodies.push(String::from_utf8(octets).unwrap());
         }
         bodies
+    }
+}
+
+impl Set {
+    fn from(self, wall: WallTime) -> WallTime {
+        match self {
+            Self::Forward(by) => wall.after(by),
+            Self::Back(by) => wall.before(by),
+        }
     }
 }
 
