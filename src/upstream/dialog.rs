@@ -360,7 +360,7 @@ impl Dialog {
 
     fn planned(&mut self, planned: Planned) -> Step {
         match planned {
-            Planned::Settled(attempt) => Step::Done(Attempt { is_unsaid: true, ..attempt }),
+            Planned::Settled(attempt) => Step::Done(Attempt { is_unsaid: true, ..*attempt }),
             Planned::Look(transaction, look) => {
                 self.stage = Stage::Transaction(transaction);
                 Step::Look(look)
@@ -528,7 +528,7 @@ impl Dialog {
                 if attempt.fault.is_some() {
                     self.stage = Stage::Over;
                 }
-                Step::Done(attempt)
+                Step::Done(*attempt)
             }
             Some(Sequel::Further(next)) => self.start(next),
             None => self.fail(FaultCause::Unasked),

@@ -140,7 +140,7 @@ pub(super) const CHUNK_AHEAD_MAX: u64 = 32 * 1024;
 #[derive(Debug)]
 pub(super) enum Planned {
     /// Nothing is to be sent: everybody's outcome is known.
-    Settled(Attempt),
+    Settled(Box<Attempt>),
     /// It depends on what the message is made of: whether SMTPUTF8 is to be asked for, or can't be; whether octets over 127 are in it.
     Look(Box<Transaction>, Look),
     /// It can be sent.
@@ -188,7 +188,7 @@ pub(super) enum Sequel {
     /// A further transaction, for those who were too many for this one.
     Further(Box<Transaction>),
     /// Nothing: everybody has an outcome.
-    Concluded(Attempt),
+    Concluded(Box<Attempt>),
 }
 
 /// One message under way.
@@ -233,7 +233,7 @@ impl Transaction {
     pub(super) fn plan(order: Order, offered: &Offered, manner: Manner) -> Planned {
         if let Some(reason) = order.lacks(offered) {
             let places: Vec<usize> = order.recipients.iter().map(|&(place, _)| place).collect();
-            return Planned::Settled(Attempt::unable(&places, &reason));
+            return Planned::Settled(Box::new(Attempt::unable(&places, &reason)));
         }
         let mut transaction = Self::new(order, Attempt::default());
         transaction.settle_what_is_too_large(offered);
@@ -243,7 +243,7 @@ impl Transaction {
             transaction.utf8 = Utf8::Needed;
         }
         if transaction.is_settled() {
-            return Planned::Settled(transaction.conclude());
+            return Planned::Settled(Box::new(transaction.conclude()));
         }
         Box::new(transaction).look_first(offered, manner)
     }
@@ -296,7 +296,7 @@ impl Transaction {
     pub(super) fn grown(mut self: Box<Self>, octets: u64, offered: &Offered, manner: Manner) -> Planned {
         (self.order.extent, self.order.octets) = (Extent::Whole, octets);
         self.settle_what_is_too_large(offered);
-        if self.has_accepted() { self.look_first(offered, manner) } else { Planned::Settled(self.conclude()) }
+        if self.has_accepted() { self.look_first(offered, manner) } else { Planned::Settled(Box::new(self.conclude())) }
     }
 
     fn is_settled(&self) -> bool {
@@ -329,7 +329,7 @@ impl Transaction {
             (true, EightBit::Report, _) => self.eight_bit_not_taken(""),
             (true, EightBit::SendAnyway, _) | (false, _, _) => {}
         }
-        if self.is_settled() { Planned::Settled(self.conclude()) } else { Planned::Go(self) }
+        if self.is_settled() { Planned::Settled(Box::new(self.conclude())) } else { Planned::Go(self) }
     }
 
     /// RFC 1870 §6.1: a message over the announced limit need not be tried. A limit of 0 is none (§4).
@@ -530,7 +530,7 @@ impl Transaction {
             || !self.stands.iter().any(delivered)
             || !self.stands.iter().any(|stand| matches!(stand, Stand::TooMany(_)))
         {
-            return Sequel::Concluded(self.conclude());
+            return Sequel::Concluded(Box::new(self.conclude()));
         }
         let left = self.order.recipients.iter().zip(&self.stands);
         let left = left.filter(|(_, stand)| matches!(stand, Stand::TooMany(_))).map(|(recipient, _)| recipient.clone());
