@@ -103,9 +103,8 @@ impl Zone {
     /// Serves it, by UDP and TCP on one port.
     async fn serve(self) -> SocketAddr {
         let zone = Arc::new(self);
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (udp, tcp) = by_udp_and_tcp().await;
         let address = udp.local_addr().unwrap();
-        let tcp = TcpListener::bind(address).await.unwrap();
         let by_udp = Arc::clone(&zone);
         tokio::spawn(async move {
             let mut buffer = [0; 4096];
@@ -191,6 +190,16 @@ async fn try_out(dane: Dane, demand: TlsDemand, ca: &TestCa, up: &Arc<Scripted>)
 
 fn digest(octets: &[u8]) -> Vec<u8> {
     sha2::Sha256::digest(octets).to_vec()
+}
+
+/// One port for both: what is free for UDP may be somebody's by TCP.
+async fn by_udp_and_tcp() -> (UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+            return (udp, tcp);
+        }
+    }
 }
 
 #[tokio::test]
