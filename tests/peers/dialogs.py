@@ -20,6 +20,7 @@ _NOT_PLAYED = {
     "clock": "the clock moves", "revoke": "a certificate is revoked meanwhile", "forget": "an identity is taken away meanwhile",
     "store": "the store fails", "rekey": "credentials change meanwhile", "drain": "the server shuts down", "wait": "a deadline passes",
     "scram": "a password that only sealpost has", "code": "a password that only sealpost has", "bound": "channel binding",
+    "vouched": "a load balancer's word",
 }
 _SETTABLE = {"together"}
 
