@@ -114,7 +114,7 @@ pub struct QueueShow {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n\n  sealpost queue stats -c sealpost.toml\n  \
     sealpost queue stats -c sealpost.toml --top 0 --json | jq '.intake.accepts'     quick at any size, for monitoring\n\n\
-    The list by identity, upstream, domain and age looks at each message: a second or two for a million. \"refused\" counts senders, recipients, \
+    The list by identity, upstream, domain and age looks at each message: four seconds or so for a million. \"refused\" counts senders, recipients, \
     messages and authentications.")]
 pub struct QueueStats {
     /// Which queue.
