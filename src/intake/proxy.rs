@@ -2,7 +2,7 @@
 //!
 //! No RFC has it; its specification is HAProxy's `doc/proxy-protocol.txt`: section 2 (who may send one: trusted sources only, and then
 //! always), 2.1 (version 1, a line), 2.2 (version 2, binary), 2.2.4 (its CRC32c). A line in version 1 has 107 octets at most; a header in
-//! version 2 here at most [`LENGTH_MAX`] behind its fixed part.
+//! version 2 here at most `LENGTH_MAX` behind its fixed part.
 //!
 //! Octets go in as they come, in pieces of any size; no octet behind the header is taken, for TLS may follow at once. What a header tells of
 //! the client's TLS (`told`) is for `vouched` alone. Never: guesses (what is not exactly a header is a fault); keeps more than one header.

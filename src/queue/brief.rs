@@ -1,6 +1,6 @@
 //! What a listing shows of a message, read out of its record without making the whole of it: no address is judged again, nothing is kept that is not shown.
 //!
-//! A record names each of its fields in order (postcard), so all before the last that is wanted must be passed: [`Written`] is a record as it lies there, and
+//! A record names each of its fields in order (postcard), so all before the last that is wanted must be passed: `Written` is a record as it lies there, and
 //! changes with it. Never: guesses at what fails its checksum; is what a message is delivered by.
 
 use std::fmt;

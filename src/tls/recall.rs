@@ -2,7 +2,7 @@
 //!
 //! Whether a signature is good depends on the algorithm, the key, the message and the signature alone: what was good once is good always, and a
 //! reload, a clock or a CRL changes nothing of it. All else of a certificate (dates, purposes, names, revocation) is judged each time, by
-//! [`verify`](super::verify).
+//! [`verify`](mod@super::verify).
 //!
 //! Never: holds a bad one, grows, waits for more than the copy of 32 octets. Nothing can fail; what is not recalled is verified.
 
