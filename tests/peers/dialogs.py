@@ -54,6 +54,8 @@ class Script:
                 return _NOT_PLAYED[word]
             if word == "set" and rest.split("=")[0].strip() not in _SETTABLE:
                 return f"a setting of sealpost: {rest.split('=')[0].strip()}"
+            if word == "plain" and rest.startswith("early "):
+                return "a race with the greeting"
         # Of it, and of nobody else, LF is read as CRLF in messages.
         return "a setting of sealpost: bare_lf" if "device" in self.personas() else None
 
