@@ -1,8 +1,8 @@
 """Which tests reach which function, and what the tests say of each mutant.
 
 Each test is first run alone, without a mutant: it must pass, in few seconds, and it says which functions with mutants it reaches. A mutant is then
-put before the tests that reach its function, and before no other: those of its own module, then the other unit tests, then tests/it one
-by one, the quickest first. A test that fails, dies, or needs many times its time has noticed.
+put before the tests that reach its function, and before no other: those of its own module, then the other unit tests, then those of tests/it, the
+quickest first. A test that fails, dies, or needs many times its time has noticed.
 """
 
 import json
@@ -26,11 +26,19 @@ TIMES_MOST, PROCESSOR_LEAST_S, CLOCK_LEAST_S = 4, 3, 40
 MEMORY_MOST = 8 << 30
 # Unit tests of other modules in one process.
 TOGETHER_MOST = 40
-# Modules of tests/it with processes, sockets or wishes of their own: they fail for other reasons too, or look at the source alone.
+# Tests of tests/it, by how their names begin, that are not wanted here. With processes, sockets or wishes of their own: they fail for other reasons too,
+# or look at the source alone.
 LEFT_OUT = (
     "balanced daemon examined explained faults fetched identities kill limits live moving mutants names ocsp rfc simulation soak source steer "
-    "strace structure vouched chains::interop"
+    "strace structure vouched chains::interop "
+    # And what plays once more what another one has played.
+    "dialog::every_dialog_goes_as_written_over dialog::every_dialog_goes_the_same dialog::every_mutant fuzz::the_corpora_are_written store::crash"
 ).split()
+# Where mail goes on to: of what decides at its arrival they see no more than the dialogs do.
+ONWARD = ("delivery", "store", "through", "upstream")
+SEEN_ONWARD = ("src/mail", "src/smtp", "src/queue")
+# Seconds of the processor that tests of tests/it take together in one process.
+SHARED_MOST_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ def tests(programs):
         said = subprocess.run([program, "--list", "--format=terse"], check=True, stdout=subprocess.PIPE, text=True, cwd=TREE).stdout
         for line in said.split("\n"):
             name = line.removesuffix(": test")
-            if name == line or (target == "it" and any(name.startswith(f"{module}::") for module in LEFT_OUT)):
+            if name == line or (target == "it" and name.startswith(tuple(LEFT_OUT))):
                 continue
             yield Test(program, name)
 
@@ -138,12 +146,17 @@ def rounds(mutant, reaching, programs):
     """The tests in the order in which a mutant meets them: (program, names, seconds) of each process."""
     own = module(mutant.file) + "::"
     quick = sorted(reaching, key=lambda test: test.seconds)
-    unit = [test for test in quick if test.program != programs["it"]]
+    unit = [test for test in quick if test.program != programs.get("it")]
     first = [test for test in unit if test.name.startswith(own)]
     others = [test for test in unit if not test.name.startswith(own)]
     groups = [first] if first else []
     groups += [others[at : at + TOGETHER_MOST] for at in range(0, len(others), TOGETHER_MOST)]
-    groups += [[test] for test in quick if test.program == programs["it"]]
+    onward = () if mutant.file.startswith(SEEN_ONWARD) else ONWARD
+    whole = [test for test in quick if test.program == programs.get("it") and not test.name.startswith(onward)]
+    for test in sorted(whole, key=lambda test: test.name.startswith(ONWARD)):
+        if not groups or groups[-1][0].program != test.program or sum(one.seconds for one in groups[-1]) + test.seconds > SHARED_MOST_S:
+            groups.append([])
+        groups[-1].append(test)
     for group in groups:
         yield group[0].program, [test.name for test in group], sum(test.seconds for test in group)
 
