@@ -349,6 +349,8 @@ impl Importing {
             return Ok(());
         }
         let kept = desk.queue.adopt(self.export, arrived).await;
+        // One that fails fails for itself: those behind it are kept, and the audit tells of them.
+        let mut failed = Ok(());
         for (id, kept) in ids.into_iter().zip(kept) {
             match kept {
                 Ok(()) => {
@@ -358,10 +360,10 @@ impl Importing {
                 }
                 Err(QueueError::Known(_)) => answers.push(Answer::Present(id.to_string())),
                 Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
-                Err(fault) => return Err(fault),
+                Err(fault) => failed = failed.and(Err(fault)),
             }
         }
-        Ok(())
+        failed
     }
 }
 

@@ -1,6 +1,15 @@
 //! Messages that are taken out of one queue and brought into another; recipients that are taken out of messages; both ends of a listing.
 
+use std::io::{self, Write};
+use std::sync::Mutex;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::full::with_holes;
 use super::*;
+use crate::daemon::steering::Desk;
+use crate::daemon::steering::moving::{Back, Brought, Importing};
 use crate::queue::record::Owed;
 use crate::queue::transfer::{Adoption, Arrived, Arriving, Received};
 
@@ -454,5 +463,54 @@ fn a_listing_from_the_newest_on_is_the_other_one_backwards() {
         assert_eq!(before.next, None);
         let one = bench.queue.list_back(Filter::default(), Page { after: None, limit: 1 }).await.unwrap();
         assert_eq!((one.entries.len(), one.next), (1, Some(forth[4].id())));
+    });
+}
+
+/// What was logged by this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Once the import stopped at the first that failed, and what was kept behind it stood in no audit.
+#[test]
+fn each_message_that_an_import_keeps_is_audited_also_behind_one_without_room() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // With two, no callsite believes that nobody listens.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    block_on(async {
+        let from = Bench::new(settings());
+        let to = with_holes(0, u64::MAX / 2).await;
+        let (mut importing, _) =
+            Importing::begin(&EXPORT.to_string(), Back::Refused, "root".to_owned(), &to.queue).await.unwrap();
+        let roster = Arc::default();
+        let desk = Desk { queue: &to.queue, daemon: None, roster: &roster, now: START };
+        let mut ids = Vec::new();
+        for (place, octets) in (0..).zip([body(10), body(200_000), body(20)]) {
+            let record = from.record(from.keep(&octets).await).await;
+            ids.push(record.id);
+            let record = BASE64.encode(Queue::pack(&record).unwrap());
+            importing.take(desk, Brought::Message { place, record }).await.unwrap();
+            importing.take(desk, Brought::Piece(BASE64.encode(&octets))).await.unwrap();
+        }
+        to.disk.set_space(to.disk.used() + 150_000);
+        let stopped = importing.take(desk, Brought::End).await;
+        assert!(matches!(stopped, Err(QueueError::Full(_))), "{stopped:?}");
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        for (id, is_kept) in ids.iter().zip([true, false, true]) {
+            assert_eq!(to.queue.show(*id).await.is_ok(), is_kept);
+            assert_eq!(text.lines().any(|line| line.contains("import") && line.contains(&id.to_string())), is_kept);
+        }
     });
 }
