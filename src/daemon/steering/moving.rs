@@ -99,8 +99,10 @@ impl Exporting {
         }
         let until = desk.now.millis();
         let passed = (state != filters.state).then_some(Count { messages: 0, octets: 0, until });
-        let selection = Selection::new(&Filters { until: Some(until), ..filters.clone() }, desk.now)?;
-        let filters = Filters { state, until: Some(until), ..filters };
+        // Without a daemon nothing comes meanwhile, and what came while the clock was ahead is to be moved as well.
+        let filters = Filters { until: held_only.then_some(until), ..filters };
+        let selection = Selection::new(&filters, desk.now)?;
+        let filters = Filters { state, ..filters };
         let begun = Begun { export: desk.queue.new_export().to_string(), held_only };
         let asked = format!("export {}, {}", begun.export, filters.words());
         audit::steering("export", &asked, &by);

@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::full::with_holes;
 use super::*;
-use crate::daemon::steering::Desk;
 use crate::daemon::steering::moving::{Back, Brought, Importing};
+use crate::daemon::steering::selection::Filters;
+use crate::daemon::steering::{Answer, Answers, Command, Desk};
 use crate::queue::record::Owed;
 use crate::queue::transfer::{Adoption, Arrived, Arriving, Received};
 
@@ -463,6 +464,26 @@ fn a_listing_from_the_newest_on_is_the_other_one_backwards() {
         assert_eq!(before.next, None);
         let one = bench.queue.list_back(Filter::default(), Page { after: None, limit: 1 }).await.unwrap();
         assert_eq!((one.entries.len(), one.next), (1, Some(forth[4].id())));
+    });
+}
+
+/// A clock that was ahead for a while gives messages names of later; once an export of all left these behind, without a word.
+#[test]
+fn an_export_has_also_what_came_while_the_clock_was_ahead() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        for wall in [START, START.after(Duration::from_secs(7200)), START.after(Duration::from_secs(60))] {
+            bench.clock.set_wall(wall);
+            bench.keep(b"x").await;
+        }
+        let roster = Arc::default();
+        let desk = Desk { queue: &bench.queue, daemon: None, roster: &roster, now: bench.clock.now().wall };
+        let mut answers = Answers::new(Command::Export { filters: Filters::default() }, "root".to_owned());
+        let mut parcels = 0;
+        while let Some(answer) = answers.next(desk).await {
+            parcels += usize::from(matches!(answer, Answer::Parcel(_)));
+        }
+        assert_eq!(parcels, 3);
     });
 }
 
