@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -174,14 +175,25 @@ fn what_is_here_without_its_octets_is_not_said_to_be_here() {
 
 /// A disk that removes nothing in the background until it may.
 #[derive(Clone, Debug)]
-struct SlowRemoval(SimulatedDisk, Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>);
+struct SlowRemoval(SimulatedDisk, Arc<(Mutex<bool>, std::sync::Condvar)>, Arc<[AtomicUsize; 2]>);
 
 impl SlowRemoval {
     fn allow(&self) {
         *self.1.0.lock().unwrap() = true;
         self.1.1.notify_all();
     }
+
+    /// Waits until a removal in the background has begun, or has ended.
+    async fn has_one(&self, which: usize) {
+        while self.2[which].load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
 }
+
+/// A removal in the background has begun, and has ended.
+const BEGUN: usize = 0;
+const ENDED: usize = 1;
 
 impl Disk for SlowRemoval {
     fn create_folder(&self, folder: &Path) -> std::io::Result<()> {
@@ -201,10 +213,14 @@ impl Disk for SlowRemoval {
     }
 
     fn remove(&self, path: &Path) -> std::io::Result<()> {
-        if std::thread::current().name() == Some("queue-sweeper") {
-            drop(self.1.1.wait_while(self.1.0.lock().unwrap(), |may| !*may));
+        if std::thread::current().name() != Some("queue-sweeper") {
+            return self.0.remove(path);
         }
-        self.0.remove(path)
+        self.2[BEGUN].fetch_add(1, Ordering::SeqCst);
+        drop(self.1.1.wait_while(self.1.0.lock().unwrap(), |may| !*may));
+        let removed = self.0.remove(path);
+        self.2[ENDED].fetch_add(1, Ordering::SeqCst);
+        removed
     }
 
     fn list(&self, folder: &Path) -> std::io::Result<Vec<crate::sys::disk::Entry>> {
@@ -225,7 +241,7 @@ impl Disk for SlowRemoval {
 fn what_is_brought_back_before_its_old_file_was_swept_keeps_its_octets() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let disk = SlowRemoval(SimulatedDisk::new(1), Arc::default());
+        let disk = SlowRemoval(SimulatedDisk::new(1), Arc::default(), Arc::default());
         let settings = QueueSettings { driving: Driving::WriterThread, ..settings() };
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START));
         let entropy = Arc::new(SeededEntropy::new(1));
@@ -241,6 +257,7 @@ fn what_is_brought_back_before_its_old_file_was_swept_keeps_its_octets() {
             queue.remove(id).await.unwrap();
             kept.push((*record, octets));
         }
+        disk.has_one(BEGUN).await;
         let bring = async {
             for (place, (record, octets)) in kept.iter().enumerate().rev() {
                 let arrived = arrive(&queue, &(record.clone(), octets.clone())).await.unwrap();
@@ -251,12 +268,19 @@ fn what_is_brought_back_before_its_old_file_was_swept_keeps_its_octets() {
         // The last is the one that the sweeper has in its hand.
         tokio::select! {
             () = &mut bring => may = true,
-            () = async { while queue.show(kept[1].0.id).await.is_err() { tokio::task::yield_now().await } } => disk.allow(),
+            () = async {
+                while queue.show(kept[1].0.id).await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+                // Long enough for who does not wait to have brought the last.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            } => disk.allow(),
         }
         if !may {
             bring.await;
         }
         disk.allow();
+        disk.has_one(ENDED).await;
         queue.close().await;
         for (record, octets) in &kept {
             let path = Path::new("/q/bodies").join(record.id.to_string());
