@@ -22,6 +22,7 @@ use crate::audit::{self, Steered};
 use crate::mail::QueueId;
 use crate::queue::transfer::{ADOPTED_MAX, Adoption, Arrived, Arriving, Received};
 use crate::queue::{BodyReader, Change, Listed, Queue, QueueError, Record, State};
+use crate::sys::WallTime;
 
 /// Messages that are looked up at once.
 const PAGE: usize = 100;
@@ -89,7 +90,7 @@ pub(super) struct Exporting {
 }
 
 impl Exporting {
-    pub(super) fn new(filters: Filters, by: String, desk: Desk<'_>) -> Result<Self, String> {
+    pub(super) fn new(filters: Filters, by: String, desk: Desk<'_>, here: WallTime) -> Result<Self, String> {
         let held_only = desk.daemon.is_some();
         let state = if held_only { Some(StateName::Held) } else { filters.state };
         if held_only && !matches!(filters.state, None | Some(StateName::Held)) {
@@ -97,7 +98,7 @@ impl Exporting {
                         first, or stop the daemon"
                 .to_owned());
         }
-        let until = desk.now.millis();
+        let until = here.millis();
         let passed = (state != filters.state).then_some(Count { messages: 0, octets: 0, until });
         let selection = Selection::new(&Filters { until: Some(until), ..filters.clone() }, desk.now)?;
         let filters = Filters { state, until: Some(until), ..filters };
