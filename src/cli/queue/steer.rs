@@ -11,13 +11,11 @@ use serde_json::json;
 use super::arguments::QueueSelection;
 use super::print::{Form, Printer, size};
 use super::reach::Reach;
-use super::{MISSING, Session};
+use super::{MISSING, Session, USAGE};
 use crate::cli::output;
 use crate::daemon::steering::selection::Filters;
 use crate::daemon::steering::{Action, Answer, Command, Count, Detail, ListOrder, Target};
 
-/// It was not said what is meant (`EX_USAGE`).
-const USAGE: u8 = 64;
 /// Names that are asked about in one request; it has a limit of octets.
 const IDS_MAX: usize = 10_000;
 /// How often progress is told, messages.
