@@ -162,7 +162,7 @@ fn a_message_is_shown_with_its_header_section_and_never_with_its_body() {
     let shown = says(&bench, &["show", &id]);
     for words in [
         "sent by: staff:alice@example.com",
-        "vouched by: staff",
+        "trusted by: staff",
         "next attempt: 2",
         "by upstream upstream-0",
         "to: later@example.net: deferred: ",
