@@ -428,7 +428,8 @@ impl Account {
         }
         if left_out > 0 {
             eprintln!(
-                "sealpost: {left_out} parts of the file were left out; what they held is not in the receipt, and stays where it came from"
+                "sealpost: {left_out} parts of the file were left out; what they held is not in the receipt, and stays where it came from; if this copy \
+                 is damaged, copy the file again and import it before the receipt is used, for it serves once"
             );
             return Ok(ExitCode::from(MISSING));
         }

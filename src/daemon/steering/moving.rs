@@ -391,7 +391,7 @@ impl Forgetting {
         }
         let served = queue.settled(export).await?;
         Ok(served
-            .then(|| format!("this receipt of export {export} has served before: nothing is removed a second time")))
+            .then(|| format!("this receipt of export {export} has served before: nothing is removed a second time; what a later import took in is removed by name (`queue remove`)")))
     }
 
     /// The next few.
