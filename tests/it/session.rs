@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRules, OctetFault};
-use sealpost::credentials::{self, Credentials, Ground, Judged, Means, Named, Proof, Wrong};
+use sealpost::credentials::{self, Credentials, ExporterValue, Ground, Judged, Means, Named, Proof, Wrong};
 use sealpost::identity::roster::{CaGrant, RosterEntry};
 use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
 use sealpost::mail::{Custody, Measure, Rate, Window};
 use sealpost::route::{Delivery, Route, Routes};
 use sealpost::session::{
-    Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Ruling, Session,
-    SessionSettings, Step, TABLE, Trigger, Turn, Unidentified, turn,
+    Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Question, Ruling,
+    Session, SessionSettings, Step, TABLE, Trigger, Turn, Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
 use sealpost::sys::WallTime;
@@ -633,5 +633,66 @@ fn the_priority_that_the_grant_allows_is_the_one_that_is_kept() {
         };
         assert_eq!(reply.status().unwrap().to_string(), code, "{asked}");
         assert_eq!(session.transaction().unwrap().parameters().priority, kept, "{asked}");
+    }
+}
+
+/// RFC 1870 §6.3: what is too large all told is refused before its last chunk is received, and not after.
+#[test]
+fn chunks_that_are_too_large_together_are_not_received() {
+    // 100 octets of a million are there.
+    for (line, is_received) in [(&b"BDAT 999900 LAST"[..], true), (b"BDAT 999901 LAST", false)] {
+        let (mut session, _) = at(Phase::Chunked).remove(0);
+        let step = session.on(Event::Line(Ok(line)), NOW_WALL);
+        assert_eq!(matches!(step, Step::Receive { .. }), is_received, "{step:?}");
+        assert_eq!(matches!(step, Step::Skip(_)), !is_received, "{step:?}");
+    }
+}
+
+/// RFC 5802 §6: `y` says that the client could bind and saw no PLUS. Where PLUS was offered somebody between has taken it away; where it was not, all is well.
+#[test]
+fn a_client_that_could_bind_and_saw_no_plus_is_taken_where_there_was_none() {
+    // y,,n=guarded,r=fyko+d2lbbFgONRv9qkxdawL
+    let begin = b"AUTH SCRAM-SHA-256 eSwsbj1ndWFyZGVkLHI9ZnlrbytkMmxiYkZnT05Sdjlxa3hkYXdM";
+    for (exporter, is_taken) in [(None, true), (Some(ExporterValue([7; 32])), false)] {
+        let mut session = Session::new(alice_identity(), fresh_settings(), everywhere());
+        session.equip(credentials().means("guarded", SecondFactor::Password, exporter));
+        session.on(Event::Line(Ok(b"EHLO client.example")), NOW_WALL);
+        let step = session.on(Event::Line(Ok(begin)), NOW_WALL);
+        assert_eq!(matches!(step, Step::Ask(Question::ScramGround { .. })), is_taken, "{step:?}");
+    }
+}
+
+#[test]
+fn what_is_out_of_order_is_refused_with_what_to_do() {
+    for (phase, line, said) in [
+        (Phase::Idle, &b"STARTTLS"[..], "TLS is active already"),
+        (Phase::Addressed, b"STARTTLS", "TLS is active already"),
+        (Phase::Opened, b"AUTH EXTERNAL", "No AUTH in a mail transaction"),
+        (Phase::Chunked, b"AUTH EXTERNAL", "No AUTH in a mail transaction"),
+        (Phase::Opened, b"MAIL FROM:<alice@example.com>", "RSET drops it"),
+        (Phase::Addressed, b"MAIL FROM:<alice@example.com>", "RSET drops it"),
+        (Phase::Chunked, b"MAIL FROM:<alice@example.com>", "RSET drops it"),
+    ] {
+        for (mut session, _) in at(phase) {
+            let told = step_replies(&session.on(Event::Line(Ok(line)), NOW_WALL));
+            assert!(told.iter().any(|reply| reply.contains(said)), "{phase:?} {told:?}");
+        }
+    }
+}
+
+/// RFC 4954 §4: what answers a challenge may be 12,288 octets long; a command may not.
+#[test]
+fn only_an_answer_to_a_challenge_may_be_as_long_as_auth_needs() {
+    let limit = |phase| at(phase).first().unwrap().0.line_limit();
+    assert_eq!(limit(Phase::Challenged), 12_288);
+    assert!(limit(Phase::Start) < 4096 && limit(Phase::Opened) < 4096);
+}
+
+/// Where the end of what is read is the end of the message, the body is not over before the header was judged.
+#[test]
+fn no_message_ends_before_its_header_was_judged() {
+    for (mut session, reads) in at(Phase::Header) {
+        let step = Move::Body(BodyEnd::Complete).feed(&mut session);
+        assert_eq!(is_our_fault(&step), reads != Reads::Middle, "{reads:?} {step:?}");
     }
 }

@@ -120,8 +120,7 @@ class Build:
             if key in self.constant or (key in functions and mutant.number not in numbers):
                 self.outside.append(mutant)
             elif mutant.number in numbers:
-                # Two values of one opaque type cannot stand side by side: another program might have the mutant.
-                (self.outside if "impl " in mutant.returns else self.unviable).append(mutant)
+                self.unviable.append(mutant)
         gone = {mutant.number for mutant in self.outside + self.unviable}
         self.inside = [mutant for mutant in self.inside if mutant.number not in gone]
         print(f"    {before - len(self.inside)} taken out, for {len(errors)} errors", flush=True)

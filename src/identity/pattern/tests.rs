@@ -166,6 +166,15 @@ fn patterns_are_written_back_as_they_were_read() {
 }
 
 #[test]
+fn only_what_is_written_out_is_named() {
+    let list = list(&["*", "alice@example.com", "*@example.org", "!bob@example.com"]);
+    let names = |text: &str| list.names(&canonical(text));
+    assert!(names("alice@example.com") && !names("carol@example.com") && !names("x@example.org"));
+    assert!(!names("bob@example.com"));
+    assert_eq!(list.excluded().map(ToString::to_string).collect::<Vec<_>>(), ["bob@example.com"]);
+}
+
+#[test]
 fn a_domain_set_reads_domains_only() {
     for wrong in ["", "a@example.com", "*.example.com", "exa mple.com", "."] {
         assert!(DomainSet::read([wrong]).is_err(), "{wrong:?}");

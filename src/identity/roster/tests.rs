@@ -195,7 +195,11 @@ fn a_name_minted_by_another_ca_is_nobody() {
 #[test]
 fn a_name_without_a_ca_is_a_mistake_unless_there_is_exactly_one() {
     let keys = || MatchKeys { email: email("a@example.com"), ..MatchKeys::default() };
-    assert!(Roster::new(vec![entry("a", keys())], vec![without_email("staff")]).is_ok());
+    let world = World::new();
+    let leaf = Recipe::client("A").email("a@example.com").signed_by(&world.staff);
+    let one = RosterEntry { send_as: patterns(&["@certificate"]), ..entry("a", keys()) };
+    let identity = world.identify(&Roster::new(vec![one], vec![without_email("staff")]).unwrap(), &leaf).unwrap();
+    assert!(may_send_as(&identity, "a@example.com"), "the only CA vouches for the names");
     for cas in [both(), Vec::new()] {
         let mistakes = Roster::new(vec![entry("a", keys())], cas).unwrap_err();
         assert!(mistakes[0].sentence.contains("needs `ca`"), "{}", mistakes[0]);
@@ -1059,4 +1063,64 @@ fn who_stands_for_nobody_is_told_why() {
     ] {
         assert!(cause.to_string().contains(said), "{cause}");
     }
+}
+
+#[test]
+fn of_a_list_that_many_share_one_doubt_is_enough() {
+    let shared = patterns(&["a@other.example"]);
+    let sharing = |name: &str, ca: &str| RosterEntry {
+        send_as: shared.clone(),
+        ..entry(name, MatchKeys { email: email(&format!("{name}@example.com")), ..under(ca) })
+    };
+    let cas = || vec![grant_of("staff", &["example.com"]), grant_of("guests", &["guests.example"])];
+    let doubts = |entries| {
+        let doubts = Roster::new(entries, cas()).unwrap().lint();
+        doubts.iter().filter(|doubt| doubt.sentence.contains("a@other.example")).count()
+    };
+    assert_eq!(doubts(vec![sharing("a", "staff"), sharing("b", "staff")]), 1);
+    // Under another CA it is another doubt, and so is a list that only reads the same.
+    assert_eq!(doubts(vec![sharing("a", "staff"), sharing("b", "guests"), sharing("c", "staff")]), 2);
+    let alike = RosterEntry { send_as: patterns(&["a@other.example"]), ..sharing("b", "staff") };
+    assert_eq!(doubts(vec![sharing("a", "staff"), alike]), 2);
+}
+
+#[test]
+fn what_is_said_of_keys_alone_is_said_of_no_others() {
+    let (fingerprint, spki) = (Some(Digest256([1; 32])), Some(Digest256([2; 32])));
+    let named = || MatchKeys { email: email("a@example.com"), ..MatchKeys::default() };
+    for (keys, said) in [
+        (MatchKeys { spki, ..named() }, true),
+        (named(), false),
+        (MatchKeys { spki, ca: Some("staff".into()), ..named() }, false),
+        (MatchKeys { spki, fingerprint, ..named() }, false),
+    ] {
+        let one = RosterEntry { send_as: patterns(&["@certificate"]), ..entry("a", keys.clone()) };
+        let doubts = Roster::new(vec![one], vec![without_email("staff")]).unwrap().lint();
+        let is_said = |words: &str| doubts.iter().any(|doubt| doubt.sentence.contains(words));
+        assert_eq!((is_said("beside spki"), is_said("(spki) alone")), (said, said), "{keys:?}");
+    }
+    for (own_names, key) in [(OwnNames::Emails, "send_as_email"), (OwnNames::Upns, "send_as_upn")] {
+        let ca = CaGrant { domains: None, own_names, ..grant_of("staff", &[]) };
+        let doubts = Roster::new(Vec::new(), vec![ca]).unwrap().lint();
+        assert!(doubts.iter().any(|doubt| doubt.sentence.starts_with(key)), "{doubts:?}");
+    }
+}
+
+#[test]
+fn whoever_is_known_is_described() {
+    let keys = |name: &str| MatchKeys { email: email(&format!("{name}@example.com")), ..under("staff") };
+    let entries = ["a", "b", "c"].map(|name| entry(name, keys(name))).into();
+    let roster = Roster::new(entries, vec![grant_of("staff", &["*"]), without_email("guests")]).unwrap();
+    let names = |from, count| roster.described(from, count).map(|one| one.name).collect::<Vec<_>>();
+    assert_eq!(names(0, 9), ["a", "b", "c"]);
+    assert_eq!(names(1, 1), ["b"]);
+    assert!(roster.has("b") && !roster.has("d"));
+    let own = roster.describe_own("staff:x@example.com", "staff").unwrap();
+    assert_eq!(
+        (own.name.as_str(), own.send_as.shown.as_slice()),
+        ("staff:x@example.com", &["@certificate".to_owned()][..])
+    );
+    assert_eq!((own.terms.second_factor, own.terms.null_sender), (SecondFactor::Password, false));
+    assert!(roster.describe_own("guests:x@example.com", "guests").is_none(), "its CA names nobody");
+    assert!(roster.describe_own("x", "nobody").is_none());
 }
