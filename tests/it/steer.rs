@@ -305,7 +305,7 @@ fn an_old_command_line_is_told_by_a_new_daemon_that_it_is_old() {
     old.read_to_string(&mut said).unwrap();
     // As version 1 reads it: a fault, and the end.
     assert!(
-        said.starts_with("{\"fault\":\"the running daemon speaks version 2") && said.ends_with("\"end\"\n"),
+        said.starts_with("{\"fault\":\"the running daemon speaks version 3") && said.ends_with("\"end\"\n"),
         "{said}"
     );
 }
