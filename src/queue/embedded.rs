@@ -30,7 +30,7 @@ use super::QueueError;
 use super::accounts::Accounts;
 use super::claims::Claims;
 use super::index::Index;
-use super::obey::{Aftermath, Obstacle, Work, brings, charge, deposit, kept};
+use super::obey::{Aftermath, Carried, Obstacle, Work};
 use super::record::State;
 use super::recover::{OpenError, Stock, UNFINISHED};
 use super::shelf::{Placing, Shelf};
@@ -54,6 +54,8 @@ pub(super) struct Embedded {
     pub(super) lease: std::time::Duration,
     /// Messages of one identity that may be tried at once.
     pub(super) per_identity: usize,
+    /// Threads that read one listing.
+    pub(super) readers: usize,
     cache: usize,
     /// Octets of the disk that mail leaves to outcomes and reports.
     reserve: u64,
@@ -120,6 +122,7 @@ impl Embedded {
             sweeper,
             lease: settings.lease,
             per_identity: settings.per_identity,
+            readers: settings.readers,
             cache: usize::try_from(settings.cache).unwrap_or(usize::MAX),
             reserve: settings.reserve_size,
             handle: RwLock::new(None),
@@ -366,7 +369,8 @@ impl Embedded {
 
     /// Octets of the disk that may be written. Where nobody knows, the writing itself will tell.
     fn left_for(&self, batch: &[Order]) -> u64 {
-        if !batch.iter().any(|order| brings(order).is_some()) {
+        let brings_nothing = |order: &Order| matches!(order.carried(), Carried::Outcome(None) | Carried::Nothing);
+        if batch.iter().all(brings_nothing) {
             return u64::MAX;
         }
         self.disk.space_left(&self.folder).unwrap_or(u64::MAX)
@@ -375,10 +379,10 @@ impl Embedded {
     /// Takes what an order brings off what is left of the disk. One that does not fit is refused by itself: written, it would have all of its batch
     /// fail, and the outcomes in it. Mail leaves the reserve to outcomes and reports.
     fn takes_of(&self, left: &mut u64, order: &Order, tables: &Tables<'_>) -> Result<(), QueueError> {
-        let Some((message, reserve)) =
-            brings(order).map(|(message, is_ours)| (message, if is_ours { 0 } else { self.reserve }))
-        else {
-            return Ok(());
+        let (message, reserve) = match order.carried() {
+            Carried::Mail(message) | Carried::Moved(message) => (message, self.reserve),
+            Carried::Outcome(Some(report)) => (report, 0),
+            Carried::Outcome(None) | Carried::Nothing => return Ok(()),
         };
         let growth = tables.growth(message);
         if growth > left.saturating_sub(reserve) {
@@ -395,7 +399,7 @@ impl Embedded {
 
     /// A batch that writes the ledger takes some histories out that count for nothing any more.
     fn sweep_ledger(&self, batch: &[Order], tables: &mut Tables<'_>, at: WallTime) -> Result<(), DiskFault> {
-        if !batch.iter().any(|order| charge(order).is_some()) {
+        if !batch.iter().any(|order| order.charge().is_some()) {
             return Ok(());
         }
         let mut swept = locked(&self.swept);
@@ -436,7 +440,7 @@ impl Embedded {
                 spending.settle(aftermath.charged_at);
                 continue;
             }
-            let Some(message) = kept(order) else { continue };
+            let Some(message) = order.kept() else { continue };
             if let NewBody::File(file) = message.body {
                 file.keep();
             }
@@ -478,8 +482,8 @@ impl Embedded {
         drop(claims);
         // Reports are not disowned: if one turns out to be there, so does the outcome it reports.
         let deposits = batch.iter().filter_map(|order| {
-            let charge = charge(order).map(|spending| (spending.identity().to_owned(), spending.cost()));
-            Some(Disowned { id: deposit(order)?.record.id, charge, at })
+            let charge = order.charge().map(|spending| (spending.identity().to_owned(), spending.cost()));
+            Some(Disowned { id: order.deposit()?.record.id, charge, at })
         });
         locked(&self.disowned).extend(deposits);
         self.broken.store(true, Ordering::Release);

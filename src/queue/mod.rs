@@ -82,6 +82,7 @@ mod gather;
 mod incoming;
 mod index;
 mod ledger;
+mod listing;
 mod obey;
 mod reading;
 mod recover;
