@@ -18,7 +18,6 @@
 //!
 //! Claims are in memory: they end with the process. Never: retries a sync, holds a read transaction across two calls.
 
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,7 +39,7 @@ use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
 use crate::mail::{Cost, QueueId};
 use crate::sys::disk::Lock;
-use crate::sys::{Disk, DiskFile, Now, WallTime};
+use crate::sys::{Disk, Now, WallTime};
 
 /// Octets that nobody names any more and that are not given out again because somebody reads; beyond, a commit waits for whoever does.
 const BEING_LEFT_MAX: u64 = 256 * 1024;
@@ -547,51 +546,6 @@ fn close(Opened { database, shelf, .. }: Opened) -> Result<(), DiskFault> {
 
 fn not_open() -> QueueError {
     QueueError::Broken("the store is not open".to_owned())
-}
-
-impl From<DiskFault> for QueueError {
-    fn from(DiskFault(fault): DiskFault) -> Self {
-        if let redb::Error::Io(fault) = &fault {
-            return Self::from_io(fault);
-        }
-        Self::Broken(fault.to_string())
-    }
-}
-
-impl QueueError {
-    /// Want of space is for the client to wait out; anything else is for the operator.
-    pub(super) fn from_io(fault: &io::Error) -> Self {
-        if matches!(fault.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return Self::Full(fault.to_string());
-        }
-        Self::Broken(fault.to_string())
-    }
-}
-
-/// A disk file as redb wants it.
-#[derive(Debug)]
-pub(super) struct Storage(pub(super) Box<dyn DiskFile>);
-
-impl redb::StorageBackend for Storage {
-    fn len(&self) -> io::Result<u64> {
-        self.0.length()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_length(length)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn write(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, octets)
-    }
 }
 
 /// What was adopted is not disowned when its commit failed, so its record may be on the disk: its body must be as well. What is a leftover goes

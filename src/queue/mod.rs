@@ -89,6 +89,7 @@ mod recover;
 mod row;
 mod shelf;
 mod space;
+mod storage;
 mod sweeper;
 mod tables;
 mod turns;
