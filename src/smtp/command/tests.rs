@@ -58,21 +58,27 @@ fn each_command_is_read_in_any_case_and_with_white_space_at_its_end() {
 
 #[test]
 fn what_is_no_command_is_unknown() {
-    for line in [
-        "",
-        " ",
-        "QUIT\t\t.",
-        "FOO",
-        "MAILFROM:<a@example.com>",
-        "ETRN x",
-        "BINARY",
-        "\u{e9}",
-        "GET / HTTP/1.1",
-        " QUIT",
-    ] {
+    for line in ["", " ", "QUIT\t\t.", "FOO", "MAILFROM:<a@example.com>", "ETRN x", "BINARY", "\u{e9}", " QUIT"] {
         assert_eq!(parse(line), Err(CommandFault::Unknown), "{line}");
     }
     assert_eq!(Command::parse(b"\xff\xfe", &Offered::default(), NOW), Err(CommandFault::Unknown));
+}
+
+#[test]
+fn a_request_of_http_is_none_of_ours() {
+    for line in [
+        "POST / HTTP/1.1",
+        "get /",
+        "OPTIONS * HTTP/1.1",
+        "PRI * HTTP/2.0",
+        "CONNECT mx.example.net:25 HTTP/1.1",
+        "POST",
+    ] {
+        assert_eq!(parse(line), Err(CommandFault::Http), "{line}");
+    }
+    for line in ["POSTMASTER", "Host: mail.example.com", "POST:"] {
+        assert_eq!(parse(line), Err(CommandFault::Unknown), "{line}");
+    }
 }
 
 #[test]
