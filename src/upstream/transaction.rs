@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use super::attempt::{Attempt, FaultCause, Undertaking, UpstreamFault};
 use super::blame::{Judgement, Phase};
 use super::dialog::{Characters, Contents, Expect, Form, Look};
-use super::settings::{Chunking, EightBit, Manner};
+use super::settings::{Chunking, EightBit, Manner, Submitter};
 use crate::mail::envelope::utf8_escaped;
 use crate::mail::{
     Body, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, OriginalRecipient, Recipient, Ret, ReversePath,
@@ -147,7 +147,7 @@ pub(super) enum Planned {
     Go(Box<Transaction>),
 }
 
-/// Whether SMTPUTF8 is asked for: only when an address or the header section needs it (RFC 6531 §3.4).
+/// Whether SMTPUTF8 is asked for: only when an address or a header needs it (RFC 6531 §3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Utf8 {
     NotNeeded,
@@ -254,7 +254,7 @@ impl Transaction {
         let look = match (offered.has(Extension::EightBitMime), manner.eight_bit) {
             (false, EightBit::Encode) => Some(Look::Encoding),
             (false, EightBit::Report) => Some(Look::Whole),
-            (true, _) | (false, EightBit::SendAnyway) => asks_of_header.then_some(Look::Header),
+            (true, _) | (false, EightBit::SendAnyway) => asks_of_header.then_some(Look::Headers),
         };
         match look {
             Some(look) => Planned::Look(self, look),
@@ -305,11 +305,17 @@ impl Transaction {
 
     /// What the message is made of, as far as it was asked.
     pub(super) fn seen(mut self: Box<Self>, contents: Contents, offered: &Offered, manner: Manner) -> Planned {
-        if self.order.parameters.smtputf8 && contents.header == Characters::Beyond {
+        // RFC 6531 §3.2: at whatever level the header stands.
+        let whose = match (contents.header, contents.parts) {
+            (Characters::Beyond, _) => Some("its header"),
+            (Characters::Ascii, Characters::Beyond) => Some("the header of a part of it"),
+            (Characters::Ascii, Characters::Ascii) => None,
+        };
+        if let Some(whose) = whose.filter(|_| self.order.parameters.smtputf8) {
             if offered.has(Extension::SmtpUtf8) {
                 self.utf8 = Utf8::Needed;
             } else {
-                self.utf8_header_not_taken();
+                self.utf8_header_not_taken(whose);
             }
         }
         // A header goes beyond ASCII by SMTPUTF8 alone.
@@ -356,10 +362,12 @@ impl Transaction {
         }
     }
 
-    /// RFC 6531 §3.5, RFC 6532: the header section itself needs SMTPUTF8.
-    fn utf8_header_not_taken(&mut self) {
-        let reason = "5.6.9 the message's header holds UTF-8, which needs SMTPUTF8, which the upstream does not offer";
-        self.settle_open(&failed(reason.to_owned()));
+    /// RFC 6531 §3.5, RFC 6532: the content itself needs SMTPUTF8.
+    fn utf8_header_not_taken(&mut self, whose: &str) {
+        let reason = format!(
+            "5.6.9 the message holds UTF-8 in {whose}, which needs SMTPUTF8, which the upstream does not offer"
+        );
+        self.settle_open(&failed(reason));
     }
 
     /// RFC 6152 §3: encoded, or not sent.
@@ -389,7 +397,8 @@ impl Transaction {
             if stained {
                 self.commands.push_back((Expect::Reset, "RSET".to_owned()));
             }
-            self.commands.push_back((Expect::Mail, mail_command(&self.order, self.utf8, offered)));
+            let mail = mail_command(&self.order, self.utf8, offered, manner.submitter);
+            self.commands.push_back((Expect::Mail, mail));
         }
         for (place, ((_, recipient), stand)) in self.order.recipients.iter().zip(&self.stands).enumerate() {
             if matches!(stand, Stand::Open) {
@@ -496,6 +505,10 @@ impl Transaction {
 
     pub(super) fn is_sending(&self) -> bool {
         self.body == BodyStand::Sending
+    }
+
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.body == BodyStand::DotSent
     }
 
     pub(super) fn send_body(&mut self) {
@@ -626,12 +639,18 @@ fn refusal(phase: Phase, judgement: Judgement, reply: &Reply) -> Option<Outcome>
 
 /// Whether, after the final dot, a fault leaves open what became of the message. A refusal in so many words does not.
 fn leaves_in_the_dark(cause: &FaultCause) -> bool {
-    !matches!(cause, FaultCause::Leaves(_) | FaultCause::RefusesUs(_) | FaultCause::Busy(_) | FaultCause::NoChunking(_))
+    let is_refusal = |reply: &Reply| reply.code().is_transient() || reply.code().is_permanent();
+    let is_out_of_step = matches!(cause, FaultCause::UnexpectedReply(reply) if is_refusal(reply));
+    !is_out_of_step
+        && !matches!(
+            cause,
+            FaultCause::Leaves(_) | FaultCause::RefusesUs(_) | FaultCause::Busy(_) | FaultCause::NoChunking(_)
+        )
 }
 
 // The lines.
 
-fn mail_command(order: &Order, utf8: Utf8, offered: &Offered) -> String {
+fn mail_command(order: &Order, utf8: Utf8, offered: &Offered, submitter: Submitter) -> String {
     let asked = &order.parameters;
     let mut line = format!("MAIL FROM:<{}>", order.reverse_path.as_str());
     if let Some(octets) = order.size.filter(|_| offered.has(Extension::Size)) {
@@ -661,8 +680,13 @@ fn mail_command(order: &Order, utf8: Utf8, offered: &Offered) -> String {
         let (mode, trace) = (if by.or_return { 'R' } else { 'N' }, if by.trace { "T" } else { "" });
         line.push_str(&format!(" BY={};{mode}{trace}", order.seconds_left(by)));
     }
-    if let Some(priority) = asked.priority.filter(|_| offered.has(Extension::MtPriority)) {
-        line.push_str(&format!(" MT-PRIORITY={priority}"));
+    // RFC 6710 §4.2: 0 where nobody has asked for another.
+    if offered.has(Extension::MtPriority) {
+        line.push_str(&format!(" MT-PRIORITY={}", asked.priority.unwrap_or(0)));
+    }
+    match submitter {
+        Submitter::Unsaid => {}
+        Submitter::Nobody => line.push_str(" AUTH=<>"),
     }
     line
 }

@@ -9,7 +9,7 @@ use crate::mail::{
 };
 use crate::queue::Outcome;
 use crate::upstream::attempt::Attempt;
-use crate::upstream::settings::{Chunking, Credentials, EightBit, Manner, Mechanism, ReplyPattern, Secret};
+use crate::upstream::settings::{Chunking, Credentials, EightBit, Manner, Mechanism, ReplyPattern, Secret, Submitter};
 use crate::upstream::seven_bit::NotEncodable;
 
 const GREETING: &str = "220 up.example.net ESMTP\r\n";
@@ -61,7 +61,7 @@ fn show(step: &Step) -> String {
         Step::Derive(_) => "derive".into(),
         Step::Ready => "ready".into(),
         Step::Asked => "asked".into(),
-        Step::Look(Look::Header) => "look at header".into(),
+        Step::Look(Look::Headers) => "look at headers".into(),
         Step::Look(look) => format!("look {look:?}"),
         Step::SendBody { ahead, form, framing } => {
             let ahead = String::from_utf8_lossy(ahead).trim_end().replace("\r\n", " | ");
@@ -254,6 +254,28 @@ fn parameters_are_said_only_when_offered() {
         .on(Event::Begin(order), "> MAIL FROM:<alice@example.com> | RCPT TO:<bob@example.net> | DATA");
 }
 
+/// RFC 4954 §5: only where we have authenticated, and only for an upstream that is set so.
+#[test]
+fn nobody_vouches_for_the_submitter_where_that_is_to_be_said() {
+    let ehlo = "250-up.example.net\r\n250 AUTH PLAIN\r\n";
+    for (submitter, expected) in [
+        (Submitter::Unsaid, "> MAIL FROM:<alice@example.com>"),
+        (Submitter::Nobody, "> MAIL FROM:<alice@example.com> AUTH=<>"),
+    ] {
+        let manner = Manner { submitter, ..Manner::default() };
+        let with = |terms| Talk::new(Terms { manner, ..terms });
+        with(with_password(TlsTerm::FromTheStart))
+            .hear(GREETING, "> EHLO relay.example.com")
+            .hear(ehlo, "> AUTH PLAIN AHJlbGF5AHMzY3JldA==")
+            .hear("235 2.7.0 in\r\n", "ready")
+            .on(Event::Begin(order(1)), expected);
+        with(terms(TlsTerm::Never))
+            .hear(GREETING, "> EHLO relay.example.com")
+            .hear(ehlo, "ready")
+            .on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com>");
+    }
+}
+
 #[test]
 fn a_parameter_that_could_inject_a_command_is_not_said() {
     let parameters =
@@ -289,7 +311,7 @@ fn smtputf8_is_asked_for_when_offered_and_fails_only_who_needs_it_when_not() {
     );
     // The address of one recipient needs it: the other is served.
     Talk::ready(PLAIN_EHLO)
-        .on(Event::Begin(order_with("alice@example.com", flagged(), both())), "look at header")
+        .on(Event::Begin(order_with("alice@example.com", flagged(), both())), "look at headers")
         .on(Event::Seen(Contents::default()), "> MAIL FROM:<alice@example.com>")
         .hear("250 ok\r\n", "> RCPT TO:<bob@example.net>")
         .hear("250 ok\r\n", "> DATA")
@@ -298,7 +320,7 @@ fn smtputf8_is_asked_for_when_offered_and_fails_only_who_needs_it_when_not() {
         .hear("250 ok\r\n", "done DF");
     // The header needs it.
     Talk::ready(PLAIN_EHLO)
-        .on(Event::Begin(order_with("alice@example.com", flagged(), both())), "look at header")
+        .on(Event::Begin(order_with("alice@example.com", flagged(), both())), "look at headers")
         .on(Event::Seen(Contents { header: Characters::Beyond, ..Contents::default() }), "done FF");
     // The sender needs it.
     Talk::ready(PLAIN_EHLO).on(Event::Begin(order_with("älice@example.com", flagged(), both())), "done FF");
@@ -444,7 +466,9 @@ fn a_refused_chunk_speaks_of_those_who_were_taken() {
         // Offered and not known: whatever it says, it is not about the message, which it took for commands.
         ("250 ok\r\n250 ok\r\n250 ok\r\n500 5.5.1 what?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
         ("250 ok\r\n250 ok\r\n250 ok\r\n502 5.5.1 what?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
-        ("250 ok\r\n250 ok\r\n250 ok\r\n503 5.5.1 what?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
+        ("250 ok\r\n250 ok\r\n250 ok\r\n504 5.5.4 LAST?\r\n", "done LL EndOfData NoChunking free[0, 1]"),
+        // Known, and out of step with us: not taken, and nothing is said of the message.
+        ("250 ok\r\n250 ok\r\n250 ok\r\n503 5.5.1 RCPT?\r\n", "done LL EndOfData UnexpectedReply free[0, 1]"),
     ] {
         let mut talk = Talk::ready(CHUNKS);
         talk.dialog.on(Event::Begin(order(2)));
@@ -508,14 +532,24 @@ fn chunking_can_be_done_without() {
 fn smtputf8_is_asked_for_only_when_address_or_header_need_it() {
     let flagged = || MailParameters { smtputf8: true, ..MailParameters::default() };
     let order = || order_with("alice@example.com", flagged(), vec![recipient("bob@example.net")]);
-    for (header, expected) in [
-        (Characters::Ascii, "> MAIL FROM:<alice@example.com>"),
-        (Characters::Beyond, "> MAIL FROM:<alice@example.com> SMTPUTF8"),
+    use Characters::{Ascii, Beyond};
+    for (header, parts, expected) in [
+        (Ascii, Ascii, "> MAIL FROM:<alice@example.com>"),
+        (Beyond, Ascii, "> MAIL FROM:<alice@example.com> SMTPUTF8"),
+        (Ascii, Beyond, "> MAIL FROM:<alice@example.com> SMTPUTF8"),
     ] {
         Talk::ready("250-up\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n")
-            .on(Event::Begin(order()), "look at header")
-            .on(Event::Seen(Contents { header, ..Contents::default() }), expected);
+            .on(Event::Begin(order()), "look at headers")
+            .on(Event::Seen(Contents { header, parts, ..Contents::default() }), expected);
     }
+    // Not offered: it is not sent (RFC 6531 §3.2).
+    let parts = || Contents { parts: Beyond, body: Beyond, ..Contents::default() };
+    Talk::ready(PLAIN_EHLO).on(Event::Begin(order()), "look at headers").on(Event::Seen(parts()), "done F");
+    // Nobody has said that it is UTF-8: it goes as octets over 127 do (RFC 6152).
+    Talk::ready(PLAIN_EHLO).on(
+        Event::Begin(order_with("alice@example.com", MailParameters::default(), vec![recipient("bob@example.net")])),
+        "> MAIL FROM:<alice@example.com>",
+    );
 }
 
 #[test]
