@@ -69,6 +69,7 @@ fn faults() -> Vec<CommandFault> {
         CommandFault::Recipient(PathFault::Address(AddressFault::NoAt)),
         CommandFault::UnknownParameter(LONG.repeat(20)),
         CommandFault::Parameter { keyword: "SIZE".to_owned(), why: "why" },
+        CommandFault::Unkept { keyword: "BY".to_owned(), why: "why" },
         CommandFault::Base64,
         CommandFault::Bdat,
     ]
@@ -86,6 +87,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("helo", vec![helo(host)]),
         ("helo_name", vec![helo_name()]),
         ("bye", vec![bye()]),
+        ("from_here", vec![from_here(host, bye()), from_here(host, shutting_down()), from_here(host, noop())]),
         ("noop", vec![noop()]),
         ("reset", vec![reset()]),
         ("verify", vec![verify()]),
@@ -114,6 +116,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("not_offered", vec![not_offered("EXPN")]),
         ("bad_argument", vec![bad_argument(&LONG.repeat(20))]),
         ("bad_parameter", vec![bad_parameter("SIZE", "why")]),
+        ("parameter_not_kept", vec![parameter_not_kept("BY", "why")]),
         ("command_fault", faults().iter().map(command_fault).collect()),
         ("line_too_long", vec![line_too_long()]),
         ("disputed", vec![disputed(&"a NUL")]),
