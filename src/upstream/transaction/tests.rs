@@ -1,8 +1,12 @@
 //! What is said to an upstream of what the sender asked for, and what does not go to it at all.
 
 use super::*;
-use crate::mail::{Address, RecipientParameters};
+use crate::mail::{
+    Address, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, OriginalRecipient, RecipientParameters, Ret,
+    ReversePath,
+};
 use crate::smtp::Code;
+use crate::sys::WallTime;
 
 const NOW: WallTime = WallTime::from_seconds(1_800_000_000);
 
