@@ -99,8 +99,10 @@ impl Exporting {
         }
         let until = desk.now.millis();
         let passed = (state != filters.state).then_some(Count { messages: 0, octets: 0, until });
-        let selection = Selection::new(&Filters { until: Some(until), ..filters.clone() }, desk.now)?;
-        let filters = Filters { state, until: Some(until), ..filters };
+        // Without a daemon nothing comes meanwhile, and what came while the clock was ahead is to be moved as well.
+        let filters = Filters { until: held_only.then_some(until), ..filters };
+        let selection = Selection::new(&filters, desk.now)?;
+        let filters = Filters { state, ..filters };
         let begun = Begun { export: desk.queue.new_export().to_string(), held_only };
         let asked = format!("export {}, {}", begun.export, filters.words());
         audit::steering("export", &asked, &by);
@@ -349,6 +351,8 @@ impl Importing {
             return Ok(());
         }
         let kept = desk.queue.adopt(self.export, arrived).await;
+        // One that fails fails for itself: those behind it are kept, and the audit tells of them.
+        let mut failed = Ok(());
         for (id, kept) in ids.into_iter().zip(kept) {
             match kept {
                 Ok(()) => {
@@ -358,10 +362,10 @@ impl Importing {
                 }
                 Err(QueueError::Known(_)) => answers.push(Answer::Present(id.to_string())),
                 Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
-                Err(fault) => return Err(fault),
+                Err(fault) => failed = failed.and(Err(fault)),
             }
         }
-        Ok(())
+        failed
     }
 }
 
