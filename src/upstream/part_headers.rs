@@ -170,7 +170,7 @@ mod tests {
         let file = "Content-Disposition: attachment; filename=\"\u{e4}.txt\"\r\n";
         for (message, expected) in [
             // Its own header, and bodies, are for others to look at.
-            (format!("Subject: \u{e4}\r\n\r\n\u{e4}\r\n"), false),
+            ("Subject: \u{e4}\r\n\r\n\u{e4}\r\n".to_owned(), false),
             (format!("Subject: x\r\n\r\n{file}\r\n"), false),
             (format!("{multipart}--b\r\nContent-Type: text/plain\r\n\r\n{file}\r\n--b--\r\n"), false),
             (format!("{multipart}\u{e4}\r\n--b\r\n\r\nx\r\n--b--\r\n{file}\r\n"), false),

@@ -294,7 +294,7 @@ fn later(now: WallTime, seconds: i64) -> WallTime {
     WallTime::from_millis(now.millis().saturating_add(seconds.saturating_mul(1000)))
 }
 
-/// RFC 3339 §5.6, in UTC (RFC 4865 §3). A part of a millisecond counts as a whole one: nothing is sent before its moment.
+/// RFC 3339 §5.6, in UTC (RFC 4865 §3). A part of a second counts as a whole one: nothing is sent before its moment, and whole seconds are what is told.
 fn date(value: &str) -> Option<WallTime> {
     let fits = |(octet, shape): (u8, u8)| {
         if shape == b'd' { octet.is_ascii_digit() } else { octet.eq_ignore_ascii_case(&shape) }
@@ -309,6 +309,6 @@ fn date(value: &str) -> Option<WallTime> {
         return None;
     }
     let moment: jiff::Timestamp = format!("{second}{fraction}Z").parse().ok()?;
-    let nanoseconds = moment.as_nanosecond().saturating_add(999_999).div_euclid(1_000_000);
-    Some(WallTime::from_millis(i64::try_from(nanoseconds).ok()?))
+    let seconds = moment.as_nanosecond().saturating_add(999_999_999).div_euclid(1_000_000_000);
+    Some(WallTime::from_seconds(i64::try_from(seconds).ok()?))
 }
