@@ -263,6 +263,7 @@ mod tests {
             ("c@[192.0.2.1], d", "c@[192.0.2.1], d@example.com"),
             ("\"a\\\", b\" <c>", "\"a\\\", b\" <c@example.com>"),
             ("root (ab)", "root@example.com (ab)"),
+            ("bob@my-host, c@my_host", "bob@my-host.example.com, c@my_host"),
             ("root (a\\)b)", "root@example.com (a\\)b)"),
             ("root (a (b) c)", "root@example.com (a (b) c)"),
             ("<\"a>b\"@mail>, c", "<\"a>b\"@mail>, c@example.com"),

@@ -10,6 +10,7 @@ use sealpost::identity::roster::{CaGrant, RosterEntry};
 use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
 use sealpost::mail::{Custody, Measure, Rate, Ret, Window};
 use sealpost::route::{Delivery, Route, Routes};
+use sealpost::session::transaction::RECIPIENTS_REFUSED_MAX;
 use sealpost::session::{
     Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Question, Ruling,
     Session, SessionSettings, Step, TABLE, Trigger, Turn, Unidentified, turn,
@@ -715,5 +716,62 @@ fn no_message_ends_before_its_header_was_judged() {
     for (mut session, reads) in at(Phase::Header) {
         let step = Move::Body(BodyEnd::Complete).feed(&mut session);
         assert_eq!(is_our_fault(&step), reads != Reads::Middle, "{reads:?} {step:?}");
+    }
+}
+
+#[test]
+fn a_message_is_known_by_its_message_id_from_its_header_on() {
+    let named = HeaderFacts {
+        from: vec!["alice@example.com".parse().unwrap()],
+        message_id: Some("<1@example.com>".to_owned()),
+        ..HeaderFacts::default()
+    };
+    let (mut session, _) = at(Phase::Header).remove(0);
+    assert_eq!(session.transaction().unwrap().message_id(), None);
+    Move::Header(Box::new(named)).feed(&mut session);
+    assert_eq!(session.transaction().unwrap().message_id(), Some("<1@example.com>"));
+}
+
+/// Commands that come to nothing are forgiven to whoever brings a message.
+#[test]
+fn who_brings_a_message_may_ask_for_nothing_again() {
+    let settings = SessionSettings { idle_commands_max: 3, ..SessionSettings::clone(&fresh_settings()) };
+    let mut session = Session::new(alice_identity(), Arc::new(settings), everywhere());
+    let header = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
+    let noop = Move::Line(b"NOOP");
+    let id = sealpost::mail::QueueId::from_u128(1);
+    let said = sealpost::smtp::Reply::new(sealpost::smtp::Code::new(250).unwrap(), None, "kept");
+    let message = [
+        Move::Line(b"MAIL FROM:<alice@example.com>"),
+        Move::Identified(Ok(alice_identity())),
+        Move::Line(b"RCPT TO:<bob@example.net>"),
+        Move::Line(b"DATA"),
+        Move::Admitted(Ok(())),
+        Move::Header(Box::new(header)),
+        Move::Body(BodyEnd::Complete),
+        Move::Committed(Ok(Custody::with_upstream(id, 1, &said))),
+    ];
+    Move::Line(b"EHLO client.example").feed(&mut session);
+    for _ in 0..3 {
+        for event in [&noop, &noop].into_iter().chain(&message) {
+            event.feed(&mut session);
+        }
+        assert_eq!(session.phase(), Phase::Idle, "a message was brought");
+    }
+    for _ in 0..3 {
+        noop.feed(&mut session);
+    }
+    assert_eq!(session.phase(), Phase::Idle);
+    noop.feed(&mut session);
+    assert_eq!(session.phase(), Phase::Closed);
+}
+
+#[test]
+fn a_hundred_refused_recipients_are_answered_and_the_next_one_ends_it() {
+    let (mut session, _) = at(Phase::Opened).remove(0);
+    for count in 1..=RECIPIENTS_REFUSED_MAX + 1 {
+        let step = session.on(Event::Line(Ok(b"RCPT TO:<bob@nowhere>")), NOW_WALL);
+        let is_closed = matches!(step, Step::Close(_));
+        assert_eq!(is_closed, count > RECIPIENTS_REFUSED_MAX, "{count}: {step:?}");
     }
 }
