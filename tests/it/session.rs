@@ -687,7 +687,7 @@ fn a_client_that_could_bind_and_saw_no_plus_is_taken_where_there_was_none() {
 #[test]
 fn what_is_out_of_order_is_refused_with_what_to_do() {
     for (phase, line, said) in [
-        (Phase::Idle, &b"STARTTLS"[..], "TLS is active already"),
+        (Phase::Ready, &b"STARTTLS"[..], "TLS is active already"),
         (Phase::Addressed, b"STARTTLS", "TLS is active already"),
         (Phase::Opened, b"AUTH EXTERNAL", "No AUTH in a mail transaction"),
         (Phase::Chunked, b"AUTH EXTERNAL", "No AUTH in a mail transaction"),
@@ -756,12 +756,12 @@ fn who_brings_a_message_may_ask_for_nothing_again() {
         for event in [&noop, &noop].into_iter().chain(&message) {
             event.feed(&mut session);
         }
-        assert_eq!(session.phase(), Phase::Idle, "a message was brought");
+        assert_eq!(session.phase(), Phase::Ready, "a message was brought");
     }
     for _ in 0..3 {
         noop.feed(&mut session);
     }
-    assert_eq!(session.phase(), Phase::Idle);
+    assert_eq!(session.phase(), Phase::Ready);
     noop.feed(&mut session);
     assert_eq!(session.phase(), Phase::Closed);
 }
