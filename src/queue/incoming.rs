@@ -268,7 +268,7 @@ impl Inner {
         let mut body = match known {
             Some(body) => body,
             None => {
-                let file = self.disk.open(&self.sweeper.path(id), Open::New)?;
+                let file = self.gauge.over(self.disk.open(&self.sweeper.path(id), Open::New)?);
                 let name = BodyFile::new(id, self.sweeper.clone());
                 BeingWritten { file: Arc::from(file), written: 0, name: Arc::new(std::sync::Mutex::new(Some(name))) }
             }
