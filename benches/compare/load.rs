@@ -139,10 +139,7 @@ pub struct Upload {
     /// How many.
     #[arg(long)]
     pub sessions: u64,
-    /// Octets that each message is announced to have.
-    #[arg(long)]
-    pub octets: u64,
-    /// Octets of it that are sent.
+    /// Octets that are sent of each message, which has no end.
     #[arg(long)]
     pub sent: u64,
 }

@@ -131,8 +131,7 @@ class Upload:
     """Clients that stand in the middle of a large message each."""
 
     sessions: int
-    # What they announce, and what they send of it, octets.
-    octets: int
+    # Octets that each has sent of a message without end.
     sent: int
 
 
@@ -142,7 +141,7 @@ def uploading(bench, server, upload):
     most = 0
     with subprocess.Popen(
             bench.load_cgroup.enter([bench.load, "upload", "--server", f"127.0.0.1:{server.port}", "--certificates", bench.certificates,
-                                     "--sessions", upload.sessions, "--octets", upload.octets, "--sent", upload.sent]),
+                                     "--sessions", upload.sessions, "--sent", upload.sent]),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as holder:
         while not select.select([holder.stdout], [], [], SAMPLE)[0]:
             most = max(most, server.cgroup.memory())

@@ -423,7 +423,8 @@ impl Embedded {
         };
         let left = left.as_mut().map_err(|fault| fault.clone())?;
         let growth = tables.growth(message);
-        if growth > left.saturating_sub(reserve) {
+        // The reserve is of the disk itself, whatever is free within the file.
+        if *left < reserve || growth > left.saturating_sub(reserve) {
             return Err(QueueError::Full(format!(
                 "the disk of data_dir has {} left, {} to outcomes and reports, and this message needs {}",
                 super::fill::Size(*left),

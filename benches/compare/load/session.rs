@@ -187,9 +187,9 @@ impl Session {
         self.talk.reply().await
     }
 
-    /// Begins a message of so many octets, as far as the server's "go on".
-    pub async fn begin(&mut self, sender: &str, octets: u64) -> io::Result<()> {
-        for command in [format!("MAIL FROM:<{sender}> SIZE={octets}"), "RCPT TO:<reader-0@example.net>".to_owned()] {
+    /// Begins a message, as far as the server's "go on".
+    pub async fn begin(&mut self, sender: &str) -> io::Result<()> {
+        for command in [format!("MAIL FROM:<{sender}>"), "RCPT TO:<reader-0@example.net>".to_owned()] {
             self.talk.say(format!("{command}\r\n").as_bytes()).await?;
             self.talk.expect(250).await?;
         }

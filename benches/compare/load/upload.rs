@@ -1,4 +1,4 @@
-//! Many clients in the middle of a large message each: they announce it, send part of it, and then neither go on nor leave.
+//! Many clients in the middle of a large message each: they send part of it, and then neither go on nor leave.
 
 use std::cell::Cell;
 use std::io::Read as _;
@@ -29,13 +29,21 @@ pub async fn upload(upload: Rc<Upload>, clients: Vec<Client>) {
         .map(|(mut session, sender)| {
             let upload = Rc::clone(&upload);
             tokio::task::spawn_local(async move {
-                session.begin(&sender, upload.octets).await.unwrap();
                 let line = b"0123456789012345678901234567890123456789012345678901234567890123456789\r\n";
                 let piece = line.repeat(PIECE / line.len());
                 let head = format!("From: <{sender}>\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n\r\n");
-                session.pour(head.as_bytes()).await.unwrap();
-                for _ in 0..upload.sent / PIECE as u64 {
-                    session.pour(&piece).await.unwrap();
+                let sending = async {
+                    session.begin(&sender).await?;
+                    session.pour(head.as_bytes()).await?;
+                    for _ in 0..upload.sent / PIECE as u64 {
+                        session.pour(&piece).await?;
+                    }
+                    std::io::Result::Ok(())
+                };
+                if let Err(fault) = sending.await {
+                    // Once is enough, and nobody else need go on.
+                    eprintln!("{fault}");
+                    std::process::exit(1);
                 }
                 session
             })
