@@ -392,6 +392,21 @@ fn when_memory_is_short_a_body_goes_to_a_file() {
     });
 }
 
+/// A quarter of a mebibyte was held to the end by each: of a thousand who sent large messages at once, most were told to come again.
+#[test]
+fn what_is_in_a_file_already_takes_no_memory_from_others() {
+    block_on(async {
+        let bench = Bench::new(QueueSettings { memory: 320 * 1024, ..settings() });
+        let (octets, mut large) = (body(GATHER_MAX + 100_000), bench.queue.admit("alice", None).await.unwrap());
+        large.write(&octets).await.unwrap();
+        let before = tokio::time::Instant::now();
+        drop(bench.queue.admit("alice", None).await.unwrap());
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        let id = large.commit(samples::deposit(START)).await.unwrap().id();
+        assert_eq!(whole(bench.queue.body(id).await.unwrap()).await.unwrap(), octets);
+    });
+}
+
 #[test]
 fn without_memory_a_message_waits_and_then_comes_again() {
     block_on(async {
