@@ -147,7 +147,10 @@ impl Dialog {
         let password =
             |credentials: &Credentials| base64(credentials.password().map_or(&[], |it| it.reveal().as_bytes()));
         match step {
-            AuthStep::Verdict | AuthStep::TokenRefused => self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply)),
+            AuthStep::Verdict | AuthStep::TokenRefused => {
+                let reply = self.without_said(reply);
+                self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply))
+            }
             AuthStep::Prompt(mechanism) => {
                 let response = self.initial_response(mechanism, &credentials).unwrap_or_default();
                 self.respond(&response, after_response(mechanism))
@@ -174,12 +177,12 @@ impl Dialog {
     }
 
     /// A reply to AUTH without what we said there: many servers repeat a line that they do not understand, and replies go to logs and senders.
-    /// What asks further is read by the mechanism, as it is.
     pub(super) fn without_secrets(&self, reply: Reply) -> Reply {
+        if matches!(self.expected.front(), Some(Expect::Auth(_))) { self.without_said(reply) } else { reply }
+    }
+
+    fn without_said(&self, reply: Reply) -> Reply {
         let Some(credentials) = &self.terms.credentials else { return reply };
-        if !matches!(self.expected.front(), Some(Expect::Auth(_))) || reply.code().is_intermediate() {
-            return reply;
-        }
         let password = credentials.password().map(|password| password.reveal());
         let token = self.terms.fresh.token.as_ref().map(|token| token.reveal());
         reply.reworded(|line| {
