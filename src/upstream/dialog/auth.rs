@@ -18,13 +18,16 @@ use zeroize::Zeroizing;
 use super::scram::{Begun, Binding, Derived, ServerFault};
 use super::{AuthStep, Dialog, Expect, Step, TlsTerm};
 use crate::smtp::line::COMMAND_LINE_MAX;
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::{Code, Reply};
 use crate::upstream::attempt::FaultCause;
 use crate::upstream::blame::Phase;
 use crate::upstream::settings::{Credentials, Mechanism};
 
 /// Octets of what a server says against a token that are shown.
 const TOKEN_WORDS_MAX: usize = 200;
+
+/// A challenge (RFC 4954 §4).
+const CHALLENGE: Code = Code::known(334);
 
 /// Where an exchange of more than one line is.
 #[derive(Debug, Default)]
@@ -143,6 +146,11 @@ impl Dialog {
                     self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply))
                 }
             };
+        }
+        // RFC 4954 §4: what asks further is a 334.
+        if reply.code() != CHALLENGE {
+            let reply = self.without_said(reply);
+            return self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply));
         }
         let password =
             |credentials: &Credentials| base64(credentials.password().map_or(&[], |it| it.reveal().as_bytes()));

@@ -60,7 +60,7 @@ fn said_of(record: &Record) -> Result<Vec<String>, Broken> {
 /// One line, which begins as it should: nothing that a record holds ends it.
 fn sayable(record: &Record) -> Told {
     let said = said_of(record)?;
-    require("nothing is said of a record", said.len() > 1)?;
+    require("nothing is said of a record", !said.is_empty())?;
     for line in said {
         let text = line.strip_suffix("\r\n").unwrap_or(&line);
         require(&format!("more than a line: {line:?}"), !text.chars().any(char::is_control))?;
