@@ -32,20 +32,41 @@ pub(super) fn is_ours(value: &[u8], hostname: &str) -> bool {
 fn server_id(value: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
     let text = behind_comments(text)?;
-    if let Some(quoted) = text.strip_prefix('"') {
-        let mut name = String::new();
-        let mut letters = quoted.chars();
-        loop {
-            match letters.next()? {
-                '"' => return (!name.is_empty()).then_some(name),
-                '\\' => name.push(letters.next()?),
-                letter => name.push(letter),
-            }
+    let (name, behind) = match text.strip_prefix('"') {
+        Some(quoted) => unquoted(quoted)?,
+        None => {
+            let (name, behind) =
+                text.split_at_checked(text.find(|letter| !is_of_token(letter)).unwrap_or(text.len()))?;
+            (name.to_owned(), behind)
+        }
+    };
+    (!name.is_empty() && is_end_of_id(behind)).then_some(name)
+}
+
+/// A quoted string behind its first quote, and what follows it.
+fn unquoted(quoted: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    let mut letters = quoted.chars();
+    loop {
+        match letters.next()? {
+            '"' => return Some((name, letters.as_str())),
+            '\\' => name.push(letters.next()?),
+            letter => name.push(letter),
         }
     }
-    let end = text.find(|letter: char| letter.is_whitespace() || matches!(letter, ';' | '(')).unwrap_or(text.len());
-    let (name, _) = text.split_at_checked(end)?;
-    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// RFC 2045 §5.1: token; beyond ASCII, what RFC 8601 §2.2 lets a name be made of.
+fn is_of_token(letter: char) -> bool {
+    letter.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(letter) || letter.is_alphanumeric()
+}
+
+/// RFC 8601 §2.2: [CFWS authres-version] and `;` follow. Else some readers find more of the name there: `mail . example . com` is one name to those
+/// that put tokens together, `mail.example.com/1` to those that look for it at the front.
+fn is_end_of_id(behind: &str) -> bool {
+    let after = |text| behind_comments(text).unwrap_or_default();
+    let rest = after(behind);
+    behind.trim().is_empty() || after(rest.trim_start_matches(|letter: char| letter.is_ascii_digit())).starts_with(';')
 }
 
 /// What stands behind white space and comments, which may lie within one another.
@@ -106,6 +127,22 @@ mod tests {
             (" mail.example.com.; none", true),
             (" mail.example.com(x); none", true),
             (" mail.example.com", true),
+            (" mail . example . com; spf=pass", true),
+            (" mail. example.com; spf=pass", true),
+            ("\r\n mail.\r\n example.com; spf=pass", true),
+            (" mail.(x)example.com; spf=pass", true),
+            (" mail.example.com/1; spf=pass", true),
+            (" mail.example.com, spf=pass", true),
+            (" mail.example.com@x; spf=pass", true),
+            (" \"mail\".example.com; spf=pass", true),
+            (" =?utf-8?q?mail.example.com?=; spf=pass", true),
+            (" mail\u{3002}example\u{3002}com; spf=pass", true),
+            (" spf=pass smtp.mailfrom=x; dkim=none", true),
+            (" mx.example.net 1; spf=pass", false),
+            (" mx.example.net (x) 1 (y) ; spf=pass", false),
+            ("mx.example.net;\r\n\tdkim=pass", false),
+            (" mx_1.example.net; none", false),
+            (" b\u{fc}cher.example; none", false),
             ("", true),
             (" ; spf=pass", true),
             (" (only a comment", true),

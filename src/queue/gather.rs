@@ -5,7 +5,7 @@
 //! | what somebody waits for, and nobody is expected            | at once                                                                       |
 //! | the same, and others are expected                          | when they have come, at the latest so long after the last commit as [`Pace::pause`] says |
 //! | outcomes alone, and nothing is on the way nor being tried  | at once                                                                       |
-//! | the same, and something is                                 | with what somebody waits for, at the latest after [`OUTCOME_MAX`]             |
+//! | the same, and something is                                 | with what somebody waits for, and as that; without it, after [`OUTCOME_MAX`]  |
 //!
 //! Expected are the messages that are on the way, from the moment they have their room until they are handed over: their clients have been told to send them; and
 //! as many as shared the last commit: who sends one message after the other comes again. So nobody waits when the last commit is a while ago, and who
@@ -15,7 +15,7 @@
 //! Nobody waits for an outcome: the upstream's connection and the identity's turn are free before it is written. But until it is, a crash has the
 //! message tried again, so what it may wait is the length by which this makes promise 4's window longer.
 //!
-//! Pure, but for the count of who is coming. Never: keeps anybody waiting whom only a clock would wake.
+//! Pure, but for the count of who is coming. Never: keeps anybody waiting longer than a pause, whoever does not come.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ pub(super) const PRESSING_MAX: Duration = Duration::from_millis(8);
 /// The longest where they are: as long as one takes, and no longer than this.
 const SLOW_MAX: Duration = Duration::from_millis(50);
 
-/// The longest that an outcome waits for others.
+/// The longest that an outcome waits for others while nothing that somebody waits for has come; with that, it waits as that does.
 pub(super) const OUTCOME_MAX: Duration = Duration::from_millis(20);
 
 /// Waits that are left out after one in vain, at the most.

@@ -106,6 +106,7 @@ impl Preamble {
             Err(fault @ (CommandFault::HeloName | CommandFault::StartTls)) => {
                 PreambleStep::Say(replies::command_fault(&fault))
             }
+            Err(fault @ CommandFault::Http) => PreambleStep::Close(replies::command_fault(&fault)),
             // RFC 3207 §4: 530 to all but NOOP, EHLO, STARTTLS and QUIT; whether it could be read is nobody's business yet.
             Ok(_) | Err(_) => PreambleStep::Say(replies::starttls_first()),
         }

@@ -255,6 +255,11 @@ pub fn unknown_command() -> Reply {
     said(500, (5, 5, 1), "Unknown command; HELP lists them")
 }
 
+/// HTTP (421 closes, RFC 5321 §3.8).
+pub fn not_http() -> Reply {
+    said(421, (4, 7, 0), "This is SMTP; HTTP is not spoken here")
+}
+
 /// A command that exists but is not offered here (RFC 5321 §4.2.4: 502).
 pub fn not_offered(verb: &str) -> Reply {
     said(502, (5, 5, 1), format!("{verb} is not offered here"))
@@ -281,6 +286,7 @@ pub fn command_fault(fault: &CommandFault) -> Reply {
         CommandFault::UnknownParameter(keyword) => unknown_parameter(keyword),
         CommandFault::Parameter { keyword, why } => bad_parameter(keyword, why),
         CommandFault::Base64 => not_base64(),
+        CommandFault::Http => not_http(),
         CommandFault::StartTls | CommandFault::Bdat => bad_argument(&fault.to_string()),
     }
 }

@@ -391,6 +391,8 @@ impl Session {
         match fault {
             // RFC 3030 §2: where the chunk ends is not known, nor where the next command begins.
             CommandFault::Bdat => self.interrupt(replies::command_fault(fault), "a chunk without a size"),
+            // What stands behind the request's first line was written by whoever made a browser send it.
+            CommandFault::Http => self.interrupt(replies::command_fault(fault), "a request of HTTP"),
             CommandFault::Base64 => self.not_base64(),
             CommandFault::Unknown
             | CommandFault::Argument(_)
@@ -511,7 +513,7 @@ impl Input<'_> {
     fn trigger(&self) -> Trigger {
         match self {
             Self::Command(command) => Trigger::of(command),
-            Self::Fault(CommandFault::Bdat) | Self::Disputed(_) => Trigger::Disputed,
+            Self::Fault(CommandFault::Bdat | CommandFault::Http) | Self::Disputed(_) => Trigger::Disputed,
             Self::Fault(_) | Self::TooLong => Trigger::Faulty,
             Self::Response(_) => Trigger::Response,
             Self::Event(event) => Trigger::of_event(event),

@@ -82,7 +82,7 @@ pub enum Trigger {
     Faulty,
     /// A line after AUTH's 334, right or not.
     Response,
-    /// A line behind which nobody knows where the next begins: bare CR, bare LF, NUL, BDAT without a sure size.
+    /// A line behind which nobody knows where the next begins: bare CR, bare LF, NUL, BDAT without a sure size; or who wrote it: HTTP.
     Disputed,
     /// Octets where the client had to wait.
     TalkedEarly,

@@ -131,6 +131,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 Move::FaultyLine(LineFault::BareLf),
                 Move::FaultyLine(LineFault::BareCr),
                 Move::FaultyLine(LineFault::Nul),
+                Move::Line(b"POST / HTTP/1.1"),
             ],
         ),
         (Trigger::TalkedEarly, vec![Move::TalkedEarly]),

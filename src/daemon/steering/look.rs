@@ -139,8 +139,8 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    pub(super) fn new(filters: Filters, action: Option<Action>, now: WallTime) -> Result<Self, String> {
-        let until = filters.until.unwrap_or_else(|| now.millis());
+    pub(super) fn new(filters: Filters, action: Option<Action>, now: WallTime, here: WallTime) -> Result<Self, String> {
+        let until = filters.until.unwrap_or_else(|| here.millis());
         let selection = Selection::new(&Filters { until: Some(until), ..filters }, now)?;
         let walk = Walk::new(selection, action, ListOrder::OldestFirst, None);
         Ok(Self { walk, count: Count { messages: 0, octets: 0, until } })
@@ -211,9 +211,9 @@ pub(super) struct Summing {
 }
 
 impl Summing {
-    pub(super) fn new(top: usize, now: WallTime) -> Self {
+    pub(super) fn new(top: usize, here: WallTime) -> Self {
         // What was here when it was asked: mail that comes faster than it is counted must not make this endless.
-        let walk = Walk::new(Selection::here_by(now), None, ListOrder::OldestFirst, None);
+        let walk = Walk::new(Selection::here_by(here), None, ListOrder::OldestFirst, None);
         Self { walk, top, tallies: Tallies::default() }
     }
 

@@ -22,6 +22,7 @@ use crate::audit::{self, Steered};
 use crate::mail::QueueId;
 use crate::queue::transfer::{ADOPTED_MAX, Adoption, Arrived, Arriving, Received};
 use crate::queue::{BodyReader, Change, Listed, Queue, QueueError, Record, State};
+use crate::sys::WallTime;
 
 /// Messages that are looked up at once.
 const PAGE: usize = 100;
@@ -89,7 +90,7 @@ pub(super) struct Exporting {
 }
 
 impl Exporting {
-    pub(super) fn new(filters: Filters, by: String, desk: Desk<'_>) -> Result<Self, String> {
+    pub(super) fn new(filters: Filters, by: String, desk: Desk<'_>, here: WallTime) -> Result<Self, String> {
         let held_only = desk.daemon.is_some();
         let state = if held_only { Some(StateName::Held) } else { filters.state };
         if held_only && !matches!(filters.state, None | Some(StateName::Held)) {
@@ -97,10 +98,12 @@ impl Exporting {
                         first, or stop the daemon"
                 .to_owned());
         }
-        let until = desk.now.millis();
+        let until = here.millis();
         let passed = (state != filters.state).then_some(Count { messages: 0, octets: 0, until });
-        let selection = Selection::new(&Filters { until: Some(until), ..filters.clone() }, desk.now)?;
-        let filters = Filters { state, until: Some(until), ..filters };
+        // Without a daemon nothing comes meanwhile, and what came while the clock was ahead is to be moved as well.
+        let filters = Filters { until: held_only.then_some(until), ..filters };
+        let selection = Selection::new(&filters, desk.now)?;
+        let filters = Filters { state, ..filters };
         let begun = Begun { export: desk.queue.new_export().to_string(), held_only };
         let asked = format!("export {}, {}", begun.export, filters.words());
         audit::steering("export", &asked, &by);
@@ -349,6 +352,8 @@ impl Importing {
             return Ok(());
         }
         let kept = desk.queue.adopt(self.export, arrived).await;
+        // One that fails fails for itself: those behind it are kept, and the audit tells of them.
+        let mut failed = Ok(());
         for (id, kept) in ids.into_iter().zip(kept) {
             match kept {
                 Ok(()) => {
@@ -358,10 +363,10 @@ impl Importing {
                 }
                 Err(QueueError::Known(_)) => answers.push(Answer::Present(id.to_string())),
                 Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
-                Err(fault) => return Err(fault),
+                Err(fault) => failed = failed.and(Err(fault)),
             }
         }
-        Ok(())
+        failed
     }
 }
 
@@ -390,7 +395,7 @@ impl Forgetting {
         }
         let served = queue.settled(export).await?;
         Ok(served
-            .then(|| format!("this receipt of export {export} has served before: nothing is removed a second time")))
+            .then(|| format!("this receipt of export {export} has served before: nothing is removed a second time; what a later import took in is removed by name (`queue remove`)")))
     }
 
     /// The next few.

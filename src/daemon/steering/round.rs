@@ -54,8 +54,9 @@ impl Round {
         filters: Filters,
         by: String,
         now: WallTime,
+        here: WallTime,
     ) -> Result<Self, String> {
-        let until = Some(filters.until.unwrap_or_else(|| now.millis()));
+        let until = Some(filters.until.unwrap_or_else(|| here.millis()));
         let (asked, left) = match target {
             Target::Ids(ids) if filters.is_empty() => ("by name".to_owned(), Left::Named(ids.into(), None)),
             Target::Ids(ids) => {

@@ -3,13 +3,13 @@
 use super::*;
 
 /// A shelf with holes of a grain or two everywhere, from which nothing large can be put together; on a disk with so much left.
-async fn with_holes(reserve_size: u64, left: u64) -> Bench {
+pub(super) async fn with_holes(reserve_size: u64, left: u64) -> Bench {
     let bench = Bench::new(QueueSettings { reserve_size, ..settings() });
     let batch: Vec<Order> = (1..=3000).map(|number| order(number, b"x".repeat(600).as_slice())).collect();
     assert!(bench.queue.inner.store.apply(batch, bench.clock.now()).iter().all(Result::is_ok));
     let removed = (1..=3000).step_by(2).map(|number| Order::Remove(QueueId::from_u128(number))).collect();
     assert!(bench.queue.inner.store.apply(removed, bench.clock.now()).iter().all(Result::is_ok));
-    bench.disk.set_space(bench.disk.used() + left);
+    bench.disk.set_space(bench.disk.used().saturating_add(left));
     bench
 }
 

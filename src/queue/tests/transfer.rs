@@ -1,6 +1,17 @@
 //! Messages that are taken out of one queue and brought into another; recipients that are taken out of messages; both ends of a listing.
 
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::full::with_holes;
 use super::*;
+use crate::daemon::steering::moving::{Back, Brought, Importing};
+use crate::daemon::steering::selection::Filters;
+use crate::daemon::steering::{Answer, Answers, Command, Desk};
 use crate::queue::record::Owed;
 use crate::queue::transfer::{Adoption, Arrived, Arriving, Received};
 
@@ -164,14 +175,25 @@ fn what_is_here_without_its_octets_is_not_said_to_be_here() {
 
 /// A disk that removes nothing in the background until it may.
 #[derive(Clone, Debug)]
-struct SlowRemoval(SimulatedDisk, Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>);
+struct SlowRemoval(SimulatedDisk, Arc<(Mutex<bool>, std::sync::Condvar)>, Arc<[AtomicUsize; 2]>);
 
 impl SlowRemoval {
     fn allow(&self) {
         *self.1.0.lock().unwrap() = true;
         self.1.1.notify_all();
     }
+
+    /// Waits until a removal in the background has begun, or has ended.
+    async fn has_one(&self, which: usize) {
+        while self.2[which].load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
 }
+
+/// A removal in the background has begun, and has ended.
+const BEGUN: usize = 0;
+const ENDED: usize = 1;
 
 impl Disk for SlowRemoval {
     fn create_folder(&self, folder: &Path) -> std::io::Result<()> {
@@ -191,10 +213,14 @@ impl Disk for SlowRemoval {
     }
 
     fn remove(&self, path: &Path) -> std::io::Result<()> {
-        if std::thread::current().name() == Some("queue-sweeper") {
-            drop(self.1.1.wait_while(self.1.0.lock().unwrap(), |may| !*may));
+        if std::thread::current().name() != Some("queue-sweeper") {
+            return self.0.remove(path);
         }
-        self.0.remove(path)
+        self.2[BEGUN].fetch_add(1, Ordering::SeqCst);
+        drop(self.1.1.wait_while(self.1.0.lock().unwrap(), |may| !*may));
+        let removed = self.0.remove(path);
+        self.2[ENDED].fetch_add(1, Ordering::SeqCst);
+        removed
     }
 
     fn list(&self, folder: &Path) -> std::io::Result<Vec<crate::sys::disk::Entry>> {
@@ -215,7 +241,7 @@ impl Disk for SlowRemoval {
 fn what_is_brought_back_before_its_old_file_was_swept_keeps_its_octets() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let disk = SlowRemoval(SimulatedDisk::new(1), Arc::default());
+        let disk = SlowRemoval(SimulatedDisk::new(1), Arc::default(), Arc::default());
         let settings = QueueSettings { driving: Driving::WriterThread, ..settings() };
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(START));
         let entropy = Arc::new(SeededEntropy::new(1));
@@ -231,6 +257,7 @@ fn what_is_brought_back_before_its_old_file_was_swept_keeps_its_octets() {
             queue.remove(id).await.unwrap();
             kept.push((*record, octets));
         }
+        disk.has_one(BEGUN).await;
         let bring = async {
             for (place, (record, octets)) in kept.iter().enumerate().rev() {
                 let arrived = arrive(&queue, &(record.clone(), octets.clone())).await.unwrap();
@@ -241,12 +268,19 @@ fn what_is_brought_back_before_its_old_file_was_swept_keeps_its_octets() {
         // The last is the one that the sweeper has in its hand.
         tokio::select! {
             () = &mut bring => may = true,
-            () = async { while queue.show(kept[1].0.id).await.is_err() { tokio::task::yield_now().await } } => disk.allow(),
+            () = async {
+                while queue.show(kept[1].0.id).await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+                // Long enough for who does not wait to have brought the last.
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            } => disk.allow(),
         }
         if !may {
             bring.await;
         }
         disk.allow();
+        disk.has_one(ENDED).await;
         queue.close().await;
         for (record, octets) in &kept {
             let path = Path::new("/q/bodies").join(record.id.to_string());
@@ -454,5 +488,74 @@ fn a_listing_from_the_newest_on_is_the_other_one_backwards() {
         assert_eq!(before.next, None);
         let one = bench.queue.list_back(Filter::default(), Page { after: None, limit: 1 }).await.unwrap();
         assert_eq!((one.entries.len(), one.next), (1, Some(forth[4].id())));
+    });
+}
+
+/// A clock that was ahead for a while gives messages names of later; once an export of all left these behind, without a word.
+#[test]
+fn an_export_has_also_what_came_while_the_clock_was_ahead() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        for wall in [START, START.after(Duration::from_secs(7200)), START.after(Duration::from_secs(60))] {
+            bench.clock.set_wall(wall);
+            bench.keep(b"x").await;
+        }
+        let roster = Arc::default();
+        let desk = Desk { queue: &bench.queue, daemon: None, roster: &roster, now: bench.clock.now().wall };
+        let mut answers = Answers::new(Command::Export { filters: Filters::default() }, "root".to_owned());
+        let mut parcels = 0;
+        while let Some(answer) = answers.next(desk).await {
+            parcels += usize::from(matches!(answer, Answer::Parcel(_)));
+        }
+        assert_eq!(parcels, 3);
+    });
+}
+
+/// What was logged by this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Once the import stopped at the first that failed, and what was kept behind it stood in no audit.
+#[test]
+fn each_message_that_an_import_keeps_is_audited_also_behind_one_without_room() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // With two, no callsite believes that nobody listens.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    block_on(async {
+        let from = Bench::new(settings());
+        let to = with_holes(0, u64::MAX / 2).await;
+        let (mut importing, _) =
+            Importing::begin(&EXPORT.to_string(), Back::Refused, "root".to_owned(), &to.queue).await.unwrap();
+        let roster = Arc::default();
+        let desk = Desk { queue: &to.queue, daemon: None, roster: &roster, now: START };
+        let mut ids = Vec::new();
+        for (place, octets) in (0..).zip([body(10), body(200_000), body(20)]) {
+            let record = from.record(from.keep(&octets).await).await;
+            ids.push(record.id);
+            let record = BASE64.encode(Queue::pack(&record).unwrap());
+            importing.take(desk, Brought::Message { place, record }).await.unwrap();
+            importing.take(desk, Brought::Piece(BASE64.encode(&octets))).await.unwrap();
+        }
+        to.disk.set_space(to.disk.used() + 150_000);
+        let stopped = importing.take(desk, Brought::End).await;
+        assert!(matches!(stopped, Err(QueueError::Full(_))), "{stopped:?}");
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        for (id, is_kept) in ids.iter().zip([true, false, true]) {
+            assert_eq!(to.queue.show(*id).await.is_ok(), is_kept);
+            assert_eq!(text.lines().any(|line| line.contains("import") && line.contains(&id.to_string())), is_kept);
+        }
     });
 }

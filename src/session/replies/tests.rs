@@ -70,6 +70,7 @@ fn faults() -> Vec<CommandFault> {
         CommandFault::UnknownParameter(LONG.repeat(20)),
         CommandFault::Parameter { keyword: "SIZE".to_owned(), why: "why" },
         CommandFault::Base64,
+        CommandFault::Http,
         CommandFault::Bdat,
     ]
 }
@@ -111,6 +112,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("authentication_exhausted", vec![authentication_exhausted()]),
         ("authentication_required", vec![authentication_required()]),
         ("unknown_command", vec![unknown_command()]),
+        ("not_http", vec![not_http()]),
         ("not_offered", vec![not_offered("EXPN")]),
         ("bad_argument", vec![bad_argument(&LONG.repeat(20))]),
         ("bad_parameter", vec![bad_parameter("SIZE", "why")]),

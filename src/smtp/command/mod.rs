@@ -28,6 +28,11 @@ use crate::sys::WallTime;
 /// The longest name of a SASL mechanism, octets (RFC 4422 §3.1).
 const MECHANISM_MAX: usize = 20;
 
+/// How a request of HTTP begins. A web page can have its reader's browser, which may hold a client certificate, send one to a port with TLS from the first octet, with
+/// commands of ours in its body.
+const HTTP_METHODS: [&[u8]; 10] =
+    [b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PRI", b"PUT", b"TRACE"];
+
 /// The most digits of a number on the wire that counts octets (RFC 1870 §4, RFC 3030 §2).
 const OCTET_COUNT_DIGITS: usize = 20;
 
@@ -119,6 +124,9 @@ pub enum CommandFault {
     /// The initial response of AUTH is not base64 (501 5.5.2).
     #[error("not base64")]
     Base64,
+    /// A request of HTTP. What stands behind its first line may be anybody's, commands among it.
+    #[error("HTTP, not SMTP")]
+    Http,
     /// BDAT that can't be read: where the chunk ends is not known, so the connection can't go on (501 5.5.4, close).
     #[error("BDAT takes a number of octets, and LAST")]
     Bdat,
@@ -195,6 +203,7 @@ impl Command {
             b"VRFY" if argument.is_empty() => Err(CommandFault::Argument("VRFY takes a user or an address")),
             b"VRFY" => Ok(Self::Vrfy(printable(argument))),
             b"EXPN" => Ok(Self::Expn),
+            verb if HTTP_METHODS.contains(&verb) => Err(CommandFault::Http),
             _ => Err(CommandFault::Unknown),
         }
     }

@@ -67,12 +67,28 @@ fn what_is_no_command_is_unknown() {
         "ETRN x",
         "BINARY",
         "\u{e9}",
-        "GET / HTTP/1.1",
         " QUIT",
     ] {
         assert_eq!(parse(line), Err(CommandFault::Unknown), "{line}");
     }
     assert_eq!(Command::parse(b"\xff\xfe", &Offered::default(), NOW), Err(CommandFault::Unknown));
+}
+
+#[test]
+fn a_request_of_http_is_none_of_ours() {
+    for line in [
+        "POST / HTTP/1.1",
+        "get /",
+        "OPTIONS * HTTP/1.1",
+        "PRI * HTTP/2.0",
+        "CONNECT mx.example.net:25 HTTP/1.1",
+        "POST",
+    ] {
+        assert_eq!(parse(line), Err(CommandFault::Http), "{line}");
+    }
+    for line in ["POSTMASTER", "Host: mail.example.com", "POST:"] {
+        assert_eq!(parse(line), Err(CommandFault::Unknown), "{line}");
+    }
 }
 
 #[test]
