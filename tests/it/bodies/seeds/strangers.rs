@@ -85,8 +85,8 @@ pub(super) fn in_chunks(headers: &[Vec<u8>]) -> Vec<Vec<u8>> {
     for mishap in 1..8 {
         all.push([&[mishap * 8], BEGIN, &bodies[1]].concat());
     }
-    let device = BEGIN.to_vec().escape_ascii().to_string().replace("alice", "device").replace("\\r\\n", "\r\n");
-    all.push([&[3], device.as_bytes(), &chunk(&SMUGGLED.to_vec(), " LAST")].concat());
+    let device = BEGIN.escape_ascii().to_string().replace("alice", "device").replace("\\r\\n", "\r\n");
+    all.push([&[3], device.as_bytes(), &chunk(SMUGGLED, " LAST")].concat());
     for (place, header) in headers.iter().enumerate().filter(|(place, header)| header.len() < 1500 && place % 5 == 1) {
         let (first, second) = header.split_at(place % 7 * header.len() / 7);
         all.push([&[0], BEGIN, &chunk(first, ""), &chunk(second, " LAST")].concat());
