@@ -113,6 +113,7 @@ pub use fill::Fill;
 pub use incoming::Incoming;
 pub use record::{
     Custodian, HeldBy, Link, NO_UPSTREAM, Outcome, REPORTS, Recheck, RecipientState, Record, State, TraceFacts,
+    Vouched,
 };
 pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
