@@ -1,7 +1,7 @@
 //! One transaction at work: each order of a batch becomes changes of the tables.
 //!
-//! An order that can't be obeyed changes nothing. Never: changes anything in memory that a failed transaction would have to take back, but for the
-//! claims that are being concluded, which it is told of.
+//! An order that can't be obeyed changes nothing on the disk. Never: changes anything in memory that a failed transaction would have to take back, but for
+//! the claims: those that are being concluded, which it is told of, and what was put off and is asked for now, which is anybody's, whatever becomes of the order.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -63,10 +63,9 @@ impl Work<'_, '_> {
         match order {
             Order::Deposit(message) => self.deposit(message),
             Order::Conclude { ticket, outcomes, next, warned, report } => {
-                if let Some(report) = report
-                    && !matches!(self.tables.known(report.record.id)?, Known::Nothing)
-                {
-                    // It is recorded a second time, because the first seemed to fail: report and outcome are there, or neither.
+                if self.claims().is_recorded(*ticket) {
+                    // It comes a second time, because the first seemed to fail; but was found on the disk when the store was opened again. The report
+                    // may have gone out since.
                     return self.fenced(*ticket);
                 }
                 let whose = self.tables.whose(ticket.id)?;

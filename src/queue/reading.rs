@@ -154,6 +154,10 @@ impl Store for Embedded {
         self.claims().over(ticket);
     }
 
+    fn lay_down(&self, ticket: Ticket) {
+        self.claims().lay_down(ticket);
+    }
+
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError> {
         let renewed = self.claims().renew(ticket, now.mono.after(self.lease));
         if renewed { Ok(()) } else { Err(QueueError::Fenced(ticket.id)) }

@@ -462,7 +462,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn recall(&self);
 
     /// The attempt is over, and what came of it will be recorded: another message of the identity may be tried.
+    /// Its lease does not run out before [`Self::lay_down`].
     fn over(&self, ticket: Ticket);
+
+    /// Nobody has any more what came of it: what is not recorded by now is tried again when its lease runs out.
+    fn lay_down(&self, ticket: Ticket);
 
     /// Prolongs a claim by a whole lease from now.
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError>;

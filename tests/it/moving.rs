@@ -82,6 +82,7 @@ fn record(clock: &dyn Clock, number: usize, body: &[u8]) -> Record {
             chain: vec![("CN=Staff CA".to_owned(), "01af".to_owned())],
             key: None,
             links: Vec::new(),
+            vouched: None,
         },
         trace: TraceFacts {
             client: "192.0.2.1:40000".to_owned(),

@@ -103,6 +103,12 @@ impl<'a, S: Subject> Trial<'a, S> {
                     self.model.over(ticket);
                 }
             }
+            Operation::LayDown(which) => {
+                if let Some(ticket) = self.model.ticket(*which, self.now) {
+                    self.store.lay_down(ticket);
+                    self.model.lay_down(ticket);
+                }
+            }
             Operation::Recall => {
                 self.store.recall();
                 self.model.recall();
@@ -151,7 +157,7 @@ impl<'a, S: Subject> Trial<'a, S> {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Told {
-        let before = self.model.clone();
+        let mut before = self.model.clone();
         // What is there if all of it fails and yet reaches the disk: everything but what was to be kept.
         let mut landed = self.model.clone();
         let (mut orders, mut expected) = (Vec::new(), Vec::new());
@@ -164,6 +170,11 @@ impl<'a, S: Subject> Trial<'a, S> {
         }
         let tickets: Vec<_> = orders.iter().filter_map(ticket_of).collect();
         let said = self.store.apply(orders, self.now);
+        // Nobody repeats here what failed.
+        for model in [&mut self.model, &mut landed, &mut before] {
+            tickets.iter().for_each(|ticket| model.lay_down(*ticket));
+        }
+        tickets.iter().for_each(|ticket| self.store.lay_down(*ticket));
         if said.len() != expected.len() {
             return Err(format!("{} answers to {} orders", said.len(), expected.len()));
         }

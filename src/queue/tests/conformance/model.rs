@@ -53,6 +53,14 @@ struct Held {
     fence: u64,
     until: MonoTime,
     phase: Phase,
+    /// Whether somebody has what came of it: then it does not run out.
+    in_hand: bool,
+}
+
+impl Held {
+    fn lasts(&self, now: Now) -> bool {
+        self.in_hand || self.until > now.mono
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -109,16 +117,15 @@ impl Model {
 
     /// A ticket that was given out: one whose lease runs, or one that somebody else's has replaced. Between the two a store may say either.
     pub(super) fn ticket(&self, which: usize, now: Now) -> Option<Ticket> {
-        let sure = |ticket: &&Ticket| self.of(**ticket).is_none_or(|held| held.until > now.mono);
+        let sure = |ticket: &&Ticket| self.of(**ticket).is_none_or(|held| held.lasts(now));
         let sure: Vec<_> = self.tickets.iter().filter(sure).copied().collect();
         sure.get(which % sure.len().max(1)).copied()
     }
 
     /// One whose lease runs.
     pub(super) fn live(&self, which: usize, now: Now) -> Option<Ticket> {
-        let live = |ticket: &&Ticket| {
-            self.of(**ticket).is_some_and(|held| held.phase == Phase::Trying && held.until > now.mono)
-        };
+        let live =
+            |ticket: &&Ticket| self.of(**ticket).is_some_and(|held| held.phase == Phase::Trying && held.lasts(now));
         let live: Vec<_> = self.tickets.iter().filter(live).copied().collect();
         live.get(which % live.len().max(1)).copied()
     }
@@ -128,7 +135,7 @@ impl Model {
     }
 
     fn is_free(&self, id: QueueId, now: Now) -> bool {
-        self.held.get(&id).is_none_or(|held| held.until <= now.mono)
+        self.held.get(&id).is_none_or(|held| !held.lasts(now))
     }
 
     /// Whether nobody tries it: who comes out of turn may have what is put off, too.
@@ -137,7 +144,7 @@ impl Model {
     }
 
     fn under_way(&self, identity: &str, now: Now) -> usize {
-        let counts = |held: &&Held| held.phase == Phase::Trying && held.until > now.mono && held.whose == identity;
+        let counts = |held: &&Held| held.phase == Phase::Trying && held.lasts(now) && held.whose == identity;
         self.held.values().filter(counts).count()
     }
 
@@ -198,7 +205,8 @@ impl Model {
         }
         self.last_fence = ticket.fence;
         let whose = record.custodian.identity.clone();
-        let held = Held { whose, fence: ticket.fence, until: now.mono.after(LEASE), phase: Phase::Trying };
+        let until = now.mono.after(LEASE);
+        let held = Held { whose, fence: ticket.fence, until, phase: Phase::Trying, in_hand: false };
         self.held.insert(ticket.id, held);
         self.tickets.push(ticket);
         Ok(())
@@ -219,7 +227,7 @@ impl Model {
             for Message { record, .. } in self.messages.values().filter(queued) {
                 let due = (record.due > now.wall && !full).then(|| record.due.since(now.wall));
                 let held = self.held.get(&record.id).filter(|held| held.until > now.mono && record.due <= now.wall);
-                let free = held.map(|held| held.until.since(now.mono));
+                let free = held.filter(|held| !held.in_hand).map(|held| held.until.since(now.mono));
                 soonest = due.into_iter().chain(free).chain(soonest).min();
             }
         }
@@ -239,7 +247,13 @@ impl Model {
 
     pub(super) fn over(&mut self, ticket: Ticket) {
         if let Some(held) = self.held.get_mut(&ticket.id).filter(|held| held.fence == ticket.fence) {
-            held.phase = Phase::Over;
+            (held.phase, held.in_hand) = (Phase::Over, true);
+        }
+    }
+
+    pub(super) fn lay_down(&mut self, ticket: Ticket) {
+        if let Some(held) = self.held.get_mut(&ticket.id).filter(|held| held.fence == ticket.fence) {
+            held.in_hand = false;
         }
     }
 
@@ -454,6 +468,7 @@ impl Model {
         self.tickets.clone_from(&before.tickets);
         for ticket in tickets {
             self.over(*ticket);
+            self.lay_down(*ticket);
         }
         self.tickets.retain(|ticket| !tickets.contains(ticket));
         self.spent.clone_from(&asked.spent);

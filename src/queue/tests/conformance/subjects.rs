@@ -196,6 +196,10 @@ impl<T: Store> Store for Lying<T> {
         self.truth.over(ticket);
     }
 
+    fn lay_down(&self, ticket: Ticket) {
+        self.truth.lay_down(ticket);
+    }
+
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError> {
         match self.truth.renew(ticket, now) {
             Err(QueueError::Fenced(_)) if self.lie == Lie::ForgetsFences => Ok(()),
