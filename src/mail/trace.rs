@@ -26,7 +26,7 @@ const COLUMNS: usize = 78;
 const FOLD: &str = "\r\n\t";
 const FOLD_COLUMNS: usize = 8;
 /// The longest identity that is shown, characters; the rest is cut.
-const IDENTITY_MAX: usize = 200;
+pub(crate) const IDENTITY_MAX: usize = 200;
 
 /// The protocol of the `with` clause: everything here came over TLS (RFC 3848 §1; RFC 6531 §4.3 for the UTF-8 forms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -235,6 +235,24 @@ fn data_granted_without_a_sender_ends_the_connection_and_sends_nothing() {
     assert!(!talk.dialog.is_usable());
 }
 
+/// RFC 5321 §3.3: whatever else DATA is answered by, not an octet of the message goes.
+#[test]
+fn the_message_is_sent_behind_354_alone() {
+    for (reply, expected) in [
+        ("354 go\r\n", "body"),
+        ("250 ok\r\n", "done L Data UnexpectedReply free[0]"),
+        ("350 go\r\n", "done L Data UnexpectedReply free[0]"),
+        ("334 go\r\n", "done L Data UnexpectedReply free[0]"),
+        ("355-go\r\n355 go\r\n", "done L Data UnexpectedReply free[0]"),
+    ] {
+        let mut talk = Talk::ready(PLAIN_EHLO);
+        talk.on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com>")
+            .hear("250 ok\r\n", "> RCPT TO:<r0@example.net>")
+            .hear("250 ok\r\n", "> DATA")
+            .hear(reply, expected);
+    }
+}
+
 #[test]
 fn parameters_are_said_only_when_offered() {
     let parameters = MailParameters {
