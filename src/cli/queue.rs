@@ -19,10 +19,12 @@ use anyhow::bail;
 use self::arguments::{QueueArguments, QueueCommand, QueueCommon, QueueList, QueueShow, QueueStats};
 use self::print::{Form, Printer};
 use self::reach::Reach;
-use super::{compact, identities, output};
-use crate::daemon::steering::selection::Filters;
+use super::{compact, identities};
+use crate::daemon::steering::selection::{Filters, Selection};
 use crate::daemon::steering::{Action, Answer, Command, Detail, ListOrder};
 
+/// It was not said what is meant (`EX_USAGE`).
+const USAGE: u8 = 64;
 /// No such message, or it could not be done to one.
 const MISSING: u8 = 1;
 
@@ -31,7 +33,13 @@ const MISSING: u8 = 1;
 /// # Errors
 /// The configuration can't be read, or neither daemon nor store could be reached.
 pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
-    output::quietly(match &arguments.command {
+    if let Some(filters) = arguments.command.filters()
+        && let Err(why) = Selection::new(&filters, super::clock().now().wall)
+    {
+        eprintln!("sealpost: {why}");
+        return Ok(ExitCode::from(USAGE));
+    }
+    match &arguments.command {
         QueueCommand::List(list) => run_list(list),
         QueueCommand::Show(show) => run_show(show),
         QueueCommand::Stats(stats) => run_stats(stats),
@@ -42,7 +50,7 @@ pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
         QueueCommand::Compact { common } => run_compact(common),
         QueueCommand::Export(export) => moving::run_export(export),
         QueueCommand::Import(import) => moving::run_import(import),
-    })
+    }
 }
 
 fn run_list(list: &QueueList) -> anyhow::Result<ExitCode> {
@@ -138,7 +146,7 @@ impl Session {
                 }
                 Answer::Headers(section) => printer.headers(section)?,
                 Answer::Stats(sums) => printer.sums(sums)?,
-                Answer::Compacted(before, after) => compact::tell(&mut std::io::stdout().lock(), *before, *after)?,
+                Answer::Compacted(before, after) => compact::tell(*before, *after),
                 Answer::Fault(why) => bail!("{why}"),
                 Answer::Missing(id) => {
                     *missing += 1;

@@ -39,9 +39,9 @@ use crate::doors::Full;
 use crate::house::House;
 use crate::intake::Introduced;
 use crate::queue::fill::{Notice, Watch};
-use crate::queue::{OpenError, Owned, Queue, Recovery};
+use crate::queue::{OpenError, Owned, Queue, QueueSettings, Recovery};
 use crate::session::replies;
-use crate::snapshot::Mode;
+use crate::snapshot::{Door, Mode};
 use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock, SystemEntropy, Tasks};
 use crate::tls::ListenerFault;
@@ -155,7 +155,8 @@ impl Daemon {
         // A port in use, and a folder in use, are told before anything is touched.
         let listeners = listen_on_all(&settings)?;
         let snapshot = build::snapshot(&settings, 0, &clock)?;
-        let owned = Owned::take(settings.queue.clone(), Arc::new(SystemDisk))?;
+        let queue = QueueSettings { readers: QueueSettings::readers_here(), ..settings.queue.clone() };
+        let owned = Owned::take(queue, Arc::new(SystemDisk))?;
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let tasks = Tasks::default();
@@ -360,7 +361,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
         }),
         Err(full) => {
             tell_full(client, full, house);
-            turn_away(&stream, entered.mode);
+            turn_away(&stream, entered);
         }
     }
 }
@@ -391,7 +392,7 @@ fn admit_balancer(mut stream: TcpStream, balancer: SocketAddr, door: usize, hous
             Err(full) => {
                 tell_full(client, full, &serving);
                 if let Some(entered) = snapshot.doors.get(door) {
-                    turn_away(&stream, entered.mode);
+                    turn_away(&stream, entered);
                 }
             }
         }
@@ -437,10 +438,10 @@ fn tell_full(client: SocketAddr, full: Full, house: &House) {
 }
 
 /// Says so in one write that never waits; before TLS only, for inside TLS nobody would read it.
-fn turn_away(stream: &TcpStream, mode: Mode) {
-    if mode == Mode::StartTls {
+fn turn_away(stream: &TcpStream, door: &Door) {
+    if door.mode == Mode::StartTls {
         let mut wire = Vec::new();
-        replies::too_many_connections().write_to(&mut wire);
+        replies::from_here(&door.session.hostname, replies::too_many_connections()).write_to(&mut wire);
         let _ = stream.try_write(&wire);
     }
 }

@@ -28,7 +28,7 @@ use self::sums::Sums;
 use crate::counts::Counts;
 use crate::identity::Roster;
 use crate::queue::transfer::Adoption;
-use crate::queue::{Compaction, Queue, QueueError, State};
+use crate::queue::{Compaction, Direction, Filter, Page, Queue, QueueError, State};
 use crate::route::Routes;
 use crate::sys::{Backlog, MonoTime, WallTime};
 use crate::upstream::Courier;
@@ -417,7 +417,10 @@ impl Answers {
 
     async fn more(&mut self, desk: Desk<'_>) -> Result<More, Obstacle> {
         self.left = match std::mem::replace(&mut self.left, Left::Nothing) {
-            Left::Asked(command) => self.begin(command, desk)?,
+            Left::Asked(command) => {
+                let here = last_here(&command, desk).await?;
+                self.begin(command, desk, here)?
+            }
             Left::List(mut listed) => {
                 self.ready.extend(listed.page(desk).await?);
                 if listed.is_over() { Left::Nothing } else { Left::List(listed) }
@@ -485,26 +488,46 @@ impl Answers {
         Ok(More::Perhaps)
     }
 
-    /// What was asked, made ready.
-    fn begin(&self, command: Command, desk: Desk<'_>) -> Result<Left, Obstacle> {
+    /// What was asked, made ready; `here` is when the last came of those that are here.
+    fn begin(&self, command: Command, desk: Desk<'_>, here: WallTime) -> Result<Left, Obstacle> {
         Ok(match command {
             Command::List { filters, action, after, order, detail, limit } => {
                 Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
             }
-            Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk.now)?),
+            Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk.now, here)?),
             Command::Show { id, headers } => Left::Show { id, headers },
             Command::Steer { action, target, filters } => {
-                Left::Steer(Box::new(Round::new(action, target, filters, self.by.clone(), desk.now)?))
+                Left::Steer(Box::new(Round::new(action, target, filters, self.by.clone(), desk.now, here)?))
             }
-            Command::Export { filters } => Left::Export(Box::new(Exporting::new(filters, self.by.clone(), desk)?)),
+            Command::Export { filters } => {
+                Left::Export(Box::new(Exporting::new(filters, self.by.clone(), desk, here)?))
+            }
             Command::Forget { export, ids, last } => {
                 Left::Forget(Forgetting::new(&export, ids, last, self.by.clone())?)
             }
             // Whoever can take more than a command takes it: see `control`.
             Command::Import { .. } => return Err("nothing can be brought here".to_owned().into()),
             Command::Compact => Left::Compact,
-            Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, desk.now))),
+            Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, here))),
             Command::Identities { names, limit } => Left::Listed(Box::new(Listing::new(desk.roster, names, limit))),
         })
+    }
+}
+
+/// When the last of the messages came that are here: later than now by their names, when the clock was set back since. Nothing that `command` is about may be
+/// passed over for that.
+async fn last_here(command: &Command, desk: Desk<'_>) -> Result<WallTime, QueueError> {
+    match command {
+        Command::Count { .. } | Command::Steer { .. } | Command::Export { .. } | Command::Stats { .. } => {
+            let page = Page { after: None, limit: 1 };
+            let last = desk.queue.briefs(Filter { state: None }, page, Direction::NewestFirst).await?;
+            Ok(last.entries.first().map_or(desk.now, |last| desk.now.max(last.id().arrived())))
+        }
+        Command::List { .. }
+        | Command::Show { .. }
+        | Command::Forget { .. }
+        | Command::Import { .. }
+        | Command::Compact
+        | Command::Identities { .. } => Ok(desk.now),
     }
 }

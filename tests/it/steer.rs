@@ -139,8 +139,11 @@ fn a_removal_by_filter_is_shown_and_confirmed_before_it_is_done() {
     assert!(asked.status.code() == Some(64) && text(&asked.stderr).contains("2 messages"), "{asked:?}");
     assert_eq!(listed(&bench, &[]), ["a1", "a2", "b1"], "nothing was done");
     // One recipient only: the message stays for the other.
+    let shown = queue(&bench, &["remove", "--recipient", "later@example.org", "--dry-run"]);
+    assert!(text(&shown.stderr).contains("later@example.org would be taken out of 1 message,"), "{shown:?}");
     let removed = queue(&bench, &["remove", "--recipient", "later@example.org", "--yes"]);
     assert!(removed.status.success(), "{removed:?}");
+    assert!(text(&removed.stderr).contains("later@example.org taken out of 1 message"), "{removed:?}");
     process.wait_for_log(0, &["\"steered\"", "\"recipients\":\"later@example.org\""]);
     let shown = says(&bench, &["show", list_queue(&bench)[1]["id"].as_str().unwrap()]);
     assert!(shown.contains("later@example.org: removed") && shown.contains("later@example.net: deferred"), "{shown}");
@@ -159,7 +162,7 @@ fn a_message_is_shown_with_its_header_section_and_never_with_its_body() {
     let shown = says(&bench, &["show", &id]);
     for words in [
         "sent by: staff:alice@example.com",
-        "vouched by: staff",
+        "trusted by: staff",
         "next attempt: 2",
         "by upstream upstream-0",
         "to: later@example.net: deferred: ",
@@ -169,7 +172,10 @@ fn a_message_is_shown_with_its_header_section_and_never_with_its_body() {
     assert!(!shown.contains("Subject:"));
     for form in [&["show", "--headers"][..], &["show", "--headers", "--json"]] {
         let shown = says(&bench, &[form, &[&id]].concat());
-        assert!(shown.contains("Received: by localhost") && shown.contains("Subject: a1"), "{shown}");
+        assert!(
+            shown.contains("Received: from client.invalid by localhost") && shown.contains("Subject: a1"),
+            "{shown}"
+        );
         assert!(!shown.contains("secret body"), "{shown}");
     }
 }
@@ -238,7 +244,7 @@ fn names_are_read_from_standard_input_and_one_that_is_missing_stops_no_other() {
     let file = |name: &str| bench.directory.path().join(name).display().to_string();
     let exported = queue(&bench, &["export", &file("some")]);
     let said = text(&exported.stderr);
-    assert!(exported.status.code() == Some(1) && said.contains("1 queued or dead messages were not"), "{exported:?}");
+    assert!(exported.status.code() == Some(1) && said.contains("not exported: 1 message,"), "{exported:?}");
     assert!(says(&bench, &["export", "--state", "held", &file("held")]).contains("2 messages"));
     // Part of a name is none; the near ones are told.
     for words in [&["queue", "list", "--identity", "ALICE"][..], &["identities", "Alice"]] {
@@ -305,7 +311,7 @@ fn an_old_command_line_is_told_by_a_new_daemon_that_it_is_old() {
     old.read_to_string(&mut said).unwrap();
     // As version 1 reads it: a fault, and the end.
     assert!(
-        said.starts_with("{\"fault\":\"the running daemon speaks version 2") && said.ends_with("\"end\"\n"),
+        said.starts_with("{\"fault\":\"the running daemon speaks version 3") && said.ends_with("\"end\"\n"),
         "{said}"
     );
 }
@@ -344,4 +350,31 @@ fn a_hundred_thousand_messages_are_listed_in_bounded_memory_and_head_ends_it_qui
     println!("a listing of {MANY} has its peak at {all} KiB, one of 1000 at {few} KiB");
     // The store's own cache has at most 32 MiB.
     assert!(all < few + 48 * 1024, "{all} KiB after {few} KiB");
+}
+
+/// `sealpost check 2>&1 | head -1`: nobody reads on, on either way out, and each ends as it ends where somebody does.
+#[test]
+fn whoever_does_not_read_on_ends_no_command_in_a_panic() {
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, 3, 0);
+    let (config, certificate) = (bench.config_argument(), bench.alice.certificate.to_str().unwrap());
+    for words in [
+        &["check", "--config", config][..],
+        &["check", "--config", "/nowhere"],
+        &["explain", "--config", config, "--cert", certificate, "--from", "ceo@example.com"],
+        &["queue", "list", "--config", config],
+        &["queue", "stats", "--config", config, "--json"],
+        &["queue", "show", "--config", config, "nothing"],
+        &["queue", "list", "--config", "/nowhere"],
+        &["identities", "--config", config],
+        &["upstream", "test", "--config", config],
+        &["pki", "list", "--dir", "/nowhere"],
+    ] {
+        let read = sealpost(words).status.code();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        let unread = command.args(words).stdout(writer.try_clone().unwrap()).stderr(writer).status().unwrap();
+        assert_eq!(unread.code(), read, "{words:?}");
+    }
 }

@@ -1,6 +1,11 @@
 //! Looks at the queue: a listing, a count, one message, the sums. Each page is a transaction of its own, so that no look holds a commit up.
 //!
-//! Never: changes anything; holds more than a page.
+//! Never: changes anything; holds more than two pages, of which one is being told while the next is being read.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 
 use super::breakdown::Tallies;
 use super::entry::{Entry, Line};
@@ -24,7 +29,20 @@ pub(super) struct Walk {
     /// Where to go on; none at the beginning.
     place: Option<QueueId>,
     over: bool,
+    ahead: Option<Ahead>,
 }
+
+/// The next page, on its way.
+struct Ahead(Pin<Box<dyn Future<Output = Result<Listing<Brief>, QueueError>> + Send>>);
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ahead")
+    }
+}
+
+/// Entries of a page of which a line is told, or a figure; their records have a limit of octets besides.
+const MANY: usize = 2048;
 
 impl Walk {
     pub(super) fn new(selection: Selection, action: Option<Action>, order: ListOrder, after: Option<QueueId>) -> Self {
@@ -32,18 +50,45 @@ impl Walk {
             ListOrder::OldestFirst => selection.after().max(after),
             ListOrder::NewestFirst => selection.before().into_iter().chain(after).min(),
         };
-        Self { selection, action, order, place: edge, over: false }
+        Self { selection, action, order, place: edge, over: false, ahead: None }
     }
 
     /// The next that are meant, none perhaps, of so many looked at.
     pub(super) async fn page(&mut self, queue: &Queue, limit: usize) -> Result<Vec<Found<Brief>>, QueueError> {
-        let (filter, page) = self.next(limit);
+        let listing = self.read(queue, limit).await?;
+        Ok(self.meant(listing))
+    }
+
+    /// The same of as many as one read gives; what comes behind them is being read when this returns: for whoever changes nothing.
+    pub(super) async fn pages(&mut self, queue: &Queue) -> Result<Vec<Found<Brief>>, QueueError> {
+        let listing = match self.ahead.take() {
+            Some(Ahead(reading)) => reading.await?,
+            None => self.read(queue, MANY).await?,
+        };
+        let meant = self.meant(listing);
+        if !self.over {
+            let mut reading: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(self.read(queue, MANY));
+            // This begins it. What it gives now it would give later.
+            self.ahead = Some(match poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+                Poll::Ready(read) => Ahead(Box::pin(std::future::ready(read))),
+                Poll::Pending => Ahead(reading),
+            });
+        }
+        Ok(meant)
+    }
+
+    /// Reads on where this walk is.
+    fn read(
+        &self,
+        queue: &Queue,
+        limit: usize,
+    ) -> impl Future<Output = Result<Listing<Brief>, QueueError>> + Send + use<> {
+        let ((filter, page), queue) = (self.next(limit), queue.clone());
         let direction = match self.order {
             ListOrder::OldestFirst => Direction::OldestFirst,
             ListOrder::NewestFirst => Direction::NewestFirst,
         };
-        let listing = queue.briefs(filter, page, direction).await?;
-        Ok(self.meant(listing))
+        async move { queue.briefs(filter, page, direction).await }
     }
 
     /// The same, of each all that is known.
@@ -114,7 +159,7 @@ impl Listed {
                 self.shown(&found, |one| Answer::Entry(Box::new(Entry::of_listed(one))))
             }
             Detail::Line => {
-                let found = self.walk.page(desk.queue, PAGE).await?;
+                let found = self.walk.pages(desk.queue).await?;
                 self.shown(&found, |one| Answer::Line(Box::new(Line::of_listed(one))))
             }
         })
@@ -140,8 +185,8 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    pub(super) fn new(filters: Filters, action: Option<Action>, now: WallTime) -> Result<Self, String> {
-        let until = filters.until.unwrap_or_else(|| now.millis());
+    pub(super) fn new(filters: Filters, action: Option<Action>, now: WallTime, here: WallTime) -> Result<Self, String> {
+        let until = filters.until.unwrap_or_else(|| here.millis());
         let selection = Selection::new(&Filters { until: Some(until), ..filters }, now)?;
         let walk = Walk::new(selection, action, ListOrder::OldestFirst, None);
         Ok(Self { walk, count: Count { messages: 0, octets: 0, until } })
@@ -149,7 +194,7 @@ impl Counting {
 
     /// The count, when it is made.
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Option<Count>, QueueError> {
-        for found in self.walk.page(desk.queue, PAGE).await? {
+        for found in self.walk.pages(desk.queue).await? {
             self.count.messages = self.count.messages.saturating_add(1);
             self.count.octets = self.count.octets.saturating_add(found.length());
         }
@@ -208,16 +253,16 @@ pub(super) struct Summing {
 }
 
 impl Summing {
-    pub(super) fn new(top: usize, now: WallTime) -> Self {
+    pub(super) fn new(top: usize, here: WallTime) -> Self {
         // What was here when it was asked: mail that comes faster than it is counted must not make this endless.
-        let walk = Walk::new(Selection::here_by(now), None, ListOrder::OldestFirst, None);
+        let walk = Walk::new(Selection::here_by(here), None, ListOrder::OldestFirst, None);
         Self { walk, top, tallies: Tallies::default() }
     }
 
     /// The sums, when they are made.
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Option<Sums>, QueueError> {
         if self.top > 0 {
-            for found in self.walk.page(desk.queue, PAGE).await? {
+            for found in self.walk.pages(desk.queue).await? {
                 self.tallies.add(&found, desk.now);
             }
             if !self.walk.is_over() {

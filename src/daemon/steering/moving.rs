@@ -22,6 +22,7 @@ use crate::audit::{self, Steered};
 use crate::mail::QueueId;
 use crate::queue::transfer::{ADOPTED_MAX, Adoption, Arrived, Arriving, Received};
 use crate::queue::{BodyReader, Change, Listed, Queue, QueueError, Record, State};
+use crate::sys::WallTime;
 
 /// Messages that are looked up at once.
 const PAGE: usize = 100;
@@ -89,7 +90,7 @@ pub(super) struct Exporting {
 }
 
 impl Exporting {
-    pub(super) fn new(filters: Filters, by: String, desk: Desk<'_>) -> Result<Self, String> {
+    pub(super) fn new(filters: Filters, by: String, desk: Desk<'_>, here: WallTime) -> Result<Self, String> {
         let held_only = desk.daemon.is_some();
         let state = if held_only { Some(StateName::Held) } else { filters.state };
         if held_only && !matches!(filters.state, None | Some(StateName::Held)) {
@@ -97,7 +98,7 @@ impl Exporting {
                         first, or stop the daemon"
                 .to_owned());
         }
-        let until = desk.now.millis();
+        let until = here.millis();
         let passed = (state != filters.state).then_some(Count { messages: 0, octets: 0, until });
         // Without a daemon nothing comes meanwhile, and what came while the clock was ahead is to be moved as well.
         let filters = Filters { until: held_only.then_some(until), ..filters };
@@ -394,7 +395,7 @@ impl Forgetting {
         }
         let served = queue.settled(export).await?;
         Ok(served
-            .then(|| format!("this receipt of export {export} has served before: nothing is removed a second time")))
+            .then(|| format!("this receipt of export {export} has served before: nothing is removed a second time; what a later import took in is removed by name (`queue remove`)")))
     }
 
     /// The next few.

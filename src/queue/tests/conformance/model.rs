@@ -22,6 +22,8 @@ const TURNS: u32 = 2;
 pub(super) enum Expected {
     Done,
     NoSuch(QueueId),
+    /// It is here already, or was brought here before.
+    Known(QueueId),
     /// The ticket counts for nothing any more; or its message is gone, which may be told instead.
     Lapsed(QueueId),
 }
@@ -31,6 +33,7 @@ impl Expected {
         match self {
             Self::Done => said.is_ok(),
             Self::NoSuch(id) => *said == Err(QueueError::NotFound(id)),
+            Self::Known(id) => *said == Err(QueueError::Known(id)),
             Self::Lapsed(id) => *said == Err(QueueError::Fenced(id)) || *said == Err(QueueError::NotFound(id)),
         }
     }
@@ -77,6 +80,8 @@ pub(super) struct Model {
     last_fence: u64,
     /// Exports that were settled.
     settled: BTreeSet<QueueId>,
+    /// Exports, and the places of their messages that are here, or were.
+    adopted: BTreeSet<(QueueId, u64)>,
     seen: BTreeMap<(String, [u8; 32]), Row>,
     spent: Vec<(MonoTime, Spent)>,
     /// The wall clock was set: what the ledger knows after a restart is not known here. Its time begins when it is first used.
@@ -269,6 +274,10 @@ impl Model {
         self.settled.contains(&export)
     }
 
+    pub(super) fn has_adopted(&self, export: QueueId, place: u64) -> bool {
+        self.adopted.contains(&(export, place))
+    }
+
     /// Whether it is given out to whoever names it.
     pub(super) fn may_be_named(&self, id: QueueId, now: Now) -> bool {
         let ready = |record: &Record| record.state == State::Queued && record.due <= now.wall;
@@ -358,8 +367,20 @@ impl Model {
                 self.settled.insert(*export);
                 Expected::Done
             }
-            // It has tests of its own: `adopt` brings many messages, and what is there already is noted.
-            Order::Adopt(_) | Order::Present { .. } => Expected::Done,
+            // Once, however often it is brought, and by however many exports.
+            Order::Adopt(adopted) => {
+                let id = adopted.message.record.id;
+                let is_new = self.adopted.insert((adopted.export, adopted.place));
+                if is_new && !self.messages.contains_key(&id) {
+                    self.keep(&adopted.message, body)
+                } else {
+                    Expected::Known(id)
+                }
+            }
+            Order::Present { id, export, place } => {
+                self.adopted.insert((*export, *place));
+                Expected::Known(*id)
+            }
             // What it spends was noted when it was granted.
             Order::Charge(_) => Expected::Done,
             Order::See(sighting) => self.see(sighting),
@@ -371,7 +392,7 @@ impl Model {
         }
     }
 
-    /// The same, but for what was to be kept: its client heard that it is not.
+    /// The same, but for what was to be kept: its client heard that it is not. What is adopted is brought again instead, and may be here.
     pub(super) fn obey_but_keep_nothing(&mut self, order: &Order, body: &[u8], now: Now) {
         self.obey(order, body, now);
         if let Order::Deposit(message) = order {

@@ -34,6 +34,8 @@ pub(super) enum Lie {
     SleepsLong,
     /// What is late is what is very late.
     WarnsNobody,
+    /// Of an export all before the last message that was brought was brought.
+    SeesNoGaps,
     /// A batch is made up to the first order that can't be obeyed.
     StopsAtAnObstacle,
     /// Syncs do nothing.
@@ -41,7 +43,7 @@ pub(super) enum Lie {
 }
 
 impl Lie {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::ForgetsFences,
         Self::NeverPutsOff,
         Self::DropsReports,
@@ -49,6 +51,7 @@ impl Lie {
         Self::IgnoresFilters,
         Self::SleepsLong,
         Self::WarnsNobody,
+        Self::SeesNoGaps,
         Self::StopsAtAnObstacle,
         Self::NeverSyncs,
     ];
@@ -110,6 +113,8 @@ impl Subject for Embedding {
             return Some(NewBody::Octets(octets.to_vec()));
         }
         let sweeper = world.sweeper.clone()?;
+        // As whoever brings a message does: an attempt that failed may have left a file under its name.
+        sweeper.reserve(id)?.clear().ok()?;
         let file = world.disk.open(&sweeper.path(id), Open::New).ok()?;
         let name = BodyFile::new(id, sweeper.clone());
         file.write_at(0, octets)
@@ -228,7 +233,11 @@ impl<T: Store> Store for Lying<T> {
     }
 
     fn adopted(&self, export: QueueId) -> Result<Adoption, QueueError> {
-        self.truth.adopted(export)
+        let mut adoption = self.truth.adopted(export)?;
+        if self.lie == Lie::SeesNoGaps {
+            adoption.gaps.clear();
+        }
+        Ok(adoption)
     }
 
     fn settled(&self, export: QueueId) -> Result<bool, QueueError> {
