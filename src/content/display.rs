@@ -11,7 +11,7 @@ mod sight;
 mod words;
 
 pub(super) use sight::Sight;
-use words::{decode, manners};
+use words::{Joining, decode, manners};
 
 /// Why a name can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +67,8 @@ fn readings(text: &str, effort: &mut Effort) -> Result<Vec<String>, DisplayFault
         let mut last = text.to_owned();
         for _ in 0..DECODINGS {
             let again = decode(&last, manner, effort)?;
-            // What is guessed at may look like controls to one reader and not to another.
-            if manner.guess == 0 && has_controls(&again) {
+            // What is guessed at, or is no base64 when it is put together, may look like controls to one reader and not to another.
+            if manner.guess == 0 && manner.joining != Joining::Letters && has_controls(&again) {
                 return Err(DisplayFault::Control);
             }
             if again == last {

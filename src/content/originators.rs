@@ -40,7 +40,7 @@ pub(super) fn read(
         let Some(field) = field else { continue };
         let read = strict_reading(field.1, which, utf8).and_then(|mailboxes| {
             let second = second.as_ref().map_err(|fault| (*fault).to_owned())?;
-            let names = agreed_names(&mailboxes, field, second).ok_or_else(|| {
+            let names = agreed_names(&mailboxes, field.0, second).ok_or_else(|| {
                 format!("Field {} can be read two ways; write it as Name <local@domain>", which.name())
             })?;
             let sight = sight(&mailboxes, &names, which, &mut effort)?;
@@ -158,26 +158,24 @@ fn strict_reading(field: &RawField<'_>, which: Originator, utf8: Utf8Header) -> 
     if several { Err(format!("Field {name} names several mailboxes; it may name only one")) } else { Ok(mailboxes) }
 }
 
-/// What the second reader takes for the names, if it sees the same mailboxes and each stands in the raw value.
-fn agreed_names(mailboxes: &[Mailbox], (place, field): Placed<'_>, second: &SecondReading<'_>) -> Option<Vec<String>> {
+/// What the second reader takes for the names, if it sees the same mailboxes.
+fn agreed_names(mailboxes: &[Mailbox], place: usize, second: &SecondReading<'_>) -> Option<Vec<String>> {
     let others = second.mailboxes(place)?;
-    let literal = |address: &str| field.value.windows(address.len().max(1)).any(|part| part == address.as_bytes());
     let agreed = others.len() == mailboxes.len()
-        && mailboxes.iter().zip(&others).all(|(mailbox, other)| {
-            let address = mailbox.address.as_str();
-            other.address() == Some(address) && literal(address)
-        });
+        && mailboxes.iter().zip(&others).all(|(mailbox, other)| other.address() == Some(mailbox.address.as_str()));
     agreed.then(|| others.iter().filter_map(|other| other.name()).map(str::to_owned).collect())
 }
 
 /// What people see in the names, ours and the second reader's.
 fn sight(mailboxes: &[Mailbox], names: &[String], which: Originator, effort: &mut Effort) -> Result<Sight, String> {
-    let mut texts: Vec<String> = mailboxes.iter().flat_map(Mailbox::shown).chain(names.iter().cloned()).collect();
-    texts.sort_unstable();
-    texts.dedup();
     let mut sight = Sight::default();
-    for text in texts {
-        look(&text, &mut sight, effort).map_err(|fault| name_fault(which, &fault))?;
+    let mut before = String::new();
+    for text in mailboxes.iter().flat_map(Mailbox::shown).chain(names.iter().cloned()) {
+        // A name of one word is the same with spaces and without.
+        if text != before {
+            look(&text, &mut sight, effort).map_err(|fault| name_fault(which, &fault))?;
+        }
+        before = text;
     }
     Ok(sight)
 }

@@ -37,6 +37,10 @@ fn the_addresses_that_a_person_sees_are_found() {
         ("_ceo@example.com_ *ceo@example.com*", CEO),
         ("\u{2015}\u{2015}ceo@example.com", CEO),
         ("ceo@[192.0.2.1]", &["ceo@[192.0.2.1]"]),
+        ("ceo' @ 'example.com", &["ceo'@example.com"]),
+        ("ceo\u{201d} @ \u{201c}example.com", &["ceo\u{201d}@example.com"]),
+        ("ceo@e\u{489}xample.com", &["ceo@e\u{489}xample.com"]),
+        ("ceo@examp\u{4cf}e.com", &["ceo@examp\u{4cf}e.com"]),
         ("\"ceo\"@example.com", &["\"ceo\"@example.com"]),
         ("(\"ce o\"@example.com)", &["\"ce o\"@example.com"]),
     ]);
@@ -66,7 +70,6 @@ fn gaps_quotes_and_brackets_about_the_at_hide_nothing() {
         "ceo(@)example.com",
         "(ceo)@(example.com)",
         "ceo\"@example.com",
-        "ceo' @ 'example.com",
         "Ceo ceo@)example.com",
     ] {
         check(&[(text, CEO)]);
@@ -84,8 +87,6 @@ fn what_looks_like_an_address_and_is_none_is_told() {
         ("ceo@192.0.2.1", &["?ceo@192.0.2.1"]),
         ("ceo@[a.b]", &["?ceo@[a.b]"]),
         ("ceo@\u{331}example.com", &["?ceo@\u{331}example.com"]),
-        ("ceo@e\u{489}xample.com", &["?ceo@e\u{489}xample.com"]),
-        ("ceo@examp\u{4cf}e.com", &["?ceo@examp\u{4cf}e.com"]),
         ("ceo@example.com\u{640}", &["?ceo@example.com\u{640}"]),
         ("ceo@exam\u{fffd}ple.com", &["?ceo@exam\u{fffd}ple.com"]),
         ("ceo@example.com.1", &["?ceo@example.com.1"]),
