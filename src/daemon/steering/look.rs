@@ -13,6 +13,7 @@ use super::selection::{Filters, Selection};
 use super::sums::Sums;
 use super::{Action, Answer, Count, Desk, Detail, ListOrder, PAGE};
 use crate::mail::QueueId;
+use crate::mail::header::EndOfHeader;
 use crate::queue::{Brief, Direction, Filter, Listed as Found, Listing, Page, Queue, QueueError, Sketch};
 use crate::sys::WallTime;
 
@@ -223,20 +224,16 @@ pub(super) async fn show(queue: &Queue, id: String, headers: bool) -> Result<Vec
 async fn header_section(queue: &Queue, id: QueueId) -> Result<String, QueueError> {
     let mut body = queue.body(id).await?;
     let mut octets = Vec::new();
+    let mut end = EndOfHeader::default();
     while let Some(piece) = body.next().await? {
-        let from = octets.len().saturating_sub(3);
-        octets.extend_from_slice(&piece);
-        let end = octets.get(from..).and_then(|new| memchr::memmem::find(new, b"\r\n\r\n"));
-        if let Some(end) = end {
-            octets.truncate(from.saturating_add(end).saturating_add(2));
+        octets.extend_from_slice(piece.get(..end.take(&piece)).unwrap_or_default());
+        if end.is_past() {
+            octets.truncate(octets.len().saturating_sub(2));
             break;
         }
         if octets.len() > HEADERS_MAX {
             break;
         }
-    }
-    if octets.starts_with(b"\r\n") {
-        octets.clear();
     }
     let cut = octets.len() > HEADERS_MAX;
     octets.truncate(HEADERS_MAX);
