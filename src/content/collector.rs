@@ -78,11 +78,6 @@ impl HeaderCollector {
         Ok(if self.seen == Seen::All { Collected::Whole { consumed } } else { Collected::More })
     }
 
-    /// Whether the blank line has been seen.
-    pub fn is_whole(&self) -> bool {
-        self.seen == Seen::All
-    }
-
     /// What has been gathered: at the end of the message too, when there was no blank line.
     pub fn section(&self) -> &[u8] {
         &self.section

@@ -265,6 +265,12 @@ mod tests {
             ("=?broken", "=?broken"),
             ("=?utf-8?Q?=4?=", "=4"),
             ("=?unknown-8bit?Q?a=40b?=", "a@b"),
+            ("=?unknown-8bit?Q?a=40b_c?=", "a@b c"),
+            ("=?x-mac-nobodys?Q?a=40b?=", "a@b"),
+            ("=?iso-8859-99?Q?a=40b?=", "a@b"),
+            ("x =?utf-8?Q?a?= b =?utf-8?Q?c?=", "x a b c"),
+            ("=?utf-8?Q?abcdef?=", "abcdef"),
+            ("=?utf-8?B?YUBiX?=", "a@b"),
         ] {
             assert_eq!(decode_words(text).as_deref(), Ok(shown), "{text}");
         }
@@ -294,6 +300,7 @@ mod tests {
             ("𝐜𝐞𝐨@𝐞𝐱𝐚𝐦𝐩𝐥𝐞。com", &["ceo@example.com"]),
             ("ceo\u{fe6b}example\u{2024}com", &["ceo@example.com"]),
             ("c\u{200b}eo@exam\u{ad}ple.com", &["ceo@example.com"]),
+            ("CEO\u{1680}ceo@example.com", &["ceo@example.com"]),
             ("Team @ Work", &[]),
             ("@alice", &[]),
             ("root@localhost", &[]),

@@ -95,3 +95,18 @@ proptest! {
         let _ = read_header(&header, &HeaderLimits::default(), Utf8Header::Declared);
     }
 }
+
+/// What is just as much as may be is judged; one more is told.
+#[test]
+fn an_originator_field_may_be_long_and_show_many_addresses() {
+    let from = |name: &str| facts(format!("From: {name} <a@x.example>\r\n\r\n").as_bytes()).fault;
+    let long = |octets: usize| from(&"n".repeat(octets - " ".len() - " <a@x.example>".len()));
+    assert_eq!(long(16 * 1024), None);
+    assert!(long(16 * 1024 + 1).unwrap().to_string().contains("longer than 16384 octets"));
+    let shown = |count: usize| {
+        let names: Vec<String> = (0..count).map(|number| format!("b{number}@x.example")).collect();
+        from(&format!("\"{}\"", names.join(" ")))
+    };
+    assert_eq!(shown(64), None);
+    assert!(shown(65).unwrap().to_string().contains("too many addresses"));
+}

@@ -459,6 +459,19 @@ mod tests {
         }
     }
 
+    /// Only ASCII local parts are without case; what is beyond is compared octet for octet.
+    #[test]
+    fn case_is_passed_over_in_ascii_addresses_alone() {
+        for (one, other, ignored) in [
+            ("Alice@example.com", "alice@example.com", true),
+            ("Zoë@example.com", "zoë@example.com", false),
+            ("zoë@example.com", "zoë@example.com", true),
+        ] {
+            assert_eq!(same(one, other, LocalPartCase::Ignored), ignored, "{one} | {other}");
+            assert_eq!(same(one, other, LocalPartCase::Exact), one == other, "{one} | {other}");
+        }
+    }
+
     #[test]
     fn what_is_above_a_name_ends_at_its_parts() {
         assert!(parents("c.b.example.com").eq(["b.example.com", "example.com", "com"]));

@@ -266,14 +266,6 @@ impl PatternList {
     }
 }
 
-impl PartialEq for PatternList {
-    fn eq(&self, other: &Self) -> bool {
-        self.entries() == other.entries()
-    }
-}
-
-impl Eq for PatternList {}
-
 impl fmt::Debug for PatternList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.entries()).finish()
@@ -464,12 +456,6 @@ impl AddressPatterns {
     /// Whether the address is granted by name: written out, or the certificate's own. `*` and its like are not enough.
     pub fn names(&self, address: &CanonicalAddress) -> bool {
         matches!(self.explain(address), Granting::Granted(AddressPattern::Address(_) | AddressPattern::Certificate))
-    }
-
-    /// Whether nothing at all is granted.
-    pub fn is_empty(&self) -> bool {
-        self.granted.written.iter().all(|pattern| *pattern == AddressPattern::Certificate)
-            && self.certificate.is_empty()
     }
 
     /// What is granted, in the order written, with the certificate's own names last.

@@ -150,6 +150,7 @@ mod tests {
             let second = QueueId::new(WallTime::from_millis(early + gap), high);
             prop_assert!(first < second);
             prop_assert!(first.to_string() < second.to_string());
+            prop_assert_eq!((first.arrived(), QueueId::from_u128(first.to_u128())), (WallTime::from_millis(early), first));
         }
     }
 
@@ -157,5 +158,20 @@ mod tests {
     fn a_text_beyond_128_bits_is_no_queue_id() {
         assert_eq!("80000000000000000000000000".parse::<QueueId>(), Err(NotAQueueId));
         assert_eq!("zzz".parse::<QueueId>(), Err(NotAQueueId));
+    }
+
+    #[test]
+    fn each_recipient_has_a_keeper_and_an_upstream_is_named_with_its_words() {
+        let id = QueueId::from_u128(7);
+        let reply = Reply::new(crate::smtp::Code::known(250), None, "taken");
+        let spooled = Custody::spooled(id, 2);
+        assert_eq!(
+            (spooled.id(), spooled.keepers(), spooled.relayed()),
+            (id, &[Keeper::Spooled(id), Keeper::Spooled(id)][..], None)
+        );
+        let relayed = Custody::with_upstream(id, 1, &reply);
+        assert_eq!((relayed.keepers(), relayed.relayed()), (&[Keeper::Relayed(reply.clone())][..], Some(&reply)));
+        // Custody of nobody's copy is none.
+        assert_eq!(Custody::spooled(id, 0).keepers().len(), 1);
     }
 }

@@ -153,4 +153,15 @@ mod tests {
         assert_eq!(rates.each().map(|rate| rate.limit).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert!(Rates::default().is_empty() && !rates.is_empty());
     }
+
+    #[test]
+    fn costs_add_up_by_measure_and_never_fall_below_nothing() {
+        let small = Cost { messages: 1, recipients: 3 };
+        let large = Cost { messages: 2, recipients: u32::MAX };
+        assert_eq!([Measure::Messages, Measure::Recipients].map(|measure| small.of(measure)), [1, 3]);
+        assert_eq!(small.plus(large), Cost { messages: 3, recipients: u32::MAX });
+        assert_eq!(large.minus(small), Cost { messages: 1, recipients: u32::MAX - 3 });
+        assert_eq!(small.minus(large), Cost::default());
+        assert_eq!(Window::ALL.map(|window| window.length().as_secs()), [60 * 60, 24 * 60 * 60]);
+    }
 }

@@ -272,6 +272,15 @@ mod tests {
         assert!(furthest < ARRIVED.after(2 * HOUR), "{furthest:?}");
     }
 
+    #[test]
+    fn jitter_lengthens_by_just_a_tenth_at_most_and_the_shortest_waits_not_at_all() {
+        for wait in [0, 1, 9, 10, 11, 60_000] {
+            let drawn = |jitter| lengthened(Duration::from_millis(wait), jitter).as_millis();
+            let most = (0..=wait / 10 + 1).map(drawn).max().unwrap();
+            assert_eq!((drawn(0), most), (u128::from(wait), u128::from(wait + wait / 10)), "{wait}");
+        }
+    }
+
     proptest! {
         #[test]
         fn jitter_only_lengthens_and_by_a_tenth_at_most(attempts in 1_u32..9, jitter: u64) {

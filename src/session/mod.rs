@@ -368,3 +368,31 @@ pub enum Onward {
     /// One at least does not.
     Unproved,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::Code;
+
+    /// The log says what happened in each case, with what is known of it.
+    #[test]
+    fn every_cause_has_its_words_for_the_log() {
+        let reply = Reply::new(Code::known(550), None, "no");
+        let (full, share) = (NoRoom::Full("the disk".to_owned()), NoRoom::Share("memory".to_owned()));
+        let refused = |reply| NoRoom::Refused { reason: "5.3.4 too large".to_owned(), reply };
+        for (cause, said) in [
+            (full, "no room: the disk"),
+            (share, "no room for this identity: memory"),
+            (NoRoom::Unaccountable, "the log does not keep up"),
+            (NoRoom::Broken, "the store failed"),
+            (NoRoom::Lost(Unidentified::NoCertificate), "gone since MAIL: no client certificate was shown"),
+            (NoRoom::Lost(Unidentified::Roster(NoIdentity::Unknown)), "no identity is granted to it"),
+            (NoRoom::Regranted, "grant has changed"),
+            (NoRoom::Unauthenticated, "counts no more"),
+            (refused(Some(reply)), "5.3.4 too large: 550 no"),
+            (refused(None), "5.3.4 too large"),
+        ] {
+            assert!(cause.words().contains(said), "{}", cause.words());
+        }
+    }
+}

@@ -436,6 +436,26 @@ mod tests {
         assert!(ehlo(&["SMTPUTF8 with=more"]).has(Extension::SmtpUtf8));
     }
 
+    /// Only AUTH had its value behind `=`; RFC 9422 counts a limit of domains like the others.
+    #[test]
+    fn a_value_stands_behind_a_space() {
+        for line in ["SIZE=1000", "STARTTLS=yes", "LIMITS=RCPTMAX=5"] {
+            let offered = ehlo(&[line]);
+            assert!(Extension::ALL.into_iter().all(|extension| !offered.has(extension)), "{line}");
+        }
+        assert_eq!(ehlo(&["AUTH="]).auth_mechanisms(), [""; 0]);
+        assert_eq!(ehlo(&["LIMITS RCPTDOMAINMAX=7"]).limits().rcpt_domain_max, Some(7));
+    }
+
+    #[test]
+    fn one_is_taken_from_an_offer_and_the_rest_stays() {
+        for one in Extension::ALL {
+            let offered = everything_offered().without(one);
+            assert!(Extension::ALL.into_iter().all(|other| offered.has(other) == (other != one)), "{one:?}");
+            assert_eq!(offered.without(one), everything_offered().without(one), "{one:?}");
+        }
+    }
+
     #[test]
     fn no_value_and_zero_are_no_fixed_size_limit() {
         for line in ["SIZE", "SIZE 0", "SIZE many"] {

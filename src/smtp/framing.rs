@@ -178,6 +178,26 @@ mod tests {
     }
 
     #[test]
+    fn the_last_octets_of_a_message_are_known_and_its_longest_line() {
+        let octets = |count, chunk| Framing::Octets { count, chunk };
+        for (framing, wants_octets, is_last) in [
+            (Framing::Dot, true, true),
+            (octets(0, Chunk::Middle), false, false),
+            (octets(0, Chunk::Last), false, true),
+            (octets(9, Chunk::Middle), true, false),
+            (octets(9, Chunk::Last), true, true),
+        ] {
+            let mut reader = MessageReader::new(framing, BareLf::Refused);
+            assert_eq!((framing.is_last(), reader.is_last()), (is_last, is_last), "{framing:?}");
+            assert_eq!(reader.wants_octets(), wants_octets, "{framing:?}");
+            if wants_octets {
+                reader.read(b"ab\r\nabc\r\n", &mut Vec::new());
+                assert_eq!(reader.longest_line(), 3, "{framing:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_a_count_announces_takes_no_room() {
         let mut message = Vec::new();
         let framing = Framing::Octets { count: u64::MAX, chunk: Chunk::Last };

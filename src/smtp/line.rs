@@ -243,6 +243,27 @@ mod tests {
         assert_eq!(reader.next_line(512), Some(Err(LineFault::BareCr)));
     }
 
+    /// Whoever goes by `has_line` leaves no line unread, and waits for none that does not come: whatever octets there are, line by line.
+    #[test]
+    fn that_there_is_a_line_is_said_when_one_is_given() {
+        const OCTETS: [u8; 4] = *b"a\r\n\0";
+        for number in 0..4_usize.pow(6) {
+            let octets: Vec<u8> = (0..6).map(|place| OCTETS[number / 4_usize.pow(place) % 4]).collect();
+            let mut reader = LineReader::new();
+            for piece in [&octets[..3], &octets[3..]] {
+                reader.push(piece);
+                loop {
+                    let has_line = reader.has_line();
+                    let is_given = reader.next_line(COMMAND_LINE_MAX).is_some();
+                    assert_eq!(has_line, is_given, "{}", octets.escape_ascii());
+                    if !is_given {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_fault_is_reported_before_the_line_ends() {
         assert_eq!(all_of(b"EHLO a\n", 512), [Err(LineFault::BareLf)]);

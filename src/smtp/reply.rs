@@ -461,6 +461,19 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_of_just_the_limits_is_read() {
+        let limits = ReplyLimits { line: 10, lines: 2, octets: 18 };
+        let read = |lines: &[&[u8]]| {
+            let mut reader = ReplyReader::with_limits(limits);
+            lines.iter().map(|line| reader.line(line)).collect::<Result<Vec<_>, _>>().map(|read| read.len())
+        };
+        assert_eq!(read(&[b"250-abcd", b"250 ab"]), Ok(2));
+        assert_eq!(read(&[b"250-abcd", b"250 abc"]), Err(ReplyFault::TooLarge));
+        assert_eq!(read(&[b"250-abcde"]), Err(ReplyFault::LineTooLong));
+        assert_eq!(read(&[b"250-", b"250-", b"250 "]), Err(ReplyFault::TooManyLines));
+    }
+
+    #[test]
     fn after_a_fault_the_reader_begins_anew() {
         let mut reader = ReplyReader::with_limits(ReplyLimits { line: REPLY_LINE_MAX, lines: 2, octets: 1000 });
         assert_eq!(reader.line(b"250-a"), Ok(None));

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use sealpost::content::{ForeignSender, HeaderFacts, HeaderRules, MissingSender};
 use sealpost::identity::Identity;
-use sealpost::mail::{ForwardPath, ReversePath};
-use sealpost::policy::{self, Offence, Verdict};
+use sealpost::mail::{Address, ForwardPath, ReversePath};
+use sealpost::policy::{self, Offence, SenderField, Verdict};
 use sealpost::sys::WallTime;
 use sealpost::tls::{PeerChain, verify};
 
@@ -201,4 +202,32 @@ fn a_refusal_names_the_rule_and_keeps_the_cause_to_itself() {
     let Verdict::Refused(refusal) = policy::sender(&identity("robot"), &path) else { panic!("allowed") };
     assert_eq!(refusal.rule.to_string(), "identity \"billing-robot\" (sealpost.toml:1)");
     assert!(refusal.cause.contains("send_as"), "{}", refusal.cause);
+}
+
+/// `explain` asks for paths that MAIL would have refused: nobody is put in as Sender who is not granted.
+#[test]
+fn a_sender_becomes_only_what_is_granted() {
+    let alice = identity("alice");
+    let address = |text: &str| -> Address { text.parse().unwrap() };
+    let rules = HeaderRules {
+        foreign_sender: ForeignSender::Replaced,
+        missing_sender: MissingSender::Added,
+        ..HeaderRules::default()
+    };
+    for (path, from, sender, becomes) in [
+        ("alice@example.com", "alice@example.com", Some("bob@example.net"), Some("alice@example.com")),
+        ("ceo@example.com", "alice@example.com", Some("bob@example.net"), None),
+        ("ceo@example.com", "alice@example.com", None, None),
+        ("", "alice@example.com", Some("bob@example.net"), Some("alice@example.com")),
+        ("", "ceo@example.com", Some("bob@example.net"), None),
+        ("", "alice@example.com", None, None),
+        ("", "ceo@example.com", None, None),
+    ] {
+        let sender = sender.map(address);
+        let facts =
+            HeaderFacts { from: vec![address(from)], has_sender: sender.is_some(), sender, ..HeaderFacts::default() };
+        let path = if path.is_empty() { ReversePath::Null } else { ReversePath::Address(address(path)) };
+        let becomes = becomes.map_or(SenderField::AsItCame, |text| SenderField::Becomes(address(text)));
+        assert_eq!(policy::sender_field(&alice, &facts, &rules, &path), becomes, "{path:?} {from} {facts:?}");
+    }
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRules, OctetFault};
-use sealpost::credentials::{self, Credentials, Ground, Judged, Means, Named, Proof, Wrong};
+use sealpost::credentials::{self, Credentials, ExporterValue, Ground, Judged, Means, Named, Proof, Wrong};
 use sealpost::identity::roster::{CaGrant, RosterEntry};
 use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
 use sealpost::mail::{Custody, Measure, Rate, Ret, Window};
 use sealpost::route::{Delivery, Route, Routes};
+use sealpost::session::transaction::RECIPIENTS_REFUSED_MAX;
 use sealpost::session::{
-    Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Ruling, Session,
-    SessionSettings, Step, TABLE, Trigger, Turn, Unidentified, turn,
+    Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Question, Ruling,
+    Session, SessionSettings, Step, TABLE, Trigger, Turn, Unidentified, turn,
 };
 use sealpost::smtp::LineFault;
 use sealpost::sys::WallTime;
@@ -654,5 +655,123 @@ fn the_priority_that_the_grant_allows_is_the_one_that_is_kept() {
         };
         assert_eq!(reply.status().unwrap().to_string(), code, "{asked}");
         assert_eq!(session.transaction().unwrap().parameters().priority, kept, "{asked}");
+    }
+}
+
+/// RFC 1870 §6.3: what is too large all told is refused before its last chunk is received, and not after.
+#[test]
+fn chunks_that_are_too_large_together_are_not_received() {
+    // 100 octets of a million are there.
+    for (line, is_received) in [(&b"BDAT 999900 LAST"[..], true), (b"BDAT 999901 LAST", false)] {
+        let (mut session, _) = at(Phase::Chunked).remove(0);
+        let step = session.on(Event::Line(Ok(line)), NOW_WALL);
+        assert_eq!(matches!(step, Step::Receive { .. }), is_received, "{step:?}");
+        assert_eq!(matches!(step, Step::Skip(_)), !is_received, "{step:?}");
+    }
+}
+
+/// RFC 5802 §6: `y` says that the client could bind and saw no PLUS. Where PLUS was offered somebody between has taken it away; where it was not, all is well.
+#[test]
+fn a_client_that_could_bind_and_saw_no_plus_is_taken_where_there_was_none() {
+    // y,,n=guarded,r=fyko+d2lbbFgONRv9qkxdawL
+    let begin = b"AUTH SCRAM-SHA-256 eSwsbj1ndWFyZGVkLHI9ZnlrbytkMmxiYkZnT05Sdjlxa3hkYXdM";
+    for (exporter, is_taken) in [(None, true), (Some(ExporterValue([7; 32])), false)] {
+        let mut session = Session::new(alice_identity(), fresh_settings(), everywhere());
+        session.equip(credentials().means("guarded", SecondFactor::Password, exporter));
+        session.on(Event::Line(Ok(b"EHLO client.example")), NOW_WALL);
+        let step = session.on(Event::Line(Ok(begin)), NOW_WALL);
+        assert_eq!(matches!(step, Step::Ask(Question::ScramGround { .. })), is_taken, "{step:?}");
+    }
+}
+
+#[test]
+fn what_is_out_of_order_is_refused_with_what_to_do() {
+    for (phase, line, said) in [
+        (Phase::Ready, &b"STARTTLS"[..], "TLS is active already"),
+        (Phase::Addressed, b"STARTTLS", "TLS is active already"),
+        (Phase::Opened, b"AUTH EXTERNAL", "No AUTH in a mail transaction"),
+        (Phase::Chunked, b"AUTH EXTERNAL", "No AUTH in a mail transaction"),
+        (Phase::Opened, b"MAIL FROM:<alice@example.com>", "RSET drops it"),
+        (Phase::Addressed, b"MAIL FROM:<alice@example.com>", "RSET drops it"),
+        (Phase::Chunked, b"MAIL FROM:<alice@example.com>", "RSET drops it"),
+    ] {
+        for (mut session, _) in at(phase) {
+            let told = step_replies(&session.on(Event::Line(Ok(line)), NOW_WALL));
+            assert!(told.iter().any(|reply| reply.contains(said)), "{phase:?} {told:?}");
+        }
+    }
+}
+
+/// RFC 4954 §4: what answers a challenge may be 12,288 octets long; a command may not.
+#[test]
+fn only_an_answer_to_a_challenge_may_be_as_long_as_auth_needs() {
+    let limit = |phase| at(phase).first().unwrap().0.line_limit();
+    assert_eq!(limit(Phase::Challenged), 12_288);
+    assert!(limit(Phase::Start) < 4096 && limit(Phase::Opened) < 4096);
+}
+
+/// Where the end of what is read is the end of the message, the body is not over before the header was judged.
+#[test]
+fn no_message_ends_before_its_header_was_judged() {
+    for (mut session, reads) in at(Phase::Header) {
+        let step = Move::Body(BodyEnd::Complete).feed(&mut session);
+        assert_eq!(is_our_fault(&step), reads != Reads::Middle, "{reads:?} {step:?}");
+    }
+}
+
+#[test]
+fn a_message_is_known_by_its_message_id_from_its_header_on() {
+    let named = HeaderFacts {
+        from: vec!["alice@example.com".parse().unwrap()],
+        message_id: Some("<1@example.com>".to_owned()),
+        ..HeaderFacts::default()
+    };
+    let (mut session, _) = at(Phase::Header).remove(0);
+    assert_eq!(session.transaction().unwrap().message_id(), None);
+    Move::Header(Box::new(named)).feed(&mut session);
+    assert_eq!(session.transaction().unwrap().message_id(), Some("<1@example.com>"));
+}
+
+/// Commands that come to nothing are forgiven to whoever brings a message.
+#[test]
+fn who_brings_a_message_may_ask_for_nothing_again() {
+    let settings = SessionSettings { idle_commands_max: 3, ..SessionSettings::clone(&fresh_settings()) };
+    let mut session = Session::new(alice_identity(), Arc::new(settings), everywhere());
+    let header = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
+    let noop = Move::Line(b"NOOP");
+    let id = sealpost::mail::QueueId::from_u128(1);
+    let said = sealpost::smtp::Reply::new(sealpost::smtp::Code::new(250).unwrap(), None, "kept");
+    let message = [
+        Move::Line(b"MAIL FROM:<alice@example.com>"),
+        Move::Identified(Ok(alice_identity())),
+        Move::Line(b"RCPT TO:<bob@example.net>"),
+        Move::Line(b"DATA"),
+        Move::Admitted(Ok(())),
+        Move::Header(Box::new(header)),
+        Move::Body(BodyEnd::Complete),
+        Move::Committed(Ok(Custody::with_upstream(id, 1, &said))),
+    ];
+    Move::Line(b"EHLO client.example").feed(&mut session);
+    for _ in 0..3 {
+        for event in [&noop, &noop].into_iter().chain(&message) {
+            event.feed(&mut session);
+        }
+        assert_eq!(session.phase(), Phase::Ready, "a message was brought");
+    }
+    for _ in 0..3 {
+        noop.feed(&mut session);
+    }
+    assert_eq!(session.phase(), Phase::Ready);
+    noop.feed(&mut session);
+    assert_eq!(session.phase(), Phase::Closed);
+}
+
+#[test]
+fn a_hundred_refused_recipients_are_answered_and_the_next_one_ends_it() {
+    let (mut session, _) = at(Phase::Opened).remove(0);
+    for count in 1..=RECIPIENTS_REFUSED_MAX + 1 {
+        let step = session.on(Event::Line(Ok(b"RCPT TO:<bob@nowhere>")), NOW_WALL);
+        let is_closed = matches!(step, Step::Close(_));
+        assert_eq!(is_closed, count > RECIPIENTS_REFUSED_MAX, "{count}: {step:?}");
     }
 }

@@ -49,12 +49,15 @@ proptest! {
         let mut rest: &[u8] = &text;
         let mut cuts = cuts.into_iter();
         let mut taken = 0;
-        while !rest.is_empty() && !collector.is_whole() {
+        while !rest.is_empty() {
             let (piece, later) = rest.split_at(cuts.next().unwrap_or(7).min(rest.len()));
-            taken += match collector.push(piece).unwrap() {
-                Collected::More => piece.len(),
-                Collected::Whole { consumed } => consumed,
-            };
+            match collector.push(piece).unwrap() {
+                Collected::More => taken += piece.len(),
+                Collected::Whole { consumed } => {
+                    taken += consumed;
+                    break;
+                }
+            }
             rest = later;
         }
         prop_assert_eq!(collector.section(), &text[..taken]);

@@ -96,6 +96,7 @@ fn what_is_no_name_is_told_with_what_to_write() {
         ("CN=Smith, Alice", "has no ="),
         ("XX=Alice", "no attribute type"),
         ("2.05.4=Alice", "no attribute type"),
+        ("5=Alice", "no attribute type"),
         ("CN=", "has no value"),
         ("CN=\"Alice\"", "is written \\\""),
         ("CN=a;O=b", "is written \\;"),
@@ -117,6 +118,27 @@ fn what_is_no_name_is_told_with_what_to_write() {
         let told = DistinguishedName::parse(text).expect_err(text).to_string();
         assert!(told.contains(said), "{text:?}: {told}");
     }
+}
+
+#[test]
+fn the_longest_names_are_names() {
+    let text = |octets: usize| DistinguishedName::parse(&format!("CN={}", "a".repeat(octets - 3)));
+    assert!(text(NAME_MAX).is_ok());
+    assert_eq!(text(NAME_MAX + 1), Err(DnFault::TooLong));
+    let part: &[Part<'_>] = &[(CN, UTF8, b"a")];
+    for (count, is_name) in [(ATTRIBUTES_MAX, true), (ATTRIBUTES_MAX + 1, false), (ATTRIBUTES_MAX + 2, false)] {
+        assert_eq!(DistinguishedName::parse(&vec!["CN=a"; count].join(",")).is_ok(), is_name, "{count}");
+        assert_eq!(of(&der(&vec![part; count])).is_ok(), is_name, "{count}");
+    }
+}
+
+/// RFC 4514 §2.4: what need not be escaped stands as it is, so that people read what they wrote; what could deceive their eyes is escaped.
+#[test]
+fn a_name_is_written_as_people_write_it() {
+    for text in ["CN=Al ice-Zü,O=a#b=c.d", "CN=\\#a,O=\\ a\\ ", "CN=a\\e2\\80\\94b", "CN=a\\,b\\+c"] {
+        assert_eq!(dn(text).to_string(), text);
+    }
+    assert_eq!(SerialNumber::parse("decimal:2587").unwrap().to_string(), "0xa1b");
 }
 
 #[test]

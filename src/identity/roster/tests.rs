@@ -6,7 +6,7 @@ use super::super::key::{DnsKey, MailboxKey, UriKey};
 use super::super::pattern::{AddressPattern, ListPurpose};
 use super::*;
 use crate::sys::WallTime;
-use crate::tls::recipe::{DAY, Made, NOW, Recipe};
+use crate::tls::recipe::{self, DAY, Made, NOW, Recipe};
 use crate::tls::{ClientCa, ClientCaSettings, PeerChain, RevocationMode, Trust, Witness, judge};
 
 fn rule(name: &str) -> Rule {
@@ -154,8 +154,18 @@ fn each_key_matches_what_the_certificate_has_and_nothing_else() {
 #[test]
 fn all_keys_must_hold() {
     let world = World::new();
-    let alice = Recipe::client("Alice").email("alice@example.com").uri("urn:alice").signed_by(&world.staff);
+    let alice =
+        Recipe::client("Alice").email("alice@example.com").uri("urn:alice").serial(&[7]).signed_by(&world.staff);
+    let certificate = |issuer: &str, serial: &str| MatchKeys {
+        fingerprint: Some(Digest256(alice.fingerprint())),
+        issuer_serial: Some((subject(issuer).unwrap(), SerialNumber::parse(serial).unwrap())),
+        ..under("staff")
+    };
+    let roster = Roster::new(vec![entry("alice", certificate("CN=Staff Root", "7"))], both()).unwrap();
+    assert_eq!(world.name(&roster, &alice), Ok("alice".into()));
     for keys in [
+        certificate("CN=Staff Root", "8"),
+        certificate("CN=Guests Root", "7"),
         MatchKeys { email: email("alice@example.com"), uri: uri("urn:other"), ..under("staff") },
         MatchKeys { email: email("bob@example.com"), uri: uri("urn:alice"), ..under("staff") },
         MatchKeys { fingerprint: Some(Digest256(alice.fingerprint())), dns: dns("a.example"), ..MatchKeys::default() },
@@ -185,7 +195,11 @@ fn a_name_minted_by_another_ca_is_nobody() {
 #[test]
 fn a_name_without_a_ca_is_a_mistake_unless_there_is_exactly_one() {
     let keys = || MatchKeys { email: email("a@example.com"), ..MatchKeys::default() };
-    assert!(Roster::new(vec![entry("a", keys())], vec![without_email("staff")]).is_ok());
+    let world = World::new();
+    let leaf = Recipe::client("A").email("a@example.com").signed_by(&world.staff);
+    let one = RosterEntry { send_as: patterns(&["@certificate"]), ..entry("a", keys()) };
+    let identity = world.identify(&Roster::new(vec![one], vec![without_email("staff")]).unwrap(), &leaf).unwrap();
+    assert!(may_send_as(&identity, "a@example.com"), "the only CA vouches for the names");
     for cas in [both(), Vec::new()] {
         let mistakes = Roster::new(vec![entry("a", keys())], cas).unwrap_err();
         assert!(mistakes[0].sentence.contains("needs `ca`"), "{}", mistakes[0]);
@@ -389,12 +403,19 @@ fn only_entries_without_a_ca_are_pinned() {
 fn a_pinned_certificate_is_its_identity_without_a_ca() {
     let world = World::new();
     let printer = Recipe::client("Printer").email("printer@example.com").self_signed();
-    let keys = MatchKeys { fingerprint: Some(Digest256(printer.fingerprint())), ..MatchKeys::default() };
-    let one = RosterEntry { send_as: patterns(&["@certificate"]), ..entry("printer", keys) };
-    let identity = world.identify(&Roster::new(vec![one], both()).unwrap(), &printer).unwrap();
-    assert_eq!((identity.name(), identity.ca()), ("printer", None));
-    // The whole certificate was enrolled, its names with it.
-    assert!(may_send_as(&identity, "printer@example.com"));
+    let fingerprint = Some(Digest256(printer.fingerprint()));
+    let by_certificate = || MatchKeys { fingerprint, ..MatchKeys::default() };
+    let by_key = || MatchKeys { spki: Some(Digest256(printer.spki())), ..MatchKeys::default() };
+    // The one CA that there is ties names to itself, and no pin.
+    for cas in [both, || vec![without_email("staff")], Vec::new] {
+        for (keys, has_its_names) in [(by_certificate(), true), (by_key(), false)] {
+            let one = RosterEntry { send_as: patterns(&["@certificate"]), ..entry("printer", keys) };
+            let identity = world.identify(&Roster::new(vec![one], cas()).unwrap(), &printer).unwrap();
+            assert_eq!((identity.name(), identity.ca()), ("printer", None));
+            // The whole certificate was enrolled, its names with it; a key alone has none.
+            assert_eq!(may_send_as(&identity, "printer@example.com"), has_its_names);
+        }
+    }
 }
 
 #[test]
@@ -459,13 +480,15 @@ fn of_several_uris_a_spiffe_id_is_none() {
 #[test]
 fn octets_beyond_ascii_in_a_name_are_told_and_grant_nothing() {
     let world = World::new();
-    // subjectAltName (2.5.29.17): one rfc822Name [1] in Latin-1, one good one.
-    let names = crate::tls::recipe::der(0x30, b"\x81\x11\xe4lice@example.com\x81\x0fbob@example.com");
-    let leaf = Recipe::client("A").extension(&[2, 5, 29, 17], false, names).signed_by(&world.staff);
-    let facts = CertificateFacts::of(&leaf.der).unwrap();
-    assert_eq!(facts.emails, [Address::parse("bob@example.com").unwrap()]);
-    assert_eq!(facts.unusable.len(), 1);
-    assert!(facts.unusable[0].name.starts_with("email:"), "{:?}", facts.unusable);
+    for (tag, kind) in [(0x81, "email:"), (0x82, "dns:"), (0x86, "uri:")] {
+        // subjectAltName (2.5.29.17): one name of the kind in Latin-1, one good rfc822Name [1].
+        let names = [recipe::der(tag, b"\xe4lice@example.com"), recipe::der(0x81, b"bob@example.com")].concat();
+        let leaf = Recipe::client("A").extension(&[2, 5, 29, 17], false, recipe::der(0x30, &names));
+        let facts = CertificateFacts::of(&leaf.signed_by(&world.staff).der).unwrap();
+        assert_eq!(facts.emails, [Address::parse("bob@example.com").unwrap()]);
+        assert_eq!(facts.unusable.len(), 1);
+        assert!(facts.unusable[0].name.starts_with(kind), "{:?}", facts.unusable);
+    }
 }
 
 #[test]
@@ -1024,4 +1047,107 @@ fn a_load_balancers_word_counts_where_the_grant_says_so_and_the_identity_says_wh
         assert_eq!(standing(Witness::Handshake), Ok(()));
         assert_eq!(standing(Witness::Balancer(balancer)), if taken { Ok(()) } else { Err(Lapsed::NotVouched) });
     }
+}
+
+#[test]
+fn the_disabled_are_asked_for_nothing_and_take_nobodys_word() {
+    let keys = |name: &str| MatchKeys { email: email(&format!("{name}@example.com")), ..under("staff") };
+    let with = |name, second_factor, state, vouching| RosterEntry {
+        second_factor,
+        state,
+        leeway: Leeway { vouching, ..Leeway::default() },
+        ..entry(name, keys(name))
+    };
+    use EntryState::{Disabled, Enabled};
+    use SecondFactor::{Password, Totp};
+    use Vouching::{BalancerToo, Handshake};
+    const NOTHING: SecondFactor = SecondFactor::None;
+    let roster = |entries| Roster::new(entries, both()).unwrap();
+    let all = [("a", NOTHING, Enabled), ("b", Password, Enabled), ("c", Password, Disabled), ("d", Totp, Enabled)];
+    let asked = roster(all.map(|(name, factor, state)| with(name, factor, state, Handshake)).into());
+    assert_eq!((asked.len(), asked.is_empty()), (4, false));
+    assert!(asked.demanding().eq([("b", Password), ("d", Totp)]));
+    for (state, vouching, takes) in [
+        (Enabled, BalancerToo, true),
+        (Disabled, BalancerToo, false),
+        (Enabled, Handshake, false),
+        (Disabled, Handshake, false),
+    ] {
+        assert_eq!(roster(vec![with("a", NOTHING, state, vouching)]).takes_vouched(), takes, "{state:?} {vouching:?}");
+    }
+    assert!(roster(Vec::new()).is_empty());
+}
+
+#[test]
+fn who_stands_for_nobody_is_told_why() {
+    let name = || "a".to_owned();
+    for (cause, said) in [
+        (NoIdentity::Unknown, "no identity is granted to it"),
+        (NoIdentity::Disabled { name: name() }, "its identity \"a\" is disabled"),
+        (NoIdentity::NotVouched { name: Some(name()) }, "its identity \"a\" takes no load balancer's word"),
+        (NoIdentity::NotVouched { name: None }, "its CA's grant takes no load balancer's word"),
+        (NoIdentity::Ambiguous { names: vec![name(), "b".to_owned()] }, "match it: \"a\", \"b\""),
+    ] {
+        assert!(cause.to_string().contains(said), "{cause}");
+    }
+}
+
+#[test]
+fn of_a_list_that_many_share_one_doubt_is_enough() {
+    let shared = patterns(&["a@other.example"]);
+    let sharing = |name: &str, ca: &str| RosterEntry {
+        send_as: shared.clone(),
+        ..entry(name, MatchKeys { email: email(&format!("{name}@example.com")), ..under(ca) })
+    };
+    let cas = || vec![grant_of("staff", &["example.com"]), grant_of("guests", &["guests.example"])];
+    let doubts = |entries| {
+        let doubts = Roster::new(entries, cas()).unwrap().lint();
+        doubts.iter().filter(|doubt| doubt.sentence.contains("a@other.example")).count()
+    };
+    assert_eq!(doubts(vec![sharing("a", "staff"), sharing("b", "staff")]), 1);
+    // Under another CA it is another doubt, and so is a list that only reads the same.
+    assert_eq!(doubts(vec![sharing("a", "staff"), sharing("b", "guests"), sharing("c", "staff")]), 2);
+    let alike = RosterEntry { send_as: patterns(&["a@other.example"]), ..sharing("b", "staff") };
+    assert_eq!(doubts(vec![sharing("a", "staff"), alike]), 2);
+}
+
+#[test]
+fn what_is_said_of_keys_alone_is_said_of_no_others() {
+    let (fingerprint, spki) = (Some(Digest256([1; 32])), Some(Digest256([2; 32])));
+    let named = || MatchKeys { email: email("a@example.com"), ..MatchKeys::default() };
+    for (keys, said) in [
+        (MatchKeys { spki, ..named() }, true),
+        (named(), false),
+        (MatchKeys { spki, ca: Some("staff".into()), ..named() }, false),
+        (MatchKeys { spki, fingerprint, ..named() }, false),
+    ] {
+        let one = RosterEntry { send_as: patterns(&["@certificate"]), ..entry("a", keys.clone()) };
+        let doubts = Roster::new(vec![one], vec![without_email("staff")]).unwrap().lint();
+        let is_said = |words: &str| doubts.iter().any(|doubt| doubt.sentence.contains(words));
+        assert_eq!((is_said("beside spki"), is_said("(spki) alone")), (said, said), "{keys:?}");
+    }
+    for (own_names, key) in [(OwnNames::Emails, "send_as_email"), (OwnNames::Upns, "send_as_upn")] {
+        let ca = CaGrant { domains: None, own_names, ..grant_of("staff", &[]) };
+        let doubts = Roster::new(Vec::new(), vec![ca]).unwrap().lint();
+        assert!(doubts.iter().any(|doubt| doubt.sentence.starts_with(key)), "{doubts:?}");
+    }
+}
+
+#[test]
+fn whoever_is_known_is_described() {
+    let keys = |name: &str| MatchKeys { email: email(&format!("{name}@example.com")), ..under("staff") };
+    let entries = ["a", "b", "c"].map(|name| entry(name, keys(name))).into();
+    let roster = Roster::new(entries, vec![grant_of("staff", &["*"]), without_email("guests")]).unwrap();
+    let names = |from, count| roster.described(from, count).map(|one| one.name).collect::<Vec<_>>();
+    assert_eq!(names(0, 9), ["a", "b", "c"]);
+    assert_eq!(names(1, 1), ["b"]);
+    assert!(roster.has("b") && !roster.has("d"));
+    let own = roster.describe_own("staff:x@example.com", "staff").unwrap();
+    assert_eq!(
+        (own.name.as_str(), own.send_as.shown.as_slice()),
+        ("staff:x@example.com", &["@certificate".to_owned()][..])
+    );
+    assert_eq!((own.terms.second_factor, own.terms.null_sender), (SecondFactor::Password, false));
+    assert!(roster.describe_own("guests:x@example.com", "guests").is_none(), "its CA names nobody");
+    assert!(roster.describe_own("x", "nobody").is_none());
 }

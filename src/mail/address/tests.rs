@@ -237,3 +237,30 @@ proptest! {
         let _ = Address::parse(&text).map(|address| address.canonical(LocalPartCase::Ignored));
     }
 }
+
+/// RFC 5321 §4.5.3.1, RFC 1035 §2.3.4: what is just as long as may be is an address.
+#[test]
+fn the_longest_of_each_part_is_one() {
+    let of = |octets: usize| "a".repeat(octets);
+    let domain = |last: usize| format!("{0}.{0}.{0}.{1}", of(LABEL_MAX), of(last));
+    assert_eq!(domain(61).len(), DOMAIN_MAX);
+    assert!(Domain::parse(&domain(61)).is_ok());
+    assert_eq!(Domain::parse(&domain(62)), Err(AddressFault::DomainTooLong));
+    assert!(Domain::parse(&format!("{}.example", of(LABEL_MAX))).is_ok());
+    assert_eq!(Domain::parse(&format!("{}.example", of(LABEL_MAX + 1))), Err(AddressFault::LabelTooLong));
+    let address = |local: usize, last: usize| Address::parse(&format!("{}@{1}.{1}.{2}", of(local), of(63), of(last)));
+    assert_eq!(address(64, 61).map(|address| address.as_str().len()), Ok(ADDRESS_MAX));
+    assert_eq!(address(64, 62), Err(AddressFault::TooLong));
+    assert_eq!(address(65, 1), Err(AddressFault::LocalPartTooLong));
+}
+
+/// Fillers, joiners, selectors, marks and overrides of direction: an address that holds one looks like another.
+#[test]
+fn what_nobody_sees_is_in_no_address() {
+    let unseen = "\u{ad}\u{200b}\u{200e}\u{200f}\u{202a}\u{202e}\u{2060}\u{206f}\u{34f}\u{115f}\u{1160}\u{17b4}\u{17b5}\u{180b}\u{180f}\
+        \u{3164}\u{ffa0}\u{fe00}\u{fe0f}\u{e0100}\u{e01ef}\u{61c}\u{feff}\u{fff9}\u{fffd}\u{e0000}\u{e007f}\u{2028}\u{3000}";
+    for letter in unseen.chars() {
+        let read = Address::parse(&format!("a{letter}b@example.com"));
+        assert_eq!(read, Err(AddressFault::Misleading(letter)), "{}", letter.escape_unicode());
+    }
+}

@@ -107,7 +107,23 @@ fn each_limit_holds_at_its_value_and_not_before() {
         read(&format!("{lines} {}\r\n\r\n", "x".repeat(100 - 78 - 4))),
         Err(HeaderFault::TooLarge { limit: 100 })
     );
-    assert!(sentence(format!("{}: x\r\n\r\n", "N".repeat(FIELD_NAME_MAX + 1)).as_bytes()).contains("longer than"));
+    let name = |octets: usize| format!("{}: x\r\n\r\n", "N".repeat(octets));
+    assert!(HeaderSection::read(name(FIELD_NAME_MAX).as_bytes(), &HeaderLimits::default()).is_ok());
+    assert!(sentence(name(FIELD_NAME_MAX + 1).as_bytes()).contains("longer than"));
+}
+
+#[test]
+fn each_fault_says_what_is_wrong() {
+    for (fault, said) in [
+        (HeaderFault::Octets(OctetFault::BareCr), "a CR without LF"),
+        (HeaderFault::Octets(OctetFault::BareLf), "an LF without CR"),
+        (HeaderFault::Octets(OctetFault::Nul), "a NUL"),
+        (HeaderFault::TooLarge { limit: 7 }, "larger than 7 octets"),
+        (HeaderFault::LineTooLong { limit: 7 }, "longer than 7 octets"),
+        (HeaderFault::Field("Field X is twice".to_owned()), "Field X is twice"),
+    ] {
+        assert!(fault.to_string().ends_with(said), "{fault}");
+    }
 }
 
 proptest! {

@@ -99,6 +99,15 @@ fn an_international_recipient_is_named_only_in_an_international_message() {
     assert!(utf8.received().contains("for <жора@пример.рф>"));
 }
 
+/// RFC 5322 §2.1.1: lines should have no more than 78 characters. A word is put behind as long as the line is that long with it.
+#[test]
+fn a_line_is_filled_to_the_column_and_not_beyond() {
+    for (second, is_folded) in [(COLUMNS - 11, false), (COLUMNS - 10, true)] {
+        let field = fold(&["a".repeat(10), "b".repeat(second)]);
+        assert_eq!(field.contains(FOLD), is_folded, "{field}");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_the_parts_are_it_is_one_printable_field(

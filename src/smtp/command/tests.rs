@@ -140,7 +140,7 @@ fn names_that_real_clients_send_are_read_and_made_harmless() {
         let Ok(Command::Ehlo(read)) = Command::parse(line, &Offered::default(), NOW) else {
             panic!("{}", line.escape_ascii())
         };
-        assert_eq!(read.as_str(), name);
+        assert_eq!((read.as_str(), read.to_string().as_str()), (name, name));
     }
 }
 
@@ -320,6 +320,8 @@ fn wrong_values_are_faults() {
                 "HOLDUNTIL=2027-01-15",
                 "HOLDUNTIL=2027-13-15T08:00:01Z",
                 "HOLDUNTIL=2027-01-15T08:00:01+01",
+                "HOLDUNTIL=2027-01-15T08:00:01Z[UTC]",
+                "HOLDUNTIL=20270115T080001.000Z",
                 "HOLDUNTIL=2027-01-15T08:00:01+01:00",
                 "HOLDUNTIL=2027-01-15T08:00:01",
                 "HOLDUNTIL=2027-01-15T08:00:01.Z",
@@ -337,6 +339,18 @@ fn wrong_values_are_faults() {
         for value in values {
             assert_eq!(mail_with(value), wrong(keyword), "{value}");
         }
+    }
+}
+
+/// RFC 2852 §4: with `R` the time must lie ahead, whatever is the least that EHLO promises.
+#[test]
+fn a_time_that_is_over_cannot_be_asked_for_with_r() {
+    let offered = everything_offered().with_deliver_by(None);
+    for (value, right) in
+        [("0;R", false), ("-0;R", false), ("-1;R", false), ("1;R", true), ("0;N", true), ("-1;N", true)]
+    {
+        let line = format!("MAIL FROM:<> BY={value}");
+        assert_eq!(Command::parse(line.as_bytes(), &offered, NOW).is_ok(), right, "{value}");
     }
 }
 
@@ -370,6 +384,8 @@ fn wrong_values_of_a_recipient_are_faults() {
                 "ORCPT=utf-8;\\x{f6}@example.net",
                 "ORCPT=utf-8;\\x{F6",
                 "ORCPT=utf-8;\\x{F6}+@example.net",
+                "ORCPT=utf-8;a\u{1}b@example.net",
+                "ORCPT=utf-8;a\u{85}b@example.net",
                 &long,
             ],
         ),
@@ -431,6 +447,10 @@ fn auth_takes_strict_base64_and_tells_empty_from_absent() {
     assert_eq!(parse("AUTH EXTERNAL"), auth_of("EXTERNAL", None));
     assert_eq!(parse("auth external ="), auth_of("EXTERNAL", Some(b"")));
     assert_eq!(parse("AUTH PLAIN AGEAYg=="), auth_of("PLAIN", Some(b"\0a\0b")));
+    // RFC 4422 §3.1: a mechanism has up to 20 letters.
+    let longest = "M".repeat(MECHANISM_MAX);
+    assert_eq!(parse(&format!("AUTH {longest}")), auth_of(&longest, None));
+    assert_eq!(parse(&format!("AUTH {longest}M")), Err(CommandFault::Argument("AUTH takes a mechanism")));
     assert_eq!(parse("AUTH SCRAM-SHA-256 AGEAYg=="), auth_of("SCRAM-SHA-256", Some(b"\0a\0b")));
     for initial in [
         "AGEAYg=",
