@@ -97,7 +97,7 @@ pub enum Command {
     Import {
         /// The export's name.
         export: String,
-        /// Whether it may be one that was made and removed here.
+        /// Whether it may be one that was made here.
         #[serde(default)]
         back: Back,
     },
@@ -270,7 +270,7 @@ pub enum Answer {
     Spoiled(String, String),
     /// These messages of the import have been imported before; the others may be brought.
     Adopted(Adoption),
-    /// This message of the import is here already, or was.
+    /// This message of the import is here already, or was; of a receipt: it stays, for this queue has said since that it is here.
     Present(String),
     /// Sums.
     Stats(Box<Sums>),
@@ -417,7 +417,7 @@ impl Answers {
 
     async fn more(&mut self, desk: Desk<'_>) -> Result<More, Obstacle> {
         self.left = match std::mem::replace(&mut self.left, Left::Nothing) {
-            Left::Asked(command) => self.begin(command, desk)?,
+            Left::Asked(command) => self.begin(command, desk).await?,
             Left::List(mut listed) => {
                 self.ready.extend(listed.page(desk).await?);
                 if listed.is_over() { Left::Nothing } else { Left::List(listed) }
@@ -486,25 +486,30 @@ impl Answers {
     }
 
     /// What was asked, made ready.
-    fn begin(&self, command: Command, desk: Desk<'_>) -> Result<Left, Obstacle> {
+    async fn begin(&self, command: Command, desk: Desk<'_>) -> Result<Left, Obstacle> {
         Ok(match command {
             Command::List { filters, action, after, order, detail, limit } => {
                 Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
             }
-            Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk.now)?),
+            Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk).await?),
             Command::Show { id, headers } => Left::Show { id, headers },
             Command::Steer { action, target, filters } => {
-                Left::Steer(Box::new(Round::new(action, target, filters, self.by.clone(), desk.now)?))
+                Left::Steer(Box::new(Round::new(action, target, filters, self.by.clone(), desk).await?))
             }
-            Command::Export { filters } => Left::Export(Box::new(Exporting::new(filters, self.by.clone(), desk)?)),
+            Command::Export { filters } => {
+                Left::Export(Box::new(Exporting::new(filters, self.by.clone(), desk).await?))
+            }
             Command::Forget { export, ids, last } => {
                 Left::Forget(Forgetting::new(&export, ids, last, self.by.clone())?)
             }
             // Whoever can take more than a command takes it: see `control`.
             Command::Import { .. } => return Err("nothing can be brought here".to_owned().into()),
             Command::Compact => Left::Compact,
-            Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, desk.now))),
+            Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, desk).await?)),
             Command::Identities { names, limit } => Left::Listed(Box::new(Listing::new(desk.roster, names, limit))),
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

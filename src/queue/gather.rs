@@ -107,6 +107,8 @@ fn is_pressing(order: &Order) -> bool {
         | Order::TakeOut(..)
         | Order::Adopt(_)
         | Order::Present { .. }
+        | Order::BeginExport(_)
+        | Order::Leave { .. }
         | Order::Settle(_)
         | Order::Charge(_)
         | Order::See(_)

@@ -13,6 +13,7 @@ use super::codec::{self, CodecFault};
 use super::compact::{Compaction, Progress};
 use super::embedded::{Embedded, View};
 use super::index::Turn;
+use super::pledges;
 use super::record::State;
 use super::row::{Body, Row};
 use super::seen::{Seen, table};
@@ -174,6 +175,10 @@ impl Store for Embedded {
 
     fn adopted(&self, export: QueueId) -> Result<Adoption, QueueError> {
         self.read(|View { transaction, .. }| adoptions::told(&transaction.open_table(META)?, export))
+    }
+
+    fn exported(&self, export: QueueId) -> Result<bool, QueueError> {
+        self.read(|View { transaction, .. }| pledges::is_ours(&transaction.open_table(META)?, export))
     }
 
     fn settled(&self, export: QueueId) -> Result<bool, QueueError> {

@@ -213,7 +213,7 @@ impl Export {
             } else {
                 println!(
                     "{count} messages ({}) are in {}, as export {}; they are in this queue as well, until `queue export --remove-after` gets the \
-                     receipt of their import",
+                     receipt of their import; import them into one queue only: two would both deliver them",
                     size(self.octets),
                     path.display(),
                     self.name
@@ -234,7 +234,7 @@ impl Export {
 /// Removes what a receipt says has arrived.
 fn forget(reach: &Reach, path: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
     let receipt = Written::open(path)?;
-    let (mut removed, mut gone) = (0_u64, 0_u64);
+    let (mut removed, mut gone, mut stay) = (0_u64, 0_u64, 0_u64);
     let unreached = receipt.each(IDS_MAX, |ids, last| {
         reach.ask(Command::Forget { export: receipt.export.clone(), ids, last }, &mut |answer| {
             if let Answer::Fault(why) = answer {
@@ -242,6 +242,7 @@ fn forget(reach: &Reach, path: &Path, as_json: bool) -> anyhow::Result<ExitCode>
             }
             removed = removed.saturating_add(u64::from(matches!(answer, Answer::Done(_))));
             gone = gone.saturating_add(u64::from(matches!(answer, Answer::Gone(_))));
+            stay = stay.saturating_add(u64::from(matches!(answer, Answer::Present(_))));
             progress(removed, "removed");
             Ok(())
         })
@@ -251,12 +252,20 @@ fn forget(reach: &Reach, path: &Path, as_json: bool) -> anyhow::Result<ExitCode>
     }
     end_progress(removed);
     if as_json {
-        println!("{}", json!({ "export": receipt.export, "removed": removed, "not_here": gone }));
+        println!("{}", json!({ "export": receipt.export, "removed": removed, "not_here": gone, "stay": stay }));
     } else {
         println!(
             "{removed} messages of export {} are removed from this queue; {gone} were not here any more",
             receipt.export
         );
+    }
+    if stay > 0 {
+        eprintln!(
+            "sealpost: {stay} of them stay: since export {} was begun this queue has told another one that it has them, and who wrote the receipt may have \
+             removed them for that. If they are to move, export them again, import that, and show its receipt",
+            receipt.export
+        );
+        return Ok(ExitCode::from(MISSING));
     }
     Ok(ExitCode::SUCCESS)
 }

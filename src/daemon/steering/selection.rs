@@ -109,8 +109,8 @@ impl Selection {
         })
     }
 
-    /// All that is here by then.
-    pub fn here_by(until: WallTime) -> Self {
+    /// All there is.
+    pub fn all() -> Self {
         Self {
             state: None,
             identity: None,
@@ -118,7 +118,7 @@ impl Selection {
             recipient: None,
             upstream: None,
             after: None,
-            until: Some(until),
+            until: None,
         }
     }
 

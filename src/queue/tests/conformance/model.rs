@@ -77,6 +77,8 @@ pub(super) struct Model {
     last_fence: u64,
     /// Exports that were settled.
     settled: BTreeSet<QueueId>,
+    /// Exports that have begun, in their order.
+    begun: Vec<QueueId>,
     seen: BTreeMap<(String, [u8; 32]), Row>,
     spent: Vec<(MonoTime, Spent)>,
     /// The wall clock was set: what the ledger knows after a restart is not known here. Its time begins when it is first used.
@@ -265,6 +267,10 @@ impl Model {
         !self.is_untried(id, now)
     }
 
+    pub(super) fn has_begun(&self, export: QueueId) -> bool {
+        self.begun.contains(&export)
+    }
+
     pub(super) fn is_settled(&self, export: QueueId) -> bool {
         self.settled.contains(&export)
     }
@@ -346,14 +352,15 @@ impl Model {
                     (record.state, record.held_by, record.reason) = (State::Held, Some(HeldBy::Operator), None);
                 }
             }),
-            Order::Remove(id) => match self.messages.remove(id) {
-                Some(_) => {
-                    self.held.remove(id);
-                    Expected::Done
-                }
-                None => Expected::NoSuch(*id),
-            },
+            Order::Remove(id) => self.remove(*id),
             Order::TakeOut(id, places) => self.take_out(*id, places),
+            Order::BeginExport(export) => {
+                if !self.begun.contains(export) {
+                    self.begun.push(*export);
+                }
+                Expected::Done
+            }
+            Order::Leave { id, .. } => self.remove(*id),
             Order::Settle(export) => {
                 self.settled.insert(*export);
                 Expected::Done
@@ -377,6 +384,14 @@ impl Model {
         if let Order::Deposit(message) = order {
             self.messages.remove(&message.record.id);
         }
+    }
+
+    fn remove(&mut self, id: QueueId) -> Expected {
+        if self.messages.remove(&id).is_none() {
+            return Expected::NoSuch(id);
+        }
+        self.held.remove(&id);
+        Expected::Done
     }
 
     /// Whoever does not have it is not to have it; with nobody left it is gone.

@@ -48,6 +48,9 @@ pub(super) enum Change {
     Release(usize),
     Remove(usize),
     TakeOut(usize, Vec<usize>),
+    BeginExport(u8),
+    /// This message has arrived elsewhere by this export.
+    Leave(usize, u8),
     Settle(u8),
     Charge,
     See(Shown),
@@ -211,6 +214,8 @@ fn change() -> impl Strategy<Value = Change> {
         2 => any_place().prop_map(Change::Release),
         1 => any_place().prop_map(Change::Remove),
         1 => (any_place(), vec(0..3_usize, 0..3)).prop_map(|(which, places)| Change::TakeOut(which, places)),
+        1 => (0..EXPORTS).prop_map(Change::BeginExport),
+        1 => (any_place(), 0..EXPORTS).prop_map(|(which, export)| Change::Leave(which, export)),
         1 => (0..EXPORTS).prop_map(Change::Settle),
         1 => Just(Change::Charge),
         1 => shown().prop_map(Change::See),

@@ -231,6 +231,10 @@ impl<T: Store> Store for Lying<T> {
         self.truth.adopted(export)
     }
 
+    fn exported(&self, export: QueueId) -> Result<bool, QueueError> {
+        self.truth.exported(export)
+    }
+
     fn settled(&self, export: QueueId) -> Result<bool, QueueError> {
         self.truth.settled(export)
     }
