@@ -20,9 +20,11 @@ use self::arguments::{QueueArguments, QueueCommand, QueueCommon, QueueList, Queu
 use self::print::{Form, Printer};
 use self::reach::Reach;
 use super::{compact, identities, output};
-use crate::daemon::steering::selection::Filters;
+use crate::daemon::steering::selection::{Filters, Selection};
 use crate::daemon::steering::{Action, Answer, Command, Detail, ListOrder};
 
+/// It was not said what is meant (`EX_USAGE`).
+const USAGE: u8 = 64;
 /// No such message, or it could not be done to one.
 const MISSING: u8 = 1;
 
@@ -31,6 +33,12 @@ const MISSING: u8 = 1;
 /// # Errors
 /// The configuration can't be read, or neither daemon nor store could be reached.
 pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
+    if let Some(filters) = arguments.command.filters()
+        && let Err(why) = Selection::new(&filters, super::clock().now().wall)
+    {
+        eprintln!("sealpost: {why}");
+        return Ok(ExitCode::from(USAGE));
+    }
     output::quietly(match &arguments.command {
         QueueCommand::List(list) => run_list(list),
         QueueCommand::Show(show) => run_show(show),

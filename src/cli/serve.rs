@@ -59,6 +59,15 @@ fn remedy(path: &Path, kind: io::ErrorKind) -> Option<String> {
         let owner = |path: &Path| std::fs::metadata(path).ok().map(|found| found.uid());
         let whose = owner(path).or_else(|| owner(folder))?;
         let own = rustix::process::geteuid().as_raw();
+        // The directory itself is missing, and what it lies in is for others, too: that is not to be given away.
+        if matches!(path.try_exists(), Ok(false)) && path.file_name().is_some_and(|name| name != "lock") {
+            return Some(format!(
+                "there is no {0}, and uid {own}, as whom this runs, can't make it in {1}: make it as root, install -d -m 700 -o {own} {0}, or leave it to \
+                 the unit (StateDirectory)",
+                path.display(),
+                folder.display()
+            ));
+        }
         return Some(format!(
             "it belongs to uid {whose}, and this runs as uid {own}: data_dir and all that is in it must belong to the user that the relay runs as. Was it \
              started by another one before, as root by hand? Then give it back: chown -R {own} {}",
@@ -81,9 +90,10 @@ mod tests {
     #[test]
     fn a_place_that_will_not_do_is_told_with_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
-        let lock = folder.path().join("lock");
+        let (lock, missing) = (folder.path().join("lock"), folder.path().join("sealpost"));
         for (path, kind, words) in [
             (lock.as_path(), io::ErrorKind::PermissionDenied, Some("chown -R")),
+            (missing.as_path(), io::ErrorKind::PermissionDenied, Some("install -d -m 700 -o")),
             (lock.as_path(), io::ErrorKind::ReadOnlyFilesystem, Some("read-only")),
             (Path::new("/dev/null"), io::ErrorKind::AlreadyExists, Some("no directory")),
             (Path::new("/dev/null/bodies"), io::ErrorKind::NotADirectory, Some("no directory")),

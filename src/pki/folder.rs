@@ -238,7 +238,12 @@ impl Folder {
         let named = self.named(which)?;
         let old = self.index.find(&named).cloned().ok_or_else(|| PkiError::Unknown(which.to_owned()))?;
         let bearer = Bearer::of(&old).ok_or_else(|| PkiError::Unknown(which.to_owned()))?;
-        let newest = self.index.entries.iter().rfind(|entry| entry.name == old.name).unwrap_or(&old).serial.clone();
+        let newest = self.index.entries.iter().rfind(|entry| entry.name == old.name).unwrap_or(&old);
+        let is_compromised = newest.revoked.as_ref().is_some_and(|revoked| revoked.reason == Reason::KeyCompromise);
+        if matches!(renewal.key, RenewedKey::Same) && is_compromised {
+            return Err(PkiError::Compromised(old.name));
+        }
+        let newest = newest.serial.clone();
         let key = self.key_for(&old.name, renewal.key)?;
         let mut change = Change::default();
         let wanted = (old.name.as_str(), &bearer, renewal.validity, renewal.bundle.as_ref());

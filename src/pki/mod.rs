@@ -99,6 +99,9 @@ pub enum PkiError {
         "no certificate of this authority is called {0:?}, has this serial or this name in it; see `sealpost pki list`"
     )]
     Unknown(String),
+    /// Its key may be another's, too.
+    #[error("the key of {0:?} was revoked as compromised: renew without --same-key, so that a new one is made")]
+    Compromised(String),
     /// It is revoked already.
     #[error("{0:?} is revoked already")]
     AlreadyRevoked(String),

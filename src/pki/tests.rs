@@ -260,6 +260,19 @@ fn a_renewal_may_keep_the_key_and_revoke_what_was_before() {
 }
 
 #[test]
+fn a_key_that_was_revoked_as_compromised_is_certified_by_no_renewal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut folder = folder(&dir.path().join("pki"));
+    folder.issue(&person("a@example.com", "a"), &SeededEntropy::new(1)).unwrap();
+    let entries = folder.unrevoked("a").unwrap();
+    folder.revoke(&entries, Reason::KeyCompromise, NOW, None).unwrap();
+    let same = folder.renew("a", &renewal(RenewedKey::Same, None), &SeededEntropy::new(2));
+    assert!(matches!(same, Err(PkiError::Compromised(_))), "{same:?}");
+    folder.renew("a", &renewal(RenewedKey::LikeOld, None), &SeededEntropy::new(3)).unwrap();
+    folder.renew("a", &renewal(RenewedKey::Same, None), &SeededEntropy::new(4)).unwrap();
+}
+
+#[test]
 fn a_name_a_serial_as_openssl_prints_it_and_a_file_all_name_a_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = folder(&dir.path().join("pki"));

@@ -558,7 +558,7 @@ impl QueueError {
     /// Want of space is for the client to wait out; anything else is for the operator.
     pub(super) fn from_io(fault: &io::Error) -> Self {
         if matches!(fault.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return Self::Full(fault.to_string());
+            return Self::Full(format!("no room is left on the disk of data_dir ({fault})"));
         }
         Self::Broken(fault.to_string())
     }

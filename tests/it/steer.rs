@@ -139,8 +139,11 @@ fn a_removal_by_filter_is_shown_and_confirmed_before_it_is_done() {
     assert!(asked.status.code() == Some(64) && text(&asked.stderr).contains("2 messages"), "{asked:?}");
     assert_eq!(listed(&bench, &[]), ["a1", "a2", "b1"], "nothing was done");
     // One recipient only: the message stays for the other.
+    let shown = queue(&bench, &["remove", "--recipient", "later@example.org", "--dry-run"]);
+    assert!(text(&shown.stderr).contains("later@example.org would be taken out of 1 message,"), "{shown:?}");
     let removed = queue(&bench, &["remove", "--recipient", "later@example.org", "--yes"]);
     assert!(removed.status.success(), "{removed:?}");
+    assert!(text(&removed.stderr).contains("later@example.org taken out of 1 message"), "{removed:?}");
     process.wait_for_log(0, &["\"steered\"", "\"recipients\":\"later@example.org\""]);
     let shown = says(&bench, &["show", list_queue(&bench)[1]["id"].as_str().unwrap()]);
     assert!(shown.contains("later@example.org: removed") && shown.contains("later@example.net: deferred"), "{shown}");
@@ -159,7 +162,7 @@ fn a_message_is_shown_with_its_header_section_and_never_with_its_body() {
     let shown = says(&bench, &["show", &id]);
     for words in [
         "sent by: staff:alice@example.com",
-        "vouched by: staff",
+        "trusted by: staff",
         "next attempt: 2",
         "by upstream upstream-0",
         "to: later@example.net: deferred: ",

@@ -16,6 +16,7 @@ mod crash;
 mod fixture;
 mod model;
 mod script;
+mod steered;
 
 use std::path::Path;
 use std::sync::Arc;

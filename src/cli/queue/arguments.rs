@@ -19,9 +19,9 @@ use crate::daemon::steering::selection::Filters;
     sealpost queue hold -c sealpost.toml --identity billing-robot         stop what it has sent, whatever it was\n  \
     sealpost queue remove -c sealpost.toml --identity billing-robot --newer-than 1h --dry-run\n  \
     sealpost queue retry -c sealpost.toml --upstream main                 it is well again\n\n\
-    While the daemon runs, it is asked; else the store is opened, by its owner only. Each deed is told in the log's audit, with who did it.\n\
+    While the daemon runs, it is asked; else the store is opened, by its owner only. Each deed that the daemon does is told in the log's audit, with who asked.\n\
     Exit codes: 0 done, 1 no such message or it could not be done to one, 64 it was not said what is meant, 69 neither daemon nor store can \
-    be reached, 77 not allowed.")]
+    be reached, 70 store, disk or a file failed, or it can't be done at all, as is said, 77 not allowed.")]
 pub struct QueueArguments {
     /// What to do with it.
     #[command(subcommand)]
@@ -55,6 +55,20 @@ pub enum QueueCommand {
     Export(QueueExport),
     /// Take the messages of an export in, as they were; done twice, it does nothing the second time
     Import(QueueImport),
+}
+
+impl QueueCommand {
+    /// Which messages are meant, where that can be said.
+    pub fn filters(&self) -> Option<Filters> {
+        match self {
+            Self::List(list) => Some(list.filters.filters()),
+            Self::Hold(selection) | Self::Release(selection) | Self::Retry(selection) | Self::Remove(selection) => {
+                Some(selection.filters.filters())
+            }
+            Self::Export(export) => Some(export.filters.filters()),
+            Self::Show(_) | Self::Stats(_) | Self::Compact { .. } | Self::Import(_) => None,
+        }
+    }
 }
 
 /// What all queue commands take.

@@ -112,14 +112,22 @@ fn write(reach: &Reach, asked: &QueueExport, path: &Path) -> anyhow::Result<Exit
         Ok(unreached) => unreached,
         Err(fault) => {
             discard(&part);
-            return Err(fault);
+            return Err(in_words(fault, path));
         }
     };
     if let Some(code) = unreached {
         discard(&part);
         return Ok(code);
     }
-    export.end(path, asked.common.json)
+    export.end(path, asked.common.json).map_err(|fault| {
+        discard(&part);
+        in_words(fault, path)
+    })
+}
+
+/// The words of the disk do not tell which file they are about.
+fn in_words(fault: anyhow::Error, path: &Path) -> anyhow::Error {
+    if fault.is::<io::Error>() { fault.context(format!("{} can't be written", path.display())) } else { fault }
 }
 
 /// What is not whole is for nobody.
@@ -378,6 +386,8 @@ fn hear(account: &Mutex<Account>, answer: &Answer) -> anyhow::Result<()> {
         }
         Answer::Present(id) => account.is_here(id)?,
         Answer::Unable(id, why) => account.leave_out(&format!("message {id}: {why}")),
+        // Nothing has begun: it can't be done at all.
+        Answer::Fault(why) if account.imported == 0 && account.present == 0 => bail!("{why}"),
         Answer::Fault(why) => {
             bail!("{why}; what was imported is kept: repeat this when that is mended, and it goes on where it was")
         }
@@ -427,7 +437,8 @@ impl Account {
         }
         if left_out > 0 {
             eprintln!(
-                "sealpost: {left_out} parts of the file were left out; what they held is not in the receipt, and stays where it came from"
+                "sealpost: {left_out} parts of the file were left out; what they held is not in the receipt, and stays where it came from; if this copy \
+                 is damaged, copy the file again and import that: its receipt will have the rest"
             );
             return Ok(ExitCode::from(MISSING));
         }

@@ -95,7 +95,7 @@ impl Printer {
             ("reason", entry.reason.clone().unwrap_or_default()),
             ("held by", entry.held_by.clone().unwrap_or_default()),
             ("sent by", entry.identity.clone()),
-            ("vouched by", vouched(entry)),
+            ("trusted by", trusted(entry)),
             ("certificate", entry.fingerprint.clone()),
         ];
         for (issuer, serial) in &entry.chain {
@@ -260,7 +260,7 @@ fn said(detail: &str, reply: Option<&str>) -> String {
 }
 
 /// Who vouched for the certificate; our own reports have none.
-fn vouched(entry: &Entry) -> String {
+fn trusted(entry: &Entry) -> String {
     let by_pin = || if entry.fingerprint.is_empty() { String::new() } else { "a pin".to_owned() };
     entry.ca.clone().unwrap_or_else(by_pin)
 }

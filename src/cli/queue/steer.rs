@@ -11,13 +11,11 @@ use serde_json::json;
 use super::arguments::QueueSelection;
 use super::print::{Form, Printer, size};
 use super::reach::Reach;
-use super::{MISSING, Session};
+use super::{MISSING, Session, USAGE};
 use crate::cli::output;
 use crate::daemon::steering::selection::Filters;
 use crate::daemon::steering::{Action, Answer, Command, Count, Detail, ListOrder, Target};
 
-/// It was not said what is meant (`EX_USAGE`).
-const USAGE: u8 = 64;
 /// Names that are asked about in one request; it has a limit of octets.
 const IDS_MAX: usize = 10_000;
 /// How often progress is told, messages.
@@ -109,7 +107,7 @@ impl<'a> Ids<'a> {
 fn rehearse(selection: &QueueSelection, action: Action, filters: Filters) -> anyhow::Result<ExitCode> {
     let mut session = Session::new(&selection.common, Form::Lines)?;
     let list = Command::List {
-        filters,
+        filters: filters.clone(),
         action: Some(action),
         after: None,
         order: ListOrder::OldestFirst,
@@ -120,8 +118,19 @@ fn rehearse(selection: &QueueSelection, action: Action, filters: Filters) -> any
         return Ok(code);
     }
     session.printer.out.flush()?;
-    eprintln!("sealpost: {} would be {}; nothing was done", messages(session.entries), past(action));
+    let count = messages(session.entries);
+    match taken_out(action, &filters) {
+        Some(recipient) => eprintln!(
+            "sealpost: {recipient} would be taken out of {count}, and what has no other recipient would go; nothing was done"
+        ),
+        None => eprintln!("sealpost: {count} would be {}; nothing was done", past(action)),
+    }
     session.end()
+}
+
+/// Who is taken out of messages, where not whole messages are removed.
+fn taken_out(action: Action, filters: &Filters) -> Option<&str> {
+    filters.recipient.as_deref().filter(|_| action == Action::Remove)
 }
 
 fn messages(count: impl TryInto<u64>) -> String {
@@ -199,6 +208,8 @@ enum Meant {
 #[derive(Debug)]
 struct Tale {
     action: Action,
+    /// Who is taken out of them, where they are not removed.
+    taken_out: Option<String>,
     meant: Meant,
     printer: Printer,
     /// Whether somebody looks on who wants figures, not names.
@@ -213,7 +224,8 @@ impl Tale {
         let form = if selection.common.json { Form::Json } else { Form::Lines };
         let printer = Printer::new(form, crate::cli::clock().now().wall);
         let progress = meant == Meant::ByFilter && form != Form::Json && printer.out.width().is_some();
-        Self { action, meant, printer, progress, done: 0, gone: 0, failed: 0 }
+        let taken_out = taken_out(action, &selection.filters.filters()).map(str::to_owned);
+        Self { action, taken_out, meant, printer, progress, done: 0, gone: 0, failed: 0 }
     }
 
     fn steer(&mut self, reach: &Reach, target: Target, filters: &Filters) -> anyhow::Result<super::reach::Unreached> {
@@ -273,11 +285,18 @@ impl Tale {
             Some(why) => eprintln!("sealpost: {why}"),
             None if word == "done" && !self.progress => writeln!(self.printer.out, "{id}")?,
             None if self.done.is_multiple_of(PROGRESS_EVERY) => {
-                eprint!("\r{} {} ", messages(self.done), past(self.action))
+                eprint!("\r{} ", self.so_far())
             }
             None => {}
         }
         Ok(())
+    }
+
+    fn so_far(&self) -> String {
+        match &self.taken_out {
+            Some(recipient) => format!("{recipient} taken out of {}", messages(self.done)),
+            None => format!("{} {}", messages(self.done), past(self.action)),
+        }
     }
 
     fn end(mut self) -> anyhow::Result<ExitCode> {
@@ -287,7 +306,7 @@ impl Tale {
                 0 => String::new(),
                 gone => format!("; {} had left the queue before its turn", messages(gone)),
             };
-            eprintln!("sealpost: {} {}{gone}", messages(self.done), past(self.action));
+            eprintln!("sealpost: {}{gone}", self.so_far());
         }
         Ok(if self.failed > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
     }
