@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     match cli::run(&arguments) {
         Ok(code) => code,
         Err(fault) => {
-            eprintln!("sealpost: {fault:#}");
+            cli::tell_fault(&fault);
             ExitCode::from(COULD_NOT)
         }
     }

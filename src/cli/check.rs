@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::ConfigArgument;
+use super::{ConfigArgument, output};
 use crate::config::{self, Mistake};
 use crate::daemon::control;
 use crate::sys::Clock;
@@ -123,9 +123,8 @@ pub fn tell(found: &[Mistake]) {
 /// `3 mistakes`, `1 mistake, 2 warnings`.
 pub fn counted(found: &[Mistake]) -> String {
     let warnings = found.iter().filter(|one| one.is_warning()).count();
-    let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    let mistakes = plural(found.len().saturating_sub(warnings), "mistake");
-    if warnings == 0 { mistakes } else { format!("{mistakes}, {}", plural(warnings, "warning")) }
+    let mistakes = output::counted(found.len().saturating_sub(warnings), "mistake");
+    if warnings == 0 { mistakes } else { format!("{mistakes}, {}", output::counted(warnings, "warning")) }
 }
 
 #[cfg(test)]

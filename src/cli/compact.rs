@@ -3,8 +3,9 @@
 //! With a daemon it is the daemon that does it, when little is kept: all mail waits meanwhile. Without one there is no limit, and a terminal sees how
 //! far it is. Ended in the middle, it has changed nothing.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _};
 
+use super::output;
 use super::queue::print::size;
 use super::queue::reach::{Reach, Unreached};
 use crate::queue::Compaction;
@@ -16,7 +17,7 @@ use crate::queue::Compaction;
 pub(super) fn without_daemon(reach: &Reach) -> anyhow::Result<Unreached> {
     reach.with_store(async |queue, _| {
         match queue.compact(u64::MAX, progress()).await? {
-            Compaction::Done { before, after } => tell(&mut io::stdout().lock(), before, after)?,
+            Compaction::Done { before, after } => tell(before, after),
             // Not when all that there can be is allowed.
             Compaction::TooMuch { .. } => {}
         }
@@ -31,12 +32,12 @@ fn progress() -> impl FnMut(u64, u64) + Send {
         let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100);
         if shown && percent > said {
             said = percent;
-            eprint!("\r{done} of {all} rows ({percent} %){}", if done == all { "\n" } else { "" });
+            eprint!("\r{done} of {} ({percent} %){}", output::counted(all, "row"), if done == all { "\n" } else { "" });
         }
     }
 }
 
 /// What came of it.
-pub(super) fn tell(out: &mut impl Write, before: u64, after: u64) -> io::Result<()> {
-    writeln!(out, "the store's file had {}, and has {}", size(before), size(after))
+pub(super) fn tell(before: u64, after: u64) {
+    println!("the store's file had {}, and has {}", size(before), size(after));
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::ExplainArguments;
+use super::{ExplainArguments, output};
 use crate::config::{self, ListenerSettings, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, take_in};
 use crate::credentials::{ExporterValue, Mechanism};
@@ -203,8 +203,8 @@ impl Explanation {
             Anchor::Ca(name) => row(
                 "chain",
                 format!(
-                    "verified to client_ca {name:?}, {} certificates below its anchor",
-                    verified.certificates().len()
+                    "verified to client_ca {name:?}, {} below its anchor",
+                    output::counted(verified.certificates().len(), "certificate")
                 ),
             ),
             Anchor::Pin => row("chain", "accepted because the certificate or its key is pinned in the roster"),
@@ -357,7 +357,7 @@ impl Explanation {
 
     /// Each alone may be allowed, and all together too many.
     fn number_of_recipients(&mut self, identity: &Identity, count: usize) {
-        let what = format!("{count} recipients");
+        let what = output::counted(count, "recipient");
         if count > self.settings.session.recipients_max {
             self.refuse(&what, &replies::too_many_recipients());
         } else if let refused @ Verdict::Refused(_) = policy::limits::recipients(identity, count) {

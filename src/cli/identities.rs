@@ -48,7 +48,7 @@ pub struct IdentitiesArguments {
 /// # Errors
 /// The configuration can't be read, or neither daemon nor store could be reached.
 pub fn run(arguments: &IdentitiesArguments) -> anyhow::Result<ExitCode> {
-    output::quietly(answer(arguments))
+    answer(arguments)
 }
 
 fn answer(arguments: &IdentitiesArguments) -> anyhow::Result<ExitCode> {
@@ -181,8 +181,7 @@ impl<W: Write> Printer<W> {
     fn certificate(&mut self, one: &CertificateEntry) -> io::Result<()> {
         let left = match one.days_left {
             ..=-1 => "it has ended".to_owned(),
-            1 => "1 day left".to_owned(),
-            days => format!("{days} days left"),
+            days => format!("{} left", output::counted(days, "day")),
         };
         let CertificateEntry { serial, subject, issuer, ends, last_seen, last_client, .. } = one;
         let (subject, issuer) = (output::clean(subject), output::clean(issuer));

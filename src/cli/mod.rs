@@ -2,12 +2,15 @@
 //!
 //! Exit codes are told by each command's help. Never: decides anything about mail.
 
+// First: what it says of `println!` is for all of them.
+#[macro_use]
+mod output;
+
 pub mod catcher;
 pub mod check;
 mod compact;
 pub mod explain;
 pub mod identities;
-mod output;
 pub mod passwd;
 pub mod pki;
 pub mod queue;
@@ -141,7 +144,16 @@ pub struct ExplainArguments {
 /// # Errors
 /// What the command could not do.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    match &arguments.command {
+    output::ended(carry_out(&arguments.command))
+}
+
+/// Says why a command could not be carried out.
+pub fn tell_fault(fault: &anyhow::Error) {
+    eprintln!("sealpost: {fault:#}");
+}
+
+fn carry_out(command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Check(arguments) => Ok(check::run(arguments, &environment(), &clock())),
         Command::Pki(arguments) => pki::run(arguments, clock().now().wall),
         Command::Passwd(arguments) => Ok(passwd::run(arguments)),

@@ -1,4 +1,4 @@
-//! Standard output of commands that print lists: `| head` ends them quietly, and a terminal gets nothing that could steer it.
+//! What commands say: `| head` ends them quietly, a terminal gets nothing that could steer it, and numbers have their words.
 //!
 //! Never: fails because the reader had enough.
 
@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -14,6 +15,59 @@ const GATHER: usize = 64 * 1024;
 
 /// The narrowest terminal that lines are cut for, columns.
 const WIDTH_MIN: usize = 40;
+
+/// What could not be said for another reason than that nobody reads on.
+static UNSAID: AtomicBool = AtomicBool::new(false);
+
+/// Something that was to be said could not be written (`EX_IOERR`).
+const UNWRITTEN: u8 = 74;
+
+// In all of `cli` these are meant, not the standard library's, which panic where nobody reads on: `sealpost check 2>&1 | head -1`.
+
+macro_rules! println {
+    ($($what:tt)*) => { $crate::cli::output::say(std::io::stdout(), std::format_args!($($what)*), "\n") };
+}
+
+macro_rules! print {
+    ($($what:tt)*) => { $crate::cli::output::say(std::io::stdout(), std::format_args!($($what)*), "") };
+}
+
+macro_rules! eprintln {
+    () => { $crate::cli::output::say(std::io::stderr(), std::format_args!(""), "\n") };
+    ($($what:tt)*) => { $crate::cli::output::say(std::io::stderr(), std::format_args!($($what)*), "\n") };
+}
+
+macro_rules! eprint {
+    ($($what:tt)*) => { $crate::cli::output::say(std::io::stderr(), std::format_args!($($what)*), "") };
+}
+
+/// Says something. That nobody reads it changes nothing of what a command does, nor of its exit code.
+pub(super) fn say(mut to: impl Write, what: fmt::Arguments<'_>, end: &str) {
+    let said = to.write_fmt(what).and_then(|()| to.write_all(end.as_bytes())).and_then(|()| to.flush());
+    if said.is_err_and(|fault| fault.kind() != io::ErrorKind::BrokenPipe) {
+        UNSAID.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The exit code of a command: success when the reader of its list had enough; a failure when what it had to say can't be written, to a full disk, say.
+pub(super) fn ended(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let code = match done {
+        Err(fault) if ended_early(&fault) => ExitCode::SUCCESS,
+        done => done?,
+    };
+    if code == ExitCode::SUCCESS && UNSAID.load(Ordering::Relaxed) {
+        return Ok(ExitCode::from(UNWRITTEN));
+    }
+    Ok(code)
+}
+
+/// So many of them: `1 message`, `2 messages`.
+pub(super) fn counted(count: impl TryInto<u64>, one: &str) -> String {
+    match count.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {one}"),
+        count => format!("{count} {one}s"),
+    }
+}
 
 /// The reader of our output has gone away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,24 +122,18 @@ fn told(fault: io::Error) -> io::Error {
 }
 
 /// Whether a command ended because nobody reads on: that is no failure.
-pub(super) fn ended_early(fault: &anyhow::Error) -> bool {
+fn ended_early(fault: &anyhow::Error) -> bool {
     fault.chain().any(|cause| {
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         inner.is_some_and(|inner| inner.is::<HadEnough>())
     })
 }
 
-/// The exit code of a command; success when its reader had enough.
-pub(super) fn quietly(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
-    match done {
-        Err(fault) if ended_early(&fault) => Ok(ExitCode::SUCCESS),
-        done => done,
-    }
-}
-
 /// A text without what could steer a terminal: senders, upstreams and clients chose some of it.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    if !text.contains(steers) {
+    // Nearly all are such texts, and a listing has millions.
+    let is_plain = text.bytes().all(|octet| (b' '..=b'~').contains(&octet));
+    if is_plain || !text.contains(steers) {
         return text.into();
     }
     let mut clean = String::with_capacity(text.len());
@@ -168,9 +216,38 @@ mod tests {
     fn a_reader_who_had_enough_is_told_from_other_failures() {
         let gone = anyhow::Error::from(told(io::ErrorKind::BrokenPipe.into())).context("printing");
         assert!(ended_early(&gone));
-        assert_eq!(quietly(Err(gone)).unwrap(), ExitCode::SUCCESS);
+        assert_eq!(ended(Err(gone)).unwrap(), ExitCode::SUCCESS);
         // The daemon may go away too: that is one.
         assert!(!ended_early(&anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe))));
-        assert!(quietly(Err(told(io::ErrorKind::StorageFull.into()).into())).is_err());
+        assert!(ended(Err(told(io::ErrorKind::StorageFull.into()).into())).is_err());
+    }
+
+    /// A reader who goes away.
+    struct Gone(io::ErrorKind);
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn that_nobody_reads_on_is_no_failure_and_a_full_disk_is_one() {
+        let say = |kind| {
+            say(Gone(kind), format_args!("x"), "");
+            (ended(Ok(ExitCode::SUCCESS)).unwrap(), ended(Ok(ExitCode::FAILURE)).unwrap())
+        };
+        assert_eq!(say(io::ErrorKind::BrokenPipe), (ExitCode::SUCCESS, ExitCode::FAILURE));
+        assert_eq!(say(io::ErrorKind::StorageFull), (ExitCode::from(UNWRITTEN), ExitCode::FAILURE));
+        UNSAID.store(false, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "message")), ["0 messages", "1 message", "2 messages"]);
     }
 }

@@ -19,7 +19,7 @@ use anyhow::bail;
 use self::arguments::{QueueArguments, QueueCommand, QueueCommon, QueueList, QueueShow, QueueStats};
 use self::print::{Form, Printer};
 use self::reach::Reach;
-use super::{compact, identities, output};
+use super::{compact, identities};
 use crate::daemon::steering::selection::{Filters, Selection};
 use crate::daemon::steering::{Action, Answer, Command, Detail, ListOrder};
 
@@ -39,7 +39,7 @@ pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
         eprintln!("sealpost: {why}");
         return Ok(ExitCode::from(USAGE));
     }
-    output::quietly(match &arguments.command {
+    match &arguments.command {
         QueueCommand::List(list) => run_list(list),
         QueueCommand::Show(show) => run_show(show),
         QueueCommand::Stats(stats) => run_stats(stats),
@@ -50,7 +50,7 @@ pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
         QueueCommand::Compact { common } => run_compact(common),
         QueueCommand::Export(export) => moving::run_export(export),
         QueueCommand::Import(import) => moving::run_import(import),
-    })
+    }
 }
 
 fn run_list(list: &QueueList) -> anyhow::Result<ExitCode> {
@@ -146,7 +146,7 @@ impl Session {
                 }
                 Answer::Headers(section) => printer.headers(section)?,
                 Answer::Stats(sums) => printer.sums(sums)?,
-                Answer::Compacted(before, after) => compact::tell(&mut std::io::stdout().lock(), *before, *after)?,
+                Answer::Compacted(before, after) => compact::tell(*before, *after),
                 Answer::Fault(why) => bail!("{why}"),
                 Answer::Missing(id) => {
                     *missing += 1;

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::QuickstartArguments;
 use super::catcher::{self, Catcher};
-use super::output::{self, Output};
+use super::output::Output;
 use crate::daemon::{Daemon, DaemonFault, logging};
 use crate::pki::{
     Age, Bearer, Bundle, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, KeyKind, KeySource, Plan, ROOT_DAYS, Validity,
@@ -48,7 +48,7 @@ pub fn run(arguments: &QuickstartArguments) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(stage.play());
     runtime.shutdown_background();
     logging::flush();
-    output::quietly(code)
+    code
 }
 
 /// Where everything listens, on 127.0.0.1.

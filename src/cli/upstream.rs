@@ -9,7 +9,8 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{ConfigArgument, output};
+use super::ConfigArgument;
+use super::output::{self, Output};
 use crate::config;
 use crate::identity::CertificateFacts;
 use crate::smtp::Reply;
@@ -80,7 +81,7 @@ pub fn run(arguments: &UpstreamArguments) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let network = SystemNetwork::new(Arc::new(SystemEntropy));
-    let mut out = io::stdout().lock();
+    let mut out = Output::new();
     for upstream in wanted {
         let examination = runtime.block_on(examine(&network, upstream, &clock, &SystemEntropy));
         is_ready &= examination.is_ready();
@@ -91,6 +92,8 @@ pub fn run(arguments: &UpstreamArguments) -> anyhow::Result<ExitCode> {
         } else {
             report.write(&mut out)?;
         }
+        // The next may take its time.
+        out.flush()?;
     }
     Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })
 }

@@ -39,7 +39,7 @@ use crate::doors::Full;
 use crate::house::House;
 use crate::intake::Introduced;
 use crate::queue::fill::{Notice, Watch};
-use crate::queue::{OpenError, Owned, Queue, Recovery};
+use crate::queue::{OpenError, Owned, Queue, QueueSettings, Recovery};
 use crate::session::replies;
 use crate::snapshot::Mode;
 use crate::sys::disk::SystemDisk;
@@ -155,7 +155,8 @@ impl Daemon {
         // A port in use, and a folder in use, are told before anything is touched.
         let listeners = listen_on_all(&settings)?;
         let snapshot = build::snapshot(&settings, 0, &clock)?;
-        let owned = Owned::take(settings.queue.clone(), Arc::new(SystemDisk))?;
+        let queue = QueueSettings { readers: QueueSettings::readers_here(), ..settings.queue.clone() };
+        let owned = Owned::take(queue, Arc::new(SystemDisk))?;
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let tasks = Tasks::default();

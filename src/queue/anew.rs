@@ -9,12 +9,13 @@ use redb::{
 };
 
 use super::compact::Progress;
-use super::embedded::{Embedded, Storage};
+use super::embedded::Embedded;
 use super::pledges::PLEDGES;
 use super::recover::{FORMAT, UNFINISHED, make_shelf};
 use super::seen::table::SEEN;
 use super::shelf::{Placing, Shelf};
 use super::space::Space;
+use super::storage::Storage;
 use super::tables::{self, Brought, DiskFault, FORMAT_KEY, LEDGER, META, SHELF_KEY, Tables, UNREAD};
 use crate::sys::disk::Open;
 

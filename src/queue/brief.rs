@@ -23,37 +23,70 @@ pub struct Brief {
     pub state: State,
     /// Why it is dead or held.
     pub reason: Option<String>,
-    /// Who sent it.
-    pub identity: String,
-    /// The reverse path; empty for `<>`.
-    pub sender: String,
-    /// The forward paths, in the envelope's order.
-    pub to: Vec<String>,
-    /// How each of them stands.
-    pub recipients: Vec<RecipientState>,
     /// When it came.
     pub arrived: WallTime,
     /// When its sender wants it to be sent, not before.
     pub hold_until: Option<WallTime>,
     /// Octets of it.
     pub length: u64,
+    texts: Texts,
+    recipients: Vec<To>,
+}
+
+/// Who sent it, and the reverse path; behind them in the same text each forward path. One text of all, since a listing of very many costs what it allocates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Texts {
+    all: String,
+    /// Where the identity ends.
+    identity: usize,
+    /// Where the reverse path ends.
+    sender: usize,
+}
+
+/// A recipient: where its forward path ends in the text, and how it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct To {
+    end: usize,
+    state: RecipientState,
+}
+
+impl Texts {
+    /// With room for so many octets of forward paths.
+    fn new(identity: &str, sender: &str, paths: usize) -> Self {
+        let own = identity.len().saturating_add(sender.len());
+        let mut all = String::with_capacity(own.saturating_add(paths));
+        all.push_str(identity);
+        all.push_str(sender);
+        Self { all, identity: identity.len(), sender: own }
+    }
+
+    /// Puts one more behind; where it ends.
+    fn push(&mut self, path: &str) -> usize {
+        self.all.push_str(path);
+        self.all.len()
+    }
+
+    fn part(&self, from: usize, to: usize) -> &str {
+        self.all.get(from..to).unwrap_or_default()
+    }
 }
 
 impl Brief {
     /// That of a record.
     pub fn of(record: &Record) -> Self {
-        let paths = record.envelope.recipients().iter();
+        let paths = record.envelope.recipients().iter().map(|one| one.forward_path.as_str());
+        let mut texts = Texts::new(&record.custodian.identity, record.envelope.reverse_path().as_str(), 0);
+        let recipients = paths.zip(&record.recipients);
+        let recipients = recipients.map(|(path, state)| To { end: texts.push(path), state: state.clone() }).collect();
         Self {
             id: record.id,
             state: record.state,
             reason: record.reason.clone(),
-            identity: record.custodian.identity.clone(),
-            sender: record.envelope.reverse_path().as_str().to_owned(),
-            to: paths.map(|one| one.forward_path.as_str().to_owned()).collect(),
-            recipients: record.recipients.clone(),
             arrived: record.trace.arrived,
             hold_until: record.envelope.parameters().hold_until,
             length: record.length,
+            texts,
+            recipients,
         }
     }
 
@@ -61,20 +94,18 @@ impl Brief {
     pub(super) fn read(payload: &[u8]) -> Result<Self, postcard::Error> {
         let Written { id, envelope, custodian, trace, state, reason, recipients, length, .. } =
             postcard::from_bytes(payload)?;
+        let paths = || envelope.recipients.iter().map(|one| one.forward_path.as_str());
+        let mut texts = Texts::new(custodian.identity, envelope.reverse_path.as_str(), paths().map(str::len).sum());
+        let recipients = paths().zip(recipients).map(|(path, state)| To { end: texts.push(path), state }).collect();
         Ok(Self {
             id,
             state,
             reason: reason.map(str::to_owned),
-            identity: custodian.identity.to_owned(),
-            sender: match envelope.reverse_path {
-                Reverse::Null => String::new(),
-                Reverse::Address(address) => address.to_owned(),
-            },
-            to: envelope.recipients.into_iter().map(|one| one.forward_path.as_str().to_owned()).collect(),
-            recipients,
             arrived: trace.arrived,
             hold_until: envelope.parameters.hold_until,
             length,
+            texts,
+            recipients,
         })
     }
 }
@@ -105,11 +136,11 @@ impl Sketch for Brief {
     }
 
     fn identity(&self) -> &str {
-        &self.identity
+        self.texts.part(0, self.texts.identity)
     }
 
     fn sender(&self) -> &str {
-        &self.sender
+        self.texts.part(self.texts.identity, self.texts.sender)
     }
 
     fn length(&self) -> u64 {
@@ -117,7 +148,9 @@ impl Sketch for Brief {
     }
 
     fn recipients(&self) -> impl Iterator<Item = (&str, &RecipientState)> {
-        self.to.iter().map(String::as_str).zip(&self.recipients)
+        self.recipients.iter().scan(self.texts.sender, |from, To { end, state }| {
+            Some((self.texts.part(std::mem::replace(from, *end), *end), state))
+        })
     }
 }
 
@@ -147,6 +180,32 @@ impl Sketch for Record {
     }
 }
 
+impl<M: Sketch> Sketch for Box<M> {
+    fn id(&self) -> QueueId {
+        (**self).id()
+    }
+
+    fn state(&self) -> State {
+        (**self).state()
+    }
+
+    fn identity(&self) -> &str {
+        (**self).identity()
+    }
+
+    fn sender(&self) -> &str {
+        (**self).sender()
+    }
+
+    fn length(&self) -> u64 {
+        (**self).length()
+    }
+
+    fn recipients(&self) -> impl Iterator<Item = (&str, &RecipientState)> {
+        (**self).recipients()
+    }
+}
+
 /// A [`Record`] as it lies there.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "what is not shown is passed")]
@@ -155,7 +214,7 @@ struct Written<'a> {
     #[serde(borrow)]
     envelope: Envelope<'a>,
     custodian: Custodian<'a>,
-    trace: TraceFacts<'a>,
+    trace: TraceFacts,
     state: State,
     reason: Option<&'a str>,
     recipients: Vec<RecipientState>,
@@ -173,7 +232,7 @@ struct Written<'a> {
 struct Envelope<'a> {
     #[serde(borrow)]
     reverse_path: Reverse<'a>,
-    parameters: MailParameters<'a>,
+    parameters: MailParameters,
     recipients: Vec<Recipient<'a>>,
 }
 
@@ -185,12 +244,12 @@ enum Reverse<'a> {
 
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "what is not shown is passed")]
-struct MailParameters<'a> {
+struct MailParameters {
     size: Option<u64>,
     body: Body,
     smtputf8: bool,
     ret: Option<Ret>,
-    envid: Option<&'a str>,
+    envid: Option<Unread>,
     require_tls: bool,
     deliver_by: Option<DeliverBy>,
     hold_until: Option<WallTime>,
@@ -203,13 +262,22 @@ struct Recipient<'a> {
     #[serde(borrow)]
     forward_path: Forward<'a>,
     notify: Option<Notify>,
-    orcpt: Option<(&'a str, &'a str)>,
+    orcpt: Option<(Unread, Unread)>,
 }
 
 #[derive(Deserialize)]
 enum Forward<'a> {
     Postmaster,
     Address(&'a str),
+}
+
+impl<'a> Reverse<'a> {
+    fn as_str(&self) -> &'a str {
+        match self {
+            Self::Null => "",
+            Self::Address(address) => address,
+        }
+    }
 }
 
 impl<'a> Forward<'a> {
@@ -225,31 +293,56 @@ impl<'a> Forward<'a> {
 #[expect(dead_code, reason = "what is not shown is passed")]
 struct Custodian<'a> {
     identity: &'a str,
-    ca: Option<&'a str>,
-    fingerprint: &'a str,
-    #[serde(borrow)]
-    chain: Passed<(&'a str, &'a str)>,
-    key: Option<[u8; 32]>,
-    links: Passed<Link<'a>>,
+    ca: Option<Unread>,
+    fingerprint: Unread,
+    chain: Passed<(Unread, Unread)>,
+    key: Option<Digest>,
+    links: Passed<Link>,
 }
 
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "what is not shown is passed")]
-struct Link<'a> {
-    issuer: [u8; 32],
-    issuer_key: Option<[u8; 32]>,
-    serial: &'a [u8],
+struct Link {
+    issuer: Digest,
+    issuer_key: Option<Digest>,
+    serial: Unread,
 }
 
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "what is not shown is passed")]
-struct TraceFacts<'a> {
-    client: &'a str,
-    helo: &'a str,
-    protocol: &'a str,
-    tls: &'a str,
+struct TraceFacts {
+    client: Unread,
+    helo: Unread,
+    protocol: Unread,
+    tls: Unread,
     arrived: WallTime,
-    message_id: Option<&'a str>,
+    message_id: Option<Unread>,
+}
+
+/// 32 octets that are passed. A number of this kind is written as its eight octets (postcard), and four are passed sooner than 32.
+type Digest = [f64; 4];
+
+/// A text that is not shown, or octets, which are written alike: nobody looks whether it is a text.
+struct Unread;
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_bytes(Ignored)
+    }
+}
+
+struct Ignored;
+
+impl Visitor<'_> for Ignored {
+    type Value = Unread;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("octets")
+    }
+
+    fn visit_bytes<E>(self, _: &[u8]) -> Result<Unread, E> {
+        Ok(Unread)
+    }
 }
 
 /// A list of which nothing is kept.

@@ -18,7 +18,6 @@
 //!
 //! Claims are in memory: they end with the process. Never: retries a sync, holds a read transaction across two calls.
 
-use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +29,7 @@ use super::QueueError;
 use super::accounts::Accounts;
 use super::claims::Claims;
 use super::index::Index;
-use super::obey::{Aftermath, Obstacle, Work, brings, charge, deposit, kept};
+use super::obey::{Aftermath, Carried, Obstacle, Work};
 use super::record::State;
 use super::recover::{OpenError, Stock, UNFINISHED};
 use super::shelf::{Placing, Shelf};
@@ -40,7 +39,7 @@ use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
 use crate::mail::{Cost, QueueId};
 use crate::sys::disk::Lock;
-use crate::sys::{Disk, DiskFile, Now, WallTime};
+use crate::sys::{Disk, Now, WallTime};
 
 /// Octets that nobody names any more and that are not given out again because somebody reads; beyond, a commit waits for whoever does.
 const BEING_LEFT_MAX: u64 = 256 * 1024;
@@ -54,6 +53,8 @@ pub(super) struct Embedded {
     pub(super) lease: std::time::Duration,
     /// Messages of one identity that may be tried at once.
     pub(super) per_identity: usize,
+    /// Threads that read one listing.
+    pub(super) readers: usize,
     cache: usize,
     /// Octets of the disk that mail leaves to outcomes and reports.
     reserve: u64,
@@ -120,6 +121,7 @@ impl Embedded {
             sweeper,
             lease: settings.lease,
             per_identity: settings.per_identity,
+            readers: settings.readers,
             cache: usize::try_from(settings.cache).unwrap_or(usize::MAX),
             reserve: settings.reserve_size,
             handle: RwLock::new(None),
@@ -366,7 +368,8 @@ impl Embedded {
 
     /// Octets of the disk that may be written. Where nobody knows, the writing itself will tell.
     fn left_for(&self, batch: &[Order]) -> u64 {
-        if !batch.iter().any(|order| brings(order).is_some()) {
+        let brings_nothing = |order: &Order| matches!(order.carried(), Carried::Outcome(None) | Carried::Nothing);
+        if batch.iter().all(brings_nothing) {
             return u64::MAX;
         }
         self.disk.space_left(&self.folder).unwrap_or(u64::MAX)
@@ -375,10 +378,10 @@ impl Embedded {
     /// Takes what an order brings off what is left of the disk. One that does not fit is refused by itself: written, it would have all of its batch
     /// fail, and the outcomes in it. Mail leaves the reserve to outcomes and reports.
     fn takes_of(&self, left: &mut u64, order: &Order, tables: &Tables<'_>) -> Result<(), QueueError> {
-        let Some((message, reserve)) =
-            brings(order).map(|(message, is_ours)| (message, if is_ours { 0 } else { self.reserve }))
-        else {
-            return Ok(());
+        let (message, reserve) = match order.carried() {
+            Carried::Mail(message) | Carried::Moved(message) => (message, self.reserve),
+            Carried::Outcome(Some(report)) => (report, 0),
+            Carried::Outcome(None) | Carried::Nothing => return Ok(()),
         };
         let growth = tables.growth(message);
         if growth > left.saturating_sub(reserve) {
@@ -395,7 +398,7 @@ impl Embedded {
 
     /// A batch that writes the ledger takes some histories out that count for nothing any more.
     fn sweep_ledger(&self, batch: &[Order], tables: &mut Tables<'_>, at: WallTime) -> Result<(), DiskFault> {
-        if !batch.iter().any(|order| charge(order).is_some()) {
+        if !batch.iter().any(|order| order.charge().is_some()) {
             return Ok(());
         }
         let mut swept = locked(&self.swept);
@@ -436,7 +439,7 @@ impl Embedded {
                 spending.settle(aftermath.charged_at);
                 continue;
             }
-            let Some(message) = kept(order) else { continue };
+            let Some(message) = order.kept() else { continue };
             if let NewBody::File(file) = message.body {
                 file.keep();
             }
@@ -478,8 +481,8 @@ impl Embedded {
         drop(claims);
         // Reports are not disowned: if one turns out to be there, so does the outcome it reports.
         let deposits = batch.iter().filter_map(|order| {
-            let charge = charge(order).map(|spending| (spending.identity().to_owned(), spending.cost()));
-            Some(Disowned { id: deposit(order)?.record.id, charge, at })
+            let charge = order.charge().map(|spending| (spending.identity().to_owned(), spending.cost()));
+            Some(Disowned { id: order.deposit()?.record.id, charge, at })
         });
         locked(&self.disowned).extend(deposits);
         self.broken.store(true, Ordering::Release);
@@ -543,51 +546,6 @@ fn close(Opened { database, shelf, .. }: Opened) -> Result<(), DiskFault> {
 
 fn not_open() -> QueueError {
     QueueError::Broken("the store is not open".to_owned())
-}
-
-impl From<DiskFault> for QueueError {
-    fn from(DiskFault(fault): DiskFault) -> Self {
-        if let redb::Error::Io(fault) = &fault {
-            return Self::from_io(fault);
-        }
-        Self::Broken(fault.to_string())
-    }
-}
-
-impl QueueError {
-    /// Want of space is for the client to wait out; anything else is for the operator.
-    pub(super) fn from_io(fault: &io::Error) -> Self {
-        if matches!(fault.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return Self::Full(format!("no room is left on the disk of data_dir ({fault})"));
-        }
-        Self::Broken(fault.to_string())
-    }
-}
-
-/// A disk file as redb wants it.
-#[derive(Debug)]
-pub(super) struct Storage(pub(super) Box<dyn DiskFile>);
-
-impl redb::StorageBackend for Storage {
-    fn len(&self) -> io::Result<u64> {
-        self.0.length()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, out)
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_length(length)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn write(&self, offset: u64, octets: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, octets)
-    }
 }
 
 /// What was adopted is not disowned when its commit failed, so its record may be on the disk: its body must be as well. What is a leftover goes

@@ -94,29 +94,6 @@ impl Drop for Expected {
     }
 }
 
-/// Whether somebody waits for an order: a client for its 250, an operator for a word. Behind an outcome stands only a task that has nothing else to do.
-fn is_pressing(order: &Order) -> bool {
-    match order {
-        Order::Conclude { .. } => false,
-        Order::Deposit(_)
-        | Order::SetAside { .. }
-        | Order::Retry(_)
-        | Order::Hold(_)
-        | Order::Release(_)
-        | Order::Remove(_)
-        | Order::TakeOut(..)
-        | Order::Adopt(_)
-        | Order::Present { .. }
-        | Order::BeginExport(_)
-        | Order::Leave { .. }
-        | Order::Settle(_)
-        | Order::Charge(_)
-        | Order::See(_)
-        | Order::Mark(_)
-        | Order::Mend => true,
-    }
-}
-
 /// What has gathered for the next commit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gathered {
@@ -133,7 +110,7 @@ impl Gathered {
     }
 
     pub(super) fn add(&mut self, order: &Order) {
-        self.pressing = self.pressing.saturating_add(usize::from(is_pressing(order)));
+        self.pressing = self.pressing.saturating_add(usize::from(order.is_pressing()));
     }
 }
 

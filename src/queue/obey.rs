@@ -257,58 +257,63 @@ impl Work<'_, '_> {
     }
 }
 
-/// The message that an order brings, and whether it is a report on an outcome, which may take of the reserve.
-pub(super) fn brings(order: &Order) -> Option<(&NewMessage, bool)> {
-    match order {
-        Order::Deposit(message) => Some((message, false)),
-        Order::Adopt(adopted) => Some((&adopted.message, false)),
-        Order::Conclude { report, .. } => report.as_ref().map(|report| (&**report, true)),
-        Order::SetAside { .. }
-        | Order::Retry(_)
-        | Order::Hold(_)
-        | Order::Release(_)
-        | Order::Remove(_)
-        | Order::TakeOut(..)
-        | Order::Present { .. }
-        | Order::BeginExport(_)
-        | Order::Leave { .. }
-        | Order::Settle(_)
-        | Order::Charge(_)
-        | Order::See(_)
-        | Order::Mark(_)
-        | Order::Mend => None,
+/// What an order carries.
+#[derive(Debug)]
+pub(super) enum Carried<'a> {
+    /// A message that a client waits for to be kept.
+    Mail(&'a NewMessage),
+    /// A message that another queue has, and whoever brings it waits.
+    Moved(&'a NewMessage),
+    /// An outcome, and perhaps the report on it: only a task stands behind it that has nothing else to do.
+    Outcome(Option<&'a NewMessage>),
+    /// No message; somebody waits.
+    Nothing,
+}
+
+impl Order {
+    /// What each kind carries: the list from which the others here are read.
+    pub(super) fn carried(&self) -> Carried<'_> {
+        match self {
+            Self::Deposit(message) => Carried::Mail(message),
+            Self::Adopt(adopted) => Carried::Moved(&adopted.message),
+            Self::Conclude { report, .. } => Carried::Outcome(report.as_deref()),
+            Self::SetAside { .. }
+            | Self::Retry(_)
+            | Self::Hold(_)
+            | Self::Release(_)
+            | Self::Remove(_)
+            | Self::TakeOut(..)
+            | Self::Present { .. }
+            | Self::BeginExport(_)
+            | Self::Leave { .. }
+            | Self::Settle(_)
+            | Self::Charge(_)
+            | Self::See(_)
+            | Self::Mark(_)
+            | Self::Mend => Carried::Nothing,
+        }
     }
-}
 
-/// The message that is to be kept. What another queue had is none: it is brought again, and then it counts that it is here.
-pub(super) fn deposit(order: &Order) -> Option<&NewMessage> {
-    if let Order::Deposit(message) = order { Some(message) } else { None }
-}
-
-/// The message that an order has kept.
-pub(super) fn kept(order: Order) -> Option<NewMessage> {
-    match order {
-        Order::Deposit(message) => Some(*message),
-        Order::Adopt(adopted) => Some(adopted.message),
-        Order::Conclude { .. }
-        | Order::SetAside { .. }
-        | Order::Retry(_)
-        | Order::Hold(_)
-        | Order::Release(_)
-        | Order::Remove(_)
-        | Order::TakeOut(..)
-        | Order::Present { .. }
-        | Order::BeginExport(_)
-        | Order::Leave { .. }
-        | Order::Settle(_)
-        | Order::Charge(_)
-        | Order::See(_)
-        | Order::Mark(_)
-        | Order::Mend => None,
+    /// Whether somebody waits for it: a client for its 250, an operator for a word.
+    pub(super) fn is_pressing(&self) -> bool {
+        !matches!(self.carried(), Carried::Outcome(_))
     }
-}
 
-/// What a message costs whom.
-pub(super) fn charge(order: &Order) -> Option<&Spending> {
-    if let Order::Charge(spending) = order { Some(spending) } else { deposit(order)?.spending.as_ref() }
+    /// The message that is to be kept. What another queue had is none: it is brought again, and then it counts that it is here.
+    pub(super) fn deposit(&self) -> Option<&NewMessage> {
+        if let Carried::Mail(message) = self.carried() { Some(message) } else { None }
+    }
+
+    /// What it costs whom.
+    pub(super) fn charge(&self) -> Option<&Spending> {
+        if let Self::Charge(spending) = self { Some(spending) } else { self.deposit()?.spending.as_ref() }
+    }
+
+    /// The message that it has kept, with all that is held for it. A report holds nothing.
+    pub(super) fn kept(self) -> Option<NewMessage> {
+        if let Self::Adopt(adopted) = self {
+            return Some(adopted.message);
+        }
+        if let Self::Deposit(message) = self { Some(*message) } else { None }
+    }
 }

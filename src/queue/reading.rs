@@ -1,7 +1,6 @@
 //! The embedded store as a [`Store`]: its reads, each one short transaction.
 
 use std::io;
-use std::ops::Bound;
 use std::time::Duration;
 
 use redb::{ReadableTable as _, ReadableTableMetadata as _};
@@ -13,12 +12,12 @@ use super::codec::{self, CodecFault};
 use super::compact::{Compaction, Progress};
 use super::embedded::{Embedded, View};
 use super::index::Turn;
+use super::listing::{BRIEFS, RECORDS};
 use super::pledges;
-use super::record::State;
+use super::record::{Record, State};
 use super::row::{Body, Row};
 use super::seen::{Seen, table};
-use super::settings::{BRIEFS_AT_ONCE, PAGE_MAX, PAGE_OCTETS, PIECE, READ_AT_ONCE, READ_OCTETS, SCAN_MAX};
-use super::space::Extent;
+use super::settings::{PIECE, READ_AT_ONCE, SCAN_MAX};
 use super::store::{
     Direction, DuePlace, Filter, Free, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals,
     Work,
@@ -49,18 +48,11 @@ impl Store for Embedded {
                 Claimed::Yes(ticket) => ticket,
                 Claimed::No(wait) => return Ok(Work::Nothing(wait)),
             };
-            // Read after it was claimed: whoever had it before has recorded by now.
-            match self.read(|view| look(view, ticket.id)) {
-                Ok(Look::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
-                    return Ok(Work::Claimed(ticket, record));
-                }
+            match self.claimed(ticket, |record| record.due <= now.wall)? {
+                Look::Record(record) => return Ok(Work::Claimed(ticket, record)),
+                Look::Unreadable(reason) => return Ok(Work::Unreadable(ticket, reason)),
                 // It stands elsewhere now, and is found there.
-                Ok(Look::Record(_) | Look::Nothing) => self.claims().end(ticket),
-                Ok(Look::Unreadable(reason)) => return Ok(Work::Unreadable(ticket, reason)),
-                Err(fault) => {
-                    self.unclaim(ticket);
-                    return Err(fault);
-                }
+                Look::Nothing => self.claims().end(ticket),
             }
         }
     }
@@ -82,39 +74,27 @@ impl Store for Embedded {
         let Some(ticket) = claimed else {
             return Ok((Work::Nothing(None), next));
         };
-        // As above: read again now that it is claimed.
-        match self.read(|view| look(view, ticket.id)) {
-            Ok(Look::Record(record)) if record.state == State::Queued && late.concerns(&record, now.wall) => {
-                Ok((Work::Claimed(ticket, record), next))
-            }
-            Ok(Look::Record(_) | Look::Nothing | Look::Unreadable(_)) => {
+        let work = match self.claimed(ticket, |record| late.concerns(record, now.wall))? {
+            Look::Record(record) => Work::Claimed(ticket, record),
+            Look::Unreadable(_) | Look::Nothing => {
                 self.unclaim(ticket);
-                Ok((Work::Nothing(None), next))
+                Work::Nothing(None)
             }
-            Err(fault) => {
-                self.unclaim(ticket);
-                Err(fault)
-            }
-        }
+        };
+        Ok((work, next))
     }
 
     fn claim_one(&self, id: QueueId, now: Now) -> Result<Work, QueueError> {
         let Some(ticket) = self.take_named(id, now)? else { return Ok(Work::Nothing(None)) };
-        match self.read(|view| look(view, ticket.id)) {
-            Ok(Look::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
-                Ok(Work::Claimed(ticket, record))
-            }
+        Ok(match self.claimed(ticket, |record| record.due <= now.wall)? {
+            Look::Record(record) => Work::Claimed(ticket, record),
+            Look::Unreadable(reason) => Work::Unreadable(ticket, reason),
             // It stands elsewhere now, and is found there.
-            Ok(Look::Record(_) | Look::Nothing) => {
+            Look::Nothing => {
                 self.claims().end(ticket);
-                Ok(Work::Nothing(None))
+                Work::Nothing(None)
             }
-            Ok(Look::Unreadable(reason)) => Ok(Work::Unreadable(ticket, reason)),
-            Err(fault) => {
-                self.unclaim(ticket);
-                Err(fault)
-            }
-        }
+        })
     }
 
     fn put_off(&self, ticket: Ticket, until: MonoTime) {
@@ -162,15 +142,15 @@ impl Store for Embedded {
     }
 
     fn list(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
-        self.listing(&Asked { filter, direction: Direction::OldestFirst, decode: codec::decode_of }, page, READ_AT_ONCE)
+        self.listing(&RECORDS, filter, page, Direction::OldestFirst)
     }
 
     fn list_back(&self, filter: Filter, page: Page) -> Result<Listing, QueueError> {
-        self.listing(&Asked { filter, direction: Direction::NewestFirst, decode: codec::decode_of }, page, READ_AT_ONCE)
+        self.listing(&RECORDS, filter, page, Direction::NewestFirst)
     }
 
     fn briefs(&self, filter: Filter, page: Page, direction: Direction) -> Result<Listing<Brief>, QueueError> {
-        self.listing(&Asked { filter, direction, decode: codec::decode_brief_of }, page, BRIEFS_AT_ONCE)
+        self.listing(&BRIEFS, filter, page, direction)
     }
 
     fn adopted(&self, export: QueueId) -> Result<Adoption, QueueError> {
@@ -261,6 +241,19 @@ impl Embedded {
         })
     }
 
+    /// Reads what was claimed, after that: whoever had it before has recorded by now. Nothing when it is queued no more, or not wanted as it is now. When it
+    /// can't be read, the claim is given back.
+    fn claimed(&self, ticket: Ticket, is_wanted: impl FnOnce(&Record) -> bool) -> Result<Look, QueueError> {
+        match self.read(|view| look(view, ticket.id)) {
+            Ok(Look::Record(record)) if record.state != State::Queued || !is_wanted(&record) => Ok(Look::Nothing),
+            Err(fault) => {
+                self.unclaim(ticket);
+                Err(fault)
+            }
+            looked => looked,
+        }
+    }
+
     /// Claims the message of this name, when it is put off, or is due and free.
     fn take_named(&self, id: QueueId, now: Now) -> Result<Option<Ticket>, QueueError> {
         let until = now.mono.after(self.lease);
@@ -322,23 +315,6 @@ impl Embedded {
         (candidates, None, 0)
     }
 
-    /// Part of the list. Records are read a few at a time, so that nobody who changes the store waits for long.
-    fn listing<M>(&self, asked: &Asked<M>, page: Page, at_once: usize) -> Result<Listing<M>, QueueError> {
-        let limit = page.limit.clamp(1, PAGE_MAX);
-        let (mut entries, mut after, mut left, mut octets) = (Vec::new(), page.after, SCAN_MAX, 0_u64);
-        loop {
-            let most = limit.saturating_sub(entries.len()).min(at_once);
-            let part = self.read(|view| part(view, asked, after, most, left))?;
-            entries.extend(part.entries);
-            after = part.next;
-            left = left.saturating_sub(part.looked_at);
-            octets = octets.saturating_add(part.octets);
-            if after.is_none() || left == 0 || entries.len() >= limit || octets >= PAGE_OCTETS {
-                return Ok(Listing { entries, next: after });
-            }
-        }
-    }
-
     fn file_piece(&self, id: QueueId, offset: u64, length: u64) -> Result<Vec<u8>, QueueError> {
         let wanted = length.saturating_sub(offset).min(u64::try_from(PIECE).unwrap_or(u64::MAX));
         let mut octets = vec![0; usize::try_from(wanted).unwrap_or(0)];
@@ -367,7 +343,7 @@ enum Claimed {
 
 enum Look {
     Nothing,
-    Record(Box<super::Record>),
+    Record(Box<Record>),
     Unreadable(String),
 }
 
@@ -377,7 +353,7 @@ fn row(view: &View<'_>, id: QueueId) -> Result<Option<Row>, DiskFault> {
 }
 
 /// Unless the disk fails: a file that ends before is damage.
-fn or_nothing(read: io::Result<Vec<u8>>) -> Result<Vec<u8>, DiskFault> {
+pub(super) fn or_nothing(read: io::Result<Vec<u8>>) -> Result<Vec<u8>, DiskFault> {
     match read {
         Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
         read => Ok(read.map_err(redb::Error::Io)?),
@@ -398,7 +374,7 @@ fn read_as(view: &View<'_>, id: QueueId, octets: &[u8]) -> Result<Look, DiskFaul
 }
 
 /// Why a record can't be read, as was noted when it was set aside.
-fn reason(view: &View<'_>, id: QueueId, fault: &CodecFault) -> Result<String, DiskFault> {
+pub(super) fn reason(view: &View<'_>, id: QueueId, fault: &CodecFault) -> Result<String, DiskFault> {
     let noted = view.transaction.open_table(UNREAD)?.get(id.to_u128())?;
     Ok(noted.map_or_else(|| fault.to_string(), |reason| reason.value().to_owned()))
 }
@@ -415,83 +391,4 @@ fn piece(view: &View<'_>, id: QueueId, offset: u64) -> Result<Piece, DiskFault> 
     let Body::Shelf(extents) = &row.body else { return Ok(Piece::File(row.length)) };
     let octets = or_nothing(view.shelf.read(extents, offset, PIECE))?;
     Ok(if octets.is_empty() && offset < row.length { Piece::Gap } else { Piece::Octets(octets) })
-}
-
-/// What a listing is of.
-struct Asked<M> {
-    filter: Filter,
-    direction: Direction,
-    /// How a record becomes what is listed.
-    decode: fn(QueueId, &[u8]) -> Result<M, CodecFault>,
-}
-
-/// What one look gives of a listing.
-struct Part<M> {
-    entries: Vec<Listed<M>>,
-    next: Option<QueueId>,
-    /// Rows, shown or not.
-    looked_at: usize,
-    /// Octets of the records that were read.
-    octets: u64,
-}
-
-fn part<M>(
-    view: &View<'_>,
-    asked: &Asked<M>,
-    after: Option<QueueId>,
-    most: usize,
-    scan: usize,
-) -> Result<Part<M>, DiskFault> {
-    let edge = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.to_u128()));
-    let messages = view.transaction.open_table(MESSAGES)?;
-    let mut range = match asked.direction {
-        Direction::OldestFirst => messages.range::<u128>((edge, Bound::Unbounded))?,
-        Direction::NewestFirst => messages.range::<u128>((Bound::Unbounded, edge))?,
-    };
-    let (mut rows, mut looked_at, mut octets, mut next) = (Vec::new(), 0, 0_u64, None);
-    while let Some(entry) = match asked.direction {
-        Direction::OldestFirst => range.next(),
-        Direction::NewestFirst => range.next_back(),
-    } {
-        let (key, value) = entry?;
-        let (id, row) = (QueueId::from_u128(key.value()), Row::decode(value.value()));
-        // The row tells the state; what is not shown is not read.
-        if asked.filter.state.is_none_or(|state| state == row.state()) {
-            octets = octets.saturating_add(row.record_octets());
-            rows.push((id, row.record));
-        }
-        looked_at += 1;
-        if rows.len() == most || looked_at == scan || octets >= READ_OCTETS {
-            next = Some(id);
-            break;
-        }
-    }
-    Ok(Part { entries: read_rows(view, asked, &rows)?, next, looked_at, octets })
-}
-
-/// What the records of these rows say. Those that lie near one another are read together, and none is copied.
-fn read_rows<M>(
-    view: &View<'_>,
-    asked: &Asked<M>,
-    rows: &[(QueueId, Vec<Extent>)],
-) -> Result<Vec<Listed<M>>, DiskFault> {
-    let mut found: Vec<Option<Result<M, CodecFault>>> = rows.iter().map(|_| None).collect();
-    let wanted: Vec<&[Extent]> = rows.iter().map(|(_, extents)| extents.as_slice()).collect();
-    view.shelf.read_each(&wanted, |place, octets| {
-        if let (Some((id, _)), Some(found)) = (rows.get(place), found.get_mut(place)) {
-            *found = Some((asked.decode)(*id, octets));
-        }
-    });
-    let mut entries = Vec::with_capacity(rows.len());
-    for ((id, extents), found) in rows.iter().zip(found) {
-        let read = match found {
-            Some(read) => read,
-            None => (asked.decode)(*id, &or_nothing(view.shelf.read(extents, 0, usize::MAX))?),
-        };
-        entries.push(match read {
-            Ok(message) => Listed::Message(Box::new(message)),
-            Err(fault) => Listed::Unreadable(*id, reason(view, *id, &fault)?),
-        });
-    }
-    Ok(entries)
 }

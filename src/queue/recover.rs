@@ -8,11 +8,12 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::earlier;
-use super::embedded::{Embedded, Opened, Storage};
+use super::embedded::{Embedded, Opened};
 use super::index::{Change, Index};
 use super::row::{Body, Row};
 use super::shelf::{self, Placing, Shelf};
 use super::space::{Extent, Kind, Misplaced, Space, Survey};
+use super::storage::Storage;
 use super::store::Totals;
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, MESSAGES, META, SHELF_KEY, Tables};

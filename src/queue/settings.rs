@@ -17,7 +17,10 @@ pub const PIECE: usize = 128_000;
 pub const READ_AT_ONCE: usize = 128;
 
 /// The same of a listing that shows little of each.
-pub const BRIEFS_AT_ONCE: usize = 500;
+pub const BRIEFS_AT_ONCE: usize = 1024;
+
+/// Threads that read one listing, at the most, where the machine has so many cores.
+pub const READERS_MAX: usize = 4;
 
 /// Octets of records that one read fetches, before it ends where it is: one may have near a megabyte.
 pub const READ_OCTETS: u64 = MIB;
@@ -54,6 +57,9 @@ pub const COMMIT_WAIT: Duration = Duration::from_secs(60);
 
 /// The most entries of one listing.
 pub const PAGE_MAX: usize = 1000;
+
+/// The same of a listing that shows little of each.
+pub const BRIEFS_MAX: usize = 4096;
 
 /// The most records one listing reads in one transaction, matching or not.
 pub const SCAN_MAX: usize = 10_000;
@@ -97,6 +103,8 @@ pub struct QueueSettings {
     pub lease: Duration,
     /// redb's cache, octets.
     pub cache: u64,
+    /// Threads that read one listing beside one another: [`QueueSettings::readers_here`], or one where a simulation is to replay.
+    pub readers: usize,
     /// Who runs the core.
     pub driving: Driving,
 }
@@ -118,7 +126,12 @@ impl QueueSettings {
             wait: Duration::from_secs(5),
             lease: Duration::from_secs(3600),
             cache: 32 * MIB,
+            readers: 1,
             driving: Driving::WriterThread,
         }
+    }
+    /// As many readers as this machine has cores for.
+    pub fn readers_here() -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(READERS_MAX)
     }
 }

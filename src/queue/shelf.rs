@@ -62,20 +62,24 @@ impl Shelf {
         Ok(octets)
     }
 
-    /// Shows what lies in each of these, by its place among them; those that lie near one another are read together. What can't be read so, and what lies
-    /// in pieces, is not shown.
-    pub(super) fn read_each(&self, wanted: &[&[Extent]], mut show: impl FnMut(usize, &[u8])) {
-        let whole = wanted.iter().enumerate().filter_map(|(place, extents)| match extents {
+    /// Shows what lies in each of these, by its place among them; those that lie near one another are read together, into `octets`. What can't be read so,
+    /// and what lies in pieces, is not shown.
+    pub(super) fn read_each<'a>(
+        &self,
+        wanted: impl Iterator<Item = &'a [Extent]>,
+        octets: &mut Vec<u8>,
+        mut show: impl FnMut(usize, &[u8]),
+    ) {
+        let whole = wanted.enumerate().filter_map(|(place, extents)| match extents {
             [extent] => Some((*extent, place)),
             _ => None,
         });
         let mut order: Vec<(Extent, usize)> = whole.collect();
         order.sort_unstable_by_key(|(extent, _)| extent.grain);
-        let mut octets = Vec::new();
         let mut rest = order.as_slice();
         while let Some((run, behind)) = rest.split_at_checked(run_of(rest)).filter(|(run, _)| !run.is_empty()) {
             rest = behind;
-            self.read_run(run, &mut octets, &mut show);
+            self.read_run(run, octets, &mut show);
         }
     }
 

@@ -257,7 +257,7 @@ pub struct Filter {
 pub struct Page {
     /// Start after this message; at the oldest when none.
     pub after: Option<QueueId>,
-    /// At most so many; never more than [`super::settings::PAGE_MAX`], and fewer where records are large.
+    /// At most so many; never more than [`super::settings::PAGE_MAX`] records or [`super::settings::BRIEFS_MAX`] briefs, and fewer where records are large.
     pub limit: usize,
 }
 
@@ -272,9 +272,9 @@ pub enum Direction {
 
 /// One entry of a listing: a record, or what is shown of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listed<M = Record> {
+pub enum Listed<M = Box<Record>> {
     /// A message.
-    Message(Box<M>),
+    Message(M),
     /// Something that was a message and can't be read any more; it counts as dead.
     Unreadable(QueueId, String),
 }
@@ -309,7 +309,7 @@ impl Listed {
     /// No more of it than a listing shows.
     pub fn brief(&self) -> Listed<Brief> {
         match self {
-            Self::Message(record) => Listed::Message(Box::new(Brief::of(record))),
+            Self::Message(record) => Listed::Message(Brief::of(record)),
             Self::Unreadable(id, reason) => Listed::Unreadable(*id, reason.clone()),
         }
     }
@@ -317,7 +317,7 @@ impl Listed {
 
 /// Part of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing<M = Record> {
+pub struct Listing<M = Box<Record>> {
     /// The entries; there may be more even when there are fewer than were asked for.
     pub entries: Vec<Listed<M>>,
     /// Where to go on; none at the end.

@@ -138,7 +138,7 @@ fn no_command_makes_a_queue_where_there_is_none() {
     let (from, to) = (bench(), Bench::new(&free_addresses::<1>()));
     fill(&from, 1, 0);
     let file = from.directory.path().join("queue.export");
-    assert_done(&export(&from, &file), "1 messages");
+    assert_done(&export(&from, &file), "1 message");
     // As when the file system with the queue is not mounted.
     let data = to.directory.path().join("data");
     fs::create_dir_all(&data).unwrap();
@@ -251,7 +251,7 @@ fn what_is_damaged_in_the_file_is_left_out_and_told_and_stays_where_it_came_from
     // A whole copy of the file brings it: that those behind it were brought does not mean that it was.
     octets[place + word.len() + 10] ^= 1;
     fs::write(&file, octets).unwrap();
-    assert_done(&import(&to, &file), "1 messages of export");
+    assert_done(&import(&to, &file), "1 message of export");
     assert_eq!(list_queue(&to).len(), 10);
     assert_done(&sealpost(&arguments(&from, &["export", "--remove-after", receipt.to_str().unwrap()])), "1 messages");
     assert!(list_queue(&from).is_empty());
@@ -275,7 +275,7 @@ fn an_import_without_room_stops_and_says_so_and_goes_on_when_there_is_some() {
     assert!(process.stop().success());
     fs::write(&to.configuration, text_before).unwrap();
     let _process = Process::start(&to.configuration);
-    assert_done(&import(&to, &file), "1 messages of export");
+    assert_done(&import(&to, &file), "1 message of export");
     assert_eq!(states(&to).len(), 1001);
 }
 

@@ -241,7 +241,7 @@ fn names_are_read_from_standard_input_and_one_that_is_missing_stops_no_other() {
     let file = |name: &str| bench.directory.path().join(name).display().to_string();
     let exported = queue(&bench, &["export", &file("some")]);
     let said = text(&exported.stderr);
-    assert!(exported.status.code() == Some(1) && said.contains("1 queued or dead messages were not"), "{exported:?}");
+    assert!(exported.status.code() == Some(1) && said.contains("not exported: 1 message,"), "{exported:?}");
     assert!(says(&bench, &["export", "--state", "held", &file("held")]).contains("2 messages"));
     // Part of a name is none; the near ones are told.
     for words in [&["queue", "list", "--identity", "ALICE"][..], &["identities", "Alice"]] {
@@ -308,7 +308,7 @@ fn an_old_command_line_is_told_by_a_new_daemon_that_it_is_old() {
     old.read_to_string(&mut said).unwrap();
     // As version 1 reads it: a fault, and the end.
     assert!(
-        said.starts_with("{\"fault\":\"the running daemon speaks version 2") && said.ends_with("\"end\"\n"),
+        said.starts_with("{\"fault\":\"the running daemon speaks version 3") && said.ends_with("\"end\"\n"),
         "{said}"
     );
 }
@@ -347,4 +347,31 @@ fn a_hundred_thousand_messages_are_listed_in_bounded_memory_and_head_ends_it_qui
     println!("a listing of {MANY} has its peak at {all} KiB, one of 1000 at {few} KiB");
     // The store's own cache has at most 32 MiB.
     assert!(all < few + 48 * 1024, "{all} KiB after {few} KiB");
+}
+
+/// `sealpost check 2>&1 | head -1`: nobody reads on, on either way out, and each ends as it ends where somebody does.
+#[test]
+fn whoever_does_not_read_on_ends_no_command_in_a_panic() {
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, 3, 0);
+    let (config, certificate) = (bench.config_argument(), bench.alice.certificate.to_str().unwrap());
+    for words in [
+        &["check", "--config", config][..],
+        &["check", "--config", "/nowhere"],
+        &["explain", "--config", config, "--cert", certificate, "--from", "ceo@example.com"],
+        &["queue", "list", "--config", config],
+        &["queue", "stats", "--config", config, "--json"],
+        &["queue", "show", "--config", config, "nothing"],
+        &["queue", "list", "--config", "/nowhere"],
+        &["identities", "--config", config],
+        &["upstream", "test", "--config", config],
+        &["pki", "list", "--dir", "/nowhere"],
+    ] {
+        let read = sealpost(words).status.code();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        let unread = command.args(words).stdout(writer.try_clone().unwrap()).stderr(writer).status().unwrap();
+        assert_eq!(unread.code(), read, "{words:?}");
+    }
 }

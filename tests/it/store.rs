@@ -31,7 +31,9 @@ fn every_row_of_the_contract_names_a_test_that_is_there() {
     let contract = include_str!("../../src/queue/mod.rs");
     let tests = [
         include_str!("../../src/queue/tests.rs"),
+        include_str!("../../src/queue/tests/claims.rs"),
         include_str!("../../src/queue/tests/compact.rs"),
+        include_str!("../../src/queue/tests/damage.rs"),
         include_str!("../../src/queue/tests/shelf.rs"),
         include_str!("../../src/queue/tests/transfer.rs"),
         include_str!("store/crash.rs"),

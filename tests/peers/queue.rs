@@ -5,6 +5,9 @@
 //! queue DIR COUNT [IDENTITIES]
 //! queue DIR --start            opens the store, says how long it took, and waits to be killed
 //! queue DIR --list             opens the store and lists all
+//! queue DIR --lines            opens the store and lists all, as lines only, alone
+//! queue DIR --fill COUNT       makes a store with so many
+//! queue DIR --row COUNT        measures what a message costs among those that are there
 //! ```
 
 #![allow(
@@ -117,6 +120,21 @@ fn main() {
             list(&queue, &clock, 1000, &AtomicUsize::new(0)).await;
             queue.close().await;
         }),
+        [folder, "--lines"] => runtime.block_on(async {
+            let (queue, _) = open(Path::new(folder));
+            list_alone(&queue, &[Told::Briefs; 4]).await;
+            queue.close().await;
+        }),
+        [folder, "--fill", count] => runtime.block_on(async {
+            let (queue, clock) = open(Path::new(folder));
+            fill(&queue, &clock, count.parse().unwrap(), 1000, &AtomicUsize::new(0)).await;
+            queue.close().await;
+        }),
+        [folder, "--row", count] => runtime.block_on(async {
+            let (queue, clock) = open(Path::new(folder));
+            row(count.parse().unwrap(), &queue, &clock, 1000, &AtomicUsize::new(0)).await;
+            queue.close().await;
+        }),
         [folder, count] => runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), 1000)),
         [folder, count, identities] => {
             runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), identities.parse().unwrap()));
@@ -132,6 +150,7 @@ fn open(folder: &Path) -> (Queue, Arc<dyn Clock>) {
         size: 1 << 40,
         share_per_identity: 100,
         per_identity: 128,
+        readers: QueueSettings::readers_here(),
         ..QueueSettings::new(folder)
     };
     let opened = Queue::open(settings, Arc::new(Counted), Arc::clone(&clock), Arc::new(SystemEntropy));
@@ -174,9 +193,7 @@ async fn measure(folder: &Path, count: usize, identities: usize) {
     keep(&queue, &clock, 100, MANY, identities, &kept).await;
     row(100, &queue, &clock, identities, &kept).await;
     let began = Instant::now();
-    while kept.load(Ordering::Relaxed) < count {
-        keep(&queue, &clock, (count - kept.load(Ordering::Relaxed)).min(50_000), 512, identities, &kept).await;
-    }
+    fill(&queue, &clock, count, identities, &kept).await;
     println!(
         "filled in {:.0} s: file {} MB, {} MB of memory at the most",
         began.elapsed().as_secs_f64(),
@@ -202,17 +219,22 @@ async fn measure(folder: &Path, count: usize, identities: usize) {
 
 async fn row(size: usize, queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &AtomicUsize) {
     for clients in [1, MANY] {
-        let sample = if clients == 1 { SAMPLE / 10 } else { SAMPLE };
         let before = Usage::now();
-        keep(queue, clock, sample, clients, identities, kept).await;
-        before.tell(size, &format!("kept, {clients} at once"), sample);
+        keep(queue, clock, SAMPLE, clients, identities, kept).await;
+        before.tell(size, &format!("kept, {clients} at once"), SAMPLE);
         let before = Usage::now();
-        give_out(queue, sample, clients).await;
-        before.tell(size, &format!("given out, {clients} at once"), sample);
+        give_out(queue, SAMPLE, clients).await;
+        before.tell(size, &format!("given out, {clients} at once"), SAMPLE);
     }
     let before = Usage::now();
     tokio::join!(keep(queue, clock, SAMPLE, BOTH, identities, kept), give_out(queue, SAMPLE, BOTH));
     before.tell(size, &format!("both, {BOTH} and {BOTH}"), SAMPLE);
+}
+
+async fn fill(queue: &Queue, clock: &Arc<dyn Clock>, count: usize, identities: usize, kept: &AtomicUsize) {
+    while kept.load(Ordering::Relaxed) < count {
+        keep(queue, clock, (count - kept.load(Ordering::Relaxed)).min(50_000), 512, identities, kept).await;
+    }
 }
 
 /// So many messages by so many clients.
@@ -276,11 +298,11 @@ enum Told {
     Records,
 }
 
-/// Lists all in pages of a thousand; how many there are.
+/// Lists all, page by page; how many there are.
 async fn list_all(queue: &Queue, told: Told) -> usize {
     let (mut after, mut listed) = (None, 0);
     loop {
-        let page = Page { after, limit: 1000 };
+        let page = Page { after, limit: usize::MAX };
         let (count, next) = match told {
             Told::Briefs => {
                 let part = queue.briefs(Filter::default(), page, Direction::OldestFirst).await.unwrap();
@@ -299,11 +321,10 @@ async fn list_all(queue: &Queue, told: Told) -> usize {
     }
 }
 
-/// Lists all, alone and while one client commits one message after the other.
-async fn list(queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &AtomicUsize) {
-    for told in [Told::Records, Told::Briefs, Told::Records, Told::Briefs] {
+async fn list_alone(queue: &Queue, told: &[Told]) {
+    for told in told {
         let before = Usage::now();
-        let listed = list_all(queue, told).await;
+        let listed = list_all(queue, *told).await;
         let after = Usage::now();
         println!(
             "{listed} listed alone ({told:?}) in {:.2} s, {:.2} s of CPU",
@@ -311,6 +332,11 @@ async fn list(queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &A
             (after.cpu - before.cpu).as_secs_f64()
         );
     }
+}
+
+/// Lists all, alone and while one client commits one message after the other.
+async fn list(queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &AtomicUsize) {
+    list_alone(queue, &[Told::Records, Told::Briefs, Told::Records, Told::Briefs]).await;
     let alone = commits(queue, clock, identities, kept, || false, 200).await;
     let over = Arc::new(AtomicBool::new(false));
     let listing = {

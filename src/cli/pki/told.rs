@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::cli::output;
 use crate::pki::{Entry, Folder, Kind, Made};
 use crate::sys::WallTime;
 
@@ -150,7 +151,7 @@ fn days(until: WallTime, now: WallTime) -> i64 {
 }
 
 fn left_in_words(days: i64) -> String {
-    if days < 0 { "has ended".to_owned() } else { format!("ends in {days} days") }
+    if days < 0 { "has ended".to_owned() } else { format!("ends in {}", output::counted(days, "day")) }
 }
 
 /// Those that are asked for: all, or those that are good, end within so many days and have no newer one of their name.
@@ -166,7 +167,7 @@ fn state(entry: &Entry, now: WallTime) -> String {
     match (&entry.revoked, entry.days_left(now)) {
         (Some(revocation), _) => format!("revoked {}", revocation.at),
         (None, Some(days)) if days < 0 => "ended".to_owned(),
-        (None, Some(days)) => format!("{days} days left"),
+        (None, Some(days)) => format!("{} left", output::counted(days, "day")),
         (None, None) => "unreadable date".to_owned(),
     }
 }

@@ -24,6 +24,7 @@ use super::export::{First, Item, Message, Piece, Reader, VERSION, Writer};
 use super::print::size;
 use super::reach::{self, Reach};
 use super::receipt::{Receipt, Written};
+use crate::cli::output;
 use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
 use crate::daemon::steering::moving::{Back, Brought, Importing};
@@ -67,7 +68,7 @@ pub(super) fn name_it(file: &File, path: &Path) -> anyhow::Result<()> {
 
 fn progress(count: u64, done: &str) {
     if count.is_multiple_of(PROGRESS_EVERY) && io::stderr().is_terminal() {
-        eprint!("\r{count} messages {done} ");
+        eprint!("\r{} {done} ", output::counted(count, "message"));
     }
 }
 
@@ -220,8 +221,9 @@ impl Export {
                 println!("{told}");
             } else {
                 println!(
-                    "{count} messages ({}) are in {}, as export {}; they are in this queue as well, until `queue export --remove-after` gets the \
-                     receipt of their import; import them into one queue only: two would both deliver them",
+                    "{} ({}) exported to {}, as export {}; in this queue as well, until `queue export --remove-after` gets the receipt of the import; \
+                     import them into one queue only: two would both deliver them",
+                    output::counted(count, "message"),
                     size(self.octets),
                     path.display(),
                     self.name
@@ -230,9 +232,9 @@ impl Export {
         }
         if self.passed > 0 {
             eprintln!(
-                "sealpost: {} queued or dead messages were not exported: a running relay exports only what is held; hold them first (or stop the relay), or \
+                "sealpost: not exported: {}, queued or dead: a running relay exports only what is held; hold them first (or stop the relay), or \
                  say --state held",
-                self.passed
+                output::counted(self.passed, "message")
             );
         }
         Ok(if self.spoiled > 0 || self.passed > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
@@ -263,7 +265,8 @@ fn forget(reach: &Reach, path: &Path, as_json: bool) -> anyhow::Result<ExitCode>
         println!("{}", json!({ "export": receipt.export, "removed": removed, "not_here": gone, "stay": stay }));
     } else {
         println!(
-            "{removed} messages of export {} are removed from this queue; {gone} were not here any more",
+            "{} of export {} removed from this queue; {gone} not here any more",
+            output::counted(removed, "message"),
             receipt.export
         );
     }
@@ -431,14 +434,16 @@ impl Account {
             println!("{}", json!({ "export": export, "imported": imported, "present": present, "left_out": left_out }));
         } else {
             println!(
-                "{imported} messages of export {export} are imported, {present} were brought before; the receipt is {}",
+                "{} of export {export} imported, {present} brought before; the receipt is {}",
+                output::counted(imported, "message"),
                 path.display()
             );
         }
         if left_out > 0 {
             eprintln!(
-                "sealpost: {left_out} parts of the file were left out; what they held is not in the receipt, and stays where it came from; if this copy \
-                 is damaged, copy the file again and import that: its receipt will have the rest"
+                "sealpost: left out: {} of the file; what was there is not in the receipt, and stays where it came from; if this copy is damaged, copy \
+                 the file again and import that: its receipt will have the rest",
+                output::counted(left_out, "part")
             );
             return Ok(ExitCode::from(MISSING));
         }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use crate::cli::output::{self, Output, clean, clean_lines, cut};
+use crate::cli::output::{self, Output, clean, clean_lines, counted, cut};
 use crate::daemon::steering::StateName;
 use crate::daemon::steering::breakdown::{Breakdown, Row};
 use crate::daemon::steering::entry::{Entry, Line, LineRecipient};
@@ -145,9 +145,9 @@ impl Printer {
             ("held", sums.held, sums.held_octets),
             ("dead", sums.dead, sums.dead_octets),
         ] {
-            writeln!(self.out, "{name:>8}: {count} messages, {}", size(octets))?;
+            writeln!(self.out, "{name:>8}: {}, {}", counted(count, "message"), size(octets))?;
         }
-        writeln!(self.out, "{:>8}: {} messages being tried now", "claimed", sums.claimed)?;
+        writeln!(self.out, "{:>8}: {} being tried now", "claimed", counted(sums.claimed, "message"))?;
         if let Some(seconds) = sums.oldest_seconds {
             writeln!(self.out, "{:>8}: {}", "oldest", span(seconds))?;
         }
@@ -175,18 +175,17 @@ impl Printer {
     fn happened(&mut self, happened: &Happened) -> io::Result<()> {
         writeln!(
             self.out,
-            "since the start, {} ago: {} messages accepted{}; recipients: {} delivered{}, {} deferred, {} failed; {} reports, {} dead; {} \
-             refusals",
+            "since the start, {} ago: {} accepted{}; recipients: {} delivered{}, {} deferred, {} failed; {}, {} dead; {}",
             span(happened.seconds),
-            happened.accepted,
+            counted(happened.accepted, "message"),
             pace(happened.accepted, happened.seconds),
             happened.delivered,
             pace(happened.delivered, happened.seconds),
             happened.deferred,
             happened.failed,
-            happened.reported,
+            counted(happened.reported, "report"),
             happened.dead,
-            happened.refused
+            counted(happened.refused, "refusal")
         )
     }
 
@@ -216,8 +215,12 @@ impl Printer {
         };
         writeln!(
             self.out,
-            "upstream {}: {health}; {} of {} connections in use, {} idle, {} messages wait for one",
-            one.name, one.connections_in_use, one.connections_limit, one.connections_idle, one.waiting
+            "upstream {}: {health}; {} of {} in use, {} idle, {} waiting for one",
+            one.name,
+            one.connections_in_use,
+            counted(one.connections_limit, "connection"),
+            one.connections_idle,
+            counted(one.waiting, "message")
         )?;
         if one.routes != ["default"] {
             writeln!(self.out, "    of route {}", one.routes.join(", "))?;

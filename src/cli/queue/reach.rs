@@ -114,7 +114,8 @@ impl Reach {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let clock = SystemClock::start();
-            let settings = QueueSettings { driving: Driving::Inline, ..self.settings.clone() };
+            let readers = QueueSettings::readers_here();
+            let settings = QueueSettings { driving: Driving::Inline, readers, ..self.settings.clone() };
             let opened = Queue::open(settings, Arc::new(SystemDisk), Arc::new(clock), Arc::new(SystemEntropy));
             let (queue, recovery) = match opened {
                 Err(OpenError::InUse(_)) => bail!(

@@ -134,10 +134,7 @@ fn taken_out(action: Action, filters: &Filters) -> Option<&str> {
 }
 
 fn messages(count: impl TryInto<u64>) -> String {
-    match count.try_into().unwrap_or(u64::MAX) {
-        1 => "1 message".to_owned(),
-        count => format!("{count} messages"),
-    }
+    output::counted(count, "message")
 }
 
 const fn past(action: Action) -> &'static str {

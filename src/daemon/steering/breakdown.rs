@@ -75,10 +75,10 @@ impl Tallies {
         }
         let Listed::Message(message) = found else { return };
         self.identities.add(message.identity(), octets);
-        for upstream in upstreams(&**message) {
+        for upstream in upstreams(message) {
             self.upstreams.add(upstream, octets);
         }
-        for domain in domains(&**message) {
+        for domain in domains(message) {
             self.domains.add(&domain, octets);
         }
     }
@@ -172,7 +172,7 @@ fn more(tally: &mut Tally, octets: u64) {
 mod tests {
     use super::*;
     use crate::mail::QueueId;
-    use crate::queue::Record;
+    use crate::queue::Brief;
     use crate::queue::record::samples;
 
     const NOW: WallTime = WallTime::from_seconds(1_000_000);
@@ -229,7 +229,7 @@ mod tests {
         for seconds in [0, 299, 300, 3_599, 3_600, 86_400, 432_000] {
             tallies.add(&message(seconds, "a"), NOW);
         }
-        tallies.add(&Listed::<Record>::Unreadable(QueueId::new(NOW, 0), "damaged".to_owned()), NOW);
+        tallies.add(&Listed::<Brief>::Unreadable(QueueId::new(NOW, 0), "damaged".to_owned()), NOW);
         let ages: Vec<u64> = tallies.breakdown(1, NO_SHARE).ages.iter().map(|row| row.messages).collect();
         assert_eq!(ages, [3, 2, 1, 0, 1, 1]);
     }

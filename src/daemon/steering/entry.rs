@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::StateName;
 use crate::mail::envelope::{Body, Ret};
 use crate::mail::{MailParameters, Notify, QueueId, RecipientParameters};
-use crate::queue::{Brief, HeldBy, Listed, Outcome, RecipientState, Record};
+use crate::queue::{Brief, HeldBy, Listed, Outcome, RecipientState, Record, Sketch as _};
 
 /// A message, as operators see it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -146,15 +146,14 @@ impl Line {
     }
 
     fn of(brief: &Brief) -> Self {
-        let tried =
-            brief.to.iter().zip(&brief.recipients).filter(|(_, state)| state.attempts > 0 || state.is_taken_out());
+        let tried = brief.recipients().filter(|(_, state)| state.attempts > 0 || state.is_taken_out());
         Self {
             id: brief.id.to_string(),
             state: brief.state.into(),
             reason: brief.reason.clone(),
-            identity: brief.identity.clone(),
-            sender: brief.sender.clone(),
-            to: brief.to.clone(),
+            identity: brief.identity().to_owned(),
+            sender: brief.sender().to_owned(),
+            to: brief.recipients().map(|(to, _)| to.to_owned()).collect(),
             octets: brief.length,
             arrived: brief.arrived.seconds(),
             hold_until: brief.hold_until.map(crate::sys::WallTime::seconds),

@@ -3,8 +3,12 @@
 //! What is bounded by "what is here now" is bounded by the names that are here: those up to the present, and those that lie beyond it because they came
 //! while the clock was ahead, one by one. What comes meanwhile is named after the present, and is none of them.
 //!
-//! Never: changes anything; holds more than a page, and [`AHEAD_MAX`] names.
+//! Never: changes anything; holds more than two pages, of which one is being told while the next is being read, and [`AHEAD_MAX`] names.
 
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::breakdown::Tallies;
@@ -36,6 +40,7 @@ pub(super) struct Walk {
     over: bool,
     /// What was here at the beginning; none where what comes meanwhile is meant as well.
     here: Option<Here>,
+    ahead: Option<Ahead>,
 }
 
 /// What was here at a moment.
@@ -44,14 +49,14 @@ struct Here {
     /// All that has a name before this one.
     before: QueueId,
     /// And these, which come behind it, in order.
-    ahead: Vec<QueueId>,
+    later: Vec<QueueId>,
     /// Whether there are more.
     left_out: bool,
 }
 
 impl Here {
     fn has(&self, id: QueueId) -> bool {
-        id < self.before || self.ahead.binary_search(&id).is_ok()
+        id < self.before || self.later.binary_search(&id).is_ok()
     }
 
     /// From which name on, behind this one, there is something of it; none at its end.
@@ -59,7 +64,7 @@ impl Here {
         if place < self.before {
             return Some(place);
         }
-        let next = self.ahead.get(self.ahead.partition_point(|id| *id <= place))?;
+        let next = self.later.get(self.later.partition_point(|id| *id <= place))?;
         Some(QueueId::from_u128(next.to_u128().saturating_sub(1)))
     }
 }
@@ -68,6 +73,18 @@ impl Here {
 fn behind(at: WallTime) -> QueueId {
     QueueId::new(at.after(Duration::from_millis(1)), 0)
 }
+
+/// The next page, on its way.
+struct Ahead(Pin<Box<dyn Future<Output = Result<Listing<Brief>, QueueError>> + Send>>);
+
+impl fmt::Debug for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ahead")
+    }
+}
+
+/// Entries of a page of which a line is told, or a figure; their records have a limit of octets besides.
+const MANY: usize = 2048;
 
 impl Walk {
     /// Over what is here `now`, oldest first, but nothing that came after `until` by the clock.
@@ -78,9 +95,9 @@ impl Walk {
         until: WallTime,
         now: WallTime,
     ) -> Result<Self, QueueError> {
-        let mut ahead = Self::new(selection.clone(), action, ListOrder::NewestFirst, None);
-        let (ahead, left_out) = ahead.down_to(queue, behind(now), AHEAD_MAX).await?;
-        let here = Some(Here { before: behind(until), ahead, left_out });
+        let mut back = Self::new(selection.clone(), action, ListOrder::NewestFirst, None);
+        let (later, left_out) = back.down_to(queue, behind(now), AHEAD_MAX).await?;
+        let here = Some(Here { before: behind(until), later, left_out });
         Ok(Self { here, ..Self::new(selection, action, ListOrder::OldestFirst, None) })
     }
 
@@ -94,7 +111,7 @@ impl Walk {
         let page = Page { after: None, limit: 1 };
         let newest = queue.briefs(Filter::default(), page, Direction::NewestFirst).await?.entries;
         let newest = newest.first().map_or(now, |found| found.id().arrived().max(now));
-        let here = Some(Here { before: behind(newest), ahead: Vec::new(), left_out: false });
+        let here = Some(Here { before: behind(newest), later: Vec::new(), left_out: false });
         Ok(Self { here, ..Self::new(selection, None, ListOrder::OldestFirst, None) })
     }
 
@@ -126,18 +143,45 @@ impl Walk {
             ListOrder::OldestFirst => selection.after().max(after),
             ListOrder::NewestFirst => selection.before().into_iter().chain(after).min(),
         };
-        Self { selection, action, order, place: edge, over: false, here: None }
+        Self { selection, action, order, place: edge, over: false, here: None, ahead: None }
     }
 
     /// The next that are meant, none perhaps, of so many looked at.
     pub(super) async fn page(&mut self, queue: &Queue, limit: usize) -> Result<Vec<Found<Brief>>, QueueError> {
-        let (filter, page) = self.next(limit);
+        let listing = self.read(queue, limit).await?;
+        Ok(self.meant(listing))
+    }
+
+    /// The same of as many as one read gives; what comes behind them is being read when this returns: for whoever changes nothing.
+    pub(super) async fn pages(&mut self, queue: &Queue) -> Result<Vec<Found<Brief>>, QueueError> {
+        let listing = match self.ahead.take() {
+            Some(Ahead(reading)) => reading.await?,
+            None => self.read(queue, MANY).await?,
+        };
+        let meant = self.meant(listing);
+        if !self.over {
+            let mut reading: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(self.read(queue, MANY));
+            // This begins it. What it gives now it would give later.
+            self.ahead = Some(match poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
+                Poll::Ready(read) => Ahead(Box::pin(std::future::ready(read))),
+                Poll::Pending => Ahead(reading),
+            });
+        }
+        Ok(meant)
+    }
+
+    /// Reads on where this walk is.
+    fn read(
+        &self,
+        queue: &Queue,
+        limit: usize,
+    ) -> impl Future<Output = Result<Listing<Brief>, QueueError>> + Send + use<> {
+        let ((filter, page), queue) = (self.next(limit), queue.clone());
         let direction = match self.order {
             ListOrder::OldestFirst => Direction::OldestFirst,
             ListOrder::NewestFirst => Direction::NewestFirst,
         };
-        let listing = queue.briefs(filter, page, direction).await?;
-        Ok(self.meant(listing))
+        async move { queue.briefs(filter, page, direction).await }
     }
 
     /// The same, of each all that is known.
@@ -214,7 +258,7 @@ impl Listed {
                 self.shown(&found, |one| Answer::Entry(Box::new(Entry::of_listed(one))))
             }
             Detail::Line => {
-                let found = self.walk.page(desk.queue, PAGE).await?;
+                let found = self.walk.pages(desk.queue).await?;
                 self.shown(&found, |one| Answer::Line(Box::new(Line::of_listed(one))))
             }
         })
@@ -249,7 +293,7 @@ impl Counting {
 
     /// The count, when it is made.
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Option<Count>, QueueError> {
-        for found in self.walk.page(desk.queue, PAGE).await? {
+        for found in self.walk.pages(desk.queue).await? {
             self.count.messages = self.count.messages.saturating_add(1);
             self.count.octets = self.count.octets.saturating_add(found.length());
         }
@@ -325,7 +369,7 @@ impl Summing {
     /// The sums, when they are made.
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Option<Sums>, QueueError> {
         if let Some(walk) = &mut self.walk {
-            for found in walk.page(desk.queue, PAGE).await? {
+            for found in walk.pages(desk.queue).await? {
                 self.tallies.add(&found, desk.now);
             }
             if !walk.is_over() {

@@ -15,7 +15,7 @@ use super::{Action, Answer, Desk, Obstacle, Target};
 use crate::audit::{self, Steered};
 use crate::mail::QueueId;
 use crate::queue::steer::CHANGES_MAX;
-use crate::queue::{Brief, Change, Listed, QueueError, State};
+use crate::queue::{Brief, Change, Listed, QueueError, Sketch as _, State};
 use crate::sys::WallTime;
 
 /// How far it is.
@@ -44,7 +44,7 @@ enum Left {
 struct Turn {
     id: QueueId,
     /// What is known of it, when recipients are taken out of it.
-    message: Option<Box<Brief>>,
+    message: Option<Brief>,
     change: Change,
 }
 
@@ -138,8 +138,9 @@ impl Round {
         self.done = self.done.saturating_add(1);
         let recipients = match (&turn.change, &turn.message) {
             (Change::TakeOut(places), Some(message)) => {
-                let paths = places.iter().filter_map(|&place| message.to.get(place));
-                Some(paths.map(String::as_str).collect::<Vec<_>>().join(","))
+                let paths: Vec<&str> = message.recipients().map(|(path, _)| path).collect();
+                let paths = places.iter().filter_map(|&place| paths.get(place).copied());
+                Some(paths.collect::<Vec<_>>().join(","))
             }
             (Change::Hold | Change::Release | Change::Retry | Change::Remove | Change::TakeOut(_), _) => None,
         };
@@ -252,7 +253,7 @@ fn turn(found: Listed<Brief>, selection: &Selection, action: Action, recipients_
     let id = found.id();
     match found {
         Listed::Message(message) if recipients_only => {
-            let change = Change::TakeOut(selection.recipients(&*message));
+            let change = Change::TakeOut(selection.recipients(&message));
             Turn { id, message: Some(message), change }
         }
         Listed::Message(message) => Turn { id, message: Some(message), change: change_for(action) },

@@ -145,7 +145,7 @@ impl Selection {
             return false;
         }
         match listed {
-            Listed::Message(message) => self.matches_message(&**message),
+            Listed::Message(message) => self.matches_message(message),
             Listed::Unreadable(..) => self.asks_for_nothing_within(),
         }
     }
@@ -245,7 +245,7 @@ mod tests {
     fn is_meant(filters: Filters, record: &Record) -> bool {
         let selection = Selection::new(&filters, NOW).unwrap();
         let is_meant = selection.matches(&Listed::Message(Box::new(record.clone())));
-        assert_eq!(selection.matches(&Listed::Message(Box::new(Brief::of(record)))), is_meant, "{}", filters.words());
+        assert_eq!(selection.matches(&Listed::Message(Brief::of(record))), is_meant, "{}", filters.words());
         is_meant
     }
 
@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn what_can_not_be_read_is_meant_only_when_nothing_of_its_inside_is_asked_for() {
         let unreadable =
-            Listed::<Record>::Unreadable(QueueId::new(WallTime::from_seconds(96_400), 7), "damaged".to_owned());
+            Listed::<Brief>::Unreadable(QueueId::new(WallTime::from_seconds(96_400), 7), "damaged".to_owned());
         let meant = |filters: Filters| Selection::new(&filters, NOW).unwrap().matches(&unreadable);
         assert!(meant(Filters::default()));
         assert!(meant(asked(|asked| asked.state = Some(StateName::Dead))));

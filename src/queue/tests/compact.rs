@@ -6,7 +6,7 @@ use super::*;
 /// Tables by name and rows, of a queue that is closed.
 fn tables(disk: &SimulatedDisk) -> Vec<(String, u64)> {
     let file = disk.open(Path::new("/q/store.redb"), Open::Existing).unwrap();
-    tables_of(&redb::Database::builder().create_with_backend(embedded::Storage(file)).unwrap())
+    tables_of(&redb::Database::builder().create_with_backend(storage::Storage(file)).unwrap())
 }
 
 async fn compact(bench: &Bench) -> Result<Compaction, QueueError> {

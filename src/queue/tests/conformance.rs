@@ -10,13 +10,14 @@ mod model;
 mod operations;
 mod subjects;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 use super::*;
 use crate::mail::{Cost, Rates};
-use crate::queue::store::Ticket;
+use crate::queue::store::{Adopted, Ticket};
 use crate::sys::{MonoTime, Now};
 use model::Model;
 use operations::{Arrival, Change, Operation};
@@ -56,6 +57,10 @@ struct Trial<'a, S: Subject> {
     model: Model,
     now: Now,
     next: u128,
+    /// What other queues have.
+    elsewhere: BTreeMap<QueueId, (Record, Vec<u8>)>,
+    /// What is being brought with the other changes of a transaction: of two who bring one message, one is turned away before (`Sweeper::reserve`).
+    arriving: BTreeSet<QueueId>,
 }
 
 type Told = Result<(), String>;
@@ -67,7 +72,8 @@ impl<'a, S: Subject> Trial<'a, S> {
         let mut world = subject.begin();
         let store = subject.open(&mut world);
         let now = Now { wall: START, mono: MonoTime::from_start(Duration::ZERO) };
-        Self { subject, world, store, model: Model::default(), now, next: 0 }
+        let (elsewhere, arriving) = (BTreeMap::new(), BTreeSet::new());
+        Self { subject, world, store, model: Model::default(), now, next: 0, elsewhere, arriving }
     }
 
     fn perform(&mut self, operation: &Operation) -> Told {
@@ -149,6 +155,7 @@ impl<'a, S: Subject> Trial<'a, S> {
         // What is there if all of it fails and yet reaches the disk: everything but what was to be kept.
         let mut landed = self.model.clone();
         let (mut orders, mut expected) = (Vec::new(), Vec::new());
+        self.arriving.clear();
         for change in changes {
             let Some((order, body)) = self.order(change)? else { continue };
             landed.obey_but_keep_nothing(&order, &body, self.now);
@@ -242,6 +249,7 @@ impl<'a, S: Subject> Trial<'a, S> {
                 (Order::Leave { id: pick(*which), export: QueueId::from_u128(u128::from(*export)) }, Vec::new())
             }
             Change::Settle(export) => (Order::Settle(QueueId::from_u128(u128::from(*export))), Vec::new()),
+            Change::Adopt(export, place, arrival) => return Ok(self.adopt(*export, *place, arrival)),
             Change::Charge => match self.spend()? {
                 Some(spending) => (Order::Charge(spending), Vec::new()),
                 None => return Ok(None),
@@ -250,6 +258,27 @@ impl<'a, S: Subject> Trial<'a, S> {
             Change::Mark(seen, what) => (Order::Mark(vec![seen.mark(*what)]), Vec::new()),
             Change::Mend => (Order::Mend, Vec::new()),
         }))
+    }
+
+    /// What an import does with the message at this place of an export: brings it, or says that it is here. The first two exports have the same messages.
+    fn adopt(&mut self, export: u8, place: u64, arrival: &Arrival) -> Option<(Order, Vec<u8>)> {
+        let id = QueueId::new(START, 1_000 * u128::from(export.max(1)) + u128::from(place));
+        let name = QueueId::from_u128(u128::from(export));
+        if !self.arriving.insert(id) {
+            return None;
+        }
+        if self.model.record(id).is_some() {
+            return Some((Order::Present { id, export: name, place }, Vec::new()));
+        }
+        let now = self.now.wall;
+        let (record, octets) = self.elsewhere.entry(id).or_insert_with(|| {
+            let octets = body(arrival.length());
+            (arrival.record(id, &octets, now), octets)
+        });
+        let (record, octets) = (record.clone(), octets.clone());
+        let body = self.subject.body(&mut self.world, id, &octets)?;
+        let message = NewMessage { record, body, spending: None, sighting: None, mark: None, account: None };
+        Some((Order::Adopt(Box::new(Adopted { message, export: name, place })), octets))
     }
 
     fn message(&mut self, arrival: &Arrival) -> Result<Brought, String> {
@@ -419,10 +448,13 @@ impl<'a, S: Subject> Trial<'a, S> {
             if self.store.exported(name) != Ok(self.model.has_begun(name)) {
                 return Err(format!("the export {name}: whether it has begun"));
             }
-            if self.store.settled(name) != Ok(self.model.is_settled(name))
-                || self.store.adopted(name).map(|adoption| adoption.count) != Ok(0)
-            {
+            if self.store.settled(name) != Ok(self.model.is_settled(name)) {
                 return Err(format!("the export {name}: whether it is settled"));
+            }
+            let adoption = self.store.adopted(name).map_err(|fault| fault.to_string())?;
+            let of = |place: &u64| adoption.has(*place) != self.model.has_adopted(name, *place);
+            if let Some(place) = (0..operations::PLACES + 2).find(of) {
+                return Err(format!("whether message {place} of the export {name} was brought: {adoption:?}"));
             }
         }
         let identities: Vec<String> = IDENTITIES.map(str::to_owned).to_vec();

@@ -170,7 +170,7 @@ fn the_body_file_of_a_message_of_which_nothing_can_be_read_stays_until_an_operat
         let id = bench.keep(&body(GATHER_MAX + 1)).await;
         bench.queue.close().await;
         let file = bench.disk.open(Path::new("/q/store.redb"), Open::Existing).unwrap();
-        let database = redb::Database::builder().create_with_backend(embedded::Storage(file)).unwrap();
+        let database = redb::Database::builder().create_with_backend(storage::Storage(file)).unwrap();
         let transaction = database.begin_write().unwrap();
         transaction.open_table(tables::MESSAGES).unwrap().insert(id.to_u128(), [9_u8].as_slice()).unwrap();
         transaction.commit().unwrap();

@@ -38,7 +38,7 @@ impl Bench {
 
     fn histories(&self) -> Vec<String> {
         let file = self.disk.open(Path::new("/q/store.redb"), Open::Existing).unwrap();
-        let database = redb::Database::builder().create_with_backend(embedded::Storage(file)).unwrap();
+        let database = redb::Database::builder().create_with_backend(storage::Storage(file)).unwrap();
         let transaction = redb::ReadableDatabase::begin_read(&database).unwrap();
         let table = transaction.open_table(tables::LEDGER).unwrap();
         redb::ReadableTable::iter(&table).unwrap().map(|row| row.unwrap().0.value().to_owned()).collect()
@@ -253,7 +253,7 @@ fn a_history_that_cannot_be_read_stops_no_mail() {
         bench.queue.close().await;
         {
             let file = bench.disk.open(Path::new("/q/store.redb"), Open::Existing).unwrap();
-            let database = redb::Database::builder().create_with_backend(embedded::Storage(file)).unwrap();
+            let database = redb::Database::builder().create_with_backend(storage::Storage(file)).unwrap();
             let transaction = database.begin_write().unwrap();
             transaction.open_table(tables::LEDGER).unwrap().insert(ALICE, &[0xff_u8; 3][..]).unwrap();
             transaction.commit().unwrap();

@@ -15,7 +15,7 @@ const SHELF: &str = "/q/messages-0";
 /// Changes rows of a queue that is closed, behind its back.
 fn change_rows(disk: &SimulatedDisk, change: impl Fn(QueueId, &mut Vec<u8>)) {
     let file = disk.open(Path::new("/q/store.redb"), Open::Existing).unwrap();
-    let database = redb::Database::builder().create_with_backend(embedded::Storage(file)).unwrap();
+    let database = redb::Database::builder().create_with_backend(storage::Storage(file)).unwrap();
     let transaction = database.begin_write().unwrap();
     {
         let mut messages = transaction.open_table(MESSAGES).unwrap();
@@ -34,7 +34,7 @@ fn change_rows(disk: &SimulatedDisk, change: impl Fn(QueueId, &mut Vec<u8>)) {
 
 fn row_of(disk: &SimulatedDisk, id: QueueId) -> Row {
     let file = disk.open(Path::new("/q/store.redb"), Open::Existing).unwrap();
-    let database = redb::Database::builder().create_with_backend(embedded::Storage(file)).unwrap();
+    let database = redb::Database::builder().create_with_backend(storage::Storage(file)).unwrap();
     let octets = database.begin_read().unwrap().open_table(MESSAGES).unwrap().get(id.to_u128()).unwrap();
     Row::decode(octets.unwrap().value())
 }

@@ -239,7 +239,7 @@ impl Stage {
 
     pub(crate) async fn records(&self) -> Vec<Record> {
         let listing = self.house.queue.list(Filter::default(), Page { after: None, limit: 1000 }).await.unwrap();
-        let record = |listed| match listed {
+        let record = |listed: Listed| match listed {
             Listed::Message(record) => *record,
             Listed::Unreadable(id, reason) => panic!("{id}: {reason}"),
         };

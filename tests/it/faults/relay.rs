@@ -108,7 +108,7 @@ impl Relay {
 
     pub(super) async fn records(&self) -> Vec<Record> {
         let listing = self.house.queue.list(Filter::default(), Page { after: None, limit: 1000 }).await.unwrap();
-        let record = |listed| match listed {
+        let record = |listed: Listed| match listed {
             Listed::Message(record) => *record,
             Listed::Unreadable(id, reason) => panic!("{id}: {reason}"),
         };

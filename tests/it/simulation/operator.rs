@@ -40,7 +40,7 @@ pub(super) async fn release_all(house: &House) {
 }
 
 async fn records(house: &House) -> Vec<Record> {
-    let record = |listed| match listed {
+    let record = |listed: Listed| match listed {
         Listed::Message(record) => Some(*record),
         Listed::Unreadable(..) => None,
     };

@@ -22,6 +22,8 @@ const TURNS: u32 = 2;
 pub(super) enum Expected {
     Done,
     NoSuch(QueueId),
+    /// It is here already, or was brought here before.
+    Known(QueueId),
     /// The ticket counts for nothing any more; or its message is gone, which may be told instead.
     Lapsed(QueueId),
 }
@@ -31,6 +33,7 @@ impl Expected {
         match self {
             Self::Done => said.is_ok(),
             Self::NoSuch(id) => *said == Err(QueueError::NotFound(id)),
+            Self::Known(id) => *said == Err(QueueError::Known(id)),
             Self::Lapsed(id) => *said == Err(QueueError::Fenced(id)) || *said == Err(QueueError::NotFound(id)),
         }
     }
@@ -79,6 +82,10 @@ pub(super) struct Model {
     settled: BTreeSet<QueueId>,
     /// Exports that have begun, in their order.
     begun: Vec<QueueId>,
+    /// Messages of which an import was told that they are here, and how many exports had begun then.
+    pledged: BTreeMap<QueueId, usize>,
+    /// Exports, and the places of their messages that are here, or were.
+    adopted: BTreeSet<(QueueId, u64)>,
     seen: BTreeMap<(String, [u8; 32]), Row>,
     spent: Vec<(MonoTime, Spent)>,
     /// The wall clock was set: what the ledger knows after a restart is not known here. Its time begins when it is first used.
@@ -275,6 +282,10 @@ impl Model {
         self.settled.contains(&export)
     }
 
+    pub(super) fn has_adopted(&self, export: QueueId, place: u64) -> bool {
+        self.adopted.contains(&(export, place))
+    }
+
     /// Whether it is given out to whoever names it.
     pub(super) fn may_be_named(&self, id: QueueId, now: Now) -> bool {
         let ready = |record: &Record| record.state == State::Queued && record.due <= now.wall;
@@ -360,13 +371,33 @@ impl Model {
                 }
                 Expected::Done
             }
-            Order::Leave { id, .. } => self.remove(*id),
+            Order::Leave { id, export } => {
+                let began = self.begun.iter().position(|one| one == export).map_or(0, |before| before + 1);
+                match self.pledged.get(id) {
+                    Some(pledged) if *pledged >= began && self.messages.contains_key(id) => Expected::Known(*id),
+                    Some(_) | None => self.remove(*id),
+                }
+            }
             Order::Settle(export) => {
                 self.settled.insert(*export);
                 Expected::Done
             }
-            // It has tests of its own: `adopt` brings many messages, and what is there already is noted.
-            Order::Adopt(_) | Order::Present { .. } => Expected::Done,
+            // Once, however often it is brought, and by however many exports.
+            Order::Adopt(adopted) => {
+                let (id, place) = (adopted.message.record.id, (adopted.export, adopted.place));
+                if self.adopted.contains(&place) {
+                    return Expected::Known(id);
+                }
+                match self.present(id, place) {
+                    Expected::NoSuch(_) => {
+                        self.adopted.insert(place);
+                        self.pledged.insert(id, self.begun.len());
+                        self.keep(&adopted.message, body)
+                    }
+                    present => present,
+                }
+            }
+            Order::Present { id, export, place } => self.present(*id, (*export, *place)),
             // What it spends was noted when it was granted.
             Order::Charge(_) => Expected::Done,
             Order::See(sighting) => self.see(sighting),
@@ -378,7 +409,7 @@ impl Model {
         }
     }
 
-    /// The same, but for what was to be kept: its client heard that it is not.
+    /// The same, but for what was to be kept: its client heard that it is not. What is adopted is brought again instead, and may be here.
     pub(super) fn obey_but_keep_nothing(&mut self, order: &Order, body: &[u8], now: Now) {
         self.obey(order, body, now);
         if let Order::Deposit(message) = order {
@@ -386,11 +417,23 @@ impl Model {
         }
     }
 
+    /// It is here, or has been brought here before and was concluded.
+    fn present(&mut self, id: QueueId, place: (QueueId, u64)) -> Expected {
+        if self.messages.contains_key(&id) {
+            self.pledged.insert(id, self.begun.len());
+        } else if !self.pledged.contains_key(&id) {
+            return Expected::NoSuch(id);
+        }
+        self.adopted.insert(place);
+        Expected::Known(id)
+    }
+
     fn remove(&mut self, id: QueueId) -> Expected {
         if self.messages.remove(&id).is_none() {
             return Expected::NoSuch(id);
         }
         self.held.remove(&id);
+        self.pledged.remove(&id);
         Expected::Done
     }
 

@@ -15,6 +15,9 @@ const SIZES: [usize; 7] = [0, 1, 31_999, 32_001, 130_000, 262_144, 262_145];
 /// Names of exports.
 pub(super) const EXPORTS: u8 = 3;
 
+/// Messages of an export.
+pub(super) const PLACES: u64 = 6;
+
 /// One thing that is asked of a store. Messages and tickets are meant by their place among those that there are.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
@@ -41,7 +44,13 @@ pub(super) enum Operation {
 #[derive(Clone, Debug)]
 pub(super) enum Change {
     Deposit(Arrival),
-    Conclude { which: usize, tried: Vec<(usize, u8)>, next: Then, warned: bool, report: Option<Arrival> },
+    Conclude {
+        which: usize,
+        tried: Vec<(usize, u8)>,
+        next: Then,
+        warned: bool,
+        report: Option<Arrival>,
+    },
     SetAside(usize),
     Retry(usize),
     Hold(usize),
@@ -52,6 +61,8 @@ pub(super) enum Change {
     /// This message has arrived elsewhere by this export.
     Leave(usize, u8),
     Settle(u8),
+    /// The message at this place of an export is brought; the first time it is this one, and the same ever after.
+    Adopt(u8, u64, Arrival),
     Charge,
     See(Shown),
     Mark(Shown, Marked),
@@ -217,6 +228,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (0..EXPORTS).prop_map(Change::BeginExport),
         1 => (any_place(), 0..EXPORTS).prop_map(|(which, export)| Change::Leave(which, export)),
         1 => (0..EXPORTS).prop_map(Change::Settle),
+        4 => (0..EXPORTS, 0..PLACES, arrival()).prop_map(|(export, place, arrival)| Change::Adopt(export, place, arrival)),
         1 => Just(Change::Charge),
         1 => shown().prop_map(Change::See),
         1 => (shown(), told).prop_map(|(seen, what)| Change::Mark(seen, what)),

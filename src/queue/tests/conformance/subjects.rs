@@ -34,6 +34,10 @@ pub(super) enum Lie {
     SleepsLong,
     /// What is late is what is very late.
     WarnsNobody,
+    /// Of an export all before the last message that was brought was brought.
+    SeesNoGaps,
+    /// Whatever a receipt names goes.
+    LetsPledgesGo,
     /// A batch is made up to the first order that can't be obeyed.
     StopsAtAnObstacle,
     /// Syncs do nothing.
@@ -41,7 +45,7 @@ pub(super) enum Lie {
 }
 
 impl Lie {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::ForgetsFences,
         Self::NeverPutsOff,
         Self::DropsReports,
@@ -49,6 +53,8 @@ impl Lie {
         Self::IgnoresFilters,
         Self::SleepsLong,
         Self::WarnsNobody,
+        Self::SeesNoGaps,
+        Self::LetsPledgesGo,
         Self::StopsAtAnObstacle,
         Self::NeverSyncs,
     ];
@@ -110,6 +116,8 @@ impl Subject for Embedding {
             return Some(NewBody::Octets(octets.to_vec()));
         }
         let sweeper = world.sweeper.clone()?;
+        // As whoever brings a message does: an attempt that failed may have left a file under its name.
+        sweeper.reserve(id)?.clear().ok()?;
         let file = world.disk.open(&sweeper.path(id), Open::New).ok()?;
         let name = BodyFile::new(id, sweeper.clone());
         file.write_at(0, octets)
@@ -129,8 +137,10 @@ struct Lying<T> {
 impl<T: Store> Store for Lying<T> {
     fn apply(&self, mut batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
         for order in &mut batch {
-            if let (Lie::DropsReports, Order::Conclude { report, .. }) = (self.lie, order) {
-                *report = None;
+            match (self.lie, &mut *order) {
+                (Lie::DropsReports, Order::Conclude { report, .. }) => *report = None,
+                (Lie::LetsPledgesGo, Order::Leave { id, .. }) => *order = Order::Remove(*id),
+                _ => {}
             }
         }
         if self.lie != Lie::StopsAtAnObstacle {
@@ -228,7 +238,11 @@ impl<T: Store> Store for Lying<T> {
     }
 
     fn adopted(&self, export: QueueId) -> Result<Adoption, QueueError> {
-        self.truth.adopted(export)
+        let mut adoption = self.truth.adopted(export)?;
+        if self.lie == Lie::SeesNoGaps {
+            adoption.gaps.clear();
+        }
+        Ok(adoption)
     }
 
     fn exported(&self, export: QueueId) -> Result<bool, QueueError> {
