@@ -34,7 +34,8 @@ struct Held {
     until: MonoTime,
     phase: Phase,
     whose: Arc<str>,
-    place: Place,
+    /// Where it stood when it was claimed, or stands since; nobody knows once the store was opened anew, which may have found it elsewhere.
+    place: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,12 @@ enum Phase {
 }
 
 impl Claims {
+    /// The store was opened anew: what was being committed when it failed may be there, and nobody was told where it stands.
+    pub(super) fn begin_anew(&mut self) {
+        self.held.values_mut().for_each(|held| held.place = None);
+        self.turns.begin_anew();
+    }
+
     /// Ends what has run out by now. To be called before anything is claimed.
     pub(super) fn tick(&mut self, now: MonoTime) {
         while let Some((_, id)) = self.ends.first().filter(|(until, _)| *until <= now).copied() {
@@ -60,7 +67,7 @@ impl Claims {
                 Phase::PutOff => drop(self.held.remove(&id)),
                 Phase::Over | Phase::Concluding | Phase::RunOut => {}
             }
-            self.turns.end(&whose, Some(place));
+            self.turns.give_back(&whose, place);
         }
     }
 
@@ -77,7 +84,7 @@ impl Claims {
     /// Claims this one for its identity, in its turn.
     pub(super) fn take(&mut self, whose: &Arc<str>, place: Place, until: MonoTime) -> Ticket {
         self.turns.took(whose, place);
-        self.give_out(whose, place, until)
+        self.give_out(whose, place.id, Some(place), until)
     }
 
     /// Claims this one out of turn, if it is free.
@@ -86,7 +93,7 @@ impl Claims {
             return None;
         }
         self.turns.begin(whose);
-        Some(self.give_out(whose, place, until))
+        Some(self.give_out(whose, place.id, Some(place), until))
     }
 
     /// Claims this one out of turn, if it is put off: to who names it.
@@ -96,8 +103,8 @@ impl Claims {
         self.ends.remove(&(before, id));
         // In this order: an identity without any claim is forgotten, and how far it has come with it.
         self.turns.begin(&whose);
-        self.turns.end(&whose, None);
-        Some(self.give_out(&whose, place, until))
+        self.turns.end(&whose);
+        Some(self.give_out(&whose, id, place, until))
     }
 
     /// Whether nobody tries it: it is free, or put off.
@@ -105,13 +112,13 @@ impl Claims {
         self.held.get(&id).is_some_and(|held| held.phase == Phase::PutOff) || self.is_free(id)
     }
 
-    fn give_out(&mut self, whose: &Arc<str>, place: Place, until: MonoTime) -> Ticket {
+    fn give_out(&mut self, whose: &Arc<str>, id: QueueId, place: Option<Place>, until: MonoTime) -> Ticket {
         self.last_fence = self.last_fence.saturating_add(1);
         let fence = self.last_fence;
         // One that ran out is not held any more, and its end is past.
-        self.held.insert(place.id, Held { fence, until, phase: Phase::Trying, whose: Arc::clone(whose), place });
-        self.ends.insert((until, place.id));
-        Ticket { id: place.id, fence }
+        self.held.insert(id, Held { fence, until, phase: Phase::Trying, whose: Arc::clone(whose), place });
+        self.ends.insert((until, id));
+        Ticket { id, fence }
     }
 
     /// Whether nobody has it, or somebody whose lease has run out.
@@ -178,31 +185,31 @@ impl Claims {
     /// The claim has ended, and what became of the message is on the disk.
     pub(super) fn end(&mut self, ticket: Ticket) {
         if self.of(ticket).is_some() {
-            self.take_away(ticket.id, None);
+            self.take_away(ticket.id, Turns::end);
         }
     }
 
     /// Nobody has seen anything of this claim: the message is where it was.
     pub(super) fn give_back(&mut self, ticket: Ticket) {
         if let Some(place) = self.of(ticket).map(|held| held.place) {
-            self.take_away(ticket.id, Some(place));
+            self.take_away(ticket.id, |turns, whose| turns.give_back(whose, place));
         }
     }
 
     /// The message is no more: nobody has a claim on it.
     pub(super) fn forget(&mut self, id: QueueId) {
-        self.take_away(id, None);
+        self.take_away(id, Turns::end);
     }
 
-    fn take_away(&mut self, id: QueueId, free: Option<Place>) {
+    fn take_away(&mut self, id: QueueId, end: impl FnOnce(&mut Turns, &Arc<str>)) {
         let Some(held) = self.held.remove(&id) else { return };
         self.ends.remove(&(held.until, id));
         match held.phase {
             Phase::Trying => {
                 self.turns.rest(&held.whose);
-                self.turns.end(&held.whose, free);
+                end(&mut self.turns, &held.whose);
             }
-            Phase::Over | Phase::Concluding | Phase::PutOff => self.turns.end(&held.whose, free),
+            Phase::Over | Phase::Concluding | Phase::PutOff => end(&mut self.turns, &held.whose),
             // It was given back when it ran out.
             Phase::RunOut => {}
         }
@@ -211,7 +218,7 @@ impl Claims {
     /// A message stands elsewhere now: when its claim ends, that is where it is free.
     pub(super) fn moved(&mut self, place: Place) {
         if let Some(held) = self.held.get_mut(&place.id) {
-            held.place = place;
+            held.place = Some(place);
         }
     }
 
@@ -233,7 +240,7 @@ impl Claims {
             let Some(held) = self.held.remove(&id) else { continue };
             self.ends.remove(&(held.until, id));
             // All at once: to look from the first again is cheaper than to remember each.
-            self.turns.end_and_rewind(&held.whose);
+            self.turns.give_back(&held.whose, None);
         }
     }
 
@@ -241,7 +248,7 @@ impl Claims {
     pub(super) fn recall_one(&mut self, id: QueueId) {
         if let Some(held) = self.held.get(&id).filter(|held| held.phase == Phase::PutOff) {
             let place = held.place;
-            self.take_away(id, Some(place));
+            self.take_away(id, |turns, whose| turns.give_back(whose, place));
         }
     }
 

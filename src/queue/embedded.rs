@@ -241,8 +241,7 @@ impl Embedded {
         // Whoever spends holds the accounts while it reads the store: never the other way round.
         drop(handle);
         self.accounts.begin_after(noted);
-        // What was being committed may be there, and nobody was told where it stands.
-        self.claims().turns.begin_anew();
+        self.claims().begin_anew();
         Ok(())
     }
 

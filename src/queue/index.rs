@@ -253,7 +253,39 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::sys::MonoTime;
+
+    /// The store failed while it moved a message that was claimed, and was opened anew; the move was on the disk. Once nobody found such a message
+    /// again before the next start, when it stood earlier than where it was claimed.
+    #[test]
+    fn what_the_store_moved_without_a_word_is_found_when_its_claim_has_run_out() {
+        let (alice, seconds) = (Arc::from("alice"), WallTime::from_seconds);
+        let place = |due| Place { level: ORDINARY, due: seconds(due), id: QueueId::from_u128(1) };
+        let mono = |second| MonoTime::from_start(Duration::from_secs(second));
+        let (mut index, mut claims) = (Index::default(), Claims::default());
+        claims.take(&alice, place(20), mono(60));
+        claims.begin_anew();
+        index.change(&Change {
+            identity: "alice".to_owned(),
+            left: None,
+            came: Some(place(5)),
+            length: 1,
+            records: (0, 1),
+        });
+        let mut turn = |second, now| {
+            claims.tick(mono(second));
+            claims.turns.tick(seconds(now));
+            match index.turn(&mut claims, 10, seconds(now)) {
+                Turn::Of(whose, place) => Some((whose, place)),
+                Turn::Nobodys(_) => None,
+            }
+        };
+        assert_eq!(turn(0, 10), None, "it is claimed");
+        assert_eq!(turn(60, 11), Some((alice, place(5))));
+    }
 
     #[test]
     fn nine_is_the_first_level_and_no_priority_is_zero() {

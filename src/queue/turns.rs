@@ -175,10 +175,12 @@ impl Turns {
         }
     }
 
-    /// It has nothing due but what is claimed; the next is due `later`.
+    /// It has nothing due but what is claimed; the next is due `later`, unless one that was given back is before.
     pub(super) fn nothing(&mut self, identity: &Arc<str>, later: Option<WallTime>) {
-        if let Some(later) = later {
-            self.wake(identity, later);
+        let returned =
+            self.holders.get(identity).and_then(|holder| holder.returned.iter().map(|place| place.due).min());
+        if let Some(next) = later.into_iter().chain(returned).min() {
+            self.wake(identity, next);
         }
         self.forget_idle(identity);
     }
@@ -213,22 +215,23 @@ impl Turns {
         holder.held = holder.held.saturating_add(1);
     }
 
-    /// One claim less, which does not count against the limit any more. `free`: its message is where it was, for anybody.
-    pub(super) fn end(&mut self, identity: &Arc<str>, free: Option<Place>) {
+    /// One claim less, which does not count against the limit any more.
+    pub(super) fn end(&mut self, identity: &Arc<str>) {
         if let Some(holder) = self.holders.get_mut(identity) {
             holder.held = holder.held.saturating_sub(1);
-            holder.returned.extend(free);
         }
         self.push(identity);
     }
 
-    /// One claim less, and this identity's messages are looked at from the first.
-    pub(super) fn end_and_rewind(&mut self, identity: &Arc<str>) {
+    /// The same, and its message is where it was, for anybody. Where that is unknown, this identity's messages are looked at from the first.
+    pub(super) fn give_back(&mut self, identity: &Arc<str>, place: Option<Place>) {
         if let Some(holder) = self.holders.get_mut(identity) {
-            holder.held = holder.held.saturating_sub(1);
-            holder.rewind();
+            match place {
+                Some(place) => drop(holder.returned.insert(place)),
+                None => holder.rewind(),
+            }
         }
-        self.push(identity);
+        self.end(identity);
     }
 
     /// A message has come to stand there: a new one, or one whose time was changed.
@@ -265,9 +268,10 @@ impl Turns {
         self.ring.push_back(Arc::clone(identity));
     }
 
-    /// Who has no claims needs no alarm: its head on the disk is one.
+    /// Who has no claims, and none that were given back, needs no alarm: its head on the disk is one.
     fn wake(&mut self, identity: &Arc<str>, at: WallTime) {
-        let Some(holder) = self.holders.get_mut(identity).filter(|holder| holder.held > 0) else { return };
+        let is_known = |holder: &&mut Holder| holder.held > 0 || !holder.returned.is_empty();
+        let Some(holder) = self.holders.get_mut(identity).filter(is_known) else { return };
         if holder.alarm.is_some_and(|alarm| alarm <= at) {
             return;
         }

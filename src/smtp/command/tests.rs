@@ -58,17 +58,7 @@ fn each_command_is_read_in_any_case_and_with_white_space_at_its_end() {
 
 #[test]
 fn what_is_no_command_is_unknown() {
-    for line in [
-        "",
-        " ",
-        "QUIT\t\t.",
-        "FOO",
-        "MAILFROM:<a@example.com>",
-        "ETRN x",
-        "BINARY",
-        "\u{e9}",
-        " QUIT",
-    ] {
+    for line in ["", " ", "QUIT\t\t.", "FOO", "MAILFROM:<a@example.com>", "ETRN x", "BINARY", "\u{e9}", " QUIT"] {
         assert_eq!(parse(line), Err(CommandFault::Unknown), "{line}");
     }
     assert_eq!(Command::parse(b"\xff\xfe", &Offered::default(), NOW), Err(CommandFault::Unknown));
