@@ -107,8 +107,6 @@ pub enum Command {
         export: String,
         /// Which messages.
         ids: Vec<String>,
-        /// Whether these are the last: then the receipt has served.
-        last: bool,
     },
     /// Sums.
     Stats {
@@ -417,7 +415,7 @@ impl Answers {
 
     async fn more(&mut self, desk: Desk<'_>) -> Result<More, Obstacle> {
         self.left = match std::mem::replace(&mut self.left, Left::Nothing) {
-            Left::Asked(command) => self.begin(command, desk).await?,
+            Left::Asked(command) => begin(command, self.by.clone(), desk).await?,
             Left::List(mut listed) => {
                 self.ready.extend(listed.page(desk).await?);
                 if listed.is_over() { Left::Nothing } else { Left::List(listed) }
@@ -484,31 +482,27 @@ impl Answers {
         };
         Ok(More::Perhaps)
     }
+}
 
-    /// What was asked, made ready.
-    async fn begin(&self, command: Command, desk: Desk<'_>) -> Result<Left, Obstacle> {
-        Ok(match command {
-            Command::List { filters, action, after, order, detail, limit } => {
-                Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
-            }
-            Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk).await?),
-            Command::Show { id, headers } => Left::Show { id, headers },
-            Command::Steer { action, target, filters } => {
-                Left::Steer(Box::new(Round::new(action, target, filters, self.by.clone(), desk).await?))
-            }
-            Command::Export { filters } => {
-                Left::Export(Box::new(Exporting::new(filters, self.by.clone(), desk).await?))
-            }
-            Command::Forget { export, ids, last } => {
-                Left::Forget(Forgetting::new(&export, ids, last, self.by.clone())?)
-            }
-            // Whoever can take more than a command takes it: see `control`.
-            Command::Import { .. } => return Err("nothing can be brought here".to_owned().into()),
-            Command::Compact => Left::Compact,
-            Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, desk).await?)),
-            Command::Identities { names, limit } => Left::Listed(Box::new(Listing::new(desk.roster, names, limit))),
-        })
-    }
+/// What was asked, made ready.
+async fn begin(command: Command, by: String, desk: Desk<'_>) -> Result<Left, Obstacle> {
+    Ok(match command {
+        Command::List { filters, action, after, order, detail, limit } => {
+            Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
+        }
+        Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk).await?),
+        Command::Show { id, headers } => Left::Show { id, headers },
+        Command::Steer { action, target, filters } => {
+            Left::Steer(Box::new(Round::new(action, target, filters, by, desk).await?))
+        }
+        Command::Export { filters } => Left::Export(Box::new(Exporting::new(filters, by, desk).await?)),
+        Command::Forget { export, ids } => Left::Forget(Forgetting::new(&export, ids, by)?),
+        // Whoever can take more than a command takes it: see `control`.
+        Command::Import { .. } => return Err("nothing can be brought here".to_owned().into()),
+        Command::Compact => Left::Compact,
+        Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, desk).await?)),
+        Command::Identities { names, limit } => Left::Listed(Box::new(Listing::new(desk.roster, names, limit))),
+    })
 }
 
 #[cfg(test)]

@@ -90,7 +90,8 @@ pub(super) fn pledge(meta: &mut Meta<'_>, pledges: &mut Pledges<'_>, id: QueueId
 fn dropped_up_to(meta: &impl ReadableTable<&'static str, &'static [u8]>) -> Result<Option<(u128, u64)>, DiskFault> {
     let Some(octets) = meta.get(DROPPED)? else { return Ok(None) };
     let split = octets.value().split_first_chunk::<16>();
-    let read = split.and_then(|(name, number)| Some((u128::from_le_bytes(*name), u64::from_le_bytes(number.try_into().ok()?))));
+    let read = split
+        .and_then(|(name, number)| Some((u128::from_le_bytes(*name), u64::from_le_bytes(number.try_into().ok()?))));
     // What can't be read was everything, just now.
     Ok(Some(read.unwrap_or((u128::MAX, u64::MAX))))
 }

@@ -245,8 +245,8 @@ impl Export {
 fn forget(reach: &Reach, path: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
     let receipt = Written::open(path)?;
     let (mut removed, mut gone, mut stay) = (0_u64, 0_u64, 0_u64);
-    let unreached = receipt.each(IDS_MAX, |ids, last| {
-        reach.ask(Command::Forget { export: receipt.export.clone(), ids, last }, &mut |answer| {
+    let unreached = receipt.each(IDS_MAX, |ids| {
+        reach.ask(Command::Forget { export: receipt.export.clone(), ids }, &mut |answer| {
             if let Answer::Fault(why) = answer {
                 bail!("{why}");
             }

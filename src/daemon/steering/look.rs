@@ -117,7 +117,12 @@ impl Walk {
 
     /// The names of those that are meant, from the last one down to this name, in order; and whether there are more than so many. Nearly always one row is
     /// looked at, and none is meant: the newest came before the present.
-    pub(super) async fn down_to(&mut self, queue: &Queue, edge: QueueId, most: usize) -> Result<(Vec<QueueId>, bool), QueueError> {
+    pub(super) async fn down_to(
+        &mut self,
+        queue: &Queue,
+        edge: QueueId,
+        most: usize,
+    ) -> Result<(Vec<QueueId>, bool), QueueError> {
         let (mut names, mut limit) = (Vec::new(), 1);
         while !self.over && self.place.is_none_or(|place| place >= edge) {
             let found = self.page(queue, limit).await?;

@@ -416,13 +416,13 @@ pub(super) struct Forgetting {
     by: String,
     export: QueueId,
     ids: VecDeque<String>,
-    last: bool,
+    has_removed: bool,
 }
 
 impl Forgetting {
-    pub(super) fn new(export: &str, ids: Vec<String>, last: bool, by: String) -> Result<Self, String> {
+    pub(super) fn new(export: &str, ids: Vec<String>, by: String) -> Result<Self, String> {
         let export = export.parse().map_err(|fault| format!("the export's name {export}: {fault}"))?;
-        Ok(Self { by, export, ids: ids.into(), last })
+        Ok(Self { by, export, ids: ids.into(), has_removed: false })
     }
 
     /// Whoever has taken the export in has itself written such receipts: what it has stays. (What it has stays by its pledges, too; this has better words.)
@@ -454,13 +454,15 @@ impl Forgetting {
                 Ok(()) => {
                     audit::steered(&Steered { action: "remove", id, recipients: None, asked: &asked, by: &self.by });
                     answers.push(Answer::Done(id.to_string()));
+                    self.has_removed = true;
                 }
                 Err(QueueError::NotFound(_)) => answers.push(Answer::Gone(id.to_string())),
                 Err(QueueError::Known(_)) => answers.push(Answer::Present(id.to_string())),
                 Err(fault) => return Err(fault),
             }
         }
-        if self.ids.is_empty() && self.last {
+        // A queue that had none of its messages may be the one that is to take them in.
+        if self.ids.is_empty() && self.has_removed {
             desk.queue.settle(self.export).await?;
         }
         Ok(answers)

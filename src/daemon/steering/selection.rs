@@ -111,15 +111,7 @@ impl Selection {
 
     /// All there is.
     pub fn all() -> Self {
-        Self {
-            state: None,
-            identity: None,
-            sender: None,
-            recipient: None,
-            upstream: None,
-            after: None,
-            until: None,
-        }
+        Self { state: None, identity: None, sender: None, recipient: None, upstream: None, after: None, until: None }
     }
 
     /// The state that is wanted, for whoever can leave the others out early.

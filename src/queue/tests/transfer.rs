@@ -104,12 +104,9 @@ fn what_is_brought_again_is_not_there_twice_even_when_it_has_gone() {
 fn of_what_has_gone_only_what_was_delivered_is_said_to_have_been_here() {
     block_on(async {
         let other = QueueId::from_u128(78);
-        for (delivered, found_here, said) in [
-            (true, true, "known"),
-            (true, false, "known"),
-            (false, true, "not found"),
-            (false, false, "kept"),
-        ] {
+        for (delivered, found_here, said) in
+            [(true, true, "known"), (true, false, "known"), (false, true, "not found"), (false, false, "kept")]
+        {
             let (_from, all) = source().await;
             let to = Bench::new(settings());
             let one = &all[1];
