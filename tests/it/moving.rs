@@ -253,7 +253,7 @@ fn what_is_damaged_in_the_file_is_left_out_and_told_and_stays_where_it_came_from
     fs::write(&file, octets).unwrap();
     assert_done(&import(&to, &file), "1 message of export");
     assert_eq!(list_queue(&to).len(), 10);
-    assert_done(&sealpost(&arguments(&from, &["export", "--remove-after", receipt.to_str().unwrap()])), "1 messages");
+    assert_done(&sealpost(&arguments(&from, &["export", "--remove-after", receipt.to_str().unwrap()])), "1 message");
     assert!(list_queue(&from).is_empty());
 }
 
