@@ -69,17 +69,17 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
     match &decision.ruling {
         Ruling::Kept(id) => tracing::info!(
             target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
-            recipients, octets = decision.octets, message_id, rule,
+            recipients, octets = decision.octets, message_id, asked_priority = decision.asked_priority, rule,
             "accepted"
         ),
         Ruling::Held(id) => tracing::info!(
             target: "audit", event = "held", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
-            recipients, octets = decision.octets, message_id, rule,
+            recipients, octets = decision.octets, message_id, asked_priority = decision.asked_priority, rule,
             "accepted, and held for approval"
         ),
         Ruling::Relayed(id, reply) => tracing::info!(
             target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
-            recipients, octets = decision.octets, message_id, rule, relayed = %reply,
+            recipients, octets = decision.octets, message_id, asked_priority = decision.asked_priority, rule, relayed = %reply,
             "accepted, and taken over by its upstream"
         ),
         Ruling::Authenticated(mechanism) => tracing::info!(

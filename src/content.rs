@@ -222,6 +222,8 @@ pub enum BodyEnd {
     Disputed(OctetFault),
     /// To its true end, but it was larger than allowed.
     TooLarge,
+    /// So far beyond what is allowed that nobody reads on to its end.
+    Endless,
     /// To its true end, but a line was over the limit.
     LineTooLong {
         /// The limit, octets.

@@ -226,6 +226,7 @@ const UPSTREAM: &[Key] = &[
     key("weight", Kind::Count),
     key("chunking", Kind::Flag),
     key("eight_bit", Kind::Choice(&["send-anyway", "encode", "report"], &[])),
+    key("auth_in_mail", Kind::Flag),
     key("password", Kind::Secret("password_file")),
     key("token", Kind::Secret("token_file")),
 ];

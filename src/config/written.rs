@@ -385,6 +385,7 @@ pub(super) struct WrittenUpstream {
     pub(super) weight: Option<u32>,
     pub(super) chunking: Option<bool>,
     pub(super) eight_bit: Option<WrittenEightBit>,
+    pub(super) auth_in_mail: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -41,7 +41,7 @@ use crate::intake::Introduced;
 use crate::queue::fill::{Notice, Watch};
 use crate::queue::{OpenError, Owned, Queue, QueueSettings, Recovery};
 use crate::session::replies;
-use crate::snapshot::Mode;
+use crate::snapshot::{Door, Mode};
 use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock, SystemEntropy, Tasks};
 use crate::tls::ListenerFault;
@@ -361,7 +361,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
         }),
         Err(full) => {
             tell_full(client, full, house);
-            turn_away(&stream, entered.mode);
+            turn_away(&stream, entered);
         }
     }
 }
@@ -392,7 +392,7 @@ fn admit_balancer(mut stream: TcpStream, balancer: SocketAddr, door: usize, hous
             Err(full) => {
                 tell_full(client, full, &serving);
                 if let Some(entered) = snapshot.doors.get(door) {
-                    turn_away(&stream, entered.mode);
+                    turn_away(&stream, entered);
                 }
             }
         }
@@ -438,10 +438,10 @@ fn tell_full(client: SocketAddr, full: Full, house: &House) {
 }
 
 /// Says so in one write that never waits; before TLS only, for inside TLS nobody would read it.
-fn turn_away(stream: &TcpStream, mode: Mode) {
-    if mode == Mode::StartTls {
+fn turn_away(stream: &TcpStream, door: &Door) {
+    if door.mode == Mode::StartTls {
         let mut wire = Vec::new();
-        replies::too_many_connections().write_to(&mut wire);
+        replies::from_here(&door.session.hostname, replies::too_many_connections()).write_to(&mut wire);
         let _ = stream.try_write(&wire);
     }
 }

@@ -75,7 +75,7 @@ fn send_away(stream: TcpStream, client: SocketAddr, door: &Arc<Door>, handshakes
         return;
     }
     let mut reply = Vec::new();
-    replies::starting().write_to(&mut reply);
+    replies::from_here(&door.session.hostname, replies::starting()).write_to(&mut reply);
     tracing::debug!(%client, "sent away: the queue is not open yet");
     if door.mode == Mode::StartTls && door.balancers.is_none() {
         // One write into an empty buffer never waits.

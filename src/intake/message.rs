@@ -1,6 +1,7 @@
 //! The octets of one message: framing undone, header gathered whole, body piece by piece, each wait within the pace.
 //!
-//! RFC 5321 §4.1.1.4, RFC 3030 §2: a refused message, or chunk, is read to its true end before it is answered. The chunks of a message are one
+//! RFC 5321 §4.1.1.4, RFC 3030 §2: a refused message, or chunk, is read to its true end before it is answered; unless it is [`BEYOND_MAX`] octets over
+//! its limit, which no honest client sends. The chunks of a message are one
 //! message: its header, its size, its lines and its pace go on from each to the next. Never: judges; keeps a body.
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::content::{
     self, BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderLimits, HeaderRules,
     Utf8Header,
 };
+use crate::session::message::BEYOND_MAX;
 use crate::smtp::data::{BareLf, Chunk, DotState};
 use crate::smtp::{Framing, MessageReader};
 use crate::sys::Clock;
@@ -40,6 +42,8 @@ pub(super) struct Receiving {
     decoded: Vec<u8>,
     octets: u64,
     octets_max: u64,
+    /// Octets after which its end is not waited for.
+    read_max: u64,
     state: DotState,
 }
 
@@ -61,6 +65,7 @@ impl Receiving {
             decoded: Vec::new(),
             octets: 0,
             octets_max,
+            read_max: octets_max.saturating_add(BEYOND_MAX),
             state: DotState::More,
         }
     }
@@ -127,6 +132,7 @@ impl Receiving {
     /// How it ended, when it has: the message, or this chunk of it.
     pub(super) fn end(&self) -> Option<BodyEnd> {
         match self.state {
+            DotState::More if self.octets > self.read_max => Some(BodyEnd::Endless),
             DotState::More => None,
             DotState::Fault(fault) => Some(BodyEnd::Disputed(fault)),
             DotState::End if self.is_over_size() => Some(BodyEnd::TooLarge),
@@ -222,4 +228,32 @@ where
 
 fn faulty(fault: HeaderFault) -> HeaderFacts {
     HeaderFacts { fault: Some(fault), ..HeaderFacts::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+    use crate::sys::ManualClock;
+
+    /// RFC 5321 §4.1.1.4 has a message read to its end; not one that has none.
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_what_is_far_too_large_is_not_waited_for() {
+        for (read_max, expected) in [(100, BodyEnd::Endless), (1 << 20, BodyEnd::TooLarge)] {
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            let header = HeaderLimits { section: 1000, line: 1000, fields: 10 };
+            let second = Duration::from_secs(1);
+            let pace = PaceLimits { rate_min: 1, window: second, total_max: second };
+            let mut receiving = Receiving::new(Framing::Dot, header, pace, 50, BareLf::Refused);
+            receiving.read_max = read_max;
+            client.write_all(&b"x\r\n".repeat(100_000)).await.unwrap();
+            client.write_all(b".\r\n").await.unwrap();
+            let mut wire = Wire::new(server, second);
+            let clock = ManualClock::at(crate::sys::WallTime::from_seconds(0));
+            let facts = receiving.discard(&mut wire, &clock).await.unwrap();
+            assert_eq!(facts.end, expected);
+            assert_eq!(facts.octets < 300_000, expected == BodyEnd::Endless);
+        }
+    }
 }

@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByBalancer<S> {
     /// Says that there are too many connections of this client's. Its TLS stands, so it reads this.
     pub async fn turn_away(mut self) {
         let mut reply = Vec::new();
-        replies::too_many_connections().write_to(&mut reply);
+        replies::from_here(&self.door.session.hostname, replies::too_many_connections()).write_to(&mut reply);
         let saying = async {
             self.stream.write_all(&reply).await?;
             self.stream.shutdown().await

@@ -1,15 +1,15 @@
 //! The trace field: the Received that we put on top of every message (RFC 5321 §4.4).
 //!
 //! ```text
-//! Received: from laptop.example ([192.0.2.1]) (identity alice)
-//!         by mail.example.com with ESMTPSA id 01jdd3v8r0...
+//! Received: from laptop.example ([192.0.2.1])
+//!         by mail.example.com (identity alice) with ESMTPSA id 01jdd3v8r0...
 //!         for <bob@example.net> tls TLS_AES_256_GCM_SHA384 (TLSv1.3);
 //!         Tue, 24 Nov 2026 01:48:00 +0000
 //! ```
 //!
-//! Who submitted is told only when the operator wants it told: the `from` clause (its EHLO name and its address) and the identity are each
-//! left out otherwise. RFC 5321's grammar has a `from` in every stamp, its §7.6 lets a site withhold it; an invented name would be worse
-//! than none. Everything here is printable, folded under 78 columns where it can be, never a line over 998 octets (RFC 5322 §2.1.1).
+//! Who submitted is told only when the operator wants it told: the client (its EHLO name and its address) and the identity are each left out
+//! otherwise. A `from` clause is in every stamp (RFC 5321 §4.4 MUST); where the client is not told, it names a host that nobody can have
+//! (RFC 2606 §2), so that no reader takes it for one. Everything here is printable, folded under 78 columns where it can be, never a line over 998 octets (RFC 5322 §2.1.1).
 //! Never: puts an octet of the client's own there that could end the field, reads a clock.
 
 use std::fmt;
@@ -25,6 +25,8 @@ const COLUMNS: usize = 78;
 /// What a continuation line begins with: a tab, seen as eight columns.
 const FOLD: &str = "\r\n\t";
 const FOLD_COLUMNS: usize = 8;
+/// Who stands for a client that is not told: no host is ever called so (RFC 2606 §2).
+const UNTOLD: &str = "from client.invalid";
 /// The longest identity that is shown, characters; the rest is cut.
 const IDENTITY_MAX: usize = 200;
 
@@ -143,13 +145,12 @@ impl Trace<'_> {
     /// The whole field with its CRLF.
     pub fn received(&self) -> String {
         let mut words = vec!["Received:".to_owned()];
-        if let Some(client) = self.client {
-            words.extend(from_clause(client));
-        }
+        words.extend(self.client.map_or_else(|| vec![UNTOLD.to_owned()], from_clause));
+        words.push(format!("by {}", self.hostname));
+        // Not beside the client: what filters read there in brackets is a host's name and address.
         if let Some(identity) = self.identity {
             words.push(format!("(identity {})", comment_text(identity)));
         }
-        words.push(format!("by {}", self.hostname));
         words.push(format!("with {}", self.protocol));
         words.push(format!("id {}", self.id));
         if let Some(path) = self.recipient.filter(|path| self.protocol.allows_utf8() || path.as_str().is_ascii()) {

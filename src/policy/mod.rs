@@ -14,12 +14,14 @@
 pub mod author;
 pub mod limits;
 pub mod recipient;
+pub mod reports;
 pub mod sender;
 pub mod verdict;
 pub mod way;
 
 pub use author::{SenderField, author, sender_field};
 pub use recipient::recipient;
+pub use reports::returned;
 pub use sender::sender;
 pub use verdict::{Offence, Refusal, Verdict};
 pub use way::way;

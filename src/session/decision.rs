@@ -74,6 +74,8 @@ pub struct Decision {
     pub cause: String,
     /// The message's Message-ID, once its header was read.
     pub message_id: Option<String>,
+    /// The priority that MAIL asked for (RFC 6710 §4.1), once the transaction is open.
+    pub asked_priority: Option<i8>,
     /// The message's octets, once it was read to its end.
     pub octets: Option<u64>,
 }
@@ -91,6 +93,7 @@ impl Decision {
             rule: None,
             cause: cause.into(),
             message_id: None,
+            asked_priority: None,
             octets: None,
         }
     }

@@ -19,6 +19,9 @@ use crate::policy::{self, SenderField};
 use crate::smtp::{Chunk, Code, Framing, Reply};
 use crate::sys::WallTime;
 
+/// Octets that a message, or a chunk, may be over what is allowed and still be read to its end. Who sends more is answered at once, and left.
+pub const BEYOND_MAX: u64 = 1024 * 1024 * 1024;
+
 impl Session {
     /// DATA: is there room?
     pub(super) fn data(&mut self) -> Step {
@@ -78,8 +81,12 @@ impl Session {
         if let State::Chunked(_, _, octets) = &self.state { *octets } else { 0 }
     }
 
-    /// A chunk that is refused before it began: the transaction goes with it.
+    /// A chunk that is refused before it began: the transaction goes with it, and where nobody would read all of it, the connection.
     fn skip(&mut self, reply: Reply, count: u64) -> Step {
+        if count > self.message_size_max().saturating_add(BEYOND_MAX) {
+            self.state = State::Closed;
+            return Step::Dispute(reply);
+        }
         self.state = State::Discarding(Box::new(reply), Framing::Octets { count, chunk: Chunk::Last });
         Step::Skip(count)
     }
@@ -182,6 +189,9 @@ impl Session {
         if let (BodyEnd::Disputed(octet), true) = (facts.end, self.is_read_to_a_dot()) {
             return self.dispute(&octet);
         }
+        if facts.end == BodyEnd::Endless {
+            return self.endless(facts.octets);
+        }
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Discarding(reply, _) => {
                 self.state = State::Idle;
@@ -210,6 +220,21 @@ impl Session {
             | State::Committing(..)
             | State::Closed => self.our_fault(),
         }
+    }
+
+    /// The end is not waited for. What was refused before is refused for that.
+    fn endless(&mut self, octets: u64) -> Step {
+        let reply = if let State::Discarding(reply, _) = &self.state {
+            (**reply).clone()
+        } else {
+            let (reply, mut decision) =
+                Denied::by_server(replies::too_large(self.message_size_max())).decided(Subject::Message);
+            decision.octets = Some(octets);
+            self.decide(decision);
+            reply
+        };
+        self.state = State::Closed;
+        Step::Dispute(reply)
     }
 
     /// Whether what is being read ends at a dot: then a bare CR, LF or NUL leaves the end in dispute.
@@ -250,7 +275,7 @@ impl Session {
 
     fn judge_body(&self, facts: BodyFacts) -> Result<(), Denied> {
         match facts.end {
-            BodyEnd::TooLarge => self
+            BodyEnd::TooLarge | BodyEnd::Endless => self
                 .judge_size(facts.octets)
                 .and_then(|_| Err(Denied::by_server(replies::too_large(self.message_size_max())))),
             BodyEnd::LineTooLong { limit } => Err(Denied::by_server(replies::data_line_too_long(limit))),

@@ -73,6 +73,14 @@ impl Preamble {
 
     /// What to do about `event`.
     pub fn on(&mut self, event: PreambleEvent<'_>, now: WallTime) -> PreambleStep {
+        let step = self.step(event, now);
+        if let PreambleStep::Close(reply) = step {
+            return PreambleStep::Close(replies::from_here(&self.settings.hostname, reply));
+        }
+        step
+    }
+
+    fn step(&mut self, event: PreambleEvent<'_>, now: WallTime) -> PreambleStep {
         match event {
             PreambleEvent::Line(line) => self.line(line, now),
             PreambleEvent::TalkedEarly => PreambleStep::Close(replies::talked_early()),

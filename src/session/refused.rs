@@ -47,11 +47,23 @@ impl Refused {
 
     /// The first thing to say under implicit TLS, instead of a greeting (RFC 5321 §3.1: 554, then wait for QUIT).
     pub fn greeting(&self, now: WallTime) -> Step {
-        self.refuse(now)
+        self.signed(self.refuse(now))
     }
 
     /// What to do about `event`.
     pub fn on(&mut self, event: Event<'_>, now: WallTime) -> Step {
+        let step = self.step(event, now);
+        self.signed(step)
+    }
+
+    fn signed(&self, step: Step) -> Step {
+        if let Step::Close(reply) = step {
+            return Step::Close(replies::from_here(&self.settings.hostname, reply));
+        }
+        step
+    }
+
+    fn step(&mut self, event: Event<'_>, now: WallTime) -> Step {
         match event {
             Event::Line(line) => self.line(line, now),
             Event::TalkedEarly => Step::Close(replies::talked_early()),

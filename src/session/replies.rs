@@ -64,6 +64,15 @@ pub fn helo_name() -> Reply {
     bare(501, "A domain name or an address literal must follow")
 }
 
+/// The reply as we say it, `hostname`: behind 221 and 421 stands who leaves (RFC 5321 §4.2.3), as behind 220.
+pub fn from_here(hostname: &str, reply: Reply) -> Reply {
+    if matches!(reply.code().number(), 221 | 421) {
+        Reply::new(reply.code(), reply.status(), format!("{hostname} {}", reply.text()))
+    } else {
+        reply
+    }
+}
+
 /// To QUIT (RFC 5321 §4.1.1.10).
 pub fn bye() -> Reply {
     said(221, (2, 0, 0), "Bye")
@@ -275,6 +284,11 @@ pub fn bad_parameter(keyword: &str, why: &str) -> Reply {
     said(501, (5, 5, 4), format!("Parameter {keyword}: {why}"))
 }
 
+/// A parameter that asks for more than is promised (RFC 2852 §4: 555).
+pub fn parameter_not_kept(keyword: &str, why: &str) -> Reply {
+    said(555, (5, 5, 4), format!("Parameter {keyword}: {why}"))
+}
+
 /// What a command that can't be read is answered.
 pub fn command_fault(fault: &CommandFault) -> Reply {
     match fault {
@@ -285,6 +299,7 @@ pub fn command_fault(fault: &CommandFault) -> Reply {
         CommandFault::Recipient(fault) => recipient_syntax(*fault),
         CommandFault::UnknownParameter(keyword) => unknown_parameter(keyword),
         CommandFault::Parameter { keyword, why } => bad_parameter(keyword, why),
+        CommandFault::Unkept { keyword, why } => parameter_not_kept(keyword, why),
         CommandFault::Base64 => not_base64(),
         CommandFault::Http => not_http(),
         CommandFault::StartTls | CommandFault::Bdat => bad_argument(&fault.to_string()),

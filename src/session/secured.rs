@@ -401,7 +401,8 @@ impl Session {
             | CommandFault::Sender(_)
             | CommandFault::Recipient(_)
             | CommandFault::UnknownParameter(_)
-            | CommandFault::Parameter { .. } => self.idle(replies::command_fault(fault)),
+            | CommandFault::Parameter { .. }
+            | CommandFault::Unkept { .. } => self.idle(replies::command_fault(fault)),
         }
     }
 
@@ -444,7 +445,8 @@ impl Session {
         match (self.stay, &self.state) {
             (Stay::UntilTheTransactionEnds, State::Idle) => {
                 self.state = State::Closed;
-                Step::Leave { reply, farewell: replies::shutting_down() }
+                let farewell = replies::from_here(&self.settings.hostname, replies::shutting_down());
+                Step::Leave { reply, farewell }
             }
             _ => Step::Say(reply),
         }
@@ -457,7 +459,7 @@ impl Session {
 
     pub(super) fn close(&mut self, reply: Reply) -> Step {
         self.state = State::Closed;
-        Step::Close(reply)
+        Step::Close(replies::from_here(&self.settings.hostname, reply))
     }
 
     pub(super) fn our_fault(&mut self) -> Step {

@@ -23,7 +23,7 @@ pub const RECIPIENTS_REFUSED_MAX: u32 = 100;
 pub(super) struct Opening {
     pub(super) reverse_path: ReversePath,
     pub(super) parameters: MailParameters,
-    /// The priority that was asked for, when another was given.
+    /// The priority that was asked for; the parameters have the one that is given.
     pub(super) asked_priority: Option<i8>,
 }
 
@@ -32,7 +32,7 @@ impl Opening {
     fn assign_priority(&mut self, identity: &Identity) {
         let asked = self.parameters.priority;
         let given = policy::limits::priority(identity, asked);
-        self.asked_priority = asked.filter(|asked| *asked != given);
+        self.asked_priority = asked;
         if asked.is_some() || given != Priorities::ORDINARY {
             self.parameters.priority = Some(given);
         }
@@ -47,6 +47,7 @@ pub struct Transaction {
     recipients: Vec<Recipient>,
     rule: Rule,
     message_id: Option<String>,
+    asked_priority: Option<i8>,
     /// Recipients that came while a limit per hour or day was reached.
     over_limit: usize,
 }
@@ -54,8 +55,8 @@ pub struct Transaction {
 impl Transaction {
     /// The transaction that `rule` allowed.
     pub(super) fn open(opening: Opening, rule: Rule) -> Self {
-        let Opening { reverse_path, parameters, asked_priority: _ } = opening;
-        Self { reverse_path, parameters, recipients: Vec::new(), rule, message_id: None, over_limit: 0 }
+        let Opening { reverse_path, parameters, asked_priority } = opening;
+        Self { reverse_path, parameters, recipients: Vec::new(), rule, message_id: None, asked_priority, over_limit: 0 }
     }
 
     /// One more recipient. The session counts before it calls.
@@ -102,6 +103,7 @@ impl Transaction {
     pub(super) fn describe(&self, decision: &mut Decision) {
         decision.sender = Some(self.reverse_path.clone());
         decision.message_id.clone_from(&self.message_id);
+        decision.asked_priority = self.asked_priority;
         // A refused recipient is told alone: with those taken before, a client that has a thousand of them refused would have us write a
         // million addresses.
         if decision.subject != Subject::Recipient {
@@ -206,11 +208,12 @@ impl Session {
         !self.identity.grant().limits.rates.is_empty()
     }
 
-    fn begin(&mut self, opening: Opening, rule: Rule) -> Step {
+    fn begin(&mut self, mut opening: Opening, rule: Rule) -> Step {
         let reply = match (opening.asked_priority, opening.parameters.priority) {
-            (Some(_), Some(given)) => replies::sender_taken_at(given),
+            (Some(asked), Some(given)) if asked != given => replies::sender_taken_at(given),
             (Some(_) | None, _) => replies::sender_taken(),
         };
+        opening.parameters.ret = policy::returned(&self.identity, &opening.reverse_path, opening.parameters.ret);
         self.state = State::Open(Box::new(Transaction::open(opening, rule)));
         self.say(reply)
     }

@@ -51,6 +51,8 @@ pub(super) struct Connection {
     plan: Plan,
     reply_until: Instant,
     message_until: Instant,
+    /// When the message was sent whole: until when its own reply would be waited for.
+    sent_until: Instant,
     /// Until when a client waits for what comes of it, where one does: also for the reply to the final dot.
     client_until: Option<Instant>,
     /// How long that was when the last reply was begun to be waited for.
@@ -129,6 +131,7 @@ impl Connection {
             plan: Plan::default(),
             reply_until: now,
             message_until: now,
+            sent_until: now,
             client_until: None,
             client_wait: Duration::ZERO,
             signs: signs.clone(),
@@ -298,8 +301,7 @@ impl Connection {
         if patience == Patience::Anew {
             self.start_reply_clock();
         }
-        let wait = self.upstream.deadlines.of(self.dialog.phase());
-        let wait = if self.client_until.is_some() { self.client_wait.min(wait) } else { wait };
+        let wait = if self.client_until.is_some() { self.client_wait.min(self.wait()) } else { self.wait() };
         self.read_until(self.reply_until, FaultCause::Silent(wait)).await
     }
 
@@ -349,12 +351,25 @@ impl Connection {
         }
     }
 
+    /// How long the next reply is waited for. Replies that an upstream gathers come when it has looked at the message, so those to the commands
+    /// before a message that is sent have as long as the one to its end.
+    fn wait(&self) -> Duration {
+        let deadlines = &self.upstream.deadlines;
+        let own = deadlines.of(self.dialog.phase());
+        if self.dialog.is_ahead_of_replies() { own.max(deadlines.of(Phase::EndOfData)) } else { own }
+    }
+
     fn start_reply_clock(&mut self) {
-        let phase = self.dialog.phase();
-        let until = from_now(self.upstream.deadlines.of(phase));
+        let until = from_now(self.wait());
         // The final dot has its own time whole, however long the message took: to be impatient here makes duplicates (RFC 5321 §4.5.3.2.6). A
         // client that waits is answered in its own time all the same.
-        self.reply_until = if phase == Phase::EndOfData { until } else { until.min(self.message_until) };
+        self.reply_until = if self.dialog.phase() == Phase::EndOfData {
+            until
+        } else if self.dialog.is_ahead_of_replies() {
+            until.min(self.message_until.max(self.sent_until))
+        } else {
+            until.min(self.message_until)
+        };
         if let Some(client) = self.client_until {
             self.reply_until = self.reply_until.min(client);
             let left = client.saturating_duration_since(from_now(Duration::ZERO));
@@ -402,7 +417,10 @@ impl Connection {
 
     async fn send_body(&mut self, body: &mut impl MessageBody) -> Step {
         match self.stream_body(body).await {
-            Ok(()) => self.dialog.on(Event::BodyAtEnd),
+            Ok(()) => match self.heard_early().await {
+                Some(step) => step,
+                None => self.dialog.on(Event::BodyAtEnd),
+            },
             Err(cause @ FaultCause::BodyUnreadable(_)) => {
                 // Without the final dot, or the last octet that was counted, nothing was sent (RFC 5321 §4.1.1.4, RFC 3030 §2); the connection
                 // can't be used to say so.
@@ -411,6 +429,20 @@ impl Connection {
             }
             Err(cause) => self.last_words(cause).await,
         }
+    }
+
+    /// What was said while the message was on its way, when it ends the matter. Its last octets are still here: who has "taken" it has taken
+    /// something else.
+    async fn heard_early(&mut self) -> Option<Step> {
+        let room = self.dialog.room().min(READ_PIECE);
+        let (stream, piece) = (self.stream.as_mut()?, self.piece.get_mut(..room)?);
+        // An end, or a fault, is met by what is written next.
+        let Ok(Ok(count @ 1..)) = timeout_at(from_now(Duration::ZERO), stream.read(piece)).await else { return None };
+        let step = self.dialog.on(Event::Received(piece.get(..count)?));
+        if let Some(reply) = self.dialog.take_heard() {
+            self.signs.said(Some(&reply));
+        }
+        if let Step::Read(_) = step { None } else { Some(step) }
     }
 
     async fn stream_body(&mut self, body: &mut impl MessageBody) -> Result<(), FaultCause> {
@@ -445,6 +477,7 @@ impl Connection {
     /// The last octets and the end in one write.
     async fn end_body(&mut self) -> Step {
         let outgoing = std::mem::take(&mut self.outgoing);
+        self.sent_until = from_now(self.upstream.deadlines.of(Phase::EndOfData));
         self.send_octets(&outgoing.octets).await
     }
 }

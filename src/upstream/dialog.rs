@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::attempt::{Attempt, FaultCause, UpstreamFault};
 use super::blame::{Judgement, Phase, judge};
+use super::settings::{Manner, Submitter};
 use super::transaction::{Batch, Order, Planned, Sequel, Transaction};
 use crate::mail::Recipient;
 use crate::queue::Outcome;
@@ -110,6 +111,13 @@ impl Dialog {
                 self.expected.front().map_or(Phase::Reset, |expect| expect.phase())
             }
         }
+    }
+
+    /// Whether all of the message is sent, and replies to commands before it are still to come: whoever gathers its replies gives them when it has
+    /// looked at the message.
+    pub fn is_ahead_of_replies(&self) -> bool {
+        let Stage::Transaction(transaction) = &self.stage else { return false };
+        transaction.has_sent_all() && self.expected.len() > 1
     }
 
     /// Whether a further message may be begun.
@@ -250,9 +258,14 @@ impl Dialog {
         if self.is_moot(expect, &reply) {
             return self.go_on();
         }
-        // An upstream that offered CHUNKING and does not know BDAT has read the message as commands: nothing it says now is about it.
-        if expect == Expect::Chunk && matches!(reply.code().number(), 500 | 502..=504) {
-            return Some(self.fail_at(Phase::EndOfData, FaultCause::NoChunking(reply)));
+        match (expect, reply.code().number()) {
+            // An upstream that offered CHUNKING and does not know BDAT has read the message as commands: nothing it says now is about it.
+            (Expect::Chunk, 500 | 502 | 504) => {
+                return Some(self.fail_at(Phase::EndOfData, FaultCause::NoChunking(reply)));
+            }
+            // RFC 3030 §2: out of order, to one that is in order. It knows the command, and counts otherwise than we do.
+            (Expect::Chunk, 503) => return Some(self.fail_at(Phase::EndOfData, FaultCause::UnexpectedReply(reply))),
+            _ => {}
         }
         let judgement = judge(expect.phase(), &reply, &self.terms.ours);
         // A reply that comes before the final dot went is judged like the one to it, and told as what it is.
@@ -389,7 +402,11 @@ impl Dialog {
     }
 
     fn start(&mut self, mut transaction: Box<Transaction>) -> Step {
-        transaction.queue_commands(self.stained, &self.offered, self.terms.manner);
+        // RFC 4954 §5: AUTH= is for a server to which we have authenticated.
+        let submitter =
+            if self.terms.credentials.is_some() { self.terms.manner.submitter } else { Submitter::default() };
+        let manner = Manner { submitter, ..self.terms.manner };
+        transaction.queue_commands(self.stained, &self.offered, manner);
         self.stained = true;
         self.stage = Stage::Transaction(transaction);
         self.send_commands()

@@ -15,6 +15,8 @@
 //! | `body`        | where a message's octets come from                                             | seam |
 //! | `outgoing`    | a message on its way out: looked at, encoded, framed                           |      |
 //! | `seven_bit`   | a message without octets over 127, for who does not take them                  | yes  |
+//! | `part_headers` | whether the header of a part holds any                                        | yes  |
+//! | `mime`        | what such a header says, which lines part one part from the next               | yes  |
 //! | `names`       | what MX and SRV records say: which hosts, in which order                       | yes  |
 //! | `resolver`    | names to addresses, by the machine's resolver or by DNS                        |      |
 //! | `network`     | upstreams to addresses, addresses to streams                                   | seam |
@@ -56,8 +58,10 @@ pub mod vigil;
 mod alarms;
 mod connection;
 mod login;
+mod mime;
 pub mod drought;
 mod outgoing;
+mod part_headers;
 mod refusals;
 mod resolver;
 mod transaction;
@@ -73,7 +77,7 @@ pub use pin::{NotAPin, Pin};
 pub use places::{Outlook, Probe, Standing};
 pub use settings::{
     Chunking, Credentials, Deadlines, EightBit, Evidence, LookUp, Manner, Mechanism, ReplyPattern, Secret, Security,
-    SourceAddresses, Upstream,
+    SourceAddresses, Submitter, Upstream,
 };
 pub use through::{Begun, Passage, Sending, Word};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};

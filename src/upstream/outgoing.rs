@@ -4,6 +4,7 @@
 
 use super::body::{BodyFault, MessageBody};
 use super::dialog::{Characters, Contents, Form, Framing, Look};
+use super::part_headers::PartHeaders;
 use super::seven_bit::{Encoder, NotEncodable, Plan, Survey};
 use crate::smtp::DotWriter;
 
@@ -98,12 +99,14 @@ fn changed(why: NotEncodable) -> BodyFault {
 
 /// Of what the message is made, and the plan for encoding it.
 pub(super) async fn look(look: Look, body: &mut impl MessageBody) -> Result<(Contents, Plan), BodyFault> {
-    let mut seen = Seen::default();
+    let (mut seen, mut parts) = (Seen::default(), PartHeaders::default());
     let mut survey = (look == Look::Encoding).then(|| Ok(Survey::default()));
     body.rewind().await?;
     while let Some(piece) = body.next().await? {
         seen.add(&piece);
-        if look == Look::Header && seen.is_past_header() {
+        parts.push(&piece);
+        let is_known = seen.header == Characters::Beyond || (seen.is_past_header() && parts.is_done());
+        if look == Look::Headers && is_known {
             break;
         }
         if let Some(Ok(reading)) = &mut survey
@@ -112,7 +115,8 @@ pub(super) async fn look(look: Look, body: &mut impl MessageBody) -> Result<(Con
             survey = Some(Err(why));
         }
     }
-    let mut contents = Contents { header: seen.header, body: seen.body, encoded: None };
+    let parts = if parts.is_beyond_ascii() { Characters::Beyond } else { Characters::Ascii };
+    let mut contents = Contents { header: seen.header, parts, body: seen.body, encoded: None };
     let Some(survey) = survey.filter(|_| seen.body == Characters::Beyond) else {
         return Ok((contents, Plan::default()));
     };
@@ -165,7 +169,7 @@ impl Seen {
     const END: &[u8; 4] = b"\r\n\r\n";
 
     fn is_past_header(&self) -> bool {
-        self.matched == Self::END.len() || self.looked_at >= HEADER_LOOK_MAX || self.header == Characters::Beyond
+        self.matched == Self::END.len() || self.looked_at >= HEADER_LOOK_MAX
     }
 
     fn add(&mut self, piece: &[u8]) {
@@ -195,7 +199,9 @@ mod tests {
     #[tokio::test]
     async fn header_and_body_are_told_apart() {
         use Characters::{Ascii, Beyond};
+        let part = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Description: \u{e4}\r\n\r\nx";
         for (message, header, body) in [
+            (part, Ascii, Beyond),
             ("Subject: x\r\n\r\nx", Ascii, Ascii),
             ("Subject: \u{e4}\r\n\r\nx", Beyond, Ascii),
             ("Subject: x\r\n\r\n\u{e4}", Ascii, Beyond),
@@ -205,8 +211,9 @@ mod tests {
         ] {
             let (contents, _) = look(Look::Whole, &mut InMemory::new(message)).await.unwrap();
             assert_eq!((contents.header, contents.body), (header, body), "{message:?}");
-            let (contents, _) = look(Look::Header, &mut InMemory::new(message)).await.unwrap();
-            assert_eq!(contents.header, header, "{message:?}");
+            assert_eq!(contents.parts == Beyond, message == part, "{message:?}");
+            let (contents, _) = look(Look::Headers, &mut InMemory::new(message)).await.unwrap();
+            assert_eq!((contents.header, contents.parts == Beyond), (header, message == part), "{message:?}");
         }
     }
 

@@ -27,6 +27,12 @@ use crate::queue::Outcome;
 use crate::smtp::{Extension, Offered};
 use crate::sys::{Clock, Entropy, MonoTime, Now, WallTime};
 
+mod rights;
+
+pub use rights::Probe;
+pub(super) use rights::Slot;
+use rights::{Waiting, Whose};
+
 /// How long it is believed of an upstream that it lacks an extension: mail that needs it is not tried meanwhile, and would never find it out.
 const KNOWN_FOR: Duration = Duration::from_secs(15 * 60);
 
@@ -107,32 +113,6 @@ struct Place {
     offered: Option<(Offered, MonoTime)>,
     /// Sent when attempts that have not reached a message are to be begun anew.
     anew: watch::Sender<()>,
-}
-
-/// The right to one connection, with the newest settings.
-pub(super) struct Slot {
-    places: Arc<Places>,
-    whose: Whose,
-    pub(super) upstream: Arc<Upstream>,
-    /// Since when it is held.
-    pub(super) begun: MonoTime,
-    /// Changes when an attempt that has not reached a message is to be begun anew.
-    pub(super) anew: watch::Receiver<()>,
-}
-
-/// Who waits for what comes of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
-    /// Nobody: its mail is in the queue.
-    OfTheQueue,
-    /// A client.
-    OfAClient,
-}
-
-/// The right to be the one attempt that finds out whether an upstream is up again. Dropped without a word, the next who asks gets it.
-pub struct Probe {
-    places: Arc<Places>,
-    upstream: Arc<Upstream>,
 }
 
 /// Whether an upstream may be tried.
@@ -632,92 +612,6 @@ impl Place {
 
 fn limit(upstream: &Upstream) -> usize {
     upstream.connections.max(1)
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut roll = self.places.lock();
-        if let Some(place) = roll.places.get_mut(&self.upstream.name) {
-            place.give_back();
-            if self.whose == Whose::OfAClient {
-                place.through = place.through.saturating_sub(1);
-            }
-            if place.gone {
-                roll.forget_gone();
-            }
-        }
-    }
-}
-
-impl Probe {
-    /// Whether it is for one of these.
-    pub fn is_for<'a>(&self, mut upstreams: impl Iterator<Item = &'a Arc<Upstream>>) -> bool {
-        upstreams.any(|upstream| upstream.name == self.upstream.name)
-    }
-
-    /// What the probe found.
-    pub(super) fn report(self, fault: Option<&UpstreamFault>, of: Option<&str>, begun: MonoTime) -> Option<Condition> {
-        // What is noted here leaves nothing to abandon when `self` is dropped.
-        self.places.report(&self.upstream, fault, of, Finder::Probe, begun)
-    }
-
-    /// It got as far as MAIL; that is all that a probe is to find out.
-    pub(super) fn end_ready(self) -> Option<Condition> {
-        self.places.found(&self.upstream, Health::is_ready)
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        let abandoned = self.places.with(&self.upstream.name, |place, now| {
-            let is_ours =
-                Arc::ptr_eq(&place.upstream, &self.upstream) && place.health.condition(now) == Condition::HalfOpen;
-            if is_ours {
-                place.health.abandon(now);
-            }
-            is_ours
-        });
-        if abandoned == Some(true) {
-            self.places.news.send_replace(());
-        }
-    }
-}
-
-impl std::fmt::Debug for Probe {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Probe").field("upstream", &self.upstream.name).finish_non_exhaustive()
-    }
-}
-
-/// A message that waits for a connection, as long as it lives.
-struct Waiting<'a> {
-    places: &'a Places,
-    name: &'a str,
-}
-
-impl<'a> Waiting<'a> {
-    /// None when the upstream is not configured.
-    fn new(places: &'a Places, upstream: &'a Arc<Upstream>) -> Option<Self> {
-        let mut roll = places.lock();
-        if !roll.told {
-            roll.follow(upstream);
-        }
-        let place = roll.places.get_mut(&upstream.name).filter(|place| !place.gone)?;
-        place.waiting = place.waiting.saturating_add(1);
-        Some(Self { places, name: &upstream.name })
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut roll = self.places.lock();
-        if let Some(place) = roll.places.get_mut(self.name) {
-            place.waiting = place.waiting.saturating_sub(1);
-            if place.gone {
-                roll.forget_gone();
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::sys::Entropy;
 /// How long an answer is kept at most, whatever its time to live.
 const KEPT: Duration = Duration::from_secs(3600);
 /// After so long the machine's configuration of DNS is read again.
-const READ_AGAIN: Duration = Duration::from_secs(600);
+pub(super) const READ_AGAIN: Duration = Duration::from_secs(600);
 /// Answers that are kept at once.
 const ANSWERS_MAX: u64 = 256;
 

@@ -70,6 +70,8 @@ pub struct Manner {
     pub chunking: Chunking,
     /// What becomes of octets over 127 when it has no 8BITMIME.
     pub eight_bit: EightBit,
+    /// What MAIL says of who submitted the message first.
+    pub submitter: Submitter,
 }
 
 /// Whether CHUNKING is used (RFC 3030).
@@ -80,6 +82,16 @@ pub enum Chunking {
     WhenOffered,
     /// Never: for an upstream that offers it, behind something that does not know BDAT.
     Never,
+}
+
+/// What MAIL says, where we have logged in, of who submitted the message first (RFC 4954 §5). We vouch for nobody either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Submitter {
+    /// Nothing: for all the servers that refuse mail over `AUTH=<>`.
+    #[default]
+    Unsaid,
+    /// `AUTH=<>`.
+    Nobody,
 }
 
 /// What becomes of a message with octets over 127 when the upstream does not offer 8BITMIME (RFC 6152 §3).

@@ -15,6 +15,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::mime::{Boundary, Delimiter, Facts, Kind, Label, Unclear, Unlabelled, fields, name_of};
+
 /// Octets of the headers of one part at most.
 const HEADER_MAX: usize = 512 * 1024;
 /// Octets of a line at most.
@@ -32,6 +34,12 @@ const BASE64_LINE: usize = 57;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NotEncodable(pub &'static str);
+
+impl From<Unclear> for NotEncodable {
+    fn from(unclear: Unclear) -> Self {
+        Self(unclear.0)
+    }
+}
 
 /// The parts that are to be encoded, in their order: what the survey found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,8 +105,7 @@ impl Encoder {
 /// A multipart that is open.
 #[derive(Debug)]
 struct Level {
-    /// `--` and its boundary.
-    delimiter: Vec<u8>,
+    delimiter: Delimiter,
     /// What a part without Content-Type is.
     default: Unlabelled,
     /// Within something that is signed.
@@ -111,13 +118,6 @@ struct Level {
 enum Signed {
     No,
     Yes,
-}
-
-/// RFC 2046 §5.1.5: in a digest each part is a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unlabelled {
-    Text,
-    Message,
 }
 
 /// Where in the message a line stands.
@@ -249,19 +249,9 @@ impl Walk {
         Ok(())
     }
 
-    /// RFC 2046 §5.1.1: two hyphens, the boundary, two hyphens more at the end, white space. The innermost that it is of.
+    /// The innermost multipart that a line is a boundary of.
     fn delimiter(&self, line: &[u8]) -> Option<(usize, Boundary)> {
-        if !line.starts_with(b"--") {
-            return None;
-        }
-        self.levels.iter().enumerate().rev().find_map(|(place, level)| {
-            let rest = line.strip_prefix(level.delimiter.as_slice())?;
-            match rest.trim_ascii_end() {
-                b"" => Some((place, Boundary::Next)),
-                b"--" => Some((place, Boundary::Last)),
-                _ => None,
-            }
-        })
+        self.levels.iter().enumerate().rev().find_map(|(place, level)| Some((place, level.delimiter.of(line)?)))
     }
 
     fn boundary(&mut self, place: usize, kind: Boundary, line: &[u8], out: &mut Vec<u8>) -> Result<(), NotEncodable> {
@@ -303,7 +293,7 @@ impl Walk {
                 let signed = if facts.kind.is_signed() { Signed::Yes } else { self.signed };
                 let default = if facts.kind.is_digest() { Unlabelled::Message } else { Unlabelled::Text };
                 facts.write(&header, facts.container_label(self.signed), Version::AsItIs, out);
-                let delimiter = [b"--".as_slice(), boundary].concat();
+                let delimiter = Delimiter::new(boundary);
                 self.levels.push(Level { delimiter, default, signed, nested: self.nested });
                 (self.signed, self.at) = (signed, At::Between);
             }
@@ -313,7 +303,9 @@ impl Walk {
                 facts.write(&header, facts.container_label(self.signed), Version::AsItIs, out);
                 (self.default, self.at) = (Unlabelled::Text, At::Header);
             }
-            Kind::Text | Kind::Other | Kind::OtherMessage => self.leaf_begins(&facts, &header, outermost, out)?,
+            Kind::Text | Kind::Other | Kind::GlobalMessage | Kind::OtherMessage => {
+                self.leaf_begins(&facts, &header, outermost, out)?
+            }
         }
         Ok(())
     }
@@ -341,7 +333,9 @@ impl Walk {
         match (facts.encoding, &facts.kind) {
             (Label::Encoded, _) => return Err(NotEncodable("a part with octets over 127 says that it is encoded")),
             (Label::Unknown, _) => return Err(NotEncodable("a part is encoded in a way that is not known")),
-            (_, Kind::OtherMessage) => return Err(NotEncodable("a part of type message may not be encoded")),
+            (_, Kind::GlobalMessage | Kind::OtherMessage) => {
+                return Err(NotEncodable("a part of type message may not be encoded"));
+            }
             (Label::SevenBit | Label::EightBit | Label::Binary, _) => {}
         }
         let version = if outermost { Version::Needed } else { Version::AsItIs };
@@ -367,48 +361,7 @@ impl Walk {
 /// The text of one fault that is found in three places.
 const HEADER: NotEncodable = NotEncodable("a header in it holds octets over 127");
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Boundary {
-    Next,
-    Last,
-}
-
-// What a header says.
-
-#[derive(Debug, PartialEq, Eq)]
-enum Kind {
-    Multipart {
-        subtype: String,
-        boundary: Vec<u8>,
-    },
-    /// `message/rfc822`.
-    Message,
-    /// Another `message/*`: not to be encoded (RFC 2046 §5.2).
-    OtherMessage,
-    Text,
-    Other,
-}
-
-impl Kind {
-    fn is_signed(&self) -> bool {
-        matches!(self, Self::Multipart { subtype, .. } if subtype == "signed")
-    }
-
-    fn is_digest(&self) -> bool {
-        matches!(self, Self::Multipart { subtype, .. } if subtype == "digest")
-    }
-}
-
-/// Content-Transfer-Encoding (RFC 2045 §6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Label {
-    SevenBit,
-    EightBit,
-    Binary,
-    /// base64 or quoted-printable.
-    Encoded,
-    Unknown,
-}
+// What becomes of a header.
 
 /// Whether MIME-Version is to be there (RFC 2045 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -417,41 +370,7 @@ enum Version {
     Needed,
 }
 
-#[derive(Debug)]
-struct Facts {
-    kind: Kind,
-    encoding: Label,
-    has_type: bool,
-    has_version: bool,
-}
-
 impl Facts {
-    fn of(header: &[u8], default: Unlabelled) -> Result<Self, NotEncodable> {
-        let (mut content_type, mut encoding, mut has_version) = (None, None, false);
-        for field in fields(header) {
-            let twice = match name_of(field) {
-                name if name.eq_ignore_ascii_case(b"Content-Type") => content_type.replace(value_of(field)).is_some(),
-                name if name.eq_ignore_ascii_case(b"Content-Transfer-Encoding") => {
-                    encoding.replace(value_of(field)).is_some()
-                }
-                name => {
-                    has_version |= name.eq_ignore_ascii_case(b"MIME-Version");
-                    false
-                }
-            };
-            if twice {
-                return Err(NotEncodable("a part says twice what it is"));
-            }
-        }
-        let kind = match &content_type {
-            Some(value) => kind_of(value)?,
-            None if default == Unlabelled::Message => Kind::Message,
-            None => Kind::Text,
-        };
-        let encoding = encoding.as_deref().map_or(Label::SevenBit, label_of);
-        Ok(Self { kind, encoding, has_type: content_type.is_some(), has_version })
-    }
-
     /// What a part with parts is to be labelled, where it must change (RFC 2045 §6.4): nothing in it has octets over 127 any more.
     fn container_label(&self, signed: Signed) -> Option<&'static str> {
         let changes = matches!(self.encoding, Label::EightBit | Label::Binary) && signed == Signed::No;
@@ -484,125 +403,6 @@ impl Facts {
         said(out);
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// The fields of a header, each with the lines that continue it.
-fn fields(header: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = header;
-    std::iter::from_fn(move || {
-        let mut end = 0;
-        loop {
-            let line = memchr::memchr(b'\n', rest.get(end..)?)
-                .map_or(rest.len(), |at| end.saturating_add(at).saturating_add(1));
-            end = line;
-            if !matches!(rest.get(end), Some(b' ' | b'\t')) {
-                break;
-            }
-        }
-        let (field, left) = rest.split_at_checked(end)?;
-        rest = left;
-        (!field.is_empty()).then_some(field)
-    })
-}
-
-fn name_of(field: &[u8]) -> &[u8] {
-    field.split(|&octet| octet == b':').next().unwrap_or_default().trim_ascii_end()
-}
-
-/// The value without comments (RFC 2045 §5.1 allows them) and line breaks; quoted strings are left as they are.
-fn value_of(field: &[u8]) -> Vec<u8> {
-    let value = field.iter().skip_while(|&&octet| octet != b':').skip(1);
-    let (mut clear, mut depth, mut quoted, mut escaped) = (Vec::new(), 0_usize, false, false);
-    for &octet in value {
-        match octet {
-            b'\r' | b'\n' => continue,
-            _ if escaped => escaped = false,
-            b'\\' if quoted || depth > 0 => escaped = true,
-            b'"' if depth == 0 => quoted = !quoted,
-            b'(' if !quoted => depth = depth.saturating_add(1),
-            b')' if !quoted && depth > 0 => {
-                depth = depth.saturating_sub(1);
-                continue;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            clear.push(octet);
-        }
-    }
-    clear
-}
-
-fn label_of(value: &[u8]) -> Label {
-    let value = value.trim_ascii().to_ascii_lowercase();
-    match value.as_slice() {
-        b"" | b"7bit" => Label::SevenBit,
-        b"8bit" => Label::EightBit,
-        b"binary" => Label::Binary,
-        b"base64" | b"quoted-printable" => Label::Encoded,
-        _ => Label::Unknown,
-    }
-}
-
-fn kind_of(value: &[u8]) -> Result<Kind, NotEncodable> {
-    let parameters = split_unquoted(value);
-    let essence = parameters.first().map(|essence| essence.trim_ascii().to_ascii_lowercase()).unwrap_or_default();
-    let essence = String::from_utf8_lossy(&essence).into_owned();
-    let (kind, subtype) = essence.split_once('/').unwrap_or((&essence, ""));
-    match (kind, subtype.trim()) {
-        ("multipart", subtype) => match parameters.iter().skip(1).find_map(|parameter| boundary_of(parameter)) {
-            Some(boundary) => Ok(Kind::Multipart { subtype: subtype.to_owned(), boundary }),
-            None => Err(NotEncodable("a multipart in it has no boundary")),
-        },
-        ("message", "rfc822") => Ok(Kind::Message),
-        ("message", _) => Ok(Kind::OtherMessage),
-        ("text", _) => Ok(Kind::Text),
-        _ => Ok(Kind::Other),
-    }
-}
-
-/// What stands between semicolons that are not quoted.
-fn split_unquoted(value: &[u8]) -> Vec<Vec<u8>> {
-    let (mut parts, mut quoted, mut escaped) = (vec![Vec::new()], false, false);
-    for &octet in value {
-        match octet {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b';' if !quoted => {
-                parts.push(Vec::new());
-                continue;
-            }
-            _ => {}
-        }
-        if let Some(part) = parts.last_mut() {
-            part.push(octet);
-        }
-    }
-    parts
-}
-
-fn boundary_of(parameter: &[u8]) -> Option<Vec<u8>> {
-    let at = memchr::memchr(b'=', parameter)?;
-    let (name, value) = parameter.split_at_checked(at)?;
-    if !name.trim_ascii().eq_ignore_ascii_case(b"boundary") {
-        return None;
-    }
-    let value = value.get(1..)?.trim_ascii();
-    let boundary = match value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")) {
-        Some(quoted) => unescaped(quoted),
-        None => value.to_vec(),
-    };
-    (!boundary.is_empty()).then_some(boundary)
-}
-
-fn unescaped(quoted: &[u8]) -> Vec<u8> {
-    let mut escaped = false;
-    let keep = |&octet: &u8| {
-        escaped = !escaped && octet == b'\\';
-        (!escaped).then_some(octet)
-    };
-    quoted.iter().filter_map(keep).collect()
 }
 
 // Writing.

@@ -25,9 +25,10 @@ use hickory_resolver::proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::dane::Tlsa;
+use super::resolver::READ_AGAIN;
 use crate::sys::{Entropy as _, SystemEntropy};
 
 /// How long one server is waited for, each time it is asked.
@@ -46,8 +47,15 @@ const ALIASES_MAX: usize = 8;
 pub struct Dane {
     servers: Vec<SocketAddr>,
     word: Word,
-    /// Made at the first question, for its answers and proofs are kept in it.
-    validating: Arc<Mutex<Option<TokioResolver>>>,
+    /// Made at the first question, for its answers and proofs are kept in it; anew where the machine's configuration may have changed.
+    validating: Arc<Mutex<Option<Made>>>,
+}
+
+/// A resolver that proves what it answers.
+struct Made {
+    resolver: TokioResolver,
+    /// From when on the machine's configuration is to be read again; none where the servers are named here.
+    until: Option<Instant>,
 }
 
 /// Whose word for an answer counts.
@@ -187,11 +195,15 @@ impl Answer {
 impl Dane {
     fn validating(&self, anchors: Option<&Arc<TrustAnchors>>) -> io::Result<TokioResolver> {
         let mut made = self.validating.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(resolver) = &*made {
-            return Ok(resolver.clone());
+        let now = super::vigil::present();
+        if let Some(made) = &*made
+            && made.until.is_none_or(|until| now < until)
+        {
+            return Ok(made.resolver.clone());
         }
         let resolver = resolver(&self.servers, anchors.cloned()).map_err(io::Error::other)?;
-        *made = Some(resolver.clone());
+        let until = self.servers.is_empty().then(|| now + READ_AGAIN);
+        *made = Some(Made { resolver: resolver.clone(), until });
         Ok(resolver)
     }
 }

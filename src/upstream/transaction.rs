@@ -21,117 +21,22 @@ use super::attempt::{Attempt, FaultCause, Undertaking, UpstreamFault};
 use super::blame::{Judgement, Phase};
 use super::dialog::{Characters, Contents, Expect, Form, Look};
 use super::settings::{Chunking, EightBit, Manner};
-use crate::mail::envelope::utf8_escaped;
-use crate::mail::{
-    Body, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, OriginalRecipient, Recipient, Ret, ReversePath,
-};
+use crate::mail::Recipient;
 use crate::queue::Outcome;
 use crate::smtp::Reply;
 use crate::smtp::extension::{Extension, Offered};
-use crate::sys::WallTime;
 
-/// What is to be sent, but for the octets of the message.
-#[derive(Clone, Debug)]
-pub struct Order {
-    reverse_path: ReversePath,
-    parameters: MailParameters,
-    /// Place in the envelope, and the recipient.
-    recipients: Vec<(usize, Recipient)>,
-    octets: u64,
-    /// What MAIL says of it (RFC 1870 §6.1); none when it is not known yet.
-    size: Option<u64>,
-    extent: Extent,
-    /// When it is sent: what is left of the time to deliver it in.
-    at: WallTime,
-}
+mod lines;
+mod order;
 
-/// Whether all that is to be sent is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
-    /// It is.
-    Whole,
-    /// Recipients come one by one while their client waits, and the message behind them, or never.
-    Growing,
-}
-
-impl Order {
-    /// An order for some recipients of an envelope, by their places; places that it does not have are left out. `octets` is the true length
-    /// of the message, for SIZE (RFC 1870).
-    pub fn new(envelope: &Envelope, places: &[usize], octets: u64) -> Self {
-        let recipient = |&place: &usize| Some((place, envelope.recipients().get(place)?.clone()));
-        Self {
-            reverse_path: envelope.reverse_path().clone(),
-            parameters: envelope.parameters().clone(),
-            recipients: places.iter().filter_map(recipient).collect(),
-            octets,
-            size: Some(octets),
-            extent: Extent::Whole,
-            at: WallTime::from_millis(0),
-        }
-    }
-
-    /// An order of which nothing is known yet but who sends, and the size that was declared: recipients are asked for one by one, and the message
-    /// comes when all are answered for.
-    pub fn growing(reverse_path: &ReversePath, parameters: &MailParameters) -> Self {
-        Self {
-            reverse_path: reverse_path.clone(),
-            parameters: parameters.clone(),
-            recipients: Vec::new(),
-            octets: 0,
-            size: parameters.size,
-            extent: Extent::Growing,
-            at: WallTime::from_millis(0),
-        }
-    }
-
-    /// Whether an upstream that offers this can take it over while its client waits: with nothing of it left for us to decide or to tell later.
-    pub(super) fn goes_through(&self, offered: &Offered) -> bool {
-        self.lacks(offered).is_none() && (!self.parameters.smtputf8 || offered.has(Extension::SmtpUtf8))
-    }
-
-    /// The same, sent at this moment.
-    #[must_use]
-    pub fn at(self, now: WallTime) -> Self {
-        Self { at: now, ..self }
-    }
-
-    /// Whole seconds that are left of the time to deliver it in; below zero when it is over (RFC 2852 §4).
-    fn seconds_left(&self, by: DeliverBy) -> i64 {
-        by.deadline.millis().saturating_sub(self.at.millis()).div_euclid(1000).clamp(-BY_MOST, BY_MOST)
-    }
-
-    /// What the upstream lacks without which this must not go to it; for the report, with its status.
-    fn lacks(&self, offered: &Offered) -> Option<String> {
-        let asked = &self.parameters;
-        // RFC 8689 §4.2.1; §5: what has no reverse path is not lost over it.
-        if asked.require_tls && self.reverse_path != ReversePath::Null && !offered.has(Extension::RequireTls) {
-            return Some(
-                "5.7.30 the message demands TLS all the way (REQUIRETLS), which the upstream does not offer".to_owned(),
-            );
-        }
-        let by = asked.deliver_by.filter(|by| by.or_return)?;
-        // RFC 2852 §4.1.4.1: nobody could say that it comes in time.
-        if !offered.has(Extension::DeliverBy) {
-            return Some("5.4.7 the message must be delivered in time or returned (BY=..;R), and the upstream knows of no time (DELIVERBY)".to_owned());
-        }
-        let (left, least) = (self.seconds_left(by), offered.deliver_by_min().unwrap_or(0).max(1));
-        (left < i64::from(least)).then(|| {
-            format!("5.4.7 the message must be delivered within {left} s or returned (BY=..;R), and the upstream promises nothing below {least} s")
-        })
-    }
-
-    fn is_ascii(&self) -> bool {
-        self.reverse_path.as_str().is_ascii()
-            && self.recipients.iter().all(|(_, to)| to.forward_path.as_str().is_ascii())
-    }
-}
+use lines::{mail_command, recipient_command};
+use order::Extent;
+pub use order::Order;
 
 /// Why a message that demands TLS does not go to an upstream whose certificate nobody looks at (RFC 8689 §4.2.1).
 pub(super) const UPSTREAM_NOT_PROVED: &str =
     "5.7.10 the message demands TLS all the way (REQUIRETLS), and the upstream's certificate is not verified";
 
-/// The most seconds of a by-time, either way: nine digits (RFC 2852 §4).
-const BY_MOST: i64 = 999_999_999;
 /// Octets of a message that goes ahead of the replies to its recipients, by BDAT: small enough for the buffers of both sides (RFC 2920 §3.1), and
 /// nothing much when nobody is taken.
 pub(super) const CHUNK_AHEAD_MAX: u64 = 32 * 1024;
@@ -147,7 +52,7 @@ pub(super) enum Planned {
     Go(Box<Transaction>),
 }
 
-/// Whether SMTPUTF8 is asked for: only when an address or the header section needs it (RFC 6531 §3.4).
+/// Whether SMTPUTF8 is asked for: only when an address or a header needs it (RFC 6531 §3.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Utf8 {
     NotNeeded,
@@ -254,7 +159,7 @@ impl Transaction {
         let look = match (offered.has(Extension::EightBitMime), manner.eight_bit) {
             (false, EightBit::Encode) => Some(Look::Encoding),
             (false, EightBit::Report) => Some(Look::Whole),
-            (true, _) | (false, EightBit::SendAnyway) => asks_of_header.then_some(Look::Header),
+            (true, _) | (false, EightBit::SendAnyway) => asks_of_header.then_some(Look::Headers),
         };
         match look {
             Some(look) => Planned::Look(self, look),
@@ -305,11 +210,17 @@ impl Transaction {
 
     /// What the message is made of, as far as it was asked.
     pub(super) fn seen(mut self: Box<Self>, contents: Contents, offered: &Offered, manner: Manner) -> Planned {
-        if self.order.parameters.smtputf8 && contents.header == Characters::Beyond {
+        // RFC 6531 §3.2: at whatever level the header stands.
+        let whose = match (contents.header, contents.parts) {
+            (Characters::Beyond, _) => Some("its header"),
+            (Characters::Ascii, Characters::Beyond) => Some("the header of a part of it"),
+            (Characters::Ascii, Characters::Ascii) => None,
+        };
+        if let Some(whose) = whose.filter(|_| self.order.parameters.smtputf8) {
             if offered.has(Extension::SmtpUtf8) {
                 self.utf8 = Utf8::Needed;
             } else {
-                self.utf8_header_not_taken();
+                self.utf8_header_not_taken(whose);
             }
         }
         // A header goes beyond ASCII by SMTPUTF8 alone.
@@ -356,10 +267,12 @@ impl Transaction {
         }
     }
 
-    /// RFC 6531 §3.5, RFC 6532: the header section itself needs SMTPUTF8.
-    fn utf8_header_not_taken(&mut self) {
-        let reason = "5.6.9 the message's header holds UTF-8, which needs SMTPUTF8, which the upstream does not offer";
-        self.settle_open(&failed(reason.to_owned()));
+    /// RFC 6531 §3.5, RFC 6532: the content itself needs SMTPUTF8.
+    fn utf8_header_not_taken(&mut self, whose: &str) {
+        let reason = format!(
+            "5.6.9 the message holds UTF-8 in {whose}, which needs SMTPUTF8, which the upstream does not offer"
+        );
+        self.settle_open(&failed(reason));
     }
 
     /// RFC 6152 §3: encoded, or not sent.
@@ -389,7 +302,8 @@ impl Transaction {
             if stained {
                 self.commands.push_back((Expect::Reset, "RSET".to_owned()));
             }
-            self.commands.push_back((Expect::Mail, mail_command(&self.order, self.utf8, offered)));
+            let mail = mail_command(&self.order, self.utf8, offered, manner.submitter);
+            self.commands.push_back((Expect::Mail, mail));
         }
         for (place, ((_, recipient), stand)) in self.order.recipients.iter().zip(&self.stands).enumerate() {
             if matches!(stand, Stand::Open) {
@@ -496,6 +410,10 @@ impl Transaction {
 
     pub(super) fn is_sending(&self) -> bool {
         self.body == BodyStand::Sending
+    }
+
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.body == BodyStand::DotSent
     }
 
     pub(super) fn send_body(&mut self) {
@@ -626,91 +544,13 @@ fn refusal(phase: Phase, judgement: Judgement, reply: &Reply) -> Option<Outcome>
 
 /// Whether, after the final dot, a fault leaves open what became of the message. A refusal in so many words does not.
 fn leaves_in_the_dark(cause: &FaultCause) -> bool {
-    !matches!(cause, FaultCause::Leaves(_) | FaultCause::RefusesUs(_) | FaultCause::Busy(_) | FaultCause::NoChunking(_))
-}
-
-// The lines.
-
-fn mail_command(order: &Order, utf8: Utf8, offered: &Offered) -> String {
-    let asked = &order.parameters;
-    let mut line = format!("MAIL FROM:<{}>", order.reverse_path.as_str());
-    if let Some(octets) = order.size.filter(|_| offered.has(Extension::Size)) {
-        line.push_str(&format!(" SIZE={octets}"));
-    }
-    // RFC 6152 §3. Not offered: what `eight_bit` says.
-    if asked.body == Body::EightBitMime && offered.has(Extension::EightBitMime) {
-        line.push_str(" BODY=8BITMIME");
-    }
-    if says_smtputf8(utf8, offered) {
-        line.push_str(" SMTPUTF8");
-    }
-    if offered.has(Extension::Dsn) {
-        match asked.ret {
-            Some(Ret::Full) => line.push_str(" RET=FULL"),
-            Some(Ret::Headers) => line.push_str(" RET=HDRS"),
-            None => {}
-        }
-        if let Some(envid) = asked.envid.as_deref().filter(|value| is_parameter_value(value)) {
-            line.push_str(&format!(" ENVID={envid}"));
-        }
-    }
-    if asked.require_tls && offered.has(Extension::RequireTls) {
-        line.push_str(" REQUIRETLS");
-    }
-    if let Some(by) = asked.deliver_by.filter(|_| offered.has(Extension::DeliverBy)) {
-        let (mode, trace) = (if by.or_return { 'R' } else { 'N' }, if by.trace { "T" } else { "" });
-        line.push_str(&format!(" BY={};{mode}{trace}", order.seconds_left(by)));
-    }
-    if let Some(priority) = asked.priority.filter(|_| offered.has(Extension::MtPriority)) {
-        line.push_str(&format!(" MT-PRIORITY={priority}"));
-    }
-    line
-}
-
-/// Whether MAIL says SMTPUTF8: then, and only then, may parameters hold UTF-8 (RFC 6531 §3.4).
-fn says_smtputf8(utf8: Utf8, offered: &Offered) -> bool {
-    utf8 == Utf8::Needed && offered.has(Extension::SmtpUtf8)
-}
-
-fn recipient_command(recipient: &Recipient, utf8: Utf8, offered: &Offered) -> String {
-    let mut line = match &recipient.forward_path {
-        ForwardPath::Postmaster => "RCPT TO:<postmaster>".to_owned(),
-        ForwardPath::Address(address) => format!("RCPT TO:<{}>", address.as_str()),
-    };
-    if offered.has(Extension::Dsn) {
-        if let Some(notify) = recipient.parameters.notify {
-            line.push_str(&format!(" NOTIFY={}", notify_value(notify)));
-        }
-        if let Some(original) = &recipient.parameters.orcpt {
-            let value = original_value(original, says_smtputf8(utf8, offered));
-            if is_parameter_value(&value) && value.len() <= ORIGINAL_MAX {
-                line.push_str(&format!(" ORCPT={value}"));
-            }
-        }
-    }
-    line
-}
-
-/// Octets of an ORCPT at most; a longer one would have the recipient refused (RFC 3461 §5.4).
-const ORIGINAL_MAX: usize = 500;
-
-/// RFC 3461 §5.2.1: as it came. RFC 6533 §3: but where the line must be ASCII, an internationalized address goes in its 7-bit form.
-fn original_value(original: &OriginalRecipient, utf8: bool) -> String {
-    let address = if utf8 { original.address.clone() } else { utf8_escaped(&original.address) };
-    format!("{};{address}", original.address_type)
-}
-
-/// RFC 3461 §4.1.
-fn notify_value(notify: Notify) -> String {
-    let named = [(notify.success, "SUCCESS"), (notify.failure, "FAILURE"), (notify.delay, "DELAY")];
-    let words: Vec<&str> = named.iter().filter(|(wanted, _)| *wanted).map(|&(_, word)| word).collect();
-    if words.is_empty() { "NEVER".to_owned() } else { words.join(",") }
-}
-
-/// The `esmtp-value` of RFC 5321 §4.1.1.2, with RFC 6533's UTF-8: a value that could end the line or the parameter is not said.
-/// Addresses need no such look: they can't be made otherwise.
-fn is_parameter_value(value: &str) -> bool {
-    !value.is_empty() && value.chars().all(|c| !c.is_control() && c != ' ' && c != '=')
+    let is_refusal = |reply: &Reply| reply.code().is_transient() || reply.code().is_permanent();
+    let is_out_of_step = matches!(cause, FaultCause::UnexpectedReply(reply) if is_refusal(reply));
+    !is_out_of_step
+        && !matches!(
+            cause,
+            FaultCause::Leaves(_) | FaultCause::RefusesUs(_) | FaultCause::Busy(_) | FaultCause::NoChunking(_)
+        )
 }
 
 #[cfg(test)]

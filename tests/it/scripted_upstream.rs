@@ -56,6 +56,10 @@ pub(crate) struct Script {
     pub(crate) recipients_max: Option<usize>,
     /// Once it has read so many octets of a message, it says this and closes.
     pub(crate) early: Option<(usize, &'static [u8])>,
+    /// It says 250 to BDAT before it has read the octets, and then reads them.
+    pub(crate) hasty: bool,
+    /// It gathers its replies from MAIL on, and gives them so long after it has read a chunk.
+    pub(crate) gathers: Option<Duration>,
     /// It closes connections that have delivered a message.
     pub(crate) closes_after_message: bool,
     /// It grants DATA and reads nothing more.
@@ -140,8 +144,17 @@ impl Scripted {
         if let Some((stream, exporter)) = stream {
             let inside_tls = script.implicit;
             let upstream = Arc::clone(&self);
-            let mut talk =
-                Talk { upstream, script, stream, buffer: Vec::new(), inside_tls, exporter, from: None, to: Vec::new() };
+            let mut talk = Talk {
+                upstream,
+                script,
+                stream,
+                buffer: Vec::new(),
+                inside_tls,
+                exporter,
+                from: None,
+                to: Vec::new(),
+                held: Vec::new(),
+            };
             // How it ended is the client's business; what was seen is in the fields above.
             let _ended: Result<()> = talk.run().await;
         }
@@ -167,6 +180,8 @@ struct Talk {
     exporter: Option<[u8; 32]>,
     from: Option<String>,
     to: Vec<String>,
+    /// What it has gathered.
+    held: Vec<u8>,
 }
 
 impl Talk {
@@ -359,6 +374,9 @@ impl Talk {
         let words: Vec<&str> = line.split(' ').collect();
         assert_eq!((words.len(), words[2]), (3, "LAST"), "one chunk is the whole message: {line}");
         let count: usize = words[1].parse().unwrap();
+        if self.script.hasty {
+            self.say("250 2.0.0 taken\r\n").await?;
+        }
         while self.buffer.len() < count {
             if let Some((_, reply)) = self.script.early.filter(|(most, _)| self.buffer.len() > *most) {
                 self.stream.write_all(reply).await?;
@@ -369,6 +387,15 @@ impl Talk {
             }
         }
         let octets: Vec<u8> = self.buffer.drain(..count).collect();
+        if let Some(wait) = self.script.gathers.take() {
+            tokio::time::sleep(wait).await;
+            let held = std::mem::take(&mut self.held);
+            self.say_octets(&held).await?;
+        }
+        if self.script.hasty {
+            self.forget();
+            return Ok(Next::GoOn);
+        }
         if self.to.is_empty() {
             return self.say("503 5.5.1 no valid recipients\r\n").await;
         }
@@ -478,6 +505,10 @@ impl Talk {
     }
 
     async fn say_octets(&mut self, octets: &[u8]) -> Result<Next> {
+        if self.script.gathers.is_some() && self.from.is_some() {
+            self.held.extend_from_slice(octets);
+            return Ok(Next::GoOn);
+        }
         self.stream.write_all(octets).await?;
         self.stream.flush().await?;
         Ok(Next::GoOn)
@@ -624,7 +655,11 @@ impl TestCa {
         days: Days,
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> (Arc<ServerConfig>, CertificateDer<'static>) {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let names = if name.starts_with("CN=") { Vec::new() } else { vec![name.to_owned()] };
+        let mut params = CertificateParams::new(names).unwrap();
+        if let Some(common_name) = name.strip_prefix("CN=") {
+            params.distinguished_name.push(DnType::CommonName, common_name);
+        }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         valid(&mut params, days);
         let key = KeyPair::generate().unwrap();

@@ -8,7 +8,7 @@ use sealpost::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRule
 use sealpost::credentials::{self, Credentials, Ground, Judged, Means, Named, Proof, Wrong};
 use sealpost::identity::roster::{CaGrant, RosterEntry};
 use sealpost::identity::{Identity, Limits, NoIdentity, Roster, SecondFactor};
-use sealpost::mail::{Custody, Measure, Rate, Window};
+use sealpost::mail::{Custody, Measure, Rate, Ret, Window};
 use sealpost::route::{Delivery, Route, Routes};
 use sealpost::session::{
     Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Ruling, Session,
@@ -150,6 +150,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
             vec![
                 Move::Body(BodyEnd::Complete),
                 Move::Body(BodyEnd::TooLarge),
+                Move::Body(BodyEnd::Endless),
                 Move::NotKept(NoRoom::Full("disk".to_owned())),
                 Move::NotKept(NoRoom::Broken),
                 Move::Body(BodyEnd::LineTooLong { limit: 10 }),
@@ -353,6 +354,26 @@ fn the_second_look_keeps_only_what_the_same_identity_may_certainly_send_still() 
     ] {
         let session = Session::new(Arc::clone(&judged), fresh_settings(), everywhere());
         assert_eq!(session.still_allows(&alice_by(now), &known(factor)), expected, "{what}");
+    }
+}
+
+/// A report is a message to the address that was sent as; who may not write there does not have one written with what he likes.
+#[test]
+fn a_report_to_who_may_not_be_written_to_has_the_header_alone() {
+    for (persona, mail, expected) in [
+        ("alice", &b"MAIL FROM:<alice@example.com> RET=FULL"[..], Some(Ret::Full)),
+        ("alice", b"MAIL FROM:<alice@example.com>", None),
+        ("robot", b"MAIL FROM:<billing@example.com> RET=FULL", Some(Ret::Headers)),
+        ("robot", b"MAIL FROM:<billing@example.com>", Some(Ret::Headers)),
+        ("robot", b"MAIL FROM:<> RET=FULL", Some(Ret::Full)),
+    ] {
+        let mut session = Session::new(identity(persona), fresh_settings(), everywhere());
+        for said in [&b"EHLO client.example"[..], mail] {
+            session.on(Event::Line(Ok(said)), NOW_WALL);
+        }
+        session.on(Event::Answer(Answer::Identified(Ok(identity(persona)))), NOW_WALL);
+        let transaction = session.transaction().unwrap();
+        assert_eq!(transaction.parameters().ret, expected, "{persona}");
     }
 }
 

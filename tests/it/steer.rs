@@ -172,7 +172,10 @@ fn a_message_is_shown_with_its_header_section_and_never_with_its_body() {
     assert!(!shown.contains("Subject:"));
     for form in [&["show", "--headers"][..], &["show", "--headers", "--json"]] {
         let shown = says(&bench, &[form, &[&id]].concat());
-        assert!(shown.contains("Received: by localhost") && shown.contains("Subject: a1"), "{shown}");
+        assert!(
+            shown.contains("Received: from client.invalid by localhost") && shown.contains("Subject: a1"),
+            "{shown}"
+        );
         assert!(!shown.contains("secret body"), "{shown}");
     }
 }

@@ -273,6 +273,13 @@ async fn a_certificate_must_be_right_where_verify_demands_it() {
         ("right", ca.server(NAME, Days(-1, 1)), None, "D"),
         ("wrong name", ca.server("mx.example.org", Days(-1, 1)), None, "L Tls Tls(WrongName"),
         ("wrong name, set", ca.server("mx.example.org", Days(-1, 1)), Some("mx.example.org"), "D"),
+        ("a common name alone", ca.server("CN=smtp.example.net", Days(-1, 1)), None, "L Tls Tls(WrongName"),
+        ("in capitals", ca.server("SMTP.Example.NET", Days(-1, 1)), None, "D"),
+        ("a wildcard", ca.server("*.example.net", Days(-1, 1)), None, "D"),
+        ("a wildcard for two labels", ca.server("*.net", Days(-1, 1)), None, "L Tls Tls(WrongName"),
+        ("a wildcard within a label", ca.server("s*.example.net", Days(-1, 1)), None, "L Tls Tls(WrongName"),
+        ("an address", ca.server("192.0.2.1", Days(-1, 1)), Some("192.0.2.1"), "D"),
+        ("another address", ca.server("192.0.2.2", Days(-1, 1)), Some("192.0.2.1"), "L Tls Tls(WrongName"),
         ("untrusted", other.server(NAME, Days(-1, 1)), None, "L Tls Tls(Untrusted"),
         ("same CA name", impostor.server(NAME, Days(-1, 1)), None, "L Tls Tls(Untrusted"),
         ("expired", ca.server(NAME, Days(-30, -1)), None, "L Tls Tls(OutOfTime"),
@@ -547,6 +554,26 @@ async fn an_early_refusal_of_the_message_is_heard_while_sending() {
         let same = shown == expected || (expected == "L Body Closed" && shown == "L Body Lost");
         assert!(same, "{}: {shown}", String::from_utf8_lossy(reply));
         assert!(attempt.undetermined.is_empty());
+    }
+}
+
+/// Whoever says that it has a message of which it can't have the last octets has not read it.
+#[tokio::test(start_paused = true)]
+async fn a_chunk_that_is_taken_before_it_was_sent_is_not_taken() {
+    let scene = Scene::new(Script { hasty: true, extensions: vec!["PIPELINING", "CHUNKING"], ..Script::default() });
+    let mut body = InMemory::new(Bytes::from(b"0123456789abcde\r\n".repeat(200_000)));
+    let attempt = scene.courier.deliver(&scene.settings, &envelope(1), &[0], &mut body).await;
+    assert_eq!(show(&attempt), "L Body UnexpectedReply");
+}
+
+/// An upstream may look at the message before it says anything at all (RFC 2920 §3.2): it has as long for that as where it answers each command.
+#[tokio::test(start_paused = true)]
+async fn replies_that_are_gathered_behind_a_chunk_have_the_time_of_its_end() {
+    for (minutes, expected) in [(1, "DD"), (9, "DD"), (11, "LL Mail Silent undetermined[0, 1]")] {
+        let gathers = Some(Duration::from_secs(minutes * 60));
+        let script = Script { gathers, extensions: vec!["PIPELINING", "CHUNKING"], ..Script::default() };
+        let attempt = Scene::new(script).send(2).await;
+        assert_eq!(show(&attempt), expected, "{minutes} minutes");
     }
 }
 

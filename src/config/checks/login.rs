@@ -19,6 +19,14 @@ impl Checking<'_> {
             && !has(&written.token_file)
             && mechanism.is_none()
         {
+            if written.auth_in_mail == Some(true) {
+                let wrong = "says AUTH=<> where we have logged in, and we log in nowhere";
+                self.findings.mistake(
+                    &format!("{path}.auth_in_mail"),
+                    wrong,
+                    "write username and password_file, or take it out",
+                );
+            }
             return None;
         }
         let evidence = self.evidence(path, written, mechanism)?;

@@ -105,3 +105,23 @@ fn split_address(text: &str) -> Option<(String, u16)> {
     let host = Domain::parse(host).ok()?;
     Some((host.ascii().to_owned(), port))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9525 §6.3: a certificate's names are held against A-labels.
+    #[test]
+    fn a_host_is_kept_as_certificates_and_dns_have_it() {
+        for (address, expected) in [
+            ("Smtp.Example.NET:587", Some(("smtp.example.net", 587))),
+            ("b\u{fc}cher.example:25", Some(("xn--bcher-kva.example", 25))),
+            ("[2001:db8::1]:25", Some(("2001:db8::1", 25))),
+            ("192.0.2.1:0", None),
+            ("smtp.example.net", None),
+        ] {
+            let expected = expected.map(|(host, port)| (host.to_owned(), port));
+            assert_eq!(split_address(address), expected, "{address}");
+        }
+    }
+}

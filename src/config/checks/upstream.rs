@@ -11,8 +11,8 @@ use crate::config::written::{WrittenEightBit, WrittenMode, WrittenUpstream, Writ
 use crate::tls::read;
 use crate::upstream::settings::NotAReplyPattern;
 use crate::upstream::{
-    Anchors, Chunking, Dane, EightBit, Manner, Mode, Pin, ReplyPattern, Security, SecurityMistake, TlsDemand,
-    TlsMaterial, Upstream,
+    Anchors, Chunking, Dane, EightBit, Manner, Mode, Pin, ReplyPattern, Security, SecurityMistake, Submitter,
+    TlsDemand, TlsMaterial, Upstream,
 };
 
 /// Connections at once to one upstream at most: more is a slip.
@@ -263,6 +263,7 @@ fn manner(written: &WrittenUpstream) -> Manner {
             Some(WrittenEightBit::Encode) => EightBit::Encode,
             Some(WrittenEightBit::Report) => EightBit::Report,
         },
+        submitter: if written.auth_in_mail == Some(true) { Submitter::Nobody } else { Submitter::Unsaid },
     }
 }
 

@@ -462,6 +462,9 @@ pub(super) const TABLE: &[Broken] = &[
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword = \"hunter2\"", &[
         "sealpost.toml:30: upstream \"main\": password: must not be written here: secrets come from files; write password_file = \"FILE\"",
     ]),
+    broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nauth_in_mail = true", &[
+        "sealpost.toml:29: upstream \"main\": auth_in_mail: says AUTH=<> where we have logged in, and we log in nowhere; write username and password_file, or take it out",
+    ]),
     broken("address = \"smtp.example.net:587\"", "address = \"smtp.example.net:587\"\nusername = \"relay\"\npassword_file = \"password\"\nauth = \"cram-md5\"", &[
         "sealpost.toml:31: upstream \"main\": auth: \"cram-md5\": there is no such choice; write one of \"scram-sha-256-plus\", \"scram-sha-256\", \"oauthbearer\", \"xoauth2\", \"plain\", \"login\", \"external\"",
     ]),

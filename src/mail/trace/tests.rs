@@ -29,9 +29,12 @@ fn path(text: &str) -> ForwardPath {
 fn client_and_identity_are_left_out_unless_wanted() {
     assert_eq!(
         trace().received(),
-        "Received: by mail.example.com with ESMTPS id 00000000000000000000000001\r\n\
-         \ttls TLS_AES_256_GCM_SHA384 (TLSv1.3); Tue, 24 Nov 2026 01:48:00 +0000\r\n"
+        "Received: from client.invalid by mail.example.com with ESMTPS\r\n\
+         \tid 00000000000000000000000001 tls TLS_AES_256_GCM_SHA384 (TLSv1.3);\r\n\
+         \tTue, 24 Nov 2026 01:48:00 +0000\r\n"
     );
+    let named = Trace { identity: Some("alice"), ..trace() }.received();
+    assert!(named.starts_with("Received: from client.invalid by mail.example.com (identity alice) with "), "{named}");
 }
 
 #[test]
@@ -48,7 +51,7 @@ fn a_full_stamp_has_every_clause_in_the_order_of_the_grammar() {
     };
     assert_eq!(
         full.received().replace("\r\n\t", " "),
-        "Received: from laptop.example ([192.0.2.1]) (identity staff:alice@example.com) by mail.example.com with ESMTPSA \
+        "Received: from laptop.example ([192.0.2.1]) by mail.example.com (identity staff:alice@example.com) with ESMTPSA \
          id 00000000000000000000000001 for <bob@example.net> PRIORITY -3 tls TLS_AES_128_GCM_SHA256 (TLSv1.3); \
          Tue, 24 Nov 2026 01:48:00 +0000\r\n"
     );
@@ -59,7 +62,7 @@ fn tls_that_ended_at_a_load_balancer_is_not_told_as_the_clients() {
     let said = Trace { tls_end: TlsEnd::Balancer, ..trace() }.received();
     assert_eq!(
         said.replace("\r\n\t", " "),
-        "Received: by mail.example.com with ESMTPS id 00000000000000000000000001 tls TLS_AES_256_GCM_SHA384 \
+        "Received: from client.invalid by mail.example.com with ESMTPS id 00000000000000000000000001 tls TLS_AES_256_GCM_SHA384 \
          (TLSv1.3, with a load balancer where the client's TLS ended); Tue, 24 Nov 2026 01:48:00 +0000\r\n"
     );
     assert!(said.lines().all(|line| line.len() <= 78), "{said}");

@@ -121,6 +121,14 @@ pub enum CommandFault {
         /// What is wrong, or what would be right.
         why: &'static str,
     },
+    /// A parameter that asks for more than EHLO promises (555 5.5.4, RFC 2852 §4).
+    #[error("parameter {keyword}: {why}")]
+    Unkept {
+        /// In upper case.
+        keyword: String,
+        /// What is promised.
+        why: &'static str,
+    },
     /// The initial response of AUTH is not base64 (501 5.5.2).
     #[error("not base64")]
     Base64,

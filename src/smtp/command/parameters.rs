@@ -13,8 +13,12 @@ const ENVID_MAX: usize = 100;
 const ORCPT_MAX: usize = 500;
 /// The most digits of a number of seconds (RFC 2852 §4, RFC 4865).
 const SECONDS_DIGITS: usize = 9;
-/// `2026-11-24T01:48:00Z` (RFC 4865: RFC 3339 to the second, UTC).
-const DATE_SHAPE: &str = "dddd-dd-ddTdd:dd:ddZ";
+/// `2026-11-24T01:48:00` (RFC 3339 §5.6); a fraction of the second and the zone stand behind it.
+const DATE_SHAPE: &str = "dddd-dd-ddTdd:dd:dd";
+/// UTC, as RFC 3339 §5.6 and §4.3 have it.
+const UTC: [&str; 4] = ["Z", "z", "+00:00", "-00:00"];
+/// The most digits of a fraction of a second.
+const FRACTION_DIGITS: usize = 9;
 
 const NOT_A_PARAMETER: CommandFault = CommandFault::Argument("a parameter is KEYWORD or KEYWORD=value");
 const TWICE: &str = "given twice";
@@ -44,6 +48,10 @@ impl Parameter<'_> {
 
     fn wrong(&self, why: &'static str) -> CommandFault {
         CommandFault::Parameter { keyword: self.keyword.clone(), why }
+    }
+
+    fn unkept(&self, why: &'static str) -> CommandFault {
+        CommandFault::Unkept { keyword: self.keyword.clone(), why }
     }
 
     fn unknown(self) -> CommandFault {
@@ -115,7 +123,7 @@ fn mail_parameter(
             // RFC 2852 §4: what EHLO names is the least that can be promised.
             let least = later(now, offered.deliver_by_min().unwrap_or(0).into());
             if asked.or_return && asked.deadline < least {
-                return Err(parameter.wrong("with R, takes no fewer seconds than EHLO says"));
+                return Err(parameter.unkept("with R, takes no fewer seconds than EHLO says"));
             }
             all.deliver_by = Some(asked);
         }
@@ -286,14 +294,21 @@ fn later(now: WallTime, seconds: i64) -> WallTime {
     WallTime::from_millis(now.millis().saturating_add(seconds.saturating_mul(1000)))
 }
 
-/// RFC 3339 §5.6, in UTC and to the second.
+/// RFC 3339 §5.6, in UTC (RFC 4865 §3). A part of a second counts as a whole one: nothing is sent before its moment, and whole seconds are what is told.
 fn date(value: &str) -> Option<WallTime> {
     let fits = |(octet, shape): (u8, u8)| {
         if shape == b'd' { octet.is_ascii_digit() } else { octet.eq_ignore_ascii_case(&shape) }
     };
-    if value.len() != DATE_SHAPE.len() || !value.bytes().zip(DATE_SHAPE.bytes()).all(fits) {
+    let (second, rest) = value.split_at_checked(DATE_SHAPE.len())?;
+    let zone = UTC.into_iter().find(|&zone| rest.ends_with(zone))?;
+    let fraction = rest.strip_suffix(zone)?;
+    let is_fraction = |digits: &str| digits.len() <= FRACTION_DIGITS && is_digits(digits);
+    if !second.bytes().zip(DATE_SHAPE.bytes()).all(fits)
+        || !(fraction.is_empty() || fraction.strip_prefix('.').is_some_and(is_fraction))
+    {
         return None;
     }
-    let moment: jiff::Timestamp = value.parse().ok()?;
-    Some(WallTime::from_seconds(moment.as_second()))
+    let moment: jiff::Timestamp = format!("{second}{fraction}Z").parse().ok()?;
+    let seconds = moment.as_nanosecond().saturating_add(999_999_999).div_euclid(1_000_000_000);
+    Some(WallTime::from_seconds(i64::try_from(seconds).ok()?))
 }

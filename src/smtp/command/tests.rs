@@ -281,6 +281,8 @@ fn right_values_are_read() {
         ("BY=1;R", by(1, true, false)),
         ("HOLDFOR=1", hold(1_800_000_001)),
         ("HOLDUNTIL=2027-01-15T08:00:01Z", hold(1_800_000_001)),
+        ("HOLDUNTIL=2027-01-15t08:00:01.000+00:00", hold(1_800_000_001)),
+        ("HOLDUNTIL=2027-01-15T08:00:00.999000001-00:00", hold(1_800_000_001)),
     ];
     for (parameter, expected) in table {
         assert_eq!(mail_with(parameter), expected, "{parameter}");
@@ -318,6 +320,11 @@ fn wrong_values_are_faults() {
                 "HOLDUNTIL=2027-01-15",
                 "HOLDUNTIL=2027-13-15T08:00:01Z",
                 "HOLDUNTIL=2027-01-15T08:00:01+01",
+                "HOLDUNTIL=2027-01-15T08:00:01+01:00",
+                "HOLDUNTIL=2027-01-15T08:00:01",
+                "HOLDUNTIL=2027-01-15T08:00:01.Z",
+                "HOLDUNTIL=2027-01-15T08:00:01.1234567890Z",
+                "HOLDUNTIL=2027-01-15T08:00:\u{e9}1Z",
                 "HOLDFOR=1 HOLDUNTIL=2027-01-15T08:00:01Z",
             ],
         ),

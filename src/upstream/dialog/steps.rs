@@ -119,8 +119,8 @@ pub enum Characters {
 /// How far to look into a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// At its header section.
-    Header,
+    /// At its headers: its own, and those of its parts.
+    Headers,
     /// At all of it.
     Whole,
     /// At all of it, and what it would be when encoded.
@@ -132,6 +132,8 @@ pub enum Look {
 pub struct Contents {
     /// Its header section.
     pub header: Characters,
+    /// The headers of its parts, and of messages within it.
+    pub parts: Characters,
     /// Its body.
     pub body: Characters,
     /// Its octets when encoded, or why it can't be; where that was asked, and the body needs it.

@@ -1,8 +1,12 @@
 //! What is said to an upstream of what the sender asked for, and what does not go to it at all.
 
 use super::*;
-use crate::mail::{Address, RecipientParameters};
+use crate::mail::{
+    Address, DeliverBy, Envelope, ForwardPath, MailParameters, Notify, OriginalRecipient, RecipientParameters, Ret,
+    ReversePath,
+};
 use crate::smtp::Code;
+use crate::sys::WallTime;
 
 const NOW: WallTime = WallTime::from_seconds(1_800_000_000);
 
@@ -41,7 +45,7 @@ fn said_of(order: Order, lines: &[&str], header: Characters) -> Vec<String> {
     let (offered, manner) = (offered(lines), Manner::default());
     let mut planned = Transaction::plan(order, &offered, manner);
     if let Planned::Look(transaction, _) = planned {
-        let contents = Contents { header, body: Characters::Ascii, encoded: None };
+        let contents = Contents { header, ..Contents::default() };
         planned = transaction.seen(contents, &offered, manner);
     }
     match planned {
@@ -155,8 +159,14 @@ fn the_time_that_is_left_goes_on_and_what_must_be_in_time_goes_only_where_that_i
 /// RFC 6710 §4: as assigned.
 #[test]
 fn a_priority_goes_on_where_it_is_understood() {
-    for (lines, expected) in [(&["MT-PRIORITY STANAG4406"][..], " MT-PRIORITY=-3"), (&[][..], "")] {
-        let parameters = MailParameters { priority: Some(-3), ..MailParameters::default() };
+    let offers = &["MT-PRIORITY STANAG4406"][..];
+    for (priority, lines, expected) in [
+        (Some(-3), offers, " MT-PRIORITY=-3"),
+        // RFC 6710 §4.2: where nobody has asked for any.
+        (None, offers, " MT-PRIORITY=0"),
+        (Some(-3), &[], ""),
+    ] {
+        let parameters = MailParameters { priority, ..MailParameters::default() };
         let bob = vec![to("bob@example.net", None, None)];
         let line = &said(order("alice@example.com", parameters, bob), lines)[0];
         assert_eq!(line, &format!("MAIL FROM:<alice@example.com>{expected}"));

@@ -738,9 +738,10 @@ fn audit_line(decision: &Decision) -> String {
     let recipients: Vec<String> = decision.recipients.iter().map(|path| format!("<{}>", path.as_str())).collect();
     let rule = decision.rule.as_ref().map_or(String::new(), ToString::to_string);
     format!(
-        "{ruling} {whose} {sender} to={} rule={rule} auth={} cause={}",
+        "{ruling} {whose} {sender} to={} rule={rule} auth={} asked_priority={} cause={}",
         recipients.join(","),
         decision.mechanism.unwrap_or("-"),
+        decision.asked_priority.map_or("-".to_owned(), |priority| priority.to_string()),
         decision.cause
     )
 }

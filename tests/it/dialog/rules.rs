@@ -27,7 +27,7 @@ pub(crate) fn as_sent(hostname: &str, octets: &[u8]) -> Vec<u8> {
     while let Some(end) = rest.windows(2).position(|two| two == b"\r\n").map(|at| at + 2) {
         let line = String::from_utf8_lossy(&rest[..end]).into_owned();
         let folded = line.starts_with([' ', '\t']);
-        let ours = line.starts_with(&format!("Received: by {hostname}"))
+        let ours = line.starts_with(&format!("Received: from client.invalid by {hostname}"))
             || folded
             || (line.starts_with("Date: ") && line.contains("2027 "))
             || (line.starts_with("Message-ID: <") && line.trim_end().ends_with(&own_id));
