@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
@@ -25,7 +26,7 @@ import figures  # noqa: E402
 import measure  # noqa: E402
 import servers  # noqa: E402
 import table  # noqa: E402
-from measure import Case  # noqa: E402
+from measure import Case, Upload  # noqa: E402
 from packages import Unavailable  # noqa: E402
 from wait import Fault, free_ports, must  # noqa: E402
 
@@ -46,6 +47,7 @@ FULL = {
     "syncs": [Case("many", "4 KB", 4096, 100, messages=2000), Case("large", "75 KB", 76800, 100, messages=1000)],
     "far": Case("far", "4 KB", 4096, 100, messages=60, connections=4),
     "idle": 2000,
+    "upload": Upload(1000, 2 << 20),
 }
 QUICK = {
     "rounds": 1,
@@ -59,6 +61,7 @@ QUICK = {
     "syncs": [Case("many", "4 KB", 4096, 100, messages=400)],
     "far": Case("far", "4 KB", 4096, 100, messages=20, connections=4),
     "idle": 200,
+    "upload": Upload(50, 2 << 20),
 }
 
 
@@ -184,7 +187,7 @@ def blank(bench, plan, names):
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commit": subprocess.run(["git", "-C", TREE, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip(),
-        "machine": servers.machine(), "plan": {"rounds": plan["rounds"], "idle": plan["idle"], "delay_ms": DELAY, "clients": CLIENTS},
+        "machine": servers.machine(), "plan": {"rounds": plan["rounds"], "idle": plan["idle"], "upload": asdict(plan["upload"]), "delay_ms": DELAY, "clients": CLIENTS},
         "cases": {case.key: {"title": case.title, "messages": case.messages or case.sessions} for case in plan["cases"]},
         "servers": {name: {"version": None, "unavailable": None, "rounds": [], "faults": []} for name in names},
         "ended_early": False,
@@ -194,10 +197,10 @@ def blank(bench, plan, names):
 def run(bench, plan, results):
     """All measurements; what comes of them goes into `results`."""
     names = list(results["servers"])
-    extra = 4 if plan["idle"] else 3
+    extra = 5 if plan["idle"] else 4
     progress = Progress(plan["rounds"] * len(plan["cases"]) * len(names) + extra * len(names))
     in_rounds(bench, plan, results, progress)
-    for one_by_one in (starts_and_memory, octets_written, syncs_counted, upstream_far_away):
+    for one_by_one in (starts_and_memory, large_messages_at_once, octets_written, syncs_counted, upstream_far_away):
         for name, told in results["servers"].items():
             if told["unavailable"] is None and (one_by_one is not starts_and_memory or plan["idle"]):
                 progress.step(f"{name}: {one_by_one.__name__.replace('_', ' ')}")
@@ -276,6 +279,12 @@ def starts_and_memory(bench, plan, name):
     """A start with an empty queue, and memory with sessions that say nothing."""
     with fresh(bench, name) as it:
         return {"start_ms": it.took * 1000, **measure.idle(bench, it.server, plan["idle"])}
+
+
+def large_messages_at_once(bench, plan, name):
+    """Memory while many send a large message each at the same time."""
+    with fresh(bench, name) as it:
+        return measure.uploading(bench, it.server, plan["upload"])
 
 
 def octets_written(bench, plan, name):

@@ -1,8 +1,8 @@
 //! A bounded load on an SMTP submission server that demands client certificates, and its measure: how much, how fast, what was said.
 //!
 //! `load certificates DIR COUNT` makes a CA, its CRL, a server's certificate and so many clients' in DIR. `load send ..` submits messages,
-//! each with a Message-ID of its own (`<RUN.NUMBER@load.example>`), and prints one JSON object; `load idle ..` opens sessions, says so, and
-//! holds them until its standard input ends. A tool of tests and measurements, not of sealpost: it shares no code with what it measures.
+//! each with a Message-ID of its own (`<RUN.NUMBER@load.example>`), and prints one JSON object; `load idle ..` opens sessions, and `load upload ..` some
+//! that stand in the middle of a large message, says so, and holds them until its standard input ends. A tool of tests and measurements, not of sealpost: it shares no code with what it measures.
 //! One thread: what it costs is told apart from what the server costs.
 
 #![allow(
@@ -25,6 +25,7 @@ mod certificates;
 mod load {
     pub mod session;
     pub mod tally;
+    pub mod upload;
 }
 
 use std::cell::{Cell, RefCell};
@@ -68,22 +69,24 @@ enum Arguments {
         #[arg(long)]
         sessions: u64,
     },
+    /// Opens sessions that each begin a large message and send part of it, prints a line, and holds them until the standard input ends.
+    Upload(Upload),
 }
 
 #[derive(Args)]
-struct Target {
+pub struct Target {
     /// The server: an address and a port.
     #[arg(long)]
-    server: SocketAddr,
+    pub server: SocketAddr,
     /// STARTTLS, or TLS from the start.
     #[arg(long, value_enum, default_value = "starttls")]
-    mode: Mode,
+    pub mode: Mode,
     /// A directory as `load certificates` makes it; sessions take its clients in turn.
     #[arg(long)]
-    certificates: PathBuf,
+    pub certificates: PathBuf,
     /// How long one reply may take, seconds.
     #[arg(long, default_value_t = 60)]
-    patience: u64,
+    pub patience: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -129,6 +132,18 @@ struct Send {
     run: String,
 }
 
+#[derive(Args)]
+pub struct Upload {
+    #[command(flatten)]
+    pub target: Target,
+    /// How many.
+    #[arg(long)]
+    pub sessions: u64,
+    /// Octets that are sent of each message, which has no end.
+    #[arg(long)]
+    pub sent: u64,
+}
+
 /// Who a session is: the e-mail name of the certificate, and what proves it.
 pub struct Client {
     pub address: String,
@@ -140,6 +155,10 @@ fn main() {
         Arguments::Certificates { directory, count } => make_certificates(&directory, count),
         Arguments::Send(send) => in_runtime(submit(Rc::new(send))),
         Arguments::Idle { target, sessions } => in_runtime(idle(Rc::new(target), sessions)),
+        Arguments::Upload(upload) => {
+            let clients = clients(&upload.target.certificates);
+            in_runtime(load::upload::upload(Rc::new(upload), clients));
+        }
     }
 }
 

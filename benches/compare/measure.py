@@ -1,6 +1,7 @@
 """One measurement: one server, one load, and what the counters say of it."""
 
 import json
+import select
 import statistics
 import subprocess
 import time
@@ -13,6 +14,8 @@ from wait import Fault
 DRAIN = 300
 # The relay, the load and the sink together over this share of the cores: the machine is measured, and not the relay.
 BOUND = 0.9
+# How often memory is looked at while it may grow, seconds.
+SAMPLE = 0.25
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,33 @@ def idle(bench, server, sessions):
         holder.stdin.close()
         holder.wait()
     return {"rest": rest, "held": held, "per_session": (held - rest) / sessions}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Clients that stand in the middle of a large message each."""
+
+    sessions: int
+    # Octets that each has sent of a message without end.
+    sent: int
+
+
+def uploading(bench, server, upload):
+    """The most memory that was seen while large messages came in, octets."""
+    server.cgroup.settle()
+    most = 0
+    with subprocess.Popen(
+            bench.load_cgroup.enter([bench.load, "upload", "--server", f"127.0.0.1:{server.port}", "--certificates", bench.certificates,
+                                     "--sessions", upload.sessions, "--sent", upload.sent]),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as holder:
+        while not select.select([holder.stdout], [], [], SAMPLE)[0]:
+            most = max(most, server.cgroup.memory())
+        if not holder.stdout.readline():
+            raise Fault(f"{server.name} did not take {upload.sessions} messages at once: {holder.stderr.read()[-300:]}")
+        most = max(most, server.cgroup.memory())
+        holder.stdin.close()
+        holder.wait()
+    return {"most": most}
 
 
 def written(bench, sink, server, disk, case, run):

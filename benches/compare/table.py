@@ -57,6 +57,9 @@ def _once(results):
     yield f"memory, {idle} idle sessions: MiB", ["starts_and_memory", "held"], "{:.1f}", _MIB
     yield "memory of one of them: KiB", ["starts_and_memory", "per_session"], "{:.1f}", 1024
     yield "memory at rest: MiB", ["starts_and_memory", "rest"], "{:.1f}", _MIB
+    upload = results["plan"]["upload"]
+    yield (f"memory, {upload['sessions']} sessions, each {upload['sent'] >> 20} MiB into a large message: MiB",
+           ["large_messages_at_once", "most"], "{:.1f}", _MIB)
     yield "start to greeting, empty queue: ms", ["starts_and_memory", "start_ms"], "{:.0f}", 1
     for key, size in (("many", "4 KB"), ("large", "75 KB")):
         yield f"octets written per octet, {size}", ["octets_written", key, "written_per_octet"], "{:.2f}", 1

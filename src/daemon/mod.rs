@@ -214,6 +214,9 @@ impl Daemon {
         let status = format!("serving {} listeners", self.bound.len());
         ready::ready(&status);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        // The TLS library gathers its entropy once, for some fifty milliseconds: better now than in the first client's handshake, which waits for it if need be.
+        // Where that fails, it fails again where somebody needs it, and is told there.
+        tokio::task::spawn_blocking(|| aws_lc_rs::rand::fill(&mut [0]).ok());
         let fallen = loop {
             let cause = tokio::select! {
                 biased;

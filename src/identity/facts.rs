@@ -44,10 +44,7 @@ impl Digest256 {
 
 impl fmt::Display for Digest256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for octet in self.0 {
-            write!(f, "{octet:02x}")?;
-        }
-        Ok(())
+        f.write_str(&hexadecimal(&self.0))
     }
 }
 
@@ -161,6 +158,11 @@ impl CertificateFacts {
     /// Reads one certificate; the summary's chain holds it alone.
     pub fn of(der: &CertificateDer<'_>) -> Result<Self, NotACertificate> {
         let certificate = parse(der)?;
+        let summary = summary(der, &certificate);
+        Ok(Self::read(&certificate, summary))
+    }
+
+    fn read(certificate: &X509Certificate<'_>, summary: CertificateSummary) -> Self {
         let mut facts = Self {
             emails: Vec::new(),
             upns: Vec::new(),
@@ -170,7 +172,7 @@ impl CertificateFacts {
             issuer: None,
             serial: SerialNumber::of(certificate.raw_serial()),
             unusable: Vec::new(),
-            summary: summary(der, &certificate),
+            summary,
         };
         facts.subject = facts.distinguished("subject", certificate.subject());
         facts.issuer = facts.distinguished("issuer", certificate.issuer());
@@ -180,15 +182,12 @@ impl CertificateFacts {
             Err(_) => facts.refuse("subjectAltName", "", "malformed, or there are two"),
         }
         facts.summary.email = facts.emails.first().cloned();
-        Ok(facts)
+        facts
     }
 
     /// Reads the leaf of a verified chain; the summary holds issuer and serial of the whole chain.
     pub fn of_chain(chain: &VerifiedChain) -> Result<Self, NotACertificate> {
-        let mut facts = Self::of(chain.leaf())?;
-        let entry = |der| parse(der).map(|read| (name_text(read.issuer()), serial_text(read.raw_serial())));
-        facts.summary.chain = chain.certificates().iter().map(entry).collect::<Result<_, _>>()?;
-        facts.summary.links = links(chain)?;
+        let mut facts = Self::read(&parse(chain.leaf())?, chain.summary().ok_or(NotACertificate)?);
         facts.keep_upns(&chain.permits_each(&facts.upns));
         Ok(facts)
     }
@@ -309,19 +308,6 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, NotACer
     }
 }
 
-/// Each certificate with the key of the next one, the last with the anchor's.
-fn links(chain: &VerifiedChain) -> Result<Vec<Link>, NotACertificate> {
-    let read: Vec<X509Certificate<'_>> = chain.certificates().iter().map(parse).collect::<Result<_, _>>()?;
-    let keys = read.iter().skip(1).map(|issuer| Some(Digest256::of(issuer.public_key().raw)));
-    let keys = keys.chain(std::iter::once(chain.anchor_key()));
-    let link = |(one, issuer_key): (&X509Certificate<'_>, Option<Digest256>)| Link {
-        issuer: Digest256::of(one.issuer().as_raw()),
-        issuer_key,
-        serial: one.raw_serial().to_vec(),
-    };
-    Ok(read.iter().zip(keys).map(link).collect())
-}
-
 fn summary(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> CertificateSummary {
     let issuer = name_text(certificate.issuer());
     let serial = serial_text(certificate.raw_serial());
@@ -364,7 +350,8 @@ pub(crate) fn serial_text(octets: &[u8]) -> String {
 }
 
 fn hexadecimal(octets: &[u8]) -> String {
-    octets.iter().take(NAME_TEXT_MAX).map(|octet| format!("{octet:02x}")).collect()
+    let digits = octets.iter().take(NAME_TEXT_MAX).flat_map(|octet| [octet >> 4, octet & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 /// Text of strangers made safe for a log line: controls, marks of direction and whatever is neither a letter nor a digit nor printable ASCII are

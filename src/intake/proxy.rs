@@ -11,8 +11,7 @@ mod told;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-pub use told::Unvouched;
-pub(super) use told::word_of;
+pub use told::{Told, Unvouched, Word, word_of};
 
 /// What version 2 begins with.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -145,7 +144,7 @@ impl HeaderReader {
     }
 
     /// What stands behind the addresses of a header that is whole; none of version 1.
-    pub(super) fn tlvs(&self) -> Option<&[u8]> {
+    pub fn tlvs(&self) -> Option<&[u8]> {
         let [.., family, _, _] = fixed(&self.octets).filter(|_| begins(&self.octets, &SIGNATURE))?;
         let addresses = match family {
             0x11 => Shape::Tcp4.addresses(),

@@ -43,12 +43,11 @@ impl QueueId {
 
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for place in (0..TEXT_LENGTH).rev() {
+        let letters = (0..TEXT_LENGTH).rev().map(|place| {
             let digit = usize::try_from((self.0 >> (place * 5)) & 31).unwrap_or(0);
-            let letter = ALPHABET.get(digit).copied().unwrap_or(b'0');
-            write!(f, "{}", char::from(letter))?;
-        }
-        Ok(())
+            char::from(ALPHABET.get(digit).copied().unwrap_or(b'0'))
+        });
+        f.write_str(&letters.collect::<String>())
     }
 }
 

@@ -46,6 +46,11 @@ impl Octets {
         Share { permit: permit.ok(), octets }
     }
 
+    /// Whether less than half of it is left.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.blocks.available_permits() < usize::try_from(self.all / 2).unwrap_or(usize::MAX)
+    }
+
     /// Makes a share larger when that can be had at once.
     pub(super) fn enlarge(&self, share: &mut Share, octets: u64) -> bool {
         let more = blocks(octets).saturating_sub(blocks(share.octets));
@@ -62,6 +67,15 @@ impl Octets {
 impl Share {
     pub(super) fn octets(&self) -> u64 {
         self.octets
+    }
+
+    /// Gives back what is held beyond so many octets.
+    pub(super) fn shrink(&mut self, octets: u64) {
+        let less = blocks(self.octets).saturating_sub(blocks(octets));
+        if let Some(held) = &mut self.permit {
+            drop(held.split(usize::try_from(less).unwrap_or(usize::MAX)));
+        }
+        self.octets = self.octets.min(octets);
     }
 }
 

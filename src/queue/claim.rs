@@ -11,8 +11,10 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::at_hand::BodyAtHand;
 use super::gather::{Brings, Expected};
-use super::store::{DuePlace, Late, NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
+use super::settings::PIECE;
+use super::store::{AtHand, DuePlace, Late, NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
 use super::writer::Holding;
 use super::{Deposit, Inner, QueueError, Record};
 use crate::mail::QueueId;
@@ -39,6 +41,8 @@ pub struct Claim {
     queue: Arc<Inner>,
     ticket: Ticket,
     record: Box<Record>,
+    /// Its octets, where they need not be read.
+    body: Option<BodyAtHand>,
     /// The writer may wait for what comes of it.
     expected: Expected,
 }
@@ -46,7 +50,8 @@ pub struct Claim {
 impl Claim {
     pub(super) fn new(queue: Arc<Inner>, ticket: Ticket, record: Box<Record>) -> Self {
         let expected = queue.coming.expect(Brings::Outcome);
-        Self { queue, ticket, record, expected }
+        let body = queue.store.body_at_hand(ticket.id);
+        Self { queue, ticket, record, body, expected }
     }
 
     /// The message's name.
@@ -66,7 +71,8 @@ impl Claim {
 
     /// Its octets, from the first on.
     pub fn body(&self) -> BodyReader {
-        BodyReader::new(Arc::clone(&self.queue), &self.record, Some(self.ticket))
+        let reader = BodyReader::new(Arc::clone(&self.queue), &self.record, Some(self.ticket));
+        BodyReader { at_hand: self.body.as_ref().map(BodyAtHand::octets), ..reader }
     }
 
     /// Prolongs the lease by its whole length from now.
@@ -163,6 +169,8 @@ pub struct BodyReader {
     id: QueueId,
     /// The claim under which it is read; without one, damage is told and nothing else.
     ticket: Option<Ticket>,
+    /// The octets, where they need not be read.
+    at_hand: Option<Bytes>,
     length: u64,
     checksum: u64,
     offset: u64,
@@ -181,6 +189,7 @@ impl BodyReader {
             queue,
             id: record.id,
             ticket,
+            at_hand: None,
             length: record.length,
             checksum: record.checksum,
             offset: 0,
@@ -205,6 +214,13 @@ impl BodyReader {
         if self.offset >= self.length {
             return Ok(None);
         }
+        if let Some(octets) = &self.at_hand {
+            // An operator may have taken it away meanwhile.
+            return match self.ticket.is_none_or(|ticket| self.queue.store.is_current(ticket)) {
+                true => self.checked(piece_of(octets, self.offset)).map(Some),
+                false => Err(QueueError::NotFound(self.id)),
+            };
+        }
         let read = match self.read().await? {
             Err(QueueError::Broken(_)) => {
                 // Only the writer opens the store again.
@@ -213,7 +229,7 @@ impl BodyReader {
             }
             read => read,
         };
-        match read.and_then(|piece| self.checked(piece)) {
+        match read.and_then(|piece| self.checked(Bytes::from(piece))) {
             Err(QueueError::Damaged(id, reason)) => {
                 if let Some(ticket) = self.ticket {
                     self.queue.set_aside(ticket, &reason).await;
@@ -235,7 +251,7 @@ impl BodyReader {
         self.sum.reset();
     }
 
-    fn checked(&mut self, piece: Vec<u8>) -> Result<Bytes, QueueError> {
+    fn checked(&mut self, piece: Bytes) -> Result<Bytes, QueueError> {
         let damaged = |what: &str| Err(QueueError::Damaged(self.id, what.to_owned()));
         let end = self.offset.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         if piece.is_empty() || end > self.length {
@@ -246,8 +262,21 @@ impl BodyReader {
             return damaged("its body fails its checksum");
         }
         self.offset = end;
-        Ok(Bytes::from(piece))
+        Ok(piece)
     }
+}
+
+/// As much of the octets from there on as is handed out at once.
+fn piece_of(octets: &Bytes, offset: u64) -> Bytes {
+    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(octets.len());
+    octets.slice(from..from.saturating_add(PIECE).min(octets.len()))
+}
+
+/// Whether what is known of a message that was taken has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IsRead {
+    Yes,
+    NotYet,
 }
 
 /// Work that was taken from the store and has not reached anybody yet: dropped, it is given back.
@@ -262,6 +291,24 @@ impl Taken {
     pub(super) fn take(queue: &Inner) -> Result<Self, QueueError> {
         let work = queue.store.claim(queue.clock.now())?;
         Ok(Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) })
+    }
+
+    /// The same without a wait, and whether it has to be read yet; none when it takes a wait to know.
+    pub(super) fn take_at_hand(queue: &Inner) -> Option<(Self, IsRead)> {
+        let (work, is_read) = match queue.store.claim_at_hand(queue.clock.now()) {
+            AtHand::Unknown => return None,
+            AtHand::Work(work) => (work, IsRead::Yes),
+            AtHand::Unread(ticket) => (Work::Unreadable(ticket, String::new()), IsRead::NotYet),
+        };
+        Some((Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) }, is_read))
+    }
+
+    /// Runs on the pool: reads it; none when it stands elsewhere now.
+    pub(super) fn read(mut self, queue: &Inner) -> Result<Option<Self>, QueueError> {
+        // From here on the store sees to it that the claim ends.
+        let Some(Work::Claimed(ticket, _) | Work::Unreadable(ticket, _)) = self.work.take() else { return Ok(None) };
+        self.work = queue.store.read_claimed(ticket, queue.clock.now())?;
+        Ok(self.work.is_some().then_some(self))
     }
 
     /// The same for a message that is named.

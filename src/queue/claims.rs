@@ -252,6 +252,11 @@ impl Claims {
         }
     }
 
+    /// Whether this is the newest claim on its message, and the message is still there.
+    pub(super) fn is_current(&self, ticket: Ticket) -> bool {
+        self.held.get(&ticket.id).is_some_and(|held| held.fence == ticket.fence)
+    }
+
     /// How many are being tried.
     pub(super) fn count(&self) -> u64 {
         let tried = self.held.values().filter(|held| held.phase != Phase::PutOff);

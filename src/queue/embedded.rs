@@ -27,14 +27,16 @@ use redb::{Database, ReadableDatabase};
 
 use super::QueueError;
 use super::accounts::Accounts;
+use super::at_hand::AtHand;
 use super::claims::Claims;
+use super::gauge::Gauge;
 use super::index::Index;
 use super::obey::{Aftermath, Carried, Obstacle, Work};
 use super::record::State;
 use super::recover::{OpenError, Stock, UNFINISHED};
 use super::shelf::{Placing, Shelf};
 use super::space::Space;
-use super::store::{NewBody, Order, Ticket, Totals};
+use super::store::{NewBody, NewMessage, Order, Ticket, Totals};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
 use crate::mail::{Cost, QueueId};
@@ -75,6 +77,9 @@ pub(super) struct Embedded {
     /// What may be on the disk although its client heard that it is not.
     disowned: Mutex<Vec<Disowned>>,
     accounts: Accounts,
+    /// What was kept a moment ago.
+    at_hand: AtHand,
+    gauge: Gauge,
     /// Where the search for idle histories goes on.
     swept: Mutex<Option<String>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
@@ -107,6 +112,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn at_once<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 impl Embedded {
     /// A store that is not open yet; see [`super::recover`].
     pub(super) fn closed(
@@ -135,6 +148,8 @@ impl Embedded {
             being_left: Mutex::default(),
             disowned: Mutex::default(),
             accounts: Accounts::default(),
+            at_hand: AtHand::new(settings.at_hand),
+            gauge: Gauge::default(),
             swept: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         }
@@ -142,6 +157,15 @@ impl Embedded {
 
     pub(super) fn sweeper(&self) -> Sweeper {
         self.sweeper.clone()
+    }
+
+    /// What was written to the disk, and what it had room for.
+    pub(super) fn gauge(&self) -> Gauge {
+        self.gauge.clone()
+    }
+
+    pub(super) fn at_hand(&self) -> &AtHand {
+        &self.at_hand
     }
 
     pub(super) fn file(&self) -> PathBuf {
@@ -164,6 +188,16 @@ impl Embedded {
     pub(super) fn order(&self) -> (MutexGuard<'_, Claims>, MutexGuard<'_, Index>) {
         let claims = self.claims();
         (claims, self.index())
+    }
+
+    /// The same when nobody else has them.
+    pub(super) fn order_at_once(&self) -> Option<(MutexGuard<'_, Claims>, MutexGuard<'_, Index>)> {
+        let claims = at_once(&self.claims)?;
+        Some((claims, at_once(&self.index)?))
+    }
+
+    pub(super) fn index_at_once(&self) -> Option<MutexGuard<'_, Index>> {
+        at_once(&self.index)
     }
 
     /// To be held while the store is changed.
@@ -256,6 +290,7 @@ impl Embedded {
         // What was free is, by what the rows say now.
         locked(&self.being_left).clear();
         *self.index() = stock.index;
+        self.at_hand.clear();
         *handle = Some(opened);
         self.broken.store(false, Ordering::Release);
         Ok(())
@@ -365,25 +400,33 @@ impl Embedded {
         Ok(Answers { answers, aftermath })
     }
 
-    /// Octets of the disk that may be written. Where nobody knows, the writing itself will tell.
-    fn left_for(&self, batch: &[Order]) -> u64 {
+    /// Octets of the disk that may be written. Where nobody knows, the writing itself will tell. A fault: what is written would be found by nobody.
+    fn left_for(&self, batch: &[Order]) -> Result<u64, QueueError> {
         let brings_nothing = |order: &Order| matches!(order.carried(), Carried::Outcome(None) | Carried::Nothing);
         if batch.iter().all(brings_nothing) {
-            return u64::MAX;
+            return Ok(u64::MAX);
         }
-        self.disk.space_left(&self.folder).unwrap_or(u64::MAX)
+        self.is_in_place()?;
+        Ok(self.disk.space_left(&self.folder).unwrap_or(u64::MAX))
     }
 
     /// Takes what an order brings off what is left of the disk. One that does not fit is refused by itself: written, it would have all of its batch
     /// fail, and the outcomes in it. Mail leaves the reserve to outcomes and reports.
-    fn takes_of(&self, left: &mut u64, order: &Order, tables: &Tables<'_>) -> Result<(), QueueError> {
+    fn takes_of(
+        &self,
+        left: &mut Result<u64, QueueError>,
+        order: &Order,
+        tables: &Tables<'_>,
+    ) -> Result<(), QueueError> {
         let (message, reserve) = match order.carried() {
             Carried::Mail(message) | Carried::Moved(message) => (message, self.reserve),
             Carried::Outcome(Some(report)) => (report, 0),
             Carried::Outcome(None) | Carried::Nothing => return Ok(()),
         };
+        let left = left.as_mut().map_err(|fault| fault.clone())?;
         let growth = tables.growth(message);
-        if growth > left.saturating_sub(reserve) {
+        // The reserve is of the disk itself, whatever is free within the file.
+        if *left < reserve || growth > left.saturating_sub(reserve) {
             return Err(QueueError::Full(format!(
                 "the disk of data_dir has {} left, {} to outcomes and reports, and this message needs {}",
                 super::fill::Size(*left),
@@ -414,6 +457,11 @@ impl Embedded {
         now: Now,
     ) {
         self.give_back(std::mem::take(&mut aftermath.freed));
+        // Before anybody is given the message, or what has become of it.
+        self.settle_what_was_kept(batch, answers, aftermath.charged_at, now);
+        for change in aftermath.changes.iter().filter(|change| change.left.is_some()) {
+            change.left.iter().for_each(|place| self.at_hand.forget(place.id));
+        }
         let (mut claims, mut index) = self.order();
         for change in &aftermath.changes {
             index.change(change);
@@ -430,24 +478,32 @@ impl Embedded {
             claims.turns.came(&change.identity, place, now.wall);
         }
         drop((claims, index));
+        for id in aftermath.files {
+            self.sweeper.remove(id);
+        }
+    }
+
+    /// What was kept is on stable storage: what it cost is spent, its file stays, and what is due is at hand.
+    fn settle_what_was_kept(&self, batch: Vec<Order>, answers: &[Result<(), QueueError>], charged: WallTime, now: Now) {
         for (order, answer) in batch.into_iter().zip(answers) {
             if answer.is_err() {
                 continue;
             }
             if let Order::Charge(spending) = order {
-                spending.settle(aftermath.charged_at);
+                spending.settle(charged);
                 continue;
             }
-            let Some(message) = order.kept() else { continue };
-            if let NewBody::File(file) = message.body {
-                file.keep();
+            let Some(NewMessage { record, body, spending, .. }) = order.kept() else { continue };
+            match body {
+                NewBody::File(file) => file.keep(),
+                NewBody::Octets(octets) if record.state == State::Queued && record.due <= now.wall => {
+                    self.at_hand.put(record, octets);
+                }
+                NewBody::Octets(_) => {}
             }
-            if let Some(spending) = message.spending {
-                spending.settle(aftermath.charged_at);
+            if let Some(spending) = spending {
+                spending.settle(charged);
             }
-        }
-        for id in aftermath.files {
-            self.sweeper.remove(id);
         }
     }
 

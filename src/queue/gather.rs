@@ -4,13 +4,15 @@
 //! |------------------------------------------------------------|-------------------------------------------------------------------------------|
 //! | what somebody waits for, and nobody is expected            | at once                                                                       |
 //! | the same, and others are expected                          | when they have come, at the latest so long after the last commit as [`Pace::pause`] says |
-//! | outcomes alone, and nothing is on the way nor being tried  | at once                                                                       |
+//! | outcomes alone, and nothing is on the way nor being tried, nor was a moment ago | at once                                                  |
 //! | the same, and something is                                 | with what somebody waits for, and as that; without it, after [`OUTCOME_MAX`]  |
 //!
 //! Expected are the messages that are on the way, from the moment they have their room until they are handed over: their clients have been told to send them; and
 //! as many as shared the last commit: who sends one message after the other comes again. So nobody waits when the last commit is a while ago, and who
 //! is alone never does: commits follow one another more slowly only while there are more to share them. Some clients take their time; when a wait was in
 //! vain, the next ones are left out, twice as many each time.
+//!
+//! A moment ago is within [`OUTCOME_MAX`]: who sends one message after the other would else wait each time behind the commit of what came of the one before.
 //!
 //! Nobody waits for an outcome: the upstream's connection and the identity's turn are free before it is written. But until it is, a crash has the
 //! message tried again, so what it may wait is the length by which this makes promise 4's window longer.
@@ -121,6 +123,8 @@ pub(super) struct Pace {
     last: Option<(MonoTime, Duration)>,
     /// How many of those who shared it were waited for.
     shared: usize,
+    /// When the last commit ended that somebody waited for.
+    heard: Option<MonoTime>,
     /// Waits in vain, one behind the other.
     vain: u32,
     /// Waits that are left out still.
@@ -131,7 +135,8 @@ impl Pace {
     /// How long to wait for more; nothing when it is to be committed now.
     pub(super) fn patience(&self, gathered: &mut Gathered, company: Company, now: MonoTime) -> Duration {
         if gathered.pressing == 0 {
-            let comes = company.messages > 0 || company.outcomes > 0;
+            let was_heard = self.heard.is_some_and(|ended| now.since(ended) < OUTCOME_MAX);
+            let comes = company.messages > 0 || company.outcomes > 0 || was_heard;
             return if comes { OUTCOME_MAX.saturating_sub(now.since(gathered.since)) } else { Duration::ZERO };
         }
         let comes = company.messages > 0 || gathered.pressing < self.shared;
@@ -154,6 +159,9 @@ impl Pace {
     pub(super) fn committed(&mut self, gathered: Gathered, began: MonoTime, ended: MonoTime) {
         self.last = Some((ended, ended.since(began)));
         self.shared = gathered.pressing;
+        if gathered.pressing > 0 {
+            self.heard = Some(ended);
+        }
         match gathered.waited_with {
             Some(alone) if gathered.pressing <= alone => {
                 self.left_out = 1_u32.checked_shl(self.vain).unwrap_or(LEFT_OUT_MAX).min(LEFT_OUT_MAX);
@@ -198,6 +206,11 @@ mod tests {
         Pace { last: Some((at(100), MS * took / 1000)), ..Pace::default() }
     }
 
+    /// Behind one that somebody waited for, and that ended then.
+    fn heard(ended: u32) -> Pace {
+        Pace { heard: Some(at(ended)), ..behind(1000) }
+    }
+
     fn company(messages: usize, outcomes: usize) -> Company {
         Company { messages, outcomes }
     }
@@ -217,6 +230,8 @@ mod tests {
             ("as many as the last time", Pace { shared: 1, ..behind(1000) }, kept(), company(0, 0), 101, 0),
             ("fewer than the last time", Pace { shared: 2, ..behind(1000) }, kept(), company(0, 0), 101, 7),
             ("an outcome alone", behind(1000), told(), company(0, 0), 101, 0),
+            ("an outcome just behind a message", heard(100), told(), company(0, 0), 101, 20),
+            ("and a while behind it", heard(81), told(), company(0, 0), 101, 0),
             ("an outcome beside what is tried", behind(1000), told(), company(0, 1), 106, 15),
             ("an outcome beside one on the way", Pace::default(), told(), company(1, 0), 101, 20),
             ("an outcome that has waited", behind(1000), told(), company(1, 1), 121, 0),

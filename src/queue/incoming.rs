@@ -188,6 +188,11 @@ impl Incoming {
         let (queue, id, known) = (Arc::clone(&self.queue), self.id, self.file.clone());
         let written = self.queue.work_on(move || queue.write_body(id, known, &gathered)).await?;
         self.file = Some(written.map_err(|fault| QueueError::from_io(&fault))?);
+        if self.queue.budgets.memory.is_scarce() {
+            // What had gathered is in the file, and others wait for what it took.
+            let buffer = u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX);
+            self.granted.memory.shrink(buffer.saturating_add(self.granted.envelope));
+        }
         Ok(())
     }
 
@@ -268,7 +273,7 @@ impl Inner {
         let mut body = match known {
             Some(body) => body,
             None => {
-                let file = self.disk.open(&self.sweeper.path(id), Open::New)?;
+                let file = self.gauge.over(self.disk.open(&self.sweeper.path(id), Open::New)?);
                 let name = BodyFile::new(id, self.sweeper.clone());
                 BeingWritten { file: Arc::from(file), written: 0, name: Arc::new(std::sync::Mutex::new(Some(name))) }
             }

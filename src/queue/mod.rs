@@ -72,6 +72,7 @@ pub mod transfer;
 mod accounts;
 mod adoptions;
 mod anew;
+mod at_hand;
 mod budget;
 mod claim;
 mod claims;
@@ -80,6 +81,7 @@ mod compact;
 mod earlier;
 mod embedded;
 mod gather;
+mod gauge;
 mod incoming;
 mod index;
 mod ledger;
@@ -124,8 +126,9 @@ pub use store::{
 pub use unsent::Unsent;
 
 use budget::{Budgets, Granted, Level, Place, Shortage};
-use claim::Taken;
+use claim::{IsRead, Taken};
 use gather::Coming;
+use gauge::Gauge;
 use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
 use store::{Free, Order, Store, Ticket, Work};
 use sweeper::Sweeper;
@@ -190,6 +193,7 @@ pub(crate) struct Inner {
     /// Whom the writer may wait for.
     coming: Arc<Coming>,
     budgets: Budgets,
+    gauge: Gauge,
     /// Rung when something may be due.
     work: Arc<Notify>,
     readers: Arc<Semaphore>,
@@ -224,7 +228,7 @@ impl Queue {
     ) -> Result<(Self, Recovery), OpenError> {
         let (settings, disk) = (owned.settings.clone(), Arc::clone(&owned.disk));
         let (embedded, recovery) = recover::open(owned)?;
-        let sweeper = embedded.sweeper();
+        let (sweeper, gauge) = (embedded.sweeper(), embedded.gauge());
         let store: Arc<dyn Store> = Arc::new(embedded);
         let budgets = Budgets::new(&settings);
         let work = Arc::new(Notify::new());
@@ -244,8 +248,21 @@ impl Queue {
         };
         let readers = Arc::new(Semaphore::new(POOL));
         let lately = seen::Lately::default();
-        let inner =
-            Inner { store, disk, clock, entropy, settings, sweeper, writer, coming, budgets, work, readers, lately };
+        let inner = Inner {
+            store,
+            disk,
+            clock,
+            entropy,
+            settings,
+            sweeper,
+            writer,
+            coming,
+            budgets,
+            gauge,
+            work,
+            readers,
+            lately,
+        };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }
 
@@ -526,17 +543,26 @@ impl Inner {
     }
 
     async fn take_work(self: &Arc<Self>) -> Result<Work, QueueError> {
-        let queue = Arc::clone(self);
-        let taken = self.work_on(move || Taken::take(&queue)).await?;
-        match taken {
-            Ok(taken) => Ok(taken.work()),
-            Err(QueueError::Broken(_) | QueueError::Full(_) | QueueError::Share(_)) => {
-                // Only the writer opens the store again.
-                self.writer.submit(Order::Mend, Holding::default()).await?;
-                let queue = Arc::clone(self);
-                Ok(self.work_on(move || Taken::take(&queue)).await??.work())
+        loop {
+            let queue = Arc::clone(self);
+            let taken = match Taken::take_at_hand(self) {
+                // What memory knows needs no thread of the pool.
+                Some((taken, IsRead::Yes)) => return Ok(taken.work()),
+                Some((taken, IsRead::NotYet)) => self.work_on(move || taken.read(&queue)).await?,
+                None => self.work_on(move || Taken::take(&queue).map(Some)).await?,
+            };
+            match taken {
+                Ok(Some(taken)) => return Ok(taken.work()),
+                // What was claimed stands elsewhere now, and is found there.
+                Ok(None) => {}
+                Err(QueueError::Broken(_) | QueueError::Full(_) | QueueError::Share(_)) => {
+                    // Only the writer opens the store again.
+                    self.writer.submit(Order::Mend, Holding::default()).await?;
+                    let queue = Arc::clone(self);
+                    return Ok(self.work_on(move || Taken::take(&queue)).await??.work());
+                }
+                Err(fault) => return Err(fault),
             }
-            Err(fault) => Err(fault),
         }
     }
 
@@ -598,6 +624,9 @@ impl Inner {
             let freed = self.budgets.room.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
+            if let Some(Ok(granted)) = self.level_at_hand(identity).map(&mut ask) {
+                return Ok(granted);
+            }
             match ask(self.level(identity).await?) {
                 Ok(granted) => return Ok(granted),
                 Err(shortage) if shortage.is_of_the_identity() => return Err(QueueError::Share(shortage.to_string())),
@@ -607,12 +636,19 @@ impl Inner {
         }
     }
 
+    /// The level as far as memory knows it: good enough to let somebody in.
+    fn level_at_hand(&self, identity: &str) -> Option<Level> {
+        let free = self.gauge.told(self.clock.now().mono)?;
+        let (kept, own, within) = self.store.sums_at_hand(identity)?;
+        Some(Level { kept: kept.all(), own, free, within })
+    }
+
     async fn level(self: &Arc<Self>, identity: &str) -> Result<Level, QueueError> {
         let measure = || {
-            let (store, identity) = (Arc::clone(&self.store), identity.to_owned());
+            let (store, identity, now) = (Arc::clone(&self.store), identity.to_owned(), self.clock.now());
             self.work_on(move || {
                 let own = store.held_by(&identity)?;
-                let Free { disk, within } = store.space_left()?;
+                let Free { disk, within } = store.space_left(now)?;
                 Ok(Level { kept: store.totals().all(), own, free: disk, within })
             })
         };

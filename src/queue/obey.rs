@@ -70,7 +70,16 @@ impl Work<'_, '_> {
                     return self.fenced(*ticket);
                 }
                 let whose = self.tables.whose(ticket.id)?;
-                self.record_outcomes(*ticket, outcomes, next, *warned)?;
+                match next {
+                    // Nothing of it is written any more: it has to be there, and need not be read.
+                    Next::Finished if whose.is_some() => {
+                        self.fenced(*ticket)?;
+                        self.take(ticket.id)?;
+                    }
+                    Next::Finished | Next::Retry(_) | Next::Dead(_) | Next::Held(_) => {
+                        self.record_outcomes(*ticket, outcomes, next, *warned)?;
+                    }
+                }
                 report.as_ref().map_or(Ok(()), |report| self.report(whose, report))
             }
             Order::SetAside { ticket, reason } => self.set_aside(*ticket, reason),

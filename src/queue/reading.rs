@@ -1,17 +1,20 @@
 //! The embedded store as a [`Store`]: its reads, each one short transaction.
 
 use std::io;
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use redb::{ReadableTable as _, ReadableTableMetadata as _};
 
 use super::QueueError;
 use super::adoptions;
+use super::at_hand::BodyAtHand;
 use super::brief::Brief;
+use super::claims::Claims;
 use super::codec::{self, CodecFault};
 use super::compact::{Compaction, Progress};
 use super::embedded::{Embedded, View};
-use super::index::Turn;
+use super::index::{Index, Turn};
 use super::listing::{BRIEFS, RECORDS};
 use super::pledges;
 use super::record::{Record, State};
@@ -19,8 +22,8 @@ use super::row::{Body, Row};
 use super::seen::{Seen, table};
 use super::settings::{PIECE, READ_AT_ONCE, SCAN_MAX};
 use super::store::{
-    Direction, DuePlace, Filter, Free, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket, Totals,
-    Work,
+    AtHand, Direction, DuePlace, Filter, Free, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket,
+    Totals, Work,
 };
 use super::tables::{self, DiskFault, LEDGER, MESSAGES, META, UNREAD};
 use super::transfer::Adoption;
@@ -48,13 +51,56 @@ impl Store for Embedded {
                 Claimed::Yes(ticket) => ticket,
                 Claimed::No(wait) => return Ok(Work::Nothing(wait)),
             };
-            match self.claimed(ticket, |record| record.due <= now.wall)? {
-                Look::Record(record) => return Ok(Work::Claimed(ticket, record)),
-                Look::Unreadable(reason) => return Ok(Work::Unreadable(ticket, reason)),
-                // It stands elsewhere now, and is found there.
-                Look::Nothing => self.claims().end(ticket),
+            if let Some(work) = self.read_claimed(ticket, now)? {
+                return Ok(work);
             }
         }
+    }
+
+    fn claim_at_hand(&self, now: Now) -> AtHand {
+        let Some((claims, index)) = self.order_at_once().filter(|_| self.is_whole()) else { return AtHand::Unknown };
+        let ticket = match self.turn(claims, &index, now) {
+            Claimed::Yes(ticket) => ticket,
+            Claimed::No(wait) => return AtHand::Work(Work::Nothing(wait)),
+        };
+        drop(index);
+        let record = self.at_hand().take_record(ticket.id);
+        match record.filter(|record| record.state == State::Queued && record.due <= now.wall) {
+            Some(record) => AtHand::Work(Work::Claimed(ticket, record)),
+            // It has had its turn, and keeps it.
+            None => AtHand::Unread(ticket),
+        }
+    }
+
+    fn read_claimed(&self, ticket: Ticket, now: Now) -> Result<Option<Work>, QueueError> {
+        // Read after it was claimed: whoever had it before has recorded by now.
+        let record = match self.at_hand().take_record(ticket.id) {
+            Some(record) => Ok(Look::Record(record)),
+            None => self.read(|view| look(view, ticket.id)),
+        };
+        match record {
+            Ok(Look::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
+                Ok(Some(Work::Claimed(ticket, record)))
+            }
+            // It stands elsewhere now, and is found there.
+            Ok(Look::Record(_) | Look::Nothing) => {
+                self.claims().end(ticket);
+                Ok(None)
+            }
+            Ok(Look::Unreadable(reason)) => Ok(Some(Work::Unreadable(ticket, reason))),
+            Err(fault) => {
+                self.unclaim(ticket);
+                Err(fault)
+            }
+        }
+    }
+
+    fn body_at_hand(&self, id: QueueId) -> Option<BodyAtHand> {
+        self.at_hand().take_body(id)
+    }
+
+    fn is_current(&self, ticket: Ticket) -> bool {
+        self.claims().is_current(ticket)
     }
 
     fn claim_late(
@@ -194,6 +240,11 @@ impl Store for Embedded {
         Ok(self.index().held_by(identity))
     }
 
+    fn sums_at_hand(&self, identity: &str) -> Option<(Totals, Tally, u64)> {
+        let index = self.index_at_once().filter(|_| self.is_whole())?;
+        Some((index.totals(), index.held_by(identity), self.room().0))
+    }
+
     fn stats(&self) -> Result<Stats, QueueError> {
         let oldest = self.read(|view| Ok(view.transaction.open_table(MESSAGES)?.first()?.map(|(id, _)| id.value())))?;
         Ok(Stats {
@@ -204,12 +255,13 @@ impl Store for Embedded {
         })
     }
 
-    fn space_left(&self) -> Result<Free, QueueError> {
+    fn space_left(&self, now: Now) -> Result<Free, QueueError> {
         if !self.is_whole() {
             return Err(QueueError::Broken("the store has to be opened again".to_owned()));
         }
         self.is_in_place()?;
-        let disk = self.disk.space_left(&self.folder).map_err(|fault| QueueError::from_io(&fault))?;
+        let disk = self.gauge().measured(now.mono, || self.disk.space_left(&self.folder));
+        let disk = disk.map_err(|fault| QueueError::from_io(&fault))?;
         let (within, _) = self.room();
         Ok(Free { disk, within })
     }
@@ -229,16 +281,20 @@ impl Embedded {
         if !self.is_whole() {
             return Err(QueueError::Broken("the store has to be opened again".to_owned()));
         }
-        let (mut claims, index) = self.order();
+        let (claims, index) = self.order();
+        Ok(self.turn(claims, &index, now))
+    }
+
+    fn turn(&self, mut claims: MutexGuard<'_, Claims>, index: &Index, now: Now) -> Claimed {
         claims.tick(now.mono);
         claims.turns.tick(now.wall);
-        Ok(match index.turn(&mut claims, self.per_identity, now.wall) {
+        match index.turn(&mut claims, self.per_identity, now.wall) {
             Turn::Of(identity, place) => Claimed::Yes(claims.take(&identity, place, now.mono.after(self.lease))),
             Turn::Nobodys(head) => {
                 let until_due = head.into_iter().chain(claims.turns.next_alarm()).map(|at| at.since(now.wall));
                 Claimed::No(until_due.chain(claims.first_end(now.mono)).min())
             }
-        })
+        }
     }
 
     /// Reads what was claimed, after that: whoever had it before has recorded by now. Nothing when it is queued no more, or not wanted as it is now. When it

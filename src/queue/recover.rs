@@ -220,7 +220,7 @@ pub(super) fn make_shelf(store: &Embedded, number: u64) -> io::Result<Shelf> {
         Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
         Ok(()) | Err(_) => {}
     }
-    Ok(Shelf::new(store.disk.open(&path, Open::New)?))
+    Ok(Shelf::new(store.gauge().over(store.disk.open(&path, Open::New)?)))
 }
 
 /// Opens both files afresh: what is read then is what the disk has.
@@ -231,7 +231,7 @@ pub(super) fn open_files(store: &Embedded) -> Result<Opened, OpenError> {
     let number = shelf_number(&database).map_err(failed)?;
     let path = store.folder.join(shelf::name(number));
     let shelf = match store.disk.open(&path, Open::Afresh) {
-        Ok(file) => Shelf::new(file),
+        Ok(file) => Shelf::new(store.gauge().over(file)),
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
             if has_messages(&database).map_err(failed)? {
                 return Err(OpenError::ShelfMissing(path));
@@ -248,6 +248,7 @@ pub(super) fn open_files(store: &Embedded) -> Result<Opened, OpenError> {
 pub(super) fn open_database(store: &Embedded) -> Result<Database, OpenError> {
     let path = store.file();
     let file = store.disk.open(&path, Open::Afresh).map_err(|fault| OpenError::Disk(path.clone(), fault))?;
+    let file = store.gauge().over(file);
     let opened = Database::builder().set_cache_size(store.cache()).create_with_backend(Storage(file));
     opened.map_err(|fault| OpenError::Store(fault.to_string()))
 }

@@ -46,6 +46,9 @@ pub const DELIVERIES_MAX: usize = 256;
 /// Histories of the ledger that one commit looks through for idle ones.
 pub const LEDGER_SWEEP: usize = 8;
 
+/// Octets of messages that stay in memory from their commit to their first attempt, besides those that are being received.
+pub const AT_HAND: u64 = 8 * MIB;
+
 /// The longest sleep of a claim before it looks at the clock again: the wall clock may have been set.
 pub const NAP_MAX: Duration = Duration::from_secs(60);
 
@@ -103,6 +106,8 @@ pub struct QueueSettings {
     pub lease: Duration,
     /// redb's cache, octets.
     pub cache: u64,
+    /// Octets of what was kept a moment ago that stay in memory until its first attempt.
+    pub at_hand: u64,
     /// Threads that read one listing beside one another: [`QueueSettings::readers_here`], or one where a simulation is to replay.
     pub readers: usize,
     /// Who runs the core.
@@ -126,6 +131,7 @@ impl QueueSettings {
             wait: Duration::from_secs(5),
             lease: Duration::from_secs(3600),
             cache: 32 * MIB,
+            at_hand: AT_HAND,
             readers: 1,
             driving: Driving::WriterThread,
         }

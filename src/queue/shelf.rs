@@ -15,6 +15,9 @@ pub(super) const NAME: &str = "messages-";
 /// What has been put in order is written when it is so much, octets.
 const GATHERED_MAX: usize = 1 << 20;
 
+/// What is so large is written as it is, octets: to put it in order with others would be to copy it twice.
+const LARGE: usize = 32 * 1024;
+
 /// The largest gap between two extents that is read rather than passed over, and the most that is read in one go, octets.
 const GAP: u64 = 4096;
 const READ_MAX: u64 = 256 * 1024;
@@ -100,7 +103,7 @@ impl Shelf {
         }
     }
 
-    /// Puts octets there, filled up with zeros to whole grains.
+    /// Puts octets there.
     fn write(&self, grain: u64, octets: &[u8]) -> io::Result<()> {
         self.file.write_at(grain.saturating_mul(GRAIN), octets)
     }
@@ -141,14 +144,19 @@ impl<'a> Placing<'a> {
         for extent in &extents {
             let length = usize::try_from(extent.length).unwrap_or(usize::MAX);
             let (piece, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            rest = behind;
+            self.synced = false;
+            if piece.len() >= LARGE {
+                self.shelf.write(extent.grain, piece)?;
+                continue;
+            }
+            // Filled up with zeros to whole grains.
             let whole = piece.len().next_multiple_of(usize::try_from(GRAIN).unwrap_or(1));
             let mut grains = Vec::with_capacity(whole);
             grains.extend_from_slice(piece);
             grains.resize(whole, 0);
             self.gathered.insert(extent.grain, grains);
             self.octets = self.octets.saturating_add(whole);
-            self.synced = false;
-            rest = behind;
         }
         if self.octets >= GATHERED_MAX {
             self.write()?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::QueueError;
 use super::accounts::Spending;
+use super::at_hand::BodyAtHand;
 use super::brief::{Brief, Sketch};
 use super::compact::{Compaction, Progress};
 use super::record::{Outcome, Record, State};
@@ -197,6 +198,17 @@ pub enum Work {
     Unreadable(Ticket, String),
     /// Nothing is due; the next thing may be after so long; none when nothing at all is waiting.
     Nothing(Option<Duration>),
+}
+
+/// The same, as far as memory knows.
+#[derive(Debug)]
+pub enum AtHand {
+    /// It takes a wait to know.
+    Unknown,
+    /// This.
+    Work(Work),
+    /// This message is due, and yours; what is known of it has to be read.
+    Unread(Ticket),
 }
 
 /// Messages that are due and about whose delay something is to be told, though nobody tries them; and those whose due time can't be right.
@@ -424,6 +436,26 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// priority that is due longest. Of one identity no more than the settings say at once. What others have waiting costs nothing.
     fn claim(&self, now: Now) -> Result<Work, QueueError>;
 
+    /// The same as far as memory knows, without a wait and without a look at the disk.
+    fn claim_at_hand(&self, _now: Now) -> AtHand {
+        AtHand::Unknown
+    }
+
+    /// Reads what was claimed by [`Self::claim_at_hand`]; none when it stands elsewhere now, and the claim has ended. After an error it has, too.
+    fn read_claimed(&self, _ticket: Ticket, _now: Now) -> Result<Option<Work>, QueueError> {
+        Ok(None)
+    }
+
+    /// The octets of a message that was just claimed, where they are in memory still: they are what the disk has.
+    fn body_at_hand(&self, _id: QueueId) -> Option<BodyAtHand> {
+        None
+    }
+
+    /// Whether this claim still counts: nobody else has claimed the message, and nobody has taken it away.
+    fn is_current(&self, _ticket: Ticket) -> bool {
+        true
+    }
+
     /// Gives out the next message behind `after`, in an order of the store's own, that is late, also one that is put off; and where to go on: none
     /// at the end of the round.
     fn claim_late(&self, now: Now, late: Late, after: Option<DuePlace>)
@@ -489,11 +521,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What is kept of this identity's messages, bodies and records; kept up with every change.
     fn held_by(&self, identity: &str) -> Result<Tally, QueueError>;
 
+    /// The sums, those of an identity, and the octets free within the store's own file, without a wait and without a look at the disk; none when it takes
+    /// one of these to know.
+    fn sums_at_hand(&self, _identity: &str) -> Option<(Totals, Tally, u64)> {
+        None
+    }
+
     /// The figures.
     fn stats(&self) -> Result<Stats, QueueError>;
 
-    /// Octets that may still be written.
-    fn space_left(&self) -> Result<Free, QueueError>;
+    /// Octets that may still be written, measured now.
+    fn space_left(&self, now: Now) -> Result<Free, QueueError>;
 
     /// Gives back to the disk what the store does not need, unless more than `most` octets are kept in its file; nothing else is done meanwhile.
     /// `told` is told how far it is. A store whose file gives space back by itself has nothing to do.

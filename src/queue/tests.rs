@@ -1,5 +1,6 @@
 #![allow(clippy::as_conversions, clippy::disallowed_methods, reason = "tests count and measure")]
 
+mod at_hand;
 mod claims;
 mod compact;
 mod conformance;
@@ -146,11 +147,26 @@ fn nothing_is_taken_while_the_folder_is_not_the_one_that_was_opened() {
     let (folder, aside) = (above.path().join("data"), above.path().join("aside"));
     let clock = Arc::new(ManualClock::at(START));
     let settings = QueueSettings { driving: Driving::Inline, ..QueueSettings::new(&folder) };
-    let (queue, _) = Queue::open(settings, Arc::new(SystemDisk), clock, Arc::new(SeededEntropy::new(1))).unwrap();
+    let told: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    let (queue, _) = Queue::open(settings, Arc::new(SystemDisk), told, Arc::new(SeededEntropy::new(1))).unwrap();
     block_on(async {
-        let admitted = async || queue.admit("alice", None).await.map(drop);
+        let admitted = async || {
+            // What was seen a moment ago would let somebody in.
+            clock.advance(Duration::from_secs(1));
+            queue.admit("alice", None).await.map(drop)
+        };
         admitted().await.unwrap();
+        let (before, just_before) =
+            (queue.admit("alice", None).await.unwrap(), queue.admit("alice", None).await.unwrap());
         std::fs::rename(&folder, &aside).unwrap();
+        let (too_late, at_once) = (before.commit(samples::deposit(START)).await, queue.admit("alice", None).await);
+        let at_once = at_once.unwrap().commit(samples::deposit(START)).await;
+        for kept in [too_late, at_once] {
+            assert!(
+                matches!(&kept, Err(QueueError::Broken(why)) if why.contains("not the folder any more")),
+                "{kept:?}"
+            );
+        }
         let gone = admitted().await.unwrap_err();
         // Files that are open go on being written: only the name tells that nobody will find them again.
         std::fs::create_dir(&folder).unwrap();
@@ -162,6 +178,7 @@ fn nothing_is_taken_while_the_folder_is_not_the_one_that_was_opened() {
         std::fs::remove_dir_all(&folder).unwrap();
         std::fs::rename(&aside, &folder).unwrap();
         admitted().await.unwrap();
+        just_before.commit(samples::deposit(START)).await.unwrap();
         queue.close().await;
     });
 }
@@ -281,6 +298,21 @@ fn when_memory_is_short_a_body_goes_to_a_file() {
         assert_eq!(whole(bench.queue.body(id).await.unwrap()).await.unwrap(), octets);
         bench.queue.remove(id).await.unwrap();
         assert_eq!(bench.disk.list(Path::new("/q/bodies")).unwrap(), []);
+    });
+}
+
+/// A quarter of a mebibyte was held to the end by each: of a thousand who sent large messages at once, most were told to come again.
+#[test]
+fn what_is_in_a_file_already_takes_no_memory_from_others() {
+    block_on(async {
+        let bench = Bench::new(QueueSettings { memory: 320 * 1024, ..settings() });
+        let (octets, mut large) = (body(GATHER_MAX + 100_000), bench.queue.admit("alice", None).await.unwrap());
+        large.write(&octets).await.unwrap();
+        let before = tokio::time::Instant::now();
+        drop(bench.queue.admit("alice", None).await.unwrap());
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        let id = large.commit(samples::deposit(START)).await.unwrap().id();
+        assert_eq!(whole(bench.queue.body(id).await.unwrap()).await.unwrap(), octets);
     });
 }
 

@@ -4,7 +4,8 @@
 //! sent: when more than half of the bound waits, the log is strained, and the relay takes no new mail and claims none; the other half is for
 //! what is in flight. When even that is full, lines are dropped and counted, and the count is said once the log flows.
 //!
-//! Never: waits for the log, except in [`Backlog::flush`], for as long as it is told; logs while it holds its lock.
+//! The thread is woken by a line, not by each: those that come within [`GATHER`] go with it. Never: waits for the log, except in [`Backlog::flush`], for as long as
+//! it is told; logs while it holds its lock.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -18,6 +19,9 @@ pub const BACKLOG_MAX: usize = 32 * 1024 * 1024;
 
 /// How long the writer lets a log alone that could not take a line just now.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the writer lets lines gather behind the one that woke it: whoever pushes another meanwhile need not wake it.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Whether new work may begin, as far as the log is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +47,10 @@ pub struct Backlog {
 struct Shared {
     max: usize,
     waiting: Mutex<Waiting>,
-    /// Rung when a line comes and when one has been written.
+    /// Rung when a line comes and the writer has nothing to do.
     bell: Condvar,
+    /// Rung when one has been written.
+    less: Condvar,
     strain: watch::Sender<Strain>,
 }
 
@@ -53,6 +59,8 @@ struct Waiting {
     lines: VecDeque<Vec<u8>>,
     /// Of the lines that wait, and of the one that is being written.
     octets: usize,
+    /// Whether the writer waits for the bell.
+    writer_is_idle: bool,
     dropped: u64,
     /// Whether there was a strain that has not been told of.
     untold: bool,
@@ -68,7 +76,8 @@ impl Backlog {
     /// A backlog of at most `max` octets.
     pub fn new(max: usize) -> Self {
         let strain = watch::Sender::new(Strain::Flowing);
-        Self { shared: Arc::new(Shared { max, waiting: Mutex::default(), bell: Condvar::new(), strain }) }
+        let (bell, less) = (Condvar::new(), Condvar::new());
+        Self { shared: Arc::new(Shared { max, waiting: Mutex::default(), bell, less, strain }) }
     }
 
     /// Starts the thread that hands each line to `write`, in order; `tell` is called, by that thread, when the log flows after a strain.
@@ -108,8 +117,11 @@ impl Backlog {
             waiting.untold = true;
             shared.strain.send_replace(Strain::Strained);
         }
+        let rings = std::mem::take(&mut waiting.writer_is_idle);
         drop(waiting);
-        shared.bell.notify_all();
+        if rings {
+            shared.bell.notify_one();
+        }
     }
 
     /// Whether no new mail may be taken, because what is done with it might not be told.
@@ -127,7 +139,7 @@ impl Backlog {
     /// Waits until all is written, but no longer than `most`. Gives the octets that are left.
     pub fn flush(&self, most: Duration) -> usize {
         let waiting = self.shared.waiting();
-        let waited = self.shared.bell.wait_timeout_while(waiting, most, |waiting| waiting.octets > 0);
+        let waited = self.shared.less.wait_timeout_while(waiting, most, |waiting| waiting.octets > 0);
         waited.unwrap_or_else(PoisonError::into_inner).0.octets
     }
 }
@@ -143,7 +155,11 @@ impl Shared {
             if let Some(line) = waiting.lines.pop_front() {
                 return line;
             }
-            waiting = self.bell.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting.writer_is_idle = true;
+            let rung = self.bell.wait_while(waiting, |waiting| waiting.writer_is_idle);
+            drop(rung.unwrap_or_else(PoisonError::into_inner));
+            std::thread::sleep(GATHER);
+            waiting = self.waiting();
         }
     }
 
@@ -165,7 +181,7 @@ impl Shared {
             waiting.untold &= relief.is_none() && outcome.is_err();
         }
         drop(waiting);
-        self.bell.notify_all();
+        self.less.notify_all();
         relief
     }
 }

@@ -47,7 +47,7 @@ use super::view::{Purpose, View};
 use super::vouched::{BalancerFault, BalancerPins, VouchedChain, Witness};
 use super::ways::Link;
 use super::{Anchor, CertificateFault, PeerChain};
-use crate::identity::facts::Digest256;
+use crate::identity::facts::{self, CertificateSummary, Digest256};
 use crate::mail::Address;
 use crate::sys::WallTime;
 
@@ -93,12 +93,29 @@ pub struct VerifiedChain {
 }
 
 impl VerifiedChain {
-    /// SHA-256 of the key that signed the last of [`Self::certificates`]; none for a pin.
-    pub fn anchor_key(&self) -> Option<Digest256> {
-        match self.anchor {
-            Anchor::Ca(_) => self.links.last().map(|anchor| anchor.view.key),
-            Anchor::Pin => None,
-        }
+    /// What logs, audit and the queue keep of it, but for the leaf's e-mail name.
+    pub(crate) fn summary(&self) -> Option<CertificateSummary> {
+        let leaf = &self.links.first()?.view;
+        let below = || self.links.iter().take(self.certificates.len());
+        // Each certificate with the key of the next one, the last with the anchor's.
+        let keys = self.links.iter().skip(1).map(|issuer| Some(issuer.view.key)).chain([None]);
+        let as_listed = |(one, issuer_key): (&Link, Option<Digest256>)| facts::Link {
+            issuer: Digest256::of(&one.view.issuer),
+            issuer_key,
+            serial: one.view.raw_serial.clone(),
+        };
+        Some(CertificateSummary {
+            fingerprint: leaf.fingerprint,
+            spki: leaf.key,
+            serial: leaf.serial_text.clone(),
+            subject: leaf.subject_text.clone(),
+            issuer: leaf.issuer_text.clone(),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            email: None,
+            chain: below().map(|one| (one.view.issuer_text.clone(), one.view.serial_text.clone())).collect(),
+            links: below().zip(keys).map(as_listed).collect(),
+        })
     }
 
     /// What it was verified to.
@@ -265,10 +282,14 @@ fn check_usable(leaf: &CertificateDer<'_>, view: &View) -> Result<(), Rejection>
     Err(Rejection::untrusted(Flaw::of(&error), Some(Culprit::of(view, 0))))
 }
 
-/// The same before a chain is judged, inside the handshake, so that the log learns why it ends there.
+/// The same before a chain is judged, inside the handshake, so that the log learns why it ends there. What TLS can use is not looked at any further:
+/// what else is wrong with it, the judge says, in words that the client hears.
 pub(super) fn usable_in_handshake(leaf: &CertificateDer<'_>) -> Result<(), Rejection> {
-    let view = View::of(leaf).ok_or_else(|| Rejection::untrusted(Flaw::Malformed, None))?;
-    check_usable(leaf, &view)
+    let Err(error) = EndEntityCert::try_from(leaf) else { return Ok(()) };
+    match View::of(leaf) {
+        Some(view) => Err(Rejection::untrusted(Flaw::of(&error), Some(Culprit::of(&view, 0)))),
+        None => Err(Rejection::untrusted(Flaw::Malformed, None)),
+    }
 }
 
 /// Judges under one CA.

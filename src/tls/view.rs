@@ -67,6 +67,8 @@ pub(super) struct View {
     pub(super) key: Digest256,
     /// SHA-256 of the certificate.
     pub(super) fingerprint: Digest256,
+    /// The serial's octets, as the certificate has them.
+    pub(super) raw_serial: Vec<u8>,
     /// The serial; none when over 20 octets.
     pub(super) serial: Option<Serial>,
     /// notBefore.
@@ -124,6 +126,7 @@ impl View {
             issuer: certificate.issuer().as_raw().to_vec(),
             key: Digest256::of(spki.raw),
             fingerprint: Digest256::of(der),
+            raw_serial: certificate.raw_serial().to_vec(),
             serial: Serial::from_octets(certificate.raw_serial()),
             not_before: WallTime::from_seconds(certificate.validity().not_before.timestamp()),
             not_after: WallTime::from_seconds(certificate.validity().not_after.timestamp()),

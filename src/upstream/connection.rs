@@ -260,7 +260,13 @@ impl Connection {
         let Some(stream) = &mut self.stream else {
             return false;
         };
-        timeout_at(from_now(Duration::ZERO), stream.read(&mut self.piece)).await.is_err()
+        let mut reading = std::pin::pin!(stream.read(&mut self.piece));
+        // Twice, between which the runtime looks at its sockets. A wait of no time would be one of a millisecond, by tokio's timers.
+        if futures_util::poll!(reading.as_mut()).is_ready() {
+            return false;
+        }
+        tokio::task::yield_now().await;
+        futures_util::poll!(reading).is_pending()
     }
 
     fn fault(&self, cause: FaultCause) -> UpstreamFault {

@@ -237,9 +237,10 @@ impl Dialog {
         while let Some(line) = self.lines.next_line(REPLY_LINE_READ_MAX) {
             let line = line.map_err(|fault| fault.to_string())?;
             if let Some(reply) = self.replies.line(line).map_err(|fault| fault.to_string())? {
-                let reply = self.without_secrets(reply);
-                self.heard = Some(reply.clone());
-                return Ok(Some(reply));
+                let shown = self.without_secrets(reply.clone());
+                self.heard = Some(shown.clone());
+                // What asks further is read by the mechanism, as it is.
+                return Ok(Some(if reply.code().is_intermediate() { reply } else { shown }));
             }
         }
         // Its end may never come.

@@ -316,9 +316,11 @@ impl Places {
                 place.distrusted = Some(now.mono);
             }
             place.end_untrusted();
+            if !place.leaving.is_empty() {
+                self.leaving.notify_one();
+            }
             alike
         });
-        self.leaving.notify_one();
         noted.flatten()
     }
 
@@ -401,7 +403,7 @@ impl Places {
         let ends = self.with(&name, |place, now| {
             connection.idle_since = now.mono;
             let is_current = !place.gone && Arc::ptr_eq(&place.upstream, connection.upstream());
-            let is_kept = is_current && place.trusts(&connection);
+            let is_kept = is_current && place.trusts(&connection) && !connection.is_spent();
             if is_kept {
                 place.idle.push(connection)
             } else {
@@ -561,6 +563,9 @@ impl Place {
     }
 
     fn end_untrusted(&mut self) {
+        if self.idle.iter().all(|connection| self.trusts(connection)) {
+            return;
+        }
         for connection in std::mem::take(&mut self.idle) {
             if self.trusts(&connection) {
                 self.idle.push(connection);

@@ -187,6 +187,21 @@ impl Session {
         self.talk.reply().await
     }
 
+    /// Begins a message, as far as the server's "go on".
+    pub async fn begin(&mut self, sender: &str) -> io::Result<()> {
+        for command in [format!("MAIL FROM:<{sender}>"), "RCPT TO:<reader-0@example.net>".to_owned()] {
+            self.talk.say(format!("{command}\r\n").as_bytes()).await?;
+            self.talk.expect(250).await?;
+        }
+        self.talk.say(b"DATA\r\n").await?;
+        self.talk.expect(354).await
+    }
+
+    /// Octets of the message.
+    pub async fn pour(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.talk.say(octets).await
+    }
+
     /// Says goodbye and waits for the answer.
     pub async fn quit(mut self) -> io::Result<()> {
         self.talk.say(b"QUIT\r\n").await?;

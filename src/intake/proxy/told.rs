@@ -22,13 +22,13 @@ const CLIENT_CERT_CONN: u8 = 0x02;
 
 /// A client's certificate, of which the balancer says that its handshake proved the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::intake) struct Told<'a> {
+pub struct Told<'a> {
     /// DER.
-    pub(in crate::intake) certificate: &'a [u8],
+    pub certificate: &'a [u8],
     /// The version of TLS that the client speaks.
-    pub(in crate::intake) version: Option<&'a [u8]>,
+    pub version: Option<&'a [u8]>,
     /// The cipher suite.
-    pub(in crate::intake) cipher: Option<&'a [u8]>,
+    pub cipher: Option<&'a [u8]>,
 }
 
 /// Why a load balancer vouches for no certificate of its client.
@@ -57,14 +57,14 @@ pub enum Unvouched {
 }
 
 /// A balancer's word.
-pub(in crate::intake) type Word<'a> = Result<Told<'a>, Unvouched>;
+pub type Word<'a> = Result<Told<'a>, Unvouched>;
 
 /// Reads what stands behind the addresses of a whole header; `None` is a header in version 1. What the balancer says of the client is read in the
 /// order in which it matters: whoever has shown no certificate is told so, whatever stands in the parts.
 ///
 /// # Errors
 /// It is malformed, or says something twice.
-pub(in crate::intake) fn word_of(tlvs: Option<&[u8]>) -> Result<Word<'_>, ProxyFault> {
+pub fn word_of(tlvs: Option<&[u8]>) -> Result<Word<'_>, ProxyFault> {
     let Some(tlvs) = tlvs else { return Ok(Err(Unvouched::Version1)) };
     let Some(ssl) = only(tlvs, TYPE_SSL)? else { return Ok(Err(Unvouched::NothingTold)) };
     let (&[client, verify @ ..], parts) = ssl.split_first_chunk::<5>().ok_or(ProxyFault::Tlv)?;

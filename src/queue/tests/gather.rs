@@ -84,6 +84,7 @@ fn those_who_wait_at_the_same_time_share_a_commit_and_who_is_alone_has_one_at_on
     check("as many as the last time", 3, 0, vec![m(), m(), m(), m(), Nothing, m()], "m m.m m. m");
     check("a message goes beside what is tried", 0, 9, vec![m(), m()], "m m");
     check("an outcome alone", 0, 1, vec![Outcome], "o");
+    check("an outcome just behind a message goes with the next", 0, 1, vec![m(), Outcome, m()], "m o.m");
     check("outcomes together", 0, 4, vec![Outcome, Outcome, Outcome, Outcome], "o.o.o.o");
     check("outcomes, and one that hangs", 0, 3, vec![Outcome, Outcome, Nothing, Outcome], "o.o. o");
     check("an outcome goes with the next message", 1, 9, vec![Outcome, Outcome, m(), Outcome], "o.o.m o.");

@@ -440,7 +440,7 @@ impl Store for Ledge {
         unreachable!()
     }
 
-    fn space_left(&self) -> Result<store::Free, QueueError> {
+    fn space_left(&self, _: Now) -> Result<store::Free, QueueError> {
         unreachable!()
     }
 }

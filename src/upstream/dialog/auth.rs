@@ -18,13 +18,16 @@ use zeroize::Zeroizing;
 use super::scram::{Begun, Binding, Derived, ServerFault};
 use super::{AuthStep, Dialog, Expect, Step, TlsTerm};
 use crate::smtp::line::COMMAND_LINE_MAX;
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::{Code, Reply};
 use crate::upstream::attempt::FaultCause;
 use crate::upstream::blame::Phase;
 use crate::upstream::settings::{Credentials, Mechanism};
 
 /// Octets of what a server says against a token that are shown.
 const TOKEN_WORDS_MAX: usize = 200;
+
+/// A challenge (RFC 4954 §4).
+const CHALLENGE: Code = Code::known(334);
 
 /// Where an exchange of more than one line is.
 #[derive(Debug, Default)]
@@ -144,10 +147,18 @@ impl Dialog {
                 }
             };
         }
+        // RFC 4954 §4: what asks further is a 334.
+        if reply.code() != CHALLENGE {
+            let reply = self.without_said(reply);
+            return self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply));
+        }
         let password =
             |credentials: &Credentials| base64(credentials.password().map_or(&[], |it| it.reveal().as_bytes()));
         match step {
-            AuthStep::Verdict | AuthStep::TokenRefused => self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply)),
+            AuthStep::Verdict | AuthStep::TokenRefused => {
+                let reply = self.without_said(reply);
+                self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply))
+            }
             AuthStep::Prompt(mechanism) => {
                 let response = self.initial_response(mechanism, &credentials).unwrap_or_default();
                 self.respond(&response, after_response(mechanism))
@@ -174,12 +185,12 @@ impl Dialog {
     }
 
     /// A reply to AUTH without what we said there: many servers repeat a line that they do not understand, and replies go to logs and senders.
-    /// What asks further is read by the mechanism, as it is.
     pub(super) fn without_secrets(&self, reply: Reply) -> Reply {
+        if matches!(self.expected.front(), Some(Expect::Auth(_))) { self.without_said(reply) } else { reply }
+    }
+
+    fn without_said(&self, reply: Reply) -> Reply {
         let Some(credentials) = &self.terms.credentials else { return reply };
-        if !matches!(self.expected.front(), Some(Expect::Auth(_))) || reply.code().is_intermediate() {
-            return reply;
-        }
         let password = credentials.password().map(|password| password.reveal());
         let token = self.terms.fresh.token.as_ref().map(|token| token.reveal());
         reply.reworded(|line| {

@@ -46,13 +46,11 @@ pub(super) fn config(octets: &[u8], _seed: u64, lie: Lie) -> Told {
     }
 }
 
-type Read = Result<Loaded, Vec<Mistake>>;
+pub(super) type Read = Result<Loaded, Vec<Mistake>>;
 
 fn read(text: &str, lie: Lie) -> Read {
-    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(WallTime::from_seconds(NOW)));
-    let file = house().join("sealpost.toml");
     let text = if lie == Lie::ConfigPassesUnknownKeys { text.replace(UNKNOWN_KEY, "\n") } else { text.to_owned() };
-    let mut read = load_text(&file, &text, &[], &clock);
+    let mut read = load(&text);
     if let Err(mistakes) = &mut read {
         if lie == Lie::ConfigSaysOne {
             mistakes.truncate(1);
@@ -64,6 +62,12 @@ fn read(text: &str, lie: Lie) -> Read {
         }
     }
     read
+}
+
+/// As the file of the house.
+pub(super) fn load(text: &str) -> Read {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(WallTime::from_seconds(NOW)));
+    load_text(&house().join("sealpost.toml"), text, &[], &clock)
 }
 
 fn found(read: &Read) -> &[Mistake] {
@@ -99,7 +103,7 @@ fn lower(read: &Read) -> Vec<Mistake> {
 }
 
 /// A folder with the files that seeds name.
-fn house() -> &'static Path {
+pub(super) fn house() -> &'static Path {
     static HOUSE: OnceLock<tempfile::TempDir> = OnceLock::new();
     HOUSE.get_or_init(furnish).path()
 }

@@ -47,7 +47,7 @@ fn gather<'a>(all: impl Iterator<Item = &'a [u8]>, limits: &HeaderLimits) -> Res
 }
 
 /// Where the section ends: behind the first empty line, or with the message.
-fn plain_end(octets: &[u8]) -> usize {
+pub(super) fn plain_end(octets: &[u8]) -> usize {
     let blank = octets.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
     if octets.starts_with(b"\r\n") { 2 } else { blank.unwrap_or(octets.len()) }
 }

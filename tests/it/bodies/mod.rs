@@ -8,12 +8,17 @@ mod address;
 mod bdat;
 pub mod command;
 mod config;
+mod files;
 mod header;
 mod names;
 mod proxy;
 mod reply;
+mod revocation;
+mod roster;
 pub mod seeds;
 mod session;
+mod seven_bit;
+mod upstream;
 mod wire;
 
 use std::fmt::Debug;
@@ -42,7 +47,7 @@ pub struct Target {
     pub lies: &'static [Lie],
 }
 
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 22] = [
     target("line", wire::lines, &[Lie::LineEndsAtLf, Lie::LineLosesCr, Lie::LineHasNoLimit]),
     target("data", wire::data, &[Lie::DataEndsAtLf, Lie::DataLosesItsPlace, Lie::DataKeepsDots]),
     target("chunks", wire::chunks, &[Lie::ChunksForgetCr, Lie::ChunksPassNul]),
@@ -55,7 +60,15 @@ pub const TARGETS: [Target; 14] = [
     target("address", address::address, &[Lie::AddressTrims, Lie::AddressMindsQuotes]),
     target("header", header::header, &[Lie::HeaderTakesOneOfTwo, Lie::HeaderBelievesNames, Lie::HeaderKeepsBcc]),
     target("names", names::names, &[Lie::NamesEndAtNul, Lie::NamesTakeWildcards]),
-    target("proxy", proxy::proxy, &[Lie::ProxyTakesOneMore, Lie::ProxyLosesItsPlace]),
+    target("proxy", proxy::proxy, &proxy::LIES),
+    target("url", files::url, &[Lie::UrlMindsNoScheme]),
+    target("secrets", files::secrets, &[Lie::SecretsAreTold]),
+    target("control", files::control, &[Lie::ControlForgetsFilters]),
+    target("roster", roster::roster, &[Lie::RosterPassesUnknownColumns, Lie::RosterForgetsRemarks]),
+    target("record", files::record, &[Lie::RecordForgetsRecipient]),
+    target("seven_bit", seven_bit::seven_bit, &[Lie::SevenBitMakesBoundaries, Lie::SevenBitLeavesSome]),
+    target("revocation", revocation::revocation, &[Lie::RevocationMindsNoSignature]),
+    target("upstream", upstream::upstream, &upstream::LIES),
     target("session", session::session, &session::LIES),
 ];
 
@@ -142,6 +155,38 @@ pub enum Lie {
     ProxyTakesOneMore,
     /// Each piece is taken for the beginning.
     ProxyLosesItsPlace,
+    /// The balancer's verdict on a certificate makes no difference.
+    ProxyMindsNoVerdict,
+    /// Of two words about the client's TLS the last counts.
+    ProxyTakesTheLast,
+    /// https is http.
+    UrlMindsNoScheme,
+    /// A mistake shows its line.
+    SecretsAreTold,
+    /// A column that nobody knows is passed over.
+    RosterPassesUnknownColumns,
+    /// Lines are not counted behind remarks.
+    RosterForgetsRemarks,
+    /// What is asked loses what it is asked about.
+    ControlForgetsFilters,
+    /// The last recipient of a record stands nowhere.
+    RecordForgetsRecipient,
+    /// A line that begins with two hyphens stays so where lines are broken.
+    SevenBitMakesBoundaries,
+    /// What is encoded still holds octets over 127.
+    SevenBitLeavesSome,
+    /// A changed list or answer counts as it was.
+    RevocationMindsNoSignature,
+    /// A refusal at the end of the message is a 250.
+    UpstreamHearsYes,
+    /// TLS that is demanded is only wished for.
+    UpstreamForgetsTls,
+    /// A connection in the clear counts as TLS.
+    UpstreamTellsPasswords,
+    /// The last recipient has no outcome.
+    UpstreamLosesRecipient,
+    /// Whatever a server signs, it knows the password.
+    UpstreamBelievesServers,
     /// 250 without custody.
     SessionKeepsNothing,
     /// The message is kept whatever its header says.
@@ -156,6 +201,14 @@ pub enum Lie {
     SessionStays,
     /// The identity of the handshake counts for good.
     SessionLooksOnce,
+    /// The octets of a chunk that is refused are commands.
+    SessionReadsRefusedChunks,
+    /// Of each chunk one octet more than its count.
+    SessionTakesOneMore,
+    /// Of a message in chunks the last alone is kept.
+    SessionForgetsChunks,
+    /// A CR at the end of a chunk is forgotten.
+    SessionForgetsCr,
     /// Unknown keys are passed over.
     ConfigPassesUnknownKeys,
     /// Lines are counted from 0.

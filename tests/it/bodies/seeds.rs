@@ -1,5 +1,7 @@
 //! What fuzzing begins with: corpora made of `fixtures/`, of the documented configuration, and of octets that were once wrong (`fixtures/fuzz`).
 
+mod strangers;
+
 use std::path::{Path, PathBuf};
 
 use sealpost::smtp::DotWriter;
@@ -22,8 +24,16 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "address" => addresses(),
         "header" => [headers(), messages()].concat(),
         "names" => certificates(),
-        "proxy" => PROXIES.iter().map(|octets| octets.to_vec()).collect(),
-        "session" => sessions(),
+        "proxy" => [PROXIES.iter().map(|octets| octets.to_vec()).collect(), strangers::vouched()].concat(),
+        "session" => [sessions(), strangers::in_chunks(&headers())].concat(),
+        "upstream" => strangers::upstreams(),
+        "revocation" => strangers::revocations(),
+        "seven_bit" => [strangers::eight_bit(), messages(), headers()].concat(),
+        "record" => strangers::records(),
+        "control" => strangers::requests(),
+        "secrets" => strangers::secrets(),
+        "url" => strangers::urls(),
+        "roster" => strangers::rosters(),
         "config" => configurations(),
         _ => Vec::new(),
     };
@@ -374,7 +384,7 @@ const PROXIES: [&[u8]; 16] = [
     b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x07\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x9c\x40\x02\x4bx",
 ];
 
-const RIGHT: &str = r#"hostname = "mail.example.com"
+pub(super) const RIGHT: &str = r#"hostname = "mail.example.com"
 data_dir = "data"
 
 [[listener]]

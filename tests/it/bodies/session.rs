@@ -1,10 +1,11 @@
 //! A whole session: what a client sends inside TLS, through the pure machine, with identities that a roster made of verified chains.
 //!
 //! The first octet says who the client is, and what befalls the relay. The rest is the wire. It is read here as intake reads it, without sockets and
-//! waits: octets that come early are never told of, for whether they do depends on when they come. What is kept is held against the wire, the grant and
-//! mail-parser; what is said, against what was kept.
+//! waits: octets that come early are never told of, for whether they do depends on when they come. What is kept is held against the wire, by DATA and in
+//! chunks alike, the grant and mail-parser; what is said, against what was kept. The same messages in other chunks are kept the same.
 
 mod kept;
+mod wire;
 mod world;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use sealpost::session::{
     Unidentified, replies,
 };
 use sealpost::smtp::data::{BareLf, Chunk};
-use sealpost::smtp::{Command, DotState, Framing, LineReader, MessageReader, Reply, ReplyReader};
+use sealpost::smtp::{Command, DotState, Framing, LineFault, LineReader, MessageReader, Reply, ReplyReader};
 use sealpost::tls::CertificateFault;
 
 use super::command::everything_offered;
@@ -28,10 +29,11 @@ use super::wire::WholeEnds;
 use super::{Broken, Lie, Told, pieces, require, same};
 use crate::proof;
 use kept::Kept;
+use wire::{Behind, Turn};
 pub(super) use world::PERSONAS;
 use world::{HEADER_LIMITS, LINE_MAX, MISHAPS, Mishap, NOW_WALL, begun, credentials, identities, upstreams};
 
-pub(super) const LIES: [Lie; 7] = [
+pub(super) const LIES: [Lie; 11] = [
     Lie::SessionKeepsNothing,
     Lie::SessionSkipsTheJudge,
     Lie::SessionAddsRefused,
@@ -39,6 +41,10 @@ pub(super) const LIES: [Lie; 7] = [
     Lie::SessionEndsAtLf,
     Lie::SessionStays,
     Lie::SessionLooksOnce,
+    Lie::SessionReadsRefusedChunks,
+    Lie::SessionTakesOneMore,
+    Lie::SessionForgetsChunks,
+    Lie::SessionForgetsCr,
 ];
 
 /// [`Session`], see above.
@@ -60,10 +66,24 @@ pub(super) fn session(octets: &[u8], seed: u64, lie: Lie) -> Told {
         Some(broken) => return Err(broken),
         None => same("messages kept, by the audit", &whole.audited, &whole.kept.len())?,
     }
+    let bare_lf = whole.identity.grant().leeway.bare_lf;
+    let stand: Vec<Vec<u8>> = wire::messages(wire, &whole.turns, bare_lf)?;
+    let kept: Vec<Vec<u8>> = whole.kept.iter().map(|kept| kept.message.clone()).collect();
+    same("messages kept, and those on the wire", &shown(&kept), &shown(&stand))?;
     for kept in &whole.kept {
-        kept.judge(&whole.identity, wire)?;
+        kept.judge(&whole.identity)?;
     }
-    Ok(())
+    // Of one who leaves at the fifth line other lines would be heard.
+    let Some(other) = wire::cut_otherwise(wire, &whole.turns, bare_lf, seed).filter(|_| whole.mishap != Mishap::Drains)
+    else {
+        return Ok(());
+    };
+    let again = play(&mut std::iter::once(other.as_slice()));
+    same("messages cut into other chunks", &again.kept, &whole.kept)
+}
+
+fn shown(messages: &[Vec<u8>]) -> Vec<String> {
+    messages.iter().map(|message| message.escape_ascii().to_string()).collect()
 }
 
 /// What the octets at hand are.
@@ -79,8 +99,6 @@ struct Receiving {
     /// Until the header is whole.
     collector: Option<HeaderCollector>,
     message: Vec<u8>,
-    /// Where its data begins on the wire, when it comes by DATA.
-    at: Option<usize>,
 }
 
 struct Dialogue {
@@ -93,6 +111,8 @@ struct Dialogue {
     reading: Reading,
     /// Octets that came so far.
     came: usize,
+    /// What was made of it, line by line.
+    turns: Vec<Turn>,
     said: Vec<String>,
     kept: Vec<Kept>,
     audited: usize,
@@ -108,7 +128,7 @@ struct Dialogue {
     refused: Vec<Recipient>,
     /// The recipient whose reply is due.
     asked: Option<Recipient>,
-    whole: Option<(Envelope, Vec<u8>, Option<usize>)>,
+    whole: Option<(Envelope, Vec<u8>)>,
     /// What came of a message in chunks, between two of them.
     arrival: Option<Box<Receiving>>,
     envelope: Option<Envelope>,
@@ -128,6 +148,7 @@ impl Dialogue {
             ends: WholeEnds::default(),
             reading: Reading::Lines,
             came: 0,
+            turns: Vec::new(),
             said: Vec::new(),
             kept: Vec::new(),
             audited: 0,
@@ -185,6 +206,8 @@ impl Dialogue {
     fn line(&mut self) -> bool {
         let Some(line) = self.lines.next_line(self.session.line_limit()) else { return false };
         let line = line.map(<[u8]>::to_vec);
+        let has_end = matches!(line, Ok(_) | Err(LineFault::TooLong));
+        let end = has_end.then(|| self.came - self.lines.buffered().len());
         self.commands += 1;
         if self.mishap == Mishap::Drains && self.commands == 5 {
             self.happen(Event::Draining);
@@ -207,6 +230,7 @@ impl Dialogue {
         if self.lie == Lie::SessionIgnoresRset && matches!(&shown, Ok(line) if line.eq_ignore_ascii_case(b"RSET")) {
             shown = Ok(b"NOOP".to_vec());
         }
+        self.turns.push(Turn { end, behind: Behind::Line, codes: Vec::new() });
         self.happen(Event::Line(shown.as_deref().map_err(|fault| *fault)));
         true
     }
@@ -283,7 +307,7 @@ impl Dialogue {
             BodyEnd::Complete
         };
         if receiving.reader.is_last() {
-            self.whole = self.envelope.take().map(|envelope| (envelope, receiving.message, receiving.at));
+            self.whole = self.envelope.take().map(|envelope| (envelope, receiving.message));
         } else {
             self.arrival = Some(receiving);
         }
@@ -328,9 +352,12 @@ impl Dialogue {
                 if let Some(prompt) = prompt {
                     self.say(&prompt);
                 }
+                self.turn_into(Behind::Message(framing));
                 self.reading = Reading::Message(self.begin_message(framing));
             }
+            Step::Skip(_) if self.lie == Lie::SessionReadsRefusedChunks => self.body_ended(BodyEnd::Complete, 0),
             Step::Skip(count) => {
+                self.turn_into(Behind::Over(count));
                 let framing = Framing::Octets { count, chunk: Chunk::Last };
                 self.reading = Reading::Over(MessageReader::new(framing, BareLf::Refused));
             }
@@ -361,18 +388,34 @@ impl Dialogue {
         }
     }
 
+    fn turn_into(&mut self, behind: Behind) {
+        if let Some(turn) = self.turns.last_mut() {
+            turn.behind = behind;
+        }
+    }
+
     /// What reads the message, or its next chunk.
     fn begin_message(&mut self, framing: Framing) -> Box<Receiving> {
+        let bare_lf = self.identity.grant().leeway.bare_lf;
+        let framing = match framing {
+            Framing::Octets { count, chunk } if self.lie == Lie::SessionTakesOneMore => {
+                Framing::Octets { count: count.saturating_add(1), chunk }
+            }
+            framing => framing,
+        };
         if let Some(mut receiving) = self.arrival.take() {
+            match self.lie {
+                Lie::SessionForgetsChunks if receiving.collector.is_none() => receiving.message.clear(),
+                Lie::SessionForgetsCr => receiving.reader = MessageReader::new(framing, bare_lf),
+                _ => {}
+            }
             receiving.reader.go_on(framing);
             return receiving;
         }
-        let by_dot = framing == Framing::Dot;
         Box::new(Receiving {
-            reader: MessageReader::new(framing, self.identity.grant().leeway.bare_lf),
+            reader: MessageReader::new(framing, bare_lf),
             collector: Some(HeaderCollector::new(&HEADER_LIMITS)),
             message: Vec::new(),
-            at: by_dot.then(|| self.came - self.lines.buffered().len()),
         })
     }
 
@@ -409,6 +452,9 @@ impl Dialogue {
         self.hold(require("a reply that is not 7-bit, or has a line over 512 octets", fits));
         self.hold(same("code of a reply that was read", &code, &Some(reply.code())));
         self.hold(require("something is said after the end, or after a dispute", !self.closed && !self.disputed));
+        if let Some(turn) = self.turns.last_mut() {
+            turn.codes.push(reply.code().number());
+        }
         self.said.push(text);
     }
 
@@ -483,7 +529,7 @@ impl Dialogue {
     }
 
     fn commit(&mut self) -> Result<Custody, NoRoom> {
-        let Some((envelope, message, at)) = self.whole.take() else {
+        let Some((envelope, message)) = self.whole.take() else {
             self.hold(require("custody of nothing is asked for", false));
             return Err(NoRoom::Broken);
         };
@@ -495,8 +541,7 @@ impl Dialogue {
         self.hold(same("recipients of the envelope, and those answered 250", &of, &books));
         let again = self.mishap == Mishap::Revoked && self.looks > 1;
         self.hold(require("a message of a revoked certificate is kept", !again));
-        let at = at.filter(|_| self.lie != Lie::SessionKeepsNothing);
-        self.kept.push(Kept { envelope, message, at });
+        self.kept.push(Kept { envelope, message });
         match self.mishap {
             Mishap::Through => Ok(Custody::with_upstream(QueueId::from_u128(1), 1, &upstreams(250))),
             _ => Ok(proof::custody()),

@@ -106,10 +106,10 @@ fn plain_lines(octets: &[u8], limit: usize) -> Lines {
 
 /// What a reader of data made of a stream.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Reading {
-    message: Vec<u8>,
-    consumed: usize,
-    end: Option<Result<(), OctetFault>>,
+pub(super) struct Reading {
+    pub(super) message: Vec<u8>,
+    pub(super) consumed: usize,
+    pub(super) end: Option<Result<(), OctetFault>>,
     longest: usize,
 }
 
@@ -189,7 +189,7 @@ fn fault_at(stop: &[u8], bare_lf: BareLf) -> Option<OctetFault> {
 }
 
 /// Line by line, with all there is at hand.
-fn plain_data(octets: &[u8], bare_lf: BareLf) -> Reading {
+pub(super) fn plain_data(octets: &[u8], bare_lf: BareLf) -> Reading {
     let mut reading = Reading::default();
     let mut rest = octets;
     let mut behind_lf = false;
@@ -250,7 +250,7 @@ fn chunks_with(bare_lf: BareLf, octets: &[u8], seed: u64, lie: Lie) -> Told {
 }
 
 /// Each LF behind its CR.
-fn with_whole_ends(octets: &[u8]) -> Vec<u8> {
+pub(super) fn with_whole_ends(octets: &[u8]) -> Vec<u8> {
     let mut whole: Vec<u8> = Vec::new();
     for &octet in octets {
         if octet == b'\n' && whole.last() != Some(&b'\r') {
@@ -293,12 +293,6 @@ fn read_chunk(
 /// No bare CR, no bare LF, no NUL.
 pub(super) fn is_clean(octets: &[u8]) -> bool {
     first_fault(octets, BareLf::Refused).is_none()
-}
-
-/// The message whose data begins here; none when it has no end, or one in dispute.
-pub(super) fn plain_message(octets: &[u8], bare_lf: BareLf) -> Option<Vec<u8>> {
-    let reading = plain_data(octets, bare_lf);
-    (reading.end == Some(Ok(()))).then_some(reading.message)
 }
 
 /// Where the first bad octet of a message is; a CR at its very end is one.

@@ -370,11 +370,12 @@ struct TooLong;
 /// Different terms that are remembered: they are sought one by one.
 const TERMS_MAX: usize = 32;
 
-/// The line that a record begins on. Its own position would be that of the empty lines and remarks before it; where it ends is sure.
+/// The line that a record begins on. Its own position would be that of the empty lines and remarks before it; where it ends is sure. The reader takes a
+/// CR for a line end too, and counts none for it.
 fn line_of(reader: &Reader<LineEnds<Stream>>, record: &ByteRecord) -> u32 {
     let within = memchr::memchr_iter(b'\n', record.as_slice()).count();
     let within = u64::try_from(within).unwrap_or(u64::MAX).saturating_add(1);
-    u32::try_from(reader.position().line().saturating_sub(within)).unwrap_or(u32::MAX)
+    u32::try_from(reader.position().line().saturating_sub(within).max(1)).unwrap_or(u32::MAX)
 }
 
 /// Whether no cell of the first line is a column, or was meant as one.

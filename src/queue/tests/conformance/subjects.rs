@@ -277,8 +277,8 @@ impl<T: Store> Store for Lying<T> {
         self.truth.stats()
     }
 
-    fn space_left(&self) -> Result<store::Free, QueueError> {
-        self.truth.space_left()
+    fn space_left(&self, now: Now) -> Result<store::Free, QueueError> {
+        self.truth.space_left(now)
     }
 
     fn compact(&self, most: u64, told: Progress<'_>) -> Result<Compaction, QueueError> {

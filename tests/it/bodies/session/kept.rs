@@ -5,25 +5,19 @@ use sealpost::mail::{Address, Envelope};
 use sealpost::policy::{self, Verdict};
 
 use super::world::MESSAGE_MAX;
-use crate::bodies::wire::{is_clean, plain_message};
-use crate::bodies::{Broken, Told, require, same};
+use crate::bodies::wire::is_clean;
+use crate::bodies::{Broken, Told, require};
 
 /// A message in custody.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) envelope: Envelope,
     pub(super) message: Vec<u8>,
-    /// Where its data begins on the wire, when it came by DATA.
-    pub(super) at: Option<usize>,
 }
 
 impl Kept {
-    /// It is what stands on the wire, from whom and to whom it may be.
-    pub(super) fn judge(&self, identity: &Identity, wire: &[u8]) -> Told {
-        if let Some(at) = self.at {
-            let said = plain_message(wire.get(at..).unwrap_or_default(), identity.grant().leeway.bare_lf);
-            same("a message kept, and the wire", &Some(&self.message), &said.as_ref())?;
-        }
+    /// It is from whom and to whom it may be.
+    pub(super) fn judge(&self, identity: &Identity) -> Told {
         require("a bare CR, LF or NUL is kept", is_clean(&self.message))?;
         let octets = u64::try_from(self.message.len()).unwrap_or(u64::MAX);
         let most = MESSAGE_MAX.min(identity.grant().limits.message_size.unwrap_or(u64::MAX));

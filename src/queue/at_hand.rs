@@ -1,0 +1,169 @@
+//! What was kept a moment ago, in memory until its first attempt: most mail leaves at once, and need not be read from the disk for that.
+//!
+//! A message is put here when it is on stable storage and due, and not before. It is forgotten when its record changes, when newer ones need the room, and when the
+//! store is opened again; who claims it takes it out. So what is here is what the disk has, and what is not here is read there.
+//!
+//! Never: is what custody rests on; holds more than it may; waits for anything but a short lock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::record::Record;
+use crate::mail::QueueId;
+
+/// Octets of a record besides its envelope, about.
+const OF_A_RECORD: u64 = 2048;
+
+/// Messages at hand, no more of them than fit into so many octets, those that are being tried among them.
+#[derive(Debug)]
+pub(super) struct AtHand {
+    kept: Arc<Mutex<Kept>>,
+    most: u64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// By name and so by age.
+    messages: BTreeMap<QueueId, Message>,
+    octets: u64,
+}
+
+#[derive(Debug)]
+struct Message {
+    /// Gone when somebody has it already.
+    record: Option<Box<Record>>,
+    body: Bytes,
+    octets: u64,
+}
+
+/// The octets of a message that is being tried. Dropped, their room is free.
+#[derive(Debug)]
+pub struct BodyAtHand {
+    octets: Bytes,
+    room: u64,
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl AtHand {
+    pub(super) fn new(most: u64) -> Self {
+        Self { kept: Arc::default(), most }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        locked(&self.kept)
+    }
+
+    /// Keeps a message that is on stable storage; the oldest go where there is no room for it.
+    pub(super) fn put(&self, record: Record, body: Vec<u8>) {
+        let body_octets = u64::try_from(body.capacity()).unwrap_or(u64::MAX);
+        let octets = record.envelope.octets().saturating_add(OF_A_RECORD).saturating_add(body_octets);
+        let (id, mut kept) = (record.id, self.kept());
+        kept.forget(id);
+        if octets > self.most {
+            return;
+        }
+        while kept.octets.saturating_add(octets) > self.most {
+            let Some((_, oldest)) = kept.messages.pop_first() else { return };
+            kept.octets = kept.octets.saturating_sub(oldest.octets);
+        }
+        kept.octets = kept.octets.saturating_add(octets);
+        kept.messages.insert(id, Message { record: Some(Box::new(record)), body: Bytes::from(body), octets });
+    }
+
+    /// The record of a message, for who has claimed it.
+    pub(super) fn take_record(&self, id: QueueId) -> Option<Box<Record>> {
+        self.kept().messages.get_mut(&id)?.record.take()
+    }
+
+    /// The octets of a message, for who has claimed it.
+    pub(super) fn take_body(&self, id: QueueId) -> Option<BodyAtHand> {
+        let Message { body, octets, .. } = self.kept().messages.remove(&id)?;
+        Some(BodyAtHand { octets: body, room: octets, kept: Arc::clone(&self.kept) })
+    }
+
+    /// The message has changed, or is no more.
+    pub(super) fn forget(&self, id: QueueId) {
+        self.kept().forget(id);
+    }
+
+    /// Nobody knows any more what the disk has.
+    pub(super) fn clear(&self) {
+        let mut kept = self.kept();
+        let all: u64 = std::mem::take(&mut kept.messages).values().map(|message| message.octets).sum();
+        kept.octets = kept.octets.saturating_sub(all);
+    }
+}
+
+impl Kept {
+    fn forget(&mut self, id: QueueId) {
+        if let Some(message) = self.messages.remove(&id) {
+            self.octets = self.octets.saturating_sub(message.octets);
+        }
+    }
+}
+
+impl BodyAtHand {
+    /// All of them.
+    pub(super) fn octets(&self) -> Bytes {
+        self.octets.clone()
+    }
+}
+
+impl Drop for BodyAtHand {
+    fn drop(&mut self) {
+        let mut kept = locked(&self.kept);
+        kept.octets = kept.octets.saturating_sub(self.room);
+    }
+}
+
+fn locked(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::record::samples;
+    use crate::sys::WallTime;
+
+    fn record(number: u128) -> Record {
+        Record::new(QueueId::from_u128(number), samples::deposit(WallTime::from_seconds(1)), 3, 0)
+    }
+
+    fn id(number: u128) -> QueueId {
+        QueueId::from_u128(number)
+    }
+
+    #[test]
+    fn the_oldest_go_where_there_is_no_room_and_what_is_tried_keeps_its_own() {
+        let of_one = record(1).envelope.octets() + OF_A_RECORD + 3;
+        let at_hand = AtHand::new(3 * of_one);
+        (1..=3).for_each(|number| at_hand.put(record(number), b"abc".to_vec()));
+        let body = at_hand.take_body(id(2)).unwrap();
+        assert_eq!(body.octets().as_ref(), b"abc");
+        at_hand.put(record(4), b"abc".to_vec());
+        assert!(at_hand.take_record(id(1)).is_none(), "the oldest has gone");
+        assert!(at_hand.take_record(id(3)).is_some() && at_hand.take_record(id(4)).is_some());
+        assert_eq!(at_hand.kept().octets, 3 * of_one, "with the one that is tried");
+        drop(body);
+        at_hand.put(record(5), vec![0; 3 * usize::try_from(of_one).unwrap()]);
+        assert!(at_hand.take_body(id(5)).is_none(), "it is too large");
+        assert_eq!(at_hand.take_body(id(3)).unwrap().octets().as_ref(), b"abc", "and has driven nobody out");
+        at_hand.put(record(6), b"abc".to_vec());
+        at_hand.forget(id(6));
+        at_hand.clear();
+        assert_eq!(at_hand.kept().octets, 0);
+    }
+
+    #[test]
+    fn a_record_is_given_once_and_its_body_after_it() {
+        let at_hand = AtHand::new(1 << 20);
+        at_hand.put(record(1), b"abc".to_vec());
+        assert_eq!(at_hand.take_record(id(1)).map(|record| record.id), Some(id(1)));
+        assert!(at_hand.take_record(id(1)).is_none());
+        assert!(at_hand.take_body(id(1)).is_some());
+        assert!(at_hand.take_body(id(1)).is_none());
+    }
+}
