@@ -19,6 +19,7 @@
 //! gone       nothing, or a body file          -                                             when_memory_is_short_a_body_goes_to_a_file
 //! any        -                                remove -> gone                                without_faults_the_queue_does_what_the_model_does
 //! elsewhere  nothing, or a body file          adopt -> as it was there                      what_is_brought_again_is_not_there_twice_even_when_it_has_gone
+//! any        -                                leave -> elsewhere                            of_two_receipts_that_cross_the_older_one_removes_nothing
 //! ```
 //!
 //! What a conclusion says and the report on it are one transaction. A claimed message that an operator holds or removes: the outcome of the
@@ -86,6 +87,7 @@ mod index;
 mod ledger;
 mod listing;
 mod obey;
+mod pledges;
 mod reading;
 mod recover;
 mod row;

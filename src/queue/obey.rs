@@ -104,10 +104,9 @@ impl Work<'_, '_> {
             Order::Remove(id) => self.remove(*id),
             Order::TakeOut(id, places) => self.take_out(*id, places),
             Order::Adopt(adopted) => self.adopt(adopted),
-            Order::Present { id, export, place } => {
-                self.tables.note_adopted(*export, *place)?;
-                Err(Obstacle::Order(QueueError::Known(*id)))
-            }
+            Order::Present { id, export, place } => self.present(*id, *export, *place),
+            Order::BeginExport(export) => Ok(self.tables.begin_export(*export)?),
+            Order::Leave { id, export } => self.leave(*id, *export),
             Order::Settle(export) => Ok(self.tables.settle_export(*export)?),
             Order::Charge(spending) => {
                 Ok(self.tables.charge(spending.identity(), spending.cost(), self.aftermath.charged_at)?)
@@ -202,9 +201,20 @@ impl Work<'_, '_> {
 
     fn remove(&mut self, id: QueueId) -> Result<(), Obstacle> {
         match self.tables.known(id)? {
-            Known::Record(_) | Known::Unreadable(_) => self.take(id),
+            Known::Record(_) | Known::Unreadable(_) => {
+                self.tables.end_pledge(id)?;
+                self.take(id)
+            }
             Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(id))),
         }
+    }
+
+    /// Whoever says that it has the message may have let it go since, when it was told meanwhile that it is here.
+    fn leave(&mut self, id: QueueId, export: QueueId) -> Result<(), Obstacle> {
+        if self.tables.is_pledged_since(id, export)? && !matches!(self.tables.known(id)?, Known::Nothing) {
+            return Err(Obstacle::Order(QueueError::Known(id)));
+        }
+        self.remove(id)
     }
 
     fn take_out(&mut self, id: QueueId, places: &[usize]) -> Result<(), Obstacle> {
@@ -222,18 +232,27 @@ impl Work<'_, '_> {
         if self.tables.has_adopted(*export, *place)? {
             return Err(Obstacle::Order(QueueError::Known(id)));
         }
-        match self.tables.known(id)? {
-            Known::Nothing => {
+        match self.present(id, *export, *place) {
+            Err(Obstacle::Order(QueueError::NotFound(_))) => {
                 self.tables.note_adopted(*export, *place)?;
+                self.tables.pledge(id)?;
                 Ok(self.tables.add(message)?)
             }
-            Known::Record(_) => {
-                self.tables.note_adopted(*export, *place)?;
-                Err(Obstacle::Order(QueueError::Known(id)))
-            }
-            // Its place stays open: what the export has of it may be all that there is.
-            Known::Unreadable(fault) => Err(Obstacle::Order(QueueError::Damaged(id, fault.to_string()))),
+            present => present,
         }
+    }
+
+    /// Says that a message is here, or was delivered from here after another export had brought it; of no other that has gone.
+    fn present(&mut self, id: QueueId, export: QueueId, place: u64) -> Result<(), Obstacle> {
+        match self.tables.known(id)? {
+            Known::Record(_) => self.tables.pledge(id)?,
+            Known::Nothing if self.tables.is_pledged(id)? => {}
+            Known::Nothing => return Err(Obstacle::Order(QueueError::NotFound(id))),
+            // Its place stays open: what the export has of it may be all that there is.
+            Known::Unreadable(fault) => return Err(Obstacle::Order(QueueError::Damaged(id, fault.to_string()))),
+        }
+        self.tables.note_adopted(export, place)?;
+        Err(Obstacle::Order(QueueError::Known(id)))
     }
 
     fn take(&mut self, id: QueueId) -> Result<(), Obstacle> {
@@ -273,6 +292,8 @@ impl Order {
             | Self::Remove(_)
             | Self::TakeOut(..)
             | Self::Present { .. }
+            | Self::BeginExport(_)
+            | Self::Leave { .. }
             | Self::Settle(_)
             | Self::Charge(_)
             | Self::See(_)

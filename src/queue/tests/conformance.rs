@@ -255,6 +255,10 @@ impl<'a, S: Subject> Trial<'a, S> {
             Change::Release(which) => (Order::Release(pick(*which)), Vec::new()),
             Change::Remove(which) => (Order::Remove(pick(*which)), Vec::new()),
             Change::TakeOut(which, places) => (Order::TakeOut(pick(*which), places.clone()), Vec::new()),
+            Change::BeginExport(export) => (Order::BeginExport(QueueId::from_u128(u128::from(*export))), Vec::new()),
+            Change::Leave(which, export) => {
+                (Order::Leave { id: pick(*which), export: QueueId::from_u128(u128::from(*export)) }, Vec::new())
+            }
             Change::Settle(export) => (Order::Settle(QueueId::from_u128(u128::from(*export))), Vec::new()),
             Change::Adopt(export, place, arrival) => return Ok(self.adopt(*export, *place, arrival)),
             Change::Charge => match self.spend()? {
@@ -452,6 +456,9 @@ impl<'a, S: Subject> Trial<'a, S> {
         }
         for export in 0..operations::EXPORTS {
             let name = QueueId::from_u128(u128::from(export));
+            if self.store.exported(name) != Ok(self.model.has_begun(name)) {
+                return Err(format!("the export {name}: whether it has begun"));
+            }
             if self.store.settled(name) != Ok(self.model.is_settled(name)) {
                 return Err(format!("the export {name}: whether it is settled"));
             }

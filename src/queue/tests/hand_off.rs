@@ -452,6 +452,10 @@ impl Store for Ledge {
         unreachable!()
     }
 
+    fn exported(&self, _: QueueId) -> Result<bool, QueueError> {
+        unreachable!()
+    }
+
     fn settled(&self, _: QueueId) -> Result<bool, QueueError> {
         unreachable!()
     }

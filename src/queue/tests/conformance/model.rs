@@ -88,6 +88,10 @@ pub(super) struct Model {
     last_fence: u64,
     /// Exports that were settled.
     settled: BTreeSet<QueueId>,
+    /// Exports that have begun, in their order.
+    begun: Vec<QueueId>,
+    /// Messages of which an import was told that they are here, and how many exports had begun then.
+    pledged: BTreeMap<QueueId, usize>,
     /// Exports, and the places of their messages that are here, or were.
     adopted: BTreeSet<(QueueId, u64)>,
     seen: BTreeMap<(String, [u8; 32]), Row>,
@@ -284,6 +288,10 @@ impl Model {
         !self.is_untried(id, now)
     }
 
+    pub(super) fn has_begun(&self, export: QueueId) -> bool {
+        self.begun.contains(&export)
+    }
+
     pub(super) fn is_settled(&self, export: QueueId) -> bool {
         self.settled.contains(&export)
     }
@@ -369,32 +377,41 @@ impl Model {
                     (record.state, record.held_by, record.reason) = (State::Held, Some(HeldBy::Operator), None);
                 }
             }),
-            Order::Remove(id) => match self.messages.remove(id) {
-                Some(_) => {
-                    self.held.remove(id);
-                    Expected::Done
-                }
-                None => Expected::NoSuch(*id),
-            },
+            Order::Remove(id) => self.remove(*id),
             Order::TakeOut(id, places) => self.take_out(*id, places),
+            Order::BeginExport(export) => {
+                if !self.begun.contains(export) {
+                    self.begun.push(*export);
+                }
+                Expected::Done
+            }
+            Order::Leave { id, export } => {
+                let began = self.begun.iter().position(|one| one == export).map_or(0, |before| before + 1);
+                match self.pledged.get(id) {
+                    Some(pledged) if *pledged >= began && self.messages.contains_key(id) => Expected::Known(*id),
+                    Some(_) | None => self.remove(*id),
+                }
+            }
             Order::Settle(export) => {
                 self.settled.insert(*export);
                 Expected::Done
             }
             // Once, however often it is brought, and by however many exports.
             Order::Adopt(adopted) => {
-                let id = adopted.message.record.id;
-                let is_new = self.adopted.insert((adopted.export, adopted.place));
-                if is_new && !self.messages.contains_key(&id) {
-                    self.keep(&adopted.message, body)
-                } else {
-                    Expected::Known(id)
+                let (id, place) = (adopted.message.record.id, (adopted.export, adopted.place));
+                if self.adopted.contains(&place) {
+                    return Expected::Known(id);
+                }
+                match self.present(id, place) {
+                    Expected::NoSuch(_) => {
+                        self.adopted.insert(place);
+                        self.pledged.insert(id, self.begun.len());
+                        self.keep(&adopted.message, body)
+                    }
+                    present => present,
                 }
             }
-            Order::Present { id, export, place } => {
-                self.adopted.insert((*export, *place));
-                Expected::Known(*id)
-            }
+            Order::Present { id, export, place } => self.present(*id, (*export, *place)),
             // What it spends was noted when it was granted.
             Order::Charge(_) => Expected::Done,
             Order::See(sighting) => self.see(sighting),
@@ -412,6 +429,26 @@ impl Model {
         if let Order::Deposit(message) = order {
             self.messages.remove(&message.record.id);
         }
+    }
+
+    /// It is here, or has been brought here before and was concluded.
+    fn present(&mut self, id: QueueId, place: (QueueId, u64)) -> Expected {
+        if self.messages.contains_key(&id) {
+            self.pledged.insert(id, self.begun.len());
+        } else if !self.pledged.contains_key(&id) {
+            return Expected::NoSuch(id);
+        }
+        self.adopted.insert(place);
+        Expected::Known(id)
+    }
+
+    fn remove(&mut self, id: QueueId) -> Expected {
+        if self.messages.remove(&id).is_none() {
+            return Expected::NoSuch(id);
+        }
+        self.held.remove(&id);
+        self.pledged.remove(&id);
+        Expected::Done
     }
 
     /// Whoever does not have it is not to have it; with nobody left it is gone.

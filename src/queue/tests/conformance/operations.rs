@@ -58,6 +58,9 @@ pub(super) enum Change {
     Release(usize),
     Remove(usize),
     TakeOut(usize, Vec<usize>),
+    BeginExport(u8),
+    /// This message has arrived elsewhere by this export.
+    Leave(usize, u8),
     Settle(u8),
     /// The message at this place of an export is brought; the first time it is this one, and the same ever after.
     Adopt(u8, u64, Arrival),
@@ -224,6 +227,8 @@ fn change() -> impl Strategy<Value = Change> {
         2 => any_place().prop_map(Change::Release),
         1 => any_place().prop_map(Change::Remove),
         1 => (any_place(), vec(0..3_usize, 0..3)).prop_map(|(which, places)| Change::TakeOut(which, places)),
+        1 => (0..EXPORTS).prop_map(Change::BeginExport),
+        1 => (any_place(), 0..EXPORTS).prop_map(|(which, export)| Change::Leave(which, export)),
         1 => (0..EXPORTS).prop_map(Change::Settle),
         4 => (0..EXPORTS, 0..PLACES, arrival()).prop_map(|(export, place, arrival)| Change::Adopt(export, place, arrival)),
         1 => Just(Change::Charge),
