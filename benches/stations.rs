@@ -256,6 +256,7 @@ mod store {
                 chain: vec![("CN=Example Staff CA".to_owned(), "01af".to_owned())],
                 key: Some([7; 32]),
                 links: Vec::new(),
+                vouched: None,
             },
             trace: TraceFacts {
                 client: "192.0.2.1:40000".to_owned(),

@@ -18,6 +18,7 @@ mod qualify;
 mod results;
 mod rules;
 mod second_reader;
+mod signed;
 
 pub use collector::{Collected, HeaderCollector};
 pub use fix_ups::{Change, Deed, FixUps, Mended, fix_ups};
@@ -37,8 +38,6 @@ pub const RECEIVED_MAX: usize = 100;
 const MESSAGE_ID_SHOWN: usize = 250;
 /// As much of a field's name as a sentence shows, characters.
 const NAME_SHOWN: usize = 40;
-/// The most field names that are kept of all `h=` tags.
-const SIGNED_MAX: usize = 1000;
 
 /// A field that says who a message is from (RFC 5322 §3.6.2, §3.6.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +83,15 @@ pub struct DisplayAddress {
     pub address: Address,
 }
 
+/// What a display name or a comment shows to people that could be taken for an address, and can't be read as one: nobody can be granted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookalike {
+    /// In which field.
+    pub field: Originator,
+    /// As it is seen, cut short.
+    pub text: String,
+}
+
 /// What the header section says. Made by [`read_header`]; `fault` set means that it can't be judged at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeaderFacts {
@@ -101,6 +109,8 @@ pub struct HeaderFacts {
     pub resent_sender: Option<Address>,
     /// Addresses in the display names and comments of all these.
     pub display_addresses: Vec<DisplayAddress>,
+    /// What looks like an address in them and is none.
+    pub lookalikes: Vec<Lookalike>,
     /// Whether a Date field is there.
     pub has_date: bool,
     /// Whether a Message-ID field is there, and its value without white space, printable, for the log.
@@ -115,7 +125,7 @@ pub struct HeaderFacts {
     pub has_sender: bool,
     /// What in a field of addresses is not fully qualified, with the field's name, where that is asked for; for people.
     pub unqualified: Option<String>,
-    /// The fields' names in any DKIM-Signature's `h=`, lower case: not to be added or changed.
+    /// The fields' names in the `h=` of each DKIM signature that could verify, lower case and in order: not to be added or changed.
     pub signed: Vec<String>,
 }
 
@@ -140,7 +150,7 @@ pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> He
             Utf8Header::NotDeclared => first_of_eight_bit.map(|field| shown_name(field.name)),
         },
         has_sender: section.named("Sender").next().is_some(),
-        signed: signed_names(&section),
+        signed: signed::signed_names(&section),
         ..HeaderFacts::default()
     };
     let section_octets = octets.get(..section.length()).unwrap_or_default();
@@ -182,35 +192,11 @@ fn shown_message_id(value: &[u8]) -> String {
     value.iter().filter(|octet| !matches!(octet, b' ' | b'\t')).take(MESSAGE_ID_SHOWN).map(printable).collect()
 }
 
-/// RFC 6376 §3.5: the names in `h=`, colon-separated, white space anywhere between.
-fn signed_names(section: &HeaderSection<'_>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for field in section.named("DKIM-Signature") {
-        let value = field.unfolded();
-        for tag in value.split(|&octet| octet == b';') {
-            let Some((b"h", list)) = tag_value(tag) else { continue };
-            let plain =
-                list.split(|&octet| octet == b':').filter_map(|name| std::str::from_utf8(name.trim_ascii()).ok());
-            names.extend(plain.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase));
-        }
-        names.sort_unstable();
-        names.dedup();
-        names.truncate(SIGNED_MAX);
-    }
-    names
-}
-
 impl HeaderFacts {
     /// Whether a signature of the message covers the fields of this name, in lower case.
     pub fn is_signed(&self, name: &str) -> bool {
-        self.signed.iter().any(|signed| signed == name)
+        self.signed.binary_search_by(|signed| signed.as_str().cmp(name)).is_ok()
     }
-}
-
-fn tag_value(tag: &[u8]) -> Option<(&[u8], &[u8])> {
-    let place = tag.iter().position(|&octet| octet == b'=')?;
-    let (name, value) = tag.split_at_checked(place)?;
-    Some((name.trim_ascii(), value.get(1..)?))
 }
 
 /// How the body went by.

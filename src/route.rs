@@ -188,6 +188,7 @@ mod tests {
             chain: Vec::new(),
             key: None,
             links: Vec::new(),
+            vouched: None,
         }
     }
 

@@ -8,16 +8,17 @@
 //! | Bcc, Resent-Bcc | taken out: whom they name is nobody's business (RFC 5322 §3.6.3) |
 //! | Return-Path | taken out: the last hop makes it (RFC 5321 §4.4) |
 //! | Authentication-Results that may be taken for ours | taken out (RFC 8601 §5); one of ours is written when asked for |
+//! | ARC-Authentication-Results in our name without a seal and a signature | taken out (RFC 8617 §4.1) |
 //!
 //! Everything else follows octet for octet. A field that a DKIM signature names in its `h=` is neither added nor changed, for the signature says what
-//! it was, or that it was not there (RFC 6376 §5.4); but Bcc goes even then, and what claims to be our word on who sent the message, since each
-//! does harm where it stays. The changes are told, for the log.
+//! it was, or that it was not there (RFC 6376 §5.4), if it could verify (`signed`); but Bcc goes even then, and Return-Path, which no signer should cover,
+//! and what claims to be our word on who sent the message, since each does harm where it stays. The changes are told, for the log.
 
 use crate::mail::Address;
 use crate::mail::header::{HeaderLimits, HeaderSection, RawField, SectionEnd};
 use crate::mail::trace::Trace;
 
-use super::results::{self, Proved};
+use super::results::{self, Proved, Sealed};
 use super::{HeaderFacts, NAME_SHOWN};
 
 /// The most changes that are told.
@@ -77,6 +78,7 @@ pub fn fix_ups(section: &[u8], facts: &HeaderFacts, wanted: &FixUps<'_>) -> Mend
         header.extend_from_slice(section);
         return Mended { header, message_id, changes: Vec::new() };
     };
+    let sealed = Sealed::of(&read);
     let mut changes = Vec::new();
     let blank = match read.end() {
         SectionEnd::BlankLine => 2,
@@ -85,7 +87,7 @@ pub fn fix_ups(section: &[u8], facts: &HeaderFacts, wanted: &FixUps<'_>) -> Mend
     let end = read.length().saturating_sub(blank);
     let ends = read.fields().iter().skip(1).map(|field| field.offset).chain([end]);
     for (field, end) in read.fields().iter().zip(ends) {
-        match deed(field, facts, wanted) {
+        match deed(field, &sealed, wanted) {
             None => header.extend_from_slice(section.get(field.offset..end).unwrap_or_default()),
             Some(deed) if changes.len() < CHANGES_MAX => changes.push(Change {
                 field: field.name.chars().take(NAME_SHOWN).collect(),
@@ -125,12 +127,11 @@ fn front(facts: &HeaderFacts, wanted: &FixUps<'_>) -> (Vec<u8>, Option<String>) 
 }
 
 /// What is done to a field that came; none: it goes on as it is.
-fn deed(field: &RawField<'_>, facts: &HeaderFacts, wanted: &FixUps<'_>) -> Option<Deed> {
-    let signed = || facts.is_signed(&field.name.to_ascii_lowercase());
+fn deed(field: &RawField<'_>, sealed: &Sealed, wanted: &FixUps<'_>) -> Option<Deed> {
     let goes = field.is("Bcc")
         || field.is("Resent-Bcc")
-        || (field.is("Return-Path") && !signed())
-        || (field.is(results::NAME) && results::is_ours(&field.unfolded(), wanted.trace.hostname));
+        || field.is("Return-Path")
+        || sealed.is_claim(field, wanted.trace.hostname);
     match (goes, wanted.sender) {
         (true, _) => Some(Deed::Removed),
         (false, Some(_)) if field.is("Sender") => Some(Deed::Replaced),

@@ -51,8 +51,17 @@ pub(super) enum MailboxFault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mailbox {
     pub(super) address: Address,
-    /// The display name without quotes, encoded words left as they are; then each comment.
-    pub(super) texts: Vec<String>,
+    /// The display name word by word, without quotes, encoded words left as they are.
+    name: Vec<String>,
+    comments: Vec<String>,
+}
+
+impl Mailbox {
+    /// What is shown beside the address: the name and behind it the comments. Most programs put a space between the words of a name, some none.
+    pub(super) fn shown(&self) -> [String; 2] {
+        let comments: String = self.comments.iter().map(|comment| format!(" ({comment})")).collect();
+        [" ", ""].map(|between| format!("{}{comments}", self.name.join(between)))
+    }
 }
 
 /// Reads an unfolded value.
@@ -105,7 +114,7 @@ impl<'a> Scanner<'a> {
 
     /// mailbox = name-addr / addr-spec (RFC 5322 §3.4), up to the comma or the end.
     fn mailbox(&mut self) -> Result<Mailbox, MailboxFault> {
-        let mut name = String::new();
+        let mut name: Vec<String> = Vec::new();
         let mut comments = Vec::new();
         let address = loop {
             self.skip_space();
@@ -114,12 +123,12 @@ impl<'a> Scanner<'a> {
                 None | Some(',') => return Err(MailboxFault::NoAddress),
                 Some('(') => comments.push(self.comment()?),
                 Some('<') => break self.angle_address()?,
-                Some('"') => add_word(&mut name, &self.quoted_string()?),
+                Some('"') => name.extend(Some(self.quoted_string()?).filter(|word| !word.is_empty())),
                 Some(':' | ';') => return Err(MailboxFault::Group),
                 Some(letter) if is_atext(letter) || letter == '.' => {
                     let word = self.word()?;
                     if !word.contains('@') {
-                        add_word(&mut name, word);
+                        name.push(word.to_owned());
                     } else if name.is_empty() {
                         break address(word)?;
                     } else {
@@ -135,8 +144,7 @@ impl<'a> Scanner<'a> {
             comments.push(self.comment()?);
             self.skip_space();
         }
-        let texts = std::iter::once(name).filter(|name| !name.is_empty()).chain(comments).collect();
-        Ok(Mailbox { address, texts })
+        Ok(Mailbox { address, name, comments })
     }
 
     /// An atom of a name, or a whole address without angle brackets: its literal may hold colons.
@@ -204,13 +212,6 @@ impl<'a> Scanner<'a> {
         }
         Err(if quoted { MailboxFault::Quote } else { MailboxFault::Angle })
     }
-}
-
-fn add_word(name: &mut String, word: &str) {
-    if !name.is_empty() {
-        name.push(' ');
-    }
-    name.push_str(word);
 }
 
 fn address(text: &str) -> Result<Address, MailboxFault> {

@@ -5,10 +5,10 @@
 use crate::mail::header::{HeaderSection, RawField, SectionEnd};
 use crate::mail::trace::Utf8Header;
 
-use super::display::{UnknownCharset, addresses_in, readings};
+use super::display::{DisplayFault, Effort, Sight, look};
 use super::mailboxes::{Mailbox, read_mailboxes};
 use super::second_reader::SecondReading;
-use super::{DisplayAddress, HeaderFacts, Originator};
+use super::{DisplayAddress, HeaderFacts, Lookalike, Originator};
 
 /// The longest field that says who a message is from, octets with its folds.
 const ORIGINATOR_MAX: usize = 16 * 1024;
@@ -29,6 +29,7 @@ pub(super) fn read(
     let from = check_counts(section)?;
     let resent = topmost_resent(section)?;
     let sender = named(section, "Sender").next();
+    let mut effort = Effort::default();
     let second = SecondReading::of(section, octets).ok_or("The header can be cut into fields in two ways");
     for (which, field) in [
         (Originator::From, Some(from)),
@@ -39,17 +40,20 @@ pub(super) fn read(
         let Some(field) = field else { continue };
         let read = strict_reading(field.1, which, utf8).and_then(|mailboxes| {
             let second = second.as_ref().map_err(|fault| (*fault).to_owned())?;
-            let names = agreed_names(&mailboxes, field, second).ok_or_else(|| {
+            let names = agreed_names(&mailboxes, field.0, second).ok_or_else(|| {
                 format!("Field {} can be read two ways; write it as Name <local@domain>", which.name())
             })?;
-            show(&mailboxes, names, which, &mut facts.display_addresses)?;
-            Ok(mailboxes)
+            let sight = sight(&mailboxes, &names, which, &mut effort)?;
+            Ok((mailboxes, sight))
         });
         match (which, read) {
             // Sender can be replaced, so it alone does not spoil the rest.
             (Originator::Sender, Err(fault)) => facts.sender_fault = Some(fault),
             (_, Err(fault)) => return Err(fault),
-            (_, Ok(mailboxes)) => facts.take(which, mailboxes),
+            (_, Ok((mailboxes, sight))) => {
+                facts.take(which, mailboxes);
+                facts.show(which, sight)?;
+            }
         }
     }
     second.map(drop).map_err(str::to_owned)
@@ -64,6 +68,17 @@ impl HeaderFacts {
             Originator::ResentFrom => self.resent_from = addresses.collect(),
             Originator::ResentSender => self.resent_sender = addresses.next(),
         }
+    }
+}
+
+impl HeaderFacts {
+    fn show(&mut self, field: Originator, sight: Sight) -> Result<(), String> {
+        self.display_addresses.extend(sight.addresses.into_iter().map(|address| DisplayAddress { field, address }));
+        self.lookalikes.extend(sight.lookalikes.into_iter().map(|text| Lookalike { field, text }));
+        if self.display_addresses.len().saturating_add(self.lookalikes.len()) > DISPLAY_ADDRESSES_MAX {
+            return Err(format!("Field {} shows too many addresses in its display names", field.name()));
+        }
+        Ok(())
     }
 }
 
@@ -143,47 +158,35 @@ fn strict_reading(field: &RawField<'_>, which: Originator, utf8: Utf8Header) -> 
     if several { Err(format!("Field {name} names several mailboxes; it may name only one")) } else { Ok(mailboxes) }
 }
 
-/// What the second reader takes for the names, if it sees the same mailboxes and each stands in the raw value.
-fn agreed_names(mailboxes: &[Mailbox], (place, field): Placed<'_>, second: &SecondReading<'_>) -> Option<Vec<String>> {
+/// What the second reader takes for the names, if it sees the same mailboxes.
+fn agreed_names(mailboxes: &[Mailbox], place: usize, second: &SecondReading<'_>) -> Option<Vec<String>> {
     let others = second.mailboxes(place)?;
-    let literal = |address: &str| field.value.windows(address.len().max(1)).any(|part| part == address.as_bytes());
     let agreed = others.len() == mailboxes.len()
-        && mailboxes.iter().zip(&others).all(|(mailbox, other)| {
-            let address = mailbox.address.as_str();
-            other.address() == Some(address) && literal(address)
-        });
+        && mailboxes.iter().zip(&others).all(|(mailbox, other)| other.address() == Some(mailbox.address.as_str()));
     agreed.then(|| others.iter().filter_map(|other| other.name()).map(str::to_owned).collect())
 }
 
-/// Gathers the addresses that people see in the names, ours and the second reader's, with all encoded words decoded.
-fn show(
-    mailboxes: &[Mailbox],
-    names: Vec<String>,
-    which: Originator,
-    shown: &mut Vec<DisplayAddress>,
-) -> Result<(), String> {
-    let mut seen: Vec<String> = Vec::new();
-    for text in mailboxes.iter().flat_map(|mailbox| &mailbox.texts).chain(&names) {
-        seen.extend(readings(text).map_err(|UnknownCharset(name)| {
-            format!(
-                "Field {} has a name in the charset {name:?}, which is not read here; write it in UTF-8",
-                which.name()
-            )
-        })?);
+/// What people see in the names, ours and the second reader's.
+fn sight(mailboxes: &[Mailbox], names: &[String], which: Originator, effort: &mut Effort) -> Result<Sight, String> {
+    let mut sight = Sight::default();
+    let mut before = String::new();
+    for text in mailboxes.iter().flat_map(Mailbox::shown).chain(names.iter().cloned()) {
+        // A name of one word is the same with spaces and without.
+        if text != before {
+            look(&text, &mut sight, effort).map_err(|fault| name_fault(which, &fault))?;
+        }
+        before = text;
     }
-    for text in seen {
-        if text.chars().any(|letter| letter.is_control() && letter != '\t') {
-            return Err(format!("Field {} has a name that decodes to control characters", which.name()));
+    Ok(sight)
+}
+
+fn name_fault(which: Originator, fault: &DisplayFault) -> String {
+    let name = which.name();
+    match fault {
+        DisplayFault::UnknownCharset(charset) => {
+            format!("Field {name} has a name in the charset {charset:?}, which is not read here; write it in UTF-8")
         }
-        for address in addresses_in(&text) {
-            let address = DisplayAddress { field: which, address };
-            if !shown.contains(&address) {
-                shown.push(address);
-            }
-        }
-        if shown.len() > DISPLAY_ADDRESSES_MAX {
-            return Err(format!("Field {} shows too many addresses in its display names", which.name()));
-        }
+        DisplayFault::Control => format!("Field {name} has a name that decodes to control characters"),
+        DisplayFault::TooMuch => format!("Field {name} has names with too much in them to decode"),
     }
-    Ok(())
 }

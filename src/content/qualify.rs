@@ -9,7 +9,7 @@ use crate::mail::Domain;
 use crate::mail::address::is_atext;
 use crate::mail::header::{HeaderLimits, HeaderSection, RawField};
 
-use super::signed_names;
+use super::signed::signed_names;
 
 /// Fields of addresses (RFC 5322 §3.6.2, §3.6.3, §3.6.6).
 const FIELDS: [&str; 12] = [
@@ -296,7 +296,7 @@ mod tests {
             let name = name.to_ascii_uppercase();
             assert_eq!(completed(&format!("{name}: a\r\n\r\n")), format!("{name}: a@example.com\r\n\r\n"));
         }
-        let signed = "DKIM-Signature: h=to\r\nTo: a\r\nCc: b\r\n\r\n";
+        let signed = "DKIM-Signature: v=1; a=x; b=x; bh=x; d=x; s=x; h=from:to\r\nTo: a\r\nCc: b\r\n\r\n";
         assert_eq!(completed(signed), signed.replace("Cc: b", "Cc: b@example.com"));
         let other = "Errors-To: a\r\nX-To: b\r\n\r\nTo: c\r\n";
         assert_eq!(completed(other), other);

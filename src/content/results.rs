@@ -1,14 +1,22 @@
 //! Authentication-Results (RFC 8601): those that claim to be ours are taken out, and one of ours is written when asked for.
 //!
 //! What a client sends under our name would be believed behind us, so it goes whatever signs it (RFC 8601 §5). A field whose author can't be
-//! told goes too: unknown means ours. Never: looks at what a field says beyond its first word.
+//! told goes too: unknown means ours. ARC-Authentication-Results (RFC 8617) are believed only under their seal: one that names us goes when it has no
+//! seal and no signature, for then it has nobody's; one that has them goes on, since taking it out would break a chain that may be good.
+//! Never: looks at what a field says beyond its first word, verifies a seal.
 
-use crate::mail::Domain;
+use std::collections::BTreeSet;
+
+use crate::mail::header::HeaderSection;
+use crate::mail::trace::IDENTITY_MAX;
+use crate::mail::{Domain, header::RawField};
 
 /// The field's name.
 pub(super) const NAME: &str = "Authentication-Results";
-/// The longest identity that is told, characters.
-const IDENTITY_MAX: usize = 200;
+/// The same in a chain of seals.
+const IN_CHAIN: &str = "ARC-Authentication-Results";
+/// The most sets of a chain (RFC 8617 §4.2.1), so the largest instance.
+const INSTANCES_MAX: u32 = 50;
 
 /// Who sends this, and how that was proved.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +34,52 @@ pub(super) fn is_ours(value: &[u8], hostname: &str) -> bool {
         |text: &str| Domain::parse(text).map_or_else(|_| text.to_ascii_lowercase(), |one| one.ascii().to_owned());
     let named = ascii(named.trim_end_matches('.'));
     named == ascii(hostname)
+}
+
+/// The instances of a section's chain that have both a seal and a signature (RFC 8617 §4.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sealed(BTreeSet<u32>);
+
+impl Sealed {
+    pub(super) fn of(section: &HeaderSection<'_>) -> Self {
+        let instances = |name: &'static str| -> BTreeSet<u32> {
+            section.named(name).filter_map(|field| instance(&field.unfolded()).map(|(number, _)| number)).collect()
+        };
+        Self(&instances("ARC-Seal") & &instances("ARC-Message-Signature"))
+    }
+
+    /// Whether this field claims to be our word, and nothing in the message stands for it.
+    pub(super) fn is_claim(&self, field: &RawField<'_>, hostname: &str) -> bool {
+        if field.is(NAME) {
+            return is_ours(&field.unfolded(), hostname);
+        }
+        field.is(IN_CHAIN)
+            && match instance(&field.unfolded()) {
+                Some((number, results)) => !self.0.contains(&number) && is_ours(results, hostname),
+                None => true,
+            }
+    }
+}
+
+/// RFC 8617 §4.1.1: `i=1;` comes first in a seal and in results, and anywhere in a signature, which is a list of tags as a seal is. And what is behind.
+fn instance(value: &[u8]) -> Option<(u32, &[u8])> {
+    let mut from = 0;
+    for tag in value.split(|&octet| octet == b';') {
+        from = tag.len().saturating_add(1).saturating_add(from);
+        let Some(number) = std::str::from_utf8(tag).ok().and_then(instance_of) else { continue };
+        let known = (1..=INSTANCES_MAX).contains(&number);
+        return known.then(|| (number, value.get(from..).unwrap_or_default()));
+    }
+    None
+}
+
+/// `i=1`, with white space and comments about its parts.
+fn instance_of(tag: &str) -> Option<u32> {
+    let behind = behind_comments(tag)?.strip_prefix('i')?;
+    let number = behind_comments(behind_comments(behind)?.strip_prefix('=')?)?;
+    let digits = number.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(number.len());
+    let (digits, behind) = number.split_at_checked(digits)?;
+    if behind_comments(behind).is_none() { digits.parse().ok() } else { None }
 }
 
 /// RFC 8601 §2.2: authres-header begins with an authserv-id behind comments and folds, a value of RFC 2045: a token or a quoted string. None: neither.
@@ -160,6 +214,34 @@ mod tests {
         }
         assert!(is_ours(b" \xff; spf=pass", "mail.example.com"), "not to be read, so ours");
         assert!(is_ours(" xn--mil-qla.example; none".as_bytes(), "xn--mil-qla.example"));
+    }
+
+    #[test]
+    fn our_word_in_a_chain_stays_only_with_a_seal_and_a_signature() {
+        for (seal, signature, results, goes) in [
+            ("i=1; cv=none", "i=1; a=x", "i=1; mail.example.com; spf=pass", false),
+            ("cv=none; i=1", "a=x;\r\n i=1; d=x", " i = 1 ;\r\n mail.example.com; spf=pass", false),
+            ("i=2", "i=1", "i=1; mail.example.com; spf=pass", true),
+            ("i=1", "a=x; bi=1", "i=1; mail.example.com; spf=pass", true),
+            ("i=2", "i=2", "i=1; mail.example.com; spf=pass", true),
+            ("i=2", "i=2", "(x) i (y) = 1 ; MAIL.example.com.; spf=pass", true),
+            ("i=2", "i=2", "i=1; mail . example.com; spf=pass", true),
+            ("i=2", "i=2", "i=1; mx.example.net; spf=pass", false),
+            ("i=1", "i=1", "i=0; mail.example.com; spf=pass", true),
+            ("i=51", "i=51", "i=51; mail.example.com; spf=pass", true),
+            ("i=1", "i=1", "mail.example.com; spf=pass", true),
+            ("i=1", "i=1", "i=1x; mail.example.com; spf=pass", true),
+        ] {
+            let header = format!(
+                "ARC-Seal: {seal}\r\nARC-Message-Signature: {signature}\r\nARC-Authentication-Results: {results}\r\n\r\n"
+            );
+            let section =
+                HeaderSection::read(header.as_bytes(), &crate::mail::header::HeaderLimits::default()).unwrap();
+            let sealed = Sealed::of(&section);
+            let claims: Vec<bool> =
+                section.fields().iter().map(|field| sealed.is_claim(field, "mail.example.com")).collect();
+            assert_eq!(claims, [false, false, goes], "{header}");
+        }
     }
 
     #[test]

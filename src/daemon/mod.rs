@@ -454,6 +454,7 @@ async fn watch_queue(house: Arc<House>) {
     let mut drain = house.tasks.drain();
     tokio::select! {
         () = house.queue.ended() => {}
+        () = house.queue.watch() => {}
         () = drain.wait() => {}
     }
 }

@@ -23,7 +23,7 @@ use crate::config::{self, Before, CrlSource, FaultyPart, ListenerSettings, Mista
 use crate::house::House;
 use crate::snapshot::Snapshot;
 use crate::sys::{Clock, Drain};
-use crate::tls::{CrlSetback, ListenerFault, RevocationMode, TakenPins};
+use crate::tls::{BalancerPins, CrlSetback, ListenerFault, RevocationMode, TakenPins};
 
 /// After so long it is told that a reload is not done yet; again after each such time.
 const SLOW: Duration = Duration::from_secs(60);
@@ -362,7 +362,8 @@ fn keep_what_is_bound(old: &Settings, new: &mut Settings) -> Vec<&'static str> {
 
 /// A listener that stays where it is, with what the new configuration says of it. One that is not in it any more stays as it was: CAs of names that it
 /// did not take count there no more than pins that are others now, for neither configuration says so. A CA of a name that it took counts as it is now,
-/// new roots and new people below it included: what is trusted is renewed under its name.
+/// new roots and new people below it included: what is trusted is renewed under its name. A load balancer's word counts there no more: it was pinned for
+/// that listener, and is taken away with it.
 fn still_bound(bound: &ListenerSettings, old: &Settings, new: &Settings) -> ListenerSettings {
     let is_same = |listener: &&ListenerSettings| listener.address == bound.address && listener.mode == bound.mode;
     if let Some(listener) = new.listeners.iter().find(is_same) {
@@ -373,6 +374,7 @@ fn still_bound(bound: &ListenerSettings, old: &Settings, new: &Settings) -> List
     ListenerSettings {
         client_cas: Some(bound.client_cas.clone().unwrap_or_else(trusted)),
         pins: if same_pins { bound.pins } else { TakenPins::None },
+        vouchers: BalancerPins::default(),
         ..bound.clone()
     }
 }

@@ -28,7 +28,7 @@ use self::sums::Sums;
 use crate::counts::Counts;
 use crate::identity::Roster;
 use crate::queue::transfer::Adoption;
-use crate::queue::{Compaction, Direction, Filter, Page, Queue, QueueError, State};
+use crate::queue::{Compaction, Queue, QueueError, State};
 use crate::route::Routes;
 use crate::sys::{Backlog, MonoTime, WallTime};
 use crate::upstream::Courier;
@@ -97,7 +97,7 @@ pub enum Command {
     Import {
         /// The export's name.
         export: String,
-        /// Whether it may be one that was made and removed here.
+        /// Whether it may be one that was made here.
         #[serde(default)]
         back: Back,
     },
@@ -107,8 +107,6 @@ pub enum Command {
         export: String,
         /// Which messages.
         ids: Vec<String>,
-        /// Whether these are the last: then the receipt has served.
-        last: bool,
     },
     /// Sums.
     Stats {
@@ -270,7 +268,7 @@ pub enum Answer {
     Spoiled(String, String),
     /// These messages of the import have been imported before; the others may be brought.
     Adopted(Adoption),
-    /// This message of the import is here already, or was.
+    /// This message of the import is here already, or was; of a receipt: it stays, for this queue has said since that it is here.
     Present(String),
     /// Sums.
     Stats(Box<Sums>),
@@ -417,10 +415,7 @@ impl Answers {
 
     async fn more(&mut self, desk: Desk<'_>) -> Result<More, Obstacle> {
         self.left = match std::mem::replace(&mut self.left, Left::Nothing) {
-            Left::Asked(command) => {
-                let here = last_here(&command, desk).await?;
-                self.begin(command, desk, here)?
-            }
+            Left::Asked(command) => begin(command, self.by.clone(), desk).await?,
             Left::List(mut listed) => {
                 self.ready.extend(listed.page(desk).await?);
                 if listed.is_over() { Left::Nothing } else { Left::List(listed) }
@@ -487,47 +482,28 @@ impl Answers {
         };
         Ok(More::Perhaps)
     }
-
-    /// What was asked, made ready; `here` is when the last came of those that are here.
-    fn begin(&self, command: Command, desk: Desk<'_>, here: WallTime) -> Result<Left, Obstacle> {
-        Ok(match command {
-            Command::List { filters, action, after, order, detail, limit } => {
-                Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
-            }
-            Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk.now, here)?),
-            Command::Show { id, headers } => Left::Show { id, headers },
-            Command::Steer { action, target, filters } => {
-                Left::Steer(Box::new(Round::new(action, target, filters, self.by.clone(), desk.now, here)?))
-            }
-            Command::Export { filters } => {
-                Left::Export(Box::new(Exporting::new(filters, self.by.clone(), desk, here)?))
-            }
-            Command::Forget { export, ids, last } => {
-                Left::Forget(Forgetting::new(&export, ids, last, self.by.clone())?)
-            }
-            // Whoever can take more than a command takes it: see `control`.
-            Command::Import { .. } => return Err("nothing can be brought here".to_owned().into()),
-            Command::Compact => Left::Compact,
-            Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, here))),
-            Command::Identities { names, limit } => Left::Listed(Box::new(Listing::new(desk.roster, names, limit))),
-        })
-    }
 }
 
-/// When the last of the messages came that are here: later than now by their names, when the clock was set back since. Nothing that `command` is about may be
-/// passed over for that.
-async fn last_here(command: &Command, desk: Desk<'_>) -> Result<WallTime, QueueError> {
-    match command {
-        Command::Count { .. } | Command::Steer { .. } | Command::Export { .. } | Command::Stats { .. } => {
-            let page = Page { after: None, limit: 1 };
-            let last = desk.queue.briefs(Filter { state: None }, page, Direction::NewestFirst).await?;
-            Ok(last.entries.first().map_or(desk.now, |last| desk.now.max(last.id().arrived())))
+/// What was asked, made ready.
+async fn begin(command: Command, by: String, desk: Desk<'_>) -> Result<Left, Obstacle> {
+    Ok(match command {
+        Command::List { filters, action, after, order, detail, limit } => {
+            Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
         }
-        Command::List { .. }
-        | Command::Show { .. }
-        | Command::Forget { .. }
-        | Command::Import { .. }
-        | Command::Compact
-        | Command::Identities { .. } => Ok(desk.now),
-    }
+        Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk).await?),
+        Command::Show { id, headers } => Left::Show { id, headers },
+        Command::Steer { action, target, filters } => {
+            Left::Steer(Box::new(Round::new(action, target, filters, by, desk).await?))
+        }
+        Command::Export { filters } => Left::Export(Box::new(Exporting::new(filters, by, desk).await?)),
+        Command::Forget { export, ids } => Left::Forget(Forgetting::new(&export, ids, by)?),
+        // Whoever can take more than a command takes it: see `control`.
+        Command::Import { .. } => return Err("nothing can be brought here".to_owned().into()),
+        Command::Compact => Left::Compact,
+        Command::Stats { top } => Left::Stats(Box::new(Summing::new(top, desk).await?)),
+        Command::Identities { names, limit } => Left::Listed(Box::new(Listing::new(desk.roster, names, limit))),
+    })
 }
+
+#[cfg(test)]
+mod tests;

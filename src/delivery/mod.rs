@@ -76,13 +76,9 @@ async fn deliver(turn: Turn, house: &House) {
         let _concluding = under_way.over().await;
         return expire(claim, reason, &snapshot, house).await;
     }
-    let handed = tokio::select! {
-        handed = hand_over(&claim, probe, &snapshot, house) => handed,
-        // Somebody else has the message now; what this attempt did can't be recorded any more.
-        () = keep(&claim) => return,
-    };
-    // Its connection is free: the next may begin while this one is recorded.
-    let _concluding = under_way.over().await;
+    let Some(handed) = keeping(&claim, hand_over(&claim, probe, &snapshot, house)).await else { return };
+    // Its connection is free: the next may begin while this one is recorded. Where the disk hangs, the claim must outlast it.
+    let Some(_concluding) = keeping(&claim, under_way.over()).await else { return };
     let now = house.moment(since);
     let plan = match handed {
         Handed::Tried(mut brought) => {
@@ -120,10 +116,13 @@ async fn expire(claim: Claim, reason: &str, snapshot: &Snapshot, house: &House) 
 
 /// Records what came of the attempt, with the report on it.
 async fn conclude(claim: Claim, mut plan: Plan, snapshot: &Snapshot, house: &House) {
-    let reports = match compose(&claim, &plan, snapshot, house).await {
-        Ok(reports) => with_room(reports, claim.record(), house).await,
-        Err(fault) => Err(fault.to_string()),
+    let composed = async {
+        match compose(&claim, &plan, snapshot, house).await {
+            Ok(reports) => with_room(reports, claim.record(), house).await,
+            Err(fault) => Err(fault.to_string()),
+        }
     };
+    let Some(reports) = keeping(&claim, composed).await else { return };
     let Reports { report, copy } = reports.unwrap_or_else(|why| {
         plan.untold(&why);
         Reports::default()
@@ -165,6 +164,14 @@ async fn stop(claim: Claim, reason: String) {
         Err(fault) => {
             tracing::error!(%id, %fault, "a message could not be held; it is looked at again when its claim has run out")
         }
+    }
+}
+
+/// Does this while the claim is kept; none when it is lost: somebody else has the message then, and what this attempt did can't be recorded any more.
+async fn keeping<T>(claim: &Claim, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = keep(claim) => None,
     }
 }
 

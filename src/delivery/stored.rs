@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::mail::header::section_of;
 use crate::queue::{BodyReader, Claim, QueueError};
 use crate::upstream::{BodyFault, MessageBody};
 
@@ -89,8 +90,7 @@ pub(super) struct Excerpt {
 impl Excerpt {
     /// Its header section, as far as it is there.
     pub(super) fn header(&self) -> &[u8] {
-        let end = memchr::memmem::find(&self.octets, b"\r\n\r\n").map_or(self.octets.len(), |at| at + 4);
-        self.octets.get(..end).unwrap_or_default()
+        section_of(&self.octets)
     }
 
     /// All of it, when it is all.

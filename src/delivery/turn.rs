@@ -31,7 +31,8 @@ use crate::upstream::{Outlook, Probe};
 const LATE_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Late messages that are told of at the same time.
 const LATE_MAX: usize = 16;
-/// Attempts that are over and wait for the store at the same time; beyond, they go on counting against their routes.
+/// Attempts that are over and wait for the store at the same time; beyond, they go on counting against their routes. So many messages, and those being tried, are
+/// sent again when the process is killed while the store can't record.
 const CONCLUDING_MAX: usize = 256;
 /// How long a message waits in a lane before the store may give it out again: should a lane ever forget it, it does not wait for ever.
 const IN_LANE: Duration = Duration::from_secs(3600);

@@ -391,6 +391,7 @@ impl Answers {
                 chain: certificate.chain.clone(),
                 key: Some(certificate.spki.0),
                 links: certificate.links.iter().map(recorded).collect(),
+                vouched: self.peer.chain.voucher(),
             },
             trace: TraceFacts {
                 client: self.peer.client.to_string(),

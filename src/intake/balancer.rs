@@ -20,7 +20,7 @@ const READ_SIZE: usize = 512;
 
 /// Why there is no header.
 #[derive(Debug, thiserror::Error)]
-enum Headless {
+pub(super) enum Headless {
     #[error(transparent)]
     Fault(#[from] ProxyFault),
     #[error("it did not come in time")]
@@ -81,12 +81,17 @@ where
 }
 
 /// Says, now and then, what is wrong with the header of a connection that is closed therefore.
-pub(super) fn tell_headless(balancer: SocketAddr, fault: &dyn std::error::Error, house: &House) {
-    if let Some(unsaid) = house.doors.headless.say(house.now().mono) {
-        tracing::warn!(
+pub(super) fn tell_headless(balancer: SocketAddr, fault: &Headless, house: &House) {
+    let Some(unsaid) = house.doors.headless.say(house.now().mono) else { return };
+    match fault {
+        Headless::Fault(ProxyFault::NoHeader) | Headless::Slow => tracing::warn!(
             %balancer, %fault, unsaid,
             "no PROXY header from an address of the listener's proxy networks: the connection is closed"
-        );
+        ),
+        Headless::Fault(_) | Headless::Broken => tracing::warn!(
+            %balancer, %fault, unsaid,
+            "a PROXY header that can't be read, from an address of the listener's proxy networks: the connection is closed"
+        ),
     }
 }
 

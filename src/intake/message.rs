@@ -16,7 +16,7 @@ use crate::content::{
     Utf8Header,
 };
 use crate::session::message::BEYOND_MAX;
-use crate::smtp::data::{BareLf, Chunk, DotState};
+use crate::smtp::data::{BareLf, DotState};
 use crate::smtp::{Framing, MessageReader};
 use crate::sys::Clock;
 
@@ -198,12 +198,12 @@ pub(super) async fn skip<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut pace = Pace::new(pace);
-    let mut reader = MessageReader::new(Framing::Octets { count, chunk: Chunk::Last }, BareLf::Refused);
+    let (mut pace, mut left) = (Pace::new(pace), count);
     loop {
-        let progress = reader.discard(wire.buffered());
-        wire.consume(progress.consumed);
-        if progress.state == DotState::End {
+        let here = wire.buffered().len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        wire.consume(here);
+        left = left.saturating_sub(u64::try_from(here).unwrap_or(u64::MAX));
+        if left == 0 {
             return Ok(BodyFacts { end: BodyEnd::Complete, octets: count });
         }
         await_octets(&mut pace, wire, clock).await?;

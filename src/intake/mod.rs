@@ -35,6 +35,7 @@ pub use vouched::{ByBalancer, by_balancer};
 use crate::audit;
 use crate::credentials::ExporterValue;
 use crate::house::House;
+use crate::queue::Vouched;
 use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadiness};
 use crate::snapshot::{Door, Mode};
 use crate::sys::Drain;
@@ -106,6 +107,17 @@ impl Peer {
 }
 
 impl Presented {
+    /// Who vouches for it, where we have not seen ourselves that the client holds the key.
+    fn voucher(&self) -> Option<Vouched> {
+        match self {
+            Self::Nothing | Self::ToUs(_) | Self::Unvouched(_) => None,
+            Self::ToBalancer(chain) => {
+                let balancer = chain.balancer();
+                Some(Vouched { fingerprint: balancer.fingerprint().0, key: balancer.key().0 })
+            }
+        }
+    }
+
     /// The client's own certificate.
     fn leaf(&self) -> Option<&CertificateDer<'static>> {
         match self {

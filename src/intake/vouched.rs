@@ -104,7 +104,7 @@ where
         }
         (Introduced::Client(_), Ok(Err(why))) => Presented::Unvouched(why),
         (Introduced::Client(_), Err(fault)) => {
-            tell_headless(from, &fault, house);
+            tell_headless(from, &fault.into(), house);
             return None;
         }
     };

@@ -7,6 +7,8 @@
 //! quoted local part, no invisible character, none that turns into ASCII when it is normalised. Every fault is an [`AddressFault`];
 //! nothing else can fail. Never: asks the DNS, changes what was written.
 
+mod unseen;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,6 +16,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization;
+
+pub(crate) use unseen::is_unseen;
 
 /// The longest local part, octets as written (RFC 5321 §4.5.3.1.1; octets also for UTF-8, RFC 6531 §3.3).
 pub const LOCAL_PART_MAX: usize = 64;
@@ -370,11 +374,6 @@ fn is_dot_atom(text: &str) -> bool {
     text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
-/// Whether a person sees it, and sees what it is: no control, no filler, no mark of direction.
-pub(crate) fn is_visible(letter: char) -> bool {
-    visible(letter).is_ok()
-}
-
 /// Refuses what nobody sees, and the characters whose canonical decomposition is ASCII: normalised, they would pass for another address.
 fn visible(letter: char) -> Result<(), AddressFault> {
     match letter {
@@ -382,24 +381,11 @@ fn visible(letter: char) -> Result<(), AddressFault> {
         _ if letter.is_control() => Err(AddressFault::Control),
         // Question mark, grave accent and Kelvin sign that normalise to `;`, '`' and `K`.
         '\u{37e}' | '\u{1fef}' | '\u{212a}' => Err(AddressFault::Misleading(letter)),
-        // Soft hyphen, zero width space, marks and overrides of direction, word joiner and kin, byte order mark, tags.
-        '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => {
-            Err(AddressFault::Misleading(letter))
-        }
-        // Fillers, joiners and variation selectors that show nothing of their own.
-        '\u{34f}'
-        | '\u{115f}'
-        | '\u{1160}'
-        | '\u{17b4}'
-        | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}'
-        | '\u{3164}'
-        | '\u{ffa0}' => Err(AddressFault::Misleading(letter)),
-        '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => Err(AddressFault::Misleading(letter)),
-        '\u{61c}' | '\u{feff}' | '\u{fff9}'..='\u{fffd}' | '\u{e0000}'..='\u{e007f}' => {
-            Err(AddressFault::Misleading(letter))
-        }
-        _ if letter.is_whitespace() => Err(AddressFault::Misleading(letter)),
+        // Words of Persian and Sinhala need the joiners; where they may stand in a domain is for IDNA to say.
+        '\u{200c}' | '\u{200d}' => Ok(()),
+        // What stands for an object, or for what could not be read.
+        '\u{fffc}' | '\u{fffd}' => Err(AddressFault::Misleading(letter)),
+        _ if is_unseen(letter) || letter.is_whitespace() => Err(AddressFault::Misleading(letter)),
         _ => Ok(()),
     }
 }

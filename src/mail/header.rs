@@ -14,8 +14,12 @@
 //! empty line, or with the message when it has none: a message of fields alone is whole (RFC 5322 §3.5). A message that begins with the
 //! empty line has no fields. Never: looks into a value, decodes, changes.
 
+mod end;
+
 use std::borrow::Cow;
 use std::fmt;
+
+pub use end::{EndOfHeader, section_of};
 
 use crate::smtp::data::OctetFault;
 
@@ -129,10 +133,12 @@ impl<'a> HeaderSection<'a> {
     /// # Errors
     /// The first thing that is wrong; disputed octets before all else.
     pub fn read(octets: &'a [u8], limits: &HeaderLimits) -> Result<Self, HeaderFault> {
-        let (length, end) = section_end(octets);
+        let mut end = EndOfHeader::default();
+        let length = end.take(octets);
         if length > limits.section {
             return Err(HeaderFault::TooLarge { limit: limits.section });
         }
+        let end = if end.is_past() { SectionEnd::BlankLine } else { SectionEnd::EndOfMessage };
         let section = octets.get(..length).unwrap_or_default();
         check_octets(section).map_err(HeaderFault::Octets)?;
         let mut fields: Vec<RawField<'a>> = Vec::new();
@@ -184,16 +190,6 @@ fn shown(octets: &[u8]) -> String {
         .get(..SHOWN_MAX)
         .map_or_else(|| octets.escape_ascii().to_string(), |head| format!("{}...", head.escape_ascii()));
     cut.replace('\\', "/")
-}
-
-fn section_end(octets: &[u8]) -> (usize, SectionEnd) {
-    if octets.starts_with(b"\r\n") {
-        return (2, SectionEnd::BlankLine);
-    }
-    match octets.windows(4).position(|four| four == b"\r\n\r\n") {
-        Some(place) => (place.saturating_add(4), SectionEnd::BlankLine),
-        None => (octets.len(), SectionEnd::EndOfMessage),
-    }
 }
 
 fn check_octets(section: &[u8]) -> Result<(), OctetFault> {

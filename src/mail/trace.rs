@@ -28,7 +28,7 @@ const FOLD_COLUMNS: usize = 8;
 /// Who stands for a client that is not told: no host is ever called so (RFC 2606 §2).
 const UNTOLD: &str = "from client.invalid";
 /// The longest identity that is shown, characters; the rest is cut.
-const IDENTITY_MAX: usize = 200;
+pub(crate) const IDENTITY_MAX: usize = 200;
 
 /// The protocol of the `with` clause: everything here came over TLS (RFC 3848 §1; RFC 6531 §4.3 for the UTF-8 forms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,14 +1,14 @@
 //! May this identity be the author that the header names (RFC 5322 §3.6.2, §3.6.6)?
 //!
 //! From, Sender, and Resent-From and Resent-Sender of the topmost Resent block: each mailbox must be granted. Several authors need a Sender.
-//! An address that a display name shows to people must be granted too: it is what they will take for the author. A header that can be read
-//! two ways is refused before any of this.
+//! An address that a display name shows to people must be granted too: it is what they will take for the author. What looks like one and can't be read as
+//! one can't be granted, and is refused as well. A header that can be read two ways is refused before any of this.
 //!
 //! What the configuration lets pass: an identity with `resend = true` may send mail of others again under a Resent-From that is granted; then From
 //! and Sender tell of the others. With `sender = "rewrite"` a Sender that would be refused is replaced ([`sender_field`] says by what), with
 //! `add_sender = true` one is added. Never: looks at the body or at older Resent blocks, which only tell what others did.
 
-use crate::content::{EightBit, ForeignSender, HeaderFacts, HeaderRules, MissingSender, Originator};
+use crate::content::{EightBit, ForeignSender, HeaderFacts, HeaderRules, Lookalike, MissingSender, Originator};
 use crate::identity::{Identity, Resending, Rule};
 use crate::mail::{Address, ReversePath};
 
@@ -61,6 +61,7 @@ fn is_good_sender(facts: &HeaderFacts, granted: impl Fn(&Address) -> bool) -> bo
     facts.sender_fault.is_none()
         && facts.sender.as_ref().is_some_and(&granted)
         && shown.all(|one| granted(&one.address))
+        && facts.lookalikes.iter().all(|one| one.field != Originator::Sender)
 }
 
 /// RFC 5322 §3.6.2: where author and sender are one, there should be no Sender.
@@ -93,11 +94,16 @@ fn judge(rule: &Rule, facts: &HeaderFacts, terms: Terms<'_>, granted: impl Fn(&A
         let cause = format!("the header can't be judged: {reason}");
         return refused(Offence::Header { reason }, cause);
     }
-    match claimed(facts, terms).find(|(_, address)| !granted(address)) {
+    if let Some((field, address)) = claimed(facts, terms).find(|(_, address)| !granted(address)) {
+        let cause = format!("{field} names <{address}>, which send_as does not grant");
+        return refused(Offence::Author { field, address: address.to_string() }, cause);
+    }
+    match facts.lookalikes.iter().find(|one| counts(one.field, facts, terms)) {
         None => Verdict::Allowed(rule.clone()),
-        Some((field, address)) => {
-            let cause = format!("{field} names <{address}>, which send_as does not grant");
-            refused(Offence::Author { field, address: address.to_string() }, cause)
+        Some(Lookalike { field, text }) => {
+            let field = field.display_name();
+            let cause = format!("{field} shows {text:?}, which looks like an address and can't be read as one");
+            refused(Offence::Author { field, address: text.clone() }, cause)
         }
     }
 }
@@ -130,19 +136,23 @@ fn header_offence(facts: &HeaderFacts, terms: Terms<'_>) -> Option<String> {
 /// Every address that the header claims, with the field that claims it.
 fn claimed<'f>(facts: &'f HeaderFacts, terms: Terms<'_>) -> impl Iterator<Item = (&'static str, &'f Address)> {
     let of = |field: Originator| move |address| (field, field.name(), address);
-    let of_others = is_resent_for_others(facts, terms.resending);
-    let replaced = *terms.sender != SenderField::AsItCame;
     let written = facts.from.iter().map(of(Originator::From));
     let written = written.chain(facts.sender.iter().map(of(Originator::Sender)));
     let written = written.chain(facts.resent_from.iter().map(of(Originator::ResentFrom)));
     let written = written.chain(facts.resent_sender.iter().map(of(Originator::ResentSender)));
     let shown = facts.display_addresses.iter().map(|one| (one.field, one.field.display_name(), &one.address));
-    let counts = move |field| match field {
+    let counting = written.chain(shown).filter(move |(field, ..)| counts(*field, facts, terms));
+    counting.map(|(_, name, address)| (name, address))
+}
+
+/// Whether what this field says must be granted.
+fn counts(field: Originator, facts: &HeaderFacts, terms: Terms<'_>) -> bool {
+    let of_others = is_resent_for_others(facts, terms.resending);
+    match field {
         Originator::From => !of_others,
-        Originator::Sender => !of_others && !replaced,
+        Originator::Sender => !of_others && *terms.sender == SenderField::AsItCame,
         Originator::ResentFrom | Originator::ResentSender => true,
-    };
-    written.chain(shown).filter(move |(field, ..)| counts(*field)).map(|(_, name, address)| (name, address))
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use redb::{
 
 use super::compact::Progress;
 use super::embedded::Embedded;
+use super::pledges::PLEDGES;
 use super::recover::{FORMAT, UNFINISHED, make_shelf};
 use super::seen::table::SEEN;
 use super::shelf::{Placing, Shelf};
@@ -54,11 +55,13 @@ impl<'a> Anew<'a> {
             .saturating_add(anew.count(META)?)
             .saturating_add(anew.count(UNREAD)?)
             .saturating_add(anew.count(LEDGER)?)
-            .saturating_add(anew.count(SEEN)?);
+            .saturating_add(anew.count(SEEN)?)
+            .saturating_add(anew.count(PLEDGES)?);
         anew.table(META)?;
         anew.table(UNREAD)?;
         anew.table(LEDGER)?;
         anew.table(SEEN)?;
+        anew.table(PLEDGES)?;
         Ok(anew)
     }
 

@@ -106,7 +106,8 @@ impl Claim {
     pub async fn conclude(self, conclusion: Conclusion) -> Result<Option<QueueId>, QueueError> {
         let report = conclusion.report.is_some().then(|| self.queue.new_id());
         let Self { queue, ticket, expected, .. } = self;
-        record(&queue, ticket, Some(expected), conclusion, report).await
+        let in_hand = InHand::take(&queue, ticket);
+        record(&queue, &in_hand, Some(expected), conclusion, report).await
     }
 
     /// The same, again and again while the store fails or is full: what came of an attempt is known here alone, and who has the message would be sent
@@ -118,28 +119,54 @@ impl Claim {
     pub async fn conclude_surely(self, conclusion: Conclusion) -> Result<Option<QueueId>, QueueError> {
         let report = conclusion.report.is_some().then(|| self.queue.new_id());
         let Self { queue, ticket, expected, .. } = self;
-        let (mut expected, mut wait, mut failed) = (Some(expected), AGAIN.0, false);
+        let (mut expected, mut wait) = (Some(expected), AGAIN.0);
+        let in_hand = InHand::take(&queue, ticket);
         loop {
-            match record(&queue, ticket, expected.take(), conclusion.clone(), report).await {
+            match record(&queue, &in_hand, expected.take(), conclusion.clone(), report).await {
                 Err(fault @ (QueueError::Full(_) | QueueError::Broken(_))) => {
                     tracing::error!(id = %ticket.id, %fault, "what came of an attempt can't be recorded; it is kept, and recorded again");
                 }
-                // What seemed to fail was on the disk; or an operator has removed the message.
-                Err(QueueError::NotFound(_)) if failed && report.is_none() => return Ok(None),
+                // What seemed to fail may have been on the disk: then this was told at once, and nothing was recorded twice.
                 recorded => return recorded,
             }
-            failed = true;
             tokio::time::sleep(wait).await;
             wait = wait.saturating_mul(2).min(AGAIN.1);
-            queue.store.renew(ticket, queue.clock.now())?;
         }
+    }
+}
+
+/// What came of an attempt, in the hands of whoever waits for it to be recorded and of the writer. The lease does not run out before both have laid
+/// it down.
+pub(super) struct InHand {
+    store: Arc<dyn Store>,
+    ticket: Ticket,
+}
+
+impl std::fmt::Debug for InHand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("InHand").field(&self.ticket).finish()
+    }
+}
+
+impl InHand {
+    fn take(queue: &Inner, ticket: Ticket) -> Arc<Self> {
+        // The connection is free while the outcome is written.
+        queue.store.over(ticket);
+        queue.work.notify_waiters();
+        Arc::new(Self { store: Arc::clone(&queue.store), ticket })
+    }
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        self.store.lay_down(self.ticket);
     }
 }
 
 /// Hands a conclusion over; `report` is the report's name.
 async fn record(
     queue: &Inner,
-    ticket: Ticket,
+    in_hand: &Arc<InHand>,
     expected: Option<Expected>,
     conclusion: Conclusion,
     report: Option<QueueId>,
@@ -152,11 +179,8 @@ async fn record(
         let body = NewBody::Octets(octets);
         Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None, account: None })
     });
-    // The connection is free while the outcome is written.
-    queue.store.over(ticket);
-    queue.work.notify_waiters();
-    let order = Order::Conclude { ticket, outcomes, next, warned, report };
-    let holding = Holding { expected, ..Holding::default() };
+    let order = Order::Conclude { ticket: in_hand.ticket, outcomes, next, warned, report };
+    let holding = Holding { expected, in_hand: Some(Arc::clone(in_hand)), ..Holding::default() };
     queue.writer.submit(order, holding).await?;
     Ok(id)
 }

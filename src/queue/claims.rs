@@ -3,7 +3,8 @@
 //! | phase      | counts against its identity's limit | who else may have the message                             |
 //! |------------|-------------------------------------|-----------------------------------------------------------|
 //! | trying     | yes                                 | nobody until the lease runs out                           |
-//! | over       | no: its connection is free          | the same; what came of it is on its way to the writer     |
+//! | over       | no: its connection is free          | nobody while somebody has what came of it in hand         |
+//! |            |                                     | ([`Claims::over`]); then, until the lease runs out        |
 //! | concluding | no                                  | nobody: the record is about to change                     |
 //! | put off    | no                                  | nobody until then, or until it is recalled                |
 //! | run out    | no                                  | anybody; until then the old number still records          |
@@ -36,6 +37,7 @@ struct Held {
     whose: Arc<str>,
     /// Where it stood when it was claimed, or stands since; nobody knows once the store was opened anew, which may have found it elsewhere.
     place: Option<Place>,
+    outcome: Came,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,17 @@ enum Phase {
     Concluding,
     PutOff,
     RunOut,
+}
+
+/// Where what came of an attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// Nowhere, as far as is known here.
+    Nowhere,
+    /// In somebody's hand.
+    InHand,
+    /// On the disk, though whoever brought it was told of a failure; and in his hand.
+    OnDisk,
 }
 
 impl Claims {
@@ -116,7 +129,8 @@ impl Claims {
         self.last_fence = self.last_fence.saturating_add(1);
         let fence = self.last_fence;
         // One that ran out is not held any more, and its end is past.
-        self.held.insert(id, Held { fence, until, phase: Phase::Trying, whose: Arc::clone(whose), place });
+        let (phase, whose, outcome) = (Phase::Trying, Arc::clone(whose), Came::Nowhere);
+        self.held.insert(id, Held { fence, until, phase, whose, place, outcome });
         self.ends.insert((until, id));
         Ticket { id, fence }
     }
@@ -130,9 +144,15 @@ impl Claims {
         let Some(held) = self.of(ticket) else { return false };
         let (before, phase) = (std::mem::replace(&mut held.until, until), held.phase);
         match phase {
-            Phase::Trying | Phase::Over => {
+            Phase::Trying => {
                 self.ends.remove(&(before, ticket.id));
                 self.ends.insert((until, ticket.id));
+            }
+            // While it is in hand, it has no end.
+            Phase::Over => {
+                if self.ends.remove(&(before, ticket.id)) {
+                    self.ends.insert((until, ticket.id));
+                }
             }
             // It had run out, and nobody else has it: it is his again.
             Phase::RunOut => {
@@ -148,12 +168,44 @@ impl Claims {
         true
     }
 
-    /// The attempt is over: another of this identity may begin.
+    /// The attempt is over: another of this identity may begin. Somebody has what came of it in hand, and until he has laid it down the lease does
+    /// not run out, however long the disk takes: who has the message would be sent it again.
     pub(super) fn over(&mut self, ticket: Ticket) {
-        let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Trying) else { return };
-        held.phase = Phase::Over;
-        let whose = Arc::clone(&held.whose);
-        self.turns.rest(&whose);
+        let Some(held) = self.of(ticket) else { return };
+        let (phase, until, whose) = (held.phase, held.until, Arc::clone(&held.whose));
+        match phase {
+            Phase::Trying => self.turns.rest(&whose),
+            Phase::RunOut => self.turns.hold(&whose),
+            Phase::Over => {}
+            Phase::Concluding | Phase::PutOff => return,
+        }
+        if let Some(held) = self.of(ticket) {
+            (held.phase, held.outcome) = (Phase::Over, Came::InHand);
+        }
+        self.ends.remove(&(until, ticket.id));
+    }
+
+    /// Nobody has in hand any more what came of it: what is not recorded by now is tried again when the lease runs out.
+    pub(super) fn lay_down(&mut self, ticket: Ticket) {
+        let Some(held) = self.of(ticket) else { return };
+        held.outcome = Came::Nowhere;
+        let (phase, until) = (held.phase, held.until);
+        if phase == Phase::Over {
+            self.ends.insert((until, ticket.id));
+        }
+    }
+
+    /// What came of it stands on the disk, though whoever brought it was told of a failure.
+    pub(super) fn note_recorded(&mut self, ticket: Ticket) {
+        if let Some(held) = self.of(ticket).filter(|held| held.outcome == Came::InHand) {
+            held.outcome = Came::OnDisk;
+        }
+    }
+
+    /// Whether it does: then nothing is left to record.
+    pub(super) fn is_recorded(&self, ticket: Ticket) -> bool {
+        let held = self.held.get(&ticket.id).filter(|held| held.fence == ticket.fence);
+        held.is_some_and(|held| held.outcome == Came::OnDisk)
     }
 
     /// Whether the ticket is the newest; its claim then stays until [`Self::end`] or [`Self::resume`].
@@ -173,11 +225,12 @@ impl Claims {
         true
     }
 
-    /// What was to be recorded could not be. When the lease runs out, it is tried again.
+    /// What was to be recorded could not be. When the lease runs out, it is tried again; not while somebody has in hand what came of it.
     pub(super) fn resume(&mut self, ticket: Ticket) {
-        if let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Concluding) {
-            held.phase = Phase::Over;
-            let until = held.until;
+        let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Concluding) else { return };
+        held.phase = Phase::Over;
+        let (until, outcome) = (held.until, held.outcome);
+        if outcome == Came::Nowhere {
             self.ends.insert((until, ticket.id));
         }
     }
@@ -326,6 +379,37 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_has_in_hand_runs_out_when_he_has_laid_it_down_and_not_before() {
+        for is_late in [false, true] {
+            let (mut claims, ticket, whose, place) = claimed();
+            claims.tick(at(if is_late { 20 } else { 5 }));
+            claims.over(ticket);
+            claims.over(ticket);
+            assert!(!free_at(&mut claims, 4000) && claims.is_tried(ID));
+            assert_eq!((claims.first_end(at(0)), claims.take_one(&whose, place, at(9999))), (None, None));
+            // It is brought, and fails; its lease is longer now, and still does not run out.
+            assert!(claims.conclude(ticket));
+            claims.resume(ticket);
+            assert!(claims.renew(ticket, at(5000)));
+            assert!(!free_at(&mut claims, 6000));
+            assert!(!claims.is_recorded(ticket));
+            claims.note_recorded(ticket);
+            assert!(claims.is_recorded(ticket));
+            assert!(claims.conclude(ticket));
+            // Laid down while the writer has it, which then fails.
+            claims.lay_down(ticket);
+            assert!(!free_at(&mut claims, 6000));
+            claims.resume(ticket);
+            assert!(!claims.is_recorded(ticket) && free_at(&mut claims, 6000));
+            let new = claims.take_one(&whose, place, at(9000)).unwrap();
+            claims.over(ticket);
+            claims.note_recorded(ticket);
+            claims.lay_down(ticket);
+            assert!(!claims.is_recorded(new) && free_at(&mut claims, 9000), "the old number changes nothing");
+        }
+    }
+
+    #[test]
     fn what_is_put_off_is_free_at_its_time_or_when_recalled() {
         let (mut claims, ticket, whose, place) = claimed();
         claims.put_off(ticket, at(30));
@@ -368,7 +452,7 @@ mod tests {
     #[test]
     fn every_end_of_a_claim_leaves_nothing_of_it_in_memory() {
         type End = fn(&mut Claims, Ticket);
-        let ends: [End; 5] = [
+        let ends: [End; 7] = [
             |claims, ticket| claims.end(ticket),
             |claims, ticket| {
                 claims.over(ticket);
@@ -380,6 +464,18 @@ mod tests {
                 claims.tick(at(10));
                 assert!(claims.conclude(ticket));
                 claims.end(ticket);
+            },
+            |claims, ticket| {
+                claims.over(ticket);
+                claims.lay_down(ticket);
+                claims.tick(at(10));
+                claims.end(ticket);
+            },
+            |claims, ticket| {
+                claims.tick(at(10));
+                claims.over(ticket);
+                claims.end(ticket);
+                claims.lay_down(ticket);
             },
             |claims, ticket| {
                 claims.put_off(ticket, at(10));

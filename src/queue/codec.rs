@@ -4,7 +4,10 @@
 //! u16 LE  version of the record's format
 //! u64 LE  XXH3-64 of version and payload
 //! ...     the record in postcard
+//! ...     which load balancer vouched for the sender's certificate, if one did
 //! ```
+//!
+//! What stands behind the record a program that does not know it passes, and a record without it is whole: so it is one format with and without.
 //!
 //! Never: guesses at what fails its checksum.
 
@@ -32,7 +35,11 @@ pub(super) enum CodecFault {
 }
 
 pub(super) fn encode(record: &Record) -> Result<Vec<u8>, CodecFault> {
-    let payload = postcard::to_stdvec(record).map_err(|fault| CodecFault::Content(fault.to_string()))?;
+    let failed = |fault: postcard::Error| CodecFault::Content(fault.to_string());
+    let mut payload = postcard::to_stdvec(record).map_err(failed)?;
+    if let Some(vouched) = &record.custodian.vouched {
+        payload.extend(postcard::to_stdvec(vouched).map_err(failed)?);
+    }
     let version = RECORD_VERSION.to_le_bytes();
     let mut octets = Vec::with_capacity(payload.len() + 10);
     octets.extend_from_slice(&version);
@@ -44,9 +51,17 @@ pub(super) fn encode(record: &Record) -> Result<Vec<u8>, CodecFault> {
 pub(super) fn decode(octets: &[u8]) -> Result<Record, CodecFault> {
     let read = match checked(octets)? {
         (1, payload) => postcard::from_bytes::<Record1>(payload).map(Record::from),
-        (_, payload) => postcard::from_bytes(payload),
+        (_, payload) => present(payload),
     };
     read.map_err(|fault| CodecFault::Content(fault.to_string()))
+}
+
+fn present(payload: &[u8]) -> Result<Record, postcard::Error> {
+    let (mut record, behind) = postcard::take_from_bytes::<Record>(payload)?;
+    if !behind.is_empty() {
+        record.custodian.vouched = Some(postcard::from_bytes(behind)?);
+    }
+    Ok(record)
 }
 
 /// The version of what passes its checksum, and the record in it.
@@ -88,12 +103,29 @@ fn checksum(version: [u8; 2], payload: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::record::samples;
+    use crate::queue::record::{Vouched, samples};
 
     #[test]
     fn a_record_reads_back() {
         let record = samples::record(7);
         assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
+    }
+
+    #[test]
+    fn who_vouched_stands_behind_the_record_and_who_does_not_know_of_it_reads_the_record() {
+        let plain = samples::record(7);
+        let mut vouched = plain.clone();
+        vouched.custodian.vouched = Some(Vouched { fingerprint: [1; 32], key: [2; 32] });
+        let octets = encode(&vouched).unwrap();
+        assert_eq!(decode(&octets), Ok(vouched.clone()));
+        assert_eq!(decode_brief_of(vouched.id, &octets), Ok(Brief::of(&plain)));
+        let payload = &octets[10..];
+        assert!(payload.starts_with(&encode(&plain).unwrap()[10..]));
+        // As a program of before reads it.
+        assert_eq!(postcard::from_bytes(payload), Ok(plain));
+        for cut in 1..64 {
+            assert!(present(&payload[..payload.len() - cut]).is_err(), "cut by {cut}");
+        }
     }
 
     #[test]

@@ -14,10 +14,11 @@
 //!
 //! After one I/O error redb refuses everything; and after a failed sync nobody knows what is on the disk. So any failure closes the handle,
 //! and the next change opens the file afresh. What was being committed then may turn out to be there although its client heard 452: it is
-//! disowned, taken out again before anybody sees it.
+//! disowned, taken out again before anybody sees it. What came of attempts stays where it is, and whoever records it again is told that it is there.
 //!
 //! Claims are in memory: they end with the process. Never: retries a sync, holds a read transaction across two calls.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,7 +37,7 @@ use super::record::State;
 use super::recover::{OpenError, Stock, UNFINISHED};
 use super::shelf::{Placing, Shelf};
 use super::space::Space;
-use super::store::{NewBody, NewMessage, Order, Ticket, Totals};
+use super::store::{NewBody, NewMessage, Next, Order, Ticket, Totals};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
 use crate::mail::{Cost, QueueId};
@@ -76,6 +77,8 @@ pub(super) struct Embedded {
     being_left: Mutex<Freed>,
     /// What may be on the disk although its client heard that it is not.
     disowned: Mutex<Vec<Disowned>>,
+    /// What came of attempts and may be on the disk although whoever brought it heard that it is not; by message.
+    doubted: Mutex<HashMap<QueueId, Doubted>>,
     accounts: Accounts,
     /// What was kept a moment ago.
     at_hand: AtHand,
@@ -106,6 +109,41 @@ struct Disowned {
     id: QueueId,
     charge: Option<(String, Cost)>,
     at: WallTime,
+}
+
+/// A conclusion whose commit failed, and by what it is known that it is there all the same. What leaves the message and brings no report is recorded
+/// again without harm.
+#[derive(Clone, Copy, Debug)]
+struct Doubted {
+    ticket: Ticket,
+    sign: Sign,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Sign {
+    /// The report on it is there.
+    Report(QueueId),
+    /// The message is not.
+    Gone,
+}
+
+impl Doubted {
+    fn of(order: &Order) -> Option<Self> {
+        let Order::Conclude { ticket, next, report, .. } = order else { return None };
+        let sign = match (report, next) {
+            (Some(report), _) => Sign::Report(report.record.id),
+            (None, Next::Finished) => Sign::Gone,
+            (None, Next::Retry(_) | Next::Dead(_) | Next::Held(_)) => return None,
+        };
+        Some(Self { ticket: *ticket, sign })
+    }
+
+    fn is_there(self, tables: &Tables<'_>) -> Result<bool, DiskFault> {
+        Ok(match self.sign {
+            Sign::Report(id) => !matches!(tables.known(id)?, Known::Nothing),
+            Sign::Gone => matches!(tables.known(self.ticket.id)?, Known::Nothing),
+        })
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -147,6 +185,7 @@ impl Embedded {
             used: AtomicU64::new(0),
             being_left: Mutex::default(),
             disowned: Mutex::default(),
+            doubted: Mutex::default(),
             accounts: Accounts::default(),
             at_hand: AtHand::new(settings.at_hand),
             gauge: Gauge::default(),
@@ -323,7 +362,7 @@ impl Embedded {
         mended
     }
 
-    /// Takes out what clients were told is not here, before anybody can see it.
+    /// Takes out what clients were told is not here, before anybody can see it; and finds out which outcomes are here though that was not told.
     fn disown(&self, opened: &Opened) -> Result<Option<WallTime>, DiskFault> {
         let mut disowned = locked(&self.disowned);
         let transaction = tables::begin(&opened.database)?;
@@ -338,6 +377,13 @@ impl Embedded {
                 }
             }
         }
+        let mut doubted = locked(&self.doubted);
+        let mut there = Vec::new();
+        for one in doubted.values() {
+            if one.is_there(&tables)? {
+                there.push(one.ticket);
+            }
+        }
         let noted = tables.ledger_time()?;
         drop(tables);
         if disowned.is_empty() {
@@ -346,6 +392,10 @@ impl Embedded {
             transaction.commit()?;
             disowned.clear();
         }
+        // What is there, nobody has seen yet. Whoever records it again has the claim until then.
+        let mut claims = self.claims();
+        there.into_iter().for_each(|ticket| claims.note_recorded(ticket));
+        doubted.clear();
         Ok(noted)
     }
 
@@ -534,7 +584,9 @@ impl Embedded {
             claims.resume(ticket);
         }
         drop(claims);
-        // Reports are not disowned: if one turns out to be there, so does the outcome it reports.
+        // Reports are not disowned: if one turns out to be there, so does the outcome it reports, and that is noted.
+        let doubted = batch.iter().filter_map(Doubted::of).map(|one| (one.ticket.id, one));
+        locked(&self.doubted).extend(doubted);
         let deposits = batch.iter().filter_map(|order| {
             let charge = order.charge().map(|spending| (spending.identity().to_owned(), spending.cost()));
             Some(Disowned { id: order.deposit()?.record.id, charge, at })

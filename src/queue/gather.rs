@@ -15,7 +15,8 @@
 //! A moment ago is within [`OUTCOME_MAX`]: who sends one message after the other would else wait each time behind the commit of what came of the one before.
 //!
 //! Nobody waits for an outcome: the upstream's connection and the identity's turn are free before it is written. But until it is, a crash has the
-//! message tried again, so what it may wait is the length by which this makes promise 4's window longer.
+//! message tried again, so what it may wait is the length by which this makes promise 4's window longer. Where a sync hangs the window is as long as that, whatever
+//! is done here: then nothing more is given out, so that no more than what is under way falls into it (`stall`).
 //!
 //! Pure, but for the count of who is coming. Never: keeps anybody waiting longer than a pause, whoever does not come.
 

@@ -220,7 +220,7 @@ impl Incoming {
         let recipients = record.recipients.len();
         let noted = sighting.as_ref().map(|sighting| (sighting.identity.clone(), sighting.fingerprint));
         let order = Order::Deposit(Box::new(NewMessage { record, body, spending, sighting, mark, account }));
-        queue.writer.submit(order, holding).await?;
+        queue.writer.submit_or_take_back(order, holding, &queue.committing).await?;
         if let Some((identity, fingerprint)) = noted {
             queue.lately.note(&identity, fingerprint, queue.clock.now().mono);
         }
@@ -243,7 +243,8 @@ impl Incoming {
         let Self { queue, granted, expected, length, sum, .. } = self;
         let backlog = tokio::time::timeout(COMMIT_WAIT, queue.budgets.backlog.take(waiting)).await;
         let backlog = backlog.map_err(|_| QueueError::Full("the disk does not keep up".to_owned()))?;
-        let holding = Holding { granted: Some(granted), backlog: Some(backlog), expected: Some(expected), name: None };
+        let (granted, backlog, expected) = (Some(granted), Some(backlog), Some(expected));
+        let holding = Holding { granted, backlog, expected, ..Holding::default() };
         Ok(Settled { body, length, checksum: sum.0.digest(), holding })
     }
 
@@ -261,7 +262,10 @@ impl Incoming {
             file.sync()?;
             queue.disk.sync_folder(queue.sweeper.folder())
         });
-        synced.await?.map_err(|fault| QueueError::from_io(&fault))?;
+        // It goes on; whoever says then that it is done is heard by nobody, and the file goes.
+        let synced = tokio::time::timeout(COMMIT_WAIT, synced).await;
+        let synced = synced.map_err(|_| QueueError::Full("the disk does not finish the sync of a body".to_owned()))?;
+        synced?.map_err(|fault| QueueError::from_io(&fault))?;
         let named = name.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         named.map(NewBody::File).ok_or_else(|| QueueError::Broken("the body file went away".to_owned()))
     }

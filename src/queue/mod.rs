@@ -19,6 +19,7 @@
 //! gone       nothing, or a body file          -                                             when_memory_is_short_a_body_goes_to_a_file
 //! any        -                                remove -> gone                                without_faults_the_queue_does_what_the_model_does
 //! elsewhere  nothing, or a body file          adopt -> as it was there                      what_is_brought_again_is_not_there_twice_even_when_it_has_gone
+//! any        -                                leave -> elsewhere                            of_two_receipts_that_cross_the_older_one_removes_nothing
 //! ```
 //!
 //! What a conclusion says and the report on it are one transaction. A claimed message that an operator holds or removes: the outcome of the
@@ -86,11 +87,13 @@ mod index;
 mod ledger;
 mod listing;
 mod obey;
+mod pledges;
 mod reading;
 mod recover;
 mod row;
 mod shelf;
 mod space;
+mod stall;
 mod storage;
 mod sweeper;
 mod tables;
@@ -112,7 +115,7 @@ pub use compact::{Compaction, Progress};
 pub use fill::Fill;
 pub use incoming::Incoming;
 pub use record::{
-    Custodian, HeldBy, Link, NO_UPSTREAM, Outcome, REPORTS, Recheck, RecipientState, Record, State, TraceFacts,
+    Custodian, HeldBy, Link, NO_UPSTREAM, Outcome, REPORTS, Recheck, RecipientState, Record, State, TraceFacts, Vouched,
 };
 pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
@@ -128,6 +131,7 @@ use claim::{IsRead, Taken};
 use gather::Coming;
 use gauge::Gauge;
 use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
+use stall::Committing;
 use store::{Free, Order, Store, Ticket, Work};
 use sweeper::Sweeper;
 use writer::{Desk, Holding, Writer};
@@ -190,6 +194,7 @@ pub(crate) struct Inner {
     writer: Writer,
     /// Whom the writer may wait for.
     coming: Arc<Coming>,
+    committing: Arc<Committing>,
     budgets: Budgets,
     gauge: Gauge,
     /// Rung when something may be due.
@@ -230,16 +235,18 @@ impl Queue {
         let store: Arc<dyn Store> = Arc::new(embedded);
         let budgets = Budgets::new(&settings);
         let work = Arc::new(Notify::new());
-        let coming = Arc::new(Coming::default());
+        let (coming, committing) = (Arc::new(Coming::default()), Arc::new(Committing::default()));
         let desk = Desk {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             work: Arc::clone(&work),
             room: Arc::clone(&budgets.room),
             coming: Arc::clone(&coming),
+            committing: Arc::clone(&committing),
         };
         let writer = match settings.driving {
             Driving::Inline => Writer::Inline(desk),
+            Driving::Simulated(commit) => Writer::simulate(desk, commit),
             Driving::WriterThread => {
                 Writer::start(desk).map_err(|fault| OpenError::Disk(settings.data_dir.clone(), fault))?
             }
@@ -255,6 +262,7 @@ impl Queue {
             sweeper,
             writer,
             coming,
+            committing,
             budgets,
             gauge,
             work,
@@ -333,9 +341,11 @@ impl Queue {
         self.inner.writer.submit(Order::Charge(spending), Holding::default()).await
     }
 
-    /// Waits until a message is due, and claims it. Cancel-safe: a dropped future has claimed nothing. After [`Self::close`] it waits for ever.
+    /// Waits until a message is due, and claims it; not while a commit hangs. Cancel-safe: a dropped future has claimed nothing. After [`Self::close`] it
+    /// waits for ever.
     pub async fn claim(&self) -> Claim {
         loop {
+            self.flowing().await;
             let rung = self.inner.work.notified();
             tokio::pin!(rung);
             // From here on no bell is missed, and only then is the store looked at.
@@ -368,6 +378,7 @@ impl Queue {
     /// [`QueueError::Broken`] when the disk fails; the round begins anew.
     pub async fn claim_late(&self, late: Late, place: &mut Option<DuePlace>) -> Result<Option<Claim>, QueueError> {
         loop {
+            self.flowing().await;
             let (queue, after) = (Arc::clone(&self.inner), place.take());
             let (taken, next) = self.inner.work_on(move || Taken::take_late(&queue, late, after)).await??;
             *place = next;
@@ -386,6 +397,7 @@ impl Queue {
     ///
     /// [`QueueError::Broken`] when the disk fails.
     pub async fn claim_one(&self, id: QueueId) -> Result<Option<Claim>, QueueError> {
+        self.flowing().await;
         let queue = Arc::clone(&self.inner);
         let taken = self.inner.work_on(move || Taken::take_one(&queue, id)).await??;
         match taken.work() {
@@ -528,7 +540,7 @@ impl Inner {
 
     /// Runs something that blocks: on the bounded pool, or here when the core runs inline.
     async fn work_on<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueueError> {
-        if self.settings.driving == Driving::Inline {
+        if self.settings.driving != Driving::WriterThread {
             return Ok(work());
         }
         let permit = Arc::clone(&self.readers).acquire_owned().await.map_err(|_| QueueError::Closed)?;
@@ -574,6 +586,9 @@ impl Inner {
     }
 
     async fn grant(self: &Arc<Self>, identity: &Arc<str>, octets: u64, envelope: u64) -> Result<Granted, QueueError> {
+        if let Some(stall) = self.committing.stall(self.clock.now().mono) {
+            return Err(QueueError::Full(stall.to_string()));
+        }
         let octets = octets.saturating_add(envelope);
         let (mut waiting_for, mut short) = ("room", None);
         let all = async {

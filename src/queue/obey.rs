@@ -1,7 +1,7 @@
 //! One transaction at work: each order of a batch becomes changes of the tables.
 //!
-//! An order that can't be obeyed changes nothing. Never: changes anything in memory that a failed transaction would have to take back, but for the
-//! claims that are being concluded, which it is told of.
+//! An order that can't be obeyed changes nothing on the disk. Never: changes anything in memory that a failed transaction would have to take back, but for
+//! the claims: those that are being concluded, which it is told of, and what was put off and is asked for now, which is anybody's, whatever becomes of the order.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -63,10 +63,9 @@ impl Work<'_, '_> {
         match order {
             Order::Deposit(message) => self.deposit(message),
             Order::Conclude { ticket, outcomes, next, warned, report } => {
-                if let Some(report) = report
-                    && !matches!(self.tables.known(report.record.id)?, Known::Nothing)
-                {
-                    // It is recorded a second time, because the first seemed to fail: report and outcome are there, or neither.
+                if self.claims().is_recorded(*ticket) {
+                    // It comes a second time, because the first seemed to fail; but was found on the disk when the store was opened again. The report
+                    // may have gone out since.
                     return self.fenced(*ticket);
                 }
                 let whose = self.tables.whose(ticket.id)?;
@@ -105,10 +104,9 @@ impl Work<'_, '_> {
             Order::Remove(id) => self.remove(*id),
             Order::TakeOut(id, places) => self.take_out(*id, places),
             Order::Adopt(adopted) => self.adopt(adopted),
-            Order::Present { id, export, place } => {
-                self.tables.note_adopted(*export, *place)?;
-                Err(Obstacle::Order(QueueError::Known(*id)))
-            }
+            Order::Present { id, export, place } => self.present(*id, *export, *place),
+            Order::BeginExport(export) => Ok(self.tables.begin_export(*export)?),
+            Order::Leave { id, export } => self.leave(*id, *export),
             Order::Settle(export) => Ok(self.tables.settle_export(*export)?),
             Order::Charge(spending) => {
                 Ok(self.tables.charge(spending.identity(), spending.cost(), self.aftermath.charged_at)?)
@@ -203,9 +201,20 @@ impl Work<'_, '_> {
 
     fn remove(&mut self, id: QueueId) -> Result<(), Obstacle> {
         match self.tables.known(id)? {
-            Known::Record(_) | Known::Unreadable(_) => self.take(id),
+            Known::Record(_) | Known::Unreadable(_) => {
+                self.tables.end_pledge(id)?;
+                self.take(id)
+            }
             Known::Nothing => Err(Obstacle::Order(QueueError::NotFound(id))),
         }
+    }
+
+    /// Whoever says that it has the message may have let it go since, when it was told meanwhile that it is here.
+    fn leave(&mut self, id: QueueId, export: QueueId) -> Result<(), Obstacle> {
+        if self.tables.is_pledged_since(id, export)? && !matches!(self.tables.known(id)?, Known::Nothing) {
+            return Err(Obstacle::Order(QueueError::Known(id)));
+        }
+        self.remove(id)
     }
 
     fn take_out(&mut self, id: QueueId, places: &[usize]) -> Result<(), Obstacle> {
@@ -223,18 +232,27 @@ impl Work<'_, '_> {
         if self.tables.has_adopted(*export, *place)? {
             return Err(Obstacle::Order(QueueError::Known(id)));
         }
-        match self.tables.known(id)? {
-            Known::Nothing => {
+        match self.present(id, *export, *place) {
+            Err(Obstacle::Order(QueueError::NotFound(_))) => {
                 self.tables.note_adopted(*export, *place)?;
+                self.tables.pledge(id)?;
                 Ok(self.tables.add(message)?)
             }
-            Known::Record(_) => {
-                self.tables.note_adopted(*export, *place)?;
-                Err(Obstacle::Order(QueueError::Known(id)))
-            }
-            // Its place stays open: what the export has of it may be all that there is.
-            Known::Unreadable(fault) => Err(Obstacle::Order(QueueError::Damaged(id, fault.to_string()))),
+            present => present,
         }
+    }
+
+    /// Says that a message is here, or was delivered from here after another export had brought it; of no other that has gone.
+    fn present(&mut self, id: QueueId, export: QueueId, place: u64) -> Result<(), Obstacle> {
+        match self.tables.known(id)? {
+            Known::Record(_) => self.tables.pledge(id)?,
+            Known::Nothing if self.tables.is_pledged(id)? => {}
+            Known::Nothing => return Err(Obstacle::Order(QueueError::NotFound(id))),
+            // Its place stays open: what the export has of it may be all that there is.
+            Known::Unreadable(fault) => return Err(Obstacle::Order(QueueError::Damaged(id, fault.to_string()))),
+        }
+        self.tables.note_adopted(export, place)?;
+        Err(Obstacle::Order(QueueError::Known(id)))
     }
 
     fn take(&mut self, id: QueueId) -> Result<(), Obstacle> {
@@ -274,6 +292,8 @@ impl Order {
             | Self::Remove(_)
             | Self::TakeOut(..)
             | Self::Present { .. }
+            | Self::BeginExport(_)
+            | Self::Leave { .. }
             | Self::Settle(_)
             | Self::Charge(_)
             | Self::See(_)

@@ -16,6 +16,7 @@ use super::compact::{Compaction, Progress};
 use super::embedded::{Embedded, View};
 use super::index::{Index, Turn};
 use super::listing::{BRIEFS, RECORDS};
+use super::pledges;
 use super::record::{Record, State};
 use super::row::{Body, Row};
 use super::seen::{Seen, table};
@@ -154,6 +155,10 @@ impl Store for Embedded {
         self.claims().over(ticket);
     }
 
+    fn lay_down(&self, ticket: Ticket) {
+        self.claims().lay_down(ticket);
+    }
+
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError> {
         let renewed = self.claims().renew(ticket, now.mono.after(self.lease));
         if renewed { Ok(()) } else { Err(QueueError::Fenced(ticket.id)) }
@@ -200,6 +205,10 @@ impl Store for Embedded {
 
     fn adopted(&self, export: QueueId) -> Result<Adoption, QueueError> {
         self.read(|View { transaction, .. }| adoptions::told(&transaction.open_table(META)?, export))
+    }
+
+    fn exported(&self, export: QueueId) -> Result<bool, QueueError> {
+        self.read(|View { transaction, .. }| pledges::is_ours(&transaction.open_table(META)?, export))
     }
 
     fn settled(&self, export: QueueId) -> Result<bool, QueueError> {

@@ -28,6 +28,10 @@ pub struct Custodian {
     pub key: Option<[u8; 32]>,
     /// The same certificates as a CRL knows them; as with the key.
     pub links: Vec<Link>,
+    /// The load balancer on whose word it rests that the key was the sender's; none where we have seen that ourselves, and for messages of before this was kept.
+    /// It stands behind the record (see `codec`).
+    #[serde(skip)]
+    pub vouched: Option<Vouched>,
 }
 
 impl Custodian {
@@ -40,6 +44,7 @@ impl Custodian {
             chain: Vec::new(),
             key: None,
             links: Vec::new(),
+            vouched: None,
         }
     }
 
@@ -47,6 +52,15 @@ impl Custodian {
     pub fn is_ours(&self) -> bool {
         self.identity == REPORTS && self.fingerprint.is_empty()
     }
+}
+
+/// A load balancer that has vouched for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vouched {
+    /// SHA-256 of its own certificate.
+    pub fingerprint: [u8; 32],
+    /// SHA-256 of the key in that.
+    pub key: [u8; 32],
 }
 
 /// A certificate as a CRL knows it: by who signed it, and by its number.
@@ -368,6 +382,7 @@ pub(crate) mod samples {
                 chain: vec![("CN=Staff issuing".to_owned(), "01af".to_owned())],
                 key: Some([7; 32]),
                 links: vec![Link { issuer: [8; 32], issuer_key: Some([9; 32]), serial: vec![1, 0xaf] }],
+                vouched: None,
             },
             trace: TraceFacts {
                 client: "192.0.2.1:40000".to_owned(),

@@ -55,7 +55,8 @@ pub const NAP_MAX: Duration = Duration::from_secs(60);
 /// How long a claim waits after the store failed, before it tries again.
 pub const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// How long a finished message waits for room in the writer's backlog before its client is told to come again.
+/// How long a finished message waits for room in the writer's backlog, and before that for the sync of its body's file, before its client is told to come
+/// again.
 pub const COMMIT_WAIT: Duration = Duration::from_secs(60);
 
 /// The most entries of one listing.
@@ -75,6 +76,9 @@ pub enum Driving {
     WriterThread,
     /// Whoever calls, before the call returns: no threads, so that a simulation replays.
     Inline,
+    /// A task of the runtime that commits whatever has gathered, as the thread does, each commit taking so long of the runtime's time; reads as with `Inline`.
+    /// So a simulation has commits that are shared.
+    Simulated(Duration),
 }
 
 /// Settings of the queue.

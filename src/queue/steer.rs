@@ -81,6 +81,9 @@ impl Queue {
     ///
     /// [`QueueError::Broken`] when the store can't be used: then there is room for nobody.
     pub async fn intake(&self) -> Result<Intake, QueueError> {
+        if let Some(stall) = self.inner.committing.stall(self.inner.clock.now().mono) {
+            return Ok(Intake::NoRoom(stall.to_string()));
+        }
         let level = self.inner.level(NOBODY).await?;
         // Given back as soon as it is had.
         let place = self.inner.budgets.room.place(&NOBODY.into(), 1, level);

@@ -145,7 +145,7 @@ pub enum Order {
     TakeOut(QueueId, Vec<usize>),
     /// Keep this message, which another queue had, as it was there: once, however often it is brought.
     Adopt(Box<Adopted>),
-    /// Note that a message of an export is here already: it is not to be brought in once it has gone.
+    /// Note that a message of an export is here already, if it is: it is not to be brought in once it has gone.
     Present {
         /// Which.
         id: QueueId,
@@ -153,6 +153,15 @@ pub enum Order {
         export: QueueId,
         /// Its place in the export.
         place: u64,
+    },
+    /// Note that an export of this name begins.
+    BeginExport(QueueId),
+    /// This message has arrived elsewhere, by an export of ours: forget it, unless another queue was told after the export had begun that it is here.
+    Leave {
+        /// Which.
+        id: QueueId,
+        /// The name of the export.
+        export: QueueId,
     },
     /// Note that all of an export has arrived elsewhere, and has been removed here.
     Settle(QueueId),
@@ -462,7 +471,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn recall(&self);
 
     /// The attempt is over, and what came of it will be recorded: another message of the identity may be tried.
+    /// Its lease does not run out before [`Self::lay_down`].
     fn over(&self, ticket: Ticket);
+
+    /// Nobody has any more what came of it: what is not recorded by now is tried again when its lease runs out.
+    fn lay_down(&self, ticket: Ticket);
 
     /// Prolongs a claim by a whole lease from now.
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError>;
@@ -490,6 +503,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Which messages of this export are here, or were.
     fn adopted(&self, export: QueueId) -> Result<Adoption, QueueError>;
+
+    /// Whether an export of this name is known to have begun here.
+    fn exported(&self, export: QueueId) -> Result<bool, QueueError>;
 
     /// Whether what was exported under this name has been removed, because it had arrived elsewhere.
     fn settled(&self, export: QueueId) -> Result<bool, QueueError>;

@@ -81,7 +81,7 @@ impl Sweeper {
     /// Has the body file of `id` removed.
     fn discard(&self, id: QueueId) {
         match self.inner.driving {
-            Driving::Inline => self.inner.remove(id),
+            Driving::Inline | Driving::Simulated(_) => self.inner.remove(id),
             Driving::WriterThread => {
                 self.inner.waiting().files.push_back(id);
                 self.inner.bell.notify_one();

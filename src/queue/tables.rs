@@ -3,11 +3,13 @@
 //! ```text
 //! meta      name -> octets            "format", "open" (1 while a process has it), "shelf" (the number of its file), "ledger" (its last time),
 //!                                     "adopted EXPORT", "gap EXPORT PLACE" (which of that export's messages are here, or were: see adoptions),
-//!                                     "settled EXPORT" (what was exported so has been removed here)
+//!                                     "settled EXPORT" (what was exported so has been removed here), "exports", "exported EXPORT",
+//!                                     "unpledged" (see pledges)
 //! messages  id -> row                 one for each message: where it stands, where record and body lie (see row)
 //! unread    id -> reason              records that can't be read, set aside
 //! ledger    identity -> history       what it has spent, as far as it counts
 //! seen      (identity, SHA-256) -> row the certificates that it came with
+//! pledges   id -> exports             of which messages another queue was told that they are here (see pledges)
 //! ```
 //!
 //! Records and bodies lie on the shelf; whose turn it is, and the sums, are in memory (see index). A commit writes few pages, however many messages there
@@ -22,6 +24,7 @@ use super::adoptions::{self, ADOPTIONS};
 use super::codec::{self, CodecFault};
 use super::index::Change;
 use super::ledger::History;
+use super::pledges::{self, PLEDGES, PLEDGES_MAX};
 use super::record::{Record, State};
 use super::row::{Body, Row};
 use super::seen::{Mark, Sighting, table};
@@ -106,6 +109,7 @@ pub(super) struct Tables<'txn> {
     unread: Table<'txn, u128, &'static str>,
     ledger: Table<'txn, &'static str, &'static [u8]>,
     seen: Table<'txn, table::Key, &'static [u8]>,
+    pledges: Table<'txn, u128, u64>,
     shelf: Placing<'txn>,
     /// Where messages stand now: whoever gives them out is told when this is on the disk.
     pub(super) changes: Vec<Change>,
@@ -122,6 +126,7 @@ impl<'txn> Tables<'txn> {
             unread: transaction.open_table(UNREAD)?,
             ledger: transaction.open_table(LEDGER)?,
             seen: transaction.open_table(table::SEEN)?,
+            pledges: transaction.open_table(PLEDGES)?,
             shelf,
             changes: Vec::new(),
             freed: Vec::new(),
@@ -260,6 +265,31 @@ impl<'txn> Tables<'txn> {
             }
         }
         Ok(())
+    }
+
+    /// Notes that an export begins here.
+    pub(super) fn begin_export(&mut self, export: QueueId) -> Result<(), DiskFault> {
+        pledges::begin_export(&mut self.meta, export)
+    }
+
+    /// Notes that another queue is told that this message is here.
+    pub(super) fn pledge(&mut self, id: QueueId) -> Result<(), DiskFault> {
+        pledges::pledge(&mut self.meta, &mut self.pledges, id, PLEDGES_MAX)
+    }
+
+    /// Whether another queue was told so, as far as is remembered.
+    pub(super) fn is_pledged(&self, id: QueueId) -> Result<bool, DiskFault> {
+        pledges::is_pledged(&self.pledges, id)
+    }
+
+    /// Whether another queue was told so after this export had begun, or may have been.
+    pub(super) fn is_pledged_since(&self, id: QueueId, export: QueueId) -> Result<bool, DiskFault> {
+        pledges::is_pledged_since(&self.meta, &self.pledges, id, export)
+    }
+
+    /// Forgets that another queue was told so.
+    pub(super) fn end_pledge(&mut self, id: QueueId) -> Result<(), DiskFault> {
+        pledges::end(&mut self.pledges, id)
     }
 
     /// Notes a certificate that was seen.

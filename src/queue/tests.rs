@@ -9,6 +9,8 @@ mod fair;
 mod full;
 mod gather;
 mod hand_off;
+mod hung;
+mod late;
 mod room;
 mod seen;
 mod shelf;

@@ -3,7 +3,8 @@
 //! What is taken from here by [`Queue::pack`] and [`Queue::body`], the other queue takes in by [`Queue::receive`], [`Arriving::write`] and
 //! [`Queue::adopt`]. An export has a name, and its messages have their places in it: which of them have been adopted is noted in the
 //! transaction that keeps them (see adoptions), so that an export that is brought again, whole or in part, brings nothing twice, even if a message
-//! has long gone; and that what was left out is brought.
+//! has long gone; and that what was left out is brought. Who owns a message between two queues is told where they meet (`daemon::steering::moving`); what
+//! this one has said of it is in pledges.
 //!
 //! # What a crash leaves
 //!
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::NOBODY;
 use super::codec;
 use super::incoming::{Incoming, Settled};
+use super::steer::CHANGES_MAX;
 use super::store::{Adopted, NewMessage, Order};
 use super::sweeper::Reserved;
 use super::writer::Holding;
@@ -120,6 +122,40 @@ impl Queue {
         self.inner.work_on(move || store.adopted(export)).await?
     }
 
+    /// Notes that an export of this name begins: what is said from now on of a message, that it is here, is said after it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Full`], [`QueueError::Broken`]: then a receipt of it removes nothing of which that was ever said.
+    pub async fn begin_export(&self, export: QueueId) -> Result<(), QueueError> {
+        let begun = self.inner.writer.submit(Order::BeginExport(export), Holding::default()).await;
+        if begun.is_err() {
+            // A store that has failed is opened again by the next order; whoever only reads gives none.
+            self.inner.writer.submit(Order::Mend, Holding::default()).await.ok();
+        }
+        begun
+    }
+
+    /// Whether an export of this name is known to have begun here.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`].
+    pub async fn exported(&self, export: QueueId) -> Result<bool, QueueError> {
+        let store = Arc::clone(&self.inner.store);
+        self.inner.work_on(move || store.exported(export)).await?
+    }
+
+    /// Removes messages of an export that have arrived elsewhere, at most [`CHANGES_MAX`]; one answer for each, in order, on stable storage when this returns.
+    ///
+    /// The answers: [`QueueError::Known`] of one that stays, because another queue was told after the export had begun that it is here;
+    /// [`QueueError::NotFound`], [`QueueError::Broken`].
+    pub async fn leave(&self, export: QueueId, mut ids: Vec<QueueId>) -> Vec<Result<(), QueueError>> {
+        ids.truncate(CHANGES_MAX);
+        let orders = ids.into_iter().map(|id| (Order::Leave { id, export }, Holding::default()));
+        self.inner.writer.submit_all(orders.collect()).await
+    }
+
     /// Whether what was exported under this name has been removed here.
     ///
     /// # Errors
@@ -179,7 +215,7 @@ impl Queue {
             Ok(())
         };
         match read.await {
-            // It was here, and has just gone as it should.
+            // It was here, and has just gone: whoever notes it looks whether it was delivered.
             Err(QueueError::NotFound(_)) => Ok(()),
             read => read,
         }
@@ -188,8 +224,9 @@ impl Queue {
     /// Keeps messages of an export, which have been brought whole, with their places in it; at most [`ADOPTED_MAX`]. On stable storage when this
     /// returns. One that fails fails for itself, and leaves a gap: they may be of several transactions.
     ///
-    /// The answers: [`QueueError::Known`] of one that is or was here, and this is noted; [`QueueError::Damaged`] when what is here of this name can't be
-    /// read, [`QueueError::Broken`] when the disk fails: it is to be brought again.
+    /// The answers: [`QueueError::Known`] of one that is or was here, and this is noted; [`QueueError::NotFound`] of one that was found here and has gone
+    /// since, nobody knows where; [`QueueError::Damaged`] when what is here of this name can't be read, [`QueueError::Broken`] when the disk fails: it is to be
+    /// brought again.
     pub async fn adopt(&self, export: QueueId, arrived: Vec<(u64, Arrived)>) -> Vec<Result<(), QueueError>> {
         let orders = arrived.into_iter().take(ADOPTED_MAX).map(|(place, Arrived { how })| match how {
             How::Here(id) => (Order::Present { id, export, place }, Holding::default()),

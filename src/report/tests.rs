@@ -409,6 +409,19 @@ fn what_was_never_tried_has_no_date_of_an_attempt() {
     assert!(!text.contains("Last-Attempt-Date"), "{text}");
 }
 
+/// RFC 3464 §2.3.5.
+#[test]
+fn where_no_upstream_was_asked_no_remote_mta_is_named() {
+    let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+    let waiting = delayed();
+    for (upstream, named) in [(Some("mx.example.net"), true), (None, false)] {
+        let one = Reported { upstream, ..reported(0, Fate::Delayed { until: arrived() }, &waiting) };
+        let text = String::from_utf8(composed(&original(&envelope, HEADER), &[one]).octets).unwrap();
+        assert!(text.contains("\r\nFinal-Recipient: rfc822; bob@example.net\r\n"), "{text}");
+        assert_eq!(text.contains("Remote-MTA:"), named, "{text}");
+    }
+}
+
 #[test]
 fn what_is_told_of_success_and_delay_follows_notify() {
     let until = arrived();

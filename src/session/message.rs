@@ -9,7 +9,7 @@
 //!
 //! Never: says 250 to the last of a message before the answer to `Commit` holds a [`Custody`].
 
-use super::secured::{Introduction, Part, Session, State};
+use super::secured::{Introduction, Part, ReadTo, Session, State};
 use super::transaction::{Denied, Transaction};
 use super::{Decision, NoRoom, Question, Ruling, Step, Subject, refused, replies};
 use crate::content::{BodyEnd, BodyFacts, HeaderFacts, HeaderFault, HeaderRules, RECEIVED_MAX};
@@ -87,7 +87,7 @@ impl Session {
             self.state = State::Closed;
             return Step::Dispute(reply);
         }
-        self.state = State::Discarding(Box::new(reply), Framing::Octets { count, chunk: Chunk::Last });
+        self.state = State::Discarding(Box::new(reply), ReadTo::Count);
         Step::Skip(count)
     }
 
@@ -149,7 +149,7 @@ impl Session {
     fn discard(&mut self, denied: Denied, framing: Framing) -> Step {
         let (reply, decision) = denied.decided(Subject::Message);
         self.decide(decision);
-        self.state = State::Discarding(Box::new(reply), framing);
+        self.state = State::Discarding(Box::new(reply), framing.into());
         Step::Discard
     }
 
@@ -240,7 +240,7 @@ impl Session {
     /// Whether what is being read ends at a dot: then a bare CR, LF or NUL leaves the end in dispute.
     fn is_read_to_a_dot(&self) -> bool {
         use State::{Body, Discarding, Header};
-        matches!(self.state, Header(_, Framing::Dot) | Body(_, Framing::Dot) | Discarding(_, Framing::Dot))
+        matches!(self.state, Header(_, Framing::Dot) | Body(_, Framing::Dot) | Discarding(_, ReadTo::Dot))
     }
 
     /// All of a message was read, or a chunk of it; `next`: the part in which the next one begins.

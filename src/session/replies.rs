@@ -59,9 +59,9 @@ pub fn helo(hostname: &str) -> Reply {
     bare(250, hostname)
 }
 
-/// EHLO or HELO without a name, or with what is none (RFC 5321 §4.1.1.1).
+/// EHLO or HELO without a name, or with one that is longer than any (RFC 5321 §4.1.1.1, §4.5.3.1.2).
 pub fn helo_name() -> Reply {
-    bare(501, "A domain name or an address literal must follow")
+    bare(501, "A domain name or an address literal of at most 255 octets must follow")
 }
 
 /// The reply as we say it, `hostname`: behind 221 and 421 stands who leaves (RFC 5321 §4.2.3), as behind 220.

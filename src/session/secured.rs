@@ -58,10 +58,28 @@ pub(super) enum State {
     /// Between two chunks, with the octets that were counted.
     Chunked(Box<Transaction>, Part, u64),
     /// The reply that is due at the true end.
-    Discarding(Box<Reply>, Framing),
+    Discarding(Box<Reply>, ReadTo),
     /// With the octets that were counted.
     Committing(Box<Transaction>, u64),
     Closed,
+}
+
+/// Where what is read over ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadTo {
+    /// At a line with a dot alone.
+    Dot,
+    /// Behind the octets that were announced.
+    Count,
+}
+
+impl From<Framing> for ReadTo {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::Dot => Self::Dot,
+            Framing::Octets { .. } => Self::Count,
+        }
+    }
 }
 
 /// In which part of a message its next chunk begins.

@@ -393,6 +393,30 @@ mod tests {
         Offered::from_ehlo(&Reply::multiline(Code::known(250), None, lines))
     }
 
+    /// RFC 5321 §2.2.2: what IANA's registry of SMTP service extensions had in November 2026 that is offered here, and no more.
+    #[test]
+    fn only_registered_keywords_are_offered() {
+        const REGISTERED: [&str; 14] = [
+            "8BITMIME",
+            "AUTH",
+            "CHUNKING",
+            "DELIVERBY",
+            "DSN",
+            "ENHANCEDSTATUSCODES",
+            "FUTURERELEASE",
+            "LIMITS",
+            "MT-PRIORITY",
+            "PIPELINING",
+            "REQUIRETLS",
+            "SIZE",
+            "SMTPUTF8",
+            "STARTTLS",
+        ];
+        let mut all: Vec<&str> = Extension::ALL.map(Extension::keyword).into();
+        all.sort_unstable();
+        assert_eq!(all, REGISTERED);
+    }
+
     #[test]
     fn keywords_are_read_in_any_case() {
         for extension in Extension::ALL {

@@ -3,6 +3,9 @@
 //! aws-lc-rs; X25519MLKEM768 first; TLS 1.2 and 1.3; server certificates by SNI (RFC 6066 §3); the client's certificate asked for, with the
 //! names of the CAs as hints.
 //!
+//! A client that says by ALPN what it wants to speak (RFC 7301) is taken only if SMTP is among it: a web page can send its reader's browser, which holds a
+//! certificate, to any port, and the browser names HTTP (RFC 9325 §3.8). Who names nothing is taken: so do nearly all programs that send mail.
+//!
 //! No resumption, ever: rustls restores the peer's certificates on resumption without asking the verifier, so a revoked client would come
 //! back in. No session store, no tickets, no early data; a full handshake costs a third of a millisecond.
 //!
@@ -35,6 +38,9 @@ use super::{CertificateFault, PeerChain};
 use crate::credentials::ExporterValue;
 use crate::identity::facts::CertificateFacts;
 use crate::sys::{Clock, WallTime};
+
+/// The name by which clients ask for SMTP. There is none in IANA's registry, which has imap, pop3 and managesieve; those that send any send this one.
+const PROTOCOL: &[u8] = b"smtp";
 
 /// The oldest TLS taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,7 +146,7 @@ impl ListenerTls {
                 Arc::new(JudgedInHandshake { possession, trust: Arc::clone(trust), clock: Arc::clone(clock) })
             }
         };
-        self.config_with(provider, verifier)
+        self.config_with(provider, verifier, vec![PROTOCOL.to_vec()])
     }
 
     /// Makes the configuration of a listener where load balancers alone connect, those that are pinned: a handshake with anybody else fails.
@@ -152,13 +158,15 @@ impl ListenerTls {
         let provider = Arc::new(provider());
         let possession = PossessionOnly { hints: Vec::new(), provider: Arc::clone(&provider) };
         let verifier = PinnedBalancers { possession, pins: pins.clone(), clock: Arc::clone(clock) };
-        self.config_with(provider, Arc::new(verifier))
+        // What a balancer names of itself says nothing of its client; it refuses browsers, or its client's first line does.
+        self.config_with(provider, Arc::new(verifier), Vec::new())
     }
 
     fn config_with(
         &self,
         provider: Arc<CryptoProvider>,
         verifier: Arc<dyn ClientCertVerifier>,
+        protocols: Vec<Vec<u8>>,
     ) -> Result<Arc<ServerConfig>, ListenerFault> {
         let certificates = CertificatesByName::new(&self.certificates, &provider)?;
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -170,6 +178,7 @@ impl ListenerTls {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
+        config.alpn_protocols = protocols;
         Ok(Arc::new(config))
     }
 

@@ -62,6 +62,11 @@ impl BalancerPins {
         self.0.first().copied()
     }
 
+    /// Whether a load balancer with this certificate, or with this key, is one of them.
+    pub fn hold(&self, fingerprint: Digest256, key: Digest256) -> bool {
+        self.0.iter().any(|pin| *pin == fingerprint || *pin == key)
+    }
+
     /// The load balancer that has shown this certificate, whose key it has proved to hold.
     ///
     /// # Errors
@@ -80,7 +85,7 @@ impl BalancerPins {
     /// Why it is not.
     pub(super) fn admit_again(&self, balancer: &Balancer, now: WallTime) -> Result<(), BalancerFault> {
         let Balancer { fingerprint, key, not_before, not_after } = balancer;
-        if !self.0.iter().any(|pin| pin == fingerprint || pin == key) {
+        if !self.hold(*fingerprint, *key) {
             Err(BalancerFault::Unpinned(*key))
         } else if now < *not_before {
             Err(BalancerFault::NotYetValid(*not_before))
@@ -106,6 +111,11 @@ impl Balancer {
     /// The SHA-256 of its certificate.
     pub fn fingerprint(&self) -> Digest256 {
         self.fingerprint
+    }
+
+    /// The SHA-256 of its key.
+    pub fn key(&self) -> Digest256 {
+        self.key
     }
 
     /// Until when its word counts.

@@ -6,6 +6,7 @@ mod kept;
 mod reports;
 mod routes;
 pub(crate) mod stage;
+mod vouched;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

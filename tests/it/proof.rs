@@ -41,6 +41,7 @@ fn deposit() -> Deposit {
             chain: Vec::new(),
             key: None,
             links: Vec::new(),
+            vouched: None,
         },
         trace: TraceFacts {
             client: String::new(),

@@ -186,6 +186,26 @@ fn a_certificate_that_a_pinned_balancer_tells_of_sends_mail_until_it_is_revoked_
     assert!(said.text.contains("may not come by way of this load balancer"), "{said:?}");
     let (code, text) = explain(&bench.bob, &listener);
     assert!(code == Some(1) && text.contains("accept_vouched is not true"), "{text}");
+    // A listener that is taken out, or is of another kind now, is bound until the next start: a balancer's word counts there no longer.
+    for another in [None, Some("implicit")] {
+        scene.configure(&scene.pin(), more);
+        let configured = fs::read_to_string(&bench.configuration).unwrap();
+        scene.reload(&mut process);
+        let (mut bob, said) = scene.greeted(&header(eight(), Some(&der(&bench.bob)))).unwrap();
+        assert_eq!((said.code, bob.command("EHLO client.example.com").unwrap().code), (220, 250), "{another:?}");
+        assert_eq!(bob.command("MAIL FROM:<bob@example.com>").unwrap().code, 250);
+        assert_eq!(bob.command("RSET").unwrap().code, 250);
+        let from = configured.find(&format!("[[listener]]\naddress = \"{}\"", scene.address)).unwrap();
+        let to = from + configured[from..].find("[tls]").unwrap();
+        let listener = another.map_or_else(String::new, |mode| {
+            format!("[[listener]]\naddress = \"{}\"\nmode = \"{mode}\"\n\n", scene.address)
+        });
+        fs::write(&bench.configuration, [&configured[..from], &listener, &configured[to..]].concat()).unwrap();
+        scene.reload(&mut process);
+        let said = bob.command("MAIL FROM:<bob@example.com>").unwrap();
+        assert_eq!(said.code, 554, "{another:?}: {said:?}");
+        assert!(scene.greeted(LOCAL).is_err(), "{another:?}: nor is it let in again");
+    }
     assert!(process.stop().success());
 }
 
@@ -269,7 +289,7 @@ fn nobody_but_a_pinned_balancer_gets_to_smtp_and_its_word_is_whole_or_none() {
     for why in ["PP2_CLIENT_CERT_CONN is not set", "of version 1, which tells of no certificate", "it says 18"] {
         process.wait_for_log(0, &["\"event\":\"unidentified\"", why, "192.0.2.7:40007"]);
     }
-    process.wait_for_log(0, &["no PROXY header", "it tells of the same thing twice (TLV 0x28)"]);
+    process.wait_for_log(0, &["a PROXY header that can't be read", "it tells of the same thing twice (TLV 0x28)"]);
 
     // A balancer that looks whether we are well hears a greeting, and gets no further.
     let (mut probe, said) = scene.greeted(LOCAL).unwrap();

@@ -148,8 +148,9 @@ pub struct QueueStats {
     sealpost queue import -c sealpost.toml queue.export                with the relay running, or stopped\n  \
     scp new:queue.export.receipt /root/                                and back on the old one\n  \
     sealpost queue export -c sealpost.toml --remove-after /root/queue.export.receipt\n\n\
-    An export changes nothing: until --remove-after the old queue has its messages still, and a relay that is started on it sends them. It names \
-    exactly what the receipt says has arrived. While the relay runs, only held messages are exported, for others could be delivered here and \
+    An export changes nothing: until --remove-after the old queue has its messages still, and a relay that is started on it sends them. Import into \
+    one queue only: two would both deliver. --remove-after removes exactly what the receipt says has arrived, and may be repeated; what this queue has told \
+    another one since, that it has it, stays (exit code 1): export it again. While the relay runs, only held messages are exported, for others could be delivered here and \
     there: hold what is to move first. How many were passed over is told (exit code 1), unless --state held was said. The file holds whole messages: keep it as you keep the queue (it is made with mode 0600).\n\
     The format is told in docs/operating.md.")]
 pub struct QueueExport {
@@ -172,8 +173,8 @@ pub struct QueueExport {
 #[command(after_help = "Examples:\n\n  sealpost queue import -c sealpost.toml queue.export\n\n\
     What was held is held, what was queued is due as it was, and nothing is counted to anybody's limits a second time. What is damaged in the file is \
     left out and told; everything else is taken. Interrupted, it is repeated, and goes on where it was. When all is on stable storage, the receipt is \
-    written: queue.export.receipt, for `queue export --remove-after` on the machine that it came from. After that removal this machine refuses the \
-    export, whose messages another one has, unless --take-back is said.\n\
+    written: queue.export.receipt, for `queue export --remove-after` on the machine that it came from. The machine that the export \
+    was made on refuses it, for the messages are there or another one has them, unless --take-back is said.\n\
     Exit codes: 0 all is here, 1 something was damaged and left out.")]
 pub struct QueueImport {
     /// Which queue.
@@ -182,7 +183,7 @@ pub struct QueueImport {
     /// The export
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Take in what was exported here and removed by its receipt: only when the queue that got it never delivers it
+    /// Take in what was exported here: only when the queue that got it, or this one, never delivered it and never will
     #[arg(long)]
     pub take_back: bool,
     /// Where to write the receipt, instead of FILE.receipt

@@ -221,7 +221,8 @@ impl Export {
                 println!("{told}");
             } else {
                 println!(
-                    "{} ({}) exported to {}, as export {}; in this queue as well, until `queue export --remove-after` gets the receipt of the import",
+                    "{} ({}) exported to {}, as export {}; in this queue as well, until `queue export --remove-after` gets the receipt of the import; \
+                     import them into one queue only: two would both deliver them",
                     output::counted(count, "message"),
                     size(self.octets),
                     path.display(),
@@ -243,14 +244,15 @@ impl Export {
 /// Removes what a receipt says has arrived.
 fn forget(reach: &Reach, path: &Path, as_json: bool) -> anyhow::Result<ExitCode> {
     let receipt = Written::open(path)?;
-    let (mut removed, mut gone) = (0_u64, 0_u64);
-    let unreached = receipt.each(IDS_MAX, |ids, last| {
-        reach.ask(Command::Forget { export: receipt.export.clone(), ids, last }, &mut |answer| {
+    let (mut removed, mut gone, mut stay) = (0_u64, 0_u64, 0_u64);
+    let unreached = receipt.each(IDS_MAX, |ids| {
+        reach.ask(Command::Forget { export: receipt.export.clone(), ids }, &mut |answer| {
             if let Answer::Fault(why) = answer {
                 bail!("{why}");
             }
             removed = removed.saturating_add(u64::from(matches!(answer, Answer::Done(_))));
             gone = gone.saturating_add(u64::from(matches!(answer, Answer::Gone(_))));
+            stay = stay.saturating_add(u64::from(matches!(answer, Answer::Present(_))));
             progress(removed, "removed");
             Ok(())
         })
@@ -260,13 +262,21 @@ fn forget(reach: &Reach, path: &Path, as_json: bool) -> anyhow::Result<ExitCode>
     }
     end_progress(removed);
     if as_json {
-        println!("{}", json!({ "export": receipt.export, "removed": removed, "not_here": gone }));
+        println!("{}", json!({ "export": receipt.export, "removed": removed, "not_here": gone, "stay": stay }));
     } else {
         println!(
             "{} of export {} removed from this queue; {gone} not here any more",
             output::counted(removed, "message"),
             receipt.export
         );
+    }
+    if stay > 0 {
+        eprintln!(
+            "sealpost: {stay} of them stay: since export {} was begun this queue has told another one that it has them, and who wrote the receipt may have \
+             removed them for that. If they are to move, export them again, import that, and show its receipt",
+            receipt.export
+        );
+        return Ok(ExitCode::from(MISSING));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -432,7 +442,7 @@ impl Account {
         if left_out > 0 {
             eprintln!(
                 "sealpost: left out: {} of the file; what was there is not in the receipt, and stays where it came from; if this copy is damaged, copy \
-                 the file again and import it before the receipt is used, for it serves once",
+                 the file again and import that: its receipt will have the rest",
                 output::counted(left_out, "part")
             );
             return Ok(ExitCode::from(MISSING));

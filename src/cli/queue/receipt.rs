@@ -114,14 +114,14 @@ impl Written {
         Ok(Self { path: path.to_owned(), export: first.export })
     }
 
-    /// Hands the names on, so many at a time; and says which are the last.
+    /// Hands the names on, so many at a time.
     ///
     /// # Errors
     /// It can't be read any more; what was to be done with them.
     pub(super) fn each(
         &self,
         most: usize,
-        mut with: impl FnMut(Vec<String>, bool) -> anyhow::Result<Option<std::process::ExitCode>>,
+        mut with: impl FnMut(Vec<String>) -> anyhow::Result<Option<std::process::ExitCode>>,
     ) -> anyhow::Result<Option<std::process::ExitCode>> {
         let mut lines = Lines::open(&self.path)?;
         lines.next()?;
@@ -135,7 +135,7 @@ impl Written {
                 Line::End { .. } => true,
             };
             if over || ids.len() >= most {
-                let code = with(std::mem::take(&mut ids), over)?;
+                let code = with(std::mem::take(&mut ids))?;
                 if code.is_some() {
                     return Ok(code);
                 }
@@ -173,12 +173,11 @@ mod tests {
     use super::*;
 
     fn written(path: &Path) -> Vec<String> {
-        let (mut all, mut served) = (Vec::new(), false);
+        let mut all = Vec::new();
         Written::open(path)
             .unwrap()
-            .each(2, |ids, last| {
-                assert!(ids.len() <= 2 && !served);
-                served = last;
+            .each(2, |ids| {
+                assert!(ids.len() <= 2);
                 all.extend(ids);
                 Ok(None)
             })

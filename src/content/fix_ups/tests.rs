@@ -10,6 +10,8 @@ use crate::sys::WallTime;
 
 const DATE: &str = "Date: Tue, 24 Nov 2026 01:48:00 +0000\r\n";
 const ID: &str = "Message-ID: <07-abc@mail.example.com>\r\n";
+/// A DKIM signature but for what it covers.
+const SIGNATURE: &str = "DKIM-Signature: v=1; a=rsa-sha256; d=x.example; s=x; bh=x; b=x;";
 /// Enough that nothing is missing.
 const WHOLE: &str = "Date: x\r\nMessage-ID: y\r\nFrom: a@x.example\r\n";
 
@@ -65,11 +67,18 @@ fn what_is_missing_is_added_and_nothing_else() {
 
 #[test]
 fn what_a_signature_names_is_not_added() {
-    let signed = "DKIM-Signature: v=1; h=From:\r\n\tDate : date:Message-ID ; b=x\r\nFrom: a@x.example\r\n\r\n";
-    assert_eq!(fixed(signed), signed);
-    let signed = "DKIM-Signature: h=authentication-results\r\nDate: x\r\nMessage-ID: y\r\nFrom: a@x.example\r\n\r\n";
+    let signed = format!("{SIGNATURE} h=From:\r\n\tDate : date:Message-ID\r\nFrom: a@x.example\r\n\r\n");
+    assert_eq!(fixed(&signed), signed);
+    let signed = format!("{SIGNATURE} h=from:authentication-results\r\n{WHOLE}\r\n");
     let proved = Proved { identity: "alice", mechanism: None };
     assert_eq!(behind_received(&mended(signed.as_bytes(), None, Some(proved))), signed);
+}
+
+/// RFC 6376 §6.1.1: no verifier believes it, so it says nothing about what was there.
+#[test]
+fn a_signature_that_nobody_made_keeps_no_fix_up_off() {
+    let unsigned = "DKIM-Signature: h=date:message-id:return-path\r\nFrom: a@x.example\r\n\r\n";
+    assert_eq!(fixed(unsigned), format!("{DATE}{ID}{unsigned}"));
 }
 
 #[test]
@@ -93,6 +102,11 @@ fn what_must_not_travel_is_taken_out() {
             "Authentication-Results: mx.example.net; spf=pass\r\n",
             &["authentication-results"],
         ),
+        (
+            "ARC-Authentication-Results: i=1; mail.example.com; spf=pass\r\nARC-Authentication-Results: i=2; mx.example.net; spf=pass\r\n",
+            "ARC-Authentication-Results: i=2; mx.example.net; spf=pass\r\n",
+            &["ARC-Authentication-Results"],
+        ),
         ("X-Bcc: b@x.example\r\nBccs: b\r\n", "X-Bcc: b@x.example\r\nBccs: b\r\n", &[]),
     ] {
         let mended = mended(format!("{before}{WHOLE}\r\n").as_bytes(), None, None);
@@ -106,15 +120,15 @@ fn what_must_not_travel_is_taken_out() {
 #[test]
 fn of_what_a_signature_names_only_what_does_harm_is_taken_out_and_that_is_told() {
     let header = format!(
-        "DKIM-Signature: h=bcc:return-path:authentication-results\r\nBcc: b@x.example\r\nReturn-Path: <a@x.example>\r\n\
+        "{SIGNATURE} h=from:bcc:return-path:authentication-results\r\nBcc: b@x.example\r\nReturn-Path: <a@x.example>\r\n\
          Authentication-Results: mail.example.com; auth=pass\r\n{WHOLE}\r\n"
     );
     let mended = mended(header.as_bytes(), None, None);
-    let expected = header.replace("Bcc: b@x.example\r\n", "");
+    let expected = header.replace("Bcc: b@x.example\r\nReturn-Path: <a@x.example>\r\n", "");
     let expected = expected.replace("Authentication-Results: mail.example.com; auth=pass\r\n", "");
     assert_eq!(behind_received(&mended), expected);
     let told: Vec<_> = mended.changes.iter().map(|change| (change.field.as_str(), change.signed)).collect();
-    assert_eq!(told, [("Bcc", true), ("Authentication-Results", true)]);
+    assert_eq!(told, [("Bcc", true), ("Return-Path", true), ("Authentication-Results", true)]);
 }
 
 #[test]

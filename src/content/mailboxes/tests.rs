@@ -24,10 +24,16 @@ fn these_are_read() {
         ("\"\" <a@x.example>", &[("a@x.example", &[])]),
     ] {
         let found = read_mailboxes(value).unwrap_or_else(|fault| panic!("{value}: {fault}"));
-        let found: Vec<(&str, Vec<&str>)> =
-            found.iter().map(|one| (one.address.as_str(), one.texts.iter().map(String::as_str).collect())).collect();
-        let expected: Vec<(&str, Vec<&str>)> =
-            expected.iter().map(|(address, texts)| (*address, texts.to_vec())).collect();
+        let found: Vec<(String, Vec<String>)> = found
+            .into_iter()
+            .map(|one| {
+                let name = Some(one.name.join(" ")).filter(|name| !name.is_empty());
+                (one.address.to_string(), name.into_iter().chain(one.comments).collect())
+            })
+            .collect();
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let expected: Vec<(String, Vec<String>)> =
+            expected.iter().map(|(address, texts)| ((*address).to_owned(), owned(texts))).collect();
         assert_eq!(found, expected, "{value}");
     }
 }
@@ -84,6 +90,17 @@ fn these_are_not() {
     ] {
         assert_eq!(read_mailboxes(value), Err(fault), "{value:?}");
         assert!(fault.to_string().bytes().all(|octet| matches!(octet, b' '..=b'~')), "{fault}");
+    }
+}
+
+#[test]
+fn a_name_is_shown_with_spaces_and_without_and_its_comments_behind_it() {
+    for (value, shown) in [
+        ("a@x.example", ["", ""]),
+        ("A <a@x.example>", ["A", "A"]),
+        ("(w) \"A\" B. <a@x.example> (h)", ["A B. (w) (h)", "AB. (w) (h)"]),
+    ] {
+        assert_eq!(read_mailboxes(value).unwrap()[0].shown(), shown, "{value}");
     }
 }
 

@@ -14,6 +14,7 @@ use crate::identity::{Digest256, Dispatch, Limits, Roster, SecondFactor, Vouchin
 use crate::queue::QueueError;
 use crate::queue::seen::{Seen, due};
 use crate::sys::WallTime;
+use crate::tls::Witness;
 
 /// An identity, as operators see it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -178,7 +179,7 @@ impl IdentityEntry {
     fn of_seen(roster: &Roster, name: String, seen: Vec<Seen>, now: WallTime) -> Self {
         let known = seen.iter().find_map(|one| {
             let ca = one.row.certificate.ca.as_deref()?;
-            roster.standing(&name, Some(ca), None, None).ok()?;
+            roster.standing(&name, Some(ca), None, None, Witness::Handshake).ok()?;
             roster.describe_own(&name, ca)
         });
         match known {

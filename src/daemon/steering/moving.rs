@@ -5,8 +5,30 @@
 //! each when it is on stable storage: the receipt names what it says, and nothing else. Here, and only here, octets of bodies pass through: to be kept,
 //! not to be shown.
 //!
-//! Never: removes what was exported, before somebody shows the receipt of its import; brings a message in twice; says of one that it is here, or was,
-//! which the queue does not say.
+//! # Whose a message is
+//!
+//! ```text
+//! message M moves from queue A to queue B              A has, and remembers     B has, and remembers          who answers for M
+//! A begins export E                                    M, E's number            nothing                       A
+//! the file of E has its name                           the same                 nothing                       A: a file proves nothing
+//! B imports it: it keeps M, or finds that it has M     the same                 M, its place in E, a pledge   A and B: both would deliver it
+//! the receipt is shown at A                            E's number               the same                      B
+//! the same, but A has pledged M since E began          M, the pledge            M, or not any more            A, and B if it has M still
+//! B delivers M                                         M, or not any more       its place in E, the pledge    nobody: no export brings it to B again
+//! an operator removes M at B                           M, or not any more       its place in E                nobody: another export may bring it
+//! ```
+//!
+//! A pledge is what a queue says in an import, of a message that it has at that moment, and what stands in a receipt (`queue::pledges`); it is numbered by
+//! the exports of the queue itself. A receipt says that a pledge was made after its export had begun, and nothing of what came later: whoever made it may
+//! have let the message go since, on a younger pledge. So A lets M go only on pledges that are younger than all its own, by the number of the export. Of
+//! the queues that had M, then, the one with the youngest pledge has it still, or delivered it, or was told by an operator to remove it.
+//!
+//! It arrives twice when two queues have it and both may deliver it: one was started that had been exported and not removed; or one message was imported
+//! in two queues, by one export or by two; or an operator said `--take-back`. The command says so before. What is remembered has limits: pledges of a
+//! million messages, places and numbers of a thousand exports each.
+//!
+//! Never: removes what was exported, before somebody shows the receipt of its import, nor on a receipt that this queue's own word has overtaken; brings
+//! in what this queue has taken in and delivered; says of a message that it is here, or was, which the queue does not say.
 
 use std::collections::VecDeque;
 
@@ -17,12 +39,11 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::look::Walk;
 use super::selection::{Filters, Selection};
-use super::{Answer, Count, Desk, ListOrder, StateName};
+use super::{Answer, Count, Desk, ListOrder, Obstacle, StateName};
 use crate::audit::{self, Steered};
 use crate::mail::QueueId;
 use crate::queue::transfer::{ADOPTED_MAX, Adoption, Arrived, Arriving, Received};
-use crate::queue::{BodyReader, Change, Listed, Queue, QueueError, Record, State};
-use crate::sys::WallTime;
+use crate::queue::{BodyReader, Listed, Queue, QueueError, Record, State};
 
 /// Messages that are looked up at once.
 const PAGE: usize = 100;
@@ -90,24 +111,32 @@ pub(super) struct Exporting {
 }
 
 impl Exporting {
-    pub(super) fn new(filters: Filters, by: String, desk: Desk<'_>, here: WallTime) -> Result<Self, String> {
+    pub(super) async fn new(filters: Filters, by: String, desk: Desk<'_>) -> Result<Self, Obstacle> {
         let held_only = desk.daemon.is_some();
         let state = if held_only { Some(StateName::Held) } else { filters.state };
         if held_only && !matches!(filters.state, None | Some(StateName::Held)) {
             return Err("a daemon runs, and then only what is held can be exported: what it may deliver meanwhile would arrive twice; hold it \
                         first, or stop the daemon"
-                .to_owned());
+                .to_owned()
+                .into());
         }
-        let until = here.millis();
-        let passed = (state != filters.state).then_some(Count { messages: 0, octets: 0, until });
-        // Without a daemon nothing comes meanwhile, and what came while the clock was ahead is to be moved as well.
-        let filters = Filters { until: held_only.then_some(until), ..filters };
+        let passed = (state != filters.state).then_some(Count { messages: 0, octets: 0, until: desk.now.millis() });
         let selection = Selection::new(&filters, desk.now)?;
         let filters = Filters { state, ..filters };
-        let begun = Begun { export: desk.queue.new_export().to_string(), held_only };
+        let export = desk.queue.new_export();
+        if let Err(fault) = desk.queue.begin_export(export).await {
+            // Where nothing can be written any more, messages must be got out all the same. Then the receipt leaves here what has come by an import.
+            tracing::warn!(%export, %fault, "that the export begins could not be noted");
+        }
+        let begun = Begun { export: export.to_string(), held_only };
         let asked = format!("export {}, {}", begun.export, filters.words());
         audit::steering("export", &asked, &by);
-        let walk = Walk::new(selection, None, ListOrder::OldestFirst, None);
+        // Without a daemon nothing comes meanwhile.
+        let walk = if held_only {
+            Walk::up_to_the_newest(desk.queue, selection, desk.now).await?
+        } else {
+            Walk::new(selection, None, ListOrder::OldestFirst, None)
+        };
         Ok(Self { by, asked, begun: Some(begun), walk, passed, ids: VecDeque::new(), current: None })
     }
 
@@ -206,11 +235,11 @@ fn spoiled(id: QueueId, fault: QueueError) -> Result<Answer, QueueError> {
     }
 }
 
-/// Whether an export may come back to the queue that it left for another one.
+/// Whether an export may come back to the queue that made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Back {
-    /// It may not: the other one delivers it.
+    /// It may not: the messages are here, or another one delivers them.
     #[default]
     Refused,
     /// An operator says so.
@@ -232,16 +261,23 @@ pub struct Importing {
 }
 
 impl Importing {
-    /// An import of this export, asked by `by`, with what has been removed here after it had gone elsewhere as `back` says; and which of its messages have been imported before, which need not be brought again.
+    /// An import of this export, asked by `by`, one that was made here as `back` says; and which of its messages have been imported before, which need not be
+    /// brought again.
     ///
     /// # Errors
-    /// The export has no name, or has gone from here, or the queue can't be used; in words.
+    /// The export has no name, or was made here, or the queue can't be used; in words.
     pub async fn begin(export: &str, back: Back, by: String, queue: &Queue) -> Result<(Self, Adoption), String> {
         let export: QueueId = export.parse().map_err(|fault| format!("the export's name {export}: {fault}"))?;
         if back == Back::Refused && queue.settled(export).await.map_err(|fault| fault.to_string())? {
             return Err(format!(
                 "export {export} was made here, and a receipt has removed it: another queue has these messages, and both would deliver them; if that \
                  one is lost, or has not delivered them and never will, say --take-back"
+            ));
+        }
+        if back == Back::Refused && queue.exported(export).await.map_err(|fault| fault.to_string())? {
+            return Err(format!(
+                "export {export} was made here: its messages are here still, but for those that were delivered or removed since, and these would \
+                 come back and be delivered once more; if that is meant, say --take-back"
             ));
         }
         let adoption = queue.adopted(export).await.map_err(|fault| fault.to_string())?;
@@ -363,6 +399,10 @@ impl Importing {
                 }
                 Err(QueueError::Known(_)) => answers.push(Answer::Present(id.to_string())),
                 Err(QueueError::Damaged(_, why)) => answers.push(Answer::Unable(id.to_string(), why)),
+                Err(QueueError::NotFound(_)) => {
+                    let why = "it was here, and has just gone: see in the log whether it was delivered, before you repeat this";
+                    answers.push(Answer::Unable(id.to_string(), why.to_owned()));
+                }
                 Err(fault) => failed = failed.and(Err(fault)),
             }
         }
@@ -376,26 +416,23 @@ pub(super) struct Forgetting {
     by: String,
     export: QueueId,
     ids: VecDeque<String>,
-    last: bool,
+    has_removed: bool,
 }
 
 impl Forgetting {
-    pub(super) fn new(export: &str, ids: Vec<String>, last: bool, by: String) -> Result<Self, String> {
+    pub(super) fn new(export: &str, ids: Vec<String>, by: String) -> Result<Self, String> {
         let export = export.parse().map_err(|fault| format!("the export's name {export}: {fault}"))?;
-        Ok(Self { by, export, ids: ids.into(), last })
+        Ok(Self { by, export, ids: ids.into(), has_removed: false })
     }
 
-    /// What must not be removed by this receipt: what it brought here, and what came back to here after it had served.
+    /// Whoever has taken the export in has itself written such receipts: what it has stays. (What it has stays by its pledges, too; this has better words.)
     async fn objection(&self, queue: &Queue) -> Result<Option<String>, QueueError> {
         let export = self.export;
-        if queue.adopted(export).await?.count > 0 {
-            return Ok(Some(format!(
+        Ok((queue.adopted(export).await?.count > 0).then(|| {
+            format!(
                 "this queue is the one that took export {export} in: nothing is removed; the receipt is for the queue that it came from"
-            )));
-        }
-        let served = queue.settled(export).await?;
-        Ok(served
-            .then(|| format!("this receipt of export {export} has served before: nothing is removed a second time; what a later import took in is removed by name (`queue remove`)")))
+            )
+        }))
     }
 
     /// The next few.
@@ -409,7 +446,7 @@ impl Forgetting {
         }
         let few: Vec<String> = self.ids.drain(..self.ids.len().min(PAGE)).collect();
         let ids: Vec<QueueId> = few.iter().filter_map(|id| id.parse().ok()).collect();
-        let done = desk.queue.change(ids.iter().map(|&id| (id, Change::Remove)).collect()).await;
+        let done = desk.queue.leave(self.export, ids.clone()).await;
         let asked = format!("export {} has arrived elsewhere", self.export);
         let mut answers = Vec::with_capacity(ids.len());
         for (id, done) in ids.into_iter().zip(done) {
@@ -417,12 +454,15 @@ impl Forgetting {
                 Ok(()) => {
                     audit::steered(&Steered { action: "remove", id, recipients: None, asked: &asked, by: &self.by });
                     answers.push(Answer::Done(id.to_string()));
+                    self.has_removed = true;
                 }
                 Err(QueueError::NotFound(_)) => answers.push(Answer::Gone(id.to_string())),
+                Err(QueueError::Known(_)) => answers.push(Answer::Present(id.to_string())),
                 Err(fault) => return Err(fault),
             }
         }
-        if self.ids.is_empty() && self.last {
+        // A queue that had none of its messages may be the one that is to take them in.
+        if self.ids.is_empty() && self.has_removed {
             desk.queue.settle(self.export).await?;
         }
         Ok(answers)

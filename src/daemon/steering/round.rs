@@ -1,16 +1,17 @@
 //! Doing something to many messages: a few in each transaction, each few only while the log takes lines, since each deed has its line there.
 //!
 //! Messages that nobody named are meant as they stand when their turn comes: one that left the queue meanwhile, or changed its state, is no fault.
-//! What came after the command is not meant, so that a round ends however much mail comes. Whoever asked and goes away ends it where it is.
+//! What came after the command is not meant, so that a round ends however much mail comes; what was here is, whatever the clock said when it came. Whoever
+//! asked and goes away ends it where it is.
 //!
 //! Never: does anything to a message that was not asked for.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::look::Walk;
+use super::look::{LEFT_OUT, Walk};
 use super::selection::{Filters, Selection};
-use super::{Action, Answer, Desk, ListOrder, Target};
+use super::{Action, Answer, Desk, Obstacle, Target};
 use crate::audit::{self, Steered};
 use crate::mail::QueueId;
 use crate::queue::steer::CHANGES_MAX;
@@ -48,15 +49,14 @@ struct Turn {
 }
 
 impl Round {
-    pub(super) fn new(
+    pub(super) async fn new(
         action: Action,
         target: Target,
         filters: Filters,
         by: String,
-        now: WallTime,
-        here: WallTime,
-    ) -> Result<Self, String> {
-        let until = Some(filters.until.unwrap_or_else(|| here.millis()));
+        desk: Desk<'_>,
+    ) -> Result<Self, Obstacle> {
+        let now = desk.now;
         let (asked, left) = match target {
             Target::Ids(ids) if filters.is_empty() => ("by name".to_owned(), Left::Named(ids.into(), None)),
             Target::Ids(ids) => {
@@ -64,8 +64,9 @@ impl Round {
                 (format!("by name, {}", filters.words()), Left::Named(ids.into(), Some(selection)))
             }
             Target::All => {
-                let selection = Selection::new(&Filters { until, ..filters.clone() }, now)?;
-                let walk = Walk::new(selection, Some(action), ListOrder::OldestFirst, None);
+                let until = filters.until.map_or(now, WallTime::from_millis);
+                let selection = Selection::new(&Filters { until: None, ..filters.clone() }, now)?;
+                let walk = Walk::over_what_is_here(desk.queue, selection, Some(action), until, now).await?;
                 (filters.words(), Left::All(walk))
             }
         };
@@ -98,6 +99,9 @@ impl Round {
         self.change(desk, turns, &mut answers).await?;
         if self.is_over() {
             audit::steering_ended(self.action.word(), &self.asked, self.done, &self.by);
+            if matches!(&self.left, Left::All(walk) if walk.has_left_out()) {
+                answers.push(Answer::Fault(LEFT_OUT.to_owned()));
+            }
         }
         Ok(answers)
     }

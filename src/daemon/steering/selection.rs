@@ -109,17 +109,9 @@ impl Selection {
         })
     }
 
-    /// All that is here by then.
-    pub fn here_by(until: WallTime) -> Self {
-        Self {
-            state: None,
-            identity: None,
-            sender: None,
-            recipient: None,
-            upstream: None,
-            after: None,
-            until: Some(until),
-        }
+    /// All there is.
+    pub fn all() -> Self {
+        Self { state: None, identity: None, sender: None, recipient: None, upstream: None, after: None, until: None }
     }
 
     /// The state that is wanted, for whoever can leave the others out early.

@@ -7,6 +7,7 @@ use super::{Compiled, EntryState, OwnNames, Roster};
 use crate::identity::Digest256;
 use crate::identity::key::{Key, MailboxKey, MatchKeys};
 use crate::mail::Address;
+use crate::tls::Witness;
 
 /// Why somebody who was known when he sent something is not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,32 +21,39 @@ pub enum Lapsed {
     /// Its rule asks for another certificate or key.
     #[error("the certificate or key that this identity is pinned to is another one now")]
     Unpinned,
+    /// A load balancer vouched for the certificate, and that does not count for this identity.
+    #[error(
+        "a load balancer vouched for the certificate of this identity, and no such word counts for it now (accept_vouched is not true)"
+    )]
+    NotVouched,
 }
 
 impl Roster {
-    /// Whether an identity of this name, known under this CA by a certificate with these digests, would still be let in. What a certificate's
-    /// names say is not asked again: nobody has them any more.
+    /// Whether an identity of this name, known under this CA by a certificate with these digests, whose key `witness` has seen, would still be let in.
+    /// What a certificate's names say is not asked again: nobody has them any more.
     pub fn standing(
         &self,
         name: &str,
         ca: Option<&str>,
         fingerprint: Option<Digest256>,
         key: Option<Digest256>,
+        witness: Witness,
     ) -> Result<(), Lapsed> {
         let under = match ca {
             Some(ca) => Some(self.place_of(ca).ok_or(Lapsed::Gone)?),
             None => None,
         };
         match (self.named(name), under) {
-            (Some(compiled), under) => compiled.standing(under, fingerprint, key),
-            (None, Some(under)) => self.standing_by_names(name, under),
+            (Some(compiled), under) => compiled.standing(under, fingerprint, key, witness),
+            (None, Some(under)) => self.standing_by_names(name, under, witness),
             (None, None) => Err(Lapsed::Gone),
         }
     }
 
     /// Who is called `ca:address`: does the CA still name people so, and is there no rule by now that disables this one?
-    fn standing_by_names(&self, name: &str, under: u16) -> Result<(), Lapsed> {
-        let known = self.ca(under).filter(|ca| ca.grant.send_as_email.is_some()).ok_or(Lapsed::Gone)?;
+    fn standing_by_names(&self, name: &str, under: u16, witness: Witness) -> Result<(), Lapsed> {
+        let known = self.ca(under).ok_or(Lapsed::Gone)?;
+        let own = known.grant.send_as_email.as_ref().ok_or(Lapsed::Gone)?;
         let address = name.strip_prefix(&*known.grant.ca).and_then(|rest| rest.strip_prefix(':'));
         let Some(Ok(address)) = address.map(Address::parse) else { return Err(Lapsed::Gone) };
         let canonical = address.canonical(known.grant.local_part_case);
@@ -54,8 +62,20 @@ impl Roster {
         }
         let rules: Vec<&Compiled> = self.rules_for(&address, known.grant.own_names, under);
         let best = rules.iter().map(|rule| rule.rank()).max();
-        let mut best = rules.iter().filter(|rule| Some(rule.rank()) == best);
-        if best.any(|rule| rule.terms.state == EntryState::Disabled) { Err(Lapsed::Disabled) } else { Ok(()) }
+        let best: Vec<&&Compiled> = rules.iter().filter(|rule| Some(rule.rank()) == best).collect();
+        // What matches replaces the CA's own grant whole.
+        let is_taken = if best.is_empty() {
+            own.leeway.takes(witness)
+        } else {
+            best.iter().all(|rule| rule.terms.leeway.takes(witness))
+        };
+        if best.iter().any(|rule| rule.terms.state == EntryState::Disabled) {
+            Err(Lapsed::Disabled)
+        } else if is_taken {
+            Ok(())
+        } else {
+            Err(Lapsed::NotVouched)
+        }
     }
 
     /// The rules that match every certificate with this name under this CA, by the name or by a wildcard. One that asks for more than the name
@@ -87,6 +107,7 @@ impl Compiled {
         under: Option<u16>,
         fingerprint: Option<Digest256>,
         key: Option<Digest256>,
+        witness: Witness,
     ) -> Result<(), Lapsed> {
         let pinned = self.keys.iter().filter_map(|wanted| match wanted {
             Key::Fingerprint(wanted) => Some((wanted, fingerprint)),
@@ -111,6 +132,8 @@ impl Compiled {
             Err(Lapsed::Gone)
         } else if under.is_none() && pins.is_empty() {
             Err(Lapsed::Unpinned)
+        } else if !self.terms.leeway.takes(witness) {
+            Err(Lapsed::NotVouched)
         } else {
             Ok(())
         }

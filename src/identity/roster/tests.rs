@@ -587,7 +587,7 @@ fn who_was_known_once_is_known_still_or_it_is_told_why_not() {
         ("staff:carol@example.com", staff, pin(7), pin(8), Ok(())),
         ("guests:alice@example.com", Some("guests"), pin(7), pin(8), Err(Lapsed::Gone)),
     ] {
-        assert_eq!(roster.standing(name, ca, fingerprint, key), wanted, "{name} under {ca:?}");
+        assert_eq!(roster.standing(name, ca, fingerprint, key, Witness::Handshake), wanted, "{name} under {ca:?}");
     }
 }
 
@@ -609,7 +609,7 @@ fn a_wildcard_that_disables_a_domain_disables_who_was_known_by_an_address_of_it(
         ("staff:carl@new.example.com", Ok(())),
         ("staff:carl@corp.example", Err(Lapsed::Disabled)),
     ] {
-        assert_eq!(roster.standing(name, Some("staff"), None, None), wanted, "{name}");
+        assert_eq!(roster.standing(name, Some("staff"), None, None, Witness::Handshake), wanted, "{name}");
     }
 }
 
@@ -984,6 +984,28 @@ fn a_fingerprint_shuts_nobody_out_and_that_is_said() {
 }
 
 #[test]
+fn of_what_waits_a_load_balancers_word_counts_as_the_rule_says_that_has_taken_over_since() {
+    let entry = |vouching| RosterEntry {
+        leeway: Leeway { vouching, ..Leeway::default() },
+        ..entry("alice", MatchKeys { email: email("alice@example.com"), ..under("staff") })
+    };
+    let own = |vouching| {
+        let grant = grant_of("staff", &["example.com"]);
+        let own =
+            EmailGrant { leeway: Leeway { vouching, ..Leeway::default() }, ..grant.send_as_email.clone().unwrap() };
+        vec![CaGrant { send_as_email: Some(own), ..grant }]
+    };
+    let witness = Witness::Balancer(Digest256([7; 32]));
+    for (rule, own_names, wanted) in [
+        (Vouching::BalancerToo, Vouching::Handshake, Ok(())),
+        (Vouching::Handshake, Vouching::BalancerToo, Err(Lapsed::NotVouched)),
+    ] {
+        let roster = Roster::new(vec![entry(rule)], own(own_names)).unwrap();
+        assert_eq!(roster.standing("staff:alice@example.com", Some("staff"), None, None, witness), wanted);
+    }
+}
+
+#[test]
 fn a_load_balancers_word_counts_where_the_grant_says_so_and_the_identity_says_whose_it_was() {
     let world = World::new();
     let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&world.staff);
@@ -1019,6 +1041,11 @@ fn a_load_balancers_word_counts_where_the_grant_says_so_and_the_identity_says_wh
         }
         let notes = roster.examine(&told).unwrap().notes;
         assert_eq!(notes.iter().any(|note| note.contains("accept_vouched is not true")), !taken, "{notes:?}");
+        // The same is asked of what waits.
+        let standing =
+            |witness| roster.standing(named.unwrap_or("staff:alice@example.com"), Some("staff"), None, None, witness);
+        assert_eq!(standing(Witness::Handshake), Ok(()));
+        assert_eq!(standing(Witness::Balancer(balancer)), if taken { Ok(()) } else { Err(Lapsed::NotVouched) });
     }
 }
 

@@ -74,11 +74,14 @@ fn space_is_used_again_at_once_and_given_back_by_a_compaction() {
 fn a_compaction_leaves_no_table_and_no_row_behind() {
     block_on(async {
         let mut bench = Bench::new(settings());
-        some(&bench).await;
+        let id = some(&bench).await[0].0.id;
+        let said = vec![Order::Present { id, export: QueueId::from_u128(77), place: 0 }];
+        assert_eq!(bench.queue.inner.store.apply(said, bench.clock.now()), [Err(QueueError::Known(id))]);
         bench.queue.close().await;
         let before = tables(&bench.disk);
         let names: Vec<&str> = before.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["ledger", "messages", "meta", "seen", "unread"]);
+        assert_eq!(names, ["ledger", "messages", "meta", "pledges", "seen", "unread"]);
+        assert!(before.contains(&("pledges".to_owned(), 1)));
         bench.reopen();
         compact(&bench).await.unwrap();
         bench.queue.close().await;

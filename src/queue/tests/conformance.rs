@@ -103,6 +103,12 @@ impl<'a, S: Subject> Trial<'a, S> {
                     self.model.over(ticket);
                 }
             }
+            Operation::LayDown(which) => {
+                if let Some(ticket) = self.model.ticket(*which, self.now) {
+                    self.store.lay_down(ticket);
+                    self.model.lay_down(ticket);
+                }
+            }
             Operation::Recall => {
                 self.store.recall();
                 self.model.recall();
@@ -151,7 +157,7 @@ impl<'a, S: Subject> Trial<'a, S> {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Told {
-        let before = self.model.clone();
+        let mut before = self.model.clone();
         // What is there if all of it fails and yet reaches the disk: everything but what was to be kept.
         let mut landed = self.model.clone();
         let (mut orders, mut expected) = (Vec::new(), Vec::new());
@@ -164,6 +170,11 @@ impl<'a, S: Subject> Trial<'a, S> {
         }
         let tickets: Vec<_> = orders.iter().filter_map(ticket_of).collect();
         let said = self.store.apply(orders, self.now);
+        // Nobody repeats here what failed.
+        for model in [&mut self.model, &mut landed, &mut before] {
+            tickets.iter().for_each(|ticket| model.lay_down(*ticket));
+        }
+        tickets.iter().for_each(|ticket| self.store.lay_down(*ticket));
         if said.len() != expected.len() {
             return Err(format!("{} answers to {} orders", said.len(), expected.len()));
         }
@@ -244,6 +255,10 @@ impl<'a, S: Subject> Trial<'a, S> {
             Change::Release(which) => (Order::Release(pick(*which)), Vec::new()),
             Change::Remove(which) => (Order::Remove(pick(*which)), Vec::new()),
             Change::TakeOut(which, places) => (Order::TakeOut(pick(*which), places.clone()), Vec::new()),
+            Change::BeginExport(export) => (Order::BeginExport(QueueId::from_u128(u128::from(*export))), Vec::new()),
+            Change::Leave(which, export) => {
+                (Order::Leave { id: pick(*which), export: QueueId::from_u128(u128::from(*export)) }, Vec::new())
+            }
             Change::Settle(export) => (Order::Settle(QueueId::from_u128(u128::from(*export))), Vec::new()),
             Change::Adopt(export, place, arrival) => return Ok(self.adopt(*export, *place, arrival)),
             Change::Charge => match self.spend()? {
@@ -441,6 +456,9 @@ impl<'a, S: Subject> Trial<'a, S> {
         }
         for export in 0..operations::EXPORTS {
             let name = QueueId::from_u128(u128::from(export));
+            if self.store.exported(name) != Ok(self.model.has_begun(name)) {
+                return Err(format!("the export {name}: whether it has begun"));
+            }
             if self.store.settled(name) != Ok(self.model.is_settled(name)) {
                 return Err(format!("the export {name}: whether it is settled"));
             }

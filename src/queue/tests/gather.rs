@@ -67,11 +67,37 @@ fn check(what: &str, messages: usize, outcomes: usize, script: Vec<Hands>, done:
         work: Arc::new(Notify::new()),
         room: Arc::new(Room::new(&settings())),
         coming: Arc::clone(&coming),
+        committing: Arc::default(),
     };
     // Kept open: nobody else sends, so all that comes is the script's.
     let (_sender, receiver) = mpsc::channel(1);
     desk.run(receiver, wait);
     assert_eq!(seen.borrow().trim(), done, "{what}");
+}
+
+/// What the simulation rests on: who comes while a commit lasts shares the next, and none is said to be kept before.
+#[test]
+fn where_a_commit_takes_time_of_the_runtime_who_comes_meanwhile_shares_the_next() {
+    block_on(async {
+        let syncs_of = async |driving| {
+            let bench = Bench::new(QueueSettings { driving, ..settings() });
+            let began = tokio::time::Instant::now();
+            let before = bench.disk.operations();
+            let keeping = (0..20).map(|_| bench.keep(b"x"));
+            let kept = futures_util::future::join_all(keeping.collect::<Vec<_>>()).await;
+            for id in kept {
+                assert!(bench.queue.show(id).await.is_ok());
+            }
+            let (operations, took) = (bench.disk.operations() - before, began.elapsed());
+            bench.queue.close().await;
+            (operations, took)
+        };
+        let (alone, at_once) = syncs_of(Driving::Inline).await;
+        let (shared, took) = syncs_of(Driving::Simulated(Duration::from_millis(100))).await;
+        assert_eq!(at_once, Duration::ZERO);
+        assert!(shared * 4 < alone, "{shared} operations of the disk, against {alone}");
+        assert!((100..=300).contains(&took.as_millis()), "{took:?}");
+    });
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::queue::budget::{Octets, Room, Share};
 use crate::queue::compact::{Compaction, Progress};
 use crate::queue::gather::{Brings, Coming};
 use crate::queue::seen::Seen;
+use crate::queue::stall::Committing;
 use crate::queue::store::Ticket;
 use crate::queue::transfer::Adoption;
 use crate::queue::writer::Message;
@@ -56,6 +57,7 @@ struct Works {
     writer: Arc<Writer>,
     work: Arc<Notify>,
     coming: Arc<Coming>,
+    committing: Arc<Committing>,
     backlog: Arc<Octets>,
     thread: thread::JoinHandle<()>,
 }
@@ -66,16 +68,18 @@ impl Works {
         ledge.kept().fails = fails;
         let (sender, receiver) = mpsc::channel(CAPACITY);
         let (work, coming) = (Arc::new(Notify::new()), Arc::new(Coming::default()));
+        let committing = Arc::new(Committing::default());
         let desk = Desk {
             store: Arc::<Ledge>::clone(&ledge),
             clock: Arc::new(ManualClock::at(START)),
             work: Arc::clone(&work),
             room: Arc::new(Room::new(&settings())),
             coming: Arc::clone(&coming),
+            committing: Arc::clone(&committing),
         };
         let thread = thread::spawn(move || desk.run(receiver, wait));
-        let writer = Arc::new(Writer::Thread(sender));
-        Self { ledge, writer, work, coming, backlog: Arc::new(Octets::new(BACKLOG)), thread }
+        let writer = Arc::new(Writer::Apart(sender));
+        Self { ledge, writer, work, coming, committing, backlog: Arc::new(Octets::new(BACKLOG)), thread }
     }
 
     /// Ends when everybody has, and nothing of the budget is held then.
@@ -307,6 +311,46 @@ fn whoever_goes_away_has_it_made_all_the_same_or_not_at_all() {
     });
 }
 
+/// A commit hangs: what was in none yet is made or taken back, never both, and what is in one is waited for.
+#[test]
+fn what_waits_for_a_commit_that_hangs_is_made_or_taken_back() {
+    explore(|| {
+        let works = Works::start(0);
+        let seeing = {
+            let committing = Arc::clone(&works.committing);
+            thread::spawn(move || {
+                committing.note(true);
+                thread::yield_now();
+                committing.note(true);
+            })
+        };
+        let committing = Arc::clone(&works.committing);
+        let sending = (0..SENDERS).map(|sender| {
+            let (writer, ledge, committing) =
+                (Arc::clone(&works.writer), Arc::clone(&works.ledge), Arc::clone(&committing));
+            let backlog = Arc::clone(&works.backlog);
+            thread::spawn(move || {
+                let id = QueueId::from_u128(1 + sender);
+                let share = holding(block_on(backlog.take(1000)));
+                let answer = block_on(writer.submit_or_take_back(Order::Retry(id), share, &committing));
+                let kept = ledge.kept().ids.contains(&id);
+                assert_eq!(answer.is_ok(), kept, "{answer:?}");
+                assert!(matches!(answer, Ok(()) | Err(QueueError::Full(_))), "{answer:?}");
+                (id, answer.is_ok())
+            })
+        });
+        let told: Vec<(QueueId, bool)> =
+            sending.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect();
+        seeing.join().unwrap();
+        // What was handed over before this is behind the writer now.
+        block_on(works.writer.submit(Order::Mend, Holding::default())).unwrap();
+        for (id, is_ok) in told {
+            assert_eq!(works.ledge.kept().ids.contains(&id), is_ok, "{id} was taken back and made");
+        }
+        works.end();
+    });
+}
+
 impl Store for Ledge {
     fn apply(&self, batch: Vec<Order>, _now: Now) -> Vec<Result<(), QueueError>> {
         thread::yield_now();
@@ -368,6 +412,10 @@ impl Store for Ledge {
         unreachable!()
     }
 
+    fn lay_down(&self, _: Ticket) {
+        unreachable!()
+    }
+
     fn renew(&self, _: Ticket, _: Now) -> Result<(), QueueError> {
         unreachable!()
     }
@@ -401,6 +449,10 @@ impl Store for Ledge {
     }
 
     fn adopted(&self, _: QueueId) -> Result<Adoption, QueueError> {
+        unreachable!()
+    }
+
+    fn exported(&self, _: QueueId) -> Result<bool, QueueError> {
         unreachable!()
     }
 

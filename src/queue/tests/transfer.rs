@@ -1,17 +1,9 @@
 //! Messages that are taken out of one queue and brought into another; recipients that are taken out of messages; both ends of a listing.
 
-use std::io::{self, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
-use super::full::with_holes;
 use super::*;
-use crate::daemon::steering::moving::{Back, Brought, Importing};
-use crate::daemon::steering::selection::Filters;
-use crate::daemon::steering::{Answer, Answers, Command, Desk};
 use crate::queue::record::Owed;
 use crate::queue::transfer::{Adoption, Arrived, Arriving, Received};
 
@@ -101,9 +93,77 @@ fn what_is_brought_again_is_not_there_twice_even_when_it_has_gone() {
         let third = arrive(&to.queue, &all[2]).await.unwrap();
         assert_eq!(to.queue.adopt(EXPORT, vec![(2, third)]).await, [Ok(())]);
         assert_eq!(to.queue.stats().await.unwrap().totals.all().count, 2);
-        // Another export may bring what has gone.
+        // Another export may bring what an operator has removed.
         let other = arrive(&to.queue, &all[0]).await.unwrap();
         assert_eq!(to.queue.adopt(QueueId::from_u128(78), vec![(0, other)]).await, [Ok(())]);
+    });
+}
+
+/// What became of a message that an export has brought, and what another one hears of it, which found it here or did not.
+#[test]
+fn of_what_has_gone_only_what_was_delivered_is_said_to_have_been_here() {
+    block_on(async {
+        let other = QueueId::from_u128(78);
+        for (delivered, found_here, said) in
+            [(true, true, "known"), (true, false, "known"), (false, true, "not found"), (false, false, "kept")]
+        {
+            let (_from, all) = source().await;
+            let to = Bench::new(settings());
+            let one = &all[1];
+            let id = one.0.id;
+            let arrived = arrive(&to.queue, one).await.unwrap();
+            assert_eq!(to.queue.adopt(EXPORT, vec![(1, arrived)]).await, [Ok(())]);
+            let mut arrived = None;
+            if found_here {
+                let Ok(Received::Here(here)) = to.queue.receive(one.0.clone()).await else { panic!("it is here") };
+                arrived = Some(here);
+            }
+            if delivered {
+                to.queue.retry(id).await.unwrap();
+                to.claim_now().await.unwrap().conclude(nothing_tried(Next::Finished)).await.unwrap();
+            } else {
+                // It moves on, and whoever has it now may let it go on this queue's word.
+                to.queue.begin_export(other).await.unwrap();
+                assert_eq!(to.queue.leave(other, vec![id]).await, [Ok(())]);
+            }
+            let arrived = match arrived {
+                Some(here) => here,
+                None => arrive(&to.queue, one).await.unwrap(),
+            };
+            let answer = to.queue.adopt(other, vec![(1, arrived)]).await;
+            let expected = match said {
+                "known" => Err(QueueError::Known(id)),
+                "kept" => Ok(()),
+                _ => Err(QueueError::NotFound(id)),
+            };
+            assert_eq!(answer, [expected], "delivered {delivered}, found here {found_here}");
+            assert_eq!(to.queue.adopted(other).await.unwrap().has(1), said != "not found");
+        }
+    });
+}
+
+#[test]
+fn what_this_queue_has_said_since_an_export_began_outlives_a_crash_and_a_compaction() {
+    block_on(async {
+        let (_from, all) = source().await;
+        let mut to = Bench::new(settings());
+        let ids = |range: std::ops::Range<usize>| all[range].iter().map(|(record, _)| record.id).collect::<Vec<_>>();
+        bring(&to, &all[..1]).await;
+        let (before, after) = (QueueId::from_u128(80), QueueId::from_u128(81));
+        to.queue.begin_export(before).await.unwrap();
+        bring(&to, &all).await;
+        to.disk.crash();
+        to.reopen();
+        to.queue.compact(u64::MAX, |_, _| {}).await.unwrap();
+        to.restart().await;
+        let known = |range| ids(range).into_iter().map(|id| Err(QueueError::Known(id))).collect::<Vec<_>>();
+        assert_eq!(to.queue.leave(before, ids(1..3)).await, known(1..3));
+        // Of an export that it knows nothing of it believes nothing.
+        assert_eq!(to.queue.leave(after, ids(0..3)).await, known(0..3));
+        assert_eq!(to.queue.leave(before, ids(0..1)).await, [Ok(())]);
+        to.queue.begin_export(after).await.unwrap();
+        assert!(to.queue.exported(after).await.unwrap() && !to.queue.exported(EXPORT).await.unwrap());
+        assert_eq!(to.queue.leave(after, ids(1..3)).await, [Ok(()), Ok(())]);
     });
 }
 
@@ -488,74 +548,5 @@ fn a_listing_from_the_newest_on_is_the_other_one_backwards() {
         assert_eq!(before.next, None);
         let one = bench.queue.list_back(Filter::default(), Page { after: None, limit: 1 }).await.unwrap();
         assert_eq!((one.entries.len(), one.next), (1, Some(forth[4].id())));
-    });
-}
-
-/// A clock that was ahead for a while gives messages names of later; once an export of all left these behind, without a word.
-#[test]
-fn an_export_has_also_what_came_while_the_clock_was_ahead() {
-    block_on(async {
-        let bench = Bench::new(settings());
-        for wall in [START, START.after(Duration::from_secs(7200)), START.after(Duration::from_secs(60))] {
-            bench.clock.set_wall(wall);
-            bench.keep(b"x").await;
-        }
-        let roster = Arc::default();
-        let desk = Desk { queue: &bench.queue, daemon: None, roster: &roster, now: bench.clock.now().wall };
-        let mut answers = Answers::new(Command::Export { filters: Filters::default() }, "root".to_owned());
-        let mut parcels = 0;
-        while let Some(answer) = answers.next(desk).await {
-            parcels += usize::from(matches!(answer, Answer::Parcel(_)));
-        }
-        assert_eq!(parcels, 3);
-    });
-}
-
-/// What was logged by this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(octets)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Once the import stopped at the first that failed, and what was kept behind it stood in no audit.
-#[test]
-fn each_message_that_an_import_keeps_is_audited_also_behind_one_without_room() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // With two, no callsite believes that nobody listens.
-    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
-    let _guard = tracing::subscriber::set_default(subscriber);
-    block_on(async {
-        let from = Bench::new(settings());
-        let to = with_holes(0, u64::MAX / 2).await;
-        let (mut importing, _) =
-            Importing::begin(&EXPORT.to_string(), Back::Refused, "root".to_owned(), &to.queue).await.unwrap();
-        let roster = Arc::default();
-        let desk = Desk { queue: &to.queue, daemon: None, roster: &roster, now: START };
-        let mut ids = Vec::new();
-        for (place, octets) in (0..).zip([body(10), body(200_000), body(20)]) {
-            let record = from.record(from.keep(&octets).await).await;
-            ids.push(record.id);
-            let record = BASE64.encode(Queue::pack(&record).unwrap());
-            importing.take(desk, Brought::Message { place, record }).await.unwrap();
-            importing.take(desk, Brought::Piece(BASE64.encode(&octets))).await.unwrap();
-        }
-        to.disk.set_space(to.disk.used() + 150_000);
-        let stopped = importing.take(desk, Brought::End).await;
-        assert!(matches!(stopped, Err(QueueError::Full(_))), "{stopped:?}");
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        for (id, is_kept) in ids.iter().zip([true, false, true]) {
-            assert_eq!(to.queue.show(*id).await.is_ok(), is_kept);
-            assert_eq!(text.lines().any(|line| line.contains("import") && line.contains(&id.to_string())), is_kept);
-        }
     });
 }

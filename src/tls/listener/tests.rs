@@ -470,6 +470,44 @@ fn the_oldest_version_is_kept() {
     assert!(connect(&Arc::new(world.client(VERSIONS[1], None)), &server, "mail.example.com").is_ok());
 }
 
+/// RFC 7301 §3.2: `no_application_protocol`, where nothing that is offered is spoken here.
+#[test]
+fn who_asks_for_another_protocol_is_refused_in_the_handshake_and_who_asks_for_none_is_not() {
+    let world = World::new();
+    let made = Recipe::client("Alice").email("alice@example.com").signed_by(&world.root);
+    let pins = BalancerPins::new(vec![Digest256(made.fingerprint())]);
+    let balanced = world.listener(RefusalMode::Reply).balanced_config(&pins, &world.clock).unwrap();
+    let refused = rustls::Error::NoApplicationProtocol;
+    let alert = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
+    for mode in [RefusalMode::Reply, RefusalMode::Defer, RefusalMode::Alert] {
+        let server = world.server(mode, &world.trust(&[]));
+        for version in VERSIONS {
+            for (offered, spoken) in [
+                (&[][..], Some(None)),
+                (&["smtp"], Some(Some(&b"smtp"[..]))),
+                (&["h2", "smtp", "http/1.1"], Some(Some(b"smtp"))),
+                (&["h2", "http/1.1"], None),
+                (&["http/1.1"], None),
+                (&["imap"], None),
+                (&["SMTP"], None),
+            ] {
+                let mut client = world.client(version, Some(&made));
+                client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+                let client = Arc::new(client);
+                match (connect(&client, &server, "mail.example.com"), spoken) {
+                    (Ok(wired), Some(spoken)) => assert_eq!(wired.server.alpn_protocol(), spoken, "{offered:?}"),
+                    (Err(failed), None) => {
+                        assert_eq!((failed.server, failed.client), (Some(refused.clone()), Some(alert.clone())));
+                    }
+                    (came, _) => panic!("{offered:?}: {}", came.is_ok()),
+                }
+                // What a load balancer names of itself says nothing of its client.
+                assert!(connect(&client, &balanced, "mail.example.com").is_ok(), "{offered:?} of a balancer");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_listener_that_cannot_work_says_which_file_and_why() {
     let world = World::new();

@@ -239,6 +239,23 @@ fn data_granted_without_a_sender_ends_the_connection_and_sends_nothing() {
     assert!(!talk.dialog.is_usable());
 }
 
+/// RFC 5321 §3.3: not an octet of the message goes but behind 354, or a 3yz that nobody knows, which counts by its first digit (§4.2).
+#[test]
+fn the_message_is_sent_behind_a_3yz_alone() {
+    for (reply, expected) in [
+        ("354 go\r\n", "body"),
+        ("250 ok\r\n", "done L Data UnexpectedReply free[0]"),
+        ("355-go\r\n355 go\r\n", "body"),
+        ("251 go\r\n", "done L Data UnexpectedReply free[0]"),
+    ] {
+        let mut talk = Talk::ready(PLAIN_EHLO);
+        talk.on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com>")
+            .hear("250 ok\r\n", "> RCPT TO:<r0@example.net>")
+            .hear("250 ok\r\n", "> DATA")
+            .hear(reply, expected);
+    }
+}
+
 #[test]
 fn parameters_are_said_only_when_offered() {
     let parameters = MailParameters {

@@ -157,6 +157,14 @@ fn the_time_that_is_left_goes_on_and_what_must_be_in_time_goes_only_where_that_i
 }
 
 /// RFC 6710 §4: as assigned.
+/// RFC 5321 §2.4, §2.3.11: what stands left of the @ goes on as it came.
+#[test]
+fn letters_of_addresses_go_on_in_their_case() {
+    let order = order("Alice.B@Example.com", MailParameters::default(), vec![to("BoB+Tag@Example.NET", None, None)]);
+    let said = said(order, &[]);
+    assert_eq!(said, ["MAIL FROM:<Alice.B@Example.com>", "RCPT TO:<BoB+Tag@Example.NET>"]);
+}
+
 #[test]
 fn a_priority_goes_on_where_it_is_understood() {
     let offers = &["MT-PRIORITY STANAG4406"][..];

@@ -17,7 +17,7 @@ use sealpost::upstream::dialog::{
     Characters, Contents, Dialog, Event, Form, Framing, Fresh, Look, Patience, Step, Terms, TlsTerm,
 };
 use sealpost::upstream::seven_bit::NotEncodable;
-use sealpost::upstream::{Chunking, Credentials, EightBit, Manner, Order, Phase, ReplyPattern, Secret};
+use sealpost::upstream::{Chunking, Credentials, EightBit, Manner, Order, Phase, ReplyPattern, Secret, Submitter};
 
 use super::{Broken, Lie, Told, pieces, require, same};
 use scram::Exchange;
@@ -106,6 +106,7 @@ fn terms(first: u8, tls: TlsTerm) -> Terms {
         manner: Manner {
             chunking: if first & 128 == 0 { Chunking::WhenOffered } else { Chunking::Never },
             eight_bit: if first & 64 == 0 { EightBit::default() } else { EightBit::Encode },
+            submitter: Submitter::default(),
         },
     }
 }
@@ -216,7 +217,7 @@ impl Talk {
         } else {
             Err(NotEncodable("it is signed"))
         });
-        Contents { header: Characters::Ascii, body, encoded }
+        Contents { header: Characters::Ascii, parts: Characters::Ascii, body, encoded }
     }
 
     fn send_body(&mut self, form: Form, framing: Framing) -> Result<Step, Broken> {

@@ -221,6 +221,7 @@ impl Stage {
                 chain: Vec::new(),
                 key: None,
                 links: Vec::new(),
+                vouched: None,
             },
             trace: TraceFacts {
                 client: "192.0.2.9:1".into(),

@@ -153,6 +153,7 @@ fn deposit(session: &Session, envelope: Envelope, now: WallTime) -> Deposit {
             chain: certificate.chain.clone(),
             key: Some(certificate.spki.0),
             links: Vec::new(),
+            vouched: None,
         },
         trace: TraceFacts {
             client: "192.0.2.1:40000".to_owned(),

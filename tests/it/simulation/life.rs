@@ -6,7 +6,7 @@ use std::time::Duration;
 use sealpost::delivery;
 use sealpost::house::House;
 use sealpost::mail::QueueId;
-use sealpost::queue::{Driving, Filter, Listed, Page, Queue, QueueSettings, Schedule};
+use sealpost::queue::{Filter, Listed, Page, Queue, QueueSettings, Schedule};
 use sealpost::route::{Delivery, Route, Routes};
 use sealpost::snapshot::{Recheck, Snapshot};
 use sealpost::sys::disk::Fault;
@@ -72,7 +72,7 @@ impl Life {
             calendar = Arc::new(Calendar { start: Instant::now(), wall: Mutex::new(now) });
             let clock: Arc<dyn Clock> = Arc::clone(&calendar) as Arc<dyn Clock>;
             let entropy = Arc::new(SeededEntropy::new(world.seed ^ now.millis().unsigned_abs()));
-            let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
+            let settings = QueueSettings { driving: world.driving(), cache: 1 << 20, ..QueueSettings::new("/queue") };
             let opened =
                 Queue::open(settings, Arc::new(world.disk.clone()), Arc::clone(&clock), Arc::clone(&entropy) as Arc<_>);
             let (queue, recovery) = opened.map_err(|fault| fault.to_string())?;

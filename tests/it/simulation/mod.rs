@@ -6,7 +6,8 @@
 //!
 //! A failure prints its seed and how to replay it. `SEALPOST_SEEDS=N` plays so many, from `SEALPOST_FIRST=N` on (`tests/long simulation`).
 //!
-//! Left out: TLS (intake's `converse` begins behind it; the certificates are judged all the same) and threads (the queue is driven inline).
+//! Left out: TLS (intake's `converse` begins behind it; the certificates are judged all the same) and threads: the queue is driven inline, or its writer is a task
+//! whose commits take their time, so that others gather behind them (`World::driving`).
 
 mod account;
 mod client;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sealpost::queue::State;
+use sealpost::queue::{Driving, State};
 use sealpost::route::Delivery;
 use sealpost::sys::disk::{Fault, SyncHonesty};
 use sealpost::sys::{Entropy, SeededEntropy, SimulatedDisk, WallTime};
@@ -91,6 +91,16 @@ impl World {
     /// Whether this seed has power cuts in it.
     pub(super) fn crashes(&self) -> bool {
         self.crashes > 0
+    }
+
+    /// In one of three each change has a commit of its own. In the others who comes while one lasts shares the next, on a disk that takes its time and on one
+    /// that takes very long.
+    pub(super) fn driving(&self) -> Driving {
+        match self.seed / 3 % 3 {
+            0 => Driving::Inline,
+            1 => Driving::Simulated(Duration::from_millis(30)),
+            _ => Driving::Simulated(Duration::from_secs(2)),
+        }
     }
 
     /// In one of three the upstream is asked while the client waits.

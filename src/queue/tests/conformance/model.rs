@@ -53,6 +53,14 @@ struct Held {
     fence: u64,
     until: MonoTime,
     phase: Phase,
+    /// Whether somebody has what came of it: then it does not run out.
+    in_hand: bool,
+}
+
+impl Held {
+    fn lasts(&self, now: Now) -> bool {
+        self.in_hand || self.until > now.mono
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +88,10 @@ pub(super) struct Model {
     last_fence: u64,
     /// Exports that were settled.
     settled: BTreeSet<QueueId>,
+    /// Exports that have begun, in their order.
+    begun: Vec<QueueId>,
+    /// Messages of which an import was told that they are here, and how many exports had begun then.
+    pledged: BTreeMap<QueueId, usize>,
     /// Exports, and the places of their messages that are here, or were.
     adopted: BTreeSet<(QueueId, u64)>,
     seen: BTreeMap<(String, [u8; 32]), Row>,
@@ -109,16 +121,15 @@ impl Model {
 
     /// A ticket that was given out: one whose lease runs, or one that somebody else's has replaced. Between the two a store may say either.
     pub(super) fn ticket(&self, which: usize, now: Now) -> Option<Ticket> {
-        let sure = |ticket: &&Ticket| self.of(**ticket).is_none_or(|held| held.until > now.mono);
+        let sure = |ticket: &&Ticket| self.of(**ticket).is_none_or(|held| held.lasts(now));
         let sure: Vec<_> = self.tickets.iter().filter(sure).copied().collect();
         sure.get(which % sure.len().max(1)).copied()
     }
 
     /// One whose lease runs.
     pub(super) fn live(&self, which: usize, now: Now) -> Option<Ticket> {
-        let live = |ticket: &&Ticket| {
-            self.of(**ticket).is_some_and(|held| held.phase == Phase::Trying && held.until > now.mono)
-        };
+        let live =
+            |ticket: &&Ticket| self.of(**ticket).is_some_and(|held| held.phase == Phase::Trying && held.lasts(now));
         let live: Vec<_> = self.tickets.iter().filter(live).copied().collect();
         live.get(which % live.len().max(1)).copied()
     }
@@ -128,7 +139,7 @@ impl Model {
     }
 
     fn is_free(&self, id: QueueId, now: Now) -> bool {
-        self.held.get(&id).is_none_or(|held| held.until <= now.mono)
+        self.held.get(&id).is_none_or(|held| !held.lasts(now))
     }
 
     /// Whether nobody tries it: who comes out of turn may have what is put off, too.
@@ -137,7 +148,7 @@ impl Model {
     }
 
     fn under_way(&self, identity: &str, now: Now) -> usize {
-        let counts = |held: &&Held| held.phase == Phase::Trying && held.until > now.mono && held.whose == identity;
+        let counts = |held: &&Held| held.phase == Phase::Trying && held.lasts(now) && held.whose == identity;
         self.held.values().filter(counts).count()
     }
 
@@ -198,7 +209,8 @@ impl Model {
         }
         self.last_fence = ticket.fence;
         let whose = record.custodian.identity.clone();
-        let held = Held { whose, fence: ticket.fence, until: now.mono.after(LEASE), phase: Phase::Trying };
+        let until = now.mono.after(LEASE);
+        let held = Held { whose, fence: ticket.fence, until, phase: Phase::Trying, in_hand: false };
         self.held.insert(ticket.id, held);
         self.tickets.push(ticket);
         Ok(())
@@ -219,7 +231,7 @@ impl Model {
             for Message { record, .. } in self.messages.values().filter(queued) {
                 let due = (record.due > now.wall && !full).then(|| record.due.since(now.wall));
                 let held = self.held.get(&record.id).filter(|held| held.until > now.mono && record.due <= now.wall);
-                let free = held.map(|held| held.until.since(now.mono));
+                let free = held.filter(|held| !held.in_hand).map(|held| held.until.since(now.mono));
                 soonest = due.into_iter().chain(free).chain(soonest).min();
             }
         }
@@ -239,7 +251,13 @@ impl Model {
 
     pub(super) fn over(&mut self, ticket: Ticket) {
         if let Some(held) = self.held.get_mut(&ticket.id).filter(|held| held.fence == ticket.fence) {
-            held.phase = Phase::Over;
+            (held.phase, held.in_hand) = (Phase::Over, true);
+        }
+    }
+
+    pub(super) fn lay_down(&mut self, ticket: Ticket) {
+        if let Some(held) = self.held.get_mut(&ticket.id).filter(|held| held.fence == ticket.fence) {
+            held.in_hand = false;
         }
     }
 
@@ -268,6 +286,10 @@ impl Model {
     /// Whether somebody is at it, as far as is known.
     pub(super) fn is_tried(&self, id: QueueId, now: Now) -> bool {
         !self.is_untried(id, now)
+    }
+
+    pub(super) fn has_begun(&self, export: QueueId) -> bool {
+        self.begun.contains(&export)
     }
 
     pub(super) fn is_settled(&self, export: QueueId) -> bool {
@@ -355,32 +377,41 @@ impl Model {
                     (record.state, record.held_by, record.reason) = (State::Held, Some(HeldBy::Operator), None);
                 }
             }),
-            Order::Remove(id) => match self.messages.remove(id) {
-                Some(_) => {
-                    self.held.remove(id);
-                    Expected::Done
-                }
-                None => Expected::NoSuch(*id),
-            },
+            Order::Remove(id) => self.remove(*id),
             Order::TakeOut(id, places) => self.take_out(*id, places),
+            Order::BeginExport(export) => {
+                if !self.begun.contains(export) {
+                    self.begun.push(*export);
+                }
+                Expected::Done
+            }
+            Order::Leave { id, export } => {
+                let began = self.begun.iter().position(|one| one == export).map_or(0, |before| before + 1);
+                match self.pledged.get(id) {
+                    Some(pledged) if *pledged >= began && self.messages.contains_key(id) => Expected::Known(*id),
+                    Some(_) | None => self.remove(*id),
+                }
+            }
             Order::Settle(export) => {
                 self.settled.insert(*export);
                 Expected::Done
             }
             // Once, however often it is brought, and by however many exports.
             Order::Adopt(adopted) => {
-                let id = adopted.message.record.id;
-                let is_new = self.adopted.insert((adopted.export, adopted.place));
-                if is_new && !self.messages.contains_key(&id) {
-                    self.keep(&adopted.message, body)
-                } else {
-                    Expected::Known(id)
+                let (id, place) = (adopted.message.record.id, (adopted.export, adopted.place));
+                if self.adopted.contains(&place) {
+                    return Expected::Known(id);
+                }
+                match self.present(id, place) {
+                    Expected::NoSuch(_) => {
+                        self.adopted.insert(place);
+                        self.pledged.insert(id, self.begun.len());
+                        self.keep(&adopted.message, body)
+                    }
+                    present => present,
                 }
             }
-            Order::Present { id, export, place } => {
-                self.adopted.insert((*export, *place));
-                Expected::Known(*id)
-            }
+            Order::Present { id, export, place } => self.present(*id, (*export, *place)),
             // What it spends was noted when it was granted.
             Order::Charge(_) => Expected::Done,
             Order::See(sighting) => self.see(sighting),
@@ -398,6 +429,26 @@ impl Model {
         if let Order::Deposit(message) = order {
             self.messages.remove(&message.record.id);
         }
+    }
+
+    /// It is here, or has been brought here before and was concluded.
+    fn present(&mut self, id: QueueId, place: (QueueId, u64)) -> Expected {
+        if self.messages.contains_key(&id) {
+            self.pledged.insert(id, self.begun.len());
+        } else if !self.pledged.contains_key(&id) {
+            return Expected::NoSuch(id);
+        }
+        self.adopted.insert(place);
+        Expected::Known(id)
+    }
+
+    fn remove(&mut self, id: QueueId) -> Expected {
+        if self.messages.remove(&id).is_none() {
+            return Expected::NoSuch(id);
+        }
+        self.held.remove(&id);
+        self.pledged.remove(&id);
+        Expected::Done
     }
 
     /// Whoever does not have it is not to have it; with nobody left it is gone.
@@ -454,6 +505,7 @@ impl Model {
         self.tickets.clone_from(&before.tickets);
         for ticket in tickets {
             self.over(*ticket);
+            self.lay_down(*ticket);
         }
         self.tickets.retain(|ticket| !tickets.contains(ticket));
         self.spent.clone_from(&asked.spent);

@@ -36,6 +36,8 @@ pub(super) enum Lie {
     WarnsNobody,
     /// Of an export all before the last message that was brought was brought.
     SeesNoGaps,
+    /// Whatever a receipt names goes.
+    LetsPledgesGo,
     /// A batch is made up to the first order that can't be obeyed.
     StopsAtAnObstacle,
     /// Syncs do nothing.
@@ -43,7 +45,7 @@ pub(super) enum Lie {
 }
 
 impl Lie {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::ForgetsFences,
         Self::NeverPutsOff,
         Self::DropsReports,
@@ -52,6 +54,7 @@ impl Lie {
         Self::SleepsLong,
         Self::WarnsNobody,
         Self::SeesNoGaps,
+        Self::LetsPledgesGo,
         Self::StopsAtAnObstacle,
         Self::NeverSyncs,
     ];
@@ -134,8 +137,10 @@ struct Lying<T> {
 impl<T: Store> Store for Lying<T> {
     fn apply(&self, mut batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
         for order in &mut batch {
-            if let (Lie::DropsReports, Order::Conclude { report, .. }) = (self.lie, order) {
-                *report = None;
+            match (self.lie, &mut *order) {
+                (Lie::DropsReports, Order::Conclude { report, .. }) => *report = None,
+                (Lie::LetsPledgesGo, Order::Leave { id, .. }) => *order = Order::Remove(*id),
+                _ => {}
             }
         }
         if self.lie != Lie::StopsAtAnObstacle {
@@ -196,6 +201,10 @@ impl<T: Store> Store for Lying<T> {
         self.truth.over(ticket);
     }
 
+    fn lay_down(&self, ticket: Ticket) {
+        self.truth.lay_down(ticket);
+    }
+
     fn renew(&self, ticket: Ticket, now: Now) -> Result<(), QueueError> {
         match self.truth.renew(ticket, now) {
             Err(QueueError::Fenced(_)) if self.lie == Lie::ForgetsFences => Ok(()),
@@ -238,6 +247,10 @@ impl<T: Store> Store for Lying<T> {
             adoption.gaps.clear();
         }
         Ok(adoption)
+    }
+
+    fn exported(&self, export: QueueId) -> Result<bool, QueueError> {
+        self.truth.exported(export)
     }
 
     fn settled(&self, export: QueueId) -> Result<bool, QueueError> {
