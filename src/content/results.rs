@@ -202,6 +202,7 @@ mod tests {
             (" (only a comment", true),
             (" \"no end", true),
             (" \"\"; spf=pass", true),
+            (" \"mx.example.net\"; spf=pass", false),
             (" )mx.example.net; spf=pass", true),
             (" \\ mx.example.net; spf=pass", true),
             (" mx.example.net; spf=pass", false),
