@@ -87,15 +87,23 @@ pub fn run(arguments: &UpstreamArguments) -> anyhow::Result<ExitCode> {
         is_ready &= examination.is_ready();
         let routes: Vec<&str> = settings.routes.served_by(&upstream.name).collect();
         let report = Report::of(upstream, routes.join(", "), &examination);
-        if arguments.json {
-            writeln!(out, "{}", output::json(&report)?)?;
-        } else {
-            report.write(&mut out)?;
+        // Whether it is ready is told by the exit code as well, to who reads nothing of this.
+        match told(&report, arguments.json, &mut out) {
+            Err(fault) if output::ended_early(&fault) => {}
+            told => told?,
         }
-        // The next may take its time.
-        out.flush()?;
     }
     Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })
+}
+
+/// One upstream's report, at once: the next may take its time.
+fn told(report: &Report, json: bool, out: &mut Output) -> anyhow::Result<()> {
+    if json {
+        writeln!(out, "{}", output::json(report)?)?;
+    } else {
+        report.write(out)?;
+    }
+    Ok(out.flush()?)
 }
 
 /// What is told of one upstream.
