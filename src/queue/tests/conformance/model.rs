@@ -408,7 +408,7 @@ impl Model {
                         self.pledged.insert(id, self.begun.len());
                         self.keep(&adopted.message, body)
                     }
-                    present => present,
+                    present @ (Expected::Done | Expected::Known(_) | Expected::Lapsed(_)) => present,
                 }
             }
             Order::Present { id, export, place } => self.present(*id, (*export, *place)),
