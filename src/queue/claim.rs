@@ -122,7 +122,9 @@ impl Claim {
         loop {
             match record(&queue, ticket, expected.take(), conclusion.clone(), report).await {
                 Err(fault @ (QueueError::Full(_) | QueueError::Broken(_))) => {
-                    tracing::error!(id = %ticket.id, %fault, "what came of an attempt can't be recorded; it is kept, and recorded again");
+                    if let Some(unsaid) = queue.unrecorded.say(queue.clock.now().mono) {
+                        tracing::error!(id = %ticket.id, %fault, unsaid, "what came of an attempt can't be recorded; it is kept, and recorded again");
+                    }
                 }
                 // What seemed to fail was on the disk; or an operator has removed the message.
                 Err(QueueError::NotFound(_)) if failed && report.is_none() => return Ok(None),

@@ -266,7 +266,7 @@ impl Summing {
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Option<Sums>, QueueError> {
         if self.top > 0 {
             for found in self.walk.pages(desk.queue).await? {
-                self.tallies.add(&found, desk.now);
+                self.tallies.add(&found, desk.daemon.map(|running| running.routes), desk.now);
             }
             if !self.walk.is_over() {
                 return Ok(None);
