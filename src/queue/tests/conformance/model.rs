@@ -372,6 +372,14 @@ impl Model {
                     }
                 })
             }
+            Order::Wake(id) => {
+                self.recall_one(*id);
+                self.change(*id, |record| {
+                    if record.state == State::Queued && record.due > now.wall {
+                        record.due = now.wall;
+                    }
+                })
+            }
             Order::Hold(id) => self.change(*id, |record| {
                 if record.state == State::Queued {
                     (record.state, record.held_by, record.reason) = (State::Held, Some(HeldBy::Operator), None);
