@@ -279,7 +279,7 @@ fn keywords(reply: &Reply) -> Vec<String> {
     reply.lines().iter().skip(1).cloned().collect()
 }
 
-/// The largest message that an upstream says it takes (RFC 1870 §3); none where it says nothing, or no limit (0).
+/// The largest message that an upstream says it takes (RFC 1870 §4); none where it says nothing, or no limit (0).
 fn size_in(offered: &[String]) -> Option<u64> {
     let sized = offered.iter().find_map(|line| {
         let (keyword, value) = line.split_once(' ')?;

@@ -176,7 +176,7 @@ fn why(fault: &io::Error) -> String {
 fn tell_untold(balancer: SocketAddr, why: Unvouched, house: &House) {
     match why {
         Unvouched::Version1 | Unvouched::NothingTold | Unvouched::NotPassed => {
-            if let Some(unsaid) = house.doors.headless.say(house.now().mono) {
+            if let Some(unsaid) = house.doors.untold.say(house.now().mono) {
                 tracing::warn!(%balancer, %why, unsaid, "a load balancer tells no certificate of its clients, who are refused: see README's recipe for it");
             }
         }
