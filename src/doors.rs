@@ -58,6 +58,8 @@ pub struct Doors {
     pub strangers: Arc<Throttle>,
     /// So too that a load balancer sends no PROXY header, or a wrong one.
     pub headless: Arc<Throttle>,
+    /// So too that a load balancer tells no certificate of its clients.
+    pub untold: Arc<Throttle>,
     probes: Arc<AtomicU64>,
 }
 
@@ -69,6 +71,7 @@ impl Default for Doors {
             turned_away: throttle(),
             strangers: throttle(),
             headless: throttle(),
+            untold: throttle(),
             probes: Arc::default(),
         }
     }

@@ -88,7 +88,8 @@ pub struct ConfigArgument {
 #[command(after_help = "Examples:\n\n  sealpost serve --config /etc/sealpost/sealpost.toml\n  \
     kill -HUP $(pidof sealpost)       new configuration, certificates and CRLs; a wrong one is refused and the old kept\n  \
     kill -TERM $(pidof sealpost)      finish what is under way, then stop; a second TERM does not wait\n\n\
-    Exit codes: 0 stopped when asked, 78 the configuration is wrong, 70 it could not go on (the log says why).")]
+    Exit codes: 0 stopped when asked, 78 the configuration is wrong, 77 it runs as root and the queue is another user's, 70 it could not go on \
+    (the log says why).")]
 pub struct ServeArguments {
     /// The configuration.
     #[command(flatten)]

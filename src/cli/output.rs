@@ -122,7 +122,7 @@ fn told(fault: io::Error) -> io::Error {
 }
 
 /// Whether a command ended because nobody reads on: that is no failure.
-fn ended_early(fault: &anyhow::Error) -> bool {
+pub(super) fn ended_early(fault: &anyhow::Error) -> bool {
     fault.chain().any(|cause| {
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         inner.is_some_and(|inner| inner.is::<HadEnough>())

@@ -323,10 +323,11 @@ fn answer(command: &PkiCommand, now: WallTime, entropy: &dyn Entropy) -> anyhow:
                 bundle: bundle.protected(&password),
                 revoke_old: revoke_old.then_some(now),
             };
+            let remark = told::was_revoked(&folder, which);
             let made = folder.renew(which, &renewal, entropy)?;
             let password = made.pkcs12.as_ref().and_then(|_| password.made_up());
             let crl = if *revoke_old { told::crl(&folder) } else { String::new() };
-            Ok(told::made(&made, password) + &crl + &told::warnings(&folder, now))
+            Ok(told::made(&made, password) + &remark + &crl + &told::warnings(&folder, now))
         }
         PkiCommand::List { dir, expiring, json } => {
             let folder = Folder::open(&dir.dir)?;

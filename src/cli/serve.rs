@@ -13,6 +13,8 @@ use crate::sys::{Clock, SystemClock};
 
 /// The configuration is wrong (`EX_CONFIG`).
 const MISCONFIGURED: u8 = 78;
+/// The queue is another user's (`EX_NOPERM`).
+const NOT_ALLOWED: u8 = 77;
 /// The daemon could not start or go on (`EX_SOFTWARE`).
 const COULD_NOT: u8 = 70;
 
@@ -36,6 +38,10 @@ pub fn run(arguments: &ServeArguments) -> anyhow::Result<ExitCode> {
         Err(DaemonFault::Configuration(mistakes)) => {
             super::tell_mistakes(&mistakes);
             ExitCode::from(MISCONFIGURED)
+        }
+        Err(fault @ DaemonFault::OfAnother { .. }) => {
+            eprintln!("sealpost: {fault}");
+            ExitCode::from(NOT_ALLOWED)
         }
         Err(fault) => {
             eprint!("sealpost: {fault}");

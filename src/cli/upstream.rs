@@ -86,16 +86,24 @@ pub fn run(arguments: &UpstreamArguments) -> anyhow::Result<ExitCode> {
         let examination = runtime.block_on(examine(&network, upstream, &clock, &SystemEntropy));
         is_ready &= examination.is_ready();
         let routes: Vec<&str> = settings.routes.served_by(&upstream.name).collect();
-        let report = Report::of(upstream, routes.join(", "), &examination);
-        if arguments.json {
-            writeln!(out, "{}", output::json(&report)?)?;
-        } else {
-            report.write(&mut out)?;
+        let report = Report::of(upstream, routes.join(", "), &examination, settings.session.message_size_max);
+        // Whether it is ready is told by the exit code as well, to who reads nothing of this.
+        match told(&report, arguments.json, &mut out) {
+            Err(fault) if output::ended_early(&fault) => {}
+            told => told?,
         }
-        // The next may take its time.
-        out.flush()?;
     }
     Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })
+}
+
+/// One upstream's report, at once: the next may take its time.
+fn told(report: &Report, json: bool, out: &mut Output) -> anyhow::Result<()> {
+    if json {
+        writeln!(out, "{}", output::json(report)?)?;
+    } else {
+        report.write(out)?;
+    }
+    Ok(out.flush()?)
 }
 
 /// What is told of one upstream.
@@ -112,6 +120,8 @@ struct Report {
     tried: Vec<Tried>,
     fault: Option<String>,
     remedy: Option<&'static str>,
+    /// What is not as it should be, though it would take mail.
+    warning: Option<String>,
 }
 
 /// What is told of one address.
@@ -148,10 +158,15 @@ struct Certificate {
 }
 
 impl Report {
-    fn of(upstream: &Upstream, routes: String, examination: &Examination) -> Self {
+    fn of(upstream: &Upstream, routes: String, examination: &Examination, message_size: u64) -> Self {
         let looked_up = examination.addresses.as_ref();
         let last = examination.visits.last().and_then(|visit| visit.fault.as_ref()).or(looked_up.err());
         let host = if upstream.host.contains(':') { format!("[{}]", upstream.host) } else { upstream.host.clone() };
+        let tried: Vec<Tried> = examination.visits.iter().map(|visit| Tried::of(upstream, visit)).collect();
+        let takes = tried
+            .last()
+            .and_then(|tried| size_in(tried.ehlo_inside_tls.as_ref().or(tried.ehlo.as_ref())?))
+            .filter(|size| *size < message_size);
         Self {
             name: upstream.name.clone(),
             routes,
@@ -163,9 +178,15 @@ impl Report {
             },
             ready: examination.is_ready(),
             addresses: looked_up.ok().into_iter().flatten().map(ToString::to_string).collect(),
-            tried: examination.visits.iter().map(|visit| Tried::of(upstream, visit)).collect(),
+            tried,
             fault: last.map(UpstreamFault::sentence),
             remedy: last.map(UpstreamFault::remedy),
+            warning: takes.map(|size| {
+                format!(
+                    "it takes messages of up to {size} octets, and limits.message_size is {message_size}: what is larger is taken here and comes back to its \
+                     sender; lower limits.message_size, or have the upstream take more"
+                )
+            }),
         }
     }
 
@@ -175,6 +196,9 @@ impl Report {
         row(out, "addresses", &self.addresses.join(", "))?;
         for tried in &self.tried {
             tried.write(out)?;
+        }
+        if let Some(warning) = &self.warning {
+            row(out, "warning", warning)?;
         }
         match (&self.fault, self.remedy) {
             (Some(fault), Some(remedy)) => {
@@ -214,10 +238,8 @@ impl Tried {
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let from = self.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
         row(out, "tried", &format!("{}{from}", self.address))?;
-        for (name, value) in [("greeting", &self.greeting), ("fault", &self.fault)] {
-            if let Some(value) = value {
-                row(out, name, value)?;
-            }
+        if let Some(greeting) = &self.greeting {
+            row(out, "greeting", greeting)?;
         }
         if let Some(offered) = &self.ehlo {
             row(out, "EHLO", &offered.join(", "))?;
@@ -236,7 +258,8 @@ impl Tried {
         if let Some(offered) = &self.ehlo_inside_tls {
             row(out, "EHLO in TLS", &offered.join(", "))?;
         }
-        row(out, "AUTH", &self.auth)
+        row(out, "AUTH", &self.auth)?;
+        self.fault.as_ref().map_or(Ok(()), |fault| row(out, "fault", fault))
     }
 }
 
@@ -256,6 +279,15 @@ fn keywords(reply: &Reply) -> Vec<String> {
     reply.lines().iter().skip(1).cloned().collect()
 }
 
+/// The largest message that an upstream says it takes (RFC 1870 §4); none where it says nothing, or no limit (0).
+fn size_in(offered: &[String]) -> Option<u64> {
+    let sized = offered.iter().find_map(|line| {
+        let (keyword, value) = line.split_once(' ')?;
+        keyword.eq_ignore_ascii_case("SIZE").then(|| value.trim().parse().ok())
+    });
+    sized.flatten().filter(|size| *size > 0)
+}
+
 impl Certificate {
     fn of(facts: CertificateFacts) -> Self {
         let names = facts.names().filter(|(kind, _)| *kind != "subject").map(|(_, name)| name).collect();
@@ -273,4 +305,25 @@ impl Certificate {
 
 fn row(out: &mut impl Write, name: &str, value: &str) -> io::Result<()> {
     if name.is_empty() { writeln!(out, "{:>12}  {value}", "") } else { writeln!(out, "{name:>12}: {value}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_upstream_takes_at_most_is_read_from_what_it_offers() {
+        for (offered, size) in [
+            (&["PIPELINING", "SIZE 10240000", "8BITMIME"][..], Some(10_240_000)),
+            (&["size 7"], Some(7)),
+            (&["SIZE 0"], None),
+            (&["SIZE"], None),
+            (&["SIZE much"], None),
+            (&["SIZEABLE 5", "PIPELINING"], None),
+            (&[], None),
+        ] {
+            let offered: Vec<String> = offered.iter().map(|&line| line.to_owned()).collect();
+            assert_eq!(size_in(&offered), size, "{offered:?}");
+        }
+    }
 }

@@ -201,6 +201,7 @@ fn desk<'a>(house: &'a House, snapshot: &'a Snapshot) -> Desk<'a> {
     let running = Running {
         courier: &house.courier,
         routes: &snapshot.routes,
+        message_size: snapshot.doors.iter().map(|door| door.session.message_size_max).max().unwrap_or(0),
         log: &house.log,
         counts: &house.counts,
         mono: now.mono,

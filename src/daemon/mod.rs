@@ -84,6 +84,18 @@ pub enum DaemonFault {
         /// Why.
         fault: io::Error,
     },
+    /// Root was to open the queue of another user, who could not use afterwards what root makes in it.
+    #[error(
+        "the queue in {} belongs to another user (uid {owner}), and this runs as root: what root makes there that user could not use. Run it as that \
+         user, for example with: setpriv --reuid {owner} --clear-groups sealpost serve ...; or, if root is to have it from now on: chown -R 0 {}",
+        .data_dir.display(), .data_dir.display()
+    )]
+    OfAnother {
+        /// Where.
+        data_dir: PathBuf,
+        /// Whose.
+        owner: u32,
+    },
     /// The queue can't be opened.
     #[error("the queue can't be opened: {0}")]
     Queue(#[from] OpenError),
@@ -152,7 +164,10 @@ impl Daemon {
         }
         // From here on a hang-up ends no start: it is a reload, once there is something to reload.
         let hang_up = on(SignalKind::hangup())?;
-        // A port in use, and a folder in use, are told before anything is touched.
+        // Another's queue, a port in use, and a folder in use, are told before anything is touched.
+        if let Some(owner) = opening::owner_if_another(&settings.data_dir, rustix::process::geteuid().as_raw()) {
+            return Err(DaemonFault::OfAnother { data_dir: settings.data_dir, owner });
+        }
         let listeners = listen_on_all(&settings)?;
         let snapshot = build::snapshot(&settings, 0, &clock)?;
         let queue = QueueSettings { readers: QueueSettings::readers_here(), ..settings.queue.clone() };

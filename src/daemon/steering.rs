@@ -321,6 +321,8 @@ pub struct Running<'a> {
     pub courier: &'a Courier,
     /// Which of them takes what.
     pub routes: &'a Routes,
+    /// `limits.message_size`.
+    pub message_size: u64,
     /// The log, in which each deed has its line.
     pub log: &'a Backlog,
     /// What has happened since the start.

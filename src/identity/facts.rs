@@ -40,6 +40,11 @@ impl Digest256 {
     pub fn of(octets: &[u8]) -> Self {
         Self(Sha256::digest(octets).into())
     }
+
+    /// As openssl writes it: pairs of capital digits, with colons between.
+    pub fn colons(&self) -> String {
+        self.0.map(|octet| format!("{octet:02X}")).join(":")
+    }
 }
 
 impl fmt::Display for Digest256 {
@@ -384,9 +389,8 @@ mod tests {
     fn a_digest_is_read_as_openssl_writes_it() {
         let digest = Digest256::of(b"sealpost");
         let text = digest.to_string();
-        let colons: Vec<String> = digest.0.iter().map(|octet| format!("{octet:02X}")).collect();
         assert_eq!(text.parse(), Ok(digest));
-        assert_eq!(colons.join(":").parse(), Ok(digest));
+        assert_eq!(digest.colons().parse(), Ok(digest));
         let short: String = text.chars().skip(1).collect();
         for wrong in ["", "00", &short, &format!("{text}0"), &format!("g{short}"), &format!("é{short}")] {
             assert_eq!(wrong.parse::<Digest256>(), Err(NotADigest), "{wrong}");

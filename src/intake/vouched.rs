@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::balancer::{header_of, tell_headless};
 use super::proxy::word_of;
-use super::{FAREWELL, Introduced, Peer, Presented, converse, has_hung_up, preamble};
+use super::{FAREWELL, Introduced, Peer, Presented, Unvouched, converse, has_hung_up, preamble};
 use crate::house::House;
 use crate::session::replies;
 use crate::snapshot::Door;
@@ -102,7 +102,10 @@ where
             let leaf = CertificateDer::from(told.certificate.to_vec());
             Presented::ToBalancer(Box::new(balancer.vouch(leaf, ToldTls::new(told.version, told.cipher))))
         }
-        (Introduced::Client(_), Ok(Err(why))) => Presented::Unvouched(why),
+        (Introduced::Client(_), Ok(Err(why))) => {
+            tell_untold(from, why, house);
+            Presented::Unvouched(why)
+        }
         (Introduced::Client(_), Err(fault)) => {
             tell_headless(from, &fault.into(), house);
             return None;
@@ -167,6 +170,18 @@ fn why(fault: &io::Error) -> String {
         return format!("it does not begin TLS ({error}); a PROXY header belongs inside TLS here, not in front of it");
     }
     error.to_string()
+}
+
+/// A balancer that tells less of its clients than it should is set up wrongly, for all of them; what a client has not shown is the client's affair.
+fn tell_untold(balancer: SocketAddr, why: Unvouched, house: &House) {
+    match why {
+        Unvouched::Version1 | Unvouched::NothingTold | Unvouched::NotPassed => {
+            if let Some(unsaid) = house.doors.untold.say(house.now().mono) {
+                tracing::warn!(%balancer, %why, unsaid, "a load balancer tells no certificate of its clients, who are refused: see README's recipe for it");
+            }
+        }
+        Unvouched::NoTls | Unvouched::NotShown | Unvouched::NotVerified(_) => {}
+    }
 }
 
 fn tell(from: SocketAddr, why: &str, house: &House) {

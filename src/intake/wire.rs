@@ -19,7 +19,7 @@ use crate::sys::Drain;
 /// Octets of replies that may gather before they are written although more commands wait.
 const OUT_MAX: usize = 4 * 1024;
 
-/// Octets taken from the socket at once: a record of TLS (RFC 8446 §5.1).
+/// Octets taken from the socket at once: a record of TLS, at its largest.
 const READ_SIZE: usize = 16 * 1024;
 
 /// Why nothing more can be read or written.

@@ -33,7 +33,7 @@ pub struct Brief {
     recipients: Vec<To>,
 }
 
-/// Who sent it, and the reverse path; behind them in the same text each forward path. One text of all, since a listing of very many costs what it allocates.
+/// Who sent it, the reverse path, and the CA that vouched; behind them in the same text each forward path. One text of all, since a listing of very many costs what it allocates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Texts {
     all: String,
@@ -41,6 +41,8 @@ struct Texts {
     identity: usize,
     /// Where the reverse path ends.
     sender: usize,
+    /// Where the CA ends, if one vouched.
+    ca: Option<usize>,
 }
 
 /// A recipient: where its forward path ends in the text, and how it stands.
@@ -52,12 +54,19 @@ struct To {
 
 impl Texts {
     /// With room for so many octets of forward paths.
-    fn new(identity: &str, sender: &str, paths: usize) -> Self {
-        let own = identity.len().saturating_add(sender.len());
-        let mut all = String::with_capacity(own.saturating_add(paths));
-        all.push_str(identity);
-        all.push_str(sender);
-        Self { all, identity: identity.len(), sender: own }
+    fn new(identity: &str, sender: &str, ca: Option<&str>, paths: usize) -> Self {
+        let own =
+            [identity, sender, ca.unwrap_or_default()].iter().fold(paths, |sum, one| sum.saturating_add(one.len()));
+        let mut texts = Self { all: String::with_capacity(own), identity: 0, sender: 0, ca: None };
+        texts.identity = texts.push(identity);
+        texts.sender = texts.push(sender);
+        texts.ca = ca.map(|ca| texts.push(ca));
+        texts
+    }
+
+    /// Where the first forward path begins.
+    fn paths(&self) -> usize {
+        self.ca.unwrap_or(self.sender)
     }
 
     /// Puts one more behind; where it ends.
@@ -75,7 +84,8 @@ impl Brief {
     /// That of a record.
     pub fn of(record: &Record) -> Self {
         let paths = record.envelope.recipients().iter().map(|one| one.forward_path.as_str());
-        let mut texts = Texts::new(&record.custodian.identity, record.envelope.reverse_path().as_str(), 0);
+        let (custodian, sender) = (&record.custodian, record.envelope.reverse_path().as_str());
+        let mut texts = Texts::new(&custodian.identity, sender, custodian.ca.as_deref(), 0);
         let recipients = paths.zip(&record.recipients);
         let recipients = recipients.map(|(path, state)| To { end: texts.push(path), state: state.clone() }).collect();
         Self {
@@ -95,7 +105,8 @@ impl Brief {
         let Written { id, envelope, custodian, trace, state, reason, recipients, length, .. } =
             postcard::from_bytes(payload)?;
         let paths = || envelope.recipients.iter().map(|one| one.forward_path.as_str());
-        let mut texts = Texts::new(custodian.identity, envelope.reverse_path.as_str(), paths().map(str::len).sum());
+        let (sender, octets) = (envelope.reverse_path.as_str(), paths().map(str::len).sum());
+        let mut texts = Texts::new(custodian.identity, sender, custodian.ca, octets);
         let recipients = paths().zip(recipients).map(|(path, state)| To { end: texts.push(path), state }).collect();
         Ok(Self {
             id,
@@ -120,6 +131,8 @@ pub trait Sketch {
     fn identity(&self) -> &str;
     /// The reverse path; empty for `<>`.
     fn sender(&self) -> &str;
+    /// The CA that vouched for its sender's certificate.
+    fn ca(&self) -> Option<&str>;
     /// Octets of it.
     fn length(&self) -> u64;
     /// Each forward path, and how it stands.
@@ -143,12 +156,16 @@ impl Sketch for Brief {
         self.texts.part(self.texts.identity, self.texts.sender)
     }
 
+    fn ca(&self) -> Option<&str> {
+        self.texts.ca.map(|end| self.texts.part(self.texts.sender, end))
+    }
+
     fn length(&self) -> u64 {
         self.length
     }
 
     fn recipients(&self) -> impl Iterator<Item = (&str, &RecipientState)> {
-        self.recipients.iter().scan(self.texts.sender, |from, To { end, state }| {
+        self.recipients.iter().scan(self.texts.paths(), |from, To { end, state }| {
             Some((self.texts.part(std::mem::replace(from, *end), *end), state))
         })
     }
@@ -169,6 +186,10 @@ impl Sketch for Record {
 
     fn sender(&self) -> &str {
         self.envelope.reverse_path().as_str()
+    }
+
+    fn ca(&self) -> Option<&str> {
+        self.custodian.ca.as_deref()
     }
 
     fn length(&self) -> u64 {
@@ -195,6 +216,10 @@ impl<M: Sketch> Sketch for Box<M> {
 
     fn sender(&self) -> &str {
         (**self).sender()
+    }
+
+    fn ca(&self) -> Option<&str> {
+        (**self).ca()
     }
 
     fn length(&self) -> u64 {
@@ -293,7 +318,8 @@ impl<'a> Forward<'a> {
 #[expect(dead_code, reason = "what is not shown is passed")]
 struct Custodian<'a> {
     identity: &'a str,
-    ca: Option<Unread>,
+    #[serde(borrow)]
+    ca: Option<&'a str>,
     fingerprint: Unread,
     chain: Passed<(Unread, Unread)>,
     key: Option<Digest>,

@@ -229,6 +229,21 @@ impl Room {
         Ok(Place { room: Arc::clone(self), identity: Arc::clone(identity), octets })
     }
 
+    /// Whether a message of so many octets of somebody who has nothing here would have a place.
+    pub(super) fn fits(&self, octets: u64, level: Level) -> Result<(), Shortage> {
+        let reserved = self.reserved();
+        self.count(&reserved, NOBODY, level)?;
+        self.size(&reserved, NOBODY, octets, level)
+    }
+
+    /// How large such a message may be at most.
+    pub(super) fn most(&self, level: Level) -> u64 {
+        let coming = self.reserved().all.octets;
+        let room = level.free.saturating_sub(self.reserve).saturating_add(level.within);
+        let kept = level.kept.octets.saturating_add(coming);
+        room.saturating_sub(coming).min(self.limit.octets.saturating_sub(kept))
+    }
+
     /// Whether a report of so many octets may be kept on an identity's account. A report is asked for by nobody, so beyond the share there is a
     /// quarter of it more; but what nobody takes must not fill the queue, nor the disk.
     pub(super) fn report(&self, octets: u64, level: Level) -> Result<(), Shortage> {
@@ -411,6 +426,10 @@ mod tests {
         let roomy = |free| Level { free, within: 5000, ..NOTHING_KEPT };
         assert!(room.place(&alice, 200, roomy(100)).is_ok(), "within the file there is room");
         assert!(room.place(&alice, 200, roomy(99)).is_err(), "but the reserve is of the disk");
+        assert_eq!(
+            (room.most(level), room.fits(100, level).is_ok(), room.fits(101, level).is_ok()),
+            (100, true, false)
+        );
         assert!(place.enlarge(901, level).is_err());
         assert!(place.enlarge(900, level).is_ok());
     }

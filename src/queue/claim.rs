@@ -124,7 +124,9 @@ impl Claim {
         loop {
             match record(&queue, &in_hand, expected.take(), conclusion.clone(), report).await {
                 Err(fault @ (QueueError::Full(_) | QueueError::Broken(_))) => {
-                    tracing::error!(id = %ticket.id, %fault, "what came of an attempt can't be recorded; it is kept, and recorded again");
+                    if let Some(unsaid) = queue.unrecorded.say(queue.clock.now().mono) {
+                        tracing::error!(id = %ticket.id, %fault, unsaid, "what came of an attempt can't be recorded; it is kept, and recorded again");
+                    }
                 }
                 // What seemed to fail may have been on the disk: then this was told at once, and nothing was recorded twice.
                 recorded => return recorded,

@@ -310,10 +310,13 @@ impl Claims {
         self.held.get(&ticket.id).is_some_and(|held| held.fence == ticket.fence)
     }
 
-    /// How many are being tried.
-    pub(super) fn count(&self) -> u64 {
-        let tried = self.held.values().filter(|held| held.phase != Phase::PutOff);
-        u64::try_from(tried.count()).unwrap_or(u64::MAX)
+    /// How many are being tried, and of how many the attempt is over and what came of it waits to be recorded.
+    pub(super) fn count(&self) -> (u64, u64) {
+        self.held.values().fold((0, 0), |(tried, unrecorded), held| match held.phase {
+            Phase::Trying | Phase::RunOut => (tried.saturating_add(1), unrecorded),
+            Phase::Over | Phase::Concluding => (tried, unrecorded.saturating_add(1)),
+            Phase::PutOff => (tried, unrecorded),
+        })
     }
 
     /// The first message of an identity that was given back, is due, and is free.
@@ -374,7 +377,9 @@ mod tests {
         assert!(free_at(&mut claims, 60));
         assert!(claims.conclude(ticket));
         assert!(!free_at(&mut claims, 60), "not while it is being recorded");
+        assert_eq!(claims.count(), (0, 1), "nobody tries it: what came of it waits");
         claims.resume(ticket);
+        assert_eq!(claims.count(), (0, 1));
         assert!(free_at(&mut claims, 60));
     }
 
@@ -413,7 +418,7 @@ mod tests {
     fn what_is_put_off_is_free_at_its_time_or_when_recalled() {
         let (mut claims, ticket, whose, place) = claimed();
         claims.put_off(ticket, at(30));
-        assert_eq!((claims.count(), free_at(&mut claims, 29)), (0, false));
+        assert_eq!((claims.count(), free_at(&mut claims, 29)), ((0, 0), false));
         assert!(!claims.is_tried(ID), "nobody tries it");
         assert_eq!(claims.first_end(at(0)), Some(Duration::from_secs(30)));
         assert!(free_at(&mut claims, 30));
@@ -431,7 +436,7 @@ mod tests {
         assert!(claims.is_idle(ID) && !claims.is_free(ID));
         let named = claims.take_put_off(ID, at(70)).unwrap();
         assert!(named.fence > tried.fence, "who had it before records nothing");
-        assert!(!claims.conclude(tried) && claims.count() == 1);
+        assert!(!claims.conclude(tried) && claims.count() == (1, 0));
         claims.put_off(named, at(60));
         claims.recall_one(ID);
         assert!(claims.is_free(ID));

@@ -39,12 +39,12 @@ const TURNS: TableDefinition<'static, (&str, u8, i64, u128), ()> = TableDefiniti
 /// The first format whose messages lie on a shelf.
 const SHELVED: u32 = 4;
 
-/// Writes a store of format 3 or earlier anew. Cut off, it begins again with the next start.
-pub(super) fn migrate(store: &Embedded) -> Result<(), OpenError> {
+/// Writes a store of format 3 or earlier anew, and says which it was. Cut off, it begins again with the next start.
+pub(super) fn migrate(store: &Embedded) -> Result<Option<u32>, OpenError> {
     let database = open_database(store)?;
     let format = check_format(&database)?;
     if format >= SHELVED {
-        return Ok(());
+        return Ok(None);
     }
     tracing::info!(format, "the store is of an earlier format; it is written anew, which may take a while");
     let written = || -> Result<(), DiskFault> {
@@ -63,7 +63,8 @@ pub(super) fn migrate(store: &Embedded) -> Result<(), OpenError> {
     let failed = |fault| OpenError::Disk(store.file(), fault);
     store.disk.sync_folder(&store.folder).map_err(failed)?;
     store.disk.rename(&store.folder.join(UNFINISHED), &store.file()).map_err(failed)?;
-    store.disk.sync_folder(&store.folder).map_err(failed)
+    store.disk.sync_folder(&store.folder).map_err(failed)?;
+    Ok(Some(format))
 }
 
 fn could_not(store: &Embedded, format: u32, fault: &redb::Error) -> OpenError {

@@ -26,7 +26,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use redb::{Database, ReadableDatabase};
 
-use super::QueueError;
 use super::accounts::Accounts;
 use super::at_hand::AtHand;
 use super::claims::Claims;
@@ -40,9 +39,10 @@ use super::space::Space;
 use super::store::{NewBody, NewMessage, Next, Order, Ticket, Totals};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
+use super::{FAILURES_SAID, QueueError};
 use crate::mail::{Cost, QueueId};
 use crate::sys::disk::Lock;
-use crate::sys::{Disk, Now, WallTime};
+use crate::sys::{Disk, Now, Throttle, WallTime};
 
 /// Octets that nobody names any more and that are not given out again because somebody reads; beyond, a commit waits for whoever does.
 const BEING_LEFT_MAX: u64 = 256 * 1024;
@@ -86,6 +86,8 @@ pub(super) struct Embedded {
     /// Where the search for idle histories goes on.
     swept: Mutex<Option<String>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
+    /// Says now and then that a commit failed.
+    failures: Throttle,
 }
 
 /// The two files, open.
@@ -186,6 +188,7 @@ impl Embedded {
             being_left: Mutex::default(),
             disowned: Mutex::default(),
             doubted: Mutex::default(),
+            failures: Throttle::new(FAILURES_SAID),
             accounts: Accounts::default(),
             at_hand: AtHand::new(settings.at_hand),
             gauge: Gauge::default(),
@@ -577,8 +580,10 @@ impl Embedded {
         !matches!(self.handle.try_write(), Err(TryLockError::WouldBlock))
     }
 
-    fn after_failure(&self, batch: &[Order], at: WallTime, concluding: &[Ticket], fault: &QueueError) {
-        tracing::error!(%fault, orders = batch.len(), "the store failed; it is opened again");
+    fn after_failure(&self, batch: &[Order], now: Now, at: WallTime, concluding: &[Ticket], fault: &QueueError) {
+        if let Some(unsaid) = self.failures.say(now.mono) {
+            tracing::error!(%fault, orders = batch.len(), unsaid, "the store failed; it is opened again");
+        }
         let mut claims = self.claims();
         for &ticket in concluding {
             claims.resume(ticket);
@@ -612,7 +617,7 @@ impl Embedded {
                 answers
             }
             Err(fault) => {
-                self.after_failure(&batch, at, &concluding, &fault);
+                self.after_failure(&batch, now, at, &concluding, &fault);
                 let answers = vec![Err(fault); batch.len()];
                 leave_adopted_files(batch);
                 answers

@@ -102,11 +102,12 @@ mod unsent;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 
 use crate::mail::{Cost, Envelope, QueueId, Rates};
-use crate::sys::{Clock, Disk, Entropy};
+use crate::sys::{Clock, Disk, Entropy, Throttle};
 
 pub use accounts::Spending;
 pub use brief::{Brief, Sketch};
@@ -120,7 +121,7 @@ pub use record::{
 pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
-pub use steer::{Change, Intake};
+pub use steer::{CHANGES_MAX, Change, Intake};
 pub use store::{
     Certainty, Direction, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried,
 };
@@ -201,7 +202,12 @@ pub(crate) struct Inner {
     work: Arc<Notify>,
     readers: Arc<Semaphore>,
     lately: seen::Lately,
+    /// Says now and then that outcomes can't be recorded.
+    unrecorded: Throttle,
 }
+
+/// How often it is said that the store fails, by each who notices: one cause must not fill what is left of the disk with its lines.
+const FAILURES_SAID: Duration = Duration::from_secs(60);
 
 impl Queue {
     /// Opens the queue in its folder, making it when there is none, and clears away what a crash left. Blocks: on a large store after a crash for
@@ -253,6 +259,7 @@ impl Queue {
         };
         let readers = Arc::new(Semaphore::new(POOL));
         let lately = seen::Lately::default();
+        let unrecorded = Throttle::new(FAILURES_SAID);
         let inner = Inner {
             store,
             disk,
@@ -268,6 +275,7 @@ impl Queue {
             work,
             readers,
             lately,
+            unrecorded,
         };
         Ok((Self { inner: Arc::new(inner) }, recovery))
     }

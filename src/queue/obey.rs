@@ -101,6 +101,15 @@ impl Work<'_, '_> {
                     }
                 })
             }
+            Order::Wake(id) => {
+                let now = self.now.wall;
+                self.claims().recall_one(*id);
+                self.change(*id, |record| {
+                    if record.state == State::Queued {
+                        record.due = record.due.min(now);
+                    }
+                })
+            }
             Order::Remove(id) => self.remove(*id),
             Order::TakeOut(id, places) => self.take_out(*id, places),
             Order::Adopt(adopted) => self.adopt(adopted),
@@ -289,6 +298,7 @@ impl Order {
             | Self::Retry(_)
             | Self::Hold(_)
             | Self::Release(_)
+            | Self::Wake(_)
             | Self::Remove(_)
             | Self::TakeOut(..)
             | Self::Present { .. }

@@ -251,9 +251,11 @@ impl Store for Embedded {
 
     fn stats(&self) -> Result<Stats, QueueError> {
         let oldest = self.read(|view| Ok(view.transaction.open_table(MESSAGES)?.first()?.map(|(id, _)| id.value())))?;
+        let (claimed, unrecorded) = self.claims().count();
         Ok(Stats {
             totals: self.totals_now(),
-            claimed: self.claims().count(),
+            claimed,
+            unrecorded,
             oldest: oldest.map(|id| QueueId::from_u128(id).arrived()),
             file: self.octets_of_files()?,
         })

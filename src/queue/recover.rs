@@ -90,6 +90,8 @@ pub struct Recovery {
     pub totals: Totals,
     /// Whether its last owner had not closed it: a crash, a kill, a power cut.
     pub after_crash: bool,
+    /// The earlier format it had: it was written anew.
+    pub was_of_format: Option<u32>,
     /// Body files without a record, removed: their messages were never answered 250, or are finished.
     pub leftovers: u64,
     /// Messages whose body is gone or short, set aside as dead, and why.
@@ -148,13 +150,13 @@ pub(super) fn open(owned: Owned) -> Result<(Embedded, Recovery), OpenError> {
 
 fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     make_store(store)?;
-    earlier::migrate(store)?;
+    let was_of_format = earlier::migrate(store)?;
     let files = body_files(store)?;
     let opened = open_files(store)?;
     remove_other_shelves(store, opened.number)?;
     let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
     let mut stock = take_stock(&opened).map_err(failed)?;
-    let mut recovery = Recovery::default();
+    let mut recovery = Recovery { was_of_format, ..Recovery::default() };
     for _ in 0..LOOKS_MAX {
         let faults = stock.faults(&files);
         if set_aside(&opened, faults, &mut recovery).map_err(failed)? == Changed::Nothing {

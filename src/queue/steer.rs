@@ -20,6 +20,8 @@ pub enum Change {
     Release,
     /// As [`Queue::retry`].
     Retry,
+    /// Makes it due now if it is queued; what is held or dead stays as it is. Of its own accord, not an operator's.
+    Wake,
     /// As [`Queue::remove`].
     Remove,
     /// Takes these recipients out, by their places in the envelope: they do not get it, nobody is told, and the message goes when nobody is left. An
@@ -32,6 +34,8 @@ pub enum Change {
 pub enum Intake {
     /// There is room.
     Open,
+    /// There is room for messages of so many octets and no larger ones, and this limit is why.
+    UpTo(u64, String),
     /// There is none, and this limit is why.
     NoRoom(String),
 }
@@ -47,6 +51,7 @@ impl Queue {
                 Change::Hold => Order::Hold(id),
                 Change::Release => Order::Release(id),
                 Change::Retry => Order::Retry(id),
+                Change::Wake => Order::Wake(id),
                 Change::Remove => Order::Remove(id),
                 Change::TakeOut(places) => Order::TakeOut(id, places),
             };
@@ -75,21 +80,21 @@ impl Queue {
         self.inner.work_on(move || store.briefs(filter, page, direction)).await?
     }
 
-    /// Whether there is room for one small message of somebody who has nothing here.
+    /// Whether there is room for one message of so many octets of somebody who has nothing here, or for a small one at least.
     ///
     /// # Errors
     ///
     /// [`QueueError::Broken`] when the store can't be used: then there is room for nobody.
-    pub async fn intake(&self) -> Result<Intake, QueueError> {
+    pub async fn intake(&self, octets: u64) -> Result<Intake, QueueError> {
         if let Some(stall) = self.inner.committing.stall(self.inner.clock.now().mono) {
             return Ok(Intake::NoRoom(stall.to_string()));
         }
         let level = self.inner.level(NOBODY).await?;
-        // Given back as soon as it is had.
-        let place = self.inner.budgets.room.place(&NOBODY.into(), 1, level);
-        Ok(match place.map(drop) {
-            Ok(()) => Intake::Open,
-            Err(shortage) => Intake::NoRoom(shortage.to_string()),
+        let room = &self.inner.budgets.room;
+        Ok(match (room.fits(1, level), room.fits(octets, level)) {
+            (Err(shortage), _) => Intake::NoRoom(shortage.to_string()),
+            (Ok(()), Err(shortage)) => Intake::UpTo(room.most(level), shortage.to_string()),
+            (Ok(()), Ok(())) => Intake::Open,
         })
     }
 

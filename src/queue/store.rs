@@ -139,6 +139,8 @@ pub enum Order {
     Hold(QueueId),
     /// Keep it back no longer.
     Release(QueueId),
+    /// Due now, if it is queued; no other is changed.
+    Wake(QueueId),
     /// Forget it, whatever its state.
     Remove(QueueId),
     /// These recipients, by their places in the envelope, are not to have it; forget it when nobody is left.
@@ -416,6 +418,8 @@ pub struct Stats {
     pub totals: Totals,
     /// Of the queued, how many are being tried now, or were by somebody who went away.
     pub claimed: u64,
+    /// Of the queued, how many were tried, and what came of it is not on the disk yet.
+    pub unrecorded: u64,
     /// When the oldest of all came.
     pub oldest: Option<WallTime>,
     /// Octets of the store's own file.

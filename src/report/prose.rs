@@ -197,9 +197,18 @@ fn others(count: usize, is_all: bool) -> String {
     format!("{count} {more}{whom}: too many to be named here. The details below name each.")
 }
 
-/// With a capital and a full stop.
+/// What is said to operators and programs, and what a sender understands of it.
+const PLAIN: [(&str, &str); 4] = [
+    ("the upstream", "the next mail server"),
+    ("an upstream", "the next mail server"),
+    ("the recipient (RCPT)", "the recipient"),
+    ("the sender (MAIL)", "the sender"),
+];
+
+/// With a capital and a full stop, in words for people.
 fn sentence(reason: &str) -> String {
     let reason = one_line(reason, DIAGNOSTIC_MAX);
+    let reason = PLAIN.iter().fold(reason, |reason, (ours, plain)| reason.replace(ours, plain));
     let mut letters = reason.chars();
     let first: String = letters.next().map(|letter| letter.to_uppercase().collect()).unwrap_or_default();
     let stop = if reason.ends_with('.') { "" } else { "." };

@@ -4,7 +4,7 @@
 //! sent: when more than half of the bound waits, the log is strained, and the relay takes no new mail and claims none; the other half is for
 //! what is in flight. When even that is full, lines are dropped and counted, and the count is said once the log flows.
 //!
-//! The thread is woken by a line, not by each: those that come within [`GATHER`] go with it. Never: waits for the log, except in [`Backlog::flush`], for as long as
+//! The thread is woken by a line, not by each: those that come within `GATHER` go with it. Never: waits for the log, except in [`Backlog::flush`], for as long as
 //! it is told; logs while it holds its lock.
 
 use std::collections::VecDeque;

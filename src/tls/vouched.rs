@@ -41,8 +41,13 @@ pub enum BalancerFault {
     #[error("its certificate is malformed")]
     Malformed,
     /// Neither the certificate nor its key is pinned.
-    #[error("its certificate is not in balancer_pin; its key is sha256/{0}")]
-    Unpinned(Digest256),
+    #[error("its certificate, sha256/{}, is not in balancer_pin; nor is its key, sha256/{}", .fingerprint.colons(), .key.colons())]
+    Unpinned {
+        /// The SHA-256 of the certificate.
+        fingerprint: Digest256,
+        /// That of its key.
+        key: Digest256,
+    },
     /// Before its notBefore.
     #[error("its certificate is not valid before {}", .0.rfc3339())]
     NotYetValid(WallTime),
@@ -86,7 +91,7 @@ impl BalancerPins {
     pub(super) fn admit_again(&self, balancer: &Balancer, now: WallTime) -> Result<(), BalancerFault> {
         let Balancer { fingerprint, key, not_before, not_after } = balancer;
         if !self.hold(*fingerprint, *key) {
-            Err(BalancerFault::Unpinned(*key))
+            Err(BalancerFault::Unpinned { fingerprint: *fingerprint, key: *key })
         } else if now < *not_before {
             Err(BalancerFault::NotYetValid(*not_before))
         } else if now.seconds() > not_after.seconds() {
@@ -214,7 +219,8 @@ mod tests {
                 assert_eq!(admit(&known, &one, now), said, "{now}");
             }
         }
-        let unpinned = Err(BalancerFault::Unpinned(Digest256(other.spki())));
+        let unpinned =
+            Err(BalancerFault::Unpinned { fingerprint: Digest256(other.fingerprint()), key: Digest256(other.spki()) });
         assert_eq!(admit(&pins(&[one.fingerprint(), one.spki()]), &other, NOW), unpinned);
         assert_eq!(admit(&BalancerPins::default(), &other, NOW), unpinned, "nobody vouches where nobody is pinned");
         let junk = CertificateDer::from(b"junk".to_vec());

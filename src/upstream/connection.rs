@@ -509,7 +509,9 @@ async fn handshake(
 fn negotiated(connection: &rustls::ClientConnection) -> Negotiated {
     let text = |known: Option<String>| known.unwrap_or_default();
     Negotiated {
-        version: text(connection.protocol_version().and_then(|version| version.as_str()).map(str::to_owned)),
+        version: text(
+            connection.protocol_version().and_then(|version| version.as_str()).map(|it| it.replace('_', ".")),
+        ),
         cipher: text(connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).map(str::to_owned)),
         certificates: connection
             .peer_certificates()

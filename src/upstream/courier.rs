@@ -243,7 +243,7 @@ impl Courier {
             None => self.places.report(upstream, found, of, Finder::Ordinary, slot.begun),
         };
         if let Some(condition) = changed {
-            tell(upstream, condition);
+            tell(upstream, condition, found);
         }
         debug!(upstream = upstream.name, fault = attempt.fault.as_ref().map(tracing::field::display), "attempt");
         attempt
@@ -274,7 +274,7 @@ impl Courier {
                 }
                 () = signs.ready(), if probe.is_some() => {
                     if let Some(condition) = probe.take().and_then(Probe::end_ready) {
-                        tell(&slot.upstream, condition);
+                        tell(&slot.upstream, condition, None);
                     }
                 }
                 Ok(()) = anew.changed() => {
@@ -526,12 +526,13 @@ impl Handover {
 }
 
 /// The operator hears of each change once, not message by message.
-fn tell(upstream: &Upstream, condition: Condition) {
+fn tell(upstream: &Upstream, condition: Condition, last: Option<&UpstreamFault>) {
     match condition {
         Condition::Closed => tracing::info!(upstream = upstream.name, "an upstream takes mail again"),
         Condition::Open(pause) => tracing::error!(
             upstream = upstream.name,
             seconds = pause.as_secs(),
+            fault = last.map(tracing::field::display),
             "an upstream failed too often: it is left alone for so long, then one message probes it; see `sealpost queue stats`"
         ),
         Condition::HalfOpen => {}

@@ -243,6 +243,7 @@ async fn steer(stage: &Stage, action: Action, target: Target) -> Vec<Answer> {
         daemon: Some(Running {
             courier: &stage.house.courier,
             routes: &snapshot.routes,
+            message_size: u64::MAX,
             log: &stage.house.log,
             counts: &stage.house.counts,
             mono: stage.house.now().mono,

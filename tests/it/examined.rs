@@ -65,7 +65,7 @@ async fn of_a_good_upstream_all_is_shown_and_nothing_is_sent() {
     let all = [Phase::Greeting, Phase::Hello, Phase::StartTls, Phase::Hello, Phase::Auth, Phase::Quit];
     assert_eq!(phases, all);
     let tls = second.tls.as_ref().unwrap();
-    assert_eq!((tls.version.as_str(), tls.certificates.len()), ("TLSv1_3", 1));
+    assert_eq!((tls.version.as_str(), tls.certificates.len()), ("TLSv1.3", 1));
     assert!(second.fault.is_none() && second.refused.is_empty());
     assert_eq!(scene.up.heard().last().unwrap(), "QUIT");
 }

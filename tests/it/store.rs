@@ -30,6 +30,7 @@ use sealpost::sys::{Clock, Disk, ManualClock, SeededEntropy, SimulatedDisk, Wall
 fn every_row_of_the_contract_names_a_test_that_is_there() {
     let contract = include_str!("../../src/queue/mod.rs");
     let tests = [
+        include_str!("../../src/daemon/steering/tests/moving.rs"),
         include_str!("../../src/queue/tests.rs"),
         include_str!("../../src/queue/tests/claims.rs"),
         include_str!("../../src/queue/tests/compact.rs"),

@@ -302,9 +302,9 @@ async fn a_client_does_not_wait_longer_for_an_upstream_that_is_silent_at_quit() 
     let stage = Stage::by(script, Script::default(), through(vec![one_each]));
     assert!(stage.send(&[BOB]).await.contains("Relayed"));
     let began = Instant::now();
-    assert!(stage.send(&[BOB]).await.starts_with("250 2.0.0 Accepted"));
-    assert!(began.elapsed() <= WAIT + Duration::from_secs(1), "{:?}", began.elapsed());
-    assert_eq!(ends(&stage).await, (1, 1));
+    assert!(stage.send(&[BOB]).await.contains("Relayed"));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(ends(&stage).await, (2, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -459,7 +459,8 @@ async fn a_connection_carries_the_next_message_until_spent_or_idle_for_too_long(
             "message {message}"
         );
     }
-    assert_eq!(scene.up.heard().iter().filter(|line| *line == "QUIT").count(), 1);
+    scene.courier.close_idle().await;
+    assert_eq!(scene.up.heard().iter().filter(|line| *line == "QUIT").count(), 1, "the spent one");
     scene.clock.advance(scene.settings.idle_timeout);
     scene.courier.close_idle().await;
     assert_eq!((show(&scene.send(1).await).as_str(), scene.up.connections()), ("D", 3));

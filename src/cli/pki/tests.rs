@@ -36,7 +36,8 @@ fn from_nothing_to_a_revoked_certificate() {
     let said = say(&issue, NOW).unwrap();
     assert!(said.contains("alice.p12") && said.contains("password    "), "{said}");
     fails(&issue, &["alice.pem", "renew"]);
-    say(&format!("renew --dir {dir} alice --key rsa"), NOW).unwrap();
+    let said = say(&format!("renew --dir {dir} alice --key rsa"), NOW).unwrap();
+    assert!(!said.contains("remark"), "{said}");
     fails(&format!("revoke --dir {dir} alice@example.com"), &["2 certificates", "--all"]);
     let said = say(&format!("revoke --dir {dir} alice@example.com --all --reason key-compromise"), NOW).unwrap();
     assert!(said.matches("revoked     alice").count() == 2 && said.contains("number 2"), "{said}");
@@ -47,6 +48,12 @@ fn from_nothing_to_a_revoked_certificate() {
     assert_eq!(
         (lines[1]["days_left"].as_i64(), lines[1]["revoked"]["reason"].as_str()),
         (Some(397), Some("key-compromise"))
+    );
+    // Who was revoked gets a new one, and whoever gives it is told.
+    let said = say(&format!("renew --dir {dir} alice --no-p12"), NOW).unwrap();
+    assert!(
+        said.contains("remark      the last certificate of alice") && said.contains("was revoked on 2026-11-24"),
+        "{said}"
     );
 }
 

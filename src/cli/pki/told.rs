@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::cli::output;
-use crate::pki::{Entry, Folder, Kind, Made};
+use crate::pki::{Entry, Folder, Kind, Made, Reason};
 use crate::sys::WallTime;
 
 /// A root's CRL or a CA that ends within so many days is warned of, with every command.
@@ -65,6 +65,19 @@ pub(super) fn made(made: &Made, password: Option<&str>) -> String {
         entry.until
     );
     text
+}
+
+/// That who is given a new certificate had the last one revoked, and not because another took its place.
+pub(super) fn was_revoked(folder: &Folder, which: &str) -> String {
+    let entries = &folder.index().entries;
+    let newest = folder.index().find(which).and_then(|found| entries.iter().rfind(|entry| entry.name == found.name));
+    let revoked = newest.and_then(|entry| Some((entry, entry.revoked.as_ref()?)));
+    revoked.filter(|(_, revoked)| revoked.reason != Reason::Superseded).map_or_else(String::new, |(entry, revoked)| {
+        format!(
+            "remark      the last certificate of {0}, {1}, was revoked on {2}; this one is good. If {0} is not to have one: `sealpost pki revoke {0}`\n",
+            entry.name, entry.serial, revoked.at
+        )
+    })
 }
 
 /// The issuing CA's new certificate.

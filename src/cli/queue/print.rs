@@ -148,11 +148,26 @@ impl Printer {
             writeln!(self.out, "{name:>8}: {}, {}", counted(count, "message"), size(octets))?;
         }
         writeln!(self.out, "{:>8}: {} being tried now", "claimed", counted(sums.claimed, "message"))?;
+        if sums.unrecorded > 0 {
+            writeln!(
+                self.out,
+                "{:>8}: of {} the attempt is over, and its outcome waits to be recorded",
+                "outcomes",
+                counted(sums.unrecorded, "message")
+            )?;
+        }
         if let Some(seconds) = sums.oldest_seconds {
             writeln!(self.out, "{:>8}: {}", "oldest", span(seconds))?;
         }
         writeln!(self.out, "{:>8}: {}", "file", size(sums.file_octets))?;
         match &sums.intake {
+            Some(IntakeSums { why_not: Some(why), largest: Some(largest), .. }) => writeln!(
+                self.out,
+                "{:>8}: mail is taken, BUT NO MESSAGE OVER {}, of which clients hear 452: {}",
+                "intake",
+                size(*largest),
+                clean(why)
+            )?,
             Some(IntakeSums { why_not: None, .. }) => writeln!(self.out, "{:>8}: mail is taken", "intake")?,
             Some(IntakeSums { why_not: Some(why), .. }) => {
                 writeln!(self.out, "{:>8}: NO MAIL IS TAKEN, clients hear 452: {}", "intake", clean(why))?;

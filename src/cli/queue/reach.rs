@@ -127,6 +127,16 @@ impl Reach {
                     format!("no daemon answers, and the store in {} can't be opened", data_dir.display())
                 })?,
             };
+            if let Some(format) = recovery.was_of_format {
+                eprintln!(
+                    "sealpost: the store was of format {format}; it has been written anew, and only this sealpost and newer ones can read it now"
+                );
+            }
+            if recovery.after_crash {
+                eprintln!(
+                    "sealpost: the relay was killed, or its machine stopped, and this has put its store right; the next start finds it whole (after_crash=false)"
+                );
+            }
             for (id, reason) in &recovery.set_aside {
                 eprintln!("sealpost: message {id} was damaged; it is set aside as dead: {reason}");
             }

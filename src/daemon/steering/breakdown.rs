@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mail::Address;
+use crate::mail::{Address, ForwardPath, ReversePath};
 use crate::queue::{Listed, NO_UPSTREAM, Sketch, Tally};
+use crate::route::{Errand, Routes};
 use crate::sys::WallTime;
 
 /// Different names of one kind that are told apart.
@@ -17,8 +18,14 @@ const NAMES_MAX: usize = 10_000;
 /// Where mail stands that no upstream has been asked about.
 const NOT_TRIED: &str = "(not tried yet)";
 
-/// Where mail stands that no route of the configuration took when it was last tried.
+/// Where mail stands that no route of the configuration takes.
 const NO_ROUTE: &str = "(no route takes it: write a [[route]], or take it out)";
+
+/// The same that a route takes, since the configuration changed.
+const ROUTED_NOW: &str = "(a route takes it now: not tried by it yet)";
+
+/// The same where nobody knows what the routes take: no daemon runs.
+const WAS_NOWHERE: &str = "(no route took it when it was last tried)";
 
 /// The ages that are told apart, and their names in `--json`.
 const AGES: [(&str, Duration); 5] = [
@@ -66,7 +73,7 @@ pub(super) struct Tallies {
 
 impl Tallies {
     /// One message more.
-    pub(super) fn add<M: Sketch>(&mut self, found: &Listed<M>, now: WallTime) {
+    pub(super) fn add<M: Sketch>(&mut self, found: &Listed<M>, routes: Option<&Routes>, now: WallTime) {
         let octets = found.length();
         let age = now.since(found.id().arrived());
         let class = AGES.iter().position(|(_, limit)| age < *limit).unwrap_or(AGES.len());
@@ -75,7 +82,7 @@ impl Tallies {
         }
         let Listed::Message(message) = found else { return };
         self.identities.add(message.identity(), octets);
-        for upstream in upstreams(message) {
+        for upstream in upstreams(message, routes) {
             self.upstreams.add(upstream, octets);
         }
         for domain in domains(message) {
@@ -97,14 +104,25 @@ impl Tallies {
     }
 }
 
-fn upstreams(message: &impl Sketch) -> BTreeSet<&str> {
+fn upstreams<'a>(message: &'a impl Sketch, routes: Option<&Routes>) -> BTreeSet<&'a str> {
     let owed = message.recipients().filter(|(_, state)| state.is_owed(message.state()));
-    owed.map(|(_, state)| match &state.last_attempt {
+    owed.map(|(to, state)| match &state.last_attempt {
         None => NOT_TRIED,
-        Some((_, upstream)) if upstream == NO_UPSTREAM => NO_ROUTE,
+        Some((_, upstream)) if upstream == NO_UPSTREAM => {
+            routes.map_or(WAS_NOWHERE, |routes| if has_route(message, to, routes) { ROUTED_NOW } else { NO_ROUTE })
+        }
         Some((_, upstream)) => upstream.as_str(),
     })
     .collect()
+}
+
+/// Whether a route takes this recipient as the configuration is now.
+fn has_route(message: &impl Sketch, to: &str, routes: &Routes) -> bool {
+    // Who is neither an address nor nobody was none when it was kept, either.
+    let sender = Address::parse(message.sender()).map_or(ReversePath::Null, ReversePath::Address);
+    let recipient = Address::parse(to).map_or(ForwardPath::Postmaster, ForwardPath::Address);
+    let errand = Errand { identity: message.identity(), ca: message.ca(), sender: &sender, recipient: &recipient };
+    routes.find(&errand).is_some()
 }
 
 fn domains(message: &impl Sketch) -> BTreeSet<String> {
@@ -170,10 +188,16 @@ fn more(tally: &mut Tally, octets: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::identity::{DomainSet, Rule};
     use crate::mail::QueueId;
     use crate::queue::Brief;
     use crate::queue::record::samples;
+    use crate::route::{Route, Wants};
+    use crate::upstream::Upstream;
+    use crate::upstream::preference::Ranked;
 
     const NOW: WallTime = WallTime::from_seconds(1_000_000);
     const NO_SHARE: Tally = Tally { count: u64::MAX, octets: u64::MAX };
@@ -192,7 +216,7 @@ mod tests {
     fn those_with_the_most_come_first_and_the_rest_is_summed_up() {
         let mut tallies = Tallies::default();
         for (identity, count) in [("a", 1), ("b", 3), ("c", 2), ("d", 1)] {
-            (0..count).for_each(|_| tallies.add(&message(60, identity), NOW));
+            (0..count).for_each(|_| tallies.add(&message(60, identity), None, NOW));
         }
         let breakdown = tallies.breakdown(2, Tally { count: 3, octets: u64::MAX });
         assert_eq!(breakdown.identities, [row("b", 3), row("c", 2), row("(others)", 2)]);
@@ -207,7 +231,7 @@ mod tests {
         record.recipients[0].last_attempt = Some((NOW, "main".to_owned()));
         record.recipients[1].open = false;
         let mut tallies = Tallies::default();
-        tallies.add(&Listed::Message(record), NOW);
+        tallies.add(&Listed::Message(record), None, NOW);
         let breakdown = tallies.breakdown(10, NO_SHARE);
         assert_eq!((breakdown.upstreams, breakdown.domains), (vec![row("main", 1)], vec![row("example.net", 1)]));
     }
@@ -218,18 +242,33 @@ mod tests {
         for state in &mut record.recipients {
             state.last_attempt = Some((NOW, NO_UPSTREAM.to_owned()));
         }
-        let mut tallies = Tallies::default();
-        tallies.add(&Listed::Message(record), NOW);
-        assert_eq!(tallies.breakdown(10, NO_SHARE).upstreams, [row(NO_ROUTE, 1)]);
+        let (message, upstream) = (Listed::Message(record), Arc::new(Upstream::new("main", "h", 25, "r")));
+        let routes = |domain: &str| {
+            let wants = Wants { recipients: Some(DomainSet::read([domain]).unwrap()), ..Wants::default() };
+            let upstream = Ranked { order: 1, weight: 1, what: Arc::clone(&upstream) };
+            let rule = Rule { name: "route".into(), place: None };
+            Routes::new(vec![Route::new(domain, wants, rule, vec![upstream]).unwrap()])
+        };
+        // The message is to example.org and example.net.
+        for (routes, shown) in [
+            (Some(Routes::default()), vec![row(NO_ROUTE, 1)]),
+            (Some(routes("example.com")), vec![row(NO_ROUTE, 1)]),
+            (Some(routes("example.net")), vec![row(ROUTED_NOW, 1), row(NO_ROUTE, 1)]),
+            (None, vec![row(WAS_NOWHERE, 1)]),
+        ] {
+            let mut tallies = Tallies::default();
+            tallies.add(&message, routes.as_ref(), NOW);
+            assert_eq!(tallies.breakdown(10, NO_SHARE).upstreams, shown, "{routes:?}");
+        }
     }
 
     #[test]
     fn ages_are_classes_and_what_can_not_be_read_has_one_too() {
         let mut tallies = Tallies::default();
         for seconds in [0, 299, 300, 3_599, 3_600, 86_400, 432_000] {
-            tallies.add(&message(seconds, "a"), NOW);
+            tallies.add(&message(seconds, "a"), None, NOW);
         }
-        tallies.add(&Listed::<Brief>::Unreadable(QueueId::new(NOW, 0), "damaged".to_owned()), NOW);
+        tallies.add(&Listed::<Brief>::Unreadable(QueueId::new(NOW, 0), "damaged".to_owned()), None, NOW);
         let ages: Vec<u64> = tallies.breakdown(1, NO_SHARE).ages.iter().map(|row| row.messages).collect();
         assert_eq!(ages, [3, 2, 1, 0, 1, 1]);
     }

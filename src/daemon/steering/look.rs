@@ -372,7 +372,7 @@ impl Summing {
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Option<Sums>, QueueError> {
         if let Some(walk) = &mut self.walk {
             for found in walk.pages(desk.queue).await? {
-                self.tallies.add(&found, desk.now);
+                self.tallies.add(&found, desk.daemon.map(|running| running.routes), desk.now);
             }
             if !walk.is_over() {
                 return Ok(None);

@@ -281,7 +281,10 @@ impl Importing {
             ));
         }
         let adoption = queue.adopted(export).await.map_err(|fault| fault.to_string())?;
-        let asked = format!("import of {export}");
+        let asked = match back {
+            Back::Refused => format!("import of {export}"),
+            Back::Taken => format!("import of {export}, --take-back"),
+        };
         audit::steering("import", &asked, &by);
         let told = adoption.clone();
         Ok((Self { by, export, asked, adoption, current: None, arrived: Vec::new(), octets: 0 }, told))

@@ -142,7 +142,10 @@ impl Round {
                 let paths = places.iter().filter_map(|&place| paths.get(place).copied());
                 Some(paths.collect::<Vec<_>>().join(","))
             }
-            (Change::Hold | Change::Release | Change::Retry | Change::Remove | Change::TakeOut(_), _) => None,
+            (
+                Change::Hold | Change::Release | Change::Retry | Change::Wake | Change::Remove | Change::TakeOut(_),
+                _,
+            ) => None,
         };
         audit::steered(&Steered {
             action: self.action.word(),

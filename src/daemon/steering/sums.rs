@@ -29,6 +29,9 @@ pub struct Sums {
     pub dead_octets: u64,
     /// Of the queued, those being tried now.
     pub claimed: u64,
+    /// Of the queued, those that were tried, while what came of it waits to be recorded: many while the disk fails or is full.
+    #[serde(default)]
+    pub unrecorded: u64,
     /// Age of the oldest message, seconds.
     pub oldest_seconds: Option<u64>,
     /// Octets of the store's own file.
@@ -52,8 +55,11 @@ pub struct Sums {
 pub struct IntakeSums {
     /// Whether it is.
     pub accepts: bool,
-    /// Why not: everybody hears `452 4.3.1`.
+    /// Why not: everybody hears `452 4.3.1`; or why no larger ones.
     pub why_not: Option<String>,
+    /// Octets of the largest message that has room, where that is less than `limits.message_size`: who brings a larger one hears `452 4.3.1`.
+    #[serde(default)]
+    pub largest: Option<u64>,
 }
 
 /// What has happened since the start of the daemon.
@@ -157,6 +163,7 @@ impl Sums {
             dead: totals.dead.count,
             dead_octets: totals.dead.octets,
             claimed: stats.claimed,
+            unrecorded: stats.unrecorded,
             oldest_seconds: stats.oldest.map(|oldest| desk.now.since(oldest).as_secs()),
             file_octets: stats.file,
             intake,
@@ -173,13 +180,16 @@ impl IntakeSums {
             "the log does not keep up, and what can't be accounted for is not taken: look at whoever reads it"
                 .to_owned()
         });
-        let why_not = match (stalled, desk.queue.intake().await) {
-            (Some(stalled), _) => Some(stalled),
-            (None, Ok(Intake::Open)) => None,
-            (None, Ok(Intake::NoRoom(shortage))) => Some(shortage),
-            (None, Err(fault)) => Some(fault.to_string()),
-        };
-        Self { accepts: why_not.is_none(), why_not }
+        let refuses = |why_not| Self { accepts: false, why_not: Some(why_not), largest: None };
+        match (stalled, desk.queue.intake(running.message_size).await) {
+            (Some(stalled), _) => refuses(stalled),
+            (None, Ok(Intake::Open)) => Self { accepts: true, why_not: None, largest: None },
+            (None, Ok(Intake::UpTo(octets, shortage))) => {
+                Self { accepts: true, why_not: Some(shortage), largest: Some(octets) }
+            }
+            (None, Ok(Intake::NoRoom(shortage))) => refuses(shortage),
+            (None, Err(fault)) => refuses(fault.to_string()),
+        }
     }
 }
 

@@ -253,6 +253,7 @@ impl<'a, S: Subject> Trial<'a, S> {
             Change::Retry(which) => (Order::Retry(pick(*which)), Vec::new()),
             Change::Hold(which) => (Order::Hold(pick(*which)), Vec::new()),
             Change::Release(which) => (Order::Release(pick(*which)), Vec::new()),
+            Change::Wake(which) => (Order::Wake(pick(*which)), Vec::new()),
             Change::Remove(which) => (Order::Remove(pick(*which)), Vec::new()),
             Change::TakeOut(which, places) => (Order::TakeOut(pick(*which), places.clone()), Vec::new()),
             Change::BeginExport(export) => (Order::BeginExport(QueueId::from_u128(u128::from(*export))), Vec::new()),

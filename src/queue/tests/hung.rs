@@ -156,10 +156,10 @@ fn on_a_disk_that_hangs_nothing_is_sent_again_however_long_and_whoever_can_be_to
         let waiting = tokio::spawn(waiting.commit(samples::deposit(START)));
         settle().await;
         clock.advance(STALLED - Duration::from_secs(1));
-        assert_eq!(queue.intake().await, Ok(Intake::Open), "a disk may be slow");
+        assert_eq!(queue.intake(1).await, Ok(Intake::Open), "a disk may be slow");
         let third = queue.claim().await;
         clock.advance(Duration::from_secs(1));
-        let Ok(Intake::NoRoom(why)) = queue.intake().await else { panic!("mail is taken") };
+        let Ok(Intake::NoRoom(why)) = queue.intake(1).await else { panic!("mail is taken") };
         assert!(why.starts_with("the disk of data_dir hangs: it has not finished a commit for 10 s"), "{why}");
         assert_eq!(keep(&queue).await, Err(QueueError::Full(why)));
         assert!(claimed(&queue).await.is_none(), "what comes of it could not be recorded");
@@ -179,7 +179,7 @@ fn on_a_disk_that_hangs_nothing_is_sent_again_however_long_and_whoever_can_be_to
             assert_eq!(outcome.await.unwrap(), Ok(None), "it was recorded");
         }
         assert_eq!(queue.show(waiting_id).await, Err(QueueError::NotFound(waiting_id)));
-        assert_eq!(queue.intake().await, Ok(Intake::Open));
+        assert_eq!(queue.intake(1).await, Ok(Intake::Open));
         // The third ran out, since nobody brought what came of it; the fourth, and the one that was written, were never tried.
         let given_out = [queue.claim().await.id(), queue.claim().await.id(), queue.claim().await.id()];
         assert!(given_out.contains(&id) && given_out.contains(&written_id), "{given_out:?}");

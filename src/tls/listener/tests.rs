@@ -561,7 +561,8 @@ fn only_a_pinned_balancer_gets_through_the_handshake_of_a_listener_of_theirs() {
     let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&staff);
     let pins = BalancerPins::new(vec![Digest256(balancer.fingerprint()), Digest256(ended.spki())]);
     let server = world.listener(RefusalMode::Reply).balanced_config(&pins, &world.clock).unwrap();
-    let unpinned = BalancerFault::Unpinned(Digest256(alice.spki()));
+    let unpinned =
+        BalancerFault::Unpinned { fingerprint: Digest256(alice.fingerprint()), key: Digest256(alice.spki()) };
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let connect =
             |shown: Option<&Made>| connect(&Arc::new(world.client(version, shown)), &server, "mail.example.com");
@@ -570,7 +571,8 @@ fn only_a_pinned_balancer_gets_through_the_handshake_of_a_listener_of_theirs() {
         assert_eq!(known.fingerprint(), Digest256(balancer.fingerprint()));
         // Without pins nobody is one, whatever let it through.
         let nobody = super::balancer(&wired.server, &BalancerPins::default(), world.clock.now().wall);
-        assert_eq!(nobody, Err(BalancerFault::Unpinned(Digest256(balancer.spki()))));
+        let (fingerprint, key) = (Digest256(balancer.fingerprint()), Digest256(balancer.spki()));
+        assert_eq!(nobody, Err(BalancerFault::Unpinned { fingerprint, key }));
         let fault = |shown: &Made| {
             let failed = connect(Some(shown)).err().unwrap().server.unwrap();
             *balancer_fault_of(&failed).unwrap_or_else(|| panic!("{failed}"))

@@ -372,6 +372,14 @@ impl Model {
                     }
                 })
             }
+            Order::Wake(id) => {
+                self.recall_one(*id);
+                self.change(*id, |record| {
+                    if record.state == State::Queued && record.due > now.wall {
+                        record.due = now.wall;
+                    }
+                })
+            }
             Order::Hold(id) => self.change(*id, |record| {
                 if record.state == State::Queued {
                     (record.state, record.held_by, record.reason) = (State::Held, Some(HeldBy::Operator), None);
@@ -408,7 +416,7 @@ impl Model {
                         self.pledged.insert(id, self.begun.len());
                         self.keep(&adopted.message, body)
                     }
-                    present => present,
+                    present @ (Expected::Done | Expected::Known(_) | Expected::Lapsed(_)) => present,
                 }
             }
             Order::Present { id, export, place } => self.present(*id, (*export, *place)),
