@@ -43,6 +43,8 @@ fn encoded_words_are_decoded_wherever_they_stand() {
         ("x =?utf-8?Q?a?= b =?utf-8?Q?c?=", "x a b c"),
         ("=?utf-8?Q?abcdef?=", "abcdef"),
         ("=?us-ascii?Q?a=40b?=", "a@b"),
+        ("=?utf-7?Q?a+AEA-b?=", "a@b"),
+        ("=?utf-8?Q?ceo?= =?utf-16be?B?AEAAYg==?=", "ceo@b"),
     ] {
         assert_eq!(first_reading(text), shown, "{text}");
     }
