@@ -125,7 +125,7 @@ level = "trace"
             attempt(smtp, ALICE, PASSWORD)
             message_id = self._send(smtp, "alice@example.com")
         trace = self.arrivals.wait_for(message_id).octets
-        if b"with ESMTPSA id" not in trace:
+        if b"with ESMTPSA id" not in b" ".join(trace[:500].split()):
             raise Fault(f"the trace field does not say ESMTPSA: {trace[:500]!r}")
 
     def _swaks(self, way, mechanism):
@@ -184,7 +184,7 @@ level = "trace"
 
     def _came_with_a_password(self, message_id):
         trace = self.arrivals.wait_for(message_id).octets
-        if b"with ESMTPSA id" not in trace:
+        if b"with ESMTPSA id" not in b" ".join(trace[:500].split()):
             raise Fault(f"the trace field does not say ESMTPSA: {trace[:500]!r}")
 
     def _gsasl(self, mechanism):
