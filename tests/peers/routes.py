@@ -102,7 +102,7 @@ class Routes:
     def _tested(self):
         with _Bench(self) as bench:
             text, code = bench.test()
-            for wanted in ("upstream net of route to-net", "TLSv1_3", "verified: yes, for localhost", "issued by",
+            for wanted in ("upstream net of route to-net", "TLSv1.3", "verified: yes, for localhost", "issued by",
                            "upstream org of route to-org", "tried: 127.0.0.1:", "from 127.0.0.9", "it would take mail now"):
                 if wanted not in text:
                     raise Fault(f"{wanted!r} is not in\n{text}")
