@@ -526,7 +526,14 @@ impl Queue {
         mut told: impl FnMut(u64, u64) + Send + 'static,
     ) -> Result<Compaction, QueueError> {
         let store = Arc::clone(&self.inner.store);
-        self.inner.work_on(move || store.compact(most, &mut told)).await?
+        let compacting = self.inner.committing.compacting(&self.inner.clock);
+        self.inner
+            .work_on(move || {
+                // It goes on, and is over, with the work, whoever waits for that.
+                let _compacting = compacting;
+                store.compact(most, &mut told)
+            })
+            .await?
     }
 
     /// Waits until nothing can be kept any more: the queue was closed, or its writer has died.

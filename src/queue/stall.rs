@@ -8,16 +8,19 @@
 //! | what is due                             | is not given out: what comes of it could not be recorded, and a restart would repeat it  |
 //! | what came of attempts                   | waits, and its message is nobody else's (`claims`)                                       |
 //!
+//! A compaction has everything wait, commits too, and may take long: it is no disk that hangs, and is told by its own progress.
+//!
 //! Never: ends a commit; takes back what is in one.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Queue;
-use crate::sys::MonoTime;
+use crate::sys::{Clock, MonoTime};
 
 /// A commit that lasts so long hangs. Syncs of a disk that is merely busy take less.
 pub(super) const STALLED: Duration = Duration::from_secs(10);
@@ -32,13 +35,30 @@ const AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Committing {
     began: Mutex<Option<MonoTime>>,
+    /// Whether a compaction has it wait.
+    compacting: AtomicBool,
     /// Whether it was seen to hang.
     seen: watch::Sender<bool>,
 }
 
+/// A compaction under way, until this is dropped.
+pub(super) struct Compacting {
+    committing: Arc<Committing>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Drop for Compacting {
+    fn drop(&mut self) {
+        let mut began = self.committing.began();
+        // What waited has its time from now on.
+        *began = began.map(|_| self.clock.now().mono);
+        self.committing.compacting.store(false, Ordering::Release);
+    }
+}
+
 impl Default for Committing {
     fn default() -> Self {
-        Self { began: Mutex::default(), seen: watch::Sender::new(false) }
+        Self { began: Mutex::default(), compacting: AtomicBool::new(false), seen: watch::Sender::new(false) }
     }
 }
 
@@ -57,18 +77,32 @@ impl fmt::Display for Stall {
 }
 
 impl Committing {
+    fn began(&self) -> MutexGuard<'_, Option<MonoTime>> {
+        self.began.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn begin(&self, now: MonoTime) {
-        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        *self.began() = Some(now);
     }
 
     pub(super) fn end(&self) {
-        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.began() = None;
         self.note(false);
+    }
+
+    /// A compaction begins: until it ends, no commit is said to hang.
+    pub(super) fn compacting(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> Compacting {
+        self.compacting.store(true, Ordering::Release);
+        Compacting { committing: Arc::clone(self), clock: Arc::clone(clock) }
     }
 
     /// How long it hangs; none when it does not.
     pub(super) fn stall(&self, now: MonoTime) -> Option<Stall> {
-        let began = *self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        // In this order: when a compaction is over, what waited for it has begun anew.
+        if self.compacting.load(Ordering::Acquire) {
+            return None;
+        }
+        let began = *self.began();
         began.map(|began| now.since(began)).filter(|lasted| *lasted >= STALLED).map(Stall)
     }
 
@@ -153,6 +187,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::{ManualClock, WallTime};
 
     fn at(seconds: u64) -> MonoTime {
         MonoTime::from_start(Duration::from_secs(seconds))
@@ -167,6 +202,22 @@ mod tests {
         assert_eq!(committing.stall(at(110)), Some(Stall(STALLED)));
         committing.end();
         assert_eq!(committing.stall(at(9999)), None);
+    }
+
+    #[test]
+    fn what_waits_for_a_compaction_hangs_only_when_it_has_lasted_behind_that() {
+        let clock = Arc::new(ManualClock::at(WallTime::from_seconds(0)));
+        let (shared, committing) = (Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(Committing::default()));
+        let stall = || committing.stall(clock.now().mono).is_some();
+        let compacting = committing.compacting(&shared);
+        committing.begin(clock.now().mono);
+        clock.advance(Duration::from_secs(3600));
+        assert!(!stall());
+        drop(compacting);
+        clock.advance(STALLED - Duration::from_secs(1));
+        assert!(!stall());
+        clock.advance(Duration::from_secs(1));
+        assert!(stall());
     }
 
     #[test]
