@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn what_waits_for_a_compaction_hangs_only_when_it_has_lasted_behind_that() {
         let clock = Arc::new(ManualClock::at(WallTime::from_seconds(0)));
-        let (shared, committing) = (Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(Committing::default()));
+        let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let committing = Arc::new(Committing::default());
         let stall = || committing.stall(clock.now().mono).is_some();
         let compacting = committing.compacting(&shared);
         committing.begin(clock.now().mono);

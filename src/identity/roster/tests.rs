@@ -9,6 +9,11 @@ use crate::sys::WallTime;
 use crate::tls::recipe::{self, DAY, Made, NOW, Recipe};
 use crate::tls::{ClientCa, ClientCaSettings, PeerChain, RevocationMode, Trust, Witness, judge};
 
+mod against_a_scan;
+mod doubts;
+mod other_names;
+mod vouching;
+
 fn rule(name: &str) -> Rule {
     Rule { name: name.into(), place: None }
 }
@@ -504,39 +509,6 @@ fn the_summary_names_every_certificate_of_the_chain() {
 }
 
 #[test]
-fn grants_that_can_never_apply_are_doubted() {
-    let keys = |text: &str| MatchKeys { uri: uri(text), ..under("staff") };
-    let list = |texts: &[&str]| patterns(texts);
-    let entries = vec![
-        RosterEntry {
-            send_as: list(&["a@other.example", "*@other.example", "a@example.com"]),
-            ..entry("a", keys("urn:a"))
-        },
-        RosterEntry { send_as: list(&[]), ..entry("b", keys("urn:b")) },
-        RosterEntry { send_to: list(&["!x@example.org"]), ..entry("c", keys("urn:c")) },
-        RosterEntry { send_as: list(&["d@example.com", "!*@example.com"]), ..entry("d", keys("urn:d")) },
-        RosterEntry { state: EntryState::Disabled, send_as: list(&[]), ..entry("e", keys("urn:e")) },
-    ];
-    let cas = vec![grant_of("staff", &["example.com"]), CaGrant { domains: None, ..grant_of("guests", &[]) }];
-    let doubts = Roster::new(entries, cas).unwrap().lint();
-    let wanted = [
-        ("identity \"a\"", "a@other.example, which lies beyond"),
-        ("identity \"a\"", "*@other.example, which lies beyond"),
-        ("identity \"b\"", "send_as is empty"),
-        ("identity \"c\"", "send_to is empty"),
-        ("identity \"d\"", "!*@example.com excludes"),
-        ("client_ca \"guests\"", "grants nothing without domains"),
-    ];
-    for (rule, said) in wanted {
-        assert!(
-            doubts.iter().any(|doubt| doubt.to_string().starts_with(rule) && doubt.sentence.contains(said)),
-            "{said}: {doubts:#?}"
-        );
-    }
-    assert_eq!(doubts.len(), wanted.len(), "{doubts:#?}");
-}
-
-#[test]
 fn ten_thousand_identities_are_found_by_hash() {
     let world = World::new();
     let keys = |number: usize| MatchKeys { email: email(&format!("user{number}@example.com")), ..under("staff") };
@@ -610,124 +582,6 @@ fn a_wildcard_that_disables_a_domain_disables_who_was_known_by_an_address_of_it(
         ("staff:carl@corp.example", Err(Lapsed::Disabled)),
     ] {
         assert_eq!(roster.standing(name, Some("staff"), None, None, Witness::Handshake), wanted, "{name}");
-    }
-}
-
-/// subjectAltName with these GeneralNames, DER each.
-fn names_of(names: &[Vec<u8>]) -> Vec<u8> {
-    crate::tls::recipe::der(0x30, &names.concat())
-}
-
-/// otherName of this type (its OID's content octets): a string of this tag.
-fn other_name(kind: &[u8], tag: u8, text: &[u8]) -> Vec<u8> {
-    use crate::tls::recipe::der;
-    der(0xa0, &[der(6, kind), der(0xa0, &der(tag, text))].concat())
-}
-
-const UPN: &[u8] = &[0x2b, 6, 1, 4, 1, 0x82, 0x37, 20, 2, 3];
-const SMTP_UTF8: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 8, 9];
-const UTF8: u8 = 12;
-
-impl World {
-    /// A certificate of the staff CA with these GeneralNames.
-    fn with_names(&self, names: &[Vec<u8>]) -> Made {
-        Recipe::client("Alice").extension(&[2, 5, 29, 17], false, names_of(names)).signed_by(&self.staff)
-    }
-}
-
-#[test]
-fn user_principal_names_and_international_mailboxes_are_names() {
-    let world = World::new();
-    let alice = world.with_names(&[
-        other_name(UPN, UTF8, b"Alice@Corp.example"),
-        other_name(SMTP_UTF8, UTF8, "zoë@example.com".as_bytes()),
-    ]);
-    for keys in [
-        MatchKeys { upn: upn("alice@corp.example"), ..under("staff") },
-        MatchKeys { upn: upn("*@corp.example"), ..under("staff") },
-        MatchKeys { email: email("zoë@example.com"), ..under("staff") },
-        MatchKeys { email: email("*@example.com"), ..under("staff") },
-        MatchKeys { email: email("zoë@example.com"), upn: upn("alice@corp.example"), ..under("staff") },
-    ] {
-        let roster = Roster::new(vec![entry("alice", keys.clone())], both()).unwrap();
-        assert_eq!(world.name(&roster, &alice), Ok("alice".into()), "{keys:?}");
-    }
-    // The one is not the other, and neither is a look-alike.
-    for keys in [
-        MatchKeys { email: email("alice@corp.example"), ..under("staff") },
-        MatchKeys { upn: upn("zoë@example.com"), ..under("staff") },
-        MatchKeys { email: email("zoe@example.com"), ..under("staff") },
-        MatchKeys { upn: upn("*@sub.corp.example"), ..under("staff") },
-        MatchKeys { upn: upn("*@example"), ..under("staff") },
-        MatchKeys { upn: upn("alice@corp.example"), ..under("guests") },
-    ] {
-        let roster = Roster::new(vec![entry("alice", keys.clone())], both()).unwrap();
-        assert_eq!(world.name(&roster, &alice), Err(NoIdentity::Unknown), "{keys:?}");
-    }
-}
-
-#[test]
-fn what_is_wrong_with_an_other_name_is_told_and_it_counts_for_nothing() {
-    let world = World::new();
-    for (name, said) in [
-        (
-            other_name(SMTP_UTF8, UTF8, b"alice@example.com"),
-            "email:alice@example.com counts for nothing: its local part is all ASCII",
-        ),
-        (other_name(SMTP_UTF8, UTF8, "zoë@exämple.com".as_bytes()), "its domain is not in A-labels"),
-        (other_name(SMTP_UTF8, UTF8, "zoë\0@example.com".as_bytes()), "holds NUL"),
-        (other_name(SMTP_UTF8, UTF8, b"zo\xeb@example.com"), "not one UTF8String"),
-        (other_name(SMTP_UTF8, 22, b"zoe@example.com"), "not one UTF8String"),
-        (other_name(UPN, UTF8, b"alice@corp.example\0"), "upn:alice@corp.example\\u{0} counts for nothing: holds NUL"),
-        (other_name(UPN, UTF8, b"alice@corp.example\r\nX"), "holds control"),
-        (other_name(UPN, 19, b"alice@corp.example"), "not one UTF8String"),
-        (other_name(UPN, UTF8, b"CORP\\alice"), "not a user principal name"),
-        (crate::tls::recipe::der(0xa0, &crate::tls::recipe::der(6, UPN)), "not one UTF8String"),
-    ] {
-        let leaf = world.with_names(&[name]);
-        let roster = Roster::new(
-            Vec::new(),
-            vec![CaGrant { own_names: OwnNames::Both, ..grant_of("staff", &["*"]) }, without_email("guests")],
-        )
-        .unwrap();
-        let examination = roster.examine(&world.chain(&roster, &leaf)).unwrap();
-        assert!(examination.identity.is_err(), "{said}");
-        assert!(examination.notes.iter().any(|note| note.contains(said)), "{said}: {:?}", examination.notes);
-        assert_eq!(examination.facts.unusable.len(), 1);
-    }
-    // Another kind of otherName is nobody's business.
-    let leaf = world.with_names(&[other_name(&[0x2a, 3, 4], UTF8, b"alice@corp.example")]);
-    let facts = CertificateFacts::of(&leaf.der).unwrap();
-    assert!(facts.unusable.is_empty() && facts.upns.is_empty());
-}
-
-#[test]
-fn a_ca_may_let_certificates_send_as_their_user_principal_names() {
-    let world = World::new();
-    let rfc822 = crate::tls::recipe::der(0x81, b"alice.smith@example.com");
-    let alice = world.with_names(&[
-        rfc822,
-        other_name(UPN, UTF8, b"alice@example.com"),
-        other_name(UPN, UTF8, b"alice@CORP"),
-        other_name(UPN, UTF8, b"alice@other.example"),
-    ]);
-    let cas = |own_names| vec![CaGrant { own_names, ..grant_of("staff", &["example.com"]) }, without_email("guests")];
-    for (own_names, name, mail, upn) in [
-        (OwnNames::Emails, "staff:alice.smith@example.com", true, false),
-        (OwnNames::Upns, "staff:alice@example.com", false, true),
-        (OwnNames::Both, "staff:alice.smith@example.com", true, true),
-    ] {
-        let identity = world.identify(&Roster::new(Vec::new(), cas(own_names)).unwrap(), &alice).unwrap();
-        assert_eq!(identity.name(), name);
-        assert_eq!(may_send_as(&identity, "alice.smith@example.com"), mail, "{own_names:?}");
-        assert_eq!(may_send_as(&identity, "ALICE@example.com"), upn, "{own_names:?}");
-        assert!(!may_send_as(&identity, "alice@other.example"), "beyond the domains");
-        // And for an identity of its own, by @certificate.
-        let keys = MatchKeys { subject: subject("CN=Alice"), ..under("staff") };
-        let own = RosterEntry { send_as: patterns(&["@certificate"]), ..entry("alice", keys) };
-        let identity = world.identify(&Roster::new(vec![own], cas(own_names)).unwrap(), &alice).unwrap();
-        assert!(may_send_as(&identity, "alice.smith@example.com"), "{own_names:?}");
-        assert_eq!(may_send_as(&identity, "alice@example.com"), upn, "{own_names:?}");
     }
 }
 
@@ -821,96 +675,6 @@ fn a_ca_mints_spiffe_ids_of_its_own_trust_domain_only() {
     assert!(roster.lint().iter().any(|doubt| doubt.sentence.contains("trust_domain of its CA is")));
 }
 
-mod against_a_scan {
-    //! Whatever the index finds, a scan of all entries by all keys finds, and nothing else.
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn keys() -> impl Strategy<Value = MatchKeys> {
-        let one_of = |texts: &'static [&'static str]| proptest::sample::select(texts);
-        let emails = one_of(&["", "a@x.example", "A@x.example", "b@x.example", "*@x.example", "*@y.example"]);
-        let dns_names = one_of(&["", "h.a.x.example", "*.x.example", "*.a.x.example", "h.y.example"]);
-        let uris = one_of(&["", "spiffe://d/a/b", "spiffe://d/a/*", "spiffe://d/*", "urn:a"]);
-        let upns = one_of(&["", "a@c.example", "*@c.example"]);
-        let cas = one_of(&["", "staff", "guests"]);
-        (emails, dns_names, uris, upns, cas, 0_u8..4).prop_map(|(mail, host, id, user, ca, digest)| MatchKeys {
-            ca: (!ca.is_empty()).then(|| ca.into()),
-            email: (!mail.is_empty()).then(|| MailboxKey::email(mail).unwrap()),
-            dns: (!host.is_empty()).then(|| host.parse().unwrap()),
-            uri: (!id.is_empty()).then(|| id.parse().unwrap()),
-            upn: (!user.is_empty()).then(|| MailboxKey::upn(user).unwrap()),
-            fingerprint: (digest == 3).then_some(Digest256([3; 32])),
-            spki: (digest == 2).then_some(Digest256([2; 32])),
-            ..MatchKeys::default()
-        })
-    }
-
-    fn facts() -> impl Strategy<Value = CertificateFacts> {
-        let some = |texts: &'static [&'static str]| proptest::sample::subsequence(texts, 0..=texts.len());
-        let emails = some(&["a@x.example", "B@x.example", "c@y.example", "A@z.example"]);
-        let dns_names = some(&["h.a.x.example", "a.x.example", "x.example", "h.y.example"]);
-        let uris = some(&["spiffe://d/a/b", "spiffe://d/a/c", "spiffe://d/x", "urn:a", "spiffe://d"]);
-        let upns = some(&["a@c.example", "z@c.example"]);
-        (emails, dns_names, uris, upns, 0_u8..4).prop_map(|(emails, dns_names, uris, upns, digest)| {
-            let addresses = |texts: Vec<&str>| texts.iter().map(|text| Address::parse(text).unwrap()).collect();
-            let texts = |texts: Vec<&str>| texts.iter().map(|text| (*text).to_owned()).collect();
-            let mut facts = CertificateFacts::of(&plain().der).unwrap();
-            facts.emails = addresses(emails);
-            facts.upns = addresses(upns);
-            facts.dns = texts(dns_names);
-            facts.uris = texts(uris);
-            facts.summary.fingerprint = Digest256([digest; 32]);
-            facts.summary.spki = Digest256([digest.saturating_sub(1); 32]);
-            facts
-        })
-    }
-
-    fn plain() -> &'static Made {
-        static MADE: std::sync::OnceLock<Made> = std::sync::OnceLock::new();
-        MADE.get_or_init(|| Recipe::client("Plain").self_signed())
-    }
-
-    proptest! {
-        #[test]
-        fn the_index_finds_what_a_scan_finds(
-            entries in proptest::collection::vec(keys(), 0..40),
-            facts in facts(),
-            ca in 0_u16..3,
-            exact in any::<bool>(),
-        ) {
-            let mut builder = RosterBuilder::new(vec![
-                CaGrant {
-                    local_part_case: if exact { LocalPartCase::Exact } else { LocalPartCase::Ignored },
-                    ..without_email("staff")
-                },
-                without_email("guests"),
-            ]);
-            let mut seen = HashSet::new();
-            for (number, keys) in entries.into_iter().enumerate() {
-                // Twins are mistakes, and names without a CA: not the subject here.
-                let no_ca = keys.ca.is_none() && keys.fingerprint.is_none() && keys.spki.is_none();
-                let folded = format!("{keys:?}").to_ascii_lowercase();
-                if keys.keys().is_empty() || no_ca || !seen.insert(folded) {
-                    continue;
-                }
-                builder.put(entry(&format!("n{number}"), keys));
-            }
-            let roster = builder.finish().unwrap();
-            let (anchor, ca) = match ca {
-                0 => (Anchor::Ca("staff".into()), Some(0)),
-                1 => (Anchor::Ca("guests".into()), Some(1)),
-                _ => (Anchor::Pin, None),
-            };
-            let named = |found: Vec<&Compiled>| found.iter().map(|one| one.name.to_string()).collect::<Vec<_>>();
-            let found = named(roster.matching(&facts, &anchor, ca));
-            let scanned = named(roster.entries.iter().filter(|one| roster.holds(one, &facts, &anchor, ca)).collect());
-            prop_assert_eq!(found, scanned);
-        }
-    }
-}
-
 #[test]
 fn an_entry_of_a_large_roster_is_small() {
     // Of a million lines the entries alone; what stands on the heap for each is measured by `tests/long`.
@@ -946,139 +710,6 @@ fn the_address_to_write_to_is_one_that_somebody_vouches_for() {
 }
 
 #[test]
-fn a_fingerprint_holds_nobody_to_narrower_terms_and_that_is_said() {
-    let leaf = Recipe::client("Alice").email("alice@example.com").signed_by(&World::new().staff);
-    let whole = || MatchKeys { fingerprint: Some(Digest256(leaf.fingerprint())), ..under("staff") };
-    let key = || MatchKeys { spki: Some(Digest256(leaf.spki())), ..under("staff") };
-    let held = Dispatch::OnApproval;
-    for (title, keys, dispatch, said) in [
-        ("held by its fingerprint", whole(), held, true),
-        ("held by its key", key(), held, false),
-        ("asked for nothing more", whole(), Dispatch::AtOnce, false),
-    ] {
-        let rule = RosterEntry { dispatch, ..entry("alice", keys) };
-        let cas = vec![grant_of("staff", &["example.com"]), without_email("guests")];
-        let doubts = Roster::new(vec![rule], cas).unwrap().lint();
-        assert_eq!(doubts.iter().any(|doubt| doubt.sentence.contains("holds nobody for certain")), said, "{title}");
-    }
-}
-
-#[test]
-fn a_fingerprint_shuts_nobody_out_and_that_is_said() {
-    let world = World::new();
-    let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&world.staff);
-    let der = alice.with_the_other_signature();
-    let fingerprint = Some(Digest256(alice.fingerprint()));
-    let spki = Some(Digest256(alice.spki()));
-    let other = Made { der, params: alice.params.clone(), key: alice.key };
-    let whole = MatchKeys { fingerprint, ..under("staff") };
-    let key = MatchKeys { spki, ..under("staff") };
-    for (keys, shuts_out) in [(whole, false), (key, true)] {
-        let stolen = RosterEntry { state: EntryState::Disabled, ..entry("stolen", keys) };
-        let cas = vec![grant_of("staff", &["example.com"]), without_email("guests")];
-        let roster = Roster::new(vec![stolen], cas).unwrap();
-        assert_eq!(world.identify(&roster, &other).is_err(), shuts_out);
-        let is_said = roster.lint().iter().any(|doubt| doubt.sentence.contains("shuts nobody out"));
-        assert_eq!(is_said, !shuts_out);
-    }
-}
-
-#[test]
-fn of_what_waits_a_load_balancers_word_counts_as_the_rule_says_that_has_taken_over_since() {
-    let entry = |vouching| RosterEntry {
-        leeway: Leeway { vouching, ..Leeway::default() },
-        ..entry("alice", MatchKeys { email: email("alice@example.com"), ..under("staff") })
-    };
-    let own = |vouching| {
-        let grant = grant_of("staff", &["example.com"]);
-        let own =
-            EmailGrant { leeway: Leeway { vouching, ..Leeway::default() }, ..grant.send_as_email.clone().unwrap() };
-        vec![CaGrant { send_as_email: Some(own), ..grant }]
-    };
-    let witness = Witness::Balancer(Digest256([7; 32]));
-    for (rule, own_names, wanted) in [
-        (Vouching::BalancerToo, Vouching::Handshake, Ok(())),
-        (Vouching::Handshake, Vouching::BalancerToo, Err(Lapsed::NotVouched)),
-    ] {
-        let roster = Roster::new(vec![entry(rule)], own(own_names)).unwrap();
-        assert_eq!(roster.standing("staff:alice@example.com", Some("staff"), None, None, witness), wanted);
-    }
-}
-
-#[test]
-fn a_load_balancers_word_counts_where_the_grant_says_so_and_the_identity_says_whose_it_was() {
-    let world = World::new();
-    let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&world.staff);
-    let balancer = Digest256([7; 32]);
-    let entry = |vouching| RosterEntry {
-        leeway: Leeway { vouching, ..Leeway::default() },
-        ..entry("alice", MatchKeys { email: email("alice@example.com"), ..under("staff") })
-    };
-    let own = |vouching| {
-        let grant = grant_of("staff", &["example.com"]);
-        let own =
-            EmailGrant { leeway: Leeway { vouching, ..Leeway::default() }, ..grant.send_as_email.clone().unwrap() };
-        vec![CaGrant { send_as_email: Some(own), ..grant }, without_email("guests")]
-    };
-    let (yes, no) = (Vouching::BalancerToo, Vouching::Handshake);
-    for (entries, cas, taken, named) in [
-        (vec![entry(yes)], both(), true, Some("alice")),
-        (vec![entry(no)], both(), false, Some("alice")),
-        // What matches replaces the CA's grant whole.
-        (vec![entry(no)], own(yes), false, Some("alice")),
-        (vec![], own(yes), true, None),
-        (vec![], own(no), false, None),
-    ] {
-        let roster = Roster::new(entries, cas).unwrap();
-        let chain = world.chain(&roster, &alice);
-        let itself = roster.identify(&chain).unwrap();
-        assert_eq!(itself.witness(), Witness::Handshake);
-        let refused = NoIdentity::NotVouched { name: named.map(str::to_owned) };
-        let told = chain.as_if_told_by(balancer);
-        match roster.identify(&told) {
-            Ok(identity) => assert_eq!((taken, identity.witness()), (true, Witness::Balancer(balancer))),
-            Err(cause) => assert_eq!((taken, cause), (false, refused)),
-        }
-        let notes = roster.examine(&told).unwrap().notes;
-        assert_eq!(notes.iter().any(|note| note.contains("accept_vouched is not true")), !taken, "{notes:?}");
-        // The same is asked of what waits.
-        let standing =
-            |witness| roster.standing(named.unwrap_or("staff:alice@example.com"), Some("staff"), None, None, witness);
-        assert_eq!(standing(Witness::Handshake), Ok(()));
-        assert_eq!(standing(Witness::Balancer(balancer)), if taken { Ok(()) } else { Err(Lapsed::NotVouched) });
-    }
-}
-
-#[test]
-fn the_disabled_are_asked_for_nothing_and_take_nobodys_word() {
-    let keys = |name: &str| MatchKeys { email: email(&format!("{name}@example.com")), ..under("staff") };
-    let with = |name, second_factor, state, vouching| RosterEntry {
-        second_factor,
-        state,
-        leeway: Leeway { vouching, ..Leeway::default() },
-        ..entry(name, keys(name))
-    };
-    use EntryState::{Disabled, Enabled};
-    use SecondFactor::{Password, Totp};
-    use Vouching::{BalancerToo, Handshake};
-    const NOTHING: SecondFactor = SecondFactor::None;
-    let roster = |entries| Roster::new(entries, both()).unwrap();
-    let all = [("a", NOTHING, Enabled), ("b", Password, Enabled), ("c", Password, Disabled), ("d", Totp, Enabled)];
-    let asked = roster(all.map(|(name, factor, state)| with(name, factor, state, Handshake)).into());
-    assert_eq!((asked.len(), asked.is_empty()), (4, false));
-    assert!(asked.demanding().eq([("b", Password), ("d", Totp)]));
-    for (state, vouching, takes) in [
-        (Enabled, BalancerToo, true),
-        (Disabled, BalancerToo, false),
-        (Enabled, Handshake, false),
-        (Disabled, Handshake, false),
-    ] {
-        assert_eq!(roster(vec![with("a", NOTHING, state, vouching)]).takes_vouched(), takes, "{state:?} {vouching:?}");
-    }
-    assert!(roster(Vec::new()).is_empty());
-}
-
-#[test]
 fn who_stands_for_nobody_is_told_why() {
     let name = || "a".to_owned();
     for (cause, said) in [
@@ -1089,47 +720,6 @@ fn who_stands_for_nobody_is_told_why() {
         (NoIdentity::Ambiguous { names: vec![name(), "b".to_owned()] }, "match it: \"a\", \"b\""),
     ] {
         assert!(cause.to_string().contains(said), "{cause}");
-    }
-}
-
-#[test]
-fn of_a_list_that_many_share_one_doubt_is_enough() {
-    let shared = patterns(&["a@other.example"]);
-    let sharing = |name: &str, ca: &str| RosterEntry {
-        send_as: shared.clone(),
-        ..entry(name, MatchKeys { email: email(&format!("{name}@example.com")), ..under(ca) })
-    };
-    let cas = || vec![grant_of("staff", &["example.com"]), grant_of("guests", &["guests.example"])];
-    let doubts = |entries| {
-        let doubts = Roster::new(entries, cas()).unwrap().lint();
-        doubts.iter().filter(|doubt| doubt.sentence.contains("a@other.example")).count()
-    };
-    assert_eq!(doubts(vec![sharing("a", "staff"), sharing("b", "staff")]), 1);
-    // Under another CA it is another doubt, and so is a list that only reads the same.
-    assert_eq!(doubts(vec![sharing("a", "staff"), sharing("b", "guests"), sharing("c", "staff")]), 2);
-    let alike = RosterEntry { send_as: patterns(&["a@other.example"]), ..sharing("b", "staff") };
-    assert_eq!(doubts(vec![sharing("a", "staff"), alike]), 2);
-}
-
-#[test]
-fn what_is_said_of_keys_alone_is_said_of_no_others() {
-    let (fingerprint, spki) = (Some(Digest256([1; 32])), Some(Digest256([2; 32])));
-    let named = || MatchKeys { email: email("a@example.com"), ..MatchKeys::default() };
-    for (keys, said) in [
-        (MatchKeys { spki, ..named() }, true),
-        (named(), false),
-        (MatchKeys { spki, ca: Some("staff".into()), ..named() }, false),
-        (MatchKeys { spki, fingerprint, ..named() }, false),
-    ] {
-        let one = RosterEntry { send_as: patterns(&["@certificate"]), ..entry("a", keys.clone()) };
-        let doubts = Roster::new(vec![one], vec![without_email("staff")]).unwrap().lint();
-        let is_said = |words: &str| doubts.iter().any(|doubt| doubt.sentence.contains(words));
-        assert_eq!((is_said("beside spki"), is_said("(spki) alone")), (said, said), "{keys:?}");
-    }
-    for (own_names, key) in [(OwnNames::Emails, "send_as_email"), (OwnNames::Upns, "send_as_upn")] {
-        let ca = CaGrant { domains: None, own_names, ..grant_of("staff", &[]) };
-        let doubts = Roster::new(Vec::new(), vec![ca]).unwrap().lint();
-        assert!(doubts.iter().any(|doubt| doubt.sentence.starts_with(key)), "{doubts:?}");
     }
 }
 
