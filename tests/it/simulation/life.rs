@@ -106,9 +106,10 @@ impl Life {
         let calendar = &self.calendar;
         self.runtime.block_on(async {
             house.tasks.spawn("delivery", delivery::run(Arc::clone(house)));
-            let mut others = Vec::new();
+            // Until the end, as in the daemon: an idle connection to an upstream that has changed its mind since would be gone back to for ever.
             let tending = Arc::clone(house);
-            others.push(tokio::spawn(async move { tending.courier.tend().await }));
+            tokio::spawn(async move { tending.courier.tend().await });
+            let mut others = Vec::new();
             others.push(tokio::spawn(operator::work_on(
                 Arc::clone(house),
                 Arc::clone(&world.dice),
