@@ -237,6 +237,10 @@ impl Claims {
 
     /// The claim has ended, and what became of the message is on the disk.
     pub(super) fn end(&mut self, ticket: Ticket) {
+        // It was recorded by a commit that seemed to fail. Since then the order has been made anew, and may have gone past the message while it was held.
+        if self.is_recorded(ticket) {
+            return self.give_back(ticket);
+        }
         if self.of(ticket).is_some() {
             self.take_away(ticket.id, Turns::end);
         }
@@ -412,6 +416,22 @@ mod tests {
             claims.lay_down(ticket);
             assert!(!claims.is_recorded(new) && free_at(&mut claims, 9000), "the old number changes nothing");
         }
+    }
+
+    #[test]
+    fn what_was_recorded_by_a_commit_that_seemed_to_fail_is_looked_for_again_where_it_stands() {
+        let (mut claims, ticket, whose, place) = claimed();
+        claims.over(ticket);
+        // The store is opened anew, and finds the outcome: the message is to be tried again, and is due.
+        claims.begin_anew();
+        claims.note_recorded(ticket);
+        // Meanwhile somebody looks, finds it held, and goes past it.
+        claims.turns.pass(&whose, place);
+        assert_eq!(claims.turns.passed(&whose, place.level), Some(place));
+        assert!(claims.conclude(ticket));
+        claims.end(ticket);
+        assert!(claims.is_free(ID));
+        assert_eq!(claims.turns.passed(&whose, place.level), None, "nobody would look at it again");
     }
 
     #[test]

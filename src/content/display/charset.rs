@@ -151,7 +151,8 @@ impl Charset {
         match self.table {
             Table::One(decode) => {
                 let shown = decode(octets);
-                Ok(if shown.contains(char::REPLACEMENT_CHARACTER) { with_ascii_beside(&shown, octets) } else { shown })
+                let doubtful = shown.contains(char::REPLACEMENT_CHARACTER) || may_be_of_another(octets);
+                Ok(if doubtful { with_ascii_beside(&shown, octets) } else { shown })
             }
             Table::Guessed(guesses) => {
                 let named = guesses.get(guess).or(guesses.first()).and_then(|name| decoder(name));
@@ -185,14 +186,33 @@ fn lossy(octets: &[u8]) -> String {
     String::from_utf8_lossy(octets).into_owned()
 }
 
-/// UTF-7 (RFC 2152), whose last base64 may lack its end: the library drops it there, others show it.
+/// Whether the library reads these octets by another table than the one that is named, because of a byte order mark, or by an escape that not every
+/// reader has: half-width kana, which ISO-2022-JP (RFC 1468) does not know.
+fn may_be_of_another(octets: &[u8]) -> bool {
+    const MARKS: [&[u8]; 3] = [b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf"];
+    MARKS.iter().any(|mark| octets.starts_with(mark)) || octets.windows(3).any(|three| three == b"\x1b(I")
+}
+
+/// UTF-7 (RFC 2152). Base64 there ends with `-`, which is no letter, or with any other octet, which is one; the library drops that one too, and a last
+/// base64 that lacks its end.
 fn of_seven_bits(octets: &[u8]) -> String {
-    let is_of_base64 = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/');
-    let open = octets.iter().rposition(|octet| *octet == b'+').and_then(|plus| octets.get(plus..));
-    let ended = match open {
-        Some(open) if open.iter().all(is_of_base64) => [octets, b"-"].concat(),
-        _ => octets.to_vec(),
-    };
+    let is_of_base64 = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/');
+    let mut ended = Vec::with_capacity(octets.len().saturating_add(1));
+    let mut shifted = false;
+    for &octet in octets {
+        if shifted && !is_of_base64(octet) {
+            shifted = false;
+            if octet != b'-' {
+                ended.push(b'-');
+            }
+        } else if octet == b'+' {
+            shifted = true;
+        }
+        ended.push(octet);
+    }
+    if shifted {
+        ended.push(b'-');
+    }
     charset_decoder(b"utf-7").unwrap_or(lossy)(&ended)
 }
 

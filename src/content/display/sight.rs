@@ -25,6 +25,11 @@ const AT_SIGNS: [char; 3] = ['@', '\u{ff20}', '\u{fe6b}'];
 const OVERRIDES: [char; 2] = ['\u{202d}', '\u{202e}'];
 /// Between words that these part, the one behind may stand in front: marks, embeddings and isolates from right to left.
 const FROM_RIGHT_TO_LEFT: [char; 5] = ['\u{200f}', '\u{61c}', '\u{202b}', '\u{2067}', '\u{2068}'];
+/// What begins a run that keeps its order, embedding and isolate; in a run from right to left, or a paragraph of one, such runs stand the other way round.
+const FROM_LEFT_TO_RIGHT: [char; 2] = ['\u{202a}', '\u{2066}'];
+/// What parts such runs.
+const RUNS: [char; 9] =
+    ['\u{200f}', '\u{61c}', '\u{202b}', '\u{2067}', '\u{2068}', '\u{202a}', '\u{202c}', '\u{2066}', '\u{2069}'];
 
 /// What is seen in one text or more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +54,9 @@ impl Sight {
         if text.contains(FROM_RIGHT_TO_LEFT) {
             self.read(&text.split(FROM_RIGHT_TO_LEFT).rev().collect::<String>(), effort)?;
         }
+        if text.contains(FROM_LEFT_TO_RIGHT) {
+            self.read(&text.split(RUNS).rev().collect::<String>(), effort)?;
+        }
         Ok(())
     }
 
@@ -58,7 +66,11 @@ impl Sight {
         for (at, _) in seen.match_indices('@') {
             let (before, rest) = seen.split_at_checked(at).unwrap_or_default();
             let after = rest.strip_prefix('@').unwrap_or_default();
-            self.add(address_at(before, after));
+            let Some(host) = host_in(after) else { continue };
+            // The word to the left is looked for past all of these, for each sign anew.
+            let without_word = before.trim_end_matches(|letter: char| !is_of_word(letter));
+            effort.spend(before.len().saturating_sub(without_word.len()))?;
+            self.add(address_at(before, after, &host));
             if self.is_full() {
                 break;
             }
@@ -121,8 +133,7 @@ fn as_seen(letter: char) -> char {
 }
 
 /// What an `@` between these two makes.
-fn address_at(before: &str, after: &str) -> Option<Found> {
-    let host = host_in(after)?;
+fn address_at(before: &str, after: &str, host: &HostSeen<'_>) -> Option<Found> {
     let handle = after.starts_with(host.run) && before.ends_with(['(', '[', '{', '<']);
     let local = if handle { None } else { local_in(before) }?;
     let address = Some(format!("{local}@{}", host.word)).filter(|_| host.is_whole);

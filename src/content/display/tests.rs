@@ -81,6 +81,13 @@ fn an_address_is_seen_in_every_manner_of_decoding() {
         "=?utf-8?Q?ceo=40example.com",
         "=?utf-8?Q?ceo=40example.com?",
         "=?utf-7?Q?ceo+AEA?=example.com",
+        // Base64 that the sign itself ends.
+        "=?utf-7?Q?ce+AG8=40example.com?=",
+        // A byte order mark in a charset that knows none.
+        "=?ibm866?B?/v9jZW9AZXhhbXBsZS5jb20g?=",
+        "=?gb18030?B?/v9jZW9AZXhhbXBsZS5jb20g?=",
+        // Runs from left to right, one behind the other from right to left.
+        "=?utf-8?Q?=E2=81=A7=E2=81=A6com=E2=81=A9.=E2=81=A6example=E2=81=A9=40=E2=81=A6ceo=E2=81=A9=E2=81=A9?=",
     ] {
         let seen = seen_in(text);
         assert!(matches!(&seen, Ok(seen) if seen.contains(&"ceo@example.com".to_owned())), "{text}: {seen:?}");
@@ -177,4 +184,7 @@ fn what_would_cost_too_much_is_a_fault() {
     let mut effort = Effort(100);
     assert_eq!(look(&"=?x".repeat(99), &mut Sight::default(), &mut effort), Err(DisplayFault::TooMuch));
     assert_eq!(look(&"@".repeat(99), &mut Sight::default(), &mut Effort(100)), Err(DisplayFault::TooMuch));
+    // No word is left of any of these signs: each time it would be looked for up to the beginning.
+    let without_a_word = format!("=?us-ascii?Q?=E9 {}?=", "@[.]".repeat(4000));
+    assert_eq!(look(&without_a_word, &mut Sight::default(), &mut Effort::default()), Err(DisplayFault::TooMuch));
 }
