@@ -187,7 +187,7 @@ fn lossy(octets: &[u8]) -> String {
 }
 
 /// Whether the library reads these octets by another table than the one that is named, because of a byte order mark, or by an escape that not every
-/// reader has: half-width kana, which ISO-2022-JP (RFC 1468) does not know.
+/// reader has: half-width kana, which ISO-2022-JP has not.
 fn may_be_of_another(octets: &[u8]) -> bool {
     const MARKS: [&[u8]; 3] = [b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf"];
     MARKS.iter().any(|mark| octets.starts_with(mark)) || octets.windows(3).any(|three| three == b"\x1b(I")
