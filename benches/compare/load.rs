@@ -27,13 +27,13 @@
 mod certificates;
 mod body;
 mod load {
+    pub mod idle;
     pub mod session;
     pub mod tally;
     pub mod upload;
 }
 
 use std::cell::{Cell, RefCell};
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -179,7 +179,7 @@ fn main() {
     match Arguments::parse() {
         Arguments::Certificates { directory, count, revoked } => make_certificates(&directory, count, revoked),
         Arguments::Send(send) => in_runtime(submit(send)),
-        Arguments::Idle { target, sessions } => in_runtime(idle(target, sessions)),
+        Arguments::Idle { target, sessions } => in_runtime(load::idle::idle(target, sessions)),
         Arguments::Upload(upload) => {
             let clients = clients(&upload.target.certificates);
             in_runtime(load::upload::upload(upload, clients));
@@ -386,33 +386,4 @@ fn head(run: &str, sender: &str, number: u64) -> String {
         "From: <{sender}>\r\nTo: <reader-0@example.net>\r\nSubject: number {number}\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n\
          Message-ID: <{run}.{number}@load.example>\r\n\r\n"
     )
-}
-
-async fn idle(target: Target, sessions: u64) {
-    let clients = Rc::new(clients(&target.certificates));
-    let (door, next) = (Rc::new(Door::new(&target)), Rc::new(Cell::new(0)));
-    let opening: Vec<_> = (0..OPENING)
-        .map(|_| {
-            let (door, clients, next) = (Rc::clone(&door), Rc::clone(&clients), Rc::clone(&next));
-            tokio::task::spawn_local(async move {
-                let mut opened = Vec::new();
-                loop {
-                    let number: u64 = next.get();
-                    if number >= sessions {
-                        return opened;
-                    }
-                    next.set(number + 1);
-                    let client = &clients[number as usize % clients.len()];
-                    opened.push(door.open(&client.tls).await.unwrap());
-                }
-            })
-        })
-        .collect();
-    let mut held = Vec::new();
-    for opening in opening {
-        held.extend(opening.await.unwrap());
-    }
-    println!("{{\"sessions\": {}}}", held.len());
-    // The sessions are silent, so nothing waits for this thread.
-    let _ = std::io::stdin().read(&mut [0]);
 }

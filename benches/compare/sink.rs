@@ -26,6 +26,7 @@
 mod body;
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead as _;
 use std::net::SocketAddr;
@@ -169,10 +170,9 @@ impl Arrivals {
                 let mut runs = self.runs.borrow_mut();
                 let run = runs.entry(name.clone()).or_default();
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
-                if run.numbers.contains_key(&number) {
-                    run.duplicates += 1;
-                } else {
-                    run.numbers.insert(number, now);
+                match run.numbers.entry(number) {
+                    Entry::Occupied(_) => run.duplicates += 1,
+                    Entry::Vacant(place) => _ = place.insert(now),
                 }
                 run.changed += u64::from(!data.body.is_whole(&name, number));
                 run.octets += data.octets;
