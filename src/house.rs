@@ -139,6 +139,7 @@ impl House {
     pub async fn come_to_rest(&self, grace: Duration) -> usize {
         self.tasks.begin_drain();
         self.courier.stop();
+        self.queue.begin_end();
         if self.tasks.wait(grace).await == 0 {
             return 0;
         }

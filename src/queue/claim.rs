@@ -123,7 +123,8 @@ impl Claim {
     }
 
     /// The same, again and again while the store fails or is full: what came of an attempt is known here alone, and who has the message would be sent
-    /// it again. Nobody else has it meanwhile.
+    /// it again. Nobody else has it meanwhile. It is tried at growing intervals, and as soon as anything else was written; each second once the
+    /// queue's end has begun ([`super::Queue::begin_end`]).
     ///
     /// # Errors
     ///
@@ -134,6 +135,10 @@ impl Claim {
         let (mut expected, mut wait) = (Some(expected), AGAIN.0);
         let in_hand = InHand::take(&queue, ticket);
         loop {
+            let well = queue.committing.well.notified();
+            tokio::pin!(well);
+            // From here on it is heard when somebody else's is written.
+            well.as_mut().enable();
             match record(&queue, &in_hand, expected.take(), conclusion.clone(), report).await {
                 Err(fault @ (QueueError::Full(_) | QueueError::Broken(_))) => {
                     if let Some(unsaid) = queue.unrecorded.say(queue.clock.now().mono) {
@@ -143,7 +148,11 @@ impl Claim {
                 // What seemed to fail may have been on the disk: then this was told at once, and nothing was recorded twice.
                 recorded => return recorded,
             }
-            tokio::time::sleep(wait).await;
+            // Never sooner: where there is room for others and none for this, each commit of theirs would bring this again.
+            tokio::time::sleep(AGAIN.0).await;
+            if !queue.committing.is_ending() {
+                tokio::time::timeout(wait.saturating_sub(AGAIN.0), well).await.ok();
+            }
             wait = wait.saturating_mul(2).min(AGAIN.1);
         }
     }

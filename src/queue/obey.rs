@@ -9,7 +9,7 @@ use super::QueueError;
 use super::accounts::Spending;
 use super::claims::Claims;
 use super::index::Change;
-use super::record::{HeldBy, Owed, Record, State};
+use super::record::{HeldBy, Owed, RecipientState, Record, State};
 use super::store::{Adopted, NewMessage, Next, Order, Ticket, Tried};
 use super::tables::{DiskFault, Freed, Known, Tables};
 use crate::mail::QueueId;
@@ -184,7 +184,16 @@ impl Work<'_, '_> {
     ) -> Result<(), Obstacle> {
         self.fenced(ticket)?;
         // What is on the disk, not what the claim saw: an operator may have changed it meanwhile.
-        let mut new = self.record(ticket.id)?;
+        let mut new = match self.tables.known(ticket.id)? {
+            Known::Record(record) => *record,
+            Known::Nothing => return Err(Obstacle::Order(QueueError::NotFound(ticket.id))),
+            // What came of the attempt is in the log. It must not stand in the way of what comes behind it.
+            Known::Unreadable(fault) => {
+                let (id, reason) = (ticket.id, fault.to_string());
+                tracing::error!(%id, reason, "a message was found damaged when the outcome of an attempt was recorded; it is set aside as dead");
+                return Ok(self.tables.set_unreadable_aside(id, &reason)?);
+            }
+        };
         for tried in outcomes {
             new.note(tried, self.now.wall);
         }
@@ -229,7 +238,13 @@ impl Work<'_, '_> {
     fn take_out(&mut self, id: QueueId, places: &[usize]) -> Result<(), Obstacle> {
         let mut record = self.record(id)?;
         match record.take_out(places) {
-            Owed::Nobody => self.take(id),
+            Owed::Nobody => {
+                // As when it is removed: who was told that it is here is to hear so no more. Where somebody has it, it was delivered from here.
+                if !record.recipients.iter().any(RecipientState::has_it) {
+                    self.tables.end_pledge(id)?;
+                }
+                self.take(id)
+            }
             Owed::Somebody => Ok(self.tables.put(&record)?),
         }
     }
