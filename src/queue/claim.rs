@@ -96,6 +96,12 @@ impl Claim {
         self.queue.store.put_off(self.ticket, self.queue.clock.now().mono.after(wait));
     }
 
+    /// Gives the claim back at once: nothing was tried, and its turn is as it was.
+    pub fn give_back(self) {
+        self.queue.store.unclaim(self.ticket);
+        self.queue.work.notify_waiters();
+    }
+
     /// Records what came of the attempt, and the report on it; returns the report's name. On stable storage when this returns. Dropping the future
     /// does not undo it.
     ///

@@ -99,6 +99,12 @@ impl Stage {
         self.house.swap(Snapshot { routes: Arc::new(Routes::new(routes)), ..(*now).clone() });
     }
 
+    /// One identity has ten turns at a time, as in a daemon.
+    pub(crate) fn with_few_turns(script: Script) -> Self {
+        let settings = QueueSettings { per_identity: 10, ..queue_settings() };
+        Self::on_queue(Scripted::new(script), None, vec![upstream()], settings)
+    }
+
     /// With a queue of so many messages, of which one identity may have a tenth.
     pub(crate) fn with_room_for(count: u64, script: Script) -> Self {
         let settings = QueueSettings { count, reserve_count: 0, share_per_identity: 10, ..queue_settings() };
