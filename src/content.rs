@@ -147,8 +147,7 @@ pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> He
         message_id: section.named("Message-ID").next().map(|field| shown_message_id(&field.unfolded())),
         waives_tls: section
             .named("TLS-Required")
-            .next()
-            .is_some_and(|field| field.unfolded().trim_ascii().eq_ignore_ascii_case(b"no")),
+            .any(|field| field.unfolded().trim_ascii().eq_ignore_ascii_case(b"no")),
         received: section.named("Received").count(),
         eight_bit: first_of_eight_bit.is_some(),
         undeclared: match utf8 {
