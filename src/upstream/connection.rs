@@ -512,7 +512,7 @@ fn negotiated(connection: &rustls::ClientConnection) -> Negotiated {
         version: text(
             connection.protocol_version().and_then(|version| version.as_str()).map(|it| it.replace('_', ".")),
         ),
-        cipher: text(connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).map(str::to_owned)),
+        cipher: text(connection.negotiated_cipher_suite().and_then(|suite| crate::tls::registered(suite.suite()))),
         certificates: connection
             .peer_certificates()
             .unwrap_or_default()
