@@ -43,7 +43,10 @@ pub fn run(arguments: &CheckArguments, environment: &[(String, String)], clock: 
                 return Exit::No.into();
             }
             let warnings = loaded.warnings.len().saturating_add(place.doubts.len());
-            let whose = place.whose.map(|owner| format!("; to be run as uid {owner}, to whom data_dir belongs")).unwrap_or_default();
+            let whose = place
+                .whose
+                .map(|owner| format!("; to be run as uid {owner}, to whom data_dir belongs"))
+                .unwrap_or_default();
             println!("{} {}: {}{whose}", file.display(), verdict(warnings), loaded.settings.census);
             ExitCode::SUCCESS
         }
@@ -77,7 +80,8 @@ impl Place {
             Some(Unfit::OfAnother { owner, .. }) => Self { whose: Some(owner), ..Self::default() },
             Some(Unfit::Denied { data_dir, there, fault }) => {
                 let what = if there == data_dir { "can't be written" } else { "can't be made" };
-                let whose = place::owner(&there).map(|owner| format!(", whose owner is uid {owner}")).unwrap_or_default();
+                let whose =
+                    place::owner(&there).map(|owner| format!(", whose owner is uid {owner}")).unwrap_or_default();
                 let doubt = format!(
                     "{} {what} by you (uid {}): {}{whose}: {fault}; the daemon must run as a user that can",
                     data_dir.display(),

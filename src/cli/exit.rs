@@ -104,7 +104,10 @@ const TOLD: &[(&str, &[(Exit, &str)])] = &[
             MISCONFIGURED,
         ],
     ),
-    ("check", &[(Exit::Done, "it can be used; there may be warnings"), (Exit::No, "it can't be used, or can't be read")]),
+    (
+        "check",
+        &[(Exit::Done, "it can be used; there may be warnings"), (Exit::No, "it can't be used, or can't be read")],
+    ),
     (
         "explain",
         &[
@@ -125,10 +128,7 @@ const TOLD: &[(&str, &[(Exit, &str)])] = &[
         ],
     ),
     ("queue list", &[(Exit::Done, "done, also when there is none"), UNREACHED, NOT_ALLOWED, MISCONFIGURED]),
-    (
-        "queue show",
-        &[(Exit::Done, "done"), (Exit::No, "no such message"), UNREACHED, NOT_ALLOWED, MISCONFIGURED],
-    ),
+    ("queue show", &[(Exit::Done, "done"), (Exit::No, "no such message"), UNREACHED, NOT_ALLOWED, MISCONFIGURED]),
     ("queue hold", &[(Exit::Done, "done"), UNTAKEN, UNREACHED, NOT_ALLOWED, MISCONFIGURED]),
     ("queue release", &[(Exit::Done, "done"), UNTAKEN, UNREACHED, NOT_ALLOWED, MISCONFIGURED]),
     ("queue retry", &[(Exit::Done, "done"), UNTAKEN, UNREACHED, NOT_ALLOWED, MISCONFIGURED]),
@@ -170,10 +170,7 @@ const TOLD: &[(&str, &[(Exit, &str)])] = &[
             MISCONFIGURED,
         ],
     ),
-    (
-        "identities",
-        &[(Exit::Done, "done"), (Exit::No, "nobody of that name"), UNREACHED, NOT_ALLOWED, MISCONFIGURED],
-    ),
+    ("identities", &[(Exit::Done, "done"), (Exit::No, "nobody of that name"), UNREACHED, NOT_ALLOWED, MISCONFIGURED]),
     ("pki init", &[(Exit::Done, "made"), (Exit::CantCreate, "there is one already")]),
     ("pki server", MAKING),
     ("pki issue", MAKING),
@@ -181,7 +178,13 @@ const TOLD: &[(&str, &[(Exit, &str)])] = &[
     ("pki crl", &[(Exit::Done, "made"), NO_AUTHORITY]),
     ("pki renew", NAMING),
     ("pki list", &[(Exit::Done, "done"), NO_AUTHORITY]),
-    ("passwd", &[(Exit::Done, "the line was printed"), (Exit::No, "it was not: passwords differ, or hold what no password may")]),
+    (
+        "passwd",
+        &[
+            (Exit::Done, "the line was printed"),
+            (Exit::No, "it was not: passwords differ, or hold what no password may"),
+        ],
+    ),
     (
         "submit",
         &[
@@ -204,8 +207,11 @@ const MAKING: &[(Exit, &str)] = &[
     NO_AUTHORITY,
     (Exit::CantCreate, "a file of that name is there already"),
 ];
-const NAMING: &[(Exit, &str)] =
-    &[(Exit::Done, "done"), (Exit::No, "no such certificate, several of that name, or it is revoked already"), NO_AUTHORITY];
+const NAMING: &[(Exit, &str)] = &[
+    (Exit::Done, "done"),
+    (Exit::No, "no such certificate, several of that name, or it is revoked already"),
+    NO_AUTHORITY,
+];
 
 /// The numbers of a command, with what they say: `queue list`. None where the table has no such command.
 fn told(command: &str) -> Option<Vec<(Exit, &'static str)>> {

@@ -78,7 +78,8 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
 fn listener_at(settings: &Settings, listener: Option<SocketAddr>) -> anyhow::Result<Option<&ListenerSettings>> {
     let Some(address) = listener else { return Ok(None) };
     let found = settings.listeners.iter().find(|listener| listener.address == address);
-    let unknown = || exit::fault(Exit::Usage, format!("--listener {address}: the configuration has no [[listener]] there"));
+    let unknown =
+        || exit::fault(Exit::Usage, format!("--listener {address}: the configuration has no [[listener]] there"));
     found.map(Some).ok_or_else(unknown)
 }
 
@@ -366,7 +367,8 @@ impl Explanation {
 
     /// The header section is judged as it would be after `MAIL` with SMTPUTF8 where it holds UTF-8.
     fn message(&mut self, identity: &Identity, from: Option<&ReversePath>, path: &Path) -> anyhow::Result<()> {
-        let octets = files::read(path).map_err(|wrong| anyhow::anyhow!("{}: {wrong}", path.display()))?.octets;
+        let unread = |wrong| exit::fault(Exit::NoInput, format!("{}: {wrong}", path.display()));
+        let octets = files::read(path).map_err(unread)?.octets;
         let wire = crlf(&octets);
         if let Some(fault) = octet_fault(&wire) {
             self.refuse("the message", &replies::disputed(&fault));

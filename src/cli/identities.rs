@@ -205,8 +205,10 @@ fn terms(entry: &IdentityEntry) -> Vec<String> {
         (recipients_per_hour, ("recipient", "an hour")),
         (recipients_per_day, ("recipient", "a day")),
     ];
-    let mut terms: Vec<String> =
-        rates.into_iter().filter_map(|(limit, (what, per))| Some(format!("{} {per}", output::counted(limit?, what)))).collect();
+    let mut terms: Vec<String> = rates
+        .into_iter()
+        .filter_map(|(limit, (what, per))| Some(format!("{} {per}", output::counted(limit?, what))))
+        .collect();
     if entry.second_factor != "none" {
         terms.push(format!("second factor {}", entry.second_factor));
     }

@@ -263,7 +263,9 @@ pub fn run(arguments: &PkiArguments, now: WallTime) -> anyhow::Result<ExitCode> 
 /// A fault of the directory, with the number that it ends with.
 fn numbered(fault: anyhow::Error) -> anyhow::Error {
     let Some(known) = fault.chain().find_map(|cause| cause.downcast_ref::<PkiError>()) else { return fault };
-    let unread = |fault: &std::io::Error| matches!(fault.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied);
+    let unread = |fault: &std::io::Error| {
+        matches!(fault.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied)
+    };
     let exit = match known {
         PkiError::Name { .. } | PkiError::Unusable { .. } | PkiError::Nameless => Exit::Usage,
         PkiError::Unknown(_) | PkiError::AlreadyRevoked(_) | PkiError::Several { .. } => Exit::No,

@@ -19,7 +19,6 @@ use crate::sys::{Clock, SystemClock, SystemEntropy};
 use crate::upstream::examination::{Examination, Visit, examine};
 use crate::upstream::{LookUp, Phase, Security, SystemNetwork, Upstream, UpstreamFault};
 
-
 /// `sealpost upstream`
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n\n  sealpost upstream test --config sealpost.toml\n  \
@@ -41,11 +40,11 @@ pub enum UpstreamCommand {
 /// `sealpost upstream test`
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Shown are: the addresses of its name, those that were tried, the greeting, what EHLO offers in plaintext and inside TLS, TLS \
+    after_help = "Examples:\n\n  sealpost upstream test --config sealpost.toml\n  sealpost upstream test --config sealpost.toml main --json\n\n\
+    Shown are: the addresses of its name, those that were tried, the greeting, what EHLO offers in plaintext and inside TLS, TLS \
     version and cipher, the certificates with their names and dates, whether they are good enough and why not, and what became of AUTH.\n\n\
     It goes as far as a delivery goes before MAIL: to the next address where this one fails, but to no other once a password was refused. Nothing is sent. \
-    It does not disturb a running daemon, and knows nothing of its state: `sealpost queue stats` tells how the daemon finds its upstreams.\n\n\
-"
+    It does not disturb a running daemon, and knows nothing of its state: `sealpost queue stats` tells how the daemon finds its upstreams."
 )]
 pub struct TestArguments {
     /// The configuration.

@@ -165,11 +165,19 @@ mod tests {
             assert_eq!(told, another, "to {own}");
         };
         let own = own_uid();
-        let give = |path: &Path, to| if own == 0 { std::os::unix::fs::chown(path, Some(to), None).unwrap() };
+        let give = |path: &Path, to| {
+            if own == 0 {
+                std::os::unix::fs::chown(path, Some(to), None).unwrap()
+            }
+        };
         give(&data_dir, 992);
         let another = if own == 0 { 992 } else { own };
         check(0, Some(another));
-        assert_eq!(data_dir.read_dir().unwrap().count(), 0, "the first start of root leaves nothing in another's directory");
+        assert_eq!(
+            data_dir.read_dir().unwrap().count(),
+            0,
+            "the first start of root leaves nothing in another's directory"
+        );
         check(another, None);
         check(993, None);
         let store = data_dir.join(STORE);

@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 pub use listener::{
     ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, balancer, balancer_fault_of,
-    exporter, negotiated, peer_chain, registered, rejection_of, telling,
+    exporter, negotiated, peer_chain, rejection_of, telling,
 };
 pub use rejection::{Culprit, Flaw, Rejection};
 pub use revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlSetback, RevocationMode};

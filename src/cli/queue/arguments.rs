@@ -92,7 +92,9 @@ impl QueueCommand {
     pub fn filters(&self) -> Option<Filters> {
         match self {
             Self::List(list) => Some(list.filters.filters()),
-            Self::Hold(selection) | Self::Release(selection) | Self::Retry(selection) => Some(selection.filters.filters()),
+            Self::Hold(selection) | Self::Release(selection) | Self::Retry(selection) => {
+                Some(selection.filters.filters())
+            }
             Self::Remove(removal) => Some(removal.selection.filters.filters()),
             Self::Export(export) => Some(export.filters.filters()),
             Self::Show(_) | Self::Stats(_) | Self::Compact { .. } | Self::Import(_) => None,

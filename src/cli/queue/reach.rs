@@ -150,7 +150,8 @@ impl Reach {
 fn data_dir(config: &Path) -> anyhow::Result<PathBuf> {
     let text = crate::cli::read_configuration(config)?;
     let wrong = |why: &dyn std::fmt::Display| exit::fault(Exit::Misconfigured, format!("{}: {why}", config.display()));
-    let table: toml::Table = toml::from_str(&text).map_err(|fault| wrong(&format!("run `sealpost check` on it: {fault}")))?;
+    let table: toml::Table =
+        toml::from_str(&text).map_err(|fault| wrong(&format!("run `sealpost check` on it: {fault}")))?;
     let overridden =
         crate::cli::environment().into_iter().find(|(name, _)| name == "SEALPOST__DATA_DIR").map(|(_, value)| value);
     let written = table.get("data_dir").and_then(toml::Value::as_str).map(str::to_owned);

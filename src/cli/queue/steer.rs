@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde_json::json;
 
+use super::Session;
 use super::arguments::QueueSelection;
 use super::print::{Form, Printer, size};
 use super::reach::Reach;
-use super::Session;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::daemon::steering::selection::Filters;

@@ -167,7 +167,11 @@ impl IdentityEntry {
             hold: terms.dispatch == Dispatch::OnApproval,
             accept_vouched: terms.leeway.vouching == Vouching::BalancerToo,
             resend: terms.leeway.resending == Resending::AnyMail,
-            bare_lf: if terms.leeway.bare_lf == BareLf::Normalized { BareLfWord::Normalize } else { BareLfWord::Refuse },
+            bare_lf: if terms.leeway.bare_lf == BareLf::Normalized {
+                BareLfWord::Normalize
+            } else {
+                BareLfWord::Refuse
+            },
             limits: limits(terms.limits),
             last_used: last_used(&seen),
             certificates: certificates(seen, now),
