@@ -24,6 +24,7 @@ use super::exit::Exit;
 use super::{compact, identities};
 use crate::daemon::steering::selection::{Filters, Selection};
 use crate::daemon::steering::{Action, Answer, Command, Detail, ListOrder};
+use crate::mail::QueueId;
 
 /// Does what was asked.
 ///
@@ -119,7 +120,7 @@ struct Session {
     reach: Reach,
     printer: Printer,
     entries: usize,
-    last: Option<String>,
+    last: Option<QueueId>,
     missing: usize,
 }
 
@@ -136,13 +137,15 @@ impl Session {
             match answer {
                 Answer::Entry(entry) => {
                     *entries += 1;
-                    *last = Some(entry.id.clone());
+                    *last = entry.id.parse().ok();
                     printer.entry(entry)?;
                 }
                 Answer::Line(line) => {
                     *entries += 1;
-                    *last = Some(line.id.clone());
-                    printer.line_of(line)?;
+                    line.tell(|shown| {
+                        *last = Some(shown.id);
+                        printer.line_of(shown)
+                    })?;
                 }
                 Answer::Headers(section) => printer.headers(section)?,
                 Answer::Stats(sums) => printer.sums(sums)?,

@@ -272,9 +272,7 @@ impl Daemon {
     pub async fn drain(&self) {
         ready::stopping();
         tracing::info!("stopping");
-        self.house.tasks.begin_drain();
-        self.house.courier.stop();
-        let left = self.house.tasks.wait(self.reloader.settings().shutdown_grace).await;
+        let left = self.house.come_to_rest(self.reloader.settings().shutdown_grace).await;
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
         }

@@ -6,6 +6,7 @@
 pub mod breakdown;
 pub mod entry;
 pub mod identities;
+pub mod line;
 pub mod moving;
 pub mod selection;
 pub mod sums;
@@ -18,8 +19,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::entry::{Entry, Line};
+use self::entry::Entry;
 use self::identities::{IdentityEntry, Listing};
+use self::line::Line;
 use self::look::{Counting, Listed, Summing};
 use self::moving::{Back, Begun, Exporting, Forgetting, Parcel};
 use self::round::Round;
@@ -243,7 +245,7 @@ pub enum Answer {
     /// A message.
     Entry(Box<Entry>),
     /// What of a message stands in a line.
-    Line(Box<Line>),
+    Line(Line),
     /// The header section of the message before, as far as it is text.
     Headers(String),
     /// Done to this message.

@@ -8,6 +8,7 @@
 //! | nobody is open | the message is finished |
 //! | who is open was not tried: the upstreams of his route are left alone | his turn stays as it was, whatever became of the others |
 //! | nothing was tried: all upstreams are left alone  | it waits, uncounted; but past `warn_after` and `give_up_after` as above        |
+//! | nothing was tried: other mail has the connections | the same, from an hour behind a start on; what was never tried is not given up before twice its time |
 //! | nobody is open, and of a failure nobody may be told (null sender, NOTIFY without FAILURE) | the message is dead: kept, listed, counted |
 //!
 //! Never: lets a failure pass without either a report or a place among the dead.
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use crate::mail::{DeliverBy, Notify, ReversePath};
 use crate::queue::schedule::{self, Moment, Schedule, Warned, Warning};
-use crate::queue::{Certainty, Next, Outcome, Record, Tried};
+use crate::queue::{Certainty, NO_UPSTREAM, Next, Outcome, Record, Tried};
 use crate::report::{self, Fate};
 use crate::sys::WallTime;
 use crate::upstream::Undertaking;
@@ -101,6 +102,44 @@ pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Sch
     }
     Some(plan.without_reports_on_ours(record))
 }
+
+/// How long a process runs before it tells of mail that waits for its turn where an upstream works: right behind a start nearly all of it simply goes.
+const IN_LINE_AFTER: Duration = Duration::from_secs(3600);
+
+/// The plan for a message whose turn does not come, though an upstream of it works: other mail has its connections, or its identity all the turns that
+/// it may have. None when there is nothing to tell. One that nobody has ever tried is worth more than a punctual report, so it has twice the time.
+pub fn plan_in_line(record: &Record, schedule: &Schedule, at: Moment) -> Option<Plan> {
+    if at.ran < IN_LINE_AFTER {
+        return None;
+    }
+    let untried = |recipient| Tried {
+        recipient,
+        upstream: NO_UPSTREAM.to_owned(),
+        outcome: Outcome::Deferred { reason: IN_LINE.to_owned(), reply: None },
+        certainty: Certainty::Known,
+    };
+    let untried = || record.open_recipients().into_iter().map(untried).collect::<Vec<_>>();
+    let plan = plan_without_attempt(record, untried(), schedule, at)?;
+    let gives_up = !matches!(plan.next, Next::Retry(_));
+    if !gives_up || record.attempts > 0 {
+        return Some(plan);
+    }
+    let half = Moment { waited: at.waited / 2, ..at };
+    if plan_without_attempt(record, untried(), schedule, half).is_some_and(|plan| !matches!(plan.next, Next::Retry(_)))
+    {
+        return Some(plan);
+    }
+    let schedule = of_its_own(record, schedule);
+    (!record.warned && schedule.warns()).then(|| {
+        let mut plan = Plan::of(record, Vec::new(), untried());
+        plan.warn(record, &record.open_recipients(), schedule.gives_up_at(record.waits_since()));
+        plan.next = Next::Retry(record.due);
+        plan.without_reports_on_ours(record)
+    })
+}
+
+/// Why nothing was tried there.
+const IN_LINE: &str = "its turn has not come: the upstream is slow, and other mail has its connections";
 
 /// The schedule with the sender's own wishes in it.
 fn of_its_own(record: &Record, schedule: &Schedule) -> Schedule {
@@ -377,6 +416,46 @@ mod tests {
         let reason = "upstream main failed too often and is left alone for 30 s".to_owned();
         let one = |place| tried(place, Outcome::Deferred { reason: reason.clone(), reply: None });
         vec![one(0), one(1)]
+    }
+
+    /// Each case: attempts before, whether the delay was told, hours that it has waited, minutes that the process has run; what is done.
+    #[test]
+    fn who_waits_in_line_is_told_but_what_was_never_tried_has_twice_its_time() {
+        #[derive(Debug, PartialEq)]
+        enum Done {
+            Nothing,
+            Warned,
+            GivenUp,
+        }
+        for (attempts, warned, hours, ran, done) in [
+            (0, false, 3, 900, Done::Nothing),
+            (0, false, 5, 900, Done::Warned),
+            (3, false, 5, 900, Done::Warned),
+            (0, false, 5, 59, Done::Nothing),
+            (0, false, 300, 59, Done::Nothing),
+            (0, true, 5, 900, Done::Nothing),
+            (1, true, 121, 9000, Done::GivenUp),
+            (0, true, 121, 9000, Done::Nothing),
+            (0, false, 121, 9000, Done::Warned),
+            (0, true, 239, 9000, Done::Nothing),
+            (0, true, 241, 9000, Done::GivenUp),
+        ] {
+            let mut record = record(alice(), None);
+            (record.attempts, record.warned) = (attempts, warned);
+            let at = Moment { ran: Duration::from_secs(60 * ran), ..aged(hours * HOUR) };
+            let found = match plan_in_line(&record, &schedule(), at) {
+                None => Done::Nothing,
+                Some(plan) if matches!(plan.next, Next::Retry(due) if due == record.due) => {
+                    assert!(plan.warned && plan.outcomes.is_empty() && plan.tell.len() == 2, "{plan:?}");
+                    Done::Warned
+                }
+                Some(plan) => {
+                    assert_eq!(plan.next, Next::Finished, "{plan:?}");
+                    Done::GivenUp
+                }
+            };
+            assert_eq!(found, done, "{attempts} attempts, told {warned}, {hours} h, ran {ran} min");
+        }
     }
 
     fn without_attempt(wait: Duration, record: &Record) -> Option<Plan> {

@@ -8,6 +8,7 @@
 
 mod astray;
 pub mod conclusion;
+mod defect;
 mod lanes;
 mod standing;
 mod stored;
@@ -30,7 +31,7 @@ use crate::snapshot::{Snapshot, SoftBounce};
 use crate::upstream::{LeftAlone, Probe};
 use conclusion::{Brought, Plan};
 use stored::Stored;
-use turn::{Turn, Turns};
+use turn::{Purpose, Turn, Turns};
 
 /// How long a message is put off at most that found its upstreams left alone when its turn came, and at least.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -56,14 +57,14 @@ pub async fn run(house: Arc<House>) {
         };
         let working = Arc::clone(&house);
         house.tasks.spawn("delivery", async move {
-            Box::pin(deliver(turn, &working)).await;
+            defect::deliver_or_put_off(turn, &working).await;
         });
     }
 }
 
 /// Tries one claimed message once: every route, each route's upstreams in order, and records what came of it.
 async fn deliver(turn: Turn, house: &House) {
-    let Turn { claim, probe, under_way } = turn;
+    let Turn { claim, purpose, probe, under_way } = turn;
     let snapshot = house.snapshot();
     if let Some(reason) = standing::lapsed(claim.record(), &snapshot) {
         // What this message does not need to find out, another may: the probe goes back.
@@ -75,6 +76,13 @@ async fn deliver(turn: Turn, house: &House) {
         drop(probe);
         let _concluding = under_way.over().await;
         return expire(claim, reason, &snapshot, house).await;
+    }
+    if purpose == Purpose::Tell {
+        let _concluding = under_way.over().await;
+        return match conclusion::plan_in_line(claim.record(), &snapshot.schedule, house.moment(since)) {
+            Some(plan) => conclude(claim, plan, &snapshot, house).await,
+            None => claim.give_back(),
+        };
     }
     let Some(handed) = keeping(&claim, hand_over(&claim, probe, &snapshot, house)).await else { return };
     // Its connection is free: the next may begin while this one is recorded. Where the disk hangs, the claim must outlast it.

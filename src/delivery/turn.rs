@@ -7,6 +7,9 @@
 //! | all left alone, one may be probed      | goes as the probe; nobody else until it has found out                                   |
 //! | all left alone                         | waits in the lane; every [`LATE_EVERY`] who must be told of the delay or the end is      |
 //!
+//! Who is late is looked for every [`LATE_EVERY`] whatever the routes do: behind a slow upstream, or among very many messages of one identity, a turn may not come
+//! for days. There, only the sender is told; what can be tried waits for its turn.
+//!
 //! While no route is open, nothing is claimed. While one is, messages of the others are claimed once, found to have no way, and put into their lane, which
 //! writes nothing; from then on only the lane knows of them. A message with recipients on several routes goes when one of them is open, and waits for all.
 //!
@@ -20,6 +23,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
+use super::conclusion;
 use super::lanes::{Lanes, NOWHERE};
 use crate::house::House;
 use crate::queue::{Claim, DuePlace, QueueError};
@@ -27,7 +31,7 @@ use crate::route::{Route, Routes};
 use crate::sys::MonoTime;
 use crate::upstream::{Outlook, Probe};
 
-/// How often late messages are looked for while some wait in lanes. `warn_after` and `give_up_after` count in hours and days.
+/// How often late messages are looked for. `warn_after` and `give_up_after` count in hours and days.
 const LATE_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Late messages that are told of at the same time.
 const LATE_MAX: usize = 16;
@@ -47,10 +51,20 @@ type LateLook = (Result<Option<Claim>, QueueError>, Option<DuePlace>);
 /// A message whose turn it is.
 pub(super) struct Turn {
     pub(super) claim: Claim,
+    pub(super) purpose: Purpose,
     /// The right to probe one of its upstreams, when it is the probe.
     pub(super) probe: Option<Probe>,
     /// To be kept until its delivery has ended.
     pub(super) under_way: UnderWay,
+}
+
+/// What is to be done with a message whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It is tried.
+    Try,
+    /// It waits on; its sender is told that.
+    Tell,
 }
 
 /// Who gives out turns.
@@ -99,8 +113,6 @@ struct Look {
     lane: Option<Arc<str>>,
     /// Whether one is open.
     is_one_open: bool,
-    /// Whether mail waits for one that is not.
-    is_one_shut: bool,
     /// How long until one may be probed.
     wait: Option<Duration>,
 }
@@ -163,7 +175,7 @@ impl Turns {
                 }
             }
             let mut news = self.news.clone();
-            let (is_one_open, tells_late) = (look.is_one_open, look.is_one_shut && self.board.has_room_for_late());
+            let (is_one_open, tells_late) = (look.is_one_open, self.board.has_room_for_late());
             if is_one_open {
                 self.fresh(house);
             }
@@ -222,9 +234,8 @@ impl Turns {
                         look.lane = Some(Arc::clone(&route.name));
                     }
                 }
-                Outlook::Clear | Outlook::Due => look.is_one_shut |= has_waiting,
+                Outlook::Clear | Outlook::Due => {}
                 Outlook::LeftAlone(wait) => {
-                    look.is_one_shut = true;
                     look.wait = Some(look.wait.map_or(wait, |least| least.min(wait)));
                 }
             }
@@ -303,7 +314,7 @@ impl Turns {
         let names = names(routes);
         self.board.lanes().begin(&names);
         let under_way = UnderWay { board: Arc::clone(&self.board), counts: Counts::Routes(names) };
-        Turn { claim, probe, under_way }
+        Turn { claim, purpose: Purpose::Try, probe, under_way }
     }
 
     /// The next message of a lane that is still there.
@@ -340,7 +351,7 @@ impl Turns {
         Self::coming(late).await
     }
 
-    /// Who is late is told of it, though nothing can be tried; where it can, it is.
+    /// Who is late is told of it, though nothing is tried.
     fn told_late(&mut self, found: Result<Option<Claim>, QueueError>, house: &House) -> Option<Turn> {
         let claim = match found {
             Ok(Some(claim)) => claim,
@@ -356,8 +367,14 @@ impl Turns {
         };
         let routes = self.routes_of(&claim);
         match self.way(&routes, house) {
-            Way::Open(probe) => Some(self.turn(claim, probe, &routes)),
-            Way::LeftAlone => Some(self.late_turn(claim)),
+            Way::Open(Some(probe)) => Some(self.turn(claim, Some(probe), &routes)),
+            // What it finds left alone, its attempt tells.
+            Way::LeftAlone => Some(self.late_turn(claim, Purpose::Try)),
+            Way::Open(None) | Way::Full if is_to_be_told(&claim, house) => Some(self.late_turn(claim, Purpose::Tell)),
+            Way::Open(None) => {
+                claim.give_back();
+                None
+            }
             Way::Full => {
                 self.wait(claim, &routes);
                 None
@@ -365,11 +382,20 @@ impl Turns {
         }
     }
 
-    fn late_turn(&self, claim: Claim) -> Turn {
+    fn late_turn(&self, claim: Claim, purpose: Purpose) -> Turn {
         let mut late = self.board.late.lock().unwrap_or_else(PoisonError::into_inner);
         *late = late.saturating_add(1);
-        Turn { claim, probe: None, under_way: UnderWay { board: Arc::clone(&self.board), counts: Counts::Late } }
+        let under_way = UnderWay { board: Arc::clone(&self.board), counts: Counts::Late };
+        Turn { claim, purpose, probe: None, under_way }
     }
+}
+
+/// Whether the sender of a message that waits in line hears something of it now.
+fn is_to_be_told(claim: &Claim, house: &House) -> bool {
+    let record = claim.record();
+    let at = house.moment(record.waits_since());
+    let is_over = conclusion::is_too_late(record, at).is_some();
+    is_over || conclusion::plan_in_line(record, &house.snapshot().schedule, at).is_some()
 }
 
 /// The lanes of these routes; without one there is a lane as well.

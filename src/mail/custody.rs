@@ -17,6 +17,26 @@ pub struct QueueId(u128);
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TEXT_LENGTH: usize = 26;
+/// What stands for each octet; [`NO_DIGIT`] for those that stand for none. A listing of very many writes and reads as many names.
+const DIGITS: [u8; 256] = digits();
+const NO_DIGIT: u8 = 0xff;
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    reason = "made by the compiler, which would not compile what is out of range"
+)]
+const fn digits() -> [u8; 256] {
+    let mut digits = [NO_DIGIT; 256];
+    let mut digit = 0;
+    while digit < ALPHABET.len() {
+        let letter = ALPHABET[digit];
+        digits[letter as usize] = digit as u8;
+        digits[letter.to_ascii_uppercase() as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+}
 
 impl QueueId {
     /// An id for a message that arrived at `at`; `random` gives the low 80 bits.
@@ -43,11 +63,12 @@ impl QueueId {
 
 impl fmt::Display for QueueId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let letters = (0..TEXT_LENGTH).rev().map(|place| {
+        let mut text = [b'0'; TEXT_LENGTH];
+        for (letter, place) in text.iter_mut().zip((0..TEXT_LENGTH).rev()) {
             let digit = usize::try_from((self.0 >> (place * 5)) & 31).unwrap_or(0);
-            char::from(ALPHABET.get(digit).copied().unwrap_or(b'0'))
-        });
-        f.write_str(&letters.collect::<String>())
+            *letter = ALPHABET.get(digit).copied().unwrap_or(b'0');
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -71,13 +92,12 @@ impl FromStr for QueueId {
         }
         let mut number: u128 = 0;
         for (place, letter) in text.bytes().enumerate() {
-            let lower = letter.to_ascii_lowercase();
-            let digit = ALPHABET.iter().position(|&known| known == lower).ok_or(NotAQueueId)?;
+            let digit = DIGITS.get(usize::from(letter)).copied().unwrap_or(NO_DIGIT);
             // 26 digits of 5 bits are 130: the first digit holds 3 bits only.
-            if place == 0 && digit > 7 {
+            if digit == NO_DIGIT || (place == 0 && digit > 7) {
                 return Err(NotAQueueId);
             }
-            number = (number << 5) | u128::try_from(digit).map_err(|_| NotAQueueId)?;
+            number = (number << 5) | u128::from(digit);
         }
         Ok(Self(number))
     }

@@ -13,8 +13,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::at_hand::BodyAtHand;
 use super::gather::{Brings, Expected};
+use super::record::State;
 use super::settings::PIECE;
-use super::store::{AtHand, DuePlace, Late, NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
+use super::store::{AtHand, DuePlace, Late, Listed, NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
 use super::writer::Holding;
 use super::{Deposit, Inner, QueueError, Record};
 use crate::mail::QueueId;
@@ -59,6 +60,11 @@ impl Claim {
         self.ticket.id
     }
 
+    /// The same claim, for who has to go on when the task that has this one ends before its time. Never both are used.
+    pub fn stand_in(&self) -> StandIn {
+        StandIn { queue: Arc::clone(&self.queue), ticket: self.ticket }
+    }
+
     #[cfg(test)]
     pub(super) fn ticket(&self) -> Ticket {
         self.ticket
@@ -94,6 +100,12 @@ impl Claim {
     /// The same without a word to those who wait for a claim: for a message that is given out to who names it ([`super::Queue::claim_one`]).
     pub fn park(self, wait: Duration) {
         self.queue.store.put_off(self.ticket, self.queue.clock.now().mono.after(wait));
+    }
+
+    /// Gives the claim back at once: nothing was tried, and its turn is as it was.
+    pub fn give_back(self) {
+        self.queue.store.unclaim(self.ticket);
+        self.queue.work.notify_waiters();
     }
 
     /// Records what came of the attempt, and the report on it; returns the report's name. On stable storage when this returns. Dropping the future
@@ -133,6 +145,38 @@ impl Claim {
             }
             tokio::time::sleep(wait).await;
             wait = wait.saturating_mul(2).min(AGAIN.1);
+        }
+    }
+}
+
+/// A claim whose holder may come to grief.
+#[derive(Debug)]
+pub struct StandIn {
+    queue: Arc<Inner>,
+    ticket: Ticket,
+}
+
+impl StandIn {
+    /// The message's name.
+    pub fn id(&self) -> QueueId {
+        self.ticket.id
+    }
+
+    /// The claim, with the record as it is now; none when the claim is over, or the message is queued no more.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`]: the disk fails.
+    pub async fn claim(self) -> Result<Option<Claim>, QueueError> {
+        let Self { queue, ticket } = self;
+        if !queue.store.is_current(ticket) {
+            return Ok(None);
+        }
+        let store = Arc::clone(&queue.store);
+        match queue.work_on(move || store.show(ticket.id)).await? {
+            Ok(Listed::Message(record)) if record.state == State::Queued => Ok(Some(Claim::new(queue, ticket, record))),
+            Ok(Listed::Message(_) | Listed::Unreadable(..)) | Err(QueueError::NotFound(_)) => Ok(None),
+            Err(fault) => Err(fault),
         }
     }
 }

@@ -126,6 +126,11 @@ impl Schedule {
         }
     }
 
+    /// Whether anybody is told of a delay.
+    pub fn warns(&self) -> bool {
+        self.warn_after.is_some()
+    }
+
     /// When a message that came at `arrived` is given up.
     pub fn gives_up_at(&self, arrived: WallTime) -> WallTime {
         arrived.after(self.give_up_after)

@@ -2,6 +2,8 @@
 //!
 //! Never: prints what could steer a terminal.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Write};
 
 use serde_json::json;
@@ -9,7 +11,8 @@ use serde_json::json;
 use crate::cli::output::{self, Output, clean, clean_lines, counted, cut};
 use crate::daemon::steering::StateName;
 use crate::daemon::steering::breakdown::{Breakdown, Row};
-use crate::daemon::steering::entry::{Entry, Line, LineRecipient};
+use crate::daemon::steering::entry::Entry;
+use crate::daemon::steering::line::{Shown, ShownRecipient};
 use crate::daemon::steering::sums::{Happened, IntakeSums, Sums, UpstreamSums};
 use crate::sys::WallTime;
 
@@ -27,19 +30,20 @@ pub(super) struct Printer {
     pub(super) form: Form,
     pub(super) out: Output,
     now: WallTime,
+    /// What a line is put together in.
+    text: String,
 }
 
 impl Printer {
     pub(super) fn new(form: Form, now: WallTime) -> Self {
-        Self { form, out: Output::new(), now }
+        Self { form, out: Output::new(), now, text: String::new() }
     }
 
     pub(super) fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
         match self.form {
             Form::Json => writeln!(self.out, "{}", output::json(entry)?)?,
-            // Whoever does not know lines yet tells all.
-            Form::Lines => self.line_of(&Line::of_entry(entry, seconds(&entry.arrived).unwrap_or(i64::MAX)))?,
-            Form::Whole => self.whole(entry)?,
+            // What is listed in lines comes in lines.
+            Form::Lines | Form::Whole => self.whole(entry)?,
         }
         Ok(())
     }
@@ -54,30 +58,38 @@ impl Printer {
 
     fn line(&mut self, line: &str) -> io::Result<()> {
         let width = self.out.width();
-        writeln!(self.out, "{}", cut(&clean(line), width))
+        self.out.write_all(cut(&clean(line), width).as_bytes())?;
+        self.out.write_all(b"\n")
     }
 
     /// One message of a list.
-    pub(super) fn line_of(&mut self, one: &Line) -> io::Result<()> {
-        self.line(&format!(
-            "{}  {:6}  {:>8}  {:>4}  {} (as {}) -> {}",
-            one.id,
-            one.state.word(),
-            size(one.octets),
-            ago(one.arrived, self.now),
-            shown_sender(&one.sender),
-            one.identity,
-            one.to.join(", ")
-        ))?;
+    pub(super) fn line_of(&mut self, one: &Shown<'_>) -> io::Result<()> {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        self.write_line(&mut text, one).map_err(io::Error::other)?;
+        self.line(&text)?;
+        self.text = text;
         if let Some(reason) = &one.reason {
             self.line(&format!("    {reason}"))?;
         }
         if one.state == StateName::Queued && one.tried.is_empty() {
-            self.line(&format!("    {}", untried(one.hold_until, self.now)))?;
+            self.line(&untried(one.hold_until, self.now))?;
         }
-        one.tried.iter().try_for_each(|LineRecipient { address, outcome, detail, reply }| {
+        one.tried.iter().try_for_each(|ShownRecipient { address, outcome, detail, reply }| {
             self.line(&format!("    {address}: {outcome}{}", said(detail, reply.as_deref())))
         })
+    }
+
+    fn write_line(&self, text: &mut String, one: &Shown<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        let Shown { id, state, identity, sender, octets, arrived, .. } = one;
+        let (state, size, ago) = (state.word(), size(*octets), ago(*arrived, self.now));
+        write!(text, "{id}  {state:6}  {size:>8}  {ago:>4}  {} (as {identity}) ->", shown_sender(sender))?;
+        for (place, to) in one.to.iter().enumerate() {
+            text.push_str(if place == 0 { " " } else { ", " });
+            text.push_str(to);
+        }
+        Ok(())
     }
 
     fn whole(&mut self, entry: &Entry) -> io::Result<()> {
@@ -259,12 +271,13 @@ impl Printer {
 }
 
 /// Why nothing stands below a message that waits.
-fn untried(hold_until: Option<i64>, now: WallTime) -> String {
+fn untried(hold_until: Option<i64>, now: WallTime) -> Cow<'static, str> {
     match hold_until.filter(|&until| until > now.seconds()) {
         Some(until) => {
-            format!("waits until {}, as its sender asked (HOLDFOR, HOLDUNTIL)", WallTime::from_seconds(until).rfc3339())
+            let until = WallTime::from_seconds(until).rfc3339();
+            format!("    waits until {until}, as its sender asked (HOLDFOR, HOLDUNTIL)").into()
         }
-        None => "no attempt has ended yet: see `sealpost queue stats`".to_owned(),
+        None => "    no attempt has ended yet: see `sealpost queue stats`".into(),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::StateName;
 use crate::mail::envelope::{Body, Ret};
 use crate::mail::{MailParameters, Notify, QueueId, RecipientParameters};
-use crate::queue::{Brief, HeldBy, Listed, Outcome, RecipientState, Record, Sketch as _};
+use crate::queue::{HeldBy, Listed, Outcome, RecipientState, Record};
 
 /// A message, as operators see it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,108 +92,8 @@ pub struct EntryRecipient {
     pub last_attempt: Option<String>,
 }
 
-/// What of a message stands in a line for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Line {
-    /// Its name.
-    pub id: String,
-    /// Where it stands.
-    pub state: StateName,
-    /// Why, when it is dead or held.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// Who sent it.
-    pub identity: String,
-    /// The reverse path; empty for `<>`.
-    pub sender: String,
-    /// Each forward path.
-    pub to: Vec<String>,
-    /// Octets as stored.
-    pub octets: u64,
-    /// When it came, seconds since 1970.
-    pub arrived: i64,
-    /// When its sender wants it to be sent, not before; seconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hold_until: Option<i64>,
-    /// What came of the recipients that were tried, or taken out: of the first [`LINE_TRIED_MAX`].
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tried: Vec<LineRecipient>,
-}
-
-/// Recipients of whom a line tells what came of them; `show` tells of all.
-pub const LINE_TRIED_MAX: usize = 20;
-
-/// What came of a recipient.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LineRecipient {
-    /// The forward path.
-    pub address: String,
-    /// As in [`EntryRecipient::outcome`].
-    pub outcome: String,
-    /// What happened.
-    pub detail: String,
-    /// What the upstream said last, if it said something.
-    pub reply: Option<String>,
-}
-
-impl Line {
-    /// One of a listing.
-    pub fn of_listed(listed: &Listed<Brief>) -> Self {
-        match listed {
-            Listed::Message(brief) => Self::of(brief),
-            Listed::Unreadable(id, reason) => Self::of_entry(&Entry::unreadable(*id, reason), id.arrived().seconds()),
-        }
-    }
-
-    fn of(brief: &Brief) -> Self {
-        let tried = brief.recipients().filter(|(_, state)| state.attempts > 0 || state.is_taken_out());
-        Self {
-            id: brief.id.to_string(),
-            state: brief.state.into(),
-            reason: brief.reason.clone(),
-            identity: brief.identity().to_owned(),
-            sender: brief.sender().to_owned(),
-            to: brief.recipients().map(|(to, _)| to.to_owned()).collect(),
-            octets: brief.length,
-            arrived: brief.arrived.seconds(),
-            hold_until: brief.hold_until.map(crate::sys::WallTime::seconds),
-            tried: tried.take(LINE_TRIED_MAX).map(|(to, state)| LineRecipient::of(to, state)).collect(),
-        }
-    }
-
-    /// What of an entry stands in a line; it came then.
-    pub fn of_entry(entry: &Entry, arrived: i64) -> Self {
-        let tried = entry.recipients.iter().filter(|to| to.attempts > 0 || to.outcome == "removed");
-        let line = |to: &EntryRecipient| LineRecipient {
-            address: to.address.clone(),
-            outcome: to.outcome.clone(),
-            detail: to.detail.clone(),
-            reply: to.reply.clone(),
-        };
-        Self {
-            id: entry.id.clone(),
-            state: entry.state,
-            reason: entry.reason.clone(),
-            identity: entry.identity.clone(),
-            sender: entry.sender.clone(),
-            to: entry.recipients.iter().map(|to| to.address.clone()).collect(),
-            octets: entry.octets,
-            arrived,
-            hold_until: None,
-            tried: tried.take(LINE_TRIED_MAX).map(line).collect(),
-        }
-    }
-}
-
-impl LineRecipient {
-    fn of(address: &str, state: &RecipientState) -> Self {
-        let (outcome, detail, reply) = came_of(state);
-        Self { address: address.to_owned(), outcome: outcome.to_owned(), detail: detail.to_owned(), reply }
-    }
-}
-
 /// What came of a recipient, in a word; what happened; what was said.
-fn came_of(state: &RecipientState) -> (&'static str, &str, Option<String>) {
+pub(super) fn came_of(state: &RecipientState) -> (&'static str, &str, Option<String>) {
     let (outcome, detail, reply) = match &state.last {
         None => ("waiting", "", None),
         Some(Outcome::Failed { .. }) if state.is_taken_out() => ("removed", "", None),
@@ -205,6 +105,9 @@ fn came_of(state: &RecipientState) -> (&'static str, &str, Option<String>) {
 }
 
 impl Entry {
+    /// Stands for who sent what can't be read any more.
+    pub(super) const UNREADABLE: &str = "(unreadable)";
+
     /// One of a listing, as operators see it.
     pub fn of_listed(listed: &Listed) -> Self {
         match listed {
@@ -250,7 +153,7 @@ impl Entry {
             state: StateName::Dead,
             reason: Some(reason.to_owned()),
             held_by: None,
-            identity: "(unreadable)".to_owned(),
+            identity: Self::UNREADABLE.to_owned(),
             ca: None,
             fingerprint: String::new(),
             chain: Vec::new(),

@@ -12,7 +12,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::breakdown::Tallies;
-use super::entry::{Entry, Line};
+use super::entry::Entry;
+use super::line::Line;
 use super::selection::{Filters, Selection};
 use super::sums::Sums;
 use super::{Action, Answer, Count, Desk, Detail, ListOrder, Obstacle, PAGE};
@@ -261,18 +262,18 @@ impl Listed {
         Ok(match self.detail {
             Detail::Whole => {
                 let found = self.walk.records(desk.queue, PAGE).await?;
-                self.shown(&found, |one| Answer::Entry(Box::new(Entry::of_listed(one))))
+                self.shown(found, |one| Answer::Entry(Box::new(Entry::of_listed(&one))))
             }
             Detail::Line => {
                 let found = self.walk.pages(desk.queue).await?;
-                self.shown(&found, |one| Answer::Line(Box::new(Line::of_listed(one))))
+                self.shown(found, |one| Answer::Line(Line::Found(Box::new(one))))
             }
         })
     }
 
     /// As many of these as are still asked for.
-    fn shown<M>(&mut self, found: &[Found<M>], show: impl Fn(&Found<M>) -> Answer) -> Vec<Answer> {
-        let shown: Vec<Answer> = found.iter().take(self.left).map(show).collect();
+    fn shown<M>(&mut self, found: Vec<Found<M>>, show: impl Fn(Found<M>) -> Answer) -> Vec<Answer> {
+        let shown: Vec<Answer> = found.into_iter().take(self.left).map(show).collect();
         self.left = self.left.saturating_sub(shown.len());
         shown
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sealpost::daemon::stranded::{self, Found};
-use sealpost::queue::Outcome;
+use sealpost::queue::{Outcome, Record};
 use sealpost::snapshot::{Snapshot, SoftBounce};
 use sealpost::upstream::health::Condition;
 use sealpost::upstream::{Phase, Upstream};
@@ -221,4 +221,23 @@ async fn upstreams_of_the_same_order_share_the_mail_by_weight() {
     stage.pass(MINUTE).await;
     let (main, other) = (stage.up.taken().len(), stage.taken_by_spare());
     assert!(main + other == 400 && (60..140).contains(&other), "{main} and {other}");
+}
+
+/// One identity alone sends, so nobody else shows that it is the upstream and not a message; each attempt lasts ten minutes, and the backlog is longer than
+/// anybody's patience.
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_an_upstream_that_hangs_is_told_of_the_delay_and_of_the_end() {
+    let stage = Stage::with_few_turns(Script { poison: Some(("example", true)), ..Script::default() });
+    stage.run();
+    stage.submit_as("alice", 250).await;
+    stage.pass(3 * HOUR + 50 * MINUTE).await;
+    let warned = |records: Vec<Record>| records.iter().filter(|one| one.warned).count();
+    assert_eq!(warned(stage.records().await), 0);
+    stage.pass(20 * MINUTE).await;
+    let told = warned(stage.records().await);
+    // But for those that are under way, and those that were tried within the hour and have another turn coming.
+    assert!(told >= 170, "{told} of 250 were told of the delay");
+    stage.pass(23 * HOUR).await;
+    let ends = stage.bodies().await.iter().filter(|text| text.contains("It is not known whether")).count();
+    assert_eq!(ends, 250);
 }

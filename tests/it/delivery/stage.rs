@@ -99,6 +99,12 @@ impl Stage {
         self.house.swap(Snapshot { routes: Arc::new(Routes::new(routes)), ..(*now).clone() });
     }
 
+    /// One identity has ten turns at a time, as in a daemon.
+    pub(crate) fn with_few_turns(script: Script) -> Self {
+        let settings = QueueSettings { per_identity: 10, ..queue_settings() };
+        Self::on_queue(Scripted::new(script), None, vec![upstream()], settings)
+    }
+
     /// With a queue of so many messages, of which one identity may have a tenth.
     pub(crate) fn with_room_for(count: u64, script: Script) -> Self {
         let settings = QueueSettings { count, reserve_count: 0, share_per_identity: 10, ..queue_settings() };
@@ -131,6 +137,14 @@ impl Stage {
         self.pass(Duration::from_secs(1)).await;
         self.house.queue.close().await;
         Self::upon(self.up, self.spare, vec![upstream], queue_settings(), TokioClock::at(wall), self.disk)
+    }
+
+    /// The daemon ends in order within half a minute, and another begins, which has these upstreams.
+    pub(crate) async fn stopped_and_started(self, upstreams: Vec<Upstream>) -> Self {
+        self.house.come_to_rest(Duration::from_secs(30)).await;
+        self.house.queue.close().await;
+        let now = TokioClock::at(self.house.now().wall);
+        Self::upon(self.up, self.spare, upstreams, queue_settings(), now, self.disk)
     }
 
     fn upon(
