@@ -91,15 +91,16 @@ pub(crate) fn will_do(data_dir: &Path, own: u32) -> Result<(), Unfit> {
     }
     let Err(fault) = try_out(there) else { return Ok(()) };
     let (data_dir, there) = (data_dir.to_owned(), there.to_owned());
-    match fault.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Ok(()),
-        io::ErrorKind::PermissionDenied => Err(Unfit::Denied { data_dir, there, fault }),
-        _ => Err(Unfit::Unwritable { data_dir, there, fault }),
+    if matches!(fault.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return Ok(());
     }
+    if fault.kind() == io::ErrorKind::PermissionDenied {
+        return Err(Unfit::Denied { data_dir, there, fault });
+    }
+    Err(Unfit::Unwritable { data_dir, there, fault })
 }
 
 /// Makes something and takes it away again: what rights and the file system permit shows in nothing else (/proc lets root do everything, and makes nothing).
-#[expect(clippy::disallowed_methods, reason = "tries the directory out, and leaves nothing")]
 fn try_out(folder: &Path) -> io::Result<()> {
     let mut name = OsString::from(".sealpost-tries-");
     name.push(std::process::id().to_string());
