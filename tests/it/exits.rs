@@ -64,7 +64,11 @@ fn what_is_not_there_has_one_number_at_every_command() {
         ("pki renew", &["--dir", pki, "nobody"], 1),
         ("pki crl", &["--dir", "/nowhere"], 66),
         ("pki list", &["--dir", "/nowhere"], 66),
-        ("submit", &["--server", "127.0.0.1:1", "--cert", "/nowhere", "--key", "/nowhere", "a@b.example"], 78),
+        (
+            "submit",
+            &["--server", "127.0.0.1:1", "--cert", "/nowhere", "--key", "/nowhere", "--ca", "/nowhere", "a@b.example"],
+            78,
+        ),
     ] {
         let words: Vec<&str> = command.split(' ').chain(rest.iter().copied()).collect();
         let ended = sealpost(&words);
