@@ -113,8 +113,8 @@ struct Disowned {
     at: WallTime,
 }
 
-/// A conclusion whose commit failed, and by what it is known that it is there all the same. What leaves the message and brings no report is recorded
-/// again without harm.
+/// A conclusion whose commit failed, and by what it is known that it is there all the same. What tried nothing and brings no report is recorded again
+/// without harm.
 #[derive(Clone, Copy, Debug)]
 struct Doubted {
     ticket: Ticket,
@@ -127,15 +127,18 @@ enum Sign {
     Report(QueueId),
     /// The message is not.
     Gone,
+    /// The attempt is: of this recipient, noted at that moment.
+    Attempt(usize, WallTime),
 }
 
 impl Doubted {
-    fn of(order: &Order) -> Option<Self> {
-        let Order::Conclude { ticket, next, report, .. } = order else { return None };
+    /// `at`: when the commit began.
+    fn of(order: &Order, at: WallTime) -> Option<Self> {
+        let Order::Conclude { ticket, next, report, outcomes, .. } = order else { return None };
         let sign = match (report, next) {
             (Some(report), _) => Sign::Report(report.record.id),
             (None, Next::Finished) => Sign::Gone,
-            (None, Next::Retry(_) | Next::Dead(_) | Next::Held(_)) => return None,
+            (None, Next::Retry(_) | Next::Dead(_) | Next::Held(_)) => Sign::Attempt(outcomes.first()?.recipient, at),
         };
         Some(Self { ticket: *ticket, sign })
     }
@@ -144,6 +147,10 @@ impl Doubted {
         Ok(match self.sign {
             Sign::Report(id) => !matches!(tables.known(id)?, Known::Nothing),
             Sign::Gone => matches!(tables.known(self.ticket.id)?, Known::Nothing),
+            Sign::Attempt(place, at) => match tables.known(self.ticket.id)? {
+                Known::Record(record) => record.was_tried_at(place, at),
+                Known::Nothing | Known::Unreadable(_) => false,
+            },
         })
     }
 }
@@ -590,8 +597,15 @@ impl Embedded {
         }
         drop(claims);
         // Reports are not disowned: if one turns out to be there, so does the outcome it reports, and that is noted.
-        let doubted = batch.iter().filter_map(Doubted::of).map(|one| (one.ticket.id, one));
-        locked(&self.doubted).extend(doubted);
+        let mut doubted = locked(&self.doubted);
+        for one in batch.iter().filter_map(|order| Doubted::of(order, now.wall)) {
+            // Where the store could not even be opened meanwhile, what is in doubt is still the first time.
+            let known = doubted.entry(one.ticket.id).or_insert(one);
+            if known.ticket != one.ticket {
+                *known = one;
+            }
+        }
+        drop(doubted);
         let deposits = batch.iter().filter_map(|order| {
             let charge = order.charge().map(|spending| (spending.identity().to_owned(), spending.cost()));
             Some(Disowned { id: order.deposit()?.record.id, charge, at })

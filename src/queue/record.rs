@@ -283,6 +283,12 @@ impl Record {
             .map(|(_, upstream)| upstream.as_str())
     }
 
+    /// Whether an attempt on this recipient was noted at that moment, as the last.
+    pub(super) fn was_tried_at(&self, place: usize, at: WallTime) -> bool {
+        let last = self.recipients.get(place).and_then(|state| state.last_attempt.as_ref());
+        last.is_some_and(|(tried, _)| *tried == at)
+    }
+
     /// Notes what came of one attempt. Delivered and failed recipients are closed: nothing is left to do for them.
     pub(super) fn note(&mut self, tried: &Tried, at: WallTime) {
         let Some(recipient) = self.recipients.get_mut(tried.recipient) else { return };

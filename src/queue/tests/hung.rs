@@ -287,3 +287,55 @@ fn a_report_that_went_out_before_its_outcome_was_recorded_again_is_sent_once_and
         assert!(doubted > 0, "some were on the disk though that was not told");
     });
 }
+
+/// Once such an outcome was recorded a second time: it counted as two attempts, and one step of `retry` was left out; and what an operator had sent on
+/// its way in between was among the dead again.
+#[test]
+fn an_outcome_without_a_report_that_was_on_the_disk_though_that_was_not_told_counts_once() {
+    block_on(async {
+        let mut doubted = 0;
+        for nth in 1..6 {
+            for next in [
+                Next::Retry(START.after(Duration::from_secs(9000))),
+                Next::Dead("nobody may be told".to_owned()),
+                Next::Held("it may not be sent".to_owned()),
+            ] {
+                let late = Arc::new(Late::default());
+                let (queue, _) = open(Driving::Inline, &late);
+                let id = keep(&queue).await.unwrap();
+                let claim = claimed(&queue).await.unwrap();
+                let record = async || match queue.show(id).await {
+                    Ok(Listed::Message(record)) => record,
+                    other => panic!("{other:?}"),
+                };
+                let tried = Tried {
+                    recipient: 0,
+                    upstream: "main".to_owned(),
+                    outcome: Outcome::Deferred { reason: "later".to_owned(), reply: None },
+                    certainty: Certainty::Known,
+                };
+                let conclusion = Conclusion { outcomes: vec![tried], ..nothing_tried(next.clone()) };
+                late.0.store(nth, Ordering::SeqCst);
+                // Within the second after which it is recorded again.
+                let meanwhile = async {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    let was_there = record().await.attempts == 1;
+                    let has_failed = late.0.swap(0, Ordering::SeqCst) <= 0;
+                    queue.retry(id).await.unwrap();
+                    (has_failed, was_there)
+                };
+                let what = format!("sync {nth}, {next:?}");
+                let (recorded, (has_failed, was_there)) = tokio::join!(claim.conclude_surely(conclusion), meanwhile);
+                assert_eq!(recorded, Ok(None), "{what}");
+                let record = record().await;
+                assert_eq!((record.attempts, record.recipients[0].attempts), (1, 1), "{what}");
+                if was_there {
+                    assert_eq!((record.state, record.due), (State::Queued, START), "{what}: the operator came later");
+                }
+                doubted += usize::from(has_failed && was_there);
+                assert!(!queue.is_being_tried(id), "{what}: the claim has ended");
+            }
+        }
+        assert!(doubted > 0, "some were on the disk though that was not told");
+    });
+}
