@@ -106,10 +106,13 @@ pub fn plan_without_attempt(record: &Record, untried: Vec<Tried>, schedule: &Sch
 /// How long a process runs before it tells of mail that waits for its turn where an upstream works: right behind a start nearly all of it simply goes.
 const IN_LINE_AFTER: Duration = Duration::from_secs(3600);
 
+/// How long one that is due waits for its turn before it is in a line: where there is none, it is tried at once, and so is the last attempt of all made.
+const IN_LINE_FOR: Duration = Duration::from_secs(600);
+
 /// The plan for a message whose turn does not come, though an upstream of it works: other mail has its connections, or its identity all the turns that
 /// it may have. None when there is nothing to tell. One that nobody has ever tried is worth more than a punctual report, so it has twice the time.
 pub fn plan_in_line(record: &Record, schedule: &Schedule, at: Moment) -> Option<Plan> {
-    if at.ran < IN_LINE_AFTER {
+    if at.ran < IN_LINE_AFTER || at.now.since(record.due) < IN_LINE_FOR {
         return None;
     }
     let untried = |recipient| Tried {
@@ -455,6 +458,9 @@ mod tests {
                 }
             };
             assert_eq!(found, done, "{attempts} attempts, told {warned}, {hours} h, ran {ran} min");
+            // Due at this moment, for its last attempt perhaps: it has its turn first.
+            record.due = at.now.before(IN_LINE_FOR - Duration::from_secs(1));
+            assert!(plan_in_line(&record, &schedule(), at).is_none());
         }
     }
 

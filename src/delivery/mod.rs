@@ -2,7 +2,7 @@
 //!
 //! What is to follow an attempt is decided by [`conclusion`], a pure function. While every upstream of a route is left alone, its mail waits in a lane: one
 //! message is taken as the probe when its time comes, and those whose senders must be told that they wait too long. A hundred thousand of them cost a look
-//! every five minutes, none of them an attempt, and no other route's mail a wait. See `turn`.
+//! every hour, none of them an attempt, and no other route's mail a wait. See `turn` and `rounds`.
 //!
 //! Never: bounces mail for a fault of ours or of the upstream; lets a failed recipient vanish without a report or a place among the dead.
 
@@ -10,6 +10,7 @@ mod astray;
 pub mod conclusion;
 mod defect;
 mod lanes;
+mod rounds;
 mod standing;
 mod stored;
 mod turn;

@@ -25,14 +25,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::conclusion;
 use super::lanes::{Lanes, NOWHERE};
+use super::rounds::{Ended, LATE_EVERY, Rounds};
 use crate::house::House;
 use crate::queue::{Claim, DuePlace, QueueError};
 use crate::route::{Route, Routes};
-use crate::sys::MonoTime;
 use crate::upstream::{Outlook, Probe};
 
-/// How often late messages are looked for. `warn_after` and `give_up_after` count in hours and days.
-const LATE_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Late messages that are told of at the same time.
 const LATE_MAX: usize = 16;
 /// Attempts that are over and wait for the store at the same time; beyond, they go on counting against their routes. So many messages, and those being tried, are
@@ -80,7 +78,7 @@ pub(super) struct Turns {
     first: usize,
     late: Option<Coming<LateLook>>,
     place: Option<DuePlace>,
-    next_round: MonoTime,
+    rounds: Rounds,
 }
 
 /// What deliveries under way share with whoever gives out turns.
@@ -140,7 +138,7 @@ impl Turns {
             first: 0,
             late: None,
             place: None,
-            next_round: MonoTime::from_start(Duration::ZERO),
+            rounds: Rounds::new(),
         }
     }
 
@@ -189,7 +187,7 @@ impl Turns {
                         return turn;
                     }
                 }
-                (found, place) = Self::look_for_late(&mut self.late, &mut self.place, self.next_round, house), if tells_late => {
+                (found, place) = Self::look_for_late(&mut self.late, &mut self.place, &mut self.rounds, house), if tells_late => {
                     (self.late, self.place) = (None, place);
                     if let Some(turn) = self.told_late(found, house) {
                         return turn;
@@ -336,13 +334,13 @@ impl Turns {
     async fn look_for_late(
         late: &mut Option<Coming<LateLook>>,
         place: &mut Option<DuePlace>,
-        next_round: MonoTime,
+        rounds: &mut Rounds,
         house: &House,
     ) -> LateLook {
         if late.is_none() {
-            tokio::time::sleep(next_round.since(house.now().mono)).await;
+            tokio::time::sleep(rounds.wait(house.now().mono)).await;
             let (queue, mut from) = (house.queue.clone(), place.take());
-            let limits = house.snapshot().schedule.late(house.now().wall);
+            let limits = rounds.late(&house.snapshot().schedule, house.now());
             *late = Some(Box::pin(async move {
                 let found = queue.claim_late(limits, &mut from).await;
                 (found, from)
@@ -356,12 +354,12 @@ impl Turns {
         let claim = match found {
             Ok(Some(claim)) => claim,
             Ok(None) => {
-                self.next_round = house.now().mono.after(LATE_EVERY);
+                self.rounds.end(Ended::Whole, house.now().mono);
                 return None;
             }
             Err(fault) => {
                 tracing::error!(%fault, "late messages can't be looked for; it is tried again");
-                self.next_round = house.now().mono.after(LATE_EVERY);
+                self.rounds.end(Ended::Broken, house.now().mono);
                 return None;
             }
         };
@@ -371,12 +369,9 @@ impl Turns {
             // What it finds left alone, its attempt tells.
             Way::LeftAlone => Some(self.late_turn(claim, Purpose::Try)),
             Way::Open(None) | Way::Full if is_to_be_told(&claim, house) => Some(self.late_turn(claim, Purpose::Tell)),
-            Way::Open(None) => {
+            // In a lane it would not count what its identity has under way already.
+            Way::Open(None) | Way::Full => {
                 claim.give_back();
-                None
-            }
-            Way::Full => {
-                self.wait(claim, &routes);
                 None
             }
         }

@@ -123,7 +123,8 @@ pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use steer::{CHANGES_MAX, Change, Intake};
 pub use store::{
-    Certainty, Direction, DuePlace, Filter, Late, Listed, Listing, Next, Page, Spent, Stats, Tally, Totals, Tried,
+    Certainty, Direction, DuePlace, Filter, Late, Listed, Listing, Looked, Next, Page, Spent, Stats, Tally, Totals,
+    Tried,
 };
 pub use unsent::Unsent;
 

@@ -123,6 +123,7 @@ impl Schedule {
             warn: self.warn_after.map(|limit| now.before(limit)),
             give_up: now.before(self.give_up_after),
             astray: None,
+            behind: None,
         }
     }
 

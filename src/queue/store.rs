@@ -222,18 +222,52 @@ pub struct Late {
     pub give_up: WallTime,
     /// What is due after then is astray, unless its sender asked for it; none when that is not looked for.
     pub astray: Option<WallTime>,
+    /// What an earlier round has looked at, which is passed over; none when all is looked at.
+    pub behind: Option<Looked>,
 }
+
+/// What a round over late messages has looked at: all that was late and due for a while when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looked {
+    at: WallTime,
+    warn: Option<WallTime>,
+    give_up: WallTime,
+}
+
+/// What became late or due in so long a time before a round is looked at by the next one again: a message has its name, which tells a round its age, before it
+/// has come; and what has just become due may have been about to be tried.
+const AGAIN: Duration = Duration::from_secs(15 * 60);
 
 impl Late {
     /// What is astray, and nothing else.
     pub fn astray(after: WallTime) -> Self {
-        Self { warn: None, give_up: WallTime::from_millis(i64::MIN), astray: Some(after) }
+        Self { warn: None, give_up: WallTime::from_millis(i64::MIN), astray: Some(after), behind: None }
+    }
+
+    /// What a round that begins now will have looked at.
+    pub fn looked(self, now: WallTime) -> Looked {
+        let older = |limit: WallTime| limit.before(AGAIN);
+        Looked { at: older(now), warn: self.warn.map(older), give_up: older(self.give_up) }
+    }
+
+    /// The same without what was looked at.
+    #[must_use]
+    pub fn behind(self, looked: Option<Looked>) -> Self {
+        Self { behind: looked, ..self }
     }
 
     /// Whether it may concern a queued message that came then and is due then. One that was held waits since its release, which is later unless the
-    /// clock was set back: when this says no, it is no.
+    /// clock was set back: when this says no, it is no, or was looked at.
     pub fn may_concern(self, arrived: WallTime, due: WallTime, now: WallTime) -> bool {
-        self.is_beyond(due) || (due <= now && self.is_late(arrived))
+        self.is_beyond(due) || (due <= now && self.is_late(arrived) && !self.was_looked_at(arrived, due))
+    }
+
+    /// Whether it was due before, and late as it is now.
+    fn was_looked_at(self, arrived: WallTime, due: WallTime) -> bool {
+        self.behind.is_some_and(|looked| {
+            let had_to_be_told = looked.warn.is_some_and(|limit| arrived <= limit);
+            due <= looked.at && (arrived <= looked.give_up || (arrived > self.give_up && had_to_be_told))
+        })
     }
 
     /// Whether it concerns this queued message.

@@ -42,6 +42,7 @@ const PURE: &[&str] = &[
     "src/queue/seen/due",
     "src/delivery/conclusion",
     "src/delivery/lanes",
+    "src/delivery/rounds",
     "src/delivery/standing",
     "src/upstream/alarms",
     "src/upstream/dane",

@@ -198,12 +198,13 @@ fn a_round_finds_each_message_that_is_late_once_and_no_other() {
         bench.keep(b"5").await;
         let now = bench.clock.now().wall;
         let mut place = None;
-        let warn = Late { warn: Some(now.before(4 * HOUR)), give_up: now.before(100 * HOUR), astray: None };
+        let warn =
+            Late { warn: Some(now.before(4 * HOUR)), give_up: now.before(100 * HOUR), astray: None, behind: None };
         let claim = bench.queue.claim_late(warn, &mut place).await.unwrap().unwrap();
         assert_eq!(claim.id(), late, "neither what was told before, nor what is held, not due, or young");
         assert!(bench.queue.claim_late(warn, &mut place).await.unwrap().is_none());
         assert_eq!(place, None, "the round is over");
-        let give_up = Late { warn: None, give_up: now.before(4 * HOUR), astray: None };
+        let give_up = Late { warn: None, give_up: now.before(4 * HOUR), astray: None, behind: None };
         let claim = bench.queue.claim_late(give_up, &mut place).await.unwrap().unwrap();
         assert_eq!(claim.id(), old, "told of the delay or not; the other is claimed");
         drop(claim);

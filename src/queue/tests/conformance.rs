@@ -365,7 +365,7 @@ impl<'a, S: Subject> Trial<'a, S> {
     /// A whole round over what is late: all of it, each once.
     fn late(&mut self, warn: Option<u32>, give_up: u32) -> Told {
         let ago = |seconds: u32| self.now.wall.before(Duration::from_secs(u64::from(seconds)));
-        let late = Late { warn: warn.map(ago), give_up: ago(give_up), astray: None };
+        let late = Late { warn: warn.map(ago), give_up: ago(give_up), astray: None, behind: None };
         let (mut expected, mut place) = (self.model.late(late, self.now), None);
         let mut taken = Vec::new();
         loop {
