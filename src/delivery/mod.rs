@@ -2,7 +2,7 @@
 //!
 //! What is to follow an attempt is decided by [`conclusion`], a pure function. While every upstream of a route is left alone, its mail waits in a lane: one
 //! message is taken as the probe when its time comes, and those whose senders must be told that they wait too long. A hundred thousand of them cost a look
-//! every hour, none of them an attempt, and no other route's mail a wait. See `turn` and `rounds`.
+//! every hour, none of them an attempt, and no other route's mail a wait. See `turn` and `rounds`. What a panic of ours leaves behind is `defect`'s.
 //!
 //! Never: bounces mail for a fault of ours or of the upstream; lets a failed recipient vanish without a report or a place among the dead.
 
@@ -45,6 +45,7 @@ pub async fn run(house: Arc<House>) {
     let mut drain = house.tasks.drain();
     house.tasks.spawn_vital("times of the queue", astray::run(Arc::clone(&house)));
     let mut turns = Turns::new(&house);
+    let defects = Arc::new(defect::Defects::default());
     loop {
         let next = async {
             // Who sent what must be told: nothing new is sent while the log does not keep up.
@@ -56,9 +57,9 @@ pub async fn run(house: Arc<House>) {
             () = drain.wait() => return,
             turn = next => turn,
         };
-        let working = Arc::clone(&house);
+        let (working, defects) = (Arc::clone(&house), Arc::clone(&defects));
         house.tasks.spawn("delivery", async move {
-            defect::deliver_or_put_off(turn, &working).await;
+            defect::deliver_or_put_off(turn, &working, &defects).await;
         });
     }
 }

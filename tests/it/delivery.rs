@@ -36,6 +36,11 @@ fn silent_at(phase: Phase) -> Script {
     at(phase, Misdeed::SayAndHang(b"", 1))
 }
 
+/// Whoever connects there panics.
+fn trap() -> Script {
+    Script { is_a_trap: true, ..Script::default() }
+}
+
 fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
 }
@@ -44,26 +49,50 @@ fn seconds(number: u64) -> Duration {
 
 /// Once such a message was tried again each hour, first of its identity's, for ever, uncounted; and ten of them were all the turns that the identity has.
 #[tokio::test(start_paused = true)]
-async fn a_delivery_that_panics_is_an_attempt_and_its_message_dead_in_the_end() {
-    let stage = Stage::with_few_turns(Script { is_a_trap: true, ..Script::default() });
+async fn messages_at_which_deliveries_panic_hold_up_nobody_and_are_dead_after_the_third_time() {
+    let log = Log::start();
+    let stage = Stage::with_few_turns_and_routes(Script::default(), trap());
     stage.run();
-    let ids = stage.submit(12).await;
+    let ids = stage.submit_to("alice", 12, &["r0@example.org"]).await;
+    stage.submit(5).await;
     stage.pass(MINUTE).await;
+    assert_eq!(stage.up.taken().len(), 5, "other mail of the identity goes on");
     for id in &ids {
         let record = stage.record(*id).await.unwrap();
-        assert_eq!(record.attempts, 1, "{record:?}");
+        assert_eq!((record.attempts, record.state), (1, State::Queued), "{record:?}");
         let Some(Outcome::Deferred { reason, .. }) = &record.recipients[0].last else { panic!("{record:?}") };
         assert!(reason.contains("a defect of it: a defect") && !reason.contains("injected"), "{reason}");
+        let told = log.lines("a delivery panicked");
+        assert_eq!(told.iter().filter(|line| line.contains(&id.to_string()) && line.contains("ERROR")).count(), 1);
     }
-    stage.up.turn_into(Script::default());
+    stage.pass(3 * HOUR).await;
+    for id in &ids {
+        let record = stage.record(*id).await.unwrap();
+        assert_eq!((record.attempts, record.state), (3, State::Dead), "{record:?}");
+        assert!(record.reason.as_ref().unwrap().contains("a defect"), "{record:?}");
+    }
+    assert_eq!(stage.house.queue.stats().await.unwrap().claimed, 0);
+}
+
+/// A library that panics at whatever an upstream says: had each message its three attempts, all mail would be among the dead within minutes.
+#[tokio::test(start_paused = true)]
+async fn where_all_deliveries_panic_mail_waits_as_the_schedule_says_and_goes_when_they_do_not() {
+    let stage = Stage::new(trap(), upstream());
+    stage.run();
+    let ids = stage.submit(20).await;
+    stage.pass(9 * HOUR).await;
+    assert!(stage.attempts(&ids).await.iter().all(|attempts| (8..=9).contains(attempts)));
+    assert!(stage.records().await.iter().all(|record| record.state == State::Queued));
+    // No connection is kept: each message of the second half connects.
+    stage.up.turn_into(Script { closes_after_message: true, ..Script::default() });
     stage.pass(HOUR + 10 * MINUTE).await;
-    assert_eq!(stage.up.taken().len(), 12);
-    stage.up.turn_into(Script { is_a_trap: true, ..Script::default() });
-    let id = stage.submit(1).await[0];
+    assert_eq!(stage.up.taken().len(), 20);
+    stage.up.turn_into(trap());
+    let ids = stage.submit(20).await;
     stage.pass(26 * HOUR).await;
-    let record = stage.record(id).await.unwrap();
-    assert_eq!(record.state, State::Dead);
-    assert!(record.reason.as_ref().unwrap().contains("a defect"), "{record:?}");
+    let dead =
+        stage.records().await.into_iter().filter(|record| record.state == State::Dead && ids.contains(&record.id));
+    assert_eq!(dead.count(), 20, "given up when it was time");
 }
 
 // Turns.
@@ -78,6 +107,28 @@ async fn one_message_leaves_second_though_another_identity_has_a_backlog() {
     let senders: Vec<String> = stage.up.taken().into_iter().map(|taken| taken.mail).collect();
     assert_eq!(senders.len(), 301);
     assert!(senders.iter().position(|mail| mail.contains("bob")).unwrap() <= 1, "{:?}", &senders[..12]);
+}
+
+/// In time, over connections that are all in use when it comes: it waits for the first that is free, and has its own service.
+#[tokio::test(start_paused = true)]
+async fn one_message_leaves_within_two_service_times_though_another_identity_has_five_thousand() {
+    const SERVICE: Duration = Duration::from_secs(10);
+    let stage = Stage::with_few_turns(Script { service: SERVICE, ..Script::default() });
+    stage.submit_as("alice", 5000).await;
+    stage.run();
+    for wait in [1, 37, 55] {
+        // Somewhere within a service, a few of them later.
+        stage.pass(seconds(wait)).await;
+        let (came, before) = (tokio::time::Instant::now(), stage.up.taken().len());
+        stage.submit_as("bob", 1).await;
+        stage.pass(2 * SERVICE + seconds(1)).await;
+        let left = stage.up.taken().into_iter().skip(before).find(|taken| taken.mail.contains("bob"));
+        let left = left.unwrap_or_else(|| panic!("bob's has not left two services after {wait} s"));
+        assert!(left.at.duration_since(came) <= 2 * SERVICE, "{:?}", left.at.duration_since(came));
+    }
+    assert_eq!(stage.up.most_open.load(Ordering::SeqCst), 10);
+    let rest = stage.house.queue.stats().await.unwrap().totals.queued.count;
+    assert!(rest > 4000, "alice's backlog is there still: {rest}");
 }
 
 // Left alone.

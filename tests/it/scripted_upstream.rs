@@ -72,6 +72,8 @@ pub(crate) struct Script {
     pub(crate) login: Option<Login>,
     /// Whoever connects panics: a defect of our own.
     pub(crate) is_a_trap: bool,
+    /// So long it looks at a message that it has whole.
+    pub(crate) service: Duration,
 }
 
 /// A message it took.
@@ -351,6 +353,9 @@ impl Talk {
     async fn took(&mut self, octets: Vec<u8>) -> Result<Next> {
         if let Some((_, hangs)) = self.script.poison.filter(|(part, _)| self.to.iter().any(|to| to.contains(part))) {
             return if hangs { self.hang(b"").await } else { Ok(Next::Stop) };
+        }
+        if !self.script.service.is_zero() {
+            tokio::time::sleep(self.script.service).await;
         }
         let (mail, at) = (self.from.clone().unwrap(), tokio::time::Instant::now());
         let taken = Taken { mail, recipients: self.to.clone(), octets, at, answered: false };

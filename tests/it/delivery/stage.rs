@@ -105,6 +105,15 @@ impl Stage {
         Self::on_queue(Scripted::new(script), None, vec![upstream()], settings)
     }
 
+    /// The same, with the routes of [`Self::with_routes`].
+    pub(crate) fn with_few_turns_and_routes(main: Script, other: Script) -> Self {
+        let settings = QueueSettings { per_identity: 10, ..queue_settings() };
+        let spare_host = Some(Scripted::new(other));
+        let stage = Self::on_queue(Scripted::new(main), spare_host, vec![upstream(), spare()], settings);
+        stage.route(vec![to_example_org(spare()), rest(upstream())]);
+        stage
+    }
+
     /// With a queue of so many messages, of which one identity may have a tenth.
     pub(crate) fn with_room_for(count: u64, script: Script) -> Self {
         let settings = QueueSettings { count, reserve_count: 0, share_per_identity: 10, ..queue_settings() };
