@@ -37,6 +37,15 @@ pub(crate) enum Misdeed {
     TakeAndVanish,
 }
 
+/// What the other side hears of a message that was taken, as if it had misread the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misheard {
+    /// It was refused for good.
+    AsRefused,
+    /// A report was deferred.
+    ReportsAsDeferred,
+}
+
 /// How an upstream behaves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script {
@@ -72,6 +81,8 @@ pub(crate) struct Script {
     pub(crate) login: Option<Login>,
     /// Whoever connects panics: a defect of our own.
     pub(crate) is_a_trap: bool,
+    /// How its reply to the end of the data is misread, for tests of tests.
+    pub(crate) misheard: Option<Misheard>,
 }
 
 /// A message it took.
@@ -362,6 +373,11 @@ impl Talk {
             place = Some(all.len());
             all.push(taken);
         }
+        if let Some((place, reply)) = place.zip(self.misheard()) {
+            self.upstream.taken.lock().unwrap()[place].answered = true;
+            self.forget();
+            return self.say(reply).await;
+        }
         let next = self.answer(Phase::EndOfData, "250", "2.0.0 taken").await?;
         if let Some(place) = place.filter(|_| self.succeeds_at(Phase::EndOfData)) {
             self.upstream.taken.lock().unwrap()[place].answered = true;
@@ -369,6 +385,15 @@ impl Talk {
         self.upstream.messages.fetch_add(1, Ordering::SeqCst);
         self.forget();
         Ok(if self.script.closes_after_message { Next::Stop } else { next })
+    }
+
+    /// What is heard instead of 250.
+    fn misheard(&self) -> Option<&'static str> {
+        let is_report = self.from.as_ref().is_some_and(|line| line.starts_with("MAIL FROM:<>"));
+        match self.script.misheard? {
+            Misheard::AsRefused => (!is_report).then_some("554 5.6.0 not this one\r\n"),
+            Misheard::ReportsAsDeferred => is_report.then_some("451 4.3.0 not today\r\n"),
+        }
     }
 
     /// RFC 3030 §2: the octets are read whatever comes of them.

@@ -10,11 +10,12 @@ use sealpost::queue::{Filter, Listed, Page, Queue, QueueSettings, Schedule};
 use sealpost::route::{Delivery, Route, Routes};
 use sealpost::snapshot::{Recheck, Snapshot};
 use sealpost::sys::disk::Fault;
-use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks, WallTime};
+use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, Tasks, WallTime};
 use sealpost::upstream::{Courier, Upstream};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
+use super::balance::{GIVE_UP_AFTER, WARN_AFTER};
 use super::client;
 use super::operator;
 use super::world::{UPSTREAM, World};
@@ -60,6 +61,17 @@ pub(super) struct Life {
     runtime: Runtime,
     house: Arc<House>,
     calendar: Arc<Calendar>,
+    /// When the disk was last full or failing.
+    ill: Option<Instant>,
+}
+
+/// How the disk is.
+#[derive(Default)]
+struct Health {
+    /// It fails until so many operations are done.
+    fails_until: u64,
+    is_full: bool,
+    ill: Option<Instant>,
 }
 
 impl Life {
@@ -86,7 +98,16 @@ impl Life {
             let snapshot = snapshot(&clock, upstream, world.delivery());
             house = Arc::new(House::new(snapshot, queue, clock, entropy, Tasks::default(), courier));
         }
-        Ok(Self { runtime, house, calendar })
+        Ok(Self { runtime, house, calendar, ill: None })
+    }
+
+    /// What the store holds; none when it can't be read just now.
+    pub(super) fn owed(&self) -> Option<Vec<Listed>> {
+        self.runtime.block_on(listed_whole(&self.house.queue)).ok()
+    }
+
+    pub(super) fn ill(&self) -> Option<Instant> {
+        self.ill
     }
 
     pub(super) fn now(&self) -> WallTime {
@@ -122,14 +143,19 @@ impl Life {
             }
             let end = Instant::now() + time;
             let mut ended = Ended::InTime;
+            let mut health = Health::default();
             while Instant::now() < end {
                 sleep(LOOK).await;
                 if world.disk.operations() >= last_operation {
                     ended = Ended::AtTheOperation;
                     break;
                 }
-                perhaps(world, house, calendar, &world.disk, last_operation);
+                perhaps(world, house, calendar, &mut health, last_operation);
+                if health.is_full || world.disk.operations() <= health.fails_until {
+                    health.ill = Some(Instant::now());
+                }
             }
+            self.ill = health.ill;
             for one in others {
                 one.abort();
             }
@@ -178,7 +204,8 @@ impl Life {
 }
 
 /// Now and then something happens that is nobody's message.
-fn perhaps(world: &World, house: &Arc<House>, calendar: &Calendar, disk: &SimulatedDisk, last_operation: u64) {
+fn perhaps(world: &World, house: &Arc<House>, calendar: &Calendar, health: &mut Health, last_operation: u64) {
+    let disk = &world.disk;
     match world.dice.draw(8000) {
         // A reload.
         0..2 => {
@@ -194,49 +221,59 @@ fn perhaps(world: &World, house: &Arc<House>, calendar: &Calendar, disk: &Simula
         2 => {
             let mut wall = calendar.wall.lock().unwrap();
             let by = i64::try_from(world.dice.draw(7_200_000)).unwrap() - 3_600_000;
+            world.account.lock().unwrap().stepped(Duration::from_millis(by.unsigned_abs()));
             *wall = WallTime::from_millis(wall.millis() + by);
         }
         // The disk is full for a minute or so.
         6..8 => {
             disk.set_space(disk.used() + world.dice.draw(200_000));
+            health.is_full = true;
         }
         // Some operations of the disk fail, and then it is well again.
         3..6 => {
             let (nth, more) = (1 + world.dice.draw(10), world.dice.draw(5));
             let fault = world.dice.pick(&[Fault::Error, Fault::NoSpace]);
             if last_operation == u64::MAX || disk.operations() + nth + more < last_operation {
+                health.fails_until = disk.operations() + nth + more;
                 disk.fail(nth, more, fault);
             }
         }
         // It is not full for long.
-        8..60 => disk.set_space(SPACE),
+        8..60 => {
+            disk.set_space(SPACE);
+            health.is_full = false;
+        }
         _ => {}
     }
     let left = last_operation.saturating_sub(disk.operations());
     if last_operation != u64::MAX && left < 16 {
         disk.fail(left.max(1), u64::MAX, Fault::Error);
+        health.fails_until = u64::MAX;
     }
 }
 
+/// As much as can be read: the store is opened again by the next change.
 pub(super) async fn listed(queue: &Queue) -> Vec<Listed> {
+    listed_whole(queue).await.unwrap_or_else(|read| read)
+}
+
+/// All of it; an error is what was read before the store failed.
+async fn listed_whole(queue: &Queue) -> Result<Vec<Listed>, Vec<Listed>> {
     let mut all = Vec::new();
     let mut after = None;
     loop {
-        let listing = match queue.list(Filter::default(), Page { after, limit: 500 }).await {
-            Ok(listing) => listing,
-            // The store is opened again by the next change.
-            Err(_) => return all,
-        };
+        let Ok(listing) = queue.list(Filter::default(), Page { after, limit: 500 }).await else { return Err(all) };
         all.extend(listing.entries);
         match listing.next {
             Some(next) => after = Some(next),
-            None => return all,
+            None => return Ok(all),
         }
     }
 }
 
 fn snapshot(clock: &Arc<dyn Clock>, upstream: Arc<Upstream>, delivery: Delivery) -> Snapshot {
-    let schedule = Schedule::new(&[MINUTE, 5 * MINUTE, 15 * MINUTE, 2 * HOUR], Some(4 * HOUR), 24 * HOUR).unwrap();
+    let schedule =
+        Schedule::new(&[MINUTE, 5 * MINUTE, 15 * MINUTE, 2 * HOUR], Some(WARN_AFTER), GIVE_UP_AFTER).unwrap();
     Snapshot {
         routes: Arc::new(Routes::new(vec![Route::for_all("all", vec![upstream]).unwrap().delivered(delivery)])),
         schedule: Arc::new(schedule),

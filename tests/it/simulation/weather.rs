@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sealpost::upstream::Phase;
 
-use super::world::Dice;
-use crate::scripted_upstream::{Misdeed, Script, Scripted};
+use super::world::{Dice, Lie};
+use crate::scripted_upstream::{Misdeed, Misheard, Script, Scripted};
 
 /// What it says of recipients, always.
 const RECIPIENTS: [(&str, &str); 3] = [
@@ -35,11 +35,17 @@ const MISDEEDS: [Misdeed; 7] = [
 #[derive(Debug)]
 pub(super) struct Weather {
     dice: Dice,
+    lie: Lie,
 }
 
+/// A greeting that lets nobody in.
+const CLOSED: &[u8] = b"554 5.3.2 go away\r\n";
+/// What a relay that blames the message takes other words for.
+const BLAMED: (Phase, Misdeed) = (Phase::Mail, Misdeed::Say(b"550 5.7.1 not this one\r\n"));
+
 impl Weather {
-    pub(super) fn new(dice: Dice) -> Self {
-        Self { dice }
+    pub(super) fn new(dice: Dice, lie: Lie) -> Self {
+        Self { dice, lie }
     }
 
     /// As it should be.
@@ -47,20 +53,38 @@ impl Weather {
         Script {
             extensions: vec!["PIPELINING", "8BITMIME", "SMTPUTF8"],
             recipients: RECIPIENTS.to_vec(),
+            misheard: match self.lie {
+                Lie::ReportsWhatArrived => Some(Misheard::AsRefused),
+                Lie::ReportsTwice => Some(Misheard::ReportsAsDeferred),
+                Lie::Nothing | Lie::SyncsNothing | Lie::Blames421 | Lie::BlamesGreeting => None,
+            },
             ..Script::default()
         }
+    }
+
+    /// This weather, as the relay hears of it.
+    fn heard(&self, script: Script) -> Script {
+        let (Some((phase, Misdeed::Say(said) | Misdeed::SayAndClose(said))), lie) = (script.misdeed, self.lie) else {
+            return script;
+        };
+        let is_blamed = match lie {
+            Lie::Blames421 => said.starts_with(b"421"),
+            Lie::BlamesGreeting => phase == Phase::Greeting && said == CLOSED,
+            Lie::Nothing | Lie::SyncsNothing | Lie::ReportsWhatArrived | Lie::ReportsTwice => false,
+        };
+        Script { misdeed: if is_blamed { Some(BLAMED) } else { script.misdeed }, ..script }
     }
 
     /// Changes for as long as the life lasts.
     pub(super) async fn change(self: Arc<Self>, upstream: Arc<Scripted>) {
         loop {
-            upstream.turn_into(self.next());
+            upstream.turn_into(self.heard(self.next()));
             tokio::time::sleep(Duration::from_secs(30) + self.dice.seconds(900)).await;
             // An outage: nothing but a probe now and then, for up to an hour.
             if self.dice.one_in(6) {
-                let refusing = self.dice.pick(&[&b""[..], b"554 5.3.2 go away\r\n", b"421 4.3.2 out of order\r\n"]);
+                let refusing = self.dice.pick(&[&b""[..], CLOSED, b"421 4.3.2 out of order\r\n"]);
                 let misdeed = Some((Phase::Greeting, Misdeed::SayAndClose(refusing)));
-                upstream.turn_into(Script { misdeed, ..self.fair() });
+                upstream.turn_into(self.heard(Script { misdeed, ..self.fair() }));
                 tokio::time::sleep(self.dice.seconds(3600)).await;
             }
         }
