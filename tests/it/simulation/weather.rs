@@ -28,7 +28,7 @@ const MISDEEDS: [Misdeed; 7] = [
     Misdeed::SayAndHang(b"", 1),
     Misdeed::Dribble(b"CODE 2.0.0 slow but sure\r\n"),
     Misdeed::Say(b"what?\r\n"),
-    Misdeed::Strange(b"CODE-2.0.0 one\r\nCODE 2.0.0 two\r\n"),
+    Misdeed::Strange(b"CODE-2.0.0 one\r\nCODE DELIVERBY\r\n"),
 ];
 
 /// See the module.
@@ -51,7 +51,7 @@ impl Weather {
     /// As it should be.
     pub(super) fn fair(&self) -> Script {
         Script {
-            extensions: vec!["PIPELINING", "8BITMIME", "SMTPUTF8"],
+            extensions: vec!["PIPELINING", "8BITMIME", "SMTPUTF8", "DELIVERBY"],
             recipients: RECIPIENTS.to_vec(),
             misheard: match self.lie {
                 Lie::ReportsWhatArrived => Some(Misheard::AsRefused),
@@ -93,7 +93,8 @@ impl Weather {
     fn next(&self) -> Script {
         let mut script = self.fair();
         if self.dice.one_in(3) {
-            script.extensions.clear();
+            // Where it is not offered, what has `BY=..;R` comes back at once (RFC 2852 §4.1.1), and r0 to r3 would fail rightly.
+            script.extensions = vec!["DELIVERBY"];
         }
         if self.dice.one_in(2) {
             let phase = self.dice.pick(&PHASES);
