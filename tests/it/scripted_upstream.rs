@@ -101,7 +101,7 @@ pub(crate) struct Taken {
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     script: Mutex<Script>,
-    taken: Mutex<Vec<Taken>>,
+    taken: Arc<Mutex<Vec<Taken>>>,
     heard: Mutex<Vec<String>>,
     /// Lines that stood ready in one read, at most: more than one is pipelining.
     pub(crate) most_at_once: AtomicUsize,
@@ -123,6 +123,11 @@ type Result<T> = io::Result<T>;
 impl Scripted {
     pub(crate) fn new(script: Script) -> Arc<Self> {
         Arc::new(Self { script: Mutex::new(script), ..Self::default() })
+    }
+
+    /// Another one, that keeps what it takes in the same place.
+    pub(crate) fn beside(&self, script: Script) -> Arc<Self> {
+        Arc::new(Self { script: Mutex::new(script), taken: Arc::clone(&self.taken), ..Self::default() })
     }
 
     /// New connections find it behaving like this; messages are counted anew.
@@ -373,7 +378,7 @@ impl Talk {
             place = Some(all.len());
             all.push(taken);
         }
-        if let Some((place, reply)) = place.zip(self.misheard()) {
+        if let Some((place, reply)) = place.zip(self.misheard(place)) {
             self.upstream.taken.lock().unwrap()[place].answered = true;
             self.forget();
             return self.say(reply).await;
@@ -388,8 +393,9 @@ impl Talk {
     }
 
     /// What is heard instead of 250.
-    fn misheard(&self) -> Option<&'static str> {
-        let is_report = self.from.as_ref().is_some_and(|line| line.starts_with("MAIL FROM:<>"));
+    fn misheard(&self, place: Option<usize>) -> Option<&'static str> {
+        let taken = self.upstream.taken.lock().unwrap();
+        let is_report = find(&taken.get(place?)?.octets, b"multipart/report").is_some();
         match self.script.misheard? {
             Misheard::AsRefused => (!is_report).then_some("554 5.6.0 not this one\r\n"),
             Misheard::ReportsAsDeferred => is_report.then_some("451 4.3.0 not today\r\n"),

@@ -15,7 +15,7 @@ const SIZES: [usize; 8] = [0, 40, 2_000, 2_000, 32_000, 130_000, 262_144, 300_00
 
 /// Recipients; the upstream treats them by their names.
 const RECIPIENTS: [&str; 6] =
-    ["r0@example.net", "r1@example.net", "r2@example.net", "r3@example.net", "never@example.net", "later@example.net"];
+    ["r0@example.net", "r1@example.net", "r2@example.net", "r3@example.org", "never@example.net", "later@example.net"];
 
 /// One attempt to submit; its number makes its Message-ID.
 #[derive(Clone, Debug)]

@@ -82,7 +82,8 @@ struct Balance<'a> {
 
 impl Balance<'_> {
     fn draw(&self) -> Result<Summary, String> {
-        let (arrivals, told, Dead { dead, told: perhaps_dead }) = (self.arrivals()?, self.told()?, self.dead()?);
+        let arrivals = self.arrivals()?;
+        let (told, Dead { dead, told: perhaps_dead }) = (self.told(&arrivals)?, self.dead()?);
         let mut summary = Summary { crashes: self.evidence.crashes, ..Summary::default() };
         for submission in &self.account.submissions {
             let is_kept = submission.acknowledged.is_some();
@@ -93,12 +94,14 @@ impl Balance<'_> {
                 let is_reported = told.contains(&(place.clone(), Told::Failed));
                 let is_dead = dead.contains(&place);
                 came |= has.times > 0;
-                if has.is_sure && (is_reported || is_dead) {
-                    let fate = if is_reported { "reported as failed" } else { "dead" };
-                    return Err(format!("{recipient} has it, and is {fate}: {submission:?}"));
+                if has.is_sure && is_dead {
+                    return Err(format!("{recipient} has it, and is dead: {submission:?}"));
                 }
                 if is_reported && is_dead {
                     return Err(format!("{recipient} is reported and dead: {submission:?}"));
+                }
+                if has.times > 0 && (recipient.starts_with("never@") || recipient.starts_with("later@")) {
+                    return Err(format!("{recipient} has it, whom nobody takes: {submission:?}"));
                 }
                 match (has.times, is_reported, is_dead) {
                     _ if !is_kept => {}
@@ -197,7 +200,7 @@ impl Balance<'_> {
     }
 
     /// Who was told what: by one report each, which came once, to him who sent, of what is so.
-    fn told(&self) -> Result<BTreeSet<(Place, Told)>, String> {
+    fn told(&self, arrivals: &BTreeMap<Place, Arrivals>) -> Result<BTreeSet<(Place, Told)>, String> {
         let mut told = BTreeMap::<(Place, Told), String>::new();
         let mut known = BTreeSet::new();
         let reports = self.evidence.taken.iter().enumerate().filter(|(_, one)| is_report(one));
@@ -221,6 +224,10 @@ impl Balance<'_> {
                 return Err(format!("a report tells nothing:\n{text}"));
             }
             for (recipient, what) in all {
+                let of_whom = (submission.number, recipient.clone());
+                if what == Told::Failed && arrivals.get(&of_whom).is_some_and(|has| has.is_sure) {
+                    return Err(format!("{recipient} has it, and is reported as failed: {submission:?}"));
+                }
                 self.is_due(submission, &recipient, what, self.evidence.when[place])?;
                 let before = told.insert(((submission.number, recipient.clone()), what), own_id.clone());
                 if before.is_some_and(|before| before != own_id) {

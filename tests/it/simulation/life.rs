@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use sealpost::delivery;
 use sealpost::house::House;
+use sealpost::identity::Rule;
+use sealpost::identity::pattern::DomainSet;
 use sealpost::mail::QueueId;
 use sealpost::queue::{Filter, Listed, Page, Queue, QueueSettings, Schedule};
-use sealpost::route::{Delivery, Route, Routes};
+use sealpost::route::{Route, Routes, Wants};
 use sealpost::snapshot::{Recheck, Snapshot};
 use sealpost::sys::disk::Fault;
 use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, Tasks, WallTime};
+use sealpost::upstream::preference::Ranked;
 use sealpost::upstream::{Courier, Upstream};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
@@ -18,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::balance::{GIVE_UP_AFTER, WARN_AFTER};
 use super::client;
 use super::operator;
-use super::world::{UPSTREAM, World};
+use super::world::{SECOND, UPSTREAM, World};
 use crate::dialog::cast::{Cast, Season};
 use crate::dialog::tls::bare_snapshot;
 use crate::scripted_upstream::Zeros;
@@ -31,6 +34,9 @@ const CLIENTS: u64 = 4;
 
 /// Octets of the disk.
 pub(super) const SPACE: u64 = 1 << 34;
+
+/// How long an orderly end waits for what is under way: `shutdown_grace`.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether the power is to go.
 const LOOK: Duration = Duration::from_millis(250);
@@ -93,9 +99,9 @@ impl Life {
             let lost: Vec<_> = recovery.set_aside.iter().filter(lost).collect();
             assert!(lost.is_empty(), "a crash damages nothing that was synced: {lost:?}");
             let courier = Courier::new(Arc::new(world.network()), Arc::clone(&clock), Arc::new(Zeros));
-            let upstream = Arc::new(Upstream::new("main", UPSTREAM, 25, "mail.example.com"));
-            courier.configure(std::slice::from_ref(&upstream));
-            let snapshot = snapshot(&clock, upstream, world.delivery());
+            let (upstreams, routes) = ways(world, Shape::Whole);
+            courier.configure(&upstreams);
+            let snapshot = snapshot(&clock, routes);
             house = Arc::new(House::new(snapshot, queue, clock, entropy, Tasks::default(), courier));
         }
         Ok(Self { runtime, house, calendar, ill: None })
@@ -136,7 +142,9 @@ impl Life {
                 Arc::clone(&world.dice),
                 Arc::clone(&world.account),
             )));
-            others.push(tokio::spawn(Arc::clone(&world.weather).change(Arc::clone(&world.upstream))));
+            for upstream in [&world.upstream, &world.second] {
+                others.push(tokio::spawn(Arc::clone(&world.weather).change(Arc::clone(upstream))));
+            }
             for _ in 0..CLIENTS {
                 let at_work = client::submit_on(Arc::clone(house), Arc::clone(&world.dice), Arc::clone(&world.account));
                 others.push(tokio::spawn(at_work));
@@ -196,6 +204,18 @@ impl Life {
         })
     }
 
+    /// The orderly end while there is mail: as the daemon does it. How long it took; an error says how many tasks did not end.
+    pub(super) fn come_to_rest(self) -> (Duration, Result<(), usize>) {
+        let Self { runtime, house, .. } = self;
+        let (began, left) = runtime.block_on(async {
+            let began = Instant::now();
+            let left = house.come_to_rest(GRACE).await;
+            house.queue.close().await;
+            (began.elapsed(), left)
+        });
+        (began, if left == 0 { Ok(()) } else { Err(left) })
+    }
+
     /// The process is gone: no task runs another step.
     pub(super) fn kill(self) {
         drop(self.runtime);
@@ -215,7 +235,12 @@ fn perhaps(world: &World, house: &Arc<House>, calendar: &Calendar, health: &mut 
             let roster = Cast::get().roster(&Season { forgotten, ..Season::default() });
             let recheck = if world.dice.one_in(2) { Recheck::Yes } else { Recheck::No };
             let generation = now.generation + 1;
-            house.swap(Snapshot { generation, roster: Arc::new(roster), recheck, ..Snapshot::clone(&now) });
+            let shape =
+                world.dice.pick(&[Shape::Whole, Shape::Whole, Shape::Turned, Shape::WithoutMain, Shape::WithoutSecond]);
+            let (upstreams, routes) = ways(world, shape);
+            house.courier.configure(&upstreams);
+            let routes = Arc::new(routes);
+            house.swap(Snapshot { generation, roster: Arc::new(roster), recheck, routes, ..Snapshot::clone(&now) });
         }
         // The wall clock is set, an hour at most.
         2 => {
@@ -271,12 +296,49 @@ async fn listed_whole(queue: &Queue) -> Result<Vec<Listed>, Vec<Listed>> {
     }
 }
 
-fn snapshot(clock: &Arc<dyn Clock>, upstream: Arc<Upstream>, delivery: Delivery) -> Snapshot {
+/// How the upstreams are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Whole,
+    /// Who was asked first is asked last.
+    Turned,
+    WithoutMain,
+    WithoutSecond,
+}
+
+/// The upstreams and routes of a world: one of each, or two, of which a reload may take one out.
+fn ways(world: &World, shape: Shape) -> (Vec<Arc<Upstream>>, Routes) {
+    let main = Arc::new(Upstream::new("main", UPSTREAM, 25, "mail.example.com"));
+    let delivery = world.delivery();
+    if !world.is_wide() {
+        let route = Route::for_all("all", vec![Arc::clone(&main)]).unwrap().delivered(delivery);
+        return (vec![main], Routes::new(vec![route]));
+    }
+    let second = Arc::new(Upstream::new("second", SECOND, 25, "mail.example.com"));
+    let ranked = |order: u32, weight, what: &Arc<Upstream>| Ranked { order, weight, what: Arc::clone(what) };
+    // One route has an order, the other shares by weight.
+    let (first, last) = if shape == Shape::Turned { (2, 1) } else { (1, 2) };
+    let is_there = |one: &Ranked<Arc<Upstream>>| match shape {
+        Shape::Whole | Shape::Turned => true,
+        Shape::WithoutMain => one.what.name != main.name,
+        Shape::WithoutSecond => one.what.name != second.name,
+    };
+    let route = |name: &str, wants, upstreams: [Ranked<Arc<Upstream>>; 2]| {
+        let rule = Rule { name: format!("route {name}").into(), place: None };
+        let there = upstreams.into_iter().filter(is_there).collect();
+        Route::new(name, wants, rule, there).unwrap().delivered(delivery)
+    };
+    let org = Wants { recipients: Some(DomainSet::read(["example.org"]).unwrap()), ..Wants::default() };
+    let routes = Routes::new(vec![
+        route("org", org, [ranked(first, 1, &second), ranked(last, 1, &main)]),
+        route("all", Wants::default(), [ranked(1, 3, &main), ranked(1, 1, &second)]),
+    ]);
+    let upstreams = [&main, &second].map(|one| ranked(1, 1, one)).into_iter().filter(is_there).map(|one| one.what);
+    (upstreams.collect(), routes)
+}
+
+fn snapshot(clock: &Arc<dyn Clock>, routes: Routes) -> Snapshot {
     let schedule =
         Schedule::new(&[MINUTE, 5 * MINUTE, 15 * MINUTE, 2 * HOUR], Some(WARN_AFTER), GIVE_UP_AFTER).unwrap();
-    Snapshot {
-        routes: Arc::new(Routes::new(vec![Route::for_all("all", vec![upstream]).unwrap().delivered(delivery)])),
-        schedule: Arc::new(schedule),
-        ..bare_snapshot(clock)
-    }
+    Snapshot { routes: Arc::new(routes), schedule: Arc::new(schedule), ..bare_snapshot(clock) }
 }

@@ -1,4 +1,4 @@
-//! An operator who steers the queue, at random: holds and releases, tries again, and removes; at the end lets everything go.
+//! An operator who steers the queue, at random: holds and releases, tries again, removes, and compacts; at the end lets everything go.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,6 +16,11 @@ pub(super) async fn work_on(house: Arc<House>, dice: Arc<Dice>, account: Arc<Mut
         sleep(dice.seconds(600)).await;
         let all = records(&house).await;
         if all.is_empty() {
+            continue;
+        }
+        if dice.one_in(12) {
+            // Where the disk has no room for it, or fails, it stays as it is.
+            let _ = house.queue.compact(0, |_, _| {}).await;
             continue;
         }
         let record = &all[usize::try_from(dice.draw(all.len() as u64)).unwrap()];

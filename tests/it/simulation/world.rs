@@ -16,8 +16,9 @@ use super::weather::Weather;
 use crate::recipe::NOW;
 use crate::scripted_upstream::{Net, Script, Scripted};
 
-/// The upstream's name and the only address it has.
+/// The upstream's name and the only address it has; and another's.
 pub(super) const UPSTREAM: &str = "smtp.example.net";
+pub(super) const SECOND: &str = "smtp.example.org";
 
 /// How long a life without a crash lasts.
 const LIFE: Duration = Duration::from_secs(3600);
@@ -53,6 +54,16 @@ pub(super) enum Lie {
 impl Lie {
     pub(super) const OF_THE_RELAY: [Self; 4] =
         [Self::Blames421, Self::BlamesGreeting, Self::ReportsWhatArrived, Self::ReportsTwice];
+
+    /// Whether the account complains of this.
+    pub(super) fn is_told_by(self, complaint: &str) -> bool {
+        match self {
+            Self::Nothing | Self::SyncsNothing => false,
+            Self::Blames421 | Self::BlamesGreeting => complaint.contains("there was no reason"),
+            Self::ReportsWhatArrived => complaint.contains("has it, and is reported as failed"),
+            Self::ReportsTwice => complaint.contains("a report came twice"),
+        }
+    }
 }
 
 /// Numbers for decisions: never shared with the relay's own randomness.
@@ -88,6 +99,8 @@ pub(super) struct World {
     pub(super) dice: Arc<Dice>,
     pub(super) disk: SimulatedDisk,
     pub(super) upstream: Arc<Scripted>,
+    /// It has a weather of its own.
+    pub(super) second: Arc<Scripted>,
     pub(super) weather: Arc<Weather>,
     pub(super) account: Arc<Mutex<Account>>,
     now: WallTime,
@@ -108,12 +121,14 @@ impl World {
         let disk = SimulatedDisk::new(seed);
         disk.set_honesty(if lie == Lie::SyncsNothing { SyncHonesty::OnlySaid } else { SyncHonesty::Kept });
         let crashes = dice.draw(4);
+        let upstream = Scripted::new(Script::default());
         Self {
             seed,
             weather: Arc::new(Weather::new(Dice::new(seed ^ 0xf00d), lie)),
             dice,
             disk,
-            upstream: Scripted::new(Script::default()),
+            second: upstream.beside(Script::default()),
+            upstream,
             account: Arc::default(),
             now: WallTime::from_seconds(NOW),
             crashes,
@@ -144,13 +159,22 @@ impl World {
         if self.seed % 3 == 1 { Delivery::Through(Duration::from_secs(30)) } else { Delivery::Queued }
     }
 
+    /// In one of two there are two upstreams and two routes, and reloads that take one of them out.
+    pub(super) fn is_wide(&self) -> bool {
+        self.seed % 2 == 1
+    }
+
     pub(super) fn network(&self) -> Net {
-        Net::default().name(UPSTREAM, &[1]).host(1, &self.upstream)
+        let net = Net::default().name(UPSTREAM, &[1]).host(1, &self.upstream);
+        net.name(SECOND, &[2]).host(2, &self.second)
     }
 
     /// All lives, and the account at the end.
     pub(super) fn play(mut self) -> Result<Summary, String> {
         for _ in 0..self.crashes {
+            if self.dice.one_in(4) {
+                self.live_until_the_drain()?;
+            }
             self.live_until_the_power_goes()?;
         }
         self.disk.mend();
@@ -161,7 +185,9 @@ impl World {
         assert_eq!(ended, Ended::InTime);
         self.disk.mend();
         self.disk.set_space(life::SPACE);
-        self.upstream.turn_into(self.weather.fair());
+        for upstream in [&self.upstream, &self.second] {
+            upstream.turn_into(self.weather.fair());
+        }
         let left = life.settle(SETTLING);
         self.past(&life);
         let (listing, closed) = life.close();
@@ -205,6 +231,25 @@ impl World {
         life.kill();
         // Of these only what the store still owes somebody may come again.
         self.doubtful.extend(late);
+        Ok(())
+    }
+
+    /// The daemon is stopped with mail in the queue, as for an update. What it heard of the upstream by then it has written down: nothing of that comes again.
+    fn live_until_the_drain(&mut self) -> Result<(), String> {
+        let mut life = self.come_up()?;
+        let _ = life.busy(self, LIFE / 2, u64::MAX);
+        self.disk.mend();
+        self.disk.set_space(life::SPACE);
+        self.now = life.now();
+        self.past(&life);
+        let until = life.now();
+        let taken = self.upstream.taken().len();
+        let (end, closed) = life.come_to_rest();
+        closed.map_err(|left| format!("{left} tasks were still at work after the drain of {until:?}"))?;
+        let drained = self.upstream.taken().len() - taken;
+        self.when.extend(std::iter::repeat_n(self.age, drained));
+        self.age += end;
+        self.now = self.now.after(end);
         Ok(())
     }
 
