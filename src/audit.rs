@@ -70,17 +70,17 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
     match &decision.ruling {
         Ruling::Kept(id) => tracing::info!(
             target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
-            recipients, octets = decision.octets, message_id, asked_priority = decision.asked_priority, asked_tls, rule,
+            recipients, size = decision.octets, message_id, asked_priority = decision.asked_priority, asked_tls, rule,
             "accepted"
         ),
         Ruling::Held(id) => tracing::info!(
             target: "audit", event = "held", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
-            recipients, octets = decision.octets, message_id, asked_priority = decision.asked_priority, asked_tls, rule,
+            recipients, size = decision.octets, message_id, asked_priority = decision.asked_priority, asked_tls, rule,
             "accepted, and held for approval"
         ),
         Ruling::Relayed(id, reply) => tracing::info!(
             target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
-            recipients, octets = decision.octets, message_id, asked_priority = decision.asked_priority, asked_tls, rule, relayed = %reply,
+            recipients, size = decision.octets, message_id, asked_priority = decision.asked_priority, asked_tls, rule, relayed = %reply,
             "accepted, and taken over by its upstream"
         ),
         Ruling::Authenticated(mechanism) => tracing::info!(
@@ -89,7 +89,7 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
         ),
         Ruling::Refused(reply) => tracing::warn!(
             target: "audit", event = "refused", subject = decision.subject.word(), identity = name, ca, serial, fingerprint, vouched_by, %client, sender,
-            recipients, octets = decision.octets, message_id, rule, cause = decision.cause, %reply,
+            recipients, size = decision.octets, message_id, rule, cause = decision.cause, %reply,
             "refused"
         ),
     }

@@ -24,7 +24,7 @@ use super::seven_bit::Plan;
 use super::tls::{ClientTls, exporter, tls_cause};
 use super::transaction::Order;
 use super::vigil::{Signs, present};
-use crate::mail::Recipient;
+use crate::mail::{Recipient, registered_cipher};
 use crate::queue::Outcome;
 use crate::sasl::ExporterValue;
 use crate::smtp::extension::Offered;
@@ -521,7 +521,9 @@ fn negotiated(connection: &rustls::ClientConnection) -> Negotiated {
         version: text(
             connection.protocol_version().and_then(|version| version.as_str()).map(|it| it.replace('_', ".")),
         ),
-        cipher: text(connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).map(str::to_owned)),
+        cipher: text(
+            connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str().map(registered_cipher)),
+        ),
         certificates: connection
             .peer_certificates()
             .unwrap_or_default()
