@@ -169,6 +169,8 @@ pub(super) struct Account {
     pub(super) removed: BTreeSet<String>,
     /// Messages on which there was a report that he took out, or tried to.
     pub(super) removed_reports: BTreeSet<String>,
+    /// Messages that he let go, whatever their senders had wished.
+    pub(super) let_go: BTreeSet<String>,
     /// How far the calendar was set, all steps together.
     pub(super) stepped: Duration,
     /// When the present life began: after the first, and by its own clock.
@@ -221,6 +223,11 @@ impl Account {
             Some(about) => self.removed_reports.insert(about.to_owned()),
             None => self.removed.insert(record.id.to_string()),
         };
+    }
+
+    /// The operator is about to release this, or to have it tried at once.
+    pub(super) fn letting_go(&mut self, record: &Record) {
+        self.let_go.insert(record.trace.message_id.clone().unwrap_or_default());
     }
 
     // Time, through all lives.

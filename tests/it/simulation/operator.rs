@@ -27,8 +27,14 @@ pub(super) async fn work_on(house: Arc<House>, dice: Arc<Dice>, account: Arc<Mut
         // What fails is tried again some other time, and what is gone meanwhile is gone.
         let _ = match dice.draw(10) {
             0..3 => house.queue.hold(record.id).await,
-            3..7 => house.queue.release(record.id).await,
-            7 | 8 => house.queue.retry(record.id).await,
+            3..7 => {
+                account.lock().unwrap().letting_go(record);
+                house.queue.release(record.id).await
+            }
+            7 | 8 => {
+                account.lock().unwrap().letting_go(record);
+                house.queue.retry(record.id).await
+            }
             _ => {
                 account.lock().unwrap().removing(record);
                 house.queue.remove(record.id).await

@@ -242,11 +242,14 @@ impl World {
         self.disk.set_space(life::SPACE);
         self.now = life.now();
         self.past(&life);
-        let until = life.now();
-        let taken = self.upstream.taken().len();
+        let (before, rest) = (self.upstream.taken(), life.instant());
         let (end, closed) = life.come_to_rest();
-        closed.map_err(|left| format!("{left} tasks were still at work after the drain of {until:?}"))?;
-        let drained = self.upstream.taken().len() - taken;
+        let drained = self.upstream.taken().len() - before.len();
+        if closed.is_err() {
+            // A disk whose commits take two seconds: the daemon ends three after its grace, and the last outcomes are as after a cut.
+            let late = before.iter().enumerate().filter(|(_, one)| rest.duration_since(one.at) < RECORDED_WITHIN);
+            self.doubtful.extend(late.map(|(place, _)| place).chain(before.len()..before.len() + drained));
+        }
         self.when.extend(std::iter::repeat_n(self.age, drained));
         self.age += end;
         self.now = self.now.after(end);
