@@ -263,7 +263,8 @@ pub(super) fn settle(bench: &Bench, upstream: &Upstream, acknowledged: &BTreeSet
     let end = Instant::now() + SETTLING;
     loop {
         let account = Account::take(bench, upstream);
-        if account.lost(acknowledged).is_empty() || Instant::now() > end {
+        let is_settled = account.lost(acknowledged).is_empty() && account.on_their_way().is_empty();
+        if is_settled || Instant::now() > end {
             return account;
         }
         // The next arrival, or a moment later: a message that becomes dead makes no arrival.
@@ -307,6 +308,11 @@ impl Account {
         }
     }
 
+    /// In the queue, and not to stay there.
+    fn on_their_way(&self) -> Vec<Attempt> {
+        self.queued.iter().copied().filter(|attempt| attempt.fate() != Fate::Queued).collect()
+    }
+
     pub(super) fn lost(&self, acknowledged: &BTreeSet<Attempt>) -> Vec<Attempt> {
         acknowledged.iter().copied().filter(|attempt| !self.has(*attempt)).collect()
     }
@@ -316,15 +322,36 @@ impl Account {
         self.arrivals.iter().chain(&self.reports).filter(|(_, arrivals)| arrivals.len() > 1)
     }
 
+    /// Each attempt has its own fate and no other: also one that was not acknowledged, of which the relay may have made something or nothing.
     pub(super) fn check(&self, acknowledged: &BTreeSet<Attempt>) {
         let lost = self.lost(acknowledged);
         assert!(lost.is_empty(), "acknowledged, and lost: {lost:?}");
         for (attempt, arrivals) in &self.arrivals {
+            assert_eq!(attempt.fate(), Fate::Arrives, "{attempt:?} arrived");
             for arrival in arrivals {
                 assert!(arrival.octets.ends_with(&attempt.message()), "{attempt:?} arrived changed");
                 assert_eq!(arrival.recipients, [attempt.recipient()]);
+                assert_eq!(arrival.sender, attempt.sender(), "{attempt:?}");
             }
         }
+        for (attempt, reports) in &self.reports {
+            assert_eq!(attempt.fate(), Fate::Reported, "{attempt:?} was reported");
+            for report in reports {
+                assert_eq!((report.sender.as_str(), &report.recipients[..]), ("", &[attempt.sender().to_owned()][..]));
+                let text = String::from_utf8_lossy(&report.octets);
+                let says = |line: &str| text.lines().any(|one| one == line);
+                let to = format!("Final-Recipient: rfc822; {}", attempt.recipient());
+                assert!(says("Action: failed") && says(&to), "{attempt:?} was told otherwise:\n{text}");
+            }
+            // One decision, one report: the outcome and it are of one transaction, so two that came may only be the same one.
+            let ids: BTreeSet<String> = reports.iter().map(Arrival::message_id).collect();
+            assert_eq!(ids.len(), 1, "{attempt:?} was reported by several reports");
+        }
+        for attempt in &self.dead {
+            assert_eq!(attempt.fate(), Fate::Dead, "{attempt:?} is dead");
+        }
+        let left = self.on_their_way();
+        assert!(left.is_empty(), "still in the queue, and nothing is in their way: {left:?}");
         // Promise 4: twice only when a kill fell between the upstream's 250 and our record of it, or the upstream never said 250.
         for (attempt, arrivals) in self.twice() {
             let answered = arrivals.iter().filter(|arrival| arrival.answered);

@@ -37,6 +37,15 @@ pub(crate) enum Misdeed {
     TakeAndVanish,
 }
 
+/// What the other side hears of a message that was taken, as if it had misread the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misheard {
+    /// It was refused for good.
+    AsRefused,
+    /// A report was deferred.
+    ReportsAsDeferred,
+}
+
 /// How an upstream behaves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Script {
@@ -74,6 +83,8 @@ pub(crate) struct Script {
     pub(crate) is_a_trap: bool,
     /// So long it looks at a message that it has whole.
     pub(crate) service: Duration,
+    /// How its reply to the end of the data is misread, for tests of tests.
+    pub(crate) misheard: Option<Misheard>,
 }
 
 /// A message it took.
@@ -92,7 +103,7 @@ pub(crate) struct Taken {
 #[derive(Debug, Default)]
 pub(crate) struct Scripted {
     script: Mutex<Script>,
-    taken: Mutex<Vec<Taken>>,
+    taken: Arc<Mutex<Vec<Taken>>>,
     heard: Mutex<Vec<String>>,
     /// Lines that stood ready in one read, at most: more than one is pipelining.
     pub(crate) most_at_once: AtomicUsize,
@@ -114,6 +125,11 @@ type Result<T> = io::Result<T>;
 impl Scripted {
     pub(crate) fn new(script: Script) -> Arc<Self> {
         Arc::new(Self { script: Mutex::new(script), ..Self::default() })
+    }
+
+    /// Another one, that keeps what it takes in the same place.
+    pub(crate) fn beside(&self, script: Script) -> Arc<Self> {
+        Arc::new(Self { script: Mutex::new(script), taken: Arc::clone(&self.taken), ..Self::default() })
     }
 
     /// New connections find it behaving like this; messages are counted anew.
@@ -367,6 +383,11 @@ impl Talk {
             place = Some(all.len());
             all.push(taken);
         }
+        if let Some((place, reply)) = place.zip(self.misheard(place)) {
+            self.upstream.taken.lock().unwrap()[place].answered = true;
+            self.forget();
+            return self.say(reply).await;
+        }
         let next = self.answer(Phase::EndOfData, "250", "2.0.0 taken").await?;
         if let Some(place) = place.filter(|_| self.succeeds_at(Phase::EndOfData)) {
             self.upstream.taken.lock().unwrap()[place].answered = true;
@@ -374,6 +395,16 @@ impl Talk {
         self.upstream.messages.fetch_add(1, Ordering::SeqCst);
         self.forget();
         Ok(if self.script.closes_after_message { Next::Stop } else { next })
+    }
+
+    /// What is heard instead of 250.
+    fn misheard(&self, place: Option<usize>) -> Option<&'static str> {
+        let taken = self.upstream.taken.lock().unwrap();
+        let is_report = find(&taken.get(place?)?.octets, b"multipart/report").is_some();
+        match self.script.misheard? {
+            Misheard::AsRefused => (!is_report).then_some("554 5.6.0 not this one\r\n"),
+            Misheard::ReportsAsDeferred => is_report.then_some("451 4.3.0 not today\r\n"),
+        }
     }
 
     /// RFC 3030 §2: the octets are read whatever comes of them.

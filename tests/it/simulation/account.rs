@@ -1,23 +1,21 @@
-//! What was promised, what arrived, and the balance of both.
+//! What was sent and what was promised; when, and what an operator did to it. `balance` draws the conclusion.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
-use sealpost::mail::{QueueId, ReversePath};
-use sealpost::queue::{Listed, Outcome, Record};
+use sealpost::mail::QueueId;
+use sealpost::queue::Record;
+use tokio::time::Instant;
 
 use super::world::Dice;
-use crate::scripted_upstream::Taken;
 
 /// Sizes about which something changes: nothing, small, several rows, the largest gathered, files.
 const SIZES: [usize; 8] = [0, 40, 2_000, 2_000, 32_000, 130_000, 262_144, 300_000];
 
 /// Recipients; the upstream treats them by their names.
 const RECIPIENTS: [&str; 6] =
-    ["r0@example.net", "r1@example.net", "r2@example.net", "r3@example.net", "never@example.net", "later@example.net"];
-
-/// What a report says of a message that nobody refused for good.
-const GIVEN_UP: &str = "Given up after";
+    ["r0@example.net", "r1@example.net", "r2@example.net", "r3@example.org", "never@example.net", "later@example.net"];
 
 /// One attempt to submit; its number makes its Message-ID.
 #[derive(Clone, Debug)]
@@ -27,13 +25,71 @@ pub(super) struct Submission {
     pub(super) recipients: Vec<&'static str>,
     length: usize,
     from: &'static str,
-    ended: bool,
+    /// What its sender asks for.
+    pub(super) wishes: Wishes,
+    /// When its final dot was about to be sent, if it was.
+    pub(super) ended: Option<Duration>,
     /// The queue id that came with 250.
-    acknowledged: Option<String>,
+    pub(super) acknowledged: Option<String>,
+}
+
+/// Parameters of MAIL and of each RCPT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wishes {
+    Nothing,
+    /// NOTIFY=NEVER: nobody is told anything.
+    Silence,
+    /// NOTIFY=SUCCESS,FAILURE, with an ENVID and only the header back.
+    Success,
+    /// NOTIFY=FAILURE: no word of a delay.
+    OnlyFailure,
+    /// BY: within so many seconds, or it comes back.
+    OrReturn(u64),
+    /// BY: after so many seconds its sender is told that it is late.
+    OrNotify(u64),
+    /// HOLDFOR: not before so many seconds.
+    Later(u64),
+}
+
+impl Wishes {
+    /// As they are drawn: mostly nothing.
+    const ALL: [Self; 12] = [
+        Self::Nothing,
+        Self::Nothing,
+        Self::Nothing,
+        Self::Nothing,
+        Self::Nothing,
+        Self::Silence,
+        Self::Success,
+        Self::OnlyFailure,
+        Self::OrReturn(2 * 3600),
+        Self::OrReturn(30 * 3600),
+        Self::OrNotify(3600),
+        Self::Later(1800),
+    ];
+
+    pub(super) fn of_mail(self) -> String {
+        match self {
+            Self::Nothing | Self::Silence | Self::OnlyFailure => String::new(),
+            Self::Success => " RET=HDRS ENVID=sim".to_owned(),
+            Self::OrReturn(seconds) => format!(" BY={seconds};R"),
+            Self::OrNotify(seconds) => format!(" BY={seconds};N"),
+            Self::Later(seconds) => format!(" HOLDFOR={seconds}"),
+        }
+    }
+
+    pub(super) fn of_recipient(self) -> &'static str {
+        match self {
+            Self::Silence => " NOTIFY=NEVER",
+            Self::Success => " NOTIFY=SUCCESS,FAILURE",
+            Self::OnlyFailure => " NOTIFY=FAILURE",
+            Self::Nothing | Self::OrReturn(_) | Self::OrNotify(_) | Self::Later(_) => "",
+        }
+    }
 }
 
 impl Submission {
-    fn message_id(&self) -> String {
+    pub(super) fn message_id(&self) -> String {
         format!("<sim.{}@example.com>", self.number)
     }
 
@@ -108,9 +164,17 @@ impl fmt::Display for Summary {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    submissions: Vec<Submission>,
-    /// What an operator took out, or tried to: messages, and those on which a report was.
-    removed: BTreeSet<String>,
+    pub(super) submissions: Vec<Submission>,
+    /// Messages that an operator took out, or tried to.
+    pub(super) removed: BTreeSet<String>,
+    /// Messages on which there was a report that he took out, or tried to.
+    pub(super) removed_reports: BTreeSet<String>,
+    /// Messages that he let go, whatever their senders had wished.
+    pub(super) let_go: BTreeSet<String>,
+    /// How far the calendar was set, all steps together.
+    pub(super) stepped: Duration,
+    /// When the present life began: after the first, and by its own clock.
+    life: Option<(Duration, Instant)>,
 }
 
 impl Account {
@@ -124,7 +188,8 @@ impl Account {
             recipients,
             length: dice.pick(&SIZES),
             from: persona,
-            ended: false,
+            wishes: dice.pick(&Wishes::ALL),
+            ended: None,
             acknowledged: None,
         };
         self.submissions.push(submission.clone());
@@ -133,7 +198,7 @@ impl Account {
 
     /// The client is about to send the final dot.
     pub(super) fn ended(&mut self, number: usize) {
-        self.submissions[number].ended = true;
+        self.submissions[number].ended = Some(self.since_beginning(Instant::now()));
     }
 
     /// The upstream did not take this recipient, and the client was told so: it is not its any more.
@@ -154,158 +219,32 @@ impl Account {
 
     /// The operator is about to remove this.
     pub(super) fn removing(&mut self, record: &Record) {
-        let client = record.trace.client.strip_prefix("report on ");
-        self.removed.insert(client.map_or_else(|| record.id.to_string(), str::to_owned));
+        match record.trace.client.strip_prefix("report on ") {
+            Some(about) => self.removed_reports.insert(about.to_owned()),
+            None => self.removed.insert(record.id.to_string()),
+        };
     }
 
-    /// Whether each promise was kept.
-    pub(super) fn balance(
-        &self,
-        taken: &[Taken],
-        listing: &[Listed],
-        crashes: u64,
-        unrecorded: &BTreeSet<usize>,
-    ) -> Result<Summary, String> {
-        let arrivals = self.arrivals(taken, unrecorded)?;
-        // One that came twice is one: it is mail like any other.
-        let reports: BTreeMap<String, String> = taken
-            .iter()
-            .filter(|one| is_report(one))
-            .map(|one| String::from_utf8_lossy(&one.octets).into_owned())
-            .map(|text| (own_message_id(&text), text))
-            .collect();
-        let dead: Vec<&Record> = listing
-            .iter()
-            .map(|one| match one {
-                Listed::Message(record) => Ok(record.as_ref()),
-                Listed::Unreadable(id, why) => Err(format!("{id} is unreadable: {why}")),
-            })
-            .collect::<Result<_, _>>()?;
-        let mut summary = Summary { crashes, ..Summary::default() };
-        for submission in &self.submissions {
-            let Some(id) = &submission.acknowledged else {
-                let came = submission.recipients.iter().any(|one| arrivals.contains_key(&(submission.number, *one)));
-                summary.unacknowledged += usize::from(came);
-                continue;
-            };
-            summary.acknowledged += 1;
-            for recipient in &submission.recipients {
-                let times = arrivals.get(&(submission.number, *recipient)).copied().unwrap_or(0);
-                let told: Vec<&String> = reports.values().filter(|one| tells(one, submission, recipient)).collect();
-                let is_dead = dead.iter().any(|record| keeps(record, id, recipient));
-                let wrong = |what: &str| Err(format!("{what}: {id} for {recipient}: {submission:?}\n{told:?}"));
-                if told.len() > 1 {
-                    return wrong("two reports tell of one failure");
-                }
-                match *recipient {
-                    // Nothing that an upstream says of them, or does, may fail them; only time.
-                    "never@example.net" | "later@example.net" if times > 0 => {
-                        return wrong("it arrived where nobody takes it");
-                    }
-                    "later@example.net" if told.iter().any(|one| !one.contains(GIVEN_UP)) => {
-                        return wrong("what was only put off was failed before its time");
-                    }
-                    "never@example.net" | "later@example.net" => {}
-                    _ if told.iter().any(|one| !one.contains(GIVEN_UP)) => return wrong("it was failed for nothing"),
-                    _ if times > 0 && !told.is_empty() && self.is_sure(taken, submission, recipient) => {
-                        return wrong("who has it is reported as failed");
-                    }
-                    _ => {}
-                }
-                if times > 0 {
-                    summary.arrived += 1;
-                    summary.twice += usize::from(times > 1);
-                } else if !told.is_empty() {
-                    summary.reported += 1;
-                } else if is_dead {
-                    summary.dead += 1;
-                } else if self.removed.contains(id) {
-                    summary.removed += 1;
-                } else {
-                    return Err(format!("nothing became of {id} for {recipient}: {submission:?}"));
-                }
-            }
-        }
-        Ok(summary)
+    /// The operator is about to release this, or to have it tried at once.
+    pub(super) fn letting_go(&mut self, record: &Record) {
+        self.let_go.insert(record.trace.message_id.clone().unwrap_or_default());
     }
 
-    /// Whether the upstream said that this recipient has it.
-    fn is_sure(&self, taken: &[Taken], submission: &Submission, recipient: &str) -> bool {
-        let message = submission.message_id();
-        taken.iter().filter(|one| one.answered && !is_report(one)).any(|one| {
-            String::from_utf8_lossy(&one.octets).contains(&message)
-                && one.recipients.iter().any(|line| line.contains(&format!("<{recipient}>")))
-        })
+    // Time, through all lives.
+
+    /// A life begins, so long after the first.
+    pub(super) fn live(&mut self, after: Duration, start: Instant) {
+        self.life = Some((after, start));
     }
 
-    /// How often each arrived, by number and recipient. Whatever arrives was sent whole and is what was sent.
-    ///
-    /// Promise 4, twice only in the windows that are written down: each that comes again was taken before by an upstream that did not say so, or so shortly
-    /// before a power cut that this may not have been recorded. After one of which that is not so, nothing comes.
-    fn arrivals(
-        &self,
-        taken: &[Taken],
-        unrecorded: &BTreeSet<usize>,
-    ) -> Result<BTreeMap<(usize, &'static str), usize>, String> {
-        let mut arrivals = BTreeMap::new();
-        let mut sure = BTreeSet::new();
-        for (place, one) in taken.iter().enumerate().filter(|(_, one)| !is_report(one)) {
-            let text = String::from_utf8_lossy(&one.octets);
-            let number = text.split("<sim.").nth(1).and_then(|rest| rest.split('@').next()?.parse::<usize>().ok());
-            let submission = number.and_then(|number| self.submissions.get(number));
-            let submission = submission.ok_or_else(|| format!("nobody sent this: {text:.300}"))?;
-            if !submission.ended {
-                return Err(format!("it arrived although its final dot was never sent: {submission:?}"));
-            }
-            if !one.octets.ends_with(&submission.octets()) {
-                return Err(format!("it did not arrive as it was sent: {submission:?}"));
-            }
-            for recipient in &submission.recipients {
-                if one.recipients.iter().any(|line| line.contains(&format!("<{recipient}>"))) {
-                    *arrivals.entry((submission.number, *recipient)).or_insert(0) += 1;
-                    if sure.contains(&(submission.number, *recipient)) {
-                        return Err(format!("{recipient} has it twice, and no window was open: {submission:?}"));
-                    }
-                    if one.answered && !unrecorded.contains(&place) {
-                        sure.insert((submission.number, *recipient));
-                    }
-                }
-            }
-        }
-        Ok(arrivals)
+    /// How long after the beginning of the first life this moment of the present one is.
+    pub(super) fn since_beginning(&self, moment: Instant) -> Duration {
+        let (after, start) = self.life.expect("a life has begun");
+        after + moment.duration_since(start)
     }
-}
 
-fn is_report(taken: &Taken) -> bool {
-    taken.mail.starts_with("MAIL FROM:<>") && taken.octets.windows(16).any(|part| part == b"multipart/report")
-}
-
-/// Whether a report tells the sender that this recipient will not have it.
-fn tells(report: &str, submission: &Submission, recipient: &str) -> bool {
-    let blocks = report.split("\r\n\r\n");
-    let told = |block: &str| {
-        block.contains(&format!("Final-Recipient: rfc822; {recipient}")) && block.contains("Action: failed")
-    };
-    // It waits until it can quote its message (`delivery::stored`).
-    report.contains(&submission.message_id()) && blocks.into_iter().any(told)
-}
-
-/// Whether a dead message is this one, of which this recipient has failed or is still open, or the report on it.
-fn keeps(record: &Record, id: &str, recipient: &str) -> bool {
-    let is_owed = || {
-        let mut both = record.envelope.recipients().iter().zip(&record.recipients);
-        both.any(|(to, state)| {
-            let has_failed = matches!(state.last, Some(Outcome::Failed { .. }));
-            to.forward_path.as_str() == recipient && (state.open || has_failed)
-        })
-    };
-    let its_report =
-        record.trace.client == format!("report on {id}") && *record.envelope.reverse_path() == ReversePath::Null;
-    its_report || (record.id.to_string() == id && is_owed())
-}
-
-/// The first Message-ID of a text is its own.
-fn own_message_id(text: &str) -> String {
-    let field = text.lines().find(|line| line.starts_with("Message-ID:"));
-    field.unwrap_or_default().to_owned()
+    /// The calendar was set by so much: what it says of a time that has passed may be wrong by all of it.
+    pub(super) fn stepped(&mut self, by: Duration) {
+        self.stepped += by;
+    }
 }

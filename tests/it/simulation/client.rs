@@ -52,8 +52,10 @@ async fn visit(house: &Arc<House>, dice: &Dice, account: &Mutex<Account>) -> Res
 }
 
 async fn submit(wire: &mut Wire, dice: &Dice, account: &Mutex<Account>, submission: Submission) -> Result<(), Over> {
-    let mut envelope = vec![format!("MAIL FROM:<{}>\r\n", submission.sender)];
-    envelope.extend(submission.recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>\r\n")));
+    let wishes = submission.wishes;
+    let mut envelope = vec![format!("MAIL FROM:<{}>{}\r\n", submission.sender, wishes.of_mail())];
+    let to = |recipient: &&str| format!("RCPT TO:<{recipient}>{}\r\n", wishes.of_recipient());
+    envelope.extend(submission.recipients.iter().map(to));
     let by_chunks = dice.one_in(3);
     if !by_chunks {
         envelope.push("DATA\r\n".to_owned());

@@ -5,19 +5,23 @@ use std::time::Duration;
 
 use sealpost::delivery;
 use sealpost::house::House;
+use sealpost::identity::Rule;
+use sealpost::identity::pattern::DomainSet;
 use sealpost::mail::QueueId;
 use sealpost::queue::{Filter, Listed, Page, Queue, QueueSettings, Schedule};
-use sealpost::route::{Delivery, Route, Routes};
+use sealpost::route::{Route, Routes, Wants};
 use sealpost::snapshot::{Recheck, Snapshot};
 use sealpost::sys::disk::Fault;
-use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks, WallTime};
+use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, Tasks, WallTime};
+use sealpost::upstream::preference::Ranked;
 use sealpost::upstream::{Courier, Upstream};
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
+use super::balance::{GIVE_UP_AFTER, WARN_AFTER};
 use super::client;
 use super::operator;
-use super::world::{UPSTREAM, World};
+use super::world::{SECOND, UPSTREAM, World};
 use crate::dialog::cast::{Cast, Season};
 use crate::dialog::tls::bare_snapshot;
 use crate::scripted_upstream::Zeros;
@@ -30,6 +34,9 @@ const CLIENTS: u64 = 4;
 
 /// Octets of the disk.
 pub(super) const SPACE: u64 = 1 << 34;
+
+/// How long an orderly end waits for what is under way: `shutdown_grace`.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether the power is to go.
 const LOOK: Duration = Duration::from_millis(250);
@@ -60,6 +67,17 @@ pub(super) struct Life {
     runtime: Runtime,
     house: Arc<House>,
     calendar: Arc<Calendar>,
+    /// When the disk was last full or failing.
+    ill: Option<Instant>,
+}
+
+/// How the disk is.
+#[derive(Default)]
+struct Health {
+    /// It fails until so many operations are done.
+    fails_until: u64,
+    is_full: bool,
+    ill: Option<Instant>,
 }
 
 impl Life {
@@ -81,12 +99,21 @@ impl Life {
             let lost: Vec<_> = recovery.set_aside.iter().filter(lost).collect();
             assert!(lost.is_empty(), "a crash damages nothing that was synced: {lost:?}");
             let courier = Courier::new(Arc::new(world.network()), Arc::clone(&clock), Arc::new(Zeros));
-            let upstream = Arc::new(Upstream::new("main", UPSTREAM, 25, "mail.example.com"));
-            courier.configure(std::slice::from_ref(&upstream));
-            let snapshot = snapshot(&clock, upstream, world.delivery());
+            let (upstreams, routes) = ways(world, Shape::Whole);
+            courier.configure(&upstreams);
+            let snapshot = snapshot(&clock, routes);
             house = Arc::new(House::new(snapshot, queue, clock, entropy, Tasks::default(), courier));
         }
-        Ok(Self { runtime, house, calendar })
+        Ok(Self { runtime, house, calendar, ill: None })
+    }
+
+    /// What the store holds; none when it can't be read just now.
+    pub(super) fn owed(&self) -> Option<Vec<Listed>> {
+        self.runtime.block_on(listed_whole(&self.house.queue)).ok()
+    }
+
+    pub(super) fn ill(&self) -> Option<Instant> {
+        self.ill
     }
 
     pub(super) fn now(&self) -> WallTime {
@@ -115,21 +142,28 @@ impl Life {
                 Arc::clone(&world.dice),
                 Arc::clone(&world.account),
             )));
-            others.push(tokio::spawn(Arc::clone(&world.weather).change(Arc::clone(&world.upstream))));
+            for upstream in [&world.upstream, &world.second] {
+                others.push(tokio::spawn(Arc::clone(&world.weather).change(Arc::clone(upstream))));
+            }
             for _ in 0..CLIENTS {
                 let at_work = client::submit_on(Arc::clone(house), Arc::clone(&world.dice), Arc::clone(&world.account));
                 others.push(tokio::spawn(at_work));
             }
             let end = Instant::now() + time;
             let mut ended = Ended::InTime;
+            let mut health = Health::default();
             while Instant::now() < end {
                 sleep(LOOK).await;
                 if world.disk.operations() >= last_operation {
                     ended = Ended::AtTheOperation;
                     break;
                 }
-                perhaps(world, house, calendar, &world.disk, last_operation);
+                perhaps(world, house, calendar, &mut health, last_operation);
+                if health.is_full || world.disk.operations() <= health.fails_until {
+                    health.ill = Some(Instant::now());
+                }
             }
+            self.ill = health.ill;
             for one in others {
                 one.abort();
             }
@@ -170,6 +204,18 @@ impl Life {
         })
     }
 
+    /// The orderly end while there is mail: as the daemon does it. How long it took; an error says how many tasks did not end.
+    pub(super) fn come_to_rest(self) -> (Duration, Result<(), usize>) {
+        let Self { runtime, house, .. } = self;
+        let (began, left) = runtime.block_on(async {
+            let began = Instant::now();
+            let left = house.come_to_rest(GRACE).await;
+            house.queue.close().await;
+            (began.elapsed(), left)
+        });
+        (began, if left == 0 { Ok(()) } else { Err(left) })
+    }
+
     /// The process is gone: no task runs another step.
     pub(super) fn kill(self) {
         drop(self.runtime);
@@ -178,7 +224,8 @@ impl Life {
 }
 
 /// Now and then something happens that is nobody's message.
-fn perhaps(world: &World, house: &Arc<House>, calendar: &Calendar, disk: &SimulatedDisk, last_operation: u64) {
+fn perhaps(world: &World, house: &Arc<House>, calendar: &Calendar, health: &mut Health, last_operation: u64) {
+    let disk = &world.disk;
     match world.dice.draw(8000) {
         // A reload.
         0..2 => {
@@ -188,58 +235,110 @@ fn perhaps(world: &World, house: &Arc<House>, calendar: &Calendar, disk: &Simula
             let roster = Cast::get().roster(&Season { forgotten, ..Season::default() });
             let recheck = if world.dice.one_in(2) { Recheck::Yes } else { Recheck::No };
             let generation = now.generation + 1;
-            house.swap(Snapshot { generation, roster: Arc::new(roster), recheck, ..Snapshot::clone(&now) });
+            let shape =
+                world.dice.pick(&[Shape::Whole, Shape::Whole, Shape::Turned, Shape::WithoutMain, Shape::WithoutSecond]);
+            let (upstreams, routes) = ways(world, shape);
+            house.courier.configure(&upstreams);
+            let routes = Arc::new(routes);
+            house.swap(Snapshot { generation, roster: Arc::new(roster), recheck, routes, ..Snapshot::clone(&now) });
         }
         // The wall clock is set, an hour at most.
         2 => {
             let mut wall = calendar.wall.lock().unwrap();
             let by = i64::try_from(world.dice.draw(7_200_000)).unwrap() - 3_600_000;
+            world.account.lock().unwrap().stepped(Duration::from_millis(by.unsigned_abs()));
             *wall = WallTime::from_millis(wall.millis() + by);
         }
         // The disk is full for a minute or so.
         6..8 => {
             disk.set_space(disk.used() + world.dice.draw(200_000));
+            health.is_full = true;
         }
         // Some operations of the disk fail, and then it is well again.
         3..6 => {
             let (nth, more) = (1 + world.dice.draw(10), world.dice.draw(5));
             let fault = world.dice.pick(&[Fault::Error, Fault::NoSpace]);
             if last_operation == u64::MAX || disk.operations() + nth + more < last_operation {
+                health.fails_until = disk.operations() + nth + more;
                 disk.fail(nth, more, fault);
             }
         }
         // It is not full for long.
-        8..60 => disk.set_space(SPACE),
+        8..60 => {
+            disk.set_space(SPACE);
+            health.is_full = false;
+        }
         _ => {}
     }
     let left = last_operation.saturating_sub(disk.operations());
     if last_operation != u64::MAX && left < 16 {
         disk.fail(left.max(1), u64::MAX, Fault::Error);
+        health.fails_until = u64::MAX;
     }
 }
 
+/// As much as can be read: the store is opened again by the next change.
 pub(super) async fn listed(queue: &Queue) -> Vec<Listed> {
+    listed_whole(queue).await.unwrap_or_else(|read| read)
+}
+
+/// All of it; an error is what was read before the store failed.
+async fn listed_whole(queue: &Queue) -> Result<Vec<Listed>, Vec<Listed>> {
     let mut all = Vec::new();
     let mut after = None;
     loop {
-        let listing = match queue.list(Filter::default(), Page { after, limit: 500 }).await {
-            Ok(listing) => listing,
-            // The store is opened again by the next change.
-            Err(_) => return all,
-        };
+        let Ok(listing) = queue.list(Filter::default(), Page { after, limit: 500 }).await else { return Err(all) };
         all.extend(listing.entries);
         match listing.next {
             Some(next) => after = Some(next),
-            None => return all,
+            None => return Ok(all),
         }
     }
 }
 
-fn snapshot(clock: &Arc<dyn Clock>, upstream: Arc<Upstream>, delivery: Delivery) -> Snapshot {
-    let schedule = Schedule::new(&[MINUTE, 5 * MINUTE, 15 * MINUTE, 2 * HOUR], Some(4 * HOUR), 24 * HOUR).unwrap();
-    Snapshot {
-        routes: Arc::new(Routes::new(vec![Route::for_all("all", vec![upstream]).unwrap().delivered(delivery)])),
-        schedule: Arc::new(schedule),
-        ..bare_snapshot(clock)
+/// How the upstreams are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Whole,
+    /// Who was asked first is asked last.
+    Turned,
+    WithoutMain,
+    WithoutSecond,
+}
+
+/// The upstreams and routes of a world: one of each, or two, of which a reload may take one out.
+fn ways(world: &World, shape: Shape) -> (Vec<Arc<Upstream>>, Routes) {
+    let main = Arc::new(Upstream::new("main", UPSTREAM, 25, "mail.example.com"));
+    let delivery = world.delivery();
+    if !world.is_wide() {
+        let route = Route::for_all("all", vec![Arc::clone(&main)]).unwrap().delivered(delivery);
+        return (vec![main], Routes::new(vec![route]));
     }
+    let second = Arc::new(Upstream::new("second", SECOND, 25, "mail.example.com"));
+    let ranked = |order: u32, weight, what: &Arc<Upstream>| Ranked { order, weight, what: Arc::clone(what) };
+    // One route has an order, the other shares by weight.
+    let (first, last) = if shape == Shape::Turned { (2, 1) } else { (1, 2) };
+    let is_there = |one: &Ranked<Arc<Upstream>>| match shape {
+        Shape::Whole | Shape::Turned => true,
+        Shape::WithoutMain => one.what.name != main.name,
+        Shape::WithoutSecond => one.what.name != second.name,
+    };
+    let route = |name: &str, wants, upstreams: [Ranked<Arc<Upstream>>; 2]| {
+        let rule = Rule { name: format!("route {name}").into(), place: None };
+        let there = upstreams.into_iter().filter(is_there).collect();
+        Route::new(name, wants, rule, there).unwrap().delivered(delivery)
+    };
+    let org = Wants { recipients: Some(DomainSet::read(["example.org"]).unwrap()), ..Wants::default() };
+    let routes = Routes::new(vec![
+        route("org", org, [ranked(first, 1, &second), ranked(last, 1, &main)]),
+        route("all", Wants::default(), [ranked(1, 3, &main), ranked(1, 1, &second)]),
+    ]);
+    let upstreams = [&main, &second].map(|one| ranked(1, 1, one)).into_iter().filter(is_there).map(|one| one.what);
+    (upstreams.collect(), routes)
+}
+
+fn snapshot(clock: &Arc<dyn Clock>, routes: Routes) -> Snapshot {
+    let schedule =
+        Schedule::new(&[MINUTE, 5 * MINUTE, 15 * MINUTE, 2 * HOUR], Some(WARN_AFTER), GIVE_UP_AFTER).unwrap();
+    Snapshot { routes: Arc::new(routes), schedule: Arc::new(schedule), ..bare_snapshot(clock) }
 }

@@ -2,7 +2,8 @@
 //! clients that leave, reloads and clocks that jump, all drawn from a seed.
 //!
 //! What must hold after each: every message that was answered 250 has, for each recipient, arrived, or is reported to its sender, or is
-//! kept as dead; nothing is stuck; nothing arrives that was not sent whole, or changed; twice only where a window for it was open.
+//! kept as dead, and what became of it is what had to (`balance`); nothing is stuck; nothing arrives that was not sent whole, or changed; twice only where a
+//! window for it was open.
 //!
 //! A failure prints its seed and how to replay it. `SEALPOST_SEEDS=N` plays so many, from `SEALPOST_FIRST=N` on (`tests/long simulation`).
 //!
@@ -10,6 +11,7 @@
 //! whose commits take their time, so that others gather behind them (`World::driving`).
 
 mod account;
+mod balance;
 mod client;
 mod life;
 mod operator;
@@ -23,9 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use account::Summary;
-use sealpost::sys::disk::SyncHonesty;
-
-use world::World;
+use world::{Lie, World};
 
 /// How many seeds CI plays.
 const SEEDS: u64 = 50;
@@ -43,7 +43,7 @@ fn seeds() -> Range<u64> {
 
 /// One seed; an error is a broken promise, told with the command that shows it again.
 fn play(seed: u64) -> Result<Summary, String> {
-    let played = std::panic::catch_unwind(AssertUnwindSafe(|| World::new(seed, SyncHonesty::Kept).play()));
+    let played = std::panic::catch_unwind(AssertUnwindSafe(|| World::new(seed, Lie::Nothing).play()));
     let played = played.unwrap_or_else(|_| Err("it panicked; see above".to_owned()));
     let replay = "cargo test --locked --test it -- --nocapture whatever_befalls_the_relay";
     played.map_err(|broken| format!("SEALPOST_SEED={seed} {replay}\n{broken}"))
@@ -102,18 +102,31 @@ fn whatever_befalls_the_relay_what_was_answered_250_is_accounted_for() {
 #[test]
 fn the_same_seed_is_the_same_history() {
     for seed in [1, 2] {
-        let [first, second] = [0, 1].map(|_| World::new(seed, SyncHonesty::Kept).play().unwrap());
+        let [first, second] = [0, 1].map(|_| World::new(seed, Lie::Nothing).play().unwrap());
         assert_eq!(first, second, "seed {seed}");
     }
 }
 
 #[test]
 fn a_disk_whose_syncs_do_nothing_is_noticed() {
-    let played = (0..10).filter(|&seed| World::new(seed, SyncHonesty::Kept).crashes());
+    let played = (0..10).filter(|&seed| World::new(seed, Lie::Nothing).crashes());
     let noticed = played.filter(|&seed| {
-        let play = || World::new(seed, SyncHonesty::OnlySaid).play();
+        let play = || World::new(seed, Lie::SyncsNothing).play();
         !matches!(std::panic::catch_unwind(play), Ok(Ok(_)))
     });
     let noticed = noticed.count();
     assert!(noticed >= 4, "only {noticed} seeds noticed that nothing is ever kept");
+}
+
+/// Relays that are wrong: each must be noticed by what arrived, or by what was told.
+#[test]
+fn a_relay_that_misreads_its_upstream_is_noticed() {
+    for lie in Lie::OF_THE_RELAY {
+        // While clients wait for the upstream, they hear of it themselves.
+        let seeds = (0..20).filter(|seed| seed % 3 != 1);
+        let mut broken = seeds.filter_map(|seed| World::new(seed, lie).play().err());
+        let noticed = broken.find(|what| lie.is_told_by(what));
+        println!("{lie:?}: {:.300}", noticed.as_deref().unwrap_or("not noticed"));
+        assert!(noticed.is_some(), "{lie:?} is not noticed");
+    }
 }

@@ -1,4 +1,4 @@
-//! An operator who steers the queue, at random: holds and releases, tries again, and removes; at the end lets everything go.
+//! An operator who steers the queue, at random: holds and releases, tries again, removes, and compacts; at the end lets everything go.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,12 +18,23 @@ pub(super) async fn work_on(house: Arc<House>, dice: Arc<Dice>, account: Arc<Mut
         if all.is_empty() {
             continue;
         }
+        if dice.one_in(12) {
+            // Where the disk has no room for it, or fails, it stays as it is.
+            let _ = house.queue.compact(0, |_, _| {}).await;
+            continue;
+        }
         let record = &all[usize::try_from(dice.draw(all.len() as u64)).unwrap()];
         // What fails is tried again some other time, and what is gone meanwhile is gone.
         let _ = match dice.draw(10) {
             0..3 => house.queue.hold(record.id).await,
-            3..7 => house.queue.release(record.id).await,
-            7 | 8 => house.queue.retry(record.id).await,
+            3..7 => {
+                account.lock().unwrap().letting_go(record);
+                house.queue.release(record.id).await
+            }
+            7 | 8 => {
+                account.lock().unwrap().letting_go(record);
+                house.queue.retry(record.id).await
+            }
             _ => {
                 account.lock().unwrap().removing(record);
                 house.queue.remove(record.id).await

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use sealpost::upstream::Phase;
 
-use super::world::Dice;
-use crate::scripted_upstream::{Misdeed, Script, Scripted};
+use super::world::{Dice, Lie};
+use crate::scripted_upstream::{Misdeed, Misheard, Script, Scripted};
 
 /// What it says of recipients, always.
 const RECIPIENTS: [(&str, &str); 3] = [
@@ -28,39 +28,63 @@ const MISDEEDS: [Misdeed; 7] = [
     Misdeed::SayAndHang(b"", 1),
     Misdeed::Dribble(b"CODE 2.0.0 slow but sure\r\n"),
     Misdeed::Say(b"what?\r\n"),
-    Misdeed::Strange(b"CODE-2.0.0 one\r\nCODE 2.0.0 two\r\n"),
+    Misdeed::Strange(b"CODE-2.0.0 one\r\nCODE DELIVERBY\r\n"),
 ];
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Weather {
     dice: Dice,
+    lie: Lie,
 }
 
+/// A greeting that lets nobody in.
+const CLOSED: &[u8] = b"554 5.3.2 go away\r\n";
+/// What a relay that blames the message takes other words for.
+const BLAMED: (Phase, Misdeed) = (Phase::Mail, Misdeed::Say(b"550 5.7.1 not this one\r\n"));
+
 impl Weather {
-    pub(super) fn new(dice: Dice) -> Self {
-        Self { dice }
+    pub(super) fn new(dice: Dice, lie: Lie) -> Self {
+        Self { dice, lie }
     }
 
     /// As it should be.
     pub(super) fn fair(&self) -> Script {
         Script {
-            extensions: vec!["PIPELINING", "8BITMIME", "SMTPUTF8"],
+            extensions: vec!["PIPELINING", "8BITMIME", "SMTPUTF8", "DELIVERBY"],
             recipients: RECIPIENTS.to_vec(),
+            misheard: match self.lie {
+                Lie::ReportsWhatArrived => Some(Misheard::AsRefused),
+                Lie::ReportsTwice => Some(Misheard::ReportsAsDeferred),
+                Lie::Nothing | Lie::SyncsNothing | Lie::Blames421 | Lie::BlamesGreeting => None,
+            },
             ..Script::default()
         }
+    }
+
+    /// This weather, as the relay hears of it.
+    fn heard(&self, script: Script) -> Script {
+        let (Some((phase, Misdeed::Say(said) | Misdeed::SayAndClose(said))), lie) = (script.misdeed, self.lie) else {
+            return script;
+        };
+        let is_blamed = match lie {
+            Lie::Blames421 => said.starts_with(b"421"),
+            Lie::BlamesGreeting => phase == Phase::Greeting && said == CLOSED,
+            Lie::Nothing | Lie::SyncsNothing | Lie::ReportsWhatArrived | Lie::ReportsTwice => false,
+        };
+        Script { misdeed: if is_blamed { Some(BLAMED) } else { script.misdeed }, ..script }
     }
 
     /// Changes for as long as the life lasts.
     pub(super) async fn change(self: Arc<Self>, upstream: Arc<Scripted>) {
         loop {
-            upstream.turn_into(self.next());
+            upstream.turn_into(self.heard(self.next()));
             tokio::time::sleep(Duration::from_secs(30) + self.dice.seconds(900)).await;
             // An outage: nothing but a probe now and then, for up to an hour.
             if self.dice.one_in(6) {
-                let refusing = self.dice.pick(&[&b""[..], b"554 5.3.2 go away\r\n", b"421 4.3.2 out of order\r\n"]);
+                let refusing = self.dice.pick(&[&b""[..], CLOSED, b"421 4.3.2 out of order\r\n"]);
                 let misdeed = Some((Phase::Greeting, Misdeed::SayAndClose(refusing)));
-                upstream.turn_into(Script { misdeed, ..self.fair() });
+                upstream.turn_into(self.heard(Script { misdeed, ..self.fair() }));
                 tokio::time::sleep(self.dice.seconds(3600)).await;
             }
         }
@@ -69,7 +93,8 @@ impl Weather {
     fn next(&self) -> Script {
         let mut script = self.fair();
         if self.dice.one_in(3) {
-            script.extensions.clear();
+            // Where it is not offered, what has `BY=..;R` comes back at once (RFC 2852 §4.1.1), and r0 to r3 would fail rightly.
+            script.extensions = vec!["DELIVERBY"];
         }
         if self.dice.one_in(2) {
             let phase = self.dice.pick(&PHASES);
