@@ -259,6 +259,9 @@ impl Turns {
 
     /// The turn of a message that was claimed; none when it has to wait, in its lanes.
     fn sorted(&self, claim: Claim, house: &House) -> Option<Turn> {
+        if is_over(&claim, house) {
+            return Some(self.late_turn(claim, Purpose::Try));
+        }
         let routes = self.routes_of(&claim);
         match self.way(&routes, house) {
             Way::Open(probe) => Some(self.turn(claim, probe, &routes)),
@@ -363,6 +366,9 @@ impl Turns {
                 return None;
             }
         };
+        if is_over(&claim, house) {
+            return Some(self.late_turn(claim, Purpose::Try));
+        }
         let routes = self.routes_of(&claim);
         match self.way(&routes, house) {
             Way::Open(Some(probe)) => Some(self.turn(claim, Some(probe), &routes)),
@@ -391,6 +397,12 @@ fn is_to_be_told(claim: &Claim, house: &House) -> bool {
     let at = house.moment(record.waits_since());
     let is_over = conclusion::is_too_late(record, at).is_some();
     is_over || conclusion::plan_in_line(record, &house.snapshot().schedule, at).is_some()
+}
+
+/// Whether nobody may try it any more: then it must take no probe with it. Given back unused, that would be news, by which the message itself is recalled.
+fn is_over(claim: &Claim, house: &House) -> bool {
+    let record = claim.record();
+    conclusion::is_too_late(record, house.moment(record.waits_since())).is_some()
 }
 
 /// The lanes of these routes; without one there is a lane as well.

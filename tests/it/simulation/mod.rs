@@ -30,6 +30,10 @@ use world::{Lie, World};
 /// How many seeds CI plays.
 const SEEDS: u64 = 50;
 
+/// Seeds that showed something once. 7000035: a message whose own time was over brought back the probe that it had been given, which was news, by which it was
+/// claimed again at once, for ever.
+const ONCE_BROKEN: [u64; 1] = [7_000_035];
+
 /// How often it is told how far many seeds are.
 const PROGRESS: u64 = 500;
 
@@ -97,6 +101,12 @@ fn whatever_befalls_the_relay_what_was_answered_250_is_accounted_for() {
         let happened = [sum.acknowledged, sum.arrived, sum.reported, sum.dead, sum.removed, sum.twice];
         assert!(happened.iter().all(|count| *count > 0) && sum.crashes > 0, "{sum}");
     }
+}
+
+#[test]
+fn what_was_broken_once_is_not_any_more() {
+    let broken: Vec<String> = ONCE_BROKEN.into_iter().filter_map(|seed| play(seed).err()).collect();
+    assert!(broken.is_empty(), "{broken:?}");
 }
 
 #[test]
