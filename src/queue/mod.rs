@@ -86,6 +86,7 @@ mod incoming;
 mod index;
 mod ledger;
 mod listing;
+mod losses;
 mod obey;
 mod pledges;
 mod reading;
@@ -131,6 +132,7 @@ use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::{IsRead, Taken};
 use gather::Coming;
 use gauge::Gauge;
+use losses::Losses;
 use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
 use stall::Committing;
 use store::{Free, Order, Store, Ticket, Work};
@@ -202,6 +204,7 @@ pub(crate) struct Inner {
     work: Arc<Notify>,
     readers: Arc<Semaphore>,
     lately: seen::Lately,
+    losses: Losses,
     /// Says now and then that outcomes can't be recorded.
     unrecorded: Throttle,
 }
@@ -237,7 +240,7 @@ impl Queue {
     ) -> Result<(Self, Recovery), OpenError> {
         let (settings, disk) = (owned.settings.clone(), Arc::clone(&owned.disk));
         let (embedded, recovery) = recover::open(owned)?;
-        let (sweeper, gauge) = (embedded.sweeper(), embedded.gauge());
+        let (sweeper, gauge, losses) = (embedded.sweeper(), embedded.gauge(), embedded.losses());
         let store: Arc<dyn Store> = Arc::new(embedded);
         let budgets = Budgets::new(&settings);
         let work = Arc::new(Notify::new());
@@ -275,6 +278,7 @@ impl Queue {
             work,
             readers,
             lately,
+            losses,
             unrecorded,
         };
         Ok((Self { inner: Arc::new(inner) }, recovery))
@@ -536,6 +540,11 @@ impl Queue {
             .await?
     }
 
+    /// Waits for messages that are found damaged and set aside as dead while the queue is open: each is told once, with the reason. Cancel-safe.
+    pub async fn damaged(&self) -> Vec<(QueueId, String)> {
+        self.inner.losses.next().await
+    }
+
     /// Waits until nothing can be kept any more: the queue was closed, or its writer has died.
     pub async fn ended(&self) {
         self.inner.writer.ended().await;
@@ -595,8 +604,9 @@ impl Inner {
     async fn set_aside(&self, ticket: Ticket, reason: &str) {
         tracing::error!(id = %ticket.id, reason, "a message is damaged; it is set aside as dead");
         let order = Order::SetAside { ticket, reason: reason.to_owned() };
-        if let Err(fault) = self.writer.submit(order, Holding::default()).await {
-            tracing::error!(id = %ticket.id, %fault, "it could not be set aside; it will be found again");
+        match self.writer.submit(order, Holding::default()).await {
+            Ok(()) => self.losses.note(ticket.id, reason),
+            Err(fault) => tracing::error!(id = %ticket.id, %fault, "it could not be set aside; it will be found again"),
         }
     }
 

@@ -1,7 +1,13 @@
 //! Opening the store: making it, repairing it after a crash, and clearing away what a crash left. Done twice, it does nothing the second time.
+//!
+//! What is damaged stops no other message. A row that is not what was written is written anew from what proves it: its own sum (see `row`), or the record that it
+//! seems to name, when that and the body have their sums right and bear the message's name; else the message is dead. All that in one transaction, and what it puts
+//! on the shelf goes behind all that is there. Where redb's own pages lead nowhere, nothing is opened, and [`OpenError::Damaged`] says what to do: no fault of the
+//! library, and no panic of it, gets past here.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +16,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use super::earlier;
 use super::embedded::{Embedded, Opened};
 use super::index::{Change, Index};
-use super::row::{Body, Row};
+use super::row::{Body, Read, Row};
 use super::shelf::{self, Placing, Shelf};
 use super::space::{Extent, Kind, Misplaced, Space, Survey};
 use super::storage::Storage;
@@ -31,6 +37,12 @@ pub(super) const UNFINISHED: &str = "store.redb.new";
 
 /// How often a start looks at all rows, having set aside what it found to be wrong.
 const LOOKS_MAX: usize = 3;
+
+/// Of so many rows one is looked up by its name, too: a page of redb that leads astray has some dozens behind it.
+const LOOKED_UP: usize = 16;
+
+/// Why a message is dead whose row can't be told any more.
+const ROW_DAMAGED: &str = "its row in store.redb is damaged, and what it names is not this message whole";
 
 /// Why the store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +73,16 @@ pub enum OpenError {
     /// The disk failed.
     #[error("{0}: {1}")]
     Disk(PathBuf, io::Error),
-    /// redb's file can't be used.
+    /// redb's file can't be read.
     #[error("the store can't be opened: {0}")]
     Store(String),
+    /// redb's file is not what was written, and where messages lie can't be told: going on would lose mail.
+    #[error(
+        "{0} is damaged ({1}), and nothing is opened: put the whole of data_dir back from a copy that was made while the relay was stopped; \
+         without one, move data_dir away and keep it, and start with an empty queue: messages-* and bodies/ in it hold the messages as they were received, \
+         and can be searched by hand"
+    )]
+    Damaged(PathBuf, String),
     /// It was closed.
     #[error("the queue is closed")]
     Closed,
@@ -78,9 +97,30 @@ impl From<&OpenError> for QueueError {
             | OpenError::Newer { .. }
             | OpenError::StoreMissing(..)
             | OpenError::ShelfMissing(_)
-            | OpenError::Store(_) => Self::Broken(fault.to_string()),
+            | OpenError::Store(_)
+            | OpenError::Damaged(..) => Self::Broken(fault.to_string()),
         }
     }
+}
+
+impl OpenError {
+    /// What redb says of its file: that the disk fails, or that the file is not what was written.
+    pub(super) fn of(store: &Embedded, DiskFault(fault): DiskFault) -> Self {
+        if let redb::Error::Io(fault) = fault { Self::Store(fault.to_string()) } else { Self::damaged(store, fault) }
+    }
+
+    fn damaged(store: &Embedded, what: impl ToString) -> Self {
+        Self::Damaged(store.file(), what.to_string())
+    }
+}
+
+/// Does what reads redb's file: a panic within redb says that a page is damaged.
+pub(super) fn guarded<T>(
+    store: &Embedded,
+    work: impl FnOnce() -> Result<T, OpenError>,
+) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(OpenError::damaged(store, "what reads it found no way through its pages; see the log")))
 }
 
 /// What was found at the start; for the log.
@@ -94,8 +134,10 @@ pub struct Recovery {
     pub was_of_format: Option<u32>,
     /// Body files without a record, removed: their messages were never answered 250, or are finished.
     pub leftovers: u64,
-    /// Messages whose body is gone or short, set aside as dead, and why.
+    /// Messages of which something is gone or damaged, set aside as dead, and why.
     pub set_aside: Vec<(QueueId, String)>,
+    /// Messages whose row was damaged, and could be written anew: nothing of them is lost.
+    pub mended: Vec<QueueId>,
 }
 
 /// A data directory that is this process's from now on, and whose store is not open yet. Dropped, it is given back.
@@ -139,7 +181,7 @@ pub(super) fn open(owned: Owned) -> Result<(Embedded, Recovery), OpenError> {
     disk.create_folder(&bodies).map_err(at(&bodies))?;
     let sweeper = Sweeper::start(Arc::clone(&disk), bodies, settings.driving).map_err(at(folder))?;
     let store = Embedded::closed(disk, &settings, sweeper, lock);
-    match recover(&store) {
+    match guarded(&store, || recover(&store)) {
         Ok(recovery) => Ok((store, recovery)),
         Err(fault) => {
             store.shut();
@@ -154,16 +196,9 @@ fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     let files = body_files(store)?;
     let opened = open_files(store)?;
     remove_other_shelves(store, opened.number)?;
-    let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
-    let mut stock = take_stock(&opened).map_err(failed)?;
+    let failed = |fault| OpenError::of(store, fault);
     let mut recovery = Recovery { was_of_format, ..Recovery::default() };
-    for _ in 0..LOOKS_MAX {
-        let faults = stock.faults(&files);
-        if set_aside(&opened, faults, &mut recovery).map_err(failed)? == Changed::Nothing {
-            break;
-        }
-        stock = take_stock(&opened).map_err(failed)?;
-    }
+    let stock = sound_stock(&opened, Some(&files), &mut recovery).map_err(failed)?;
     let noted = begin_use(&opened, &mut recovery).map_err(failed)?;
     for &id in files.keys().filter(|id| !stock.files.contains_key(id)) {
         store.sweeper.remove(id);
@@ -208,7 +243,7 @@ fn make_store(store: &Embedded) -> Result<(), OpenError> {
         transaction.commit()?;
         Ok(database.close()?)
     };
-    made().map_err(|fault| OpenError::Store(fault.0.to_string()))?;
+    made().map_err(|fault| OpenError::of(store, fault))?;
     // The name of the shelf first: the renaming is what makes it count.
     store.disk.sync_folder(&store.folder).map_err(failed)?;
     store.disk.rename(&unfinished, &path).map_err(failed)?;
@@ -222,18 +257,18 @@ pub(super) fn make_shelf(store: &Embedded, number: u64) -> io::Result<Shelf> {
         Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
         Ok(()) | Err(_) => {}
     }
-    Ok(Shelf::new(store.gauge().over(store.disk.open(&path, Open::New)?)))
+    Ok(Shelf::new(store.gauge().over(store.disk.open(&path, Open::New)?), store.suspects()))
 }
 
 /// Opens both files afresh: what is read then is what the disk has.
 pub(super) fn open_files(store: &Embedded) -> Result<Opened, OpenError> {
     let database = open_database(store)?;
-    let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
-    check_format(&database)?;
+    let failed = |fault| OpenError::of(store, fault);
+    check_format(store, &database)?;
     let number = shelf_number(&database).map_err(failed)?;
     let path = store.folder.join(shelf::name(number));
     let shelf = match store.disk.open(&path, Open::Afresh) {
-        Ok(file) => Shelf::new(store.gauge().over(file)),
+        Ok(file) => Shelf::new(store.gauge().over(file), store.suspects()),
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
             if has_messages(&database).map_err(failed)? {
                 return Err(OpenError::ShelfMissing(path));
@@ -252,7 +287,7 @@ pub(super) fn open_database(store: &Embedded) -> Result<Database, OpenError> {
     let file = store.disk.open(&path, Open::Afresh).map_err(|fault| OpenError::Disk(path.clone(), fault))?;
     let file = store.gauge().over(file);
     let opened = Database::builder().set_cache_size(store.cache()).create_with_backend(Storage(file));
-    opened.map_err(|fault| OpenError::Store(fault.to_string()))
+    opened.map_err(|fault| OpenError::of(store, fault.into()))
 }
 
 fn shelf_number(database: &Database) -> Result<u64, DiskFault> {
@@ -265,7 +300,7 @@ fn has_messages(database: &Database) -> Result<bool, DiskFault> {
 }
 
 /// The format of a store that this program can read.
-pub(super) fn check_format(database: &Database) -> Result<u32, OpenError> {
+pub(super) fn check_format(store: &Embedded, database: &Database) -> Result<u32, OpenError> {
     let read = || -> Result<Option<u32>, DiskFault> {
         let octets = database.begin_read()?.open_table(META)?.get(FORMAT_KEY)?;
         Ok(octets.and_then(|octets| octets.value().try_into().ok().map(u32::from_le_bytes)))
@@ -273,8 +308,8 @@ pub(super) fn check_format(database: &Database) -> Result<u32, OpenError> {
     match read() {
         Ok(Some(found)) if found > FORMAT => Err(OpenError::Newer { found }),
         Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(OpenError::Store("it says no format".to_owned())),
-        Err(fault) => Err(OpenError::Store(fault.0.to_string())),
+        Ok(None) => Err(OpenError::damaged(store, "it says no format")),
+        Err(fault) => Err(OpenError::of(store, fault)),
     }
 }
 
@@ -304,26 +339,111 @@ pub(super) struct Stock {
     files: BTreeMap<QueueId, u64>,
     /// Messages that do not lie where they ought to.
     misplaced: Vec<(QueueId, Misplaced)>,
+    /// Rows that can be told though an octet of them is wrong.
+    mended: Vec<(QueueId, Row)>,
+    /// Octets that are no row; they count for nothing here.
+    damaged: Vec<(QueueId, Vec<u8>)>,
+    /// Whether each is found under its name.
+    found_by_name: bool,
 }
 
 /// Reads all rows.
-pub(super) fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
-    let mut index = Index::default();
+fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
     let mut survey = Survey::new(opened.shelf.length().map_err(redb::Error::Io)?);
-    let (mut files, mut misplaced) = (BTreeMap::new(), Vec::new());
-    for row in opened.database.begin_read()?.open_table(MESSAGES)?.iter()? {
-        let (id, octets) = row?;
-        let (id, row) = (QueueId::from_u128(id.value()), Row::decode(octets.value()));
-        let noted = [(Kind::Record, row.record.as_slice()), (Kind::Body, row.body.extents())];
-        let faults = noted.map(|(kind, extents)| survey.note(kind, extents).err());
-        misplaced.extend(faults.into_iter().flatten().next().map(|fault| (id, fault)));
-        if row.body == Body::File {
-            files.insert(id, row.length);
+    let mut stock = Stock {
+        index: Index::default(),
+        space: Space::default(),
+        files: BTreeMap::new(),
+        misplaced: Vec::new(),
+        mended: Vec::new(),
+        damaged: Vec::new(),
+        found_by_name: true,
+    };
+    let (messages, mut last) = (opened.database.begin_read()?.open_table(MESSAGES)?, None);
+    for (count, row) in messages.iter()?.enumerate() {
+        let (key, octets) = row?;
+        let key = key.value();
+        if last.replace(key).is_some_and(|last| last >= key)
+            || (count.is_multiple_of(LOOKED_UP) && messages.get(key)?.is_none())
+        {
+            stock.found_by_name = false;
         }
-        let (came, records) = (Some(row.place(id)), (0, row.record_octets()));
-        index.change(&Change { identity: row.identity, left: None, came, length: row.length, records });
+        stock.note(QueueId::from_u128(key), octets.value(), &mut survey);
     }
-    Ok(Stock { index, space: survey.drawn(), files, misplaced })
+    stock.space = survey.drawn();
+    Ok(stock)
+}
+
+/// Reads all rows, and sets aside or right what is not as it ought to be. Without `files`, body files are not looked for.
+pub(super) fn sound_stock(
+    opened: &Opened,
+    files: Option<&BTreeMap<QueueId, u64>>,
+    recovery: &mut Recovery,
+) -> Result<Stock, DiskFault> {
+    let mut stock = take_stock(opened)?;
+    if mend_rows(opened, &stock, recovery)? == Changed::Something {
+        stock = take_stock(opened)?;
+    }
+    for _ in 0..LOOKS_MAX {
+        if set_aside(opened, stock.faults(files), recovery)? == Changed::Nothing {
+            break;
+        }
+        stock = take_stock(opened)?;
+    }
+    Ok(stock)
+}
+
+/// Writes those rows anew that are not what was written: as they were, where that can be proved.
+fn mend_rows(opened: &Opened, stock: &Stock, recovery: &mut Recovery) -> Result<Changed, DiskFault> {
+    if stock.mended.is_empty() && stock.damaged.is_empty() && stock.found_by_name {
+        return Ok(Changed::Nothing);
+    }
+    let before = opened.database.begin_read()?;
+    let transaction = tables::begin(&opened.database)?;
+    if !(stock.damaged.is_empty() && stock.found_by_name) {
+        write_rows_anew(&before, &transaction)?;
+    }
+    let mut space = Space::behind(opened.shelf.length().map_err(redb::Error::Io)?);
+    let mut tables = Tables::open(&transaction, Placing::new(&opened.shelf, &mut space))?;
+    for (id, row) in &stock.mended {
+        tables.set_right(*id, row)?;
+        recovery.mended.push(*id);
+    }
+    for (id, octets) in &stock.damaged {
+        let seems = match Row::read(*id, octets) {
+            Read::Whole(row) | Read::Mended(row) => Some(row),
+            Read::Damaged(seems) => seems,
+        };
+        // Its name is what is wrong, when it is whole under the name that its record bears.
+        let named = seems.as_ref().map_or(Ok(None), |row| tables.named_by(row))?;
+        if let Some(name) = named
+            && let Read::Whole(row) = Row::read(name, octets)
+        {
+            tables.set_right(name, &row)?;
+            recovery.mended.push(name);
+        } else if tables.heal(*id, seems.as_ref(), ROW_DAMAGED)? {
+            recovery.mended.push(*id);
+        } else {
+            recovery.set_aside.push((*id, ROW_DAMAGED.to_owned()));
+        }
+    }
+    tables.settle()?;
+    drop(tables);
+    transaction.commit()?;
+    Ok(Changed::Something)
+}
+
+/// The same rows in pages of their own, each where its name leads; but for those that are damaged.
+fn write_rows_anew(before: &redb::ReadTransaction, transaction: &redb::WriteTransaction) -> Result<(), DiskFault> {
+    transaction.delete_table(MESSAGES)?;
+    let mut messages = transaction.open_table(MESSAGES)?;
+    for row in before.open_table(MESSAGES)?.iter()? {
+        let (id, octets) = row?;
+        if let Read::Whole(_) = Row::read(QueueId::from_u128(id.value()), octets.value()) {
+            messages.insert(id.value(), octets.value())?;
+        }
+    }
+    Ok(())
 }
 
 impl Stock {
@@ -332,16 +452,37 @@ impl Stock {
         self.misplaced.is_empty()
     }
 
+    fn note(&mut self, id: QueueId, octets: &[u8], survey: &mut Survey) {
+        let row = match Row::read(id, octets) {
+            Read::Whole(row) => row,
+            Read::Mended(row) => {
+                self.mended.push((id, row.clone()));
+                row
+            }
+            Read::Damaged(_) => return self.damaged.push((id, octets.to_vec())),
+        };
+        let noted = [(Kind::Record, row.record.as_slice()), (Kind::Body, row.body.extents())];
+        let faults = noted.map(|(kind, extents)| survey.note(kind, extents).err());
+        self.misplaced.extend(faults.into_iter().flatten().next().map(|fault| (id, fault)));
+        if row.body == Body::File {
+            self.files.insert(id, row.length);
+        }
+        let (came, records) = (Some(row.place(id)), (0, row.record_octets()));
+        self.index.change(&Change { identity: row.identity, left: None, came, length: row.length, records });
+    }
+
     /// What is lost of whom.
-    fn faults(&self, files: &BTreeMap<QueueId, u64>) -> Vec<(QueueId, Lost)> {
+    fn faults(&self, files: Option<&BTreeMap<QueueId, u64>>) -> Vec<(QueueId, Lost)> {
         let misplaced = self.misplaced.iter().map(|&(id, fault)| match fault {
             Misplaced::Beyond => (id, Lost::Beyond),
             Misplaced::Taken(extent) => (id, Lost::Taken(extent)),
         });
-        let short = self.files.iter().filter_map(|(&id, &length)| match files.get(&id) {
-            Some(&found) if found == length => None,
-            Some(found) => Some((id, Lost::File(format!("its body file has {found} octets instead of {length}")))),
-            None => Some((id, Lost::File("its body file is missing".to_owned()))),
+        let short = files.into_iter().flat_map(|files| {
+            self.files.iter().filter_map(|(&id, &length)| match files.get(&id) {
+                Some(&found) if found == length => None,
+                Some(found) => Some((id, Lost::File(format!("its body file has {found} octets instead of {length}")))),
+                None => Some((id, Lost::File("its body file is missing".to_owned()))),
+            })
         });
         misplaced.chain(short).collect()
     }

@@ -15,7 +15,7 @@ use crate::sys::{Entropy, SeededEntropy};
 /// What a disk writes whole or not at all, octets.
 const SECTOR: u64 = 512;
 
-/// The operations that can be made to fail; reading is not among them, since what can't be read is damage and has its own tests.
+/// The operations that can be made to fail by their number; reading fails by place ([`SimulatedDisk::fail_reads`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     /// A file or folder is made.
@@ -64,6 +64,8 @@ struct State {
     operations: u64,
     syncs: u64,
     failing: Option<Failing>,
+    /// Octets of a file that can't be read.
+    unreadable: Option<(u64, std::ops::Range<u64>)>,
     space: u64,
     files: BTreeMap<u64, Content>,
     next_file: u64,
@@ -117,6 +119,7 @@ impl SimulatedDisk {
             operations: 0,
             syncs: 0,
             failing: None,
+            unreadable: None,
             space: SPACE,
             files: BTreeMap::new(),
             next_file: 0,
@@ -155,9 +158,18 @@ impl SimulatedDisk {
         state.failing = Some(Failing { first, last: first.saturating_add(more), fault });
     }
 
+    /// Whoever reads some of these octets of a file hears of an I/O error, and nothing else: a bad spot. False when there is no such file.
+    pub fn fail_reads(&self, path: &Path, octets: std::ops::Range<u64>) -> bool {
+        let mut state = self.state();
+        let file = state.names.get(path).copied();
+        state.unreadable = file.map(|file| (file, octets));
+        file.is_some()
+    }
+
     /// No operation is to fail any more.
     pub fn mend(&self) {
-        self.state().failing = None;
+        let mut state = self.state();
+        (state.failing, state.unreadable) = (None, None);
     }
 
     /// Octets the disk may hold in all.
@@ -504,6 +516,13 @@ impl DiskFile for SimulatedFile {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let mut state = self.disk.state();
+        let end = offset.saturating_add(octets_of(into));
+        let is_bad = |(file, bad): &(u64, std::ops::Range<u64>)| {
+            *file == self.file && offset < bad.end && bad.start < end
+        };
+        if state.unreadable.as_ref().is_some_and(is_bad) {
+            return Err(Fault::Error.error());
+        }
         let shown = &state.content(self)?.shown;
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         let end = start.checked_add(into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
