@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata as _};
 
 use super::earlier;
 use super::embedded::{Embedded, Opened};
@@ -106,7 +106,13 @@ impl From<&OpenError> for QueueError {
 impl OpenError {
     /// What redb says of its file: that the disk fails, or that the file is not what was written.
     pub(super) fn of(store: &Embedded, DiskFault(fault): DiskFault) -> Self {
-        if let redb::Error::Io(fault) = fault { Self::Store(fault.to_string()) } else { Self::damaged(store, fault) }
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
+        match fault {
+            redb::Error::Io(fault) if !matches!(fault.kind(), InvalidData | UnexpectedEof) => {
+                Self::Store(fault.to_string())
+            }
+            fault => Self::damaged(store, fault),
+        }
     }
 
     fn damaged(store: &Embedded, what: impl ToString) -> Self {
@@ -359,7 +365,8 @@ fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
         damaged: Vec::new(),
         found_by_name: true,
     };
-    let (messages, mut last) = (opened.database.begin_read()?.open_table(MESSAGES)?, None);
+    let messages = opened.database.begin_read()?.open_table(MESSAGES)?;
+    let (mut last, mut found) = (None, 0_u64);
     for (count, row) in messages.iter()?.enumerate() {
         let (key, octets) = row?;
         let key = key.value();
@@ -369,6 +376,12 @@ fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
             stock.found_by_name = false;
         }
         stock.note(QueueId::from_u128(key), octets.value(), &mut survey);
+        found = found.saturating_add(1);
+    }
+    if messages.len()? != found {
+        // Where the others lay would be given out again.
+        let told = messages.len()?;
+        return Err(redb::Error::Corrupted(format!("it says that it holds {told} messages, and {found} are found")).into());
     }
     stock.space = survey.drawn();
     Ok(stock)

@@ -66,6 +66,8 @@ struct State {
     failing: Option<Failing>,
     /// Octets of a file that can't be read.
     unreadable: Option<(u64, std::ops::Range<u64>)>,
+    /// How often a file was opened afresh.
+    afresh: u64,
     space: u64,
     files: BTreeMap<u64, Content>,
     next_file: u64,
@@ -120,6 +122,7 @@ impl SimulatedDisk {
             syncs: 0,
             failing: None,
             unreadable: None,
+            afresh: 0,
             space: SPACE,
             files: BTreeMap::new(),
             next_file: 0,
@@ -139,6 +142,11 @@ impl SimulatedDisk {
     /// How many times a file or folder was to be synced so far.
     pub fn syncs(&self) -> u64 {
         self.state().syncs
+    }
+
+    /// How often a file was opened afresh so far.
+    pub fn opened_afresh(&self) -> u64 {
+        self.state().afresh
     }
 
     /// Whether syncs do what they say, from now on.
@@ -417,6 +425,7 @@ impl Disk for SimulatedDisk {
             (Open::Existing | Open::Afresh, Some(file)) => file,
             (Open::Existing | Open::Afresh, None) => return Err(io::ErrorKind::NotFound.into()),
         };
+        state.afresh += u64::from(how == Open::Afresh);
         if how == Open::Afresh
             && let Some(content) = state.files.get_mut(&file)
         {
