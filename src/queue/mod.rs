@@ -42,6 +42,12 @@
 //! row that names what is another's,  damage; the message is dead, with the reason, told in  a_message_that_lies_where_another_does_is_set_aside_and_the_others_go_on
 //! or what is not there               Recovery; the others go on                             what_lies_behind_the_end_of_the_file_of_messages_is_set_aside
 //! store.redb without messages-N      somebody's mistake; nothing is opened                  without_its_file_of_messages_a_store_that_has_some_is_not_opened
+//! row of store.redb fails its        damage; written anew from its sum or from its record,  a_damaged_row_is_written_anew_from_its_sum_or_from_its_record
+//! checksum                           where these prove it; else dead; told in Recovery
+//! store.redb whose pages lead        damage; nothing is opened, and it is said what can be  whatever_octet_of_the_index_is_wrong_all_others_are_given_out_or_it_is_refused_by_name
+//! nowhere                            done
+//! record, body that the disk fails   damage, when it fails again behind a new opening; dead what_the_disk_fails_to_read_is_one_message_and_all_others_go_on
+//! to read                            until it is tried again (`shelf`), the others go on
 //! body fails its checksum            damage; dead when next read, the others go on          a_damaged_body_is_set_aside_and_the_others_go_on
 //! record fails its checksum          damage; dead in its turn, the others go on             a_damaged_record_is_set_aside_listed_and_can_be_removed
 //! message whose commit failed        its client heard 452, but the sync had reached the     any_one_operation_that_fails_is_survived_without_a_restart
@@ -54,8 +60,11 @@
 //! folder taken away or read-only     452 until it is there again                            a_folder_that_is_taken_away_or_read_only_takes_no_mail_until_it_is_back
 //! ```
 //!
-//! The last has one window: when the power goes between the failed commit and the re-opening, the message is kept although its client heard 452.
-//! It will arrive twice, and is not lost.
+//! What is damaged is looked for whenever the store is opened, at a start and after a failure: no message stops the others until somebody restarts the relay.
+//!
+//! That a commit failed has one window: when the power goes between it and the re-opening, the message is kept although its client heard 452. Which messages
+//! those are is in memory alone; so the same is true when the relay is stopped, however orderly, or killed, while the disk is still too bad for the store to be
+//! opened again. It will arrive twice, and is not lost.
 //!
 //! Never: says that something is kept before it is on stable storage; retries a sync; drops a damaged message.
 

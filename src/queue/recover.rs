@@ -270,6 +270,7 @@ pub(super) fn make_shelf(store: &Embedded, number: u64) -> io::Result<Shelf> {
 pub(super) fn open_files(store: &Embedded) -> Result<Opened, OpenError> {
     let database = open_database(store)?;
     let failed = |fault| OpenError::of(store, fault);
+    tables::can_be_opened(&database).map_err(failed)?;
     check_format(store, &database)?;
     let number = shelf_number(&database).map_err(failed)?;
     let path = store.folder.join(shelf::name(number));

@@ -18,10 +18,11 @@
 use std::cell::Cell;
 use std::ops::Bound;
 
-use redb::{ReadableTable, ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction};
+use redb::{ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::adoptions::{self, ADOPTIONS};
+use super::anew::opened;
 use super::codec::{self, CodecFault};
 use super::index::Change;
 use super::ledger::History;
@@ -80,6 +81,19 @@ impl<E: Into<redb::Error>> From<E> for DiskFault {
     fn from(fault: E) -> Self {
         Self(fault.into())
     }
+}
+
+/// Looks whether the tables can be opened, one by one: where what redb says of a table is damaged it panics, and with another table open that would end the
+/// process.
+pub(super) fn can_be_opened(database: &redb::Database) -> Result<(), DiskFault> {
+    let transaction = database.begin_read()?;
+    opened(&transaction, META)?;
+    opened(&transaction, MESSAGES)?;
+    opened(&transaction, UNREAD)?;
+    opened(&transaction, LEDGER)?;
+    opened(&transaction, table::SEEN)?;
+    opened(&transaction, PLEDGES)?;
+    Ok(())
 }
 
 /// The row of this message can't be read.
