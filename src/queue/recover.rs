@@ -38,9 +38,6 @@ pub(super) const UNFINISHED: &str = "store.redb.new";
 /// How often a start looks at all rows, having set aside what it found to be wrong.
 const LOOKS_MAX: usize = 3;
 
-/// Of so many rows one is looked up by its name, too: a page of redb that leads astray has some dozens behind it.
-const LOOKED_UP: usize = 16;
-
 /// Why a message is dead whose row can't be told any more.
 const ROW_DAMAGED: &str = "its row in store.redb is damaged, and what it names is not this message whole";
 
@@ -368,12 +365,11 @@ fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
     };
     let messages = opened.database.begin_read()?.open_table(MESSAGES)?;
     let (mut last, mut found) = (None, 0_u64);
-    for (count, row) in messages.iter()?.enumerate() {
+    for row in messages.iter()? {
         let (key, octets) = row?;
         let key = key.value();
-        if last.replace(key).is_some_and(|last| last >= key)
-            || (count.is_multiple_of(LOOKED_UP) && messages.get(key)?.is_none())
-        {
+        // A page that leads astray hides few or many, and whoever is not found by its name is nobody's turn.
+        if last.replace(key).is_some_and(|last| last >= key) || messages.get(key)?.is_none() {
             stock.found_by_name = false;
         }
         stock.note(QueueId::from_u128(key), octets.value(), &mut survey);
