@@ -34,9 +34,10 @@ use super::index::Index;
 use super::losses::Losses;
 use super::obey::{Aftermath, Carried, Obstacle, Work};
 use super::record::State;
-use super::recover::{OpenError, Recovery, Stock, UNFINISHED};
+use super::recover::{OpenError, Recovery, UNFINISHED};
 use super::shelf::{Placing, Shelf, Suspects};
 use super::space::Space;
+use super::stock::Stock;
 use super::store::{NewBody, NewMessage, Next, Order, Ticket, Totals};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
@@ -345,7 +346,7 @@ impl Embedded {
         let noted = self.disown(&opened).map_err(failed)?;
         let mut found = Recovery::default();
         // Body files are missed when they are read: to look for all of them would take its time.
-        let stock = super::recover::sound_stock(&opened, None, &mut found).map_err(failed)?;
+        let stock = super::stock::sound_stock(&opened, None, &mut found).map_err(failed)?;
         self.install(opened, stock, &mut handle)?;
         // Whoever spends holds the accounts while it reads the store: never the other way round.
         drop(handle);

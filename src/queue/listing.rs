@@ -178,7 +178,8 @@ fn read_all<M>(
             }
         });
         let singly = |(id, lies): &(QueueId, Lies)| {
-            or_damage(shelf.read(lies.extents(), 0, usize::MAX)).map(|read| read.and_then(|octets| decode(*id, &octets)))
+            or_damage(shelf.read(lies.extents(), 0, usize::MAX))
+                .map(|read| read.and_then(|octets| decode(*id, &octets)))
         };
         all.extend(few.drain(..).zip(part).map(|(read, one)| read.unwrap_or_else(|| singly(one))));
     }

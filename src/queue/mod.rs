@@ -104,6 +104,7 @@ mod row;
 mod shelf;
 mod space;
 mod stall;
+mod stock;
 mod storage;
 mod sweeper;
 mod tables;

@@ -190,7 +190,8 @@ impl Store for Embedded {
             Piece::Gap => Err(QueueError::Damaged(id, "part of its body is missing".to_owned())),
             Piece::Unreadable => Err(QueueError::Damaged(
                 id,
-                "the disk fails to read its body; when it reads it again, `sealpost queue retry` has the message tried".to_owned(),
+                "the disk fails to read its body; when it reads it again, `sealpost queue retry` has the message tried"
+                    .to_owned(),
             )),
             Piece::Nothing => Err(QueueError::NotFound(id)),
         }

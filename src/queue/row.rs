@@ -14,7 +14,7 @@
 //! | nothing                         | of a build that wrote no sum, and counts as it is; such a build passes what it finds behind a row   |
 //! | its sum                         | whole                                                                                              |
 //! | a sum that one other octet fits | mended: of all rows that differ from it in one octet the sum of 64 bits picks the one that was written |
-//! | anything else                   | damaged: what it names may be another's. While the relay runs it is one of a dead message of which nothing is known; the next opening looks whether the record proves it (see `recover`) |
+//! | anything else                   | damaged: what it names may be another's. While the relay runs it is one of a dead message of which nothing is known; the next opening looks whether the record proves it (see `stock`) |
 
 use std::fmt;
 

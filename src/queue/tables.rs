@@ -18,7 +18,9 @@
 use std::cell::Cell;
 use std::ops::Bound;
 
-use redb::{ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction};
+use redb::{
+    ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::adoptions::{self, ADOPTIONS};

@@ -153,25 +153,35 @@ fn a_row_under_a_wrong_name_is_put_under_its_own_and_whoever_is_in_disorder_is_f
 }
 
 #[test]
-fn a_row_that_rots_in_a_running_daemon_stops_nobody() {
-    block_on(async {
-        let mut bench = Bench::new(roomy());
-        let kept = some(&bench, &[300_000, 4000, 300_000]).await;
-        bench.queue.close().await;
-        let mut rows = Vec::new();
-        change_table(&bench.disk, |table| rows = octets_of(table, kept[1].0));
-        bench.queue = try_open(&bench.disk, &bench.clock, roomy()).unwrap().0;
-        let shown = bench.disk.octets(Path::new(INDEX)).unwrap();
-        let places = shown.windows(rows.len()).enumerate().filter(|(_, window)| *window == rows);
-        let places: Vec<u64> = places.map(|(place, _)| place as u64).collect();
-        assert!(!places.is_empty());
-        for place in places {
-            assert!(bench.disk.damage(Path::new(INDEX), place, 0xf7) && bench.disk.damage(Path::new(INDEX), place + 3, 1));
-        }
-        let page = Page { after: None, limit: 10 };
-        assert_eq!(bench.queue.list(Filter::default(), page).await.unwrap().entries.len(), 3, "a listing goes on");
-        assert_eq!(given_out(&bench.queue).await, kept);
-    });
+fn a_row_that_rots_in_a_running_daemon_stops_nobody_and_is_whole_or_dead() {
+    // Its level and due time, which its record has too; or so that nothing can be read of it.
+    for (places, is_whole) in [([0, 3], true), ([7, 9], false)] {
+        block_on(async {
+            let mut bench = Bench::new(roomy());
+            let kept = some(&bench, &[300, 4000, 500]).await;
+            bench.queue.close().await;
+            let mut row = Vec::new();
+            change_table(&bench.disk, |table| row = octets_of(table, kept[1].0));
+            bench.queue = try_open(&bench.disk, &bench.clock, roomy()).unwrap().0;
+            let shown = bench.disk.octets(Path::new(INDEX)).unwrap();
+            let copies: Vec<usize> = (0..shown.len()).filter(|&place| shown[place..].starts_with(&row)).collect();
+            assert!(!copies.is_empty());
+            for (copy, place) in copies.into_iter().flat_map(|copy| places.map(|place| (copy, place))) {
+                assert!(bench.disk.damage(Path::new(INDEX), (copy + place) as u64, 0xf3));
+            }
+            let page = Page { after: None, limit: 10 };
+            assert_eq!(bench.queue.list(Filter::default(), page).await.unwrap().entries.len(), 3, "a listing goes on");
+            let given = given_out(&bench.queue).await;
+            let dead = bench.queue.stats().await.unwrap().totals.dead.count;
+            let told = tokio::time::timeout(Duration::ZERO, bench.queue.damaged()).await;
+            if is_whole {
+                assert_eq!((given, dead, told.is_err()), (kept, 0, true));
+            } else {
+                assert_eq!((given, dead), (vec![kept[0].clone(), kept[2].clone()], 1));
+                assert_eq!(told.unwrap().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [kept[1].0]);
+            }
+        });
+    }
 }
 
 /// Files of a queue, and what is in it.
@@ -217,7 +227,9 @@ fn with_one_wrong(image: &Image, place: usize, flip: u8, crashed: bool) -> Resul
     let opened = catch_unwind(AssertUnwindSafe(|| try_open(&disk, &clock, roomy())));
     let (queue, recovery) = match opened.map_err(|_| "a panic got out".to_owned())? {
         Ok(opened) => opened,
-        Err(OpenError::Damaged(..) | OpenError::Newer { .. } | OpenError::ShelfMissing(_)) => return Ok(Became::Refused),
+        Err(OpenError::Damaged(..) | OpenError::Newer { .. } | OpenError::ShelfMissing(_)) => {
+            return Ok(Became::Refused);
+        }
         Err(fault) => return Err(fault.to_string()),
     };
     block_on(async {
@@ -325,7 +337,10 @@ fn what_the_disk_fails_to_read_is_one_message_and_all_others_go_on() {
             let dead = bench.queue.list(Filter { state: Some(State::Dead) }, Page { after: None, limit: 9 }).await;
             assert_eq!(dead.unwrap().entries.iter().map(Listed::id).collect::<Vec<_>>(), [bad], "{lost}");
             let told = tokio::time::timeout(Duration::ZERO, bench.queue.damaged()).await.unwrap();
-            assert!(matches!(told.as_slice(), [(id, why)] if *id == bad && why.contains("disk fails to read")), "{told:?}");
+            assert!(
+                matches!(told.as_slice(), [(id, why)] if *id == bad && why.contains("disk fails to read")),
+                "{told:?}"
+            );
             // While it can't be read, an order about it fails alone; when it can, the message is as it was.
             if lost == "record" {
                 assert!(matches!(bench.queue.retry(bad).await, Err(QueueError::Damaged(..))));
@@ -351,7 +366,8 @@ fn a_damaged_record_that_is_set_aside_is_told_to_who_counts() {
         bench.damage(b"the-damaged-one");
         bench.reopen();
         assert!(bench.claim_now().await.is_none());
-        assert_eq!(bench.queue.damaged().await, [(id, "its record fails its checksum".to_owned())]);
+        let told = tokio::time::timeout(Duration::ZERO, bench.queue.damaged()).await;
+        assert_eq!(told, Ok(vec![(id, "its record fails its checksum".to_owned())]));
         assert!(tokio::time::timeout(Duration::ZERO, bench.queue.damaged()).await.is_err(), "each is told once");
     });
 }

@@ -526,9 +526,8 @@ impl DiskFile for SimulatedFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let mut state = self.disk.state();
         let end = offset.saturating_add(octets_of(into));
-        let is_bad = |(file, bad): &(u64, std::ops::Range<u64>)| {
-            *file == self.file && offset < bad.end && bad.start < end
-        };
+        let is_bad =
+            |(file, bad): &(u64, std::ops::Range<u64>)| *file == self.file && offset < bad.end && bad.start < end;
         if state.unreadable.as_ref().is_some_and(is_bad) {
             return Err(Fault::Error.error());
         }
