@@ -10,7 +10,7 @@ use crate::identity::{Digest256, Identity};
 use crate::mail::{ForwardPath, QueueId, ReversePath};
 use crate::queue::seen::Seen;
 use crate::queue::{Outcome, Record};
-use crate::session::{Decision, Ruling};
+use crate::session::{AskedTls, Decision, Ruling};
 use crate::tls::{Negotiated, Rejection, ToldTls, Witness};
 
 /// Recipients of a message that its audit line names.
@@ -66,20 +66,21 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
     let recipients = shown_recipients(&decision.recipients);
     let rule = decision.rule.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
     let message_id = decision.message_id.as_deref().unwrap_or("-");
+    let asked_tls = decision.asked_tls.map(AskedTls::word);
     match &decision.ruling {
         Ruling::Kept(id) => tracing::info!(
             target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
-            recipients, octets = decision.octets, message_id, asked_priority = decision.asked_priority, rule,
+            recipients, size = decision.octets, message_id, asked_priority = decision.asked_priority, asked_tls, rule,
             "accepted"
         ),
         Ruling::Held(id) => tracing::info!(
             target: "audit", event = "held", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
-            recipients, octets = decision.octets, message_id, asked_priority = decision.asked_priority, rule,
+            recipients, size = decision.octets, message_id, asked_priority = decision.asked_priority, asked_tls, rule,
             "accepted, and held for approval"
         ),
         Ruling::Relayed(id, reply) => tracing::info!(
             target: "audit", event = "accepted", %id, identity = name, ca, serial, fingerprint, vouched_by, %client, auth = decision.mechanism.unwrap_or("-"), sender,
-            recipients, octets = decision.octets, message_id, asked_priority = decision.asked_priority, rule, relayed = %reply,
+            recipients, size = decision.octets, message_id, asked_priority = decision.asked_priority, asked_tls, rule, relayed = %reply,
             "accepted, and taken over by its upstream"
         ),
         Ruling::Authenticated(mechanism) => tracing::info!(
@@ -88,7 +89,7 @@ pub fn decided(client: SocketAddr, decision: &Decision) {
         ),
         Ruling::Refused(reply) => tracing::warn!(
             target: "audit", event = "refused", subject = decision.subject.word(), identity = name, ca, serial, fingerprint, vouched_by, %client, sender,
-            recipients, octets = decision.octets, message_id, rule, cause = decision.cause, %reply,
+            recipients, size = decision.octets, message_id, rule, cause = decision.cause, %reply,
             "refused"
         ),
     }

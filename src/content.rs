@@ -115,6 +115,8 @@ pub struct HeaderFacts {
     pub has_date: bool,
     /// Whether a Message-ID field is there, and its value without white space, printable, for the log.
     pub message_id: Option<String>,
+    /// Whether the field `TLS-Required: No` is there (RFC 8689 §3): for the log, nothing obeys it here.
+    pub waives_tls: bool,
     /// How many Received fields: the hop count (RFC 5321 §6.3). More than [`RECEIVED_MAX`] is a loop.
     pub received: usize,
     /// Whether the section holds octets over 127 (RFC 6532).
@@ -143,6 +145,9 @@ pub fn read_header(octets: &[u8], limits: &HeaderLimits, utf8: Utf8Header) -> He
     let mut facts = HeaderFacts {
         has_date: section.named("Date").next().is_some(),
         message_id: section.named("Message-ID").next().map(|field| shown_message_id(&field.unfolded())),
+        waives_tls: section
+            .named("TLS-Required")
+            .any(|field| field.unfolded().trim_ascii().eq_ignore_ascii_case(b"no")),
         received: section.named("Received").count(),
         eight_bit: first_of_eight_bit.is_some(),
         undeclared: match utf8 {

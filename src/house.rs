@@ -25,6 +25,9 @@ const REFUSALS_SAID: Duration = Duration::from_secs(60);
 /// How often it is said that queued mail has no route; each attempt has its line in the audit besides.
 const NO_ROUTE_SAID: Duration = Duration::from_secs(15 * 60);
 
+/// For so long the last outcomes are recorded.
+const LAST_OUTCOMES: Duration = Duration::from_secs(3);
+
 /// What intake and delivery share.
 #[derive(Debug)]
 pub struct House {
@@ -129,6 +132,19 @@ impl House {
         // The routes may be others.
         self.courier.announce();
         old
+    }
+
+    /// Tells all tasks to come to an end, and waits for them, but no longer than `grace`; then no longer for upstreams that have a message and do not say
+    /// what became of it, so that this is recorded: the next start asks the same one first, and no other. Gives how many tasks are left.
+    pub async fn come_to_rest(&self, grace: Duration) -> usize {
+        self.tasks.begin_drain();
+        self.courier.stop();
+        self.queue.begin_end();
+        if self.tasks.wait(grace).await == 0 {
+            return 0;
+        }
+        self.courier.break_off();
+        self.tasks.wait(LAST_OUTCOMES).await
     }
 
     /// What time it is.

@@ -1,9 +1,12 @@
 //! A bounded load on an SMTP submission server that demands client certificates, and its measure: how much, how fast, what was said.
 //!
-//! `load certificates DIR COUNT` makes a CA, its CRL, a server's certificate and so many clients' in DIR. `load send ..` submits messages,
-//! each with a Message-ID of its own (`<RUN.NUMBER@load.example>`), and prints one JSON object; `load idle ..` opens sessions, and `load upload ..` some
-//! that stand in the middle of a large message, says so, and holds them until its standard input ends. A tool of tests and measurements, not of sealpost: it shares no code with what it measures.
-//! One thread: what it costs is told apart from what the server costs.
+//! `load certificates DIR COUNT` makes a CA, its CRL, a server's certificate and so many clients' in DIR. `load send ..` submits messages, each with a
+//! Message-ID (`<RUN.NUMBER@load.example>`) and a body of its own, and prints one JSON object: so many of them, or for so many seconds after a
+//! warm-up, and then it prints a line where the measured time begins and where it ends. `load idle ..` opens sessions and holds them until its standard
+//! input ends; `load upload ..` sends many large messages at once, and holds them in their middle until then.
+//!
+//! A tool of tests and measurements, not of sealpost: it shares no code with what it measures. One thread: what it costs is told apart from what the
+//! server costs.
 
 #![allow(
     dead_code,
@@ -22,14 +25,15 @@
 
 #[path = "../../tests/it/harness/certificates.rs"]
 mod certificates;
+mod body;
 mod load {
+    pub mod idle;
     pub mod session;
     pub mod tally;
     pub mod upload;
 }
 
 use std::cell::{Cell, RefCell};
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -40,12 +44,15 @@ use clap::{Args, Parser, ValueEnum};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::Barrier;
 
-use load::session::Session;
+use load::session::{Door, Session};
 use load::tally::Tally;
 
 /// How many sessions are being opened at once when they are to stand idle.
 const OPENING: u64 = 20;
+/// The first serial that a CRL of many revokes: far from those of certificates.
+const SERIALS: u64 = 1 << 40;
 /// A load that meets only faults ends after so many.
 const FAULTS_MAX: u64 = 100;
 
@@ -58,6 +65,9 @@ enum Arguments {
         directory: PathBuf,
         /// How many clients.
         count: u64,
+        /// How many serials the CRL revokes, none of them a client's.
+        #[arg(long, default_value_t = 1)]
+        revoked: u64,
     },
     /// Submits messages, or only opens sessions, and prints what came of it as JSON.
     Send(Send),
@@ -69,7 +79,7 @@ enum Arguments {
         #[arg(long)]
         sessions: u64,
     },
-    /// Opens sessions that each begin a large message and send part of it, prints a line, and holds them until the standard input ends.
+    /// Sends large messages, all at once: each to its middle, then prints a line and waits until the standard input ends, then each to its end.
     Upload(Upload),
 }
 
@@ -87,6 +97,9 @@ pub struct Target {
     /// How long one reply may take, seconds.
     #[arg(long, default_value_t = 60)]
     pub patience: u64,
+    /// How many connect at the same time, until they are greeted: no more than the shortest listen backlog takes.
+    #[arg(long, default_value_t = 4)]
+    pub opening: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -110,13 +123,16 @@ struct Send {
     /// Sessions at once.
     #[arg(long, default_value_t = 20)]
     connections: u64,
-    /// Messages in all. 0: sessions are opened and closed, and nothing is sent.
-    #[arg(long)]
-    messages: u64,
-    /// Without messages: how many sessions in all.
+    /// Messages in all; of sessions without messages, how many. 0: as many as come in the time.
     #[arg(long, default_value_t = 0)]
-    sessions: u64,
-    /// Messages of one session; then it is closed, and another opened.
+    messages: u64,
+    /// How long is measured, seconds, where the number is not given.
+    #[arg(long, default_value_t = 0.0)]
+    seconds: f64,
+    /// How long it goes on before that, seconds.
+    #[arg(long, default_value_t = 0.0)]
+    warmup: f64,
+    /// Messages of one session; then it is closed, and another opened. 0: sessions are opened and closed, and nothing is sent.
     #[arg(long, default_value_t = 100)]
     per_connection: u64,
     /// Octets of a message, header and all.
@@ -130,6 +146,9 @@ struct Send {
     /// A word for this run's Message-IDs, which the sink tells runs apart by.
     #[arg(long, default_value = "load")]
     run: String,
+    /// A file for the numbers of the messages that were answered 250.
+    #[arg(long)]
+    answered: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -139,9 +158,15 @@ pub struct Upload {
     /// How many.
     #[arg(long)]
     pub sessions: u64,
-    /// Octets that are sent of each message, which has no end.
+    /// Octets of each message.
     #[arg(long)]
-    pub sent: u64,
+    pub octets: u64,
+    /// A word for this run's Message-IDs.
+    #[arg(long, default_value = "upload")]
+    pub run: String,
+    /// A file for the numbers of the messages that were answered 250.
+    #[arg(long)]
+    pub answered: Option<PathBuf>,
 }
 
 /// Who a session is: the e-mail name of the certificate, and what proves it.
@@ -152,12 +177,12 @@ pub struct Client {
 
 fn main() {
     match Arguments::parse() {
-        Arguments::Certificates { directory, count } => make_certificates(&directory, count),
-        Arguments::Send(send) => in_runtime(submit(Rc::new(send))),
-        Arguments::Idle { target, sessions } => in_runtime(idle(Rc::new(target), sessions)),
+        Arguments::Certificates { directory, count, revoked } => make_certificates(&directory, count, revoked),
+        Arguments::Send(send) => in_runtime(submit(send)),
+        Arguments::Idle { target, sessions } => in_runtime(load::idle::idle(target, sessions)),
         Arguments::Upload(upload) => {
             let clients = clients(&upload.target.certificates);
-            in_runtime(load::upload::upload(Rc::new(upload), clients));
+            in_runtime(load::upload::upload(upload, clients));
         }
     }
 }
@@ -167,7 +192,7 @@ fn in_runtime(work: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().block_on(&runtime, work);
 }
 
-fn make_certificates(directory: &Path, count: u64) {
+fn make_certificates(directory: &Path, count: u64, revoked: u64) {
     let mut authority = certificates::Authority::new(directory, "Load CA");
     authority.server();
     std::fs::create_dir_all(directory.join("clients")).unwrap();
@@ -177,8 +202,9 @@ fn make_certificates(directory: &Path, count: u64) {
             std::fs::rename(file, directory.join("clients").join(file.file_name().unwrap())).unwrap();
         }
     }
-    let revoked = authority.client("revoked@example.com");
-    authority.write_crl(1, &[&revoked]);
+    let leaf = authority.client("revoked@example.com");
+    let leaves: Vec<certificates::Leaf> = (0..revoked).map(|number| leaf.with_serial(SERIALS + number)).collect();
+    authority.write_crl(1, &leaves.iter().collect::<Vec<_>>());
 }
 
 fn clients(directory: &Path) -> Vec<Client> {
@@ -206,71 +232,119 @@ fn client(file: &Path, roots: &Arc<rustls::RootCertStore>) -> Client {
 
 /// What all sessions of a load share.
 struct Shared {
-    send: Rc<Send>,
+    send: Send,
     clients: Vec<Client>,
+    door: Door,
     /// The next message, or the next session where none are sent.
     next: Cell<u64>,
     opened: Cell<u64>,
+    over: Cell<bool>,
     tally: RefCell<Tally>,
+}
+
+/// A session, and who has opened it.
+struct Opened<'a> {
+    session: Session,
+    sender: &'a str,
 }
 
 impl Shared {
     fn take(&self) -> Option<u64> {
         let number = self.next.get();
-        self.next.set(number + 1);
-        let all = if self.send.messages > 0 { self.send.messages } else { self.send.sessions };
-        (number < all && self.tally.borrow().faults() < FAULTS_MAX).then_some(number)
+        let more = if self.send.messages > 0 { number < self.send.messages } else { !self.over.get() };
+        let go_on = more && self.tally.borrow().faults() < FAULTS_MAX;
+        self.next.set(number + u64::from(go_on));
+        go_on.then_some(number)
     }
 
-    async fn open(&self) -> std::io::Result<(Session, &str)> {
+    async fn open(&self) -> std::io::Result<Opened<'_>> {
         let number = self.opened.get();
         self.opened.set(number + 1);
         let client = &self.clients[number as usize % self.clients.len()];
         let began = Instant::now();
-        let target = &self.send.target;
-        let session =
-            Session::open(target.server, target.mode, &client.tls, Duration::from_secs(target.patience)).await?;
+        let session = self.door.open(&client.tls).await?;
         self.tally.borrow_mut().opened(began.elapsed());
-        Ok((session, &client.address))
+        Ok(Opened { session, sender: &client.address })
+    }
+
+    /// Whether sessions stay for many messages: then they are open before the clock starts.
+    fn lasting(&self) -> bool {
+        self.send.per_connection > 1
     }
 }
 
-async fn submit(send: Rc<Send>) {
-    let clients = clients(&send.target.certificates);
+async fn submit(send: Send) {
     let shared = Rc::new(Shared {
-        clients,
+        clients: clients(&send.target.certificates),
+        door: Door::new(&send.target),
         next: Cell::new(0),
         opened: Cell::new(0),
+        over: Cell::new(false),
         tally: RefCell::new(Tally::begin()),
-        send: Rc::clone(&send),
+        send,
     });
-    let places: Vec<_> = (0..send.connections).map(|_| tokio::task::spawn_local(place(Rc::clone(&shared)))).collect();
+    let ready = Rc::new(Barrier::new(shared.send.connections as usize + 1));
+    let places: Vec<_> = (0..shared.send.connections)
+        .map(|_| tokio::task::spawn_local(place(Rc::clone(&shared), Rc::clone(&ready))))
+        .collect();
+    ready.wait().await;
+    shared.tally.borrow_mut().measure();
+    let clock = (shared.send.messages == 0).then(|| tokio::task::spawn_local(clock(Rc::clone(&shared))));
     for place in places {
         place.await.unwrap();
     }
-    println!("{}", shared.tally.borrow().figures());
+    if let Some(clock) = clock {
+        clock.abort();
+    }
+    let tally = shared.tally.borrow();
+    if let Some(file) = &shared.send.answered {
+        tally.write_answered(file);
+    }
+    let mut figures = tally.figures();
+    figures["anew"] = shared.door.anew().into();
+    figures["ended_early"] = (shared.send.messages == 0 && !shared.over.get()).into();
+    println!("{figures}");
+}
+
+/// Says when the measured time begins and ends: what is counted elsewhere is read then.
+async fn clock(shared: Rc<Shared>) {
+    tokio::time::sleep(Duration::from_secs_f64(shared.send.warmup)).await;
+    shared.tally.borrow_mut().measure();
+    println!("{{\"event\": \"measuring\"}}");
+    tokio::time::sleep(Duration::from_secs_f64(shared.send.seconds)).await;
+    shared.tally.borrow_mut().measured();
+    shared.over.set(true);
+    println!("{{\"event\": \"measured\"}}");
 }
 
 /// One of the sessions at once: opened, used, closed, and opened again as long as there is work.
-async fn place(shared: Rc<Shared>) {
+async fn place(shared: Rc<Shared>, ready: Rc<Barrier>) {
+    let mut kept = if shared.lasting() { Some(shared.open().await) } else { None };
+    ready.wait().await;
     while let Some(first) = shared.take() {
-        let opened = shared.open().await;
-        let (mut session, address) = match opened {
-            Ok(opened) => opened,
-            Err(fault) => {
-                shared.tally.borrow_mut().broke((shared.send.messages > 0).then_some(first), &fault);
-                continue;
-            }
+        let opened = match kept.take() {
+            Some(opened) => opened,
+            None => shared.open().await,
         };
-        if shared.send.messages > 0 && use_up(&shared, &mut session, address, first).await.is_err() {
-            continue;
+        match opened {
+            Ok(mut opened) => {
+                if shared.send.per_connection == 0 || use_up(&shared, &mut opened, first).await.is_ok() {
+                    let _ = opened.session.quit().await;
+                }
+            }
+            Err(fault) => {
+                shared.tally.borrow_mut().broke((shared.send.per_connection > 0).then_some(first), &fault);
+            }
         }
-        let _ = session.quit().await;
+    }
+    if let Some(Ok(opened)) = kept {
+        let _ = opened.session.quit().await;
     }
 }
 
 /// Sends this session's share of the messages. `Err` when the session is gone.
-async fn use_up(shared: &Shared, session: &mut Session, sender: &str, first: u64) -> Result<(), ()> {
+async fn use_up(shared: &Shared, opened: &mut Opened<'_>, first: u64) -> Result<(), ()> {
+    let Opened { session, sender } = opened;
     let mut number = first;
     for sent in 1.. {
         let wire = message(&shared.send, sender, number);
@@ -293,52 +367,23 @@ async fn use_up(shared: &Shared, session: &mut Session, sender: &str, first: u64
     Ok(())
 }
 
-/// A message as it goes on the wire, with its end. One line in a hundred begins with a dot, which is doubled (RFC 5321 §4.5.2).
+/// A message as it goes on the wire, with its end: as many whole lines as make it at least as long as it was wanted.
 fn message(send: &Send, sender: &str, number: u64) -> Vec<u8> {
-    let mut message = format!(
-        "From: <{sender}>\r\nTo: <reader-0@example.net>\r\nSubject: number {number}\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n\
-         Message-ID: <{}.{number}@load.example>\r\n\r\n",
-        send.run
-    )
-    .into_bytes();
-    for line in 0_u64.. {
-        if message.len() >= send.octets {
-            break;
-        }
-        let start: &[u8] = if line % 100 == 99 { b".." } else { b"01" };
-        message.extend_from_slice(start);
-        message.extend_from_slice(b"23456789012345678901234567890123456789012345678901234567890123456789\r\n");
+    let head = head(&send.run, sender, number);
+    let lines = send.octets.saturating_sub(head.len()).div_ceil(body::LINE) as u64;
+    let mut message = head.into_bytes();
+    message.extend_from_slice(body::marker(&send.run, number, lines).as_bytes());
+    for line in 0..lines {
+        message.extend_from_slice(&body::line(number, line));
     }
     message.extend_from_slice(b".\r\n");
     message
 }
 
-async fn idle(target: Rc<Target>, sessions: u64) {
-    let clients = Rc::new(clients(&target.certificates));
-    let next = Rc::new(Cell::new(0));
-    let opening: Vec<_> = (0..OPENING)
-        .map(|_| {
-            let (target, clients, next) = (Rc::clone(&target), Rc::clone(&clients), Rc::clone(&next));
-            tokio::task::spawn_local(async move {
-                let mut opened = Vec::new();
-                loop {
-                    let number: u64 = next.get();
-                    if number >= sessions {
-                        return opened;
-                    }
-                    next.set(number + 1);
-                    let client = &clients[number as usize % clients.len()];
-                    let patience = Duration::from_secs(target.patience);
-                    opened.push(Session::open(target.server, target.mode, &client.tls, patience).await.unwrap());
-                }
-            })
-        })
-        .collect();
-    let mut held = Vec::new();
-    for opening in opening {
-        held.extend(opening.await.unwrap());
-    }
-    println!("{{\"sessions\": {}}}", held.len());
-    // The sessions are silent, so nothing waits for this thread.
-    let _ = std::io::stdin().read(&mut [0]);
+/// A message's header, with the empty line behind it.
+fn head(run: &str, sender: &str, number: u64) -> String {
+    format!(
+        "From: <{sender}>\r\nTo: <reader-0@example.net>\r\nSubject: number {number}\r\nDate: Tue, 24 Nov 2026 09:00:00 +0000\r\n\
+         Message-ID: <{run}.{number}@load.example>\r\n\r\n"
+    )
 }

@@ -2,12 +2,14 @@
 
 import json
 import select
+import shutil
 import statistics
 import subprocess
 import time
 from dataclasses import dataclass, replace
 
 import figures
+from plan import Case
 from wait import Fault
 
 # How long a relay may take to hand on what it has accepted, seconds.
@@ -16,36 +18,53 @@ DRAIN = 300
 BOUND = 0.9
 # How often memory is looked at while it may grow, seconds.
 SAMPLE = 0.25
+# Disk that a row of large messages leaves to others, octets.
+SPARE = 6 << 30
+# What a queue needs for an octet of mail on its disk: Exim and Postfix keep a message once, with some of their own.
+SPACE = 1.1
 
 
-@dataclass(frozen=True)
-class Case:
-    """A load."""
+class Load:
+    """The load at work: what it says on the way, and at its end."""
 
-    key: str
-    title: str
-    octets: int
-    per_connection: int
-    messages: int = 0
-    # Without messages: sessions that are opened and closed.
-    sessions: int = 0
-    connections: int = 20
+    def __init__(self, bench, server, word, run, **options):
+        self.answered = bench.directory / f"answered-{run}"
+        self.run = run
+        given = {"server": f"127.0.0.1:{server.port}", "certificates": bench.certificates, "run": run, "answered": self.answered, **options}
+        words = [str(word) for key, value in given.items() for word in (f"--{key.replace('_', '-')}", value)]
+        self._errors = open(bench.directory / "load-errors", "w+b")
+        self.process = subprocess.Popen(bench.load_cgroup.enter([bench.load, word, *words]), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self._errors, text=True)
+
+    def line(self):
+        """The next thing it says."""
+        line = self.process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise Fault(f"the load ended with {self.process.wait()}: {self._errors.read().decode(errors='replace')[-500:]}")
+        return json.loads(line)
+
+    def end(self):
+        """Nothing more comes of it."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self._errors.close()
 
 
-def fitting(case, server):
-    """The load that this server gets: the same, or less of it where that would take minutes."""
-    return replace(case, messages=case.messages // server.takes_one_of, sessions=case.sessions // server.takes_one_of)
-
-
-def send(bench, server, case, run):
-    """Puts the load on the server; what the load says as a dictionary."""
-    command = [bench.load, "send", "--server", f"127.0.0.1:{server.port}", "--certificates", bench.certificates, "--run", run,
-               "--connections", case.connections, "--messages", case.messages, "--sessions", case.sessions,
-               "--per-connection", case.per_connection, "--octets", case.octets]
-    done = subprocess.run(bench.load_cgroup.enter(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise Fault(f"the load ended with {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
-    return json.loads(done.stdout)
+def send(bench, server, case, run, timing=None, told=lambda event: None):
+    """Puts the load on the server: what it says at its end as a dictionary. `told` hears of the beginning and the end of what is measured."""
+    load = Load(bench, server, "send", run, connections=case.connections, messages=case.messages, per_connection=case.per_connection,
+                octets=case.octets, **(timing or {}))
+    try:
+        while "event" in (said := load.line()):
+            told(said["event"])
+    finally:
+        load.end()
+    if said["ended_early"]:
+        raise Fault(f"the load gave up: {said['said']}; {server.said()[-300:]}")
+    return said
 
 
 class Sink:
@@ -53,16 +72,30 @@ class Sink:
 
     def __init__(self, bench, port, delay=0):
         self.cgroup = bench.cgroup("sink")
+        self._bench = bench
         self._process = subprocess.Popen(
             self.cgroup.enter([bench.sink, f"127.0.0.1:{port}", "--delay", delay]),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         if "listening" not in self._process.stdout.readline():
             raise Fault("the sink does not listen")
 
-    def wait(self, run, count, seconds=DRAIN):
-        """What has come of a run, when all has or the time is over."""
-        self._process.stdin.write(f"wait {run} {count} {seconds}\n")
+    def _ask(self, question):
+        self._process.stdin.write(question + "\n")
         return json.loads(self._process.stdout.readline())
+
+    def wait(self, run, count, seconds=DRAIN):
+        """What has come of a run, when so many have or the time is over."""
+        return self._ask(f"wait {run} {count} {seconds}")
+
+    def judge(self, server, run, said):
+        """What has come beside what was answered, when all has and the server is at rest: what comes twice late is seen, too."""
+        end = time.monotonic() + DRAIN
+        question = f"judge {run} {self._bench.directory / f'answered-{run}'} {said['from']} {said['until']}"
+        self.wait(run, said["accepted"])
+        while self._ask(question)["lost"] and time.monotonic() < end:
+            time.sleep(1)
+        server.cgroup.settle()
+        return self._ask(question)
 
     def stop(self):
         """Ends it."""
@@ -71,41 +104,57 @@ class Sink:
         self.cgroup.remove()
 
 
-def measure(bench, sink, server, case, run):
+class Counters:
+    """Processor time of the server, the load, the sink, and of the whole machine, at one moment."""
+
+    def __init__(self, groups):
+        self.ours = [group.seconds() for group in groups]
+        self.busy = figures.busy()
+
+
+def measure(bench, sink, server, case, run, plan):
     """The figures of one load on one server."""
-    case = fitting(case, server)
     groups = (server.cgroup, bench.load_cgroup, sink.cgroup)
     server.cgroup.settle()
-    before = [group.seconds() for group in groups]
-    busy, began = figures.busy(), time.monotonic()
-    said = send(bench, server, case, run)
-    accepted = said["accepted"]
-    came = sink.wait(run, accepted) if accepted else None
-    took = time.monotonic() - began
-    ours = [group.seconds() - earlier for group, earlier in zip(groups, before)]
-    others = figures.busy() - busy - sum(ours)
-    server.cgroup.settle()
-    cpu = server.cgroup.seconds() - before[0]
-    told = {
-        "cpu_seconds": cpu,
-        "share": sum(ours) / (took * bench.cores),
-        "others_share": max(0.0, others / (took * bench.cores)),
-        "said": said["said"],
-        "not_accepted": len(said["not_accepted"]),
-    }
-    if case.messages == 0:
-        sessions = said["sessions"]
-        return {**told, "sessions_per_second": said["sessions_per_second"], "cpu_ms_per_session": cpu / max(1, sessions) * 1000}
-    if not accepted:
+    before, marks = server.cgroup.seconds(), {}
+
+    def mark(event):
+        marks[event] = Counters(groups)
+
+    said = send(bench, server, case, run, {"seconds": plan.seconds, "warmup": plan.warmup}, mark)
+    if case.per_connection and not said["accepted"]:
         raise Fault(f"{server.name} accepted nothing: {said['said']}; {server.said()[-300:]}")
-    refused = set(said["not_accepted"])
-    lost = [number for number in came["missing"] if number not in refused]
-    relayed = came["unique"] / (came["last"] - said["began"]) if came["last"] else 0.0
-    return {
-        **told, "accepted": accepted, "accepted_per_second": said["accepted_per_second"], "relayed_per_second": relayed,
-        "cpu_per_thousand": cpu / accepted * 1000, "p50_ms": said["waits_ms"]["p50"], "p99_ms": said["waits_ms"]["p99"],
-        "histogram_ms": said["histogram_ms"], "lost": len(lost), "duplicates": came["duplicates"],
+    judged = sink.judge(server, run, said)
+    cpu = server.cgroup.seconds() - before
+    ours = sum(marks["measured"].ours) - sum(marks["measuring"].ours)
+    others = marks["measured"].busy - marks["measuring"].busy - ours
+    told = {
+        "cpu_seconds": cpu, "seconds": said["seconds"], "share": ours / (said["seconds"] * bench.cores),
+        "others_share": max(0.0, others / (said["seconds"] * bench.cores)),
+        "said": said["said"], "not_accepted": said["not_accepted"], "anew": said["anew"], "sessions": said["sessions"],
     }
+    if case.per_connection == 0:
+        return {**told, "sessions_per_second": said["sessions_per_second"], "cpu_ms_per_session": cpu / max(1, said["sessions"]) * 1000}
+    return {
+        **told, **_relayed(said, judged), "accepted": said["accepted"], "accepted_per_second": said["accepted_per_second"],
+        "cpu_per_thousand": cpu / said["accepted"] * 1000, "p50_ms": said["waits_ms"]["p50"], "p99_ms": said["waits_ms"]["p99"],
+        "histogram_ms": said["histogram_ms"], **verdict(judged),
+    }
+
+
+def _relayed(said, judged):
+    """What reached the sink in the measured time; what waited at its end; and the rate until the last of that had come."""
+    accepted = said["accepted_before"] + said["accepted_within"]
+    return {
+        "relayed_per_second": judged["within"] / said["seconds"],
+        "waiting": max(0, accepted - judged["before"] - judged["within"]),
+        "relayed_to_the_last_per_second": judged["since"] / max(judged["last"] - said["from"], said["seconds"]) if judged["last"] else 0.0,
+    }
+
+
+def verdict(judged):
+    """What must be nothing."""
+    return {word: judged[word] for word in ("lost", "duplicates", "changed")}
 
 
 def idle(bench, server, sessions):
@@ -123,44 +172,65 @@ def idle(bench, server, sessions):
         held = server.cgroup.memory()
         holder.stdin.close()
         holder.wait()
-    return {"rest": rest, "held": held, "per_session": (held - rest) / sessions}
+    return {"sessions": sessions, "rest": rest, "held": held, "per_session": (held - rest) / sessions}
 
 
-@dataclass(frozen=True)
-class Upload:
-    """Clients that stand in the middle of a large message each."""
+def fitting(upload, directory):
+    """As large messages as the disk holds all at once, and something left for others."""
+    room = shutil.disk_usage(directory).free - SPARE
+    octets = min(upload.octets, int(room / upload.sessions / SPACE))
+    if octets < 1_000_000:
+        raise Fault(f"the disk has no room for {upload.sessions} messages of a megabyte")
+    return replace(upload, octets=octets)
 
-    sessions: int
-    # Octets that each has sent of a message without end.
-    sent: int
 
-
-def uploading(bench, server, upload):
-    """The most memory that was seen while large messages came in, octets."""
+def uploading(bench, sink, server, upload, run):
+    """The most memory that was seen while large messages came in: all stand in their middle at the same time, and go on to their end."""
     server.cgroup.settle()
-    most = 0
-    with subprocess.Popen(
-            bench.load_cgroup.enter([bench.load, "upload", "--server", f"127.0.0.1:{server.port}", "--certificates", bench.certificates,
-                                     "--sessions", upload.sessions, "--sent", upload.sent]),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as holder:
-        while not select.select([holder.stdout], [], [], SAMPLE)[0]:
-            most = max(most, server.cgroup.memory())
-        if not holder.stdout.readline():
-            raise Fault(f"{server.name} did not take {upload.sessions} messages at once: {holder.stderr.read()[-300:]}")
-        most = max(most, server.cgroup.memory())
-        holder.stdin.close()
-        holder.wait()
-    return {"most": most}
+    rest = server.cgroup.memory()
+    most = Most(server.cgroup)
+    load = Load(bench, server, "upload", run, sessions=upload.sessions, octets=upload.octets, patience=600)
+    try:
+        most.watch(load.process.stdout)
+        middle = load.line()["sessions"]
+        server.cgroup.settle()
+        held = most.look()
+        load.process.stdin.close()
+        most.watch(load.process.stdout)
+        said = load.line()
+    finally:
+        load.end()
+    judged = sink.judge(server, run, said)
+    most.look()
+    return {"octets": upload.octets, "sessions": upload.sessions, "in_the_middle": middle, "accepted": said["accepted"], "said": said["said"],
+            "rest": rest, "held": held, "most": most.octets, "accepted_octets_per_second": said["accepted"] * upload.octets / said["seconds"],
+            **verdict(judged)}
+
+
+class Most:
+    """The most memory that was seen."""
+
+    def __init__(self, cgroup):
+        self._cgroup, self.octets = cgroup, 0
+
+    def look(self):
+        """Memory now."""
+        now = self._cgroup.memory()
+        self.octets = max(self.octets, now)
+        return now
+
+    def watch(self, stream):
+        """Looks until something is said there."""
+        while not select.select([stream], [], [], SAMPLE)[0]:
+            self.look()
 
 
 def written(bench, sink, server, disk, case, run):
     """Octets that reach the disk for one octet of mail."""
-    case = fitting(case, server)
     before = disk.written()
     said = send(bench, server, case, run)
-    sink.wait(run, said["accepted"])
-    server.cgroup.settle()
-    return {"written_per_octet": (disk.written() - before) / max(1, said["accepted"] * case.octets), "accepted": said["accepted"]}
+    judged = sink.judge(server, run, said)
+    return {"written_per_octet": (disk.written() - before) / max(1, said["accepted"] * case.octets), "accepted": said["accepted"], **verdict(judged)}
 
 
 def far(bench, sink, server, case, run, delay):
@@ -170,8 +240,21 @@ def far(bench, sink, server, case, run, delay):
     sink.wait(f"{run}a", 2)
     said = send(bench, server, case, run)
     came = sink.wait(run, said["accepted"])
-    seconds = came["last"] - said["began"]
+    seconds = came["last"] - said["from"]
     return {"round_trips": seconds / came["unique"] / (delay / 1000), "relayed_per_second": came["unique"] / seconds}
+
+
+@dataclass(frozen=True)
+class Against:
+    """A cost with few and with many of something."""
+
+    few: list
+    many: list
+
+    def figures(self):
+        """Medians, and how many times more the many cost."""
+        few, many = middle(self.few), middle(self.many)
+        return {"few": few, "many": many, "ratio": many / few, "all": {"few": self.few, "many": self.many}}
 
 
 def middle(values):

@@ -26,8 +26,6 @@ class Server:
     """One server of one measurement: its directory, its port, its processes."""
 
     name = ""
-    # A slow server gets one message of so many; its figures are rates and shares all the same.
-    takes_one_of = 1
 
     def __init__(self, bench, directory, sink_port, upstream_connections=UPSTREAM_CONNECTIONS):
         self.bench = bench
@@ -115,6 +113,7 @@ class Sealpost(Server):
         (self.directory / "sealpost.toml").write_text(f"""\
 hostname = "localhost"
 data_dir = "data"
+{f'identities = ["{self.bench.roster}"]' if self.bench.roster else ""}
 [[listener]]
 address = "127.0.0.1:{self.port}"
 mode = "starttls"
@@ -134,6 +133,7 @@ domains = ["example.com"]
 send_as_email = true
 send_to = ["*"]
 [queue]
+size = "40GiB"
 share_per_identity = 100
 receiving_per_identity = 1000
 [[upstream]]
@@ -180,16 +180,28 @@ class Postfix(Server):
                 "qmgr_message_recipient_limit": "50000",
                 "default_destination_concurrency_limit": str(self.upstream_connections),
                 "initial_destination_concurrency": str(self.upstream_connections),
-                "smtp_connection_cache_on_demand": "yes",
-                "smtp_connection_cache_destinations": f"[127.0.0.1]:{self.sink_port}",
+                **self._cache(),
             })
         self.port = self._instance.port
+
+    def _cache(self):
+        """A connection to the sink is kept from message to message."""
+        return {"smtp_connection_cache_on_demand": "yes", "smtp_connection_cache_destinations": f"[127.0.0.1]:{self.sink_port}"}
 
     def command(self):
         return ["postfix", "-c", self.directory, "start-fg"]
 
     def version(self):
         return must(["postconf", "-h", "mail_version"]).strip()
+
+
+class PostfixUncached(Postfix):
+    """The same, with a connection to the sink for each message: whoever thinks that keeping them hinders it can look."""
+
+    name = "Postfix-uncached"
+
+    def _cache(self):
+        return {"smtp_connection_cache_on_demand": "no", "smtp_connection_cache_destinations": ""}
 
 
 class Exim(Server):
@@ -285,7 +297,6 @@ class OpenSmtpd(Server):
     """
 
     name = "OpenSMTPD"
-    takes_one_of = 5
     # What it finds where it was built to look.
     _places = {"spool": "/var/spool/smtpd", "run": "/run", "libexec": "/usr/libexec/opensmtpd", "empty": "/var/lib/opensmtpd"}
 
@@ -344,7 +355,7 @@ match from any for any action "sink"
         return packages.version(self.root, "opensmtpd")
 
 
-ALL = {server.name: server for server in (Sealpost, Postfix, Exim, OpenSmtpd)}
+ALL = {server.name: server for server in (Sealpost, Postfix, Exim, OpenSmtpd, PostfixUncached)}
 
 
 def machine():

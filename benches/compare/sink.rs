@@ -1,10 +1,17 @@
 //! The next MTA of a measurement: takes every message as fast as it can, keeps none, and knows which came, how often, and when.
 //!
-//! `sink HOST:PORT [--delay MS]`. Messages are told apart by the Message-IDs of `load` (`<RUN.NUMBER@load.example>`). On its standard input it
-//! is asked `wait RUN COUNT SECONDS`, and answers with one JSON object as soon as so many different messages of the run have come, or the time
-//! is over. With a delay, what it hears counts only so much later: a round trip to an upstream far away. One thread, TCP without TLS.
+//! `sink HOST:PORT [--delay MS]`. Messages are told apart by the Message-IDs of `load` (`<RUN.NUMBER@load.example>`), and every octet of a body is
+//! compared with what its number makes it (`body.rs`). On its standard input it is asked, and answers with one JSON object each:
+//!
+//! - `wait RUN COUNT SECONDS`: what has come, as soon as so many different messages of the run have, or the time is over.
+//! - `judge RUN FILE FROM UNTIL`: what has come, beside the numbers in FILE (one a line: those that were answered 250), and how many came between two
+//!   moments of the wall clock.
+//!
+//! With a delay, what it hears counts only so much later: a round trip to an upstream far away. One thread, TCP without TLS.
 
 #![allow(
+    dead_code,
+    unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,7 +23,10 @@
     reason = "a program of the tests: what it meets unexpectedly must end it, and it has sockets and a clock of its own"
 )]
 
+mod body;
+
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::BufRead as _;
 use std::net::SocketAddr;
@@ -24,20 +34,20 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-/// As much of a message's beginning as is searched for its Message-ID, octets.
+/// A header longer than this is none of `load`, octets.
 const HEAD_MAX: usize = 64 * 1024;
 /// Octets taken from a socket at once.
 const PIECE: usize = 64 * 1024;
 /// Pieces of one connection that wait for the delay to pass.
 const WAITING_MAX: usize = 64;
-/// Missing messages that are told one by one.
-const MISSING_MAX: usize = 1000;
+/// Lost messages that are told one by one.
+const TOLD_MAX: usize = 20;
 
 /// Takes every message as fast as it can.
 #[derive(Clone, Parser)]
@@ -52,10 +62,13 @@ struct Arguments {
 /// What came of one run.
 #[derive(Default)]
 struct Run {
-    numbers: HashSet<u64>,
+    /// When each first came, seconds of the wall clock.
+    numbers: HashMap<u64, f64>,
     duplicates: u64,
+    /// Bodies that are not what their number makes them.
+    changed: u64,
     octets: u64,
-    last: Option<SystemTime>,
+    last: Option<f64>,
 }
 
 #[derive(Default)]
@@ -89,28 +102,21 @@ async fn main() {
         .await;
 }
 
-async fn answer(question: &str, arrivals: &Arrivals) -> serde_json::Value {
+async fn answer(question: &str, arrivals: &Arrivals) -> Value {
     let words: Vec<&str> = question.split_whitespace().collect();
-    let ["wait", run, count, seconds] = words.as_slice() else { panic!("wait RUN COUNT SECONDS, not {question}") };
-    let (count, seconds): (usize, f64) = (count.parse().unwrap(), seconds.parse().unwrap());
-    let deadline = Instant::now() + Duration::from_secs_f64(seconds);
-    while arrivals.unique(run) < count {
-        let news = arrivals.news.notified();
-        if tokio::time::timeout_at(deadline, news).await.is_err() {
-            break;
+    match words.as_slice() {
+        ["wait", run, count, seconds] => {
+            arrivals.wait(run, count.parse().unwrap(), Duration::from_secs_f64(seconds.parse().unwrap())).await;
+            arrivals.tell(run, json!({}))
         }
+        ["judge", run, file, from, until] => {
+            let answered = std::fs::read_to_string(file).unwrap();
+            let answered: HashSet<u64> = answered.lines().map(|line| line.parse().unwrap()).collect();
+            let judged = arrivals.judge(run, &answered, from.parse().unwrap(), until.parse().unwrap());
+            arrivals.tell(run, judged)
+        }
+        _ => panic!("wait RUN COUNT SECONDS or judge RUN FILE FROM UNTIL, not {question}"),
     }
-    let mut runs = arrivals.runs.borrow_mut();
-    let came = runs.entry((*run).to_owned()).or_default();
-    let missing = (0..count as u64).filter(|number| !came.numbers.contains(number)).take(MISSING_MAX);
-    json!({
-        "unique": came.numbers.len(),
-        "duplicates": came.duplicates,
-        "octets": came.octets,
-        "missing": missing.collect::<Vec<_>>(),
-        "last": came.last.map(|last| last.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64()),
-        "others": *arrivals.others.borrow(),
-    })
 }
 
 impl Arrivals {
@@ -118,17 +124,59 @@ impl Arrivals {
         self.runs.borrow().get(run).map_or(0, |run| run.numbers.len())
     }
 
-    fn came(&self, head: &[u8], octets: u64) {
-        match message_id(head) {
+    async fn wait(&self, run: &str, count: usize, time: Duration) {
+        let deadline = Instant::now() + time;
+        while self.unique(run) < count {
+            let news = self.news.notified();
+            if tokio::time::timeout_at(deadline, news).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    /// What is known of a run, with `more`.
+    fn tell(&self, run: &str, mut more: Value) -> Value {
+        let mut runs = self.runs.borrow_mut();
+        let came = runs.entry(run.to_owned()).or_default();
+        more["unique"] = json!(came.numbers.len());
+        more["duplicates"] = json!(came.duplicates);
+        more["changed"] = json!(came.changed);
+        more["octets"] = json!(came.octets);
+        more["last"] = json!(came.last);
+        more["others"] = json!(*self.others.borrow());
+        more
+    }
+
+    /// What was answered 250 and has not come, and the other way round (its answer was lost: no fault); what came between the two moments, and
+    /// since the first of them.
+    fn judge(&self, run: &str, answered: &HashSet<u64>, from: f64, until: f64) -> Value {
+        let mut runs = self.runs.borrow_mut();
+        let came = runs.entry(run.to_owned()).or_default();
+        let lost: Vec<u64> = answered.iter().copied().filter(|number| !came.numbers.contains_key(number)).collect();
+        json!({
+            "lost": lost.len(),
+            "lost_some": &lost[..lost.len().min(TOLD_MAX)],
+            "unanswered": came.numbers.keys().filter(|number| !answered.contains(number)).count(),
+            "before": came.numbers.values().filter(|at| **at < from).count(),
+            "within": came.numbers.values().filter(|at| (from..until).contains(*at)).count(),
+            "since": came.numbers.values().filter(|at| **at >= from).count(),
+        })
+    }
+
+    fn came(&self, data: &Data) {
+        match message_id(&data.head) {
             None => *self.others.borrow_mut() += 1,
-            Some((run, number)) => {
+            Some((name, number)) => {
                 let mut runs = self.runs.borrow_mut();
-                let run = runs.entry(run).or_default();
-                if !run.numbers.insert(number) {
-                    run.duplicates += 1;
+                let run = runs.entry(name.clone()).or_default();
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+                match run.numbers.entry(number) {
+                    Entry::Occupied(_) => run.duplicates += 1,
+                    Entry::Vacant(place) => _ = place.insert(now),
                 }
-                run.octets += octets;
-                run.last = Some(SystemTime::now());
+                run.changed += u64::from(!data.body.is_whole(&name, number));
+                run.octets += data.octets;
+                run.last = Some(now);
             }
         }
         self.news.notify_one();
@@ -211,8 +259,30 @@ struct Dialogue {
 /// A message that is being read.
 #[derive(Default)]
 struct Data {
+    /// The header, its end among it once that has come.
     head: Vec<u8>,
+    in_body: bool,
+    body: body::Reader,
     octets: u64,
+}
+
+impl Data {
+    fn take(&mut self, octets: &[u8]) {
+        const END: &[u8] = b"\r\n\r\n";
+        self.octets += octets.len() as u64;
+        if self.in_body {
+            return self.body.feed(octets);
+        }
+        let searched = self.head.len().saturating_sub(END.len() - 1);
+        self.head.extend_from_slice(octets);
+        if let Some(end) = memchr::memmem::find(&self.head[searched..], END) {
+            let body = self.head.split_off(searched + end + END.len());
+            self.body.feed(&body);
+            self.in_body = true;
+        }
+        // Whatever comes now is of no message of ours.
+        self.in_body |= self.head.len() > HEAD_MAX;
+    }
 }
 
 impl Dialogue {
@@ -258,16 +328,14 @@ impl Dialogue {
         let found = memchr::memmem::find(&self.input, END);
         // The beginning of an end stays for the next piece.
         let taken = found.map_or(self.input.len().saturating_sub(END.len() - 1), |end| end + 2);
-        let room = HEAD_MAX.saturating_sub(data.head.len()).min(taken);
-        data.head.extend_from_slice(&self.input[..room]);
-        data.octets += taken as u64;
+        data.take(&self.input[..taken]);
         match found {
             None => {
                 self.input.drain(..taken);
                 false
             }
             Some(end) => {
-                arrivals.came(&data.head, data.octets - 2);
+                arrivals.came(data);
                 self.input.drain(..end + END.len());
                 self.data = None;
                 self.recipients = 0;

@@ -6,17 +6,23 @@ OURS = "sealpost"
 
 # What is shown of a case: key, title, how it is written, and whether more is better.
 _LOAD = [
-    ("accepted_per_second", "accepted/s", "{:.0f}", "more"),
-    ("relayed_per_second", "relayed/s", "{:.0f}", "more"),
     ("cpu_per_thousand", "CPU s per 1,000", "{:.2f}", "less"),
+    ("accepted_per_second", "accepted/s", "{:.0f}", "more"),
+    ("relayed_per_second", "relayed/s meanwhile", "{:.0f}", "more"),
+    ("relayed_to_the_last_per_second", "relayed/s until the last", "{:.0f}", "more"),
+    ("waiting", "waiting at the end of the time", "{:.0f}", None),
     ("p50_ms", "p50 ms, MAIL to 250", "{:.1f}", "less"),
     ("p99_ms", "p99 ms, MAIL to 250", "{:.1f}", "less"),
 ]
 _SESSIONS = [
-    ("sessions_per_second", "sessions/s", "{:.0f}", "more"),
     ("cpu_ms_per_session", "CPU ms each", "{:.2f}", "less"),
+    ("sessions_per_second", "sessions/s", "{:.0f}", "more"),
 ]
 _MIB = 1 << 20
+# Figures that are no merit.
+_PLAIN = {"octets", "accepted", "ratio"}
+# What must be nothing, and how it is told.
+_WRONG = {"lost": "lost", "duplicates": "twice", "changed": "changed on the way", "not_accepted": "not accepted"}
 
 
 def write(results):
@@ -33,7 +39,7 @@ def write(results):
     for title, path, form, scale in _once(results):
         values = {name: [_at(results["servers"][name], path, scale)] for name in names}
         if any(value != [None] for value in values.values()):
-            lines.append(_row([title, *_cells(names, values, form, "less", {})]))
+            lines.append(_row([title, *_cells(names, values, form, None if path[-1] in _PLAIN else "less", {})]))
     return "\n".join([*lines, "", *_notes(results)])
 
 
@@ -42,29 +48,34 @@ def sealpost_failed(results):
     ours = results["servers"].get(OURS)
     if ours is None:
         return False
-    wrong = [told for told in _loads(ours) if told.get("lost") or told.get("duplicates") or told["not_accepted"]]
+    wrong = [told for told in _all(ours) if any(told.get(word) for word in _WRONG)]
     return bool(ours["unavailable"] or ours["faults"] or wrong)
 
 
 def _about(results):
     machine = results["machine"]
     return (f"{results['date']}, commit {results['commit']}; {machine['cores']} cores ({machine['cpu']}), {machine['memory_mib']} MiB, "
-            f"Linux {machine['kernel']}; medians of {results['plan']['rounds']} round(s)")
+            f"Linux {machine['kernel']}; program of {results['program']}; medians of {results['plan']['rounds']} round(s), each load measured for "
+            f"{results['plan']['seconds']:g} s after {results['plan']['warmup']:g} s; load average {results['load_average_before'][0]:.2f} before")
 
 
 def _once(results):
-    idle = results["plan"]["idle"]
-    yield f"memory, {idle} idle sessions: MiB", ["starts_and_memory", "held"], "{:.1f}", _MIB
-    yield "memory of one of them: KiB", ["starts_and_memory", "per_session"], "{:.1f}", 1024
-    yield "memory at rest: MiB", ["starts_and_memory", "rest"], "{:.1f}", _MIB
-    upload = results["plan"]["upload"]
-    yield (f"memory, {upload['sessions']} sessions, each {upload['sent'] >> 20} MiB into a large message: MiB",
-           ["large_messages_at_once", "most"], "{:.1f}", _MIB)
-    yield "start to greeting, empty queue: ms", ["starts_and_memory", "start_ms"], "{:.0f}", 1
+    plan = results["plan"]
+    for row, count in (("idle", plan["idle"]), ("idle10000", 5 * plan["idle"])):
+        yield f"memory, {count} idle sessions: MiB", [row, "held"], "{:.1f}", _MIB
+        yield f"memory of one of {count} idle sessions: KiB", [row, "per_session"], "{:.1f}", 1024
+    yield "memory at rest: MiB", ["idle", "rest"], "{:.1f}", _MIB
+    yield f"{plan['upload']['sessions']} large messages at once: the most memory, MiB", ["upload", "most"], "{:.1f}", _MIB
+    yield "all of them in their middle: memory, MiB", ["upload", "held"], "{:.1f}", _MIB
+    yield "octets of each of them, million", ["upload", "octets"], "{:.1f}", 1e6
+    yield "of them accepted", ["upload", "accepted"], "{:.0f}", 1
+    yield "start to greeting, empty queue: ms", ["start", "ms"], "{:.0f}", 1
     for key, size in (("many", "4 KB"), ("large", "75 KB")):
-        yield f"octets written per octet, {size}", ["octets_written", key, "written_per_octet"], "{:.2f}", 1
-        yield f"syncs per message, {size}, 20 connections", ["syncs_counted", key, "syncs_per_message"], "{:.2f}", 1
-    yield f"round trips per message, upstream {results['plan']['delay_ms']} ms away, one connection", ["upstream_far_away", "round_trips"], "{:.2f}", 1
+        yield f"octets written per octet, {size}", ["written", key, "written_per_octet"], "{:.2f}", 1
+        yield f"syncs per message, {size}, 20 connections", ["syncs", key, "syncs_per_message"], "{:.2f}", 1
+    yield f"round trips per message, upstream {plan['delay_ms']} ms away, one connection", ["far", "round_trips"], "{:.2f}", 1
+    for row, what in (("identities", "identities against twenty"), ("revoked", "revoked serials against ten")):
+        yield f"{plan['million']} {what}: CPU of a message, times", [row, "ratio"], "{:.2f}", 1
 
 
 def _cells(names, values, form, better, marks):
@@ -75,6 +86,9 @@ def _cells(names, values, form, better, marks):
             yield "-"
             continue
         text = form.format(value) + marks.get(name, "")
+        if better is None:
+            yield text
+            continue
         ratio = middle([_better(mine, theirs, better) for mine, theirs in zip(ours, values[name])])
         yield text if name == OURS or ratio is None else f"{text} ({ratio:.2g} x)"
 
@@ -113,6 +127,15 @@ def _loads(told):
     return [measured for one in told["rounds"] for measured in one.values() if measured]
 
 
+def _all(told):
+    """Every measurement of a server, and those inside of others."""
+    found = _loads(told)
+    for value in told.values():
+        if isinstance(value, dict):
+            found += [value, *(inner for inner in value.values() if isinstance(inner, dict))]
+    return found
+
+
 def _row(cells):
     return f"| {' | '.join(cells)} |"
 
@@ -120,10 +143,11 @@ def _row(cells):
 def _notes(results):
     if results.get("ended_early"):
         yield "**It was ended early**: what is missing was not measured."
+    yield "CPU of a message is what counts; rates are the machine's as much as the server's. Lost: answered 250, and not come within five minutes."
     yield "In brackets: how many times better sealpost is, the median of the rounds; below 1 the peer is better."
     marks = {_mark(results, name, key) for name in results["servers"] for key in results["cases"]}
     if "\\*" in marks:
-        yield f"\\* relay, load and sink used over {BOUND:.0%} of the cores: the machine is measured, not the relay."
+        yield f"\\* relay, load and sink used over {BOUND:.0%} of the cores: the machine is measured, not the relay, and a ratio of such a rate says nothing more."
     if "†" in marks:
         yield f"† they and whoever else worked on the machine used over {BOUND:.0%} of the cores: the rate is a lower bound; CPU and ratios count."
     others = middle([measured["others_share"] for told in results["servers"].values() for measured in _loads(told)])
@@ -134,7 +158,12 @@ def _notes(results):
             yield f"{name} takes no part: {told['unavailable']}"
         for fault in told["faults"]:
             yield f"{name} could not do a job: {fault}"
-        for word in ("lost", "duplicates", "not_accepted"):
-            count = sum(measured.get(word) or 0 for measured in _loads(told))
+        for reason in told.get("not_asked", ()):
+            yield f"{name} was not asked: {reason}"
+        for word, text in _WRONG.items():
+            count = sum(measured.get(word) or 0 for measured in _all(told))
             if count:
-                yield f"{name}: {count} messages {word.replace('_', ' ')}."
+                yield f"{name}: {count} messages {text}."
+        anew = sum(measured.get("anew") or 0 for measured in _loads(told))
+        if anew:
+            yield f"{name}: {anew} connections were opened anew after three seconds without a greeting; its rates hold that wait."

@@ -1,17 +1,15 @@
 //! `sealpost check`: every mistake of a configuration at once; and whether the place of the queue will do, without leaving anything there.
 
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+use super::exit::Exit;
 use super::{ConfigArgument, output};
 use crate::config::{self, Mistake};
-use crate::daemon::control;
+use crate::daemon::place::{self, Unfit};
 use crate::sys::Clock;
 
 /// `sealpost check`
@@ -20,15 +18,16 @@ use crate::sys::Clock;
     sealpost.toml:31: identity \"robot\": send_as: \"*@\": not a domain name; write \"*@example.com\"\n  1 mistake\n\n\
     Files that the configuration names are read too: certificates, keys and CRLs must fit together. What can never apply is told as a warning, \
     and so is what keeps certificates out; then the last line does not say that it is right.\n\n\
-    Whether data_dir can be made and written is tried for the user who runs this; nothing is left there.\n\n\
-    Exit codes: 0 it can be used, 1 it can't.")]
+    Whether data_dir can be made and written is tried for the user who runs this; nothing is left there. \
+    Root is told whose it is: `serve` must run as that user.\n\n\
+    All of it goes to standard output, mistakes and warnings line by line before the last.")]
 pub struct CheckArguments {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArgument,
 }
 
-/// Checks, tells, and ends with 0 or 1. Mistakes and warnings go to standard error, the last line to standard output.
+/// Checks, tells, and ends with 0 or 1. What was found and the line that counts it are one text on standard output: it is what was asked for.
 pub fn run(arguments: &CheckArguments, environment: &[(String, String)], clock: &Arc<dyn Clock>) -> ExitCode {
     let file = &arguments.config.config;
     match config::load(file, environment, clock) {
@@ -36,72 +35,64 @@ pub fn run(arguments: &CheckArguments, environment: &[(String, String)], clock: 
             tell(&loaded.warnings);
             let place = Place::of(&loaded.settings.data_dir);
             for warning in &place.doubts {
-                eprintln!("{}: warning: data_dir: {warning}", file.display());
+                println!("{}: warning: data_dir: {warning}", file.display());
             }
             if let Some(wrong) = place.wrong {
-                eprintln!("{}: data_dir: {wrong}", file.display());
+                println!("{}: data_dir: {wrong}", file.display());
                 println!("1 mistake");
-                return ExitCode::FAILURE;
+                return Exit::No.into();
             }
             let warnings = loaded.warnings.len().saturating_add(place.doubts.len());
-            println!("{} {}: {}", file.display(), verdict(warnings), loaded.settings.census);
+            let whose = place
+                .whose
+                .map(|owner| format!("; to be run as uid {owner}, to whom data_dir belongs"))
+                .unwrap_or_default();
+            println!("{} {}: {}{whose}", file.display(), verdict(warnings), loaded.settings.census);
             ExitCode::SUCCESS
         }
         Err(found) => {
             tell(&found);
             println!("{}", counted(&found));
-            ExitCode::FAILURE
+            Exit::No.into()
         }
     }
 }
 
-/// Whether the queue and the control socket can be where they are to be.
+/// Whether the queue and the control socket can be where they are to be: what `serve` would say of it, as whoever runs the check.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Place {
     /// What nobody can use.
     wrong: Option<String>,
     /// What whoever runs the check can't; the daemon may be another user.
     doubts: Vec<String>,
+    /// Another user's it is, and root looks: `serve` must run as that one.
+    whose: Option<u32>,
 }
 
 impl Place {
     fn of(data_dir: &Path) -> Self {
-        let mut place = Self::default();
-        let socket = control::path(data_dir);
-        let length = socket.as_os_str().as_bytes().len();
-        if length > control::PATH_MAX {
-            place.wrong = Some(format!(
-                "the control socket would be {}, which has {length} octets, and a socket's path has at most {}; choose a shorter path",
-                socket.display(),
-                control::PATH_MAX
-            ));
-        }
-        let Some(there) = nearest(data_dir) else { return place };
-        if !there.is_dir() {
-            place.wrong = Some(format!("{} is no directory", there.display()));
-        } else if let Some(why) = not_writable(there) {
-            let what = if there == data_dir { "can't be written" } else { "can't be made" };
-            place.doubts.push(format!(
-                "{} {what} by you (uid {}): {why}; the daemon must run as a user that can",
-                data_dir.display(),
-                rustix::process::geteuid().as_raw()
-            ));
-        }
-        place
+        Self::said(place::will_do(data_dir, place::own_uid()).err())
     }
-}
 
-/// The folder itself, or the nearest above it that is there.
-fn nearest(folder: &Path) -> Option<&Path> {
-    folder.ancestors().map(|one| if one.as_os_str().is_empty() { Path::new(".") } else { one }).find(|one| one.exists())
-}
-
-#[expect(clippy::disallowed_methods, reason = "looks whose the data directory is")]
-fn not_writable(folder: &Path) -> Option<String> {
-    let fault = accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).err()?;
-    let owner = std::fs::metadata(folder).map(|found| found.uid());
-    let whose = owner.map_or_else(|_| String::new(), |owner| format!(", whose owner is uid {owner}"));
-    Some(format!("{}{whose}: {fault}", folder.display()))
+    fn said(unfit: Option<Unfit>) -> Self {
+        match unfit {
+            None => Self::default(),
+            Some(Unfit::OfAnother { owner, .. }) => Self { whose: Some(owner), ..Self::default() },
+            Some(Unfit::Denied { data_dir, there, fault }) => {
+                let what = if there == data_dir { "can't be written" } else { "can't be made" };
+                let whose =
+                    place::owner(&there).map(|owner| format!(", whose owner is uid {owner}")).unwrap_or_default();
+                let doubt = format!(
+                    "{} {what} by you (uid {}): {}{whose}: {fault}; the daemon must run as a user that can",
+                    data_dir.display(),
+                    place::own_uid(),
+                    there.display()
+                );
+                Self { doubts: vec![doubt], ..Self::default() }
+            }
+            Some(unfit) => Self { wrong: Some(unfit.to_string()), ..Self::default() },
+        }
+    }
 }
 
 /// How a configuration is that has no mistake. Behind a warning there may be mail that nobody can send: nobody is to read that all is right.
@@ -113,15 +104,15 @@ fn verdict(warnings: usize) -> String {
     }
 }
 
-/// Every mistake on a line of its own, on standard error.
-pub fn tell(found: &[Mistake]) {
+/// Every mistake on a line of its own.
+fn tell(found: &[Mistake]) {
     for mistake in found {
-        eprintln!("{mistake}");
+        println!("{mistake}");
     }
 }
 
 /// `3 mistakes`, `1 mistake, 2 warnings`.
-pub fn counted(found: &[Mistake]) -> String {
+fn counted(found: &[Mistake]) -> String {
     let warnings = found.iter().filter(|one| one.is_warning()).count();
     let mistakes = output::counted(found.len().saturating_sub(warnings), "mistake");
     if warnings == 0 { mistakes } else { format!("{mistakes}, {}", output::counted(warnings, "warning")) }
@@ -141,24 +132,20 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_will_not_do_is_told_and_nothing_is_left() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        std::fs::File::options().create_new(true).write(true).open(&file).unwrap();
-        let long = folder.path().join("x".repeat(control::PATH_MAX));
-        for (data_dir, wrong, doubts) in [
-            (folder.path().join("a/b/data"), None, 0),
-            (folder.path().to_owned(), None, 0),
-            (file.clone(), Some("is no directory"), 0),
-            (file.join("data"), Some("is no directory"), 0),
-            (long, Some("a socket's path has at most 107"), 0),
-            ("/proc/sys/data".into(), None, 1),
+    fn root_is_told_whose_the_place_is_and_only_what_nobody_can_use_is_a_mistake() {
+        let (data_dir, there) = (Path::new("/var/lib/x"), Path::new("/var/lib"));
+        let fault = || std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let (to, at) = (|| data_dir.to_owned(), || there.to_owned());
+        for (unfit, wrong, doubts, whose) in [
+            (None, false, 0, None),
+            (Some(Unfit::OfAnother { data_dir: to(), owner: 992 }), false, 0, Some(992)),
+            (Some(Unfit::Denied { data_dir: to(), there: at(), fault: fault() }), false, 1, None),
+            (Some(Unfit::Unwritable { data_dir: to(), there: at(), fault: fault() }), true, 0, None),
+            (Some(Unfit::NoDirectory(to())), true, 0, None),
+            (Some(Unfit::TooLong(to())), true, 0, None),
         ] {
-            let place = Place::of(&data_dir);
-            assert_eq!(place.wrong.is_some(), wrong.is_some(), "{place:?}");
-            assert!(wrong.is_none_or(|text| place.wrong.as_ref().unwrap().contains(text)), "{place:?}");
-            assert_eq!(place.doubts.len(), doubts, "{place:?}");
+            let place = Place::said(unfit);
+            assert_eq!((place.wrong.is_some(), place.doubts.len(), place.whose), (wrong, doubts, whose), "{place:?}");
         }
-        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
     }
 }

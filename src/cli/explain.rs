@@ -10,8 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-
+use super::exit::{self, Exit};
 use super::{ExplainArguments, output};
 use crate::config::{self, ListenerSettings, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, take_in};
@@ -29,11 +28,6 @@ use crate::tls::trace::{Step, Trace, trace};
 use crate::tls::{
     Anchor, CertificateFault, OcspMode, PeerChain, Rejection, Trust, VerifiedChain, Witness, judge_asking, read,
 };
-
-/// Something would be refused.
-const REFUSED: u8 = 1;
-/// All would be allowed, if an OCSP responder that was not asked has nothing against it.
-const UP_TO_OCSP: u8 = 3;
 
 /// Tells everything that would be decided.
 ///
@@ -76,27 +70,33 @@ pub fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     }
     Ok(match (explanation.refusals, explanation.revocation) {
         (0, Revocation::Known) => ExitCode::SUCCESS,
-        (0, Revocation::UpToResponder) => ExitCode::from(UP_TO_OCSP),
-        (_, _) => ExitCode::from(REFUSED),
+        (0, Revocation::UpToResponder) => Exit::UpToResponder.into(),
+        (_, _) => Exit::No.into(),
     })
 }
 
 fn listener_at(settings: &Settings, listener: Option<SocketAddr>) -> anyhow::Result<Option<&ListenerSettings>> {
     let Some(address) = listener else { return Ok(None) };
     let found = settings.listeners.iter().find(|listener| listener.address == address);
-    found.map(Some).with_context(|| format!("--listener {address}: the configuration has no [[listener]] there"))
+    let unknown =
+        || exit::fault(Exit::Usage, format!("--listener {address}: the configuration has no [[listener]] there"));
+    found.map(Some).ok_or_else(unknown)
 }
 
 fn read_chain(path: &Path) -> anyhow::Result<Vec<rustls::pki_types::CertificateDer<'static>>> {
-    let place = || path.display().to_string();
-    let file = files::read(path).map_err(|wrong| anyhow::anyhow!("{}: {wrong}", place()))?;
-    read::certificates(&file.octets).with_context(place)
+    let with = |exit, why: &dyn Display| exit::fault(exit, format!("{}: {why}", path.display()));
+    let file = files::read(path).map_err(|wrong| with(Exit::NoInput, &wrong))?;
+    read::certificates(&file.octets).map_err(|wrong| with(Exit::Data, &wrong))
+}
+
+fn no_address(option: &str, text: &str, wrong: &dyn Display) -> anyhow::Error {
+    exit::fault(Exit::Usage, format!("{option} {text}: {wrong}"))
 }
 
 fn sender_of(text: &str) -> anyhow::Result<ReversePath> {
     match text {
         "" | "<>" => Ok(ReversePath::Null),
-        text => Ok(ReversePath::Address(Address::parse(text).with_context(|| format!("--from {text}"))?)),
+        text => Ok(ReversePath::Address(Address::parse(text).map_err(|wrong| no_address("--from", text, &wrong))?)),
     }
 }
 
@@ -104,7 +104,7 @@ fn recipient_of(text: &str) -> anyhow::Result<ForwardPath> {
     if text.eq_ignore_ascii_case("postmaster") {
         return Ok(ForwardPath::Postmaster);
     }
-    Ok(ForwardPath::Address(Address::parse(text).with_context(|| format!("--to {text}"))?))
+    Ok(ForwardPath::Address(Address::parse(text).map_err(|wrong| no_address("--to", text, &wrong))?))
 }
 
 struct Explanation {
@@ -367,7 +367,8 @@ impl Explanation {
 
     /// The header section is judged as it would be after `MAIL` with SMTPUTF8 where it holds UTF-8.
     fn message(&mut self, identity: &Identity, from: Option<&ReversePath>, path: &Path) -> anyhow::Result<()> {
-        let octets = files::read(path).map_err(|wrong| anyhow::anyhow!("{}: {wrong}", path.display()))?.octets;
+        let unread = |wrong| exit::fault(Exit::NoInput, format!("{}: {wrong}", path.display()));
+        let octets = files::read(path).map_err(unread)?.octets;
         let wire = crlf(&octets);
         if let Some(fault) = octet_fault(&wire) {
             self.refuse("the message", &replies::disputed(&fault));

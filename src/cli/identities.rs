@@ -10,15 +10,13 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::ConfigArgument;
+use super::exit::Exit;
 use super::output::{self, Output};
 use super::queue::reach::{self, Reach};
 use crate::config;
-use crate::daemon::steering::identities::{CertificateEntry, IdentityEntry, IdentityKind, IdentityLimits};
+use crate::daemon::steering::identities::{BareLfWord, CertificateEntry, IdentityEntry, IdentityKind, IdentityLimits};
 use crate::daemon::steering::{Answer, Command};
 use crate::identity::Roster;
-
-/// Nobody of that name.
-const MISSING: u8 = 1;
 
 /// `sealpost identities`
 #[derive(Clone, Debug, Args)]
@@ -26,8 +24,7 @@ const MISSING: u8 = 1;
     sealpost identities --config sealpost.toml billing-robot staff:alice@example.com\n  \
     sealpost identities --config sealpost.toml --json | jq 'select(.certificates[0].days_left < 30) | .name'\n\n\
     First those of the configuration, then those whom their certificates alone name, as far as they were seen.\n\
-    While the daemon runs, it is asked; else the store is opened, by its owner only.\n\
-    Exit codes: 0 done, 1 nobody of that name, 69 neither daemon nor store can be reached, 77 not allowed, 78 the configuration is wrong.")]
+    While the daemon runs, it is asked; else the store is opened, by its owner only.")]
 pub struct IdentitiesArguments {
     /// The configuration.
     #[command(flatten)]
@@ -62,7 +59,7 @@ fn answer(arguments: &IdentitiesArguments) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
         Ok(Some(daemon)) => reach::ask(daemon, command, &mut print)?,
         Ok(None) => {
-            let text = super::read_text(file)?;
+            let text = super::read_configuration(file)?;
             let loaded = match config::load_text(file, &text, &super::environment(), &super::clock()) {
                 Ok(loaded) => loaded,
                 Err(mistakes) => return Ok(super::tell_mistakes(&mistakes)),
@@ -78,7 +75,7 @@ fn answer(arguments: &IdentitiesArguments) -> anyhow::Result<ExitCode> {
         let perhaps = perhaps(&near(&reach, &roster, name));
         eprintln!("sealpost: no identity {name} in the configuration, nor was such a one seen{perhaps}");
     }
-    Ok(if printer.missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(MISSING) })
+    Ok(if printer.missing.is_empty() { ExitCode::SUCCESS } else { Exit::No.into() })
 }
 
 /// Names that are told as near ones, at the most.
@@ -203,13 +200,15 @@ fn terms(entry: &IdentityEntry) -> Vec<String> {
     let IdentityLimits { messages_per_hour, messages_per_day, recipients_per_hour, recipients_per_day, .. } =
         entry.limits;
     let rates = [
-        (messages_per_hour, "messages an hour"),
-        (messages_per_day, "messages a day"),
-        (recipients_per_hour, "recipients an hour"),
-        (recipients_per_day, "recipients a day"),
+        (messages_per_hour, ("message", "an hour")),
+        (messages_per_day, ("message", "a day")),
+        (recipients_per_hour, ("recipient", "an hour")),
+        (recipients_per_day, ("recipient", "a day")),
     ];
-    let mut terms: Vec<String> =
-        rates.into_iter().filter_map(|(limit, of)| limit.map(|limit| format!("{limit} {of}"))).collect();
+    let mut terms: Vec<String> = rates
+        .into_iter()
+        .filter_map(|(limit, (what, per))| Some(format!("{} {per}", output::counted(limit?, what))))
+        .collect();
     if entry.second_factor != "none" {
         terms.push(format!("second factor {}", entry.second_factor));
     }
@@ -218,6 +217,12 @@ fn terms(entry: &IdentityEntry) -> Vec<String> {
     }
     if entry.accept_vouched {
         terms.push("load balancers may vouch for it".to_owned());
+    }
+    if entry.resend {
+        terms.push("may send others' mail again (resend)".to_owned());
+    }
+    if entry.bare_lf == BareLfWord::Normalize {
+        terms.push("LF without CR is made CRLF (bare_lf)".to_owned());
     }
     terms
 }

@@ -1,6 +1,6 @@
 //! The command line: what can be asked of the program, and who answers. `--help` is written to teach.
 //!
-//! Exit codes are told by each command's help. Never: decides anything about mail.
+//! Exit codes are told by each command's help, from the table in [`exit`]. Never: decides anything about mail.
 
 // First: what it says of `println!` is for all of them.
 #[macro_use]
@@ -9,6 +9,7 @@ mod output;
 pub mod catcher;
 pub mod check;
 mod compact;
+pub mod exit;
 pub mod explain;
 pub mod identities;
 pub mod passwd;
@@ -23,9 +24,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use self::exit::Exit;
 use crate::config::Mistake;
 use crate::sys::{Clock, SystemClock};
 
@@ -87,9 +88,7 @@ pub struct ConfigArgument {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n\n  sealpost serve --config /etc/sealpost/sealpost.toml\n  \
     kill -HUP $(pidof sealpost)       new configuration, certificates and CRLs; a wrong one is refused and the old kept\n  \
-    kill -TERM $(pidof sealpost)      finish what is under way, then stop; a second TERM does not wait\n\n\
-    Exit codes: 0 stopped when asked, 78 the configuration is wrong, 77 it runs as root and the queue is another user's, 70 it could not go on \
-    (the log says why).")]
+    kill -TERM $(pidof sealpost)      finish what is under way, then stop; a second TERM does not wait")]
 pub struct ServeArguments {
     /// The configuration.
     #[command(flatten)]
@@ -116,9 +115,7 @@ pub struct QuickstartArguments {
 #[command(after_help = "Examples:\n\n  sealpost explain --config sealpost.toml --cert alice.pem\n  \
     sealpost explain --config sealpost.toml --cert alice.pem --from ceo@example.com --to bob@example.net\n  \
     sealpost explain --config sealpost.toml --cert alice.pem --message draft.eml\n\n\
-    OCSP responders are not asked. Where the CA has ocsp = \"require\", what is told holds if the responder says that the certificate is good.\n\
-    Exit codes: 0 all of it would be allowed, 3 the same but for an OCSP answer that is required, 1 something would be refused, 78 the \
-    configuration is wrong.")]
+    OCSP responders are not asked. Where the CA has ocsp = \"require\", what is told holds if the responder says that the certificate is good.")]
 pub struct ExplainArguments {
     /// The configuration.
     #[command(flatten)]
@@ -170,11 +167,10 @@ fn carry_out(command: &Command) -> anyhow::Result<ExitCode> {
 
 /// Prints every mistake of a configuration; gives the exit code for it (`EX_CONFIG`).
 pub fn tell_mistakes(mistakes: &[Mistake]) -> ExitCode {
-    const MISCONFIGURED: u8 = 78;
     for mistake in mistakes {
         eprintln!("{mistake}");
     }
-    ExitCode::from(MISCONFIGURED)
+    Exit::Misconfigured.into()
 }
 
 /// The environment's variables that are text; others can't name a key.
@@ -187,7 +183,30 @@ pub fn environment() -> Vec<(String, String)> {
 /// A text file that was named on the command line.
 #[expect(clippy::disallowed_methods, reason = "files named on the command line are read here")]
 pub(crate) fn read_text(path: &std::path::Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+    std::fs::read_to_string(path).map_err(|fault| exit::unread(path, &fault))
+}
+
+/// The configuration, as text; every command ends alike where it can't be read.
+fn read_configuration(path: &std::path::Path) -> anyhow::Result<String> {
+    crate::config::read_text(path).map_err(|mistakes| {
+        let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        exit::fault(Exit::Misconfigured, told.join("\n"))
+    })
+}
+
+/// The arguments, or what is to be said of them: help, the version, what was not understood.
+///
+/// # Errors
+/// The exit code, when there is nothing more to do.
+pub fn arguments() -> Result<Arguments, ExitCode> {
+    let command = exit::with_exits(Arguments::command());
+    let told = command.try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches));
+    told.map_err(|said| {
+        let is_mistaken = said.use_stderr();
+        // Nobody reads on: as with all that is said.
+        drop(said.print());
+        if is_mistaken { Exit::Usage.into() } else { ExitCode::SUCCESS }
+    })
 }
 
 /// The machine's clocks, for commands.
@@ -197,8 +216,6 @@ pub fn clock() -> Arc<dyn Clock> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use super::exit::Exit;
+
 /// Octets that gather before they are written, where nobody looks on.
 const GATHER: usize = 64 * 1024;
 
@@ -18,9 +20,6 @@ const WIDTH_MIN: usize = 40;
 
 /// What could not be said for another reason than that nobody reads on.
 static UNSAID: AtomicBool = AtomicBool::new(false);
-
-/// Something that was to be said could not be written (`EX_IOERR`).
-const UNWRITTEN: u8 = 74;
 
 // In all of `cli` these are meant, not the standard library's, which panic where nobody reads on: `sealpost check 2>&1 | head -1`.
 
@@ -56,7 +55,7 @@ pub(super) fn ended(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> 
         done => done?,
     };
     if code == ExitCode::SUCCESS && UNSAID.load(Ordering::Relaxed) {
-        return Ok(ExitCode::from(UNWRITTEN));
+        return Ok(Exit::Unsaid.into());
     }
     Ok(code)
 }
@@ -242,7 +241,7 @@ mod tests {
             (ended(Ok(ExitCode::SUCCESS)).unwrap(), ended(Ok(ExitCode::FAILURE)).unwrap())
         };
         assert_eq!(say(io::ErrorKind::BrokenPipe), (ExitCode::SUCCESS, ExitCode::FAILURE));
-        assert_eq!(say(io::ErrorKind::StorageFull), (ExitCode::from(UNWRITTEN), ExitCode::FAILURE));
+        assert_eq!(say(io::ErrorKind::StorageFull), (Exit::Unsaid.into(), ExitCode::FAILURE));
         UNSAID.store(false, Ordering::Relaxed);
     }
 

@@ -30,8 +30,7 @@ const PASSWORD_MAX: u64 = 4096;
     NAME is what the log calls the identity: the name of its [[identity]], or CA:ADDRESS for certificates that send as their own names \
     (sealpost explain tells it). The file is named by [credentials] file and must have mode 0600; a running relay takes it over by itself, or on SIGHUP.\n\
     Without --scram the line serves AUTH PLAIN and LOGIN (argon2id, 19 MiB, 2 passes); with --scram it serves SCRAM-SHA-256 and, over TLS 1.3, \
-    SCRAM-SHA-256-PLUS. An identity may have both lines, for programs of both kinds.\n\n\
-    Exit codes: 0 the line was printed, 1 it was not (passwords differ, or hold what no password may).")]
+    SCRAM-SHA-256-PLUS. An identity may have both lines, for programs of both kinds.")]
 pub struct PasswdArguments {
     /// Whose
     #[arg(value_name = "NAME")]

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::exit::{self, Exit};
 use crate::pki::{
     self, Age, Bearer, Bundle, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, ISSUING_DAYS, KeyKind, KeySource, PkiError,
     Plan, ROOT_CRL_DAYS, ROOT_DAYS, Reason, Renewal, RenewedKey, Request, Validity,
@@ -254,9 +255,34 @@ fn days() -> clap::builder::RangedI64ValueParser<u32> {
 /// # Errors
 /// [`pki::PkiError`].
 pub fn run(arguments: &PkiArguments, now: WallTime) -> anyhow::Result<ExitCode> {
-    let said = answer(&arguments.command, now, &SystemEntropy)?;
+    let said = answer(&arguments.command, now, &SystemEntropy).map_err(numbered)?;
     print!("{said}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A fault of the directory, with the number that it ends with.
+fn numbered(fault: anyhow::Error) -> anyhow::Error {
+    let Some(known) = fault.chain().find_map(|cause| cause.downcast_ref::<PkiError>()) else { return fault };
+    let unread = |fault: &std::io::Error| {
+        matches!(fault.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied)
+    };
+    let exit = match known {
+        PkiError::Name { .. } | PkiError::Unusable { .. } | PkiError::Nameless => Exit::Usage,
+        PkiError::Unknown(_) | PkiError::AlreadyRevoked(_) | PkiError::Several { .. } => Exit::No,
+        PkiError::Exists(_) | PkiError::AuthorityExists(_) => Exit::CantCreate,
+        PkiError::NoAuthority(_) | PkiError::RootKeyAway(_) => Exit::NoInput,
+        PkiError::File { fault, .. } if unread(fault) => Exit::NoInput,
+        PkiError::Request(_) => Exit::Data,
+        PkiError::Certificate(_)
+        | PkiError::Pkcs12(_)
+        | PkiError::File { .. }
+        | PkiError::Index { .. }
+        | PkiError::Compromised(_)
+        | PkiError::BeyondAuthority(_)
+        | PkiError::ForeignKey
+        | PkiError::NoIssuing => Exit::Failed,
+    };
+    exit::fault(exit, format!("{fault:#}"))
 }
 
 fn answer(command: &PkiCommand, now: WallTime, entropy: &dyn Entropy) -> anyhow::Result<String> {
@@ -344,14 +370,11 @@ fn answer(command: &PkiCommand, now: WallTime, entropy: &dyn Entropy) -> anyhow:
 /// What is said when a request is shown without names: those that it asks for, to be confirmed.
 fn unnamed(made: &MadeArguments) -> anyhow::Result<anyhow::Error> {
     let Some(path) = &made.csr else {
-        return Ok(anyhow::anyhow!("whom is it for? A person has --email, a program --dns or --uri"));
+        return Ok(exit::fault(Exit::Usage, "whom is it for? A person has --email, a program --dns or --uri"));
     };
     let request = read_request(path)?;
-    Ok(anyhow::anyhow!(
-        "{} asks for: {}; nothing is taken over by itself: give the names that are right with --email, --dns or --uri",
-        path.display(),
-        request.asked().join(", ")
-    ))
+    let why = "nothing is taken over by itself: give the names that are right with --email, --dns or --uri";
+    Ok(exit::fault(Exit::Usage, format!("{} asks for: {}; {why}", path.display(), request.asked().join(", "))))
 }
 
 #[expect(clippy::disallowed_methods, reason = "files named on the command line are read here")]
@@ -363,7 +386,7 @@ fn read_request(path: &std::path::Path) -> anyhow::Result<Request> {
     let mut octets = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(most).read_to_end(&mut octets))
-        .with_context(|| path.display().to_string())?;
+        .map_err(|fault| exit::unread(path, &fault))?;
     Request::read(&octets).with_context(|| path.display().to_string())
 }
 
@@ -407,7 +430,10 @@ impl BundleArguments {
         let text = super::read_text(path)?;
         match text.lines().next() {
             Some(line) if !line.is_empty() => Ok(Password::Given(line.to_owned())),
-            _ => anyhow::bail!("{}: its first line is empty; it should hold the password", path.display()),
+            _ => {
+                let why = format!("{}: its first line is empty; it should hold the password", path.display());
+                Err(exit::fault(Exit::Data, why))
+            }
         }
     }
 

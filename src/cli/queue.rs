@@ -19,15 +19,12 @@ use anyhow::bail;
 use self::arguments::{QueueArguments, QueueCommand, QueueCommon, QueueList, QueueShow, QueueStats};
 use self::print::{Form, Printer};
 use self::reach::Reach;
+use self::steer::Consent;
+use super::exit::Exit;
 use super::{compact, identities};
 use crate::daemon::steering::selection::{Filters, Selection};
 use crate::daemon::steering::{Action, Answer, Command, Detail, ListOrder};
 use crate::mail::QueueId;
-
-/// It was not said what is meant (`EX_USAGE`).
-const USAGE: u8 = 64;
-/// No such message, or it could not be done to one.
-const MISSING: u8 = 1;
 
 /// Does what was asked.
 ///
@@ -38,16 +35,19 @@ pub fn run(arguments: &QueueArguments) -> anyhow::Result<ExitCode> {
         && let Err(why) = Selection::new(&filters, super::clock().now().wall)
     {
         eprintln!("sealpost: {why}");
-        return Ok(ExitCode::from(USAGE));
+        return Ok(Exit::Usage.into());
     }
     match &arguments.command {
         QueueCommand::List(list) => run_list(list),
         QueueCommand::Show(show) => run_show(show),
         QueueCommand::Stats(stats) => run_stats(stats),
-        QueueCommand::Hold(selection) => steer::run(selection, Action::Hold),
-        QueueCommand::Release(selection) => steer::run(selection, Action::Release),
-        QueueCommand::Retry(selection) => steer::run(selection, Action::Retry),
-        QueueCommand::Remove(selection) => steer::run(selection, Action::Remove),
+        QueueCommand::Hold(selection) => steer::run(selection, Action::Hold, Consent::Needless),
+        QueueCommand::Release(selection) => steer::run(selection, Action::Release, Consent::Needless),
+        QueueCommand::Retry(selection) => steer::run(selection, Action::Retry, Consent::Needless),
+        QueueCommand::Remove(removal) => {
+            let consent = if removal.yes { Consent::Given } else { Consent::ToBeAsked };
+            steer::run(&removal.selection, Action::Remove, consent)
+        }
         QueueCommand::Compact { common } => run_compact(common),
         QueueCommand::Export(export) => moving::run_export(export),
         QueueCommand::Import(import) => moving::run_import(import),
@@ -198,6 +198,6 @@ impl Session {
 
     fn end(mut self) -> anyhow::Result<ExitCode> {
         self.printer.out.flush()?;
-        Ok(if self.missing > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
+        Ok(if self.missing > 0 { Exit::No.into() } else { ExitCode::SUCCESS })
     }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 
-use super::QuickstartArguments;
 use super::catcher::{self, Catcher};
 use super::output::Output;
+use super::{QuickstartArguments, exit, serve};
 use crate::daemon::{Daemon, DaemonFault, logging};
 use crate::pki::{
     Age, Bearer, Bundle, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, KeyKind, KeySource, Plan, ROOT_DAYS, Validity,
@@ -145,7 +145,7 @@ impl Stage {
         let daemon = match Daemon::start(&config, environment, Arc::clone(&self.clock)).await {
             Ok(daemon) => daemon,
             Err(DaemonFault::Configuration(mistakes)) => return Ok(super::tell_mistakes(&mistakes)),
-            Err(fault) => return Err(fault.into()),
+            Err(fault) => return Err(exit::fault(serve::exit_of(&fault), fault)),
         };
         say("")?;
         say(&format!(

@@ -21,6 +21,7 @@ use lettre::transport::smtp::extension::Extension;
 use lettre::transport::smtp::response::Response;
 use rustls::pki_types::CertificateDer;
 
+use super::exit::Exit;
 use crate::mail::Address;
 use way::{Tls, client_id, connect};
 
@@ -40,10 +41,7 @@ const MESSAGE_MAX: u64 = 256 * 1024 * 1024;
     printf 'From: alice@example.com\\nSubject: hello\\n\\nhello\\n' | sealpost submit --server mail.example.com:465 --implicit \
     --cert alice.pem --key alice.key --ca ca.pem -f alice@example.com bob@example.net\n\n\
     The message is sent as it is, its line ends made CRLF. One refused recipient, and nothing is sent.\n\
-    It shows the certificate and nothing else: where a second factor is demanded (530), take another program, like msmtp.\n\n\
-    Exit codes (sysexits.h): 0 sent; 2 wrong arguments; 65 the message can't be sent as it is; 66 it can't be read;\n\
-    69 refused by the server; 75 not now: try again; 76 the server does not speak SMTP as it should;\n\
-    77 refused for who you are or what you may; 78 certificate, key or CA can't be used.")]
+    It shows the certificate and nothing else: where a second factor is demanded (530), take another program, like msmtp.")]
 pub struct SubmitArguments {
     /// The server, like mail.example.com:587
     #[arg(long, value_name = "HOST:PORT")]
@@ -138,21 +136,20 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// The codes of sysexits.h.
-    fn exit_code(&self) -> u8 {
+    fn exit(&self) -> Exit {
         match self {
-            Self::Unsendable(_) => 65,
-            Self::Unreadable(_) => 66,
-            Self::Untrusted(_) => 69,
-            Self::Unreachable(_) => 75,
-            Self::Nonsense(_) => 76,
-            Self::CertificateRefused(_) => 77,
-            Self::Setup(_) => 78,
-            Self::Refused { code: 400..=499, .. } => 75,
+            Self::Unsendable(_) => Exit::Data,
+            Self::Unreadable(_) => Exit::NoInput,
+            Self::Untrusted(_) => Exit::Unavailable,
+            Self::Unreachable(_) => Exit::NotNow,
+            Self::Nonsense(_) => Exit::Nonsense,
+            Self::CertificateRefused(_) => Exit::NotAllowed,
+            Self::Setup(_) => Exit::Misconfigured,
+            Self::Refused { code: 400..=499, .. } => Exit::NotNow,
             // RFC 3463 §3.8: 5.7 is security and policy; RFC 4954 §6: 530 and 535 are authentication.
-            Self::Refused { code: 530 | 535, .. } => 77,
-            Self::Refused { text, .. } if text.starts_with("5.7.") => 77,
-            Self::Refused { .. } => 69,
+            Self::Refused { code: 530 | 535, .. } => Exit::NotAllowed,
+            Self::Refused { text, .. } if text.starts_with("5.7.") => Exit::NotAllowed,
+            Self::Refused { .. } => Exit::Unavailable,
         }
     }
 }
@@ -171,7 +168,7 @@ pub fn run(arguments: &SubmitArguments) -> anyhow::Result<ExitCode> {
         }
         Err(failure) => {
             eprintln!("sealpost submit: {failure}");
-            Ok(ExitCode::from(failure.exit_code()))
+            Ok(failure.exit().into())
         }
     }
 }

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::ConfigArgument;
+use super::exit::Exit;
 use super::output::{self, Output};
 use crate::config;
 use crate::identity::CertificateFacts;
@@ -17,9 +18,6 @@ use crate::smtp::Reply;
 use crate::sys::{Clock, SystemClock, SystemEntropy};
 use crate::upstream::examination::{Examination, Visit, examine};
 use crate::upstream::{LookUp, Phase, Security, SystemNetwork, Upstream, UpstreamFault};
-
-/// An upstream would not take mail, or there is none of that name.
-const NOT_READY: u8 = 1;
 
 /// `sealpost upstream`
 #[derive(Clone, Debug, Args)]
@@ -42,11 +40,11 @@ pub enum UpstreamCommand {
 /// `sealpost upstream test`
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Shown are: the addresses of its name, those that were tried, the greeting, what EHLO offers in plaintext and inside TLS, TLS \
+    after_help = "Examples:\n\n  sealpost upstream test --config sealpost.toml\n  sealpost upstream test --config sealpost.toml main --json\n\n\
+    Shown are: the addresses of its name, those that were tried, the greeting, what EHLO offers in plaintext and inside TLS, TLS \
     version and cipher, the certificates with their names and dates, whether they are good enough and why not, and what became of AUTH.\n\n\
     It goes as far as a delivery goes before MAIL: to the next address where this one fails, but to no other once a password was refused. Nothing is sent. \
-    It does not disturb a running daemon, and knows nothing of its state: `sealpost queue stats` tells how the daemon finds its upstreams.\n\n\
-    Exit codes: 0 each of them would take mail now, 1 at least one would not or there is none of that name, 78 the configuration is wrong."
+    It does not disturb a running daemon, and knows nothing of its state: `sealpost queue stats` tells how the daemon finds its upstreams."
 )]
 pub struct TestArguments {
     /// The configuration.
@@ -93,7 +91,7 @@ pub fn run(arguments: &UpstreamArguments) -> anyhow::Result<ExitCode> {
             told => told?,
         }
     }
-    Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::from(NOT_READY) })
+    Ok(if is_ready { ExitCode::SUCCESS } else { Exit::No.into() })
 }
 
 /// One upstream's report, at once: the next may take its time.

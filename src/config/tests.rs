@@ -19,36 +19,7 @@ use crate::tls::recipe::Recipe;
 const NOW: WallTime = WallTime::from_seconds(1_795_484_880);
 
 /// A right configuration; the broken ones are made of it by changing a line.
-pub(super) const RIGHT: &str = r#"hostname = "mail.example.com"
-data_dir = "data"
-
-[[listener]]
-address = "127.0.0.1:1587"
-mode = "starttls"
-
-[tls]
-certificate = "server.pem"
-private_key = "server.key"
-
-[[client_ca]]
-name = "staff"
-certificates = "ca.pem"
-crls = ["ca.crl"]
-domains = ["example.com"]
-send_as_email = true
-send_to = ["*"]
-
-[[identity]]
-name = "robot"
-match = { ca = "staff", dns = "robot.example.com" }
-send_as = ["robot@example.com"]
-send_to = ["*@example.net"]
-
-[[upstream]]
-name = "main"
-address = "smtp.example.net:587"
-ca = "ca.pem"
-"#;
+pub(super) const RIGHT: &str = include_str!("../../fixtures/config/right.toml");
 
 pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(ManualClock::at(NOW))
@@ -405,6 +376,16 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         changed.iter().filter(|line| !examples.iter().any(|example| line.starts_with(example))).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     assert!(changed.len() > 5, "{changed:#?}");
+}
+
+/// RFC 9525 §6.6: `ca` applies where `tls` is not said, since only with "verify" the certificate is looked at.
+#[test]
+fn that_an_upstreams_certificate_is_looked_at_is_the_default() {
+    let said = |tls: &str| told(&RIGHT.replace("name = \"main\"", &format!("name = \"main\"\n{tls}")), &[]);
+    assert_eq!(said(""), [""; 0]);
+    assert_eq!(said("tls = \"verify\""), [""; 0]);
+    let lax = said("tls = \"require\"");
+    assert!(lax.len() == 1 && lax[0].contains("never applies"), "{lax:?}");
 }
 
 #[test]

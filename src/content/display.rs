@@ -11,7 +11,8 @@ mod sight;
 mod words;
 
 pub(super) use sight::Sight;
-use words::{Joining, decode, manners};
+pub(super) use words::reaches_over;
+use words::{Joining, Letters, Padding, decode, manners};
 
 /// Why a name can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,10 @@ fn readings(text: &str, effort: &mut Effort) -> Result<Vec<String>, DisplayFault
         for _ in 0..DECODINGS {
             let again = decode(&last, manner, effort)?;
             // What is guessed at, or is no base64 when it is put together, may look like controls to one reader and not to another.
-            if manner.guess == 0 && manner.joining != Joining::Letters && has_controls(&again) {
+            let is_usual = manner.guess == 0
+                && manner.joining != Joining::Letters
+                && (manner.padding, manner.letters) == (Padding::Nothing, Letters::Plain);
+            if is_usual && has_controls(&again) {
                 return Err(DisplayFault::Control);
             }
             if again == last {

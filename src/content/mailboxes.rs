@@ -54,13 +54,18 @@ pub(super) struct Mailbox {
     /// The display name word by word, without quotes, encoded words left as they are.
     name: Vec<String>,
     comments: Vec<String>,
+    /// What stands before the address, octet for octet.
+    before: String,
 }
 
 impl Mailbox {
-    /// What is shown beside the address: the name and behind it the comments. Most programs put a space between the words of a name, some none.
-    pub(super) fn shown(&self) -> [String; 2] {
+    /// What is shown beside the address: the name and behind it the comments. Most programs put a space between the words of a name, some none; and some
+    /// look for encoded words (RFC 2047) before they know of comments and quotes, which are then part of the word.
+    pub(super) fn shown(&self) -> [String; 3] {
         let comments: String = self.comments.iter().map(|comment| format!(" ({comment})")).collect();
-        [" ", ""].map(|between| format!("{}{comments}", self.name.join(between)))
+        let [apart, together] = [" ", ""].map(|between| format!("{}{comments}", self.name.join(between)));
+        let raw = if self.before.contains("=?") { self.before.clone() } else { together.clone() };
+        [apart, together, raw]
     }
 }
 
@@ -116,8 +121,11 @@ impl<'a> Scanner<'a> {
     fn mailbox(&mut self) -> Result<Mailbox, MailboxFault> {
         let mut name: Vec<String> = Vec::new();
         let mut comments = Vec::new();
+        let whole = self.rest;
+        let mut before;
         let address = loop {
             self.skip_space();
+            before = whole.get(..whole.len().saturating_sub(self.rest.len())).unwrap_or_default();
             match self.peek() {
                 None | Some(',') if name.is_empty() => return Err(MailboxFault::EmptyPlace),
                 None | Some(',') => return Err(MailboxFault::NoAddress),
@@ -144,7 +152,7 @@ impl<'a> Scanner<'a> {
             comments.push(self.comment()?);
             self.skip_space();
         }
-        Ok(Mailbox { address, name, comments })
+        Ok(Mailbox { address, name, comments, before: before.to_owned() })
     }
 
     /// An atom of a name, or a whole address without angle brackets: its literal may hold colons.

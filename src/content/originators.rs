@@ -5,7 +5,7 @@
 use crate::mail::header::{HeaderSection, RawField, SectionEnd};
 use crate::mail::trace::Utf8Header;
 
-use super::display::{DisplayFault, Effort, Sight, look};
+use super::display::{DisplayFault, Effort, Sight, look, reaches_over};
 use super::mailboxes::{Mailbox, read_mailboxes};
 use super::second_reader::SecondReading;
 use super::{DisplayAddress, HeaderFacts, Lookalike, Originator};
@@ -38,12 +38,12 @@ pub(super) fn read(
         (Originator::ResentSender, resent.sender),
     ] {
         let Some(field) = field else { continue };
-        let read = strict_reading(field.1, which, utf8).and_then(|mailboxes| {
+        let read = strict_reading(field.1, which, utf8).and_then(|(value, mailboxes)| {
             let second = second.as_ref().map_err(|fault| (*fault).to_owned())?;
             let names = agreed_names(&mailboxes, field.0, second).ok_or_else(|| {
                 format!("Field {} can be read two ways; write it as Name <local@domain>", which.name())
             })?;
-            let sight = sight(&mailboxes, &names, which, &mut effort)?;
+            let sight = sight(&value, &mailboxes, &names, &mut effort).map_err(|fault| name_fault(which, &fault))?;
             Ok((mailboxes, sight))
         });
         match (which, read) {
@@ -142,7 +142,8 @@ fn topmost_resent<'s>(section: &'s HeaderSection<'_>) -> Result<Resent<'s>, Stri
     Ok(Resent { from: find(block, "Resent-From"), sender: find(block, "Resent-Sender") })
 }
 
-fn strict_reading(field: &RawField<'_>, which: Originator, utf8: Utf8Header) -> Result<Vec<Mailbox>, String> {
+/// The value without its folds, and its mailboxes.
+fn strict_reading(field: &RawField<'_>, which: Originator, utf8: Utf8Header) -> Result<(String, Vec<Mailbox>), String> {
     let name = which.name();
     if field.value.len() > ORIGINATOR_MAX {
         return Err(format!("Field {name} is longer than {ORIGINATOR_MAX} octets"));
@@ -151,11 +152,14 @@ fn strict_reading(field: &RawField<'_>, which: Originator, utf8: Utf8Header) -> 
         return Err(format!("Field {name} holds 8-bit characters, and MAIL did not say SMTPUTF8"));
     }
     let unfolded = field.unfolded();
-    let value = std::str::from_utf8(&unfolded).map_err(|_| format!("Field {name} is not in UTF-8"))?;
-    let mailboxes = read_mailboxes(value).map_err(|fault| format!("Field {name} {fault}"))?;
+    let value = String::from_utf8(unfolded.into_owned()).map_err(|_| format!("Field {name} is not in UTF-8"))?;
+    let mailboxes = read_mailboxes(&value).map_err(|fault| format!("Field {name} {fault}"))?;
     // RFC 5322 §3.6.2: sender = "Sender:" mailbox; §3.6.6 the same for Resent-Sender.
     let several = mailboxes.len() > 1 && matches!(which, Originator::Sender | Originator::ResentSender);
-    if several { Err(format!("Field {name} names several mailboxes; it may name only one")) } else { Ok(mailboxes) }
+    if several {
+        return Err(format!("Field {name} names several mailboxes; it may name only one"));
+    }
+    Ok((value, mailboxes))
 }
 
 /// What the second reader takes for the names, if it sees the same mailboxes.
@@ -167,15 +171,20 @@ fn agreed_names(mailboxes: &[Mailbox], place: usize, second: &SecondReading<'_>)
 }
 
 /// What people see in the names, ours and the second reader's.
-fn sight(mailboxes: &[Mailbox], names: &[String], which: Originator, effort: &mut Effort) -> Result<Sight, String> {
+fn sight(value: &str, mailboxes: &[Mailbox], names: &[String], effort: &mut Effort) -> Result<Sight, DisplayFault> {
     let mut sight = Sight::default();
     let mut before = String::new();
     for text in mailboxes.iter().flat_map(Mailbox::shown).chain(names.iter().cloned()) {
-        // A name of one word is the same with spaces and without.
+        // A name of one word is the same with spaces and without, and as it stands.
         if text != before {
-            look(&text, &mut sight, effort).map_err(|fault| name_fault(which, &fault))?;
+            look(&text, &mut sight, effort)?;
         }
         before = text;
+    }
+    // Some decode a field before they cut it into mailboxes: a word that reaches over an address is one to them, address and all.
+    if reaches_over(value, '<', effort)? {
+        look(value, &mut sight, effort)?;
+        sight.addresses.retain(|address| mailboxes.iter().all(|mailbox| mailbox.address != *address));
     }
     Ok(sight)
 }

@@ -177,7 +177,9 @@ mod tests {
         let text = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
         assert_eq!(TotpSecret::read(text).unwrap().0.as_slice(), b"12345678901234567890");
         assert_eq!(TotpSecret::new(*b"12345678901234567890").written().as_str(), text);
-        for wrong in ["", "AAAA", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJ1", &"A".repeat(200)] {
+        // RFC 4226 §4: 128 bits at least.
+        assert!(TotpSecret::read(&"A".repeat(26)).is_ok());
+        for wrong in ["", "AAAA", &"A".repeat(25), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJ1", &"A".repeat(200)] {
             assert!(TotpSecret::read(wrong).is_err(), "{wrong}");
         }
     }

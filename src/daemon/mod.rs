@@ -11,6 +11,7 @@ mod fetch;
 pub mod logging;
 mod opening;
 pub mod peer;
+pub(crate) mod place;
 mod ready;
 mod reload;
 mod retry;
@@ -84,18 +85,9 @@ pub enum DaemonFault {
         /// Why.
         fault: io::Error,
     },
-    /// Root was to open the queue of another user, who could not use afterwards what root makes in it.
-    #[error(
-        "the queue in {} belongs to another user (uid {owner}), and this runs as root: what root makes there that user could not use. Run it as that \
-         user, for example with: setpriv --reuid {owner} --clear-groups sealpost serve ...; or, if root is to have it from now on: chown -R 0 {}",
-        .data_dir.display(), .data_dir.display()
-    )]
-    OfAnother {
-        /// Where.
-        data_dir: PathBuf,
-        /// Whose.
-        owner: u32,
-    },
+    /// The queue can't be where it is to be.
+    #[error("data_dir: {0}")]
+    Place(#[from] place::Unfit),
     /// The queue can't be opened.
     #[error("the queue can't be opened: {0}")]
     Queue(#[from] OpenError),
@@ -164,10 +156,8 @@ impl Daemon {
         }
         // From here on a hang-up ends no start: it is a reload, once there is something to reload.
         let hang_up = on(SignalKind::hangup())?;
-        // Another's queue, a port in use, and a folder in use, are told before anything is touched.
-        if let Some(owner) = opening::owner_if_another(&settings.data_dir, rustix::process::geteuid().as_raw()) {
-            return Err(DaemonFault::OfAnother { data_dir: settings.data_dir, owner });
-        }
+        // A place that will not do, another's queue, a port in use, and a folder in use, are told before anything is touched.
+        place::will_do(&settings.data_dir, place::own_uid())?;
         let listeners = listen_on_all(&settings)?;
         let snapshot = build::snapshot(&settings, 0, &clock)?;
         let queue = QueueSettings { readers: QueueSettings::readers_here(), ..settings.queue.clone() };
@@ -227,7 +217,10 @@ impl Daemon {
     pub async fn run(mut self) -> Result<(), DaemonFault> {
         let mut terminate = on(SignalKind::terminate())?;
         let mut interrupt = on(SignalKind::interrupt())?;
-        let status = format!("serving {} listeners", self.bound.len());
+        let status = match self.bound.len() {
+            1 => "serving 1 listener".to_owned(),
+            many => format!("serving {many} listeners"),
+        };
         ready::ready(&status);
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         // The TLS library gathers its entropy once, for some fifty milliseconds: better now than in the first client's handshake, which waits for it if need be.
@@ -280,9 +273,7 @@ impl Daemon {
     pub async fn drain(&self) {
         ready::stopping();
         tracing::info!("stopping");
-        self.house.tasks.begin_drain();
-        self.house.courier.stop();
-        let left = self.house.tasks.wait(self.reloader.settings().shutdown_grace).await;
+        let left = self.house.come_to_rest(self.reloader.settings().shutdown_grace).await;
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
         }

@@ -16,8 +16,6 @@
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,13 +30,6 @@ use crate::intake;
 use crate::session::replies;
 use crate::snapshot::{Door, Mode};
 use crate::sys::Tasks;
-
-/// Whose the queue in this folder is, where we are root and it is another's. Anybody else is told by the disk, and a folder without a queue is as good as ours.
-#[expect(clippy::disallowed_methods, reason = "looks whose the store is")]
-pub(super) fn owner_if_another(data_dir: &Path, own: u32) -> Option<u32> {
-    let owner = std::fs::metadata(data_dir.join("store.redb")).ok()?.uid();
-    (own == 0 && owner != 0).then_some(owner)
-}
 
 /// Handshakes under way at once, for clients that are then sent away.
 const HANDSHAKES_MAX: usize = 64;
@@ -133,29 +124,5 @@ async fn ask_for_patience() {
     loop {
         ready::opening(PATIENCE_EVERY.saturating_add(PATIENCE));
         tokio::time::sleep(PATIENCE_EVERY).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::disallowed_methods, reason = "tests furnish a folder of files")]
-
-    use super::*;
-
-    #[test]
-    fn root_is_told_whose_the_queue_is_and_nobody_else_is() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(owner_if_another(folder.path(), 0), None, "there is no queue yet");
-        let store = folder.path().join("store.redb");
-        std::fs::write(&store, "").unwrap();
-        let own = std::fs::metadata(&store).unwrap().uid();
-        if own == 0 {
-            assert_eq!(owner_if_another(folder.path(), 0), None);
-            std::os::unix::fs::chown(&store, Some(992), None).unwrap();
-        }
-        let another = if own == 0 { 992 } else { own };
-        assert_eq!(owner_if_another(folder.path(), 0), Some(another));
-        assert_eq!(owner_if_another(folder.path(), another), None);
-        assert_eq!(owner_if_another(folder.path(), 993), None, "the disk tells");
     }
 }

@@ -77,11 +77,16 @@ async fn make_due(house: &House) -> Result<u64, QueueError> {
     let late = Late::astray(house.snapshot().schedule.furthest(house.now().wall));
     let (mut place, mut count) = (None, 0_u64);
     loop {
-        let mut found = Vec::new();
+        let (mut found, mut failed) = (Vec::new(), None);
         while found.len() < TOGETHER {
-            match house.queue.claim_late(late, &mut place).await? {
-                Some(claim) => found.push(claim),
-                None => break,
+            match house.queue.claim_late(late, &mut place).await {
+                Ok(Some(claim)) => found.push(claim),
+                Ok(None) => break,
+                // What is claimed by then must not wait for its lease.
+                Err(fault) => {
+                    failed = Some(fault);
+                    break;
+                }
             }
         }
         let is_last = found.len() < TOGETHER;
@@ -90,8 +95,11 @@ async fn make_due(house: &House) -> Result<u64, QueueError> {
                 Ok(()) => count = count.saturating_add(1),
                 // An operator changed it at the same moment, and has seen what is due.
                 Err(QueueError::Fenced(_) | QueueError::NotFound(_)) => {}
-                Err(fault) => return Err(fault),
+                Err(fault) => failed = failed.or(Some(fault)),
             }
+        }
+        if let Some(fault) = failed {
+            return Err(fault);
         }
         if is_last {
             return Ok(count);

@@ -8,6 +8,7 @@
 
 mod astray;
 pub mod conclusion;
+mod defect;
 mod lanes;
 mod standing;
 mod stored;
@@ -56,7 +57,7 @@ pub async fn run(house: Arc<House>) {
         };
         let working = Arc::clone(&house);
         house.tasks.spawn("delivery", async move {
-            Box::pin(deliver(turn, &working)).await;
+            defect::deliver_or_put_off(turn, &working).await;
         });
     }
 }

@@ -29,6 +29,9 @@ use crate::snapshot::{Snapshot, SoftBounce};
 use crate::sys::WallTime;
 use crate::upstream::{Begun, BodyFault, MessageBody, Passage, Sending, Word};
 
+/// For so long a client whose message the upstream has waits until what it cost is written down.
+const CHARGE_MAX: Duration = Duration::from_secs(5);
+
 /// Where the transaction at hand stands on its way out.
 #[derive(Debug, Default)]
 pub(super) enum Through {
@@ -189,11 +192,20 @@ impl Answers {
         }
     }
 
+    /// The client has waited for the upstream, which has the message: that a disk hangs is no reason to let it send again. It is written all the same when
+    /// the disk does, and counts meanwhile.
     async fn charge_for_what_is_kept_elsewhere(&mut self, identity: &str) {
         let Some(spending) = self.take_spending() else { return };
-        if let Err(fault) = self.house.queue.charge(spending).await {
-            tracing::error!(identity, %fault, "what a message has cost could not be written; it counts for nothing");
-        }
+        let (queue, identity) = (self.house.queue.clone(), identity.to_owned());
+        let (done, is_done) = tokio::sync::oneshot::channel::<()>();
+        self.house.tasks.spawn("charge", async move {
+            if let Err(fault) = queue.charge(spending).await {
+                tracing::error!(identity, %fault, "what a message has cost could not be written; it counts for nothing");
+            }
+            // Whoever waited has perhaps gone on.
+            done.send(()).ok();
+        });
+        tokio::time::timeout(CHARGE_MAX, is_done).await.ok();
     }
 }
 

@@ -17,4 +17,4 @@ pub use envelope::{
 };
 pub use header::{HeaderFault, HeaderLimits, HeaderSection, RawField};
 pub use rate::{Cost, Measure, Rate, Rates, Window};
-pub use trace::{Protocol, ShownClient, Trace, Utf8Header};
+pub use trace::{Protocol, ShownClient, Trace, Utf8Header, registered_cipher};

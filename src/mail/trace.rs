@@ -195,10 +195,16 @@ fn comment_text(text: &str) -> String {
     text.chars().take(IDENTITY_MAX).map(plain).collect()
 }
 
-/// The registered name. rustls calls the suites of TLS 1.3 `TLS13_...`, the registry `TLS_...` (RFC 8446 §B.4).
+/// A cipher suite's name in IANA's registry, everywhere the same. rustls calls the suites of TLS 1.3 `TLS13_...`, the registry `TLS_...` (RFC 8446 §B.4).
+pub fn registered_cipher(cipher: &str) -> String {
+    cipher.strip_prefix("TLS13_").map_or_else(|| cipher.to_owned(), |rest| format!("TLS_{rest}"))
+}
+
 fn cipher_name(cipher: &str) -> String {
-    let name = cipher.strip_prefix("TLS13_").map_or_else(|| cipher.to_owned(), |rest| format!("TLS_{rest}"));
-    name.chars().filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-')).collect()
+    registered_cipher(cipher)
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'))
+        .collect()
 }
 
 fn fold(words: &[String]) -> String {

@@ -246,7 +246,9 @@ impl Folder {
         let newest = newest.serial.clone();
         let key = self.key_for(&old.name, renewal.key)?;
         let mut change = Change::default();
-        let wanted = (old.name.as_str(), &bearer, renewal.validity, renewal.bundle.as_ref());
+        // Mail programs have one; a server never does, as when its certificate was made first.
+        let bundle = renewal.bundle.as_ref().filter(|_| !matches!(bearer, Bearer::Server { .. }));
+        let wanted = (old.name.as_str(), &bearer, renewal.validity, bundle);
         let made = self.put(&mut change, wanted, &key, entropy)?;
         let new = [Some(&made.certificate), made.key.as_ref(), made.pkcs12.as_ref()];
         for (file, kept) in self.files_of(&old.name).iter().zip(self.files_of(&format!("{}-{newest}", old.name))) {

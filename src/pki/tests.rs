@@ -151,6 +151,20 @@ fn a_folder_opened_again_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_renewed_server_has_no_pkcs12_file_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut folder = folder(&dir.path().join("pki"));
+    let bearer = Bearer::Server { names: vec!["mail.example.com".to_owned()] };
+    folder.issue(&Given { bearer, ..person("a@example.com", "server") }, &entropy()).unwrap();
+    folder.issue(&Given { bundle: bundle(Age::Modern, "p"), ..person("a@example.com", "a") }, &entropy()).unwrap();
+    for (which, has) in [("server", false), ("a", true)] {
+        let renewal = Renewal { bundle: bundle(Age::Modern, "p"), ..renewal(RenewedKey::LikeOld, None) };
+        let made = folder.renew(which, &renewal, &SeededEntropy::new(2)).unwrap();
+        assert_eq!(made.pkcs12.is_some(), has, "{which}");
+    }
+}
+
+#[test]
 fn renewing_keeps_the_old_files_and_the_names() {
     let dir = tempfile::tempdir().unwrap();
     let mut folder = folder(&dir.path().join("pki"));

@@ -150,11 +150,24 @@ impl Shortage {
     }
 }
 
+/// `1 message is`, `2 messages are`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Messages(pub(super) u64);
+
+impl fmt::Display for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 message is"),
+            count => write!(f, "{count} messages are"),
+        }
+    }
+}
+
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Count { now, limit } => {
-                write!(f, "{now} messages are kept or being received, and queue.count leaves intake {limit}")
+                write!(f, "{} kept or being received, and queue.count leaves intake {limit}", Messages(now))
             }
             Self::Size { now, more, limit } => write!(
                 f,
@@ -171,11 +184,12 @@ impl fmt::Display for Shortage {
                 Size(reserve)
             ),
             Self::Receiving { now } => {
-                write!(f, "{now} messages of this identity are being received already (queue.receiving_per_identity)")
+                write!(f, "of this identity, {} being received already (queue.receiving_per_identity)", Messages(now))
             }
             Self::ShareOfCount { now, limit } => write!(
                 f,
-                "{now} messages of this identity are kept or being received, and queue.share_per_identity allows {limit}"
+                "of this identity, {} kept or being received, and queue.share_per_identity allows {limit}",
+                Messages(now)
             ),
             Self::ShareOfSize { now, more, limit } => write!(
                 f,

@@ -13,8 +13,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::at_hand::BodyAtHand;
 use super::gather::{Brings, Expected};
+use super::record::State;
 use super::settings::PIECE;
-use super::store::{AtHand, DuePlace, Late, NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
+use super::store::{AtHand, DuePlace, Late, Listed, NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
 use super::writer::Holding;
 use super::{Deposit, Inner, QueueError, Record};
 use crate::mail::QueueId;
@@ -57,6 +58,11 @@ impl Claim {
     /// The message's name.
     pub fn id(&self) -> QueueId {
         self.ticket.id
+    }
+
+    /// The same claim, for who has to go on when the task that has this one ends before its time. Never both are used.
+    pub fn stand_in(&self) -> StandIn {
+        StandIn { queue: Arc::clone(&self.queue), ticket: self.ticket }
     }
 
     #[cfg(test)]
@@ -117,7 +123,8 @@ impl Claim {
     }
 
     /// The same, again and again while the store fails or is full: what came of an attempt is known here alone, and who has the message would be sent
-    /// it again. Nobody else has it meanwhile.
+    /// it again. Nobody else has it meanwhile. It is tried at growing intervals, and as soon as anything else was written; each second once the
+    /// queue's end has begun ([`super::Queue::begin_end`]).
     ///
     /// # Errors
     ///
@@ -128,6 +135,10 @@ impl Claim {
         let (mut expected, mut wait) = (Some(expected), AGAIN.0);
         let in_hand = InHand::take(&queue, ticket);
         loop {
+            let well = queue.committing.well.notified();
+            tokio::pin!(well);
+            // From here on it is heard when somebody else's is written.
+            well.as_mut().enable();
             match record(&queue, &in_hand, expected.take(), conclusion.clone(), report).await {
                 Err(fault @ (QueueError::Full(_) | QueueError::Broken(_))) => {
                     if let Some(unsaid) = queue.unrecorded.say(queue.clock.now().mono) {
@@ -137,8 +148,44 @@ impl Claim {
                 // What seemed to fail may have been on the disk: then this was told at once, and nothing was recorded twice.
                 recorded => return recorded,
             }
-            tokio::time::sleep(wait).await;
+            // Never sooner: where there is room for others and none for this, each commit of theirs would bring this again.
+            tokio::time::sleep(AGAIN.0).await;
+            if !queue.committing.is_ending() {
+                tokio::time::timeout(wait.saturating_sub(AGAIN.0), well).await.ok();
+            }
             wait = wait.saturating_mul(2).min(AGAIN.1);
+        }
+    }
+}
+
+/// A claim whose holder may come to grief.
+#[derive(Debug)]
+pub struct StandIn {
+    queue: Arc<Inner>,
+    ticket: Ticket,
+}
+
+impl StandIn {
+    /// The message's name.
+    pub fn id(&self) -> QueueId {
+        self.ticket.id
+    }
+
+    /// The claim, with the record as it is now; none when the claim is over, or the message is queued no more.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Broken`]: the disk fails.
+    pub async fn claim(self) -> Result<Option<Claim>, QueueError> {
+        let Self { queue, ticket } = self;
+        if !queue.store.is_current(ticket) {
+            return Ok(None);
+        }
+        let store = Arc::clone(&queue.store);
+        match queue.work_on(move || store.show(ticket.id)).await? {
+            Ok(Listed::Message(record)) if record.state == State::Queued => Ok(Some(Claim::new(queue, ticket, record))),
+            Ok(Listed::Message(_) | Listed::Unreadable(..)) | Err(QueueError::NotFound(_)) => Ok(None),
+            Err(fault) => Err(fault),
         }
     }
 }

@@ -548,6 +548,7 @@ impl Embedded {
         concluded: &[Ticket],
         now: Now,
     ) {
+        aftermath.lost.iter().for_each(|(id, reason)| self.losses.note(*id, reason));
         self.give_back(std::mem::take(&mut aftermath.freed));
         // Before anybody is given the message, or what has become of it.
         self.settle_what_was_kept(batch, answers, aftermath.charged_at, now);

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::budget::Messages;
 use super::store::Tally;
 use crate::sys::MonoTime;
 
@@ -109,7 +110,7 @@ impl Fill {
             Kind::Size => {
                 format!("{} are kept, and queue.size is {}", Size(self.kept.octets), Size(self.limit.octets))
             }
-            Kind::Count => format!("{} messages are kept, and queue.count is {}", self.kept.count, self.limit.count),
+            Kind::Count => format!("{} kept, and queue.count is {}", Messages(self.kept.count), self.limit.count),
         }
     }
 }
@@ -151,6 +152,14 @@ mod tests {
 
     fn low(text: &str) -> Vec<Notice> {
         vec![Notice::Low(text.to_owned())]
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            [0, 1, 2].map(|count| Messages(count).to_string()),
+            ["0 messages are", "1 message is", "2 messages are"]
+        );
     }
 
     #[test]

@@ -540,12 +540,16 @@ impl Queue {
         mut told: impl FnMut(u64, u64) + Send + 'static,
     ) -> Result<Compaction, QueueError> {
         let store = Arc::clone(&self.inner.store);
-        let compacting = self.inner.committing.compacting(&self.inner.clock);
+        let (committing, clock) = (Arc::clone(&self.inner.committing), Arc::clone(&self.inner.clock));
         self.inner
             .work_on(move || {
-                // It goes on, and is over, with the work, whoever waits for that.
-                let _compacting = compacting;
-                store.compact(most, &mut told)
+                // From the first row on everything waits for it, which is no disk that hangs; until then it may itself wait for one. It is over with the
+                // work, whoever waits for that.
+                let mut compacting = None;
+                store.compact(most, &mut |done, all| {
+                    compacting.get_or_insert_with(|| committing.compacting(&clock));
+                    told(done, all);
+                })
             })
             .await?
     }
@@ -553,6 +557,11 @@ impl Queue {
     /// Waits for messages that are found damaged and set aside as dead while the queue is open: each is told once, with the reason. Cancel-safe.
     pub async fn damaged(&self) -> Vec<(QueueId, String)> {
         self.inner.losses.next().await
+    }
+
+    /// The daemon ends: outcomes that could not be recorded yet are tried each second, and not at growing intervals any more.
+    pub fn begin_end(&self) {
+        self.inner.committing.begin_end();
     }
 
     /// Waits until nothing can be kept any more: the queue was closed, or its writer has died.

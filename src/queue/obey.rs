@@ -9,7 +9,7 @@ use super::QueueError;
 use super::accounts::Spending;
 use super::claims::Claims;
 use super::index::Change;
-use super::record::{HeldBy, Owed, Record, State};
+use super::record::{HeldBy, Owed, RecipientState, Record, State};
 use super::store::{Adopted, NewMessage, Next, Order, Ticket, Tried};
 use super::tables::{DiskFault, Freed, Known, Tables};
 use crate::mail::QueueId;
@@ -24,6 +24,8 @@ pub(super) struct Aftermath {
     pub(super) files: Vec<QueueId>,
     /// Messages that are no more.
     pub(super) gone: Vec<QueueId>,
+    /// Messages that were found damaged meanwhile, and are set aside.
+    pub(super) lost: Vec<(QueueId, String)>,
     /// Where messages stand now.
     pub(super) changes: Vec<Change>,
     /// What nobody names any more.
@@ -32,7 +34,8 @@ pub(super) struct Aftermath {
 
 impl Aftermath {
     pub(super) fn new(charged_at: WallTime) -> Self {
-        Self { charged_at, files: Vec::new(), gone: Vec::new(), changes: Vec::new(), freed: Vec::new() }
+        let (files, gone, lost, changes, freed) = <_>::default();
+        Self { charged_at, files, gone, lost, changes, freed }
     }
 }
 
@@ -184,7 +187,18 @@ impl Work<'_, '_> {
     ) -> Result<(), Obstacle> {
         self.fenced(ticket)?;
         // What is on the disk, not what the claim saw: an operator may have changed it meanwhile.
-        let mut new = self.record(ticket.id)?;
+        let mut new = match self.tables.known(ticket.id)? {
+            Known::Record(record) => *record,
+            Known::Nothing => return Err(Obstacle::Order(QueueError::NotFound(ticket.id))),
+            // What came of the attempt is in the log. It must not stand in the way of what comes behind it.
+            Known::Unreadable(fault) => {
+                let (id, reason) = (ticket.id, fault.to_string());
+                tracing::error!(%id, reason, "a message was found damaged when the outcome of an attempt was recorded; it is set aside as dead");
+                self.tables.set_unreadable_aside(id, &reason)?;
+                self.aftermath.lost.push((id, reason));
+                return Ok(());
+            }
+        };
         for tried in outcomes {
             new.note(tried, self.now.wall);
         }
@@ -229,7 +243,13 @@ impl Work<'_, '_> {
     fn take_out(&mut self, id: QueueId, places: &[usize]) -> Result<(), Obstacle> {
         let mut record = self.record(id)?;
         match record.take_out(places) {
-            Owed::Nobody => self.take(id),
+            Owed::Nobody => {
+                // As when it is removed: who was told that it is here is to hear so no more. Where somebody has it, it was delivered from here.
+                if !record.recipients.iter().any(RecipientState::has_it) {
+                    self.tables.end_pledge(id)?;
+                }
+                self.take(id)
+            }
             Owed::Somebody => Ok(self.tables.put(&record)?),
         }
     }

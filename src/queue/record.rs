@@ -151,7 +151,7 @@ impl RecipientState {
         }
     }
 
-    fn has_it(&self) -> bool {
+    pub(super) fn has_it(&self) -> bool {
         matches!(self.last, Some(Outcome::Delivered { .. }))
     }
 }

@@ -95,9 +95,10 @@ impl OpenError {
     /// What redb says of its file: that the disk fails, or that the file is not what was written.
     pub(super) fn of(store: &Embedded, DiskFault(fault): DiskFault) -> Self {
         use io::ErrorKind::{InvalidData, UnexpectedEof};
-        let is_damage = match &fault {
-            redb::Error::Io(fault) => matches!(fault.kind(), InvalidData | UnexpectedEof),
-            fault => !matches!(fault, redb::Error::PreviousIo),
+        let is_damage = if let redb::Error::Io(fault) = &fault {
+            matches!(fault.kind(), InvalidData | UnexpectedEof)
+        } else {
+            !matches!(fault, redb::Error::PreviousIo)
         };
         if is_damage { Self::damaged(store, fault) } else { Self::Store(fault.to_string()) }
     }

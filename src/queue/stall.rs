@@ -13,11 +13,11 @@
 //! Never: ends a commit; takes back what is in one.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::Queue;
 use crate::sys::{Clock, MonoTime};
@@ -35,10 +35,14 @@ const AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Committing {
     began: Mutex<Option<MonoTime>>,
-    /// Whether a compaction has it wait.
-    compacting: AtomicBool,
+    /// How many compactions have it wait.
+    compacting: AtomicUsize,
     /// Whether it was seen to hang.
     seen: watch::Sender<bool>,
+    /// Rung when something was written: what could not be may go now.
+    pub(super) well: Notify,
+    /// Whether the end has begun: nobody waits long any more.
+    ending: AtomicBool,
 }
 
 /// A compaction under way, until this is dropped.
@@ -52,13 +56,19 @@ impl Drop for Compacting {
         let mut began = self.committing.began();
         // What waited has its time from now on.
         *began = began.map(|_| self.clock.now().mono);
-        self.committing.compacting.store(false, Ordering::Release);
+        self.committing.compacting.fetch_sub(1, Ordering::Release);
     }
 }
 
 impl Default for Committing {
     fn default() -> Self {
-        Self { began: Mutex::default(), compacting: AtomicBool::new(false), seen: watch::Sender::new(false) }
+        Self {
+            began: Mutex::default(),
+            compacting: AtomicUsize::new(0),
+            seen: watch::Sender::new(false),
+            well: Notify::new(),
+            ending: AtomicBool::new(false),
+        }
     }
 }
 
@@ -92,14 +102,14 @@ impl Committing {
 
     /// A compaction begins: until it ends, no commit is said to hang.
     pub(super) fn compacting(self: &Arc<Self>, clock: &Arc<dyn Clock>) -> Compacting {
-        self.compacting.store(true, Ordering::Release);
+        self.compacting.fetch_add(1, Ordering::Release);
         Compacting { committing: Arc::clone(self), clock: Arc::clone(clock) }
     }
 
     /// How long it hangs; none when it does not.
     pub(super) fn stall(&self, now: MonoTime) -> Option<Stall> {
         // In this order: when a compaction is over, what waited for it has begun anew.
-        if self.compacting.load(Ordering::Acquire) {
+        if self.compacting.load(Ordering::Acquire) > 0 {
             return None;
         }
         let began = *self.began();
@@ -108,6 +118,16 @@ impl Committing {
 
     pub(super) fn note(&self, hangs: bool) {
         self.seen.send_if_modified(|seen| std::mem::replace(seen, hangs) != hangs);
+    }
+
+    /// The end begins: what waits to be written is tried at short intervals from now on.
+    pub(super) fn begin_end(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.well.notify_waiters();
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
     }
 
     /// Waits until it was seen to hang.

@@ -172,7 +172,7 @@ impl Writer {
             Self::Inline(desk) => {
                 let answer = desk.store.apply(vec![order], desk.clock.now()).pop();
                 drop(holding);
-                desk.ring();
+                desk.ring(answer.as_slice());
                 answer.unwrap_or(Err(QueueError::Closed))
             }
             Self::Apart(sender) => {
@@ -218,7 +218,7 @@ impl Writer {
                 let (orders, holdings): (Vec<Order>, Vec<Holding>) = orders.into_iter().unzip();
                 let answers = desk.store.apply(orders, desk.clock.now());
                 drop(holdings);
-                desk.ring();
+                desk.ring(&answers);
                 answers
             }
             Self::Apart(sender) => {
@@ -342,18 +342,31 @@ impl Desk {
         ear.commit().await;
         // Before anybody is told: who hears of an end finds that it has come.
         self.committing.end();
+        let is_well = is_well(&answers);
         for ((holding, waiter), answer) in waiting.into_iter().zip(answers) {
             drop(holding);
             // Whoever asked may have gone away; what was asked is done.
             waiter.send(answer).ok();
         }
-        self.ring();
+        self.ring_all(is_well);
     }
 
-    fn ring(&self) {
+    fn ring(&self, answers: &[Answer]) {
+        self.ring_all(is_well(answers));
+    }
+
+    fn ring_all(&self, is_well: bool) {
         self.work.notify_waiters();
         self.room.freed.notify_waiters();
+        if is_well {
+            self.committing.well.notify_waiters();
+        }
     }
+}
+
+/// Whether something was written, or could have been.
+fn is_well(answers: &[Answer]) -> bool {
+    answers.iter().any(Result::is_ok)
 }
 
 #[cfg(test)]

@@ -471,7 +471,36 @@ fn a_report_tells_until_when_the_message_was_to_wait() {
         let report = composed(&original(&envelope, HEADER), &[reported(0, Fate::Failed, &no_such_user())]);
         let text = String::from_utf8(report.octets).unwrap();
         assert_eq!(text.contains("\r\nFuture-Release-Request: until;2027-01-15T08:00:00Z\r\n"), is_told, "{text}");
+        // RFC 4865 §5.1.2: and since when it did.
+        assert!(text.contains("\r\nArrival-Date: Tue, 24 Nov 2026 01:48:00 +0000\r\n"), "{text}");
     }
+}
+
+/// RFC 3461 §9.1.
+#[test]
+fn a_recipient_stands_in_its_report_as_the_envelope_has_it() {
+    for address in ["Bob.SMITH@Example.NET", "\"odd  name\"@example.net", "bob%c!d@example.net", "bob@[192.0.2.1]"] {
+        let envelope = envelope("alice@example.com", MailParameters::default(), vec![to(address)]);
+        let report = composed(&original(&envelope, HEADER), &[reported(0, Fate::Failed, &no_such_user())]);
+        let text = String::from_utf8(report.octets).unwrap();
+        assert!(text.contains(&format!("\r\nFinal-Recipient: rfc822; {address}\r\n")), "{address}: {text}");
+    }
+}
+
+/// RFC 3461 §9.2.
+#[test]
+fn a_diagnostic_is_the_reply_on_one_line_and_not_without_end() {
+    let envelope = envelope("alice@example.com", MailParameters::default(), vec![to("bob@example.net")]);
+    let lines = (0..200).map(|number| format!("line {number}"));
+    let reply = Reply::multiline(Code::new(550).unwrap(), Status::new(5, 1, 1), lines);
+    let outcome = Outcome::Failed { reason: "the upstream refused the recipient (RCPT)".into(), reply: Some(reply) };
+    let report = composed(&original(&envelope, HEADER), &[reported(0, Fate::Failed, &outcome)]);
+    let text = String::from_utf8(report.octets).unwrap().replace("\r\n ", " ");
+    let field = text.lines().find(|line| line.starts_with("Diagnostic-Code: ")).unwrap();
+    let diagnostic = field.strip_prefix("Diagnostic-Code: smtp; ").unwrap();
+    assert!(diagnostic.starts_with("550 5.1.1 line 0 line 1 line 2"), "{diagnostic}");
+    assert_eq!(diagnostic.matches("550").count(), 1, "{diagnostic}");
+    assert!((DIAGNOSTIC_MAX..=DIAGNOSTIC_MAX + "...".len()).contains(&diagnostic.len()), "{}", diagnostic.len());
 }
 
 #[test]

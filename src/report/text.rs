@@ -7,6 +7,8 @@ const LINE_MAX: usize = 76;
 
 /// Octets of a line that any upstream must take, without CRLF (RFC 5322 §2.1.1).
 const LINE_LIMIT: usize = 998;
+/// Spaces in a row that a field keeps, besides one.
+const GAP_MAX: usize = 64;
 
 /// What a person can do, by enhanced status (RFC 3463); the first row that fits.
 const ADVICE: [(Option<u16>, Option<u16>, &str); 12] = [
@@ -80,20 +82,26 @@ pub(super) fn wrapped(text: &str, indent: &str) -> String {
     lines
 }
 
-/// A field of RFC 3464 §2.1: ASCII, folded at spaces, no line over what any upstream takes.
+/// A field of RFC 3464 §2.1: ASCII, folded at spaces, no line over what any upstream takes. Spaces in a row stay as many, for they may be an address's.
 pub(super) fn field(name: &str, value: &str) -> String {
     let mut folded = format!("{name}:");
     let mut length = folded.len();
-    for word in one_line(value, LINE_LIMIT * 2).split(' ').filter(|word| !word.is_empty()) {
+    let mut gap = String::new();
+    for word in one_line(value, LINE_LIMIT * 2).split(' ') {
+        if word.is_empty() {
+            gap.extend((gap.len() < GAP_MAX).then_some(' '));
+        }
         let word: String = word.chars().map(|letter| if letter.is_ascii_graphic() { letter } else { '?' }).collect();
         for piece in pieces(&word) {
-            if length + 1 + piece.len() > LINE_MAX && length > name.len() + 1 {
+            if length + gap.len() + 1 + piece.len() > LINE_MAX && length > name.len() + 1 {
                 folded.push_str("\r\n");
                 length = 0;
             }
+            let before = std::mem::take(&mut gap);
+            length += before.len() + 1 + piece.len();
+            folded.push_str(&before);
             folded.push(' ');
             folded.push_str(piece);
-            length += 1 + piece.len();
         }
     }
     folded.push_str("\r\n");

@@ -53,6 +53,25 @@ pub enum Ruling {
     Refused(Reply),
 }
 
+/// What the sender wanted of TLS further on (RFC 8689).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedTls {
+    /// REQUIRETLS.
+    Required,
+    /// The field `TLS-Required: No`, without REQUIRETLS (§4.1).
+    Waived,
+}
+
+impl AskedTls {
+    /// As the audit line has it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Waived => "waived",
+        }
+    }
+}
+
 /// One line of the audit, as a value.
 #[derive(Clone, Debug)]
 pub struct Decision {
@@ -76,6 +95,8 @@ pub struct Decision {
     pub message_id: Option<String>,
     /// The priority that MAIL asked for (RFC 6710 §4.1), once the transaction is open.
     pub asked_priority: Option<i8>,
+    /// What was wanted of TLS: by MAIL, or by the header once it was read.
+    pub asked_tls: Option<AskedTls>,
     /// The message's octets, once it was read to its end.
     pub octets: Option<u64>,
 }
@@ -94,6 +115,7 @@ impl Decision {
             cause: cause.into(),
             message_id: None,
             asked_priority: None,
+            asked_tls: None,
             octets: None,
         }
     }

@@ -126,7 +126,7 @@ impl Session {
     /// The header stands, or the message is refused for it.
     pub(super) fn header_read(&mut self, facts: &HeaderFacts) -> Step {
         let State::Header(transaction, framing) = &mut self.state else { return self.our_fault() };
-        transaction.name(facts.message_id.clone());
+        transaction.note(facts);
         let framing = *framing;
         match (facts.fault.as_ref(), framing) {
             (Some(HeaderFault::Octets(octet)), Framing::Dot) => self.dispute(octet),

@@ -27,7 +27,7 @@ pub mod transaction;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use decision::{Decision, Ruling, Subject};
+pub use decision::{AskedTls, Decision, Ruling, Subject};
 pub use preamble::{Preamble, PreambleEvent, PreambleStep, TlsReadiness};
 pub use refused::Refused;
 pub use secured::{Session, SessionTrace};

@@ -97,7 +97,10 @@ impl Preamble {
         }
         match line {
             Ok(line) => self.command(Command::parse(line, &offered(), now)),
-            Err(LineFault::TooLong) => PreambleStep::Say(replies::line_too_long()),
+            Err(LineFault::TooLong(head)) => match CommandFault::of_long(&head) {
+                Some(fault @ CommandFault::Http) => PreambleStep::Close(replies::command_fault(&fault)),
+                Some(_) | None => PreambleStep::Say(replies::line_too_long()),
+            },
             Err(fault @ (LineFault::BareCr | LineFault::BareLf | LineFault::Nul)) => {
                 PreambleStep::Close(replies::disputed(&fault))
             }

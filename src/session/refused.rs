@@ -89,10 +89,10 @@ impl Refused {
             Err(fault @ (LineFault::BareCr | LineFault::BareLf | LineFault::Nul)) => {
                 Step::Dispute(replies::disputed(&fault))
             }
-            Ok(_) | Err(LineFault::TooLong) if self.commands > self.settings.idle_commands_max => {
+            Ok(_) | Err(LineFault::TooLong(_)) if self.commands > self.settings.idle_commands_max => {
                 Step::Close(replies::too_many_idle_commands())
             }
-            Ok(_) | Err(LineFault::TooLong) => self.refuse(now),
+            Ok(_) | Err(LineFault::TooLong(_)) => self.refuse(now),
         }
     }
 

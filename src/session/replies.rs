@@ -415,7 +415,8 @@ pub fn refused(refusal: &Refusal, identity: &str) -> Reply {
         Offence::Recipient { .. } => said(550, (5, 7, 1), "Recipient not permitted for this sender"),
         Offence::NoRoute { .. } => no_route(),
         Offence::TooManyRecipients { limit } => {
-            said(550, (5, 7, 1), format!("At most {limit} recipients in one message for {identity}"))
+            let recipients = if *limit == 1 { "recipient" } else { "recipients" };
+            said(550, (5, 7, 1), format!("At most {limit} {recipients} in one message for {identity}"))
         }
         Offence::TooLarge { limit } => {
             said(552, (5, 3, 4), format!("Message too large: {identity} may send {limit} octets"))

@@ -320,13 +320,15 @@ impl Session {
         match event {
             Event::Line(line) if self.phase() == Phase::Challenged => match line {
                 Err(fault @ (LineFault::BareCr | LineFault::BareLf | LineFault::Nul)) => Input::Disputed(fault),
-                Ok(_) | Err(LineFault::TooLong) => Input::Response(line),
+                Ok(_) | Err(LineFault::TooLong(_)) => Input::Response(line),
             },
             Event::Line(Ok(line)) => match Command::parse(line, &self.offered(now), now) {
                 Ok(command) => Input::Command(command),
                 Err(fault) => Input::Fault(fault),
             },
-            Event::Line(Err(LineFault::TooLong)) => Input::TooLong,
+            Event::Line(Err(LineFault::TooLong(head))) => {
+                CommandFault::of_long(&head).map_or(Input::TooLong, Input::Fault)
+            }
             Event::Line(Err(fault)) => Input::Disputed(fault),
             Event::TalkedEarly
             | Event::HeaderRead(_)

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::secured::{Session, State};
-use super::{Decision, NotGranted, Prospect, Question, Step, Subject, Unidentified, refused, replies};
+use super::{AskedTls, Decision, NotGranted, Prospect, Question, Step, Subject, Unidentified, refused, replies};
+use crate::content::HeaderFacts;
 use crate::identity::{Identity, Priorities, Rule};
 use crate::mail::{Address, Cost, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
 use crate::policy::{self, Refusal, Verdict};
@@ -47,6 +48,8 @@ pub struct Transaction {
     recipients: Vec<Recipient>,
     rule: Rule,
     message_id: Option<String>,
+    /// Whether the header says `TLS-Required: No`.
+    waives_tls: bool,
     asked_priority: Option<i8>,
     /// Recipients that came while a limit per hour or day was reached.
     over_limit: usize,
@@ -56,7 +59,16 @@ impl Transaction {
     /// The transaction that `rule` allowed.
     pub(super) fn open(opening: Opening, rule: Rule) -> Self {
         let Opening { reverse_path, parameters, asked_priority } = opening;
-        Self { reverse_path, parameters, recipients: Vec::new(), rule, message_id: None, asked_priority, over_limit: 0 }
+        Self {
+            reverse_path,
+            parameters,
+            recipients: Vec::new(),
+            rule,
+            message_id: None,
+            waives_tls: false,
+            asked_priority,
+            over_limit: 0,
+        }
     }
 
     /// One more recipient. The session counts before it calls.
@@ -64,9 +76,19 @@ impl Transaction {
         self.recipients.push(recipient);
     }
 
-    /// The header has named the message.
-    pub(super) fn name(&mut self, message_id: Option<String>) {
-        self.message_id = message_id;
+    /// The header was read: what the audit is to know of it.
+    pub(super) fn note(&mut self, facts: &HeaderFacts) {
+        self.message_id.clone_from(&facts.message_id);
+        self.waives_tls = facts.waives_tls;
+    }
+
+    /// RFC 8689 §4.1: with REQUIRETLS the field counts for nothing.
+    fn asked_tls(&self) -> Option<AskedTls> {
+        match (self.parameters.require_tls, self.waives_tls) {
+            (true, _) => Some(AskedTls::Required),
+            (false, true) => Some(AskedTls::Waived),
+            (false, false) => None,
+        }
     }
 
     /// Who is told when it cannot be delivered.
@@ -104,6 +126,7 @@ impl Transaction {
         decision.sender = Some(self.reverse_path.clone());
         decision.message_id.clone_from(&self.message_id);
         decision.asked_priority = self.asked_priority;
+        decision.asked_tls = self.asked_tls();
         // A refused recipient is told alone: with those taken before, a client that has a thousand of them refused would have us write a
         // million addresses.
         if decision.subject != Subject::Recipient {

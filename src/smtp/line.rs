@@ -17,6 +17,9 @@ pub const COMMAND_LINE_MAX: usize = 512;
 /// What a line of an AUTH exchange may have with its CRLF, octets (RFC 4954 §4).
 pub const AUTH_LINE_MAX: usize = 12_288;
 
+/// As much of a line that is too long as is kept, octets.
+const HEAD_LENGTH: usize = 16;
+
 /// CR and LF, which count against a line's limit.
 const CRLF_LENGTH: usize = 2;
 
@@ -32,9 +35,29 @@ pub enum LineFault {
     /// NUL.
     #[error("a NUL")]
     Nul,
-    /// Longer than the limit. The line has been skipped to its CRLF.
+    /// Longer than the limit. The line has been skipped to its CRLF; how it began is kept.
     #[error("a line longer than allowed")]
-    TooLong,
+    TooLong(Head),
+}
+
+/// How a line begins: as much of it as tells what its writer took it for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head([u8; HEAD_LENGTH]);
+
+impl Head {
+    /// Of this line, from its first octet on that shows; NUL stands behind a shorter one.
+    pub fn of(line: &[u8]) -> Self {
+        let mut head = [0; HEAD_LENGTH];
+        for (place, octet) in head.iter_mut().zip(line.iter().skip_while(|octet| !octet.is_ascii_graphic())) {
+            *place = *octet;
+        }
+        Self(head)
+    }
+
+    /// The octets.
+    pub const fn octets(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// How the line at the front of the buffer fares.
@@ -43,8 +66,8 @@ enum Front {
     /// It is whole so far.
     #[default]
     Sound,
-    /// Its beginning is thrown away; that is said at its CRLF.
-    TooLong,
+    /// Its beginning is thrown away, but for this; that is said at its CRLF.
+    TooLong(Head),
     /// Its fault has been reported; the rest of it is thrown away.
     Reported,
 }
@@ -119,7 +142,10 @@ impl LineReader {
                     match std::mem::take(&mut self.front) {
                         Front::Reported => {}
                         Front::Sound if text <= longest => return self.octets.get(line).map(Ok),
-                        Front::Sound | Front::TooLong => return Some(Err(LineFault::TooLong)),
+                        Front::Sound => {
+                            return self.octets.get(line).map(|line| Err(LineFault::TooLong(head_of(line, longest))));
+                        }
+                        Front::TooLong(head) => return Some(Err(LineFault::TooLong(head))),
                     }
                 }
             }
@@ -129,7 +155,7 @@ impl LineReader {
     /// Whether the line that is not whole yet is over the limit that [`Self::next_line`] was asked with last: it will be told of at its CRLF. For who does not
     /// want to wait for that.
     pub fn is_over_the_limit(&self) -> bool {
-        self.front == Front::TooLong
+        matches!(self.front, Front::TooLong(_))
     }
 
     /// The octets that are in no line yet: for reading data, and for seeing that nothing was sent ahead of STARTTLS's reply.
@@ -170,12 +196,17 @@ impl LineReader {
     fn wait_behind(&mut self, text: usize, longest: usize) {
         self.plain = text;
         if self.front == Front::Sound && text > longest {
-            self.front = Front::TooLong;
+            self.front = Front::TooLong(head_of(self.buffered(), longest));
         }
         if self.front != Front::Sound {
             self.consume(text);
         }
     }
+}
+
+/// Of a line over the limit; what is behind the limit may not have come yet, and tells nothing.
+fn head_of(line: &[u8], longest: usize) -> Head {
+    Head::of(line.get(..=longest).unwrap_or(line))
 }
 
 /// Finds what ends the plain text; its first `plain` octets have been looked at before. A CR that is the last octet decides nothing yet.
@@ -272,7 +303,22 @@ mod tests {
     #[test]
     fn the_limit_counts_the_crlf() {
         assert_eq!(all_of(b"12345678\r\n", 10), [Ok("12345678".to_owned())]);
-        assert_eq!(all_of(b"123456789\r\nQUIT\r\n", 10), [Err(LineFault::TooLong), Ok("QUIT".to_owned())]);
+        let fault = LineFault::TooLong(Head::of(b"123456789"));
+        assert_eq!(all_of(b"123456789\r\nQUIT\r\n", 10), [Err(fault), Ok("QUIT".to_owned())]);
+    }
+
+    #[test]
+    fn how_a_line_began_that_is_too_long_is_the_same_however_it_came() {
+        let line = [b"POST /a/b/c/d/e/f/g HTTP/1.1 ".as_slice(), &[b'x'; 600], b"\r\n"].concat();
+        for cut in [1, 3, 16, 300, 511, 512, line.len() - 1] {
+            let mut reader = LineReader::new();
+            let mut given = None;
+            for piece in line.chunks(cut) {
+                reader.push(piece);
+                given = given.or(reader.next_line(COMMAND_LINE_MAX).map(|line| line.map(<[u8]>::len)));
+            }
+            assert_eq!(given, Some(Err(LineFault::TooLong(Head(*b"POST /a/b/c/d/e/")))), "{cut}");
+        }
     }
 
     #[test]
@@ -285,7 +331,7 @@ mod tests {
             assert!(reader.octets.capacity() <= 4 * BUFFER_MAX, "capacity {}", reader.octets.capacity());
         }
         reader.push(b"\r\nQUIT\r\n");
-        assert_eq!(reader.next_line(512), Some(Err(LineFault::TooLong)));
+        assert_eq!(reader.next_line(512), Some(Err(LineFault::TooLong(Head::of(&[b'x'; HEAD_LENGTH])))));
         assert_eq!(reader.next_line(512), Some(Ok(&b"QUIT"[..])));
     }
 
@@ -297,7 +343,7 @@ mod tests {
             let room = reader.room();
             assert!(room > 0);
             reader.push(&vec![b'x'; room.min(3000)]);
-            if reader.buffered().is_empty() || reader.front == Front::TooLong {
+            if reader.buffered().is_empty() || reader.is_over_the_limit() {
                 break;
             }
         }

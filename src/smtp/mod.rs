@@ -13,5 +13,5 @@ pub use command::{AuthAnswer, AuthOctets, Command, CommandFault, HeloName, PathF
 pub use data::{Chunk, DotProgress, DotReader, DotState, DotWriter, OctetFault, OctetReader};
 pub use extension::{Extension, Offered};
 pub use framing::{Framing, MessageReader};
-pub use line::{LineFault, LineReader};
+pub use line::{Head, LineFault, LineReader};
 pub use reply::{Code, Reply, ReplyFault, ReplyReader, Status};

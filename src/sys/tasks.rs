@@ -142,7 +142,8 @@ async fn caught<F: Future<Output = ()>>(name: &'static str, work: F) -> End {
     }
 }
 
-fn said(panic: &(dyn Any + Send)) -> &str {
+/// What a panic said.
+pub fn said(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -37,6 +37,7 @@ use super::vouched::{Balancer, BalancerFault, BalancerPins};
 use super::{CertificateFault, PeerChain};
 use crate::credentials::ExporterValue;
 use crate::identity::facts::CertificateFacts;
+use crate::mail::registered_cipher;
 use crate::sys::{Clock, WallTime};
 
 /// The name by which clients ask for SMTP. There is none in IANA's registry, which has imap, pop3 and managesieve; those that send any send this one.
@@ -517,9 +518,7 @@ pub struct Negotiated {
 pub fn negotiated(connection: &ServerConnection) -> Option<Negotiated> {
     // Listeners offer these two only.
     let version = if connection.protocol_version()? == ProtocolVersion::TLSv1_3 { "TLSv1.3" } else { "TLSv1.2" };
-    let suite = connection.negotiated_cipher_suite()?.suite();
-    // rustls calls the TLS 1.3 suites TLS13_..., the registry of RFC 8446 §B.4 TLS_...
-    let cipher = suite.as_str()?.replacen("TLS13_", "TLS_", 1);
+    let cipher = connection.negotiated_cipher_suite()?.suite().as_str().map(registered_cipher)?;
     let key_exchange = connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
     Some(Negotiated { version, cipher, key_exchange })
 }

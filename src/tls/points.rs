@@ -76,21 +76,29 @@ impl HttpUrl {
         Ok(Self { host: host.to_ascii_lowercase(), port, path })
     }
 
-    /// The URL that a redirection from here leads to (RFC 9110 §10.2.2).
+    /// The URL that a redirection from here leads to (RFC 9110 §10.2.2): a reference, resolved as RFC 3986 §5.2 has it.
     ///
     /// # Errors
     /// It leads to what is not fetched here.
     pub fn follow(&self, location: &str) -> Result<Self, UrlFault> {
-        if location.contains("://") {
+        if has_scheme(location) {
             return Self::parse(location);
         }
-        if let Some(rest) = location.strip_prefix("//") {
-            return Self::parse(&format!("http://{rest}"));
+        if location.starts_with("//") {
+            return Self::parse(&format!("http:{location}"));
         }
-        let folder =
-            self.path.split('?').next().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
-        let path = if location.starts_with('/') { location.to_owned() } else { format!("{folder}/{location}") };
-        Self::parse(&format!("http://{}{path}", self.authority()))
+        let location = location.split_once('#').map_or(location, |(before, _)| before);
+        let (path, query) = split_query(location);
+        let (own_path, own_query) = split_query(&self.path);
+        let (path, query) = match path {
+            "" => (own_path.to_owned(), if query.is_empty() { own_query } else { query }),
+            path if path.starts_with('/') => (without_dots(path), query),
+            path => {
+                let folder = own_path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                (without_dots(&format!("{folder}/{path}")), query)
+            }
+        };
+        Self::parse(&format!("http://{}{path}{query}", self.authority()))
     }
 
     /// The host to connect to, an IPv6 address without its brackets.
@@ -118,6 +126,38 @@ impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}{}", self.authority(), self.path)
     }
+}
+
+/// Whether the text begins with a scheme (RFC 3986 §3.1); a colon behind a slash, a query or a fragment is none's.
+fn has_scheme(text: &str) -> bool {
+    let is_of_scheme = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '-' | '.');
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.chars().all(is_of_scheme)
+}
+
+/// The path, and the query with its question mark.
+fn split_query(text: &str) -> (&str, &str) {
+    text.split_at_checked(text.find('?').unwrap_or(text.len())).unwrap_or((text, ""))
+}
+
+/// A path that begins with a slash without its `.` and `..` (RFC 3986 §5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                // What it stood for is a folder.
+                kept.extend(is_last.then_some(""));
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
 }
 
 fn split_port(authority: &str) -> Result<(&str, u16), UrlFault> {
@@ -205,6 +245,54 @@ mod tests {
         assert_eq!(HttpUrl::parse("http://[2001:db8::1]/").unwrap().host(), "2001:db8::1");
     }
 
+    /// RFC 3986 §5.4.1 and §5.4.2, without parameters that no query of http has, fragments left out.
+    #[test]
+    fn references_are_resolved_as_the_rfc_shows() {
+        let from = HttpUrl::parse("http://a/b/c/d;p?q").unwrap();
+        for (reference, wanted) in [
+            ("g", "http://a/b/c/g"),
+            ("./g", "http://a/b/c/g"),
+            ("g/", "http://a/b/c/g/"),
+            ("/g", "http://a/g"),
+            ("//g", "http://g/"),
+            ("?y", "http://a/b/c/d;p?y"),
+            ("g?y", "http://a/b/c/g?y"),
+            ("#s", "http://a/b/c/d;p?q"),
+            ("g#s", "http://a/b/c/g"),
+            ("g?y#s", "http://a/b/c/g?y"),
+            (";x", "http://a/b/c/;x"),
+            ("g;x?y#s", "http://a/b/c/g;x?y"),
+            ("", "http://a/b/c/d;p?q"),
+            (".", "http://a/b/c/"),
+            ("./", "http://a/b/c/"),
+            ("..", "http://a/b/"),
+            ("../", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../..", "http://a/"),
+            ("../../g", "http://a/g"),
+            ("../../../g", "http://a/g"),
+            ("../../../../g", "http://a/g"),
+            ("/./g", "http://a/g"),
+            ("/../g", "http://a/g"),
+            ("g.", "http://a/b/c/g."),
+            (".g", "http://a/b/c/.g"),
+            ("g..", "http://a/b/c/g.."),
+            ("..g", "http://a/b/c/..g"),
+            ("./../g", "http://a/b/g"),
+            ("./g/.", "http://a/b/c/g/"),
+            ("g/./h", "http://a/b/c/g/h"),
+            ("g/../h", "http://a/b/c/h"),
+            ("g;x=1/./y", "http://a/b/c/g;x=1/y"),
+            ("g;x=1/../y", "http://a/b/c/y"),
+            ("g?y/./x", "http://a/b/c/g?y/./x"),
+            ("g?y/../x", "http://a/b/c/g?y/../x"),
+        ] {
+            assert_eq!(from.follow(reference).map(|url| url.to_string()), Ok(wanted.to_owned()), "{reference}");
+        }
+        assert_eq!(from.follow("g:h"), Err(UrlFault::Scheme));
+        assert_eq!(from.follow("http:g"), Err(UrlFault::Scheme));
+    }
+
     #[test]
     fn redirections_stay_with_http() {
         let from = HttpUrl::parse("http://pki.example.com:8080/old/ca.crl?x=1").unwrap();
@@ -214,6 +302,17 @@ mod tests {
             ("/new/ca.crl", Ok("http://pki.example.com:8080/new/ca.crl")),
             ("new.crl", Ok("http://pki.example.com:8080/old/new.crl")),
             ("https://pki.example.com/ca.crl", Err(UrlFault::Scheme)),
+            (
+                "new.crl?from=http://pki.example.net/",
+                Ok("http://pki.example.com:8080/old/new.crl?from=http://pki.example.net/"),
+            ),
+            (
+                "/new.crl?from=http://pki.example.net/#x",
+                Ok("http://pki.example.com:8080/new.crl?from=http://pki.example.net/"),
+            ),
+            ("/a://b", Ok("http://pki.example.com:8080/a://b")),
+            ("#http://pki.example.net/", Ok("http://pki.example.com:8080/old/ca.crl?x=1")),
+            ("mailto:pki@example.com", Err(UrlFault::Scheme)),
         ];
         for (location, wanted) in table {
             assert_eq!(from.follow(location).map(|url| url.to_string()), wanted.map(str::to_owned), "{location}");

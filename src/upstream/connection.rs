@@ -23,8 +23,8 @@ use super::settings::{Security, Upstream};
 use super::seven_bit::Plan;
 use super::tls::{ClientTls, exporter, tls_cause};
 use super::transaction::Order;
-use super::vigil::Signs;
-use crate::mail::Recipient;
+use super::vigil::{Signs, present};
+use crate::mail::{Recipient, registered_cipher};
 use crate::queue::Outcome;
 use crate::sasl::ExporterValue;
 use crate::smtp::extension::Offered;
@@ -313,15 +313,24 @@ impl Connection {
 
     async fn read_until(&mut self, until: Instant, silence: FaultCause) -> Step {
         let room = self.dialog.room().min(READ_PIECE);
-        self.signs.waits_at(self.dialog.phase());
+        let (phase, began) = (self.dialog.phase(), present());
+        self.signs.waits_at(phase);
+        // It may have the message: who waits for its word must be able to say so.
+        let may_have_it = phase == Phase::EndOfData || self.dialog.is_ahead_of_replies();
         let (Some(stream), Some(piece)) = (&mut self.stream, self.piece.get_mut(..room)) else {
             return self.dialog.on(Event::Failed(FaultCause::Closed));
         };
-        let event = match timeout_at(until, stream.read(piece)).await {
-            Ok(Ok(0)) => Event::Failed(FaultCause::Closed),
-            Ok(Ok(count)) => Event::Received(piece.get(..count).unwrap_or_default()),
-            Ok(Err(fault)) => Event::Failed(lost(&fault)),
-            Err(_) => Event::Failed(silence),
+        let read = tokio::select! {
+            biased;
+            read = timeout_at(until, stream.read(piece)) => read.ok(),
+            () = self.signs.last_call(), if may_have_it => None,
+        };
+        let event = match read {
+            Some(Ok(0)) => Event::Failed(FaultCause::Closed),
+            Some(Ok(count)) => Event::Received(piece.get(..count).unwrap_or_default()),
+            Some(Err(fault)) => Event::Failed(lost(&fault)),
+            None if present() < until => Event::Failed(FaultCause::Silent(present().duration_since(began))),
+            None => Event::Failed(silence),
         };
         let step = self.dialog.on(event);
         if let Some(reply) = self.dialog.take_heard() {
@@ -512,7 +521,9 @@ fn negotiated(connection: &rustls::ClientConnection) -> Negotiated {
         version: text(
             connection.protocol_version().and_then(|version| version.as_str()).map(|it| it.replace('_', ".")),
         ),
-        cipher: text(connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).map(str::to_owned)),
+        cipher: text(
+            connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str().map(registered_cipher)),
+        ),
         certificates: connection
             .peer_certificates()
             .unwrap_or_default()

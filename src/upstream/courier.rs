@@ -260,7 +260,8 @@ impl Courier {
         recipients: &[usize],
         body: &mut impl MessageBody,
     ) -> Watched {
-        let (signs, message, mut anew) = (Signs::new(), body.name(), slot.anew.clone());
+        let signs = Signs::new().until(self.places.last_call.subscribe());
+        let (message, mut anew) = (body.name(), slot.anew.clone());
         let mut attempt = Box::pin(self.attempt(slot, envelope, recipients, body, &signs));
         let mut told = false;
         loop {
@@ -433,6 +434,11 @@ impl Courier {
     /// Begins the end of the daemon: attempts under way go on, messages that wait for a connection are not tried any more.
     pub fn stop(&self) {
         self.places.stop();
+    }
+
+    /// Ends what waits behind the final dot: nobody knows there whether the upstream has the message, and that must be written down before the end.
+    pub fn break_off(&self) {
+        self.places.last_call.send_replace(true);
     }
 
     /// Says QUIT on all idle connections: at the end of the daemon.

@@ -25,7 +25,7 @@ use crate::mail::Recipient;
 use crate::queue::Outcome;
 use crate::sasl::ExporterValue;
 use crate::smtp::extension::{Extension, Offered};
-use crate::smtp::line::{LineFault, LineReader};
+use crate::smtp::line::{Head, LineFault, LineReader};
 use crate::smtp::reply::{REPLY_LINE_READ_MAX, Reply, ReplyReader};
 
 mod auth;
@@ -245,7 +245,7 @@ impl Dialog {
         }
         // Its end may never come.
         if self.lines.is_over_the_limit() {
-            return Err(LineFault::TooLong.to_string());
+            return Err(LineFault::TooLong(Head::default()).to_string());
         }
         Ok(None)
     }

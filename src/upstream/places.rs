@@ -75,6 +75,8 @@ pub(super) struct Places {
     pub(super) news: watch::Sender<()>,
     /// Rung when a connection is to be ended.
     pub(super) leaving: Notify,
+    /// Whether nobody waits any longer behind the final dot.
+    pub(super) last_call: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -135,7 +137,8 @@ pub enum Outlook {
 
 impl Places {
     pub(super) fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { clock, entropy, roll: Mutex::default(), news: watch::Sender::new(()), leaving: Notify::new() }
+        let (news, last_call) = (watch::Sender::new(()), watch::Sender::new(false));
+        Self { clock, entropy, roll: Mutex::default(), news, leaving: Notify::new(), last_call }
     }
 
     /// What time it is.

@@ -6,6 +6,7 @@
 //! | anything else with such octets, or `binary` | base64                                                                        |
 //! | a multipart, a message in a message         | what it is: only its parts are encoded, its label becomes `7bit` (RFC 2045 §6.4) |
 //! | `multipart/signed`, such octets within      | nothing: the signature is over the octets (RFC 1847 §2.1)                     |
+//! | `message/global` with such octets           | base64, header and all (RFC 6532 §3.5)                                        |
 //! | such octets in a header or between parts    | nothing: no encoding is meant for them                                        |
 //!
 //! Read twice, line by line: the survey finds the parts that need it and whether all can be done; then the message goes through once more. A DKIM
@@ -333,7 +334,8 @@ impl Walk {
         match (facts.encoding, &facts.kind) {
             (Label::Encoded, _) => return Err(NotEncodable("a part with octets over 127 says that it is encoded")),
             (Label::Unknown, _) => return Err(NotEncodable("a part is encoded in a way that is not known")),
-            (_, Kind::GlobalMessage | Kind::OtherMessage) => {
+            // RFC 6532 §3.5 lets `message/global` be encoded, and it alone.
+            (_, Kind::OtherMessage) => {
                 return Err(NotEncodable("a part of type message may not be encoded"));
             }
             (Label::SevenBit | Label::EightBit | Label::Binary, _) => {}

@@ -23,7 +23,10 @@ pub const UNANSWERED_ALARM: u32 = 3;
 
 /// What was last heard and seen in one attempt; clones are the same.
 #[derive(Clone, Debug)]
-pub(super) struct Signs(Arc<Mutex<Seen>>, Arc<watch::Sender<bool>>);
+pub(super) struct Signs(Arc<Mutex<Seen>>, Arc<watch::Sender<bool>>, Option<LastCall>);
+
+/// Whether nobody waits any longer for what comes behind the final dot: the daemon ends.
+pub(super) type LastCall = watch::Receiver<bool>;
 
 #[derive(Debug)]
 struct Seen {
@@ -45,7 +48,20 @@ impl Signs {
     /// An attempt begins.
     pub(super) fn new() -> Self {
         let seen = Seen { at: present(), phase: Phase::Lookup, said: None, record: None };
-        Self(Arc::new(Mutex::new(seen)), Arc::new(watch::Sender::new(false)))
+        Self(Arc::new(Mutex::new(seen)), Arc::new(watch::Sender::new(false)), None)
+    }
+
+    /// The same, of an attempt whose outcome has to be known at the last call.
+    pub(super) fn until(self, last_call: LastCall) -> Self {
+        Self(self.0, self.1, Some(last_call))
+    }
+
+    /// Comes with the last call. Cancel-safe.
+    pub(super) async fn last_call(&self) {
+        let Some(mut called) = self.2.clone() else { return std::future::pending().await };
+        if called.wait_for(|called| *called).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// The same, and what is said is kept, up to [`REPLIES_MAX`] replies.

@@ -445,7 +445,7 @@ fn while_the_queue_is_opened_clients_and_operators_are_told_to_come_again() {
     let told = String::from_utf8_lossy(&asked.stderr).into_owned();
     assert!(!asked.status.success() && told.contains("recovering its queue"), "{told}");
     let second = sealpost(&["serve", "--config", bench.config_argument()]);
-    assert_eq!(second.status.code(), Some(70), "the port is taken");
+    assert_eq!(second.status.code(), Some(69), "the port is taken");
 
     assert_eq!(process.wait_ready(PATIENCE), Start::Ready, "{}", process.log());
     submit(&mut alice(&bench), &[READER], "<after@example.com>");

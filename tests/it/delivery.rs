@@ -40,6 +40,32 @@ fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
 }
 
+// Defects.
+
+/// Once such a message was tried again each hour, first of its identity's, for ever, uncounted; and ten of them were all the turns that the identity has.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_panics_is_an_attempt_and_its_message_dead_in_the_end() {
+    let stage = Stage::with_few_turns(Script { is_a_trap: true, ..Script::default() });
+    stage.run();
+    let ids = stage.submit(12).await;
+    stage.pass(MINUTE).await;
+    for id in &ids {
+        let record = stage.record(*id).await.unwrap();
+        assert_eq!(record.attempts, 1, "{record:?}");
+        let Some(Outcome::Deferred { reason, .. }) = &record.recipients[0].last else { panic!("{record:?}") };
+        assert!(reason.contains("a defect of it: a defect") && !reason.contains("injected"), "{reason}");
+    }
+    stage.up.turn_into(Script::default());
+    stage.pass(HOUR + 10 * MINUTE).await;
+    assert_eq!(stage.up.taken().len(), 12);
+    stage.up.turn_into(Script { is_a_trap: true, ..Script::default() });
+    let id = stage.submit(1).await[0];
+    stage.pass(26 * HOUR).await;
+    let record = stage.record(id).await.unwrap();
+    assert_eq!(record.state, State::Dead);
+    assert!(record.reason.as_ref().unwrap().contains("a defect"), "{record:?}");
+}
+
 // Turns.
 
 #[tokio::test(start_paused = true)]

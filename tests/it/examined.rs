@@ -66,6 +66,8 @@ async fn of_a_good_upstream_all_is_shown_and_nothing_is_sent() {
     assert_eq!(phases, all);
     let tls = second.tls.as_ref().unwrap();
     assert_eq!((tls.version.as_str(), tls.certificates.len()), ("TLSv1.3", 1));
+    // As in Received and in the log: the name in IANA's registry.
+    assert!(tls.cipher.starts_with("TLS_"), "{}", tls.cipher);
     assert!(second.fault.is_none() && second.refused.is_empty());
     assert_eq!(scene.up.heard().last().unwrap(), "QUIT");
 }

@@ -15,6 +15,8 @@ send_as = ["robot@example.com", "!x@example.com"]
 send_to = ["*@example.net"]
 limits = { messages_per_hour = 3 }
 hold = true
+resend = true
+bare_lf = "normalize"
 "#;
 
 fn asked(bench: &Bench, more: &[&str]) -> Vec<Value> {
@@ -50,6 +52,7 @@ fn who_may_send_and_who_was_here_is_told_with_a_daemon_and_without() {
     );
     assert_eq!(robot["send_as"], serde_json::json!(["robot@example.com", "!x@example.com"]));
     assert_eq!(robot["limits"]["messages_per_hour"], 3);
+    assert_eq!((&robot["resend"], &robot["bare_lf"]), (&Value::Bool(true), &Value::from("normalize")));
     assert_eq!((&robot["last_used"], robot["certificates"].as_array().unwrap().len()), (&Value::Null, 0));
     for name in ["staff:alice@example.com", "staff:bob@example.com"] {
         let entry = named(&with_daemon, name);
@@ -70,7 +73,7 @@ fn who_may_send_and_who_was_here_is_told_with_a_daemon_and_without() {
     let text = sealpost_says(&["identities", "--config", bench.config_argument()]);
     for wanted in [
         "robot: identity \"robot\" (",
-        "    sends as robot@example.com, !x@example.com to *@example.net\n    3 messages an hour, held for approval\n    not seen yet\n",
+        "    sends as robot@example.com, !x@example.com to *@example.net\n    3 messages an hour, held for approval, may send others' mail again (resend), LF without CR is made CRLF (bare_lf)\n    not seen yet\n",
         "staff:alice@example.com: client_ca \"staff\" (",
         "    last used 20",
         " days left\n        seen 20",

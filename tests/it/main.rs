@@ -60,6 +60,7 @@ mod balanced;
 mod vouched;
 mod explained;
 mod fetched;
+mod exits;
 mod identities;
 mod kill;
 mod limits;

@@ -70,6 +70,8 @@ pub(crate) struct Script {
     pub(crate) grants_data_to_nobody: bool,
     /// Whom it knows; without, it lets everybody in.
     pub(crate) login: Option<Login>,
+    /// Whoever connects panics: a defect of our own.
+    pub(crate) is_a_trap: bool,
 }
 
 /// A message it took.
@@ -586,6 +588,7 @@ impl Network for Net {
                 std::future::pending::<()>().await;
             }
             let Some(host) = host else { return Err(io::ErrorKind::ConnectionRefused.into()) };
+            assert!(!host.script.lock().unwrap().is_a_trap, "a defect\nthat was injected");
             let (ours, theirs) = tokio::io::duplex(64 * 1024);
             tokio::spawn(host.serve(theirs));
             let stream: Box<dyn Stream> = Box::new(ours);

@@ -15,7 +15,7 @@ use sealpost::session::{
     Answer, Attempted, Deadline, Event, Need, NoRoom, NotGranted, Onward, Phase, Promises, Prospect, Question, Ruling,
     Session, SessionSettings, Step, TABLE, Trigger, Turn, Unidentified, turn,
 };
-use sealpost::smtp::LineFault;
+use sealpost::smtp::{Head, LineFault};
 use sealpost::sys::WallTime;
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 use sealpost::upstream::Upstream;
@@ -111,7 +111,12 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
         (Trigger::Quit, vec![line("QUIT")]),
         (
             Trigger::Faulty,
-            vec![line("XYZZY"), line(""), line("MAIL FROM:<a@@b>"), Move::FaultyLine(LineFault::TooLong)],
+            vec![
+                line("XYZZY"),
+                line(""),
+                line("MAIL FROM:<a@@b>"),
+                Move::FaultyLine(LineFault::TooLong(Head::default())),
+            ],
         ),
         (
             Trigger::Response,
@@ -123,7 +128,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 line("AGEAYg=="),
                 line(SCRAM_FIRST),
                 line(SCRAM_FINAL),
-                Move::FaultyLine(LineFault::TooLong),
+                Move::FaultyLine(LineFault::TooLong(Head::default())),
             ],
         ),
         (
@@ -235,7 +240,7 @@ impl Reads {
 
 /// Whether in this phase these events make this trigger: after 334 each sure line is a response.
 fn applies(phase: Phase, reads: Reads, trigger: Trigger, event: &Move) -> bool {
-    let is_line = matches!(event, Move::Line(_) | Move::FaultyLine(LineFault::TooLong));
+    let is_line = matches!(event, Move::Line(_) | Move::FaultyLine(LineFault::TooLong(_)));
     match (phase, trigger) {
         // Intake owes the header before the body's end; only an end in dispute can come first, and the end of a chunk that is not the last.
         (Phase::Header, Trigger::BodyEnded) => match reads {

@@ -23,6 +23,8 @@ from wait import Fault, must
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "calibration.md"
 # How many scripts are played at once, and how many must be alike for a play to mean anything.
 AT_ONCE, ALIKE = 4, 20
+# How many are played, as the document says.
+_COUNTED = r"\((\d+) of them;"
 # Personas whose certificate is not simply one of the staff CA; the others differ in their address alone.
 _STRANGERS = ("stranger", "stale")
 
@@ -150,6 +152,9 @@ class Calibration:
         faults += [f"{name}: explained, but it no longer differs" for name in told if name not in self.seen]
         used = {row[3] for server in SERVERS for row in _told(text, server).values()}
         faults += [f"the cause {cause} explains nothing" for cause in causes - used]
+        counted = re.search(_COUNTED, text)
+        if not counted or int(counted[1]) != self.played:
+            faults.append(f"{self.played} scripts were played; the document has {counted and counted[1]}")
         if faults:
             raise Fault("\n".join(faults))
 
@@ -162,7 +167,8 @@ class Calibration:
         rows = "".join(f"| {name} | {one.line} | {one.ours} | {one.theirs} | {told[name][3] if name in told else '?'} |\n"
                        for name, one in self.seen.items())
         head = f"| script | line | sealpost | {self.name} | cause |\n| --- | --- | --- | --- | --- |\n"
-        DOCUMENT.write_text(before + begin + head + rows + end + rest.split(end, 1)[1])
+        whole = before + begin + head + rows + end + rest.split(end, 1)[1]
+        DOCUMENT.write_text(re.sub(_COUNTED, f"({self.played} of them;", whole))
 
 
 def _marks(server):

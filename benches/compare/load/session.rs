@@ -1,5 +1,6 @@
 //! One session of the load: opened with TLS and EHLO, messages one after the other, replies read and nothing assumed.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,11 +10,12 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::{Mode, Pace};
+use crate::{Mode, Pace, Target};
 
 /// How long a client waits for the greeting before it connects anew.
 const GREETING: Duration = Duration::from_secs(3);
@@ -102,24 +104,76 @@ fn late() -> io::Error {
     io::Error::from(io::ErrorKind::TimedOut)
 }
 
-/// A connection on which the server has spoken, where it speaks first. A server whose backlog is full may never learn of a connection that this
-/// side takes for established (TCP with SYN cookies): then the client tries again, as people do.
-async fn greeted(server: SocketAddr, mode: Mode, patience: Duration) -> io::Result<Talk<TcpStream>> {
-    if mode == Mode::Implicit {
-        return connect(server, patience).await;
-    }
-    for attempt in 1.. {
-        let mut talk = connect(server, GREETING).await?;
-        match talk.expect(220).await {
-            Ok(()) => {
-                talk.patience = patience;
-                return Ok(talk);
-            }
-            Err(fault) if fault.kind() == io::ErrorKind::TimedOut && attempt < ATTEMPTS => {}
-            Err(fault) => return Err(fault),
+/// How sessions come in: a few at a time knock, so that no server's listen backlog decides what is measured.
+pub struct Door {
+    server: SocketAddr,
+    mode: Mode,
+    patience: Duration,
+    opening: Semaphore,
+    anew: Cell<u64>,
+}
+
+impl Door {
+    pub fn new(target: &Target) -> Self {
+        Self {
+            server: target.server,
+            mode: target.mode,
+            patience: Duration::from_secs(target.patience),
+            opening: Semaphore::new(target.opening),
+            anew: Cell::new(0),
         }
     }
-    unreachable!("the last attempt returns")
+
+    /// How often a client had to connect anew, since nobody greeted it.
+    pub fn anew(&self) -> u64 {
+        self.anew.get()
+    }
+
+    /// Connects, and is greeted inside TLS.
+    pub async fn open(&self, tls: &Arc<ClientConfig>) -> io::Result<Session> {
+        let mut talk = self.greeted().await?;
+        let socket = match self.mode {
+            Mode::Implicit => talk.stream,
+            Mode::Starttls => {
+                talk.greet().await?;
+                talk.say(b"STARTTLS\r\n").await?;
+                talk.expect(220).await?;
+                talk.stream
+            }
+        };
+        let name = ServerName::try_from("localhost").unwrap();
+        let shaking = TlsConnector::from(Arc::clone(tls)).connect(name, socket);
+        let stream = timeout(self.patience, shaking).await.map_err(|_| late())??;
+        let mut talk = Talk::new(stream, self.patience);
+        if self.mode == Mode::Implicit {
+            talk.expect(220).await?;
+        }
+        let pipelining = talk.greet().await?;
+        Ok(Session { talk, pipelining })
+    }
+
+    /// A connection on which the server has spoken, where it speaks first. A server whose backlog is full may never learn of a connection that this
+    /// side takes for established (TCP with SYN cookies): then the client tries again, as people do, and it is counted.
+    async fn greeted(&self) -> io::Result<Talk<TcpStream>> {
+        let _knocking = self.opening.acquire().await.map_err(io::Error::other)?;
+        if self.mode == Mode::Implicit {
+            return connect(self.server, self.patience).await;
+        }
+        for attempt in 1.. {
+            let mut talk = connect(self.server, GREETING).await?;
+            match talk.expect(220).await {
+                Ok(()) => {
+                    talk.patience = self.patience;
+                    return Ok(talk);
+                }
+                Err(fault) if fault.kind() == io::ErrorKind::TimedOut && attempt < ATTEMPTS => {
+                    self.anew.set(self.anew.get() + 1);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
 }
 
 async fn connect(server: SocketAddr, patience: Duration) -> io::Result<Talk<TcpStream>> {
@@ -134,29 +188,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, and is greeted inside TLS.
-    pub async fn open(server: SocketAddr, mode: Mode, tls: &Arc<ClientConfig>, patience: Duration) -> io::Result<Self> {
-        let mut talk = greeted(server, mode, patience).await?;
-        let socket = match mode {
-            Mode::Implicit => talk.stream,
-            Mode::Starttls => {
-                talk.greet().await?;
-                talk.say(b"STARTTLS\r\n").await?;
-                talk.expect(220).await?;
-                talk.stream
-            }
-        };
-        let name = ServerName::try_from("localhost").unwrap();
-        let shaking = TlsConnector::from(Arc::clone(tls)).connect(name, socket);
-        let stream = timeout(patience, shaking).await.map_err(|_| late())??;
-        let mut talk = Talk::new(stream, patience);
-        if mode == Mode::Implicit {
-            talk.expect(220).await?;
-        }
-        let pipelining = talk.greet().await?;
-        Ok(Self { talk, pipelining })
-    }
-
     /// One transaction: the reply to the end of the data, or the first refusal.
     pub async fn submit(&mut self, sender: &str, recipients: usize, pace: Pace, wire: &[u8]) -> io::Result<Said> {
         let mut commands = vec![format!("MAIL FROM:<{sender}>\r\n")];
@@ -200,6 +231,12 @@ impl Session {
     /// Octets of the message.
     pub async fn pour(&mut self, octets: &[u8]) -> io::Result<()> {
         self.talk.say(octets).await
+    }
+
+    /// The end of the message, and the answer to all of it.
+    pub async fn finish(&mut self) -> io::Result<Said> {
+        self.talk.say(b".\r\n").await?;
+        self.talk.reply().await
     }
 
     /// Says goodbye and waits for the answer.

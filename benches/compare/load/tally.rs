@@ -1,6 +1,7 @@
-//! What came of a load: how many messages were answered how, and how long each took.
+//! What came of a load: how many messages were answered how, how long each took, and which of it was in the time that is measured.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
@@ -11,44 +12,67 @@ use crate::load::session::Said;
 const TOLD_MAX: usize = 20;
 
 pub struct Tally {
-    began: Instant,
-    /// By the wall clock, which the sink shares.
-    began_at: SystemTime,
+    /// The measured time; its end is the last answer where none is set.
+    from: Instant,
+    until: Option<Instant>,
+    /// The beginning and this moment by the wall clock, which the sink shares.
+    clock: (Instant, SystemTime),
     last: Instant,
-    opened: Vec<Duration>,
-    waits: Vec<Duration>,
+    opened: Vec<Took>,
+    waits: Vec<Took>,
+    answered: Vec<u64>,
     said: BTreeMap<String, u64>,
     /// Messages that were not answered 250: refused, or broken off without an answer.
     not_accepted: Vec<u64>,
     faults: u64,
 }
 
+/// When something was done, and how long it took.
+struct Took {
+    at: Instant,
+    time: Duration,
+}
+
 impl Tally {
     pub fn begin() -> Self {
         let now = Instant::now();
         Self {
-            began: now,
-            began_at: SystemTime::now(),
+            from: now,
+            until: None,
+            clock: (now, SystemTime::now()),
             last: now,
             opened: Vec::new(),
             waits: Vec::new(),
+            answered: Vec::new(),
             said: BTreeMap::new(),
             not_accepted: Vec::new(),
             faults: 0,
         }
     }
 
-    /// A session was greeted inside TLS.
-    pub fn opened(&mut self, took: Duration) {
-        self.opened.push(took);
-        self.last = Instant::now();
+    /// From now on it is measured: what was before has warmed the server up.
+    pub fn measure(&mut self) {
+        self.from = Instant::now();
+        self.last = self.from;
     }
 
-    /// A message was answered; `took`: from MAIL to the answer.
-    pub fn answered(&mut self, number: u64, said: &Said, took: Duration) {
+    /// What comes from now on is finished, and not measured.
+    pub fn measured(&mut self) {
+        self.until = Some(Instant::now());
+    }
+
+    /// A session was greeted inside TLS.
+    pub fn opened(&mut self, time: Duration) {
+        self.last = Instant::now();
+        self.opened.push(Took { at: self.last, time });
+    }
+
+    /// A message was answered; `time`: from MAIL to the answer.
+    pub fn answered(&mut self, number: u64, said: &Said, time: Duration) {
         if said.code == 250 {
-            self.waits.push(took);
             self.last = Instant::now();
+            self.waits.push(Took { at: self.last, time });
+            self.answered.push(number);
         } else {
             self.not_accepted.push(number);
             self.tell(said.text.clone());
@@ -72,22 +96,42 @@ impl Tally {
         }
     }
 
+    /// The numbers that were answered 250, one a line.
+    pub fn write_answered(&self, file: &Path) {
+        let lines: String = self.answered.iter().map(|number| format!("{number}\n")).collect();
+        std::fs::write(file, lines).unwrap();
+    }
+
     pub fn figures(&self) -> Value {
-        let seconds = (self.last - self.began).as_secs_f64().max(1e-9);
-        let began = self.began_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let until = self.until.unwrap_or(self.last);
+        let seconds = (until - self.from).as_secs_f64().max(1e-9);
+        let within = |took: &[Took]| -> Vec<Duration> {
+            took.iter().filter(|one| (self.from..=until).contains(&one.at)).map(|one| one.time).collect()
+        };
+        let (opened, waits) = (within(&self.opened), within(&self.waits));
         json!({
-            "began": began,
+            "from": self.wall(self.from),
+            "until": self.wall(until),
             "seconds": seconds,
             "sessions": self.opened.len(),
-            "sessions_per_second": self.opened.len() as f64 / seconds,
-            "opening_ms": percentiles(&self.opened),
-            "accepted": self.waits.len(),
-            "accepted_per_second": self.waits.len() as f64 / seconds,
-            "waits_ms": percentiles(&self.waits),
-            "histogram_ms": histogram(&self.waits),
-            "not_accepted": self.not_accepted,
+            "sessions_per_second": opened.len() as f64 / seconds,
+            "opening_ms": percentiles(&opened),
+            "accepted": self.answered.len(),
+            "accepted_within": waits.len(),
+            "accepted_before": self.waits.iter().filter(|one| one.at < self.from).count(),
+            "accepted_per_second": waits.len() as f64 / seconds,
+            "waits_ms": percentiles(&waits),
+            "histogram_ms": histogram(&waits),
+            "not_accepted": self.not_accepted.len(),
             "said": self.said,
         })
+    }
+
+    /// A moment by the wall clock, seconds.
+    fn wall(&self, at: Instant) -> f64 {
+        let (began, began_at) = self.clock;
+        let began_at = began_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        began_at + at.saturating_duration_since(began).as_secs_f64()
     }
 }
 

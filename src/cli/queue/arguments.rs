@@ -19,14 +19,38 @@ use crate::daemon::steering::selection::Filters;
     sealpost queue hold -c sealpost.toml --identity billing-robot         stop what it has sent, whatever it was\n  \
     sealpost queue remove -c sealpost.toml --identity billing-robot --newer-than 1h --dry-run\n  \
     sealpost queue retry -c sealpost.toml --upstream main                 it is well again\n\n\
-    While the daemon runs, it is asked; else the store is opened, by its owner only. Each deed that the daemon does is told in the log's audit, with who asked.\n\
-    Exit codes: 0 done, 1 no such message or it could not be done to one, 64 it was not said what is meant, 69 neither daemon nor store can \
-    be reached, 70 store, disk or a file failed, or it can't be done at all, as is said, 77 not allowed.")]
+    While the daemon runs, it is asked; else the store is opened, by its owner only. Each deed that the daemon does is told in the log's audit, with who asked.")]
 pub struct QueueArguments {
     /// What to do with it.
     #[command(subcommand)]
     pub command: QueueCommand,
 }
+
+const HOLD_HELP: &str = "Examples:\n\n  sealpost queue hold -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \
+    sealpost queue hold -c sealpost.toml --sender '*@example.com' --newer-than 2h\n  \
+    sealpost queue hold -c sealpost.toml --identity billing-robot --dry-run\n\n\
+    Filters are put together with \"and\". Without names, what is queued is meant, and only what is there when the command begins: what comes later is \
+    not held. The names of the messages it was done to are printed, one a line. Of a message that is named and is dead, that is said, and \
+    nothing is done.";
+
+const RELEASE_HELP: &str = "Examples:\n\n  sealpost queue release -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \
+    sealpost queue release -c sealpost.toml --identity billing-robot\n  sealpost queue release -c sealpost.toml --all --dry-run\n\n\
+    Filters are put together with \"and\". Without names, what is held is meant, also what queue.recheck or an identity's hold keeps back. The names of the \
+    messages it was done to are printed, one a line. Of a message that is named and is not held, that is said, and nothing is done.";
+
+const RETRY_HELP: &str = "Examples:\n\n  sealpost queue retry -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \
+    sealpost queue retry -c sealpost.toml --upstream main       it is well again\n  sealpost queue retry -c sealpost.toml --state dead --dry-run\n\n\
+    Filters are put together with \"and\". Without names, what is queued or dead is meant: it is due now. The names of the messages it was done to are \
+    printed, one a line.";
+
+const REMOVE_HELP: &str = "Examples:\n\n  sealpost queue remove -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \
+    sealpost queue remove -c sealpost.toml --identity billing-robot --dry-run\n  \
+    sealpost queue remove -c sealpost.toml --identity billing-robot --yes\n  \
+    sealpost queue remove -c sealpost.toml --recipient '*@typo.example'\n  \
+    sealpost queue remove -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d --recipient bob@example.net\n\n\
+    Filters are put together with \"and\". Only what is there when the command begins is meant. With --recipient these recipients are taken out of each \
+    message, and the message goes when nobody is left. By filter it asks before it begins, or wants --yes. The names of the messages it was done to \
+    are printed, one a line. Nobody gets a report of what is removed.";
 
 /// What can be done with the queue.
 #[derive(Clone, Debug, Subcommand)]
@@ -36,16 +60,22 @@ pub enum QueueCommand {
     /// Show one message: envelope, who sent it, each recipient and its last reply; never its body
     Show(QueueShow),
     /// Keep messages back until released
+    #[command(after_help = HOLD_HELP)]
     Hold(QueueSelection),
     /// Let held messages go on
+    #[command(after_help = RELEASE_HELP)]
     Release(QueueSelection),
     /// Try messages now, dead ones included
+    #[command(after_help = RETRY_HELP)]
     Retry(QueueSelection),
     /// Remove messages, or single recipients of them; nobody is told
-    Remove(QueueSelection),
+    #[command(after_help = REMOVE_HELP)]
+    Remove(QueueRemoval),
     /// Count what is in the queue, and say whether mail goes in and out
     Stats(QueueStats),
     /// Give the disk back what the store's file does not need: writes it anew with what is kept
+    #[command(after_help = "Example:\n\n  sealpost queue compact -c sealpost.toml\n\n\
+        Worth it when `queue stats` tells a file much larger than what is queued, held and dead, after a flood say.")]
     Compact {
         /// Which queue.
         #[command(flatten)]
@@ -62,9 +92,10 @@ impl QueueCommand {
     pub fn filters(&self) -> Option<Filters> {
         match self {
             Self::List(list) => Some(list.filters.filters()),
-            Self::Hold(selection) | Self::Release(selection) | Self::Retry(selection) | Self::Remove(selection) => {
+            Self::Hold(selection) | Self::Release(selection) | Self::Retry(selection) => {
                 Some(selection.filters.filters())
             }
+            Self::Remove(removal) => Some(removal.selection.filters.filters()),
             Self::Export(export) => Some(export.filters.filters()),
             Self::Show(_) | Self::Stats(_) | Self::Compact { .. } | Self::Import(_) => None,
         }
@@ -174,8 +205,7 @@ pub struct QueueExport {
     What was held is held, what was queued is due as it was, and nothing is counted to anybody's limits a second time. What is damaged in the file is \
     left out and told; everything else is taken. Interrupted, it is repeated, and goes on where it was. When all is on stable storage, the receipt is \
     written: queue.export.receipt, for `queue export --remove-after` on the machine that it came from. The machine that the export \
-    was made on refuses it, for the messages are there or another one has them, unless --take-back is said.\n\
-    Exit codes: 0 all is here, 1 something was damaged and left out.")]
+    was made on refuses it, for the messages are there or another one has them, unless --take-back is said.")]
 pub struct QueueImport {
     /// Which queue.
     #[command(flatten)]
@@ -236,19 +266,6 @@ impl QueueFilters {
 
 /// Which messages.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples, here with hold; release, retry and remove are the same:\n\n  \
-    sealpost queue hold -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \
-    sealpost queue hold -c sealpost.toml --sender '*@example.com' --newer-than 2h\n  \
-    sealpost queue hold -c sealpost.toml --identity billing-robot --dry-run\n  \
-    sealpost queue remove -c sealpost.toml --identity billing-robot --yes\n  \
-    sealpost queue remove -c sealpost.toml --recipient '*@typo.example'\n  \
-    sealpost queue remove -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d --recipient bob@example.net\n\n\
-    Filters are put together with \"and\". Without names, hold means what is queued, release what is held, retry what is queued or dead, remove \
-    everything; and only what is there when the command begins. The names of the messages it was done to are printed, one a line.\n\
-    remove: with --recipient it takes these recipients out of each message, and the message goes when nobody is left. By filter it asks before \
-    it begins, or wants --yes. Nobody gets a report of what is removed.\n\
-    hold, release: of a message that is named and is in no state for it, that is said, and nothing is done.\n\
-    release: also sends what queue.recheck or an identity's hold keeps back.")]
 pub struct QueueSelection {
     /// Which queue.
     #[command(flatten)]
@@ -265,7 +282,15 @@ pub struct QueueSelection {
     /// Do nothing: list which messages it would be done to, and how many
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask
+}
+
+/// `sealpost queue remove`
+#[derive(Clone, Debug, Args)]
+pub struct QueueRemoval {
+    /// Which messages.
+    #[command(flatten)]
+    pub selection: QueueSelection,
+    /// Do not ask, where filters or --all say what is meant; what is named is never asked about
     #[arg(long)]
     pub yes: bool,
 }

@@ -18,12 +18,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 
-use super::MISSING;
 use super::arguments::{QueueExport, QueueImport};
 use super::export::{First, Item, Message, Piece, Reader, VERSION, Writer};
 use super::print::size;
 use super::reach::{self, Reach};
 use super::receipt::{Receipt, Written};
+use crate::cli::exit::{self, Exit};
 use crate::cli::output;
 use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
@@ -101,10 +101,11 @@ struct Export {
 
 fn write(reach: &Reach, asked: &QueueExport, path: &Path) -> anyhow::Result<ExitCode> {
     if path.exists() {
-        bail!("{} is there already: name another file, or remove it", path.display());
+        let why = format!("{} is there already: name another file, or remove it", path.display());
+        return Err(exit::fault(Exit::CantCreate, why));
     }
     let part = with_ending(path, "part");
-    let mut file = Some(make(&part).with_context(|| part.display().to_string())?);
+    let mut file = Some(make(&part).map_err(|fault| unmade(&part, &fault))?);
     let mut export =
         Export { writer: None, name: String::new(), held_only: false, octets: 0, count: 0, spoiled: 0, passed: 0 };
     let command = Command::Export { filters: asked.filters.filters() };
@@ -124,6 +125,11 @@ fn write(reach: &Reach, asked: &QueueExport, path: &Path) -> anyhow::Result<Exit
         discard(&part);
         in_words(fault, path)
     })
+}
+
+/// A file that can't be made.
+pub(super) fn unmade(path: &Path, fault: &io::Error) -> anyhow::Error {
+    exit::fault(Exit::CantCreate, format!("{}: {fault}", path.display()))
 }
 
 /// The words of the disk do not tell which file they are about.
@@ -237,7 +243,7 @@ impl Export {
                 output::counted(self.passed, "message")
             );
         }
-        Ok(if self.spoiled > 0 || self.passed > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
+        Ok(if self.spoiled > 0 || self.passed > 0 { Exit::No.into() } else { ExitCode::SUCCESS })
     }
 }
 
@@ -276,16 +282,16 @@ fn forget(reach: &Reach, path: &Path, as_json: bool) -> anyhow::Result<ExitCode>
              removed them for that. If they are to move, export them again, import that, and show its receipt",
             receipt.export
         );
-        return Ok(ExitCode::from(MISSING));
+        return Ok(Exit::No.into());
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn run_import(import: &QueueImport) -> anyhow::Result<ExitCode> {
     let reach = Reach::of(&import.common.config.config)?;
-    let place = || import.file.display().to_string();
-    let file = open(&import.file).with_context(place)?;
-    let reader = Reader::begin(BufReader::new(file)).with_context(place)?;
+    let file = open(&import.file).map_err(|fault| exit::unread(&import.file, &fault))?;
+    let no_export = |fault| exit::fault(Exit::Data, format!("{}: {fault:#}", import.file.display()));
+    let reader = Reader::begin(BufReader::new(file)).map_err(no_export)?;
     let path = import.receipt.clone().unwrap_or_else(|| with_ending(&import.file, "receipt"));
     let export = reader.first.export.clone();
     let back = if import.take_back { Back::Taken } else { Back::Refused };
@@ -445,7 +451,7 @@ impl Account {
                  the file again and import that: its receipt will have the rest",
                 output::counted(left_out, "part")
             );
-            return Ok(ExitCode::from(MISSING));
+            return Ok(Exit::No.into());
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -3,7 +3,6 @@
 //! Never: works on a store that a daemon owns, or that belongs to another user; makes one where there is none.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,18 +10,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
+use crate::cli::exit::{self, Exit};
 use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
+use crate::daemon::place::{self, STORE};
 use crate::daemon::steering::{Answer, Answers, Command, Desk};
 use crate::identity::Roster;
 use crate::queue::{Driving, OpenError, Queue, QueueSettings};
 use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock as _, SystemClock, SystemEntropy};
-
-/// Neither daemon nor store can be reached (`EX_UNAVAILABLE`).
-const UNREACHABLE: u8 = 69;
-/// Not allowed (`EX_NOPERM`).
-const NOT_ALLOWED: u8 = 77;
 
 /// Octets of answers that are read at once.
 const GATHER: usize = 64 * 1024;
@@ -56,12 +52,16 @@ impl Reach {
         let data_dir = &self.settings.data_dir;
         match UnixStream::connect(control::path(data_dir)) {
             Ok(daemon) => Ok(Some(daemon)),
+            // Where no daemon runs, too: rights are asked before the socket is.
             Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => {
+                let whose = place::owner(data_dir).map_or_else(String::new, |owner| format!(" (uid {owner})"));
                 eprintln!(
-                    "sealpost: only root and the daemon's own user may ask about its queue ({})",
-                    data_dir.display()
+                    "sealpost: only root and the user whose it is{whose} may ask about the queue in {}, and this runs as uid {}; \
+                     whether a daemon runs can't be told without",
+                    data_dir.display(),
+                    place::own_uid()
                 );
-                Err(ExitCode::from(NOT_ALLOWED))
+                Err(Exit::NotAllowed.into())
             }
             Err(_) => Ok(None),
         }
@@ -108,8 +108,8 @@ impl Reach {
         work: impl AsyncFnOnce(&Queue, &SystemClock) -> anyhow::Result<()>,
     ) -> anyhow::Result<Unreached> {
         let data_dir = &self.settings.data_dir;
-        if let Some(code) = not_ours(data_dir)? {
-            return Ok(Some(code));
+        if let Some(exit) = not_ours(data_dir) {
+            return Ok(Some(exit.into()));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -118,11 +118,11 @@ impl Reach {
             let settings = QueueSettings { driving: Driving::Inline, readers, ..self.settings.clone() };
             let opened = Queue::open(settings, Arc::new(SystemDisk), Arc::new(clock), Arc::new(SystemEntropy));
             let (queue, recovery) = match opened {
-                Err(OpenError::InUse(_)) => bail!(
-                    "{} is in use, and no daemon answers: a daemon is just starting (after a crash that takes seconds) or stopping, or another \
-                     `sealpost queue` is at work; ask again",
-                    data_dir.display()
-                ),
+                Err(OpenError::InUse(_)) => {
+                    let why = "is in use, and no daemon answers: a daemon is just starting (after a crash that takes seconds) or stopping, or another \
+                               `sealpost queue` is at work; ask again";
+                    return Err(exit::fault(Exit::Unavailable, format!("{} {why}", data_dir.display())));
+                }
                 opened => opened.with_context(|| {
                     format!("no daemon answers, and the store in {} can't be opened", data_dir.display())
                 })?,
@@ -151,14 +151,14 @@ impl Reach {
 }
 
 fn data_dir(config: &Path) -> anyhow::Result<PathBuf> {
-    let text = crate::cli::read_text(config)?;
-    let place = || config.display().to_string();
+    let text = crate::cli::read_configuration(config)?;
+    let wrong = |why: &dyn std::fmt::Display| exit::fault(Exit::Misconfigured, format!("{}: {why}", config.display()));
     let table: toml::Table =
-        toml::from_str(&text).with_context(|| format!("{}: run `sealpost check` on it", place()))?;
+        toml::from_str(&text).map_err(|fault| wrong(&format!("run `sealpost check` on it: {fault}")))?;
     let overridden =
         crate::cli::environment().into_iter().find(|(name, _)| name == "SEALPOST__DATA_DIR").map(|(_, value)| value);
     let written = table.get("data_dir").and_then(toml::Value::as_str).map(str::to_owned);
-    let data_dir = overridden.or(written).with_context(|| format!("{} has no data_dir", place()))?;
+    let data_dir = overridden.or(written).ok_or_else(|| wrong(&"it has no data_dir"))?;
     Ok(config.parent().unwrap_or(Path::new("")).join(data_dir))
 }
 
@@ -208,33 +208,28 @@ pub(in crate::cli) fn hear(daemon: UnixStream, print: Print<'_>) -> anyhow::Resu
 }
 
 /// A store opened by another user (root, say) would get files that its daemon can't read.
-#[expect(clippy::disallowed_methods, reason = "looks who owns the data directory")]
-fn not_ours(data_dir: &Path) -> anyhow::Result<Option<ExitCode>> {
-    let owner = match std::fs::metadata(data_dir) {
-        Ok(metadata) => metadata.uid(),
-        Err(fault) => {
-            eprintln!(
-                "sealpost: there is no queue in {}: {fault}; `sealpost serve` makes it when it starts, or data_dir names another place",
-                data_dir.display()
-            );
-            return Ok(Some(ExitCode::from(UNREACHABLE)));
-        }
-    };
+#[expect(clippy::disallowed_methods, reason = "looks whether there is a queue")]
+fn not_ours(data_dir: &Path) -> Option<Exit> {
+    if let Err(fault) = std::fs::metadata(data_dir) {
+        eprintln!(
+            "sealpost: there is no queue in {}: {fault}; `sealpost serve` makes it when it starts, or data_dir names another place",
+            data_dir.display()
+        );
+        return Some(Exit::Unavailable);
+    }
     // Another one would be made, beside the one that is meant: that is not mounted, perhaps, or lies elsewhere.
-    if data_dir.join("store.redb").symlink_metadata().is_err_and(|fault| fault.kind() == io::ErrorKind::NotFound) {
+    if data_dir.join(STORE).symlink_metadata().is_err_and(|fault| fault.kind() == io::ErrorKind::NotFound) {
         eprintln!(
             "sealpost: no daemon answers, and there is no queue in {}: is its file system mounted? `sealpost serve` makes a queue where there is none",
             data_dir.display()
         );
-        return Ok(Some(ExitCode::from(UNREACHABLE)));
+        return Some(Exit::Unavailable);
     }
-    if owner == rustix::process::geteuid().as_raw() {
-        return Ok(None);
-    }
+    let owner = place::owner(data_dir).filter(|&owner| owner != place::own_uid())?;
     eprintln!(
         "sealpost: no daemon answers, and the store in {} belongs to another user (uid {owner}); run this as that user, \
-         for example with: setpriv --reuid {owner} sealpost queue ...",
+         for example with: setpriv --reuid {owner} --clear-groups sealpost queue ...",
         data_dir.display()
     );
-    Ok(Some(ExitCode::from(NOT_ALLOWED)))
+    Some(Exit::NotAllowed)
 }

@@ -12,11 +12,12 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::moving::{make, name_it, with_ending};
+use super::moving::{make, name_it, unmade, with_ending};
+use crate::cli::exit::{self, Exit};
 
 /// The version that this program writes and reads.
 const VERSION: u32 = 1;
@@ -47,7 +48,7 @@ pub(super) struct Receipt {
 impl Receipt {
     pub(super) fn begin(path: &Path, export: &str) -> anyhow::Result<Self> {
         let part = with_ending(path, "part");
-        let file = make(&part).with_context(|| part.display().to_string())?;
+        let file = make(&part).map_err(|fault| unmade(&part, &fault))?;
         let mut receipt = Self { path: path.to_owned(), to: BufWriter::new(file), sum: Xxh3::new(), count: 0 };
         receipt.line(&First { sealpost_receipt: VERSION, export: export.to_owned() })?;
         Ok(receipt)
@@ -90,15 +91,13 @@ impl Written {
     /// It is none, or not whole: then nothing may be removed.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let place = || path.display().to_string();
-        let mut lines = Lines::open(path).with_context(place)?;
+        let wrong = |why: &str| exit::fault(Exit::Data, format!("{}: {why}", place()));
+        let mut lines = Lines::open(path).map_err(|fault| exit::unread(path, &fault))?;
         let first: First = serde_json::from_slice(&lines.next().with_context(place)?)
-            .with_context(|| format!("{}: this is no receipt of an import", place()))?;
+            .map_err(|fault| wrong(&format!("this is no receipt of an import: {fault}")))?;
         if first.sealpost_receipt != VERSION {
-            bail!(
-                "{}: this receipt has version {}, and this sealpost knows {VERSION}",
-                place(),
-                first.sealpost_receipt
-            );
+            let version = first.sealpost_receipt;
+            return Err(wrong(&format!("this receipt has version {version}, and this sealpost knows {VERSION}")));
         }
         let mut count = 0_u64;
         loop {
@@ -107,7 +106,7 @@ impl Written {
                 Ok(Line::Message { .. }) => count = count.saturating_add(1),
                 Ok(Line::End { end, sum }) if end == count && sum == format!("{before:016x}") => break,
                 Ok(Line::End { .. }) | Err(_) => {
-                    bail!("{}: this receipt is damaged or cut off; nothing is removed", place())
+                    return Err(wrong("this receipt is damaged or cut off; nothing is removed"));
                 }
             }
         }

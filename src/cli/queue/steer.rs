@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use serde_json::json;
 
+use super::Session;
 use super::arguments::QueueSelection;
 use super::print::{Form, Printer, size};
 use super::reach::Reach;
-use super::{MISSING, Session, USAGE};
+use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::daemon::steering::selection::Filters;
 use crate::daemon::steering::{Action, Answer, Command, Count, Detail, ListOrder, Target};
@@ -21,11 +22,21 @@ const IDS_MAX: usize = 10_000;
 /// How often progress is told, messages.
 const PROGRESS_EVERY: u64 = 100;
 
-pub(super) fn run(selection: &QueueSelection, action: Action) -> anyhow::Result<ExitCode> {
+/// Whether who asked has said that it is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consent {
+    /// Nothing is lost by it.
+    Needless,
+    /// With `--yes`.
+    Given,
+    ToBeAsked,
+}
+
+pub(super) fn run(selection: &QueueSelection, action: Action, consent: Consent) -> anyhow::Result<ExitCode> {
     let filters = selection.filters.filters();
     if selection.ids.is_empty() && filters.is_empty() && !selection.all {
         eprintln!("sealpost: name messages, or say which with filters like --sender, or say --all");
-        return Ok(ExitCode::from(USAGE));
+        return Ok(Exit::Usage.into());
     }
     if !selection.ids.is_empty() {
         return run_named(selection, action, &filters);
@@ -34,7 +45,7 @@ pub(super) fn run(selection: &QueueSelection, action: Action) -> anyhow::Result<
         return rehearse(selection, action, filters);
     }
     let reach = Reach::of(&selection.common.config.config)?;
-    let until = if action == Action::Remove && !selection.yes {
+    let until = if consent == Consent::ToBeAsked {
         match confirm(&reach, &filters)? {
             Confirmed::Yes(count) => Some(count.until),
             Confirmed::No(code) => return Ok(code),
@@ -53,7 +64,7 @@ pub(super) fn run(selection: &QueueSelection, action: Action) -> anyhow::Result<
 fn run_named(selection: &QueueSelection, action: Action, filters: &Filters) -> anyhow::Result<ExitCode> {
     if selection.dry_run {
         eprintln!("sealpost: --dry-run goes with filters; of named messages `sealpost queue show` tells");
-        return Ok(ExitCode::from(USAGE));
+        return Ok(Exit::Usage.into());
     }
     let reach = Reach::of(&selection.common.config.config)?;
     let mut tale = Tale::new(selection, action, Meant::ByName);
@@ -181,7 +192,7 @@ fn confirm(reach: &Reach, filters: &Filters) -> anyhow::Result<Confirmed> {
         eprintln!(
             "sealpost: this would remove {what}, and nobody would be told: say --yes if that is meant, or --dry-run to see them"
         );
-        return Ok(Confirmed::No(ExitCode::from(USAGE)));
+        return Ok(Confirmed::No(Exit::Usage.into()));
     }
     eprint!("Remove {what}, selected by {}? Nobody is told. [y/N] ", filters.words());
     io::stderr().flush()?;
@@ -191,7 +202,7 @@ fn confirm(reach: &Reach, filters: &Filters) -> anyhow::Result<Confirmed> {
         return Ok(Confirmed::Yes(count));
     }
     eprintln!("sealpost: nothing was removed");
-    Ok(Confirmed::No(ExitCode::from(MISSING)))
+    Ok(Confirmed::No(Exit::No.into()))
 }
 
 /// Whether messages were named.
@@ -305,6 +316,6 @@ impl Tale {
             };
             eprintln!("sealpost: {}{gone}", self.so_far());
         }
-        Ok(if self.failed > 0 { ExitCode::from(MISSING) } else { ExitCode::SUCCESS })
+        Ok(if self.failed > 0 { Exit::No.into() } else { ExitCode::SUCCESS })
     }
 }

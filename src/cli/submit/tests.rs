@@ -48,12 +48,12 @@ fn servers_are_written_host_and_port() {
 #[test]
 fn exit_codes_tell_whether_to_try_again_and_whose_fault_it_is() {
     let refused =
-        |code, text: &str| Failure::Refused { step: "MAIL".to_owned(), code, text: text.to_owned() }.exit_code();
+        |code, text: &str| Failure::Refused { step: "MAIL".to_owned(), code, text: text.to_owned() }.exit().number();
     assert_eq!(refused(452, "4.3.1 full"), 75);
     assert_eq!(refused(550, "5.7.1 Sender not allowed"), 77);
     assert_eq!(refused(530, "Authentication required"), 77);
     assert_eq!(refused(550, "5.1.1 no such user"), 69);
-    assert_eq!(Failure::Unreachable(String::new()).exit_code(), 75);
+    assert_eq!(Failure::Unreachable(String::new()).exit().number(), 75);
 }
 
 /// A server's and a client's files; the client's certificate comes from an intermediate.
@@ -226,7 +226,7 @@ async fn eight_bit_and_utf8_are_declared() {
     assert!(lines.concat().contains("MAIL FROM:<alice@example.com> BODY=8BITMIME SMTPUTF8\r\n"));
     let (sent, _) =
         submit_to(&[("EHLO", "250 localhost")], Mode::Implicit, "Subject: ä\n\nx\n".as_bytes(), nothing).await;
-    assert_eq!(sent.unwrap_err().exit_code(), 65);
+    assert_eq!(sent.unwrap_err().exit().number(), 65);
 }
 
 #[tokio::test]
@@ -251,7 +251,7 @@ async fn refusals_are_told_whole_with_their_step() {
     for (script, told, code) in cases {
         let (sent, lines) = submit_to(script, Mode::StartTls(""), b"x\n", nothing).await;
         let failure = sent.unwrap_err();
-        assert_eq!((failure.to_string().as_str(), failure.exit_code()), (told, code));
+        assert_eq!((failure.to_string().as_str(), failure.exit().number()), (told, code));
         assert!(told.contains("the end") || !lines.concat().contains("\r\n.\r\n"), "{lines:?}");
     }
 }
@@ -262,7 +262,7 @@ async fn a_certificate_that_the_server_does_not_take_is_told_so() {
     let (sent, _) = submit_to(&[], Mode::Implicit, b"x\n", leaf_alone).await;
     let failure = sent.unwrap_err();
     assert!(matches!(failure, Failure::CertificateRefused(_)), "{failure:?}");
-    assert_eq!(failure.exit_code(), 77);
+    assert_eq!(failure.exit().number(), 77);
 }
 
 #[tokio::test]

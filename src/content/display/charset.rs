@@ -49,7 +49,7 @@ const ALIASES: [(&[&str], &str); 7] = [
 ];
 /// Charsets of one octet whose lower half is ASCII, without a table here: what they have above is no `@`. EBCDIC (37, 273 to 297, 420 to 424, 500,
 /// 870, 1026, 1047, 1140 to 1149) is not here, nor are the Macintosh's of several octets.
-const OF_ONE_OCTET: [&str; 36] = [
+const OF_ONE_OCTET: [&str; 33] = [
     "437",
     "720",
     "737",
@@ -77,9 +77,6 @@ const OF_ONE_OCTET: [&str; 36] = [
     "xmacgreek",
     "xmacturkish",
     "xmacicelandic",
-    "xmachebrew",
-    "xmacarabic",
-    "xmacfarsi",
     "xmacthai",
     "xmacceltic",
     "xmacgaelic",
@@ -87,6 +84,9 @@ const OF_ONE_OCTET: [&str; 36] = [
     "xmacsymbol",
     "xmacroman",
 ];
+
+/// The Macintosh's from right to left: at 0xA0 to 0xBF they have ASCII's 0x20 to 0x3F again, the full stop among them.
+const MIRRORED: [&str; 3] = ["xmachebrew", "xmacarabic", "xmacfarsi"];
 
 type Decoder = fn(&[u8]) -> String;
 
@@ -98,6 +98,8 @@ enum Table {
     Guessed(&'static [&'static str]),
     /// ASCII, and letters that are not known.
     OneOctet,
+    /// The same, and ASCII's signs once more for text from right to left.
+    Mirrored,
     /// ASCII alone.
     Shifting,
 }
@@ -125,6 +127,8 @@ impl Charset {
             Table::Shifting
         } else if let Some(decoder) = decoder(alias.unwrap_or(name)) {
             Table::One(decoder)
+        } else if MIRRORED.contains(&plain.as_str()) {
+            Table::Mirrored
         } else if is_of_one_octet(&plain) {
             Table::OneOctet
         } else {
@@ -142,7 +146,7 @@ impl Charset {
     pub(super) fn guesses(&self) -> usize {
         match self.table {
             Table::Guessed(guesses) => guesses.len(),
-            Table::One(_) | Table::OneOctet | Table::Shifting => 1,
+            Table::One(_) | Table::OneOctet | Table::Mirrored | Table::Shifting => 1,
         }
     }
 
@@ -161,6 +165,14 @@ impl Charset {
             Table::OneOctet => {
                 let letter = |octet: &u8| {
                     if octet.is_ascii() { char::from(*octet) } else { char::REPLACEMENT_CHARACTER }
+                };
+                Ok(with_ascii_beside(&octets.iter().map(letter).collect::<String>(), octets))
+            }
+            Table::Mirrored => {
+                let letter = |octet: &u8| match octet {
+                    0xa0..=0xbf => char::from(octet & 0x7f),
+                    octet if octet.is_ascii() => char::from(*octet),
+                    _ => char::REPLACEMENT_CHARACTER,
                 };
                 Ok(with_ascii_beside(&octets.iter().map(letter).collect::<String>(), octets))
             }

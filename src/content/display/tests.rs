@@ -83,6 +83,13 @@ fn an_address_is_seen_in_every_manner_of_decoding() {
         "=?utf-7?Q?ceo+AEA?=example.com",
         // Base64 that the sign itself ends.
         "=?utf-7?Q?ce+AG8=40example.com?=",
+        // Padding within, that is passed over; and what is no base64 at all.
+        "=?utf-8?B?Y2Vv=QGV4YW1wbGUuY29t?=",
+        "=?utf-8?B?Y2Vv(QGV4YW1wbGUuY29t)?=",
+        // Signs for text from right to left.
+        "=?x-mac-arabic?Q?ceo=40example=AEcom?=",
+        "=?x-mac-hebrew?Q?ceo=40example=AEcom?=",
+        "=?x-mac-farsi?B?Y2VvQGV4YW1wbGWuY29t?=",
         // A byte order mark in a charset that knows none.
         "=?ibm866?B?/v9jZW9AZXhhbXBsZS5jb20g?=",
         "=?gb18030?B?/v9jZW9AZXhhbXBsZS5jb20g?=",
@@ -92,6 +99,34 @@ fn an_address_is_seen_in_every_manner_of_decoding() {
         let seen = seen_in(text);
         assert!(matches!(&seen, Ok(seen) if seen.contains(&"ceo@example.com".to_owned())), "{text}: {seen:?}");
     }
+}
+
+/// Most of these are faults to the reader who passes over what he does not know; not to be so is luck that whoever tries long enough has.
+#[test]
+fn base64_is_read_in_every_manner_of_padding_and_of_letters() {
+    for (text, wanted) in [
+        ("Y2U=b0BleGFtcGxlLmNvbQ==", "ceo@example.com"),
+        ("Y2VvQA==ZXhhbXBsZS5jb20=", "ceo@example.com"),
+        ("byBjZW9AZXhhbXBsZS5jb20=wLmNvcnAuZXhhbXBsZQ", "o ceo@example.com"),
+        ("byBjZW9AZXhhbXBsZS5jb20=wLmNvcnAuZXhhbXBsZQ", "o ceo@example.com0.corp.example"),
+        ("Pz8_IGNlb0BleGFtcGxlLmNvbQ", "??? ceo@example.com"),
+        ("Pj4-IGNlb0BleGFtcGxlLmNvbQ==", ">>> ceo@example.com"),
+        ("Pz8_Pz8/IGNlb0BleGFtcGxlLmNvbQ==", "?????? ceo@example.com"),
+        ("Y2Vv-QGV4_YW1wbGUuY29t", "ceo@example.com"),
+    ] {
+        let word = format!("=?utf-8?B?{text}?=");
+        let mut effort = Effort::default();
+        let manners = manners(&word, &mut effort).unwrap();
+        let readings: Vec<String> = manners.iter().map(|manner| decode(&word, *manner, &mut effort).unwrap()).collect();
+        assert!(readings.contains(&wanted.to_owned()), "{text}: {readings:?}");
+    }
+    // What is honest is read in one.
+    for text in ["SsO2cmc=", "SsO2cmcg==", "SsO2 cmc", ""] {
+        assert_eq!(manners(&format!("=?utf-8?B?{text}?="), &mut Effort::default()).unwrap().len(), 1, "{text}");
+    }
+    assert_eq!(manners("=?utf-8?Q?a-b=5F_=C3=B6?=", &mut Effort::default()).unwrap().len(), 1);
+    let seen = seen_in("=?utf-8?B?byBjZW9AZXhhbXBsZS5jb20=wLmNvcnAuZXhhbXBsZQ?=").unwrap();
+    assert_eq!(seen[..2], ["ceo@example.com0.corp.example", "ceo@example.com"]);
 }
 
 #[test]

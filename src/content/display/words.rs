@@ -1,7 +1,8 @@
 //! Encoded words (RFC 2047) as one reader or another cuts and decodes them.
 //!
 //! Readers differ in where a word ends when question marks stand in it, in whether the octets of words side by side, or their base64, are put
-//! together before they are read, and in what they guess where no charset is named: a [`Manner`] is one way to do it all. A word without its end
+//! together before they are read, in what padding within base64 does and whether `-` and `_` are letters of it, and in what they guess where no
+//! charset is named: a [`Manner`] is one way to do it all. A word without its end
 //! goes to the end of the text. Each manner looks at each octet a few times at most; [`Effort`] counts, and ends what would go on for long.
 //! Never: chooses among the manners; who asks takes all.
 
@@ -15,6 +16,14 @@ use super::{DisplayFault, Effort};
 /// Takes base64 as carelessly as mail programs do.
 const GENEROUS: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The same with the letters of RFC 4648 §5, which some readers take as well.
+const GENEROUS_OF_URLS: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true),
@@ -40,11 +49,33 @@ pub(super) enum Joining {
     Letters,
 }
 
+/// What a `=` does that stands within base64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Padding {
+    /// Nothing: it is passed over like a sign that is no base64.
+    Nothing,
+    /// It ends a piece, and behind it the next begins.
+    EndsPiece,
+    /// It ends the word; what is behind it is nothing.
+    EndsAll,
+}
+
+/// Which letters base64 has for 62 and 63.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Letters {
+    /// `+` and `/` (RFC 2045 §6.8); `-` and `_` are passed over.
+    Plain,
+    /// `-` and `_` as well.
+    OfUrls,
+}
+
 /// How a reader decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Manner {
     pub(super) ends: WordEnd,
     pub(super) joining: Joining,
+    pub(super) padding: Padding,
+    pub(super) letters: Letters,
     /// Which of its charsets is taken for one that is guessed at.
     pub(super) guess: usize,
 }
@@ -61,6 +92,8 @@ pub(super) struct Word<'a> {
     charset: &'a str,
     encoding: Encoding,
     text: &'a str,
+    /// Whether its end is there, or the text ends within it.
+    has_end: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +118,45 @@ pub(super) fn manners(text: &str, effort: &mut Effort) -> Result<Vec<Manner>, Di
             _ => &[Joining::Nothing, Joining::Octets, Joining::Letters],
         };
         let guesses = guesses(&pieces)?;
-        for &joining in joinings {
-            manners.extend((0..guesses).map(|guess| Manner { ends, joining, guess }));
+        for (padding, letters) in readings_of_base64(&pieces) {
+            for &joining in joinings {
+                manners.extend((0..guesses).map(|guess| Manner { ends, joining, padding, letters, guess }));
+            }
         }
         before = Some(pieces);
     }
     Ok(manners)
+}
+
+/// In how many ways the base64 here may be read; an honest word's in one.
+fn readings_of_base64(pieces: &[Piece<'_>]) -> Vec<(Padding, Letters)> {
+    let any = |is: fn(&str) -> bool| {
+        let is = |piece: &Piece<'_>| matches!(piece, Piece::Word(word) if word.encoding == Encoding::Base64 && is(word.text));
+        pieces.iter().any(is)
+    };
+    let paddings: &[Padding] = if any(has_padding_within) {
+        &[Padding::Nothing, Padding::EndsPiece, Padding::EndsAll]
+    } else {
+        &[Padding::Nothing]
+    };
+    let letters: &[Letters] =
+        if any(|text| text.contains(['-', '_'])) { &[Letters::Plain, Letters::OfUrls] } else { &[Letters::Plain] };
+    paddings.iter().flat_map(|padding| letters.iter().map(|letters| (*padding, *letters))).collect()
+}
+
+fn has_padding_within(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(_, behind)| behind.contains(|letter| is_of_base64(letter, Letters::OfUrls)))
+}
+
+/// Whether an encoded word that has its end reaches over this sign.
+pub(in crate::content) fn reaches_over(text: &str, sign: char, effort: &mut Effort) -> Result<bool, DisplayFault> {
+    let is_over = |piece: &Piece<'_>| matches!(piece, Piece::Word(word) if word.has_end && word.text.contains(sign));
+    for ends in [WordEnd::FirstMark, WordEnd::FirstQuestion] {
+        if pieces(text, ends, effort)?.iter().any(is_over) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn guesses(pieces: &[Piece<'_>]) -> Result<usize, DisplayFault> {
@@ -125,8 +191,8 @@ pub(super) fn decode(text: &str, manner: Manner, effort: &mut Effort) -> Result<
                 if !same {
                     read(run.take(), manner, &mut shown)?;
                 }
-                run.get_or_insert_with(|| Run { charset, octets: Vec::new(), letters: String::new() })
-                    .add(word, manner.joining);
+                run.get_or_insert_with(|| Run { charset, manner, octets: Vec::new(), letters: String::new() })
+                    .add(word);
             }
         }
     }
@@ -137,17 +203,23 @@ pub(super) fn decode(text: &str, manner: Manner, effort: &mut Effort) -> Result<
 /// Words that are read together.
 struct Run {
     charset: Charset,
+    manner: Manner,
     octets: Vec<u8>,
     /// Base64 that has not come out even yet.
     letters: String,
 }
 
 impl Run {
-    fn add(&mut self, word: &Word<'_>, joining: Joining) {
+    fn add(&mut self, word: &Word<'_>) {
         match word.encoding {
             Encoding::Base64 => {
-                let even = word.text.contains('=') || joining != Joining::Letters;
-                self.letters.extend(word.text.chars().filter(is_of_base64));
+                for piece in self.manner.pieces_of(word.text) {
+                    self.letters.extend(piece.chars().filter(|letter| is_of_base64(*letter, self.manner.letters)));
+                    if self.manner.padding == Padding::EndsPiece {
+                        self.settle();
+                    }
+                }
+                let even = word.text.contains('=') || self.manner.joining != Joining::Letters;
                 if even || self.letters.len().is_multiple_of(4) {
                     self.settle();
                 }
@@ -160,7 +232,7 @@ impl Run {
     }
 
     fn settle(&mut self) {
-        self.octets.extend(decode_base64(&std::mem::take(&mut self.letters)));
+        self.octets.extend(decode_base64(&std::mem::take(&mut self.letters), self.manner.letters));
     }
 }
 
@@ -227,7 +299,8 @@ impl<'a> Cutter<'a, '_> {
         let start = third.saturating_add(1);
         let Some((end, behind)) = self.end(start, ends)? else { return Ok(None) };
         let text = self.text.get(start..end).unwrap_or_default();
-        Ok(Some((Word { charset, encoding, text }, behind)))
+        let has_end = self.text.get(end..).is_some_and(|rest| rest.starts_with("?="));
+        Ok(Some((Word { charset, encoding, text, has_end }, behind)))
     }
 
     /// Where the word's text ends, and where what is behind its end begins.
@@ -259,14 +332,28 @@ impl<'a> Cutter<'a, '_> {
     }
 }
 
-fn is_of_base64(letter: &char) -> bool {
-    letter.is_ascii_alphanumeric() || matches!(letter, '+' | '/')
+impl Manner {
+    /// The parts of base64 that this reader takes.
+    fn pieces_of(self, text: &str) -> impl Iterator<Item = &str> {
+        let most = if self.padding == Padding::EndsPiece { usize::MAX } else { 1 };
+        text.split(move |letter| letter == '=' && self.padding != Padding::Nothing).take(most)
+    }
 }
 
-fn decode_base64(letters: &str) -> Vec<u8> {
+fn is_of_base64(letter: char, letters: Letters) -> bool {
+    let is_plain = letter.is_ascii_alphanumeric() || matches!(letter, '+' | '/');
+    is_plain || (letters == Letters::OfUrls && matches!(letter, '-' | '_'))
+}
+
+fn decode_base64(letters: &str, of: Letters) -> Vec<u8> {
     // A last single letter stands for no octet; readers drop it.
     let whole = if letters.len() % 4 == 1 { letters.get(..letters.len().saturating_sub(1)) } else { Some(letters) };
-    GENEROUS.decode(whole.unwrap_or_default()).unwrap_or_default()
+    let whole = whole.unwrap_or_default();
+    match of {
+        Letters::Plain => GENEROUS.decode(whole),
+        Letters::OfUrls => GENEROUS_OF_URLS.decode(whole.replace('+', "-").replace('/', "_")),
+    }
+    .unwrap_or_default()
 }
 
 /// RFC 2047 §4.2: `_` is a space, `=XX` an octet.

@@ -94,11 +94,15 @@ fn these_are_not() {
 }
 
 #[test]
-fn a_name_is_shown_with_spaces_and_without_and_its_comments_behind_it() {
+fn a_name_is_shown_with_spaces_and_without_and_its_comments_behind_it_and_as_it_stands_where_words_are_encoded() {
     for (value, shown) in [
-        ("a@x.example", ["", ""]),
-        ("A <a@x.example>", ["A", "A"]),
-        ("(w) \"A\" B. <a@x.example> (h)", ["A B. (w) (h)", "AB. (w) (h)"]),
+        ("a@x.example", ["", "", ""]),
+        ("A <a@x.example>", ["A", "A", "A"]),
+        ("(w) \"A\" B. <a@x.example> (h)", ["A B. (w) (h)", "AB. (w) (h)", "AB. (w) (h)"]),
+        (
+            "=?utf-8?Q?a?= (w)\t\"A\"<a@x.example>(h)",
+            ["=?utf-8?Q?a?= A (w) (h)", "=?utf-8?Q?a?=A (w) (h)", "=?utf-8?Q?a?= (w)\t\"A\""],
+        ),
     ] {
         assert_eq!(read_mailboxes(value).unwrap()[0].shown(), shown, "{value}");
     }

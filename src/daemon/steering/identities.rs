@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, Desk, PAGE};
 use crate::identity::roster::{Brief, Described, EntryState};
-use crate::identity::{Digest256, Dispatch, Limits, Roster, SecondFactor, Vouching};
+use crate::identity::{Digest256, Dispatch, Limits, Resending, Roster, SecondFactor, Vouching};
 use crate::queue::QueueError;
 use crate::queue::seen::{Seen, due};
+use crate::smtp::data::BareLf;
 use crate::sys::WallTime;
 use crate::tls::Witness;
 
@@ -44,6 +45,12 @@ pub struct IdentityEntry {
     /// Whether its certificate counts when a pinned load balancer tells of it.
     #[serde(default)]
     pub accept_vouched: bool,
+    /// Whether it may send others' mail again under a Resent-From of its own.
+    #[serde(default)]
+    pub resend: bool,
+    /// What becomes of an LF without CR in its messages.
+    #[serde(default)]
+    pub bare_lf: BareLfWord,
     /// Messages per hour, messages per day, recipients per hour, recipients per day, where they are limited.
     pub limits: IdentityLimits,
     /// When it was last seen, RFC 3339.
@@ -62,6 +69,17 @@ pub enum IdentityKind {
     Certificate,
     /// Nothing any more: it was seen, and the configuration does not know it now.
     Gone,
+}
+
+/// What becomes of an LF without CR, in the words of the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BareLfWord {
+    /// The message is refused.
+    #[default]
+    Refuse,
+    /// It is read as CRLF.
+    Normalize,
 }
 
 /// Limits of an identity.
@@ -148,6 +166,12 @@ impl IdentityEntry {
             second_factor: word(terms.second_factor).to_owned(),
             hold: terms.dispatch == Dispatch::OnApproval,
             accept_vouched: terms.leeway.vouching == Vouching::BalancerToo,
+            resend: terms.leeway.resending == Resending::AnyMail,
+            bare_lf: if terms.leeway.bare_lf == BareLf::Normalized {
+                BareLfWord::Normalize
+            } else {
+                BareLfWord::Refuse
+            },
             limits: limits(terms.limits),
             last_used: last_used(&seen),
             certificates: certificates(seen, now),
@@ -169,6 +193,8 @@ impl IdentityEntry {
             second_factor: word(SecondFactor::None).to_owned(),
             hold: false,
             accept_vouched: false,
+            resend: false,
+            bare_lf: BareLfWord::Refuse,
             limits: IdentityLimits::default(),
             last_used: last_used(&seen),
             certificates: certificates(seen, now),

@@ -60,6 +60,26 @@ fn a_damaged_record_is_set_aside_listed_and_can_be_removed() {
     });
 }
 
+/// Once it stayed queued, without a claim and without a place: nobody looked at it again, and what its identity had sent behind it waited for a restart.
+#[test]
+fn a_record_found_damaged_when_its_outcome_is_recorded_is_set_aside_and_holds_up_nobody() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let mut deposit = samples::deposit(START);
+        deposit.trace.helo = "the-damaged-one".to_owned();
+        let id = bench.keep_with(b"hello", deposit).await;
+        let claim = bench.claim_now().await.unwrap();
+        let other = bench.keep(b"other").await;
+        bench.damage(b"the-damaged-one");
+        assert_eq!(claim.conclude(nothing_tried(Next::Retry(START))).await, Ok(None));
+        let reason = "its record fails its checksum".to_owned();
+        assert_eq!(bench.queue.show(id).await, Ok(Listed::Unreadable(id, reason)));
+        assert_eq!(bench.queue.stats().await.unwrap().totals.dead.count, 1);
+        assert_eq!(bench.claim_now().await.unwrap().id(), other);
+        assert!(bench.claim_now().await.is_none());
+    });
+}
+
 #[test]
 fn recovery_removes_what_has_no_record_and_sets_aside_what_has_no_body() {
     block_on(async {

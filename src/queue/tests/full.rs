@@ -63,6 +63,42 @@ fn an_outcome_that_can_not_be_recorded_is_recorded_when_it_can_and_nobody_has_th
     }
 }
 
+/// Outcomes wait a minute from one try to the next by then; once nothing but that minute's end had them recorded, and a restart within it sent all again.
+#[test]
+fn outcomes_that_wait_for_the_disk_are_recorded_as_soon_as_anything_is_and_each_second_at_the_end() {
+    block_on(async {
+        for at_the_end in [false, true] {
+            let bench = Bench::new(settings());
+            let mut waiting = Vec::new();
+            for _ in 0..3 {
+                bench.keep(b"x").await;
+            }
+            bench.disk.fail(1, u64::MAX, Fault::Error);
+            for _ in 0..3 {
+                let claim = bench.claim_now().await.unwrap();
+                waiting.push(tokio::spawn(claim.conclude_surely(nothing_tried(Next::Finished))));
+            }
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            if at_the_end {
+                bench.queue.begin_end();
+                // Not at the moment of a try.
+                tokio::time::sleep(Duration::from_millis(10_500)).await;
+            }
+            bench.disk.mend();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(!waiting.iter().any(tokio::task::JoinHandle::is_finished));
+            if !at_the_end {
+                bench.keep(b"another").await;
+            }
+            let began = tokio::time::Instant::now();
+            for one in waiting {
+                assert_eq!(one.await.unwrap(), Ok(None));
+            }
+            assert!(began.elapsed() <= Duration::from_secs(2), "{:?}", began.elapsed());
+        }
+    });
+}
+
 /// The disk fails from its `nth` operation on, for two hours.
 async fn outlasts(nth: u64, fault: Fault, reports: bool) {
     let bench = Bench::new(settings());

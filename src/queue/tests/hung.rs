@@ -189,6 +189,32 @@ fn on_a_disk_that_hangs_nothing_is_sent_again_however_long_and_whoever_can_be_to
     });
 }
 
+/// Once it switched the watch off while it waited for the very commit that hung: clients waited for nothing, and nobody was told.
+#[test]
+fn a_compaction_that_waits_for_a_commit_that_hangs_hides_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let hanging = Arc::new(Hanging::default());
+        let (queue, clock) = open(Driving::WriterThread, &hanging);
+        keep(&queue).await.unwrap();
+        hanging.set(true);
+        let writing = queue.clone();
+        let written = tokio::spawn(async move { keep(&writing).await });
+        settle().await;
+        hanging.wait_until_one_hangs();
+        let compacting = queue.clone();
+        let compacted = tokio::spawn(async move { compacting.compact(u64::MAX, |_, _| {}).await });
+        settle().await;
+        clock.advance(STALLED);
+        assert!(matches!(queue.intake(1).await, Ok(Intake::NoRoom(_))), "mail is taken");
+        hanging.set(false);
+        assert!(written.await.unwrap().is_ok());
+        assert!(compacted.await.unwrap().is_ok());
+        assert_eq!(queue.intake(1).await, Ok(Intake::Open));
+        queue.close().await;
+    });
+}
+
 /// Whoever had an outcome in hand and went away has laid it down.
 #[test]
 fn what_nobody_waits_to_record_any_more_runs_out() {

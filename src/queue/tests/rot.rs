@@ -272,7 +272,6 @@ fn whatever_octet_of_the_index_is_wrong_all_others_are_given_out_or_it_is_refuse
         }
         assert!(wrong.is_empty(), "crashed {crashed}: {became:?}\n{}", wrong.join("\n"));
         assert!(became.contains_key(&Became::Whole), "{became:?}");
-        println!("crashed {crashed}, {} octets: {became:?}", index.len());
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::queue::record::Owed;
 use crate::queue::transfer::{Adoption, Arrived, Arriving, Received};
+use crate::smtp::{Code, Reply};
 
 /// What is to be brought: a record and its octets.
 async fn taken(bench: &Bench, id: QueueId) -> (Record, Vec<u8>) {
@@ -99,14 +100,33 @@ fn what_is_brought_again_is_not_there_twice_even_when_it_has_gone() {
     });
 }
 
+/// What became of a message that an export has brought.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Delivered,
+    /// By another export.
+    MovedOn,
+    /// All its recipients, by an operator.
+    TakenOut,
+    /// All but one, which has it.
+    TakenOutBesides,
+}
+
 /// What became of a message that an export has brought, and what another one hears of it, which found it here or did not.
 #[test]
 fn of_what_has_gone_only_what_was_delivered_is_said_to_have_been_here() {
     block_on(async {
         let other = QueueId::from_u128(78);
-        for (delivered, found_here, said) in
-            [(true, true, "known"), (true, false, "known"), (false, true, "not found"), (false, false, "kept")]
-        {
+        for (end, found_here, said) in [
+            (End::Delivered, true, "known"),
+            (End::Delivered, false, "known"),
+            (End::MovedOn, true, "not found"),
+            (End::MovedOn, false, "kept"),
+            (End::TakenOut, true, "not found"),
+            (End::TakenOut, false, "kept"),
+            (End::TakenOutBesides, true, "known"),
+            (End::TakenOutBesides, false, "known"),
+        ] {
             let (_from, all) = source().await;
             let to = Bench::new(settings());
             let one = &all[1];
@@ -118,13 +138,28 @@ fn of_what_has_gone_only_what_was_delivered_is_said_to_have_been_here() {
                 let Ok(Received::Here(here)) = to.queue.receive(one.0.clone()).await else { panic!("it is here") };
                 arrived = Some(here);
             }
-            if delivered {
-                to.queue.retry(id).await.unwrap();
-                to.claim_now().await.unwrap().conclude(nothing_tried(Next::Finished)).await.unwrap();
-            } else {
-                // It moves on, and whoever has it now may let it go on this queue's word.
-                to.queue.begin_export(other).await.unwrap();
-                assert_eq!(to.queue.leave(other, vec![id]).await, [Ok(())]);
+            let everybody: Vec<usize> = (0..one.0.recipients.len()).collect();
+            match end {
+                End::Delivered => {
+                    to.queue.retry(id).await.unwrap();
+                    to.claim_now().await.unwrap().conclude(nothing_tried(Next::Finished)).await.unwrap();
+                }
+                // Whoever has it now may let it go on this queue's word.
+                End::MovedOn => {
+                    to.queue.begin_export(other).await.unwrap();
+                    assert_eq!(to.queue.leave(other, vec![id]).await, [Ok(())]);
+                }
+                End::TakenOut => assert_eq!(to.queue.change(vec![(id, Change::TakeOut(everybody))]).await, [Ok(())]),
+                End::TakenOutBesides => {
+                    to.queue.retry(id).await.unwrap();
+                    let reply = Reply::new(Code::known(250), None, "ok");
+                    let outcome = Outcome::Delivered { reply };
+                    let first =
+                        Tried { recipient: 0, upstream: "main".to_owned(), outcome, certainty: Certainty::Known };
+                    let conclusion = Conclusion { outcomes: vec![first], ..nothing_tried(Next::Retry(START)) };
+                    to.claim_now().await.unwrap().conclude(conclusion).await.unwrap();
+                    assert_eq!(to.queue.change(vec![(id, Change::TakeOut(everybody))]).await, [Ok(())]);
+                }
             }
             let arrived = match arrived {
                 Some(here) => here,
@@ -136,7 +171,7 @@ fn of_what_has_gone_only_what_was_delivered_is_said_to_have_been_here() {
                 "kept" => Ok(()),
                 _ => Err(QueueError::NotFound(id)),
             };
-            assert_eq!(answer, [expected], "delivered {delivered}, found here {found_here}");
+            assert_eq!(answer, [expected], "{end:?}, found here {found_here}");
             assert_eq!(to.queue.adopted(other).await.unwrap().has(1), said != "not found");
         }
     });

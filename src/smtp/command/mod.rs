@@ -22,6 +22,7 @@ pub use helo::{HELO_NAME_MAX, HeloName};
 pub use path::PathFault;
 
 pub use super::extension::Offered;
+use super::line::Head;
 use crate::mail::{ForwardPath, MailParameters, RecipientParameters, ReversePath};
 use crate::sys::WallTime;
 
@@ -32,6 +33,9 @@ const MECHANISM_MAX: usize = 20;
 /// commands of ours in its body.
 const HTTP_METHODS: [&[u8]; 10] =
     [b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PRI", b"PUT", b"TRACE"];
+
+/// What begins a chunk (RFC 3030 §2).
+const VERB_BDAT: &[u8] = b"BDAT";
 
 /// The most digits of a number on the wire that counts octets (RFC 1870 §4, RFC 3030 §2).
 const OCTET_COUNT_DIGITS: usize = 20;
@@ -135,9 +139,21 @@ pub enum CommandFault {
     /// A request of HTTP. What stands behind its first line may be anybody's, commands among it.
     #[error("HTTP, not SMTP")]
     Http,
-    /// BDAT that can't be read: where the chunk ends is not known, so the connection can't go on (501 5.5.4, close).
+    /// BDAT that can't be read, or what another reader may take for one: where the chunk ends is not known, so the connection can't go on (501 5.5.4, close).
     #[error("BDAT takes a number of octets, and LAST")]
     Bdat,
+}
+
+impl CommandFault {
+    /// What is wrong with a line that is too long to be read, beyond its length: the octets behind it may be a chunk, or anybody's.
+    pub fn of_long(head: &Head) -> Option<Self> {
+        let octets = head.octets();
+        let verb = octets.split(|&octet| octet == b' ').next().unwrap_or_default();
+        if HTTP_METHODS.contains(&verb.to_ascii_uppercase().as_slice()) {
+            return Some(Self::Http);
+        }
+        looks_like_bdat(octets).then_some(Self::Bdat)
+    }
 }
 
 /// What a client says in AUTH: perhaps a password. Wiped when dropped, never printed.
@@ -212,6 +228,7 @@ impl Command {
             b"VRFY" => Ok(Self::Vrfy(printable(argument))),
             b"EXPN" => Ok(Self::Expn),
             verb if HTTP_METHODS.contains(&verb) => Err(CommandFault::Http),
+            _ if looks_like_bdat(line) => Err(CommandFault::Bdat),
             _ => Err(CommandFault::Unknown),
         }
     }
@@ -249,6 +266,14 @@ fn bdat(argument: &[u8]) -> Result<Command, CommandFault> {
         return Err(CommandFault::Bdat);
     }
     Ok(Command::Bdat { count: count.parse().map_err(|_| CommandFault::Bdat)?, last })
+}
+
+/// Whether another reader could take the line for BDAT, and what is behind it for its chunk, where blanks stand before the verb, or something else than a
+/// space behind it. Read on as commands, a message could say MAIL.
+fn looks_like_bdat(line: &[u8]) -> bool {
+    let shown = line.iter().position(u8::is_ascii_graphic).and_then(|first| line.get(first..)).unwrap_or_default();
+    let is_verb = shown.get(..VERB_BDAT.len()).is_some_and(|verb| verb.eq_ignore_ascii_case(VERB_BDAT));
+    is_verb && !shown.get(VERB_BDAT.len()).is_some_and(u8::is_ascii_alphabetic)
 }
 
 /// RFC 4954 §4: `AUTH SP mechanism [SP initial-response]`; `=` is an empty one.

@@ -118,8 +118,36 @@ fn a_chunk_that_cannot_be_counted_is_a_fault() {
         "BDAT 0x10",
         "BDAT 1LAST",
         "BDAT \u{661}",
+        // What another reader may take for one.
+        "\tBDAT 124",
+        " bdat 124 LAST",
+        "BDAT\t124",
+        "BDAT124",
+        "\u{a0}BDAT 5",
+        "BDAT:5",
     ] {
         assert_eq!(parse(line), Err(CommandFault::Bdat), "{line}");
+    }
+    for line in ["BDATA 5", "NOBDAT 5", "X BDAT 5"] {
+        assert_eq!(parse(line), Err(CommandFault::Unknown), "{line}");
+    }
+}
+
+#[test]
+fn of_a_line_that_is_too_long_its_beginning_tells_what_is_behind_it() {
+    let table = [
+        ("POST /a?xxxxxxxxxxxxxxxx", Some(CommandFault::Http)),
+        ("get /xxxxxxxxxxxxxxxxxxx", Some(CommandFault::Http)),
+        ("OPTIONS /xxxxxxxxxxxxxxx", Some(CommandFault::Http)),
+        ("BDAT 000000000000000000005", Some(CommandFault::Bdat)),
+        ("\tbdat 5               ", Some(CommandFault::Bdat)),
+        ("POSTxxxxxxxxxxxxxxxxxxxxxxx", None),
+        ("BDATxxxxxxxxxxxxxxxxxxxxxxx", None),
+        ("MAIL FROM:<xxxxxxxxxxxxxxxx", None),
+        ("", None),
+    ];
+    for (line, fault) in table {
+        assert_eq!(CommandFault::of_long(&Head::of(line.as_bytes())), fault, "{line}");
     }
 }
 

@@ -97,6 +97,24 @@ fn the_table_of_usages_selectors_and_matching_types() {
     check("no record", &[], &chain, Err(DaneFault::Unusable));
 }
 
+/// RFC 7672 §3.2.3.
+#[test]
+fn a_wildcard_is_the_whole_first_label_and_no_more() {
+    let ca = Ca::new("ca");
+    for (certified, host, expected) in [
+        ("*.example.net", "mx.example.net", Ok(Right::ByItsCa)),
+        ("*.example.net", "a.mx.example.net", Err(DaneFault::WrongName)),
+        ("*.example.net", "example.net", Err(DaneFault::WrongName)),
+        ("m*.example.net", "mx.example.net", Err(DaneFault::WrongName)),
+        ("mx.*.net", "mx.example.net", Err(DaneFault::WrongName)),
+    ] {
+        let leaf = ca.leaf(certified, (2025, 2027));
+        let names = [ServerName::try_from(host).unwrap()];
+        let records = [tlsa(2, 0, 1, &ca.certificate)];
+        assert_eq!(judge(&records, &[leaf, ca.certificate.clone()], &names, NOW), expected, "{certified} {host}");
+    }
+}
+
 #[test]
 fn what_is_not_known_is_left_out_and_the_rest_counts() {
     let ca = Ca::new("ca");

@@ -70,6 +70,15 @@ fn what_is_no_text_becomes_base64() {
     );
 }
 
+/// RFC 6532 §3.5: of what is of the type message, this alone.
+#[test]
+fn an_internationalized_message_within_becomes_base64_as_a_whole() {
+    check(
+        "MIME-Version: 1.0\nContent-Type: message/global\nContent-Transfer-Encoding: 8bit\n\nSubject: Grüße\n\nä\n",
+        "MIME-Version: 1.0\nContent-Type: message/global\nContent-Transfer-Encoding: base64\n\nU3ViamVjdDogR3LDvMOfZQ0KDQrDpA0K\n",
+    );
+}
+
 #[test]
 fn only_the_parts_that_need_it_are_encoded_and_a_multipart_never() {
     check(

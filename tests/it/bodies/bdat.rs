@@ -103,7 +103,7 @@ impl Conversation {
                 self.came.push(Chunked::Lost);
                 self.over = true;
             }
-            Ok(_) | Err(LineFault::TooLong) => {}
+            Ok(_) | Err(LineFault::TooLong(_)) => {}
         }
         true
     }

@@ -43,14 +43,23 @@ pub(super) fn command(octets: &[u8], seed: u64, lie: Lie) -> Told {
     same("in lower case", &read(&[&verb.to_ascii_lowercase(), argument].concat()), &Ok(command.clone()))?;
     let line = printed(&command);
     same("printed and read again", &read(line.as_bytes()), &Ok(command.clone()))?;
-    if let Some((_, parameters)) = line.split_once("> ")
-        && matches!(command, Command::Mail { .. } | Command::Rcpt { .. })
+    if let Some(path) = path_of(&command)
+        && let Some((_, parameters)) = line.split_once(&format!("<{path}> "))
         && let Some(first) = parameters.split(' ').next()
     {
         let twice = read(format!("{line} {first}").as_bytes());
         require("a parameter that stands twice", twice.is_err())?;
     }
     judge(&command, octets)
+}
+
+/// The path of MAIL or RCPT; a quoted local part may hold what ends a path elsewhere.
+fn path_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::Mail { reverse_path, .. } => Some(reverse_path.as_str()),
+        Command::Rcpt { forward_path, .. } => Some(forward_path.as_str()),
+        _ => None,
+    }
 }
 
 fn read(line: &[u8], offered: &Offered, lie: Lie) -> Result<Command, CommandFault> {

@@ -119,7 +119,8 @@ pub(super) fn url(octets: &[u8], _seed: u64, lie: Lie) -> Told {
     plain(&url)?;
     let Ok(next) = url.follow(second) else { return Ok(()) };
     plain(&next)?;
-    let stays = !second.contains("://") && !second.starts_with("//");
+    let before_query = second.split(['/', '?', '#']).next().unwrap_or_default();
+    let stays = !before_query.contains(':') && !second.starts_with("//");
     require("led elsewhere", !stays || (next.host(), next.port()) == (url.host(), url.port()))
 }
 

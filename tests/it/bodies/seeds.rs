@@ -384,36 +384,7 @@ const PROXIES: [&[u8]; 16] = [
     b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x07\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x9c\x40\x02\x4bx",
 ];
 
-pub(super) const RIGHT: &str = r#"hostname = "mail.example.com"
-data_dir = "data"
-
-[[listener]]
-address = "127.0.0.1:1587"
-mode = "starttls"
-
-[tls]
-certificate = "server.pem"
-private_key = "server.key"
-
-[[client_ca]]
-name = "staff"
-certificates = "ca.pem"
-crls = ["ca.crl"]
-domains = ["example.com"]
-send_as_email = true
-send_to = ["*"]
-
-[[identity]]
-name = "robot"
-match = { ca = "staff", dns = "robot.example.com" }
-send_as = ["robot@example.com"]
-send_to = ["*@example.net"]
-
-[[upstream]]
-name = "main"
-address = "smtp.example.net:587"
-ca = "ca.pem"
-"#;
+pub(super) const RIGHT: &str = include_str!("../../../fixtures/config/right.toml");
 
 /// What is changed in it for a mistake.
 const MISTAKEN: [(&str, &str); 10] = [

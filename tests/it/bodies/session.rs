@@ -206,7 +206,7 @@ impl Dialogue {
     fn line(&mut self) -> bool {
         let Some(line) = self.lines.next_line(self.session.line_limit()) else { return false };
         let line = line.map(<[u8]>::to_vec);
-        let has_end = matches!(line, Ok(_) | Err(LineFault::TooLong));
+        let has_end = matches!(line, Ok(_) | Err(LineFault::TooLong(_)));
         let end = has_end.then(|| self.came - self.lines.buffered().len());
         self.commands += 1;
         if self.mishap == Mishap::Drains && self.commands == 5 {

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sealpost::smtp::command::{AuthAnswer, AuthOctets, xtext};
 use sealpost::smtp::data::{BareLf, Chunk, DotProgress, DotReader, DotState, DotWriter, OctetFault, OctetReader};
-use sealpost::smtp::line::{BUFFER_MAX, COMMAND_LINE_MAX, LineFault, LineReader};
+use sealpost::smtp::line::{BUFFER_MAX, COMMAND_LINE_MAX, Head, LineFault, LineReader};
 use sealpost::smtp::{Code, Offered, Reply};
 
 use super::{Broken, Lie, Told, pieces, require, same};
@@ -85,7 +85,8 @@ fn plain_lines(octets: &[u8], limit: usize) -> Lines {
                 let whole = std::mem::take(&mut line);
                 if !std::mem::take(&mut reported) {
                     let fits = whole.len().saturating_add(2) <= limit;
-                    lines.push(if fits { Ok(whole) } else { Err(LineFault::TooLong) });
+                    let head = Head::of(whole.get(..limit.saturating_sub(1)).unwrap_or(&whole));
+                    lines.push(if fits { Ok(whole) } else { Err(LineFault::TooLong(head)) });
                 }
                 continue;
             }

@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sealpost::queue::Outcome;
 use sealpost::upstream::health::Condition;
 use sealpost::upstream::{Phase, Upstream};
 
-use super::stage::{Stage, upstream};
+use super::stage::{Stage, spare, upstream};
 use super::{HOUR, MINUTE, at, refusing, seconds, silent_at};
 use crate::scripted_upstream::{Misdeed, Script};
 
@@ -133,4 +134,23 @@ async fn a_relay_that_has_forgotten_us_bounces_four_messages_though_it_takes_the
     stage.up.turn_into(Script::default());
     stage.pass(2 * HOUR).await;
     assert_eq!((stage.up.taken().len(), stage.count().await), (7, 0));
+}
+
+/// The daemon is stopped while an upstream looks at a message that it has whole: whether it keeps it, nobody knows. Once the next start asked whomever
+/// it drew, and both had the message.
+#[tokio::test(start_paused = true)]
+async fn what_an_upstream_may_have_when_the_daemon_stops_goes_to_the_same_one_first() {
+    let stage = Stage::with_spare(Script { poison: Some(("example", true)), ..Script::default() }, Script::default());
+    stage.run();
+    let id = stage.submit(1).await[0];
+    stage.pass(MINUTE).await;
+    let stage = stage.stopped_and_started(vec![spare(), upstream()]).await;
+    let record = stage.record(id).await.unwrap();
+    assert_eq!(record.undetermined_upstream(&[0]), Some("main"), "{:?}", record.recipients);
+    let Some(Outcome::Deferred { reason, .. }) = &record.recipients[0].last else { panic!("{record:?}") };
+    assert!(reason.contains("was silent for 1m 30s"), "{reason}");
+    stage.up.turn_into(Script::default());
+    stage.run();
+    stage.pass(2 * HOUR).await;
+    assert_eq!((stage.up.taken().len(), stage.spare.as_ref().unwrap().taken().len()), (1, 0));
 }

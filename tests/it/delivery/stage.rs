@@ -139,6 +139,14 @@ impl Stage {
         Self::upon(self.up, self.spare, vec![upstream], queue_settings(), TokioClock::at(wall), self.disk)
     }
 
+    /// The daemon ends in order within half a minute, and another begins, which has these upstreams.
+    pub(crate) async fn stopped_and_started(self, upstreams: Vec<Upstream>) -> Self {
+        self.house.come_to_rest(Duration::from_secs(30)).await;
+        self.house.queue.close().await;
+        let now = TokioClock::at(self.house.now().wall);
+        Self::upon(self.up, self.spare, upstreams, queue_settings(), now, self.disk)
+    }
+
     fn upon(
         up: Arc<Scripted>,
         spare: Option<Arc<Scripted>>,

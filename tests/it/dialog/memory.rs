@@ -15,7 +15,7 @@ use sealpost::identity::{Digest256, DomainSet, Identity, Rule};
 use sealpost::mail::Custody;
 use sealpost::route::{Delivery, Route, Routes, Wants};
 use sealpost::session::{
-    Answer, Attempt, Attempted, Deadline, Decision, Event, Need as Lacked, NoRoom, Onward, Phase, Preamble,
+    Answer, AskedTls, Attempt, Attempted, Deadline, Decision, Event, Need as Lacked, NoRoom, Onward, Phase, Preamble,
     PreambleEvent, PreambleStep, Promises, Prospect, Question, Refused, Ruling, Session, SessionSettings, Step,
     TlsReadiness, Unidentified, replies,
 };
@@ -738,10 +738,11 @@ fn audit_line(decision: &Decision) -> String {
     let recipients: Vec<String> = decision.recipients.iter().map(|path| format!("<{}>", path.as_str())).collect();
     let rule = decision.rule.as_ref().map_or(String::new(), ToString::to_string);
     format!(
-        "{ruling} {whose} {sender} to={} rule={rule} auth={} asked_priority={} cause={}",
+        "{ruling} {whose} {sender} to={} rule={rule} auth={} asked_priority={} asked_tls={} cause={}",
         recipients.join(","),
         decision.mechanism.unwrap_or("-"),
         decision.asked_priority.map_or("-".to_owned(), |priority| priority.to_string()),
+        decision.asked_tls.map_or("-", AskedTls::word),
         decision.cause
     )
 }

@@ -71,6 +71,8 @@ pub(crate) enum Mutant {
     AnswersBeforeTheEnd,
     /// Takes a chunk that is refused for commands.
     ReadsChunksAsCommands,
+    /// Goes on behind what only another reader takes for a chunk.
+    ReadsOnBehindNoChunk,
     /// Forgets between two chunks that the first ended in a CR.
     ForgetsTheCrBetweenChunks,
     /// Takes a dot away that begins a chunk.
@@ -111,7 +113,7 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 48] = [
+    pub(crate) const ALL: [(Self, &'static str); 49] = [
         (Self::TakesAnyWord, "vouched/refused.dialog"),
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
@@ -146,6 +148,7 @@ impl Mutant {
         (Self::IgnoresHops, "message/loop.dialog"),
         (Self::AnswersBeforeTheEnd, "message/from_forged.dialog"),
         (Self::ReadsChunksAsCommands, "bdat/without_mail.dialog"),
+        (Self::ReadsOnBehindNoChunk, "bdat/behind_a_tab.dialog"),
         (Self::ForgetsTheCrBetweenChunks, "bdat/line_end_between_chunks.dialog"),
         (Self::UnstuffsChunks, "bdat/dots.dialog"),
         (Self::KeepsDots, "message/dots.dialog"),
@@ -196,6 +199,9 @@ impl Mutant {
     pub(crate) fn command(self, line: &[u8], in_transaction: bool) -> Vec<u8> {
         let is = |verb: &[u8]| line.get(..verb.len()).is_some_and(|start| start.eq_ignore_ascii_case(verb));
         match self {
+            Self::ReadsOnBehindNoChunk if line.trim_ascii_start().starts_with(b"BDAT") && !is(b"BDAT ") => {
+                b"XYZZY".to_vec()
+            }
             Self::ForgetsRset if is(b"RSET") => b"NOOP".to_vec(),
             Self::KeepsTransactionOverEhlo if in_transaction && is(b"EHLO") => b"NOOP".to_vec(),
             Self::TakesTheLast if is(b"MAIL") || is(b"RCPT") => without_repeated(line),

@@ -20,6 +20,12 @@ pub struct Leaf {
 }
 
 impl Leaf {
+    /// The same with another serial, as a CRL may name it: no certificate is made.
+    #[allow(dead_code, reason = "benches/compare makes CRLs of a million serials")]
+    pub fn with_serial(&self, serial: u64) -> Self {
+        Self { serial, ..self.clone() }
+    }
+
     /// Its serial as `openssl ca` writes it.
     pub fn serial_hexadecimal(&self) -> String {
         let text = format!("{:X}", self.serial);

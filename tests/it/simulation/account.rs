@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use sealpost::mail::{QueueId, ReversePath};
-use sealpost::queue::{Listed, Record};
+use sealpost::queue::{Listed, Outcome, Record};
 
 use super::world::Dice;
 use crate::scripted_upstream::Taken;
@@ -15,6 +15,9 @@ const SIZES: [usize; 8] = [0, 40, 2_000, 2_000, 32_000, 130_000, 262_144, 300_00
 /// Recipients; the upstream treats them by their names.
 const RECIPIENTS: [&str; 6] =
     ["r0@example.net", "r1@example.net", "r2@example.net", "r3@example.net", "never@example.net", "later@example.net"];
+
+/// What a report says of a message that nobody refused for good.
+const GIVEN_UP: &str = "Given up after";
 
 /// One attempt to submit; its number makes its Message-ID.
 #[derive(Clone, Debug)]
@@ -164,10 +167,12 @@ impl Account {
         unrecorded: &BTreeSet<usize>,
     ) -> Result<Summary, String> {
         let arrivals = self.arrivals(taken, unrecorded)?;
-        let reports: Vec<String> = taken
+        // One that came twice is one: it is mail like any other.
+        let reports: BTreeMap<String, String> = taken
             .iter()
             .filter(|one| is_report(one))
             .map(|one| String::from_utf8_lossy(&one.octets).into_owned())
+            .map(|text| (own_message_id(&text), text))
             .collect();
         let dead: Vec<&Record> = listing
             .iter()
@@ -186,12 +191,33 @@ impl Account {
             summary.acknowledged += 1;
             for recipient in &submission.recipients {
                 let times = arrivals.get(&(submission.number, *recipient)).copied().unwrap_or(0);
+                let told: Vec<&String> = reports.values().filter(|one| tells(one, submission, recipient)).collect();
+                let is_dead = dead.iter().any(|record| keeps(record, id, recipient));
+                let wrong = |what: &str| Err(format!("{what}: {id} for {recipient}: {submission:?}\n{told:?}"));
+                if told.len() > 1 {
+                    return wrong("two reports tell of one failure");
+                }
+                match *recipient {
+                    // Nothing that an upstream says of them, or does, may fail them; only time.
+                    "never@example.net" | "later@example.net" if times > 0 => {
+                        return wrong("it arrived where nobody takes it");
+                    }
+                    "later@example.net" if told.iter().any(|one| !one.contains(GIVEN_UP)) => {
+                        return wrong("what was only put off was failed before its time");
+                    }
+                    "never@example.net" | "later@example.net" => {}
+                    _ if told.iter().any(|one| !one.contains(GIVEN_UP)) => return wrong("it was failed for nothing"),
+                    _ if times > 0 && !told.is_empty() && self.is_sure(taken, submission, recipient) => {
+                        return wrong("who has it is reported as failed");
+                    }
+                    _ => {}
+                }
                 if times > 0 {
                     summary.arrived += 1;
                     summary.twice += usize::from(times > 1);
-                } else if reports.iter().any(|report| tells(report, submission, recipient)) {
+                } else if !told.is_empty() {
                     summary.reported += 1;
-                } else if dead.iter().any(|record| keeps(record, id, recipient)) {
+                } else if is_dead {
                     summary.dead += 1;
                 } else if self.removed.contains(id) {
                     summary.removed += 1;
@@ -201,6 +227,15 @@ impl Account {
             }
         }
         Ok(summary)
+    }
+
+    /// Whether the upstream said that this recipient has it.
+    fn is_sure(&self, taken: &[Taken], submission: &Submission, recipient: &str) -> bool {
+        let message = submission.message_id();
+        taken.iter().filter(|one| one.answered && !is_report(one)).any(|one| {
+            String::from_utf8_lossy(&one.octets).contains(&message)
+                && one.recipients.iter().any(|line| line.contains(&format!("<{recipient}>")))
+        })
     }
 
     /// How often each arrived, by number and recipient. Whatever arrives was sent whole and is what was sent.
@@ -255,14 +290,22 @@ fn tells(report: &str, submission: &Submission, recipient: &str) -> bool {
     report.contains(&submission.message_id()) && blocks.into_iter().any(told)
 }
 
-/// Whether a dead message is this one with this recipient still open, or the report on it.
+/// Whether a dead message is this one, of which this recipient has failed or is still open, or the report on it.
 fn keeps(record: &Record, id: &str, recipient: &str) -> bool {
-    let open = || {
-        let places = record.open_recipients();
-        let to = |place: &usize| record.envelope.recipients()[*place].forward_path.as_str().to_owned();
-        places.iter().any(|place| to(place) == recipient) || record.reason.is_some()
+    let is_owed = || {
+        let mut both = record.envelope.recipients().iter().zip(&record.recipients);
+        both.any(|(to, state)| {
+            let has_failed = matches!(state.last, Some(Outcome::Failed { .. }));
+            to.forward_path.as_str() == recipient && (state.open || has_failed)
+        })
     };
     let its_report =
         record.trace.client == format!("report on {id}") && *record.envelope.reverse_path() == ReversePath::Null;
-    its_report || (record.id.to_string() == id && open())
+    its_report || (record.id.to_string() == id && is_owed())
+}
+
+/// The first Message-ID of a text is its own.
+fn own_message_id(text: &str) -> String {
+    let field = text.lines().find(|line| line.starts_with("Message-ID:"));
+    field.unwrap_or_default().to_owned()
 }

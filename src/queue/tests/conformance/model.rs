@@ -470,6 +470,9 @@ impl Model {
         let dead = message.record.state == State::Dead;
         let waits = |one: &RecipientState| if dead { !has_it(one) && !is_taken_out(one) } else { one.open };
         if !message.record.recipients.iter().any(waits) {
+            if !message.record.recipients.iter().any(has_it) {
+                self.pledged.remove(&id);
+            }
             self.messages.remove(&id);
             self.held.remove(&id);
         }

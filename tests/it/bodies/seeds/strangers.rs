@@ -178,6 +178,7 @@ pub(super) fn eight_bit() -> Vec<Vec<u8>> {
         "Content-Type: multipart/signed; boundary=s\n\n--s\n\n\u{e4}\n--s\nContent-Type: application/pkcs7-signature\n\nAAAA\n--s--\n",
         "Content-Type: multipart/digest; boundary=d\n\n--d\n\nSubject: inner\n\n\u{df}\n--d--\n",
         "Content-Type: message/rfc822\n\nContent-Type: message/rfc822\n\nSubject: \u{e4}\n\n\u{e4}",
+        "Content-Type: message/global\nContent-Transfer-Encoding: 8bit\n\nSubject: \u{e4}\n\n\u{e4}\n",
         "Content-Type: multipart/mixed\n\n--\n\u{e4}\n",
         "Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n\u{e4}\n",
     ]

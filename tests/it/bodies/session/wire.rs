@@ -13,6 +13,9 @@ use crate::bodies::{Broken, pieces, require, same};
 /// The most lines of a wire that is cut otherwise: more chunks are more commands, and of those without mail some are too many.
 const LINES_MAX: usize = 30;
 
+/// In a line that is too long what stands behind so many blanks is not looked at.
+const BLANKS_MAX: usize = 500;
+
 /// A line that the session was given, and what it made of the octets behind.
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
@@ -50,7 +53,7 @@ struct Part<'a> {
 /// The wire, line by line.
 fn parts<'a>(wire: &'a [u8], turns: &[Turn], bare_lf: BareLf) -> Result<Vec<Part<'a>>, Broken> {
     let (mut parts, mut at, mut challenged) = (Vec::new(), 0, false);
-    for turn in turns {
+    for (place, turn) in turns.iter().enumerate() {
         let rest = wire.get(at..).unwrap_or_default();
         let Some(length) = rest.windows(2).position(|two| two == b"\r\n") else {
             require("a line was read that does not end", turn.end.is_none())?;
@@ -64,6 +67,11 @@ fn parts<'a>(wire: &'a [u8], turns: &[Turn], bare_lf: BareLf) -> Result<Vec<Part
         let (taken, whole) = match turn.behind {
             // RFC 3030 §2: whatever becomes of a chunk, its octets are no line.
             Behind::Line if challenged => (0, true),
+            // Whoever takes it for a chunk goes on elsewhere: nobody may find commands there.
+            Behind::Line if looks_like_a_chunk(line) && announced(line).is_none() => {
+                require("a line is read behind what looks like a chunk", place + 1 == turns.len())?;
+                (0, true)
+            }
             Behind::Line => counted(announced(line).map_or(0, |(count, _)| count), behind),
             Behind::Message(Framing::Dot) => {
                 same("a line that begins data", &line.trim_ascii_end().to_ascii_uppercase(), &b"DATA".to_vec())?;
@@ -86,13 +94,21 @@ fn parts<'a>(wire: &'a [u8], turns: &[Turn], bare_lf: BareLf) -> Result<Vec<Part
     Ok(parts)
 }
 
-/// RFC 3030 §2: `BDAT SP chunk-size [ SP "LAST" ]`.
+/// RFC 3030 §2: `BDAT SP chunk-size [ SP "LAST" ]`, and nothing else; RFC 5321 §4.1.1 lets white space stand at the end.
 fn announced(line: &[u8]) -> Option<(u64, bool)> {
-    let line = str::from_utf8(line).ok()?.to_ascii_uppercase();
-    let mut words = line.split_ascii_whitespace();
-    let (verb, count, last) = (words.next()?, words.next()?, words.next());
-    let is_one = verb == "BDAT" && count.bytes().all(|digit| digit.is_ascii_digit());
-    (is_one && last.is_none_or(|word| word == "LAST")).then_some((count.parse().ok()?, last.is_some()))
+    let line = str::from_utf8(line).ok()?.trim_end_matches([' ', '\t']).to_ascii_uppercase();
+    let rest = line.strip_prefix("BDAT ")?;
+    let (count, is_last) = rest.strip_suffix(" LAST").map_or((rest, false), |count| (count, true));
+    let is_one = (1..=20).contains(&count.len()) && count.bytes().all(|digit| digit.is_ascii_digit());
+    is_one.then_some((count.parse().ok()?, is_last))
+}
+
+/// What another reader could take for a BDAT: behind whatever shows nothing the four letters, and no fifth.
+fn looks_like_a_chunk(line: &[u8]) -> bool {
+    let blank = line.iter().position(u8::is_ascii_graphic).filter(|blank| *blank < BLANKS_MAX);
+    let shown = blank.map_or(&[][..], |at| &line[at..]);
+    let is_verb = shown.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"));
+    is_verb && !shown.get(4).is_some_and(u8::is_ascii_alphabetic)
 }
 
 fn counted(count: u64, behind: &[u8]) -> (usize, bool) {

@@ -1,0 +1,155 @@
+"""What is measured: the rows, how long each takes, and the words of the command line."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import servers
+
+# The upstream far away, milliseconds.
+DELAY = 50
+# Clients' certificates.
+CLIENTS = 20
+# What peers' packages are unpacked to.
+PROGRAMS = Path("/var/tmp/sealpost-compare-programs")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A load: for a time (`messages` 0), or of so many messages where they are what is counted (octets, syncs, round trips)."""
+
+    key: str
+    title: str
+    octets: int
+    # 0: sessions are opened and closed, and nothing is sent.
+    per_connection: int
+    messages: int = 0
+    connections: int = 20
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Clients that send a large message each, all at once."""
+
+    sessions: int
+    octets: int
+
+
+# Loads for a time, in rounds.
+CASES = {case.key: case for case in (
+    Case("handshake", "sessions opened and closed", 0, 0),
+    Case("single", "1 message a connection, 4 KB", 4096, 1),
+    Case("many", "100 a connection, 4 KB", 4096, 100),
+    Case("large", "100 a connection, 75 KB", 76800, 100),
+)}
+
+# Rows that are measured once, and what they say; seconds for each server, about.
+ONCE = {
+    "start": ("a start with an empty queue, five times", 20),
+    "idle": ("memory of idle sessions: --idle, 2,000 unless told", 30),
+    "idle10000": ("the same with 10,000; Postfix would take 17 GB for it, and is left out", 90),
+    "upload": ("memory while 1,000 connections send 25 MB each, all at once; as much of it as the disk holds", 240),
+    "written": ("octets written for an octet of mail, on a disk of its own", 30),
+    "syncs": ("syncs of a message, under strace", 30),
+    "far": (f"round trips to an upstream {DELAY} ms away, on one connection", 15),
+    "identities": ("CPU of a message with a roster of a million against ten, in turn (sealpost alone)", 150),
+    "revoked": ("the same with a CRL of a million serials", 150),
+}
+# What a full run leaves out unless it is asked for.
+_ASKED = {"idle10000"}
+_DRAIN = 10  # What a queue takes to empty, about, seconds.
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is asked of one run."""
+
+    servers: tuple
+    rows: tuple
+    rounds: int
+    seconds: float
+    warmup: float
+    idle: int
+    upload: Upload
+    # Of a row that counts messages: so many of them.
+    messages: int
+    million: int
+
+    def cases(self):
+        """The loads among the rows."""
+        return [case for key, case in CASES.items() if key in self.rows]
+
+    def counted(self):
+        """Loads whose octets and syncs are counted."""
+        return [Case(key, size, CASES[key].octets, 100, messages=self.messages) for key, size in (("many", "4 KB"), ("large", "75 KB"))]
+
+    def far(self):
+        """One of each connection's messages is under way upstream at a time."""
+        return Case("far", "4 KB", 4096, 100, messages=60 if self.messages > 1000 else 20, connections=4)
+
+    def estimate(self):
+        """How long it takes, seconds, about."""
+        loads = len(self.cases()) * self.rounds * len(self.servers) * (self.warmup + self.seconds + _DRAIN)
+        once = sum(seconds * (1 if row in ("identities", "revoked") else len(self.servers))
+                   for row, (_, seconds) in ONCE.items() if row in self.rows)
+        return loads + once
+
+
+def arguments():
+    """The command line, read: the plan, and where things are."""
+    parser = argparse.ArgumentParser(prog="python3 benches/compare", description=_description(), formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a short trial: one round of 2 s, few messages, little at once; says whether it works, not how fast")
+    parser.add_argument("--only", type=_words, metavar="ROW,..", help="some of the rows above")
+    parser.add_argument("--servers", type=_words, metavar="NAME,..", help=f"some of {', '.join(servers.ALL)}; all but the last unless told")
+    parser.add_argument("--rounds", type=int, help="rounds of the loads (3; quick: 1)")
+    parser.add_argument("--seconds", type=float, help="how long a load is measured (30; quick: 2)")
+    parser.add_argument("--warmup", type=float, help="how long it goes on before that (5; quick: 1)")
+    parser.add_argument("--idle", type=int, help="idle sessions (2000; quick: 200). Postfix takes 1.7 MiB each")
+    parser.add_argument("--uploads", type=int, help="connections that send 25 MB each (1000; quick: 50, 2 MB each)")
+    parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where queues are kept while it runs: the disk that is measured")
+    parser.add_argument("--programs", type=Path, default=PROGRAMS, help="where the peers' packages are unpacked, and stay")
+    parser.add_argument("--sealpost", type=Path, help="a directory with an optimized build (sealpost, examples/load, examples/sink), instead of building one")
+    parser.add_argument("--out", type=Path, help="where results.json and table.md go")
+    given = parser.parse_args()
+    _known(parser, "server", given.servers, servers.ALL)
+    _known(parser, "row", given.only, [*CASES, *ONCE])
+    return given, _plan(given)
+
+
+def _plan(given):
+    quick = given.quick
+
+    def told(value, full, short):
+        return value if value is not None else short if quick else full
+
+    everything = [row for row in (*CASES, *ONCE) if row not in _ASKED]
+    return Plan(
+        servers=tuple(given.servers or list(servers.ALL)[:-1]), rows=tuple(given.only or everything), rounds=told(given.rounds, 3, 1),
+        seconds=told(given.seconds, 30, 2), warmup=told(given.warmup, 5, 1), idle=told(given.idle, 2000, 200),
+        upload=Upload(told(given.uploads, 1000, 50), 2_000_000 if quick else 25_000_000), messages=400 if quick else 2000,
+        million=10_000 if quick else 1_000_000)
+
+
+def _known(parser, what, given, there):
+    unknown = set(given or ()) - set(there)
+    if unknown:
+        parser.error(f"no {what} is called {', '.join(sorted(unknown))}; there are {', '.join(there)}")
+
+
+def _words(text):
+    return text.split(",")
+
+
+def _description():
+    each = f"{5 + 30 + _DRAIN} s a server and round"
+    rows = [*((key, f"{case.title}: {each}") for key, case in CASES.items()),
+            *((key, f"{what}: {seconds} s a server") for key, (what, seconds) in ONCE.items())]
+    return "\n".join([
+        "sealpost beside Postfix, Exim and OpenSMTPD: the same load on each, in turn, and a table with ratios. Root on Debian needed.", "",
+        "Builds the optimized relay, unpacks the peers' packages into private directories (nothing is installed, no service starts), and runs all",
+        "servers interleaved in rounds: who else works on the machine hurts all alike. docs/performance.md tells the method and its limits.",
+        "The tables go to standard output, the progress to standard error; --out keeps results.json and table.md.", "",
+        "rows, and how long each takes, about (others have to wait: it wants the machine for itself):",
+        *(f"  {key:<11} {what}" for key, what in rows), "",
+        f"Only when named: {', '.join(sorted(_ASKED))}. A queue of a million against a hundred: tests/long queue (about an hour).",
+        "Memory, reading and start with a roster of a million: tests/long roster."])
