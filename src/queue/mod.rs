@@ -46,7 +46,7 @@
 //! checksum                           where these prove it; else dead; told in Recovery
 //! store.redb whose pages lead        damage; nothing is opened, and it is said what can be  whatever_octet_of_the_index_is_wrong_all_others_are_given_out_or_it_is_refused_by_name
 //! nowhere                            done
-//! record, body that the disk fails   damage, when it fails again behind a new opening; dead what_the_disk_fails_to_read_is_one_message_and_all_others_go_on
+//! record, body that the disk fails   damage when a new opening fails to, too; dead          what_the_disk_fails_to_read_is_one_message_and_all_others_go_on
 //! to read                            until it is tried again (`shelf`), the others go on
 //! body fails its checksum            damage; dead when next read, the others go on          a_damaged_body_is_set_aside_and_the_others_go_on
 //! record fails its checksum          damage; dead in its turn, the others go on             a_damaged_record_is_set_aside_listed_and_can_be_removed
