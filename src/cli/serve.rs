@@ -71,6 +71,7 @@ pub(super) fn exit_of(fault: &DaemonFault) -> Exit {
             | OpenError::StoreMissing(..)
             | OpenError::ShelfMissing(_)
             | OpenError::Store(_)
+            | OpenError::Damaged(..)
             | OpenError::Closed,
         )
         | DaemonFault::Tls(_)

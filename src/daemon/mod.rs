@@ -40,7 +40,7 @@ use crate::doors::Full;
 use crate::house::House;
 use crate::intake::Introduced;
 use crate::queue::fill::{Notice, Watch};
-use crate::queue::{OpenError, Owned, Queue, QueueSettings, Recovery};
+use crate::queue::{Listed, OpenError, Owned, Queue, QueueSettings, Recovery};
 use crate::session::replies;
 use crate::snapshot::{Door, Mode};
 use crate::sys::disk::SystemDisk;
@@ -48,7 +48,7 @@ use crate::sys::{Clock, SystemEntropy, Tasks};
 use crate::tls::ListenerFault;
 use crate::upstream::{Courier, SystemNetwork};
 use crate::web::Responders;
-use crate::{delivery, intake};
+use crate::{audit, delivery, intake};
 
 /// Connections that the kernel keeps for us while we accept others.
 const BACKLOG: i32 = 1024;
@@ -171,17 +171,18 @@ impl Daemon {
             opening::until_open(open, &listeners, &snapshot.doors, &control, &tasks).await
         };
         let (queue, recovery) = opened.ok_or(DaemonFault::Fallen("opening of the queue"))??;
-        tell_recovery(&recovery, &settings.data_dir);
         let network = Arc::new(SystemNetwork::new(Arc::new(SystemEntropy)));
         let courier = Courier::new(network, Arc::clone(&clock), Arc::new(SystemEntropy));
         courier.configure(&settings.upstreams);
         let house = House::new(snapshot, queue, Arc::clone(&clock), Arc::new(SystemEntropy), tasks, courier);
         let responders = Responders::keeping_in(settings.data_dir.join(OCSP_FOLDER));
         let house = Arc::new(house.with_log(log).with_responders(responders));
+        tell_recovery(&recovery, &settings.data_dir, &house);
         let bound = listeners.iter().map(|(_, address)| *address).collect();
         house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
         house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
+        house.tasks.spawn_vital("damaged messages", count_damaged(Arc::clone(&house)));
         house.tasks.spawn_vital("idle upstream connections", tend(Arc::clone(&house)));
         house.tasks.spawn_vital("expiry", watch_expiry(Arc::clone(&house)));
         house.tasks.spawn_vital("ends of clients' certificates", ending::run(Arc::clone(&house)));
@@ -287,15 +288,40 @@ impl Daemon {
 }
 
 /// What the queue found when it was opened.
-fn tell_recovery(recovery: &Recovery, data_dir: &Path) {
+fn tell_recovery(recovery: &Recovery, data_dir: &Path, house: &House) {
     let totals = recovery.totals;
     tracing::info!(
         data_dir = %data_dir.display(), queued = totals.queued.count, held = totals.held.count, dead = totals.dead.count,
         after_crash = recovery.after_crash, leftovers = recovery.leftovers,
         "the queue is open"
     );
+    for id in &recovery.mended {
+        tracing::warn!(%id, "what store.redb says of a message was damaged; it has been written anew, and nothing is lost");
+    }
     for (id, reason) in &recovery.set_aside {
         tracing::error!(%id, reason, "a message was damaged; it is set aside as dead");
+        audit::dead(*id, "", reason);
+        house.counts.dead();
+    }
+}
+
+/// Counts what is found damaged while the queue is open, and writes it into the audit.
+async fn count_damaged(house: Arc<House>) {
+    let mut drain = house.tasks.drain();
+    loop {
+        let damaged = tokio::select! {
+            damaged = house.queue.damaged() => damaged,
+            () = drain.wait() => return,
+        };
+        for (id, reason) in damaged {
+            let whose = match house.queue.show(id).await {
+                Ok(Listed::Message(record)) => record.custodian.identity,
+                // Nobody can tell any more.
+                Ok(Listed::Unreadable(..)) | Err(_) => String::new(),
+            };
+            audit::dead(id, &whose, &reason);
+            house.counts.dead();
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) enum CodecFault {
     Content(String),
     #[error("in its record's place lies that of {0}")]
     Another(QueueId),
+    #[error("the disk fails to read its record; when it reads it again, `sealpost queue retry` has the message tried")]
+    Disk,
 }
 
 pub(super) fn encode(record: &Record) -> Result<Vec<u8>, CodecFault> {

@@ -16,10 +16,10 @@ use super::QueueError;
 use super::anew::Anew;
 use super::embedded::{Embedded, Opened};
 use super::recover::{UNFINISHED, remove_other_shelves};
-use super::row::{Body, Row};
+use super::row::{Body, Read, Row};
 use super::shelf::{self, Shelf};
 use super::space::Extent;
-use super::tables::{Brought, DiskFault, MESSAGES};
+use super::tables::{self, Brought, DiskFault, MESSAGES};
 use crate::mail::QueueId;
 use crate::sys::disk::Open;
 
@@ -61,6 +61,8 @@ impl Embedded {
             shelf = opened.number.saturating_add(1);
             let written = self.write_anew(opened, shelf, kept, told);
             if written.is_err() {
+                // What was in the way may be a damaged row: the next opening looks what it was.
+                self.give_up_handle();
                 // What can't be removed now is removed at the next start.
                 drop(self.disk.remove(&self.folder.join(UNFINISHED)));
                 drop(self.disk.remove(&self.folder.join(shelf::name(shelf))));
@@ -99,7 +101,12 @@ impl Embedded {
             let mut anew = Anew::begin(self, number, &transaction, messages.len()?, told)?;
             anew.messages(messages.iter()?.map(|row| {
                 let (id, octets) = row?;
-                brought(&from.shelf, QueueId::from_u128(id.value()), Row::decode(octets.value()))
+                let id = QueueId::from_u128(id.value());
+                match Row::read(id, octets.value()) {
+                    Read::Whole(row) | Read::Mended(row) => brought(&from.shelf, id, row),
+                    // What it names would be left behind.
+                    Read::Damaged(_) => Err(tables::damaged_row(id)),
+                }
             }))?;
             anew.finish()
         };

@@ -42,7 +42,7 @@ const SHELVED: u32 = 4;
 /// Writes a store of format 3 or earlier anew, and says which it was. Cut off, it begins again with the next start.
 pub(super) fn migrate(store: &Embedded) -> Result<Option<u32>, OpenError> {
     let database = open_database(store)?;
-    let format = check_format(&database)?;
+    let format = check_format(store, &database)?;
     if format >= SHELVED {
         return Ok(None);
     }

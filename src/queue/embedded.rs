@@ -31,11 +31,13 @@ use super::at_hand::AtHand;
 use super::claims::Claims;
 use super::gauge::Gauge;
 use super::index::Index;
+use super::losses::Losses;
 use super::obey::{Aftermath, Carried, Obstacle, Work};
 use super::record::State;
-use super::recover::{OpenError, Stock, UNFINISHED};
-use super::shelf::{Placing, Shelf};
+use super::recover::{OpenError, Recovery, UNFINISHED};
+use super::shelf::{Placing, Shelf, Suspects};
 use super::space::Space;
+use super::stock::Stock;
 use super::store::{NewBody, NewMessage, Next, Order, Ticket, Totals};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
@@ -46,6 +48,8 @@ use crate::sys::{Disk, Now, Throttle, WallTime};
 
 /// Octets that nobody names any more and that are not given out again because somebody reads; beyond, a commit waits for whoever does.
 const BEING_LEFT_MAX: u64 = 256 * 1024;
+
+const PANICKED: &str = "the store panicked; see the log";
 
 /// The store in `data_dir`.
 #[derive(Debug)]
@@ -83,6 +87,8 @@ pub(super) struct Embedded {
     /// What was kept a moment ago.
     at_hand: AtHand,
     gauge: Gauge,
+    suspects: Suspects,
+    losses: Losses,
     /// Where the search for idle histories goes on.
     swept: Mutex<Option<String>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
@@ -199,6 +205,8 @@ impl Embedded {
             accounts: Accounts::default(),
             at_hand: AtHand::new(settings.at_hand),
             gauge: Gauge::default(),
+            suspects: Suspects::default(),
+            losses: Losses::default(),
             swept: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         }
@@ -211,6 +219,21 @@ impl Embedded {
     /// What was written to the disk, and what it had room for.
     pub(super) fn gauge(&self) -> Gauge {
         self.gauge.clone()
+    }
+
+    /// What the disk failed to read.
+    pub(super) fn suspects(&self) -> Suspects {
+        self.suspects.clone()
+    }
+
+    /// What was found damaged while the store is in use.
+    pub(super) fn losses(&self) -> Losses {
+        self.losses.clone()
+    }
+
+    /// Whoever comes next opens the files again.
+    pub(super) fn give_up_handle(&self) {
+        self.broken.store(true, Ordering::Release);
     }
 
     pub(super) fn at_hand(&self) -> &AtHand {
@@ -276,10 +299,14 @@ impl Embedded {
     pub(super) fn read<T>(&self, look: impl FnOnce(&View<'_>) -> Result<T, DiskFault>) -> Result<T, QueueError> {
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
         let Opened { database, shelf, .. } = handle.as_ref().ok_or_else(not_open)?;
-        let seen = database.begin_read().map_err(DiskFault::from);
-        let seen = seen.and_then(|transaction| look(&View { transaction, shelf }));
+        // A panic within redb (a damaged page) is a failure like another.
+        let seen = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let transaction = database.begin_read()?;
+            look(&View { transaction, shelf })
+        }));
+        let seen = seen.unwrap_or_else(|_| Err(redb::Error::Corrupted(PANICKED.to_owned()).into()));
         seen.map_err(|fault| {
-            self.broken.store(true, Ordering::Release);
+            self.give_up_handle();
             fault.into()
         })
     }
@@ -311,27 +338,35 @@ impl Embedded {
         if locked(&self.lock).is_none() {
             return Err(OpenError::Closed);
         }
+        super::recover::guarded(self, || self.open_again())
+    }
+
+    /// What is damaged in the files is set aside as at a start: one message must not stop the others until somebody restarts the relay.
+    fn open_again(&self) -> Result<(), OpenError> {
         let mut handle = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         // The old one goes first: two handles on one file would each believe to be alone. Its error was told when it happened.
         drop(handle.take());
         // A name that was given and not synced may be taken back by a power cut, and with it all that was kept under it since.
         self.disk.sync_folder(&self.folder).map_err(|fault| OpenError::Disk(self.folder.clone(), fault))?;
         let opened = super::recover::open_files(self)?;
-        let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
+        let failed = |fault| OpenError::of(self, fault);
         let noted = self.disown(&opened).map_err(failed)?;
-        let stock = super::recover::take_stock(&opened).map_err(failed)?;
+        let mut found = Recovery::default();
+        // Body files are missed when they are read: to look for all of them would take its time.
+        let stock = super::stock::sound_stock(&opened, None, &mut found).map_err(failed)?;
         self.install(opened, stock, &mut handle)?;
         // Whoever spends holds the accounts while it reads the store: never the other way round.
         drop(handle);
         self.accounts.begin_after(noted);
         self.claims().begin_anew();
+        self.losses.note_all(found);
         Ok(())
     }
 
     /// Goes on with these files, and with what was found in them.
     fn install(&self, opened: Opened, stock: Stock, handle: &mut Option<Opened>) -> Result<(), OpenError> {
         if !stock.is_sound() {
-            let why = "messages do not lie where its index says: the next start sets them aside";
+            let why = "messages do not lie where it says, and could not be set aside; the next opening tries again";
             return Err(OpenError::Store(why.to_owned()));
         }
         self.note_room(&stock.space);
@@ -454,9 +489,13 @@ impl Embedded {
         tables.settle()?;
         aftermath.changes = std::mem::take(&mut tables.changes);
         aftermath.freed = std::mem::take(&mut tables.freed);
+        let met_damage = tables.met_damage.get();
         drop(tables);
         // Syncs: when this returns, what the answers say is on stable storage, and not before.
         transaction.commit()?;
+        if met_damage {
+            self.give_up_handle();
+        }
         Ok(Answers { answers, aftermath })
     }
 
@@ -516,6 +555,7 @@ impl Embedded {
         concluded: &[Ticket],
         now: Now,
     ) {
+        aftermath.lost.iter().for_each(|(id, reason)| self.losses.note(*id, reason));
         self.give_back(std::mem::take(&mut aftermath.freed));
         // Before anybody is given the message, or what has become of it.
         self.settle_what_was_kept(batch, answers, aftermath.charged_at, now);
@@ -623,7 +663,7 @@ impl Embedded {
         let at = self.accounts.time(now);
         // A panic within redb (a damaged page) must end neither the writer nor the claims of this batch.
         let done = std::panic::catch_unwind(AssertUnwindSafe(|| self.transact(&batch, now, at, &mut concluding)))
-            .unwrap_or_else(|_| Err(QueueError::Broken("the store panicked; see the log".to_owned())));
+            .unwrap_or_else(|_| Err(QueueError::Broken(PANICKED.to_owned())));
         match done {
             Ok(Answers { answers, aftermath }) => {
                 self.after_commit(batch, &answers, aftermath, &concluding, now);

@@ -10,7 +10,7 @@ use super::QueueError;
 use super::brief::Brief;
 use super::codec::{self, CodecFault};
 use super::embedded::{Embedded, View};
-use super::reading::{or_nothing, reason};
+use super::reading::{or_damage, reason};
 use super::record::Record;
 use super::row::{Found, Lies};
 use super::settings::{BRIEFS_AT_ONCE, BRIEFS_MAX, PAGE_MAX, PAGE_OCTETS, READ_AT_ONCE, READ_OCTETS, SCAN_MAX};
@@ -99,7 +99,8 @@ fn rows(
         Direction::NewestFirst => range.next_back(),
     } {
         let (key, value) = entry?;
-        let (id, row) = (QueueId::from_u128(key.value()), Found::read(value.value()));
+        let id = QueueId::from_u128(key.value());
+        let row = Found::read(id, value.value());
         // The row tells the state; what is not shown is not read.
         if filter.state.is_none_or(|state| state == row.state) {
             rows.octets = rows.octets.saturating_add(row.record.octets());
@@ -177,7 +178,8 @@ fn read_all<M>(
             }
         });
         let singly = |(id, lies): &(QueueId, Lies)| {
-            or_nothing(shelf.read(lies.extents(), 0, usize::MAX)).map(|octets| decode(*id, &octets))
+            or_damage(shelf.read(lies.extents(), 0, usize::MAX))
+                .map(|read| read.and_then(|octets| decode(*id, &octets)))
         };
         all.extend(few.drain(..).zip(part).map(|(read, one)| read.unwrap_or_else(|| singly(one))));
     }

@@ -42,6 +42,12 @@
 //! row that names what is another's,  damage; the message is dead, with the reason, told in  a_message_that_lies_where_another_does_is_set_aside_and_the_others_go_on
 //! or what is not there               Recovery; the others go on                             what_lies_behind_the_end_of_the_file_of_messages_is_set_aside
 //! store.redb without messages-N      somebody's mistake; nothing is opened                  without_its_file_of_messages_a_store_that_has_some_is_not_opened
+//! row of store.redb fails its        damage; written anew from its sum or from its record,  a_damaged_row_is_written_anew_from_its_sum_or_from_its_record
+//! checksum                           where these prove it; else dead; told in Recovery
+//! store.redb whose pages lead        damage; nothing is opened, and it is said what can be  whatever_octet_of_the_index_is_wrong_all_others_are_given_out_or_it_is_refused_by_name
+//! nowhere                            done
+//! record, body that the disk fails   damage when a new opening fails to, too; dead          what_the_disk_fails_to_read_is_one_message_and_all_others_go_on
+//! to read                            until it is tried again (`shelf`), the others go on
 //! body fails its checksum            damage; dead when next read, the others go on          a_damaged_body_is_set_aside_and_the_others_go_on
 //! record fails its checksum          damage; dead in its turn, the others go on             a_damaged_record_is_set_aside_listed_and_can_be_removed
 //! message whose commit failed        its client heard 452, but the sync had reached the     any_one_operation_that_fails_is_survived_without_a_restart
@@ -54,8 +60,11 @@
 //! folder taken away or read-only     452 until it is there again                            a_folder_that_is_taken_away_or_read_only_takes_no_mail_until_it_is_back
 //! ```
 //!
-//! The last has one window: when the power goes between the failed commit and the re-opening, the message is kept although its client heard 452.
-//! It will arrive twice, and is not lost.
+//! What is damaged is looked for whenever the store is opened, at a start and after a failure: no message stops the others until somebody restarts the relay.
+//!
+//! That a commit failed has one window: when the power goes between it and the re-opening, the message is kept although its client heard 452. Which messages
+//! those are is in memory alone; so the same is true when the relay is stopped, however orderly, or killed, while the disk is still too bad for the store to be
+//! opened again. It will arrive twice, and is not lost.
 //!
 //! Never: says that something is kept before it is on stable storage; retries a sync; drops a damaged message.
 
@@ -86,6 +95,7 @@ mod incoming;
 mod index;
 mod ledger;
 mod listing;
+mod losses;
 mod obey;
 mod pledges;
 mod reading;
@@ -94,6 +104,7 @@ mod row;
 mod shelf;
 mod space;
 mod stall;
+mod stock;
 mod storage;
 mod sweeper;
 mod tables;
@@ -132,6 +143,7 @@ use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::{IsRead, Taken};
 use gather::Coming;
 use gauge::Gauge;
+use losses::Losses;
 use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
 use stall::Committing;
 use store::{Free, Order, Store, Ticket, Work};
@@ -203,6 +215,7 @@ pub(crate) struct Inner {
     work: Arc<Notify>,
     readers: Arc<Semaphore>,
     lately: seen::Lately,
+    losses: Losses,
     /// Says now and then that outcomes can't be recorded.
     unrecorded: Throttle,
 }
@@ -238,7 +251,7 @@ impl Queue {
     ) -> Result<(Self, Recovery), OpenError> {
         let (settings, disk) = (owned.settings.clone(), Arc::clone(&owned.disk));
         let (embedded, recovery) = recover::open(owned)?;
-        let (sweeper, gauge) = (embedded.sweeper(), embedded.gauge());
+        let (sweeper, gauge, losses) = (embedded.sweeper(), embedded.gauge(), embedded.losses());
         let store: Arc<dyn Store> = Arc::new(embedded);
         let budgets = Budgets::new(&settings);
         let work = Arc::new(Notify::new());
@@ -276,6 +289,7 @@ impl Queue {
             work,
             readers,
             lately,
+            losses,
             unrecorded,
         };
         Ok((Self { inner: Arc::new(inner) }, recovery))
@@ -541,6 +555,11 @@ impl Queue {
             .await?
     }
 
+    /// Waits for messages that are found damaged and set aside as dead while the queue is open: each is told once, with the reason. Cancel-safe.
+    pub async fn damaged(&self) -> Vec<(QueueId, String)> {
+        self.inner.losses.next().await
+    }
+
     /// The daemon ends: outcomes that could not be recorded yet are tried each second, and not at growing intervals any more.
     pub fn begin_end(&self) {
         self.inner.committing.begin_end();
@@ -605,8 +624,9 @@ impl Inner {
     async fn set_aside(&self, ticket: Ticket, reason: &str) {
         tracing::error!(id = %ticket.id, reason, "a message is damaged; it is set aside as dead");
         let order = Order::SetAside { ticket, reason: reason.to_owned() };
-        if let Err(fault) = self.writer.submit(order, Holding::default()).await {
-            tracing::error!(id = %ticket.id, %fault, "it could not be set aside; it will be found again");
+        match self.writer.submit(order, Holding::default()).await {
+            Ok(()) => self.losses.note(ticket.id, reason),
+            Err(fault) => tracing::error!(id = %ticket.id, %fault, "it could not be set aside; it will be found again"),
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Aftermath {
     pub(super) files: Vec<QueueId>,
     /// Messages that are no more.
     pub(super) gone: Vec<QueueId>,
+    /// Messages that were found damaged meanwhile, and are set aside.
+    pub(super) lost: Vec<(QueueId, String)>,
     /// Where messages stand now.
     pub(super) changes: Vec<Change>,
     /// What nobody names any more.
@@ -32,7 +34,8 @@ pub(super) struct Aftermath {
 
 impl Aftermath {
     pub(super) fn new(charged_at: WallTime) -> Self {
-        Self { charged_at, files: Vec::new(), gone: Vec::new(), changes: Vec::new(), freed: Vec::new() }
+        let (files, gone, lost, changes, freed) = <_>::default();
+        Self { charged_at, files, gone, lost, changes, freed }
     }
 }
 
@@ -191,7 +194,9 @@ impl Work<'_, '_> {
             Known::Unreadable(fault) => {
                 let (id, reason) = (ticket.id, fault.to_string());
                 tracing::error!(%id, reason, "a message was found damaged when the outcome of an attempt was recorded; it is set aside as dead");
-                return Ok(self.tables.set_unreadable_aside(id, &reason)?);
+                self.tables.set_unreadable_aside(id, &reason)?;
+                self.aftermath.lost.push((id, reason));
+                return Ok(());
             }
         };
         for tried in outcomes {

@@ -18,9 +18,10 @@ use super::index::{Index, Turn};
 use super::listing::{BRIEFS, RECORDS};
 use super::pledges;
 use super::record::{Record, State};
-use super::row::{Body, Row};
+use super::row::{Body, Read, Row};
 use super::seen::{Seen, table};
 use super::settings::{PIECE, READ_AT_ONCE, SCAN_MAX};
+use super::shelf::is_unreadable;
 use super::store::{
     AtHand, Direction, DuePlace, Filter, Free, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket,
     Totals, Work,
@@ -187,6 +188,11 @@ impl Store for Embedded {
             Piece::Octets(octets) => Ok(octets),
             Piece::File(length) => self.file_piece(id, offset, length),
             Piece::Gap => Err(QueueError::Damaged(id, "part of its body is missing".to_owned())),
+            Piece::Unreadable => Err(QueueError::Damaged(
+                id,
+                "the disk fails to read its body; when it reads it again, `sealpost queue retry` has the message tried"
+                    .to_owned(),
+            )),
             Piece::Nothing => Err(QueueError::NotFound(id)),
         }
     }
@@ -410,26 +416,27 @@ enum Look {
 }
 
 fn row(view: &View<'_>, id: QueueId) -> Result<Option<Row>, DiskFault> {
-    let octets = view.transaction.open_table(MESSAGES)?.get(id.to_u128())?;
-    Ok(octets.map(|octets| Row::decode(octets.value())))
+    let Some(octets) = view.transaction.open_table(MESSAGES)?.get(id.to_u128())? else { return Ok(None) };
+    match Row::read(id, octets.value()) {
+        Read::Whole(row) | Read::Mended(row) => Ok(Some(row)),
+        // The store is opened again, which looks what it was.
+        Read::Damaged(_) => Err(tables::damaged_row(id)),
+    }
 }
 
-/// Unless the disk fails: a file that ends before is damage.
-pub(super) fn or_nothing(read: io::Result<Vec<u8>>) -> Result<Vec<u8>, DiskFault> {
+/// Unless the disk fails: a file that ends before is damage, and so is what it fails to read again and again.
+pub(super) fn or_damage(read: io::Result<Vec<u8>>) -> Result<Result<Vec<u8>, CodecFault>, DiskFault> {
     match read {
-        Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
-        read => Ok(read.map_err(redb::Error::Io)?),
+        Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => Ok(Ok(Vec::new())),
+        Err(fault) if is_unreadable(&fault) => Ok(Err(CodecFault::Disk)),
+        read => Ok(Ok(read.map_err(redb::Error::Io)?)),
     }
 }
 
 fn look(view: &View<'_>, id: QueueId) -> Result<Look, DiskFault> {
     let Some(row) = row(view, id)? else { return Ok(Look::Nothing) };
-    let octets = or_nothing(view.shelf.read(&row.record, 0, usize::MAX))?;
-    read_as(view, id, &octets)
-}
-
-fn read_as(view: &View<'_>, id: QueueId, octets: &[u8]) -> Result<Look, DiskFault> {
-    Ok(match codec::decode_of(id, octets) {
+    let octets = or_damage(view.shelf.read(&row.record, 0, usize::MAX))?;
+    Ok(match octets.and_then(|octets| codec::decode_of(id, &octets)) {
         Ok(record) => Look::Record(Box::new(record)),
         Err(fault) => Look::Unreadable(reason(view, id, &fault)?),
     })
@@ -444,6 +451,8 @@ pub(super) fn reason(view: &View<'_>, id: QueueId, fault: &CodecFault) -> Result
 enum Piece {
     Nothing,
     Gap,
+    /// The disk fails to read it.
+    Unreadable,
     Octets(Vec<u8>),
     File(u64),
 }
@@ -451,6 +460,9 @@ enum Piece {
 fn piece(view: &View<'_>, id: QueueId, offset: u64) -> Result<Piece, DiskFault> {
     let Some(row) = row(view, id)? else { return Ok(Piece::Nothing) };
     let Body::Shelf(extents) = &row.body else { return Ok(Piece::File(row.length)) };
-    let octets = or_nothing(view.shelf.read(extents, offset, PIECE))?;
-    Ok(if octets.is_empty() && offset < row.length { Piece::Gap } else { Piece::Octets(octets) })
+    Ok(match or_damage(view.shelf.read(extents, offset, PIECE))? {
+        Ok(octets) if octets.is_empty() && offset < row.length => Piece::Gap,
+        Ok(octets) => Piece::Octets(octets),
+        Err(_) => Piece::Unreadable,
+    })
 }

@@ -1,22 +1,25 @@
 //! Opening the store: making it, repairing it after a crash, and clearing away what a crash left. Done twice, it does nothing the second time.
+//!
+//! What is damaged stops no other message (see `stock`). Where redb's own pages lead nowhere, nothing is opened, and [`OpenError::Damaged`] says what to do: no
+//! fault of the library, and no panic of it, gets past here.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase, ReadableTable as _};
 
 use super::earlier;
 use super::embedded::{Embedded, Opened};
-use super::index::{Change, Index};
-use super::row::{Body, Row};
 use super::shelf::{self, Placing, Shelf};
-use super::space::{Extent, Kind, Misplaced, Space, Survey};
+use super::space::Space;
+use super::stock::sound_stock;
 use super::storage::Storage;
 use super::store::Totals;
 use super::sweeper::Sweeper;
-use super::tables::{self, DiskFault, FORMAT_KEY, InUse, Known, MESSAGES, META, SHELF_KEY, Tables};
+use super::tables::{self, DiskFault, FORMAT_KEY, InUse, MESSAGES, META, SHELF_KEY, Tables};
 use super::{QueueError, QueueSettings};
 use crate::mail::QueueId;
 use crate::sys::disk::{Lock, Open};
@@ -28,9 +31,6 @@ pub(super) const FORMAT: u32 = 4;
 
 /// A store that is being written, for the first time or anew.
 pub(super) const UNFINISHED: &str = "store.redb.new";
-
-/// How often a start looks at all rows, having set aside what it found to be wrong.
-const LOOKS_MAX: usize = 3;
 
 /// Why the store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +61,16 @@ pub enum OpenError {
     /// The disk failed.
     #[error("{0}: {1}")]
     Disk(PathBuf, io::Error),
-    /// redb's file can't be used.
+    /// redb's file can't be read.
     #[error("the store can't be opened: {0}")]
     Store(String),
+    /// redb's file is not what was written, and where messages lie can't be told: going on would lose mail.
+    #[error(
+        "{0} is damaged ({1}), and nothing is opened: put the whole of data_dir back from a copy that was made while the relay was stopped; \
+         without one, move data_dir away and keep it, and start with an empty queue: messages-* and bodies/ in it hold the messages as they were received, \
+         and can be searched by hand"
+    )]
+    Damaged(PathBuf, String),
     /// It was closed.
     #[error("the queue is closed")]
     Closed,
@@ -78,9 +85,33 @@ impl From<&OpenError> for QueueError {
             | OpenError::Newer { .. }
             | OpenError::StoreMissing(..)
             | OpenError::ShelfMissing(_)
-            | OpenError::Store(_) => Self::Broken(fault.to_string()),
+            | OpenError::Store(_)
+            | OpenError::Damaged(..) => Self::Broken(fault.to_string()),
         }
     }
+}
+
+impl OpenError {
+    /// What redb says of its file: that the disk fails, or that the file is not what was written.
+    pub(super) fn of(store: &Embedded, DiskFault(fault): DiskFault) -> Self {
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
+        let is_damage = if let redb::Error::Io(fault) = &fault {
+            matches!(fault.kind(), InvalidData | UnexpectedEof)
+        } else {
+            !matches!(fault, redb::Error::PreviousIo)
+        };
+        if is_damage { Self::damaged(store, fault) } else { Self::Store(fault.to_string()) }
+    }
+
+    fn damaged(store: &Embedded, what: impl ToString) -> Self {
+        Self::Damaged(store.file(), what.to_string())
+    }
+}
+
+/// Does what reads redb's file: a panic within redb says that a page is damaged.
+pub(super) fn guarded<T>(store: &Embedded, work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(OpenError::damaged(store, "what reads it found no way through its pages; see the log")))
 }
 
 /// What was found at the start; for the log.
@@ -94,8 +125,10 @@ pub struct Recovery {
     pub was_of_format: Option<u32>,
     /// Body files without a record, removed: their messages were never answered 250, or are finished.
     pub leftovers: u64,
-    /// Messages whose body is gone or short, set aside as dead, and why.
+    /// Messages of which something is gone or damaged, set aside as dead, and why.
     pub set_aside: Vec<(QueueId, String)>,
+    /// Messages whose row was damaged, and could be written anew: nothing of them is lost.
+    pub mended: Vec<QueueId>,
 }
 
 /// A data directory that is this process's from now on, and whose store is not open yet. Dropped, it is given back.
@@ -139,7 +172,7 @@ pub(super) fn open(owned: Owned) -> Result<(Embedded, Recovery), OpenError> {
     disk.create_folder(&bodies).map_err(at(&bodies))?;
     let sweeper = Sweeper::start(Arc::clone(&disk), bodies, settings.driving).map_err(at(folder))?;
     let store = Embedded::closed(disk, &settings, sweeper, lock);
-    match recover(&store) {
+    match guarded(&store, || recover(&store)) {
         Ok(recovery) => Ok((store, recovery)),
         Err(fault) => {
             store.shut();
@@ -154,16 +187,9 @@ fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     let files = body_files(store)?;
     let opened = open_files(store)?;
     remove_other_shelves(store, opened.number)?;
-    let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
-    let mut stock = take_stock(&opened).map_err(failed)?;
+    let failed = |fault| OpenError::of(store, fault);
     let mut recovery = Recovery { was_of_format, ..Recovery::default() };
-    for _ in 0..LOOKS_MAX {
-        let faults = stock.faults(&files);
-        if set_aside(&opened, faults, &mut recovery).map_err(failed)? == Changed::Nothing {
-            break;
-        }
-        stock = take_stock(&opened).map_err(failed)?;
-    }
+    let stock = sound_stock(&opened, Some(&files), &mut recovery).map_err(failed)?;
     let noted = begin_use(&opened, &mut recovery).map_err(failed)?;
     for &id in files.keys().filter(|id| !stock.files.contains_key(id)) {
         store.sweeper.remove(id);
@@ -208,7 +234,7 @@ fn make_store(store: &Embedded) -> Result<(), OpenError> {
         transaction.commit()?;
         Ok(database.close()?)
     };
-    made().map_err(|fault| OpenError::Store(fault.0.to_string()))?;
+    made().map_err(|fault| OpenError::of(store, fault))?;
     // The name of the shelf first: the renaming is what makes it count.
     store.disk.sync_folder(&store.folder).map_err(failed)?;
     store.disk.rename(&unfinished, &path).map_err(failed)?;
@@ -222,18 +248,19 @@ pub(super) fn make_shelf(store: &Embedded, number: u64) -> io::Result<Shelf> {
         Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
         Ok(()) | Err(_) => {}
     }
-    Ok(Shelf::new(store.gauge().over(store.disk.open(&path, Open::New)?)))
+    Ok(Shelf::new(store.gauge().over(store.disk.open(&path, Open::New)?), store.suspects()))
 }
 
 /// Opens both files afresh: what is read then is what the disk has.
 pub(super) fn open_files(store: &Embedded) -> Result<Opened, OpenError> {
     let database = open_database(store)?;
-    let failed = |fault: DiskFault| OpenError::Store(fault.0.to_string());
-    check_format(&database)?;
+    let failed = |fault| OpenError::of(store, fault);
+    tables::can_be_opened(&database).map_err(failed)?;
+    check_format(store, &database)?;
     let number = shelf_number(&database).map_err(failed)?;
     let path = store.folder.join(shelf::name(number));
     let shelf = match store.disk.open(&path, Open::Afresh) {
-        Ok(file) => Shelf::new(store.gauge().over(file)),
+        Ok(file) => Shelf::new(store.gauge().over(file), store.suspects()),
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => {
             if has_messages(&database).map_err(failed)? {
                 return Err(OpenError::ShelfMissing(path));
@@ -252,7 +279,7 @@ pub(super) fn open_database(store: &Embedded) -> Result<Database, OpenError> {
     let file = store.disk.open(&path, Open::Afresh).map_err(|fault| OpenError::Disk(path.clone(), fault))?;
     let file = store.gauge().over(file);
     let opened = Database::builder().set_cache_size(store.cache()).create_with_backend(Storage(file));
-    opened.map_err(|fault| OpenError::Store(fault.to_string()))
+    opened.map_err(|fault| OpenError::of(store, fault.into()))
 }
 
 fn shelf_number(database: &Database) -> Result<u64, DiskFault> {
@@ -265,7 +292,7 @@ fn has_messages(database: &Database) -> Result<bool, DiskFault> {
 }
 
 /// The format of a store that this program can read.
-pub(super) fn check_format(database: &Database) -> Result<u32, OpenError> {
+pub(super) fn check_format(store: &Embedded, database: &Database) -> Result<u32, OpenError> {
     let read = || -> Result<Option<u32>, DiskFault> {
         let octets = database.begin_read()?.open_table(META)?.get(FORMAT_KEY)?;
         Ok(octets.and_then(|octets| octets.value().try_into().ok().map(u32::from_le_bytes)))
@@ -273,8 +300,8 @@ pub(super) fn check_format(database: &Database) -> Result<u32, OpenError> {
     match read() {
         Ok(Some(found)) if found > FORMAT => Err(OpenError::Newer { found }),
         Ok(Some(found)) => Ok(found),
-        Ok(None) => Err(OpenError::Store("it says no format".to_owned())),
-        Err(fault) => Err(OpenError::Store(fault.0.to_string())),
+        Ok(None) => Err(OpenError::damaged(store, "it says no format")),
+        Err(fault) => Err(OpenError::of(store, fault)),
     }
 }
 
@@ -294,135 +321,6 @@ pub(super) fn remove_other_shelves(store: &Embedded, number: u64) -> Result<(), 
         }
     }
     Ok(())
-}
-
-/// What all rows together say.
-pub(super) struct Stock {
-    pub(super) index: Index,
-    pub(super) space: Space,
-    /// Messages whose body is a file, and how long it ought to be.
-    files: BTreeMap<QueueId, u64>,
-    /// Messages that do not lie where they ought to.
-    misplaced: Vec<(QueueId, Misplaced)>,
-}
-
-/// Reads all rows.
-pub(super) fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
-    let mut index = Index::default();
-    let mut survey = Survey::new(opened.shelf.length().map_err(redb::Error::Io)?);
-    let (mut files, mut misplaced) = (BTreeMap::new(), Vec::new());
-    for row in opened.database.begin_read()?.open_table(MESSAGES)?.iter()? {
-        let (id, octets) = row?;
-        let (id, row) = (QueueId::from_u128(id.value()), Row::decode(octets.value()));
-        let noted = [(Kind::Record, row.record.as_slice()), (Kind::Body, row.body.extents())];
-        let faults = noted.map(|(kind, extents)| survey.note(kind, extents).err());
-        misplaced.extend(faults.into_iter().flatten().next().map(|fault| (id, fault)));
-        if row.body == Body::File {
-            files.insert(id, row.length);
-        }
-        let (came, records) = (Some(row.place(id)), (0, row.record_octets()));
-        index.change(&Change { identity: row.identity, left: None, came, length: row.length, records });
-    }
-    Ok(Stock { index, space: survey.drawn(), files, misplaced })
-}
-
-impl Stock {
-    /// Whether no two lie in one place, and all where the shelf has been written.
-    pub(super) fn is_sound(&self) -> bool {
-        self.misplaced.is_empty()
-    }
-
-    /// What is lost of whom.
-    fn faults(&self, files: &BTreeMap<QueueId, u64>) -> Vec<(QueueId, Lost)> {
-        let misplaced = self.misplaced.iter().map(|&(id, fault)| match fault {
-            Misplaced::Beyond => (id, Lost::Beyond),
-            Misplaced::Taken(extent) => (id, Lost::Taken(extent)),
-        });
-        let short = self.files.iter().filter_map(|(&id, &length)| match files.get(&id) {
-            Some(&found) if found == length => None,
-            Some(found) => Some((id, Lost::File(format!("its body file has {found} octets instead of {length}")))),
-            None => Some((id, Lost::File("its body file is missing".to_owned()))),
-        });
-        misplaced.chain(short).collect()
-    }
-}
-
-/// What is lost of a message.
-enum Lost {
-    /// Its body file is not what it ought to be.
-    File(String),
-    /// The shelf ends before.
-    Beyond,
-    /// Another lies there.
-    Taken(Extent),
-}
-
-/// Whether rows were changed, so that they are to be read again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Changed {
-    Something,
-    Nothing,
-}
-
-/// Sets messages aside of which something is lost, unless they were before.
-fn set_aside(opened: &Opened, faults: Vec<(QueueId, Lost)>, recovery: &mut Recovery) -> Result<Changed, DiskFault> {
-    if faults.is_empty() {
-        return Ok(Changed::Nothing);
-    }
-    let transaction = tables::begin(&opened.database)?;
-    // What is written here goes behind all that is there, whoever's it is.
-    let mut space = Space::behind(opened.shelf.length().map_err(redb::Error::Io)?);
-    let mut tables = Tables::open(&transaction, Placing::new(&opened.shelf, &mut space))?;
-    let mut changed = Changed::Nothing;
-    for (id, lost) in faults {
-        let Some(reason) = lose(&mut tables, id, &lost)? else { continue };
-        changed = Changed::Something;
-        if let Reason::Told(reason) = reason {
-            recovery.set_aside.push((id, reason));
-        }
-    }
-    tables.settle()?;
-    drop(tables);
-    transaction.commit()?;
-    Ok(changed)
-}
-
-/// Notes of one message what is lost of it; why it was set aside, or that it only lies elsewhere now. None when it was noted before.
-fn lose(tables: &mut Tables<'_>, id: QueueId, lost: &Lost) -> Result<Option<Reason>, DiskFault> {
-    let reason = match lost {
-        Lost::File(reason) => reason.clone(),
-        Lost::Beyond => "the file of messages ends before what is kept of it".to_owned(),
-        Lost::Taken(extent) => format!("another message lies in its place, at octet {}", extent.offset()),
-    };
-    match (tables.known(id)?, lost) {
-        // What lies there is this one: the other is found to be damaged when its turn comes.
-        (Known::Record(record), Lost::Taken(_)) if tables.move_whole(&record)? => Ok(Some(Reason::Moved)),
-        (Known::Record(mut record), _) => {
-            if record.reason.as_ref() == Some(&reason) {
-                return Ok(None);
-            }
-            record.set_aside(&reason);
-            tables.put(&record)?;
-            if !matches!(lost, Lost::File(_)) {
-                tables.forget_body(id)?;
-            }
-            Ok(Some(Reason::Told(reason)))
-        }
-        (Known::Unreadable(_), Lost::Beyond | Lost::Taken(_)) => {
-            tables.set_unreadable_aside(id, &reason)?;
-            tables.forget_record(id)?;
-            tables.forget_body(id)?;
-            Ok(Some(Reason::Told(reason)))
-        }
-        (Known::Unreadable(_), Lost::File(_)) | (Known::Nothing, _) => Ok(None),
-    }
-}
-
-enum Reason {
-    /// It was set aside, for this reason.
-    Told(String),
-    /// It lies elsewhere.
-    Moved,
 }
 
 /// From now on a process has it.

@@ -1,18 +1,35 @@
 //! What the store's index says of a message: whose it is, where it stands, and where its record and its body lie.
 //!
-//! In postcard, some sixty octets each, so that all can be read at a start. What it says of record and body is checked by their checksums; a row that
-//! can't be read itself is one of a dead message of which nothing is known.
+//! In postcard, some sixty octets each, so that all can be read at a start. What it says of record and body is checked by their checksums.
+//!
+//! ```text
+//! ...     the row in postcard
+//! u64 LE  XXH3-64 of it, with that of the message's name as its seed
+//! ```
+//!
+//! redb checks its pages when it repairs them, and never when it reads. So a row tells by itself whether it is what was written:
+//!
+//! | behind the row                  | it is                                                                                              |
+//! |---------------------------------|----------------------------------------------------------------------------------------------------|
+//! | nothing                         | of a build that wrote no sum, and counts as it is; such a build passes what it finds behind a row   |
+//! | its sum                         | whole                                                                                              |
+//! | a sum that one other octet fits | mended: of all rows that differ from it in one octet the sum of 64 bits picks the one that was written |
+//! | anything else                   | damaged: what it names may be another's. While the relay runs it is one of a dead message of which nothing is known; the next opening looks whether the record proves it (see `stock`) |
 
 use std::fmt;
 
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::record::{Record, State};
 use super::space::Extent;
 use super::turns::Place;
 use crate::mail::QueueId;
 use crate::sys::WallTime;
+
+/// Octets of a row in which the wrong one is looked for: longer ones are of a body in many pieces.
+const MENDED_MAX: usize = 1024;
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +75,7 @@ impl Row {
     }
 
     /// The row of a message of which nothing can be read. If it has a body file, that stays as long as the row.
-    fn lost() -> Self {
+    pub(super) fn lost() -> Self {
         let place = Place::unreadable(QueueId::from_u128(0), State::Dead);
         Self::at(place, String::new(), Vec::new(), Body::File, 0)
     }
@@ -88,13 +105,88 @@ impl Row {
         self.place(QueueId::from_u128(0)).state()
     }
 
-    pub(super) fn decode(octets: &[u8]) -> Self {
-        postcard::from_bytes(octets).unwrap_or_else(|_| Self::lost())
+    /// What these octets say of the message of this name.
+    pub(super) fn read(id: QueueId, octets: &[u8]) -> Read {
+        if let Ok((row, behind)) = postcard::take_from_bytes::<Self>(octets)
+            && is_right(id, octets, behind)
+        {
+            return Read::Whole(row);
+        }
+        let mended = mended(id, octets).and_then(|payload| whole(&payload));
+        mended.map_or_else(|| Read::Damaged(lenient(octets)), Read::Mended)
     }
 
-    pub(super) fn encode(&self) -> Result<Vec<u8>, redb::Error> {
-        postcard::to_stdvec(self).map_err(|fault| redb::Error::Corrupted(fault.to_string()))
+    /// The same while the relay runs: nothing that a damaged row names is touched.
+    pub(super) fn decode(id: QueueId, octets: &[u8]) -> Self {
+        match Self::read(id, octets) {
+            Read::Whole(row) | Read::Mended(row) => row,
+            Read::Damaged(_) => Self::lost(),
+        }
     }
+
+    pub(super) fn encode(&self, id: QueueId) -> Result<Vec<u8>, redb::Error> {
+        let mut octets = postcard::to_stdvec(self).map_err(|fault| redb::Error::Corrupted(fault.to_string()))?;
+        octets.extend(sum(id, &octets).to_le_bytes());
+        Ok(octets)
+    }
+}
+
+/// What octets say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// What was written.
+    Whole(Row),
+    /// The same, though one octet of it is wrong.
+    Mended(Row),
+    /// Nobody knows; this is what they seem to say, if anything.
+    Damaged(Option<Row>),
+}
+
+/// The name is part of it: a row under another's name is not right.
+fn sum(id: QueueId, payload: &[u8]) -> u64 {
+    xxh3_64_with_seed(payload, xxh3_64(&id.to_u128().to_le_bytes()))
+}
+
+/// Whether what stands behind a row bears it out.
+fn is_right(id: QueueId, octets: &[u8], behind: &[u8]) -> bool {
+    let payload = octets.strip_suffix(behind).unwrap_or_default();
+    behind.is_empty() || *behind == sum(id, payload).to_le_bytes()
+}
+
+/// The octets that were written, when those that are there differ in one.
+fn mended(id: QueueId, octets: &[u8]) -> Option<Vec<u8>> {
+    let (payload, noted) = octets.split_last_chunk::<8>().filter(|(payload, _)| payload.len() <= MENDED_MAX)?;
+    let (noted, mut tried) = (u64::from_le_bytes(*noted), payload.to_vec());
+    let differs = (noted ^ sum(id, payload)).to_le_bytes();
+    if differs.iter().filter(|octet| **octet != 0).count() <= 1 {
+        return Some(tried);
+    }
+    for place in 0..payload.len() {
+        for flip in 1..=u8::MAX {
+            flipped(&mut tried, place, flip);
+            if sum(id, &tried) == noted {
+                return Some(tried);
+            }
+            flipped(&mut tried, place, flip);
+        }
+    }
+    None
+}
+
+fn flipped(octets: &mut [u8], place: usize, flip: u8) {
+    if let Some(octet) = octets.get_mut(place) {
+        *octet ^= flip;
+    }
+}
+
+/// A row that is all of these octets.
+fn whole(payload: &[u8]) -> Option<Row> {
+    let (row, behind) = postcard::take_from_bytes::<Row>(payload).ok()?;
+    behind.is_empty().then_some(row)
+}
+
+fn lenient(octets: &[u8]) -> Option<Row> {
+    postcard::from_bytes(octets).ok()
 }
 
 /// What a listing reads of a row.
@@ -114,16 +206,15 @@ pub(super) enum Lies {
 
 impl Found {
     /// As [`Row::decode`], without a copy of what is not wanted.
-    pub(super) fn read(octets: &[u8]) -> Self {
-        let read = postcard::from_bytes::<Written<'_>>(octets);
-        let read = read.map(|Written { level, due, record, .. }| {
-            let place = Place { level, due: WallTime::from_millis(due), id: QueueId::from_u128(0) };
-            Self { state: place.state(), record }
-        });
-        read.unwrap_or_else(|_| {
-            let Row { record, .. } = Row::lost();
-            Self { state: State::Dead, record: Lies::InPieces(record) }
-        })
+    pub(super) fn read(id: QueueId, octets: &[u8]) -> Self {
+        if let Ok((Written { level, due, record, .. }, behind)) = postcard::take_from_bytes::<Written<'_>>(octets)
+            && is_right(id, octets, behind)
+        {
+            let place = Place { level, due: WallTime::from_millis(due), id };
+            return Self { state: place.state(), record };
+        }
+        let row = Row::decode(id, octets);
+        Self { state: row.place(id).state(), record: Lies::InPieces(row.record) }
     }
 }
 
@@ -190,22 +281,81 @@ impl<'de> Visitor<'de> for Pieces {
 mod tests {
     use super::*;
 
+    const ID: QueueId = QueueId::from_u128(7);
+
+    fn extents(count: u64) -> Vec<Extent> {
+        (0..count).map(|grain| Extent { grain, length: 300 }).collect()
+    }
+
+    fn rows() -> [Row; 3] {
+        [
+            (0, extents(1), Body::File),
+            (9, extents(0), Body::Shelf(extents(1))),
+            (200, extents(3), Body::Shelf(extents(8))),
+        ]
+        .map(|(level, record, body)| Row {
+            level,
+            due: -5,
+            identity: "größer".to_owned(),
+            record,
+            body,
+            length: u64::MAX,
+        })
+    }
+
     #[test]
     fn what_a_listing_reads_of_a_row_is_what_the_row_says() {
-        let extent = |grain| Extent { grain, length: 300 };
-        let pieces = |count: u64| (0..count).map(extent).collect::<Vec<_>>();
-        for (level, record, body) in [
-            (0, pieces(1), Body::File),
-            (9, pieces(0), Body::Shelf(pieces(1))),
-            (200, pieces(3), Body::Shelf(pieces(8))),
-        ] {
-            let row = Row { level, due: -5, identity: "größer".to_owned(), record, body, length: u64::MAX };
-            let octets = row.encode().unwrap();
+        for row in rows() {
+            let octets = row.encode(ID).unwrap();
             for cut in 0..=octets.len() {
-                let (row, found) = (Row::decode(&octets[..cut]), Found::read(&octets[..cut]));
+                let (row, found) = (Row::decode(ID, &octets[..cut]), Found::read(ID, &octets[..cut]));
                 assert_eq!((found.state, found.record.extents()), (row.state(), row.record.as_slice()), "{cut}");
                 assert_eq!(found.record.octets(), row.record_octets());
             }
+            for place in 0..octets.len() {
+                let mut damaged = octets.clone();
+                damaged[place] ^= 0x81;
+                let found = Found::read(ID, &damaged);
+                assert_eq!((found.state, found.record.extents()), (row.state(), row.record.as_slice()), "{place}");
+            }
+        }
+    }
+
+    /// Once a flip in `level` made a queued message a held one in the order alone: listed as queued, and nobody's turn.
+    #[test]
+    fn one_wrong_octet_of_a_row_is_mended_and_two_are_damage() {
+        for row in rows() {
+            let octets = row.encode(ID).unwrap();
+            assert_eq!(Row::read(ID, &octets), Read::Whole(row.clone()));
+            for (place, flip) in (0..octets.len()).flat_map(|place| [(place, 0x01), (place, 0x80), (place, 0xff)]) {
+                let mut damaged = octets.clone();
+                damaged[place] ^= flip;
+                assert_eq!(Row::read(ID, &damaged), Read::Mended(row.clone()), "octet {place}");
+            }
+            for place in (0..octets.len() - 1).step_by(5) {
+                let mut damaged = octets.clone();
+                damaged[place] ^= 0x40;
+                damaged[place + 1] ^= 0x02;
+                assert!(matches!(Row::read(ID, &damaged), Read::Damaged(_)), "octet {place}");
+                assert_eq!(Row::decode(ID, &damaged), Row::lost());
+            }
+            let another = QueueId::from_u128(8);
+            assert_eq!(Row::read(another, &octets), Read::Damaged(Some(row)), "it is not this one's");
+        }
+    }
+
+    #[test]
+    fn a_row_without_a_sum_is_of_an_earlier_build_which_reads_one_with_a_sum() {
+        for row in rows() {
+            let before = postcard::to_stdvec(&row).unwrap();
+            assert_eq!(Row::read(ID, &before), Read::Whole(row.clone()));
+            assert_eq!(Found::read(ID, &before).record.extents(), row.record.as_slice());
+            let now = row.encode(ID).unwrap();
+            assert_eq!(now.len(), before.len() + 8);
+            // As a build of before reads rows, whole and for a listing.
+            assert_eq!(postcard::from_bytes::<Row>(&now), Ok(row.clone()));
+            let listed = postcard::from_bytes::<Written<'_>>(&now).unwrap();
+            assert_eq!((listed.level, listed.record.extents()), (row.level, row.record.as_slice()));
         }
     }
 }

@@ -1,10 +1,19 @@
 //! The file in which records and bodies lie: read and written by extent. Which are free, `space` knows; which are whose, the rows of the store.
 //!
 //! What a change puts there goes to extents that nobody names, is synced, and only then named by the commit. So a crash, or a write that fails, leaves
-//! octets in room that is free. Never: writes over what is named; says that something is kept.
+//! octets in room that is free.
+//!
+//! What the disk fails to read is a failure of the store at first: its files are opened again, since a handle may be what has failed. What it fails to read in a later
+//! opening, too, is damage to the one message that lies there ([`is_unreadable`]): that one is set aside as dead, and all others go on. Dead, not put off: nobody can tell
+//! the sender of a delay while the record can't be read, and what is dead is told, counted and listed. Nothing of it is removed: when the disk reads it again,
+//! `queue retry` has it tried.
+//!
+//! Never: writes over what is named; says that something is kept.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::space::{Extent, GRAIN, Kind, Space};
 use crate::sys::DiskFile;
@@ -32,15 +41,75 @@ pub(super) fn number(name: &str) -> Option<u64> {
     name.strip_prefix(NAME)?.parse().ok().filter(|&number| self::name(number) == name)
 }
 
+/// Extents that the disk failed to read, as many as are remembered.
+const SUSPECTS_MAX: usize = 1024;
+
+/// A piece of which it is looked first whether the file is so long, octets: what a damaged row says of a length must not be taken from memory.
+const DOUBTED: u64 = 1 << 20;
+
+/// What the disk failed to read, by the first grain of each extent, and in which opening of the file it did so first. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Suspects(Arc<Suspected>);
+
+#[derive(Debug, Default)]
+struct Suspected {
+    openings: AtomicU64,
+    failed: Mutex<BTreeMap<u64, u64>>,
+    /// How many there are, without a lock.
+    count: AtomicU64,
+}
+
+impl Suspects {
+    fn failed(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_opening(&self) -> u64 {
+        self.0.openings.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What a failure to read this means in this opening.
+    fn judge(&self, grain: u64, opening: u64, fault: io::Error) -> io::Error {
+        let mut failed = self.failed();
+        match failed.get(&grain) {
+            Some(&first) if first < opening => {
+                return io::Error::new(io::ErrorKind::InvalidData, format!("the disk fails to read it: {fault}"));
+            }
+            Some(_) => {}
+            None if failed.len() < SUSPECTS_MAX => drop(failed.insert(grain, opening)),
+            None => {}
+        }
+        self.0.count.store(u64::try_from(failed.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        fault
+    }
+
+    /// It was read.
+    fn clear(&self, grain: u64) {
+        if self.0.count.load(Ordering::Relaxed) > 0 {
+            let mut failed = self.failed();
+            failed.remove(&grain);
+            self.0.count.store(u64::try_from(failed.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether the disk has failed to read this in two openings of the file: damage to what lies there, and no failure of the store.
+pub(super) fn is_unreadable(fault: &io::Error) -> bool {
+    fault.kind() == io::ErrorKind::InvalidData
+}
+
 /// The file, open.
 #[derive(Debug)]
 pub(super) struct Shelf {
     file: Box<dyn DiskFile>,
+    suspects: Suspects,
+    opening: u64,
 }
 
 impl Shelf {
-    pub(super) fn new(file: Box<dyn DiskFile>) -> Self {
-        Self { file }
+    pub(super) fn new(file: Box<dyn DiskFile>, suspects: Suspects) -> Self {
+        let opening = suspects.next_opening();
+        Self { file, suspects, opening }
     }
 
     /// Octets in it.
@@ -48,7 +117,7 @@ impl Shelf {
         self.file.length()
     }
 
-    /// Octets of what lies in these extents: from `skip` on, at most so many; `UnexpectedEof` when the file ends before.
+    /// Octets of what lies in these extents: from `skip` on, at most so many; `UnexpectedEof` when the file ends before, and see [`is_unreadable`].
     pub(super) fn read(&self, extents: &[Extent], skip: u64, most: usize) -> io::Result<Vec<u8>> {
         let (mut octets, mut skip) = (Vec::new(), skip);
         for extent in extents {
@@ -56,13 +125,24 @@ impl Shelf {
             skip = skip.saturating_sub(passed);
             let rest = usize::try_from(extent.length.saturating_sub(passed)).unwrap_or(usize::MAX);
             let wanted = rest.min(most.saturating_sub(octets.len()));
-            let filled = octets.len();
+            let (filled, from) = (octets.len(), extent.offset().saturating_add(passed));
+            self.reaches(from, wanted)?;
             octets.resize(filled.saturating_add(wanted), 0);
             if let Some(into) = octets.get_mut(filled..).filter(|into| !into.is_empty()) {
-                self.file.read_at(extent.offset().saturating_add(passed), into)?;
+                match self.file.read_at(from, into) {
+                    Ok(()) => self.suspects.clear(extent.grain),
+                    Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => return Err(fault),
+                    Err(fault) => return Err(self.suspects.judge(extent.grain, self.opening, fault)),
+                }
             }
         }
         Ok(octets)
+    }
+
+    fn reaches(&self, from: u64, wanted: usize) -> io::Result<()> {
+        let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+        let is_short = wanted > DOUBTED && self.length()? < from.saturating_add(wanted);
+        if is_short { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
     /// Shows what lies in each of these, by its place among them; those that lie near one another are read together, into `octets`. What can't be read so,

@@ -5,7 +5,7 @@
 //!                                     "adopted EXPORT", "gap EXPORT PLACE" (which of that export's messages are here, or were: see adoptions),
 //!                                     "settled EXPORT" (what was exported so has been removed here), "exports", "exported EXPORT",
 //!                                     "unpledged" (see pledges)
-//! messages  id -> row                 one for each message: where it stands, where record and body lie (see row)
+//! messages  id -> row                 one for each message: where it stands, where record and body lie, and the sum of that (see row)
 //! unread    id -> reason              records that can't be read, set aside
 //! ledger    identity -> history       what it has spent, as far as it counts
 //! seen      (identity, SHA-256) -> row the certificates that it came with
@@ -15,18 +15,23 @@
 //! Records and bodies lie on the shelf; whose turn it is, and the sums, are in memory (see index). A commit writes few pages, however many messages there
 //! are. Every change keeps the tables in step with one another; redb makes them true together or not at all.
 
+use std::cell::Cell;
 use std::ops::Bound;
 
-use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::adoptions::{self, ADOPTIONS};
+use super::anew::opened;
 use super::codec::{self, CodecFault};
 use super::index::Change;
 use super::ledger::History;
 use super::pledges::{self, PLEDGES, PLEDGES_MAX};
+use super::reading::or_damage;
 use super::record::{Record, State};
-use super::row::{Body, Row};
+use super::row::{Body, Read, Row};
 use super::seen::{Mark, Sighting, table};
 use super::settings::LEDGER_SWEEP;
 use super::shelf::Placing;
@@ -80,6 +85,24 @@ impl<E: Into<redb::Error>> From<E> for DiskFault {
     }
 }
 
+/// Looks whether the tables can be opened, one by one: where what redb says of a table is damaged it panics, and with another table open that would end the
+/// process.
+pub(super) fn can_be_opened(database: &redb::Database) -> Result<(), DiskFault> {
+    let transaction = database.begin_read()?;
+    opened(&transaction, META)?;
+    opened(&transaction, MESSAGES)?;
+    opened(&transaction, UNREAD)?;
+    opened(&transaction, LEDGER)?;
+    opened(&transaction, table::SEEN)?;
+    opened(&transaction, PLEDGES)?;
+    Ok(())
+}
+
+/// The row of this message can't be read.
+pub(super) fn damaged_row(id: QueueId) -> DiskFault {
+    DiskFault(redb::Error::Corrupted(format!("the row of {id} in store.redb fails its checksum")))
+}
+
 /// What the store knows of a message.
 #[derive(Debug)]
 pub(super) enum Known {
@@ -115,6 +138,8 @@ pub(super) struct Tables<'txn> {
     pub(super) changes: Vec<Change>,
     /// What nobody names any more when this is on the disk.
     pub(super) freed: Freed,
+    /// Whether it met a row that can't be read: what memory knows of that message is not what this has made of it.
+    pub(super) met_damage: Cell<bool>,
 }
 
 impl<'txn> Tables<'txn> {
@@ -130,6 +155,7 @@ impl<'txn> Tables<'txn> {
             shelf,
             changes: Vec::new(),
             freed: Vec::new(),
+            met_damage: Cell::new(false),
         })
     }
 
@@ -160,22 +186,28 @@ impl<'txn> Tables<'txn> {
 
     fn row(&self, id: QueueId) -> Result<Option<Row>, DiskFault> {
         let octets = self.messages.get(id.to_u128())?;
-        Ok(octets.map(|octets| Row::decode(octets.value())))
+        Ok(octets.map(|octets| self.decoded(id, octets.value())))
+    }
+
+    fn decoded(&self, id: QueueId, octets: &[u8]) -> Row {
+        match Row::read(id, octets) {
+            Read::Whole(row) | Read::Mended(row) => row,
+            Read::Damaged(_) => {
+                self.met_damage.set(true);
+                Row::lost()
+            }
+        }
     }
 
     fn set_row(&mut self, id: QueueId, row: &Row) -> Result<(), DiskFault> {
-        self.messages.insert(id.to_u128(), row.encode()?.as_slice())?;
+        self.messages.insert(id.to_u128(), row.encode(id)?.as_slice())?;
         Ok(())
     }
 
     pub(super) fn known(&self, id: QueueId) -> Result<Known, DiskFault> {
         let Some(row) = self.row(id)? else { return Ok(Known::Nothing) };
-        let octets = match self.shelf.read(&row.record) {
-            Ok(octets) => octets,
-            Err(fault) if fault.kind() == std::io::ErrorKind::UnexpectedEof => Vec::new(),
-            Err(fault) => return Err(redb::Error::Io(fault).into()),
-        };
-        Ok(match codec::decode_of(id, &octets) {
+        let octets = or_damage(self.shelf.read(&row.record))?;
+        Ok(match octets.and_then(|octets| codec::decode_of(id, &octets)) {
             Ok(record) => Known::Record(Box::new(record)),
             Err(fault) => Known::Unreadable(fault),
         })
@@ -335,6 +367,10 @@ impl<'txn> Tables<'txn> {
         let Some(row) = self.row(new.id)? else {
             return Err(redb::Error::Corrupted(format!("{} has no row", new.id)).into());
         };
+        // Its record could not be read once, and was noted; now it could.
+        if !self.unread.is_empty()? {
+            self.unread.remove(new.id.to_u128())?;
+        }
         self.freed.push((Kind::Record, row.record.clone()));
         let before = (Some(row.place(new.id)), row.record_octets());
         self.write(new, &row.identity, row.body, before)
@@ -388,6 +424,44 @@ impl<'txn> Tables<'txn> {
         Ok(is_whole)
     }
 
+    /// Writes the row of this message anew, as it is known to be.
+    pub(super) fn set_right(&mut self, id: QueueId, row: &Row) -> Result<(), DiskFault> {
+        self.set_row(id, row)
+    }
+
+    /// Writes a damaged row anew, from what it seems to say: when that leads to the message's own record, and its body, both with their sums right, all of it
+    /// is known again; it is put where nobody else's is. Else the message is dead, and nothing stays where it seemed to lie. Whether it is whole.
+    pub(super) fn heal(&mut self, id: QueueId, seems: Option<&Row>, reason: &str) -> Result<bool, DiskFault> {
+        let found = seems.and_then(|row| {
+            let octets = self.shelf.read(&row.record).ok()?;
+            Some((codec::decode_of(id, &octets).ok()?, row.body.clone()))
+        });
+        let Some((mut record, body)) = found else {
+            self.set_row(id, &Row::lost())?;
+            self.unread.insert(id.to_u128(), reason)?;
+            return Ok(false);
+        };
+        self.unread.remove(id.to_u128())?;
+        let whose = record.custodian.identity.clone();
+        self.set_row(id, &Row::new(&record, &whose, Vec::new(), body))?;
+        if self.move_whole(&record)? {
+            return Ok(true);
+        }
+        record.set_aside(reason);
+        self.forget_body(id)?;
+        self.put(&record)?;
+        Ok(false)
+    }
+
+    /// The name of the message whose record it seems to name, when there is no row under it.
+    pub(super) fn named_by(&self, seems: &Row) -> Result<Option<QueueId>, DiskFault> {
+        let Some(id) = self.shelf.read(&seems.record).ok().and_then(|octets| codec::decode(&octets).ok()) else {
+            return Ok(None);
+        };
+        let is_known = self.messages.get(id.id.to_u128())?.is_some();
+        Ok((!is_known).then_some(id.id))
+    }
+
     /// What was its body's is another's, or nobody's.
     pub(super) fn forget_body(&mut self, id: QueueId) -> Result<(), DiskFault> {
         let Some(row) = self.row(id)? else { return Ok(()) };
@@ -407,9 +481,10 @@ impl<'txn> Tables<'txn> {
 
     /// Takes a message away, record and body; true when its body is a file, which is to be removed once this is on the disk.
     pub(super) fn take(&mut self, id: QueueId) -> Result<bool, DiskFault> {
-        let Some(octets) = self.messages.remove(id.to_u128())? else { return Ok(false) };
-        let row = Row::decode(octets.value());
-        drop(octets);
+        let Some(octets) = self.messages.remove(id.to_u128())?.map(|octets| octets.value().to_vec()) else {
+            return Ok(false);
+        };
+        let row = self.decoded(id, &octets);
         self.unread.remove(id.to_u128())?;
         let in_file = row.body == Body::File;
         let (left, records) = (Some(row.place(id)), (row.record_octets(), 0));
@@ -427,6 +502,10 @@ impl<'txn> Tables<'txn> {
             return Ok(());
         }
         let Some(row) = self.row(id)? else { return Ok(()) };
+        if row == Row::lost() {
+            // What is damaged stays as it is: the next opening looks what it was.
+            return Ok(());
+        }
         let (left, came) = (row.place(id), Place::unreadable(id, State::Dead));
         let records = (row.record_octets(), row.record_octets());
         self.set_row(id, &Row::at(came, row.identity.clone(), row.record, row.body, row.length))?;

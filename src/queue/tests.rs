@@ -12,6 +12,7 @@ mod hand_off;
 mod hung;
 mod late;
 mod room;
+mod rot;
 mod seen;
 mod shelf;
 mod transfer;

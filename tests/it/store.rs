@@ -35,6 +35,7 @@ fn every_row_of_the_contract_names_a_test_that_is_there() {
         include_str!("../../src/queue/tests/claims.rs"),
         include_str!("../../src/queue/tests/compact.rs"),
         include_str!("../../src/queue/tests/damage.rs"),
+        include_str!("../../src/queue/tests/rot.rs"),
         include_str!("../../src/queue/tests/shelf.rs"),
         include_str!("../../src/queue/tests/transfer.rs"),
         include_str!("store/crash.rs"),

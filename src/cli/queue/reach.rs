@@ -137,6 +137,9 @@ impl Reach {
                     "sealpost: the relay was killed, or its machine stopped, and this has put its store right; the next start finds it whole (after_crash=false)"
                 );
             }
+            for id in &recovery.mended {
+                eprintln!("sealpost: what store.redb says of message {id} was damaged; it has been written anew, and nothing is lost");
+            }
             for (id, reason) in &recovery.set_aside {
                 eprintln!("sealpost: message {id} was damaged; it is set aside as dead: {reason}");
             }

@@ -15,7 +15,7 @@ use crate::sys::{Entropy, SeededEntropy};
 /// What a disk writes whole or not at all, octets.
 const SECTOR: u64 = 512;
 
-/// The operations that can be made to fail; reading is not among them, since what can't be read is damage and has its own tests.
+/// The operations that can be made to fail by their number; reading fails by place ([`SimulatedDisk::fail_reads`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     /// A file or folder is made.
@@ -64,6 +64,10 @@ struct State {
     operations: u64,
     syncs: u64,
     failing: Option<Failing>,
+    /// Octets of a file that can't be read.
+    unreadable: Option<(u64, std::ops::Range<u64>)>,
+    /// How often a file was opened afresh.
+    afresh: u64,
     space: u64,
     files: BTreeMap<u64, Content>,
     next_file: u64,
@@ -117,6 +121,8 @@ impl SimulatedDisk {
             operations: 0,
             syncs: 0,
             failing: None,
+            unreadable: None,
+            afresh: 0,
             space: SPACE,
             files: BTreeMap::new(),
             next_file: 0,
@@ -138,6 +144,11 @@ impl SimulatedDisk {
         self.state().syncs
     }
 
+    /// How often a file was opened afresh so far.
+    pub fn opened_afresh(&self) -> u64 {
+        self.state().afresh
+    }
+
     /// Whether syncs do what they say, from now on.
     pub fn set_honesty(&self, honesty: SyncHonesty) {
         self.state().honesty = honesty;
@@ -155,9 +166,18 @@ impl SimulatedDisk {
         state.failing = Some(Failing { first, last: first.saturating_add(more), fault });
     }
 
+    /// Whoever reads some of these octets of a file hears of an I/O error, and nothing else: a bad spot. False when there is no such file.
+    pub fn fail_reads(&self, path: &Path, octets: std::ops::Range<u64>) -> bool {
+        let mut state = self.state();
+        let file = state.names.get(path).copied();
+        state.unreadable = file.map(|file| (file, octets));
+        file.is_some()
+    }
+
     /// No operation is to fail any more.
     pub fn mend(&self) {
-        self.state().failing = None;
+        let mut state = self.state();
+        (state.failing, state.unreadable) = (None, None);
     }
 
     /// Octets the disk may hold in all.
@@ -405,6 +425,7 @@ impl Disk for SimulatedDisk {
             (Open::Existing | Open::Afresh, Some(file)) => file,
             (Open::Existing | Open::Afresh, None) => return Err(io::ErrorKind::NotFound.into()),
         };
+        state.afresh += u64::from(how == Open::Afresh);
         if how == Open::Afresh
             && let Some(content) = state.files.get_mut(&file)
         {
@@ -504,6 +525,12 @@ impl DiskFile for SimulatedFile {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let mut state = self.disk.state();
+        let end = offset.saturating_add(octets_of(into));
+        let is_bad =
+            |(file, bad): &(u64, std::ops::Range<u64>)| *file == self.file && offset < bad.end && bad.start < end;
+        if state.unreadable.as_ref().is_some_and(is_bad) {
+            return Err(Fault::Error.error());
+        }
         let shown = &state.content(self)?.shown;
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         let end = start.checked_add(into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
