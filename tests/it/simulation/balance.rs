@@ -297,7 +297,7 @@ impl Balance<'_> {
         for (recipient, state) in record.envelope.recipients().iter().zip(&record.recipients) {
             let to = recipient.forward_path.as_str();
             let failed = !state.open && matches!(state.last, Some(Outcome::Failed { .. }));
-            if !failed && !(state.open && has_no_report) {
+            if !(failed || (state.open && has_no_report)) {
                 continue;
             }
             let at = state.last_attempt.as_ref().map_or(record.trace.arrived, |(at, _)| *at);
