@@ -25,8 +25,8 @@ const REFUSALS_SAID: Duration = Duration::from_secs(60);
 /// How often it is said that queued mail has no route; each attempt has its line in the audit besides.
 const NO_ROUTE_SAID: Duration = Duration::from_secs(15 * 60);
 
-/// For so long the last outcomes are recorded.
-const LAST_OUTCOMES: Duration = Duration::from_secs(3);
+/// For so long the last words of upstreams are heard (two seconds of it), and what came of them recorded.
+const LAST_OUTCOMES: Duration = Duration::from_secs(5);
 
 /// What intake and delivery share.
 #[derive(Debug)]

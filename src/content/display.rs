@@ -11,7 +11,7 @@ mod sight;
 mod words;
 
 pub(super) use sight::Sight;
-pub(super) use words::reaches_over;
+pub(super) use words::touches_an_address;
 use words::{Joining, Letters, Padding, decode, manners};
 
 /// Why a name can't be read.

@@ -5,7 +5,7 @@
 use crate::mail::header::{HeaderSection, RawField, SectionEnd};
 use crate::mail::trace::Utf8Header;
 
-use super::display::{DisplayFault, Effort, Sight, look, reaches_over};
+use super::display::{DisplayFault, Effort, Sight, look, touches_an_address};
 use super::mailboxes::{Mailbox, read_mailboxes};
 use super::second_reader::SecondReading;
 use super::{DisplayAddress, HeaderFacts, Lookalike, Originator};
@@ -181,9 +181,13 @@ fn sight(value: &str, mailboxes: &[Mailbox], names: &[String], effort: &mut Effo
         }
         before = text;
     }
-    // Some decode a field before they cut it into mailboxes: a word that reaches over an address is one to them, address and all.
-    if reaches_over(value, '<', effort)? {
+    // Some decode a field before they cut it into mailboxes: a word that reaches over an address, or stands within one, is one to them, address and all.
+    if touches_an_address(value, effort)? {
         look(value, &mut sight, effort)?;
+        // Nothing was looked at beyond so many, and one's own among them must not make that few.
+        if sight.is_full() {
+            return Err(DisplayFault::TooMuch);
+        }
         sight.addresses.retain(|address| mailboxes.iter().all(|mailbox| mailbox.address != *address));
     }
     Ok(sight)

@@ -109,6 +109,10 @@ const IN_LINE_AFTER: Duration = Duration::from_secs(3600);
 /// How long one that is due waits for its turn before it is in a line: where there is none, it is tried at once, and so is the last attempt of all made.
 const IN_LINE_FOR: Duration = Duration::from_secs(600);
 
+/// How long one that is due, and was tried before, waits for its last attempt in a line before it is given up without: an upstream that works would take most
+/// of it well within that.
+const LAST_ATTEMPT: Duration = Duration::from_secs(3600);
+
 /// The plan for a message whose turn does not come, though an upstream of it works: other mail has its connections, or its identity all the turns that
 /// it may have. None when there is nothing to tell. One that nobody has ever tried is worth more than a punctual report, so it has twice the time.
 pub fn plan_in_line(record: &Record, schedule: &Schedule, at: Moment) -> Option<Plan> {
@@ -124,7 +128,8 @@ pub fn plan_in_line(record: &Record, schedule: &Schedule, at: Moment) -> Option<
     let untried = || record.open_recipients().into_iter().map(untried).collect::<Vec<_>>();
     let plan = plan_without_attempt(record, untried(), schedule, at)?;
     let gives_up = !matches!(plan.next, Next::Retry(_));
-    if !gives_up || record.attempts > 0 {
+    let has_waited = at.now.since(record.due) >= LAST_ATTEMPT;
+    if !gives_up || (record.attempts > 0 && has_waited) {
         return Some(plan);
     }
     let half = Moment { waited: at.waited / 2, ..at };
@@ -419,6 +424,18 @@ mod tests {
         let reason = "upstream main failed too often and is left alone for 30 s".to_owned();
         let one = |place| tried(place, Outcome::Deferred { reason: reason.clone(), reply: None });
         vec![one(0), one(1)]
+    }
+
+    /// Once ten of forty went, and thirty were given up three seconds before: their turn for the last attempt had not come yet.
+    #[test]
+    fn what_is_due_for_its_last_attempt_is_not_given_up_while_its_turn_may_come() {
+        let mut record = record(alice(), None);
+        (record.attempts, record.warned) = (2, true);
+        for (minutes_due, is_given_up) in [(11, false), (59, false), (60, true)] {
+            let at = Moment { ran: 200 * HOUR, ..aged(121 * HOUR) };
+            record.due = at.now.before(Duration::from_secs(60 * minutes_due));
+            assert_eq!(plan_in_line(&record, &schedule(), at).is_some(), is_given_up, "{minutes_due}");
+        }
     }
 
     /// Each case: attempts before, whether the delay was told, hours that it has waited, minutes that the process has run; what is done.

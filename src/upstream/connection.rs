@@ -329,7 +329,10 @@ impl Connection {
             Some(Ok(0)) => Event::Failed(FaultCause::Closed),
             Some(Ok(count)) => Event::Received(piece.get(..count).unwrap_or_default()),
             Some(Err(fault)) => Event::Failed(lost(&fault)),
-            None if present() < until => Event::Failed(FaultCause::Silent(present().duration_since(began))),
+            None if present() < until => {
+                let waited = present().duration_since(began);
+                Event::Failed(FaultCause::Silent(Duration::from_secs(waited.as_secs())))
+            }
             None => Event::Failed(silence),
         };
         let step = self.dialog.on(event);
@@ -491,6 +494,12 @@ impl Connection {
 
     /// The last octets and the end in one write.
     async fn end_body(&mut self) -> Step {
+        if self.signs.is_last_called() {
+            // Nobody would hear what comes of it, and without its end nobody has the message.
+            self.stream = None;
+            let why = "the relay was stopped before the end of the message".to_owned();
+            return self.dialog.on(Event::Failed(FaultCause::BodyUnreadable(why)));
+        }
         let outgoing = std::mem::take(&mut self.outgoing);
         self.sent_until = from_now(self.upstream.deadlines.of(Phase::EndOfData));
         self.send_octets(&outgoing.octets).await

@@ -457,6 +457,10 @@ impl Courier {
 
     /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps and that was not told of lately.
     pub fn alarm(&self, route: &str, fault: &UpstreamFault) {
+        if *self.places.last_call.borrow() {
+            // It is we who ended it.
+            return;
+        }
         let cause = || Cause::Fault(fault.phase, std::mem::discriminant(&fault.cause));
         match fault.retry() {
             Retry::HelpsAfterRepair => match self.places.voice(&fault.upstream, cause()) {

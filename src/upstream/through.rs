@@ -126,7 +126,7 @@ impl Courier {
     /// A connection on which this mail may begin: one from before, or a new one.
     async fn held_at(&self, slot: Slot, of: Sending<'_>, first: &Recipient, until: Instant) -> Option<Held> {
         let order = Order::growing(of.reverse_path, of.parameters).at(self.places.now().wall);
-        let signs = Signs::new();
+        let signs = Signs::new().until(self.places.last_call.subscribe());
         // Also one that has carried all it may, and is silent at QUIT, is waited for no longer.
         let Ok(kept) = tokio::time::timeout_at(until, self.kept_connection(&slot)).await else {
             return self.waited_in_vain(&slot);

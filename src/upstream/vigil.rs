@@ -18,6 +18,9 @@ use crate::smtp::Reply;
 /// For so long nothing is heard of an upstream before the log says so.
 pub const UNANSWERED: Duration = Duration::from_secs(60);
 
+/// For so long an upstream that has just got a message is heard once nobody waits any longer.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
 /// So many attempts in a row without an answer are an alarm.
 pub const UNANSWERED_ALARM: u32 = 3;
 
@@ -56,12 +59,18 @@ impl Signs {
         Self(self.0, self.1, Some(last_call))
     }
 
-    /// Comes with the last call. Cancel-safe.
+    /// Whether the last call has come: nothing is begun any more whose end nobody could hear.
+    pub(super) fn is_last_called(&self) -> bool {
+        self.2.as_ref().is_some_and(|called| *called.borrow())
+    }
+
+    /// Comes [`LAST_WORD`] behind the last call. Cancel-safe.
     pub(super) async fn last_call(&self) {
         let Some(mut called) = self.2.clone() else { return std::future::pending().await };
         if called.wait_for(|called| *called).await.is_err() {
             std::future::pending::<()>().await;
         }
+        tokio::time::sleep(LAST_WORD).await;
     }
 
     /// The same, and what is said is kept, up to [`REPLIES_MAX`] replies.

@@ -523,6 +523,24 @@ async fn a_drain_lets_the_message_under_way_through() {
     stage.is_clean("drained").await;
 }
 
+/// Once the client heard nothing, and the queue knew nothing of an upstream that had the message whole: who sent it again had it twice.
+#[tokio::test(start_paused = true)]
+async fn at_the_end_of_a_drain_who_waits_behind_the_dot_is_answered_and_the_upstream_is_noted() {
+    let stage = Stage::new(Script { poison: Some(("r0@", true)), ..Script::default() });
+    let mut client = stage.client("alice").await;
+    client.begin(&[BOB]).await;
+    let message = client.message("");
+    client.write(message.as_bytes()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let house = Arc::clone(&stage.house);
+    let ending = tokio::spawn(async move { house.come_to_rest(Duration::from_secs(4)).await });
+    let said = client.hear().await;
+    assert!(said.starts_with("250 2.0.0 Accepted, id="), "{said}");
+    ending.await.unwrap();
+    let record = only(stage.records().await);
+    assert_eq!(record.undetermined_upstream(&[0]), Some("main"), "{record:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_ours_sends_nothing_on() {
     let stage = Stage::new(Script::default());

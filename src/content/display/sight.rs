@@ -79,7 +79,7 @@ impl Sight {
     }
 
     /// Whether no more is told.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::content) fn is_full(&self) -> bool {
         self.addresses.len().saturating_add(self.lookalikes.len()) >= SEEN_MAX
     }
 

@@ -148,16 +148,31 @@ fn has_padding_within(text: &str) -> bool {
     text.split_once('=').is_some_and(|(_, behind)| behind.contains(|letter| is_of_base64(letter, Letters::OfUrls)))
 }
 
-/// Whether an encoded word that has its end reaches over this sign.
-pub(in crate::content) fn reaches_over(text: &str, sign: char, effort: &mut Effort) -> Result<bool, DisplayFault> {
-    let is_over = |piece: &Piece<'_>| matches!(piece, Piece::Word(word) if word.has_end && word.text.contains(sign));
+/// Whether an encoded word that has its end may hold part of an address, for a reader who decodes before it parses: it reaches over what only an address
+/// has, or what stands behind it goes on with one. An honest word stands apart, before `<` or a space, or in a comment.
+pub(in crate::content) fn touches_an_address(text: &str, effort: &mut Effort) -> Result<bool, DisplayFault> {
     for ends in [WordEnd::FirstMark, WordEnd::FirstQuestion] {
-        if pieces(text, ends, effort)?.iter().any(is_over) {
+        let pieces = pieces(text, ends, effort)?;
+        let following = pieces.iter().skip(1).map(Some).chain([None]);
+        if pieces.iter().zip(following).any(|(piece, next)| is_of_an_address(piece, next)) {
             return Ok(true);
         }
     }
     Ok(false)
 }
+
+fn is_of_an_address(piece: &Piece<'_>, next: Option<&Piece<'_>>) -> bool {
+    let Piece::Word(word) = piece else { return false };
+    if !word.has_end {
+        return false;
+    }
+    let Some(Piece::Plain(behind)) = next else { return word.text.contains(OF_ADDRESSES) };
+    let is_apart = behind.starts_with([' ', '\t', ')', '"', ',', ';', ':', '<']);
+    word.text.contains(OF_ADDRESSES) || !is_apart || behind.trim_start().starts_with(['@', '(', '.'])
+}
+
+/// What stands in an address, or about it, and in no honest word.
+const OF_ADDRESSES: [char; 3] = ['<', '>', '@'];
 
 fn guesses(pieces: &[Piece<'_>]) -> Result<usize, DisplayFault> {
     let mut most = 1;

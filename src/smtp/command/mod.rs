@@ -152,7 +152,8 @@ impl CommandFault {
         if HTTP_METHODS.contains(&verb.to_ascii_uppercase().as_slice()) {
             return Some(Self::Http);
         }
-        looks_like_bdat(octets).then_some(Self::Bdat)
+        // Of one that begins with more blanks than a line may have octets, nobody knows what it is.
+        (looks_like_bdat(octets) || octets.first() == Some(&0)).then_some(Self::Bdat)
     }
 }
 

@@ -144,7 +144,7 @@ fn of_a_line_that_is_too_long_its_beginning_tells_what_is_behind_it() {
         ("POSTxxxxxxxxxxxxxxxxxxxxxxx", None),
         ("BDATxxxxxxxxxxxxxxxxxxxxxxx", None),
         ("MAIL FROM:<xxxxxxxxxxxxxxxx", None),
-        ("", None),
+        ("                        ", Some(CommandFault::Bdat)),
     ];
     for (line, fault) in table {
         assert_eq!(CommandFault::of_long(&Head::of(line.as_bytes())), fault, "{line}");

@@ -148,7 +148,7 @@ async fn what_an_upstream_may_have_when_the_daemon_stops_goes_to_the_same_one_fi
     let record = stage.record(id).await.unwrap();
     assert_eq!(record.undetermined_upstream(&[0]), Some("main"), "{:?}", record.recipients);
     let Some(Outcome::Deferred { reason, .. }) = &record.recipients[0].last else { panic!("{record:?}") };
-    assert!(reason.contains("was silent for 1m 30s"), "{reason}");
+    assert!(reason.contains("was silent for 1m 32s"), "{reason}");
     stage.up.turn_into(Script::default());
     stage.run();
     stage.pass(2 * HOUR).await;
