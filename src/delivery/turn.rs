@@ -61,7 +61,7 @@ pub(super) struct Turn {
 pub(super) enum Purpose {
     /// It is tried.
     Try,
-    /// It waits on; its sender is told that.
+    /// It is not tried: its sender is told that it waits on, or that it is given up.
     Tell,
 }
 
@@ -352,7 +352,7 @@ impl Turns {
         Self::coming(late).await
     }
 
-    /// Who is late is told of it, though nothing is tried.
+    /// Who is late is told of it, though nothing is tried but by the probe.
     fn told_late(&mut self, found: Result<Option<Claim>, QueueError>, house: &House) -> Option<Turn> {
         let claim = match found {
             Ok(Some(claim)) => claim,

@@ -2,7 +2,7 @@
 //!
 //! Dropping a [`Claim`] does nothing, on purpose: it happens when a delivery panics or is cancelled, perhaps after the upstream had the last octet.
 //! To give the message out at once would make a duplicate, or a loop of panics; when the lease has run out it is given out again, with a
-//! higher fencing number, and the old claim can record nothing any more.
+//! higher fencing number, and the old claim can record nothing any more. Whoever survives a panic may go on with its [`StandIn`].
 
 use std::sync::Arc;
 use std::time::Duration;

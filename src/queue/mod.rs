@@ -393,8 +393,8 @@ impl Queue {
         }
     }
 
-    /// The next late message of a round over those that are due; none at the end of the round, where `place` is back at the beginning. For the
-    /// time in which nothing is tried: who waits too long is told all the same. Cancel-safe.
+    /// The next late message of a round over those that are due; none at the end of the round, where `place` is back at the beginning. Who
+    /// waits too long is told, whether or not anything is tried meanwhile. Cancel-safe.
     ///
     /// # Errors
     ///
