@@ -13,8 +13,9 @@ use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 
 use super::catcher::{self, Catcher};
+use super::exit::{self, Exit};
 use super::output::Output;
-use super::{QuickstartArguments, exit, serve};
+use super::{QuickstartArguments, serve};
 use crate::daemon::{Daemon, DaemonFault, logging};
 use crate::pki::{
     Age, Bearer, Bundle, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, KeyKind, KeySource, Plan, ROOT_DAYS, Validity,
@@ -245,16 +246,20 @@ impl Stage {
         say("")?;
         say("1. alice sends a message with her certificate:")?;
         let sent = self.submit("alice@example.com", "alice.eml").await?;
-        let arrived = if sent { self.arrived(catcher).await? } else { false };
+        let arrived = if sent == Submitted::Accepted { self.arrived(catcher).await? } else { false };
         say("")?;
         say("2. alice tries to send as bob, with her own certificate:")?;
         let forged = self.submit("bob@example.com", "as-bob.eml").await?;
-        say(if forged { "   It was accepted. It should not have been!" } else { "   Refused, as it should be." })?;
-        Ok(sent && arrived && !forged)
+        say(match forged {
+            Submitted::Accepted => "   It was accepted. It should not have been!",
+            Submitted::Refused => "   Refused, as it should be.",
+            Submitted::Not => "   It was not even asked; see above.",
+        })?;
+        Ok(sent == Submitted::Accepted && arrived && forged == Submitted::Refused)
     }
 
-    /// Runs `sealpost submit` as a person would; gives whether it was accepted.
-    async fn submit(&self, author: &str, file: &str) -> anyhow::Result<bool> {
+    /// Runs `sealpost submit` as a person would.
+    async fn submit(&self, author: &str, file: &str) -> anyhow::Result<Submitted> {
         let message = self.message(author, file)?;
         let words = self.submit_words(author);
         say(&format!("   $ {} {} < {}", self.program, typed(&words), pasteable(&self.file(file))))?;
@@ -277,7 +282,12 @@ impl Stage {
                 say(&format!("   {}", String::from_utf8_lossy(line)))?;
             }
         }
-        Ok(output.status.success())
+        let refused = Some(i32::from(Exit::NotAllowed.number()));
+        Ok(match output.status.code() {
+            Some(0) => Submitted::Accepted,
+            code if code == refused => Submitted::Refused,
+            Some(_) | None => Submitted::Not,
+        })
     }
 
     /// The message, in a file, so that what is shown can be typed again; one that is there is kept.
@@ -349,12 +359,23 @@ Ctrl-C stops it. Run again, it keeps what is there."
 }
 
 async fn bind(port: u16, what: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(("127.0.0.1", port)).await.with_context(|| {
+    let bound = TcpListener::bind(("127.0.0.1", port)).await.with_context(|| {
         format!(
             "can't listen on 127.0.0.1:{port} {what}; does another quickstart run? See `ss -ltnp`, or choose other ports and another \
              folder: --port-offset 1000 --dir other"
         )
-    })
+    });
+    bound.map_err(|fault| exit::fault(Exit::Unavailable, fault))
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Submitted {
+    Accepted,
+    /// By the relay.
+    Refused,
+    /// It did not come so far.
+    Not,
 }
 
 /// Words as a shell takes them.

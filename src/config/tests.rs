@@ -71,6 +71,8 @@ fn furnish() -> tempfile::TempDir {
     put_pair(&secret, "future", &future);
     put_pair(&secret, "ending", &ending);
     put_pair(&secret, "strange", &strange);
+    let client = Bearer::Robot { dns: vec!["mail.example.com".to_owned()], uris: Vec::new() };
+    put_pair(&secret, "client", &authority.issue("client", &client, days(-1, 90), &random).unwrap());
     text("open.key", &good.key_pem);
     secret("password", "hunter2\n");
     text("open-password", "hunter2\n");

@@ -317,6 +317,16 @@ impl Checking<'_> {
             self.findings.mistake(key, "the first certificate is malformed", "export it again");
             return;
         };
+        // RFC 5280 §4.2.1.12: without the extension it is for anything; with it, clients want serverAuth.
+        if let Ok(Some(uses)) = leaf.extended_key_usage()
+            && !(uses.value.server_auth || uses.value.any)
+        {
+            self.findings.mistake(
+                key,
+                "the certificate is not for servers (its extended key usage lacks serverAuth), so no client accepts it",
+                "`sealpost pki server` makes one that is; of another CA, ask for one for TLS servers",
+            );
+        }
         let from = WallTime::from_seconds(leaf.validity().not_before.timestamp());
         let until = WallTime::from_seconds(leaf.validity().not_after.timestamp());
         let days_left = (until.seconds() - self.now.seconds()).div_euclid(86_400);

@@ -177,6 +177,9 @@ pub(super) const TABLE: &[Broken] = &[
     broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"strange.pem\"\nprivate_key = \"strange.key\"", &[
         "sealpost.toml:9: warning: tls.certificate: no certificate is for \"mail.example.com\": clients that connect to this name will not trust it; get one with this name, or set hostname to a name it has",
     ]),
+    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"client.pem\"\nprivate_key = \"client.key\"", &[
+        "sealpost.toml:9: tls.certificate: the certificate is not for servers (its extended key usage lacks serverAuth), so no client accepts it; `sealpost pki server` makes one that is; of another CA, ask for one for TLS servers",
+    ]),
     broken("private_key = \"server.key\"", "private_key = \"expired.key\"", &[
         "sealpost.toml:10: tls.private_key: it is not the key of the certificate server.pem; name the key that this certificate was issued for",
     ]),
