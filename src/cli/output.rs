@@ -52,6 +52,10 @@ pub(super) fn say(mut to: impl Write, what: fmt::Arguments<'_>, end: &str) {
 pub(super) fn ended(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     let code = match done {
         Err(fault) if ended_early(&fault) => ExitCode::SUCCESS,
+        Err(fault) if is_unwritten(&fault) => {
+            eprintln!("sealpost: {fault:#}");
+            return Ok(Exit::Unsaid.into());
+        }
         done => done?,
     };
     if code == ExitCode::SUCCESS && UNSAID.load(Ordering::Relaxed) {
@@ -85,6 +89,8 @@ impl std::error::Error for HadEnough {}
 pub(super) struct Output {
     to: BufWriter<io::Stdout>,
     width: Option<usize>,
+    /// Nothing more can be told.
+    is_lost: bool,
 }
 
 impl Output {
@@ -97,7 +103,27 @@ impl Output {
             columns.unwrap_or(80).max(WIDTH_MIN)
         });
         let gather = if width.is_some() { 0 } else { GATHER };
-        Self { to: BufWriter::with_capacity(gather, stdout), width }
+        Self { to: BufWriter::with_capacity(gather, stdout), width, is_lost: false }
+    }
+
+    /// Tells of what is being done. That nobody reads it, or that it can't be written, stops none of it; the latter shows in the exit code.
+    pub(super) fn tell(&mut self, what: fmt::Arguments<'_>) {
+        self.unless_lost(|to| to.write_fmt(what).and_then(|()| to.write_all(b"\n")));
+    }
+
+    /// The same for all that has gathered.
+    pub(super) fn tell_all(&mut self) {
+        self.unless_lost(Write::flush);
+    }
+
+    fn unless_lost(&mut self, tell: impl FnOnce(&mut BufWriter<io::Stdout>) -> io::Result<()>) {
+        if self.is_lost {
+            return;
+        }
+        if let Err(fault) = tell(&mut self.to) {
+            self.is_lost = true;
+            UNSAID.fetch_or(fault.kind() != io::ErrorKind::BrokenPipe, Ordering::Relaxed);
+        }
     }
 
     /// The columns of the terminal; none when it is none.
@@ -117,7 +143,30 @@ impl Write for Output {
 }
 
 fn told(fault: io::Error) -> io::Error {
-    if fault.kind() == io::ErrorKind::BrokenPipe { io::Error::other(HadEnough) } else { fault }
+    if fault.kind() == io::ErrorKind::BrokenPipe {
+        io::Error::other(HadEnough)
+    } else {
+        io::Error::other(Unwritten(fault))
+    }
+}
+
+/// Our output can't be written.
+#[derive(Debug)]
+struct Unwritten(io::Error);
+
+impl fmt::Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "standard output can't be written: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unwritten {}
+
+fn is_unwritten(fault: &anyhow::Error) -> bool {
+    fault.chain().any(|cause| {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        inner.is_some_and(|inner| inner.is::<Unwritten>())
+    })
 }
 
 /// Whether a command ended because nobody reads on: that is no failure.

@@ -149,6 +149,10 @@ impl Session {
                 }
                 Answer::Headers(section) => printer.headers(section)?,
                 Answer::Stats(sums) => printer.sums(sums)?,
+                Answer::Compacted(before, after) if printer.form == Form::Json => {
+                    let files = serde_json::json!({ "octets_before": before, "octets_after": after });
+                    writeln!(printer.out, "{}", super::output::json(&files)?)?;
+                }
                 Answer::Compacted(before, after) => compact::tell(*before, *after),
                 Answer::Fault(why) => bail!("{why}"),
                 Answer::Missing(id) => {

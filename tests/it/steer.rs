@@ -352,6 +352,35 @@ fn a_hundred_thousand_messages_are_listed_in_bounded_memory_and_head_ends_it_qui
     assert!(all < few + 48 * 1024, "{all} KiB after {few} KiB");
 }
 
+/// `sealpost queue hold --all | head -1`: once it ended with the pipe, five thousand held, the rest going out, and said that it was done.
+#[test]
+fn what_is_done_to_many_is_done_to_all_of_them_whoever_reads_on() {
+    const MANY: usize = 6000;
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, MANY, 0);
+    let steer = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        command.args(["queue"]).args(words).args(["--all", "--config", bench.config_argument()]);
+        command
+    };
+    let mut child = steer(&["hold"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    out.next().unwrap().unwrap();
+    drop(out);
+    let held = child.wait_with_output().unwrap();
+    assert!(held.status.success(), "{held:?}");
+    assert!(text(&held.stderr).contains("6000 messages held"), "{held:?}");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let released = steer(&["release"]).stdout(full).output().unwrap();
+    assert_eq!(released.status.code(), Some(74), "{released:?}");
+    assert!(text(&released.stderr).contains("6000 messages released"), "{released:?}");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut list = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+    let listed = list.args(["queue", "list", "--config", bench.config_argument()]).stdout(full).output().unwrap();
+    assert_eq!(listed.status.code(), Some(74), "{listed:?}");
+    assert!(text(&listed.stderr).contains("standard output can't be written"), "{listed:?}");
+}
+
 /// `sealpost check 2>&1 | head -1`: nobody reads on, on either way out, and each ends as it ends where somebody does.
 #[test]
 fn whoever_does_not_read_on_ends_no_command_in_a_panic() {

@@ -1,6 +1,6 @@
 //! `sealpost queue hold|release|retry|remove`: to these messages, or to all that filters mean.
 //!
-//! Never: removes by filter what nobody has confirmed; calls a message missing that only left before its turn.
+//! Never: removes by filter what nobody has confirmed; stops halfway because nobody reads on; calls a message missing that only left before its turn.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -286,12 +286,12 @@ impl Tale {
         };
         if self.printer.form == Form::Json {
             let line = json!({ "id": id, "action": self.action.word(), "outcome": word, "why": why });
-            writeln!(self.printer.out, "{}", output::json(&line)?)?;
+            self.printer.out.tell(format_args!("{}", output::json(&line)?));
             return Ok(());
         }
         match why {
             Some(why) => eprintln!("sealpost: {why}"),
-            None if word == "done" && !self.progress => writeln!(self.printer.out, "{id}")?,
+            None if word == "done" && !self.progress => self.printer.out.tell(format_args!("{id}")),
             None if self.done.is_multiple_of(PROGRESS_EVERY) => {
                 eprint!("\r{} ", self.so_far())
             }
@@ -308,7 +308,7 @@ impl Tale {
     }
 
     fn end(mut self) -> anyhow::Result<ExitCode> {
-        self.printer.out.flush()?;
+        self.printer.out.tell_all();
         if self.meant == Meant::ByFilter && self.printer.form != Form::Json {
             let gone = match self.gone {
                 0 => String::new(),
