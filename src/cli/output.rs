@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::exit::Exit;
+use super::exit::{self, Exit};
 
 /// Octets that gather before they are written, where nobody looks on.
 const GATHER: usize = 64 * 1024;
@@ -52,6 +52,7 @@ pub(super) fn say(mut to: impl Write, what: fmt::Arguments<'_>, end: &str) {
 pub(super) fn ended(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     let code = match done {
         Err(fault) if ended_early(&fault) => ExitCode::SUCCESS,
+        Err(fault) if is_unwritten(&fault) => return Err(exit::fault(Exit::Unsaid, format!("{fault:#}"))),
         done => done?,
     };
     if code == ExitCode::SUCCESS && UNSAID.load(Ordering::Relaxed) {
@@ -117,7 +118,23 @@ impl Write for Output {
 }
 
 fn told(fault: io::Error) -> io::Error {
-    if fault.kind() == io::ErrorKind::BrokenPipe { io::Error::other(HadEnough) } else { fault }
+    if fault.kind() == io::ErrorKind::BrokenPipe {
+        io::Error::other(HadEnough)
+    } else {
+        io::Error::new(fault.kind(), Unwritten(fault))
+    }
+}
+
+/// What standard output did not take: no fault of what the command did.
+#[derive(Debug, thiserror::Error)]
+#[error("what was to be said can't be written: {0}")]
+struct Unwritten(io::Error);
+
+fn is_unwritten(fault: &anyhow::Error) -> bool {
+    let inner = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref).is_some_and(|inner| inner.is::<Unwritten>())
+    };
+    fault.chain().any(inner)
 }
 
 /// Whether a command ended because nobody reads on: that is no failure.
@@ -218,7 +235,8 @@ mod tests {
         assert_eq!(ended(Err(gone)).unwrap(), ExitCode::SUCCESS);
         // The daemon may go away too: that is one.
         assert!(!ended_early(&anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe))));
-        assert!(ended(Err(told(io::ErrorKind::StorageFull.into()).into())).is_err());
+        let full = anyhow::Error::from(told(io::ErrorKind::StorageFull.into())).context("printing");
+        assert_eq!(exit::of(&ended(Err(full)).unwrap_err()), Exit::Unsaid);
     }
 
     /// A reader who goes away.
