@@ -62,7 +62,9 @@ pub(super) fn exit_of(fault: &DaemonFault) -> Exit {
     match fault {
         DaemonFault::Configuration(_) => Exit::Misconfigured,
         DaemonFault::Place(Unfit::OfAnother { .. } | Unfit::Denied { .. }) => Exit::NotAllowed,
-        DaemonFault::Place(Unfit::NoDirectory(_) | Unfit::Unwritable { .. } | Unfit::TooLong(_)) => Exit::CantCreate,
+        DaemonFault::Place(
+            Unfit::NoFile { .. } | Unfit::NoDirectory(_) | Unfit::Unwritable { .. } | Unfit::TooLong(_),
+        ) => Exit::CantCreate,
         DaemonFault::Listen { fault, .. } => by_rights(fault, Exit::Unavailable),
         DaemonFault::Queue(OpenError::InUse(_)) => Exit::Unavailable,
         DaemonFault::Queue(OpenError::Disk(_, fault)) => by_rights(fault, Exit::Failed),

@@ -1,7 +1,7 @@
 //! The place of the queue: whose it is, and whether it will do. `serve`, `check` and `queue` all ask here, so that none calls right what another refuses.
 //!
 //! A queue is the user's whose store it is, and where there is no store yet, the user's whose data_dir is: what another one, root above all, makes there
-//! that user could not use. Never: leaves anything behind; says that a full disk will not do, for a relay must start on it to make it less full.
+//! that user could not use. Root works only where store and data_dir are both root's: links that another one puts there would lead it anywhere. Never: leaves anything behind; says that a full disk will not do, for a relay must start on it to make it less full.
 
 use std::ffi::OsString;
 use std::io;
@@ -39,6 +39,17 @@ pub enum Unfit {
         /// The system's word for it.
         fault: io::Error,
     },
+    /// What has the name of a file of the queue is none: a new queue in its place would hide the one that is meant.
+    #[error(
+        "{} is {what}, and no file: the queue's files lie in data_dir itself, and links are not followed; set data_dir to where they are, or move it away",
+        .path.display()
+    )]
+    NoFile {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// There is something else.
     #[error("{} is no directory: name one in data_dir", .0.display())]
     NoDirectory(PathBuf),
@@ -61,10 +72,48 @@ pub enum Unfit {
 }
 
 /// Whose the queue in this folder is, or will be; none where there is no folder.
-#[expect(clippy::disallowed_methods, reason = "looks whose the store is")]
 pub(crate) fn owner(data_dir: &Path) -> Option<u32> {
-    let whose = |path: &Path| std::fs::metadata(path).ok().map(|found| found.uid());
-    whose(&data_dir.join(STORE)).or_else(|| whose(data_dir))
+    store_owner(data_dir).or_else(|| folder_owner(data_dir))
+}
+
+/// Whose the store itself is, or the link that has its name.
+fn store_owner(data_dir: &Path) -> Option<u32> {
+    data_dir.join(STORE).symlink_metadata().ok().map(|found| found.uid())
+}
+
+#[expect(clippy::disallowed_methods, reason = "looks whose the data directory is")]
+fn folder_owner(data_dir: &Path) -> Option<u32> {
+    std::fs::metadata(data_dir).ok().map(|found| found.uid())
+}
+
+/// Who besides root has a hand in this folder: he could put links there, and root would make files where they lead.
+pub(crate) fn other_than_root(data_dir: &Path) -> Option<u32> {
+    [store_owner(data_dir), folder_owner(data_dir)].into_iter().flatten().find(|&owner| owner != 0)
+}
+
+/// Whether all that has the name of a file of the queue is a file.
+///
+/// # Errors
+/// Which is none.
+#[expect(clippy::disallowed_methods, reason = "looks what lies in the data directory")]
+pub(crate) fn are_files(data_dir: &Path) -> Result<(), Unfit> {
+    // A folder that can't be read is told by who opens it.
+    for entry in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_ours = name
+            .to_str()
+            .is_some_and(|name| [STORE, "store.redb.new", "lock"].contains(&name) || name.starts_with("messages-"));
+        let Some(kind) = entry.file_type().ok().filter(|kind| is_ours && !kind.is_file()) else { continue };
+        let what = if kind.is_symlink() {
+            "a symbolic link"
+        } else if kind.is_dir() {
+            "a directory"
+        } else {
+            "a device, a pipe or a socket"
+        };
+        return Err(Unfit::NoFile { path: entry.path(), what });
+    }
+    Ok(())
 }
 
 /// As whom we run.
@@ -85,8 +134,9 @@ pub(crate) fn will_do(data_dir: &Path, own: u32) -> Result<(), Unfit> {
     if !there.is_dir() {
         return Err(Unfit::NoDirectory(there.to_owned()));
     }
+    are_files(data_dir)?;
     // Anybody else is told by the disk.
-    if let Some(owner) = owner(data_dir).filter(|&owner| own == 0 && owner != 0) {
+    if let Some(owner) = other_than_root(data_dir).filter(|_| own == 0) {
         return Err(Unfit::OfAnother { data_dir: data_dir.to_owned(), owner });
     }
     let Err(fault) = try_out(there) else { return Ok(()) };
@@ -102,11 +152,19 @@ pub(crate) fn will_do(data_dir: &Path, own: u32) -> Result<(), Unfit> {
 
 /// Makes something and takes it away again: what rights and the file system permit shows in nothing else (/proc lets root do everything, and makes nothing).
 fn try_out(folder: &Path) -> io::Result<()> {
+    use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory, NotFound};
     let mut name = OsString::from(".sealpost-tries-");
     name.push(std::process::id().to_string());
     let trial = folder.join(name);
-    std::fs::DirBuilder::new().mode(0o700).create(&trial)?;
-    std::fs::remove_dir(&trial)
+    match std::fs::DirBuilder::new().mode(0o700).create(&trial) {
+        Ok(()) => std::fs::remove_dir(&trial),
+        // One was killed here that had this process's number (in a container all have 1). A disk that can't be written says so at the removal.
+        Err(fault) if fault.kind() == AlreadyExists => match std::fs::remove_dir(&trial) {
+            Err(fault) if [NotFound, NotADirectory, DirectoryNotEmpty].contains(&fault.kind()) => Ok(()),
+            done => done,
+        },
+        Err(fault) => Err(fault),
+    }
 }
 
 /// The folder itself, or the nearest above it that is there.
@@ -184,7 +242,7 @@ mod tests {
         let store = data_dir.join(STORE);
         std::fs::write(&store, "").unwrap();
         if own == 0 {
-            check(0, None);
+            check(0, Some(992));
             give(&data_dir, 0);
             check(0, None);
         }
@@ -215,6 +273,32 @@ mod tests {
             assert!(unfit.is_none_or(|words| told.as_ref().unwrap().contains(words)), "{data_dir:?}: {told:?}");
         }
         assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_has_the_name_of_a_file_of_the_queue_and_is_none_is_told() {
+        for name in [STORE, "store.redb.new", "messages-0", "lock"] {
+            let folder = tempfile::tempdir().unwrap();
+            let (path, elsewhere) = (folder.path().join(name), folder.path().join("elsewhere"));
+            let told = || will_do(folder.path(), own_uid()).err().map(|unfit| unfit.to_string()).unwrap_or_default();
+            std::fs::write(&elsewhere, "").unwrap();
+            std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+            assert!(told().contains(&format!("{name} is a symbolic link")), "{}", told());
+            std::fs::remove_file(&path).unwrap();
+            std::fs::create_dir(&path).unwrap();
+            assert!(told().contains(&format!("{name} is a directory")), "{}", told());
+            std::fs::remove_dir(&path).unwrap();
+            std::fs::write(&path, "").unwrap();
+            assert_eq!(told(), "");
+        }
+    }
+
+    #[test]
+    fn what_one_left_that_was_killed_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(format!(".sealpost-tries-{}", std::process::id()))).unwrap();
+        will_do(folder.path(), own_uid()).unwrap();
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
     }
 
     #[test]

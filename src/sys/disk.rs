@@ -96,6 +96,11 @@ pub struct SystemDisk;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
+/// A link in the place of a file is not followed: who put it there would choose what is written.
+fn no_links() -> i32 {
+    rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the seam through which the rest of the program sees files")]
 impl Disk for SystemDisk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
@@ -116,7 +121,13 @@ impl Disk for SystemDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(FILE_MODE)
+            .custom_flags(no_links())
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(SystemLock { held: file, path: path.to_owned() })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -126,7 +137,7 @@ impl Disk for SystemDisk {
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).mode(FILE_MODE);
+        options.read(true).write(true).mode(FILE_MODE).custom_flags(no_links());
         if how == Open::New {
             options.create_new(true);
         }

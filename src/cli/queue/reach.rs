@@ -225,9 +225,18 @@ fn not_ours(data_dir: &Path) -> Option<Exit> {
         );
         return Some(Exit::Unavailable);
     }
-    let owner = place::owner(data_dir).filter(|&owner| owner != place::own_uid())?;
+    if let Err(unfit) = place::are_files(data_dir) {
+        eprintln!("sealpost: no daemon answers, and {unfit}");
+        return Some(Exit::Unavailable);
+    }
+    let own = place::own_uid();
+    let owner = if own == 0 {
+        place::other_than_root(data_dir)?
+    } else {
+        place::owner(data_dir).filter(|&owner| owner != own)?
+    };
     eprintln!(
-        "sealpost: no daemon answers, and the store in {} belongs to another user (uid {owner}); run this as that user, \
+        "sealpost: no daemon answers, and the store in {}, or the directory, belongs to another user (uid {owner}); run this as that user, \
          for example with: setpriv --reuid {owner} --clear-groups sealpost queue ...",
         data_dir.display()
     );

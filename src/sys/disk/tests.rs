@@ -121,3 +121,16 @@ fn folder_and_file_are_closed_to_others() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&home), mode(&home.join("a"))), (0o700, 0o600));
 }
+
+#[test]
+fn the_system_disk_follows_no_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let (link, elsewhere) = (folder.path().join("lock"), folder.path().join("elsewhere"));
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    SystemDisk.lock(&link).unwrap_err();
+    assert!(!elsewhere.exists(), "nothing is made where it leads");
+    std::fs::write(&elsewhere, "x").unwrap();
+    for how in [Open::New, Open::Existing, Open::Afresh] {
+        SystemDisk.open(&link, how).unwrap_err();
+    }
+}
