@@ -267,7 +267,8 @@ mod tests {
         assert_eq!(ended(Err(gone)).unwrap(), ExitCode::SUCCESS);
         // The daemon may go away too: that is one.
         assert!(!ended_early(&anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe))));
-        assert!(ended(Err(told(io::ErrorKind::StorageFull.into()).into())).is_err());
+        let unwritten = anyhow::Error::from(told(io::ErrorKind::StorageFull.into()));
+        assert_eq!(ended(Err(unwritten)).unwrap(), Exit::Unsaid.into());
     }
 
     /// A reader who goes away.

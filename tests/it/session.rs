@@ -115,7 +115,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 line("XYZZY"),
                 line(""),
                 line("MAIL FROM:<a@@b>"),
-                Move::FaultyLine(LineFault::TooLong(Head::default())),
+                Move::FaultyLine(LineFault::TooLong(Head::of(b"MAIL"))),
             ],
         ),
         (
@@ -128,7 +128,7 @@ fn moves() -> Vec<(Trigger, Vec<Move>)> {
                 line("AGEAYg=="),
                 line(SCRAM_FIRST),
                 line(SCRAM_FINAL),
-                Move::FaultyLine(LineFault::TooLong(Head::default())),
+                Move::FaultyLine(LineFault::TooLong(Head::of(b"MAIL"))),
             ],
         ),
         (
