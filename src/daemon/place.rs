@@ -20,7 +20,7 @@ pub enum Unfit {
     /// Root was to use what is another user's, who could not use afterwards what root makes in it.
     #[error(
         "{} belongs to another user (uid {owner}), and this runs as root: what root makes there that user could not use. Run it as that \
-         user, for example with: setpriv --reuid {owner} --clear-groups sealpost serve ...; or, if root is to have it from now on: chown -R 0 {}",
+         user, for example with: runuser -u $(id -nu {owner}) -- sealpost serve ...; or, if root is to have it from now on: chown -R 0 {}",
         .data_dir.display(), .data_dir.display()
     )]
     OfAnother {

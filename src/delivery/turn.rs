@@ -395,8 +395,7 @@ impl Turns {
 fn is_to_be_told(claim: &Claim, house: &House) -> bool {
     let record = claim.record();
     let at = house.moment(record.waits_since());
-    let is_over = conclusion::is_too_late(record, at).is_some();
-    is_over || conclusion::plan_in_line(record, &house.snapshot().schedule, at).is_some()
+    conclusion::plan_in_line(record, &house.snapshot().schedule, at).is_some()
 }
 
 /// Whether nobody may try it any more: then it must take no probe with it. Given back unused, that would be news, by which the message itself is recalled.

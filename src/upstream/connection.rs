@@ -434,7 +434,12 @@ impl Connection {
     }
 
     async fn send_body(&mut self, body: &mut impl MessageBody) -> Step {
-        match self.stream_body(body).await {
+        let sent = self.stream_body(body).await.and_then(|()| {
+            // Nobody would hear what comes of it.
+            let stopped = || FaultCause::BodyUnreadable("the relay was stopped before its end".to_owned());
+            if self.signs.is_last_called() { Err(stopped()) } else { Ok(()) }
+        });
+        match sent {
             Ok(()) => match self.heard_early().await {
                 Some(step) => step,
                 None => self.dialog.on(Event::BodyAtEnd),
@@ -494,12 +499,6 @@ impl Connection {
 
     /// The last octets and the end in one write.
     async fn end_body(&mut self) -> Step {
-        if self.signs.is_last_called() {
-            // Nobody would hear what comes of it, and without its end nobody has the message.
-            self.stream = None;
-            let why = "the relay was stopped before the end of the message".to_owned();
-            return self.dialog.on(Event::Failed(FaultCause::BodyUnreadable(why)));
-        }
         let outgoing = std::mem::take(&mut self.outgoing);
         self.sent_until = from_now(self.upstream.deadlines.of(Phase::EndOfData));
         self.send_octets(&outgoing.octets).await

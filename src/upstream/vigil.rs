@@ -26,7 +26,13 @@ pub const UNANSWERED_ALARM: u32 = 3;
 
 /// What was last heard and seen in one attempt; clones are the same.
 #[derive(Clone, Debug)]
-pub(super) struct Signs(Arc<Mutex<Seen>>, Arc<watch::Sender<bool>>, Option<LastCall>);
+pub(super) struct Signs {
+    seen: Arc<Mutex<Seen>>,
+    /// Whether the session is ready for mail.
+    ready: Arc<watch::Sender<bool>>,
+    /// None where somebody waits at any time.
+    last_call: Option<LastCall>,
+}
 
 /// Whether nobody waits any longer for what comes behind the final dot: the daemon ends.
 pub(super) type LastCall = watch::Receiver<bool>;
@@ -51,22 +57,22 @@ impl Signs {
     /// An attempt begins.
     pub(super) fn new() -> Self {
         let seen = Seen { at: present(), phase: Phase::Lookup, said: None, record: None };
-        Self(Arc::new(Mutex::new(seen)), Arc::new(watch::Sender::new(false)), None)
+        Self { seen: Arc::new(Mutex::new(seen)), ready: Arc::new(watch::Sender::new(false)), last_call: None }
     }
 
     /// The same, of an attempt whose outcome has to be known at the last call.
     pub(super) fn until(self, last_call: LastCall) -> Self {
-        Self(self.0, self.1, Some(last_call))
+        Self { last_call: Some(last_call), ..self }
     }
 
     /// Whether the last call has come: nothing is begun any more whose end nobody could hear.
     pub(super) fn is_last_called(&self) -> bool {
-        self.2.as_ref().is_some_and(|called| *called.borrow())
+        self.last_call.as_ref().is_some_and(|called| *called.borrow())
     }
 
     /// Comes [`LAST_WORD`] behind the last call. Cancel-safe.
     pub(super) async fn last_call(&self) {
-        let Some(mut called) = self.2.clone() else { return std::future::pending().await };
+        let Some(mut called) = self.last_call.clone() else { return std::future::pending().await };
         if called.wait_for(|called| *called).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -128,12 +134,12 @@ impl Signs {
 
     /// The session is ready for mail.
     pub(super) fn is_ready(&self) {
-        self.1.send_replace(true);
+        self.ready.send_replace(true);
     }
 
     /// Comes when the session is ready for mail. Cancel-safe.
     pub(super) async fn ready(&self) {
-        let mut ready = self.1.subscribe();
+        let mut ready = self.ready.subscribe();
         if ready.wait_for(|is_ready| *is_ready).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -185,7 +191,7 @@ impl Signs {
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -125,7 +125,7 @@ fn check_and_serve_say_the_same_of_a_place() {
         let served = sealpost(&["serve", "--config", bench.config_argument()]);
         let said = String::from_utf8_lossy(&served.stderr).into_owned();
         assert_eq!(served.status.code(), Some(77), "{said}");
-        assert!(said.contains("setpriv --reuid 992") && said.contains("chown -R 0"), "{said}");
+        assert!(said.contains("runuser -u $(id -nu 992)") && said.contains("chown -R 0"), "{said}");
         assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0, "nothing was made there");
         std::os::unix::fs::chown(&theirs, Some(0), None).unwrap();
         Process::start(&bench.configuration).kill();

@@ -605,6 +605,46 @@ impl MessageBody for Pieces {
     }
 }
 
+/// Takes ten seconds for each piece.
+struct Slowly(Pieces);
+
+impl MessageBody for Slowly {
+    fn octets(&self) -> u64 {
+        self.0.octets()
+    }
+
+    async fn rewind(&mut self) -> Result<(), BodyFault> {
+        self.0.rewind().await
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyFault> {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        self.0.next().await
+    }
+}
+
+/// Once the final dot went out behind the last call, and the relay hung up before the 250 that came at once: the upstream had it, and got it again.
+#[tokio::test(start_paused = true)]
+async fn behind_the_last_call_no_message_is_ended_and_one_that_was_has_its_answer() {
+    for extensions in OFFERS.map(Vec::from) {
+        for (called_after, expected, taken) in [(25, "L", 0), (60, "D", 1)] {
+            let script =
+                Script { extensions: extensions.clone(), service: Duration::from_secs(21), ..Script::default() };
+            let scene = Scene::new(script);
+            let piece = Bytes::from(b"twenty octets it is\r\n".repeat(5_000));
+            let to_one = envelope(1);
+            let mut body = Slowly(Pieces { piece, count: 3, given: 0, fails_at: None });
+            let (attempt, ()) = tokio::join!(scene.courier.deliver(&scene.settings, &to_one, &[0], &mut body), async {
+                tokio::time::sleep(Duration::from_secs(called_after)).await;
+                scene.courier.break_off();
+            });
+            let story = format!("{extensions:?}, called after {called_after} s: {}", show(&attempt));
+            assert!(show(&attempt).starts_with(expected) && attempt.undetermined.is_empty(), "{story}");
+            assert_eq!(scene.up.taken().len(), taken, "{story}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_large_message_arrives_octet_for_octet_whatever_its_pieces() {
     for piece in [&b".\r\n"[..], b"..\r\n\r", b"\n.\r\n", b"\xff\xfe 8-bit \r\n.x"] {

@@ -237,7 +237,7 @@ fn not_ours(data_dir: &Path) -> Option<Exit> {
     };
     eprintln!(
         "sealpost: no daemon answers, and the store in {}, or the directory, belongs to another user (uid {owner}); run this as that user, \
-         for example with: setpriv --reuid {owner} --clear-groups sealpost queue ...",
+         for example with: runuser -u $(id -nu {owner}) -- sealpost queue ...",
         data_dir.display()
     );
     Some(Exit::NotAllowed)
