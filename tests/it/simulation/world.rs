@@ -245,11 +245,10 @@ impl World {
         let (before, rest) = (self.upstream.taken(), life.instant());
         let (end, closed) = life.come_to_rest();
         let drained = self.upstream.taken().len() - before.len();
-        if let Err(left) = closed {
-            if !matches!(self.driving(), Driving::Simulated(commit) if commit >= Duration::from_secs(2)) {
-                return Err(format!("{left} tasks were still at work when the relay had stopped"));
-            }
-            // A disk whose commits take two seconds: the daemon ends five after its grace, and the last outcomes are as after a cut.
+        // Who waited for an upstream before the end of a message may be left, and has nothing to write down.
+        let is_slow = matches!(self.driving(), Driving::Simulated(commit) if commit >= Duration::from_secs(2));
+        if closed.is_err() && is_slow {
+            // The daemon ends five seconds after its grace: on such a disk the last outcomes are as after a cut.
             let late = before.iter().enumerate().filter(|(_, one)| rest.duration_since(one.at) < RECORDED_WITHIN);
             self.doubtful.extend(late.map(|(place, _)| place).chain(before.len()..before.len() + drained));
         }
