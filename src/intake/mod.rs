@@ -11,6 +11,7 @@ mod converse;
 mod message;
 mod pace;
 pub mod proxy;
+mod sealed;
 mod second_factor;
 mod through;
 mod vouched;
@@ -42,6 +43,7 @@ use crate::sys::Drain;
 use crate::tls::{Negotiated, PeerChain, VouchedChain, exporter, negotiated, peer_chain, telling};
 pub use wire::LingerLimits;
 
+use sealed::Sealed;
 use wire::{Client, Gone, Heard, Wire};
 
 /// How long intake waits, and for how much.
@@ -151,7 +153,7 @@ where
         };
         tokio::select! {
             // In a place of its own, so that it is handed on without taking its size again at each hand.
-            stream = handshake(stream, client, &entered) => stream.map(Box::new),
+            stream = handshake(stream, client, &entered) => stream.map(|stream| Box::new(Sealed(stream))),
             () = drain.wait() => None,
         }
     };
@@ -163,7 +165,7 @@ where
         return;
     };
     let Some(stream) = arrived else { return };
-    let (_, tls) = stream.get_ref();
+    let (_, tls) = stream.0.get_ref();
     // Both ends have agreed by now; without it there would be no stream.
     let Some(negotiated) = negotiated(tls) else { return };
     let peer = Peer { client, tls: negotiated, chain: peer_chain(tls).into(), exporter: exporter(tls), door };
