@@ -628,12 +628,13 @@ const ECDSA_WITH_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x0
 fn a_list_that_says_two_things_of_itself_is_refused() {
     let root = Recipe::ca("Root").self_signed();
     let raw = RawCrl { next: Some(NOW + DAY), ..RawCrl::default() };
-    let (one, two) = (number_extension(1), number_extension(2));
+    let twice = [number_extension(1), number_extension(2)];
+    let once = &twice[..1];
     let malformed = &[CrlCause::Malformed][..];
     for (claim, list, causes) in [
-        ("as it should be", raw.with_algorithm_inside(&root, &[one.clone()], ECDSA_WITH_SHA256), &[][..]),
-        ("another algorithm inside", raw.with_algorithm_inside(&root, &[one.clone()], ECDSA_WITH_SHA384), malformed),
-        ("two numbers", raw.with_extensions(&root, &[one, two]), malformed),
+        ("as it should be", raw.with_algorithm_inside(&root, once, ECDSA_WITH_SHA256), &[][..]),
+        ("another algorithm inside", raw.with_algorithm_inside(&root, once, ECDSA_WITH_SHA384), malformed),
+        ("two numbers", raw.with_extensions(&root, &twice), malformed),
     ] {
         assert_eq!(faults(&[&root], &[list]), causes, "{claim}");
     }
