@@ -21,6 +21,7 @@ pub mod steering;
 mod telling;
 mod watch;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// For saying QUIT to all idle upstreams at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// So long after a stop began it is told for the first time what it waits for, and then so often again: what ends at once is not worth a word.
+const AWAITED_TOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// How often the daemon looks how full disk and queue are.
 const ROOM_LOOK: Duration = Duration::from_secs(60);
@@ -181,6 +185,9 @@ impl Daemon {
         let bound = listeners.iter().map(|(_, address)| *address).collect();
         house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
+        let (queue, routes) = (house.queue.clone(), Arc::clone(&house.snapshot().routes));
+        let looking = stranded::tell(queue, routes, stranded::Moment::Start, house.tasks.drain());
+        house.tasks.spawn("mail without a route", looking);
         house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
         house.tasks.spawn_vital("damaged messages", count_damaged(Arc::clone(&house)));
         house.tasks.spawn_vital("idle upstream connections", tend(Arc::clone(&house)));
@@ -273,7 +280,12 @@ impl Daemon {
     pub async fn drain(&self) {
         ready::stopping();
         tracing::info!("stopping");
-        let left = self.house.come_to_rest(self.reloader.settings().shutdown_grace).await;
+        let grace = self.reloader.settings().shutdown_grace;
+        let left = tokio::select! {
+            biased;
+            left = self.house.come_to_rest(grace) => left,
+            never = tell_awaited(&self.house, grace) => match never {},
+        };
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
         }
@@ -284,6 +296,22 @@ impl Daemon {
         // Politeness only: an upstream that does not answer must not hold the shutdown.
         let _ = tokio::time::timeout(GOODBYE, self.house.courier.close()).await;
         tracing::info!("stopped");
+    }
+}
+
+/// Says while a stop lasts what it waits for.
+async fn tell_awaited(house: &House, grace: Duration) -> Infallible {
+    let (began, (first, again)) = (house.now().mono, AWAITED_TOLD);
+    tokio::time::sleep(first).await;
+    loop {
+        let (sessions, deliveries) = (house.tasks.at_work_as("connection"), house.tasks.at_work_as("delivery"));
+        let others = house.tasks.at_work().saturating_sub(sessions).saturating_sub(deliveries);
+        let seconds = grace.saturating_sub(house.now().mono.since(began)).as_secs();
+        tracing::info!(
+            sessions, deliveries, others, at_most = %format_args!("{seconds}s"),
+            "stopping: waiting for what is under way; a second signal ends it at once"
+        );
+        tokio::time::sleep(again).await;
     }
 }
 

@@ -67,6 +67,7 @@ mod limits;
 mod live;
 mod moving;
 mod ocsp;
+mod real_disk;
 mod soak;
 mod steer;
 mod strace;

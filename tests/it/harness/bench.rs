@@ -61,6 +61,11 @@ impl Bench {
                 format!("[[upstream]]\nname = \"upstream-{index}\"\naddress = \"{address}\"\ntls = \"none\"\n\n")
             })
             .collect();
+        self.configure_with("retry = [\"2s\"]", &format!("{upstreams}{more}"));
+    }
+
+    /// The same with these keys of `[queue]`; `more` has the upstreams in it.
+    pub fn configure_with(&self, queue: &str, more: &str) {
         let text = format!(
             r#"hostname = "localhost"
 data_dir = "data"
@@ -87,9 +92,9 @@ send_as_email = true
 send_to = ["*"]
 
 [queue]
-retry = ["2s"]
+{queue}
 
-{upstreams}{more}"#,
+{more}"#,
             starttls = self.starttls,
             implicit = self.implicit,
             certificate = self.server.certificate.display(),

@@ -83,8 +83,18 @@ impl Stage {
 
     /// With a spare upstream, and these routes.
     pub(crate) fn by(script: Script, other: Script, routes: Routes) -> Self {
+        Self::on(SimulatedDisk::new(1), script, other, routes)
+    }
+
+    /// The power goes and comes back: another process on the same disk.
+    pub(crate) fn after_a_power_cut(&self) -> Self {
+        self.disk.crash();
+        Self::on(self.disk.clone(), Script::default(), Script::default(), through(vec![upstream()]))
+    }
+
+    fn on(disk: SimulatedDisk, script: Script, other: Script, routes: Routes) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(Instant::now()));
-        let (disk, entropy) = (SimulatedDisk::new(1), Arc::new(SeededEntropy::new(1)));
+        let entropy = Arc::new(SeededEntropy::new(1 + disk.operations()));
         let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
         let (queue, _) =
             Queue::open(settings, Arc::new(disk.clone()), Arc::clone(&clock), Arc::clone(&entropy) as Arc<_>).unwrap();
