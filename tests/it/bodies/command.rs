@@ -123,7 +123,9 @@ pub fn printed(command: &Command) -> String {
         Command::Helo(name) => format!("HELO {name}"),
         Command::StartTls => "STARTTLS".to_owned(),
         Command::Auth { mechanism, initial: None } => format!("AUTH {mechanism}"),
-        Command::Auth { mechanism, initial: Some(initial) } => format!("AUTH {mechanism} {}", initial_response(initial)),
+        Command::Auth { mechanism, initial: Some(initial) } => {
+            format!("AUTH {mechanism} {}", initial_response(initial))
+        }
         Command::Mail { reverse_path, parameters } => {
             format!("MAIL FROM:<{}>{}", reverse_path.as_str(), mail_parameters(parameters))
         }

@@ -32,7 +32,9 @@ fn command(line: &[u8], lie: Lie) -> Told {
     let whole = [line, b"\r\n"].concat();
     let Ok(theirs) = Request::parse(&mut whole.iter()) else { return Ok(()) };
     let ours = match Command::parse(line, &everything_offered(), NOW) {
-        Ok(Command::Bdat { count, last }) if lie == Lie::OtherCommand => Command::Bdat { count: count.saturating_add(1), last },
+        Ok(Command::Bdat { count, last }) if lie == Lie::OtherCommand => {
+            Command::Bdat { count: count.saturating_add(1), last }
+        }
         Ok(Command::Rcpt { parameters, .. }) if lie == Lie::OtherCommand => {
             Command::Rcpt { forward_path: ForwardPath::Postmaster, parameters }
         }

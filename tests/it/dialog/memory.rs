@@ -20,7 +20,7 @@ use sealpost::session::{
     TlsReadiness, Unidentified, replies,
 };
 use sealpost::smtp::data::{BareLf, Chunk};
-use sealpost::smtp::{Code, Framing, LineReader, MessageReader, Reply, ReplyReader, Status};
+use sealpost::smtp::{Code, Command, Framing, LineReader, MessageReader, Offered, Reply, ReplyReader, Status};
 use sealpost::sys::{MonoTime, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
@@ -233,6 +233,9 @@ impl MemoryStage {
     // --- Events and steps.
 
     fn feed(&mut self, connection: &mut Connection, event: Event<'_>) {
+        if self.mutant == Mutant::ReadsBase64First && is_malformed_auth(&event) {
+            return self.say(&replies::not_base64());
+        }
         let (step, decision) = match &mut connection.machine {
             Machine::Session(session) => (session.on(event, now(self.wall)), session.take_decision()),
             Machine::Refused(refused) => (refused.on(event, now(self.wall)), refused.take_decision()),
@@ -254,7 +257,14 @@ impl MemoryStage {
 
     fn obey(&mut self, connection: &mut Connection, step: Step) {
         match step {
-            Step::Say(reply) => self.say(&reply),
+            Step::Say(reply) => match self.upstream {
+                UpstreamSays::NoToTheRecipient(words)
+                    if self.mutant == Mutant::TellsCodesOn && reply.text().starts_with("Upstream said") =>
+                {
+                    self.say(&upstream_reply(words));
+                }
+                _ => self.say(&reply),
+            },
             Step::Challenge(reply) => self.prompt(connection, &reply),
             Step::Receive { prompt, framing } => {
                 connection.reading = Reading::Message(self.begin_message(connection, framing));
@@ -416,9 +426,7 @@ impl MemoryStage {
         }
         let id = sealpost::mail::QueueId::from_u128(1);
         match self.upstream {
-            UpstreamSays::YesToTheMessage => {
-                Ok(Custody::with_upstream(id, 1, &upstream_reply("250 2.0.0 kept as 42")))
-            }
+            UpstreamSays::YesToTheMessage => Ok(Custody::with_upstream(id, 1, &upstream_reply("250 2.0.0 kept as 42"))),
             UpstreamSays::NoToTheMessage(words) => {
                 Err(NoRoom::Refused { reason: "no".to_owned(), reply: Some(upstream_reply(words)) })
             }
@@ -691,6 +699,13 @@ impl UpstreamSays {
             Self::Nothing | Self::YesToTheMessage | Self::NoToTheMessage(_) | Self::TooLarge => Prospect::Open,
         }
     }
+}
+
+/// AUTH with an initial response that is no base64.
+fn is_malformed_auth(event: &Event<'_>) -> bool {
+    let Event::Line(Ok(line)) = event else { return false };
+    let command = Command::parse(line, &Offered::default(), WallTime::from_seconds(0));
+    matches!(command, Ok(Command::Auth { initial: Some(initial), .. }) if initial.read().is_err())
 }
 
 /// Code, status when there is one, text.

@@ -79,9 +79,7 @@ fn script(says: UpstreamSays) -> Script {
     match says {
         UpstreamSays::Nothing | UpstreamSays::LacksUtf8 | UpstreamSays::LacksTls => Script::default(),
         UpstreamSays::YesToTheMessage => Script { misdeed: at_end(b"250 2.0.0 kept as 42\r\n"), ..Script::default() },
-        UpstreamSays::NoToTheMessage(words) => {
-            Script { misdeed: at_end(line(words).as_bytes()), ..Script::default() }
-        }
+        UpstreamSays::NoToTheMessage(words) => Script { misdeed: at_end(line(words).as_bytes()), ..Script::default() },
         UpstreamSays::NoToTheRecipient(words) => {
             Script { recipients: vec![("RCPT", line(words))], ..Script::default() }
         }
