@@ -33,11 +33,11 @@ class Bench:
         self.cores = os.cpu_count()
         self.programs = given.programs
         self.programs.mkdir(parents=True, exist_ok=True)
-        self.sealpost, self.load, self.sink = build(given.sealpost)
+        self.sealpost, self.load, self.sink, self.queue = build(given.sealpost)
         self.load_cgroup = self.cgroup("load")
         self.certificates = directory / "certificates"
-        # Of sealpost alone, in the row about it.
-        self.roster = None
+        # Of sealpost alone, each in the row about it.
+        self.roster = self.data = None
         must([self.load, "certificates", self.certificates, plans.CLIENTS])
         self.open_certificates(self.certificates)
         self._numbers = 0
@@ -121,15 +121,15 @@ def main():
 
 
 def build(made):
-    """sealpost, load and sink: built here unless somebody has."""
+    """sealpost, load, sink and what fills a queue: built here unless somebody has."""
     if made is None:
         print("building the optimized relay", file=sys.stderr, flush=True)
-        status = subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "sealpost", "--example", "load", "--example", "sink"],
-                                cwd=TREE, check=False).returncode
+        status = subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "sealpost", "--example", "load", "--example", "sink",
+                                 "--example", "queue"], cwd=TREE, check=False).returncode
         if status != 0:
             sys.exit("the build failed")
         made = Path(os.environ.get("CARGO_TARGET_DIR", TREE / "target")) / "release"
-    programs = made / "sealpost", made / "examples/load", made / "examples/sink"
+    programs = made / "sealpost", made / "examples/load", made / "examples/sink", made / "examples/queue"
     missing = [str(program) for program in programs if not program.is_file()]
     if missing:
         sys.exit(f"not built: {', '.join(missing)}")

@@ -50,6 +50,13 @@ class Cgroup:
             total += int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE).group(1)) * 1024
         return total
 
+    def written(self):
+        """Octets that those which live have written to files so far, in whole pages, journals of file systems left out."""
+        total = 0
+        for process in self.processes():
+            total += int(re.search(r"^write_bytes: (\d+)", Path(f"/proc/{process}/io").read_text(), re.MULTILINE).group(1))
+        return total
+
     def settle(self, seconds=10):
         """Waits until it does next to nothing: what a message costs afterwards counts too."""
         end = time.monotonic() + seconds

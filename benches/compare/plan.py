@@ -54,7 +54,10 @@ ONCE = {
     "far": (f"round trips to an upstream {DELAY} ms away, on one connection", 15),
     "identities": ("CPU of a message with a roster of a million against ten, in turn (sealpost alone)", 150),
     "revoked": ("the same with a CRL of a million serials", 150),
+    "queued": ("the same, 100 a connection, and octets written, with a million messages that wait in the queue", 300),
 }
+# Rows that are of sealpost alone.
+_ALONE = {"identities", "revoked", "queued"}
 # What a full run leaves out unless it is asked for.
 _ASKED = {"idle10000"}
 _DRAIN = 10  # What a queue takes to empty, about, seconds.
@@ -90,7 +93,7 @@ class Plan:
     def estimate(self):
         """How long it takes, seconds, about."""
         loads = len(self.cases()) * self.rounds * len(self.servers) * (self.warmup + self.seconds + _DRAIN)
-        once = sum(seconds * (1 if row in ("identities", "revoked") else len(self.servers))
+        once = sum(seconds * (1 if row in _ALONE else len(self.servers))
                    for row, (_, seconds) in ONCE.items() if row in self.rows)
         return loads + once
 
@@ -108,7 +111,7 @@ def arguments():
     parser.add_argument("--uploads", type=int, help="connections that send 25 MB each (1000; quick: 50, 2 MB each)")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where queues are kept while it runs: the disk that is measured")
     parser.add_argument("--programs", type=Path, default=PROGRAMS, help="where the peers' packages are unpacked, and stay")
-    parser.add_argument("--sealpost", type=Path, help="a directory with an optimized build (sealpost, examples/load, examples/sink), instead of building one")
+    parser.add_argument("--sealpost", type=Path, help="a directory with an optimized build (sealpost, examples/load, examples/sink, examples/queue), instead of building one")
     parser.add_argument("--out", type=Path, help="where results.json and table.md go")
     given = parser.parse_args()
     _known(parser, "server", given.servers, servers.ALL)
@@ -151,5 +154,5 @@ def _description():
         "The tables go to standard output, the progress to standard error; --out keeps results.json and table.md.", "",
         "rows, and how long each takes, about (others have to wait: it wants the machine for itself):",
         *(f"  {key:<11} {what}" for key, what in rows), "",
-        f"Only when named: {', '.join(sorted(_ASKED))}. A queue of a million against a hundred: tests/long queue (about an hour).",
+        f"Only when named: {', '.join(sorted(_ASKED))}. The store alone, with a million against a hundred: tests/long queue (about an hour).",
         "Memory, reading and start with a roster of a million: tests/long roster."])

@@ -19,6 +19,8 @@ _TURNS = 3
 # The other sessions that one machine's memory holds of a server that takes 1.7 MiB for each.
 _TOO_LARGE = {servers.Postfix.name, servers.PostfixUncached.name}
 
+_ALONE = "the row is of sealpost alone"
+
 
 class Fresh:
     """A server that has just been started, alone with a sink; both go at the end."""
@@ -133,11 +135,29 @@ def revoked(bench, plan, name):
     return _against(bench, plan, name, "certificates", crls)
 
 
-def _against(bench, plan, name, attribute, values):
-    """CPU of a message, by turns with few and many of something; each connection carries one, so that whoever is looked up is looked up for each."""
+def queued(bench, plan, name):
+    """CPU of a message, and what is written for it, while ten others wait for their hour in the queue, and while a million do."""
     if name != servers.Sealpost.name:
-        raise Unavailable("the row is of sealpost alone")
-    cpu = {word: [] for word in values}
+        raise Unavailable(_ALONE)
+    queues = {}
+    try:
+        for word, messages in (("few", 10), ("many", plan.million)):
+            queues[word] = bench.directory / f"queue-{word}"
+            must([bench.queue, queues[word], "--waiting", messages], seconds=1800)
+        return _against(bench, plan, name, "data", queues, CASES["many"])
+    finally:
+        for queue in queues.values():
+            shutil.rmtree(queue, ignore_errors=True)
+
+
+def _against(bench, plan, name, attribute, values, case=CASES["single"]):
+    """CPU of a message and octets written for it, by turns with few and many of something.
+
+    Unless told otherwise each connection carries one message, so that whoever is looked up is looked up for each.
+    """
+    if name != servers.Sealpost.name:
+        raise Unavailable(_ALONE)
+    cpu, octets = ({word: [] for word in values} for _ in range(2))
     wrong = {"lost": 0, "duplicates": 0, "changed": 0, "not_accepted": 0}
     for turn in range(_TURNS if plan.million >= 1_000_000 else 1):
         for word in sorted(values, reverse=turn % 2 == 1):
@@ -145,11 +165,15 @@ def _against(bench, plan, name, attribute, values):
             with bench.using(attribute, values[word]):
                 with Fresh(bench, name, kind=servers.Sealpost) as it:
                     short = replace(plan, seconds=min(plan.seconds, 10), warmup=min(plan.warmup, 3))
-                    told = measure.measure(bench, it.sink, it.server, CASES["single"], run, short)
+                    it.server.cgroup.settle()
+                    before = it.server.cgroup.written()
+                    told = measure.measure(bench, it.sink, it.server, case, run, short)
+                    octets[word].append((it.server.cgroup.written() - before) / told["accepted"])
             cpu[word].append(told["cpu_per_thousand"])
             for key in wrong:
                 wrong[key] += told[key]
-    return {**measure.Against(cpu["few"], cpu["many"]).figures(), "million": plan.million, **wrong}
+    return {**measure.Against(cpu["few"], cpu["many"]).figures(), "written": measure.Against(octets["few"], octets["many"]).figures(),
+            "million": plan.million, **wrong}
 
 
 ALL = {row: globals()[row] for row in plans.ONCE}

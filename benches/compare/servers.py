@@ -109,10 +109,11 @@ class Sealpost(Server):
 
     def configure(self):
         certificates = self.bench.certificates
-        (self.directory / "data").mkdir(mode=0o700)
+        data = self.bench.data or self.directory / "data"
+        data.mkdir(mode=0o700, exist_ok=True)
         (self.directory / "sealpost.toml").write_text(f"""\
 hostname = "localhost"
-data_dir = "data"
+data_dir = "{data}"
 {f'identities = ["{self.bench.roster}"]' if self.bench.roster else ""}
 [[listener]]
 address = "127.0.0.1:{self.port}"

@@ -74,8 +74,10 @@ def _once(results):
         yield f"octets written per octet, {size}", ["written", key, "written_per_octet"], "{:.2f}", 1
         yield f"syncs per message, {size}, 20 connections", ["syncs", key, "syncs_per_message"], "{:.2f}", 1
     yield f"round trips per message, upstream {plan['delay_ms']} ms away, one connection", ["far", "round_trips"], "{:.2f}", 1
-    for row, what in (("identities", "identities against twenty"), ("revoked", "revoked serials against ten")):
+    for row, what in (("identities", "identities against twenty"), ("revoked", "revoked serials against ten"),
+                      ("queued", "queued messages against ten")):
         yield f"{plan['million']} {what}: CPU of a message, times", [row, "ratio"], "{:.2f}", 1
+        yield f"{plan['million']} {what}: octets written for a message, times", [row, "written", "ratio"], "{:.2f}", 1
 
 
 def _cells(names, values, form, better, marks):

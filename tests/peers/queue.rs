@@ -1,5 +1,5 @@
 //! Measures the store with a hundred messages and with a million, for `tests/long queue`: what a message costs to keep and to give out, a listing of all,
-//! starts after a close and after a kill, what it takes of memory and disk, syncs.
+//! starts after a close and after a kill, what it takes of memory and disk, syncs. Fills the queue of a row of benches/compare, too.
 //!
 //! ```text
 //! queue DIR COUNT [IDENTITIES]
@@ -7,6 +7,7 @@
 //! queue DIR --list             opens the store and lists all
 //! queue DIR --lines            opens the store and lists all, as lines only, alone
 //! queue DIR --fill COUNT       makes a store with so many
+//! queue DIR --waiting COUNT    makes a store with so many that wait for their hour (RFC 4865), which is in a day
 //! queue DIR --row COUNT        measures what a message costs among those that are there
 //! ```
 
@@ -41,6 +42,19 @@ const SAMPLE: usize = 2_000;
 const MANY: usize = 64;
 /// Clients, and deliveries, at once where messages come and go side by side.
 const BOTH: usize = 20;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is kept.
+#[derive(Clone, Copy, Debug)]
+struct Mail {
+    /// So many send by turns.
+    identities: usize,
+    /// How long it waits until it is due (RFC 4865), if at all.
+    wait: Option<Duration>,
+}
+
+const PLAIN: Mail = Mail { identities: 1000, wait: None };
 
 /// Syncs of files and folders so far.
 static SYNCS: AtomicU64 = AtomicU64::new(0);
@@ -117,7 +131,7 @@ fn main() {
         [folder, "--start"] => start(&runtime, Path::new(folder)),
         [folder, "--list"] => runtime.block_on(async {
             let (queue, clock) = open(Path::new(folder));
-            list(&queue, &clock, 1000, &AtomicUsize::new(0)).await;
+            list(&queue, &clock, PLAIN, &AtomicUsize::new(0)).await;
             queue.close().await;
         }),
         [folder, "--lines"] => runtime.block_on(async {
@@ -127,17 +141,27 @@ fn main() {
         }),
         [folder, "--fill", count] => runtime.block_on(async {
             let (queue, clock) = open(Path::new(folder));
-            fill(&queue, &clock, count.parse().unwrap(), 1000, &AtomicUsize::new(0)).await;
+            fill(&queue, &clock, count.parse().unwrap(), PLAIN, &AtomicUsize::new(0)).await;
+            queue.close().await;
+        }),
+        [folder, "--waiting", count] => runtime.block_on(async {
+            let (queue, clock) = open(Path::new(folder));
+            let mail = Mail { wait: Some(DAY), ..PLAIN };
+            fill(&queue, &clock, count.parse().unwrap(), mail, &AtomicUsize::new(0)).await;
             queue.close().await;
         }),
         [folder, "--row", count] => runtime.block_on(async {
             let (queue, clock) = open(Path::new(folder));
-            row(count.parse().unwrap(), &queue, &clock, 1000, &AtomicUsize::new(0)).await;
+            row(count.parse().unwrap(), &queue, &clock, PLAIN, &AtomicUsize::new(0)).await;
             queue.close().await;
         }),
-        [folder, count] => runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), 1000)),
+        [folder, count] => runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), PLAIN)),
         [folder, count, identities] => {
-            runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), identities.parse().unwrap()));
+            runtime.block_on(measure(
+                Path::new(folder),
+                count.parse().unwrap(),
+                Mail { identities: identities.parse().unwrap(), ..PLAIN },
+            ));
         }
         _ => panic!("queue DIR COUNT [IDENTITIES]"),
     }
@@ -183,25 +207,25 @@ fn killed_start(folder: &Path) -> String {
     format!("open after {open}, first claim after {first} s, {memory} MB at the most")
 }
 
-async fn measure(folder: &Path, count: usize, identities: usize) {
+async fn measure(folder: &Path, count: usize, mail: Mail) {
     let (queue, clock) = open(folder);
     let kept = AtomicUsize::new(0);
     println!(
         "{:>9}  {:<22} {:>9} {:>9} {:>9} {:>10} {:>7}",
         "messages", "what", "each/s", "us CPU", "KiB out", "writes", "syncs"
     );
-    keep(&queue, &clock, 100, MANY, identities, &kept).await;
-    row(100, &queue, &clock, identities, &kept).await;
+    keep(&queue, &clock, 100, MANY, mail, &kept).await;
+    row(100, &queue, &clock, mail, &kept).await;
     let began = Instant::now();
-    fill(&queue, &clock, count, identities, &kept).await;
+    fill(&queue, &clock, count, mail, &kept).await;
     println!(
         "filled in {:.0} s: file {} MB, {} MB of memory at the most",
         began.elapsed().as_secs_f64(),
         file(folder),
         memory("VmHWM")
     );
-    row(count, &queue, &clock, identities, &kept).await;
-    list(&queue, &clock, identities, &kept).await;
+    row(count, &queue, &clock, mail, &kept).await;
+    list(&queue, &clock, mail, &kept).await;
     let began = Instant::now();
     queue.close().await;
     drop(queue);
@@ -212,40 +236,33 @@ async fn measure(folder: &Path, count: usize, identities: usize) {
     let (before, began) = (file(folder), Instant::now());
     give_out(&queue, count / 2, MANY).await;
     println!("half given out in {:.0} s: file {} MB, was {before}", began.elapsed().as_secs_f64(), file(folder));
-    keep(&queue, &clock, count / 2, 512, identities, &kept).await;
+    keep(&queue, &clock, count / 2, 512, mail, &kept).await;
     println!("as many kept again: file {} MB", file(folder));
     queue.close().await;
 }
 
-async fn row(size: usize, queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &AtomicUsize) {
+async fn row(size: usize, queue: &Queue, clock: &Arc<dyn Clock>, mail: Mail, kept: &AtomicUsize) {
     for clients in [1, MANY] {
         let before = Usage::now();
-        keep(queue, clock, SAMPLE, clients, identities, kept).await;
+        keep(queue, clock, SAMPLE, clients, mail, kept).await;
         before.tell(size, &format!("kept, {clients} at once"), SAMPLE);
         let before = Usage::now();
         give_out(queue, SAMPLE, clients).await;
         before.tell(size, &format!("given out, {clients} at once"), SAMPLE);
     }
     let before = Usage::now();
-    tokio::join!(keep(queue, clock, SAMPLE, BOTH, identities, kept), give_out(queue, SAMPLE, BOTH));
+    tokio::join!(keep(queue, clock, SAMPLE, BOTH, mail, kept), give_out(queue, SAMPLE, BOTH));
     before.tell(size, &format!("both, {BOTH} and {BOTH}"), SAMPLE);
 }
 
-async fn fill(queue: &Queue, clock: &Arc<dyn Clock>, count: usize, identities: usize, kept: &AtomicUsize) {
+async fn fill(queue: &Queue, clock: &Arc<dyn Clock>, count: usize, mail: Mail, kept: &AtomicUsize) {
     while kept.load(Ordering::Relaxed) < count {
-        keep(queue, clock, (count - kept.load(Ordering::Relaxed)).min(50_000), 512, identities, kept).await;
+        keep(queue, clock, (count - kept.load(Ordering::Relaxed)).min(50_000), 512, mail, kept).await;
     }
 }
 
 /// So many messages by so many clients.
-async fn keep(
-    queue: &Queue,
-    clock: &Arc<dyn Clock>,
-    count: usize,
-    clients: usize,
-    identities: usize,
-    kept: &AtomicUsize,
-) {
+async fn keep(queue: &Queue, clock: &Arc<dyn Clock>, count: usize, clients: usize, mail: Mail, kept: &AtomicUsize) {
     let mut tasks = tokio::task::JoinSet::new();
     let first = kept.fetch_add(count, Ordering::Relaxed);
     let next = Arc::new(AtomicUsize::new(first));
@@ -257,7 +274,7 @@ async fn keep(
                 if number >= first + count {
                     return;
                 }
-                let deposit = deposit(&*clock, number % identities, number);
+                let deposit = deposit(&*clock, mail, number);
                 let mut incoming = queue.admit(&deposit.custodian.identity, Some(BODY as u64)).await.unwrap();
                 incoming.write(&[b'x'; BODY]).await.unwrap();
                 incoming.commit(deposit).await.unwrap();
@@ -335,9 +352,9 @@ async fn list_alone(queue: &Queue, told: &[Told]) {
 }
 
 /// Lists all, alone and while one client commits one message after the other.
-async fn list(queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &AtomicUsize) {
+async fn list(queue: &Queue, clock: &Arc<dyn Clock>, mail: Mail, kept: &AtomicUsize) {
     list_alone(queue, &[Told::Records, Told::Briefs, Told::Records, Told::Briefs]).await;
-    let alone = commits(queue, clock, identities, kept, || false, 200).await;
+    let alone = commits(queue, clock, mail, kept, || false, 200).await;
     let over = Arc::new(AtomicBool::new(false));
     let listing = {
         let (queue, over) = (queue.clone(), Arc::clone(&over));
@@ -348,7 +365,7 @@ async fn list(queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &A
             (began.elapsed(), listed)
         })
     };
-    let beside = commits(queue, clock, identities, kept, || over.load(Ordering::Relaxed), usize::MAX).await;
+    let beside = commits(queue, clock, mail, kept, || over.load(Ordering::Relaxed), usize::MAX).await;
     let (took, listed) = listing.await.unwrap();
     println!(
         "{listed} listed in {:.2} s; a commit took {:.1} ms (median) alone, {:.1} ms beside it",
@@ -362,7 +379,7 @@ async fn list(queue: &Queue, clock: &Arc<dyn Clock>, identities: usize, kept: &A
 async fn commits(
     queue: &Queue,
     clock: &Arc<dyn Clock>,
-    identities: usize,
+    mail: Mail,
     kept: &AtomicUsize,
     over: impl Fn() -> bool,
     most: usize,
@@ -370,14 +387,16 @@ async fn commits(
     let mut took = Vec::new();
     while !over() && took.len() < most {
         let began = Instant::now();
-        keep(queue, clock, 1, 1, identities, kept).await;
+        keep(queue, clock, 1, 1, mail, kept).await;
         took.push(began.elapsed());
     }
     took.sort();
     took.get(took.len() / 2).map_or(0.0, |median| median.as_secs_f64() * 1000.0)
 }
 
-fn deposit(clock: &dyn Clock, identity: usize, number: usize) -> Deposit {
+fn deposit(clock: &dyn Clock, mail: Mail, number: usize) -> Deposit {
+    let (now, identity) = (clock.now().wall, number % mail.identities);
+    let parameters = MailParameters { hold_until: mail.wait.map(|wait| now.after(wait)), ..MailParameters::default() };
     let address = |text: &str| Address::parse(text).unwrap();
     let to = Recipient {
         forward_path: ForwardPath::Address(address(&format!("recipient-{number}@customer.example"))),
@@ -385,7 +404,7 @@ fn deposit(clock: &dyn Clock, identity: usize, number: usize) -> Deposit {
     };
     let sender = ReversePath::Address(address(&format!("user-{identity}@example.com")));
     Deposit {
-        envelope: Envelope::new(sender, MailParameters::default(), vec![to]).unwrap(),
+        envelope: Envelope::new(sender, parameters, vec![to]).unwrap(),
         custodian: Custodian {
             identity: format!("staff:user-{identity}@example.com"),
             ca: Some("staff".to_owned()),
@@ -401,7 +420,7 @@ fn deposit(clock: &dyn Clock, identity: usize, number: usize) -> Deposit {
             helo: "laptop.example.com".to_owned(),
             protocol: "ESMTPS".to_owned(),
             tls: "TLS1.3 TLS_AES_256_GCM_SHA384".to_owned(),
-            arrived: clock.now().wall,
+            arrived: now,
             message_id: Some(format!("<{number}@example.com>")),
         },
     }
