@@ -136,6 +136,14 @@ fn the_right_configuration_is_right() {
     assert_eq!(loaded.settings.reports.from.as_str(), "MAILER-DAEMON@mail.example.com");
 }
 
+/// RFC 6531 §3.7.1, RFC 8616 §4: what is said in EHLO, and in its reply, is ASCII.
+#[test]
+fn a_host_name_in_u_labels_is_kept_in_a_labels() {
+    let loaded = read(&RIGHT.replace("mail.example.com", "Mail.B\u{fc}cher.example"), &[]).unwrap();
+    assert_eq!(loaded.settings.session.hostname, "mail.xn--bcher-kva.example");
+    assert_eq!(loaded.settings.upstreams[0].helo, "mail.xn--bcher-kva.example");
+}
+
 #[test]
 fn what_is_asked_of_headers_is_as_written() {
     use crate::content::{EightBit, ForeignSender, HeaderRules, MissingSender, Results, Unqualified};
