@@ -66,7 +66,7 @@ pub async fn run(house: Arc<House>) {
 async fn deliver(turn: Turn, house: &House) {
     let Turn { claim, purpose, probe, under_way } = turn;
     let snapshot = house.snapshot();
-    if let Some(reason) = standing::lapsed(claim.record(), &snapshot) {
+    if let Some(reason) = standing::lapsed(claim.record(), &snapshot, house.now().wall) {
         // What this message does not need to find out, another may: the probe goes back.
         drop(probe);
         return stop(claim, reason).await;

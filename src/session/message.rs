@@ -321,7 +321,7 @@ impl Session {
             NoRoom::Lost(cause) => refused::refusal(cause, self.settings.refusal, now),
             NoRoom::Regranted => replies::regranted(self.identity.name()),
             NoRoom::Unauthenticated => replies::authentication_required(),
-            NoRoom::Refused { reply: Some(reply), .. } => replies::refused_upstream(reply),
+            NoRoom::Refused { reply: Some(reply), .. } => replies::refused_upstream(replies::Asked::Message, reply),
             NoRoom::Refused { reason, reply: None } => replies::not_for_the_upstream(reason),
         }
     }

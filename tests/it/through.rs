@@ -146,6 +146,10 @@ async fn what_is_refused_is_told_in_the_upstreams_words_and_nobody_has_it() {
             "554 5.7.1 Upstream said: spam, all of it",
         ),
         (saying(Phase::EndOfData, b"550 5.6.0 \xe4\x07\r\n"), "550 5.6.0 Upstream said: \\x{FFFD}?"),
+        // What speaks of the upstream's own dialogue, or of its host, is a refusal of the mail and no more.
+        (saying(Phase::Mail, b"555 5.5.4 BODY\r\n"), "550 5.0.0 Upstream said: 555 BODY"),
+        (saying(Phase::Recipient, b"521 5.3.2 no mail\r\n"), "550 5.3.2 Upstream said: 521 no mail"),
+        (saying(Phase::EndOfData, b"503 5.5.1 order\r\n"), "554 5.0.0 Upstream said: 503 order"),
     ] {
         let story = format!("{:?}", script.misdeed);
         let stage = Stage::new(script);

@@ -107,11 +107,15 @@ fn these_are_not_and_the_fault_says_why() {
 fn the_longest_local_part_address_and_label_pass() {
     assert!(Address::parse(&format!("{}@example.com", "a".repeat(LOCAL_PART_MAX))).is_ok());
     assert!(Address::parse(&format!("x@{}.example", "a".repeat(LABEL_MAX))).is_ok());
-    let domain = format!("{}example", "a.".repeat(122));
-    let text = format!("x@{domain}");
-    assert!(text.len() <= ADDRESS_MAX);
+    let text = format!("x@{}example1", "a.".repeat(122));
+    assert_eq!(text.len(), ADDRESS_MAX, "256 with its brackets");
     assert!(Address::parse(&text).is_ok());
-    assert_eq!(Domain::parse(&format!("{}a", "a.".repeat(127))), Err(AddressFault::DomainTooLong));
+    assert_eq!(Address::parse(&format!("x{text}")), Err(AddressFault::TooLong));
+    // 253 as text are the 255 of the DNS, where a length stands before each label, and the root behind them (RFC 1035 §3.1).
+    let domain = format!("{}a", "a.".repeat(126));
+    assert_eq!(domain.len(), DOMAIN_MAX);
+    assert!(Domain::parse(&domain).is_ok());
+    assert_eq!(Domain::parse(&format!("{domain}a")), Err(AddressFault::DomainTooLong));
 }
 
 #[test]

@@ -75,12 +75,13 @@ impl Clock for VirtualClock {
 /// The upstream that says this.
 fn script(says: UpstreamSays) -> Script {
     let at_end = |reply| Some((Phase::EndOfData, Misdeed::Say(reply)));
+    let line = |words: &str| -> &'static str { String::leak(format!("{words}\r\n")) };
     match says {
         UpstreamSays::Nothing | UpstreamSays::LacksUtf8 | UpstreamSays::LacksTls => Script::default(),
         UpstreamSays::YesToTheMessage => Script { misdeed: at_end(b"250 2.0.0 kept as 42\r\n"), ..Script::default() },
-        UpstreamSays::NoToTheMessage => Script { misdeed: at_end(b"554 5.7.1 this is spam\r\n"), ..Script::default() },
-        UpstreamSays::NoToTheRecipient => {
-            Script { recipients: vec![("RCPT", "550 5.1.1 no such user\r\n")], ..Script::default() }
+        UpstreamSays::NoToTheMessage(words) => Script { misdeed: at_end(line(words).as_bytes()), ..Script::default() },
+        UpstreamSays::NoToTheRecipient(words) => {
+            Script { recipients: vec![("RCPT", line(words))], ..Script::default() }
         }
         UpstreamSays::TooLarge => Script { extensions: vec!["SIZE 99"], ..Script::default() },
     }

@@ -108,8 +108,17 @@ send_to = ["*"]
 
     /// Puts a file of credentials in place with one line, as `sealpost passwd` prints it.
     pub fn write_credential(&self, file: &Path, whose: &str, password: &str) {
+        Self::write_credential_by(&["passwd", whose], file, password);
+    }
+
+    /// The same, for SCRAM.
+    pub fn write_scram_credential(&self, file: &Path, whose: &str, password: &str) {
+        Self::write_credential_by(&["passwd", "--scram", whose], file, password);
+    }
+
+    fn write_credential_by(words: &[&str], file: &Path, password: &str) {
         let mut asking = Command::new(env!("CARGO_BIN_EXE_sealpost"))
-            .args(["passwd", whose])
+            .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
