@@ -342,7 +342,8 @@ impl Offered {
             | Extension::Dsn
             | Extension::EnhancedStatusCodes
             | Extension::StartTls
-            | Extension::RequireTls => {}
+            | Extension::RequireTls
+            | Extension::Help => {}
         }
     }
 
