@@ -149,11 +149,12 @@ fn what_is_not_written_is_what_the_rfcs_ask_for() {
     assert!(settings.session.auth_failures_max >= 3, "{}", settings.session.auth_failures_max);
 }
 
-/// RFC 6531 §3.7.1.
+/// RFC 6531 §3.7.1, RFC 8616 §4: what is said in EHLO, and in its reply, is ASCII.
 #[test]
-fn our_name_is_kept_in_ascii() {
-    let text = RIGHT.replace("mail.example.com", "m\u{e4}il.example.com");
-    assert_eq!(read(&text, &[]).unwrap().settings.hostname, "xn--mil-qla.example.com");
+fn a_host_name_in_u_labels_is_kept_in_a_labels() {
+    let loaded = read(&RIGHT.replace("mail.example.com", "Mail.B\u{fc}cher.example"), &[]).unwrap();
+    assert_eq!(loaded.settings.session.hostname, "mail.xn--bcher-kva.example");
+    assert_eq!(loaded.settings.upstreams[0].helo, "mail.xn--bcher-kva.example");
 }
 
 #[test]
