@@ -9,6 +9,7 @@ mod rosters;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::*;
 use crate::pki::{Authority, Bearer, Issued, Reason, Revocation, Validity};
@@ -134,6 +135,18 @@ fn the_right_configuration_is_right() {
     assert_eq!(loaded.settings.session.hostname, "mail.example.com");
     assert_eq!(loaded.settings.data_dir, house().join("data"));
     assert_eq!(loaded.settings.reports.from.as_str(), "MAILER-DAEMON@mail.example.com");
+}
+
+/// RFC 5321 §4.5.3.2.7 and §4.5.4.1, §4.5.3.1.7 and §4.5.3.1.8; RFC 4954 §9.
+#[test]
+fn what_is_not_written_is_what_the_rfcs_ask_for() {
+    let settings = read(RIGHT, &[]).unwrap().settings;
+    let days = |count: u64| Duration::from_secs(count * 86_400);
+    assert!(settings.deadlines.command >= Duration::from_secs(300), "{:?}", settings.deadlines.command);
+    assert!(settings.schedule.gives_up_at(NOW) >= NOW.after(days(4)), "{:?}", settings.schedule);
+    assert!(settings.session.recipients_max >= 100, "{}", settings.session.recipients_max);
+    assert!(settings.session.message_size_max >= 64 * 1024, "{}", settings.session.message_size_max);
+    assert!(settings.session.auth_failures_max >= 3, "{}", settings.session.auth_failures_max);
 }
 
 /// RFC 6531 §3.7.1, RFC 8616 §4: what is said in EHLO, and in its reply, is ASCII.

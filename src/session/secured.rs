@@ -285,6 +285,7 @@ impl Session {
             .with(Extension::Dsn)
             .with(Extension::EnhancedStatusCodes)
             .with(Extension::MtPriority)
+            .with(Extension::Help)
             .with_deliver_by(Some(DELIVER_BY_LEAST))
             .with_limits(Limits { rcpt_max: u32::try_from(self.recipients_max()).ok(), ..Limits::default() })
             .with_auth(self.means.mechanisms().iter().map(|mechanism| mechanism.name()));

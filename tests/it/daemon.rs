@@ -64,7 +64,15 @@ fn a_message_goes_in_with_a_certificate_and_arrives_octet_for_octet() {
         );
         let trace = arrival.octets.strip_suffix(message(id).as_slice()).expect("the message changed on its way");
         assert!(trace.starts_with(b"Received: ") && !trace.windows(4).any(|four| four == b"\r\n\r\n"));
+        assert!(String::from_utf8_lossy(trace).contains(&format!("for <{READER}>")));
     }
+    // RFC 5321 §7.2, §7.6: of several recipients none is told of the others.
+    submit(&mut client, &[READER, "other@example.net"], "<both@example.com>");
+    let arrival = upstream.wait_for("<both@example.com>");
+    assert_eq!(arrival.recipients.len(), 2);
+    let trace = arrival.octets.strip_suffix(message("<both@example.com>").as_slice()).unwrap();
+    let trace = String::from_utf8_lossy(trace);
+    assert!(!trace.contains(READER) && !trace.contains("other@example.net") && !trace.contains("for <"), "{trace}");
     process.wait_for_log(0, &["\"event\":\"identified\"", "\"cipher\":\"TLS"]);
     assert!(process.stop().success());
 }

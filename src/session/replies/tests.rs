@@ -242,6 +242,40 @@ fn every_reply_of_the_catalogue_is_tested_here() {
     assert!(names.len() > 50, "{}", names.len());
 }
 
+/// RFC 4954 §4: base64 and nothing else.
+#[test]
+fn a_challenge_holds_nothing_but_the_challenge() {
+    for (reply, line) in [
+        (challenge(), &b"334 \r\n"[..]),
+        (challenge_with(b""), b"334 \r\n"),
+        (challenge_with(b"Username:"), b"334 VXNlcm5hbWU6\r\n"),
+    ] {
+        let mut wire = Vec::new();
+        reply.write_to(&mut wire);
+        assert_eq!(wire.escape_ascii().to_string(), line.escape_ascii().to_string());
+    }
+}
+
+/// RFC 2920 §3.2: a client that has sent ahead can tell what is answered.
+#[test]
+fn of_the_commands_of_a_group_each_is_answered_in_its_own_words() {
+    let said = [
+        reset(),
+        sender_taken(),
+        recipient_taken(),
+        mail_first(),
+        mail_already(),
+        ehlo_first(),
+        send_data(),
+        noop(),
+        bye(),
+    ];
+    let mut texts: Vec<String> = said.iter().map(Reply::text).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    assert_eq!(texts.len(), said.len(), "{texts:?}");
+}
+
 #[test]
 fn every_reply_has_a_status_of_its_own_class() {
     for (name, replies) in catalogue() {
