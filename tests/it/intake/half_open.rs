@@ -179,7 +179,7 @@ impl Client {
     }
 
     /// All that is said until the server has gone.
-    async fn to_the_end(mut self) -> String {
+    async fn until_it_ends(mut self) -> String {
         while self.read().await {}
         String::from_utf8_lossy(&self.heard).into_owned()
     }
@@ -343,7 +343,7 @@ async fn who_has_an_identity_is_served_while_thousands_come_to_nothing() {
     besieged.until_inside(CONNECTIONS).await;
 
     // All of them have only just come, and might be honest.
-    let said = besieged.knocks(STARTTLS).await.to_the_end().await;
+    let said = besieged.knocks(STARTTLS).await.until_it_ends().await;
     assert!(said.starts_with("421 4.7.0 "), "{said}");
 
     besieged.clock.advance(UNDISTURBED);
@@ -361,7 +361,7 @@ async fn who_has_an_identity_is_served_while_thousands_come_to_nothing() {
         while besieged.stage.house.doors.given_away() < count {
             more.push(besieged.attack(Silent::of(more.len() + 1)).await);
         }
-        let said = left.to_the_end().await;
+        let said = left.until_it_ends().await;
         assert_eq!(said.contains("421 4.7.0 "), stage.is_told(), "{stage:?}: {said:?}");
     }
     slow.start_tls("alice").await.submit().await;
@@ -385,7 +385,7 @@ async fn from_each_stage_before_an_identity_a_client_leaves_for_another() {
     let mut more = Vec::new();
     for (stage, left) in order_of_leaving(silent) {
         more.push(besieged.attack(Silent::AtOnce).await);
-        let said = left.to_the_end().await;
+        let said = left.until_it_ends().await;
         assert_eq!(said.contains("421 4.7.0 "), stage.is_told(), "{stage:?}: {said:?}");
     }
     assert_eq!((besieged.inside(), more.len()), (stages.len(), stages.len()));
