@@ -384,7 +384,7 @@ fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 }
 
 /// Accepts clients at one door until the drain begins.
-async fn accept(listener: TcpListener, door: usize, house: Arc<House>) {
+pub async fn accept(listener: TcpListener, door: usize, house: Arc<House>) {
     let mut drain = house.tasks.drain();
     loop {
         let accepted = tokio::select! {
@@ -418,10 +418,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
         return admit_balancer(stream, client, door, house);
     }
     match house.doors.enter(client.ip(), snapshot.door_limits, now) {
-        Ok(place) => house.tasks.spawn("connection", async move {
-            Box::pin(intake::serve(stream, client, door, serving)).await;
-            drop(place);
-        }),
+        Ok(place) => house.tasks.spawn("connection", Box::pin(intake::serve(stream, client, door, serving, place))),
         Err(full) => {
             tell_full(client, full, house);
             turn_away(&stream, entered);
@@ -431,26 +428,23 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
 
 /// A connection that a load balancer passes on: it is nobody's until its header is there, and nothing is said before.
 fn admit_balancer(mut stream: TcpStream, balancer: SocketAddr, door: usize, house: &Arc<House>) {
-    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits) {
+    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits, house.now().mono) {
         Ok(place) => place,
         Err(full) => return tell_full(balancer, full, house),
     };
     let serving = Arc::clone(house);
     house.tasks.spawn("connection", async move {
-        let client = match intake::introduced(&mut stream, balancer, &serving).await {
+        let client = match intake::introduced(&mut stream, balancer, &serving, &place).await {
             None => return,
             // Who looks every two seconds must not use up a client's limits: the total alone bounds balancers.
-            Some(Introduced::Probe) => {
-                Box::pin(intake::serve(stream, balancer, door, serving)).await;
-                return drop(place);
-            }
+            Some(Introduced::Probe) => return Box::pin(intake::serve(stream, balancer, door, serving, place)).await,
             Some(Introduced::Client(client)) => client,
         };
         let snapshot = serving.snapshot();
         match place.belongs_to(client.ip(), snapshot.door_limits, serving.now().mono) {
             Ok(()) => {
                 drop(snapshot);
-                Box::pin(intake::serve(stream, client, door, serving)).await;
+                Box::pin(intake::serve(stream, client, door, serving, place)).await;
             }
             Err(full) => {
                 tell_full(client, full, &serving);
@@ -459,19 +453,20 @@ fn admit_balancer(mut stream: TcpStream, balancer: SocketAddr, door: usize, hous
                 }
             }
         }
-        drop(place);
     });
 }
 
 /// A connection of a load balancer that vouches for its clients: it shows who it is first, and whose connection it passes on inside that.
 fn admit_voucher(stream: TcpStream, balancer: SocketAddr, door: usize, house: &Arc<House>) {
-    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits) {
+    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits, house.now().mono) {
         Ok(place) => place,
         Err(full) => return tell_full(balancer, full, house),
     };
     let serving = Arc::clone(house);
     house.tasks.spawn("connection", async move {
-        let Some(arrived) = Box::pin(intake::by_balancer(stream, balancer, door, &serving)).await else { return };
+        let Some(arrived) = Box::pin(intake::by_balancer(stream, balancer, door, &serving, &place)).await else {
+            return;
+        };
         if let Introduced::Client(client) = arrived.introduced() {
             let limits = serving.snapshot().door_limits;
             if let Err(full) = place.belongs_to(client.ip(), limits, serving.now().mono) {
@@ -479,8 +474,7 @@ fn admit_voucher(stream: TcpStream, balancer: SocketAddr, door: usize, house: &A
                 return Box::pin(arrived.turn_away()).await;
             }
         }
-        Box::pin(arrived.serve(serving)).await;
-        drop(place);
+        Box::pin(arrived.serve(serving, place)).await;
     });
 }
 

@@ -51,6 +51,7 @@ mod blame;
 mod waits;
 mod delivery;
 mod through;
+mod intake;
 
 mod simulation;
 mod faults;

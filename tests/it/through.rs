@@ -1,6 +1,6 @@
 //! Cut-through: what an upstream says while the client waits reaches the client, what it takes is not kept, and whatever else comes of it is in the queue.
 
-mod stage;
+pub(crate) mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -644,7 +644,7 @@ pub(super) fn settings() -> SessionSettings {
 }
 
 /// One route to these domains; `*` is everywhere, the bare postmaster included.
-pub(super) fn routes_to(domains: &str) -> Arc<Routes> {
+pub(crate) fn routes_to(domains: &str) -> Arc<Routes> {
     let upstream = Arc::new(Upstream::new("main", "smtp.example.net", 25, "mail.example.com"));
     let recipients = (domains != "*").then(|| DomainSet::read(domains.split(' ')).unwrap());
     let rule = Rule { name: "route \"default\"".into(), place: None };

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sealpost::doors::Place;
 use sealpost::house::House;
 use sealpost::intake::{self, Peer};
 use sealpost::mail::{Cost, QueueId, Rates};
@@ -103,7 +104,7 @@ impl Relay {
         let tls = Negotiated { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384".to_owned(), key_exchange: None };
         let client = SocketAddr::from(([192, 0, 2, 50], 40_000));
         let peer = Peer { client, tls, chain: chain.into(), exporter: None, door: IMPLICIT };
-        (ours, intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain()))
+        (ours, intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain(), Place::apart()))
     }
 
     /// Plays a dialog to its end; the code of the last reply.
