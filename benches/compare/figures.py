@@ -1,19 +1,24 @@
-"""What can be counted without asking the server: processor time, memory, octets that reach the disk, syncs.
+"""What can be counted without asking the server: processor time, memory, octets that reach the disk, syncs, allocations.
 
 Processor time is a cgroup's: of all processes that ever ran in it, whoever reaped them. Memory is PSS, so that what processes share counts
-once. Octets are those of a block device that holds nothing else. Syncs are what strace saw.
+once. Octets are those of a block device that holds nothing else. Syncs are what strace saw. Allocations are calls of the C library's functions
+that give memory, counted by the kernel where they begin (uprobes), of all processes of a cgroup.
 """
 
 import os
 import re
+import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
 
 from packages import Unavailable
-from wait import must
+from wait import Fault, must
 
 _SYNCS = "fsync,fdatasync,msync,sync_file_range,syncfs,sync"
+# What gives memory; one that grows what is there counts as one, too.
+_GIVES = ("malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc")
 
 
 class Cgroup:
@@ -134,3 +139,74 @@ def syncs(file):
         if words and words[-1] in _SYNCS.split(","):
             total += int(words[3])
     return total
+
+
+class Allocations:
+    """Counts what a cgroup's processes ask the C library for, from its beginning to its end; what it cannot count with, it says."""
+
+    def __init__(self, cgroup):
+        self._group = f"sealpost_compare_{os.getpid()}"
+        # perf takes one name in two groups for one probe.
+        self._events = {name: f"{name}_{os.getpid()}" for name in _GIVES}
+        self._file = Path(f"/tmp/{self._group}")
+        if not shutil.which("perf"):
+            raise Unavailable("the program perf is not there (package linux-perf), which counts allocations")
+        library = _c_library()
+        try:
+            for name, event in self._events.items():
+                must(["perf", "probe", "-x", library, f"{self._group}:{event}={name}"])
+        except Fault as fault:
+            self._forget()
+            raise Unavailable(f"allocations can't be counted, for the kernel takes no uprobes: {fault}") from fault
+        events = ",".join(f"{self._group}:{event}" for event in self._events.values())
+        groups = ",".join([cgroup.directory.name] * len(_GIVES))
+        control, self._control = os.pipe()
+        self._told, telling = os.pipe()
+        self._perf = subprocess.Popen(
+            ["perf", "stat", "-x", ",", "-a", "-D", "-1", "--control", f"fd:{control},{telling}", "-e", events, "-G", groups, "-o", str(self._file)],
+            pass_fds=(control, telling), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        os.close(control)
+        os.close(telling)
+        if not self._ask("enable"):
+            said = self._perf.stderr.read().decode(errors="replace").strip()
+            self.close()
+            raise Unavailable(f"perf does not count allocations here: {said[-300:]}")
+
+    def _ask(self, what):
+        """Whether perf says that it has done it; nothing comes when it has ended."""
+        try:
+            os.write(self._control, f"{what}\n".encode())
+        except BrokenPipeError:
+            return False
+        return os.read(self._told, 16).startswith(b"ack")
+
+    def count(self):
+        """How many there were; the count is over."""
+        self._ask("disable")
+        self._perf.send_signal(signal.SIGINT)
+        self._perf.wait()
+        lines = [line.split(",") for line in self._file.read_text().splitlines() if self._group in line]
+        if len(lines) != len(_GIVES) or not all(line[0].isdigit() for line in lines):
+            raise Fault(f"perf counted {lines}")
+        return sum(int(line[0]) for line in lines)
+
+    def close(self):
+        """Takes everything back."""
+        self._perf.kill()
+        self._perf.wait()
+        self._perf.stderr.close()
+        os.close(self._control)
+        os.close(self._told)
+        self._file.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self):
+        subprocess.run(["perf", "probe", "-q", "-d", f"{self._group}:*"], check=False, stderr=subprocess.DEVNULL)
+
+
+def _c_library():
+    """The one that this machine's programs are linked with; what is linked with another allocates unseen."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if (path := line.split()[-1]).endswith("/libc.so.6"):
+            return path
+    raise Unavailable("Python itself is not linked with the C library whose allocations are counted")

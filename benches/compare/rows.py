@@ -1,5 +1,6 @@
 """The rows that are measured once for each server, each on servers that have just been started."""
 
+import contextlib
 import shutil
 import statistics
 from dataclasses import replace
@@ -14,6 +15,8 @@ from wait import free_ports, must
 
 # Starts of which the median is told.
 _STARTS = 5
+# Sessions, or messages, that a server has had before its allocations are counted.
+_WARM = 200
 # Turns of few and many of something.
 _TURNS = 3
 # How long a start with a million messages goes on looking at them once it listens, at the most, seconds.
@@ -105,6 +108,22 @@ def syncs(bench, plan, name):
             it.server.stop()
             told[case.key] = {"syncs_per_message": figures.syncs(file) / max(1, said["accepted"]),
                               "accepted_per_second": said["accepted_per_second"], **measure.verdict(judged)}
+    return told
+
+
+def allocations(bench, plan, name):
+    """Calls that give memory, of a session alone and of a message, when the server has had some of them before."""
+    told = {}
+    for case in plan.allocating():
+        with Fresh(bench, name) as it:
+            measure.send(bench, it.server, replace(case, messages=_WARM), bench.new_run())
+            it.server.cgroup.settle()
+            with contextlib.closing(figures.Allocations(it.server.cgroup)) as counter:
+                run = bench.new_run()
+                said = measure.send(bench, it.server, case, run)
+                judged = it.sink.judge(it.server, run, said)
+                count = counter.count()
+            told[case.key] = {"each": count / max(1, said["accepted"] if case.per_connection else said["sessions"]), **measure.verdict(judged)}
     return told
 
 

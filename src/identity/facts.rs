@@ -355,8 +355,11 @@ pub(crate) fn serial_text(octets: &[u8]) -> String {
 }
 
 fn hexadecimal(octets: &[u8]) -> String {
-    let digits = octets.iter().take(NAME_TEXT_MAX).flat_map(|octet| [octet >> 4, octet & 15]);
-    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+    let shown = octets.get(..NAME_TEXT_MAX).unwrap_or(octets);
+    let mut text = String::with_capacity(shown.len().saturating_mul(2));
+    let digits = shown.iter().flat_map(|octet| [octet >> 4, octet & 15]);
+    text.extend(digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)));
+    text
 }
 
 /// Text of strangers made safe for a log line: controls, marks of direction and whatever is neither a letter nor a digit nor printable ASCII are

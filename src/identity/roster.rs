@@ -17,6 +17,7 @@
 mod builder;
 mod describe;
 mod index;
+mod known;
 mod lint;
 mod standing;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::mail::{Address, CanonicalAddress, LocalPartCase};
 use crate::tls::{Anchor, Pins, VerifiedChain};
 pub use describe::{Brief, Described};
 use index::Index;
+use known::Known;
 pub use standing::Lapsed;
 
 /// Of whom only our own handshake is believed.
@@ -202,6 +204,7 @@ pub struct Roster {
     cas: Vec<CompiledCa>,
     index: Index,
     names: Index,
+    known: Known,
 }
 
 /// An entry, small: there may be a million.
@@ -302,6 +305,16 @@ impl Roster {
         enabled
             .map(|entry| (&*entry.name, entry.terms.second_factor))
             .filter(|(_, factor)| *factor != SecondFactor::None)
+    }
+
+    /// As [`Self::identify`]; who was looked up before with the same chain is known.
+    pub fn recognize(&self, chain: &VerifiedChain) -> Result<Arc<Identity>, NoIdentity> {
+        if let Some(known) = self.known.of(chain) {
+            return Ok(known);
+        }
+        let identity = Arc::new(self.identify(chain)?);
+        self.known.hold(chain, &identity);
+        Ok(identity)
     }
 
     /// Who the certificate stands for.

@@ -64,11 +64,7 @@ pub(super) async fn identify(peer: &Peer, house: &House, snapshot: &Snapshot) ->
     if let Anchor::Ca(ca) = verified.anchor() {
         name_points(house, &door.trust, ca, verified.certificates());
     }
-    snapshot
-        .roster
-        .identify(&verified)
-        .map(Arc::new)
-        .map_err(|cause| no_one(Unidentified::Roster(cause), shown(&verified)))
+    snapshot.roster.recognize(&verified).map_err(|cause| no_one(Unidentified::Roster(cause), shown(&verified)))
 }
 
 /// What a client hears whose load balancer vouches for no certificate of its own.

@@ -52,8 +52,8 @@ where
             audit::identified(peer.client, &peer.tls, told(&peer), &identity);
             let routes = Arc::clone(&snapshot.routes);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session), routes);
-            let seen = sighting(&identity, &peer, now.wall);
-            let answers = Answers::new(Arc::clone(&house), Arc::clone(&peer), identity, snapshot.generation);
+            let answers =
+                Answers::new(Arc::clone(&house), Arc::clone(&peer), Arc::clone(&identity), snapshot.generation);
             session.equip(answers.means());
             let mut conversation = Conversation {
                 wire,
@@ -68,7 +68,9 @@ where
             drop(snapshot);
             conversation.run(door.mode).await;
             // With a message it was noted already. Nobody waits for this: the client is gone.
-            if let Err(fault) = house.queue.see(seen).await {
+            let fingerprint = identity.certificate().fingerprint.0;
+            let seen = || sighting(&identity, &conversation.peer, now.wall);
+            if let Err(fault) = house.queue.see(identity.name(), fingerprint, seen).await {
                 tracing::warn!(%fault, "a certificate that was seen could not be noted");
             }
         }

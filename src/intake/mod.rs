@@ -11,6 +11,7 @@ mod converse;
 mod message;
 mod pace;
 pub mod proxy;
+mod sealed;
 mod second_factor;
 mod through;
 mod vouched;
@@ -44,6 +45,7 @@ use crate::sys::Drain;
 use crate::tls::{Negotiated, PeerChain, VouchedChain, exporter, negotiated, peer_chain, telling};
 pub use wire::LingerLimits;
 
+use sealed::Sealed;
 use wire::{Client, Gone, Heard, Wire};
 
 /// How long intake waits, and for how much.
@@ -153,7 +155,7 @@ where
         };
         tokio::select! {
             // In a place of its own, so that it is handed on without taking its size again at each hand.
-            stream = handshake(stream, client, &entered) => stream.map(Box::new),
+            stream = handshake(stream, client, &entered) => stream.map(|stream| Box::new(Sealed(stream))),
             () = drain.wait() => None,
             // TLS has no words for it.
             () = called_away(&place, client, &house) => None,
@@ -167,7 +169,7 @@ where
         return;
     };
     let Some(stream) = arrived else { return };
-    let (_, tls) = stream.get_ref();
+    let (_, tls) = stream.0.get_ref();
     // Both ends have agreed by now; without it there would be no stream.
     let Some(negotiated) = negotiated(tls) else { return };
     let peer = Peer { client, tls: negotiated, chain: peer_chain(tls).into(), exporter: exporter(tls), door };

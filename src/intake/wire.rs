@@ -226,8 +226,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Says goodbye: writes what has gathered and closes our side. When the client is still talking, what it says is read and dropped within
     /// `limits`, because closing on unread octets resets the connection and destroys the reply before the client has read it.
     pub(super) async fn hang_up(&mut self, client: Client, limits: LingerLimits) -> Result<(), Gone> {
-        self.flush().await?;
-        match timeout(self.write_deadline, self.stream.shutdown()).await {
+        // What closes goes with the last words, where the stream gathers.
+        let closing = async {
+            self.stream.write_all(&self.out).await?;
+            self.stream.shutdown().await
+        };
+        let closed = timeout(self.write_deadline, closing).await;
+        self.out.clear();
+        match closed {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => return Err(Gone::Broken(fault)),
             Err(_) => return Err(Gone::Unread),

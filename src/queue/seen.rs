@@ -147,6 +147,7 @@ impl Lately {
     /// Whether it was noted longer ago than an hour, or never; from now on it was. No identity takes the room of others.
     fn is_due(&self, identity: &str, fingerprint: [u8; 32], now: MonoTime) -> bool {
         let mut lately = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = &mut *lately;
         let is_new = |(_, at): &([u8; 32], MonoTime)| now.since(*at) < SESSION_EVERY;
         if lately.len() >= LATELY_MAX && !lately.contains_key(identity) {
             lately.retain(|_, noted| noted.iter().any(is_new));
@@ -154,7 +155,10 @@ impl Lately {
                 return false;
             }
         }
-        let noted = lately.entry(identity.to_owned()).or_default();
+        let noted = match lately.get_mut(identity) {
+            Some(noted) => noted,
+            None => lately.entry(identity.to_owned()).or_default(),
+        };
         noted.retain(is_new);
         if noted.len() >= LATELY_OF_IDENTITY_MAX || noted.iter().any(|(known, _)| *known == fingerprint) {
             return false;
@@ -170,16 +174,22 @@ impl Lately {
 }
 
 impl Queue {
-    /// Notes a certificate that was seen without a message; at most once an hour each, and few of one identity.
+    /// Notes a certificate of `identity` that was seen without a message; at most once an hour each, and few of one identity. `sighting` is asked for
+    /// when it is to be noted.
     ///
     /// # Errors
     ///
     /// [`QueueError::Broken`]: it was not noted.
-    pub async fn see(&self, sighting: Sighting) -> Result<(), QueueError> {
-        if !self.inner.lately.is_due(&sighting.identity, sighting.fingerprint, self.inner.clock.now().mono) {
+    pub async fn see(
+        &self,
+        identity: &str,
+        fingerprint: [u8; 32],
+        sighting: impl FnOnce() -> Sighting,
+    ) -> Result<(), QueueError> {
+        if !self.inner.lately.is_due(identity, fingerprint, self.inner.clock.now().mono) {
             return Ok(());
         }
-        self.inner.writer.submit(Order::See(Box::new(sighting)), Holding::default()).await
+        self.inner.writer.submit(Order::See(Box::new(sighting())), Holding::default()).await
     }
 
     /// Notes what was told of certificates, and forgets others.

@@ -24,17 +24,20 @@ use crate::sys::WallTime;
 use crate::tls::CertificateFault;
 
 /// A reply of one line with a status.
-fn said(code: u16, (class, subject, detail): (u8, u16, u16), text: impl AsRef<str>) -> Reply {
-    Reply::new(Code::known(code), Some(Status::known(class, subject, detail)), ascii(text.as_ref()))
+fn said(code: u16, (class, subject, detail): (u8, u16, u16), text: impl Into<String>) -> Reply {
+    Reply::new(Code::known(code), Some(Status::known(class, subject, detail)), ascii(text.into()))
 }
 
 /// A reply without a status: greeting, EHLO, HELO, 3yz.
-fn bare(code: u16, text: impl AsRef<str>) -> Reply {
-    Reply::new(Code::known(code), None, ascii(text.as_ref()))
+fn bare(code: u16, text: impl Into<String>) -> Reply {
+    Reply::new(Code::known(code), None, ascii(text.into()))
 }
 
 /// What is not ASCII in RFC 6533's way (§3, `\x{E9}`), so that the person still can tell which address is meant.
-fn ascii(text: &str) -> String {
+fn ascii(text: String) -> String {
+    if text.is_ascii() {
+        return text;
+    }
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter.is_ascii() {
@@ -448,7 +451,7 @@ fn too_much(rate: Rate, until: WallTime, identity: &str) -> Reply {
 /// What a server said, as far as it is told on: printable ASCII, and no more than [`QUOTED_MAX`] octets.
 fn quoted(reply: &Reply) -> String {
     let mut text: String =
-        ascii(&reply.text()).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+        ascii(reply.text()).chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
     text.truncate(QUOTED_MAX);
     text
 }
@@ -501,7 +504,7 @@ pub fn not_for_the_upstream(reason: &str) -> Reply {
     let known = reason.split_once(' ').and_then(|(status, text)| Some((status.parse::<Status>().ok()?, text)));
     let (status, text) = known.unwrap_or((Status::known(5, 0, 0), reason));
     let code = if status == Status::known(5, 3, 4) { 552 } else { 554 };
-    Reply::new(Code::known(code), Some(status), ascii(text))
+    Reply::new(Code::known(code), Some(status), ascii(text.to_owned()))
 }
 
 /// A header that can't be judged (RFC 6409 §6.3: 554; RFC 3463 X.6.0).

@@ -273,7 +273,7 @@ impl Session {
         if self.phase() == Phase::Challenged { AUTH_LINE_MAX } else { self.offered(NO_TIME).command_line_limit() }
     }
 
-    /// What EHLO tells of, `now`.
+    /// What commands are read by, `now`: the mechanisms of AUTH are not among it.
     fn extensions(&self, now: WallTime) -> Offered {
         let Promises { onward, hold_max } = self.settings.promises;
         let offered = Offered::default()
@@ -287,8 +287,11 @@ impl Session {
             .with(Extension::MtPriority)
             .with(Extension::Help)
             .with_deliver_by(Some(DELIVER_BY_LEAST))
-            .with_limits(Limits { rcpt_max: u32::try_from(self.recipients_max()).ok(), ..Limits::default() })
-            .with_auth(self.means.mechanisms().iter().map(|mechanism| mechanism.name()));
+            .with_limits(Limits { rcpt_max: u32::try_from(self.recipients_max()).ok(), ..Limits::default() });
+        let offered = match self.means.mechanisms() {
+            [] => offered,
+            [..] => offered.with(Extension::Auth),
+        };
         let offered = match onward {
             Onward::Proved => offered.with(Extension::RequireTls),
             Onward::Unproved => offered,
@@ -394,7 +397,10 @@ impl Session {
 
     fn introduce(&mut self, introduction: Introduction, now: WallTime) -> Step {
         let reply = match &introduction {
-            Introduction::Ehlo(_) => replies::ehlo(&self.settings.hostname, self.extensions(now).ehlo_lines()),
+            Introduction::Ehlo(_) => {
+                let mechanisms = self.means.mechanisms().iter().map(|mechanism| mechanism.name());
+                replies::ehlo(&self.settings.hostname, self.extensions(now).with_auth(mechanisms).ehlo_lines())
+            }
             Introduction::Helo(_) => replies::helo(&self.settings.hostname),
         };
         self.introduction = Some(introduction);

@@ -4,6 +4,8 @@
 //! upstream dialogue reads one out of a reply. Never: decides what to offer; BINARYMIME and ETRN are not known here at all.
 //! Nothing fails: a line that is not understood offers nothing.
 
+use std::fmt::{self, Write as _};
+
 use super::line::COMMAND_LINE_MAX;
 use super::reply::Reply;
 use crate::sys::WallTime;
@@ -271,23 +273,20 @@ impl Offered {
 
     fn ehlo_line(&self, extension: Extension) -> String {
         let mut line = extension.keyword().to_owned();
-        for value in self.values(extension) {
-            line.push(' ');
-            line.push_str(&value);
-        }
-        line
-    }
-
-    fn values(&self, extension: Extension) -> Vec<String> {
+        let mut put = |value: &dyn fmt::Display| {
+            // Writing into a text cannot fail.
+            let _ = write!(line, " {value}");
+        };
         match extension {
-            Extension::Size => self.size.iter().map(u64::to_string).collect(),
-            Extension::Auth => self.mechanisms.clone(),
-            Extension::Limits => self.limits.values(),
-            Extension::DeliverBy => self.deliver_by_min.iter().map(u32::to_string).collect(),
-            Extension::FutureRelease => {
-                self.hold.iter().flat_map(|hold| [hold.interval_max.to_string(), hold.latest.rfc3339()]).collect()
-            }
-            Extension::MtPriority => self.priority_profile.iter().cloned().collect(),
+            Extension::Size => self.size.iter().for_each(|octets| put(octets)),
+            Extension::Auth => self.mechanisms.iter().for_each(|mechanism| put(mechanism)),
+            Extension::Limits => self.limits.each(|name, value| put(&format_args!("{name}={value}"))),
+            Extension::DeliverBy => self.deliver_by_min.iter().for_each(|least| put(least)),
+            Extension::FutureRelease => self.hold.iter().for_each(|hold| {
+                put(&hold.interval_max);
+                put(&hold.latest.rfc3339());
+            }),
+            Extension::MtPriority => self.priority_profile.iter().for_each(|profile| put(profile)),
             Extension::Pipelining
             | Extension::EightBitMime
             | Extension::Chunking
@@ -296,8 +295,9 @@ impl Offered {
             | Extension::EnhancedStatusCodes
             | Extension::StartTls
             | Extension::RequireTls
-            | Extension::Help => Vec::new(),
+            | Extension::Help => {}
         }
+        line
     }
 
     /// What an EHLO reply offers: its first line is the server's name, each other one a keyword with values (RFC 5321 §4.1.1.1). Keywords and
@@ -356,9 +356,9 @@ impl Offered {
 }
 
 impl Limits {
-    fn values(self) -> Vec<String> {
+    fn each(self, mut told: impl FnMut(&str, u32)) {
         let named = [("MAILMAX", self.mail_max), ("RCPTMAX", self.rcpt_max), ("RCPTDOMAINMAX", self.rcpt_domain_max)];
-        named.into_iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}"))).collect()
+        named.into_iter().for_each(|(name, value)| value.into_iter().for_each(|value| told(name, value)));
     }
 
     /// Limits with names or values that are not understood say nothing (RFC 9422).

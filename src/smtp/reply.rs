@@ -4,6 +4,7 @@
 //! line is replaced when the reply is made. Never: judges what a reply means. What can fail: reading one, [`ReplyFault`].
 
 use std::fmt;
+use std::io::Write as _;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -66,7 +67,8 @@ impl Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:03}", self.0)
+        // Three digits, always: none is padded.
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
@@ -184,9 +186,10 @@ impl Reply {
         for (index, line) in self.lines.iter().enumerate() {
             let start = wire.len();
             let separator = if index == last { ' ' } else { '-' };
-            wire.extend_from_slice(format!("{}{separator}", self.code).as_bytes());
+            // Writing into memory cannot fail.
+            let _ = write!(wire, "{}{separator}", self.code);
             if let Some(status) = self.status {
-                wire.extend_from_slice(format!("{status} ").as_bytes());
+                let _ = write!(wire, "{status} ");
             }
             let room = (REPLY_LINE_MAX - 2).saturating_sub(wire.len() - start);
             wire.extend_from_slice(cut(line, room).as_bytes());

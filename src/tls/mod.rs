@@ -7,7 +7,7 @@
 //! - [`ocsp`]: the question to an OCSP responder, and its answer verified (RFC 6960).
 //! - [`points`]: where certificates say that their CRLs and OCSP responders are.
 //! - [`rules`]: what a CA's certificates must be, by configuration.
-//! - `recall`: signatures that were found good once.
+//! - `recall`: signatures that were found good once, and what the certificates say that were.
 //! - `constraints`, `ways`: e-mail name constraints, which webpki does not know (RFC 5280 §4.2.1.10).
 //! - [`rejection`]: why a chain was refused.
 //! - [`trace`]: how it was judged, step by step, for people.
@@ -45,6 +45,7 @@ pub use listener::{
     ListenerFault, ListenerTls, MinVersion, Negotiated, RefusalMode, ServerCertificate, balancer, balancer_fault_of,
     exporter, negotiated, peer_chain, rejection_of, telling,
 };
+pub(crate) use recall::Places;
 pub use rejection::{Culprit, Flaw, Rejection};
 pub use revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlSetback, RevocationMode};
 pub use rules::{CaRules, KeyRules, PolicyOid, Purposes};

@@ -4,13 +4,19 @@
 //! reload, a clock or a CRL changes nothing of it. All else of a certificate (dates, purposes, names, revocation) is judged each time, by
 //! [`verify`](mod@super::verify).
 //!
-//! Never: holds a bad one, grows, waits for more than the copy of 32 octets. Nothing can fail; what is not recalled is verified.
+//! [`Readings`] are the same for what certificates say: a certificate that was part of a good chain once is not taken apart again when it is shown
+//! again, octet for octet. What it says is judged each time.
+//!
+//! Never: holds a bad one, grows, waits for more than a copy of some octets. Nothing can fail; what is not recalled is verified, or read.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustls::pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
+use rustls::pki_types::{AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm};
 use sha2::{Digest as _, Sha256};
+
+use super::view::View;
+use super::ways::Link;
 
 /// How many signatures of one CA are held: 80 KiB. Two that fall on one place take turns.
 const PLACES: usize = 2048;
@@ -52,6 +58,61 @@ impl Recall {
     fn hold(&self, digest: [u8; 32]) {
         if let Some(place) = self.place(&digest) {
             *place.lock().unwrap_or_else(PoisonError::into_inner) = digest;
+        }
+    }
+}
+
+/// A few values by the hash of what they stand for. Whoever looks one up compares it whole: two that fall on one place take turns.
+pub(crate) struct Places<T>(Box<[Mutex<Option<T>>]>);
+
+impl<T> Places<T> {
+    /// So many places, all empty.
+    pub(crate) fn new(count: usize) -> Self {
+        Self(std::iter::repeat_with(Mutex::default).take(count).collect())
+    }
+
+    /// The place of what `octets` stand for.
+    pub(crate) fn at(&self, octets: &[u8]) -> Option<MutexGuard<'_, Option<T>>> {
+        let count = u64::try_from(self.0.len()).unwrap_or(u64::MAX).max(1);
+        let number = usize::try_from(xxhash_rust::xxh3::xxh3_64(octets) % count).ok()?;
+        self.0.get(number).map(|place| place.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<T> fmt::Debug for Places<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Places").field(&self.0.len()).finish()
+    }
+}
+
+/// How many certificates are held as they were read.
+const READINGS: usize = 1024;
+/// The largest of them, octets. With what it says it takes some three times as much.
+const READING_OCTETS_MAX: usize = 2048;
+
+/// What certificates say that were part of good chains.
+#[derive(Debug)]
+pub(super) struct Readings(Places<Link>);
+
+impl Default for Readings {
+    fn default() -> Self {
+        Self(Places::new(READINGS))
+    }
+}
+
+impl Readings {
+    /// What this certificate says, when it is held.
+    pub(super) fn of(&self, der: &CertificateDer<'_>) -> Option<Arc<View>> {
+        self.0.at(der)?.as_ref().filter(|held| held.der == *der).map(|held| Arc::clone(&held.view))
+    }
+
+    /// Holds these from now on.
+    pub(super) fn hold(&self, links: &[Link]) {
+        for link in links.iter().filter(|link| link.der.len() <= READING_OCTETS_MAX) {
+            let Some(mut place) = self.0.at(&link.der) else { continue };
+            if !place.as_ref().is_some_and(|held| Arc::ptr_eq(&held.view, &link.view)) {
+                *place = Some(link.clone());
+            }
         }
     }
 }

@@ -48,7 +48,10 @@ pub fn trace(chain: &PeerChain, trust: &Trust, now: WallTime) -> Trace {
     let ca = name.and_then(|name| trust.cas().iter().find(|ca| ca.name() == name)).map(|ca| &**ca);
     let links = match &outcome {
         Ok(verified) => verified.links().to_vec(),
-        Err(_) => Shown::read(&chain.0, Witness::Handshake).map(|shown| by_names(&shown, ca)).unwrap_or_default(),
+        Err(_) => {
+            let shown = Shown::read(&chain.0, Witness::Handshake, trust.readings());
+            shown.map(|shown| by_names(&shown, ca)).unwrap_or_default()
+        }
     };
     let issuers = links.iter().skip(1).map(Some).chain([None]);
     let steps = links.iter().zip(issuers).enumerate();

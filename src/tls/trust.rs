@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use super::points::HttpUrl;
 use super::read;
-use super::recall::Recall;
+use super::recall::{Readings, Recall};
 use super::revocation::list::{self, Read};
 use super::revocation::{CRL_OCTETS_MAX, CrlAge, CrlCause, CrlFacts, CrlFault, CrlSetback, CrlShelf, RevocationMode};
 use super::rules::{CaRules, KeyRules};
@@ -410,12 +410,13 @@ pub struct Trust {
     /// CAs that count elsewhere: their CRLs hold against pinned certificates here too.
     elsewhere: Vec<Arc<ClientCa>>,
     pins: Pins,
+    readings: Arc<Readings>,
 }
 
 impl Trust {
     /// Trust in these CAs and pins, and in nothing else. A CA that has not changed can be shared with the trust before.
     pub fn new(cas: Vec<Arc<ClientCa>>, pins: Pins) -> Self {
-        Self { cas, elsewhere: Vec::new(), pins }
+        Self { cas, elsewhere: Vec::new(), pins, readings: Arc::default() }
     }
 
     /// What of this counts at a listener that takes these CAs only, and pinned certificates or not. A name that no CA has is passed over.
@@ -426,7 +427,7 @@ impl Trust {
             TakenPins::All => self.pins.clone(),
             TakenPins::None => Pins::default(),
         };
-        Self { cas, elsewhere, pins }
+        Self { cas, elsewhere, pins, readings: Arc::clone(&self.readings) }
     }
 
     /// The CAs.
@@ -446,6 +447,11 @@ impl Trust {
     /// The CAs that count here or elsewhere.
     pub(super) fn all_cas(&self) -> impl Iterator<Item = &Arc<ClientCa>> {
         self.cas.iter().chain(&self.elsewhere)
+    }
+
+    /// What certificates say that were found good before.
+    pub(super) fn readings(&self) -> &Readings {
+        &self.readings
     }
 
     /// The pins.

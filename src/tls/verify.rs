@@ -39,6 +39,7 @@ use webpki::{EndEntityCert, VerifiedPath};
 use self::path::{GoodPath, Stated, check_path, links_below};
 use super::constraints::MailName;
 use super::ocsp::{CertificateStatus, Known, Query};
+use super::recall::Readings;
 use super::rejection::{Culprit, Flaw, Rejection};
 use super::revocation::RevocationMode;
 use super::rules::{CHAIN_MOST, CaRules, KeyKind, KeyRules};
@@ -164,6 +165,29 @@ impl VerifiedChain {
         permitted
     }
 
+    /// The certificates of the path below its anchor; all that the client has shown of it are among them.
+    fn shown(&self) -> &[Link] {
+        self.links.get(..self.certificates.len()).unwrap_or_default()
+    }
+
+    /// Whether the other says what this one says in all: then whatever follows from the one follows from the other.
+    pub(crate) fn is_the_same(&self, other: &Self) -> bool {
+        let Self { anchor, witness, leaf, certificates, links, good_until } = self;
+        let same_links =
+            || links.iter().map(|one| one.view.fingerprint).eq(other.links.iter().map(|one| one.view.fingerprint));
+        *good_until == other.good_until
+            && *anchor == other.anchor
+            && *witness == other.witness
+            && *leaf == other.leaf
+            && certificates.len() == other.certificates.len()
+            && same_links()
+    }
+
+    /// Octets of its certificates.
+    pub(crate) fn octets(&self) -> usize {
+        self.certificates.iter().map(|certificate| certificate.len()).sum()
+    }
+
     /// The path as it was judged, the anchor last: each certificate is signed by the key of the next. A pinned leaf stands alone.
     pub(super) fn links(&self) -> &[Link] {
         &self.links
@@ -189,7 +213,7 @@ pub fn judge_asking(
     now: WallTime,
 ) -> Result<VerifiedChain, Rejection> {
     let PeerChain(certificates) = chain;
-    judge_shown(&Shown::read(certificates, Witness::Handshake)?, trust, known, now)
+    judge_shown(&Shown::read(certificates, Witness::Handshake, trust.readings())?, trust, known, now)
 }
 
 /// Judges a chain that a load balancer tells of, at a listener where `pins` count: [`judge_asking`] otherwise. The balancer must be one of these
@@ -204,7 +228,7 @@ pub fn judge_vouched(
     let balancer = chain.balancer();
     pins.admit_again(balancer, now).map_err(not_vouched)?;
     let witness = Witness::Balancer(balancer.fingerprint());
-    let verified = judge_shown(&Shown::read(chain.certificates(), witness)?, trust, known, now)?;
+    let verified = judge_shown(&Shown::read(chain.certificates(), witness, trust.readings())?, trust, known, now)?;
     let good_until = verified.good_until.min(balancer.good_until());
     Ok(VerifiedChain { good_until, ..verified })
 }
@@ -220,20 +244,32 @@ fn judge_shown(
     known: &dyn Fn(&Query) -> Option<Known>,
     now: WallTime,
 ) -> Result<VerifiedChain, Rejection> {
-    let mut rejection = shown.stranger();
+    let mut heaviest: Option<Rejection> = None;
     let mut verified = None;
-    for ca in trust.cas() {
+    for ca in trust.cas().iter().filter(|ca| leads_to(ca, shown)) {
         match under(ca, shown, known, now) {
             Ok(first) => verified = verified.or(Some(first)),
             // The same root may stand below two names, one of which asks no CRL: revoked is revoked.
             Err(revoked) if revoked.fault == CertificateFault::Revoked => return Err(revoked),
-            Err(other) => rejection = rejection.heavier(other),
+            Err(other) => {
+                heaviest = Some(match heaviest.take() {
+                    Some(earlier) => earlier.heavier(other),
+                    None => other,
+                });
+            }
         }
     }
-    match verified {
-        Some(verified) => Ok(verified),
-        None => by_pin(shown, trust, now, rejection),
+    if let Some(verified) = verified {
+        trust.readings().hold(verified.shown());
+        return Ok(verified);
     }
+    // What is said of a stranger is put together for strangers only.
+    let stranger = shown.stranger();
+    let rejection = match heaviest {
+        Some(heaviest) => stranger.heavier(heaviest),
+        None => stranger,
+    };
+    by_pin(shown, trust, now, rejection)
 }
 
 /// What the client showed, read and within limits.
@@ -245,7 +281,11 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn read(certificates: &[CertificateDer<'static>], witness: Witness) -> Result<Self, Rejection> {
+    pub(super) fn read(
+        certificates: &[CertificateDer<'static>],
+        witness: Witness,
+        readings: &Readings,
+    ) -> Result<Self, Rejection> {
         let (leaf, others) = certificates.split_first().ok_or_else(|| Rejection::untrusted(Flaw::Malformed, None))?;
         if certificates.len() > CHAIN_CERTIFICATES_MAX {
             return Err(Rejection::untrusted(Flaw::TooManyCertificates, None));
@@ -254,8 +294,10 @@ impl Shown {
         if sizes().any(|size| size > CERTIFICATE_OCTETS_MAX) || sizes().sum::<usize>() > CHAIN_OCTETS_MAX {
             return Err(Rejection::untrusted(Flaw::TooLarge, None));
         }
-        let read =
-            |der: &CertificateDer<'static>| View::of(der).map(|view| Link { der: der.clone(), view: Arc::new(view) });
+        let read = |der: &CertificateDer<'static>| {
+            let view = readings.of(der).or_else(|| View::of(der).map(Arc::new))?;
+            Some(Link { der: der.clone(), view })
+        };
         let leaf = read(leaf).ok_or_else(|| Rejection::untrusted(Flaw::Malformed, None))?;
         check_usable(&leaf.der, &leaf.view)?;
         if leaf.view.serial.is_none() {
@@ -292,16 +334,13 @@ pub(super) fn usable_in_handshake(leaf: &CertificateDer<'_>) -> Result<(), Rejec
     }
 }
 
-/// Judges under one CA.
+/// Judges under one CA, to which names lead.
 fn under(
     ca: &Arc<ClientCa>,
     shown: &Shown,
     known: &dyn Fn(&Query) -> Option<Known>,
     now: WallTime,
 ) -> Result<VerifiedChain, Rejection> {
-    if !leads_to(ca, shown) {
-        return Err(shown.stranger());
-    }
     let judged = match check_leaf(&shown.leaf.view, ca.rules(), now) {
         Ok(()) => build_path(ca, shown, now),
         Err(rejection) => Err(rejection),

@@ -11,6 +11,7 @@ use crate::tls::{ClientCa, ClientCaSettings, PeerChain, RevocationMode, Trust, W
 
 mod against_a_scan;
 mod doubts;
+mod known;
 mod other_names;
 mod vouching;
 
@@ -111,12 +112,37 @@ impl World {
     }
 
     fn identify(&self, roster: &Roster, leaf: &Made) -> Result<Identity, NoIdentity> {
-        roster.identify(&self.chain(roster, leaf))
+        let chain = self.chain(roster, leaf);
+        let identity = roster.identify(&chain);
+        for _ in 0..2 {
+            assert_eq!(
+                told(&roster.recognize(&chain)),
+                told(&identity.clone().map(Arc::new)),
+                "who comes again is the same"
+            );
+        }
+        identity
     }
 
     fn name(&self, roster: &Roster, leaf: &Made) -> Result<String, NoIdentity> {
         self.identify(roster, leaf).map(|identity| identity.name().to_owned())
     }
+}
+
+/// What of an identity has one form.
+fn told(identity: &Result<Arc<Identity>, NoIdentity>) -> String {
+    let told = |one: &Arc<Identity>| {
+        let Grant { second_factor, limits, rule, .. } = one.grant();
+        format!(
+            "{} {:?} {:?} {:?} {:?} {second_factor:?} {limits:?} {rule}",
+            one.name(),
+            one.ca(),
+            one.witness(),
+            one.good_until(),
+            one.certificate()
+        )
+    };
+    format!("{:?}", identity.as_ref().map(told))
 }
 
 fn both() -> Vec<CaGrant> {

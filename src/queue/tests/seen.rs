@@ -24,6 +24,10 @@ fn sighting(identity: &str, number: u8, at: WallTime) -> Sighting {
     }
 }
 
+async fn note(queue: &Queue, sighting: Sighting) -> Result<(), QueueError> {
+    queue.see(&sighting.identity.clone(), sighting.fingerprint, || sighting).await
+}
+
 async fn of(queue: &Queue, identity: &str) -> Vec<Seen> {
     queue.seen_of(vec![identity.to_owned()]).await.unwrap().remove(0)
 }
@@ -89,7 +93,7 @@ fn a_session_without_a_message_is_noted_once_an_hour() {
         let mut bench = Bench::new(settings());
         let see = async |bench: &Bench, number| {
             let before = bench.disk.syncs();
-            bench.queue.see(sighting(ALICE, number, bench.clock.now().wall)).await.unwrap();
+            note(&bench.queue, sighting(ALICE, number, bench.clock.now().wall)).await.unwrap();
             bench.disk.syncs() > before
         };
         assert!(see(&bench, 1).await);
@@ -113,9 +117,9 @@ fn one_identity_has_so_many_and_the_one_unseen_longest_goes() {
         let count = u8::try_from(OF_IDENTITY_MAX).unwrap();
         for number in 0..count + 3 {
             bench.clock.advance(HOUR);
-            bench.queue.see(sighting(ALICE, number, bench.clock.now().wall)).await.unwrap();
+            note(&bench.queue, sighting(ALICE, number, bench.clock.now().wall)).await.unwrap();
         }
-        bench.queue.see(sighting("bob", 0, bench.clock.now().wall)).await.unwrap();
+        note(&bench.queue, sighting("bob", 0, bench.clock.now().wall)).await.unwrap();
         let numbers: Vec<u8> = of(&bench.queue, ALICE).await.iter().map(|one| one.fingerprint[0]).collect();
         assert_eq!(numbers, (3..count + 3).collect::<Vec<_>>());
         assert_eq!(bench.queue.seen_count().await.unwrap(), u64::from(count) + 1);
@@ -152,7 +156,7 @@ fn a_page_has_whole_identities_and_goes_on_behind_the_last() {
         let bench = Bench::new(settings());
         let names = ["a", "ab", "b", "c"];
         for (name, number) in (0..12).map(|number| (names[usize::from(number) / 3], number)) {
-            bench.queue.see(sighting(name, number, START)).await.unwrap();
+            note(&bench.queue, sighting(name, number, START)).await.unwrap();
         }
         let mut after = None;
         let mut pages = Vec::new();
@@ -172,7 +176,7 @@ fn one_identity_that_shows_ever_new_certificates_is_written_seldom_and_mutes_nob
         let bench = Bench::new(settings());
         let see = async |identity, number| {
             let before = bench.disk.syncs();
-            bench.queue.see(sighting(identity, number, bench.clock.now().wall)).await.unwrap();
+            note(&bench.queue, sighting(identity, number, bench.clock.now().wall)).await.unwrap();
             bench.disk.syncs() > before
         };
         let mut written = 0;

@@ -113,6 +113,27 @@ fn a_good_leaf_is_verified_to_its_ca_by_name() {
 }
 
 #[test]
+fn who_comes_again_is_judged_again() {
+    let (root, trust) = staff();
+    let alice = Recipe::client("Alice").email("alice@example.com").signed_by(&root);
+    let first = good(&[&alice], &trust);
+    let again = good(&[&alice], &trust);
+    assert!(Arc::ptr_eq(&first.links()[0].view, &again.links()[0].view), "it is read once");
+    assert!(again.is_the_same(&first));
+    let late = WallTime::from_seconds(NOW + 91 * DAY);
+    let rejection = judge(&chain(&[&alice]), &trust, late).unwrap_err();
+    assert_eq!(rejection.fault, CertificateFault::Expired { at: WallTime::from_seconds(NOW + 90 * DAY) });
+    // What a stranger shows is not held: neither the reading, nor in the place of somebody good.
+    let stranger = Recipe::client("Alice").self_signed();
+    flawed(&[&stranger], &trust, Flaw::UnknownIssuer);
+    assert!(trust.readings().of(&stranger.der).is_none());
+    // The same octets but for the signature's last.
+    let mut forged = alice.der.to_vec();
+    *forged.last_mut().unwrap() ^= 1;
+    assert!(judge(&PeerChain(vec![forged.into()]), &trust, now()).is_err());
+}
+
+#[test]
 fn what_a_balancer_tells_of_is_judged_as_any_and_relied_on_no_longer_than_it() {
     let root = Recipe::ca("Root").self_signed();
     let issuing = Recipe::ca("Issuing").signed_by(&root);

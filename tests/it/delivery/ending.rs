@@ -30,7 +30,7 @@ async fn see(stage: &Stage, identity: &str, number: u8, days: u32, email: Option
         client: "192.0.2.9".to_owned(),
         at: now,
     };
-    stage.house.queue.see(sighting).await.unwrap();
+    stage.house.queue.see(&sighting.identity.clone(), sighting.fingerprint, || sighting).await.unwrap();
 }
 
 fn with_notices(stage: &Stage) {
@@ -114,7 +114,7 @@ async fn a_certificate_that_a_program_renews_every_day_is_not_told_of() {
         client: "192.0.2.9".to_owned(),
         at: now,
     };
-    stage.house.queue.see(sighting).await.unwrap();
+    stage.house.queue.see(&sighting.identity.clone(), sighting.fingerprint, || sighting).await.unwrap();
     ending::look(&stage.house).await.unwrap();
     assert!(log.lines("certificate-ends").is_empty());
 }
