@@ -1,11 +1,12 @@
-"""What can be counted without asking the server: processor time, memory, octets that reach the disk, syncs.
+"""What can be counted without asking the server: processor time, memory, octets that reach the disk, syncs, allocations.
 
 Processor time is a cgroup's: of all processes that ever ran in it, whoever reaped them. Memory is PSS, so that what processes share counts
-once. Octets are those of a block device that holds nothing else. Syncs are what strace saw.
+once. Octets are those of a block device that holds nothing else. Syncs are what strace saw, allocations what the kernel's probes did.
 """
 
 import os
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from packages import Unavailable
 from wait import must
 
+# How a program asks the C library for memory. Of free there is no need to know, and reallocarray comes down to realloc.
+_ALLOCATING = ("malloc", "calloc", "realloc", "memalign", "posix_memalign")
 _SYNCS = "fsync,fdatasync,msync,sync_file_range,syncfs,sync"
 
 
@@ -135,3 +138,61 @@ def syncs(file):
         if words and words[-1] in _SYNCS.split(","):
             total += int(words[3])
     return total
+
+
+class Allocations:
+    """Counts how often the processes of a cgroup ask the C library for memory, those that are started meanwhile too: the kernel stops each such call
+    for a moment (uprobes), and perf adds them up. No program is changed, and all on the machine are slower meanwhile: no time is taken here."""
+
+    def __init__(self, cgroup, directory):
+        if not shutil.which("perf"):
+            raise Unavailable("allocations are counted by perf, which is not here (Debian: linux-perf)")
+        self._group = f"sealpost_compare_{os.getpid()}"
+        self._cgroup, self._file, self._process = cgroup, Path(directory) / "allocations", None
+        self._library = _c_library(cgroup)
+
+    def __enter__(self):
+        try:
+            for function in _ALLOCATING:
+                # perf wants each name once, whatever the group.
+                self._perf("probe", "-q", "-x", self._library, "--add", f"{self._group}:{function}_{os.getpid()}={function}")
+            name = self._cgroup.directory.relative_to(_root())
+            self._process = subprocess.Popen(
+                ["perf", "stat", "-a", "-x", ",", "-o", str(self._file), "-e", f"{self._group}:*", "--for-each-cgroup", str(name), "--",
+                 "sh", "-c", "echo counting && exec cat"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            if "counting" not in self._process.stdout.readline():
+                raise Unavailable(f"perf does not count allocations: {self._process.stderr.read()[-300:].strip()}")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def count(self):
+        """How many there were; no more are counted."""
+        self._process.communicate()
+        found = re.findall(r"^(\d+),,sealpost_compare", self._file.read_text(), re.MULTILINE)
+        if len(found) < len(_ALLOCATING):
+            raise Unavailable(f"perf does not count allocations: {self._file.read_text()[-300:].strip()}")
+        return sum(map(int, found))
+
+    def __exit__(self, *_):
+        if self._process:
+            self._process.communicate()
+        subprocess.run(["perf", "probe", "-q", "-d", f"{self._group}:*"], capture_output=True, check=False)
+
+    def _perf(self, *words):
+        done = subprocess.run(["perf", *map(str, words)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Unavailable(f"no probe can be set on {self._library}: {done.stderr.strip()[-300:]}")
+
+
+def _c_library(cgroup):
+    """The file of the C library that all processes of a cgroup have."""
+    found = set()
+    for process in cgroup.processes():
+        files = re.findall(r"/\S*/libc(?:-[\d.]+)?\.so[.\d]*$", Path(f"/proc/{process}/maps").read_text(), re.MULTILINE)
+        found.add(files[0] if files else None)
+    if len(found) != 1 or None in found:
+        raise Unavailable(f"its processes do not share one C library, whose allocations could be counted: {found}")
+    return found.pop()

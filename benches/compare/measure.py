@@ -233,6 +233,19 @@ def written(bench, sink, server, disk, case, run):
     return {"written_per_octet": (disk.written() - before) / max(1, said["accepted"] * case.octets), "accepted": said["accepted"], **verdict(judged)}
 
 
+def allocations(bench, sink, server, case, run):
+    """Allocations for each message, its sessions among them, or for each session that carries none, until the server is at rest."""
+    # What is allocated once, with the first of all, is no message's.
+    first = replace(case, messages=case.connections)
+    sink.judge(server, f"{run}a", send(bench, server, first, f"{run}a"))
+    with figures.Allocations(server.cgroup, bench.directory) as counted:
+        said = send(bench, server, case, run)
+        judged = sink.judge(server, run, said)
+        count = counted.count()
+    return {"allocations": count / max(1, said["accepted"] if case.per_connection else said["sessions"]), "sessions": said["sessions"],
+            "accepted": said["accepted"], **verdict(judged)}
+
+
 def far(bench, sink, server, case, run, delay):
     """Round trips that a message costs on the one connection to an upstream far away."""
     first = Case("first", "", case.octets, case.per_connection, messages=2, connections=1)

@@ -1,7 +1,7 @@
 """What is measured: the rows, how long each takes, and the words of the command line."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import servers
@@ -51,6 +51,7 @@ ONCE = {
     "upload": ("memory while 1,000 connections send 25 MB each, all at once; as much of it as the disk holds", 240),
     "written": ("octets written for an octet of mail, on a disk of its own", 30),
     "syncs": ("syncs of a message, under strace", 30),
+    "allocations": ("allocations of a message (4 KB, 100 a connection) and of a session alone, by perf", 40),
     "far": (f"round trips to an upstream {DELAY} ms away, on one connection", 15),
     "identities": ("CPU of a message with a roster of a million against ten, in turn (sealpost alone)", 150),
     "revoked": ("the same with a CRL of a million serials", 150),
@@ -85,6 +86,10 @@ class Plan:
     def counted(self):
         """Loads whose octets and syncs are counted."""
         return [Case(key, size, CASES[key].octets, 100, messages=self.messages) for key, size in (("many", "4 KB"), ("large", "75 KB"))]
+
+    def allocating(self):
+        """Loads whose allocations are counted."""
+        return [self.counted()[0], replace(CASES["handshake"], messages=self.messages // 4)]
 
     def far(self):
         """One of each connection's messages is under way upstream at a time."""

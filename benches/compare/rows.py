@@ -106,6 +106,15 @@ def syncs(bench, plan, name):
     return told
 
 
+def allocations(bench, plan, name):
+    """Allocations of a message, and of a session that carries none."""
+    told = {}
+    for case in plan.allocating():
+        with Fresh(bench, name) as it:
+            told[case.key] = measure.allocations(bench, it.sink, it.server, case, bench.new_run())
+    return told
+
+
 def far(bench, plan, name):
     """One connection to an upstream far away."""
     with Fresh(bench, name, delay=DELAY, upstream_connections=1) as it:

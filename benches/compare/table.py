@@ -73,6 +73,8 @@ def _once(results):
     for key, size in (("many", "4 KB"), ("large", "75 KB")):
         yield f"octets written per octet, {size}", ["written", key, "written_per_octet"], "{:.2f}", 1
         yield f"syncs per message, {size}, 20 connections", ["syncs", key, "syncs_per_message"], "{:.2f}", 1
+    yield "allocations per message, 4 KB, 100 a connection", ["allocations", "many", "allocations"], "{:.0f}", 1
+    yield "allocations per session without a message", ["allocations", "handshake", "allocations"], "{:.0f}", 1
     yield f"round trips per message, upstream {plan['delay_ms']} ms away, one connection", ["far", "round_trips"], "{:.2f}", 1
     for row, what in (("identities", "identities against twenty"), ("revoked", "revoked serials against ten"),
                       ("queued", "queued messages against ten")):
