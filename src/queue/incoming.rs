@@ -11,7 +11,7 @@ use super::accounts::Spending;
 use super::budget::Granted;
 use super::gather::{Brings, Expected};
 use super::seen::{Mark, Sighting};
-use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY};
+use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY, SCARCE_MEMORY};
 use super::store::{NewBody, NewMessage, Order, Tried};
 use super::sweeper::BodyFile;
 use super::writer::Holding;
@@ -151,7 +151,8 @@ impl Incoming {
         if all > self.granted.place.octets() {
             self.queue.enlarge(&mut self.granted.place, all).await?;
         }
-        for piece in octets.chunks(GRANTED_MEMORY) {
+        // None is larger than the least that a message keeps.
+        for piece in octets.chunks(SCARCE_MEMORY) {
             self.gather(piece).await?;
         }
         self.sum.0.update(octets);
@@ -178,6 +179,11 @@ impl Incoming {
         if !enough {
             self.flush().await?;
         }
+        if self.file.is_some() && self.gathered.is_empty() {
+            // Nothing beyond what was granted, and no growing by and by: of many buffers of one size each takes another's place.
+            let buffer = self.granted.memory.octets().saturating_sub(self.granted.envelope);
+            self.gathered.reserve_exact(usize::try_from(buffer).unwrap_or(GRANTED_MEMORY).min(GRANTED_MEMORY));
+        }
         self.gathered.extend_from_slice(piece);
         Ok(())
     }
@@ -190,7 +196,7 @@ impl Incoming {
         self.file = Some(written.map_err(|fault| QueueError::from_io(&fault))?);
         if self.queue.budgets.memory.is_scarce() {
             // What had gathered is in the file, and others wait for what it took.
-            let buffer = u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX);
+            let buffer = u64::try_from(SCARCE_MEMORY).unwrap_or(u64::MAX);
             self.granted.memory.shrink(buffer.saturating_add(self.granted.envelope));
         }
         Ok(())
