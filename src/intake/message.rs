@@ -262,8 +262,10 @@ mod tests {
         while !wire.buffered().is_empty() {
             receiving.piece(&mut wire, &clock).await.unwrap();
         }
-        let waiting = std::pin::pin!(receiving.piece(&mut wire, &clock));
-        assert!(futures_util::poll!(waiting).is_pending());
+        {
+            let waiting = std::pin::pin!(receiving.piece(&mut wire, &clock));
+            assert!(futures_util::poll!(waiting).is_pending());
+        }
         assert_eq!(receiving.decoded.capacity(), 0);
     }
 
