@@ -22,6 +22,9 @@ use crate::smtp::data::{BareLf, DotState};
 use crate::smtp::{Framing, MessageReader};
 use crate::sys::Clock;
 
+/// A buffer of decoded octets that is larger goes before more octets are waited for: a thousand clients in the middle of large messages wait at once.
+const DECODED_KEPT: usize = 8 * 1024;
+
 /// Why reading the message did not come to its end.
 #[derive(Debug)]
 pub(super) enum Stopped {
@@ -189,6 +192,9 @@ impl Receiving {
     {
         self.decoded.clear();
         if wire.buffered().is_empty() && self.reader.wants_octets() {
+            if self.decoded.capacity() > DECODED_KEPT {
+                self.decoded = Vec::new();
+            }
             await_octets(&mut self.pace, wire, clock).await?;
         }
         let progress = self.reader.read(wire.buffered(), &mut self.decoded);
@@ -258,19 +264,43 @@ mod tests {
     use super::*;
     use crate::sys::ManualClock;
 
+    fn limits() -> (HeaderLimits, PaceLimits) {
+        let second = Duration::from_secs(1);
+        let header = HeaderLimits { section: 1000, line: 1000, fields: 10 };
+        (header, PaceLimits { rate_min: 1, window: second, total_max: second })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_more_of_a_large_message_holds_nothing_of_it() {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let (header, pace) = limits();
+        let mut receiving = Receiving::new(Framing::Dot, header, pace, 1 << 20, BareLf::Refused);
+        let (mut wire, clock) =
+            (Wire::new(server, pace.window), ManualClock::at(crate::sys::WallTime::from_seconds(0)));
+        client.write_all(&b"x\r\n".repeat(5000)).await.unwrap();
+        receiving.piece(&mut wire, &clock).await.unwrap();
+        assert!(receiving.decoded.capacity() > DECODED_KEPT);
+        while !wire.buffered().is_empty() {
+            receiving.piece(&mut wire, &clock).await.unwrap();
+        }
+        {
+            let waiting = std::pin::pin!(receiving.piece(&mut wire, &clock));
+            assert!(futures_util::poll!(waiting).is_pending());
+        }
+        assert_eq!(receiving.decoded.capacity(), 0);
+    }
+
     /// RFC 5321 §4.1.1.4 has a message read to its end; not one that has none.
     #[tokio::test(start_paused = true)]
     async fn the_end_of_what_is_far_too_large_is_not_waited_for() {
         for (read_max, expected) in [(100, BodyEnd::Endless), (1 << 20, BodyEnd::TooLarge)] {
             let (mut client, server) = tokio::io::duplex(1 << 20);
-            let header = HeaderLimits { section: 1000, line: 1000, fields: 10 };
-            let second = Duration::from_secs(1);
-            let pace = PaceLimits { rate_min: 1, window: second, total_max: second };
+            let (header, pace) = limits();
             let mut receiving = Receiving::new(Framing::Dot, header, pace, 50, BareLf::Refused);
             receiving.read_max = read_max;
             client.write_all(&b"x\r\n".repeat(100_000)).await.unwrap();
             client.write_all(b".\r\n").await.unwrap();
-            let mut wire = Wire::new(server, second);
+            let mut wire = Wire::new(server, pace.window);
             let clock = ManualClock::at(crate::sys::WallTime::from_seconds(0));
             let facts = receiving.discard(&mut wire, &clock).await.unwrap();
             assert_eq!(facts.end, expected);

@@ -13,7 +13,7 @@ use super::accounts::Spending;
 use super::budget::Granted;
 use super::gather::{Brings, Expected};
 use super::seen::{Mark, Sighting};
-use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY};
+use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY, SCARCE_MEMORY};
 use super::store::{NewBody, NewMessage, Order, Tried};
 use super::sweeper::BodyFile;
 use super::writer::Holding;
@@ -189,7 +189,8 @@ impl Incoming {
         self.sound()?;
         let length = self.length.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
         self.find_place(length).await?;
-        for piece in octets.chunks(GRANTED_MEMORY) {
+        // None is larger than the least that a message keeps.
+        for piece in octets.chunks(SCARCE_MEMORY) {
             self.gather(piece).await?;
         }
         self.sum.0.update(octets);
@@ -219,6 +220,11 @@ impl Incoming {
         if !self.fits(self.gathered.len().saturating_add(piece.len())) {
             self.flush().await?;
         }
+        if self.file.is_some() && self.gathered.is_empty() {
+            // Nothing beyond what was granted, and no growing by and by: of many buffers of one size each takes another's place.
+            let buffer = self.granted.memory.octets().saturating_sub(self.granted.envelope);
+            self.gathered.reserve_exact(usize::try_from(buffer).unwrap_or(GRANTED_MEMORY).min(GRANTED_MEMORY));
+        }
         self.gathered.extend_from_slice(piece);
         Ok(())
     }
@@ -243,7 +249,7 @@ impl Incoming {
         self.file = Some(written.map_err(|fault| QueueError::from_io(&fault))?);
         if self.queue.budgets.memory.is_scarce() {
             // What had gathered is in the file, and others wait for what it took.
-            let buffer = u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX);
+            let buffer = u64::try_from(SCARCE_MEMORY).unwrap_or(u64::MAX);
             self.granted.memory.shrink(buffer.saturating_add(self.granted.envelope));
         }
         Ok(())

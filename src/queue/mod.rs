@@ -583,8 +583,9 @@ impl Queue {
 
 impl Inner {
     fn new_id(&self) -> QueueId {
-        let random = (u128::from(self.entropy.next_u64()) << 64) | u128::from(self.entropy.next_u64());
-        QueueId::new(self.clock.now().wall, random)
+        let mut random = [0; 16];
+        self.entropy.fill(&mut random);
+        QueueId::new(self.clock.now().wall, u128::from_be_bytes(random))
     }
 
     /// Runs something that blocks: on the bounded pool, or here when the core runs inline.
