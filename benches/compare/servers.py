@@ -135,6 +135,7 @@ send_as_email = true
 send_to = ["*"]
 [queue]
 size = "40GiB"
+count = 10000000
 share_per_identity = 100
 receiving_per_identity = 1000
 [[upstream]]

@@ -162,11 +162,12 @@ fn mail_is_tried_again_as_is_configured() {
     assert_eq!(Some(configured), schedule(&[30, 120].map(minutes), 6));
 }
 
-/// RFC 6531 §3.7.1.
+/// RFC 6531 §3.7.1, RFC 8616 §4: what is said in EHLO, and in its reply, is ASCII.
 #[test]
-fn our_name_is_kept_in_ascii() {
-    let text = RIGHT.replace("mail.example.com", "m\u{e4}il.example.com");
-    assert_eq!(read(&text, &[]).unwrap().settings.hostname, "xn--mil-qla.example.com");
+fn a_host_name_in_u_labels_is_kept_in_a_labels() {
+    let loaded = read(&RIGHT.replace("mail.example.com", "Mail.B\u{fc}cher.example"), &[]).unwrap();
+    assert_eq!(loaded.settings.session.hostname, "mail.xn--bcher-kva.example");
+    assert_eq!(loaded.settings.upstreams[0].helo, "mail.xn--bcher-kva.example");
 }
 
 #[test]

@@ -297,7 +297,12 @@ fn right_values_are_read() {
     let hold =
         |moment| Ok(MailParameters { hold_until: Some(WallTime::from_seconds(moment)), ..MailParameters::default() });
     let nothing = || Ok(MailParameters::default());
+    // RFC 3461 §5.4.
+    let longest = "x".repeat(100);
+    let envid = Ok(MailParameters { envid: Some(longest.clone()), ..MailParameters::default() });
+    let longest = format!("ENVID={longest}");
     let table = [
+        (longest.as_str(), envid),
         ("SIZE=0", size(0)),
         ("SIZE=18446744073709551615", size(u64::MAX)),
         ("SIZE=99999999999999999999", size(u64::MAX)),
@@ -428,6 +433,9 @@ fn wrong_values_of_a_recipient_are_faults() {
         }
     }
     assert!(parse("RCPT TO:<b@example.net> ORCPT=utf-8;\u{e9}@ex\u{e4}mple.net").is_ok());
+    // RFC 3461 §5.4: 500 characters.
+    assert!(parse(&format!("RCPT TO:<b@example.net> ORCPT=rfc822;{}", "x".repeat(493))).is_ok());
+    assert!(parse(&format!("RCPT TO:<b@example.net> ORCPT=rfc822;{}", "x".repeat(494))).is_err());
     assert!(parse("RCPT TO:<b@example.net> ORCPT=utf-8;j\\x{F6}\u{e9}\\x{2B}@example.net").is_ok());
     assert!(parse("RCPT TO:<b@example.net> NOTIFY=NEVER").is_ok());
 }
