@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
+use super::called_away;
 use super::proxy::{HeaderReader, Proxied, ProxyFault};
+use crate::doors::Place;
 use crate::house::House;
 
 /// For the whole header, unless the handshake has less time. A balancer sends it at once.
@@ -43,11 +45,11 @@ pub enum Introduced {
 }
 
 /// Whose connection `balancer` passes on. `None`: it is nobody's, and is to be closed; it was told.
-pub async fn introduced<S>(stream: &mut S, balancer: SocketAddr, house: &House) -> Option<Introduced>
+pub async fn introduced<S>(stream: &mut S, balancer: SocketAddr, house: &House, place: &Place) -> Option<Introduced>
 where
     S: AsyncRead + Unpin,
 {
-    header_of(stream, balancer, house).await.map(|(introduced, _)| introduced)
+    header_of(stream, balancer, house, place).await.map(|(introduced, _)| introduced)
 }
 
 /// The same, with the header.
@@ -55,6 +57,7 @@ pub(super) async fn header_of<S>(
     stream: &mut S,
     balancer: SocketAddr,
     house: &House,
+    place: &Place,
 ) -> Option<(Introduced, HeaderReader)>
 where
     S: AsyncRead + Unpin,
@@ -65,6 +68,7 @@ where
         biased;
         read = read_header(stream, wait) => read,
         () = drain.wait() => return None,
+        () = called_away(place, balancer, house) => return None,
     };
     match read {
         Ok(Some((Proxied::Client { source, destination }, header))) => {

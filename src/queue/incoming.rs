@@ -1,5 +1,7 @@
 //! A message being received: its octets gather in memory, or go to a file of their own when there are many of them or memory is short.
 //!
+//! Its header section is read before any of it is written here, and is held by the same share of memory meanwhile ([`Incoming::make_room`]); judged, it is
+//! handed over as it is ([`Incoming::begin`]), so that none of it counts twice.
 //! Dropped before [`Incoming::commit`] has handed it over, it leaves nothing.
 
 use std::io;
@@ -138,6 +140,45 @@ impl Incoming {
         self.length
     }
 
+    /// Asks for memory for its header section, which is being read and of which nothing is written yet: `octets` in all. What every message is granted holds most
+    /// of them, without a word to anybody. Waits as long as the settings say; that is ours, and not the client's.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Full`] when there is none in time: `452 4.3.1`.
+    pub async fn make_room(&mut self, octets: usize) -> Result<(), QueueError> {
+        let needed = u64::try_from(octets).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
+        if needed <= self.granted.memory.octets() {
+            return Ok(());
+        }
+        let extending = self.queue.budgets.memory.extend(&mut self.granted.memory, needed);
+        let extended = tokio::time::timeout(self.queue.settings.wait, extending).await;
+        extended
+            .map_err(|_| QueueError::Full("waited in vain for memory for a header section (queue.memory)".to_owned()))
+    }
+
+    /// The first of its octets: its header section, taken over and not copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub async fn begin(&mut self, octets: Vec<u8>) -> Result<(), QueueError> {
+        if self.length > 0 {
+            return self.write(&octets).await;
+        }
+        self.sound()?;
+        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        self.find_place(length).await?;
+        self.sum.0.update(&octets);
+        self.gathered = octets;
+        if !self.fits(self.gathered.len()) {
+            self.flush().await?;
+        }
+        self.length = length;
+        self.condition = Condition::Whole;
+        Ok(())
+    }
+
     /// Adds octets. Waits while the disk writes them: whoever reads from the client stops meanwhile, and TCP holds the client back.
     ///
     /// # Errors
@@ -145,12 +186,9 @@ impl Incoming {
     /// [`QueueError::Full`] when the queue or the disk has no room for them; [`QueueError::Broken`] when the disk fails. Nothing more can be
     /// written or committed then.
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), QueueError> {
-        self.begin()?;
+        self.sound()?;
         let length = self.length.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
-        let all = length.saturating_add(self.granted.envelope);
-        if all > self.granted.place.octets() {
-            self.queue.enlarge(&mut self.granted.place, all).await?;
-        }
+        self.find_place(length).await?;
         for piece in octets.chunks(GRANTED_MEMORY) {
             self.gather(piece).await?;
         }
@@ -161,25 +199,40 @@ impl Incoming {
     }
 
     /// Whole until proven otherwise, and torn until then: a future dropped at any point in between leaves it so.
-    fn begin(&mut self) -> Result<(), QueueError> {
+    fn sound(&mut self) -> Result<(), QueueError> {
         match std::mem::replace(&mut self.condition, Condition::Torn) {
             Condition::Whole => Ok(()),
             Condition::Torn => Err(QueueError::Broken("an earlier write of this message failed".to_owned())),
         }
     }
 
+    /// Room in the queue for a body of so many octets.
+    async fn find_place(&mut self, length: u64) -> Result<(), QueueError> {
+        let all = length.saturating_add(self.granted.envelope);
+        if all > self.granted.place.octets() {
+            self.queue.enlarge(&mut self.granted.place, all).await?;
+        }
+        Ok(())
+    }
+
     async fn gather(&mut self, piece: &[u8]) -> Result<(), QueueError> {
-        let gathered = self.gathered.len() + piece.len();
-        let needed = u64::try_from(gathered).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
-        let enough = needed <= self.granted.memory.octets()
-            || (self.file.is_none()
-                && gathered <= GATHER_MAX
-                && self.queue.budgets.memory.enlarge(&mut self.granted.memory, needed));
-        if !enough {
+        if !self.fits(self.gathered.len().saturating_add(piece.len())) {
             self.flush().await?;
         }
         self.gathered.extend_from_slice(piece);
         Ok(())
+    }
+
+    /// Whether so many octets may stand in memory, its share of it made larger where that can be had at once.
+    fn fits(&mut self, gathered: usize) -> bool {
+        let needed = u64::try_from(gathered).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
+        if self.file.is_some() {
+            return needed <= self.granted.memory.octets();
+        }
+        // A long header's share may be larger than what goes to the file of messages.
+        gathered <= GATHER_MAX
+            && (needed <= self.granted.memory.octets()
+                || self.queue.budgets.memory.enlarge(&mut self.granted.memory, needed))
     }
 
     /// Writes what has gathered to the message's file, making it when there is none.
@@ -234,7 +287,7 @@ impl Incoming {
 
     /// All that was written, ready to be handed over.
     pub(super) async fn settled(mut self) -> Result<Settled, QueueError> {
-        self.begin()?;
+        self.sound()?;
         let body = self.settle().await?;
         let waiting = match &body {
             NewBody::Octets(octets) => u64::try_from(octets.len()).unwrap_or(u64::MAX),

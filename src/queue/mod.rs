@@ -529,6 +529,11 @@ impl Queue {
         Ok(Fill { kept, limit, free, reserve: settings.reserve_size })
     }
 
+    /// Octets of `memory` that are given out: to messages being received, headers among them, and to those that wait for the writer.
+    pub fn memory_given_out(&self) -> u64 {
+        self.inner.budgets.memory.given_out()
+    }
+
     /// Gives back to the disk what the store's file does not need, unless more than `most` octets are kept in it. Everything else waits meanwhile.
     /// `told` is told how far it is: rows done, rows in all.
     ///

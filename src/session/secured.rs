@@ -356,7 +356,7 @@ impl Session {
         match command {
             Command::Ehlo(name) => self.introduce(Introduction::Ehlo(name), now),
             Command::Helo(name) => self.introduce(Introduction::Helo(name), now),
-            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial),
+            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_ref()),
             Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters),
             Command::Rcpt { forward_path, parameters } => self.rcpt(forward_path, parameters),
             Command::Data => self.data(),
@@ -414,7 +414,6 @@ impl Session {
             CommandFault::Bdat => self.interrupt(replies::command_fault(fault), "a chunk without a size"),
             // What stands behind the request's first line was written by whoever made a browser send it.
             CommandFault::Http => self.interrupt(replies::command_fault(fault), "a request of HTTP"),
-            CommandFault::Base64 => self.not_base64(),
             CommandFault::Unknown
             | CommandFault::Argument(_)
             | CommandFault::StartTls

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use memchr::memmem;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -407,9 +408,10 @@ impl Talk {
 
     /// What is heard instead of 250.
     fn misheard(&self, place: Option<usize>) -> Option<&'static str> {
+        let misheard = self.script.misheard?;
         let taken = self.upstream.taken.lock().unwrap();
         let is_report = find(&taken.get(place?)?.octets, b"multipart/report").is_some();
-        match self.script.misheard? {
+        match misheard {
             Misheard::AsRefused => (!is_report).then_some("554 5.6.0 not this one\r\n"),
             Misheard::ReportsAsDeferred => is_report.then_some("451 4.3.0 not today\r\n"),
         }
@@ -432,7 +434,8 @@ impl Talk {
                 return Ok(Next::Stop);
             }
         }
-        let octets: Vec<u8> = self.buffer.drain(..count).collect();
+        let rest = self.buffer.split_off(count);
+        let octets = std::mem::replace(&mut self.buffer, rest);
         if let Some(wait) = self.script.gathers.take() {
             tokio::time::sleep(wait).await;
             let held = std::mem::take(&mut self.held);
@@ -457,8 +460,9 @@ impl Talk {
                 return Ok(Some(Vec::new()));
             }
             if let Some(at) = find(&self.buffer[from..], b"\r\n.\r\n").map(|at| at + from) {
-                let raw: Vec<u8> = self.buffer.drain(..at + 5).take(at + 2).collect();
-                return Ok(Some(unstuffed(&raw)));
+                let rest = self.buffer.split_off(at + 5);
+                let raw = std::mem::replace(&mut self.buffer, rest);
+                return Ok(Some(unstuffed(&raw[..at + 2])));
             }
             if let Some((_, reply)) = self.script.early.filter(|(most, _)| self.buffer.len() > *most) {
                 self.stream.write_all(reply).await?;
@@ -561,8 +565,9 @@ impl Talk {
     }
 }
 
+/// Bodies are long, and this crate is not optimized: octets are not looked at one by one.
 fn find(octets: &[u8], wanted: &[u8]) -> Option<usize> {
-    octets.windows(wanted.len()).position(|window| window == wanted)
+    memmem::find(octets, wanted)
 }
 
 fn replaced(octets: &[u8], wanted: &[u8], by: &[u8]) -> Vec<u8> {
@@ -579,13 +584,12 @@ fn replaced(octets: &[u8], wanted: &[u8], by: &[u8]) -> Vec<u8> {
 
 fn unstuffed(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
-    let mut at_line_start = true;
-    for &octet in raw {
-        if !(at_line_start && octet == b'.') {
-            out.push(octet);
-        }
-        at_line_start = octet == b'\n';
+    let mut from = usize::from(raw.starts_with(b"."));
+    for at in memmem::find_iter(raw, b"\n.") {
+        out.extend_from_slice(&raw[from..=at]);
+        from = at + 2;
     }
+    out.extend_from_slice(&raw[from..]);
     out
 }
 

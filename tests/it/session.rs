@@ -242,11 +242,12 @@ impl Reads {
 fn applies(phase: Phase, reads: Reads, trigger: Trigger, event: &Move) -> bool {
     let is_line = matches!(event, Move::Line(_) | Move::FaultyLine(LineFault::TooLong(_)));
     match (phase, trigger) {
-        // Intake owes the header before the body's end; only an end in dispute can come first, and the end of a chunk that is not the last.
+        // Intake owes the header before the body's end; only an end in dispute can come first, the end of a chunk that is not the last, and that of
+        // a message for whose header there was no memory.
         (Phase::Header, Trigger::BodyEnded) => match reads {
-            Reads::Data => matches!(event, Move::Body(BodyEnd::Disputed(_))),
+            Reads::Data => matches!(event, Move::Body(BodyEnd::Disputed(_)) | Move::NotKept(_)),
             Reads::Middle => true,
-            Reads::Last => false,
+            Reads::Last => matches!(event, Move::NotKept(_)),
         },
         (Phase::Challenged, trigger) => !is_line || trigger == Trigger::Response,
         (_, Trigger::Response) => false,
