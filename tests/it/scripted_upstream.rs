@@ -106,6 +106,8 @@ pub(crate) struct Scripted {
     script: Mutex<Script>,
     taken: Arc<Mutex<Vec<Taken>>>,
     heard: Mutex<Vec<String>>,
+    /// The names that it was asked for in TLS (SNI).
+    asked_for: Mutex<Vec<Option<String>>>,
     /// Lines that stood ready in one read, at most: more than one is pipelining.
     pub(crate) most_at_once: AtomicUsize,
     connections: AtomicUsize,
@@ -148,6 +150,11 @@ impl Scripted {
         self.heard.lock().unwrap().clone()
     }
 
+    /// The name that each connection with TLS asked for.
+    pub(crate) fn asked_for(&self) -> Vec<Option<String>> {
+        self.asked_for.lock().unwrap().clone()
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -160,7 +167,7 @@ impl Scripted {
         let script = self.script.lock().unwrap().clone();
         let mut stream: Option<(Box<dyn Stream>, _)> = Some((Box::new(stream), None));
         if script.implicit {
-            stream = accept(&script, stream.unwrap().0).await;
+            stream = self.accept(&script, stream.unwrap().0).await;
         }
         if let Some((stream, exporter)) = stream {
             let inside_tls = script.implicit;
@@ -181,15 +188,16 @@ impl Scripted {
         }
         self.open.fetch_sub(1, Ordering::SeqCst);
     }
-}
 
-/// TLS, and what binds a login to it.
-async fn accept(script: &Script, stream: Box<dyn Stream>) -> Option<(Box<dyn Stream>, Option<[u8; 32]>)> {
-    let acceptor = TlsAcceptor::from(script.tls.clone()?);
-    let stream = acceptor.accept(stream).await.ok()?;
-    let connection = stream.get_ref().1;
-    let exporter = connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok();
-    Some((Box::new(stream), exporter))
+    /// TLS, and what binds a login to it.
+    async fn accept(&self, script: &Script, stream: Box<dyn Stream>) -> Option<(Box<dyn Stream>, Option<[u8; 32]>)> {
+        let acceptor = TlsAcceptor::from(script.tls.clone()?);
+        let stream = acceptor.accept(stream).await.ok()?;
+        let connection = stream.get_ref().1;
+        self.asked_for.lock().unwrap().push(connection.server_name().map(str::to_owned));
+        let exporter = connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok();
+        Some((Box::new(stream), exporter))
+    }
 }
 
 struct Talk {
@@ -276,7 +284,7 @@ impl Talk {
         }
         let (nothing, _) = tokio::io::duplex(1);
         let plain = std::mem::replace(&mut self.stream, Box::new(nothing));
-        match accept(&self.script, plain).await {
+        match self.upstream.accept(&self.script, plain).await {
             Some((stream, exporter)) => {
                 (self.stream, self.inside_tls, self.exporter) = (stream, true, exporter);
                 self.buffer.clear();

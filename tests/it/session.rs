@@ -690,6 +690,18 @@ fn a_client_that_could_bind_and_saw_no_plus_is_taken_where_there_was_none() {
     }
 }
 
+/// RFC 4954 §6: what could not be looked at in time is refused for now.
+#[test]
+fn a_password_that_nobody_could_look_at_is_told_to_come_again() {
+    let mut seen = 0;
+    for (mut session, _) in at(Phase::Checking) {
+        let told = step_replies(&Move::Attempted(Attempted::Busy).feed(&mut session));
+        assert!(told.len() == 1 && told[0].starts_with("454 4.7.0 "), "{told:?}");
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
 #[test]
 fn what_is_out_of_order_is_refused_with_what_to_do() {
     for (phase, line, said) in [

@@ -283,6 +283,7 @@ async fn records_are_found_where_the_aliases_lead_first() {
         (zone().tlsa(far, CertUsage::DaneTa, digest(&ca.certificate)), Some(far)),
         (zone().tlsa(NAME, CertUsage::DaneTa, digest(&ca.certificate)), Some(NAME)),
         (zone(), None),
+        (Zone { vouches: false, ..zone().tlsa(far, CertUsage::DaneTa, digest(&ca.certificate)) }, None),
     ] {
         let dane = Dane::by_word_of(vec![zone.serve().await]);
         let named = SystemNetwork::new(Arc::new(Zeros)).named(&dane, NAME, 25).await.unwrap();
@@ -292,4 +293,10 @@ async fn records_are_found_where_the_aliases_lead_first() {
         };
         assert_eq!(found, expected.map(|host| (host, 1)));
     }
+    // RFC 7672 §8.1: that is the name that the server is asked for.
+    let (server, leaf) = ca.server_and_leaf(far, Days(-1, 1));
+    let up = Scripted::new(Script { tls: Some(server), ..Script::default() });
+    let dane = Dane::by_word_of(vec![zone().tlsa(far, CertUsage::DaneEe, digest(&leaf)).serve().await]);
+    assert_eq!(try_out(dane, TlsDemand::Opportunistic, &ca, &up).await, "in over TLS");
+    assert_eq!(up.asked_for(), [Some(far.to_owned())]);
 }
