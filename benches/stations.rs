@@ -257,6 +257,7 @@ mod store {
                 key: Some([7; 32]),
                 links: Vec::new(),
                 vouched: None,
+                ends: None,
             },
             trace: TraceFacts {
                 client: "192.0.2.1:40000".to_owned(),

@@ -174,9 +174,19 @@ pub fn steering(action: &str, asked: &str, by: &str) {
     tracing::info!(target: "audit", event = "steering", action, asked, by, "steering");
 }
 
-/// That is over; so many messages were steered. When whoever asked went away before, this is not said.
-pub fn steering_ended(action: &str, asked: &str, messages: u64, by: &str) {
-    tracing::info!(target: "audit", event = "steering-ended", action, asked, messages, by, "steering ended");
+/// How much was done of what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Whoever asked went away, the queue failed, or the daemon stops.
+    Part,
+}
+
+/// That is over; so many messages were steered.
+pub fn steering_ended(action: &str, asked: &str, messages: u64, extent: Extent, by: &str) {
+    let early = extent == Extent::Part;
+    tracing::info!(target: "audit", event = "steering-ended", action, asked, messages, early, by, "steering ended");
 }
 
 /// What an operator did to one message.

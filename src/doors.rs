@@ -2,20 +2,31 @@
 //!
 //! A TLS handshake costs the server more than the client, so that the number of those inside is not enough: who comes and goes at once is
 //! never many. An IPv6 client counts by its /64, which one host owns whole. A load balancer's connection counts among all, and as its client's
-//! once it has said whose it is. Never: waits; reads a clock; looks up a name; keeps more
-//! addresses than [`ADDRESSES_MAX`].
+//! once it has said whose it is.
+//!
+//! Places are few and silence costs nothing, so a place is one's own only with an identity. When all are taken, whoever has been here longest without one is
+//! asked to leave for the newcomer ([`Place::given_away`]), first those who are known to have none; but nobody within [`UNDISTURBED`] of coming, in which an
+//! honest client is done with its handshake. It goes by the time of coming, since that alone can't be feigned: an octet now and then costs an attacker nothing,
+//! and a client on a long way is silent between its own. Who fills the places with silence must so bring all of them anew every [`UNDISTURBED`], and an
+//! honest client among them has all that time to itself. If only newcomers are here, one more is turned away.
+//! Never: waits; reads a clock; looks up a name; keeps more addresses than [`ADDRESSES_MAX`]; asks anybody to leave who has an identity.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::snapshot::DoorLimits;
 use crate::sys::{MonoTime, Throttle};
 
 /// Addresses whose pace is remembered. Who comes from more than these at once is not slowed down, but does not fill the memory either.
 pub const ADDRESSES_MAX: usize = 65_536;
+
+/// For so long from its coming nobody is asked to leave: a handshake over a long way, with a packet lost on it.
+pub const UNDISTURBED: Duration = Duration::from_secs(3);
 
 /// The time over which new connections are counted.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -54,6 +65,8 @@ pub struct Doors {
     inside: Arc<Mutex<Inside>>,
     /// Says now and then that clients are turned away: a flood of connections must not become a flood of lines.
     pub turned_away: Arc<Throttle>,
+    /// So too that who was here without an identity had to leave for others.
+    pub called_away: Arc<Throttle>,
     /// So too that somebody connects directly where only load balancers may.
     pub strangers: Arc<Throttle>,
     /// So too that a load balancer sends no PROXY header, or a wrong one.
@@ -69,6 +82,7 @@ impl Default for Doors {
         Self {
             inside: Arc::default(),
             turned_away: throttle(),
+            called_away: throttle(),
             strangers: throttle(),
             headless: throttle(),
             untold: throttle(),
@@ -82,6 +96,23 @@ struct Inside {
     total: usize,
     by_address: HashMap<IpAddr, usize>,
     paces: Paces,
+    /// The number of the next place.
+    next: u64,
+    /// Who is known to have no identity, by their places: in the order in which they came.
+    nobodies: BTreeMap<u64, Stranger>,
+    /// Of whom it is not known yet, in the same order.
+    strangers: BTreeMap<u64, Stranger>,
+    /// How many have had to leave for others.
+    given_away: u64,
+}
+
+/// Who has no identity, or none yet.
+#[derive(Debug)]
+struct Stranger {
+    came: MonoTime,
+    /// What it counts as.
+    address: Option<IpAddr>,
+    leave: CancellationToken,
 }
 
 /// How fast addresses come: for each the moment at which it would have come if it had kept the pace exactly. One that is not ahead of now
@@ -124,9 +155,66 @@ impl Paces {
     }
 }
 
+impl Stranger {
+    fn may_go(&self, now: MonoTime) -> bool {
+        now.since(self.came) >= UNDISTURBED
+    }
+}
+
+/// Takes out who has been here longest, when that is long enough.
+fn first_to_go(strangers: &mut BTreeMap<u64, Stranger>, now: MonoTime) -> Option<Stranger> {
+    strangers.first_entry().filter(|longest| longest.get().may_go(now)).map(|longest| longest.remove())
+}
+
 impl Inside {
-    fn has_room(&self, limits: DoorLimits) -> Result<(), Full> {
-        if self.total >= limits.connections { Err(Full::Everywhere) } else { Ok(()) }
+    /// Whether there is room, or can be made.
+    fn has_room(&self, limits: DoorLimits, now: MonoTime) -> Result<(), Full> {
+        let may_go = |stranger: &&Stranger| stranger.may_go(now);
+        match self.total.checked_sub(limits.connections) {
+            None => Ok(()),
+            // They are in the order of their coming, so that no more are looked at than must go.
+            Some(over) => {
+                let mut leaving =
+                    self.nobodies.values().take_while(may_go).chain(self.strangers.values().take_while(may_go));
+                leaving.nth(over).map(|_| ()).ok_or(Full::Everywhere)
+            }
+        }
+    }
+
+    /// A place; who has been here longest without an identity leaves, where there is no other.
+    fn take(&mut self, address: Option<IpAddr>, limits: DoorLimits, now: MonoTime) -> (u64, CancellationToken) {
+        while self.total >= limits.connections {
+            let longest = first_to_go(&mut self.nobodies, now).or_else(|| first_to_go(&mut self.strangers, now));
+            let Some(longest) = longest else { break };
+            longest.leave.cancel();
+            self.leave(longest.address);
+            self.given_away = self.given_away.saturating_add(1);
+        }
+        let (number, leave) = (self.next, CancellationToken::new());
+        self.next = self.next.wrapping_add(1);
+        self.total += 1;
+        self.strangers.insert(number, Stranger { came: now, address, leave: leave.clone() });
+        (number, leave)
+    }
+
+    fn stranger(&mut self, number: u64) -> Option<&mut Stranger> {
+        self.strangers.get_mut(&number).or_else(|| self.nobodies.get_mut(&number))
+    }
+
+    fn remove_stranger(&mut self, number: u64) -> Option<Stranger> {
+        self.strangers.remove(&number).or_else(|| self.nobodies.remove(&number))
+    }
+
+    /// One less.
+    fn leave(&mut self, address: Option<IpAddr>) {
+        self.total = self.total.saturating_sub(1);
+        let Some(address) = address else { return };
+        if let Some(here) = self.by_address.get_mut(&address) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                self.by_address.remove(&address);
+            }
+        }
     }
 
     /// Counts one more of this address; what it counts as.
@@ -144,30 +232,44 @@ impl Inside {
     }
 }
 
-/// One connection's place; given back when dropped.
+/// One connection's place; given back when dropped. Without an identity it may be given away before.
 #[derive(Debug)]
-pub struct Place {
+pub struct Place(Option<Held>);
+
+/// A place that counts.
+#[derive(Debug)]
+struct Held {
     inside: Arc<Mutex<Inside>>,
+    number: u64,
     /// Nobody's while a load balancer has not said whose.
     address: Option<IpAddr>,
+    /// Says that it was given away; nobody says so to who has an identity.
+    leave: Option<CancellationToken>,
 }
+
+/// The place was given to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenAway;
 
 impl Doors {
     /// A place for a client at `address`, if there is one.
     pub fn enter(&self, address: IpAddr, limits: DoorLimits, now: MonoTime) -> Result<Place, Full> {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        inside.has_room(limits)?;
+        let mut inside = self.lock();
+        inside.has_room(limits, now)?;
         let address = inside.count(address, limits, now)?;
-        inside.total += 1;
-        Ok(Place { inside: Arc::clone(&self.inside), address: Some(address) })
+        Ok(self.place(&mut inside, Some(address), limits, now))
     }
 
     /// A place for a connection that a load balancer passes on, if there is one; [`Place::belongs_to`] says whose.
-    pub fn enter_behind_balancer(&self, limits: DoorLimits) -> Result<Place, Full> {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        inside.has_room(limits)?;
-        inside.total += 1;
-        Ok(Place { inside: Arc::clone(&self.inside), address: None })
+    pub fn enter_behind_balancer(&self, limits: DoorLimits, now: MonoTime) -> Result<Place, Full> {
+        let mut inside = self.lock();
+        inside.has_room(limits, now)?;
+        Ok(self.place(&mut inside, None, limits, now))
+    }
+
+    fn place(&self, inside: &mut Inside, address: Option<IpAddr>, limits: DoorLimits, now: MonoTime) -> Place {
+        let (number, leave) = inside.take(address, limits, now);
+        Place(Some(Held { inside: Arc::clone(&self.inside), number, address, leave: Some(leave) }))
     }
 
     /// Counts a load balancer's look whether we are here; how many there were.
@@ -177,31 +279,78 @@ impl Doors {
 
     /// How many are inside.
     pub fn inside(&self) -> usize {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner).total
+        self.lock().total
+    }
+
+    /// How many places were given away since the start.
+    pub fn given_away(&self) -> u64 {
+        self.lock().given_away
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
+    /// One that counts nowhere, and is never given away: for who brings a stream of his own.
+    pub fn apart() -> Self {
+        Self(None)
+    }
+
     /// It is a connection of this client, who must have room for it.
     pub fn belongs_to(&mut self, address: IpAddr, limits: DoorLimits, now: MonoTime) -> Result<(), Full> {
-        if self.address.is_none() {
-            let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-            self.address = Some(inside.count(address, limits, now)?);
+        let Some(held) = &mut self.0 else { return Ok(()) };
+        let mut inside = held.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of who has to leave nothing is counted any more.
+        if held.address.is_none() && inside.stranger(held.number).is_some() {
+            let address = inside.count(address, limits, now)?;
+            held.address = Some(address);
+            if let Some(stranger) = inside.stranger(held.number) {
+                stranger.address = Some(address);
+            }
         }
         Ok(())
     }
+
+    /// Its client has an identity: the place is its own until it ends.
+    ///
+    /// # Errors
+    /// It was given away before.
+    pub fn keep(&mut self) -> Result<(), GivenAway> {
+        let Some(held) = &mut self.0 else { return Ok(()) };
+        let mut inside = held.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.leave.is_some() && inside.remove_stranger(held.number).is_none() {
+            return Err(GivenAway);
+        }
+        held.leave = None;
+        Ok(())
+    }
+
+    /// Its client has no identity, and will have none.
+    pub fn is_nobodys(&self) {
+        let Some(held) = &self.0 else { return };
+        let mut inside = held.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stranger) = inside.strangers.remove(&held.number) {
+            inside.nobodies.insert(held.number, stranger);
+        }
+    }
+
+    /// Waits until it is given to another: then its client is to leave. Never of who has an identity. Cancel-safe.
+    pub async fn given_away(&self) {
+        match self.0.as_ref().and_then(|held| held.leave.as_ref()) {
+            Some(leave) => leave.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
-impl Drop for Place {
+impl Drop for Held {
     fn drop(&mut self) {
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        inside.total = inside.total.saturating_sub(1);
-        let Some(address) = self.address else { return };
-        if let Some(here) = inside.by_address.get_mut(&address) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                inside.by_address.remove(&address);
-            }
+        // What was given away counts as another's already.
+        if self.leave.is_none() || inside.remove_stranger(self.number).is_some() {
+            inside.leave(self.address);
         }
     }
 }
@@ -219,9 +368,14 @@ pub(crate) fn counted_as(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const LIMITS: DoorLimits = DoorLimits { connections: 3, connections_per_address: 2, connections_per_minute: 100 };
+
+    /// The same, without limits of an address.
+    const EACH: DoorLimits = DoorLimits { connections_per_address: 100, ..LIMITS };
 
     fn at(address: &str) -> IpAddr {
         address.parse().unwrap()
@@ -248,8 +402,8 @@ mod tests {
     #[test]
     fn a_balancer_counts_among_all_and_its_clients_as_themselves() {
         let doors = Doors::default();
-        let mut places: Vec<Place> = (0..3).map(|_| doors.enter_behind_balancer(LIMITS).unwrap()).collect();
-        assert_eq!(doors.enter_behind_balancer(LIMITS).unwrap_err(), Full::Everywhere);
+        let mut places: Vec<Place> = (0..3).map(|_| doors.enter_behind_balancer(LIMITS, after(0)).unwrap()).collect();
+        assert_eq!(doors.enter_behind_balancer(LIMITS, after(0)).unwrap_err(), Full::Everywhere);
         let said: Vec<_> = places.iter_mut().map(|place| place.belongs_to(at("192.0.2.7"), LIMITS, after(0))).collect();
         assert_eq!(said, [Ok(()), Ok(()), Err(Full::ForAddress)]);
         drop(places);
@@ -257,6 +411,94 @@ mod tests {
         // Who was counted is counted no more; who was never counted took nothing from anybody.
         let _direct = doors.enter(at("192.0.2.7"), LIMITS, after(0)).unwrap();
         assert!(doors.enter(at("192.0.2.7"), LIMITS, after(0)).is_ok());
+    }
+
+    /// What becomes of those inside, by what is known of each; all came in this order, one a second.
+    #[test]
+    fn who_has_been_here_longest_without_an_identity_leaves_for_a_newcomer() {
+        #[derive(Clone, Copy)]
+        enum Known {
+            Nothing,
+            Nobody,
+            Identity,
+        }
+        use Known::{Identity, Nobody, Nothing};
+        // When the newcomer comes, and who leaves for it; nobody: it is turned away.
+        let table: [([Known; 3], u64, Option<usize>); 9] = [
+            ([Nothing, Nothing, Nothing], 2, None),
+            ([Nothing, Nothing, Nothing], 3, Some(0)),
+            ([Identity, Nothing, Nothing], 3, None),
+            ([Identity, Nothing, Nothing], 4, Some(1)),
+            ([Nothing, Nobody, Nothing], 4, Some(1)),
+            ([Nothing, Nobody, Nothing], 3, Some(0)),
+            ([Nobody, Nobody, Nothing], 9, Some(0)),
+            ([Identity, Identity, Identity], 1000, None),
+            ([Identity, Identity, Nobody], 1000, Some(2)),
+        ];
+        for (row, (known, comes, leaves)) in table.into_iter().enumerate() {
+            let doors = Doors::default();
+            let mut places = Vec::new();
+            for (number, known) in (0..).zip(known) {
+                let mut place = doors.enter(at("192.0.2.1"), EACH, after(number)).unwrap();
+                match known {
+                    Nothing => {}
+                    Nobody => place.is_nobodys(),
+                    Identity => place.keep().unwrap(),
+                }
+                places.push(place);
+            }
+            let came = doors.enter(at("192.0.2.2"), EACH, after(comes));
+            let left = places.iter().position(|place| place.given_away().now_or_never().is_some());
+            assert_eq!((came.is_ok(), left), (leaves.is_some(), leaves), "row {row}");
+            assert_eq!(doors.inside(), 3, "row {row}");
+            if let Some(left) = left {
+                assert_eq!(places[left].keep(), Err(GivenAway), "row {row}");
+            }
+            // Who left counts no more, neither in all nor for its address.
+            drop(came);
+            assert_eq!(doors.inside(), 3 - usize::from(leaves.is_some()), "row {row}");
+            drop(places);
+            assert_eq!(doors.inside(), 0, "row {row}");
+            let inside = doors.lock();
+            assert!(inside.by_address.is_empty() && inside.strangers.is_empty() && inside.nobodies.is_empty());
+        }
+    }
+
+    #[test]
+    fn who_is_turned_away_for_itself_has_nobody_leave() {
+        let doors = Doors::default();
+        let places: Vec<Place> = ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
+            .map(|address| doors.enter(at(address), LIMITS, after(0)).unwrap())
+            .into();
+        assert_eq!(doors.enter(at("192.0.2.1"), LIMITS, after(9)).unwrap_err(), Full::ForAddress);
+        assert!(places.iter().all(|place| place.given_away().now_or_never().is_none()));
+    }
+
+    #[test]
+    fn of_a_balancers_connection_that_was_given_away_nothing_is_counted() {
+        let doors = Doors::default();
+        let mut places: Vec<Place> = (0..3).map(|_| doors.enter_behind_balancer(LIMITS, after(0)).unwrap()).collect();
+        let newcomer = doors.enter_behind_balancer(LIMITS, after(3)).unwrap();
+        for place in &mut places {
+            assert_eq!(place.belongs_to(at("192.0.2.7"), LIMITS, after(3)), Ok(()));
+        }
+        assert_eq!(doors.lock().by_address[&at("192.0.2.7")], 2);
+        drop((places, newcomer));
+        assert_eq!((doors.inside(), doors.lock().by_address.len()), (0, 0));
+    }
+
+    /// A reload may make the limit smaller than the crowd.
+    #[test]
+    fn where_more_are_here_than_may_be_as_many_leave_as_must_or_none() {
+        let doors = Doors::default();
+        let wide = DoorLimits { connections: 10, ..EACH };
+        let places: Vec<Place> =
+            (0..10).map(|number| doors.enter(at("192.0.2.1"), wide, after(number)).unwrap()).collect();
+        let left = || places.iter().filter(|place| place.given_away().now_or_never().is_some()).count();
+        assert_eq!(doors.enter(at("192.0.2.2"), EACH, after(9)).unwrap_err(), Full::Everywhere);
+        assert_eq!(left(), 0);
+        let _newcomer = doors.enter(at("192.0.2.2"), EACH, after(10)).unwrap();
+        assert_eq!((left(), doors.inside()), (8, 3));
     }
 
     #[test]

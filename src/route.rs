@@ -189,6 +189,7 @@ mod tests {
             key: None,
             links: Vec::new(),
             vouched: None,
+            ends: None,
         }
     }
 

@@ -62,15 +62,14 @@ class Cgroup:
             total += int(re.search(r"^write_bytes: (\d+)", Path(f"/proc/{process}/io").read_text(), re.MULTILINE).group(1))
         return total
 
-    def settle(self, seconds=10):
-        """Waits until it does next to nothing: what a message costs afterwards counts too."""
+    def settle(self, seconds=10, still=1):
+        """Waits until it does next to nothing, in so many looks one behind the other: what a message costs afterwards counts too."""
         end = time.monotonic() + seconds
-        before = self.seconds()
-        while time.monotonic() < end:
+        before, seen = self.seconds(), 0
+        while time.monotonic() < end and seen < still:
             time.sleep(0.25)
             now = self.seconds()
-            if now - before < 0.01:
-                return
+            seen = seen + 1 if now - before < 0.01 else 0
             before = now
 
     def kill(self):

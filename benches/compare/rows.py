@@ -19,6 +19,8 @@ _STARTS = 5
 _WARM = 200
 # Turns of few and many of something.
 _TURNS = 3
+# How long a start with a million messages goes on looking at them once it listens, at the most, seconds.
+_AFTER_START = 120
 # The other sessions that one machine's memory holds of a server that takes 1.7 MiB for each.
 _TOO_LARGE = {servers.Postfix.name, servers.PostfixUncached.name}
 
@@ -184,7 +186,7 @@ def _against(bench, plan, name, attribute, values, case=CASES["single"]):
             with bench.using(attribute, values[word]):
                 with Fresh(bench, name, kind=servers.Sealpost) as it:
                     short = replace(plan, seconds=min(plan.seconds, 10), warmup=min(plan.warmup, 3))
-                    it.server.cgroup.settle()
+                    it.server.cgroup.settle(_AFTER_START, still=12)
                     before = it.server.cgroup.written()
                     told = measure.measure(bench, it.sink, it.server, case, run, short)
                     octets[word].append((it.server.cgroup.written() - before) / told["accepted"])

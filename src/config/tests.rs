@@ -9,9 +9,11 @@ mod rosters;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::*;
 use crate::pki::{Authority, Bearer, Issued, Reason, Revocation, Validity};
+use crate::queue::Schedule;
 use crate::sys::{ManualClock, SeededEntropy, WallTime};
 use crate::tls::recipe::Recipe;
 
@@ -134,6 +136,38 @@ fn the_right_configuration_is_right() {
     assert_eq!(loaded.settings.session.hostname, "mail.example.com");
     assert_eq!(loaded.settings.data_dir, house().join("data"));
     assert_eq!(loaded.settings.reports.from.as_str(), "MAILER-DAEMON@mail.example.com");
+}
+
+/// RFC 5321 §4.5.3.2.7 and §4.5.4.1, §4.5.3.1.7 and §4.5.3.1.8; RFC 4954 §9.
+#[test]
+fn what_is_not_written_is_what_the_rfcs_ask_for() {
+    let settings = read(RIGHT, &[]).unwrap().settings;
+    let days = |count: u64| Duration::from_secs(count * 86_400);
+    assert!(settings.deadlines.command >= Duration::from_secs(300), "{:?}", settings.deadlines.command);
+    assert!(settings.schedule.gives_up_at(NOW) >= NOW.after(days(4)), "{:?}", settings.schedule);
+    assert!(settings.session.recipients_max >= 100, "{}", settings.session.recipients_max);
+    assert!(settings.session.message_size_max >= 64 * 1024, "{}", settings.session.message_size_max);
+    assert!(settings.session.auth_failures_max >= 3, "{}", settings.session.auth_failures_max);
+}
+
+/// RFC 5321 §4.5.4.1: the retry parameters can be configured.
+#[test]
+fn mail_is_tried_again_as_is_configured() {
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let schedule = |retry: &[Duration], days: u64| Schedule::new(retry, Some(minutes(240)), minutes(days * 24 * 60));
+    let by_default = read(RIGHT, &[]).unwrap().settings.schedule;
+    assert_eq!(Some(by_default), schedule(&[1, 5, 15, 60].map(minutes), 5));
+    let text = format!("{RIGHT}\n[queue]\nretry = [\"30m\", \"2h\"]\ngive_up_after = \"6d\"\n");
+    let configured = read(&text, &[]).unwrap().settings.schedule;
+    assert_eq!(Some(configured), schedule(&[30, 120].map(minutes), 6));
+}
+
+/// RFC 6531 §3.7.1, RFC 8616 §4: what is said in EHLO, and in its reply, is ASCII.
+#[test]
+fn a_host_name_in_u_labels_is_kept_in_a_labels() {
+    let loaded = read(&RIGHT.replace("mail.example.com", "Mail.B\u{fc}cher.example"), &[]).unwrap();
+    assert_eq!(loaded.settings.session.hostname, "mail.xn--bcher-kva.example");
+    assert_eq!(loaded.settings.upstreams[0].helo, "mail.xn--bcher-kva.example");
 }
 
 #[test]

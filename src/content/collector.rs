@@ -1,8 +1,13 @@
 //! Gathers the header section from a stream of pieces, within its limit.
 //!
+//! What it will hold with the next piece is known before that is taken ([`HeaderCollector::would_hold`]), so that whoever has a budget can ask for it. It grows
+//! by doubling: a section of the largest size is asked for a few times, not once a line.
 //! Never: keeps an octet of the body, keeps more than the limit.
 
 use crate::mail::header::{EndOfHeader, HeaderFault, HeaderLimits};
+
+/// What a section takes of memory at least, octets: most are no larger.
+const FIRST_HELD: usize = 2 * 1024;
 
 /// How far a collector is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,17 @@ impl HeaderCollector {
         Self { section: Vec::new(), end: EndOfHeader::default(), too_large: false, limit: limits.section }
     }
 
+    /// Octets of memory that it holds once it has taken a piece of so many octets: as many as it holds now, or more.
+    pub fn would_hold(&self, piece: usize) -> usize {
+        let needed = self.section.len().saturating_add(piece).min(self.limit);
+        match needed <= self.section.capacity() {
+            true => self.section.capacity(),
+            false => {
+                self.section.capacity().saturating_mul(2).clamp(needed.max(FIRST_HELD).min(self.limit), self.limit)
+            }
+        }
+    }
+
     /// Takes the next piece. After [`Collected::Whole`] nothing more is taken.
     ///
     /// # Errors
@@ -44,6 +60,8 @@ impl HeaderCollector {
             self.too_large = true;
             return Err(HeaderFault::TooLarge { limit: self.limit });
         }
+        let held = self.would_hold(consumed);
+        self.section.reserve_exact(held.saturating_sub(self.section.len()));
         self.section.extend_from_slice(piece.get(..consumed).unwrap_or_default());
         Ok(if self.end.is_past() { Collected::Whole { consumed } } else { Collected::More })
     }
@@ -56,6 +74,12 @@ impl HeaderCollector {
     /// The same, handed over.
     pub fn into_section(self) -> Vec<u8> {
         self.section
+    }
+
+    /// Lets go what has been gathered; nothing more is taken.
+    pub fn give_up(&mut self) {
+        self.section = Vec::new();
+        self.too_large = true;
     }
 }
 

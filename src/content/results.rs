@@ -229,6 +229,7 @@ mod tests {
             ("i=2", "i=2", "i=1; mail . example.com; spf=pass", true),
             ("i=2", "i=2", "i=1; mx.example.net; spf=pass", false),
             ("i=1", "i=1", "i=0; mail.example.com; spf=pass", true),
+            ("i=50", "i=50", "i=50; mail.example.com; spf=pass", false),
             ("i=51", "i=51", "i=51; mail.example.com; spf=pass", true),
             ("i=1", "i=1", "mail.example.com; spf=pass", true),
             ("i=1", "i=1", "i=1x; mail.example.com; spf=pass", true),

@@ -20,7 +20,9 @@ use crate::tls::{ListenerFault, ListenerTls, RevocationMode};
 const EARLY_CERTIFICATE: Duration = Duration::from_secs(21 * 86_400);
 
 /// How long, and how much, is read and dropped after a message whose end is in dispute, before the connection is closed.
-const LINGER: LingerLimits = LingerLimits { wait: Duration::from_secs(10), octets: 64 * 1024 * 1024 };
+const LINGER: LingerLimits = LingerLimits { wait: LINGER_WAIT, octets: LINGER_OCTETS_MAX };
+const LINGER_WAIT: Duration = Duration::from_secs(10);
+const LINGER_OCTETS_MAX: usize = 64 * 1024 * 1024;
 
 /// The snapshot that `settings` ask for.
 ///

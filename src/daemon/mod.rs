@@ -21,6 +21,7 @@ pub mod steering;
 mod telling;
 mod watch;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// For saying QUIT to all idle upstreams at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// So long after a stop began it is told for the first time what it waits for, and then so often again: what ends at once is not worth a word.
+const AWAITED_TOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// How often the daemon looks how full disk and queue are.
 const ROOM_LOOK: Duration = Duration::from_secs(60);
@@ -181,6 +185,9 @@ impl Daemon {
         let bound = listeners.iter().map(|(_, address)| *address).collect();
         house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
+        let (queue, routes) = (house.queue.clone(), Arc::clone(&house.snapshot().routes));
+        let looking = stranded::tell(queue, routes, stranded::Moment::Start, house.tasks.drain());
+        house.tasks.spawn("mail without a route", looking);
         house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
         house.tasks.spawn_vital("damaged messages", count_damaged(Arc::clone(&house)));
         house.tasks.spawn_vital("idle upstream connections", tend(Arc::clone(&house)));
@@ -273,7 +280,12 @@ impl Daemon {
     pub async fn drain(&self) {
         ready::stopping();
         tracing::info!("stopping");
-        let left = self.house.come_to_rest(self.reloader.settings().shutdown_grace).await;
+        let grace = self.reloader.settings().shutdown_grace;
+        let left = tokio::select! {
+            biased;
+            left = self.house.come_to_rest(grace) => left,
+            never = tell_awaited(&self.house, grace) => match never {},
+        };
         if left > 0 {
             tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
         }
@@ -284,6 +296,22 @@ impl Daemon {
         // Politeness only: an upstream that does not answer must not hold the shutdown.
         let _ = tokio::time::timeout(GOODBYE, self.house.courier.close()).await;
         tracing::info!("stopped");
+    }
+}
+
+/// Says while a stop lasts what it waits for.
+async fn tell_awaited(house: &House, grace: Duration) -> Infallible {
+    let (began, (first, again)) = (house.now().mono, AWAITED_TOLD);
+    tokio::time::sleep(first).await;
+    loop {
+        let (sessions, deliveries) = (house.tasks.at_work_as("connection"), house.tasks.at_work_as("delivery"));
+        let others = house.tasks.at_work().saturating_sub(sessions).saturating_sub(deliveries);
+        let seconds = grace.saturating_sub(house.now().mono.since(began)).as_secs();
+        tracing::info!(
+            sessions, deliveries, others, at_most = %format_args!("{seconds}s"),
+            "stopping: waiting for what is under way; a second signal ends it at once"
+        );
+        tokio::time::sleep(again).await;
     }
 }
 
@@ -356,7 +384,7 @@ fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 }
 
 /// Accepts clients at one door until the drain begins.
-async fn accept(listener: TcpListener, door: usize, house: Arc<House>) {
+pub async fn accept(listener: TcpListener, door: usize, house: Arc<House>) {
     let mut drain = house.tasks.drain();
     loop {
         let accepted = tokio::select! {
@@ -390,10 +418,7 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
         return admit_balancer(stream, client, door, house);
     }
     match house.doors.enter(client.ip(), snapshot.door_limits, now) {
-        Ok(place) => house.tasks.spawn("connection", async move {
-            Box::pin(intake::serve(stream, client, door, serving)).await;
-            drop(place);
-        }),
+        Ok(place) => house.tasks.spawn("connection", Box::pin(intake::serve(stream, client, door, serving, place))),
         Err(full) => {
             tell_full(client, full, house);
             turn_away(&stream, entered);
@@ -403,26 +428,23 @@ fn admit(stream: TcpStream, client: SocketAddr, door: usize, house: &Arc<House>)
 
 /// A connection that a load balancer passes on: it is nobody's until its header is there, and nothing is said before.
 fn admit_balancer(mut stream: TcpStream, balancer: SocketAddr, door: usize, house: &Arc<House>) {
-    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits) {
+    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits, house.now().mono) {
         Ok(place) => place,
         Err(full) => return tell_full(balancer, full, house),
     };
     let serving = Arc::clone(house);
     house.tasks.spawn("connection", async move {
-        let client = match intake::introduced(&mut stream, balancer, &serving).await {
+        let client = match intake::introduced(&mut stream, balancer, &serving, &place).await {
             None => return,
             // Who looks every two seconds must not use up a client's limits: the total alone bounds balancers.
-            Some(Introduced::Probe) => {
-                Box::pin(intake::serve(stream, balancer, door, serving)).await;
-                return drop(place);
-            }
+            Some(Introduced::Probe) => return Box::pin(intake::serve(stream, balancer, door, serving, place)).await,
             Some(Introduced::Client(client)) => client,
         };
         let snapshot = serving.snapshot();
         match place.belongs_to(client.ip(), snapshot.door_limits, serving.now().mono) {
             Ok(()) => {
                 drop(snapshot);
-                Box::pin(intake::serve(stream, client, door, serving)).await;
+                Box::pin(intake::serve(stream, client, door, serving, place)).await;
             }
             Err(full) => {
                 tell_full(client, full, &serving);
@@ -431,19 +453,20 @@ fn admit_balancer(mut stream: TcpStream, balancer: SocketAddr, door: usize, hous
                 }
             }
         }
-        drop(place);
     });
 }
 
 /// A connection of a load balancer that vouches for its clients: it shows who it is first, and whose connection it passes on inside that.
 fn admit_voucher(stream: TcpStream, balancer: SocketAddr, door: usize, house: &Arc<House>) {
-    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits) {
+    let mut place = match house.doors.enter_behind_balancer(house.snapshot().door_limits, house.now().mono) {
         Ok(place) => place,
         Err(full) => return tell_full(balancer, full, house),
     };
     let serving = Arc::clone(house);
     house.tasks.spawn("connection", async move {
-        let Some(arrived) = Box::pin(intake::by_balancer(stream, balancer, door, &serving)).await else { return };
+        let Some(arrived) = Box::pin(intake::by_balancer(stream, balancer, door, &serving, &place)).await else {
+            return;
+        };
         if let Introduced::Client(client) = arrived.introduced() {
             let limits = serving.snapshot().door_limits;
             if let Err(full) = place.belongs_to(client.ip(), limits, serving.now().mono) {
@@ -451,8 +474,7 @@ fn admit_voucher(stream: TcpStream, balancer: SocketAddr, door: usize, house: &A
                 return Box::pin(arrived.turn_away()).await;
             }
         }
-        Box::pin(arrived.serve(serving)).await;
-        drop(place);
+        Box::pin(arrived.serve(serving, place)).await;
     });
 }
 

@@ -195,7 +195,12 @@ impl Reloader {
         if *old_snapshot.routes != *house.snapshot().routes {
             house.tasks.spawn(
                 "mail without a route",
-                stranded::tell(house.queue.clone(), Arc::clone(&house.snapshot().routes), house.tasks.drain()),
+                stranded::tell(
+                    house.queue.clone(),
+                    Arc::clone(&house.snapshot().routes),
+                    stranded::Moment::Reload,
+                    house.tasks.drain(),
+                ),
             );
         }
         let old_settings = std::mem::replace(&mut self.settings, Arc::new(settings));

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::mail::{DeliverBy, Notify, ReversePath};
 use crate::queue::schedule::{self, Moment, Schedule, Warned, Warning};
-use crate::queue::{Certainty, NO_UPSTREAM, Next, Outcome, Record, Tried};
+use crate::queue::{Certainty, Next, Outcome, Record, Tried};
 use crate::report::{self, Fate};
 use crate::sys::WallTime;
 use crate::upstream::Undertaking;
@@ -119,12 +119,7 @@ pub fn plan_in_line(record: &Record, schedule: &Schedule, at: Moment) -> Option<
     if at.ran < IN_LINE_AFTER || at.now.since(record.due) < IN_LINE_FOR {
         return None;
     }
-    let untried = |recipient| Tried {
-        recipient,
-        upstream: NO_UPSTREAM.to_owned(),
-        outcome: Outcome::Deferred { reason: IN_LINE.to_owned(), reply: None },
-        certainty: Certainty::Known,
-    };
+    let untried = |recipient| Tried::by_nobody(recipient, IN_LINE);
     let untried = || record.open_recipients().into_iter().map(untried).collect::<Vec<_>>();
     let plan = plan_without_attempt(record, untried(), schedule, at)?;
     let gives_up = !matches!(plan.next, Next::Retry(_));

@@ -23,7 +23,7 @@ use crate::audit;
 use crate::house::House;
 use crate::mail::QueueId;
 use crate::queue::schedule::{Plan, Warned};
-use crate::queue::{Certainty, Claim, Conclusion, NO_UPSTREAM, Next, Outcome, QueueError, Record, Tried};
+use crate::queue::{Claim, Conclusion, Next, QueueError, Record, Tried};
 use crate::sys::tasks::said;
 
 /// Panics in a row after which a message is dead.
@@ -100,12 +100,13 @@ async fn put_off(claim: Claim, why: String, house: &House, defects: &Defects) {
     if dead {
         defects.forget(id);
     }
-    let tried = |recipient| Tried {
-        recipient,
+    let tried = |recipient| {
+        let put_off = Tried::by_nobody(recipient, why.clone());
         // Who may have it from an attempt before is still asked first.
-        upstream: record.undetermined_upstream(&[recipient]).unwrap_or(NO_UPSTREAM).to_owned(),
-        outcome: Outcome::Deferred { reason: why.clone(), reply: None },
-        certainty: Certainty::Known,
+        match record.undetermined_upstream(&[recipient]) {
+            Some(upstream) => Tried { upstream: upstream.to_owned(), ..put_off },
+            None => put_off,
+        }
     };
     let outcomes = record.open_recipients().into_iter().map(tried).collect();
     let conclusion = Conclusion { outcomes, next, report: None, warned: record.warned };

@@ -23,9 +23,7 @@ use futures_util::future::join_all;
 use crate::audit;
 use crate::house::House;
 use crate::mail::QueueId;
-use crate::queue::{
-    Certainty, Claim, Conclusion, Custodian, Deposit, NO_UPSTREAM, Next, Outcome, QueueError, Record, TraceFacts, Tried,
-};
+use crate::queue::{Claim, Conclusion, Custodian, Deposit, Next, QueueError, Record, TraceFacts, Tried};
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::route::Group;
 use crate::snapshot::{Snapshot, SoftBounce};
@@ -68,7 +66,7 @@ pub async fn run(house: Arc<House>) {
 async fn deliver(turn: Turn, house: &House) {
     let Turn { claim, purpose, probe, under_way } = turn;
     let snapshot = house.snapshot();
-    if let Some(reason) = standing::lapsed(claim.record(), &snapshot) {
+    if let Some(reason) = standing::lapsed(claim.record(), &snapshot, house.now().wall) {
         // What this message does not need to find out, another may: the probe goes back.
         drop(probe);
         return stop(claim, reason).await;
@@ -109,12 +107,7 @@ async fn deliver(turn: Turn, house: &House) {
 
 /// Gives up what can't be delivered in the time that its sender gave, without an attempt.
 async fn expire(claim: Claim, reason: &str, snapshot: &Snapshot, house: &House) {
-    let untried = |recipient| Tried {
-        recipient,
-        upstream: NO_UPSTREAM.to_owned(),
-        outcome: Outcome::Deferred { reason: reason.to_owned(), reply: None },
-        certainty: Certainty::Known,
-    };
+    let untried = |recipient| Tried::by_nobody(recipient, reason);
     let open = claim.record().open_recipients().into_iter().map(untried).collect();
     let now = house.moment(claim.record().waits_since());
     match conclusion::plan_without_attempt(claim.record(), open, &snapshot.schedule, now) {
@@ -230,15 +223,8 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
             "no route of the configuration takes recipients of a queued message, and it will be returned after `give_up_after`: write a [[route]] that does, or see `sealpost queue stats`"
         );
     }
-    brought.tried.extend(routed.nowhere.into_iter().map(|recipient| Tried {
-        recipient,
-        upstream: NO_UPSTREAM.to_owned(),
-        outcome: Outcome::Deferred {
-            reason: "no route of the configuration takes this recipient".to_owned(),
-            reply: None,
-        },
-        certainty: Certainty::Known,
-    }));
+    let taken_nowhere = |recipient| Tried::by_nobody(recipient, "no route of the configuration takes this recipient");
+    brought.tried.extend(routed.nowhere.into_iter().map(taken_nowhere));
     match left_alone {
         Some(left_alone) if brought.tried.is_empty() => Handed::LeftAlone(left_alone, brought.untried),
         Some(_) | None => Handed::Tried(brought),

@@ -173,6 +173,7 @@ mod tests {
                 ("alice@[192.0.2.1]", "IP address"),
                 ("alice@localhost", "not fully qualified"),
                 ("alice@example.com.", "not an address"),
+                ("alice@xn--a.example", "not an address"),
                 ("mailto:alice@example.com@evil.example", "not an address"),
             ],
         );
@@ -182,7 +183,11 @@ mod tests {
     fn an_international_mailbox_counts_only_where_an_rfc822_name_could_not_stand() {
         check(
             |text| as_text(utf8_mailbox(text)),
-            &[("zoë@example.com", "zoë@example.com"), ("用户@xn--fsqu00a.example", "用户@xn--fsqu00a.example")],
+            &[
+                ("zoë@example.com", "zoë@example.com"),
+                ("用户@xn--fsqu00a.example", "用户@xn--fsqu00a.example"),
+                ("*ë@example.com", "*ë@example.com"),
+            ],
             &[
                 ("", "empty"),
                 ("alice@example.com", "all ASCII"),
@@ -196,6 +201,11 @@ mod tests {
                 ("zo ë@example.com", "spaces"),
                 ("\u{feff}zoë@example.com", "not an address"),
                 ("zoë\u{202e}@example.com", "not an address"),
+                ("Zoë <zoë@example.com>", "spaces"),
+                ("<zoë@example.com>", "not an address"),
+                ("zoë(x)@example.com", "not an address"),
+                ("zoë@*.example.com", "not an address"),
+                ("zoë@xn--a.example", "not an address"),
                 ("zoë@localhost", "not fully qualified"),
                 ("zoë@[192.0.2.1]", "IP address"),
             ],
@@ -234,6 +244,7 @@ mod tests {
                 ("*.example.com", "wildcard"),
                 ("a\0b.example.com", "NUL"),
                 ("a b", "spaces"),
+                (" ", "spaces"),
                 ("a\r\nb.example.com", "control"),
                 ("exämple.com", "beyond ASCII"),
                 (".example.com", "not a host name"),

@@ -378,6 +378,7 @@ impl Answers {
         }
         let (identity, said) = (session.identity(), session.trace());
         let certificate = identity.certificate();
+        let waits = envelope.parameters().hold_until.is_some();
         let deposit = Deposit {
             envelope: *envelope,
             custodian: Custodian {
@@ -388,6 +389,7 @@ impl Answers {
                 key: Some(certificate.spki.0),
                 links: certificate.links.iter().map(recorded).collect(),
                 vouched: self.peer.chain.voucher(),
+                ends: waits.then_some(certificate.not_after),
             },
             trace: TraceFacts {
                 client: self.peer.client.to_string(),

@@ -24,28 +24,28 @@ impl Arrival {
 
     /// Hands `header`, with our fields in front, and the body to the queue as they come; nothing is left of the header where a further chunk of the
     /// body begins. When the queue can't take them, the rest is read to its true end all the same (RFC 5321 §4.1.1.4), and the queue's fault is given
-    /// besides.
+    /// besides; what it had taken is let go before.
     pub(super) async fn keep_body<S>(
         &mut self,
         header: Vec<u8>,
-        incoming: Option<&mut Incoming>,
+        incoming: &mut Option<Incoming>,
         wire: &mut Wire<S>,
         clock: &dyn Clock,
     ) -> Result<(BodyFacts, Result<(), QueueError>), Stopped>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Some(incoming) = incoming else {
+        let Some(taking) = incoming else {
             let fault = QueueError::Broken("a message came that the queue had not admitted".to_owned());
             return Ok((self.receiving.discard(wire, clock).await?, Err(fault)));
         };
-        let mut kept = incoming.write(&header).await;
-        drop(header);
+        let mut kept = taking.begin(header).await;
         loop {
             if kept.is_err() || self.receiving.is_over_size() {
+                *incoming = None;
                 return Ok((self.receiving.discard(wire, clock).await?, kept));
             }
-            kept = incoming.write(self.receiving.decoded()).await;
+            kept = taking.write(self.receiving.decoded()).await;
             if kept.is_ok() {
                 if let Some(end) = self.receiving.end() {
                     return Ok((self.receiving.facts(end), kept));

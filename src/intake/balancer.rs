@@ -9,11 +9,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
+use super::called_away;
 use super::proxy::{HeaderReader, Proxied, ProxyFault};
+use crate::doors::Place;
 use crate::house::House;
 
-/// For the whole header. A balancer sends it at once; the specification asks for three seconds at least, for one lost packet.
+/// For the whole header, unless the handshake has less time. A balancer sends it at once.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
+
+/// However little time the handshake has: the specification asks for three seconds at least, for one lost packet.
+const HEADER_WAIT_MIN: Duration = Duration::from_secs(3);
 
 /// Octets read at once.
 const READ_SIZE: usize = 512;
@@ -40,11 +45,11 @@ pub enum Introduced {
 }
 
 /// Whose connection `balancer` passes on. `None`: it is nobody's, and is to be closed; it was told.
-pub async fn introduced<S>(stream: &mut S, balancer: SocketAddr, house: &House) -> Option<Introduced>
+pub async fn introduced<S>(stream: &mut S, balancer: SocketAddr, house: &House, place: &Place) -> Option<Introduced>
 where
     S: AsyncRead + Unpin,
 {
-    header_of(stream, balancer, house).await.map(|(introduced, _)| introduced)
+    header_of(stream, balancer, house, place).await.map(|(introduced, _)| introduced)
 }
 
 /// The same, with the header.
@@ -52,16 +57,18 @@ pub(super) async fn header_of<S>(
     stream: &mut S,
     balancer: SocketAddr,
     house: &House,
+    place: &Place,
 ) -> Option<(Introduced, HeaderReader)>
 where
     S: AsyncRead + Unpin,
 {
-    let wait = house.snapshot().intake.handshake.min(HEADER_WAIT);
+    let wait = header_wait(house.snapshot().intake.handshake);
     let mut drain = house.tasks.drain();
     let read = tokio::select! {
         biased;
         read = read_header(stream, wait) => read,
         () = drain.wait() => return None,
+        () = called_away(place, balancer, house) => return None,
     };
     match read {
         Ok(Some((Proxied::Client { source, destination }, header))) => {
@@ -78,6 +85,10 @@ where
             None
         }
     }
+}
+
+fn header_wait(handshake: Duration) -> Duration {
+    handshake.clamp(HEADER_WAIT_MIN, HEADER_WAIT)
 }
 
 /// Says, now and then, what is wrong with the header of a connection that is closed therefore.
@@ -137,6 +148,14 @@ mod tests {
     }
 
     const LINE: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.1 40000 587\r\n";
+
+    /// proxy-protocol.txt, section 2.
+    #[test]
+    fn a_header_is_waited_for_three_seconds_at_least_and_ten_at_most() {
+        for (handshake, wait) in [(1, 3), (3, 3), (7, 7), (60, 10)] {
+            assert_eq!(header_wait(Duration::from_secs(handshake)), Duration::from_secs(wait), "{handshake} s");
+        }
+    }
 
     #[test]
     fn what_stands_behind_the_header_is_left_for_tls() {

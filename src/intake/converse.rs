@@ -9,32 +9,46 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answers::{Answers, identify, sighting};
 use super::arrival::Arrival;
-use super::message::{Receiving, Stopped, skip};
+use super::message::{HeaderEnd, Receiving, Stopped, skip};
 use super::wire::{Client, Gone, Heard, Wire};
-use super::{IntakeLimits, Peer, Presented};
+use super::{IntakeLimits, LingerLimits, Peer, Presented, called_away, no_place};
 use crate::audit;
-use crate::content::BodyEnd;
+use crate::content::{BodyEnd, HeaderFacts};
+use crate::doors::Place;
 use crate::house::House;
 use crate::identity::Identity;
+use crate::queue::QueueError;
 use crate::session::{Answer, Deadline, Event, Phase, Refused, Ruling, Session, Step};
 use crate::smtp::{Framing, Reply};
-use crate::snapshot::Mode;
+use crate::snapshot::{Door, Mode};
 use crate::sys::{Drain, MonoTime};
 use crate::tls::ToldTls;
 
-/// Talks with whoever is behind `peer` until the connection ends.
-pub async fn converse<S>(stream: S, peer: Peer, house: Arc<House>, drain: Drain)
+/// Talks with whoever is behind `peer` until the connection ends, or its place is given away.
+pub async fn converse<S>(stream: S, peer: Peer, house: Arc<House>, drain: Drain, mut place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let snapshot = house.snapshot();
     let Some(door) = snapshot.doors.get(peer.door).map(Arc::clone) else { return };
-    let wire = Wire::new(stream, snapshot.intake.write);
+    let mut wire = Wire::new(stream, snapshot.intake.write);
     let now = house.now();
     let peer = Arc::new(peer);
     // Whatever is done once, or now and then, has its memory for that time alone (here, and in `act`): a session that waits holds little.
-    match Box::pin(identify(&peer, &house, &snapshot)).await {
-        Ok(identity) => {
+    let identifying = async {
+        tokio::select! {
+            identified = identify(&peer, &house, &snapshot) => Some(identified),
+            () = called_away(&place, peer.client, &house) => None,
+        }
+    };
+    let identified = Box::pin(identifying).await;
+    if !matches!(identified, Some(Ok(_))) {
+        place.is_nobodys();
+    }
+    match identified.filter(|identified| identified.is_err() || place.keep().is_ok()) {
+        // Its place was given away meanwhile.
+        None => wire.leave(&no_place(&door)).await,
+        Some(Ok(identity)) => {
             audit::identified(peer.client, &peer.tls, told(&peer), &identity);
             let routes = Arc::clone(&snapshot.routes);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session), routes);
@@ -60,9 +74,12 @@ where
                 tracing::warn!(%fault, "a certificate that was seen could not be noted");
             }
         }
-        Err(no_one) => {
-            let machine = Refused::new(no_one.cause, Arc::clone(&door.session), now.wall);
-            Box::pin(refuse(wire, machine, no_one.detail, &peer, &house, door.mode, drain)).await;
+        Some(Err(no_one)) => {
+            let mut machine = Refused::new(no_one.cause, Arc::clone(&door.session), now.wall);
+            if let Some(decision) = machine.take_decision() {
+                audit::unidentified(peer.client, &peer.tls, &decision, &no_one.detail);
+            }
+            Box::pin(refuse(wire, machine, &peer, &house, &door, drain, &place)).await;
         }
     }
 }
@@ -79,36 +96,26 @@ fn told(peer: &Peer) -> Option<&ToldTls> {
 async fn refuse<S>(
     mut wire: Wire<S>,
     mut machine: Refused,
-    detail: String,
     peer: &Peer,
     house: &House,
-    mode: Mode,
+    door: &Door,
     mut drain: Drain,
+    place: &Place,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let limits = house.snapshot().intake;
     let began = house.now().mono;
-    if let Some(decision) = machine.take_decision() {
-        audit::unidentified(peer.client, &peer.tls, &decision, &detail);
-    }
-    let mut next = match mode {
+    let away = || called_away(place, peer.client, house);
+    let mut next = match door.mode {
         Mode::Implicit | Mode::ProxiedTls => Some(machine.greeting(house.now().wall)),
         Mode::StartTls => None,
     };
     loop {
         match next.take() {
             Some(Step::Say(reply)) => wire.say(&reply),
-            Some(Step::Dispute(reply)) => {
-                wire.say(&reply);
-                let _ = wire.hang_up(Client::Talking, limits.linger).await;
-                return;
-            }
-            Some(Step::Close(reply)) => {
-                wire.say(&reply);
-                let _ = wire.hang_up(Client::Listening, limits.linger).await;
-                return;
-            }
+            Some(Step::Dispute(reply)) => return part(&mut wire, &reply, Client::Talking, limits.linger, away()).await,
+            Some(Step::Close(reply)) => return part(&mut wire, &reply, Client::Listening, limits.linger, away()).await,
             // A machine without MAIL has nothing to receive and nothing to ask.
             Some(
                 Step::Challenge(_)
@@ -130,14 +137,35 @@ async fn refuse<S>(
         }
         // Nobody is there, so the place is not kept for long: one command's time in all.
         let left = limits.command.saturating_sub(house.now().mono.since(began));
-        let heard = wire.hear(machine.line_limit(), left, Some(&mut drain)).await;
+        let heard = tokio::select! {
+            biased;
+            () = away() => return wire.leave(&no_place(door)).await,
+            heard = wire.hear(machine.line_limit(), left, Some(&mut drain)) => heard,
+        };
         let event = match heard {
             Heard::Line(line) => Event::Line(line.map(|()| wire.line())),
             Heard::Draining => Event::Draining,
             Heard::Gone(Gone::TimedOut) => Event::TimedOut(Deadline::Idle),
-            Heard::Gone(Gone::Closed | Gone::Broken(_)) => return,
+            Heard::Gone(Gone::Closed | Gone::Unread | Gone::Broken(_)) => return,
         };
         next = Some(machine.on(event, house.now().wall));
+    }
+}
+
+/// Says goodbye; whose place is given away has no time for more.
+pub(super) async fn part<S>(
+    wire: &mut Wire<S>,
+    reply: &Reply,
+    client: Client,
+    linger: LingerLimits,
+    away: impl Future<Output = ()>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    wire.say(reply);
+    tokio::select! {
+        _ = wire.hang_up(client, linger) => {}
+        () = away => {}
     }
 }
 
@@ -233,9 +261,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 self.drain = None;
                 self.session.on(Event::Draining, now)
             }
-            Heard::Gone(Gone::TimedOut) => self.session.on(Event::TimedOut(Deadline::Idle), now),
-            Heard::Gone(gone @ (Gone::Closed | Gone::Broken(_))) => return Err(self.over(&gone)),
+            Heard::Gone(Gone::TimedOut) => self.session.on(Event::TimedOut(self.passed()), now),
+            Heard::Gone(gone @ (Gone::Closed | Gone::Unread | Gone::Broken(_))) => return Err(self.over(&gone)),
         })
+    }
+
+    /// Which deadline it was that a client in silence has outstayed.
+    fn passed(&self) -> Deadline {
+        match self.house.now().mono.since(self.began) >= self.limits.session_max {
+            true => Deadline::Session,
+            false => Deadline::Idle,
+        }
     }
 
     /// The same. Between the chunks of a message its pace counts on, whatever else is said there: nobody holds what has come of it for ever.
@@ -246,6 +282,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             let (began, came) = (self.house.now().mono, self.wire.came());
             let heard = self.wire.hear(self.session.line_limit(), most.min(patience), self.drain.as_mut()).await;
             let Some(arrival) = &mut self.answers.arrival else { return Ok(heard) };
+            // Of who is gone no pace is asked: nothing could be said about it.
+            if let Heard::Gone(Gone::Closed | Gone::Unread | Gone::Broken(_)) = heard {
+                return Ok(heard);
+            }
             let waited = self.house.now().mono.since(began);
             arrival.receiving.wait(waited, self.wire.came_since(came)).map_err(|_| Stopped::TooSlow)?;
             match heard {
@@ -289,20 +329,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     async fn read_header(&mut self, mut arrival: Box<Arrival>) -> Result<Step, Over> {
         let (utf8, rules) = (self.session.utf8(), self.session.header_rules());
-        let step = match arrival.receiving.header(&mut self.wire, &*self.house.clock, utf8, rules).await {
-            Ok(Some(facts)) => {
+        let incoming = self.answers.incoming.as_mut();
+        let read = arrival.receiving.header(&mut self.wire, &*self.house.clock, utf8, rules, incoming);
+        let step = match read.await {
+            Ok(HeaderEnd::Read(facts)) => {
                 let step = self.feed(Event::HeaderRead(&facts));
-                arrival.facts = facts;
+                arrival.facts = *facts;
                 step
             }
-            Ok(None) => {
+            Ok(HeaderEnd::GoesOn) => {
                 let end = arrival.receiving.end().unwrap_or(BodyEnd::Complete);
                 self.feed(Event::BodyEnded(arrival.receiving.facts(end)))
             }
+            Ok(HeaderEnd::NoRoom(fault)) => return self.no_room(arrival, fault).await,
             Err(stopped) => return self.stopped(stopped),
         };
         self.answers.arrival = Some(arrival);
         Ok(step)
+    }
+
+    /// What there is no memory for is read to its true end all the same (RFC 5321 §4.1.1.4), and holds none meanwhile.
+    async fn no_room(&mut self, mut arrival: Box<Arrival>, fault: QueueError) -> Result<Step, Over> {
+        self.answers.incoming = None;
+        match arrival.receiving.discard(&mut self.wire, &*self.house.clock).await {
+            Ok(facts) => {
+                let cause = self.answers.no_room(fault);
+                Ok(self.feed(Event::NotKept(facts, cause)))
+            }
+            Err(stopped) => self.stopped(stopped),
+        }
     }
 
     /// The header stands: what goes on of it goes first.
@@ -311,12 +366,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             return Err(self.our_fault("a body was to be received whose header was not read"));
         };
         let section = arrival.receiving.take_section();
-        let header = self.answers.header(&self.session, &arrival.facts, section);
+        let facts = std::mem::take(&mut arrival.facts);
+        let header = self.answers.header(&self.session, &facts, section);
+        drop(facts);
         self.keep_body(arrival, header).await
     }
 
     async fn keep_body(&mut self, mut arrival: Box<Arrival>, header: Vec<u8>) -> Result<Step, Over> {
-        let read = arrival.keep_body(header, self.answers.incoming.as_mut(), &mut self.wire, &*self.house.clock).await;
+        let read = arrival.keep_body(header, &mut self.answers.incoming, &mut self.wire, &*self.house.clock).await;
         let (facts, kept) = match read {
             Ok(read) => read,
             Err(stopped) => return self.stopped(stopped),
@@ -341,6 +398,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let Some(mut arrival) = self.answers.arrival.take() else {
             return Err(self.our_fault("a message was to be discarded of which nothing was read"));
         };
+        arrival.facts = HeaderFacts::default();
         match arrival.receiving.discard(&mut self.wire, &*self.house.clock).await {
             Ok(facts) => Ok(self.feed(Event::BodyEnded(facts))),
             Err(stopped) => self.stopped(stopped),

@@ -2,7 +2,8 @@
 //!
 //! RFC 5321 §4.1.1.4, RFC 3030 §2: a refused message, or chunk, is read to its true end before it is answered; unless it is [`BEYOND_MAX`] octets over
 //! its limit, which no honest client sends. The chunks of a message are one
-//! message: its header, its size, its lines and its pace go on from each to the next. Never: judges; keeps a body.
+//! message: its header, its size, its lines and its pace go on from each to the next. A header section takes memory of the queue's budget while it is read.
+//! Never: judges; keeps a body; keeps a header that is refused.
 
 use std::time::Duration;
 
@@ -15,10 +16,14 @@ use crate::content::{
     self, BodyEnd, BodyFacts, Collected, HeaderCollector, HeaderFacts, HeaderFault, HeaderLimits, HeaderRules,
     Utf8Header,
 };
+use crate::queue::{Incoming, QueueError};
 use crate::session::message::BEYOND_MAX;
 use crate::smtp::data::{BareLf, DotState};
 use crate::smtp::{Framing, MessageReader};
 use crate::sys::Clock;
+
+/// A buffer of decoded octets that is larger goes before more octets are waited for: a thousand clients in the middle of large messages wait at once.
+const DECODED_KEPT: usize = 8 * 1024;
 
 /// Why reading the message did not come to its end.
 #[derive(Debug)]
@@ -27,6 +32,17 @@ pub(super) enum Stopped {
     TooSlow,
     /// Nothing more comes.
     Gone(Gone),
+}
+
+/// What reading a header section came to.
+#[derive(Debug)]
+pub(super) enum HeaderEnd {
+    /// It is whole, or wrong: this is what it says.
+    Read(Box<HeaderFacts>),
+    /// The chunk is over before the header is, which goes on in the next.
+    GoesOn,
+    /// There is no memory for it; the rest of the message is still to come.
+    NoRoom(QueueError),
 }
 
 /// A message from its first octet to its last.
@@ -78,21 +94,27 @@ impl Receiving {
     }
 
     /// Reads the header section whole and says what it says; [`Receiving::take_section`] gives it. What has come of the body then stands in
-    /// [`Receiving::decoded`]. None: the chunk is over before the header is, and the header goes on in the next.
+    /// [`Receiving::decoded`]. What it takes of memory is asked of `incoming`, in a few steps.
     pub(super) async fn header<S>(
         &mut self,
         wire: &mut Wire<S>,
         clock: &dyn Clock,
         utf8: Utf8Header,
         rules: &HeaderRules,
-    ) -> Result<Option<HeaderFacts>, Stopped>
+        mut incoming: Option<&mut Incoming>,
+    ) -> Result<HeaderEnd, Stopped>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         loop {
             self.piece(wire, clock).await?;
+            if let Some(incoming) = &mut incoming
+                && let Err(fault) = incoming.make_room(self.collector.would_hold(self.decoded.len())).await
+            {
+                return Ok(HeaderEnd::NoRoom(fault));
+            }
             match self.collector.push(&self.decoded) {
-                Err(fault) => return Ok(Some(faulty(fault))),
+                Err(fault) => return Ok(faulty(fault)),
                 Ok(Collected::Whole { consumed }) => {
                     self.decoded.drain(..consumed.min(self.decoded.len()));
                     break;
@@ -103,15 +125,15 @@ impl Receiving {
                 DotState::More => {}
                 // No blank line: all there is, is the section (RFC 5322 §3.5: the body is optional, and so is the line before it).
                 DotState::End if self.reader.is_last() => break,
-                DotState::End => return Ok(None),
-                DotState::Fault(fault) => return Ok(Some(faulty(HeaderFault::Octets(fault)))),
+                DotState::End => return Ok(HeaderEnd::GoesOn),
+                DotState::Fault(fault) => return Ok(faulty(HeaderFault::Octets(fault))),
             }
         }
         let empty = HeaderCollector::new(&self.header);
         let section = std::mem::replace(&mut self.collector, empty).into_section();
         let (section, facts) = content::take_in(section, &self.header, utf8, rules);
         self.section = section;
-        Ok(Some(facts))
+        Ok(HeaderEnd::Read(Box::new(facts)))
     }
 
     /// The header section, as it was judged.
@@ -148,11 +170,13 @@ impl Receiving {
         BodyFacts { end, octets: self.octets }
     }
 
-    /// Reads to the true end and keeps nothing.
+    /// Reads to the true end and keeps nothing, of the header neither: the end may be an hour away.
     pub(super) async fn discard<S>(&mut self, wire: &mut Wire<S>, clock: &dyn Clock) -> Result<BodyFacts, Stopped>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        self.collector.give_up();
+        self.section = Vec::new();
         loop {
             if let Some(end) = self.end() {
                 return Ok(self.facts(end));
@@ -168,6 +192,9 @@ impl Receiving {
     {
         self.decoded.clear();
         if wire.buffered().is_empty() && self.reader.wants_octets() {
+            if self.decoded.capacity() > DECODED_KEPT {
+                self.decoded = Vec::new();
+            }
             await_octets(&mut self.pace, wire, clock).await?;
         }
         let progress = self.reader.read(wire.buffered(), &mut self.decoded);
@@ -226,8 +253,8 @@ where
     pace.count(clock.now().mono.since(before), came).map_err(|_| Stopped::TooSlow)
 }
 
-fn faulty(fault: HeaderFault) -> HeaderFacts {
-    HeaderFacts { fault: Some(fault), ..HeaderFacts::default() }
+fn faulty(fault: HeaderFault) -> HeaderEnd {
+    HeaderEnd::Read(Box::new(HeaderFacts { fault: Some(fault), ..HeaderFacts::default() }))
 }
 
 #[cfg(test)]
@@ -237,23 +264,68 @@ mod tests {
     use super::*;
     use crate::sys::ManualClock;
 
+    fn limits() -> (HeaderLimits, PaceLimits) {
+        let second = Duration::from_secs(1);
+        let header = HeaderLimits { section: 1000, line: 1000, fields: 10 };
+        (header, PaceLimits { rate_min: 1, window: second, total_max: second })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_more_of_a_large_message_holds_nothing_of_it() {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let (header, pace) = limits();
+        let mut receiving = Receiving::new(Framing::Dot, header, pace, 1 << 20, BareLf::Refused);
+        let (mut wire, clock) =
+            (Wire::new(server, pace.window), ManualClock::at(crate::sys::WallTime::from_seconds(0)));
+        client.write_all(&b"x\r\n".repeat(5000)).await.unwrap();
+        receiving.piece(&mut wire, &clock).await.unwrap();
+        assert!(receiving.decoded.capacity() > DECODED_KEPT);
+        while !wire.buffered().is_empty() {
+            receiving.piece(&mut wire, &clock).await.unwrap();
+        }
+        {
+            let waiting = std::pin::pin!(receiving.piece(&mut wire, &clock));
+            assert!(futures_util::poll!(waiting).is_pending());
+        }
+        assert_eq!(receiving.decoded.capacity(), 0);
+    }
+
     /// RFC 5321 §4.1.1.4 has a message read to its end; not one that has none.
     #[tokio::test(start_paused = true)]
     async fn the_end_of_what_is_far_too_large_is_not_waited_for() {
         for (read_max, expected) in [(100, BodyEnd::Endless), (1 << 20, BodyEnd::TooLarge)] {
             let (mut client, server) = tokio::io::duplex(1 << 20);
-            let header = HeaderLimits { section: 1000, line: 1000, fields: 10 };
-            let second = Duration::from_secs(1);
-            let pace = PaceLimits { rate_min: 1, window: second, total_max: second };
+            let (header, pace) = limits();
             let mut receiving = Receiving::new(Framing::Dot, header, pace, 50, BareLf::Refused);
             receiving.read_max = read_max;
             client.write_all(&b"x\r\n".repeat(100_000)).await.unwrap();
             client.write_all(b".\r\n").await.unwrap();
-            let mut wire = Wire::new(server, second);
+            let mut wire = Wire::new(server, pace.window);
             let clock = ManualClock::at(crate::sys::WallTime::from_seconds(0));
             let facts = receiving.discard(&mut wire, &clock).await.unwrap();
             assert_eq!(facts.end, expected);
             assert_eq!(facts.octets < 300_000, expected == BodyEnd::Endless);
+        }
+    }
+
+    /// What is refused may go on for an hour.
+    #[tokio::test(start_paused = true)]
+    async fn of_a_message_that_is_refused_no_header_is_kept() {
+        for text in ["From: a@example.com\r\n\r\ntext\r\n.\r\n", "From: a@example.com\r\n.\r\n"] {
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            let second = Duration::from_secs(1);
+            let pace = PaceLimits { rate_min: 1, window: second, total_max: second };
+            let header = HeaderLimits::default();
+            let mut receiving = Receiving::new(Framing::Dot, header, pace, 5000, BareLf::Refused);
+            client.write_all(text.as_bytes()).await.unwrap();
+            let mut wire = Wire::new(server, second);
+            let clock = ManualClock::at(crate::sys::WallTime::from_seconds(0));
+            let rules = HeaderRules::default();
+            let read = receiving.header(&mut wire, &clock, Utf8Header::NotDeclared, &rules, None).await.unwrap();
+            assert!(matches!(read, HeaderEnd::Read(facts) if facts.fault.is_none()), "{text}");
+            assert!(!receiving.section.is_empty(), "{text}");
+            receiving.discard(&mut wire, &clock).await.unwrap();
+            assert_eq!((receiving.section.capacity(), receiving.collector.section().len()), (0, 0), "{text}");
         }
     }
 }

@@ -35,9 +35,11 @@ pub use vouched::{ByBalancer, by_balancer};
 
 use crate::audit;
 use crate::credentials::ExporterValue;
+use crate::doors::Place;
 use crate::house::House;
 use crate::queue::Vouched;
-use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadiness};
+use crate::session::{Deadline, Preamble, PreambleEvent, PreambleStep, TlsReadiness, replies};
+use crate::smtp::Reply;
 use crate::snapshot::{Door, Mode};
 use crate::sys::Drain;
 use crate::tls::{Negotiated, PeerChain, VouchedChain, exporter, negotiated, peer_chain, telling};
@@ -136,8 +138,8 @@ impl From<Option<PeerChain>> for Presented {
     }
 }
 
-/// Serves one accepted connection until it ends. `stream` is a TCP connection, or in tests anything like one.
-pub async fn serve<S>(stream: S, client: SocketAddr, door: usize, house: Arc<House>)
+/// Serves one accepted connection until it ends, or its place is given away. `stream` is a TCP connection, or in tests anything like one.
+pub async fn serve<S>(stream: S, client: SocketAddr, door: usize, house: Arc<House>, place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -146,7 +148,7 @@ where
     let mut drain = house.tasks.drain();
     let arriving = async {
         let stream = match entered.mode {
-            Mode::StartTls => preamble(stream, &entered, snapshot.intake, &house, &mut drain).await?,
+            Mode::StartTls => preamble(stream, client, &entered, &house, &mut drain, &place).await?,
             Mode::Implicit => stream,
             // The other end's certificate is a balancer's there, and nobody's identity: `by_balancer` alone lets in.
             Mode::ProxiedTls => return None,
@@ -155,6 +157,8 @@ where
             // In a place of its own, so that it is handed on without taking its size again at each hand.
             stream = handshake(stream, client, &entered) => stream.map(|stream| Box::new(Sealed(stream))),
             () = drain.wait() => None,
+            // TLS has no words for it.
+            () = called_away(&place, client, &house) => None,
         }
     };
     // What arriving took is given back before the session begins: it may be idle for hours.
@@ -170,14 +174,33 @@ where
     let Some(negotiated) = negotiated(tls) else { return };
     let peer = Peer { client, tls: negotiated, chain: peer_chain(tls).into(), exporter: exporter(tls), door };
     drop(snapshot);
-    converse(stream, peer, house, drain).await;
+    converse(stream, peer, house, drain, place).await;
+}
+
+/// Waits until the place of a client without an identity is given to another, and tells the operator so now and then.
+async fn called_away(place: &Place, client: SocketAddr, house: &House) {
+    place.given_away().await;
+    if let Some(unsaid) = house.doors.called_away.say(house.now().mono) {
+        tracing::warn!(
+            %client, limit = "limits.connections", unsaid, since_the_start = house.doors.given_away(),
+            "all connections are taken: who had been here longest without an identity had to leave for another"
+        );
+    }
 }
 
 /// The dialogue before TLS. `None`: it ended there.
-async fn preamble<S>(stream: S, door: &Door, limits: IntakeLimits, house: &House, drain: &mut Drain) -> Option<S>
+async fn preamble<S>(
+    stream: S,
+    client: SocketAddr,
+    door: &Door,
+    house: &House,
+    drain: &mut Drain,
+    place: &Place,
+) -> Option<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let limits = house.snapshot().intake;
     let began = house.now().mono;
     let mut preamble = Preamble::new(Arc::clone(&door.session), readiness(door.mode));
     let mut wire = Wire::new(stream, limits.write);
@@ -191,11 +214,19 @@ where
             PreambleStep::Say(reply) => {
                 wire.say(&reply);
                 let left = limits.handshake.saturating_sub(house.now().mono.since(began));
-                let event = match wire.hear(preamble.line_limit(), limits.command.min(left), Some(drain)).await {
+                let heard = tokio::select! {
+                    biased;
+                    () = called_away(place, client, house) => {
+                        wire.leave(&no_place(door)).await;
+                        return None;
+                    }
+                    heard = wire.hear(preamble.line_limit(), limits.command.min(left), Some(drain)) => heard,
+                };
+                let event = match heard {
                     Heard::Line(line) => PreambleEvent::Line(line.map(|()| wire.line())),
                     Heard::Draining => PreambleEvent::Draining,
                     Heard::Gone(Gone::TimedOut) => PreambleEvent::TimedOut(Deadline::Idle),
-                    Heard::Gone(Gone::Closed | Gone::Broken(_)) => return None,
+                    Heard::Gone(Gone::Closed | Gone::Unread | Gone::Broken(_)) => return None,
                 };
                 step = preamble.on(event, house.now().wall);
             }
@@ -209,12 +240,17 @@ where
                 return Some(wire.into_stream());
             }
             PreambleStep::Close(reply) => {
-                wire.say(&reply);
-                let _ = wire.hang_up(Client::Listening, limits.linger).await;
+                let away = called_away(place, client, house);
+                converse::part(&mut wire, &reply, Client::Listening, limits.linger, away).await;
                 return None;
             }
         }
     }
+}
+
+/// What is said to whose place is given away: as to one for whom there is none.
+fn no_place(door: &Door) -> Reply {
+    replies::from_here(&door.session.hostname, replies::too_many_connections())
 }
 
 /// Inside a load balancer's TLS there is no other.

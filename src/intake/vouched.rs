@@ -19,7 +19,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::balancer::{header_of, tell_headless};
 use super::proxy::word_of;
-use super::{FAREWELL, Introduced, Peer, Presented, Unvouched, converse, has_hung_up, preamble};
+use super::{FAREWELL, Introduced, Peer, Presented, Unvouched, called_away, converse, has_hung_up, preamble};
+use crate::doors::Place;
 use crate::house::House;
 use crate::session::replies;
 use crate::snapshot::Door;
@@ -44,7 +45,13 @@ impl<S> std::fmt::Debug for ByBalancer<S> {
 
 /// Lets a load balancer in, and hears for whom it speaks. `None`: it is none of the listener's, or speaks for nobody, and the connection is to be
 /// closed; it was told.
-pub async fn by_balancer<S>(stream: S, from: SocketAddr, door: usize, house: &House) -> Option<ByBalancer<S>>
+pub async fn by_balancer<S>(
+    stream: S,
+    from: SocketAddr,
+    door: usize,
+    house: &House,
+    place: &Place,
+) -> Option<ByBalancer<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -57,6 +64,7 @@ where
         biased;
         accepted = timeout(wait, TlsAcceptor::from(Arc::clone(&entered.tls)).accept(stream)) => accepted,
         () = drain.wait() => return None,
+        () = called_away(place, from, house) => return None,
     };
     let mut stream = match accepted {
         Ok(Ok(stream)) => Box::new(stream),
@@ -76,7 +84,7 @@ where
         }
     };
     let negotiated = tls::negotiated(connection)?;
-    let (introduced, chain) = client_of(&mut stream, balancer, from, house).await?;
+    let (introduced, chain) = client_of(&mut stream, balancer, from, house, place).await?;
     let client = match introduced {
         Introduced::Client(client) => client,
         Introduced::Probe => from,
@@ -91,11 +99,12 @@ async fn client_of<S>(
     balancer: Balancer,
     from: SocketAddr,
     house: &House,
+    place: &Place,
 ) -> Option<(Introduced, Presented)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (introduced, header) = header_of(stream, from, house).await?;
+    let (introduced, header) = header_of(stream, from, house, place).await?;
     let chain = match (introduced, word_of(header.tlvs())) {
         (Introduced::Probe, _) => Presented::Nothing,
         (Introduced::Client(_), Ok(Ok(told))) => {
@@ -121,15 +130,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ByBalancer<S> {
     }
 
     /// Serves it until it ends: the client, or the balancer that looks whether we are well, which hears a greeting and is let no further.
-    pub async fn serve(self, house: Arc<House>) {
+    pub async fn serve(self, house: Arc<House>, place: Place) {
         let mut drain = house.tasks.drain();
         let Self { stream, door, peer, introduced } = self;
         match introduced {
-            Introduced::Client(_) => converse(stream, peer, house, drain).await,
-            Introduced::Probe => {
-                let limits = house.snapshot().intake;
-                drop(preamble(stream, &door, limits, &house, &mut drain).await);
-            }
+            Introduced::Client(_) => converse(stream, peer, house, drain, place).await,
+            Introduced::Probe => drop(preamble(stream, peer.client, &door, &house, &mut drain, &place).await),
         }
     }
 

@@ -22,6 +22,9 @@ const OUT_MAX: usize = 4 * 1024;
 /// Octets taken from the socket at once: a record of TLS, at its largest.
 const READ_SIZE: usize = 16 * 1024;
 
+/// For telling a client that its place is another's. What is said fits into what the system buffers, so that nobody has ever to be waited for.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// Why nothing more can be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Gone {
@@ -31,6 +34,9 @@ pub(super) enum Gone {
     /// The wait was longer than allowed.
     #[error("the client was silent")]
     TimedOut,
+    /// The client did not take in time what we said: nothing more can be said to it.
+    #[error("the client does not read what it is told")]
+    Unread,
     /// The connection broke.
     #[error("it broke: {0}")]
     Broken(io::Error),
@@ -101,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         match written {
             Ok(Ok(())) => Ok(()),
             Ok(Err(fault)) => Err(Gone::Broken(fault)),
-            Err(_) => Err(Gone::TimedOut),
+            Err(_) => Err(Gone::Unread),
         }
     }
 
@@ -230,12 +236,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         match closed {
             Ok(Ok(())) => {}
             Ok(Err(fault)) => return Err(Gone::Broken(fault)),
-            Err(_) => return Err(Gone::TimedOut),
+            Err(_) => return Err(Gone::Unread),
         }
         if client == Client::Listening && !self.has_spoken().await {
             return Ok(());
         }
         timeout(limits.wait, self.drop_octets(limits.octets)).await.unwrap_or(Ok(()))
+    }
+
+    /// Says this and closes our side, without a wait for a client that does not listen; nothing is said in the middle of something else.
+    pub(super) async fn leave(&mut self, reply: &Reply) {
+        if !self.out.is_empty() {
+            return;
+        }
+        self.say(reply);
+        let leaving = async {
+            self.flush().await?;
+            self.stream.shutdown().await.map_err(Gone::Broken)
+        };
+        let _ = timeout(LEAVING, leaving).await;
     }
 
     async fn drop_octets(&mut self, most: usize) -> Result<(), Gone> {

@@ -51,15 +51,26 @@ impl Octets {
         self.blocks.available_permits() < usize::try_from(self.all / 2).unwrap_or(usize::MAX)
     }
 
+    /// Makes a share larger, and waits for that; as large as all there is when more is asked for. Cancel-safe: dropped, the share is as it was.
+    pub(super) async fn extend(&self, share: &mut Share, octets: u64) {
+        let more = blocks(octets).min(self.all).saturating_sub(blocks(share.octets).min(self.all));
+        // The semaphore is never closed.
+        if let Ok(permit) = Arc::clone(&self.blocks).acquire_many_owned(more).await {
+            share.join(permit, octets);
+        }
+    }
+
+    /// How many octets are given out.
+    pub(super) fn given_out(&self) -> u64 {
+        let left = u32::try_from(self.blocks.available_permits()).unwrap_or(u32::MAX);
+        u64::from(self.all.saturating_sub(left)).saturating_mul(BLOCK)
+    }
+
     /// Makes a share larger when that can be had at once.
     pub(super) fn enlarge(&self, share: &mut Share, octets: u64) -> bool {
         let more = blocks(octets).saturating_sub(blocks(share.octets));
         let Ok(permit) = Arc::clone(&self.blocks).try_acquire_many_owned(more) else { return false };
-        match &mut share.permit {
-            Some(held) => held.merge(permit),
-            None => share.permit = Some(permit),
-        }
-        share.octets = octets;
+        share.join(permit, octets);
         true
     }
 }
@@ -67,6 +78,15 @@ impl Octets {
 impl Share {
     pub(super) fn octets(&self) -> u64 {
         self.octets
+    }
+
+    /// Takes more of the same budget in.
+    fn join(&mut self, permit: OwnedSemaphorePermit, octets: u64) {
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            None => self.permit = Some(permit),
+        }
+        self.octets = octets;
     }
 
     /// Gives back what is held beyond so many octets.

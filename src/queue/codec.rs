@@ -5,9 +5,11 @@
 //! u64 LE  XXH3-64 of version and payload
 //! ...     the record in postcard
 //! ...     which load balancer vouched for the sender's certificate, if one did
+//! ...     when that certificate ends, of a message that its sender wants to wait; before it stands a load balancer always: of zeros, if none vouched
 //! ```
 //!
-//! What stands behind the record a program that does not know it passes, and a record without it is whole: so it is one format with and without.
+//! What stands behind the record a program that does not know it passes, and a record without it is whole: so it is one format with and without. (To a
+//! program that knows of load balancers alone, the zeros are one that counts nowhere: it holds such a message instead of sending it.)
 //!
 //! Never: guesses at what fails its checksum.
 
@@ -15,11 +17,14 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::brief::Brief;
 use super::earlier::Record1;
-use super::record::Record;
+use super::record::{Custodian, Record, Vouched};
 use crate::mail::QueueId;
 
 /// The format that this program writes.
 pub(super) const RECORD_VERSION: u16 = 2;
+
+/// In the place of a load balancer where none vouched: no certificate has the digest of zeros.
+const NOBODY: Vouched = Vouched { fingerprint: [0; 32], key: [0; 32] };
 
 /// Why octets are no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +44,12 @@ pub(super) enum CodecFault {
 pub(super) fn encode(record: &Record) -> Result<Vec<u8>, CodecFault> {
     let failed = |fault: postcard::Error| CodecFault::Content(fault.to_string());
     let mut payload = postcard::to_stdvec(record).map_err(failed)?;
-    if let Some(vouched) = &record.custodian.vouched {
-        payload.extend(postcard::to_stdvec(vouched).map_err(failed)?);
+    let Custodian { vouched, ends, .. } = &record.custodian;
+    if vouched.is_some() || ends.is_some() {
+        payload.extend(postcard::to_stdvec(vouched.as_ref().unwrap_or(&NOBODY)).map_err(failed)?);
+    }
+    if let Some(ends) = ends {
+        payload.extend(postcard::to_stdvec(ends).map_err(failed)?);
     }
     let version = RECORD_VERSION.to_le_bytes();
     let mut octets = Vec::with_capacity(payload.len() + 10);
@@ -61,7 +70,11 @@ pub(super) fn decode(octets: &[u8]) -> Result<Record, CodecFault> {
 fn present(payload: &[u8]) -> Result<Record, postcard::Error> {
     let (mut record, behind) = postcard::take_from_bytes::<Record>(payload)?;
     if !behind.is_empty() {
-        record.custodian.vouched = Some(postcard::from_bytes(behind)?);
+        let (vouched, behind) = postcard::take_from_bytes::<Vouched>(behind)?;
+        record.custodian.vouched = (vouched != NOBODY).then_some(vouched);
+        if !behind.is_empty() {
+            record.custodian.ends = Some(postcard::from_bytes(behind)?);
+        }
     }
     Ok(record)
 }
@@ -105,7 +118,8 @@ fn checksum(version: [u8; 2], payload: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::record::{Vouched, samples};
+    use crate::queue::record::samples;
+    use crate::sys::WallTime;
 
     #[test]
     fn a_record_reads_back() {
@@ -127,6 +141,30 @@ mod tests {
         assert_eq!(postcard::from_bytes(payload), Ok(plain));
         for cut in 1..64 {
             assert!(present(&payload[..payload.len() - cut]).is_err(), "cut by {cut}");
+        }
+    }
+
+    #[test]
+    fn when_the_certificate_ends_stands_behind_who_vouched_or_behind_nobody() {
+        let plain = samples::record(7);
+        for vouched in [None, Some(Vouched { fingerprint: [1; 32], key: [2; 32] })] {
+            for ends in [None, Some(WallTime::from_seconds(1_800_000_000)), Some(WallTime::from_millis(0))] {
+                let mut record = plain.clone();
+                record.custodian.vouched = vouched;
+                record.custodian.ends = ends;
+                let octets = encode(&record).unwrap();
+                assert_eq!(decode(&octets), Ok(record.clone()), "{vouched:?} {ends:?}");
+                assert_eq!(decode_brief_of(record.id, &octets), Ok(Brief::of(&plain)));
+                // As programs of before read it: the record, and the record with who vouched.
+                let payload = &octets[10..];
+                let (before, behind) = postcard::take_from_bytes::<Record>(payload).unwrap();
+                assert_eq!(before, plain);
+                if let Some(vouched) = vouched {
+                    assert_eq!(postcard::from_bytes(behind), Ok(vouched));
+                } else if ends.is_some() {
+                    assert_eq!(postcard::from_bytes(behind), Ok(NOBODY), "whom no listener knows");
+                }
+            }
         }
     }
 

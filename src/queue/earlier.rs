@@ -150,7 +150,16 @@ impl From<Record1> for Record {
         Self {
             id: old.id,
             envelope: old.envelope,
-            custodian: Custodian { identity, ca, fingerprint, chain, key: None, links: Vec::new(), vouched: None },
+            custodian: Custodian {
+                identity,
+                ca,
+                fingerprint,
+                chain,
+                key: None,
+                links: Vec::new(),
+                vouched: None,
+                ends: None,
+            },
             trace: old.trace,
             // Nobody but an operator could hold a message then.
             held_by: (old.state == State::Held).then_some(HeldBy::Operator),

@@ -1,5 +1,7 @@
 //! A message being received: its octets gather in memory, or go to a file of their own when there are many of them or memory is short.
 //!
+//! Its header section is read before any of it is written here, and is held by the same share of memory meanwhile ([`Incoming::make_room`]); judged, it is
+//! handed over as it is ([`Incoming::begin`]), so that none of it counts twice.
 //! Dropped before [`Incoming::commit`] has handed it over, it leaves nothing.
 
 use std::io;
@@ -11,7 +13,7 @@ use super::accounts::Spending;
 use super::budget::Granted;
 use super::gather::{Brings, Expected};
 use super::seen::{Mark, Sighting};
-use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY};
+use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY, SCARCE_MEMORY};
 use super::store::{NewBody, NewMessage, Order, Tried};
 use super::sweeper::BodyFile;
 use super::writer::Holding;
@@ -138,6 +140,45 @@ impl Incoming {
         self.length
     }
 
+    /// Asks for memory for its header section, which is being read and of which nothing is written yet: `octets` in all. What every message is granted holds most
+    /// of them, without a word to anybody. Waits as long as the settings say; that is ours, and not the client's.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Full`] when there is none in time: `452 4.3.1`.
+    pub async fn make_room(&mut self, octets: usize) -> Result<(), QueueError> {
+        let needed = u64::try_from(octets).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
+        if needed <= self.granted.memory.octets() {
+            return Ok(());
+        }
+        let extending = self.queue.budgets.memory.extend(&mut self.granted.memory, needed);
+        let extended = tokio::time::timeout(self.queue.settings.wait, extending).await;
+        extended
+            .map_err(|_| QueueError::Full("waited in vain for memory for a header section (queue.memory)".to_owned()))
+    }
+
+    /// The first of its octets: its header section, taken over and not copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub async fn begin(&mut self, octets: Vec<u8>) -> Result<(), QueueError> {
+        if self.length > 0 {
+            return self.write(&octets).await;
+        }
+        self.sound()?;
+        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        self.find_place(length).await?;
+        self.sum.0.update(&octets);
+        self.gathered = octets;
+        if !self.fits(self.gathered.len()) {
+            self.flush().await?;
+        }
+        self.length = length;
+        self.condition = Condition::Whole;
+        Ok(())
+    }
+
     /// Adds octets. Waits while the disk writes them: whoever reads from the client stops meanwhile, and TCP holds the client back.
     ///
     /// # Errors
@@ -145,13 +186,11 @@ impl Incoming {
     /// [`QueueError::Full`] when the queue or the disk has no room for them; [`QueueError::Broken`] when the disk fails. Nothing more can be
     /// written or committed then.
     pub async fn write(&mut self, octets: &[u8]) -> Result<(), QueueError> {
-        self.begin()?;
+        self.sound()?;
         let length = self.length.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
-        let all = length.saturating_add(self.granted.envelope);
-        if all > self.granted.place.octets() {
-            self.queue.enlarge(&mut self.granted.place, all).await?;
-        }
-        for piece in octets.chunks(GRANTED_MEMORY) {
+        self.find_place(length).await?;
+        // None is larger than the least that a message keeps.
+        for piece in octets.chunks(SCARCE_MEMORY) {
             self.gather(piece).await?;
         }
         self.sum.0.update(octets);
@@ -161,25 +200,45 @@ impl Incoming {
     }
 
     /// Whole until proven otherwise, and torn until then: a future dropped at any point in between leaves it so.
-    fn begin(&mut self) -> Result<(), QueueError> {
+    fn sound(&mut self) -> Result<(), QueueError> {
         match std::mem::replace(&mut self.condition, Condition::Torn) {
             Condition::Whole => Ok(()),
             Condition::Torn => Err(QueueError::Broken("an earlier write of this message failed".to_owned())),
         }
     }
 
+    /// Room in the queue for a body of so many octets.
+    async fn find_place(&mut self, length: u64) -> Result<(), QueueError> {
+        let all = length.saturating_add(self.granted.envelope);
+        if all > self.granted.place.octets() {
+            self.queue.enlarge(&mut self.granted.place, all).await?;
+        }
+        Ok(())
+    }
+
     async fn gather(&mut self, piece: &[u8]) -> Result<(), QueueError> {
-        let gathered = self.gathered.len() + piece.len();
-        let needed = u64::try_from(gathered).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
-        let enough = needed <= self.granted.memory.octets()
-            || (self.file.is_none()
-                && gathered <= GATHER_MAX
-                && self.queue.budgets.memory.enlarge(&mut self.granted.memory, needed));
-        if !enough {
+        if !self.fits(self.gathered.len().saturating_add(piece.len())) {
             self.flush().await?;
+        }
+        if self.file.is_some() && self.gathered.is_empty() {
+            // Nothing beyond what was granted, and no growing by and by: of many buffers of one size each takes another's place.
+            let buffer = self.granted.memory.octets().saturating_sub(self.granted.envelope);
+            self.gathered.reserve_exact(usize::try_from(buffer).unwrap_or(GRANTED_MEMORY).min(GRANTED_MEMORY));
         }
         self.gathered.extend_from_slice(piece);
         Ok(())
+    }
+
+    /// Whether so many octets may stand in memory, its share of it made larger where that can be had at once.
+    fn fits(&mut self, gathered: usize) -> bool {
+        let needed = u64::try_from(gathered).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
+        if self.file.is_some() {
+            return needed <= self.granted.memory.octets();
+        }
+        // A long header's share may be larger than what goes to the file of messages.
+        gathered <= GATHER_MAX
+            && (needed <= self.granted.memory.octets()
+                || self.queue.budgets.memory.enlarge(&mut self.granted.memory, needed))
     }
 
     /// Writes what has gathered to the message's file, making it when there is none.
@@ -190,7 +249,7 @@ impl Incoming {
         self.file = Some(written.map_err(|fault| QueueError::from_io(&fault))?);
         if self.queue.budgets.memory.is_scarce() {
             // What had gathered is in the file, and others wait for what it took.
-            let buffer = u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX);
+            let buffer = u64::try_from(SCARCE_MEMORY).unwrap_or(u64::MAX);
             self.granted.memory.shrink(buffer.saturating_add(self.granted.envelope));
         }
         Ok(())
@@ -234,7 +293,7 @@ impl Incoming {
 
     /// All that was written, ready to be handed over.
     pub(super) async fn settled(mut self) -> Result<Settled, QueueError> {
-        self.begin()?;
+        self.sound()?;
         let body = self.settle().await?;
         let waiting = match &body {
             NewBody::Octets(octets) => u64::try_from(octets.len()).unwrap_or(u64::MAX),

@@ -529,6 +529,11 @@ impl Queue {
         Ok(Fill { kept, limit, free, reserve: settings.reserve_size })
     }
 
+    /// Octets of `memory` that are given out: to messages being received, headers among them, and to those that wait for the writer.
+    pub fn memory_given_out(&self) -> u64 {
+        self.inner.budgets.memory.given_out()
+    }
+
     /// Gives back to the disk what the store's file does not need, unless more than `most` octets are kept in it. Everything else waits meanwhile.
     /// `told` is told how far it is: rows done, rows in all.
     ///
@@ -578,8 +583,9 @@ impl Queue {
 
 impl Inner {
     fn new_id(&self) -> QueueId {
-        let random = (u128::from(self.entropy.next_u64()) << 64) | u128::from(self.entropy.next_u64());
-        QueueId::new(self.clock.now().wall, random)
+        let mut random = [0; 16];
+        self.entropy.fill(&mut random);
+        QueueId::new(self.clock.now().wall, u128::from_be_bytes(random))
     }
 
     /// Runs something that blocks: on the bounded pool, or here when the core runs inline.

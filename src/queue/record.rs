@@ -32,6 +32,10 @@ pub struct Custodian {
     /// It stands behind the record (see `codec`).
     #[serde(skip)]
     pub vouched: Option<Vouched>,
+    /// When the leaf ends (notAfter), of a message that its sender wants to wait (RFC 4865), which is looked at again by that; none of any other, and for
+    /// messages of before this was kept. It stands behind the record, too.
+    #[serde(skip)]
+    pub ends: Option<WallTime>,
 }
 
 impl Custodian {
@@ -45,6 +49,7 @@ impl Custodian {
             key: None,
             links: Vec::new(),
             vouched: None,
+            ends: None,
         }
     }
 
@@ -389,6 +394,7 @@ pub(crate) mod samples {
                 key: Some([7; 32]),
                 links: vec![Link { issuer: [8; 32], issuer_key: Some([9; 32]), serial: vec![1, 0xaf] }],
                 vouched: None,
+                ends: None,
             },
             trace: TraceFacts {
                 client: "192.0.2.1:40000".to_owned(),

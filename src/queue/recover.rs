@@ -200,7 +200,8 @@ fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     Ok(recovery)
 }
 
-/// Makes a store where there is none. It gets its name when it is whole, so that a crash here leaves nothing that looks like one.
+/// Makes a store where there is none. It gets its name when it is whole, so that a crash here leaves nothing that looks like one. What has that name and is no
+/// file (a link, a folder) is somebody's, and is told, not replaced.
 fn make_store(store: &Embedded) -> Result<(), OpenError> {
     let path = store.file();
     let unfinished = store.folder.join(UNFINISHED);
@@ -209,8 +210,10 @@ fn make_store(store: &Embedded) -> Result<(), OpenError> {
     if names.iter().any(|entry| entry.name == UNFINISHED) {
         store.disk.remove(&unfinished).map_err(failed)?;
     }
-    if names.iter().any(|entry| entry.name == "store.redb") {
-        return Ok(());
+    match store.disk.open(&path, Open::Existing) {
+        Ok(_) => return Ok(()),
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => {}
+        Err(fault) => return Err(failed(fault)),
     }
     let bodies = body_files(store)?.len();
     let shelves = names.iter().filter(|entry| shelf::number(&entry.name).is_some());

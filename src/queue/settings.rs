@@ -31,6 +31,9 @@ pub const PAGE_OCTETS: u64 = 4 * MIB;
 /// The memory that every message being received holds, octets: it is granted before `354`, and is the write buffer of a body file.
 pub const GRANTED_MEMORY: usize = 64 * 1024;
 
+/// What of it a message keeps whose body goes to a file, once memory is scarce: smaller would cost more of writing than it gives to others.
+pub const SCARCE_MEMORY: usize = GRANTED_MEMORY / 2;
+
 /// How many orders the writer takes into one transaction.
 pub const BATCH_MAX: usize = 512;
 

@@ -11,7 +11,7 @@ use super::accounts::Spending;
 use super::at_hand::BodyAtHand;
 use super::brief::{Brief, Sketch};
 use super::compact::{Compaction, Progress};
-use super::record::{Outcome, Record, State};
+use super::record::{NO_UPSTREAM, Outcome, Record, State};
 use super::seen::{Mark, Seen, Sighting};
 use super::sweeper::BodyFile;
 use super::transfer::Adoption;
@@ -83,6 +83,18 @@ pub struct Tried {
     pub outcome: Outcome,
     /// Whether that is all there is to know.
     pub certainty: Certainty,
+}
+
+impl Tried {
+    /// One for whom no upstream was asked, and why: put off.
+    pub fn by_nobody(recipient: usize, reason: impl Into<String>) -> Self {
+        Self {
+            recipient,
+            upstream: NO_UPSTREAM.to_owned(),
+            outcome: Outcome::Deferred { reason: reason.into(), reply: None },
+            certainty: Certainty::Known,
+        }
+    }
 }
 
 /// Whether it is known what the upstream did.

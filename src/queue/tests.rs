@@ -86,6 +86,17 @@ impl Bench {
         recovery
     }
 
+    /// The store opens itself again on the next change, if it has to; one of what is not there changes nothing.
+    async fn comes_back(&self) {
+        let nobody = QueueId::from_u128(0);
+        for _ in 0..3 {
+            if self.queue.hold(nobody).await == Err(QueueError::NotFound(nobody)) {
+                return;
+            }
+        }
+        panic!("the disk is well, and the store does not come back");
+    }
+
     async fn record(&self, id: QueueId) -> Record {
         match self.queue.show(id).await.unwrap() {
             Listed::Message(record) => *record,
@@ -142,6 +153,29 @@ fn a_second_process_is_told_that_the_folder_is_taken() {
     assert!(matches!(second, OpenError::InUse(_)), "{second}");
     block_on(queue.close());
     open().unwrap();
+}
+
+/// A list of a folder shows files alone: what a link or a folder of that name stood for was hidden by a new store, empty, in its place.
+#[test]
+fn what_has_the_name_of_the_store_and_is_none_is_not_replaced() {
+    let above = tempfile::tempdir().unwrap();
+    let (elsewhere, nowhere) = (above.path().join("elsewhere"), above.path().join("nowhere"));
+    std::fs::write(&elsewhere, "").unwrap();
+    for (number, leads_to) in [Some(&elsewhere), Some(&nowhere), None].into_iter().enumerate() {
+        let folder = above.path().join(number.to_string());
+        let store = folder.join("store.redb");
+        std::fs::create_dir(&folder).unwrap();
+        match leads_to {
+            Some(there) => std::os::unix::fs::symlink(there, &store).unwrap(),
+            None => std::fs::create_dir(&store).unwrap(),
+        }
+        let settings = QueueSettings { driving: Driving::Inline, ..QueueSettings::new(&folder) };
+        let clock = Arc::new(ManualClock::at(START));
+        let fault = Queue::open(settings, Arc::new(SystemDisk), clock, Arc::new(SeededEntropy::new(1))).unwrap_err();
+        assert!(matches!(fault, OpenError::Disk(..)), "{leads_to:?}: {fault}");
+        assert!(!store.symlink_metadata().unwrap().is_file(), "{leads_to:?}: it is gone");
+        assert!(!folder.join("messages-0").exists() && !nowhere.exists(), "{leads_to:?}: something was made");
+    }
 }
 
 #[test]

@@ -239,6 +239,19 @@ fn the_whole_message_is_returned_when_asked_for_and_readable() {
     let mut attached = message.parts.iter().filter(|part| matches!(part.body, PartType::Message(_)));
     let PartType::Message(inner) = &attached.next_back().unwrap().body else { panic!("a message") };
     assert_eq!(inner.body_text(0).unwrap().lines().next(), Some("Hello Bob."));
+    let parameters = MailParameters { ret: Some(Ret::Full), ..MailParameters::default() };
+    let envelope = envelope("alice@example.com", parameters, vec![to("bob@example.net")]);
+    let outcome = no_such_user();
+    for (body, is_whole) in
+        [("x\r\n".to_owned(), true), ("gr\u{fc}n\r\n".to_owned(), false), ("x\r\n".repeat(WHOLE_MAX / 3), false)]
+    {
+        let message = format!("{HEADER}\r\n{body}");
+        let original = Original { whole: Some(message.as_bytes()), ..original(&envelope, HEADER) };
+        let octets = composed(&original, &[reported(0, Fate::Failed, &outcome)]).octets;
+        let text = String::from_utf8(octets).unwrap();
+        assert_eq!(text.contains("Content-Type: message/rfc822\r\n"), is_whole, "{} octets", message.len());
+        assert_ne!(text.contains("Content-Type: text/rfc822-headers\r\n"), is_whole, "{} octets", message.len());
+    }
 }
 
 #[test]
@@ -246,7 +259,7 @@ fn a_report_is_seven_bit_with_lines_that_every_upstream_takes() {
     for report in [failure(), delay(), whole(), relayed(), overdue(), of_all_kinds(), copy()] {
         assert!(is_seven_bit(&report.octets));
         assert!(!report.envelope.parameters().smtputf8);
-        assert!(!report.octets.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r'), "bare LF");
+        assert!(!report.octets.windows(2).any(|pair| (pair[1] == b'\n') != (pair[0] == b'\r')), "bare LF or CR");
     }
     // Only the To of a sender whose address is not ASCII needs more, and asks for it.
     let report = given_up();
@@ -278,6 +291,7 @@ fn nothing_is_reported_to_the_null_sender() {
 fn notify_decides_what_is_told() {
     let never = Some(Notify::NEVER);
     let failure_only = Some(Notify { failure: true, ..Notify::NEVER });
+    let success_only = Some(Notify { success: true, ..Notify::NEVER });
     let until = Fate::Delayed { until: arrived() };
     for (notify, fate, told) in [
         (None, Fate::Failed, true),
@@ -286,6 +300,8 @@ fn notify_decides_what_is_told() {
         (never, until, false),
         (failure_only, Fate::GaveUp, true),
         (failure_only, until, false),
+        (success_only, Fate::Failed, false),
+        (success_only, until, false),
     ] {
         let mut bob = to("bob@example.net");
         bob.parameters.notify = notify;
@@ -296,6 +312,9 @@ fn notify_decides_what_is_told() {
         assert_eq!(alone.is_ok(), told, "{notify:?} {fate:?}");
         let both = composed(&original, &[reported(0, fate, &outcome), reported(1, fate, &outcome)]);
         assert_eq!((both.told.contains(&0), both.untold.contains(&0)), (told, !told), "{notify:?} {fate:?}");
+        // RFC 3461 §5.2.8.
+        let text = String::from_utf8(both.octets).unwrap();
+        assert_eq!(text.contains("rfc822; bob@example.net"), told, "{notify:?} {fate:?}: {text}");
     }
 }
 
@@ -513,16 +532,31 @@ fn a_report_is_as_urgent_as_what_it_is_about() {
     }
 }
 
+/// RFC 3461 §6.1, and RFC 4865 §5.1.1: whatever was asked of the message, its report asks for nothing of it.
 #[test]
 fn a_report_that_comes_from_somebody_forbids_reports_on_itself() {
     let sender = ReversePath::Address(Address::parse("bounces@example.com").unwrap());
     let from_somebody = Reporter { envelope_sender: sender.clone(), ..reporter() };
+    let asked = MailParameters {
+        ret: Some(Ret::Full),
+        envid: Some("QQ1".into()),
+        hold_until: Some(arrived().after(MINUTE)),
+        deliver_by: Some(DeliverBy { deadline: arrived().after(MINUTE), or_return: true, trace: true }),
+        ..MailParameters::default()
+    };
+    let envelope = envelope("alice@example.com", asked, vec![to("bob@example.net")]);
+    let outcome = no_such_user();
     for (reporter, sender, notify) in
         [(reporter(), ReversePath::Null, None), (from_somebody, sender, Some(Notify::NEVER))]
     {
-        let envelope = reporter.envelope_to(&Address::parse("alice@example.com").unwrap()).unwrap();
-        assert_eq!(*envelope.reverse_path(), sender);
-        assert_eq!(envelope.recipients()[0].parameters.notify, notify);
+        let failed = [reported(0, Fate::Failed, &outcome)];
+        let report = compose(&reporter, &original(&envelope, HEADER), &failed, arrived(), 1).unwrap().envelope;
+        let notice = reporter.envelope_to(&Address::parse("alice@example.com").unwrap()).unwrap();
+        for envelope in [report, notice] {
+            assert_eq!(*envelope.reverse_path(), sender);
+            assert_eq!(*envelope.parameters(), MailParameters::default());
+            assert_eq!(envelope.recipients()[0].parameters.notify, notify);
+        }
     }
 }
 

@@ -201,7 +201,8 @@ impl Session {
                 let part = (!framing.is_last()).then_some(Part::Body);
                 self.ended(transaction, part, facts, kept, now)
             }
-            State::Header(transaction, framing) if !framing.is_last() => {
+            // What the queue has no memory for is not judged.
+            State::Header(transaction, framing) if !framing.is_last() || kept.is_err() => {
                 self.ended(transaction, Some(Part::Header), facts, kept, now)
             }
             // The body can't be over before the header was judged.
@@ -321,7 +322,7 @@ impl Session {
             NoRoom::Lost(cause) => refused::refusal(cause, self.settings.refusal, now),
             NoRoom::Regranted => replies::regranted(self.identity.name()),
             NoRoom::Unauthenticated => replies::authentication_required(),
-            NoRoom::Refused { reply: Some(reply), .. } => replies::refused_upstream(reply),
+            NoRoom::Refused { reply: Some(reply), .. } => replies::refused_upstream(replies::Asked::Message, reply),
             NoRoom::Refused { reason, reply: None } => replies::not_for_the_upstream(reason),
         }
     }

@@ -5,11 +5,15 @@
 //! that is mostly the only reply it ever sees. Texts are ASCII (RFC 6531 §3.7.4 allows more only where SMTPUTF8 was asked for), hold what a
 //! person can act on, and no secrets. Never: decides which reply is due. Nothing here can fail.
 
+mod refused_upstream;
+
 use std::fmt;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+pub use refused_upstream::{Asked, refused_upstream};
 
 use crate::identity::NoIdentity;
 use crate::mail::{Measure, QueueId, Rate, Window};
@@ -303,7 +307,6 @@ pub fn command_fault(fault: &CommandFault) -> Reply {
         CommandFault::UnknownParameter(keyword) => unknown_parameter(keyword),
         CommandFault::Parameter { keyword, why } => bad_parameter(keyword, why),
         CommandFault::Unkept { keyword, why } => parameter_not_kept(keyword, why),
-        CommandFault::Base64 => not_base64(),
         CommandFault::Http => not_http(),
         CommandFault::StartTls | CommandFault::Bdat => bad_argument(&fault.to_string()),
     }
@@ -443,12 +446,6 @@ fn too_much(rate: Rate, until: WallTime, identity: &str) -> Reply {
     };
     let until = until.after(Duration::from_millis(999)).rfc3339();
     said(code, (4, 7, 0), format!("Limit of {rate} reached for {identity}, come back at {until}"))
-}
-
-/// What an upstream refuses while the client waits: its code, and its status or the plainest one (RFC 5321 §4.2.1, RFC 2034 §4).
-pub fn refused_upstream(reply: &Reply) -> Reply {
-    let status = reply.status().or_else(|| Status::new(if reply.code().is_transient() { 4 } else { 5 }, 0, 0));
-    Reply::new(reply.code(), status, format!("Upstream said: {}", quoted(reply)))
 }
 
 /// What a server said, as far as it is told on: printable ASCII, and no more than [`QUOTED_MAX`] octets.

@@ -285,6 +285,7 @@ impl Session {
             .with(Extension::Dsn)
             .with(Extension::EnhancedStatusCodes)
             .with(Extension::MtPriority)
+            .with(Extension::Help)
             .with_deliver_by(Some(DELIVER_BY_LEAST))
             .with_limits(Limits { rcpt_max: u32::try_from(self.recipients_max()).ok(), ..Limits::default() });
         let offered = match self.means.mechanisms() {
@@ -358,7 +359,7 @@ impl Session {
         match command {
             Command::Ehlo(name) => self.introduce(Introduction::Ehlo(name), now),
             Command::Helo(name) => self.introduce(Introduction::Helo(name), now),
-            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial),
+            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_ref()),
             Command::Mail { reverse_path, parameters } => self.mail(reverse_path, parameters),
             Command::Rcpt { forward_path, parameters } => self.rcpt(forward_path, parameters),
             Command::Data => self.data(),
@@ -419,7 +420,6 @@ impl Session {
             CommandFault::Bdat => self.interrupt(replies::command_fault(fault), "a chunk without a size"),
             // What stands behind the request's first line was written by whoever made a browser send it.
             CommandFault::Http => self.interrupt(replies::command_fault(fault), "a request of HTTP"),
-            CommandFault::Base64 => self.not_base64(),
             CommandFault::Unknown
             | CommandFault::Argument(_)
             | CommandFault::StartTls

@@ -152,7 +152,7 @@ impl Denied {
     /// Refused by the upstream, which was asked while the client waits.
     fn by_upstream(reply: &Reply) -> Self {
         let cause = format!("the upstream refused the recipient or its message: {reply}");
-        Self { reply: replies::refused_upstream(reply), cause, rule: None }
+        Self { reply: replies::refused_upstream(replies::Asked::Recipient, reply), cause, rule: None }
     }
 
     /// Refused by the identity's grant; or the rule that allowed it.

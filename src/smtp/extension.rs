@@ -44,11 +44,13 @@ pub enum Extension {
     FutureRelease,
     /// MT-PRIORITY (RFC 6710).
     MtPriority,
+    /// HELP, a command that not every server has (RFC 5321 §4.1.1.1).
+    Help,
 }
 
 impl Extension {
     /// All of them, in the order in which they are offered.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Pipelining,
         Self::Size,
         Self::EightBitMime,
@@ -63,6 +65,7 @@ impl Extension {
         Self::DeliverBy,
         Self::FutureRelease,
         Self::MtPriority,
+        Self::Help,
     ];
 
     /// The EHLO keyword.
@@ -82,6 +85,7 @@ impl Extension {
             Self::DeliverBy => "DELIVERBY",
             Self::FutureRelease => "FUTURERELEASE",
             Self::MtPriority => "MT-PRIORITY",
+            Self::Help => "HELP",
         }
     }
 
@@ -103,7 +107,12 @@ impl Extension {
             Self::DeliverBy => (17, 0),
             Self::FutureRelease => (34, 0),
             Self::MtPriority => (15, 0),
-            Self::Pipelining | Self::Chunking | Self::EnhancedStatusCodes | Self::StartTls | Self::Limits => (0, 0),
+            Self::Pipelining
+            | Self::Chunking
+            | Self::EnhancedStatusCodes
+            | Self::StartTls
+            | Self::Limits
+            | Self::Help => (0, 0),
         }
     }
 
@@ -123,6 +132,7 @@ impl Extension {
             Self::DeliverBy => 1 << 11,
             Self::FutureRelease => 1 << 12,
             Self::MtPriority => 1 << 13,
+            Self::Help => 1 << 14,
         }
     }
 }
@@ -284,7 +294,8 @@ impl Offered {
             | Extension::Dsn
             | Extension::EnhancedStatusCodes
             | Extension::StartTls
-            | Extension::RequireTls => {}
+            | Extension::RequireTls
+            | Extension::Help => {}
         }
         line
     }
@@ -331,7 +342,8 @@ impl Offered {
             | Extension::Dsn
             | Extension::EnhancedStatusCodes
             | Extension::StartTls
-            | Extension::RequireTls => {}
+            | Extension::RequireTls
+            | Extension::Help => {}
         }
     }
 
@@ -396,7 +408,7 @@ mod tests {
     /// RFC 5321 §2.2.2: what IANA's registry of SMTP service extensions had in November 2026 that is offered here, and no more.
     #[test]
     fn only_registered_keywords_are_offered() {
-        const REGISTERED: [&str; 14] = [
+        const REGISTERED: [&str; 15] = [
             "8BITMIME",
             "AUTH",
             "CHUNKING",
@@ -404,6 +416,7 @@ mod tests {
             "DSN",
             "ENHANCEDSTATUSCODES",
             "FUTURERELEASE",
+            "HELP",
             "LIMITS",
             "MT-PRIORITY",
             "PIPELINING",

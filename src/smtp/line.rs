@@ -20,6 +20,9 @@ pub const AUTH_LINE_MAX: usize = 12_288;
 /// As much of a line that is too long as is kept, octets.
 const HEAD_LENGTH: usize = 16;
 
+/// A buffer that is larger goes once all of it is used: a large message fills it, and who waits for the rest of it holds nothing. Most messages stay below.
+const KEPT_CAPACITY: usize = 8 * 1024;
+
 /// CR and LF, which count against a line's limit.
 const CRLF_LENGTH: usize = 2;
 
@@ -131,14 +134,14 @@ impl LineReader {
                     return None;
                 }
                 Mark::Fault(text, fault) => {
-                    self.consume(text.saturating_add(1));
+                    self.pass(text.saturating_add(1));
                     if std::mem::replace(&mut self.front, Front::Reported) != Front::Reported {
                         return Some(Err(fault));
                     }
                 }
                 Mark::End(text) => {
                     let line = self.start..self.start.saturating_add(text);
-                    self.consume(text.saturating_add(CRLF_LENGTH));
+                    self.pass(text.saturating_add(CRLF_LENGTH));
                     match std::mem::take(&mut self.front) {
                         Front::Reported => {}
                         Front::Sound if text <= longest => return self.octets.get(line).map(Ok),
@@ -166,6 +169,14 @@ impl LineReader {
 
     /// Takes so many octets of [`Self::buffered`] out, as data or to be thrown away.
     pub fn consume(&mut self, count: usize) {
+        self.pass(count);
+        if self.start == self.octets.len() && self.octets.capacity() > KEPT_CAPACITY {
+            self.octets = Vec::new();
+            self.start = 0;
+        }
+    }
+
+    fn pass(&mut self, count: usize) {
         self.start = self.start.saturating_add(count).min(self.octets.len());
         self.plain = 0;
     }
@@ -199,7 +210,7 @@ impl LineReader {
             self.front = Front::TooLong(head_of(self.buffered(), longest));
         }
         if self.front != Front::Sound {
-            self.consume(text);
+            self.pass(text);
         }
     }
 }
@@ -257,6 +268,21 @@ mod tests {
         for (octets, expected) in table {
             let expected: Vec<_> = expected.iter().map(|line| line.map(str::to_owned)).collect();
             assert_eq!(all_of(octets, COMMAND_LINE_MAX), expected, "{}", octets.escape_ascii());
+        }
+    }
+
+    /// A thousand connections may wait in the middle of a message each: what they used of it must not stay with them.
+    #[test]
+    fn a_large_buffer_goes_when_all_of_it_is_used() {
+        for (octets, kept) in [(BUFFER_MAX, false), (COMMAND_LINE_MAX, true)] {
+            let mut reader = LineReader::new();
+            reader.push(&vec![b'x'; octets]);
+            reader.consume(octets - 1);
+            assert_eq!(reader.buffered(), b"x", "{octets}");
+            reader.consume(1);
+            assert_eq!((reader.buffered(), reader.octets.capacity() > 0), (&b""[..], kept), "{octets}");
+            reader.push(b"QUIT\r\n");
+            assert_eq!(reader.next_line(COMMAND_LINE_MAX), Some(Ok(&b"QUIT"[..])), "{octets}");
         }
     }
 

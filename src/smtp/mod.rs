@@ -9,7 +9,7 @@ pub mod framing;
 pub mod line;
 pub mod reply;
 
-pub use command::{AuthAnswer, AuthOctets, Command, CommandFault, HeloName, PathFault};
+pub use command::{AuthAnswer, AuthOctets, Command, CommandFault, HeloName, InitialResponse, NotBase64, PathFault};
 pub use data::{Chunk, DotProgress, DotReader, DotState, DotWriter, OctetFault, OctetReader};
 pub use extension::{Extension, Offered};
 pub use framing::{Framing, MessageReader};

@@ -524,6 +524,20 @@ mod tests {
         })
     }
 
+    /// RFC 2034 §4. A reader would not miss it on the further lines.
+    #[test]
+    fn the_status_stands_on_each_line() {
+        let lines = || ["a".to_owned(), String::new(), "b".to_owned()];
+        for (status, expected) in [
+            (Status::new(2, 1, 0), "250-2.1.0 a\r\n250-2.1.0 \r\n250 2.1.0 b\r\n"),
+            (None, "250-a\r\n250-\r\n250 b\r\n"),
+        ] {
+            let mut wire = Vec::new();
+            Reply::multiline(code(250), status, lines()).write_to(&mut wire);
+            assert_eq!(String::from_utf8(wire).unwrap(), expected);
+        }
+    }
+
     proptest! {
         #[test]
         fn a_reply_comes_back_as_it_was_written(reply in any_reply()) {

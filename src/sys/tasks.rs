@@ -6,8 +6,10 @@
 //! Never: lets a task outlive the daemon.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -31,6 +33,38 @@ pub struct Tasks {
     phase: watch::Sender<Phase>,
     /// The first loop that ended before its time.
     fallen: watch::Sender<Option<&'static str>>,
+    counts: Counts,
+}
+
+/// How many of each name are at work.
+#[derive(Clone, Debug, Default)]
+struct Counts(Arc<Mutex<BTreeMap<&'static str, usize>>>);
+
+impl Counts {
+    fn change(&self, name: &'static str, by: impl FnOnce(usize) -> usize) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(name).or_default();
+        *count = by(*count);
+    }
+}
+
+/// One task at work: it counts until this is dropped.
+struct AtWork {
+    name: &'static str,
+    counts: Counts,
+}
+
+impl AtWork {
+    fn begin(name: &'static str, counts: &Counts) -> Self {
+        counts.change(name, |count| count.saturating_add(1));
+        Self { name, counts: counts.clone() }
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.counts.change(self.name, |count| count.saturating_sub(1));
+    }
 }
 
 impl Default for Tasks {
@@ -39,6 +73,7 @@ impl Default for Tasks {
             tracker: TaskTracker::new(),
             phase: watch::Sender::new(Phase::Serving),
             fallen: watch::Sender::new(None),
+            counts: Counts::default(),
         }
     }
 }
@@ -49,8 +84,10 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let at_work = AtWork::begin(name, &self.counts);
         self.tracker.spawn(async move {
             let _ = caught(name, work).await;
+            drop(at_work);
         });
     }
 
@@ -59,9 +96,10 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (fallen, drain) = (self.fallen.clone(), self.drain());
+        let (fallen, drain, at_work) = (self.fallen.clone(), self.drain(), AtWork::begin(name, &self.counts));
         self.tracker.spawn(async move {
             let end = caught(name, work).await;
+            drop(at_work);
             if end == End::Panicked || !drain.begun() {
                 fallen.send_if_modified(|first| {
                     let is_first = first.is_none();
@@ -92,6 +130,16 @@ impl Tasks {
     pub fn begin_drain(&self) {
         self.phase.send_replace(Phase::Draining);
         self.tracker.close();
+    }
+
+    /// How many tasks are at work, all together.
+    pub fn at_work(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// How many of this name are.
+    pub fn at_work_as(&self, name: &str) -> usize {
+        self.counts.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0)
     }
 
     /// Waits for the tasks, but no longer than `grace`. Gives how many are left.
@@ -169,6 +217,26 @@ mod tests {
         assert_eq!(said_to_have_fallen(&tasks).await, None);
         tasks.spawn_vital("listener", async { panic!("injected") });
         assert_eq!(said_to_have_fallen(&tasks).await, Some("listener"));
+    }
+
+    #[tokio::test]
+    async fn tasks_count_by_name_until_they_end_however_they_do() {
+        let (tasks, going_on) = (Tasks::default(), tokio::sync::Notify::new());
+        let going_on = Arc::new(going_on);
+        for _ in 0..2 {
+            let going_on = Arc::clone(&going_on);
+            tasks.spawn("connection", async move { going_on.notified().await });
+        }
+        tasks.spawn("connection", async { panic!("injected") });
+        tasks.spawn_vital("listener", async {});
+        let counted = || (tasks.at_work_as("connection"), tasks.at_work_as("listener"), tasks.at_work());
+        assert_eq!((counted(), tasks.at_work_as("delivery")), ((3, 1, 4), 0));
+        tokio::task::yield_now().await;
+        assert_eq!(counted(), (2, 0, 2));
+        going_on.notify_waiters();
+        tasks.tracker.close();
+        tasks.tracker.wait().await;
+        assert_eq!(counted(), (0, 0, 0));
     }
 
     #[tokio::test]

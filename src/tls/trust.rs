@@ -390,9 +390,16 @@ impl Pins {
 
     /// Whether it is pinned in such a way that its end does not matter.
     pub(super) fn hold_beyond_expiry(&self, view: &View) -> bool {
+        self.count_beyond_expiry(view.fingerprint, Some(view.key))
+    }
+
+    /// The same of a certificate of which no more is known than its digest, and perhaps its key's.
+    pub fn count_beyond_expiry(&self, fingerprint: Digest256, key: Option<Digest256>) -> bool {
         // The roster goes by the fingerprint first: so does this.
-        let pinned = if self.certificates.contains(&view.fingerprint) { &view.fingerprint } else { &view.key };
-        self.hold(view) && self.ignoring_expiry.contains(pinned)
+        if self.certificates.contains(&fingerprint) {
+            return self.ignoring_expiry.contains(&fingerprint);
+        }
+        key.is_some_and(|key| self.keys.contains(&key) && self.ignoring_expiry.contains(&key))
     }
 }
 

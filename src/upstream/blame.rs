@@ -223,6 +223,36 @@ mod tests {
         }
     }
 
+    /// RFC 5321 §4.2: by its first digit; the text counts for nothing.
+    #[test]
+    fn a_code_that_is_not_in_the_table_counts_by_its_first_digit() {
+        use Judgement::{Later, Never, Proceed};
+        for (phase, text, expected) in [
+            (Phase::Recipient, "251", Proceed),
+            (Phase::Recipient, "259", Proceed),
+            (Phase::Recipient, "477", Later),
+            (Phase::Recipient, "551", Never),
+            (Phase::Recipient, "577", Never),
+            (Phase::Data, "399", Proceed),
+            (Phase::EndOfData, "299", Proceed),
+            (Phase::EndOfData, "499", Later),
+            (Phase::EndOfData, "599", Never),
+        ] {
+            assert_eq!(judge(phase, &reply(text), &ReplyPattern::known()), expected, "{phase:?} {text}");
+        }
+        let says = |code, text: &str| judge(Phase::Mail, &Reply::new(Code::new(code).unwrap(), None, text), &[]);
+        assert_eq!((says(250, "550 no"), says(550, "250 ok"), says(451, "")), (Proceed, Never, Later));
+    }
+
+    /// RFC 1870 §6.2.
+    #[test]
+    fn no_room_is_for_now_and_too_large_is_for_good() {
+        for phase in [Phase::Mail, Phase::Data, Phase::EndOfData] {
+            assert_eq!(judge(phase, &reply("452 4.3.1"), &ReplyPattern::known()), Judgement::Later, "{phase:?}");
+            assert_eq!(judge(phase, &reply("552 5.3.4"), &ReplyPattern::known()), Judgement::Never, "{phase:?}");
+        }
+    }
+
     #[test]
     fn every_code_about_authentication_is_ours_even_at_end_of_data() {
         for text in ["530 5.7.0", "534 5.7.9", "535 5.7.8", "538 5.7.11"] {

@@ -258,7 +258,8 @@ mod tests {
         };
         check("accepted for one of two", &row(&one_taken), ".......");
         check("of two statuses", &row(&|n| attempt(failed(550, (5, 7, u16::from(n % 2 == 0))))), ".......");
-        for status in [(5, 2, 1), (5, 2, 2), (5, 6, 0), (5, 6, 3)] {
+        // RFC 3463 §2: an unknown detail is read as the subject's.
+        for status in [(5, 2, 1), (5, 2, 2), (5, 6, 0), (5, 6, 3), (5, 1, 99), (5, 2, 99), (5, 6, 99)] {
             check("a mailbox or a content", &row(&|_| refused(550, status)), ".......");
         }
     }

@@ -64,7 +64,15 @@ fn a_message_goes_in_with_a_certificate_and_arrives_octet_for_octet() {
         );
         let trace = arrival.octets.strip_suffix(message(id).as_slice()).expect("the message changed on its way");
         assert!(trace.starts_with(b"Received: ") && !trace.windows(4).any(|four| four == b"\r\n\r\n"));
+        assert!(String::from_utf8_lossy(trace).contains(&format!("for <{READER}>")));
     }
+    // RFC 5321 §7.2, §7.6: of several recipients none is told of the others.
+    submit(&mut client, &[READER, "other@example.net"], "<both@example.com>");
+    let arrival = upstream.wait_for("<both@example.com>");
+    assert_eq!(arrival.recipients.len(), 2);
+    let trace = arrival.octets.strip_suffix(message("<both@example.com>").as_slice()).unwrap();
+    let trace = String::from_utf8_lossy(trace);
+    assert!(!trace.contains(READER) && !trace.contains("other@example.net") && !trace.contains("for <"), "{trace}");
     process.wait_for_log(0, &["\"event\":\"identified\"", "\"cipher\":\"TLS"]);
     assert!(process.stop().success());
 }
@@ -194,6 +202,21 @@ fn sigterm_says_421_to_the_idle_finishes_the_transaction_at_hand_and_ends_with_0
     assert!(process.stop().success());
 }
 
+/// Between "stopping" and "stopped" it was silent, for as long as `shutdown_grace` at the most.
+#[test]
+fn a_stop_that_lasts_says_what_it_waits_for() {
+    let (_upstream, bench, mut process) = running();
+    let mut busy = alice(&bench);
+    for line in ["MAIL FROM:<alice@example.com>", "RCPT TO:<reader@example.net>", "DATA"] {
+        assert!(busy.command(line).unwrap().code < 400, "{line}");
+    }
+    process.signal("TERM");
+    let waits = process.wait_for_log(0, &["waiting for what is under way", "\"sessions\":1", "\"deliveries\":0"]);
+    assert!(waits.contains("\"at_most\":\"2"), "of thirty seconds some are over: {waits}");
+    drop(busy);
+    assert!(process.wait_ended().success());
+}
+
 #[test]
 fn one_process_owns_a_data_directory() {
     let (upstream, bench, _process) = running();
@@ -210,6 +233,35 @@ fn one_process_owns_a_data_directory() {
     assert!(said.contains("data"), "the reason is not told: {said}");
     submit(&mut alice(&bench), &[READER], "<still@example.com>");
     upstream.wait_for("<still@example.com>");
+}
+
+/// By a reload it was woken; by a restart it waited for the next step of its schedule, up to an hour.
+#[test]
+fn what_no_route_took_before_a_restart_is_tried_behind_it_when_one_does() {
+    let (upstream, [nobody]) = (Upstream::start(Manner::Polite), free_addresses());
+    let bench = Bench::new(&[nobody]);
+    let configure = |address: SocketAddr, domain: &str| {
+        let more = format!(
+            "[[upstream]]\nname = \"main\"\naddress = \"{address}\"\ntls = \"none\"\n\n\
+             [[route]]\nname = \"only\"\nrecipient_domains = [\"{domain}\"]\nupstreams = [\"main\"]\n"
+        );
+        bench.configure_with("retry = [\"1h\"]", &more);
+    };
+    configure(nobody, "example.net");
+    let process = Process::start(&bench.configuration);
+    submit(&mut alice(&bench), &[READER], "<stranded@example.com>");
+    assert!(process.stop().success());
+    // Its route is gone; it is tried once, and next in an hour.
+    configure(upstream.address, "example.org");
+    let process = Process::start(&bench.configuration);
+    sealpost_says(&["queue", "retry", "--all", "--config", bench.config_argument()]);
+    process.wait_for_log(0, &["no route of the configuration takes recipients of a queued message"]);
+    assert!(process.stop().success());
+    configure(upstream.address, "example.net");
+    let process = Process::start(&bench.configuration);
+    upstream.wait_for("<stranded@example.com>");
+    process.wait_for_log(0, &["a route of the configuration takes queued messages", "\"messages\":1"]);
+    assert!(process.stop().success());
 }
 
 #[test]
@@ -288,6 +340,37 @@ fn what_cannot_be_delivered_is_reported_and_what_cannot_be_reported_is_dead() {
     process.wait_for_log(0, &["\"event\":\"dead\""]);
     let dead = sealpost_says(&["queue", "list", "--state", "dead", "--json", "--config", bench.config_argument()]);
     assert!(dead.contains("<null@example.com>"), "{dead}");
+}
+
+/// What is found damaged at the start had its line and its count; what is found later is told by a loop of its own, which nothing tried.
+#[test]
+fn a_message_that_is_found_damaged_while_the_daemon_runs_is_counted_told_and_stops_no_other() {
+    let [nobody] = free_addresses();
+    let bench = Bench::new(&[nobody]);
+    let process = Process::start(&bench.configuration);
+    for (id, text) in [("<rotten@example.com>", "what is to rot"), ("<sound@example.com>", "what is not")] {
+        let whole = [&message(id)[..], text.as_bytes(), b"\r\n"].concat();
+        assert_eq!(alice(&bench).submit("alice@example.com", &[READER], &whole).unwrap().code, 250);
+    }
+    assert!(process.stop().success());
+    // An octet of a body, of which nobody takes the sum before it is read.
+    let shelf = bench.directory.path().join("data/messages-0");
+    let mut octets = fs::read(&shelf).unwrap();
+    let place = octets.windows(14).position(|part| part == b"what is to rot").unwrap();
+    octets[place] ^= 1;
+    fs::write(&shelf, octets).unwrap();
+    let upstream = Upstream::start(Manner::Polite);
+    bench.configure(&[upstream.address], "");
+    let process = Process::start(&bench.configuration);
+    upstream.wait_for("<sound@example.com>");
+    let told = process.wait_for_log(0, &["\"event\":\"dead\"", "\"identity\":\"staff:alice@example.com\""]);
+    let said = sealpost_says(&["queue", "stats", "--json", "--config", bench.config_argument()]);
+    let stats: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&stats["since_start"]["dead"], &stats["dead"]), (&1.into(), &1.into()), "{stats}");
+    let dead = list_queue(&bench).into_iter().find(|one| one["state"] == "dead").unwrap();
+    assert!(told.contains(dead["id"].as_str().unwrap()), "{told}");
+    assert!(upstream.arrivals().iter().all(|one| one.message_id() != "<rotten@example.com>"));
+    assert!(process.stop().success());
 }
 
 fn has(octets: &[u8], word: &str) -> bool {

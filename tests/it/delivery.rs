@@ -4,8 +4,10 @@ mod clock;
 mod ending;
 mod kept;
 mod reports;
+mod release;
 mod routes;
 pub(crate) mod stage;
+mod tls;
 mod vouched;
 
 use std::sync::Arc;

@@ -51,6 +51,7 @@ mod blame;
 mod waits;
 mod delivery;
 mod through;
+mod intake;
 
 mod simulation;
 mod faults;
@@ -67,6 +68,7 @@ mod limits;
 mod live;
 mod moving;
 mod ocsp;
+mod real_disk;
 mod soak;
 mod steer;
 mod strace;

@@ -83,6 +83,7 @@ fn record(clock: &dyn Clock, number: usize, body: &[u8]) -> Record {
             key: None,
             links: Vec::new(),
             vouched: None,
+            ends: None,
         },
         trace: TraceFacts {
             client: "192.0.2.1:40000".to_owned(),

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use sealpost::sys::{ManualClock, SeededEntropy};
 use sealpost::upstream::names::HOSTS_MAX;
-use sealpost::upstream::{Courier, InMemory, LookUp, Network as _, SourceAddresses, SystemNetwork, Upstream};
+use sealpost::upstream::{
+    Anchors, Courier, InMemory, LookUp, Mode, Network as _, Security, SourceAddresses, SystemNetwork, TlsDemand,
+    TlsMaterial, Upstream,
+};
 use tokio::net::UdpSocket;
 
-use super::scripted_upstream::{PRESENT, Script, Scripted, Zeros};
+use super::scripted_upstream::{Days, PRESENT, Script, Scripted, TestCa, Zeros};
 use super::upstream::envelope;
 
 const A: u16 = 1;
@@ -112,6 +115,13 @@ fn answer(query: &[u8], zone: &Zone, life: u32) -> Vec<u8> {
     out
 }
 
+/// TLS towards `example.net`, with a certificate of that name by this CA.
+fn security(mode: Mode, ca: &TestCa) -> Security {
+    let anchors = Anchors::Given(vec![ca.certificate.clone()]);
+    let material = TlsMaterial { anchors, pins: Vec::new(), server_name: None, identity: None };
+    Security::new(mode, TlsDemand::Verify, "example.net", material, Arc::new(ManualClock::at(PRESENT))).unwrap()
+}
+
 fn network() -> SystemNetwork {
     SystemNetwork::new(Arc::new(SeededEntropy::new(1)))
 }
@@ -172,6 +182,7 @@ async fn services_bring_their_ports_and_a_domain_without_them_has_none() {
     dns.service("_submission._tcp.example.net", (1, 0, 2587), "first.example.net");
     dns.host("first.example.net", 1);
     dns.host("second.example.net", 2);
+    dns.service("_submissions._tcp.example.net", (1, 0, 465), "second.example.net");
     dns.service("_submission._tcp.none.example.net", (0, 0, 0), "");
     dns.host("plain.example.net", 3);
     let network = network();
@@ -181,6 +192,37 @@ async fn services_bring_their_ports_and_a_domain_without_them_has_none() {
         ("plain.example.net", &["DNS: there is no name _submission._tcp.plain.example.net"]),
     ] {
         assert_eq!(found(&network, &dns.upstream(host, LookUp::Service)).await, expected, "{host}");
+    }
+    // RFC 8314 §5.1.
+    let security = security(Mode::Implicit, &TestCa::new("ca"));
+    let implicit = Upstream { security, ..dns.upstream("example.net", LookUp::Service) };
+    assert_eq!(found(&network, &implicit).await, ["127.0.0.2:465"]);
+}
+
+/// RFC 6186 §6, RFC 7817 §3, RFC 8689 §2, RFC 9525 §6.1.1: nobody has signed these records.
+#[tokio::test]
+async fn wherever_the_records_lead_the_certificate_must_carry_the_configured_name() {
+    let ca = TestCa::new("ca");
+    for lookup in [LookUp::Exchange, LookUp::Service] {
+        for (name, expected) in [("example.net", "in"), ("mx.example.net", "Tls(WrongName")] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let dns = Dns::start(60).await;
+            dns.service("_submission._tcp.example.net", (1, 0, port), "mx.example.net");
+            dns.exchange("example.net", 1, "mx.example.net");
+            dns.host("mx.example.net", 1);
+            let up = Scripted::new(Script { tls: Some(ca.server(name, Days(-1, 1))), ..Script::default() });
+            tokio::spawn(async move { up.serve(listener.accept().await.unwrap().0).await });
+            let clock = Arc::new(ManualClock::at(PRESENT));
+            let courier = Courier::new(Arc::new(network()), clock, Arc::new(Zeros));
+            let security = security(Mode::StartTls, &ca);
+            let upstream = Arc::new(Upstream { port, security, ..dns.upstream("example.net", lookup) });
+            let came = match courier.try_out(&upstream).await {
+                Ok(()) => "in".to_owned(),
+                Err(fault) => format!("{:?}", fault.cause),
+            };
+            assert!(came.starts_with(expected), "{name} by {lookup:?}: {came}");
+        }
     }
 }
 

@@ -42,6 +42,7 @@ fn deposit() -> Deposit {
             key: None,
             links: Vec::new(),
             vouched: None,
+            ends: None,
         },
         trace: TraceFacts {
             client: String::new(),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use memchr::memmem;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -105,6 +106,8 @@ pub(crate) struct Scripted {
     script: Mutex<Script>,
     taken: Arc<Mutex<Vec<Taken>>>,
     heard: Mutex<Vec<String>>,
+    /// The names that it was asked for in TLS (SNI).
+    asked_for: Mutex<Vec<Option<String>>>,
     /// Lines that stood ready in one read, at most: more than one is pipelining.
     pub(crate) most_at_once: AtomicUsize,
     connections: AtomicUsize,
@@ -147,6 +150,11 @@ impl Scripted {
         self.heard.lock().unwrap().clone()
     }
 
+    /// The name that each connection with TLS asked for.
+    pub(crate) fn asked_for(&self) -> Vec<Option<String>> {
+        self.asked_for.lock().unwrap().clone()
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
@@ -159,7 +167,7 @@ impl Scripted {
         let script = self.script.lock().unwrap().clone();
         let mut stream: Option<(Box<dyn Stream>, _)> = Some((Box::new(stream), None));
         if script.implicit {
-            stream = accept(&script, stream.unwrap().0).await;
+            stream = self.accept(&script, stream.unwrap().0).await;
         }
         if let Some((stream, exporter)) = stream {
             let inside_tls = script.implicit;
@@ -180,15 +188,16 @@ impl Scripted {
         }
         self.open.fetch_sub(1, Ordering::SeqCst);
     }
-}
 
-/// TLS, and what binds a login to it.
-async fn accept(script: &Script, stream: Box<dyn Stream>) -> Option<(Box<dyn Stream>, Option<[u8; 32]>)> {
-    let acceptor = TlsAcceptor::from(script.tls.clone()?);
-    let stream = acceptor.accept(stream).await.ok()?;
-    let connection = stream.get_ref().1;
-    let exporter = connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok();
-    Some((Box::new(stream), exporter))
+    /// TLS, and what binds a login to it.
+    async fn accept(&self, script: &Script, stream: Box<dyn Stream>) -> Option<(Box<dyn Stream>, Option<[u8; 32]>)> {
+        let acceptor = TlsAcceptor::from(script.tls.clone()?);
+        let stream = acceptor.accept(stream).await.ok()?;
+        let connection = stream.get_ref().1;
+        self.asked_for.lock().unwrap().push(connection.server_name().map(str::to_owned));
+        let exporter = connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok();
+        Some((Box::new(stream), exporter))
+    }
 }
 
 struct Talk {
@@ -275,7 +284,7 @@ impl Talk {
         }
         let (nothing, _) = tokio::io::duplex(1);
         let plain = std::mem::replace(&mut self.stream, Box::new(nothing));
-        match accept(&self.script, plain).await {
+        match self.upstream.accept(&self.script, plain).await {
             Some((stream, exporter)) => {
                 (self.stream, self.inside_tls, self.exporter) = (stream, true, exporter);
                 self.buffer.clear();
@@ -399,9 +408,10 @@ impl Talk {
 
     /// What is heard instead of 250.
     fn misheard(&self, place: Option<usize>) -> Option<&'static str> {
+        let misheard = self.script.misheard?;
         let taken = self.upstream.taken.lock().unwrap();
         let is_report = find(&taken.get(place?)?.octets, b"multipart/report").is_some();
-        match self.script.misheard? {
+        match misheard {
             Misheard::AsRefused => (!is_report).then_some("554 5.6.0 not this one\r\n"),
             Misheard::ReportsAsDeferred => is_report.then_some("451 4.3.0 not today\r\n"),
         }
@@ -424,7 +434,8 @@ impl Talk {
                 return Ok(Next::Stop);
             }
         }
-        let octets: Vec<u8> = self.buffer.drain(..count).collect();
+        let rest = self.buffer.split_off(count);
+        let octets = std::mem::replace(&mut self.buffer, rest);
         if let Some(wait) = self.script.gathers.take() {
             tokio::time::sleep(wait).await;
             let held = std::mem::take(&mut self.held);
@@ -449,8 +460,9 @@ impl Talk {
                 return Ok(Some(Vec::new()));
             }
             if let Some(at) = find(&self.buffer[from..], b"\r\n.\r\n").map(|at| at + from) {
-                let raw: Vec<u8> = self.buffer.drain(..at + 5).take(at + 2).collect();
-                return Ok(Some(unstuffed(&raw)));
+                let rest = self.buffer.split_off(at + 5);
+                let raw = std::mem::replace(&mut self.buffer, rest);
+                return Ok(Some(unstuffed(&raw[..at + 2])));
             }
             if let Some((_, reply)) = self.script.early.filter(|(most, _)| self.buffer.len() > *most) {
                 self.stream.write_all(reply).await?;
@@ -553,8 +565,9 @@ impl Talk {
     }
 }
 
+/// Bodies are long, and this crate is not optimized: octets are not looked at one by one.
 fn find(octets: &[u8], wanted: &[u8]) -> Option<usize> {
-    octets.windows(wanted.len()).position(|window| window == wanted)
+    memmem::find(octets, wanted)
 }
 
 fn replaced(octets: &[u8], wanted: &[u8], by: &[u8]) -> Vec<u8> {
@@ -571,13 +584,12 @@ fn replaced(octets: &[u8], wanted: &[u8], by: &[u8]) -> Vec<u8> {
 
 fn unstuffed(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
-    let mut at_line_start = true;
-    for &octet in raw {
-        if !(at_line_start && octet == b'.') {
-            out.push(octet);
-        }
-        at_line_start = octet == b'\n';
+    let mut from = usize::from(raw.starts_with(b"."));
+    for at in memmem::find_iter(raw, b"\n.") {
+        out.extend_from_slice(&raw[from..=at]);
+        from = at + 2;
     }
+    out.extend_from_slice(&raw[from..]);
     out
 }
 

@@ -242,11 +242,12 @@ impl Reads {
 fn applies(phase: Phase, reads: Reads, trigger: Trigger, event: &Move) -> bool {
     let is_line = matches!(event, Move::Line(_) | Move::FaultyLine(LineFault::TooLong(_)));
     match (phase, trigger) {
-        // Intake owes the header before the body's end; only an end in dispute can come first, and the end of a chunk that is not the last.
+        // Intake owes the header before the body's end; only an end in dispute can come first, the end of a chunk that is not the last, and that of
+        // a message for whose header there was no memory.
         (Phase::Header, Trigger::BodyEnded) => match reads {
-            Reads::Data => matches!(event, Move::Body(BodyEnd::Disputed(_))),
+            Reads::Data => matches!(event, Move::Body(BodyEnd::Disputed(_)) | Move::NotKept(_)),
             Reads::Middle => true,
-            Reads::Last => false,
+            Reads::Last => matches!(event, Move::NotKept(_)),
         },
         (Phase::Challenged, trigger) => !is_line || trigger == Trigger::Response,
         (_, Trigger::Response) => false,
@@ -687,6 +688,18 @@ fn a_client_that_could_bind_and_saw_no_plus_is_taken_where_there_was_none() {
         let step = session.on(Event::Line(Ok(begin)), NOW_WALL);
         assert_eq!(matches!(step, Step::Ask(Question::ScramGround { .. })), is_taken, "{step:?}");
     }
+}
+
+/// RFC 4954 §6: what could not be looked at in time is refused for now.
+#[test]
+fn a_password_that_nobody_could_look_at_is_told_to_come_again() {
+    let mut seen = 0;
+    for (mut session, _) in at(Phase::Checking) {
+        let told = step_replies(&Move::Attempted(Attempted::Busy).feed(&mut session));
+        assert!(told.len() == 1 && told[0].starts_with("454 4.7.0 "), "{told:?}");
+        seen += 1;
+    }
+    assert!(seen > 0);
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn what_is_meant_is_done_and_each_deed_is_told_with_who_did_it() {
     for words in [uid.as_str(), ", pid ", "--identity staff:alice@example.com --newer-than 1h"] {
         assert!(line.contains(words), "{words}: {line}");
     }
-    process.wait_for_log(0, &["\"steering-ended\"", "\"messages\":2"]);
+    process.wait_for_log(0, &["\"steering-ended\"", "\"messages\":2", "\"early\":false"]);
     // A name and a filter: both must hold.
     let id = list_queue(&bench)[2]["id"].as_str().unwrap().to_owned();
     let unmatched = queue(&bench, &["hold", &id, "--sender", "alice@example.com"]);
@@ -379,6 +379,31 @@ fn what_is_done_to_many_is_done_to_all_of_them_whoever_reads_on() {
     let listed = list.args(["queue", "list", "--config", bench.config_argument()]).stdout(full).output().unwrap();
     assert_eq!(listed.status.code(), Some(74), "{listed:?}");
     assert!(text(&listed.stderr).contains("standard output can't be written"), "{listed:?}");
+}
+
+/// Ctrl-C: once only a round that came to its end had an end in the audit, and of the others nobody knew whether they still went on.
+#[test]
+fn a_round_whose_asker_goes_away_has_its_end_in_the_audit_too() {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+    // More answers than the socket takes while nobody reads.
+    const MANY: u64 = 6000;
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, usize::try_from(MANY).unwrap(), 0);
+    let process = Process::start(&bench.configuration);
+    let mut asking = UnixStream::connect(bench.directory.path().join("data/control.sock")).unwrap();
+    asking.write_all(b"{\"version\":3,\"command\":{\"steer\":{\"action\":\"hold\",\"target\":\"all\"}}}\n").unwrap();
+    let mut first = String::new();
+    BufReader::new(&asking).read_line(&mut first).unwrap();
+    assert!(first.starts_with("{\"done\":"), "{first}");
+    drop(asking);
+    let ended = process.wait_for_log(0, &["\"steering-ended\"", "\"early\":true"]);
+    let (_, rest) = ended.split_once("\"messages\":").unwrap();
+    let messages: u64 = rest.split(|octet: char| !octet.is_ascii_digit()).next().unwrap().parse().unwrap();
+    assert!((1..MANY).contains(&messages), "{ended}");
+    let told = process.log().matches("\"event\":\"steered\"").count();
+    assert_eq!(u64::try_from(told).unwrap(), messages, "each has its line");
+    assert!(process.stop().success());
 }
 
 /// `sealpost check 2>&1 | head -1`: nobody reads on, on either way out, and each ends as it ends where somebody does.

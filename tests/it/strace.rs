@@ -2,17 +2,20 @@
 //! completed sync.
 //!
 //! The daemon runs under strace; the upstream never says a word, so that the only reason to sync is the message.
+//!
+//! And a daemon that opens a queue after a crash, killed by strace at one call after the other: kills that fall by chance (`kill`) seldom fall there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::harness::PATIENCE;
 use super::harness::bench::Bench;
 use super::harness::client::Client;
-use super::harness::process::{Process, Start};
+use super::harness::process::{Process, Start, list_queue, sealpost_says};
 use super::harness::upstream::{Manner, Upstream};
+use super::harness::{PATIENCE, free_addresses};
+use super::moving::fill;
 
 const READS: &[&str] = &["read", "recvfrom", "recvmsg", "readv"];
 const WRITES: &[&str] = &["write", "sendto", "sendmsg", "writev"];
@@ -23,6 +26,47 @@ const SYNCS: &[&str] = &["fsync", "fdatasync", "sync_file_range", "msync", "sync
 const IN_MEMORY: usize = 256 * 1024;
 /// Octets of the bodies: in memory, over the 256 KiB from which the queue writes a file, and tiny.
 const BODIES: &[usize] = &[10, 5_000, 200_000, 300_000, 1_000_000, 40];
+
+/// By which the files of a queue are opened and changed.
+const CHANGES: &str = "openat,pwrite64,ftruncate,fallocate,fsync,fdatasync,unlink,unlinkat,rename,renameat,renameat2";
+
+#[test]
+fn strace_shows_that_who_is_killed_at_any_call_of_a_recovery_loses_nothing() {
+    const MESSAGES: usize = 30;
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, MESSAGES, 20_000);
+    let process = Process::start(&bench.configuration);
+    let (mut client, _) = Client::starttls(bench.starttls, &bench.tls(Some(&bench.alice))).unwrap();
+    let large = "From: alice@example.com\r\n\r\n".to_owned() + &"0123456789abcdef\r\n".repeat(20_000);
+    assert_eq!(client.submit("alice@example.com", &["reader@example.net"], large.as_bytes()).unwrap().code, 250);
+    process.kill();
+    let data = bench.directory.path().join("data");
+    let [store, shelf, bodies] =
+        ["store.redb", "messages-0", "bodies"].map(|name| data.join(name).to_str().unwrap().to_owned());
+    let mut kills = 0;
+    for nth in 1.. {
+        let (trace, kill) = (format!("trace={CHANGES}"), format!("inject={CHANGES}:signal=KILL:when={nth}"));
+        let paths = ["-P", &store, "-P", &shelf, "-P", &bodies];
+        let strace = [&["strace", "-f", "-qq"], &paths[..], &["-e", &trace, "-e", &kill, "-o", "/dev/null"]].concat();
+        let mut process = Process::spawn(&bench.configuration, &strace);
+        match process.wait_ready(PATIENCE) {
+            Start::Ended => kills += 1,
+            Start::Ready => break,
+            Start::NotYet => panic!("neither open nor killed:\n{}", process.log()),
+        }
+    }
+    println!("{kills} kills while the queue was opened");
+    assert!(kills >= 5, "{kills}");
+    let upstream = Upstream::start(Manner::Polite);
+    bench.configure(&[upstream.address], "");
+    let process = Process::start(&bench.configuration);
+    sealpost_says(&["queue", "release", "--all", "--config", bench.config_argument()]);
+    assert!(upstream.wait_until(PATIENCE, |all| all.len() > MESSAGES), "{}", process.log());
+    let ids: BTreeSet<String> = upstream.arrivals().iter().map(|one| one.message_id()).collect();
+    assert_eq!((ids.len(), upstream.arrivals().len()), (MESSAGES + 1, MESSAGES + 1), "each once");
+    assert!(process.stop().success());
+    assert_eq!(list_queue(&bench).len(), 0);
+}
 
 #[test]
 fn strace_shows_a_completed_sync_before_each_250() {

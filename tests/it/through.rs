@@ -1,6 +1,6 @@
 //! Cut-through: what an upstream says while the client waits reaches the client, what it takes is not kept, and whatever else comes of it is in the queue.
 
-mod stage;
+pub(crate) mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use sealpost::queue::{Outcome, Record, State};
 use sealpost::route::Routes;
 use sealpost::snapshot::Snapshot;
+use sealpost::sys::disk::Fault;
 use sealpost::upstream::{Phase, Upstream};
 use tokio::time::Instant;
 
@@ -145,6 +146,10 @@ async fn what_is_refused_is_told_in_the_upstreams_words_and_nobody_has_it() {
             "554 5.7.1 Upstream said: spam, all of it",
         ),
         (saying(Phase::EndOfData, b"550 5.6.0 \xe4\x07\r\n"), "550 5.6.0 Upstream said: \\x{FFFD}?"),
+        // What speaks of the upstream's own dialogue, or of its host, is a refusal of the mail and no more.
+        (saying(Phase::Mail, b"555 5.5.4 BODY\r\n"), "550 5.0.0 Upstream said: 555 BODY"),
+        (saying(Phase::Recipient, b"521 5.3.2 no mail\r\n"), "550 5.3.2 Upstream said: 521 no mail"),
+        (saying(Phase::EndOfData, b"503 5.5.1 order\r\n"), "554 5.0.0 Upstream said: 503 order"),
     ] {
         let story = format!("{:?}", script.misdeed);
         let stage = Stage::new(script);
@@ -589,6 +594,41 @@ async fn what_goes_through_counts_and_who_is_refused_does_not() {
     assert_eq!(ends(&stage).await, (2, 0));
     // Also after a look at the disk: nothing of it is in memory alone.
     assert!(stage.client("metered").await.send(&[BOB]).await.starts_with("451 4.7.0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_through_still_counts_after_a_power_cut() {
+    let stage = Stage::new(Script::default());
+    for _ in 0..2 {
+        assert!(stage.client("metered").await.send(&[BOB]).await.contains("Relayed"));
+    }
+    let stage = stage.after_a_power_cut();
+    let said = stage.client("metered").await.send(&[BOB]).await;
+    assert!(said.starts_with("451 4.7.0 Limit of 2 messages"), "{said}");
+    assert_eq!(ends(&stage).await, (0, 0));
+}
+
+/// The upstream has it: to let the client send it again since the ledger can't be written would be a second copy.
+#[tokio::test(start_paused = true)]
+async fn what_a_failing_disk_can_not_charge_is_relayed_all_the_same_and_once() {
+    let stage = Stage::new(Script::default());
+    let mut client = stage.client("metered").await;
+    assert!(client.mail("").await.starts_with("250"));
+    assert!(client.rcpt("<r0@example.net>").await.starts_with("250"));
+    assert!(client.say("DATA").await.starts_with("354"));
+    stage.disk.fail(1, u64::MAX, Fault::Error);
+    let (message, began) = (client.message(""), Instant::now());
+    client.write(message.as_bytes()).await;
+    let said = client.hear().await;
+    assert!(said.contains("Relayed") && began.elapsed() < MINUTE, "{said}");
+    stage.disk.mend();
+    // It counted for nothing, and nothing of it is held.
+    for _ in 0..2 {
+        assert!(client.send(&[BOB]).await.contains("Relayed"));
+    }
+    assert!(client.send(&[BOB]).await.starts_with("451 4.7.0 Limit of 2 messages"));
+    assert_eq!(ends(&stage).await, (3, 0));
+    stage.is_clean("charged to nobody").await;
 }
 
 #[tokio::test(start_paused = true)]

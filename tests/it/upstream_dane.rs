@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_resolver::proto::dnssec::crypto::Ed25519SigningKey;
@@ -37,6 +37,8 @@ struct Zone {
     unknown: Option<ResponseCode>,
     /// Over UDP everything is too long.
     truncates: bool,
+    /// What it was asked for, in order.
+    asked: Arc<Mutex<Vec<RecordType>>>,
 }
 
 fn name(text: &str) -> Name {
@@ -60,6 +62,9 @@ impl Zone {
     fn answer(&self, question: &[u8], by_udp: bool) -> Vec<u8> {
         let question = Message::from_vec(question).unwrap();
         let query = question.queries[0].clone();
+        self.asked.lock().unwrap().push(query.query_type());
+        // RFC 9715 §3.2.
+        assert!(question.max_payload() <= 1400, "{} octets by UDP", question.max_payload());
         let mut answer = Message::response(question.metadata.id, OpCode::Query);
         answer.add_query(query.clone());
         answer.metadata.recursion_available = true;
@@ -67,7 +72,8 @@ impl Zone {
             answer.metadata.truncation = true;
             return answer.to_vec().unwrap();
         }
-        answer.metadata.authentic_data = self.vouches;
+        // RFC 6840 §5.7: who does not ask for AD is not told.
+        answer.metadata.authentic_data = self.vouches && question.metadata.authentic_data;
         let mut host = query.name().to_lowercase();
         while let Some(RData::CNAME(target)) = self.set(&host, RecordType::CNAME).and_then(|set| set.first()) {
             answer.add_answers(self.signed(&host, RecordType::CNAME));
@@ -226,9 +232,14 @@ async fn what_dns_names_is_demanded_whatever_tls_says() {
         ("not vouched for and wrong", wrong(), with_tls(), "in over TLS"),
         ("servfail", vouching(servfail()), without_tls(), "TlsaUnknown"),
     ] {
+        let (asked, vouches) = (Arc::clone(&zone.asked), zone.vouches);
         let dane = Dane::by_word_of(vec![zone.serve().await]);
         let came = try_out(dane, TlsDemand::Opportunistic, &ca, &up).await;
         assert!(came.starts_with(expected), "{what}: {came}");
+        // RFC 7672 §2.2.2: addresses first, and TLSA records only where those were vouched for.
+        let asked = asked.lock().unwrap();
+        assert!(asked.first().is_some_and(|kind| *kind != RecordType::TLSA), "{what}: {asked:?}");
+        assert_eq!(asked.contains(&RecordType::TLSA), vouches, "{what}: {asked:?}");
     }
     // Proved here, from the key of this DNS's own root on.
     for (what, zone, up, expected) in [
@@ -272,6 +283,7 @@ async fn records_are_found_where_the_aliases_lead_first() {
         (zone().tlsa(far, CertUsage::DaneTa, digest(&ca.certificate)), Some(far)),
         (zone().tlsa(NAME, CertUsage::DaneTa, digest(&ca.certificate)), Some(NAME)),
         (zone(), None),
+        (Zone { vouches: false, ..zone().tlsa(far, CertUsage::DaneTa, digest(&ca.certificate)) }, None),
     ] {
         let dane = Dane::by_word_of(vec![zone.serve().await]);
         let named = SystemNetwork::new(Arc::new(Zeros)).named(&dane, NAME, 25).await.unwrap();
@@ -281,4 +293,10 @@ async fn records_are_found_where_the_aliases_lead_first() {
         };
         assert_eq!(found, expected.map(|host| (host, 1)));
     }
+    // RFC 7672 §8.1: that is the name that the server is asked for.
+    let (server, leaf) = ca.server_and_leaf(far, Days(-1, 1));
+    let up = Scripted::new(Script { tls: Some(server), ..Script::default() });
+    let dane = Dane::by_word_of(vec![zone().tlsa(far, CertUsage::DaneEe, digest(&leaf)).serve().await]);
+    assert_eq!(try_out(dane, TlsDemand::Opportunistic, &ca, &up).await, "in over TLS");
+    assert_eq!(up.asked_for(), [Some(far.to_owned())]);
 }

@@ -209,6 +209,39 @@ fn a_certificate_that_a_pinned_balancer_tells_of_sends_mail_until_it_is_revoked_
     assert!(process.stop().success());
 }
 
+/// Behind a balancer there are two TLS connections, and what is bound to ours is not bound to the client's (RFC 9266, docs/decisions/0012).
+#[test]
+fn scram_is_bound_to_no_connection_behind_a_balancer_and_to_a_clients_own_it_is() {
+    let scene = Scene::new("[credentials]\nfile = \"credentials\"\n");
+    let bench = &scene.bench;
+    let (whose, password) = ("staff:alice@example.com", "correct horse");
+    bench.write_scram_credential(&bench.directory.path().join("credentials"), whose, password);
+    let text = fs::read_to_string(&bench.configuration).unwrap();
+    let demanded = text.replacen("send_as_email = true\n", "send_as_email = true\nsecond_factor = \"password\"\n", 1);
+    fs::write(&bench.configuration, demanded).unwrap();
+    let process = Process::start(&bench.configuration);
+    let plus = |offered: &client::Said| offered.text.contains("SCRAM-SHA-256-PLUS");
+    // p=tls-exporter,,n=alice@example.com,r=x and the same with n, in its place.
+    let bound = "cD10bHMtZXhwb3J0ZXIsLG49YWxpY2VAZXhhbXBsZS5jb20scj14";
+    let free = "biwsbj1hbGljZUBleGFtcGxlLmNvbSxyPXg=";
+
+    let (mut told, said) = scene.greeted(&header(seven(), Some(&der(&bench.alice)))).unwrap();
+    assert_eq!(said.code, 220, "{said:?}");
+    let offered = told.command("EHLO client.example.com").unwrap();
+    assert!(offered.text.contains("AUTH SCRAM-SHA-256") && !plus(&offered), "{offered:?}");
+    assert_eq!(told.command(&format!("AUTH SCRAM-SHA-256-PLUS {bound}")).unwrap().code, 504);
+    // Who says that he would bind it, and asks for the other: refused, as by RFC 5802 §6.
+    assert_eq!(told.command(&format!("AUTH SCRAM-SHA-256 {bound}")).unwrap().code, 535);
+    assert_eq!(told.command(&format!("AUTH SCRAM-SHA-256 {free}")).unwrap().code, 334);
+
+    let (header, tls) = (header(eight(), None), bench.tls(Some(&bench.alice)));
+    let (mut own, _) = Client::implicit_behind(&header, bench.implicit, &tls).unwrap();
+    let offered = own.command("EHLO client.example.com").unwrap();
+    assert!(plus(&offered), "{offered:?}");
+    assert_eq!(own.command(&format!("AUTH SCRAM-SHA-256-PLUS {bound}")).unwrap().code, 334);
+    assert!(process.stop().success());
+}
+
 #[test]
 fn nobody_but_a_pinned_balancer_gets_to_smtp_and_its_word_is_whole_or_none() {
     let scene = Scene::new("[limits]\nconnections_per_address = 2\n");

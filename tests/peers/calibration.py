@@ -121,17 +121,20 @@ class Calibration:
         played = [script for script in scripts() if not script.not_played()]
         for persona in sorted({name for script in played for name in script.personas()}):
             self.personas.context(persona)
-        known = {name: int(row[0]) for name, row in _told(DOCUMENT.read_text(), self.name).items() if row[2] == "silence"}
+        known = {place for place, row in _told(DOCUMENT.read_text(), self.name).items() if row[1] == "silence"}
 
         def play(script):
-            return script.name, Play(self._ports, self.personas.context, known.get(script.name)).difference(script)
+            silent_at = {line for name, line in known if name == script.name}
+            return script.name, Play(self._ports, self.personas.context, silent_at).differences(script)
 
         # They mostly wait.
         with ThreadPoolExecutor(AT_ONCE) as pool:
             self.seen = {name: found for name, found in pool.map(play, played) if found}
         self.played = len(played)
+        skipped = sum(one.skipped for found in self.seen.values() for one in found)
         print(f"     played {self.played}, alike {self.played - len(self.seen)}; not played: "
-              + ", ".join(f"{count} ({why})" for why, count in sorted(left.items())))
+              + ", ".join(f"{count} ({why})" for why, count in sorted(left.items()))
+              + f"; behind differences {skipped} replies not compared")
         # A play that falls at once, whatever is said, would be alike to nothing.
         if self.played - len(self.seen) < ALIKE:
             raise Fault(f"hardly anything is alike: {self.seen}")
@@ -143,13 +146,14 @@ class Calibration:
         causes = set(re.findall(r"(?m)^\| `([a-z0-9-]+)` \| (?:sealpost's reading|their reading|sealpost's bug|not their matter) \|", text))
         told = _told(text, self.name)
         faults = []
-        for name, one in self.seen.items():
-            row = told.get(name)
-            if row is None or row[:3] != (str(one.line), one.ours, one.theirs):
-                faults.append(f"{name}, line {one.line}: sealpost {one.ours}, {self.name} {one.theirs} ({one.said}); the document has {row}")
+        seen = {(name, one.line): one for name, found in self.seen.items() for one in found}
+        for (name, line), one in seen.items():
+            row = told.get((name, line))
+            if row is None or row[:3] != (one.ours, one.theirs, str(one.skipped)):
+                faults.append(f"{name}, line {line}: sealpost {one.ours}, {self.name} {one.theirs}, {one.skipped} not compared ({one.said}); the document has {row}")
             elif row[3] not in causes:
-                faults.append(f"{name}: the cause {row[3]} is not explained")
-        faults += [f"{name}: explained, but it no longer differs" for name in told if name not in self.seen]
+                faults.append(f"{name}, line {line}: the cause {row[3]} is not explained")
+        faults += [f"{name}, line {line}: explained, but it no longer differs" for name, line in told if (name, line) not in seen]
         used = {row[3] for server in SERVERS for row in _told(text, server).values()}
         faults += [f"the cause {cause} explains nothing" for cause in causes - used]
         counted = re.search(_COUNTED, text)
@@ -164,11 +168,17 @@ class Calibration:
         told = _told(text, self.name)
         begin, end = _marks(self.name)
         before, rest = text.split(begin, 1)
-        rows = "".join(f"| {name} | {one.line} | {one.ours} | {one.theirs} | {told[name][3] if name in told else '?'} |\n"
-                       for name, one in self.seen.items())
-        head = f"| script | line | sealpost | {self.name} | cause |\n| --- | --- | --- | --- | --- |\n"
+        rows = "".join(f"| {name} | {one.line} | {one.ours} | {one.theirs} | {one.skipped} | {self._cause(told, name, one)} |\n"
+                       for name, found in self.seen.items() for one in found)
+        head = f"| script | line | sealpost | {self.name} | not compared | cause |\n| --- | --- | --- | --- | --- | --- |\n"
         whole = before + begin + head + rows + end + rest.split(end, 1)[1]
         DOCUMENT.write_text(re.sub(_COUNTED, f"({self.played} of them;", whole))
+
+    @staticmethod
+    def _cause(told, name, one):
+        """What is known of the place, or `?` and what the server said: a person finds out why."""
+        row = told.get((name, one.line))
+        return row[-1] if row and row[:2] == (one.ours, one.theirs) else f"? {one.said[:60]}".replace("\n", " ").replace("|", "/")
 
 
 def _marks(server):
@@ -176,8 +186,8 @@ def _marks(server):
 
 
 def _told(text, server):
-    """The rows of the server's table: script -> (line, ours, theirs, cause)."""
+    """The rows of the server's table: (script, line) -> (ours, theirs, not compared, cause)."""
     begin, end = _marks(server)
     table = text.split(begin, 1)[1].split(end, 1)[0]
     rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines()[2:]]
-    return {row[0]: row[1:] for row in rows}
+    return {(row[0], int(row[1])): row[2:] for row in rows}

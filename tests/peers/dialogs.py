@@ -1,8 +1,9 @@
 """The dialog scripts of fixtures/dialog (README there), read in Python and played to any server over sockets and TLS.
 
 What a script expects is what sealpost answers (tests/it plays it to sealpost). Here only the class of a reply counts, its first digit, and whether
-mail was taken: texts and statuses are each server's own. The first place where a server does something else ends the script, since what follows is
-built on it.
+mail was taken: texts and statuses are each server's own. What follows a place where a server does something else is built on it. It is played on from
+where both stand alike again: behind two refusals, behind a command that changes nothing, at RSET, at the next connection. What lies between is not
+sent, and counted as not compared.
 """
 
 import re
@@ -23,9 +24,14 @@ _NOT_PLAYED = {
     "vouched": "a load balancer's word",
 }
 _SETTABLE = {"together"}
+_CONNECTS = ("plain", "handshake", "tls", "implicit")
+_EXPECTS = ("S:", "silent", "open", "closed", "kept")
+# Commands after which a session is what it was, whatever they are answered.
+_CHANGE_NOTHING = re.compile(rb"(NOOP|VRFY|EXPN|HELP|ETRN)\b[^\r\n]*\r\n", re.IGNORECASE)
+_REFUSALS = ("4yz", "5yz")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Difference:
     """Where a server parts from the script: the line, what sealpost does, what it does."""
 
@@ -33,6 +39,7 @@ class Difference:
     ours: str
     theirs: str
     said: str  # its last words, for people
+    skipped: int = 0  # what the script expects behind it before both stand alike again
 
 
 class Script:
@@ -70,28 +77,70 @@ def scripts():
 class Play:
     """One script played to one server.
 
-    `context(persona)` gives the TLS of a persona; `ports` a port for each way; `silent_at` the line where the server is known to say nothing.
+    `context(persona)` gives the TLS of a persona; `ports` a port for each way; `silent_at` the lines where the server is known to say nothing.
     """
 
-    def __init__(self, ports, context, silent_at=None):
+    def __init__(self, ports, context, silent_at=()):
         self._ports, self._context, self._silent_at = ports, context, silent_at
         self._socket, self._buffer = None, b""
         self._taken, self._sent, self._said = 0, b"", ""
 
-    def difference(self, script):
-        """The first difference, or None."""
-        last = 0
+    def differences(self, script):
+        """All that are found, in their order."""
+        found, apart, before, last = [], False, "", 0
         try:
             for last, word, rest in script.steps:
-                if found := self._step(word, rest, KNOWN_SILENT if last == self._silent_at else REPLY):
-                    return Difference(last, *found, self._said)
-            if (left := self._pending()) not in ("silence", "closed"):
-                return Difference(last, "end", left, self._said)
-            return None
-        except (ConnectionError, ssl.SSLError, TimeoutError, EOFError) as fault:
-            return Difference(last, "goes on", "no TLS" if isinstance(fault, ssl.SSLError) else "closed", str(fault))
+                if apart and not self._meets_again(word, rest, before, found[-1]):
+                    found[-1].skipped += word in _EXPECTS
+                elif one := self._tried(last, word, rest):
+                    found.append(one)
+                    apart = not self._stand_alike(one, word)
+                else:
+                    apart = False
+                before = rest if word.startswith("C") else before
+            if not apart and (left := self._pending()) not in ("silence", "closed"):
+                found.append(Difference(last, "end", left, self._said))
+            return found
         finally:
             self._drop()
+
+    def _tried(self, line, word, rest):
+        """One step; the difference, or None."""
+        try:
+            theirs = self._step(word, rest, KNOWN_SILENT if line in self._silent_at else REPLY)
+            return Difference(line, *theirs, self._said) if theirs else None
+        except (ConnectionError, ssl.SSLError, TimeoutError, EOFError) as fault:
+            return Difference(line, "goes on", "no TLS" if isinstance(fault, ssl.SSLError) else "closed", str(fault))
+
+    def _stand_alike(self, one, word):
+        """Whether both sessions are in the same state behind this difference."""
+        if word == "kept":
+            self._taken = int(one.ours.split()[0])
+            return True
+        if word != "S:" or one.theirs in ("closed", "silence"):
+            return False
+        if one.ours in _REFUSALS and one.theirs in _REFUSALS:
+            return True
+        return one.theirs != "3yz" and bool(_CHANGE_NOTHING.fullmatch(self._sent))
+
+    def _meets_again(self, word, rest, before, one):
+        """Whether both are in the same state at this step: a connection of its own, or RSET where the server listens to commands."""
+        if word in _CONNECTS:
+            # TLS on a connection that has gone another way before is not its own.
+            return not (word == "handshake" and before.upper() == "STARTTLS")
+        if word != "C:" or rest.upper() != "RSET" or one.theirs in ("closed", "silence", "no TLS", "3yz") or not self._socket:
+            return False
+        while (said := self._pending()) != "silence":
+            if said == "closed":
+                return False
+        try:
+            self._send(b"RSET\r\n")
+            if self._reply(REPLY) != "2yz":
+                return False
+        except (ConnectionError, ssl.SSLError):
+            return False
+        # The step itself says it once more, and hears the same.
+        return True
 
     def _step(self, word, rest, patience):
         if word in ("plain", "handshake", "tls", "implicit"):

@@ -413,6 +413,7 @@ fn deposit(clock: &dyn Clock, mail: Mail, number: usize) -> Deposit {
             key: Some([7; 32]),
             links: vec![Link { issuer: [8; 32], issuer_key: Some([9; 32]), serial: vec![1, 0xaf] }],
             vouched: None,
+            ends: None,
         },
         trace: TraceFacts {
             client: "192.0.2.1:40000".to_owned(),

@@ -15,7 +15,7 @@ use crate::upstream::Upstream;
 /// The shortest wait between two attempts.
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 /// The smallest memory budget, octets: some messages at once.
-const MEMORY_LEAST: u64 = 1024 * 1024;
+pub(super) const MEMORY_LEAST: u64 = 1024 * 1024;
 /// The smallest queue, octets: over the reserve that reports need.
 const SIZE_LEAST: u64 = 256 * 1024 * 1024;
 /// The smallest queue, messages.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
+use super::queue::MEMORY_LEAST;
 use super::{Checking, ENDING_SOON_DAYS, Secrecy};
 use crate::config::nearest::nearest;
 use crate::config::settings::{
@@ -38,7 +39,7 @@ const COMMAND_WAIT_LEAST: Duration = Duration::from_secs(300);
 const POLL_LEAST: Duration = Duration::from_secs(1);
 /// The smallest header section that mail of real shape gets through with.
 const HEADER_SIZE_LEAST: u64 = 4 * 1024;
-/// The largest header section: it is held in memory whole, by each session.
+/// The largest header section: it is held in memory whole, and takes `queue.memory` for that.
 const HEADER_SIZE_MOST: u64 = 16 * 1024 * 1024;
 
 /// What most other parts need.
@@ -376,6 +377,14 @@ impl Checking<'_> {
         if !(HEADER_SIZE_LEAST..=HEADER_SIZE_MOST).contains(&limits.header_size.0) {
             let wrong = format!("{}: not between 4 KiB and 16 MiB", size_text(limits.header_size.0));
             self.findings.mistake("limits.header_size", wrong, ());
+        }
+        if limits.header_size.0 > written.queue.memory.0 && written.queue.memory.0 >= MEMORY_LEAST {
+            let wrong = format!(
+                "{}: more than queue.memory, {}, in which a header section is held while it is read",
+                size_text(limits.header_size.0),
+                size_text(written.queue.memory.0)
+            );
+            self.findings.mistake("limits.header_size", wrong, "make it smaller, or queue.memory larger");
         }
         let postmaster = written.postmaster.as_ref().and_then(|text| self.address("postmaster", text));
         let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);

@@ -553,6 +553,9 @@ pub(super) const TABLE: &[Broken] = &[
         "sealpost.toml:29: limits.connections: \"-1\": not a number from 0 to 4294967295; write a whole number, without quotes",
         "sealpost.toml:30: limits.header_size: \"10 stone\": \"stone\" is no unit of size: write a number and its unit, like \"512KiB\", \"10MiB\", \"1GiB\"",
     ]),
+    broken("[[upstream]]", "[limits]\nheader_size = \"2MiB\"\n[queue]\nmemory = \"1MiB\"\n[[upstream]]", &[
+        "sealpost.toml:27: limits.header_size: 2 MiB: more than queue.memory, 1 MiB, in which a header section is held while it is read; make it smaller, or queue.memory larger",
+    ]),
     broken("[[upstream]]", "[deadlines]\ncommand = \"1m\"\nhandshake = \"0s\"\n[[upstream]]", &[
         "sealpost.toml:27: warning: deadlines.command: under the five minutes that RFC 5321 section 4.5.3.2.7 asks for",
         "sealpost.toml:28: deadlines.handshake: under one second: nobody could be so fast",

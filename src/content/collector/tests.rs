@@ -33,6 +33,30 @@ fn an_endless_header_is_let_go_at_the_limit() {
     assert_eq!(collector.push(b"x"), Err(HeaderFault::TooLarge { limit: 16 }));
 }
 
+/// Whoever has a budget asks for it before each piece: seldom, and never for less than is then held.
+#[test]
+fn what_will_be_held_is_known_before_and_asked_for_in_a_few_steps() {
+    const LIMIT: usize = 256 * 1024;
+    for piece in [1, 78, 4096, 16 * 1024, 100_000] {
+        let mut collector = HeaderCollector::new(&limits(LIMIT));
+        let mut asked = vec![0];
+        for _ in 0..LIMIT / piece {
+            let would_hold = collector.would_hold(piece);
+            if asked.last() != Some(&would_hold) {
+                asked.push(would_hold);
+            }
+            assert_eq!(collector.push(&vec![b'a'; piece]), Ok(Collected::More));
+            let held = collector.section.capacity();
+            assert!(held <= would_hold && would_hold <= LIMIT, "{piece}: {held} and not {would_hold}");
+        }
+        assert!(asked.len() < 10 && asked.is_sorted(), "{piece}: {asked:?}");
+        assert_eq!(collector.would_hold(LIMIT), LIMIT, "{piece}: the body behind it does not count");
+        collector.give_up();
+        assert_eq!(collector.section.capacity(), 0);
+        assert!(collector.push(b"a").is_err());
+    }
+}
+
 #[test]
 fn a_section_of_just_the_limit_passes() {
     let mut collector = HeaderCollector::new(&limits(8));

@@ -120,6 +120,16 @@ fn what_was_bound_to_another_connection_is_refused() {
     assert_eq!(said_n.finish(as_if_y.as_bytes()).map(|_| ()), Err(ScramFault::Binding));
 }
 
+/// RFC 5802 §5.1: prepared only to be looked up.
+#[test]
+fn the_name_goes_into_the_hash_as_it_came() {
+    for first in ["n,,n=us\u{ad}er,r=abc", "n,,n=\u{2168},r=abc", "n,,n=a=2Cb=3Dc,r=abc"] {
+        let exchange = begin(first, Binding::NotOffered).unwrap();
+        let message = client_final(&exchange, first, b"", "pencil");
+        assert_eq!(exchange.finish(message.as_bytes()).map(|_| ()), Ok(()), "{first}");
+    }
+}
+
 #[test]
 fn a_wrong_final_message_is_refused() {
     let exchange = begin(FIRST, Binding::NotOffered).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! Messages that nobody named are meant as they stand when their turn comes: one that left the queue meanwhile, or changed its state, is no fault.
 //! What came after the command is not meant, so that a round ends however much mail comes; what was here is, whatever the clock said when it came. Whoever
-//! asked and goes away ends it where it is.
+//! asked and goes away ends it where it is; the audit says of each round that was begun how far it came.
 //!
 //! Never: does anything to a message that was not asked for.
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::look::{LEFT_OUT, Walk};
 use super::selection::{Filters, Selection};
 use super::{Action, Answer, Desk, Obstacle, Target};
-use crate::audit::{self, Steered};
+use crate::audit::{self, Extent, Steered};
 use crate::mail::QueueId;
 use crate::queue::steer::CHANGES_MAX;
 use crate::queue::{Brief, Change, Listed, QueueError, Sketch as _, State};
@@ -29,6 +29,8 @@ pub(super) struct Round {
     recipients_only: bool,
     left: Left,
     done: u64,
+    /// What the audit says when it is dropped.
+    extent: Extent,
     /// The routes whose upstreams this command has had probed: once each is enough, however many messages it names.
     probed: BTreeSet<Arc<str>>,
 }
@@ -72,7 +74,7 @@ impl Round {
         };
         audit::steering(action.word(), &asked, &by);
         let recipients_only = filters.recipient.is_some() && action == Action::Remove;
-        Ok(Self { action, by, asked, recipients_only, left, done: 0, probed: BTreeSet::new() })
+        Ok(Self { action, by, asked, recipients_only, left, done: 0, extent: Extent::Part, probed: BTreeSet::new() })
     }
 
     /// The next few.
@@ -98,7 +100,7 @@ impl Round {
         };
         self.change(desk, turns, &mut answers).await?;
         if self.is_over() {
-            audit::steering_ended(self.action.word(), &self.asked, self.done, &self.by);
+            self.extent = Extent::Whole;
             if matches!(&self.left, Left::All(walk) if walk.has_left_out()) {
                 answers.push(Answer::Fault(LEFT_OUT.to_owned()));
             }
@@ -180,6 +182,12 @@ impl Round {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        audit::steering_ended(self.action.word(), &self.asked, self.done, self.extent, &self.by);
     }
 }
 

@@ -107,13 +107,14 @@ fn more_than_is_allowed_is_not_begun() {
 
 #[test]
 fn a_compaction_that_is_cut_off_anywhere_changes_nothing() {
-    for power_cut in [true, false] {
+    let cuts = [(true, Fault::Error), (false, Fault::Error), (false, Fault::NoSpace)];
+    for ((power_cut, fault), offset) in cuts.into_iter().zip(0..) {
         let mut nth = 1;
         loop {
             let done = block_on(async {
                 let mut bench = Bench::new(settings());
                 let kept = some(&bench).await;
-                bench.disk.fail(nth, if power_cut { u64::MAX } else { 0 }, Fault::Error);
+                bench.disk.fail(nth, if power_cut { u64::MAX } else { 0 }, fault);
                 let done = compact(&bench).await;
                 if power_cut {
                     bench.disk.crash();
@@ -123,7 +124,8 @@ fn a_compaction_that_is_cut_off_anywhere_changes_nothing() {
                     // The next change opens the store again, should that be needed.
                     bench.queue.hold(kept[1].0.id).await.unwrap();
                 }
-                assert_eq!(contents(&bench, &ids(&kept)).await, kept, "operation {nth}, power cut: {power_cut}");
+                let story = format!("operation {nth}, {fault:?}, power cut: {power_cut}");
+                assert_eq!(contents(&bench, &ids(&kept)).await, kept, "{story}");
                 bench.keep(b"more").await;
                 bench.restart().await;
                 let names: Vec<String> =
@@ -134,8 +136,8 @@ fn a_compaction_that_is_cut_off_anywhere_changes_nothing() {
             if done {
                 break;
             }
-            // Every operation of the end, where files change names, and some of the long beginning.
-            nth += if nth < 20 { 1 } else { 3 };
+            // The first operations, where files are made, and of the others each third, so that each is one of the three's.
+            nth += if nth < 20 + offset { 1 } else { 3 };
         }
         assert!(nth > 20, "{nth}");
     }

@@ -1,6 +1,7 @@
 //! Room in the queue: each identity's share of it, and what is said when there is none.
 
 use super::*;
+use crate::queue::settings::{GRANTED_MEMORY, SCARCE_MEMORY};
 
 /// The identity of `samples::deposit`.
 const ALICE: &str = "staff:alice@example.com";
@@ -26,6 +27,28 @@ fn an_identity_with_its_share_is_told_so_at_once_and_another_gets_in() {
         assert!(matches!(queue.admit(ALICE, None).await, Err(QueueError::Share(_))));
         queue.remove(one).await.unwrap();
         drop(queue.admit(ALICE, None).await.unwrap());
+    });
+}
+
+/// Where memory is scarce a message that goes to a file keeps half of its buffer, and the buffer is never larger than what is granted.
+#[test]
+fn who_writes_to_a_file_leaves_memory_to_others() {
+    block_on(async {
+        let buffer = u64::try_from(GRANTED_MEMORY).unwrap();
+        let bench = Bench::new(QueueSettings { memory: 3 * buffer, ..settings() });
+        let mut large = Vec::new();
+        for _ in 0..2 {
+            large.push(bench.queue.admit(ALICE, None).await.unwrap());
+        }
+        for incoming in &mut large {
+            for _ in 0..100 {
+                incoming.write(&[b'x'; 5000]).await.unwrap();
+                assert!(incoming.file.is_none() || incoming.gathered.capacity() <= GRANTED_MEMORY);
+            }
+            assert!(incoming.file.is_some() && incoming.gathered.capacity() <= SCARCE_MEMORY);
+        }
+        let others = [bench.queue.admit("bob", None).await, bench.queue.admit("carol", None).await];
+        assert!(others.iter().all(Result::is_ok), "{others:?}");
     });
 }
 

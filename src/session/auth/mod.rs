@@ -18,7 +18,7 @@ use crate::credentials::{Means, Mechanism, Named, Proof, Wrong};
 use crate::identity::{Identity, SecondFactor};
 use crate::mail::Address;
 use crate::mail::trace::Authentication;
-use crate::smtp::{AuthAnswer, AuthOctets, LineFault, Reply};
+use crate::smtp::{AuthAnswer, InitialResponse, LineFault, NotBase64, Reply};
 
 /// What the next response of the client is.
 #[derive(Debug)]
@@ -94,8 +94,9 @@ pub(super) struct Shown {
 }
 
 impl Session {
-    /// AUTH outside a transaction (the table has seen to that).
-    pub(super) fn auth(&mut self, mechanism: &str, initial: Option<AuthOctets>) -> Step {
+    /// AUTH outside a transaction (the table has seen to that). What is wrong is said in this order: the session's state, the mechanism (504), and
+    /// only of a login that is begun what is in its initial response (501): so no other counts as one that failed.
+    pub(super) fn auth(&mut self, mechanism: &str, initial: Option<&InitialResponse>) -> Step {
         if self.shown.is_some() {
             return self.idle(replies::authenticated_already());
         }
@@ -110,7 +111,10 @@ impl Session {
             Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => Challenge::ScramFirst(mechanism),
         };
         match initial {
-            Some(response) => self.respond(challenge, response.expose()),
+            Some(response) => match response.read() {
+                Ok(response) => self.respond(challenge, response.expose()),
+                Err(NotBase64) => self.not_base64(),
+            },
             None => {
                 let prompt = if mechanism == Mechanism::Login {
                     replies::challenge_with(b"Username:")
@@ -133,7 +137,7 @@ impl Session {
                 Ok(AuthAnswer::Cancel) => {
                     self.authentication_failed(replies::authentication_cancelled(), "cancelled by the client")
                 }
-                Err(_) => self.not_base64(),
+                Err(NotBase64) => self.not_base64(),
             },
             Err(_) => self.authentication_failed(replies::authentication_too_long(), "line too long"),
         }
@@ -157,7 +161,7 @@ impl Session {
     }
 
     /// In the response or in the initial response (RFC 4954 §4).
-    pub(super) fn not_base64(&mut self) -> Step {
+    fn not_base64(&mut self) -> Step {
         self.authentication_failed(replies::not_base64(), "not base64")
     }
 

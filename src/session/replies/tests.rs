@@ -38,11 +38,16 @@ fn upstream_says() -> [Reply; 4] {
 }
 
 #[test]
-fn what_an_upstream_says_is_told_on_as_it_is_but_short_and_in_ascii() {
-    let told = upstream_says().map(|reply| refused_upstream(&reply).to_string());
+fn what_an_upstream_says_is_told_on_but_short_and_in_ascii() {
+    let told = upstream_says().map(|reply| refused_upstream(Asked::Recipient, &reply).to_string());
     assert_eq!(told[0], "550 5.1.1 Upstream said: no");
     assert_eq!(told[3], "550 5.0.0 Upstream said: one tw\\x{F6}");
     assert!(told.iter().all(|text| text.is_ascii() && text.len() < 240), "{told:?}");
+}
+
+fn refusals_of_upstreams() -> Vec<Reply> {
+    let asked = [Asked::Recipient, Asked::Message];
+    upstream_says().iter().flat_map(|reply| asked.map(|asked| refused_upstream(asked, reply))).collect()
 }
 
 fn causes() -> Vec<Unidentified> {
@@ -70,7 +75,6 @@ fn faults() -> Vec<CommandFault> {
         CommandFault::UnknownParameter(LONG.repeat(20)),
         CommandFault::Parameter { keyword: "SIZE".to_owned(), why: "why" },
         CommandFault::Unkept { keyword: "BY".to_owned(), why: "why" },
-        CommandFault::Base64,
         CommandFault::Http,
         CommandFault::Bdat,
     ]
@@ -140,7 +144,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("needs_smtputf8", vec![needs_smtputf8()]),
         ("too_many_recipients", vec![too_many_recipients()]),
         ("refused", refusals()),
-        ("refused_upstream", upstream_says().iter().map(refused_upstream).collect()),
+        ("refused_upstream", refusals_of_upstreams()),
         ("lacking", vec![lacking(Need::Utf8Address), lacking(Need::RequireTls)]),
         ("relayed", vec![relayed(id, &Reply::new(Code::known(250), Some(Status::known(2, 0, 0)), LONG.repeat(20)))]),
         (
@@ -207,12 +211,13 @@ const REGISTERED: [(u16, u16); 29] = [
     (7, 30),
 ];
 
-/// What an upstream says is told on as it came.
+/// The statuses of an upstream are its own, and so are two codes of a recipient's (`refused_upstream` looks at them).
 #[test]
 fn codes_and_statuses_of_ours_are_registered_ones() {
-    for (name, replies) in catalogue().into_iter().filter(|(name, _)| *name != "refused_upstream") {
+    for (name, replies) in catalogue() {
         for reply in replies {
             assert!(CODES.contains(&reply.code().number()), "{name}: {reply:?}");
+            assert_ne!(reply.code().number(), 521, "{name}: RFC 6409 §7");
             let status = reply.status().map(|status| (status.subject(), status.detail()));
             assert!(status.is_none_or(|status| REGISTERED.contains(&status)), "{name}: {reply:?}");
         }
@@ -235,6 +240,40 @@ fn every_reply_of_the_catalogue_is_tested_here() {
     let tested: Vec<&str> = catalogue().iter().map(|(name, _)| *name).collect();
     assert_eq!(names.iter().filter(|name| !tested.contains(name)).collect::<Vec<_>>(), Vec::<&&str>::new());
     assert!(names.len() > 50, "{}", names.len());
+}
+
+/// RFC 4954 §4: base64 and nothing else.
+#[test]
+fn a_challenge_holds_nothing_but_the_challenge() {
+    for (reply, line) in [
+        (challenge(), &b"334 \r\n"[..]),
+        (challenge_with(b""), b"334 \r\n"),
+        (challenge_with(b"Username:"), b"334 VXNlcm5hbWU6\r\n"),
+    ] {
+        let mut wire = Vec::new();
+        reply.write_to(&mut wire);
+        assert_eq!(wire.escape_ascii().to_string(), line.escape_ascii().to_string());
+    }
+}
+
+/// RFC 2920 §3.2: a client that has sent ahead can tell what is answered.
+#[test]
+fn of_the_commands_of_a_group_each_is_answered_in_its_own_words() {
+    let said = [
+        reset(),
+        sender_taken(),
+        recipient_taken(),
+        mail_first(),
+        mail_already(),
+        ehlo_first(),
+        send_data(),
+        noop(),
+        bye(),
+    ];
+    let mut texts: Vec<String> = said.iter().map(Reply::text).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    assert_eq!(texts.len(), said.len(), "{texts:?}");
 }
 
 #[test]

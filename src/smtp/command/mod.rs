@@ -53,8 +53,8 @@ pub enum Command {
     Auth {
         /// In upper case. Which ones are known is the session's to say.
         mechanism: String,
-        /// The initial response; empty when it was `=`.
-        initial: Option<AuthOctets>,
+        /// The initial response, not read yet.
+        initial: Option<InitialResponse>,
     },
     /// MAIL (RFC 5321 §4.1.1.2).
     Mail {
@@ -133,9 +133,6 @@ pub enum CommandFault {
         /// What is promised.
         why: &'static str,
     },
-    /// The initial response of AUTH is not base64 (501 5.5.2).
-    #[error("not base64")]
-    Base64,
     /// A request of HTTP. What stands behind its first line may be anybody's, commands among it.
     #[error("HTTP, not SMTP")]
     Http,
@@ -173,8 +170,38 @@ impl AuthOctets {
     }
 
     /// Reads base64 as RFC 4648 §4 writes it: padded, nothing between, no bits left over.
-    pub fn from_base64(text: &[u8]) -> Result<Self, CommandFault> {
-        STANDARD.decode(text).map(Self::new).map_err(|_| CommandFault::Base64)
+    pub fn from_base64(text: &[u8]) -> Result<Self, NotBase64> {
+        STANDARD.decode(text).map(Self::new).map_err(|_| NotBase64)
+    }
+}
+
+/// What a client says in AUTH is not base64 (501 5.5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not base64")]
+pub struct NotBase64;
+
+/// The initial response of AUTH as the client wrote it. Whether AUTH is in order and its mechanism offered is judged before anybody reads what
+/// is in it (RFC 4954 §4: 503, 504), so that only a login that was begun can fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InitialResponse(AuthOctets);
+
+impl InitialResponse {
+    /// What stands behind the mechanism's name.
+    pub fn new(text: Vec<u8>) -> Self {
+        Self(AuthOctets::new(text))
+    }
+
+    /// As it was written.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+
+    /// The response; `=` is an empty one (RFC 4954 §4).
+    pub fn read(&self) -> Result<AuthOctets, NotBase64> {
+        match self.0.expose() {
+            b"=" => Ok(AuthOctets::new(Vec::new())),
+            text => AuthOctets::from_base64(text),
+        }
     }
 }
 
@@ -195,7 +222,7 @@ pub enum AuthAnswer {
 
 impl AuthAnswer {
     /// Reads a line without its CRLF.
-    pub fn parse(line: &[u8]) -> Result<Self, CommandFault> {
+    pub fn parse(line: &[u8]) -> Result<Self, NotBase64> {
         match trim_end(line) {
             b"*" => Ok(Self::Cancel),
             text => AuthOctets::from_base64(text).map(Self::Response),
@@ -277,7 +304,7 @@ fn looks_like_bdat(line: &[u8]) -> bool {
     is_verb && !shown.get(VERB_BDAT.len()).is_some_and(u8::is_ascii_alphabetic)
 }
 
-/// RFC 4954 §4: `AUTH SP mechanism [SP initial-response]`; `=` is an empty one.
+/// RFC 4954 §4: `AUTH SP mechanism [SP initial-response]`.
 fn auth(argument: &[u8]) -> Result<Command, CommandFault> {
     let mut words = argument.splitn(2, |&octet| octet == b' ');
     let name = words.next().unwrap_or_default();
@@ -285,11 +312,7 @@ fn auth(argument: &[u8]) -> Result<Command, CommandFault> {
     if name.is_empty() || name.len() > MECHANISM_MAX || !name.iter().all(is_name) {
         return Err(CommandFault::Argument("AUTH takes a mechanism"));
     }
-    let initial = match words.next() {
-        None => None,
-        Some(b"=") => Some(AuthOctets::new(Vec::new())),
-        Some(text) => Some(AuthOctets::from_base64(text)?),
-    };
+    let initial = words.next().map(|text| InitialResponse::new(text.to_vec()));
     Ok(Command::Auth { mechanism: printable(name).to_ascii_uppercase(), initial })
 }
 

@@ -24,8 +24,14 @@ fn rcpt_to(text: &str) -> Result<Command, CommandFault> {
 }
 
 fn auth_of(mechanism: &str, initial: Option<&[u8]>) -> Result<Command, CommandFault> {
-    let initial = initial.map(|octets| AuthOctets::new(octets.to_vec()));
+    let initial = initial.map(|octets| InitialResponse::new(octets.to_vec()));
     Ok(Command::Auth { mechanism: mechanism.to_owned(), initial })
+}
+
+/// What is in the initial response.
+fn initial_of(line: &str) -> Result<AuthOctets, NotBase64> {
+    let Ok(Command::Auth { initial: Some(initial), .. }) = parse(line) else { panic!("{line}") };
+    initial.read()
 }
 
 fn wrong(keyword: &str) -> Result<MailParameters, String> {
@@ -197,6 +203,9 @@ fn paths_are_read_with_the_leniencies_that_are_written_down() {
     ];
     for (line, expected) in table {
         assert_eq!(parse(line), rcpt_to(expected), "{line}");
+        let (_, path) = line.split_once(':').unwrap();
+        let line = format!("MAIL FROM:{path}");
+        assert_eq!(parse(&line), mail_to(expected, MailParameters::default()), "{line}");
     }
 }
 
@@ -295,7 +304,12 @@ fn right_values_are_read() {
     let hold =
         |moment| Ok(MailParameters { hold_until: Some(WallTime::from_seconds(moment)), ..MailParameters::default() });
     let nothing = || Ok(MailParameters::default());
+    // RFC 3461 §5.4.
+    let longest = "x".repeat(100);
+    let envid = Ok(MailParameters { envid: Some(longest.clone()), ..MailParameters::default() });
+    let longest = format!("ENVID={longest}");
     let table = [
+        (longest.as_str(), envid),
         ("SIZE=0", size(0)),
         ("SIZE=18446744073709551615", size(u64::MAX)),
         ("SIZE=99999999999999999999", size(u64::MAX)),
@@ -426,6 +440,9 @@ fn wrong_values_of_a_recipient_are_faults() {
         }
     }
     assert!(parse("RCPT TO:<b@example.net> ORCPT=utf-8;\u{e9}@ex\u{e4}mple.net").is_ok());
+    // RFC 3461 §5.4: 500 characters.
+    assert!(parse(&format!("RCPT TO:<b@example.net> ORCPT=rfc822;{}", "x".repeat(493))).is_ok());
+    assert!(parse(&format!("RCPT TO:<b@example.net> ORCPT=rfc822;{}", "x".repeat(494))).is_err());
     assert!(parse("RCPT TO:<b@example.net> ORCPT=utf-8;j\\x{F6}\u{e9}\\x{2B}@example.net").is_ok());
     assert!(parse("RCPT TO:<b@example.net> NOTIFY=NEVER").is_ok());
 }
@@ -473,13 +490,15 @@ fn a_word_that_is_no_parameter_is_a_fault() {
 #[test]
 fn auth_takes_strict_base64_and_tells_empty_from_absent() {
     assert_eq!(parse("AUTH EXTERNAL"), auth_of("EXTERNAL", None));
-    assert_eq!(parse("auth external ="), auth_of("EXTERNAL", Some(b"")));
-    assert_eq!(parse("AUTH PLAIN AGEAYg=="), auth_of("PLAIN", Some(b"\0a\0b")));
+    assert_eq!(parse("auth external ="), auth_of("EXTERNAL", Some(b"=")));
+    assert_eq!(initial_of("auth external ="), Ok(AuthOctets::new(Vec::new())));
+    assert_eq!(parse("AUTH PLAIN AGEAYg=="), auth_of("PLAIN", Some(b"AGEAYg==")));
+    assert_eq!(initial_of("AUTH PLAIN AGEAYg=="), Ok(AuthOctets::new(b"\0a\0b".to_vec())));
     // RFC 4422 §3.1: a mechanism has up to 20 letters.
     let longest = "M".repeat(MECHANISM_MAX);
     assert_eq!(parse(&format!("AUTH {longest}")), auth_of(&longest, None));
     assert_eq!(parse(&format!("AUTH {longest}M")), Err(CommandFault::Argument("AUTH takes a mechanism")));
-    assert_eq!(parse("AUTH SCRAM-SHA-256 AGEAYg=="), auth_of("SCRAM-SHA-256", Some(b"\0a\0b")));
+    assert_eq!(parse("AUTH SCRAM-SHA-256 AGEAYg=="), auth_of("SCRAM-SHA-256", Some(b"AGEAYg==")));
     for initial in [
         "AGEAYg=",
         "AGEAYg",
@@ -493,7 +512,7 @@ fn auth_takes_strict_base64_and_tells_empty_from_absent() {
         "-_-_",
         " AGEAYg==",
     ] {
-        assert_eq!(parse(&format!("AUTH PLAIN {initial}")), Err(CommandFault::Base64), "{initial}");
+        assert_eq!(initial_of(&format!("AUTH PLAIN {initial}")), Err(NotBase64), "{initial}");
     }
 }
 
@@ -504,14 +523,14 @@ fn the_answer_to_a_challenge_is_a_response_or_a_cancel() {
     assert_eq!(AuthAnswer::parse(b""), response(b""));
     assert_eq!(AuthAnswer::parse(b"AGEAYg=="), response(b"\0a\0b"));
     for line in [&b"="[..], b"**", b"AGEAYg", b"\xff"] {
-        assert_eq!(AuthAnswer::parse(line), Err(CommandFault::Base64));
+        assert_eq!(AuthAnswer::parse(line), Err(NotBase64));
     }
 }
 
 #[test]
 fn what_is_said_in_auth_is_not_printed() {
     let command = parse("AUTH PLAIN AHNlY3JldABzZWNyZXQ=").unwrap();
-    assert_eq!(format!("{command:?}"), "Auth { mechanism: \"PLAIN\", initial: Some([secret]) }");
+    assert_eq!(format!("{command:?}"), "Auth { mechanism: \"PLAIN\", initial: Some(InitialResponse([secret])) }");
 }
 
 #[test]

@@ -174,6 +174,12 @@ impl SimulatedDisk {
         file.is_some()
     }
 
+    /// Whether an operation that was to fail ([`SimulatedDisk::fail`]) has come.
+    pub fn has_failed(&self) -> bool {
+        let state = self.state();
+        state.failing.is_some_and(|failing| state.operations >= failing.first)
+    }
+
     /// No operation is to fail any more.
     pub fn mend(&self) {
         let mut state = self.state();
@@ -317,7 +323,7 @@ impl Change {
     fn apply(&self, octets: &mut Vec<u8>) {
         match self {
             Self::Write(offset, written) => put(octets, *offset, written),
-            Self::Length(length) => octets.resize(usize::try_from(*length).unwrap_or(0), 0),
+            Self::Length(length) => set_length(octets, usize::try_from(*length).unwrap_or(0)),
         }
     }
 
@@ -384,11 +390,19 @@ fn octets_of(octets: &[u8]) -> u64 {
     u64::try_from(octets.len()).unwrap_or(u64::MAX)
 }
 
+/// As `resize` with zeros, which takes them one by one where nothing is optimized: files are long, and simulations many.
+fn set_length(octets: &mut Vec<u8>, length: usize) {
+    match length.checked_sub(octets.len()) {
+        Some(more) => octets.extend_from_slice(&vec![0; more]),
+        None => octets.truncate(length),
+    }
+}
+
 fn put(octets: &mut Vec<u8>, offset: u64, written: &[u8]) {
     let start = usize::try_from(offset).unwrap_or(0);
     let end = start + written.len();
     if octets.len() < end {
-        octets.resize(end, 0);
+        set_length(octets, end);
     }
     if let Some(place) = octets.get_mut(start..end) {
         place.copy_from_slice(written);

@@ -8,7 +8,7 @@ use rustls::client::{ClientSessionMemoryCache, ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::sign::SigningKey;
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
 
 use super::super::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
 use super::super::trust::{ClientCa, ClientCaSettings, CrlFile, Pins};
@@ -205,18 +205,21 @@ fn in_alert_mode_a_refused_certificate_fails_the_handshake_with_its_own_alert() 
     let early = Recipe::client("Early").valid(NOW + DAY, NOW + 9 * DAY).signed_by(&world.root);
     let purposeless = Recipe::client("Purposeless").purposes(&[]).signed_by(&world.root);
     let server = world.server(RefusalMode::Alert, &world.trust(&[&revoked]));
-    let failure = |version, shown: Option<&Made>| {
+    let failed = |version, shown: Option<&Made>| {
         let client = Arc::new(world.client(version, shown));
-        connect(&client, &server, "mail.example.com").err().unwrap().server.unwrap()
+        connect(&client, &server, "mail.example.com").err().unwrap()
     };
+    let failure = |version, shown: Option<&Made>| failed(version, shown).server.unwrap();
     for version in VERSIONS {
-        for (shown, error) in [
-            (&revoked, CertificateError::Revoked),
-            (&stranger, CertificateError::UnknownIssuer),
-            (&expired, CertificateError::Expired),
-            (&early, CertificateError::NotValidYet),
+        for (shown, error, alert) in [
+            (&revoked, CertificateError::Revoked, AlertDescription::CertificateRevoked),
+            (&stranger, CertificateError::UnknownIssuer, AlertDescription::UnknownCA),
+            (&expired, CertificateError::Expired, AlertDescription::CertificateExpired),
+            (&early, CertificateError::NotValidYet, AlertDescription::CertificateExpired),
         ] {
-            assert_eq!(failure(version, Some(shown)), rustls::Error::InvalidCertificate(error));
+            let failed = failed(version, Some(shown));
+            assert_eq!(failed.server, Some(rustls::Error::InvalidCertificate(error)));
+            assert_eq!(failed.client, Some(rustls::Error::AlertReceived(alert)), "{version:?}");
         }
         assert_eq!(failure(version, None), rustls::Error::NoCertificatesPresented);
         let error = failure(version, Some(&purposeless));
@@ -478,7 +481,7 @@ fn who_asks_for_another_protocol_is_refused_in_the_handshake_and_who_asks_for_no
     let pins = BalancerPins::new(vec![Digest256(made.fingerprint())]);
     let balanced = world.listener(RefusalMode::Reply).balanced_config(&pins, &world.clock).unwrap();
     let refused = rustls::Error::NoApplicationProtocol;
-    let alert = rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol);
+    let alert = rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol);
     for mode in [RefusalMode::Reply, RefusalMode::Defer, RefusalMode::Alert] {
         let server = world.server(mode, &world.trust(&[]));
         for version in VERSIONS {

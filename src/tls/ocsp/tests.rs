@@ -160,6 +160,27 @@ impl<'a> Draft<'a> {
 
 const GOOD: Result<CertificateStatus, OcspFault> = Ok(CertificateStatus::Good);
 
+/// RFC 5019 §2.1.1, RFC 9654 §2.1: one certificate, named by SHA-1, and nothing but a nonce of 32 octets; put together here octet by octet.
+#[test]
+fn a_request_is_about_one_certificate_by_sha1_and_its_nonce_has_32_octets() {
+    let cast = Cast::new();
+    let issuer = View::of(&cast.root.der).unwrap();
+    let id = [
+        element(0x30, &[0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00]),
+        element(0x04, sha1(&issuer.subject).as_ref()),
+        element(0x04, sha1(key_bits(&issuer.spki).unwrap()).as_ref()),
+        element(0x02, serial(&cast.alice.der).unwrap()),
+    ];
+    let list = element(0x30, &element(0x30, &element(0x30, &id.concat())));
+    let nonce = [7_u8; 32];
+    let kind = [0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x02];
+    let extension = element(0x30, &[kind.as_slice(), &element(0x04, &element(0x04, &nonce))].concat());
+    let extensions = element(0xa2, &element(0x30, &extension));
+    let request = |behind: &[u8]| element(0x30, &element(0x30, &[list.as_slice(), behind].concat()));
+    assert_eq!(cast.query(&[]).request(None), Some(request(&[])));
+    assert_eq!(cast.query(&[]).request(Some(&nonce)), Some(request(&extensions)));
+}
+
 #[test]
 fn an_answer_counts_only_when_everything_holds() {
     type Change = for<'a> fn(&'a Cast, &mut Draft<'a>);
@@ -282,6 +303,16 @@ fn the_judge_wants_an_answer_and_takes_it_for_what_it_is() {
             assert_eq!(judged.err().map(|rejection| rejection.fault), fault, "{known:?}, {mode:?}");
         }
     }
+    // RFC 5019 §3.2: of what a CA of that name and another key has signed nobody is asked.
+    let forged = Recipe::client("Alice").signed_by(&Recipe::ca("Root").self_signed());
+    let trust = Trust::new(vec![cast.ca(OcspMode::Require, &[])], Pins::default());
+    let asked = std::cell::Cell::new(0);
+    let known = |_: &Query| -> Option<Known> {
+        asked.set(asked.get() + 1);
+        None
+    };
+    let refused = judge_asking(&PeerChain(vec![forged.der]), &trust, &known, now()).unwrap_err();
+    assert_eq!((refused.query, asked.get()), (None, 0), "{:?}", refused.fault);
     let trust = |mode| Trust::new(vec![cast.ca(mode, &[])], Pins::default());
     assert!(judge(&chain, &trust(OcspMode::IfAvailable), now()).is_ok(), "where nobody can be asked");
     let refused = judge(&chain, &trust(OcspMode::Require), now()).unwrap_err();

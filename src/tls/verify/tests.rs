@@ -452,6 +452,24 @@ fn a_path_length_is_kept() {
     flawed(&[&alice, &second, &first], &trust, Flaw::PathLength);
 }
 
+/// RFC 5280 §4.2.1.9 has self-issued certificates not counted. We don't; webpki, which looks at all but the anchor, does.
+#[test]
+fn a_self_issued_certificate_counts_to_the_path_length_of_an_intermediate_and_not_of_an_anchor() {
+    let root = Recipe::ca("Root").path_length(0).self_signed();
+    let rolled = Recipe::ca("Root").signed_by(&root);
+    let alice = Recipe::client("Alice").signed_by(&rolled);
+    good(&[&alice, &rolled], &Setting::of("staff", &[&root]).trust());
+
+    let root = Recipe::ca("Root").self_signed();
+    for (length, counts) in [(0, false), (1, true)] {
+        let issuing = Recipe::ca("Issuing").path_length(length).signed_by(&root);
+        let rolled = Recipe::ca("Issuing").signed_by(&issuing);
+        let alice = Recipe::client("Alice").signed_by(&rolled);
+        let judged = judge(&chain(&[&alice, &rolled, &issuing]), &Setting::of("staff", &[&root]).trust(), now());
+        assert_eq!(judged.is_ok(), counts, "{length}: {:?}", judged.err());
+    }
+}
+
 #[test]
 fn six_intermediates_are_taken_and_nine_are_not() {
     let root = Recipe::ca("Root").self_signed();
@@ -532,6 +550,11 @@ fn an_unknown_critical_extension_is_refused_and_an_uncritical_one_is_not() {
     let critical = Recipe::client("Alice").extension(&[1, 3, 9999, 1], true, content()).signed_by(&root);
     flawed(&[&critical], &trust, Flaw::CriticalExtension);
     good(&[&Recipe::client("Alice").extension(&[1, 3, 9999, 1], false, content()).signed_by(&root)], &trust);
+    // RFC 5280 §4.2.1.11: requireExplicitPolicy, which is not processed.
+    let explicit = der(0x30, &der(0x80, &[0]));
+    let issuing = Recipe::ca("Issuing").extension(&[2, 5, 29, 36], true, explicit).signed_by(&root);
+    let alice = Recipe::client("Alice").signed_by(&issuing);
+    flawed(&[&alice, &issuing], &trust, Flaw::CriticalExtension);
 }
 
 #[test]
@@ -545,6 +568,21 @@ fn email_name_constraints_of_a_ca_that_only_the_client_sends_fail_closed_and_nam
     // And no pin overrides what our own CA forbids.
     let pinning = Setting::of("staff", &[&root]).pinning(&[&alice], &[&alice]).trust();
     flawed(&[&alice, &issuing], &pinning, Flaw::UnlistedConstraints);
+}
+
+/// RFC 5280 §4.2.1.10: what is not compared refuses, whatever it would permit.
+#[test]
+fn below_constraints_on_directory_names_and_uris_nobody_is_good() {
+    let name = der(0x31, &der(0x30, &[der(0x06, &[0x55, 0x04, 0x03]), der(0x0c, b"Alice")].concat()));
+    for (form, base) in [("directoryName", der(0xa4, &der(0x30, &name))), ("URI", der(0x86, b"example.com"))] {
+        let permitted = der(0x30, &der(0xa0, &der(0x30, &base)));
+        let root = Recipe::ca("Root").self_signed();
+        let issuing = Recipe::ca("Issuing").extension(&[2, 5, 29, 30], true, permitted).signed_by(&root);
+        let alice = Recipe::client("Alice").uri("spiffe://example.com/alice").signed_by(&issuing);
+        let trust = Setting::of("staff", &[&root]).with_intermediates(&[&issuing]).trust();
+        let judged = judge(&chain(&[&alice]), &trust, now());
+        assert_eq!(judged.unwrap_err().flaw, Some(Flaw::NameConstraints), "{form}");
+    }
 }
 
 #[test]

@@ -90,6 +90,11 @@ fn the_table_of_usages_selectors_and_matching_types() {
             }
         }
     }
+    // RFC 7672 §3.2.2: either of two names will do.
+    let either = [ServerName::try_from("mail.elsewhere").unwrap(), names[0].clone()];
+    let record = [tlsa(2, 0, 1, &ca.certificate)];
+    assert_eq!(judge(&record, &chain, &either, NOW), Ok(Right::ByItsCa));
+    assert_eq!(judge(&record, &chain, &either[..1], NOW), Err(DaneFault::WrongName));
     // RFC 7671 §5.2.2: a CA that is not shown must be named whole.
     check("not shown", &[tlsa(2, 0, 0, &ca.certificate)], std::slice::from_ref(&leaf), Ok(Right::ByItsCa));
     check("not shown", &[tlsa(2, 0, 1, &ca.certificate)], std::slice::from_ref(&leaf), Err(DaneFault::NoMatch));

@@ -88,6 +88,11 @@ fn what_was_asked_of_reports_goes_on_unchanged_or_not_at_all() {
             "RCPT TO:<c@example.net>",
         ]
     );
+    let unasked = vec![to("a@example.net", None, None)];
+    assert_eq!(
+        said(order("alice@example.com", MailParameters::default(), unasked), &["DSN"]),
+        ["MAIL FROM:<alice@example.com>", "RCPT TO:<a@example.net>"]
+    );
     let lines = said(order("alice@example.com", parameters(), recipients()), &["8BITMIME"]);
     assert_eq!(
         lines,

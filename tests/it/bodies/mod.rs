@@ -11,6 +11,7 @@ mod config;
 mod files;
 mod header;
 mod names;
+mod others;
 mod proxy;
 mod reply;
 mod revocation;
@@ -47,7 +48,7 @@ pub struct Target {
     pub lies: &'static [Lie],
 }
 
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     target("line", wire::lines, &[Lie::LineEndsAtLf, Lie::LineLosesCr, Lie::LineHasNoLimit]),
     target("data", wire::data, &[Lie::DataEndsAtLf, Lie::DataLosesItsPlace, Lie::DataKeepsDots]),
     target("chunks", wire::chunks, &[Lie::ChunksForgetCr, Lie::ChunksPassNul]),
@@ -57,6 +58,7 @@ pub const TARGETS: [Target; 22] = [
     target("encoding", wire::encoded, &[Lie::XtextLeavesPlus]),
     target("command", command::command, &[Lie::CommandLowersAddresses, Lie::CommandTakesTheLast, Lie::CommandTakesAll]),
     target("reply", reply::reply, &[Lie::ReplyChangesCode, Lie::ReplyHasNoLimits, Lie::ReplyTakesTabs]),
+    target("others", others::others, &[Lie::OtherCommand, Lie::OtherReply]),
     target("address", address::address, &[Lie::AddressTrims, Lie::AddressMindsQuotes]),
     target("header", header::header, &[Lie::HeaderTakesOneOfTwo, Lie::HeaderBelievesNames, Lie::HeaderKeepsBcc]),
     target("names", names::names, &[Lie::NamesEndAtNul, Lie::NamesTakeWildcards]),
@@ -131,6 +133,10 @@ pub enum Lie {
     CommandTakesTheLast,
     /// What is not offered is taken.
     CommandTakesAll,
+    /// Another command than was said.
+    OtherCommand,
+    /// Another reply than was said.
+    OtherReply,
     /// The first line's code counts for all.
     ReplyChangesCode,
     /// A reply may be of any length.

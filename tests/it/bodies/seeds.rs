@@ -21,6 +21,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "bdat" => [chunked(), sent()].concat(),
         "offer" => OFFERS.iter().map(|text| text.as_bytes().to_vec()).collect(),
         "reply" => replies(),
+        "others" => [lines(), replies()].concat(),
         "address" => addresses(),
         "header" => [headers(), messages()].concat(),
         "names" => certificates(),

@@ -222,9 +222,18 @@ impl Stage {
 
     /// The same, on somebody's authority.
     pub(crate) async fn send_as(&self, custodian: Custodian, envelope: Envelope) -> QueueId {
-        let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
-        incoming.write(MESSAGE).await.unwrap();
         let deposit = Deposit { envelope, custodian, ..self.deposit("alice", &["r0@example.net"]) };
+        self.keep(MESSAGE, deposit).await
+    }
+
+    /// One message of these octets.
+    pub(crate) async fn send_octets(&self, octets: &[u8]) -> QueueId {
+        self.keep(octets, self.deposit("alice", &["r0@example.net"])).await
+    }
+
+    async fn keep(&self, octets: &[u8], deposit: Deposit) -> QueueId {
+        let mut incoming = self.house.queue.admit("staff:alice@example.com", None).await.unwrap();
+        incoming.write(octets).await.unwrap();
         incoming.commit(deposit).await.unwrap().id()
     }
 
@@ -245,6 +254,7 @@ impl Stage {
                 key: None,
                 links: Vec::new(),
                 vouched: None,
+                ends: None,
             },
             trace: TraceFacts {
                 client: "192.0.2.9:1".into(),

@@ -154,6 +154,7 @@ fn deposit(session: &Session, envelope: Envelope, now: WallTime) -> Deposit {
             key: Some(certificate.spki.0),
             links: Vec::new(),
             vouched: None,
+            ends: None,
         },
         trace: TraceFacts {
             client: "192.0.2.1:40000".to_owned(),

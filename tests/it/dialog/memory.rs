@@ -20,7 +20,7 @@ use sealpost::session::{
     TlsReadiness, Unidentified, replies,
 };
 use sealpost::smtp::data::{BareLf, Chunk};
-use sealpost::smtp::{Code, Framing, LineReader, MessageReader, Reply, ReplyReader, Status};
+use sealpost::smtp::{Code, Command, Framing, LineReader, MessageReader, Offered, Reply, ReplyReader, Status};
 use sealpost::sys::{MonoTime, WallTime};
 use sealpost::tls::{CertificateFault, PeerChain, RefusalMode, verify};
 
@@ -233,6 +233,9 @@ impl MemoryStage {
     // --- Events and steps.
 
     fn feed(&mut self, connection: &mut Connection, event: Event<'_>) {
+        if self.mutant == Mutant::ReadsBase64First && is_malformed_auth(&event) {
+            return self.say(&replies::not_base64());
+        }
         let (step, decision) = match &mut connection.machine {
             Machine::Session(session) => (session.on(event, now(self.wall)), session.take_decision()),
             Machine::Refused(refused) => (refused.on(event, now(self.wall)), refused.take_decision()),
@@ -254,7 +257,14 @@ impl MemoryStage {
 
     fn obey(&mut self, connection: &mut Connection, step: Step) {
         match step {
-            Step::Say(reply) => self.say(&reply),
+            Step::Say(reply) => match self.upstream {
+                UpstreamSays::NoToTheRecipient(words)
+                    if self.mutant == Mutant::TellsCodesOn && reply.text().starts_with("Upstream said") =>
+                {
+                    self.say(&upstream_reply(words));
+                }
+                _ => self.say(&reply),
+            },
             Step::Challenge(reply) => self.prompt(connection, &reply),
             Step::Receive { prompt, framing } => {
                 connection.reading = Reading::Message(self.begin_message(connection, framing));
@@ -416,10 +426,10 @@ impl MemoryStage {
         }
         let id = sealpost::mail::QueueId::from_u128(1);
         match self.upstream {
-            UpstreamSays::YesToTheMessage => {
-                Ok(Custody::with_upstream(id, 1, &upstream_reply(250, (2, 0, 0), "kept as 42")))
+            UpstreamSays::YesToTheMessage => Ok(Custody::with_upstream(id, 1, &upstream_reply("250 2.0.0 kept as 42"))),
+            UpstreamSays::NoToTheMessage(words) => {
+                Err(NoRoom::Refused { reason: "no".to_owned(), reply: Some(upstream_reply(words)) })
             }
-            UpstreamSays::NoToTheMessage => Err(NoRoom::Refused { reason: "no".to_owned(), reply: Some(no_spam()) }),
             UpstreamSays::TooLarge => Err(NoRoom::Refused { reason: too_large().to_owned(), reply: None }),
             _ => self.queue.commit(session, self.now()),
         }
@@ -634,7 +644,7 @@ pub(super) fn settings() -> SessionSettings {
 }
 
 /// One route to these domains; `*` is everywhere, the bare postmaster included.
-pub(super) fn routes_to(domains: &str) -> Arc<Routes> {
+pub(crate) fn routes_to(domains: &str) -> Arc<Routes> {
     let upstream = Arc::new(Upstream::new("main", "smtp.example.net", 25, "mail.example.com"));
     let recipients = (domains != "*").then(|| DomainSet::read(domains.split(' ')).unwrap());
     let rule = Rule { name: "route \"default\"".into(), place: None };
@@ -648,19 +658,25 @@ pub(super) fn routes_to(domains: &str) -> Arc<Routes> {
 pub(super) enum UpstreamSays {
     Nothing,
     YesToTheMessage,
-    NoToTheRecipient,
-    NoToTheMessage,
+    /// With its words.
+    NoToTheRecipient(&'static str),
+    /// The same.
+    NoToTheMessage(&'static str),
     TooLarge,
     LacksUtf8,
     LacksTls,
 }
 
 impl UpstreamSays {
-    pub(super) fn read(word: &str) -> Result<Self, String> {
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let (word, words) = text.split_once(' ').map_or((text, None), |(word, words)| (word, Some(words)));
+        // A script has few of them, and the scripted upstream says them as long as it likes.
+        let said = |usual: &'static str| words.map_or(usual, |words| &*String::leak(words.to_owned()));
         Ok(match word {
+            "refuses-recipient" => Self::NoToTheRecipient(said("550 5.1.1 no such user")),
+            "refuses-message" => Self::NoToTheMessage(said("554 5.7.1 this is spam")),
+            _ if words.is_some() => return Err(format!("upstream can't be {text:?}")),
             "takes" => Self::YesToTheMessage,
-            "refuses-recipient" => Self::NoToTheRecipient,
-            "refuses-message" => Self::NoToTheMessage,
             "finds-it-too-large" => Self::TooLarge,
             "lacks-smtputf8" => Self::LacksUtf8,
             "lacks-requiretls" => Self::LacksTls,
@@ -677,20 +693,29 @@ impl UpstreamSays {
 
     fn prospect(self) -> Prospect {
         match self {
-            Self::NoToTheRecipient => Prospect::Refused(upstream_reply(550, (5, 1, 1), "no such user")),
+            Self::NoToTheRecipient(words) => Prospect::Refused(upstream_reply(words)),
             Self::LacksUtf8 => Prospect::Lacking(Lacked::Utf8Address),
             Self::LacksTls => Prospect::Lacking(Lacked::RequireTls),
-            Self::Nothing | Self::YesToTheMessage | Self::NoToTheMessage | Self::TooLarge => Prospect::Open,
+            Self::Nothing | Self::YesToTheMessage | Self::NoToTheMessage(_) | Self::TooLarge => Prospect::Open,
         }
     }
 }
 
-fn upstream_reply(code: u16, (class, subject, detail): (u8, u16, u16), text: &str) -> Reply {
-    Reply::new(Code::new(code).unwrap(), Status::new(class, subject, detail), text)
+/// AUTH with an initial response that is no base64.
+fn is_malformed_auth(event: &Event<'_>) -> bool {
+    let Event::Line(Ok(line)) = event else { return false };
+    let command = Command::parse(line, &Offered::default(), WallTime::from_seconds(0));
+    matches!(command, Ok(Command::Auth { initial: Some(initial), .. }) if initial.read().is_err())
 }
 
-fn no_spam() -> Reply {
-    upstream_reply(554, (5, 7, 1), "this is spam")
+/// Code, status when there is one, text.
+fn upstream_reply(words: &str) -> Reply {
+    let (code, rest) = words.split_once(' ').unwrap();
+    let (status, text) = match rest.split_once(' ').map(|(status, text)| (status.parse::<Status>(), text)) {
+        Some((Ok(status), text)) => (Some(status), text),
+        Some((Err(_), _)) | None => (None, rest),
+    };
+    Reply::new(Code::new(code.parse().unwrap()).unwrap(), status, text)
 }
 
 fn too_large() -> &'static str {

@@ -55,6 +55,10 @@ pub(crate) enum Mutant {
     RoutesEverybody,
     /// Does not ask the upstream for a recipient.
     AsksNobody,
+    /// Says what the upstream says as it is.
+    TellsCodesOn,
+    /// Reads AUTH's base64 before anything else of it.
+    ReadsBase64First,
     /// Has no limits per identity.
     IgnoresLimits,
     /// Asks no ledger.
@@ -113,7 +117,7 @@ pub(crate) enum Mutant {
 
 impl Mutant {
     /// All that are wrong, each with the dialog that is there because of it.
-    pub(crate) const ALL: [(Self, &'static str); 49] = [
+    pub(crate) const ALL: [(Self, &'static str); 51] = [
         (Self::TakesAnyWord, "vouched/refused.dialog"),
         (Self::Says250BeforeCommit, "message/store_fails_at_commit.dialog"),
         (Self::Says354WithoutRoom, "message/no_room.dialog"),
@@ -140,6 +144,8 @@ impl Mutant {
         (Self::GrantsAllRecipients, "envelope/recipient_forbidden.dialog"),
         (Self::RoutesEverybody, "envelope/recipient_without_route.dialog"),
         (Self::AsksNobody, "through/recipient_refused.dialog"),
+        (Self::TellsCodesOn, "through/recipient_refused_by_a_host_without_mail.dialog"),
+        (Self::ReadsBase64First, "auth/malformed_in_transaction.dialog"),
         (Self::IgnoresLimits, "envelope/too_many_recipients_for_the_identity.dialog"),
         (Self::CountsNothing, "envelope/rate_at_mail.dialog"),
         (Self::GivesNothingBack, "envelope/rate_given_back.dialog"),

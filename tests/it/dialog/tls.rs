@@ -12,6 +12,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use sealpost::content::HeaderLimits;
+use sealpost::doors::Place;
 use sealpost::house::House;
 use sealpost::identity::Digest256;
 use sealpost::intake::{self, IntakeLimits, LingerLimits, PaceLimits};
@@ -75,12 +76,13 @@ impl Clock for VirtualClock {
 /// The upstream that says this.
 fn script(says: UpstreamSays) -> Script {
     let at_end = |reply| Some((Phase::EndOfData, Misdeed::Say(reply)));
+    let line = |words: &str| -> &'static str { String::leak(format!("{words}\r\n")) };
     match says {
         UpstreamSays::Nothing | UpstreamSays::LacksUtf8 | UpstreamSays::LacksTls => Script::default(),
         UpstreamSays::YesToTheMessage => Script { misdeed: at_end(b"250 2.0.0 kept as 42\r\n"), ..Script::default() },
-        UpstreamSays::NoToTheMessage => Script { misdeed: at_end(b"554 5.7.1 this is spam\r\n"), ..Script::default() },
-        UpstreamSays::NoToTheRecipient => {
-            Script { recipients: vec![("RCPT", "550 5.1.1 no such user\r\n")], ..Script::default() }
+        UpstreamSays::NoToTheMessage(words) => Script { misdeed: at_end(line(words).as_bytes()), ..Script::default() },
+        UpstreamSays::NoToTheRecipient(words) => {
+            Script { recipients: vec![("RCPT", line(words))], ..Script::default() }
         }
         UpstreamSays::TooLarge => Script { extensions: vec!["SIZE 99"], ..Script::default() },
     }
@@ -231,7 +233,7 @@ impl TlsStage {
         let (mut ours, theirs) = tokio::io::duplex(1024 * 1024);
         self.runtime.block_on(async {
             ours.write_all(early).await.unwrap();
-            let serving = intake::serve(theirs, client(), door, Arc::clone(&house));
+            let serving = intake::serve(theirs, client(), door, Arc::clone(&house), Place::apart());
             // Thousands of them wait at once.
             assert!(size_of_val(&serving) <= SESSION_MAX, "a session holds {} octets", size_of_val(&serving));
             house.tasks.spawn("connection", Box::pin(serving));
@@ -354,9 +356,10 @@ impl Stage for TlsStage {
         let (ours, theirs) = tokio::io::duplex(1024 * 1024);
         self.runtime.block_on(async {
             let serving = async move {
-                let came = intake::by_balancer(theirs, "192.0.2.99:40000".parse().unwrap(), VOUCHED, &house).await;
+                let (place, from) = (Place::apart(), "192.0.2.99:40000".parse().unwrap());
+                let came = intake::by_balancer(theirs, from, VOUCHED, &house, &place).await;
                 if let Some(came) = came {
-                    came.serve(Arc::clone(&house)).await;
+                    came.serve(Arc::clone(&house), place).await;
                 }
             };
             tasks.spawn("connection", Box::pin(serving));
@@ -499,7 +502,7 @@ fn client() -> SocketAddr {
     "192.0.2.1:40000".parse().unwrap()
 }
 
-fn client_config(persona: &str, version: MinVersion) -> Result<ClientConfig, String> {
+pub(crate) fn client_config(persona: &str, version: MinVersion) -> Result<ClientConfig, String> {
     let versions: &[&rustls::SupportedProtocolVersion] = match version {
         MinVersion::Tls12 => &[&rustls::version::TLS12],
         MinVersion::Tls13 => &[&rustls::version::TLS13],

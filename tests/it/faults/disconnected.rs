@@ -38,6 +38,34 @@ fn check(how: How, length: usize) {
     });
 }
 
+/// The same while the upstream is asked: it has the message when the client said all of it, and otherwise nothing; nothing is kept.
+fn check_through(how: How, length: usize, extensions: &[&'static str]) {
+    virtual_time().block_on(async {
+        let upstream = Scripted::new(Script { extensions: extensions.to_vec(), ..Script::default() });
+        let relay = Relay::through(&upstream);
+        let dialog = Dialog::new(how, length);
+        let mut arrived = 0;
+        for place in places(&dialog) {
+            let story = format!("{how:?} through, {extensions:?}, gone after {place} octets of {}", dialog.length());
+            let (ours, intake) = relay.conversation(dialog.persona);
+            relay.house.tasks.spawn("connection", Box::pin(intake));
+            dialog.play(ours, place, Arc::default()).await;
+            relay.house.tasks.wait(std::time::Duration::from_secs(1)).await;
+            arrived += usize::from(place >= dialog.complete_at());
+            let taken = upstream.taken();
+            assert_eq!(taken.len(), arrived, "{story}: upstream");
+            assert!(taken.iter().all(|one| one.octets.ends_with(&dialog.message)), "{story}: not whole");
+            relay.is_clean(&dialog, 0, &story).await;
+            // As the daemon does now and then: a connection that has carried all it may is in use until it is ended.
+            relay.house.courier.close_idle().await;
+            let standing = relay.standing();
+            assert_eq!((standing.busy, standing.waiting), (0, 0), "{story}: a place is held by nobody");
+        }
+        assert!(arrived > 0 && relay.submit(&dialog).await == 250, "{how:?} through");
+        assert_eq!((upstream.taken().len(), relay.records().await.len()), (arrived + 1, 0));
+    });
+}
+
 #[test]
 fn a_client_gone_at_any_octet_of_data_leaves_nothing_or_its_whole_message() {
     check(How::Data, 200);
@@ -56,4 +84,21 @@ fn a_client_gone_before_its_message_was_whole_has_spent_nothing_of_its_limit() {
 #[test]
 fn a_client_gone_in_a_body_that_is_a_file_leaves_no_file() {
     check(How::Data, LARGE);
+}
+
+#[test]
+fn a_client_gone_at_any_octet_of_chunks_leaves_nothing_or_its_whole_message() {
+    check(How::Chunks, 200);
+    check(How::Chunks, LARGE);
+}
+
+/// RFC 5321 §4.1.1.4: once its end was said the message is delivered, whether or not the client is there to hear it.
+#[test]
+fn a_client_gone_at_any_octet_while_its_mail_goes_through_leaves_nothing_or_its_whole_message_upstream() {
+    for how in [How::Data, How::Chunks] {
+        for extensions in [&[][..], &["PIPELINING", "CHUNKING"]] {
+            check_through(how, 200, extensions);
+        }
+    }
+    check_through(How::Data, LARGE, &["PIPELINING"]);
 }

@@ -49,10 +49,11 @@ fn check(how: How, length: usize) {
 
 #[test]
 fn intake_dropped_at_any_poll_leaves_nothing_or_the_whole_message() {
-    for how in [How::Data, How::Guarded, How::Counted] {
+    for how in [How::Data, How::Chunks, How::Guarded, How::Counted] {
         check(how, 200);
     }
     check(How::Data, LARGE);
+    check(How::Chunks, LARGE);
 }
 
 /// With the real writer, whose commits go on when nobody waits for them any more.

@@ -5,16 +5,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sealpost::doors::Place;
 use sealpost::house::House;
 use sealpost::intake::{self, Peer};
 use sealpost::mail::{Cost, QueueId, Rates};
 use sealpost::queue::{Driving, Filter, Listed, Page, Queue, QueueSettings, Record, Schedule, Spent};
-use sealpost::route::{Route, Routes};
+use sealpost::route::{Delivery, Route, Routes};
 use sealpost::snapshot::Snapshot;
 use sealpost::sys::disk::Disk as _;
 use sealpost::sys::{Clock, MonoTime, Now, SeededEntropy, SimulatedDisk, Tasks, WallTime};
 use sealpost::tls::{Negotiated, PeerChain};
-use sealpost::upstream::{Courier, Upstream};
+use sealpost::upstream::{Courier, Standing, Upstream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::Instant;
 
@@ -65,6 +66,16 @@ impl Relay {
     }
 
     pub(super) fn on(disk: SimulatedDisk, driving: Driving, upstream: &Arc<Scripted>) -> Self {
+        Self::delivering(Delivery::Queued, disk, driving, upstream)
+    }
+
+    /// One that asks the upstream while the client waits.
+    pub(super) fn through(upstream: &Arc<Scripted>) -> Self {
+        let delivery = Delivery::Through(Duration::from_secs(30));
+        Self::delivering(delivery, SimulatedDisk::new(1), Driving::Inline, upstream)
+    }
+
+    fn delivering(delivery: Delivery, disk: SimulatedDisk, driving: Driving, upstream: &Arc<Scripted>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock(Instant::now()));
         let entropy = Arc::new(SeededEntropy::new(disk.operations()));
         let (queue, recovery) =
@@ -78,7 +89,7 @@ impl Relay {
         // It comes and goes with a runtime of its own, which this one would not let go.
         let bare = std::thread::scope(|scope| scope.spawn(|| bare_snapshot(&clock)).join().unwrap());
         let snapshot = Snapshot {
-            routes: Arc::new(Routes::new(vec![Route::for_all("all", vec![main]).unwrap()])),
+            routes: Arc::new(Routes::new(vec![Route::for_all("all", vec![main]).unwrap().delivered(delivery)])),
             schedule: Arc::new(Schedule::new(&[HOUR], None, 24 * HOUR).unwrap()),
             ..bare
         };
@@ -93,7 +104,7 @@ impl Relay {
         let tls = Negotiated { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384".to_owned(), key_exchange: None };
         let client = SocketAddr::from(([192, 0, 2, 50], 40_000));
         let peer = Peer { client, tls, chain: chain.into(), exporter: None, door: IMPLICIT };
-        (ours, intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain()))
+        (ours, intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain(), Place::apart()))
     }
 
     /// Plays a dialog to its end; the code of the last reply.
@@ -104,6 +115,11 @@ impl Relay {
         tokio::join!(client, Box::pin(intake));
         let heard = heard.lock().unwrap();
         *heard.last().expect("a reply")
+    }
+
+    /// How the way to the upstream stands.
+    pub(super) fn standing(&self) -> Standing {
+        self.house.courier.standings().into_iter().find(|one| one.upstream == "main").unwrap()
     }
 
     pub(super) async fn records(&self) -> Vec<Record> {
@@ -161,6 +177,8 @@ pub(super) struct Dialog {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Data,
+    /// By BDAT, in two chunks.
+    Chunks,
     /// After AUTH PLAIN.
     Guarded,
     /// By somebody whose messages are counted.
@@ -172,7 +190,7 @@ impl Dialog {
         let persona = match how {
             How::Guarded => "guarded",
             How::Counted => "metered",
-            How::Data => "alice",
+            How::Data | How::Chunks => "alice",
         };
         let mut message =
             format!("From: {persona}@example.com\r\nMessage-ID: <1@example.com>\r\nSubject: x\r\n\r\n").into_bytes();
@@ -185,8 +203,15 @@ impl Dialog {
             parts.push((b"AGd1YXJkZWQAaHVudGVyMg==\r\n".to_vec(), 1));
         }
         let envelope = format!("MAIL FROM:<{persona}@example.com>\r\nRCPT TO:<r0@example.net>\r\n");
-        parts.push((format!("{envelope}DATA\r\n").into_bytes(), 1));
-        parts.push(([&message, &b".\r\n"[..]].concat(), 3));
+        if how == How::Chunks {
+            let (first, last) = message.split_at(message.len() / 2);
+            let begun = format!("{envelope}BDAT {}\r\n", first.len()).into_bytes();
+            parts.push(([&begun, first].concat(), 1));
+            parts.push(([format!("BDAT {} LAST\r\n", last.len()).as_bytes(), last].concat(), 3));
+        } else {
+            parts.push((format!("{envelope}DATA\r\n").into_bytes(), 1));
+            parts.push(([&message, &b".\r\n"[..]].concat(), 3));
+        }
         parts.push((b"QUIT\r\n".to_vec(), 1));
         Self { persona, parts, message, counted: how == How::Counted }
     }

@@ -1,6 +1,6 @@
 //! `fuzz/` is a workspace of its own, which CI does not build: libFuzzer and a second compiler would cost minutes. What could rot in it is held here, as text:
 //! each body has its target and each target its body, and whatever the bodies stand on is named there, in the version that the tests have.
-//! The bodies themselves are compiled, linted and played in `bodies`; only `fuzz/src/others.rs` is not.
+//! The bodies themselves are compiled, linted and played in `bodies`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,8 +10,6 @@ use toml::Table;
 use crate::bodies::{CONFIG, TARGETS};
 use crate::source::top;
 
-/// What compares with others, and has no body.
-const OTHERS: &str = "others";
 /// Where the library of the fuzz targets has its modules from: its root, and what that names.
 const LIBRARY: [&str; 5] = ["fuzzed.rs", "proof.rs", "recipe.rs", "dialog/cast.rs", "dialog/script.rs"];
 
@@ -24,7 +22,7 @@ fn table(path: &str) -> Table {
 }
 
 fn bodies() -> BTreeSet<String> {
-    TARGETS.iter().chain([&CONFIG]).map(|target| target.name.to_owned()).chain([OTHERS.to_owned()]).collect()
+    TARGETS.iter().chain([&CONFIG]).map(|target| target.name.to_owned()).collect()
 }
 
 #[test]
@@ -38,9 +36,8 @@ fn each_body_has_a_fuzz_target_and_each_fuzz_target_a_body() {
         let (name, path) = (text(bin, "name"), text(bin, "path"));
         let target = read(&format!("fuzz/{path}"));
         assert!(target.starts_with("#![no_main]\n") && target.contains("libfuzzer_sys::fuzz_target!"), "{path}");
-        let calls =
-            if name == OTHERS { "others::compare(" } else { &format!("fuzzed::bodies::hold(\"{name}\", octets)") };
-        assert!(target.contains(calls), "{path} does not call {calls}");
+        let calls = format!("fuzzed::bodies::hold(\"{name}\", octets)");
+        assert!(target.contains(&calls), "{path} does not call {calls}");
     }
     let files = std::fs::read_dir(top().join("fuzz/fuzz_targets")).unwrap();
     let files: BTreeSet<String> =

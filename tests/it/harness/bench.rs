@@ -61,6 +61,11 @@ impl Bench {
                 format!("[[upstream]]\nname = \"upstream-{index}\"\naddress = \"{address}\"\ntls = \"none\"\n\n")
             })
             .collect();
+        self.configure_with("retry = [\"2s\"]", &format!("{upstreams}{more}"));
+    }
+
+    /// The same with these keys of `[queue]`; `more` has the upstreams in it.
+    pub fn configure_with(&self, queue: &str, more: &str) {
         let text = format!(
             r#"hostname = "localhost"
 data_dir = "data"
@@ -87,9 +92,9 @@ send_as_email = true
 send_to = ["*"]
 
 [queue]
-retry = ["2s"]
+{queue}
 
-{upstreams}{more}"#,
+{more}"#,
             starttls = self.starttls,
             implicit = self.implicit,
             certificate = self.server.certificate.display(),
@@ -103,8 +108,17 @@ retry = ["2s"]
 
     /// Puts a file of credentials in place with one line, as `sealpost passwd` prints it.
     pub fn write_credential(&self, file: &Path, whose: &str, password: &str) {
+        Self::write_credential_by(&["passwd", whose], file, password);
+    }
+
+    /// The same, for SCRAM.
+    pub fn write_scram_credential(&self, file: &Path, whose: &str, password: &str) {
+        Self::write_credential_by(&["passwd", "--scram", whose], file, password);
+    }
+
+    fn write_credential_by(words: &[&str], file: &Path, password: &str) {
         let mut asking = Command::new(env!("CARGO_BIN_EXE_sealpost"))
-            .args(["passwd", whose])
+            .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

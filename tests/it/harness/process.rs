@@ -135,8 +135,14 @@ impl Process {
 
     /// Waits for its end, which somebody else caused.
     pub fn wait_ended(&mut self) -> ExitStatus {
-        assert_eq!(self.wait_ready(PATIENCE), Start::Ended, "sealpost did not end:\n{}", self.log());
-        self.child.wait().unwrap()
+        loop {
+            match self.wait_ready(PATIENCE) {
+                Start::Ended => return self.child.wait().unwrap(),
+                // Of a reload before.
+                Start::Ready => {}
+                Start::NotYet => panic!("sealpost did not end:\n{}", self.log()),
+            }
+        }
     }
 
     pub fn log(&self) -> String {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use memchr::memmem;
 use sealpost::mail::QueueId;
 use sealpost::queue::Record;
 use tokio::time::Instant;
@@ -102,21 +103,21 @@ impl Submission {
         )
         .into_bytes();
         let line = format!(".{} dots and all\r\n", self.number);
-        while octets.len() < self.length {
-            octets.extend_from_slice(line.as_bytes());
-        }
+        let lines = self.length.saturating_sub(octets.len()).div_ceil(line.len());
+        octets.extend_from_slice(&line.as_bytes().repeat(lines));
         octets
     }
 
     /// As it goes over the wire by DATA.
     pub(super) fn stuffed(&self) -> Vec<u8> {
-        let mut stuffed = Vec::new();
-        for line in self.octets().split_inclusive(|&octet| octet == b'\n') {
-            if line.starts_with(b".") {
-                stuffed.push(b'.');
-            }
-            stuffed.extend_from_slice(line);
+        // Its first line begins with no dot.
+        let (octets, mut stuffed, mut from) = (self.octets(), Vec::new(), 0);
+        for at in memmem::find_iter(&octets, b"\n.") {
+            stuffed.extend_from_slice(&octets[from..=at]);
+            stuffed.push(b'.');
+            from = at + 1;
         }
+        stuffed.extend_from_slice(&octets[from..]);
         stuffed.extend_from_slice(b".\r\n");
         stuffed
     }

@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use memchr::memmem;
 use sealpost::mail::ReversePath;
 use sealpost::queue::{Listed, Outcome, Record, State};
 
@@ -342,7 +343,7 @@ fn may_have_failed(submission: &Submission, recipient: &str, waited: Duration) -
 }
 
 fn is_report(taken: &Taken) -> bool {
-    taken.mail.starts_with("MAIL FROM:<>") && taken.octets.windows(16).any(|part| part == b"multipart/report")
+    taken.mail.starts_with("MAIL FROM:<>") && memmem::find(&taken.octets, b"multipart/report").is_some()
 }
 
 /// What stands in the brackets.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use sealpost::doors::Place;
 use sealpost::house::House;
 use sealpost::intake::{self, Peer};
 use sealpost::tls::{Negotiated, PeerChain};
@@ -136,7 +137,7 @@ impl Wire {
         let client = SocketAddr::from(([192, 0, 2, 50], 40_000));
         let peer = Peer { client, tls, chain: chain.into(), exporter: None, door: IMPLICIT };
         let (serving, drain) = (Arc::clone(house), house.tasks.drain());
-        house.tasks.spawn("connection", Box::pin(intake::converse(theirs, peer, serving, drain)));
+        house.tasks.spawn("connection", Box::pin(intake::converse(theirs, peer, serving, drain, Place::apart())));
         Self { stream: BufReader::new(ours) }
     }
 

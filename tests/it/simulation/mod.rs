@@ -28,7 +28,7 @@ use account::Summary;
 use world::{Lie, World};
 
 /// How many seeds CI plays.
-const SEEDS: u64 = 50;
+const SEEDS: u64 = 200;
 
 /// Seeds that showed something once. 7000035: a message whose own time was over brought back the probe that it had been given, which was news, by which it was
 /// claimed again at once, for ever.

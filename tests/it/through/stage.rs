@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealpost::doors::Place;
 use sealpost::house::House;
 use sealpost::identity::{DomainSet, Rule};
 use sealpost::intake::{self, Peer};
@@ -83,9 +84,43 @@ impl Stage {
 
     /// With a spare upstream, and these routes.
     pub(crate) fn by(script: Script, other: Script, routes: Routes) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(TokioClock(Instant::now()));
-        let (disk, entropy) = (SimulatedDisk::new(1), Arc::new(SeededEntropy::new(1)));
         let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
+        Self::kept_by(settings, script, other, routes)
+    }
+
+    /// With such a queue.
+    pub(crate) fn kept_by(settings: QueueSettings, script: Script, other: Script, routes: Routes) -> Self {
+        Self::at(Arc::new(TokioClock(Instant::now())), settings, script, other, routes)
+    }
+
+    /// By this clock.
+    pub(crate) fn at(
+        clock: Arc<dyn Clock>,
+        settings: QueueSettings,
+        script: Script,
+        other: Script,
+        routes: Routes,
+    ) -> Self {
+        Self::on(SimulatedDisk::new(1), clock, settings, script, other, routes)
+    }
+
+    /// The power goes and comes back: another process on the same disk.
+    pub(crate) fn after_a_power_cut(&self) -> Self {
+        self.disk.crash();
+        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
+        let clock = Arc::new(TokioClock(Instant::now()));
+        Self::on(self.disk.clone(), clock, settings, Script::default(), Script::default(), through(vec![upstream()]))
+    }
+
+    fn on(
+        disk: SimulatedDisk,
+        clock: Arc<dyn Clock>,
+        settings: QueueSettings,
+        script: Script,
+        other: Script,
+        routes: Routes,
+    ) -> Self {
+        let entropy = Arc::new(SeededEntropy::new(1 + disk.operations()));
         let (queue, _) =
             Queue::open(settings, Arc::new(disk.clone()), Arc::clone(&clock), Arc::clone(&entropy) as Arc<_>).unwrap();
         let (up, spare) = (Scripted::new(script), Scripted::new(other));
@@ -126,13 +161,30 @@ impl Stage {
 
     /// A conversation that nobody serves yet, and the client's end of it.
     pub(crate) fn conversation(&self, persona: &str) -> (Client, impl Future<Output = ()> + Send + use<>) {
-        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        self.conversation_over(64 * 1024, persona)
+    }
+
+    /// The same over a pipe that takes so many octets until they are read.
+    pub(crate) fn conversation_over(
+        &self,
+        pipe: usize,
+        persona: &str,
+    ) -> (Client, impl Future<Output = ()> + Send + use<>) {
+        let (ours, theirs) = tokio::io::duplex(pipe);
         let chain = Cast::get().chain(persona).unwrap().map(PeerChain);
         let tls = Negotiated { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384".to_owned(), key_exchange: None };
         let client = SocketAddr::from(([192, 0, 2, 50], 40_000));
         let peer = Peer { client, tls, chain: chain.into(), exporter: None, door: IMPLICIT };
-        let intake = intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain());
+        let intake = intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain(), Place::apart());
         (Client { stream: ours, read: Vec::new(), persona: persona.to_owned() }, intake)
+    }
+
+    /// A connection at one of the snapshot's doors, from its first octet on, that nobody serves yet.
+    pub(crate) fn connection(&self, door: usize) -> (Client, impl Future<Output = ()> + Send + use<>) {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let client = SocketAddr::from(([192, 0, 2, 50], 40_000));
+        let intake = intake::serve(theirs, client, door, Arc::clone(&self.house), Place::apart());
+        (Client { stream: ours, read: Vec::new(), persona: "nobody".to_owned() }, intake)
     }
 
     /// A client that has said EHLO.
@@ -205,6 +257,11 @@ impl Client {
     pub(crate) async fn say(&mut self, line: &str) -> String {
         self.write(format!("{line}\r\n").as_bytes()).await;
         self.hear().await
+    }
+
+    /// The same, if the server still takes it.
+    pub(crate) async fn try_write(&mut self, octets: &[u8]) -> bool {
+        self.stream.write_all(octets).await.is_ok()
     }
 
     /// The same to a server that may be gone; empty when it is.

@@ -53,6 +53,13 @@ fn user_principal_names_and_international_mailboxes_are_names() {
         let roster = Roster::new(vec![entry("alice", keys.clone())], both()).unwrap();
         assert_eq!(world.name(&roster, &alice), Err(NoIdentity::Unknown), "{keys:?}");
     }
+    // RFC 9598 §5: a name is no pattern.
+    let anybody = world.with_names(&[other_name(SMTP_UTF8, UTF8, "*ë@example.com".as_bytes())]);
+    for (key, named) in [("zoë@example.com", Err(NoIdentity::Unknown)), ("*@example.com", Ok("alice".into()))] {
+        let keys = MatchKeys { email: email(key), ..under("staff") };
+        let roster = Roster::new(vec![entry("alice", keys)], both()).unwrap();
+        assert_eq!(world.name(&roster, &anybody), named, "{key}");
+    }
 }
 
 #[test]

@@ -578,7 +578,12 @@ impl RawCrl {
     }
 
     fn with_extensions(&self, ca: &Made, list_extensions: &[RawExtension]) -> Vec<u8> {
-        let algorithm = der(0x30, &der(0x06, &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02]));
+        self.with_algorithm_inside(ca, list_extensions, ECDSA_WITH_SHA256)
+    }
+
+    /// The one outside is always ecdsa-with-SHA256, which it is signed by.
+    fn with_algorithm_inside(&self, ca: &Made, list_extensions: &[RawExtension], inside: &[u8]) -> Vec<u8> {
+        let [algorithm, inside] = [ECDSA_WITH_SHA256, inside].map(|oid| der(0x30, &der(0x06, oid)));
         let issuer = View::of(&ca.der).unwrap().subject;
         let extension = |(oid, critical, value): &RawExtension| {
             let critical = if *critical { der(0x01, &[0xff]) } else { Vec::new() };
@@ -593,7 +598,7 @@ impl RawCrl {
             some => der(0xa0, &der(0x30, &some.iter().flat_map(extension).collect::<Vec<u8>>())),
         };
         let next = self.next.map(time).unwrap_or_default();
-        let list = [der(0x02, &[1]), algorithm.clone(), issuer, date, next, der(0x30, &entry), behind].concat();
+        let list = [der(0x02, &[1]), inside, issuer, date, next, der(0x30, &entry), behind].concat();
         let signed = der(0x30, &list);
         let issuer: Issuer<'_, &KeyPair> = ca.issuer();
         let signature = issuer.key().sign(&signed).unwrap();
@@ -612,6 +617,26 @@ impl RawDelta {
         let indicator = (vec![0x55, 0x1d, 27], true, der(0x02, &[self.base]));
         let raw = RawCrl { next: Some(NOW + DAY), extension: None, entry: self.reason_code.map(reason) };
         raw.with_extensions(ca, &[number_extension(self.number), indicator])
+    }
+}
+
+const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+const ECDSA_WITH_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
+
+/// RFC 5280 §5.1.1.2 and §4.2: though it is signed, and each part by itself is one that counts.
+#[test]
+fn a_list_that_says_two_things_of_itself_is_refused() {
+    let root = Recipe::ca("Root").self_signed();
+    let raw = RawCrl { next: Some(NOW + DAY), ..RawCrl::default() };
+    let twice = [number_extension(1), number_extension(2)];
+    let once = &twice[..1];
+    let malformed = &[CrlCause::Malformed][..];
+    for (claim, list, causes) in [
+        ("as it should be", raw.with_algorithm_inside(&root, once, ECDSA_WITH_SHA256), &[][..]),
+        ("another algorithm inside", raw.with_algorithm_inside(&root, once, ECDSA_WITH_SHA384), malformed),
+        ("two numbers", raw.with_extensions(&root, &twice), malformed),
+    ] {
+        assert_eq!(faults(&[&root], &[list]), causes, "{claim}");
     }
 }
 

@@ -213,6 +213,7 @@ pub(super) fn records() -> Vec<Vec<u8>> {
         key: Some([7; 32]),
         links: vec![Link { issuer: [8; 32], issuer_key: Some([9; 32]), serial: vec![1, 0xaf] }],
         vouched: Some(sealpost::queue::Vouched { fingerprint: [1; 32], key: [2; 32] }),
+        ends: Some(WallTime::from_seconds(1_800_000_000)),
     };
     let trace = TraceFacts {
         client: "192.0.2.1:40000".to_owned(),

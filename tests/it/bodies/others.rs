@@ -2,7 +2,6 @@
 //!
 //! Not compared: quoted local parts, which it gives without their quotes, and what it does not keep.
 
-use fuzzed::bodies::command::everything_offered;
 use sealpost::mail::{Address, Body, ForwardPath, Notify, Ret, ReversePath};
 use sealpost::smtp::command::xtext;
 use sealpost::smtp::{Command, Reply, ReplyReader};
@@ -13,28 +12,30 @@ use smtp_proto::{
     RCPT_NOTIFY_FAILURE, RCPT_NOTIFY_NEVER, RCPT_NOTIFY_SUCCESS, Request,
 };
 
+use super::command::everything_offered;
+use super::{Broken, Lie, Told};
+
 const NOW: WallTime = WallTime::from_seconds(1_800_000_000);
 
-/// What both take and see otherwise.
-pub type Told = Result<(), String>;
-
-/// The octets as lines of commands, and as replies. With a lie, ours are another command, to show that it is noticed.
-pub fn compare(octets: &[u8], lie: bool) -> Told {
+/// The octets as lines of commands, and as replies.
+pub(super) fn others(octets: &[u8], _seed: u64, lie: Lie) -> Told {
     for line in octets.split(|&octet| octet == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if !line.iter().any(|octet| matches!(octet, b'\r' | 0)) {
             command(line, lie)?;
         }
     }
-    replies(octets)
+    replies(octets, lie)
 }
 
-fn command(line: &[u8], lie: bool) -> Told {
+fn command(line: &[u8], lie: Lie) -> Told {
     let whole = [line, b"\r\n"].concat();
     let Ok(theirs) = Request::parse(&mut whole.iter()) else { return Ok(()) };
     let ours = match Command::parse(line, &everything_offered(), NOW) {
-        Ok(Command::Bdat { count, last }) if lie => Command::Bdat { count: count.saturating_add(1), last },
-        Ok(Command::Rcpt { parameters, .. }) if lie => {
+        Ok(Command::Bdat { count, last }) if lie == Lie::OtherCommand => {
+            Command::Bdat { count: count.saturating_add(1), last }
+        }
+        Ok(Command::Rcpt { parameters, .. }) if lie == Lie::OtherCommand => {
             Command::Rcpt { forward_path: ForwardPath::Postmaster, parameters }
         }
         Ok(ours) => ours,
@@ -89,7 +90,7 @@ fn command(line: &[u8], lie: bool) -> Told {
         | (Command::Quit, Request::Quit) => true,
         _ => false,
     };
-    if same { Ok(()) } else { Err(format!("{}: {ours:?}, to smtp-proto {theirs:?}", line.escape_ascii())) }
+    if same { Ok(()) } else { Err(Broken(format!("{}: {ours:?}, to smtp-proto {theirs:?}", line.escape_ascii()))) }
 }
 
 fn is_same(ours: &Address, theirs: &str) -> bool {
@@ -97,7 +98,7 @@ fn is_same(ours: &Address, theirs: &str) -> bool {
 }
 
 /// Replies one behind the other, each read by both from where ours began.
-fn replies(octets: &[u8]) -> Told {
+fn replies(octets: &[u8], lie: Lie) -> Told {
     let mut reader = ReplyReader::default();
     let (mut begin, mut at) = (0, 0);
     for line in octets.split_inclusive(|&octet| octet == b'\n') {
@@ -109,7 +110,8 @@ fn replies(octets: &[u8]) -> Told {
         match reader.line(text) {
             Ok(None) => {}
             Ok(Some(ours)) => {
-                reply(&ours, &octets[begin..at])?;
+                let from = if lie == Lie::OtherReply { 0 } else { begin };
+                reply(&ours, &octets[from..at])?;
                 begin = at;
             }
             Err(_) => begin = at,
@@ -124,6 +126,6 @@ fn reply(ours: &Reply, octets: &[u8]) -> Told {
     if theirs.code == ours.code().number() && lines == ours.lines().len() {
         Ok(())
     } else {
-        Err(format!("{}: {ours:?}, to smtp-proto {theirs:?}", octets.escape_ascii()))
+        Err(Broken(format!("{}: {ours:?}, to smtp-proto {theirs:?}", octets.escape_ascii())))
     }
 }

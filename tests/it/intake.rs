@@ -1,0 +1,7 @@
+//! What intake bounds: memory, waits, lines and places; each limit with something that goes past it, and all of them with what the manual says.
+
+mod deadlines;
+mod documented;
+mod half_open;
+mod lines;
+mod memory;
