@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::certificates::Leaf;
+use super::free_addresses;
 
 /// One message as it arrived.
 #[derive(Clone, Debug)]
@@ -120,7 +121,8 @@ struct Kept {
 
 impl Upstream {
     pub fn start(manner: Manner) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), manner)
+        let [address] = free_addresses();
+        Self::start_at(address, manner)
     }
 
     /// Where nobody has been so far.
@@ -134,7 +136,7 @@ impl Upstream {
         let chain = CertificateDer::pem_file_iter(&shown.certificate).unwrap().map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(&shown.key).unwrap();
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
-        let address = "127.0.0.1:0".parse().unwrap();
+        let [address] = free_addresses();
         Self::begin(address, Manner::Polite, Some(Arc::new(config)), Arc::clone(&self.shared.kept))
     }
 
