@@ -35,20 +35,17 @@ where
     let now = house.now();
     let peer = Arc::new(peer);
     // Whatever is done once, or now and then, has its memory for that time alone (here, and in `act`): a session that waits holds little.
-    let identifying = async {
-        tokio::select! {
-            identified = identify(&peer, &house, &snapshot) => Some(identified),
-            () = called_away(&place, peer.client, &house) => None,
-        }
-    };
-    let identified = Box::pin(identifying).await;
-    if !matches!(identified, Some(Ok(_))) {
+    // Nobody is called away from this: the answer of a CA's responder would be lost each time, and he would never be let in.
+    let identified = Box::pin(identify(&peer, &house, &snapshot)).await;
+    if identified.is_err() {
         place.is_nobodys();
     }
-    match identified.filter(|identified| identified.is_err() || place.keep().is_ok()) {
-        // Its place was given away meanwhile.
-        None => wire.leave(&no_place(&door)).await,
-        Some(Ok(identity)) => {
+    match identified {
+        Ok(_) if place.keep().is_err() => {
+            called_away(&place, peer.client, &house).await;
+            wire.leave(&no_place(&door)).await;
+        }
+        Ok(identity) => {
             audit::identified(peer.client, &peer.tls, told(&peer), &identity);
             let routes = Arc::clone(&snapshot.routes);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session), routes);
@@ -74,7 +71,7 @@ where
                 tracing::warn!(%fault, "a certificate that was seen could not be noted");
             }
         }
-        Some(Err(no_one)) => {
+        Err(no_one) => {
             let mut machine = Refused::new(no_one.cause, Arc::clone(&door.session), now.wall);
             if let Some(decision) = machine.take_decision() {
                 audit::unidentified(peer.client, &peer.tls, &decision, &no_one.detail);

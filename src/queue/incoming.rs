@@ -247,11 +247,9 @@ impl Incoming {
         let (queue, id, known) = (Arc::clone(&self.queue), self.id, self.file.clone());
         let written = self.queue.work_on(move || queue.write_body(id, known, &gathered)).await?;
         self.file = Some(written.map_err(|fault| QueueError::from_io(&fault))?);
-        if self.queue.budgets.memory.is_scarce() {
-            // What had gathered is in the file, and others wait for what it took.
-            let buffer = u64::try_from(SCARCE_MEMORY).unwrap_or(u64::MAX);
-            self.granted.memory.shrink(buffer.saturating_add(self.granted.envelope));
-        }
+        // What had gathered is in the file, and others wait for what it took.
+        let buffer = if self.queue.budgets.memory.is_scarce() { SCARCE_MEMORY } else { GATHER_MAX };
+        self.granted.memory.shrink(u64::try_from(buffer).unwrap_or(u64::MAX).saturating_add(self.granted.envelope));
         Ok(())
     }
 
