@@ -29,7 +29,7 @@ const PLACES: [&str; 19] = [
 ];
 
 /// What is named like a limit there, and is none of a client's; with the reason.
-const NOT_OF_CLIENTS: [(&str, &str); 20] = [
+const NOT_OF_CLIENTS: [(&str, &str); 21] = [
     ("src/content/display/charset.rs GUESSES_MAX", "the length of a list that stands there"),
     ("src/content/display/sight.rs SEEN_MAX", "one more than DISPLAY_ADDRESSES_MAX, which counts"),
     ("src/content/qualify.rs SHOWN_MAX", "what a sentence shows"),
@@ -39,6 +39,7 @@ const NOT_OF_CLIENTS: [(&str, &str); 20] = [
     ("src/daemon/mod.rs ROOM_LOOK", "when an operator is told"),
     ("src/daemon/opening.rs PATIENCE", "of systemd"),
     ("src/daemon/opening.rs PATIENCE_EVERY", "of systemd"),
+    ("src/mail/header.rs SECTION_MAX", "what limits.header_size is unless it is set"),
     ("src/mail/header.rs SHOWN_MAX", "what a sentence shows"),
     ("src/queue/settings.rs AFTER_FAILURE", "of deliveries"),
     ("src/queue/settings.rs BATCH_MAX", "of the writer"),

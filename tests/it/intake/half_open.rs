@@ -317,9 +317,15 @@ impl Besieged {
 /// Both ends of all connections are in this process.
 fn open_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
-    assert!(maximum.is_none_or(|most| most >= 5000), "no room for {CONNECTIONS} connections: ulimit -n is {maximum:?}");
+    const FILES: u64 = 5000;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    assert!(
+        maximum.is_none_or(|most| most >= FILES),
+        "no room for {CONNECTIONS} connections: ulimit -Hn is {maximum:?}"
+    );
+    if current.is_some_and(|now| now < FILES) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(FILES), maximum }).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
