@@ -53,7 +53,7 @@ ONCE = {
     "syncs": ("syncs of a message, under strace", 30),
     "allocations": ("allocations of a session alone and of a message of 4 KB, counted by perf", 30),
     "far": (f"round trips to an upstream {DELAY} ms away, on one connection", 15),
-    "identities": ("CPU of a message with a roster of a million against ten, in turn (sealpost alone)", 150),
+    "identities": ("CPU of a message, and octets written, with a roster of a million against twenty, in turn (sealpost alone)", 150),
     "revoked": ("the same with a CRL of a million serials", 150),
     "queued": ("the same, 100 a connection, and octets written, with a million messages that wait in the queue", 300),
 }
@@ -74,6 +74,8 @@ class Plan:
     seconds: float
     warmup: float
     idle: int
+    # And of those that only memory bounds.
+    idle_many: int
     upload: Upload
     # Of a row that counts messages: so many of them.
     messages: int
@@ -134,6 +136,7 @@ def _plan(given):
     return Plan(
         servers=tuple(given.servers or list(servers.ALL)[:-1]), rows=tuple(given.only or everything), rounds=told(given.rounds, 3, 1),
         seconds=told(given.seconds, 30, 2), warmup=told(given.warmup, 5, 1), idle=told(given.idle, 2000, 200),
+        idle_many=1000 if quick else 10_000,
         upload=Upload(told(given.uploads, 1000, 50), 2_000_000 if quick else 25_000_000), messages=400 if quick else 2000,
         million=10_000 if quick else 1_000_000)
 

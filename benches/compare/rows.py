@@ -72,7 +72,7 @@ def idle10000(bench, plan, name):
     if name in _TOO_LARGE:
         raise Unavailable("ten thousand sessions would take it 17 GB of memory")
     with Fresh(bench, name) as it:
-        return measure.idle(bench, it.server, 5 * plan.idle)
+        return measure.idle(bench, it.server, plan.idle_many)
 
 
 def upload(bench, plan, name):
@@ -146,7 +146,7 @@ def identities(bench, plan, name):
 
 
 def revoked(bench, plan, name):
-    """CPU of a message with a serial in the CRL, and with a million."""
+    """CPU of a message with ten serials in the CRL, and with a million."""
     crls = {}
     # The CRL must be of the CA that issued the clients' certificates: both are made anew for each.
     for word, serials in (("few", 10), ("many", plan.million)):

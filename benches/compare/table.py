@@ -61,7 +61,7 @@ def _about(results):
 
 def _once(results):
     plan = results["plan"]
-    for row, count in (("idle", plan["idle"]), ("idle10000", 5 * plan["idle"])):
+    for row, count in (("idle", plan["idle"]), ("idle10000", plan["idle_many"])):
         yield f"memory, {count} idle sessions: MiB", [row, "held"], "{:.1f}", _MIB
         yield f"memory of one of {count} idle sessions: KiB", [row, "per_session"], "{:.1f}", 1024
     yield "memory at rest: MiB", ["idle", "rest"], "{:.1f}", _MIB
