@@ -1,11 +1,12 @@
 """Debian's packages, unpacked where nobody but these tests sees them: not installed, no service started, nothing of the system replaced.
 
 Mail servers conflict with each other as packages, and a package of Python belongs to Debian's Python, which need not be this machine's. What was
-unpacked once stays in target/peers. A package that can't be had is a `Skip` with its reason.
+unpacked once stays in target/peers, as does what Debian does not have and comes from PyPI. A package that can't be had is a `Skip` with its reason.
 """
 
 import fcntl
 import shutil
+import sys
 import tempfile
 from contextlib import contextmanager
 from functools import cache
@@ -34,9 +35,33 @@ def unpacked(*names, suite=None):
     return place
 
 
+@cache
+def of_pypi(*packages):
+    """A directory with these packages of PyPI in it, each `name==version`; for Python's own path. Not their dependencies."""
+    place = _KEPT / "+".join(packages)
+    if not place.exists():
+        _KEPT.mkdir(parents=True, exist_ok=True)
+        with _alone():
+            if not place.exists():
+                _install_whole(place, packages)
+    return place
+
+
+def _install_whole(place, packages):
+    beginning = Path(tempfile.mkdtemp(dir=_KEPT))
+    try:
+        status, said = run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", beginning, *packages], seconds=180)
+        if status != 0:
+            raise Skip(f"can't be had of PyPI: {' '.join(packages)}: {(said.strip().splitlines() or ['?'])[-1]}")
+        beginning.rename(place)
+    except BaseException:
+        shutil.rmtree(beginning, ignore_errors=True)
+        raise
+
+
 @contextmanager
 def _alone():
-    """Only one process of these tests asks apt at a time."""
+    """Only one process of these tests asks for packages at a time."""
     with open(_KEPT / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
