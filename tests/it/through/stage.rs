@@ -76,6 +76,10 @@ pub(crate) fn two_ways() -> Routes {
     ])
 }
 
+fn usual_settings() -> QueueSettings {
+    QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") }
+}
+
 impl Stage {
     /// Inside a runtime.
     pub(crate) fn new(script: Script) -> Self {
@@ -84,8 +88,7 @@ impl Stage {
 
     /// With a spare upstream, and these routes.
     pub(crate) fn by(script: Script, other: Script, routes: Routes) -> Self {
-        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
-        Self::kept_by(settings, script, other, routes)
+        Self::kept_by(usual_settings(), script, other, routes)
     }
 
     /// With such a queue.
@@ -107,9 +110,15 @@ impl Stage {
     /// The power goes and comes back: another process on the same disk.
     pub(crate) fn after_a_power_cut(&self) -> Self {
         self.disk.crash();
-        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
         let clock = Arc::new(TokioClock(Instant::now()));
-        Self::on(self.disk.clone(), clock, settings, Script::default(), Script::default(), through(vec![upstream()]))
+        Self::on(
+            self.disk.clone(),
+            clock,
+            usual_settings(),
+            Script::default(),
+            Script::default(),
+            through(vec![upstream()]),
+        )
     }
 
     fn on(
