@@ -174,11 +174,13 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.stall_log(false);
-        // What strace is killed under goes on without it.
+        // Who is traced goes on without its strace, with the locks of its queue: it goes first, and strace ends when it has gone.
         let id = self.child.id();
-        let below = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-        let _ = self.child.kill();
-        for traced in below.split_whitespace() {
+        let traced = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        if traced.is_empty() {
+            let _ = self.child.kill();
+        }
+        for traced in traced.split_whitespace() {
             let _ = Command::new("kill").args(["-s", "KILL", traced]).status();
         }
         let _ = self.child.wait();
