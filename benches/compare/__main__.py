@@ -30,8 +30,9 @@ from wait import Fault, free_ports, must  # noqa: E402
 class Bench:
     """What all measurements stand on."""
 
-    def __init__(self, given, directory):
+    def __init__(self, given, plan, directory):
         self.directory = directory
+        self._clients = plan.clients()
         self.cores = len(os.sched_getaffinity(0))
         self.programs = given.programs
         packages.own(self.programs)
@@ -52,7 +53,7 @@ class Bench:
     def make_certificates(self, name, revoked):
         """A CA, certificates of all clients and a CRL of so many serials, in a directory of this name."""
         directory = self.directory / name
-        must([self.load, "certificates", directory, plans.STRANGERS, "--revoked", revoked], seconds=600)
+        must([self.load, "certificates", directory, self._clients, "--revoked", revoked], seconds=600)
         self.open_certificates(directory)
         return directory
 
@@ -112,7 +113,7 @@ def main():
     directory.chmod(0o755)
     results = None
     try:
-        bench = Bench(given, directory)
+        bench = Bench(given, plan, directory)
         results = blank(bench, plan)
         print(f"about {plan.estimate() / 60:.0f} minutes", file=sys.stderr, flush=True)
         try:
@@ -209,7 +210,7 @@ class Running:
 
     def __init__(self, bench, plan, results, progress):
         self._bench, self._told, self._progress = bench, results["servers"], progress
-        self._servers = {}
+        self._servers, self._cases = {}, plan.cases()
         (self._port,) = free_ports(1)
         with contextlib.ExitStack() as undo:
             self.sink = measure.Sink(bench, self._port)
@@ -227,7 +228,8 @@ class Running:
             server = servers.ALL[name](self._bench, self._bench.directory / name, self._port)
             self._servers[name] = server
             self._told[name]["version"] = server.version()
-            server.start()
+            if any(server.takes(case.key) for case in self._cases):
+                server.start()
         except (Unavailable, Fault, OSError) as reason:
             self._told[name]["unavailable"] = str(reason)
             self._progress.tell(f"{name} takes no part: {reason}")

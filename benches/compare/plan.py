@@ -63,6 +63,8 @@ ONCE = {
 }
 # Rows that are of sealpost alone.
 _ALONE = {"identities", "revoked", "queued"}
+# Rows with clients of whom nothing is remembered.
+STRANGE = {"cold", "identities", "revoked"}
 # What a full run leaves out unless it is asked for.
 _ASKED = {"idle10000"}
 _DRAIN = 10  # What a queue takes to empty, about, seconds.
@@ -88,6 +90,10 @@ class Plan:
     def cases(self):
         """The loads among the rows."""
         return [case for key, case in CASES.items() if key in self.rows]
+
+    def clients(self):
+        """How many certificates it takes."""
+        return STRANGERS if STRANGE & set(self.rows) else CLIENTS
 
     def counted(self):
         """Loads whose octets and syncs are counted."""
