@@ -378,6 +378,9 @@ mta limit conn-delay-domain 0
 mta limit conn-delay-route 0
 mta limit reconn-delay-route 0
 mta limit session-mail-max 1000000
+mta limit task-hiwat 5000
+mta limit task-lowat 3000
+mta limit task-release 1000
 listen on 127.0.0.1 port {self.port} tls-require verify pki localhost ca staff hostname localhost
 action "sink" relay host smtp://127.0.0.1:{self.sink_port}
 match from any for any action "sink"
