@@ -1,7 +1,7 @@
 """What the kernel counts of a server, or a tracer: syncs and allocations, of all processes of a cgroup, those that begin later too.
 
-perf counts where an event happens and stops nobody. Where it can't, strace counts syncs, and says so in the row: it slows the server down, so that
-more of what waits shares a sync. A counter that saw nothing at all is a fault and not a nought: each count of syncs sees one of our own among them.
+perf counts where an event happens and stops nobody. Where it can't, strace counts syncs, and the row says so: it slows them down, which changes
+how many messages share one. A counter that saw nothing at all is a fault and not a nought: each count of syncs sees one of our own among them.
 """
 
 import contextlib

@@ -96,7 +96,7 @@ def syncs(bench, plan, name):
         try:
             told[case.key] = _counted_by_perf(bench, name, case)
         except counters.NoPerf as reason:
-            told[case.key] = {**_counted_by_strace(bench, name, case), "instead": f"syncs under strace, which slows syncs and lets more share one: {reason}"}
+            told[case.key] = {**_counted_by_strace(bench, name, case), "instead": f"syncs under strace, start and end of the server among them; it slows them down, which changes how many messages share one: {reason}"}
     return told
 
 
@@ -112,6 +112,7 @@ def _counted_by_perf(bench, name, case):
 
 def _counted_by_strace(bench, name, case):
     summary, touched = (bench.directory / f"{word}-{name}" for word in ("syncs", "touched"))
+    touched.touch()
     with Fresh(bench, name, around=counters.traced(summary, touched)) as it:
         run = bench.new_run()
         said = measure.send(bench, it.server, case, run)
