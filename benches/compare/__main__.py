@@ -148,14 +148,17 @@ def end_like_ctrl_c():
 
 
 def keep(results, out):
-    """Writes what there is; the file with all of it first, for a mistake of the table must not cost it."""
+    """Writes what there is; the file with all of it first, for a mistake of the table must not cost it. What can't be written ends no run."""
     if out is None:
         return
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("results.json", lambda: json.dumps(results, indent=1)), ("table.md", lambda: table.write(results))):
-        written = out / f"{name}.new"
-        written.write_text(text() + "\n")
-        written.replace(out / name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in (("results.json", lambda: json.dumps(results, indent=1)), ("table.md", lambda: table.write(results))):
+            written = out / f"{name}.new"
+            written.write_text(text() + "\n")
+            written.replace(out / name)
+    except Exception:
+        print(f"{out} could not be written: {traceback.format_exc()}", file=sys.stderr, flush=True)
 
 
 def build(made):
@@ -230,9 +233,9 @@ class Running:
             self._told[name]["version"] = server.version()
             if any(server.takes(case.key) for case in self._cases):
                 server.start()
-        except (Unavailable, Fault, OSError) as reason:
-            self._told[name]["unavailable"] = str(reason)
-            self._progress.tell(f"{name} takes no part: {reason}")
+        except Exception as reason:
+            self._told[name]["unavailable"] = told_of(reason)
+            self._progress.tell(f"{name} takes no part: {told_of(reason)}")
 
     def able(self, case):
         """Those that take part in a load, in their order."""
@@ -292,9 +295,13 @@ def attempt(server, told, key, progress, name, work):
         server["not_asked"].append(f"{key}: {reason}")
     except Exception as fault:
         told[key] = None
-        text = str(fault) if isinstance(fault, Fault) else "".join(traceback.format_exception_only(fault)).strip()
-        server["faults"].append(f"{key}: {text}")
-        progress.tell(f"{name}, {key}: {text if isinstance(fault, Fault) else traceback.format_exc()}")
+        server["faults"].append(f"{key}: {told_of(fault)}")
+        progress.tell(f"{name}, {key}: {told_of(fault) if isinstance(fault, Fault) else traceback.format_exc()}")
+
+
+def told_of(fault):
+    """What a fault says of itself; of one that nobody expected its kind, too."""
+    return str(fault) if isinstance(fault, (Fault, Unavailable)) else "".join(traceback.format_exception_only(fault)).strip()
 
 
 if __name__ == "__main__":

@@ -78,6 +78,8 @@ def whole(said, case, log=""):
         raise Fault(f"the load gave up: {said['said']}; {log}")
     if case.per_connection and case.messages and said["accepted"] + said["not_accepted"] != case.messages:
         raise Fault(f"of {case.messages} messages {said['accepted']} were accepted and {said['not_accepted']} were not: {said['said']}; {log}")
+    if not case.per_connection and said["sessions"] + said["broken"] < case.messages:
+        raise Fault(f"of {case.messages} sessions {said['sessions']} were opened and {said['broken']} broke: {said['said']}; {log}")
     return said
 
 
