@@ -190,7 +190,7 @@ def _notes(results):
     if any("†" in mark for mark in marks):
         yield f"† they and whoever else worked on the machine used over {BOUND:.0%} of the cores: the rate is a lower bound; CPU and ratios count."
     if any("‡" in mark for mark in marks):
-        yield f"‡ load or sink, of one thread each, wanted to run over {BOUND:.0%} of the time: they are measured, not the relay."
+        yield f"‡ load or sink, of one thread each, ran or waited to run over {BOUND:.0%} of the time: it may be they who are measured, not the relay."
     if any(name in FAMILIES for name in results["servers"]):
         yield f"{', '.join(FAMILIES)}: the same program set otherwise, in some rows; sealpost is set beside the better of them in each."
     others = middle([measured["others_share"] for told in results["servers"].values() for measured in _loads(told)])
