@@ -13,6 +13,7 @@
 //! claimed    as queued; the claim is in       conclude, with the highest fencing number     an_old_fencing_number_records_nothing
 //!            memory                           its lease runs out, crash -> queued           a_dropped_claim_is_given_out_again_when_its_lease_has_run_out_and_not_before
 //!                                             renew -> claimed                              a_renewed_claim_outlives_its_first_lease
+//!                                             note who has it by now -> claimed             who_has_it_by_now_is_noted_once_and_the_claim_goes_on
 //!                                             put off -> queued, nobody's turn for a while  a_claim_that_is_put_off_writes_nothing_and_comes_back_in_time_when_recalled_or_when_asked_for
 //! held       record, body                     release -> queued, due now                    a_held_message_stays_held_through_the_attempt_under_way
 //! dead       record with its reason, body     retry -> queued, due now                      a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it
