@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::fill::Size;
 use super::settings::{GRANTED_MEMORY, QueueSettings};
@@ -22,81 +22,124 @@ const BLOCK: u64 = 1024;
 /// A budget of octets.
 #[derive(Debug)]
 pub(super) struct Octets {
-    blocks: Arc<Semaphore>,
+    common: Arc<Common>,
     all: u32,
+}
+
+/// What a budget has in common with all that is granted of it.
+#[derive(Debug)]
+struct Common {
+    /// Who waits here for a share of its own has its turn.
+    blocks: Semaphore,
+    /// Rung when some is given back, for who has a share and waits for more: behind all whose turn it is.
+    freed: Notify,
 }
 
 /// Part of a budget of octets; dropped, it is given back.
 #[derive(Debug)]
 pub(super) struct Share {
-    permit: Option<OwnedSemaphorePermit>,
+    common: Arc<Common>,
+    blocks: u32,
     octets: u64,
 }
 
 impl Octets {
     pub(super) fn new(octets: u64) -> Self {
         let all = blocks(octets).max(1);
-        Self { blocks: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(Semaphore::MAX_PERMITS))), all }
+        let blocks = Semaphore::new(usize::try_from(all).unwrap_or(Semaphore::MAX_PERMITS));
+        Self { common: Arc::new(Common { blocks, freed: Notify::new() }), all }
     }
 
     /// Waits for so many octets; for all there are when that is more.
     pub(super) async fn take(&self, octets: u64) -> Share {
-        let permit = Arc::clone(&self.blocks).acquire_many_owned(blocks(octets).min(self.all)).await;
+        let mut share = Share { common: Arc::clone(&self.common), blocks: 0, octets: 0 };
+        let wanted = self.blocks(octets);
         // The semaphore is never closed.
-        Share { permit: permit.ok(), octets }
+        if let Ok(permit) = self.common.blocks.acquire_many(wanted).await {
+            share.join(permit, octets);
+        }
+        share
     }
 
     /// Whether less than half of it is left.
     pub(super) fn is_scarce(&self) -> bool {
-        self.blocks.available_permits() < usize::try_from(self.all / 2).unwrap_or(usize::MAX)
+        self.common.blocks.available_permits() < usize::try_from(self.all / 2).unwrap_or(usize::MAX)
     }
 
-    /// Makes a share larger, and waits for that; as large as all there is when more is asked for. Cancel-safe: dropped, the share is as it was.
+    /// Makes a share larger, and waits for that; as large as all there is when more is asked for. Nobody waits behind it: who needs little has that
+    /// meanwhile. Cancel-safe: dropped, the share is as it was.
     pub(super) async fn extend(&self, share: &mut Share, octets: u64) {
-        let more = blocks(octets).min(self.all).saturating_sub(blocks(share.octets).min(self.all));
-        // The semaphore is never closed.
-        if let Ok(permit) = Arc::clone(&self.blocks).acquire_many_owned(more).await {
-            share.join(permit, octets);
+        loop {
+            let freed = self.common.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if self.add(share, self.blocks(octets), octets) {
+                return;
+            }
+            freed.await;
         }
     }
 
     /// How many octets are given out.
     pub(super) fn given_out(&self) -> u64 {
-        let left = u32::try_from(self.blocks.available_permits()).unwrap_or(u32::MAX);
-        u64::from(self.all.saturating_sub(left)).saturating_mul(BLOCK)
+        let left = u32::try_from(self.common.blocks.available_permits()).unwrap_or(u32::MAX);
+        octets_of(self.all.saturating_sub(left))
     }
 
     /// Makes a share larger when that can be had at once.
     pub(super) fn enlarge(&self, share: &mut Share, octets: u64) -> bool {
-        let more = blocks(octets).saturating_sub(blocks(share.octets));
-        let Ok(permit) = Arc::clone(&self.blocks).try_acquire_many_owned(more) else { return false };
+        self.add(share, blocks(octets), octets)
+    }
+
+    fn add(&self, share: &mut Share, wanted: u32, octets: u64) -> bool {
+        let Ok(permit) = self.common.blocks.try_acquire_many(wanted.saturating_sub(share.blocks)) else { return false };
         share.join(permit, octets);
         true
+    }
+
+    /// For so many octets, and no more than there are.
+    fn blocks(&self, octets: u64) -> u32 {
+        blocks(octets).min(self.all)
     }
 }
 
 impl Share {
+    /// So many may be used: never more than are held.
     pub(super) fn octets(&self) -> u64 {
         self.octets
     }
 
     /// Takes more of the same budget in.
-    fn join(&mut self, permit: OwnedSemaphorePermit, octets: u64) {
-        match &mut self.permit {
-            Some(held) => held.merge(permit),
-            None => self.permit = Some(permit),
-        }
-        self.octets = octets;
+    fn join(&mut self, permit: SemaphorePermit<'_>, octets: u64) {
+        self.blocks = self.blocks.saturating_add(u32::try_from(permit.num_permits()).unwrap_or(u32::MAX));
+        permit.forget();
+        self.octets = octets.max(self.octets).min(octets_of(self.blocks));
     }
 
     /// Gives back what is held beyond so many octets.
     pub(super) fn shrink(&mut self, octets: u64) {
-        let less = blocks(self.octets).saturating_sub(blocks(octets));
-        if let Some(held) = &mut self.permit {
-            drop(held.split(usize::try_from(less).unwrap_or(usize::MAX)));
-        }
+        let kept = self.blocks.min(blocks(octets));
         self.octets = self.octets.min(octets);
+        self.give_back(self.blocks.saturating_sub(kept));
     }
+
+    fn give_back(&mut self, blocks: u32) {
+        if blocks > 0 {
+            self.blocks = self.blocks.saturating_sub(blocks);
+            self.common.blocks.add_permits(usize::try_from(blocks).unwrap_or_default());
+            self.common.freed.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.give_back(self.blocks);
+    }
+}
+
+fn octets_of(blocks: u32) -> u64 {
+    u64::from(blocks).saturating_mul(BLOCK)
 }
 
 fn blocks(octets: u64) -> u32 {
@@ -412,6 +455,8 @@ impl Budgets {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const NOTHING: Tally = Tally { count: 0, octets: 0 };
@@ -526,5 +571,35 @@ mod tests {
             drop(share);
             drop(octets.take(u64::MAX).await);
         });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_to_grow_keeps_nobody_waiting_who_needs_little() {
+        let octets = Octets::new(10 * BLOCK);
+        let (mut long, other) = (octets.take(BLOCK).await, octets.take(6 * BLOCK).await);
+        let mut growing = Box::pin(octets.extend(&mut long, 8 * BLOCK));
+        assert!(futures_util::poll!(&mut growing).is_pending());
+        let small = octets.take(BLOCK).now_or_never().expect("there is room for it");
+        drop(small);
+        assert!(futures_util::poll!(&mut growing).is_pending());
+        drop(other);
+        growing.await;
+        assert_eq!((long.octets(), octets.given_out()), (8 * BLOCK, 8 * BLOCK));
+        long.shrink(2 * BLOCK);
+        assert_eq!((long.octets(), octets.given_out()), (2 * BLOCK, 2 * BLOCK));
+        drop(long);
+        assert_eq!(octets.given_out(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_share_says_no_more_than_it_holds() {
+        let octets = Octets::new(10 * BLOCK);
+        let mut share = octets.take(4 * BLOCK).await;
+        octets.extend(&mut share, 20 * BLOCK).await;
+        assert_eq!(share.octets(), 10 * BLOCK);
+        share.shrink(15 * BLOCK);
+        assert_eq!((share.octets(), octets.given_out()), (10 * BLOCK, 10 * BLOCK));
+        drop(share);
+        assert_eq!(octets.take(20 * BLOCK).await.octets(), 10 * BLOCK);
     }
 }
