@@ -175,7 +175,8 @@ mod tests {
         at_hand.put(record(6), vec![0; 3 + usize::try_from(of_one).unwrap()]);
         assert!(at_hand.take_record(id(6)).is_some(), "it fits in the place of both");
         drop(tried);
-        assert_eq!((at_hand.kept().octets, at_hand.kept().tried), (2 * of_one, 0));
+        let kept = at_hand.kept();
+        assert_eq!((kept.octets, kept.tried), (2 * of_one, 0));
     }
 
     #[test]
