@@ -149,6 +149,7 @@ private_key = "{certificates}/localhost.key"
 [limits]
 connections = {SESSIONS_MAX}
 connections_per_address = {SESSIONS_MAX}
+connections_per_identity = {SESSIONS_MAX}
 connections_per_minute = 1000000
 [[client_ca]]
 name = "staff"
@@ -162,6 +163,7 @@ send_to = ["*"]
 size = "40GiB"
 count = 10000000
 share_per_identity = 100
+memory_share_per_identity = 100
 receiving_per_identity = 1000
 [[upstream]]
 name = "sink"

@@ -407,6 +407,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "header.domain",
         "reports",
         "queue.per_identity: now 10",
+        "limits.connections_per_identity: now 1000",
     ];
     let unexpected: Vec<_> =
         changed.iter().filter(|line| !examples.iter().any(|example| line.starts_with(example))).collect();

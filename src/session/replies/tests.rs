@@ -58,6 +58,7 @@ fn causes() -> Vec<Unidentified> {
         Unidentified::Certificate(CertificateFault::NotYetValid { from: WallTime::from_seconds(0) }),
         Unidentified::Certificate(CertificateFault::Revoked),
         Unidentified::Certificate(CertificateFault::RevocationUnknown),
+        Unidentified::Crowded,
         Unidentified::Roster(NoIdentity::Unknown),
         Unidentified::Roster(NoIdentity::Disabled { name: "secret-name".to_owned() }),
         Unidentified::Roster(NoIdentity::NotVouched { name: Some("secret-name".to_owned()) }),

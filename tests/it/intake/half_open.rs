@@ -38,17 +38,17 @@ const IN_THE_PROXY_HEADER: usize = 200;
 /// One in so many handshakes, which costs both sides.
 const HANDSHAKES_ONE_IN: usize = 25;
 
-const STARTTLS: usize = 0;
-const IMPLICIT: usize = 1;
+pub(super) const STARTTLS: usize = 0;
+pub(super) const IMPLICIT: usize = 1;
 /// The same behind load balancers.
 const BEHIND_BALANCERS: [usize; 2] = [2, 3];
 
 /// A clock that the test moves.
 #[derive(Debug, Default)]
-struct ByHand(AtomicU64);
+pub(super) struct ByHand(AtomicU64);
 
 impl ByHand {
-    fn advance(&self, by: Duration) {
+    pub(super) fn advance(&self, by: Duration) {
         self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
@@ -62,7 +62,7 @@ impl Clock for ByHand {
 
 /// How far a connection came, and is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Silent {
+pub(super) enum Silent {
     AtOnce,
     BehindEhlo,
     BehindStartTls,
@@ -119,7 +119,7 @@ enum Link {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-struct Client {
+pub(super) struct Client {
     link: Link,
     heard: Vec<u8>,
 }
@@ -157,7 +157,7 @@ impl Client {
     }
 
     /// The next reply; empty when the server is gone.
-    async fn hear(&mut self) -> String {
+    pub(super) async fn hear(&mut self) -> String {
         let mut reply = String::new();
         loop {
             while let Some(end) = self.heard.windows(2).position(|two| two == b"\r\n") {
@@ -173,18 +173,18 @@ impl Client {
         }
     }
 
-    async fn say(&mut self, line: &str) -> String {
+    pub(super) async fn say(&mut self, line: &str) -> String {
         self.write(format!("{line}\r\n").as_bytes()).await;
         self.hear().await
     }
 
     /// All that is said until the server has gone.
-    async fn until_it_ends(mut self) -> String {
+    pub(super) async fn until_it_ends(mut self) -> String {
         while self.read().await {}
         String::from_utf8_lossy(&self.heard).into_owned()
     }
 
-    async fn secure(self, persona: &str) -> Self {
+    pub(super) async fn secure(self, persona: &str) -> Self {
         let Link::Plain(stream) = self.link else { panic!("twice") };
         let connector = TlsConnector::from(Arc::new(client_config(persona, MinVersion::Tls13).unwrap()));
         let name = ServerName::try_from("mail.example.com").unwrap();
@@ -193,13 +193,13 @@ impl Client {
     }
 
     /// From the greeting to EHLO inside TLS.
-    async fn start_tls(mut self, persona: &str) -> Self {
+    pub(super) async fn start_tls(mut self, persona: &str) -> Self {
         assert!(self.say("EHLO client.example").await.starts_with("250"));
         assert!(self.say("STARTTLS").await.starts_with("220"));
         self.secure(persona).await
     }
 
-    async fn submit(&mut self) {
+    pub(super) async fn submit(&mut self) {
         for (line, expected) in [
             ("EHLO client.example", "250"),
             ("MAIL FROM:<alice@example.com>", "250"),
@@ -213,9 +213,9 @@ impl Client {
     }
 }
 
-struct Besieged {
-    stage: Stage,
-    clock: Arc<ByHand>,
+pub(super) struct Besieged {
+    pub(super) stage: Stage,
+    pub(super) clock: Arc<ByHand>,
     addresses: Vec<SocketAddr>,
     came: u32,
     /// How often alice came; each time from another address.
@@ -223,14 +223,19 @@ struct Besieged {
 }
 
 impl Besieged {
-    async fn new(connections: usize) -> Self {
+    pub(super) async fn new(connections: usize) -> Self {
+        Self::with(connections, QueueSettings::new("/queue")).await
+    }
+
+    pub(super) async fn with(connections: usize, settings: QueueSettings) -> Self {
         let clock = Arc::new(ByHand::default());
-        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
+        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..settings };
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let stage = Stage::at(shared, settings, Script::default(), Script::default(), (*routes_to("*")).clone());
         let door_limits = DoorLimits {
             connections,
             connections_per_address: usize::try_from(PER_ADDRESS).unwrap(),
+            connections_per_identity: connections,
             connections_per_minute: 1000,
         };
         stage.change(|now| {
@@ -252,12 +257,12 @@ impl Besieged {
         Self { stage, clock, addresses, came: 0, honest: 0 }
     }
 
-    fn inside(&self) -> usize {
+    pub(super) fn inside(&self) -> usize {
         self.stage.house.doors.inside()
     }
 
     /// Waits until so many are inside: a connection stands before it is accepted.
-    async fn until_inside(&self, count: usize) {
+    pub(super) async fn until_inside(&self, count: usize) {
         let so = async {
             while self.inside() != count {
                 tokio::task::yield_now().await;
@@ -267,7 +272,7 @@ impl Besieged {
     }
 
     /// One more that comes to nothing, from an address that few of them have.
-    async fn attack(&mut self, silent: Silent) -> (Silent, Client) {
+    pub(super) async fn attack(&mut self, silent: Silent) -> (Silent, Client) {
         let number = self.came;
         self.came += 1;
         let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + number / PER_ADDRESS);
@@ -298,12 +303,12 @@ impl Besieged {
     }
 
     /// Somebody honest, who has not heard anything yet.
-    async fn knocks(&mut self, door: usize) -> Client {
+    pub(super) async fn knocks(&mut self, door: usize) -> Client {
         self.honest += 1;
         Client::connect(Ipv4Addr::new(127, 0, 1, self.honest), self.addresses[door]).await.unwrap()
     }
 
-    async fn alice(&mut self, door: usize) -> Client {
+    pub(super) async fn alice(&mut self, door: usize) -> Client {
         let mut client = self.knocks(door).await;
         if door == IMPLICIT {
             client = client.secure("alice").await;
