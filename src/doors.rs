@@ -6,7 +6,8 @@
 //!
 //! Places are few and silence costs nothing, so a place is one's own only with an identity. When all are taken, whoever has been here longest without one is
 //! asked to leave for the newcomer ([`Place::given_away`]), first those who are known to have none; but nobody within [`UNDISTURBED`] of coming, in which an
-//! honest client is done with its handshake. It goes by the time of coming, since that alone can't be feigned: an octet now and then costs an attacker nothing,
+//! honest client is done with its handshake, nor whom we are about to identify, for which its CA's responder may take its time
+//! ([`Place::is_being_identified`]). It goes by the time of coming, since that alone can't be feigned: an octet now and then costs an attacker nothing,
 //! and a client on a long way is silent between its own. Who fills the places with silence must so bring all of them anew every [`UNDISTURBED`], and an
 //! honest client among them has all that time to itself. If only newcomers are here, one more is turned away.
 //!
@@ -107,6 +108,8 @@ struct Inside {
     nobodies: BTreeMap<u64, Stranger>,
     /// Of whom it is not known yet, in the same order.
     strangers: BTreeMap<u64, Stranger>,
+    /// About whom we are asking: it is not they who take their time, so that they are asked to leave for nobody.
+    asked_about: BTreeMap<u64, Stranger>,
     /// How many have had to leave for others.
     given_away: u64,
 }
@@ -203,11 +206,13 @@ impl Inside {
     }
 
     fn stranger(&mut self, number: u64) -> Option<&mut Stranger> {
-        self.strangers.get_mut(&number).or_else(|| self.nobodies.get_mut(&number))
+        let Self { strangers, nobodies, asked_about, .. } = self;
+        strangers.get_mut(&number).or_else(|| nobodies.get_mut(&number)).or_else(|| asked_about.get_mut(&number))
     }
 
     fn remove_stranger(&mut self, number: u64) -> Option<Stranger> {
-        self.strangers.remove(&number).or_else(|| self.nobodies.remove(&number))
+        let Self { strangers, nobodies, asked_about, .. } = self;
+        strangers.remove(&number).or_else(|| nobodies.remove(&number)).or_else(|| asked_about.remove(&number))
     }
 
     /// One less.
@@ -377,11 +382,21 @@ impl Place {
         *before = Arc::clone(identity);
     }
 
+    /// Its client has shown all that it has, and waits for us: until [`Self::keep`] or [`Self::is_nobodys`] the place is given to nobody. What was given
+    /// away before stays so.
+    pub fn is_being_identified(&self) {
+        let Some(held) = &self.0 else { return };
+        let mut inside = held.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stranger) = inside.strangers.remove(&held.number) {
+            inside.asked_about.insert(held.number, stranger);
+        }
+    }
+
     /// Its client has no identity, and will have none.
     pub fn is_nobodys(&self) {
         let Some(held) = &self.0 else { return };
         let mut inside = held.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stranger) = inside.strangers.remove(&held.number) {
+        if let Some(stranger) = inside.remove_stranger(held.number) {
             inside.nobodies.insert(held.number, stranger);
         }
     }
@@ -487,10 +502,14 @@ mod tests {
             Nothing,
             Nobody,
             Identity,
+            /// It is asked about, by the newcomer's time still.
+            Asked,
+            /// It was, and nobody knows it.
+            AskedInVain,
         }
-        use Known::{Identity, Nobody, Nothing};
+        use Known::{Asked, AskedInVain, Identity, Nobody, Nothing};
         // When the newcomer comes, and who leaves for it; nobody: it is turned away.
-        let table: [([Known; 3], u64, Option<usize>); 9] = [
+        let table: [([Known; 3], u64, Option<usize>); 12] = [
             ([Nothing, Nothing, Nothing], 2, None),
             ([Nothing, Nothing, Nothing], 3, Some(0)),
             ([Identity, Nothing, Nothing], 3, None),
@@ -500,6 +519,9 @@ mod tests {
             ([Nobody, Nobody, Nothing], 9, Some(0)),
             ([Identity, Identity, Identity], 1000, None),
             ([Identity, Identity, Nobody], 1000, Some(2)),
+            ([Asked, Nothing, Nothing], 4, Some(1)),
+            ([Asked, Asked, Asked], 1000, None),
+            ([Nothing, AskedInVain, Asked], 9, Some(1)),
         ];
         for (row, (known, comes, leaves)) in table.into_iter().enumerate() {
             let doors = Doors::default();
@@ -510,6 +532,11 @@ mod tests {
                     Nothing => {}
                     Nobody => place.is_nobodys(),
                     Identity => place.keep(&named("alice"), EACH).unwrap(),
+                    Asked => place.is_being_identified(),
+                    AskedInVain => {
+                        place.is_being_identified();
+                        place.is_nobodys();
+                    }
                 }
                 places.push(place);
             }
@@ -528,6 +555,7 @@ mod tests {
             let inside = doors.lock();
             assert!(inside.by_address.is_empty() && inside.by_identity.is_empty());
             assert!(inside.strangers.is_empty() && inside.nobodies.is_empty());
+            assert!(inside.asked_about.is_empty(), "row {row}");
         }
     }
 

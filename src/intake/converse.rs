@@ -35,7 +35,9 @@ where
     let now = house.now();
     let peer = Arc::new(peer);
     // Whatever is done once, or now and then, has its memory for that time alone (here, and in `act`): a session that waits holds little.
-    // Nobody is called away from this: the answer of a CA's responder would be lost each time, and he would never be let in.
+    // Nobody is called away from this: the answer of a CA's responder would be lost each time, and he would never be let in. Nor is his place given away
+    // meanwhile: it is we who take our time, no longer than a `Round` lasts.
+    place.is_being_identified();
     let identified = Box::pin(identify(&peer, &house, &snapshot)).await;
     let let_in = identified.map(|identity| {
         let kept = place.keep(identity.shared_name(), snapshot.door_limits);

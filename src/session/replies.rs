@@ -295,6 +295,14 @@ pub fn bad_parameter(keyword: &str, why: &str) -> Reply {
     said(501, (5, 5, 4), format!("Parameter {keyword}: {why}"))
 }
 
+/// A wait (HOLDFOR, HOLDUNTIL) beyond the end of the client's certificate, or of a CA above it (RFC 4865 §4.2).
+pub fn waits_too_long(ends: WallTime) -> Reply {
+    bad_parameter(
+        "HOLDFOR or HOLDUNTIL",
+        &format!("your certificate, or its CA's, ends before that, on {}", ends.rfc3339()),
+    )
+}
+
 /// A parameter that asks for more than is promised (RFC 2852 §4: 555).
 pub fn parameter_not_kept(keyword: &str, why: &str) -> Reply {
     said(555, (5, 5, 4), format!("Parameter {keyword}: {why}"))

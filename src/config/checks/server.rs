@@ -281,6 +281,7 @@ impl Checking<'_> {
         if let Some(leaf) = chain.as_ref().and_then(|chain| chain.first()) {
             self.check_dates_of_own(&certificate_key, leaf);
         }
+        self.warn_of_gaps(&certificate_key, chain.as_deref().unwrap_or_default());
         let place = self.resolve(&certificate?).display().to_string();
         let made = ServerCertificate { place, chain: chain?, key: key? };
         self.try_listener(&certificate_key, &private_key_key, &made).then_some(made)

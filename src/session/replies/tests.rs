@@ -123,6 +123,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("not_offered", vec![not_offered("EXPN")]),
         ("bad_argument", vec![bad_argument(&LONG.repeat(20))]),
         ("bad_parameter", vec![bad_parameter("SIZE", "why")]),
+        ("waits_too_long", vec![waits_too_long(WallTime::from_seconds(1_800_000_000))]),
         ("parameter_not_kept", vec![parameter_not_kept("BY", "why")]),
         ("command_fault", faults().iter().map(command_fault).collect()),
         ("line_too_long", vec![line_too_long()]),

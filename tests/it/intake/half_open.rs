@@ -15,13 +15,15 @@ use sealpost::networks::Network;
 use sealpost::queue::{Driving, QueueSettings};
 use sealpost::snapshot::{Door, DoorLimits, Snapshot};
 use sealpost::sys::{Clock, MonoTime, Now, WallTime};
-use sealpost::tls::MinVersion;
+use sealpost::tls::points::HttpUrl;
+use sealpost::tls::{Asks, MinVersion, OcspMode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::dialog::cast::Cast;
 use crate::dialog::memory::routes_to;
 use crate::dialog::tls::client_config;
 use crate::harness::PATIENCE;
@@ -257,6 +259,18 @@ impl Besieged {
         Self { stage, clock, addresses, came: 0, honest: 0 }
     }
 
+    /// From now on the staff's certificates are asked about there; who gives no answer says nothing against them.
+    fn asks_ocsp(&self, responder: SocketAddr) {
+        let url = HttpUrl::parse(&format!("http://{responder}/")).unwrap();
+        let asks = Asks { ocsp: OcspMode::IfAvailable, ocsp_url: Some(url), ..Asks::default() };
+        self.stage.change(|now| {
+            let trust = Arc::new(Cast::get().staff_asking(asks));
+            let mut doors = now.doors.clone();
+            doors[STARTTLS] = Arc::new(Door { trust, ..Door::clone(&doors[STARTTLS]) });
+            Snapshot { doors, ..now }
+        });
+    }
+
     pub(super) fn inside(&self) -> usize {
         self.stage.house.doors.inside()
     }
@@ -381,6 +395,41 @@ async fn who_has_an_identity_is_served_while_thousands_come_to_nothing() {
     }
     drop((regulars, more, in_the_header));
     besieged.until_inside(0).await;
+}
+
+/// Her CA's responder takes longer than anybody is left undisturbed, and all other places are taken by silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_being_identified_is_not_called_away() {
+    const PLACES: usize = 3;
+    let responder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut besieged = Besieged::new(PLACES).await;
+    besieged.asks_ocsp(responder.local_addr().unwrap());
+    let alice = tokio::spawn({
+        let first = besieged.knocks(STARTTLS).await;
+        async move {
+            let mut client = first;
+            assert!(client.hear().await.starts_with("220 "));
+            let mut client = client.start_tls("alice").await;
+            client.submit().await;
+            client
+        }
+    });
+    let (asked, _) = timeout(PATIENCE, responder.accept()).await.unwrap().unwrap();
+    let mut silent = vec![besieged.attack(Silent::AtOnce).await.1, besieged.attack(Silent::BehindEhlo).await.1];
+    besieged.until_inside(PLACES).await;
+    // She has been here longest; each of these takes the place of another.
+    besieged.clock.advance(UNDISTURBED);
+    for _ in 0..2 {
+        let newcomer = besieged.attack(Silent::AtOnce).await.1;
+        assert!(silent.remove(0).until_it_ends().await.contains("421 4.7.0 "));
+        silent.push(newcomer);
+    }
+    assert_eq!(besieged.stage.house.doors.given_away(), 2);
+    // Of whom nothing comes back, nothing bad is known.
+    drop((asked, responder));
+    let alice = timeout(PATIENCE, alice).await.unwrap().unwrap();
+    assert_eq!(besieged.inside(), PLACES);
+    drop(alice);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
