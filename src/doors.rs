@@ -9,14 +9,16 @@
 //! honest client is done with its handshake. It goes by the time of coming, since that alone can't be feigned: an octet now and then costs an attacker nothing,
 //! and a client on a long way is silent between its own. Who fills the places with silence must so bring all of them anew every [`UNDISTURBED`], and an
 //! honest client among them has all that time to itself. If only newcomers are here, one more is turned away.
-//! Never: waits; reads a clock; looks up a name; keeps more addresses than [`ADDRESSES_MAX`]; asks anybody to leave who has an identity.
+//! Never: has who comes wait; reads a clock; looks up a name; keeps more addresses than [`ADDRESSES_MAX`]; asks anybody to leave who has an identity.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::snapshot::DoorLimits;
@@ -104,6 +106,8 @@ struct Inside {
     strangers: BTreeMap<u64, Stranger>,
     /// How many have had to leave for others.
     given_away: u64,
+    /// Rung when one more is inside, or one less.
+    changed: Arc<Notify>,
 }
 
 /// Who has no identity, or none yet.
@@ -193,6 +197,7 @@ impl Inside {
         let (number, leave) = (self.next, CancellationToken::new());
         self.next = self.next.wrapping_add(1);
         self.total += 1;
+        self.changed.notify_waiters();
         self.strangers.insert(number, Stranger { came: now, address, leave: leave.clone() });
         (number, leave)
     }
@@ -208,6 +213,7 @@ impl Inside {
     /// One less.
     fn leave(&mut self, address: Option<IpAddr>) {
         self.total = self.total.saturating_sub(1);
+        self.changed.notify_waiters();
         let Some(address) = address else { return };
         if let Some(here) = self.by_address.get_mut(&address) {
             *here = here.saturating_sub(1);
@@ -280,6 +286,20 @@ impl Doors {
     /// How many are inside.
     pub fn inside(&self) -> usize {
         self.lock().total
+    }
+
+    /// Waits until so many are inside. Cancel-safe.
+    pub async fn until_inside(&self, count: usize) {
+        let changed = Arc::clone(&self.lock().changed);
+        loop {
+            let mut rung = pin!(changed.notified());
+            // From here on no change is missed.
+            rung.as_mut().enable();
+            if self.inside() == count {
+                return;
+            }
+            rung.await;
+        }
     }
 
     /// How many places were given away since the start.

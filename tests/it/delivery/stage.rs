@@ -347,6 +347,7 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
         door_limits: DoorLimits { connections: 1, connections_per_address: 1, connections_per_minute: 1 },
         intake: IntakeLimits {
             handshake: HOUR,
+            proxy_header: HOUR,
             command: HOUR,
             write: HOUR,
             session_max: HOUR,

@@ -195,6 +195,7 @@ impl TlsStage {
             door_limits: DoorLimits { connections: 10, connections_per_address: 10, connections_per_minute: 1000 },
             intake: IntakeLimits {
                 handshake: HOUR,
+                proxy_header: intake::header_wait(HOUR),
                 command: COMMAND,
                 write: COMMAND,
                 session_max: 24 * HOUR,
