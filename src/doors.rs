@@ -13,14 +13,16 @@
 //!
 //! Who has an identity keeps its place, so that one certificate from many addresses could take them all: of one identity no more are kept than
 //! [`DoorLimits::connections_per_identity`]. One more of its connections is nobody's ([`Place::is_nobodys`]), and so among the first to leave for a newcomer.
-//! Never: waits; reads a clock; looks up a name; keeps more addresses than [`ADDRESSES_MAX`]; asks anybody to leave who has an identity.
+//! Never: has who comes wait; reads a clock; looks up a name; keeps more addresses than [`ADDRESSES_MAX`]; asks anybody to leave who has an identity.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::snapshot::DoorLimits;
@@ -112,6 +114,8 @@ struct Inside {
     asked_about: BTreeMap<u64, Stranger>,
     /// How many have had to leave for others.
     given_away: u64,
+    /// Rung when one more is inside, or one less.
+    changed: Arc<Notify>,
 }
 
 /// Who has no identity, or none yet.
@@ -201,6 +205,7 @@ impl Inside {
         let (number, leave) = (self.next, CancellationToken::new());
         self.next = self.next.wrapping_add(1);
         self.total += 1;
+        self.changed.notify_waiters();
         self.strangers.insert(number, Stranger { came: now, address, leave: leave.clone() });
         (number, leave)
     }
@@ -218,6 +223,7 @@ impl Inside {
     /// One less.
     fn leave(&mut self, address: Option<IpAddr>) {
         self.total = self.total.saturating_sub(1);
+        self.changed.notify_waiters();
         let Some(address) = address else { return };
         if let Some(here) = self.by_address.get_mut(&address) {
             *here = here.saturating_sub(1);
@@ -318,6 +324,20 @@ impl Doors {
     /// How many are inside.
     pub fn inside(&self) -> usize {
         self.lock().total
+    }
+
+    /// Waits until so many are inside. Cancel-safe.
+    pub async fn until_inside(&self, count: usize) {
+        let changed = Arc::clone(&self.lock().changed);
+        loop {
+            let mut rung = pin!(changed.notified());
+            // From here on no change is missed.
+            rung.as_mut().enable();
+            if self.inside() == count {
+                return;
+            }
+            rung.await;
+        }
     }
 
     /// How many places were given away since the start.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::config::{ListenerMode, Settings, Shown as ShownSetting};
 use crate::identity::{CertificateFacts, CertificateSummary};
-use crate::intake::{IntakeLimits, LingerLimits, PaceLimits};
+use crate::intake::{IntakeLimits, LingerLimits, PaceLimits, header_wait};
 use crate::report::Reporter;
 use crate::session::SessionSettings;
 use crate::snapshot::{
@@ -86,6 +86,7 @@ fn intake_limits(settings: &Settings) -> IntakeLimits {
     let deadlines = settings.deadlines;
     IntakeLimits {
         handshake: deadlines.handshake,
+        proxy_header: header_wait(deadlines.handshake),
         command: deadlines.command,
         write: deadlines.write,
         session_max: deadlines.session_max,

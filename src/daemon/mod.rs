@@ -186,7 +186,8 @@ impl Daemon {
         house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
         let (queue, routes) = (house.queue.clone(), Arc::clone(&house.snapshot().routes));
-        let looking = stranded::tell(queue, routes, stranded::Moment::Start, house.tasks.drain());
+        let now = house.now().wall;
+        let looking = stranded::tell(queue, routes, stranded::Moment::Start, now, house.tasks.drain());
         house.tasks.spawn("mail without a route", looking);
         house.tasks.spawn_vital("writer of the queue", watch_queue(Arc::clone(&house)));
         house.tasks.spawn_vital("damaged messages", count_damaged(Arc::clone(&house)));
@@ -325,6 +326,9 @@ fn tell_recovery(recovery: &Recovery, data_dir: &Path, house: &House) {
     );
     for id in &recovery.mended {
         tracing::warn!(%id, "what store.redb says of a message was damaged; it has been written anew, and nothing is lost");
+    }
+    if let Some(lost) = &recovery.lost {
+        tracing::error!("{lost}");
     }
     for (id, reason) in &recovery.set_aside {
         tracing::error!(%id, reason, "a message was damaged; it is set aside as dead");

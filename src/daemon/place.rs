@@ -100,9 +100,9 @@ pub(crate) fn are_files(data_dir: &Path) -> Result<(), Unfit> {
     // A folder that can't be read is told by who opens it.
     for entry in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let is_ours = name
-            .to_str()
-            .is_some_and(|name| [STORE, "store.redb.new", "lock"].contains(&name) || name.starts_with("messages-"));
+        let is_ours = name.to_str().is_some_and(|name| {
+            [STORE, "store.redb.new", "store.last", "lock"].contains(&name) || name.starts_with("messages-")
+        });
         let Some(kind) = entry.file_type().ok().filter(|kind| is_ours && !kind.is_file()) else { continue };
         let what = if kind.is_symlink() {
             "a symbolic link"
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_has_the_name_of_a_file_of_the_queue_and_is_none_is_told() {
-        for name in [STORE, "store.redb.new", "messages-0", "lock"] {
+        for name in [STORE, "store.redb.new", "store.last", "messages-0", "lock"] {
             let folder = tempfile::tempdir().unwrap();
             let (path, elsewhere) = (folder.path().join(name), folder.path().join("elsewhere"));
             let told = || will_do(folder.path(), own_uid()).err().map(|unfit| unfit.to_string()).unwrap_or_default();

@@ -199,6 +199,7 @@ impl Reloader {
                     house.queue.clone(),
                     Arc::clone(&house.snapshot().routes),
                     stranded::Moment::Reload,
+                    house.now().wall,
                     house.tasks.drain(),
                 ),
             );

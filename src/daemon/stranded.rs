@@ -1,17 +1,20 @@
 //! Queued mail and the routes of a new configuration, looked at after a reload that changes them, and after a start: what they take nowhere is counted, while
 //! the change can still be taken back; what no route took when it was last tried, and one takes now, is made due.
 //!
-//! All of the queue is read for it, a page at a time, beside everything else; after a start no more of each message than a listing shows, and whole records only
-//! of those that no route took. Never: changes what is held or dead, or waits for anything but a route.
+//! All of the queue is passed for it, a page at a time, beside everything else, and of each message no more is read than a listing shows: a million that wait
+//! for a route cost what a listing of them costs, and a change of each that is not due yet. Never: holds more than a page; changes what is held or dead, or waits
+//! for anything but a route.
 
 use std::sync::Arc;
 
+use super::steering::breakdown::has_route;
+use crate::mail::QueueId;
 use crate::queue::{
     Brief, CHANGES_MAX, Change, Direction, Filter, Listed, NO_UPSTREAM, Page, Queue, QueueError, RecipientState,
-    Record, Sketch as _, State,
+    Sketch as _, State,
 };
 use crate::route::Routes;
-use crate::sys::Drain;
+use crate::sys::{Drain, WallTime};
 
 /// Messages of which so much as a listing shows is read at once.
 const AT_ONCE: usize = 2048;
@@ -21,7 +24,7 @@ const AT_ONCE: usize = 2048;
 pub struct Found {
     /// Messages with a recipient whom the routes take nowhere.
     pub stranded: u64,
-    /// Messages that were made due, because a route takes a recipient whom none took.
+    /// Messages that are due, or were made so, because a route takes a recipient whom none took.
     pub woken: u64,
 }
 
@@ -35,11 +38,11 @@ pub(super) enum Moment {
 }
 
 /// Looks, and tells what there is to tell.
-pub(super) async fn tell(queue: Queue, routes: Arc<Routes>, at: Moment, mut drain: Drain) {
+pub(super) async fn tell(queue: Queue, routes: Arc<Routes>, at: Moment, now: WallTime, mut drain: Drain) {
     let looking = async {
         match at {
-            Moment::Reload => look(&queue, &routes).await,
-            Moment::Start => look_after_start(&queue, &routes).await,
+            Moment::Reload => look(&queue, &routes, now).await,
+            Moment::Start => look_after_start(&queue, &routes, now).await,
         }
     };
     let found = tokio::select! {
@@ -70,16 +73,8 @@ pub(super) async fn tell(queue: Queue, routes: Arc<Routes>, at: Moment, mut drai
 /// # Errors
 ///
 /// [`QueueError::Broken`] when the disk fails.
-pub async fn look(queue: &Queue, routes: &Routes) -> Result<Found, QueueError> {
-    let (mut after, mut found) = (None, Found::default());
-    loop {
-        let listing = queue.list(Filter { state: Some(State::Queued) }, Page { after, limit: CHANGES_MAX }).await?;
-        judge(queue, routes, listing.entries, &mut found).await?;
-        after = listing.next;
-        if after.is_none() {
-            return Ok(found);
-        }
-    }
+pub async fn look(queue: &Queue, routes: &Routes, now: WallTime) -> Result<Found, QueueError> {
+    pass(queue, routes, now, |_| true).await
 }
 
 /// The same of those alone that no route took when they were last tried.
@@ -87,23 +82,24 @@ pub async fn look(queue: &Queue, routes: &Routes) -> Result<Found, QueueError> {
 /// # Errors
 ///
 /// [`QueueError::Broken`] when the disk fails.
-pub async fn look_after_start(queue: &Queue, routes: &Routes) -> Result<Found, QueueError> {
+pub async fn look_after_start(queue: &Queue, routes: &Routes, now: WallTime) -> Result<Found, QueueError> {
+    pass(queue, routes, now, |message| waited_for_a_route(message).next().is_some()).await
+}
+
+async fn pass(
+    queue: &Queue,
+    routes: &Routes,
+    now: WallTime,
+    is_meant: fn(&Brief) -> bool,
+) -> Result<Found, QueueError> {
     let (mut after, mut found) = (None, Found::default());
     loop {
         let page = Page { after, limit: AT_ONCE };
         let listing = queue.briefs(Filter { state: Some(State::Queued) }, page, Direction::OldestFirst).await?;
-        let waiting: Vec<_> = listing.entries.iter().filter(|one| may_wait_for_a_route(one)).map(Listed::id).collect();
-        for few in waiting.chunks(CHANGES_MAX) {
-            let mut whole = Vec::with_capacity(few.len());
-            for &id in few {
-                match queue.show(id).await {
-                    Ok(listed) => whole.push(listed),
-                    // It was quick.
-                    Err(QueueError::NotFound(_)) => {}
-                    Err(fault) => return Err(fault),
-                }
-            }
-            judge(queue, routes, whole, &mut found).await?;
+        for few in listing.entries.chunks(CHANGES_MAX) {
+            let messages = few.iter().filter_map(|one| if let Listed::Message(one) = one { Some(one) } else { None });
+            let asleep = judge(messages.filter(|one| is_meant(one)), routes, now, &mut found);
+            wake(queue, asleep, &mut found).await?;
         }
         after = listing.next;
         if after.is_none() {
@@ -112,18 +108,37 @@ pub async fn look_after_start(queue: &Queue, routes: &Routes) -> Result<Found, Q
     }
 }
 
-/// At most [`CHANGES_MAX`] messages.
-async fn judge(queue: &Queue, routes: &Routes, entries: Vec<Listed>, found: &mut Found) -> Result<(), QueueError> {
-    let mut changes = Vec::new();
-    for listed in entries {
-        let Listed::Message(record) = listed else { continue };
-        let nowhere = routes.part(&record.envelope, &record.custodian, &record.open_recipients()).nowhere;
-        found.stranded = found.stranded.saturating_add(u64::from(!nowhere.is_empty()));
-        if waited_for_a_route(&record).any(|place| !nowhere.contains(&place)) {
-            changes.push((record.id, Change::Wake));
+/// Counts; and names those that a route takes now, and are not due of themselves.
+fn judge<'a>(
+    messages: impl Iterator<Item = &'a Brief>,
+    routes: &Routes,
+    now: WallTime,
+    found: &mut Found,
+) -> Vec<QueueId> {
+    let mut asleep = Vec::new();
+    for message in messages {
+        let goes_nowhere = |to: &str| !has_route(message, to, routes);
+        let strands = message.recipients().any(|(to, state)| state.open && goes_nowhere(to));
+        found.stranded = found.stranded.saturating_add(u64::from(strands));
+        if waited_for_a_route(message).any(|to| !goes_nowhere(to)) {
+            if message.due > now {
+                asleep.push(message.id);
+            } else {
+                found.woken = found.woken.saturating_add(1);
+            }
         }
     }
-    for done in queue.change(changes).await {
+    asleep
+}
+
+/// At most [`CHANGES_MAX`] messages.
+async fn wake(queue: &Queue, ids: Vec<QueueId>, found: &mut Found) -> Result<(), QueueError> {
+    if ids.is_empty() {
+        // Of a page of which nobody is woken other tasks have their turn, too.
+        tokio::task::yield_now().await;
+        return Ok(());
+    }
+    for done in queue.change(ids.into_iter().map(|id| (id, Change::Wake)).collect()).await {
         match done {
             Ok(()) => found.woken = found.woken.saturating_add(1),
             // It was quick, or can't be read.
@@ -134,15 +149,9 @@ async fn judge(queue: &Queue, routes: &Routes, entries: Vec<Listed>, found: &mut
     Ok(())
 }
 
-fn may_wait_for_a_route(found: &Listed<Brief>) -> bool {
-    let Listed::Message(message) = found else { return false };
-    message.recipients().any(|(_, state)| state.open && was_nowhere(state))
-}
-
-/// The places of open recipients whom no route took when they were last tried.
-fn waited_for_a_route(record: &Record) -> impl Iterator<Item = usize> {
-    let nowhere = |place: &usize| record.recipients.get(*place).is_some_and(was_nowhere);
-    record.open_recipients().into_iter().filter(nowhere)
+/// The open recipients whom no route took when they were last tried.
+fn waited_for_a_route(message: &Brief) -> impl Iterator<Item = &str> {
+    message.recipients().filter(|(_, state)| state.open && was_nowhere(state)).map(|(to, _)| to)
 }
 
 fn was_nowhere(state: &RecipientState) -> bool {

@@ -219,8 +219,7 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
             "no route of the configuration takes recipients of a queued message, and it will be returned after `give_up_after`: write a [[route]] that does, or see `sealpost queue stats`"
         );
     }
-    let taken_nowhere = |recipient| Tried::by_nobody(recipient, "no route of the configuration takes this recipient");
-    brought.tried.extend(routed.nowhere.into_iter().map(taken_nowhere));
+    brought.tried.extend(routed.nowhere.into_iter().map(Tried::nowhere));
     match left_alone {
         Some(left_alone) if brought.tried.is_empty() => Handed::LeftAlone(left_alone, brought.untried),
         Some(_) | None => Handed::Tried(brought, noted),

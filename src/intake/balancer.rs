@@ -62,7 +62,7 @@ pub(super) async fn header_of<S>(
 where
     S: AsyncRead + Unpin,
 {
-    let wait = header_wait(house.snapshot().intake.handshake);
+    let wait = house.snapshot().intake.proxy_header;
     let mut drain = house.tasks.drain();
     let read = tokio::select! {
         biased;
@@ -87,7 +87,8 @@ where
     }
 }
 
-fn header_wait(handshake: Duration) -> Duration {
+/// How long a PROXY header is waited for where a handshake has so long.
+pub fn header_wait(handshake: Duration) -> Duration {
     handshake.clamp(HEADER_WAIT_MIN, HEADER_WAIT)
 }
 

@@ -26,7 +26,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-pub use balancer::{Introduced, has_header, introduced};
+pub use balancer::{Introduced, has_header, header_wait, introduced};
 pub use converse::converse;
 pub use pace::PaceLimits;
 pub use proxy::Unvouched;
@@ -53,6 +53,8 @@ use wire::{Client, Gone, Heard, Wire};
 pub struct IntakeLimits {
     /// From accept to the end of the TLS handshake, the preamble included.
     pub handshake: Duration,
+    /// For a load balancer's whole PROXY header ([`header_wait`]).
+    pub proxy_header: Duration,
     /// For the next command (RFC 5321 §4.5.3.2.7: at least 5 minutes).
     pub command: Duration,
     /// For a reply to be taken by the client.

@@ -27,6 +27,8 @@ pub struct Brief {
     pub arrived: WallTime,
     /// When its sender wants it to be sent, not before.
     pub hold_until: Option<WallTime>,
+    /// When it is to be tried next, if it is queued.
+    pub due: WallTime,
     /// Octets of it.
     pub length: u64,
     texts: Texts,
@@ -94,6 +96,7 @@ impl Brief {
             reason: record.reason.clone(),
             arrived: record.trace.arrived,
             hold_until: record.envelope.parameters().hold_until,
+            due: record.due,
             length: record.length,
             texts,
             recipients,
@@ -102,7 +105,7 @@ impl Brief {
 
     /// That of a record of the present format, as it is written.
     pub(super) fn read(payload: &[u8]) -> Result<Self, postcard::Error> {
-        let Written { id, envelope, custodian, trace, state, reason, recipients, length, .. } =
+        let Written { id, envelope, custodian, trace, state, reason, recipients, due, length, .. } =
             postcard::from_bytes(payload)?;
         let paths = || envelope.recipients.iter().map(|one| one.forward_path.as_str());
         let (sender, octets) = (envelope.reverse_path.as_str(), paths().map(str::len).sum());
@@ -114,6 +117,7 @@ impl Brief {
             reason: reason.map(str::to_owned),
             arrived: trace.arrived,
             hold_until: envelope.parameters.hold_until,
+            due,
             length,
             texts,
             recipients,

@@ -7,6 +7,7 @@
 //!   store.redb.new     a store that was being made, or written anew (see compact), when the power went: removed
 //!   messages-N         the shelf: records, and bodies that are not large (see shelf); N stands in store.redb
 //!   bodies/ID          large bodies, one file each
+//!   store.last         what the last commit was, behind its sync (see witness)
 //! ```
 //!
 //! A change that keeps or changes a message syncs twice: the shelf, and then redb, which names what lies there. One that only takes messages away syncs
@@ -41,10 +42,11 @@ use super::stock::Stock;
 use super::store::{NewBody, NewMessage, Next, Order, Ticket, Totals};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
+use super::witness::Witness;
 use super::{FAILURES_SAID, QueueError};
 use crate::mail::{Cost, QueueId};
 use crate::sys::disk::Lock;
-use crate::sys::{Disk, Now, Throttle, WallTime};
+use crate::sys::{Disk, DiskFile, Now, Throttle, WallTime};
 
 /// Octets that nobody names any more and that are not given out again because somebody reads; beyond, a commit waits for whoever does.
 const BEING_LEFT_MAX: u64 = 256 * 1024;
@@ -89,6 +91,7 @@ pub(super) struct Embedded {
     gauge: Gauge,
     suspects: Suspects,
     losses: Losses,
+    witness: Witness,
     /// Where the search for idle histories goes on.
     swept: Mutex<Option<String>>,
     lock: Mutex<Option<Box<dyn Lock>>>,
@@ -103,6 +106,8 @@ pub(super) struct Opened {
     pub(super) shelf: Shelf,
     /// The shelf's number.
     pub(super) number: u64,
+    /// redb's file once more, to read the head of it.
+    pub(super) head: Box<dyn DiskFile>,
 }
 
 /// One look at the store.
@@ -207,6 +212,7 @@ impl Embedded {
             gauge: Gauge::default(),
             suspects: Suspects::default(),
             losses: Losses::default(),
+            witness: Witness::default(),
             swept: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         }
@@ -229,6 +235,11 @@ impl Embedded {
     /// What was found damaged while the store is in use.
     pub(super) fn losses(&self) -> Losses {
         self.losses.clone()
+    }
+
+    /// Who testifies what was on stable storage.
+    pub(super) fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// Whoever comes next opens the files again.
@@ -566,6 +577,7 @@ impl Embedded {
         for change in &aftermath.changes {
             index.change(change);
         }
+        self.testify(&index, &aftermath.changes);
         for &ticket in concluded {
             claims.end(ticket);
         }
@@ -580,6 +592,13 @@ impl Embedded {
         drop((claims, index));
         for id in aftermath.files {
             self.sweeper.remove(id);
+        }
+    }
+
+    fn testify(&self, index: &Index, changes: &[super::index::Change]) {
+        let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = handle.as_ref() {
+            super::witness::testify(self, &*opened.head, index, changes);
         }
     }
 

@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::claims::Claims;
 use super::record::{Record, State};
 use super::store::{DuePlace, Tally, Totals};
@@ -75,6 +77,13 @@ fn first_of(level: u8) -> Place {
     Place { level, due: WallTime::from_millis(i64::MIN), id: QueueId::from_u128(0) }
 }
 
+fn sum_of(place: Place) -> u64 {
+    let mut octets = [0; 25];
+    let parts = place.id.to_u128().to_le_bytes().into_iter().chain(place.due.millis().to_le_bytes());
+    octets.iter_mut().zip(parts.chain([place.level])).for_each(|(octet, part)| *octet = part);
+    xxh3_64(&octets)
+}
+
 /// A message came, went, or stands elsewhere now.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
@@ -115,6 +124,8 @@ pub(super) struct Index {
     identities: BTreeMap<Arc<str>, Own>,
     heads: BTreeSet<(WallTime, Arc<str>)>,
     totals: Totals,
+    /// Each message's place once, in any order.
+    digest: u64,
 }
 
 /// What an identity has to give.
@@ -142,14 +153,24 @@ impl Index {
         if let Some(place) = change.left.filter(|place| own.turns.remove(place)) {
             own.tally.subtract(change.length.saturating_add(change.records.0));
             self.totals.subtract(place.state(), change.length);
+            self.digest ^= sum_of(place);
             self.totals.records = self.totals.records.saturating_sub(change.records.0);
         }
         if let Some(place) = change.came.filter(|place| own.turns.insert(*place)) {
             own.tally.add(change.length.saturating_add(change.records.1));
             self.totals.add(place.state(), change.length);
+            self.digest ^= sum_of(place);
             self.totals.records = self.totals.records.saturating_add(change.records.1);
         }
-        let (before, head) = (own.head, own.first_due());
+        let before = own.head;
+        // Only what left can have been the first; what came need only be held against it.
+        let head = match (change.left, change.came) {
+            (None, Some(place)) if place.state() == State::Queued => {
+                Some(before.map_or(place.due, |before| before.min(place.due)))
+            }
+            (None, _) => before,
+            (Some(_), _) => own.first_due(),
+        };
         own.head = head;
         if own.turns.is_empty() {
             self.identities.remove(&identity);
@@ -167,6 +188,11 @@ impl Index {
     /// What is kept, by state.
     pub(super) fn totals(&self) -> Totals {
         self.totals
+    }
+
+    /// What the places of all messages come to: another sum when one is missing, or stands elsewhere.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// What is kept of an identity's messages, bodies and records.

@@ -112,6 +112,7 @@ mod sweeper;
 mod tables;
 mod turns;
 mod unsent;
+mod witness;
 mod writer;
 
 use std::sync::Arc;
@@ -129,7 +130,8 @@ pub use compact::{Compaction, Progress};
 pub use fill::Fill;
 pub use incoming::Incoming;
 pub use record::{
-    Custodian, HeldBy, Link, NO_UPSTREAM, Outcome, REPORTS, Recheck, RecipientState, Record, State, TraceFacts, Vouched,
+    Custodian, HeldBy, Link, NO_UPSTREAM, Outcome, REPORTS, Recheck, RecipientState, Record, State, TraceFacts,
+    UNHEARD, Vouched,
 };
 pub use recover::{OpenError, Owned, Recovery};
 pub use schedule::{Plan, Schedule, Warned, Warning};
@@ -140,6 +142,7 @@ pub use store::{
     Tried,
 };
 pub use unsent::Unsent;
+pub use witness::LostCommit;
 
 use budget::{Budgets, Granted, Level, Place, Shortage};
 use claim::{IsRead, Taken};

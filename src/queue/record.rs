@@ -136,8 +136,11 @@ pub struct RecipientState {
     pub undetermined: bool,
 }
 
-/// The name of an upstream where there was none to ask.
+/// The name of an upstream where no route took the recipient, so that there was none to ask. An earlier build wrote it in place of [`UNHEARD`], too.
 pub const NO_UPSTREAM: &str = "-";
+
+/// The same where a route may well take it, and nothing was heard of an upstream: none was asked, or what it said was lost in a panic of ours.
+pub const UNHEARD: &str = "?";
 
 /// What is noted of a recipient whom an operator took out: it does not get the message, and nobody is told.
 const TAKEN_OUT: &str = "removed by an operator";

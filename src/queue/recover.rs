@@ -20,6 +20,7 @@ use super::storage::Storage;
 use super::store::Totals;
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, FORMAT_KEY, InUse, MESSAGES, META, SHELF_KEY, Tables};
+use super::witness::{self, LostCommit};
 use super::{QueueError, QueueSettings};
 use crate::mail::QueueId;
 use crate::sys::disk::{Lock, Open};
@@ -129,6 +130,8 @@ pub struct Recovery {
     pub set_aside: Vec<(QueueId, String)>,
     /// Messages whose row was damaged, and could be written anew: nothing of them is lost.
     pub mended: Vec<QueueId>,
+    /// What was on stable storage, and is not there, though each message that is, is whole.
+    pub lost: Option<LostCommit>,
 }
 
 /// A data directory that is this process's from now on, and whose store is not open yet. Dropped, it is given back.
@@ -185,11 +188,16 @@ fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     make_store(store)?;
     let was_of_format = earlier::migrate(store)?;
     let files = body_files(store)?;
+    let testimony = witness::hear(store);
     let opened = open_files(store)?;
     remove_other_shelves(store, opened.number)?;
     let failed = |fault| OpenError::of(store, fault);
     let mut recovery = Recovery { was_of_format, ..Recovery::default() };
     let stock = sound_stock(&opened, Some(&files), &mut recovery).map_err(failed)?;
+    // What is damaged otherwise is told, message by message.
+    if let Some(testimony) = testimony.filter(|_| recovery.mended.is_empty() && recovery.set_aside.is_empty()) {
+        recovery.lost = witness::missed(&testimony, &opened, &stock.index).map_err(failed)?;
+    }
     let noted = begin_use(&opened, &mut recovery).map_err(failed)?;
     for &id in files.keys().filter(|id| !stock.files.contains_key(id)) {
         store.sweeper.remove(id);
@@ -273,7 +281,9 @@ pub(super) fn open_files(store: &Embedded) -> Result<Opened, OpenError> {
         }
         Err(fault) => return Err(OpenError::Disk(path, fault)),
     };
-    Ok(Opened { database, shelf, number })
+    let path = store.file();
+    let head = store.disk.open(&path, Open::Existing).map_err(|fault| OpenError::Disk(path, fault))?;
+    Ok(Opened { database, shelf, number, head })
 }
 
 /// redb's file, whatever its format.

@@ -11,7 +11,7 @@ use super::accounts::Spending;
 use super::at_hand::BodyAtHand;
 use super::brief::{Brief, Sketch};
 use super::compact::{Compaction, Progress};
-use super::record::{NO_UPSTREAM, Outcome, Record, State};
+use super::record::{NO_UPSTREAM, Outcome, Record, State, UNHEARD};
 use super::seen::{Mark, Seen, Sighting};
 use super::sweeper::BodyFile;
 use super::transfer::Adoption;
@@ -86,11 +86,17 @@ pub struct Tried {
 }
 
 impl Tried {
-    /// One for whom no upstream was asked, and why: put off.
+    /// One whom no route takes: put off, and due at once when one does.
+    pub fn nowhere(recipient: usize) -> Self {
+        let reason = "no route of the configuration takes this recipient";
+        Self { upstream: NO_UPSTREAM.to_owned(), ..Self::by_nobody(recipient, reason) }
+    }
+
+    /// One of whom no upstream was heard, and why: put off. Which routes there are changes nothing of that.
     pub fn by_nobody(recipient: usize, reason: impl Into<String>) -> Self {
         Self {
             recipient,
-            upstream: NO_UPSTREAM.to_owned(),
+            upstream: UNHEARD.to_owned(),
             outcome: Outcome::Deferred { reason: reason.into(), reply: None },
             certainty: Certainty::Known,
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use sealpost::daemon::steering::selection::Filters;
 use sealpost::daemon::steering::{Action, Answer, Answers, Command, Desk, Running, Target};
+use sealpost::daemon::stranded::{self, Found};
 use sealpost::queue::{Outcome, State};
 use sealpost::upstream::health::Condition;
 use sealpost::upstream::{Anchors, Credentials, Mode, Phase, Secret, Security, TlsDemand, TlsMaterial, Upstream};
@@ -67,6 +68,10 @@ async fn messages_at_which_deliveries_panic_hold_up_nobody_and_are_dead_after_th
         let told = log.lines("a delivery panicked");
         assert_eq!(told.iter().filter(|line| line.contains(&id.to_string()) && line.contains("ERROR")).count(), 1);
     }
+    // A start finds nothing in them that waits for a route, and leaves them to the schedule.
+    let routes = stage.house.snapshot().routes.clone();
+    let found = stranded::look_after_start(&stage.house.queue, &routes, stage.house.now().wall).await.unwrap();
+    assert_eq!(found, Found::default());
     stage.pass(3 * HOUR).await;
     for id in &ids {
         let record = stage.record(*id).await.unwrap();

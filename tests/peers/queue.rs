@@ -9,6 +9,8 @@
 //! queue DIR --fill COUNT       makes a store with so many
 //! queue DIR --waiting COUNT    makes a store with so many that wait for their hour (RFC 4865), which is in a day
 //! queue DIR --row COUNT        measures what a message costs among those that are there
+//! queue DIR --strand COUNT     makes a store with so many that no route took, and that are due in a day
+//! queue DIR --wake             opens it and looks as a start does: with no route, then with one that takes them all, while one client commits
 //! ```
 
 #![allow(
@@ -28,12 +30,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use sealpost::daemon::stranded;
+use sealpost::identity::Rule;
 use sealpost::mail::{Address, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
 use sealpost::queue::{
-    Conclusion, Custodian, Deposit, Direction, Filter, Link, Next, Page, Queue, QueueSettings, TraceFacts,
+    Conclusion, Custodian, Deposit, Direction, Filter, Link, Next, Page, Queue, QueueSettings, TraceFacts, Tried,
 };
+use sealpost::route::{Route, Routes, Wants};
 use sealpost::sys::disk::{Entry, Lock, Open, SystemDisk};
 use sealpost::sys::{Clock, Disk, DiskFile, SystemClock, SystemEntropy};
+use sealpost::upstream::Upstream;
+use sealpost::upstream::preference::Ranked;
 
 const BODY: usize = 4096;
 /// Messages that one measurement keeps, or gives out.
@@ -153,6 +160,16 @@ fn main() {
         [folder, "--row", count] => runtime.block_on(async {
             let (queue, clock) = open(Path::new(folder));
             row(count.parse().unwrap(), &queue, &clock, PLAIN, &AtomicUsize::new(0)).await;
+            queue.close().await;
+        }),
+        [folder, "--strand", count] => runtime.block_on(async {
+            let (queue, clock) = open(Path::new(folder));
+            strand(&queue, &clock, count.parse().unwrap()).await;
+            queue.close().await;
+        }),
+        [folder, "--wake"] => runtime.block_on(async {
+            let (queue, clock) = open(Path::new(folder));
+            wake(&queue, &clock).await;
             queue.close().await;
         }),
         [folder, count] => runtime.block_on(measure(Path::new(folder), count.parse().unwrap(), PLAIN)),
@@ -288,15 +305,20 @@ async fn keep(queue: &Queue, clock: &Arc<dyn Clock>, count: usize, clients: usiz
 
 /// Claims so many, reads each, and finishes it.
 async fn give_out(queue: &Queue, count: usize, at_once: usize) {
+    let done = || Conclusion { outcomes: Vec::new(), next: Next::Finished, report: None, warned: false };
+    conclude(queue, count, at_once, done).await;
+}
+
+/// Claims so many, reads each, and records this of it.
+async fn conclude(queue: &Queue, count: usize, at_once: usize, what: impl Fn() -> Conclusion) {
     let places = Arc::new(tokio::sync::Semaphore::new(at_once));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..count {
         let place = Arc::clone(&places).acquire_owned().await.unwrap();
-        let claim = queue.claim().await;
+        let (claim, done) = (queue.claim().await, what());
         tasks.spawn(async move {
             let mut body = claim.body();
             while body.next().await.unwrap().is_some() {}
-            let done = Conclusion { outcomes: Vec::new(), next: Next::Finished, report: None, warned: false };
             claim.conclude(done).await.unwrap();
             drop(place);
         });
@@ -304,6 +326,49 @@ async fn give_out(queue: &Queue, count: usize, at_once: usize) {
     }
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
+    }
+}
+
+/// So many that no route took.
+async fn strand(queue: &Queue, clock: &Arc<dyn Clock>, count: usize) {
+    let kept = AtomicUsize::new(0);
+    let later = clock.now().wall.after(DAY);
+    while kept.load(Ordering::Relaxed) < count {
+        let few = (count - kept.load(Ordering::Relaxed)).min(50_000);
+        keep(queue, clock, few, 512, PLAIN, &kept).await;
+        let next =
+            || Conclusion { outcomes: vec![Tried::nowhere(0)], next: Next::Retry(later), report: None, warned: false };
+        conclude(queue, few, MANY, next).await;
+    }
+}
+
+/// Looks for what has a route again.
+async fn wake(queue: &Queue, clock: &Arc<dyn Clock>) {
+    let upstream = Ranked { order: 1, weight: 1, what: Arc::new(Upstream::new("main", "127.0.0.1", 25, "localhost")) };
+    let rule = Rule { name: "all".into(), place: None };
+    let all = Routes::new(vec![Route::new("all", Wants::default(), rule, vec![upstream]).unwrap()]);
+    let kept = AtomicUsize::new(10_000_000);
+    for (routes, told) in
+        [(Routes::default(), "no route"), (all.clone(), "a route that takes all"), (all, "the same again")]
+    {
+        let alone = commits(queue, clock, PLAIN, &kept, || false, 200).await;
+        let (over, before) = (Arc::new(AtomicBool::new(false)), Usage::now());
+        let looking = {
+            let (queue, over, now) = (queue.clone(), Arc::clone(&over), clock.now().wall);
+            tokio::spawn(async move {
+                let found = stranded::look_after_start(&queue, &routes, now).await.unwrap();
+                over.store(true, Ordering::Relaxed);
+                found
+            })
+        };
+        let beside = commits(queue, clock, PLAIN, &kept, || over.load(Ordering::Relaxed), usize::MAX).await;
+        let (found, after) = (looking.await.unwrap(), Usage::now());
+        println!(
+            "{told}: {found:?} in {:.2} s, {:.2} s of CPU, {} MB of memory at the most; a commit took {alone:.1} ms (median) alone, {beside:.1} ms beside it",
+            (after.began - before.began).as_secs_f64(),
+            (after.cpu - before.cpu).as_secs_f64(),
+            memory("VmHWM"),
+        );
     }
 }
 

@@ -16,7 +16,7 @@ use crate::daemon::peer::Peer;
 use crate::daemon::place::{self, STORE};
 use crate::daemon::steering::{Answer, Answers, Command, Desk};
 use crate::identity::Roster;
-use crate::queue::{Driving, OpenError, Queue, QueueSettings};
+use crate::queue::{OpenError, Queue, QueueSettings};
 use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock as _, SystemClock, SystemEntropy};
 
@@ -115,7 +115,8 @@ impl Reach {
         runtime.block_on(async {
             let clock = SystemClock::start();
             let readers = QueueSettings::readers_here();
-            let settings = QueueSettings { driving: Driving::Inline, readers, ..self.settings.clone() };
+            // With threads of its own: while one page is printed, the next is being read.
+            let settings = QueueSettings { readers, ..self.settings.clone() };
             let opened = Queue::open(settings, Arc::new(SystemDisk), Arc::new(clock), Arc::new(SystemEntropy));
             let (queue, recovery) = match opened {
                 Err(OpenError::InUse(_)) => {
@@ -139,6 +140,9 @@ impl Reach {
             }
             for id in &recovery.mended {
                 eprintln!("sealpost: what store.redb says of message {id} was damaged; it has been written anew, and nothing is lost");
+            }
+            if let Some(lost) = &recovery.lost {
+                eprintln!("sealpost: {lost}");
             }
             for (id, reason) in &recovery.set_aside {
                 eprintln!("sealpost: message {id} was damaged; it is set aside as dead: {reason}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::mail::{Address, ForwardPath, ReversePath};
-use crate::queue::{Listed, NO_UPSTREAM, Sketch, Tally};
+use crate::queue::{Listed, NO_UPSTREAM, Sketch, Tally, UNHEARD};
 use crate::route::{Errand, Routes};
 use crate::sys::WallTime;
 
@@ -26,6 +26,10 @@ const ROUTED_NOW: &str = "(a route takes it now: not tried by it yet)";
 
 /// The same where nobody knows what the routes take: no daemon runs.
 const WAS_NOWHERE: &str = "(no route took it when it was last tried)";
+
+/// Where mail stands of which no upstream was heard, though one may have been asked.
+const NOT_HEARD: &str =
+    "(no upstream was heard: its turn did not come, or sealpost failed; `sealpost queue show` says it)";
 
 /// The ages that are told apart, and their names in `--json`.
 const AGES: [(&str, Duration); 5] = [
@@ -111,13 +115,14 @@ fn upstreams<'a>(message: &'a impl Sketch, routes: Option<&Routes>) -> BTreeSet<
         Some((_, upstream)) if upstream == NO_UPSTREAM => {
             routes.map_or(WAS_NOWHERE, |routes| if has_route(message, to, routes) { ROUTED_NOW } else { NO_ROUTE })
         }
+        Some((_, upstream)) if upstream == UNHEARD => NOT_HEARD,
         Some((_, upstream)) => upstream.as_str(),
     })
     .collect()
 }
 
 /// Whether a route takes this recipient as the configuration is now.
-fn has_route(message: &impl Sketch, to: &str, routes: &Routes) -> bool {
+pub(in crate::daemon) fn has_route(message: &impl Sketch, to: &str, routes: &Routes) -> bool {
     // Who is neither an address nor nobody was none when it was kept, either.
     let sender = Address::parse(message.sender()).map_or(ReversePath::Null, ReversePath::Address);
     let recipient = Address::parse(to).map_or(ForwardPath::Postmaster, ForwardPath::Address);
@@ -259,6 +264,19 @@ mod tests {
             let mut tallies = Tallies::default();
             tallies.add(&message, routes.as_ref(), NOW);
             assert_eq!(tallies.breakdown(10, NO_SHARE).upstreams, shown, "{routes:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_put_off_after_a_defect_waits_for_no_route() {
+        let Listed::Message(mut record) = message(60, "a") else { unreachable!() };
+        for state in &mut record.recipients {
+            state.last_attempt = Some((NOW, UNHEARD.to_owned()));
+        }
+        for routes in [None, Some(Routes::default())] {
+            let mut tallies = Tallies::default();
+            tallies.add(&Listed::Message(record.clone()), routes.as_ref(), NOW);
+            assert_eq!(tallies.breakdown(10, NO_SHARE).upstreams, [row(NOT_HEARD, 1)]);
         }
     }
 

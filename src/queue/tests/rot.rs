@@ -12,6 +12,7 @@ use crate::queue::row::Row;
 
 const INDEX: &str = "/q/store.redb";
 const SHELF: &str = "/q/messages-0";
+const LAST: &str = "/q/store.last";
 
 fn roomy() -> QueueSettings {
     QueueSettings { per_identity: 1000, cache: 0, ..settings() }
@@ -197,6 +198,9 @@ fn image(crashed: bool) -> Image {
         let mut lengths: Vec<usize> = (0..60).map(|number| 100 + number * 37).collect();
         lengths[7] = GATHER_MAX + 1;
         let kept = some(&bench, &lengths).await;
+        // A kill: what was written is there, synced or not.
+        let last = PathBuf::from(LAST);
+        let testimony = crashed.then(|| bench.disk.octets(&last).unwrap());
         if crashed {
             bench.disk.crash();
         } else {
@@ -205,7 +209,9 @@ fn image(crashed: bool) -> Image {
         let bodies = bench.disk.list(Path::new("/q/bodies")).unwrap().into_iter();
         let bodies = bodies.map(|entry| Path::new("/q/bodies").join(entry.name));
         let paths = [PathBuf::from(INDEX), PathBuf::from(SHELF)].into_iter().chain(bodies);
-        Image { files: paths.map(|path| (path.clone(), bench.disk.octets(&path).unwrap())).collect(), kept }
+        let mut files: Vec<_> = paths.map(|path| (path.clone(), bench.disk.octets(&path).unwrap())).collect();
+        files.extend(testimony.map(|octets| (last, octets)));
+        Image { files, kept }
     })
 }
 
@@ -248,9 +254,17 @@ fn with_one_wrong(image: &Image, place: usize, flip: u8, crashed: bool) -> Resul
             missing.push(*id);
         }
         queue.close().await;
+        // Once a commit that had been answered was gone without a word.
+        let told = recovery.lost.as_ref().map(|lost| (lost.were, lost.are, lost.kept.clone()));
+        let count = image.kept.len() as u64;
         match missing.as_slice() {
+            [id] if crashed && *id == last && told.is_some() => {
+                assert_eq!(told, Some((count, count - 1, vec![last])));
+                Ok(Became::LastCommitLost)
+            }
+            _ if told.is_some() => Err(format!("{told:?}, and {missing:?} are missing")),
             [] => Ok(Became::Whole),
-            [id] if crashed && *id == last => Ok(Became::LastCommitLost),
+            [id] if crashed && *id == last => Err(format!("{id} is gone without a word")),
             [_] => Ok(Became::OneDead),
             more => Err(format!("{more:?}, {recovery:?}")),
         }

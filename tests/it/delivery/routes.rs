@@ -64,21 +64,28 @@ async fn that_no_route_takes_queued_mail_is_an_error_now_and_then() {
     assert!(told[0].contains("ERROR"), "{told:?}");
     stage.pass(3 * HOUR).await;
     let routes = stage.house.snapshot().routes.clone();
-    let found = stranded::look(&stage.house.queue, &routes).await.unwrap();
+    let found = stranded::look(&stage.house.queue, &routes, stage.house.now().wall).await.unwrap();
     assert_eq!(found, Found { stranded: 20, woken: 0 }, "as a reload tells");
-    let found = stranded::look_after_start(&stage.house.queue, &routes).await.unwrap();
+    let found = stranded::look_after_start(&stage.house.queue, &routes, stage.house.now().wall).await.unwrap();
     assert_eq!(found, Found { stranded: 20, woken: 0 }, "as a start tells");
     assert!((2..=4).contains(&log.lines("no route of the configuration takes recipients").len()));
     // One was held meanwhile, and stays so. The others need not wait for their next step, which is an hour by now.
     stage.house.queue.hold(ids[0]).await.unwrap();
     stage.route(vec![rest(upstream())]);
     let routes = stage.house.snapshot().routes.clone();
-    let found = stranded::look(&stage.house.queue, &routes).await.unwrap();
+    let found = stranded::look(&stage.house.queue, &routes, stage.house.now().wall).await.unwrap();
     assert_eq!(found, Found { stranded: 0, woken: 19 });
     stage.pass(seconds(5)).await;
     assert_eq!(stage.up.taken().len(), 19);
-    assert_eq!(stranded::look_after_start(&stage.house.queue, &routes).await.unwrap(), Found::default());
-    assert_eq!(stranded::look(&stage.house.queue, &routes).await.unwrap(), Found::default(), "nobody else is woken");
+    assert_eq!(
+        stranded::look_after_start(&stage.house.queue, &routes, stage.house.now().wall).await.unwrap(),
+        Found::default()
+    );
+    assert_eq!(
+        stranded::look(&stage.house.queue, &routes, stage.house.now().wall).await.unwrap(),
+        Found::default(),
+        "nobody else is woken"
+    );
 }
 
 #[tokio::test(start_paused = true)]

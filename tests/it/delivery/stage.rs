@@ -352,6 +352,7 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
         },
         intake: IntakeLimits {
             handshake: HOUR,
+            proxy_header: HOUR,
             command: HOUR,
             write: HOUR,
             session_max: HOUR,

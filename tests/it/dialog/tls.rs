@@ -200,6 +200,7 @@ impl TlsStage {
             },
             intake: IntakeLimits {
                 handshake: HOUR,
+                proxy_header: intake::header_wait(HOUR),
                 command: COMMAND,
                 write: COMMAND,
                 session_max: 24 * HOUR,

@@ -81,7 +81,7 @@ impl Relay {
         let (queue, recovery) =
             Queue::open(settings(driving), Arc::new(disk.clone()), Arc::clone(&clock), Arc::clone(&entropy) as Arc<_>)
                 .unwrap();
-        assert!(recovery.set_aside.is_empty(), "{recovery:?}");
+        assert!(recovery.set_aside.is_empty() && recovery.lost.is_none(), "{recovery:?}");
         let net = Net::default().name(UPSTREAM, &[1]).host(1, upstream);
         let courier = Courier::new(Arc::new(net), Arc::clone(&clock), Arc::new(Zeros));
         let main = Arc::new(Upstream::new("main", UPSTREAM, 25, "mail.example.com"));

@@ -32,6 +32,7 @@ const fn seconds(seconds: u64) -> Duration {
 const SETTINGS: [IntakeLimits; 2] = [
     IntakeLimits {
         handshake: seconds(61),
+        proxy_header: seconds(10),
         command: seconds(301),
         write: seconds(31),
         session_max: seconds(1000),
@@ -40,6 +41,7 @@ const SETTINGS: [IntakeLimits; 2] = [
     },
     IntakeLimits {
         handshake: seconds(8),
+        proxy_header: seconds(8),
         command: seconds(97),
         write: seconds(12),
         session_max: seconds(500),

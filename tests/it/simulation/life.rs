@@ -94,6 +94,7 @@ impl Life {
             let opened =
                 Queue::open(settings, Arc::new(world.disk.clone()), Arc::clone(&clock), Arc::clone(&entropy) as Arc<_>);
             let (queue, recovery) = opened.map_err(|fault| fault.to_string())?;
+            assert_eq!(recovery.lost, None, "no octet was damaged");
             // A body file may be gone of what was answered 452, when the power went before the store was open again: see `queue`.
             let lost = |(id, _): &&(QueueId, String)| world.account.lock().unwrap().is_acknowledged(*id);
             let lost: Vec<_> = recovery.set_aside.iter().filter(lost).collect();

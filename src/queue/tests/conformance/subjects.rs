@@ -91,7 +91,7 @@ impl Subject for Embedding {
         let settings = QueueSettings { lease: LEASE, per_identity: PER_IDENTITY, ..settings() };
         let owned = Owned::take(settings, Arc::new(world.disk.clone())).unwrap();
         let (embedded, recovery) = recover::open(owned).unwrap();
-        assert!(recovery.set_aside.is_empty(), "{recovery:?}");
+        assert!(recovery.set_aside.is_empty() && recovery.lost.is_none(), "{recovery:?}");
         world.sweeper = Some(embedded.sweeper());
         match self.lie {
             None | Some(Lie::NeverSyncs) => Arc::new(embedded),
