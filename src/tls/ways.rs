@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
 use super::rules::CHAIN_MOST;
-use super::signature::{self, Unverified};
+use super::signature;
 use super::view::View;
 
 /// The most ways that are kept for one certificate.
@@ -31,12 +31,12 @@ pub(super) struct Link {
 /// The certificates above one, in order, an anchor last.
 pub(super) type Way = Vec<Link>;
 
-/// Whether this certificate was issued by that one, by name and by signature. Of what can't be read nothing is known, and so it may have been.
+/// Whether this certificate was issued by that one, by name and by signature. Of what can't be read, or is signed by means unknown here, nothing is known: it may
+/// have been.
 pub(crate) fn is_issued_by(one: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {
     let (Some(below), Some(above)) = (View::of(one), View::of(issuer)) else { return true };
-    // A signature of a kind that we do not take may be right all the same.
-    let is_its = !matches!(signature::verify_certificate(one, &above.spki), Err(Unverified::WrongKey));
-    below.issuer == above.subject && is_its
+    below.issuer == above.subject
+        && signature::verify_certificate(one, &above.spki) != Err(signature::Unverified::WrongKey)
 }
 
 /// All ways from `start` to one of the anchors.
