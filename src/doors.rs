@@ -1,4 +1,4 @@
-//! How many may be inside: connections in all, and per client address; and how many may come in a minute.
+//! How many may be inside: connections in all, per client address and per identity; and how many may come in a minute.
 //!
 //! A TLS handshake costs the server more than the client, so that the number of those inside is not enough: who comes and goes at once is
 //! never many. An IPv6 client counts by its /64, which one host owns whole. A load balancer's connection counts among all, and as its client's
@@ -6,9 +6,13 @@
 //!
 //! Places are few and silence costs nothing, so a place is one's own only with an identity. When all are taken, whoever has been here longest without one is
 //! asked to leave for the newcomer ([`Place::given_away`]), first those who are known to have none; but nobody within [`UNDISTURBED`] of coming, in which an
-//! honest client is done with its handshake. It goes by the time of coming, since that alone can't be feigned: an octet now and then costs an attacker nothing,
+//! honest client is done with its handshake, nor whom we are about to identify, for which its CA's responder may take its time
+//! ([`Place::is_being_identified`]). It goes by the time of coming, since that alone can't be feigned: an octet now and then costs an attacker nothing,
 //! and a client on a long way is silent between its own. Who fills the places with silence must so bring all of them anew every [`UNDISTURBED`], and an
 //! honest client among them has all that time to itself. If only newcomers are here, one more is turned away.
+//!
+//! Who has an identity keeps its place, so that one certificate from many addresses could take them all: of one identity no more are kept than
+//! [`DoorLimits::connections_per_identity`]. One more of its connections is nobody's ([`Place::is_nobodys`]), and so among the first to leave for a newcomer.
 //! Never: has who comes wait; reads a clock; looks up a name; keeps more addresses than [`ADDRESSES_MAX`]; asks anybody to leave who has an identity.
 
 use std::collections::{BTreeMap, HashMap};
@@ -97,6 +101,8 @@ impl Default for Doors {
 struct Inside {
     total: usize,
     by_address: HashMap<IpAddr, usize>,
+    /// An identity is in the list while it is here: it grows no longer than the places are many.
+    by_identity: HashMap<Arc<str>, usize>,
     paces: Paces,
     /// The number of the next place.
     next: u64,
@@ -104,6 +110,8 @@ struct Inside {
     nobodies: BTreeMap<u64, Stranger>,
     /// Of whom it is not known yet, in the same order.
     strangers: BTreeMap<u64, Stranger>,
+    /// About whom we are asking: it is not they who take their time, so that they are asked to leave for nobody.
+    asked_about: BTreeMap<u64, Stranger>,
     /// How many have had to leave for others.
     given_away: u64,
     /// Rung when one more is inside, or one less.
@@ -203,11 +211,13 @@ impl Inside {
     }
 
     fn stranger(&mut self, number: u64) -> Option<&mut Stranger> {
-        self.strangers.get_mut(&number).or_else(|| self.nobodies.get_mut(&number))
+        let Self { strangers, nobodies, asked_about, .. } = self;
+        strangers.get_mut(&number).or_else(|| nobodies.get_mut(&number)).or_else(|| asked_about.get_mut(&number))
     }
 
     fn remove_stranger(&mut self, number: u64) -> Option<Stranger> {
-        self.strangers.remove(&number).or_else(|| self.nobodies.remove(&number))
+        let Self { strangers, nobodies, asked_about, .. } = self;
+        strangers.remove(&number).or_else(|| nobodies.remove(&number)).or_else(|| asked_about.remove(&number))
     }
 
     /// One less.
@@ -236,6 +246,21 @@ impl Inside {
         *self.by_address.entry(address).or_insert(0) += 1;
         Ok(address)
     }
+
+    /// Counts one more of this identity.
+    fn count_identity(&mut self, identity: &Arc<str>) {
+        *self.by_identity.entry(Arc::clone(identity)).or_insert(0) += 1;
+    }
+
+    /// One less.
+    fn leave_identity(&mut self, identity: &str) {
+        if let Some(here) = self.by_identity.get_mut(identity) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                self.by_identity.remove(identity);
+            }
+        }
+    }
 }
 
 /// One connection's place; given back when dropped. Without an identity it may be given away before.
@@ -249,13 +274,26 @@ struct Held {
     number: u64,
     /// Nobody's while a load balancer has not said whose.
     address: Option<IpAddr>,
-    /// Says that it was given away; nobody says so to who has an identity.
-    leave: Option<CancellationToken>,
+    whose: Whose,
 }
 
-/// The place was given to another.
+/// Whether a place may be given away.
+#[derive(Debug)]
+enum Whose {
+    /// It may; this says that it was.
+    Strangers(CancellationToken),
+    /// It is this identity's.
+    Identitys(Arc<str>),
+}
+
+/// Why a client with an identity can't keep its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GivenAway;
+pub enum NotKept {
+    /// It was given to another before.
+    GivenAway,
+    /// The identity has as many as one may have (`limits.connections_per_identity`).
+    Crowded,
+}
 
 impl Doors {
     /// A place for a client at `address`, if there is one.
@@ -275,7 +313,7 @@ impl Doors {
 
     fn place(&self, inside: &mut Inside, address: Option<IpAddr>, limits: DoorLimits, now: MonoTime) -> Place {
         let (number, leave) = inside.take(address, limits, now);
-        Place(Some(Held { inside: Arc::clone(&self.inside), number, address, leave: Some(leave) }))
+        Place(Some(Held { inside: Arc::clone(&self.inside), number, address, whose: Whose::Strangers(leave) }))
     }
 
     /// Counts a load balancer's look whether we are here; how many there were.
@@ -333,34 +371,61 @@ impl Place {
         Ok(())
     }
 
-    /// Its client has an identity: the place is its own until it ends.
+    /// Its client has an identity, of this name: the place is its own until it ends.
     ///
     /// # Errors
-    /// It was given away before.
-    pub fn keep(&mut self) -> Result<(), GivenAway> {
+    /// It was given away before, or the identity has enough of them; then it is as it was.
+    pub fn keep(&mut self, identity: &Arc<str>, limits: DoorLimits) -> Result<(), NotKept> {
         let Some(held) = &mut self.0 else { return Ok(()) };
         let mut inside = held.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.leave.is_some() && inside.remove_stranger(held.number).is_none() {
-            return Err(GivenAway);
+        if inside.stranger(held.number).is_none() {
+            return Err(NotKept::GivenAway);
         }
-        held.leave = None;
+        if inside.by_identity.get(identity).is_some_and(|here| *here >= limits.connections_per_identity) {
+            return Err(NotKept::Crowded);
+        }
+        inside.remove_stranger(held.number);
+        inside.count_identity(identity);
+        held.whose = Whose::Identitys(Arc::clone(identity));
         Ok(())
+    }
+
+    /// The identity has another name since a reload, and counts by that; who is here stays, however many they have become.
+    pub fn follow(&mut self, identity: &Arc<str>) {
+        let Some(Held { inside, whose: Whose::Identitys(before), .. }) = &mut self.0 else { return };
+        if before == identity {
+            return;
+        }
+        let mut inside = inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.leave_identity(before);
+        inside.count_identity(identity);
+        *before = Arc::clone(identity);
+    }
+
+    /// Its client has shown all that it has, and waits for us: until [`Self::keep`] or [`Self::is_nobodys`] the place is given to nobody. What was given
+    /// away before stays so.
+    pub fn is_being_identified(&self) {
+        let Some(held) = &self.0 else { return };
+        let mut inside = held.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stranger) = inside.strangers.remove(&held.number) {
+            inside.asked_about.insert(held.number, stranger);
+        }
     }
 
     /// Its client has no identity, and will have none.
     pub fn is_nobodys(&self) {
         let Some(held) = &self.0 else { return };
         let mut inside = held.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(stranger) = inside.strangers.remove(&held.number) {
+        if let Some(stranger) = inside.remove_stranger(held.number) {
             inside.nobodies.insert(held.number, stranger);
         }
     }
 
     /// Waits until it is given to another: then its client is to leave. Never of who has an identity. Cancel-safe.
     pub async fn given_away(&self) {
-        match self.0.as_ref().and_then(|held| held.leave.as_ref()) {
-            Some(leave) => leave.cancelled().await,
-            None => std::future::pending().await,
+        match &self.0 {
+            Some(Held { whose: Whose::Strangers(leave), .. }) => leave.cancelled().await,
+            Some(Held { whose: Whose::Identitys(_), .. }) | None => std::future::pending().await,
         }
     }
 }
@@ -368,8 +433,15 @@ impl Place {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        // What was given away counts as another's already.
-        if self.leave.is_none() || inside.remove_stranger(self.number).is_some() {
+        let counts = match &self.whose {
+            // What was given away counts as another's already.
+            Whose::Strangers(_) => inside.remove_stranger(self.number).is_some(),
+            Whose::Identitys(identity) => {
+                inside.leave_identity(identity);
+                true
+            }
+        };
+        if counts {
             inside.leave(self.address);
         }
     }
@@ -392,13 +464,22 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: DoorLimits = DoorLimits { connections: 3, connections_per_address: 2, connections_per_minute: 100 };
+    const LIMITS: DoorLimits = DoorLimits {
+        connections: 3,
+        connections_per_address: 2,
+        connections_per_identity: 3,
+        connections_per_minute: 100,
+    };
 
     /// The same, without limits of an address.
     const EACH: DoorLimits = DoorLimits { connections_per_address: 100, ..LIMITS };
 
     fn at(address: &str) -> IpAddr {
         address.parse().unwrap()
+    }
+
+    fn named(identity: &str) -> Arc<str> {
+        identity.into()
     }
 
     fn after(seconds: u64) -> MonoTime {
@@ -441,10 +522,14 @@ mod tests {
             Nothing,
             Nobody,
             Identity,
+            /// It is asked about, by the newcomer's time still.
+            Asked,
+            /// It was, and nobody knows it.
+            AskedInVain,
         }
-        use Known::{Identity, Nobody, Nothing};
+        use Known::{Asked, AskedInVain, Identity, Nobody, Nothing};
         // When the newcomer comes, and who leaves for it; nobody: it is turned away.
-        let table: [([Known; 3], u64, Option<usize>); 9] = [
+        let table: [([Known; 3], u64, Option<usize>); 12] = [
             ([Nothing, Nothing, Nothing], 2, None),
             ([Nothing, Nothing, Nothing], 3, Some(0)),
             ([Identity, Nothing, Nothing], 3, None),
@@ -454,6 +539,9 @@ mod tests {
             ([Nobody, Nobody, Nothing], 9, Some(0)),
             ([Identity, Identity, Identity], 1000, None),
             ([Identity, Identity, Nobody], 1000, Some(2)),
+            ([Asked, Nothing, Nothing], 4, Some(1)),
+            ([Asked, Asked, Asked], 1000, None),
+            ([Nothing, AskedInVain, Asked], 9, Some(1)),
         ];
         for (row, (known, comes, leaves)) in table.into_iter().enumerate() {
             let doors = Doors::default();
@@ -463,7 +551,12 @@ mod tests {
                 match known {
                     Nothing => {}
                     Nobody => place.is_nobodys(),
-                    Identity => place.keep().unwrap(),
+                    Identity => place.keep(&named("alice"), EACH).unwrap(),
+                    Asked => place.is_being_identified(),
+                    AskedInVain => {
+                        place.is_being_identified();
+                        place.is_nobodys();
+                    }
                 }
                 places.push(place);
             }
@@ -472,7 +565,7 @@ mod tests {
             assert_eq!((came.is_ok(), left), (leaves.is_some(), leaves), "row {row}");
             assert_eq!(doors.inside(), 3, "row {row}");
             if let Some(left) = left {
-                assert_eq!(places[left].keep(), Err(GivenAway), "row {row}");
+                assert_eq!(places[left].keep(&named("alice"), EACH), Err(NotKept::GivenAway), "row {row}");
             }
             // Who left counts no more, neither in all nor for its address.
             drop(came);
@@ -480,8 +573,34 @@ mod tests {
             drop(places);
             assert_eq!(doors.inside(), 0, "row {row}");
             let inside = doors.lock();
-            assert!(inside.by_address.is_empty() && inside.strangers.is_empty() && inside.nobodies.is_empty());
+            assert!(inside.by_address.is_empty() && inside.by_identity.is_empty());
+            assert!(inside.strangers.is_empty() && inside.nobodies.is_empty());
+            assert!(inside.asked_about.is_empty(), "row {row}");
         }
+    }
+
+    #[test]
+    fn of_one_identity_so_many_are_kept_and_one_more_is_a_stranger_still() {
+        let (doors, [alice, bob]) = (Doors::default(), ["alice", "bob"].map(named));
+        let limits = DoorLimits { connections: 5, connections_per_identity: 2, ..EACH };
+        let enter = |number| doors.enter(at("192.0.2.1"), limits, after(number)).unwrap();
+        let mut places: Vec<Place> = (0..5).map(enter).collect();
+        let mut keep = |place: usize, identity| places[place].keep(identity, limits);
+        assert_eq!([keep(0, &alice), keep(1, &alice), keep(3, &bob)], [Ok(()); 3]);
+        assert_eq!(keep(2, &alice), Err(NotKept::Crowded));
+        // Who is known to have none goes before whoever came later.
+        places[2].is_nobodys();
+        let newcomer = doors.enter(at("192.0.2.2"), limits, after(5)).unwrap();
+        let left: Vec<bool> = places.iter().map(|place| place.given_away().now_or_never().is_some()).collect();
+        assert_eq!(left, [false, false, true, false, false]);
+        drop((newcomer, places.remove(0)));
+        assert_eq!(places[3].keep(&alice, limits), Ok(()), "one of them has left");
+        // A reload gives bob another name: he is not asked to leave for being one too many.
+        places[2].follow(&alice);
+        assert_eq!(doors.lock().by_identity, HashMap::from([(alice, 3)]));
+        drop(places);
+        assert!(doors.lock().by_identity.is_empty());
+        assert_eq!(doors.inside(), 0);
     }
 
     #[test]

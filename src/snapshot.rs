@@ -63,6 +63,8 @@ pub struct DoorLimits {
     pub connections: usize,
     /// From one IPv4 address or IPv6 /64.
     pub connections_per_address: usize,
+    /// Of one identity.
+    pub connections_per_identity: usize,
     /// New ones in a minute from one IPv4 address or IPv6 /64; as many may come at once.
     pub connections_per_minute: u32,
 }

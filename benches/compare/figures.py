@@ -1,14 +1,12 @@
-"""What can be counted without asking the server: processor time, memory, octets that reach the disk, syncs, allocations.
+"""What can be read without asking the server: processor time, memory, octets that reach the disk.
 
 Processor time is a cgroup's: of all processes that ever ran in it, whoever reaped them. Memory is PSS, so that what processes share counts
-once. Octets are those of a block device that holds nothing else. Syncs are what strace saw. Allocations are calls of the C library's functions
-that give memory, counted by the kernel where they begin (uprobes), of all processes of a cgroup.
+once. Octets are those of a block device that holds nothing else.
 """
 
+import contextlib
 import os
 import re
-import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -16,9 +14,8 @@ from pathlib import Path
 from packages import Unavailable
 from wait import Fault, must
 
-_SYNCS = "fsync,fdatasync,msync,sync_file_range,syncfs,sync"
-# What gives memory; one that grows what is there counts as one, too.
-_GIVES = ("malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc")
+# How long it may take until nobody works any more, seconds; how often is looked; and who used less than this share of a core since is at rest.
+REST, _LOOK, _QUIET = 30, 0.25, 0.04
 
 
 class Cgroup:
@@ -62,15 +59,10 @@ class Cgroup:
             total += int(re.search(r"^write_bytes: (\d+)", Path(f"/proc/{process}/io").read_text(), re.MULTILINE).group(1))
         return total
 
-    def settle(self, seconds=10, still=1):
-        """Waits until it does next to nothing, in so many looks one behind the other: what a message costs afterwards counts too."""
-        end = time.monotonic() + seconds
-        before, seen = self.seconds(), 0
-        while time.monotonic() < end and seen < still:
-            time.sleep(0.25)
-            now = self.seconds()
-            seen = seen + 1 if now - before < 0.01 else 0
-            before = now
+    def settle(self, seconds=REST, still=1):
+        """Waits until it does next to nothing, in so many looks one behind the other: what a message costs afterwards counts too. Whether it came
+        to that in time."""
+        return not settle({"": self}, seconds, still)
 
     def kill(self):
         """Ends all."""
@@ -79,8 +71,22 @@ class Cgroup:
             time.sleep(0.01)
 
     def remove(self):
-        """Only when nobody is in it."""
+        """Ends whoever is still in it, and takes it back."""
+        self.kill()
         self.directory.rmdir()
+
+
+def settle(cgroups, seconds=REST, still=1):
+    """Waits until all of these are at rest at the same time, in so many looks one behind the other; the names of those that never were."""
+    end, seen, busy_ones = time.monotonic() + seconds, 0, list(cgroups)
+    before, at = {name: cgroup.seconds() for name, cgroup in cgroups.items()}, time.monotonic()
+    while seen < still and time.monotonic() < end:
+        time.sleep(_LOOK)
+        now, now_at = {name: cgroup.seconds() for name, cgroup in cgroups.items()}, time.monotonic()
+        busy_ones = [name for name in cgroups if now[name] - before[name] >= _QUIET * (now_at - at)]
+        seen = 0 if busy_ones else seen + 1
+        before, at = now, now_at
+    return [] if seen >= still else busy_ones or list(cgroups)
 
 
 def _root():
@@ -89,6 +95,12 @@ def _root():
         if kind == "cgroup2":
             return Path(place)
     raise Unavailable("no cgroup v2 is mounted, which counts processor time")
+
+
+def wanted(process):
+    """Processor time that the first thread of a process had so far, and that it waited for, seconds: one that always wants some is a bottleneck."""
+    ran, waited, _ = map(int, Path(f"/proc/{process}/schedstat").read_text().split())
+    return (ran + waited) / 1e9
 
 
 def busy():
@@ -101,19 +113,24 @@ class Disk:
     """A file system of its own on a loop device: what is written to it is this server's mail, and what its file system adds."""
 
     def __init__(self, directory, mebibytes=3072):
-        self.image = Path(directory) / "disk.image"
+        image = Path(directory) / "disk.image"
         self.place = Path(directory) / "disk"
         self.place.mkdir(parents=True)
-        with open(self.image, "wb") as file:
-            file.truncate(mebibytes << 20)
-        try:
-            must(["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", self.image])
-            must(["mount", "-o", "loop", self.image, self.place])
-        except Exception as fault:
-            raise Unavailable(f"no loop device: {fault}") from fault
-        self.place.chmod(0o755)
-        source = next(line.split()[0] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1] == str(self.place))
-        self._figures = Path("/sys/block") / Path(source).name / "stat"
+        with contextlib.ExitStack() as undo:
+            undo.callback(image.unlink, missing_ok=True)
+            with open(image, "wb") as file:
+                file.truncate(mebibytes << 20)
+            try:
+                must(["mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", image])
+                # Before the mount: one that is interrupted may have come to be.
+                undo.callback(subprocess.run, ["umount", "-l", str(self.place)], check=False, stderr=subprocess.DEVNULL)
+                must(["mount", "-o", "loop", image, self.place])
+            except Fault as fault:
+                raise Unavailable(f"no loop device: {fault}") from fault
+            self.place.chmod(0o755)
+            source = next(line.split()[0] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1] == str(self.place))
+            self._figures = Path("/sys/block") / Path(source).name / "stat"
+            self._undo = undo.pop_all()
 
     def written(self):
         """Octets written to the device so far; what the kernel holds back is written first."""
@@ -122,91 +139,4 @@ class Disk:
 
     def remove(self):
         """Unmounts it and removes the image."""
-        subprocess.run(["umount", "-l", str(self.place)], check=False)
-        self.image.unlink()
-
-
-def traced(file):
-    """The command that counts syncs into `file`; seccomp lets all other calls pass at full speed."""
-    return ["strace", "-f", "-c", "--seccomp-bpf", "-e", f"trace={_SYNCS}", "-o", str(file)]
-
-
-def syncs(file):
-    """How many the summary of strace counts."""
-    total = 0
-    for line in Path(file).read_text().splitlines():
-        words = line.split()
-        if words and words[-1] in _SYNCS.split(","):
-            total += int(words[3])
-    return total
-
-
-class Allocations:
-    """Counts what a cgroup's processes ask the C library for, from its beginning to its end; what it cannot count with, it says."""
-
-    def __init__(self, cgroup):
-        self._group = f"sealpost_compare_{os.getpid()}"
-        # perf takes one name in two groups for one probe.
-        self._events = {name: f"{name}_{os.getpid()}" for name in _GIVES}
-        self._file = Path(f"/tmp/{self._group}")
-        if not shutil.which("perf"):
-            raise Unavailable("the program perf is not there (package linux-perf), which counts allocations")
-        library = _c_library()
-        try:
-            for name, event in self._events.items():
-                must(["perf", "probe", "-x", library, f"{self._group}:{event}={name}"])
-        except Fault as fault:
-            self._forget()
-            raise Unavailable(f"allocations can't be counted, for the kernel takes no uprobes: {fault}") from fault
-        events = ",".join(f"{self._group}:{event}" for event in self._events.values())
-        groups = ",".join([cgroup.directory.name] * len(_GIVES))
-        control, self._control = os.pipe()
-        self._told, telling = os.pipe()
-        self._perf = subprocess.Popen(
-            ["perf", "stat", "-x", ",", "-a", "-D", "-1", "--control", f"fd:{control},{telling}", "-e", events, "-G", groups, "-o", str(self._file)],
-            pass_fds=(control, telling), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        os.close(control)
-        os.close(telling)
-        if not self._ask("enable"):
-            said = self._perf.stderr.read().decode(errors="replace").strip()
-            self.close()
-            raise Unavailable(f"perf does not count allocations here: {said[-300:]}")
-
-    def _ask(self, what):
-        """Whether perf says that it has done it; nothing comes when it has ended."""
-        try:
-            os.write(self._control, f"{what}\n".encode())
-        except BrokenPipeError:
-            return False
-        return os.read(self._told, 16).startswith(b"ack")
-
-    def count(self):
-        """How many there were; the count is over."""
-        self._ask("disable")
-        self._perf.send_signal(signal.SIGINT)
-        self._perf.wait()
-        lines = [line.split(",") for line in self._file.read_text().splitlines() if self._group in line]
-        if len(lines) != len(_GIVES) or not all(line[0].isdigit() for line in lines):
-            raise Fault(f"perf counted {lines}")
-        return sum(int(line[0]) for line in lines)
-
-    def close(self):
-        """Takes everything back."""
-        self._perf.kill()
-        self._perf.wait()
-        self._perf.stderr.close()
-        os.close(self._control)
-        os.close(self._told)
-        self._file.unlink(missing_ok=True)
-        self._forget()
-
-    def _forget(self):
-        subprocess.run(["perf", "probe", "-q", "-d", f"{self._group}:*"], check=False, stderr=subprocess.DEVNULL)
-
-
-def _c_library():
-    """The one that this machine's programs are linked with; what is linked with another allocates unseen."""
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        if (path := line.split()[-1]).endswith("/libc.so.6"):
-            return path
-    raise Unavailable("Python itself is not linked with the C library whose allocations are counted")
+        self._undo.close()

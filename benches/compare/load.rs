@@ -94,6 +94,9 @@ pub struct Target {
     /// A directory as `load certificates` makes it; sessions take its clients in turn.
     #[arg(long)]
     pub certificates: PathBuf,
+    /// How many of its clients come, the first of them. 0: all.
+    #[arg(long, default_value_t = 0)]
+    pub clients: usize,
     /// How long one reply may take, seconds.
     #[arg(long, default_value_t = 60)]
     pub patience: u64,
@@ -181,7 +184,7 @@ fn main() {
         Arguments::Send(send) => in_runtime(submit(send)),
         Arguments::Idle { target, sessions } => in_runtime(load::idle::idle(target, sessions)),
         Arguments::Upload(upload) => {
-            let clients = clients(&upload.target.certificates);
+            let clients = clients(&upload.target);
             in_runtime(load::upload::upload(upload, clients));
         }
     }
@@ -207,15 +210,19 @@ fn make_certificates(directory: &Path, count: u64, revoked: u64) {
     authority.write_crl(1, &leaves.iter().collect::<Vec<_>>());
 }
 
-fn clients(directory: &Path) -> Vec<Client> {
+/// Those that come, in the order of their numbers: a roster with the first of them knows whoever comes.
+fn clients(target: &Target) -> Vec<Client> {
+    let directory = &target.certificates;
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(directory.join("ca.pem")).unwrap()).unwrap();
     let roots = Arc::new(roots);
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(directory.join("clients")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "pem"));
-    files.sort();
-    files.iter().map(|file| client(file, &roots)).collect()
+    files.sort_by_key(|file| (file.as_os_str().len(), file.clone()));
+    let coming = if target.clients == 0 { files.len() } else { target.clients };
+    assert!((1..=files.len()).contains(&coming), "{coming} clients are to come, and there are {}", files.len());
+    files[..coming].iter().map(|file| client(file, &roots)).collect()
 }
 
 fn client(file: &Path, roots: &Arc<rustls::RootCertStore>) -> Client {
@@ -249,6 +256,11 @@ struct Opened<'a> {
 }
 
 impl Shared {
+    /// Whether less was done than was asked: the number is not full, or the time not over.
+    fn gave_up(&self) -> bool {
+        if self.send.messages > 0 { self.next.get() < self.send.messages } else { !self.over.get() }
+    }
+
     fn take(&self) -> Option<u64> {
         let number = self.next.get();
         let more = if self.send.messages > 0 { number < self.send.messages } else { !self.over.get() };
@@ -275,7 +287,7 @@ impl Shared {
 
 async fn submit(send: Send) {
     let shared = Rc::new(Shared {
-        clients: clients(&send.target.certificates),
+        clients: clients(&send.target),
         door: Door::new(&send.target),
         next: Cell::new(0),
         opened: Cell::new(0),
@@ -302,7 +314,7 @@ async fn submit(send: Send) {
     }
     let mut figures = tally.figures();
     figures["anew"] = shared.door.anew().into();
-    figures["ended_early"] = (shared.send.messages == 0 && !shared.over.get()).into();
+    figures["ended_early"] = shared.gave_up().into();
     println!("{figures}");
 }
 
@@ -329,7 +341,7 @@ async fn place(shared: Rc<Shared>, ready: Rc<Barrier>) {
         match opened {
             Ok(mut opened) => {
                 if shared.send.per_connection == 0 || use_up(&shared, &mut opened, first).await.is_ok() {
-                    let _ = opened.session.quit().await;
+                    leave(&shared, opened).await;
                 }
             }
             Err(fault) => {
@@ -337,8 +349,17 @@ async fn place(shared: Rc<Shared>, ready: Rc<Barrier>) {
             }
         }
     }
-    if let Some(Ok(opened)) = kept {
-        let _ = opened.session.quit().await;
+    match kept {
+        Some(Ok(opened)) => leave(&shared, opened).await,
+        Some(Err(fault)) => shared.tally.borrow_mut().broke(None, &fault),
+        None => {}
+    }
+}
+
+/// The session's end; one that breaks there is no whole session.
+async fn leave(shared: &Shared, opened: Opened<'_>) {
+    if let Err(fault) = opened.session.quit().await {
+        shared.tally.borrow_mut().broke(None, &fault);
     }
 }
 

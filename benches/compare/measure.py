@@ -1,5 +1,6 @@
 """One measurement: one server, one load, and what the counters say of it."""
 
+import contextlib
 import json
 import select
 import shutil
@@ -9,13 +10,17 @@ import time
 from dataclasses import dataclass, replace
 
 import figures
-from plan import Case
+from plan import CLIENTS, Case
 from wait import Fault
 
 # How long a relay may take to hand on what it has accepted, seconds.
 DRAIN = 300
-# The relay, the load and the sink together over this share of the cores: the machine is measured, and not the relay.
+# The relay, the load and the sink together over this share of the cores: the machine is measured, and not the relay. Load or sink alone wants its one
+# thread to run over this share of the time: they are measured.
 BOUND = 0.9
+# What must be nothing: of what was sent, and of what was refused or broke on the way in.
+WRONG = ("lost", "duplicates", "changed", "strange")
+REFUSED = ("not_accepted", "broken")
 # How often memory is looked at while it may grow, seconds.
 SAMPLE = 0.25
 # Disk that a row of large messages leaves to others, octets.
@@ -30,7 +35,9 @@ class Load:
     def __init__(self, bench, server, word, run, **options):
         self.answered = bench.directory / f"answered-{run}"
         self.run = run
-        given = {"server": f"127.0.0.1:{server.port}", "certificates": bench.certificates, "run": run, "answered": self.answered, **options}
+        given = {"server": f"127.0.0.1:{server.port}", "certificates": bench.certificates, **options}
+        if run is not None:
+            given |= {"run": run, "answered": self.answered}
         words = [str(word) for key, value in given.items() for word in (f"--{key.replace('_', '-')}", value)]
         self._errors = open(bench.directory / "load-errors", "w+b")
         self.process = subprocess.Popen(bench.load_cgroup.enter([bench.load, word, *words]), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -53,17 +60,26 @@ class Load:
         self._errors.close()
 
 
-def send(bench, server, case, run, timing=None, told=lambda event: None):
+def send(bench, server, case, run, timing=None, told=lambda event, load: None):
     """Puts the load on the server: what it says at its end as a dictionary. `told` hears of the beginning and the end of what is measured."""
     load = Load(bench, server, "send", run, connections=case.connections, messages=case.messages, per_connection=case.per_connection,
-                octets=case.octets, **(timing or {}))
+                octets=case.octets, clients=case.clients, **(timing or {}))
     try:
         while "event" in (said := load.line()):
-            told(said["event"])
+            told(said["event"], load)
     finally:
         load.end()
+    return whole(said, case, server.said()[-300:])
+
+
+def whole(said, case, log=""):
+    """What the load said, when it did all that it was told; a fault when it gave up, or answers are missing from its count."""
     if said["ended_early"]:
-        raise Fault(f"the load gave up: {said['said']}; {server.said()[-300:]}")
+        raise Fault(f"the load gave up: {said['said']}; {log}")
+    if case.per_connection and case.messages and said["accepted"] + said["not_accepted"] != case.messages:
+        raise Fault(f"of {case.messages} messages {said['accepted']} were accepted and {said['not_accepted']} were not: {said['said']}; {log}")
+    if not case.per_connection and said["sessions"] + said["broken"] < case.messages:
+        raise Fault(f"of {case.messages} sessions {said['sessions']} were opened and {said['broken']} broke: {said['said']}; {log}")
     return said
 
 
@@ -71,75 +87,95 @@ class Sink:
     """The next MTA, and what has come to it."""
 
     def __init__(self, bench, port, delay=0):
-        self.cgroup = bench.cgroup("sink")
-        self._bench = bench
-        self._process = subprocess.Popen(
-            self.cgroup.enter([bench.sink, f"127.0.0.1:{port}", "--delay", delay]),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        if "listening" not in self._process.stdout.readline():
-            raise Fault("the sink does not listen")
+        self._bench, self._others = bench, 0
+        with contextlib.ExitStack() as undo:
+            self.cgroup = bench.cgroup("sink")
+            undo.callback(self.cgroup.remove)
+            self.process = subprocess.Popen(
+                self.cgroup.enter([bench.sink, f"127.0.0.1:{port}", "--delay", delay]),
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            undo.callback(self._end)
+            if "listening" not in self.process.stdout.readline():
+                raise Fault("the sink does not listen")
+            self._undo = undo.pop_all()
 
     def _ask(self, question):
-        self._process.stdin.write(question + "\n")
-        return json.loads(self._process.stdout.readline())
+        self.process.stdin.write(question + "\n")
+        line = self.process.stdout.readline()
+        if not line:
+            raise Fault(f"the sink ended with {self.process.wait()}")
+        return json.loads(line)
 
     def wait(self, run, count, seconds=DRAIN):
         """What has come of a run, when so many have or the time is over."""
         return self._ask(f"wait {run} {count} {seconds}")
 
     def judge(self, server, run, said):
-        """What has come beside what was answered, when all has and the server is at rest: what comes twice late is seen, too."""
+        """What has come beside what was answered, when all has and the server is at rest: what comes twice late is seen, too. What came since the
+        last time and no load had sent is `strange`: a report, for one."""
         end = time.monotonic() + DRAIN
         question = f"judge {run} {self._bench.directory / f'answered-{run}'} {said['from']} {said['until']}"
         self.wait(run, said["accepted"])
         while self._ask(question)["lost"] and time.monotonic() < end:
             time.sleep(1)
-        server.cgroup.settle()
-        return self._ask(question)
+        server.settle(f"after {run}")
+        judged = self._ask(question)
+        self._others, judged["strange"] = judged["others"], judged["others"] - self._others
+        return judged
+
+    def _end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def stop(self):
         """Ends it."""
-        self._process.kill()
-        self._process.wait()
-        self.cgroup.remove()
+        self._undo.close()
 
 
 class Counters:
-    """Processor time of the server, the load, the sink, and of the whole machine, at one moment."""
+    """Processor time of the server, the load, the sink, and of the whole machine, at one moment; and what load and sink wanted of it."""
 
-    def __init__(self, groups):
+    def __init__(self, groups, processes):
+        self.at = time.monotonic()
         self.ours = [group.seconds() for group in groups]
         self.busy = figures.busy()
+        self.wanted = [figures.wanted(process.pid) for process in processes]
 
 
 def measure(bench, sink, server, case, run, plan):
     """The figures of one load on one server."""
     groups = (server.cgroup, bench.load_cgroup, sink.cgroup)
-    server.cgroup.settle()
+    server.settle(f"before {run}")
     before, marks = server.cgroup.seconds(), {}
 
-    def mark(event):
-        marks[event] = Counters(groups)
+    def mark(event, load):
+        marks[event] = Counters(groups, (load.process, sink.process))
 
     said = send(bench, server, case, run, {"seconds": plan.seconds, "warmup": plan.warmup}, mark)
-    if case.per_connection and not said["accepted"]:
+    if not said["accepted" if case.per_connection else "sessions"]:
         raise Fault(f"{server.name} accepted nothing: {said['said']}; {server.said()[-300:]}")
     judged = sink.judge(server, run, said)
     cpu = server.cgroup.seconds() - before
-    ours = sum(marks["measured"].ours) - sum(marks["measuring"].ours)
-    others = marks["measured"].busy - marks["measuring"].busy - ours
-    told = {
-        "cpu_seconds": cpu, "seconds": said["seconds"], "share": ours / (said["seconds"] * bench.cores),
-        "others_share": max(0.0, others / (said["seconds"] * bench.cores)),
-        "said": said["said"], "not_accepted": said["not_accepted"], "anew": said["anew"], "sessions": said["sessions"],
-    }
+    told = {"cpu_seconds": cpu, "seconds": said["seconds"], **shares(marks["measuring"], marks["measured"], bench.cores),
+            "said": said["said"], "anew": said["anew"], "sessions": said["sessions"], **verdict(said, judged)}
     if case.per_connection == 0:
-        return {**told, "sessions_per_second": said["sessions_per_second"], "cpu_ms_per_session": cpu / max(1, said["sessions"]) * 1000}
+        return {**told, "sessions_per_second": said["sessions_per_second"], "cpu_ms_per_session": cpu / said["sessions"] * 1000}
     return {
         **told, **_relayed(said, judged), "accepted": said["accepted"], "accepted_per_second": said["accepted_per_second"],
         "cpu_per_thousand": cpu / said["accepted"] * 1000, "p50_ms": said["waits_ms"]["p50"], "p99_ms": said["waits_ms"]["p99"],
-        "histogram_ms": said["histogram_ms"], **verdict(judged),
+        "histogram_ms": said["histogram_ms"],
     }
+
+
+def shares(before, after, cores):
+    """Of the cores: what server, load and sink used between the two moments, and what others did. Of one core: what load and sink each wanted."""
+    seconds = after.at - before.at
+    ours = sum(after.ours) - sum(before.ours)
+    load, sink = ((late - early) / seconds for early, late in zip(before.wanted, after.wanted))
+    return {"share": ours / (seconds * cores), "others_share": max(0.0, (after.busy - before.busy - ours) / (seconds * cores)),
+            "load_wanted": load, "sink_wanted": sink}
 
 
 def _relayed(said, judged):
@@ -152,27 +188,30 @@ def _relayed(said, judged):
     }
 
 
-def verdict(judged):
+def verdict(said, judged):
     """What must be nothing."""
-    return {word: judged[word] for word in ("lost", "duplicates", "changed")}
+    return {**{word: judged[word] for word in WRONG}, **{word: said[word] for word in REFUSED}}
+
+
+def together(verdicts):
+    """The sum of several."""
+    return {word: sum(verdict[word] for verdict in verdicts) for word in (*WRONG, *REFUSED)}
 
 
 def idle(bench, server, sessions):
-    """Memory that sessions cost that say nothing, octets: of the server at rest, and with them."""
-    server.cgroup.settle()
+    """Memory that sessions cost that say nothing, octets: of the server at rest, and with them. `broken` are those that could not say goodbye then."""
+    server.settle("before the sessions")
     rest = server.cgroup.memory()
-    with subprocess.Popen(
-            bench.load_cgroup.enter([bench.load, "idle", "--server", f"127.0.0.1:{server.port}", "--certificates", bench.certificates,
-                                     "--sessions", sessions]),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as holder:
-        line = holder.stdout.readline()
-        if not line:
-            raise Fault(f"{server.name} did not open {sessions} sessions: {holder.stderr.read()[-300:]}")
-        server.cgroup.settle()
+    load = Load(bench, server, "idle", None, sessions=sessions, clients=CLIENTS)
+    try:
+        load.line()
+        server.settle("with the sessions")
         held = server.cgroup.memory()
-        holder.stdin.close()
-        holder.wait()
-    return {"sessions": sessions, "rest": rest, "held": held, "per_session": (held - rest) / sessions}
+        load.process.stdin.close()
+        whole_ones = load.line()["whole"]
+    finally:
+        load.end()
+    return {"sessions": sessions, "rest": rest, "held": held, "per_session": (held - rest) / sessions, "broken": sessions - whole_ones}
 
 
 def fitting(upload, directory):
@@ -186,14 +225,14 @@ def fitting(upload, directory):
 
 def uploading(bench, sink, server, upload, run):
     """The most memory that was seen while large messages came in: all stand in their middle at the same time, and go on to their end."""
-    server.cgroup.settle()
+    server.settle("before the messages")
     rest = server.cgroup.memory()
     most = Most(server.cgroup)
-    load = Load(bench, server, "upload", run, sessions=upload.sessions, octets=upload.octets, patience=600)
+    load = Load(bench, server, "upload", run, sessions=upload.sessions, octets=upload.octets, patience=600, clients=CLIENTS)
     try:
         most.watch(load.process.stdout)
         middle = load.line()["sessions"]
-        server.cgroup.settle()
+        server.settle("in their middle")
         held = most.look()
         load.process.stdin.close()
         most.watch(load.process.stdout)
@@ -204,7 +243,7 @@ def uploading(bench, sink, server, upload, run):
     most.look()
     return {"octets": upload.octets, "sessions": upload.sessions, "in_the_middle": middle, "accepted": said["accepted"], "said": said["said"],
             "rest": rest, "held": held, "most": most.octets, "accepted_octets_per_second": said["accepted"] * upload.octets / said["seconds"],
-            **verdict(judged)}
+            **verdict(said, judged)}
 
 
 class Most:
@@ -230,18 +269,22 @@ def written(bench, sink, server, disk, case, run):
     before = disk.written()
     said = send(bench, server, case, run)
     judged = sink.judge(server, run, said)
-    return {"written_per_octet": (disk.written() - before) / max(1, said["accepted"] * case.octets), "accepted": said["accepted"], **verdict(judged)}
+    return {"written_per_octet": (disk.written() - before) / max(1, said["accepted"] * case.octets), "accepted": said["accepted"], "said": said["said"],
+            **verdict(said, judged)}
 
 
 def far(bench, sink, server, case, run, delay):
     """Round trips that a message costs on the one connection to an upstream far away."""
     first = Case("first", "", case.octets, case.per_connection, messages=2, connections=1)
-    send(bench, server, first, f"{run}a")
-    sink.wait(f"{run}a", 2)
+    opening = send(bench, server, first, f"{run}a")
+    opened = verdict(opening, sink.judge(server, f"{run}a", opening))
     said = send(bench, server, case, run)
-    came = sink.wait(run, said["accepted"])
-    seconds = came["last"] - said["from"]
-    return {"round_trips": seconds / came["unique"] / (delay / 1000), "relayed_per_second": came["unique"] / seconds}
+    judged = sink.judge(server, run, said)
+    if not judged["unique"]:
+        raise Fault(f"nothing came: {said['said']}")
+    seconds = judged["last"] - said["from"]
+    return {"round_trips": seconds / judged["unique"] / (delay / 1000), "relayed_per_second": judged["unique"] / seconds, "said": said["said"],
+            **together([opened, verdict(said, judged)])}
 
 
 @dataclass(frozen=True)

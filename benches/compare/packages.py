@@ -2,11 +2,13 @@
 stand side by side. What a package would have set up on the system (a user of its own) is made here, and named when it is.
 """
 
+import os
 import platform
+import stat
 import subprocess
 from pathlib import Path
 
-from wait import must
+from wait import Fault, must
 
 # What ldd says of a library that is not there.
 _ABSENT = "not found"
@@ -14,6 +16,14 @@ _ABSENT = "not found"
 
 class Unavailable(Exception):
     """This peer can't be had on this machine, and why."""
+
+
+def own(directory):
+    """Makes the directory, or takes it when it is root's own: what lies in it is run as root."""
+    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    about = directory.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
+        raise Fault(f"{directory} must be a directory of root's own into which nobody else writes: programs are taken from it and run as root")
 
 
 def unpack(names, directory, suite=None):

@@ -8,8 +8,10 @@ import servers
 
 # The upstream far away, milliseconds.
 DELAY = 50
-# Clients' certificates.
+# Clients' certificates: those that come in turn, again and again, so that whatever is remembered of them is at hand; and of whom nothing is,
+# several times as many as the relay remembers (1,024).
 CLIENTS = 20
+STRANGERS = 5000
 # What peers' packages are unpacked to.
 PROGRAMS = Path("/var/tmp/sealpost-compare-programs")
 
@@ -25,6 +27,7 @@ class Case:
     per_connection: int
     messages: int = 0
     connections: int = 20
+    clients: int = CLIENTS
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Upload:
 
 # Loads for a time, in rounds.
 CASES = {case.key: case for case in (
-    Case("handshake", "sessions opened and closed", 0, 0),
+    Case("handshake", f"sessions opened and closed, warm ({CLIENTS} clients in turn)", 0, 0),
+    Case("cold", f"sessions opened and closed, cold ({STRANGERS:,} clients in turn)", 0, 0, clients=STRANGERS),
     Case("single", "1 message a connection, 4 KB", 4096, 1),
     Case("many", "100 a connection, 4 KB", 4096, 100),
     Case("large", "100 a connection, 75 KB", 76800, 100),
@@ -50,15 +54,17 @@ ONCE = {
     "idle10000": ("the same with 10,000; Postfix would take 17 GB for it, and is left out", 90),
     "upload": ("memory while 1,000 connections send 25 MB each, all at once; as much of it as the disk holds", 240),
     "written": ("octets written for an octet of mail, on a disk of its own", 30),
-    "syncs": ("syncs of a message, under strace", 30),
+    "syncs": ("syncs of a message, counted by perf, or under strace where that can't", 30),
     "allocations": ("allocations of a session alone and of a message of 4 KB, counted by perf", 30),
     "far": (f"round trips to an upstream {DELAY} ms away, on one connection", 15),
-    "identities": ("CPU of a message, and octets written, with a roster of a million against twenty, in turn (sealpost alone)", 150),
-    "revoked": ("the same with a CRL of a million serials", 150),
-    "queued": ("the same, 100 a connection, and octets written, with a million messages that wait in the queue", 300),
+    "identities": (f"CPU of a session, warm and cold, and of a message, with a roster of a million against {STRANGERS:,}, in turn (sealpost alone)", 300),
+    "revoked": ("the same with a CRL of a million serials against ten", 300),
+    "queued": ("CPU of a message, 100 a connection, and octets written, with a million messages that wait in the queue", 300),
 }
 # Rows that are of sealpost alone.
 _ALONE = {"identities", "revoked", "queued"}
+# Rows with clients of whom nothing is remembered.
+STRANGE = {"cold", "identities", "revoked"}
 # What a full run leaves out unless it is asked for.
 _ASKED = {"idle10000"}
 _DRAIN = 10  # What a queue takes to empty, about, seconds.
@@ -85,6 +91,10 @@ class Plan:
         """The loads among the rows."""
         return [case for key, case in CASES.items() if key in self.rows]
 
+    def clients(self):
+        """How many certificates it takes."""
+        return STRANGERS if STRANGE & set(self.rows) else CLIENTS
+
     def counted(self):
         """Loads whose octets and syncs are counted."""
         return [Case(key, size, CASES[key].octets, 100, messages=self.messages) for key, size in (("many", "4 KB"), ("large", "75 KB"))]
@@ -99,10 +109,10 @@ class Plan:
 
     def estimate(self):
         """How long it takes, seconds, about."""
-        loads = len(self.cases()) * self.rounds * len(self.servers) * (self.warmup + self.seconds + _DRAIN)
-        once = sum(seconds * (1 if row in _ALONE else len(self.servers))
+        loads = sum(servers.ALL[name].takes(case.key) for case in self.cases() for name in self.servers)
+        once = sum(seconds * (1 if row in _ALONE else sum(servers.ALL[name].takes(row) for name in self.servers))
                    for row, (_, seconds) in ONCE.items() if row in self.rows)
-        return loads + once
+        return loads * self.rounds * (self.warmup + self.seconds + _DRAIN) + once
 
 
 def arguments():
@@ -110,7 +120,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="python3 benches/compare", description=_description(), formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a short trial: one round of 2 s, few messages, little at once; says whether it works, not how fast")
     parser.add_argument("--only", type=_words, metavar="ROW,..", help="some of the rows above")
-    parser.add_argument("--servers", type=_words, metavar="NAME,..", help=f"some of {', '.join(servers.ALL)}; all but the last unless told")
+    parser.add_argument("--servers", type=_words, metavar="NAME,..", help=f"some of {', '.join(servers.ALL)}; all unless told")
     parser.add_argument("--rounds", type=int, help="rounds of the loads (3; quick: 1)")
     parser.add_argument("--seconds", type=float, help="how long a load is measured (30; quick: 2)")
     parser.add_argument("--warmup", type=float, help="how long it goes on before that (5; quick: 1)")
@@ -134,7 +144,7 @@ def _plan(given):
 
     everything = [row for row in (*CASES, *ONCE) if row not in _ASKED]
     return Plan(
-        servers=tuple(given.servers or list(servers.ALL)[:-1]), rows=tuple(given.only or everything), rounds=told(given.rounds, 3, 1),
+        servers=tuple(given.servers or servers.ALL), rows=tuple(given.only or everything), rounds=told(given.rounds, 3, 1),
         seconds=told(given.seconds, 30, 2), warmup=told(given.warmup, 5, 1), idle=told(given.idle, 2000, 200),
         idle_many=1000 if quick else 10_000,
         upload=Upload(told(given.uploads, 1000, 50), 2_000_000 if quick else 25_000_000), messages=400 if quick else 2000,
@@ -159,7 +169,9 @@ def _description():
         "sealpost beside Postfix, Exim and OpenSMTPD: the same load on each, in turn, and a table with ratios. Root on Debian needed.", "",
         "Builds the optimized relay, unpacks the peers' packages into private directories (nothing is installed, no service starts), and runs all",
         "servers interleaved in rounds: who else works on the machine hurts all alike. docs/performance.md tells the method and its limits.",
-        "The tables go to standard output, the progress to standard error; --out keeps results.json and table.md.", "",
+        "The tables go to standard output, the progress to standard error; --out keeps results.json and table.md, written anew behind each row.",
+        "Ctrl-C, SIGTERM and SIGHUP end it with what there is; all that was started goes. It exits with 1 when it was ended so, or when sealpost lost,",
+        "doubled, changed or refused something, broke a session, or could not do a job.", "",
         "rows, and how long each takes, about (others have to wait: it wants the machine for itself):",
         *(f"  {key:<11} {what}" for key, what in rows), "",
         f"Only when named: {', '.join(sorted(_ASKED))}. The store alone, with a million against a hundred: tests/long queue (about an hour).",

@@ -5,6 +5,7 @@ Each runs in the foreground in a cgroup of its own, with its queue in a director
 it leaves can be removed.
 """
 
+import contextlib
 import os
 import shutil
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import figures
 import packages
 import postfix
 from wait import PATIENCE, Fault, free_ports, must
@@ -20,12 +22,21 @@ from wait import PATIENCE, Fault, free_ports, must
 UPSTREAM_CONNECTIONS = 20
 # More than any load opens.
 SESSIONS_MAX = 20000
+# How long a server may take to end, seconds.
+_ENDING = 20
 
 
 class Server:
     """One server of one measurement: its directory, its port, its processes."""
 
     name = ""
+    # The rows that it takes part in; None: all.
+    rows = None
+
+    @classmethod
+    def takes(cls, row):
+        """Whether it takes part in this row."""
+        return cls.rows is None or row in cls.rows
 
     def __init__(self, bench, directory, sink_port, upstream_connections=UPSTREAM_CONNECTIONS):
         self.bench = bench
@@ -36,8 +47,12 @@ class Server:
         self.upstream_connections = upstream_connections
         (self.port,) = free_ports(1)
         self._process = None
-        self.configure()
-        self.cgroup = bench.cgroup(self.name)
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            self.configure()
+            self.cgroup = bench.cgroup(self.name)
+            undo.callback(self.cgroup.remove)
+            self._undo = undo.pop_all()
 
     def configure(self):
         """Writes its configuration."""
@@ -74,28 +89,38 @@ class Server:
         except OSError:
             return False
 
+    def settle(self, when, seconds=figures.REST, still=1):
+        """Waits until it is at rest, and says so when it never was."""
+        if not self.cgroup.settle(seconds, still):
+            self.bench.note(f"{self.name} was not at rest within {seconds} s, {when}")
+
     def stop(self):
-        """Stops it, and whatever it has left."""
-        if self._process:
-            # Under strace the server is a child: all of the cgroup are told.
-            for process in self.cgroup.processes():
-                try:
-                    os.kill(process, 15)
-                except ProcessLookupError:
-                    pass
+        """Stops it, and whatever it has left; whether it ended by itself. Where it had to be killed, that is said."""
+        if not self._process:
+            return True
+        # Under strace the server is a child: all of the cgroup are told.
+        for process in self.cgroup.processes():
             try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
+                os.kill(process, 15)
+            except ProcessLookupError:
                 pass
-            self.cgroup.kill()
-            self._process.wait()
-            self._process = None
+        end = time.monotonic() + _ENDING
+        while (left := self.cgroup.processes()) and time.monotonic() < end:
+            self._process.poll()
+            time.sleep(0.05)
+        if left:
+            self.bench.note(f"{self.name} had to be killed: {len(left)} of its processes did not end within {_ENDING} s of SIGTERM")
+        self.cgroup.kill()
+        self._process.wait()
+        self._process = None
+        return not left
 
     def remove(self):
         """Stops it and removes its directory."""
-        self.stop()
-        self.cgroup.remove()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            self.stop()
+        finally:
+            self._undo.close()
 
     def said(self):
         """The end of what it said."""
@@ -124,6 +149,7 @@ private_key = "{certificates}/localhost.key"
 [limits]
 connections = {SESSIONS_MAX}
 connections_per_address = {SESSIONS_MAX}
+connections_per_identity = {SESSIONS_MAX}
 connections_per_minute = 1000000
 [[client_ca]]
 name = "staff"
@@ -137,6 +163,7 @@ send_to = ["*"]
 size = "40GiB"
 count = 10000000
 share_per_identity = 100
+memory_share_per_identity = 100
 receiving_per_identity = 1000
 [[upstream]]
 name = "sink"
@@ -169,8 +196,7 @@ class Postfix(Server):
                 **postfix.tls(f"{certificates}/localhost.pem", f"{certificates}/localhost.key", "encrypt"),
                 **postfix.client_certificates(f"{certificates}/ca.pem"),
                 "smtpd_tls_loglevel": "0",
-                # As sealpost: no resumption.
-                "tls_ssl_options": "NO_TICKET",
+                **self._resumption(),
                 "default_transport": f"smtp:[127.0.0.1]:{self.sink_port}",
                 "smtp_tls_security_level": "none",
                 "default_process_limit": str(SESSIONS_MAX),
@@ -185,6 +211,10 @@ class Postfix(Server):
                 **self._cache(),
             })
         self.port = self._instance.port
+
+    def _resumption(self):
+        """As sealpost: none."""
+        return {"tls_ssl_options": "NO_TICKET"}
 
     def _cache(self):
         """A connection to the sink is kept from message to message."""
@@ -201,9 +231,20 @@ class PostfixUncached(Postfix):
     """The same, with a connection to the sink for each message: whoever thinks that keeping them hinders it can look."""
 
     name = "Postfix-uncached"
+    rows = {"single", "many", "large"}
 
     def _cache(self):
         return {"smtp_connection_cache_on_demand": "no", "smtp_connection_cache_destinations": ""}
+
+
+class PostfixResuming(Postfix):
+    """The same, with a cache of TLS sessions and with tickets, as many have it: no client of ours resumes, and what that costs or saves is seen."""
+
+    name = "Postfix-resuming"
+    rows = {"handshake", "cold"}
+
+    def _resumption(self):
+        return {"smtpd_tls_session_cache_database": f"btree:{self.directory}/data/sessions"}
 
 
 class Exim(Server):
@@ -336,6 +377,12 @@ mta limit conn-delay-source 0
 mta limit conn-delay-connector 0
 mta limit conn-delay-relay 0
 mta limit conn-delay-domain 0
+mta limit conn-delay-route 0
+mta limit reconn-delay-route 0
+mta limit session-mail-max 1000000
+mta limit task-hiwat 5000
+mta limit task-lowat 3000
+mta limit task-release 1000
 listen on 127.0.0.1 port {self.port} tls-require verify pki localhost ca staff hostname localhost
 action "sink" relay host smtp://127.0.0.1:{self.sink_port}
 match from any for any action "sink"
@@ -353,24 +400,28 @@ match from any for any action "sink"
         return ["unshare", "-m", "--propagation", "private", "sh", "-c", f"{binds} && exec {smtpd} -F -f {self.directory}/smtpd.conf"]
 
     def remove(self):
-        super().remove()
-        for place in self._places.values():
-            try:
-                Path(place).rmdir()
-            except OSError:
-                pass  # It is not ours.
+        try:
+            super().remove()
+        finally:
+            for place in self._places.values():
+                try:
+                    Path(place).rmdir()
+                except OSError:
+                    pass  # It is not ours.
 
     def version(self):
         return packages.version(self.root, "opensmtpd")
 
 
-ALL = {server.name: server for server in (Sealpost, Postfix, Exim, OpenSmtpd, PostfixUncached)}
+# Servers that are one program set in different ways: sealpost is set beside the best of them.
+FAMILIES = {PostfixUncached.name: Postfix.name, PostfixResuming.name: Postfix.name}
+ALL = {server.name: server for server in (Sealpost, Postfix, PostfixUncached, PostfixResuming, Exim, OpenSmtpd)}
 
 
 def machine():
     """What a figure is worth nothing without."""
     cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "?")
     memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024
-    return {"cpu": cpu, "cores": os.cpu_count(), "memory_mib": memory, "kernel": os.uname().release}
+    return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)), "memory_mib": memory, "kernel": os.uname().release}
 
 

@@ -1,6 +1,8 @@
 """The results as tables for people: medians of the rounds, and how many times better sealpost is, round by round."""
 
-from measure import BOUND, middle
+from measure import BOUND, REFUSED, WRONG, middle
+from plan import CLIENTS, STRANGERS
+from servers import FAMILIES
 
 OURS = "sealpost"
 
@@ -20,9 +22,12 @@ _SESSIONS = [
 ]
 _MIB = 1 << 20
 # Figures that are no merit.
-_PLAIN = {"octets", "accepted", "ratio"}
+_PLAIN = {"octets", "accepted", "ratio", "few", "many"}
+# Loads without messages.
+_VISITS = {"handshake", "cold"}
 # What must be nothing, and how it is told.
-_WRONG = {"lost": "lost", "duplicates": "twice", "changed": "changed on the way", "not_accepted": "not accepted"}
+_TOLD = {"lost": "messages lost", "duplicates": "messages came twice", "changed": "messages changed on the way", "strange": "messages came that no load sent",
+         "not_accepted": "messages not accepted", "broken": "sessions broke"}
 
 
 def write(results):
@@ -32,24 +37,43 @@ def write(results):
     lines += [_row(["", *[f"{name} {results['servers'][name]['version'] or ''}".strip() for name in names]]),
               _row(["---"] * (len(names) + 1))]
     for key, case in results["cases"].items():
-        for field, title, form, better in (_SESSIONS if key == "handshake" else _LOAD):
+        verdicts = {name: _verdict([told.get(key) for told in results["servers"][name]["rounds"]]) for name in names}
+        for field, title, form, better in (_SESSIONS if key in _VISITS else _LOAD):
             values = {name: _rounds(results, name, key, field) for name in names}
-            marks = {name: _mark(results, name, key) if better == "more" else "" for name in names}
-            lines.append(_row([f"{case['title']}: {title}", *_cells(names, values, form, better, marks)]))
+            # A busy machine fakes what lasts as it fakes what goes by the second.
+            marks = {name: _mark(results, name, key) if better == "more" or field.endswith("_ms") else "" for name in names}
+            lines.append(_row([f"{case['title']}: {title}", *_cells(names, values, form, better, marks, verdicts)]))
     for title, path, form, scale in _once(results):
         values = {name: [_at(results["servers"][name], path, scale)] for name in names}
+        verdicts = {name: _verdict([results["servers"][name].get(path[0])]) for name in names}
         if any(value != [None] for value in values.values()):
-            lines.append(_row([title, *_cells(names, values, form, None if path[-1] in _PLAIN else "less", {})]))
+            lines.append(_row([title, *_cells(names, values, form, None if path[-1] in _PLAIN else "less", {}, verdicts)]))
     return "\n".join([*lines, "", *_notes(results)])
 
 
+def _verdict(measured):
+    """`wrong` where something that was sent was lost, came twice, changed, or was sent by nobody; `refused` where something was not accepted, or a
+    session broke: of such a row no ratio is told."""
+    found = [one for inner in measured for one in _within(inner)]
+    for word, counts in (("wrong", WRONG), ("refused", REFUSED)):
+        if any(one.get(count) for one in found for count in counts):
+            return word
+    return ""
+
+
+def _within(measured):
+    """A measurement, and those inside of it."""
+    if not isinstance(measured, dict):
+        return []
+    return [measured, *(one for inner in measured.values() for one in _within(inner))]
+
+
 def sealpost_failed(results):
-    """Whether our own relay lost, doubled or refused something, or did not do a job."""
+    """Whether our own relay lost, doubled, changed or refused something, broke a session, or did not do a job."""
     ours = results["servers"].get(OURS)
     if ours is None:
         return False
-    wrong = [told for told in _all(ours) if any(told.get(word) for word in _WRONG)]
-    return bool(ours["unavailable"] or ours["faults"] or wrong)
+    return bool(ours["unavailable"] or ours["faults"] or _verdict(_all(ours)))
 
 
 def _about(results):
@@ -76,25 +100,36 @@ def _once(results):
     for key, what in (("handshake", "session, opened and closed"), ("many", "message, 4 KB, 100 a connection")):
         yield f"allocations per {what}", ["allocations", key, "each"], "{:.0f}", 1
     yield f"round trips per message, upstream {plan['delay_ms']} ms away, one connection", ["far", "round_trips"], "{:.2f}", 1
-    for row, what in (("identities", "identities against twenty"), ("revoked", "revoked serials against ten"),
-                      ("queued", "queued messages against ten")):
-        yield f"{plan['million']} {what}: CPU of a message, times", [row, "ratio"], "{:.2f}", 1
-        yield f"{plan['million']} {what}: octets written for a message, times", [row, "written", "ratio"], "{:.2f}", 1
+    for row, few, many in (("identities", f"{STRANGERS:,}", "identities"), ("revoked", "ten", "revoked serials"), ("queued", "ten", "waiting messages")):
+        for load, cost in (("warm", f"a session, warm ({CLIENTS} clients)"), ("cold", f"a session, cold ({STRANGERS:,} clients)"), ("message", "a message")):
+            yield f"CPU ms of {cost}, {few} {many}", [row, load, "few"], "{:.2f}", 1
+            yield f"the same with {plan['million']:,}: times", [row, load, "ratio"], "{:.2f}", 1
+        yield f"octets written for a message, {plan['million']:,} {many} against {few}: times", [row, "written", "ratio"], "{:.2f}", 1
 
 
-def _cells(names, values, form, better, marks):
-    ours = values.get(OURS, [])
+def _cells(names, values, form, better, marks, verdicts):
+    ours, best = values.get(OURS, []), _best(values, better)
     for name in names:
         value = middle(values[name])
         if value is None:
             yield "-"
             continue
-        text = form.format(value) + marks.get(name, "")
-        if better is None:
-            yield text
-            continue
-        ratio = middle([_better(mine, theirs, better) for mine, theirs in zip(ours, values[name])])
-        yield text if name == OURS or ratio is None else f"{text} ({ratio:.2g} x)"
+        text = form.format(value) + marks.get(name, "") + (f" {verdicts[name]}" if verdicts.get(name) else "")
+        comparable = name in best and name != OURS and not verdicts.get(name) and not verdicts.get(OURS)
+        ratio = middle([_better(mine, theirs, better) for mine, theirs in zip(ours, values[name])]) if comparable else None
+        yield text if ratio is None else f"{text} ({ratio:.2g} x)"
+
+
+def _best(values, better):
+    """Of each family the one whose figure is best: nobody is set beside a program in its worse setting."""
+    if better is None:
+        return set()
+    found = {}
+    for name, those in values.items():
+        value, family = middle(those), FAMILIES.get(name, name)
+        if value is not None and (family not in found or (value > found[family][0] if better == "more" else value < found[family][0])):
+            found[family] = value, name
+    return {name for _, name in found.values()}
 
 
 def _better(ours, theirs, better):
@@ -109,16 +144,18 @@ def _rounds(results, name, key, field):
 
 
 def _mark(results, name, key):
-    """Whether the machine was the limit: by our own three programs, or with all that else ran on it."""
-    ours, all_of_it = (_share(results, name, key, others) for others in (False, True))
-    if ours is None:
+    """Whether the machine was the limit, by our own three programs, or with all that else ran on it; and whether load or sink was."""
+    shares = {word: _share(results, name, key, words) for word, words in (
+        ("ours", ["share"]), ("all", ["share", "others_share"]), ("load", ["load_wanted"]), ("sink", ["sink_wanted"]))}
+    if shares["ours"] is None:
         return ""
-    return "\\*" if ours > BOUND else "†" if all_of_it > BOUND else ""
+    machine = "\\*" if shares["ours"] > BOUND else "†" if shares["all"] > BOUND else ""
+    return machine + ("‡" if max(shares["load"], shares["sink"]) > BOUND else "")
 
 
-def _share(results, name, key, others):
+def _share(results, name, key, words):
     told = [one.get(key) for one in results["servers"][name]["rounds"]]
-    return middle([one["share"] + (one["others_share"] if others else 0) for one in told if one])
+    return middle([sum(one[word] for word in words) for one in told if one])
 
 
 def _at(told, path, scale):
@@ -133,11 +170,8 @@ def _loads(told):
 
 def _all(told):
     """Every measurement of a server, and those inside of others."""
-    found = _loads(told)
-    for value in told.values():
-        if isinstance(value, dict):
-            found += [value, *(inner for inner in value.values() if isinstance(inner, dict))]
-    return found
+    rows = [value for value in told.values() if isinstance(value, dict)]
+    return [one for measured in (*_loads(told), *rows) for one in _within(measured)]
 
 
 def _row(cells):
@@ -147,13 +181,18 @@ def _row(cells):
 def _notes(results):
     if results.get("ended_early"):
         yield "**It was ended early**: what is missing was not measured."
+    yield "wrong: something that was sent was lost, came twice or changed; refused: something was not accepted, or a session broke. No ratio is told there."
     yield "CPU of a message is what counts; rates are the machine's as much as the server's. Lost: answered 250, and not come within five minutes."
     yield "In brackets: how many times better sealpost is, the median of the rounds; below 1 the peer is better."
     marks = {_mark(results, name, key) for name in results["servers"] for key in results["cases"]}
-    if "\\*" in marks:
+    if any("\\*" in mark for mark in marks):
         yield f"\\* relay, load and sink used over {BOUND:.0%} of the cores: the machine is measured, not the relay, and a ratio of such a rate says nothing more."
-    if "†" in marks:
+    if any("†" in mark for mark in marks):
         yield f"† they and whoever else worked on the machine used over {BOUND:.0%} of the cores: the rate is a lower bound; CPU and ratios count."
+    if any("‡" in mark for mark in marks):
+        yield f"‡ load or sink, of one thread each, ran or waited to run over {BOUND:.0%} of the time: it may be they who are measured, not the relay."
+    if any(name in FAMILIES for name in results["servers"]):
+        yield f"{', '.join(FAMILIES)}: the same program set otherwise, in some rows; sealpost is set beside the better of them in each."
     others = middle([measured["others_share"] for told in results["servers"].values() for measured in _loads(told)])
     if others is not None:
         yield f"Others used {others:.0%} of the cores meanwhile (median)."
@@ -164,10 +203,15 @@ def _notes(results):
             yield f"{name} could not do a job: {fault}"
         for reason in told.get("not_asked", ()):
             yield f"{name} was not asked: {reason}"
-        for word, text in _WRONG.items():
+        for word, text in _TOLD.items():
             count = sum(measured.get(word) or 0 for measured in _all(told))
             if count:
-                yield f"{name}: {count} messages {text}."
+                yield f"{name}: {count} {text}."
+        for reason in sorted({measured["instead"] for measured in _all(told) if "instead" in measured}):
+            yield f"{name}: {reason}"
         anew = sum(measured.get("anew") or 0 for measured in _loads(told))
         if anew:
             yield f"{name}: {anew} connections were opened anew after three seconds without a greeting; its rates hold that wait."
+    for note in dict.fromkeys(results["notes"]):
+        count = results["notes"].count(note)
+        yield note + (f" ({count} times)" if count > 1 else "")

@@ -171,13 +171,16 @@ const TOLD: &[(&str, &[(Exit, &str)])] = &[
         ],
     ),
     ("identities", &[(Exit::Done, "done"), (Exit::No, "nobody of that name"), UNREACHED, NOT_ALLOWED, MISCONFIGURED]),
-    ("pki init", &[(Exit::Done, "made"), (Exit::CantCreate, "there is one already")]),
+    (
+        "pki init",
+        &[(Exit::Done, "made"), (Exit::CantCreate, "there is one already, or the directory can't be written")],
+    ),
     ("pki server", MAKING),
     ("pki issue", MAKING),
     ("pki revoke", NAMING),
-    ("pki crl", &[(Exit::Done, "made"), NO_AUTHORITY]),
+    ("pki crl", &[(Exit::Done, "made"), NO_AUTHORITY, UNWRITTEN]),
     ("pki renew", NAMING),
-    ("pki list", &[(Exit::Done, "done"), NO_AUTHORITY]),
+    ("pki list", &[(Exit::Done, "done"), NO_AUTHORITY, UNWRITTEN]),
     (
         "passwd",
         &[
@@ -201,16 +204,18 @@ const TOLD: &[(&str, &[(Exit, &str)])] = &[
 ];
 
 const NO_AUTHORITY: (Exit, &str) = (Exit::NoInput, "the directory has no authority, or a file can't be read");
+const UNWRITTEN: (Exit, &str) = (Exit::CantCreate, "the directory can't be written");
 const MAKING: &[(Exit, &str)] = &[
     (Exit::Done, "made"),
     (Exit::Data, "the request can't be used"),
     NO_AUTHORITY,
-    (Exit::CantCreate, "a file of that name is there already"),
+    (Exit::CantCreate, "a file of that name is there already, or the directory can't be written"),
 ];
 const NAMING: &[(Exit, &str)] = &[
     (Exit::Done, "done"),
     (Exit::No, "no such certificate, several of that name, or it is revoked already"),
     NO_AUTHORITY,
+    UNWRITTEN,
 ];
 
 /// The numbers of a command, with what they say: `queue list`. None where the table has no such command.

@@ -249,7 +249,7 @@ mod tests {
             "queue compact --config f",
             "upstream test --config f",
             "upstream test --config f --json main spare",
-            "queue list --config f --sender *@a.example --older-than 2h --newest-first --after ID --limit 5",
+            "queue list --config f --sender *@a.example --older-than 2h --newest-first --after 01jdkz3n7q8w0x2y4z6a8b0c1d --limit 5",
             "queue remove --config f --sender <> --recipient a@b --upstream u --identity i --state dead --yes",
             "queue hold --config f --newer-than 1h30m --dry-run",
             "queue show --config f ID --headers",

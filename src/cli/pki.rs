@@ -269,7 +269,7 @@ fn numbered(fault: anyhow::Error) -> anyhow::Error {
     let exit = match known {
         PkiError::Name { .. } | PkiError::Unusable { .. } | PkiError::Nameless => Exit::Usage,
         PkiError::Unknown(_) | PkiError::AlreadyRevoked(_) | PkiError::Several { .. } => Exit::No,
-        PkiError::Exists(_) | PkiError::AuthorityExists(_) => Exit::CantCreate,
+        PkiError::Exists(_) | PkiError::AuthorityExists(_) | PkiError::Unwritten { .. } => Exit::CantCreate,
         PkiError::NoAuthority(_) | PkiError::RootKeyAway(_) => Exit::NoInput,
         PkiError::File { fault, .. } if unread(fault) => Exit::NoInput,
         PkiError::Request(_) => Exit::Data,

@@ -136,7 +136,8 @@ impl Stage {
         // Ports that are taken are told before anything is written.
         let upstream = self.bind_upstream().await?;
         self.try_ports().await?;
-        self.prepare()?;
+        let kept = self.file("ca.pem").exists();
+        self.prepare().map_err(|fault| if kept { self.damaged(fault) } else { fault })?;
         let tasks = Tasks::default();
         let mut catcher = self.catch(upstream, &tasks)?;
         let config = self.file("sealpost.toml");
@@ -145,7 +146,16 @@ impl Stage {
         environment.push(("SEALPOST__LOG__LEVEL".to_owned(), "error".to_owned()));
         let daemon = match Daemon::start(&config, environment, Arc::clone(&self.clock)).await {
             Ok(daemon) => daemon,
-            Err(DaemonFault::Configuration(mistakes)) => return Ok(super::tell_mistakes(&mistakes)),
+            Err(DaemonFault::Configuration(mistakes)) => {
+                let code = super::tell_mistakes(&mistakes);
+                if kept {
+                    eprintln!(
+                        "sealpost: {} is of an earlier quickstart: remove it, or choose another with --dir",
+                        pasteable(&self.dir)
+                    );
+                }
+                return Ok(code);
+            }
             Err(fault) => return Err(exit::fault(serve::exit_of(&fault), fault)),
         };
         say("")?;
@@ -162,6 +172,14 @@ impl Stage {
         tasks.begin_drain();
         tasks.wait(Duration::from_secs(1)).await;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What an earlier trial left can't be used: nothing in it is worth a repair, and nothing is overwritten.
+    fn damaged(&self, fault: anyhow::Error) -> anyhow::Error {
+        let dir = pasteable(&self.dir);
+        fault.context(format!(
+            "{dir} was made by an earlier quickstart and is damaged: remove it, or choose another with --dir"
+        ))
     }
 
     fn file(&self, name: &str) -> PathBuf {

@@ -10,12 +10,13 @@ use super::text::join;
 use super::written::Layered;
 
 /// Keys that are read when the daemon starts, and then no more.
-const AT_START: [&str; 8] = [
+const AT_START: [&str; 9] = [
     "data_dir",
     "queue.size",
     "queue.count",
     "queue.memory",
     "queue.share_per_identity",
+    "queue.memory_share_per_identity",
     "queue.receiving_per_identity",
     "queue.per_identity",
     "log",

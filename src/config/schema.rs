@@ -259,6 +259,7 @@ const QUEUE: &[Key] = &[
     key("recheck", Kind::Flag),
     key("soft_bounce", Kind::Flag),
     key("share_per_identity", Kind::Count),
+    key("memory_share_per_identity", Kind::Count),
     key("receiving_per_identity", Kind::Count),
     key("per_identity", Kind::Count),
     key("delivery", Kind::Choice(DELIVERY, &[])),
@@ -268,6 +269,7 @@ const QUEUE: &[Key] = &[
 const SERVER_LIMITS: &[Key] = &[
     key("connections", Kind::Count),
     key("connections_per_address", Kind::Count),
+    key("connections_per_identity", Kind::Count),
     key("connections_per_minute", Kind::Count),
     key("message_size", Kind::Size),
     key("recipients_per_transaction", Kind::Count),

@@ -15,7 +15,7 @@ use super::*;
 use crate::pki::{Authority, Bearer, Issued, Reason, Revocation, Validity};
 use crate::queue::Schedule;
 use crate::sys::{ManualClock, SeededEntropy, WallTime};
-use crate::tls::recipe::Recipe;
+use crate::tls::recipe::{Recipe, der};
 
 /// 2026-11-24T01:48:00Z
 const NOW: WallTime = WallTime::from_seconds(1_795_484_880);
@@ -73,6 +73,16 @@ fn furnish() -> tempfile::TempDir {
     put_pair(&secret, "future", &future);
     put_pair(&secret, "ending", &ending);
     put_pair(&secret, "strange", &strange);
+    text("gap.pem", &format!("{}{}", good.certificate_pem, namesake.certificate_pem()));
+    text("whole.pem", &format!("{}{}", good.certificate_pem, authority.certificate_pem()));
+    let issuers =
+        der(0x30, &[der(6, &[0x2b, 6, 1, 5, 5, 7, 0x30, 2]), der(0x86, b"http://pki.example.com/ca.der")].concat());
+    let access = der(0x30, &issuers);
+    let public = Recipe::ca("public CA").around(NOW.seconds()).self_signed();
+    let alone = Recipe::server("mail.example.com").valid(NOW.seconds() - 86_400, NOW.seconds() + 90 * 86_400);
+    let alone = alone.extension(&[1, 3, 6, 1, 5, 5, 7, 1, 1], false, access).signed_by(&public);
+    secret("alone.pem", &alone.pem());
+    secret("alone.key", &alone.key_pem());
     let client = Bearer::Robot { dns: vec!["mail.example.com".to_owned()], uris: Vec::new() };
     put_pair(&secret, "client", &authority.issue("client", &client, days(-1, 90), &random).unwrap());
     text("open.key", &good.key_pem);
@@ -407,6 +417,7 @@ fn the_documented_configuration_loads_with_every_key_written_and_changes_nothing
         "header.domain",
         "reports",
         "queue.per_identity: now 10",
+        "limits.connections_per_identity: now 1000",
     ];
     let unexpected: Vec<_> =
         changed.iter().filter(|line| !examples.iter().any(|example| line.starts_with(example))).collect();

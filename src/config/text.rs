@@ -15,15 +15,46 @@ use crate::identity::Priorities;
 /// Reads a TOML text; what is wrong with it goes to `findings`. `None`: the grammar is broken, and nothing can be said of its keys.
 pub(super) fn read(text: &str, keys: &'static [Key], findings: &mut Findings) -> Option<Table> {
     let (table, faults) = DeTable::parse_recoverable(text);
+    let mut in_another = false;
     for fault in &faults {
         let place =
             findings.origins().at_octet(fault.span().map_or(0, |span| span.start.min(text.len().saturating_sub(1))));
         // The grammar says that a key is there twice, not which.
-        let key = fault.span().and_then(|span| text.get(span)).filter(|_| fault.message() == "duplicate key");
+        let span = fault.span().filter(|_| fault.message() == "duplicate key");
+        let listed = span.clone().and_then(|span| list_of_tables(text, span.start, keys));
+        if let Some(list) = listed {
+            findings.at(place, format!("{list}: this is a list of tables; write [[{list}]] each time"));
+            // What stands in it counts to the one before, of which some keys would be there twice.
+            in_another = true;
+            continue;
+        }
+        if in_another && span.is_some() {
+            continue;
+        }
+        let key = span.and_then(|span| text.get(span));
         let key = key.map(|key| format!(" {key:?}; leave one out")).unwrap_or_default();
         findings.at(place, format!("not TOML: {}{key}", fault.message()));
     }
     faults.is_empty().then(|| Reading { findings }.table("", table.get_ref(), keys))
+}
+
+/// The name in the header `[name]` of the line with this octet, when it is that of a list of tables, which is written `[[name]]`.
+fn list_of_tables<'t>(text: &'t str, octet: usize, keys: &'static [Key]) -> Option<&'t str> {
+    let (before, behind) = text.split_at_checked(octet)?;
+    let begin = before.rfind('\n').map_or(0, |end| end.saturating_add(1));
+    let end = behind.find('\n').map_or(text.len(), |end| octet.saturating_add(end));
+    let line = text.get(begin..end)?.trim();
+    let name = line.strip_prefix('[')?.split_once(']')?.0.trim();
+    let mut keys = keys;
+    let mut words = name.split('.').map(str::trim).peekable();
+    while let Some(word) = words.next() {
+        match (&schema::find(keys, word)?.kind, words.peek()) {
+            (Kind::Tables(_), None) => return Some(name),
+            (Kind::Table(below) | Kind::Tables(below), Some(_)) => keys = below,
+            _ => return None,
+        }
+    }
+    None
 }
 
 struct Reading<'f> {

@@ -27,6 +27,7 @@ memory = "64MiB"
 recheck = false
 soft_bounce = false
 share_per_identity = 50
+memory_share_per_identity = 25
 receiving_per_identity = 100
 delivery = "queue"
 through_wait = "30s"
@@ -467,6 +468,7 @@ pub(super) struct WrittenQueue {
     pub(super) recheck: bool,
     pub(super) soft_bounce: bool,
     pub(super) share_per_identity: u32,
+    pub(super) memory_share_per_identity: u32,
     pub(super) receiving_per_identity: u32,
     pub(super) per_identity: Option<u32>,
     pub(super) delivery: WrittenDelivery,
@@ -478,6 +480,7 @@ pub(super) struct WrittenQueue {
 pub(super) struct WrittenServerLimits {
     pub(super) connections: u32,
     pub(super) connections_per_address: u32,
+    pub(super) connections_per_identity: Option<u32>,
     pub(super) connections_per_minute: u32,
     pub(super) message_size: Size,
     pub(super) recipients_per_transaction: u32,

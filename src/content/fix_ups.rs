@@ -72,6 +72,8 @@ pub enum Deed {
 /// Makes the header that goes on from `section`, of which `facts` were read.
 pub fn fix_ups(section: &[u8], facts: &HeaderFacts, wanted: &FixUps<'_>) -> Mended {
     let (mut header, message_id) = front(facts, wanted);
+    // No more than goes on: what the buffer holds counts as the message's.
+    header.reserve_exact(section.len());
     // It was within its limits when it was judged.
     let boundless = HeaderLimits { section: usize::MAX, line: usize::MAX, fields: usize::MAX };
     let Ok(read) = HeaderSection::read(section, &boundless) else {

@@ -56,6 +56,7 @@ pub fn snapshot(settings: &Settings, generation: u64, clock: &Arc<dyn Clock>) ->
         door_limits: DoorLimits {
             connections: settings.connections.connections,
             connections_per_address: settings.connections.connections_per_address,
+            connections_per_identity: settings.connections.connections_per_identity,
             connections_per_minute: settings.connections.connections_per_minute,
         },
         intake: intake_limits(settings),

@@ -6,6 +6,7 @@
 //! | somebody is still open, and `give_up_after` or the sender's own `BY=..;R` has passed | they have failed, and the sender is told |
 //! | somebody is delivered, and the upstream will not tell what the sender wants to know | the sender is told that the message was handed on |
 //! | nobody is open | the message is finished |
+//! | somebody has it, and others are still being tried | that is recorded, and told where it is to be, after a second: a crash meanwhile sends it to nobody twice |
 //! | who is open was not tried: the upstreams of his route are left alone | his turn stays as it was, whatever became of the others |
 //! | nothing was tried: all upstreams are left alone  | it waits, uncounted; but past `warn_after` and `give_up_after` as above        |
 //! | nothing was tried: other mail has the connections | the same, from an hour behind a start on; what was never tried is not given up before twice its time |
@@ -13,6 +14,7 @@
 //!
 //! Never: lets a failure pass without either a report or a place among the dead.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::mail::{DeliverBy, Notify, ReversePath};
@@ -48,6 +50,15 @@ pub struct Brought {
     pub undertakings: Vec<(usize, Undertaking)>,
 }
 
+impl Brought {
+    /// What another route brought, too.
+    pub fn add(&mut self, other: Self) {
+        self.tried.extend(other.tried);
+        self.untried.extend(other.untried);
+        self.undertakings.extend(other.undertakings);
+    }
+}
+
 /// Why a message is not tried although it is its turn: the time that its sender gave is over (RFC 2852 §4, `R`). It must not be delivered any more.
 pub fn is_too_late(record: &Record, at: Moment) -> Option<&'static str> {
     let since = record.waits_since();
@@ -81,6 +92,18 @@ pub fn plan(record: &Record, brought: Brought, schedule: &Schedule, at: Moment, 
         plan.next = finished_or_dead(record, &plan.outcomes);
     }
     plan.without_reports_on_ours(record)
+}
+
+/// What is recorded of those who have the message while the attempt goes on for others: nothing else is decided yet. None when nobody has it.
+pub fn plan_meanwhile(record: &Record, brought: &Brought, now: WallTime) -> Option<Plan> {
+    let has_it = |one: &&Tried| matches!(one.outcome, Outcome::Delivered { .. });
+    let taken: Vec<Tried> = brought.tried.iter().filter(has_it).cloned().collect();
+    if taken.is_empty() {
+        return None;
+    }
+    let mut plan = Plan::of(record, taken, Vec::new());
+    plan.tell_relayed(record, &brought.undertakings, now);
+    Some(plan.without_reports_on_ours(record))
 }
 
 /// The plan for a message that nobody tried just now, because all its upstreams are left alone (`untried` says so of each recipient). None when it
@@ -228,6 +251,14 @@ impl Plan {
         } else {
             self.warned = false;
         }
+    }
+
+    /// What was recorded and told while the attempt went on is not recorded and told again.
+    #[must_use]
+    pub fn without(mut self, noted: &BTreeSet<usize>) -> Self {
+        self.outcomes.retain(|one| !noted.contains(&one.recipient));
+        self.tell.retain(|(place, _)| !noted.contains(place));
+        self
     }
 
     fn tell_failures(&mut self) {

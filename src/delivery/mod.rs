@@ -10,15 +10,15 @@ mod astray;
 pub mod conclusion;
 mod defect;
 mod lanes;
+mod meanwhile;
 mod rounds;
 mod standing;
 mod stored;
 mod turn;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-
-use futures_util::future::join_all;
 
 use crate::audit;
 use crate::house::House;
@@ -88,21 +88,22 @@ async fn deliver(turn: Turn, house: &House) {
     // Its connection is free: the next may begin while this one is recorded. Where the disk hangs, the claim must outlast it.
     let Some(_concluding) = keeping(&claim, under_way.over()).await else { return };
     let now = house.moment(since);
-    let plan = match handed {
-        Handed::Tried(mut brought) => {
+    let (plan, noted) = match handed {
+        Handed::Tried(mut brought, noted) => {
             if snapshot.soft_bounce == SoftBounce::Yes {
                 brought.tried = conclusion::softened(claim.record(), brought.tried, now);
             }
-            conclusion::plan(claim.record(), brought, &snapshot.schedule, now, house.entropy.next_u64())
+            let jitter = house.entropy.next_u64();
+            (conclusion::plan(claim.record(), brought, &snapshot.schedule, now, jitter), noted)
         }
         Handed::LeftAlone(LeftAlone { wait }, untried) => {
             match conclusion::plan_without_attempt(claim.record(), untried, &snapshot.schedule, now) {
-                Some(plan) => plan,
+                Some(plan) => (plan, BTreeSet::new()),
                 None => return claim.put_off(wait.clamp(PUT_OFF.0, PUT_OFF.1)),
             }
         }
     };
-    conclude(claim, plan, &snapshot, house).await;
+    conclude(claim, plan.without(&noted), &snapshot, house).await;
 }
 
 /// Gives up what can't be delivered in the time that its sender gave, without an attempt.
@@ -191,8 +192,8 @@ async fn keep(claim: &Claim) {
 
 /// What came of handing a message over.
 enum Handed {
-    /// It was tried, for some recipients at least.
-    Tried(Brought),
+    /// It was tried, for some recipients at least; of these it is recorded already.
+    Tried(Brought, BTreeSet<usize>),
     /// Nobody tried it, and why, per recipient.
     LeftAlone(LeftAlone, Vec<Tried>),
 }
@@ -206,13 +207,8 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
         let own = probe.take_if(|probe| probe.is_for(group.route.upstreams()));
         Box::pin(hand_over_group(claim, group, own, house))
     });
-    let (mut brought, mut left_alone) = (Brought::default(), None);
-    for (one, alone) in join_all(ways.collect::<Vec<_>>()).await {
-        brought.tried.extend(one.tried);
-        brought.untried.extend(one.untried);
-        brought.undertakings.extend(one.undertakings);
-        left_alone = left_alone.or(alone);
-    }
+    let gathered = meanwhile::gather(ways.collect(), claim, snapshot, house).await;
+    let meanwhile::Gathered { mut brought, left_alone, noted } = gathered;
     if !routed.nowhere.is_empty()
         && let Some(unsaid) = house.no_route.say(house.now().mono)
     {
@@ -226,7 +222,7 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
     brought.tried.extend(routed.nowhere.into_iter().map(Tried::nowhere));
     match left_alone {
         Some(left_alone) if brought.tried.is_empty() => Handed::LeftAlone(left_alone, brought.untried),
-        Some(_) | None => Handed::Tried(brought),
+        Some(_) | None => Handed::Tried(brought, noted),
     }
 }
 

@@ -103,6 +103,9 @@ pub struct CertificateSummary {
     pub not_before: WallTime,
     /// When it ends.
     pub not_after: WallTime,
+    /// When the first certificate of its verified chain ends, the anchor's own among them; never, of a pin that counts beyond its end. Of one that was not
+    /// verified, when it ends itself. What a CRL says of the next one is no end.
+    pub ends: WallTime,
     /// Its first usable e-mail name; of an identity the first that counts.
     pub email: Option<Address>,
     /// Issuer and serial of each certificate of the verified chain, leaf first, anchor excluded.
@@ -316,6 +319,7 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, NotACer
 fn summary(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> CertificateSummary {
     let issuer = name_text(certificate.issuer());
     let serial = serial_text(certificate.raw_serial());
+    let not_after = WallTime::from_seconds(certificate.validity().not_after.timestamp());
     CertificateSummary {
         fingerprint: Digest256::of(der),
         spki: Digest256::of(certificate.public_key().raw),
@@ -325,7 +329,8 @@ fn summary(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>) -> Certi
         subject: name_text(certificate.subject()),
         issuer,
         not_before: WallTime::from_seconds(certificate.validity().not_before.timestamp()),
-        not_after: WallTime::from_seconds(certificate.validity().not_after.timestamp()),
+        not_after,
+        ends: not_after,
         email: None,
     }
 }

@@ -318,6 +318,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// [`Self::name`], to be kept.
+    pub fn shared_name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Its name: the `[[identity]]`'s, or `ca:address` when the certificate alone names it.
     pub fn name(&self) -> &str {
         &self.name

@@ -458,6 +458,12 @@ impl AddressPatterns {
         matches!(self.explain(address), Granting::Granted(AddressPattern::Address(_) | AddressPattern::Certificate))
     }
 
+    /// The same of an address that is not known octet for octet: whether one that is granted by name is `the_same`. Asks it of each.
+    pub fn name_one(&self, the_same: impl Fn(&CanonicalAddress) -> bool) -> bool {
+        let by_name = self.granted.addresses.keys().chain(&*self.certificate);
+        by_name.into_iter().any(|address| the_same(address) && self.names(address))
+    }
+
     /// What is granted, in the order written, with the certificate's own names last.
     pub fn granted(&self) -> impl Iterator<Item = String> + '_ {
         let mut own: Vec<String> = self.certificate.iter().map(ToString::to_string).collect();

@@ -389,7 +389,8 @@ impl Answers {
                 key: Some(certificate.spki.0),
                 links: certificate.links.iter().map(recorded).collect(),
                 vouched: self.peer.chain.voucher(),
-                ends: waits.then_some(certificate.not_after),
+                // Of a pin that counts beyond its end, its end: whether it still does is asked when the message is released.
+                ends: waits.then_some(certificate.ends.min(certificate.not_after)),
             },
             trace: TraceFacts {
                 client: self.peer.client.to_string(),

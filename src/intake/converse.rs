@@ -14,11 +14,11 @@ use super::wire::{Client, Gone, Heard, Wire};
 use super::{IntakeLimits, LingerLimits, Peer, Presented, called_away, no_place};
 use crate::audit;
 use crate::content::{BodyEnd, HeaderFacts};
-use crate::doors::Place;
+use crate::doors::{NotKept, Place};
 use crate::house::House;
 use crate::identity::Identity;
 use crate::queue::QueueError;
-use crate::session::{Answer, Deadline, Event, Phase, Refused, Ruling, Session, Step};
+use crate::session::{Answer, Deadline, Decision, Event, Phase, Refused, Ruling, Session, Step, Unidentified};
 use crate::smtp::{Framing, Reply};
 use crate::snapshot::{Door, Mode};
 use crate::sys::{Drain, MonoTime};
@@ -35,17 +35,31 @@ where
     let now = house.now();
     let peer = Arc::new(peer);
     // Whatever is done once, or now and then, has its memory for that time alone (here, and in `act`): a session that waits holds little.
-    // Nobody is called away from this: the answer of a CA's responder would be lost each time, and he would never be let in.
+    // Nobody is called away from this: the answer of a CA's responder would be lost each time, and he would never be let in. Nor is his place given away
+    // meanwhile: it is we who take our time, no longer than a `Round` lasts.
+    place.is_being_identified();
     let identified = Box::pin(identify(&peer, &house, &snapshot)).await;
-    if identified.is_err() {
+    let let_in = identified.map(|identity| {
+        let kept = place.keep(identity.shared_name(), snapshot.door_limits);
+        (identity, kept)
+    });
+    if !matches!(let_in, Ok((_, Ok(()) | Err(NotKept::GivenAway)))) {
         place.is_nobodys();
     }
-    match identified {
-        Ok(_) if place.keep().is_err() => {
+    match let_in {
+        Ok((_, Err(NotKept::GivenAway))) => {
             called_away(&place, peer.client, &house).await;
             wire.leave(&no_place(&door)).await;
         }
-        Ok(identity) => {
+        Ok((identity, Err(NotKept::Crowded))) => {
+            let mut machine = Refused::new(Unidentified::Crowded, Arc::clone(&door.session), now.wall);
+            if let Some(decision) = machine.take_decision() {
+                audit::decided(peer.client, &Decision { identity: Some(identity), ..decision });
+            }
+            drop(snapshot);
+            Box::pin(refuse(wire, machine, &peer, &house, &door, drain, &place)).await;
+        }
+        Ok((identity, Ok(()))) => {
             audit::identified(peer.client, &peer.tls, told(&peer), &identity);
             let routes = Arc::clone(&snapshot.routes);
             let mut session = Session::new(Arc::clone(&identity), Arc::clone(&door.session), routes);
@@ -61,6 +75,7 @@ where
                 limits: snapshot.intake,
                 drain: Some(drain),
                 began: now.mono,
+                place,
             };
             drop(snapshot);
             conversation.run(door.mode).await;
@@ -177,6 +192,7 @@ struct Conversation<S> {
     /// Gone once the session has been told.
     drain: Option<Drain>,
     began: MonoTime,
+    place: Place,
 }
 
 /// The connection is over.
@@ -215,7 +231,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
             Step::Skip(count) => Box::pin(self.skip(count)).await,
             Step::Ask(question) => {
                 let answer = Box::pin(self.answers.find(question, &self.session)).await;
-                if let Answer::Identified(_) = answer {
+                if let Answer::Identified(found) = &answer {
+                    if let Ok(identity) = found {
+                        self.place.follow(identity.shared_name());
+                    }
                     self.session.equip(self.answers.means());
                     self.session.redirect(Arc::clone(&self.house.snapshot().routes));
                 }

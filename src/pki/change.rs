@@ -159,7 +159,7 @@ fn sync(directory: &Path) -> Result<(), PkiError> {
 
 fn told(path: &Path) -> impl FnOnce(std::io::Error) -> PkiError {
     let path: PathBuf = path.to_owned();
-    move |fault| PkiError::File { path, fault }
+    move |fault| PkiError::Unwritten { path, fault }
 }
 
 #[cfg(test)]

@@ -123,9 +123,9 @@ impl Folder {
     /// Makes the directory (mode 0700 when it is new) and in it an authority, with empty CRLs.
     ///
     /// # Errors
-    /// [`PkiError::Exists`] when there is one already; [`PkiError::File`].
+    /// [`PkiError::AuthorityExists`] when there is one already; [`PkiError::Unwritten`].
     pub fn create(path: &Path, plan: &Plan, now: WallTime, entropy: &dyn Entropy) -> Result<Self, PkiError> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|fault| file_fault(path, fault))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|fault| unwritten(path, fault))?;
         let lock = lock(path)?;
         for name in ["ca.pem", "index.toml"] {
             if path.join(name).exists() {
@@ -161,7 +161,7 @@ impl Folder {
     /// Opens the directory of an authority; finishes what a command that was killed had begun.
     ///
     /// # Errors
-    /// [`PkiError::NoAuthority`], [`PkiError::File`], [`PkiError::Index`], [`PkiError::Certificate`].
+    /// [`PkiError::NoAuthority`], [`PkiError::File`], [`PkiError::Unwritten`] (its lock), [`PkiError::Index`], [`PkiError::Certificate`].
     pub fn open(path: &Path) -> Result<Self, PkiError> {
         if !path.is_dir() {
             return Err(PkiError::NoAuthority(path.to_owned()));
@@ -497,8 +497,8 @@ fn lock(path: &Path) -> Result<File, PkiError> {
         .append(true)
         .mode(0o600)
         .open(&lock)
-        .map_err(|fault| file_fault(&lock, fault))?;
-    file.lock().map_err(|fault| file_fault(&lock, fault))?;
+        .map_err(|fault| unwritten(&lock, fault))?;
+    file.lock().map_err(|fault| unwritten(&lock, fault))?;
     change::recover(path)?;
     Ok(file)
 }
@@ -517,6 +517,10 @@ fn first_certificate(path: &Path) -> Result<CertificateDer<'static>, PkiError> {
 
 fn read(path: &Path) -> Result<String, PkiError> {
     std::fs::read_to_string(path).map_err(|fault| file_fault(path, fault))
+}
+
+fn unwritten(path: &Path, fault: std::io::Error) -> PkiError {
+    PkiError::Unwritten { path: path.to_owned(), fault }
 }
 
 fn file_fault(path: &Path, fault: std::io::Error) -> PkiError {

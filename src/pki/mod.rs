@@ -65,9 +65,17 @@ pub enum PkiError {
     /// PKCS#12 could not be written.
     #[error("the PKCS#12 file: {0}; without one: --no-p12")]
     Pkcs12(String),
-    /// A file could not be read or written.
+    /// A file could not be read.
     #[error("{path}: {fault}")]
     File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        fault: std::io::Error,
+    },
+    /// A file or directory could not be made, or not be written.
+    #[error("{path}: {fault}")]
+    Unwritten {
         /// Which.
         path: PathBuf,
         /// Why.

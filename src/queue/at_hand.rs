@@ -28,6 +28,8 @@ struct Kept {
     /// By name and so by age.
     messages: BTreeMap<QueueId, Message>,
     octets: u64,
+    /// Those of them that are being tried: of these nothing is had back before their attempt is over.
+    tried: u64,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,8 @@ impl AtHand {
         let octets = record.envelope.octets().saturating_add(OF_A_RECORD).saturating_add(body_octets);
         let (id, mut kept) = (record.id, self.kept());
         kept.forget(id);
-        if octets > self.most {
+        // Nobody goes for one that does not fit all the same.
+        if kept.tried.saturating_add(octets) > self.most {
             return;
         }
         while kept.octets.saturating_add(octets) > self.most {
@@ -79,7 +82,9 @@ impl AtHand {
 
     /// The octets of a message, for who has claimed it.
     pub(super) fn take_body(&self, id: QueueId) -> Option<BodyAtHand> {
-        let Message { body, octets, .. } = self.kept().messages.remove(&id)?;
+        let mut kept = self.kept();
+        let Message { body, octets, .. } = kept.messages.remove(&id)?;
+        kept.tried = kept.tried.saturating_add(octets);
         Some(BodyAtHand { octets: body, room: octets, kept: Arc::clone(&self.kept) })
     }
 
@@ -91,8 +96,8 @@ impl AtHand {
     /// Nobody knows any more what the disk has.
     pub(super) fn clear(&self) {
         let mut kept = self.kept();
-        let all: u64 = std::mem::take(&mut kept.messages).values().map(|message| message.octets).sum();
-        kept.octets = kept.octets.saturating_sub(all);
+        kept.messages.clear();
+        kept.octets = kept.tried;
     }
 }
 
@@ -115,6 +120,7 @@ impl Drop for BodyAtHand {
     fn drop(&mut self) {
         let mut kept = locked(&self.kept);
         kept.octets = kept.octets.saturating_sub(self.room);
+        kept.tried = kept.tried.saturating_sub(self.room);
     }
 }
 
@@ -155,6 +161,22 @@ mod tests {
         at_hand.forget(id(6));
         at_hand.clear();
         assert_eq!(at_hand.kept().octets, 0);
+    }
+
+    #[test]
+    fn nobody_goes_for_one_that_does_not_fit_beside_what_is_tried() {
+        let of_one = record(1).envelope.octets() + OF_A_RECORD + 3;
+        let at_hand = AtHand::new(4 * of_one);
+        (1..=4).for_each(|number| at_hand.put(record(number), b"abc".to_vec()));
+        let tried = [1, 2].map(|number| at_hand.take_body(id(number)).unwrap());
+        at_hand.put(record(5), vec![0; 3 + 2 * usize::try_from(of_one).unwrap()]);
+        assert!(at_hand.take_record(id(5)).is_none(), "it does not fit");
+        assert!([3, 4].iter().all(|&number| at_hand.take_record(id(number)).is_some()), "and has driven nobody out");
+        at_hand.put(record(6), vec![0; 3 + usize::try_from(of_one).unwrap()]);
+        assert!(at_hand.take_record(id(6)).is_some(), "it fits in the place of both");
+        drop(tried);
+        let kept = at_hand.kept();
+        assert_eq!((kept.octets, kept.tried), (2 * of_one, 0));
     }
 
     #[test]

@@ -1,107 +1,23 @@
 //! Three budgets, granted before `354` and given back when dropped: memory for bodies, the writer's backlog, room in the queue.
 //!
-//! Who is not granted one in time hears "come again" (`QueueError::Full`); nobody waits without end. Of the room each identity has a share, so
-//! that one can't keep the others out; who has used it up hears so at once (`QueueError::Share`).
+//! Who is not granted one in time hears "come again" (`QueueError::Full`); nobody waits without end. Of the room and of the memory each identity has a
+//! share, so that one can't keep the others out; who has used it up hears so at once (`QueueError::Share`), a long header when its identity's other
+//! messages have given nothing back in time.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
+use super::QueueError;
 use super::fill::Size;
+use super::octets::{Octets, Share};
 use super::settings::{GRANTED_MEMORY, QueueSettings};
 use super::store::Tally;
 
 /// Whose messages have no share: what another queue had was let in there.
 pub(super) const NOBODY: &str = "";
-
-/// Memory and backlog are counted in blocks of this many octets.
-const BLOCK: u64 = 1024;
-
-/// A budget of octets.
-#[derive(Debug)]
-pub(super) struct Octets {
-    blocks: Arc<Semaphore>,
-    all: u32,
-}
-
-/// Part of a budget of octets; dropped, it is given back.
-#[derive(Debug)]
-pub(super) struct Share {
-    permit: Option<OwnedSemaphorePermit>,
-    octets: u64,
-}
-
-impl Octets {
-    pub(super) fn new(octets: u64) -> Self {
-        let all = blocks(octets).max(1);
-        Self { blocks: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(Semaphore::MAX_PERMITS))), all }
-    }
-
-    /// Waits for so many octets; for all there are when that is more.
-    pub(super) async fn take(&self, octets: u64) -> Share {
-        let permit = Arc::clone(&self.blocks).acquire_many_owned(blocks(octets).min(self.all)).await;
-        // The semaphore is never closed.
-        Share { permit: permit.ok(), octets }
-    }
-
-    /// Whether less than half of it is left.
-    pub(super) fn is_scarce(&self) -> bool {
-        self.blocks.available_permits() < usize::try_from(self.all / 2).unwrap_or(usize::MAX)
-    }
-
-    /// Makes a share larger, and waits for that; as large as all there is when more is asked for. Cancel-safe: dropped, the share is as it was.
-    pub(super) async fn extend(&self, share: &mut Share, octets: u64) {
-        let more = blocks(octets).min(self.all).saturating_sub(blocks(share.octets).min(self.all));
-        // The semaphore is never closed.
-        if let Ok(permit) = Arc::clone(&self.blocks).acquire_many_owned(more).await {
-            share.join(permit, octets);
-        }
-    }
-
-    /// How many octets are given out.
-    pub(super) fn given_out(&self) -> u64 {
-        let left = u32::try_from(self.blocks.available_permits()).unwrap_or(u32::MAX);
-        u64::from(self.all.saturating_sub(left)).saturating_mul(BLOCK)
-    }
-
-    /// Makes a share larger when that can be had at once.
-    pub(super) fn enlarge(&self, share: &mut Share, octets: u64) -> bool {
-        let more = blocks(octets).saturating_sub(blocks(share.octets));
-        let Ok(permit) = Arc::clone(&self.blocks).try_acquire_many_owned(more) else { return false };
-        share.join(permit, octets);
-        true
-    }
-}
-
-impl Share {
-    pub(super) fn octets(&self) -> u64 {
-        self.octets
-    }
-
-    /// Takes more of the same budget in.
-    fn join(&mut self, permit: OwnedSemaphorePermit, octets: u64) {
-        match &mut self.permit {
-            Some(held) => held.merge(permit),
-            None => self.permit = Some(permit),
-        }
-        self.octets = octets;
-    }
-
-    /// Gives back what is held beyond so many octets.
-    pub(super) fn shrink(&mut self, octets: u64) {
-        let less = blocks(self.octets).saturating_sub(blocks(octets));
-        if let Some(held) = &mut self.permit {
-            drop(held.split(usize::try_from(less).unwrap_or(usize::MAX)));
-        }
-        self.octets = self.octets.min(octets);
-    }
-}
-
-fn blocks(octets: u64) -> u32 {
-    u32::try_from(octets.div_ceil(BLOCK)).unwrap_or(u32::MAX)
-}
 
 /// Room in the queue: so many messages, so many octets, the disk itself; and each identity's share of the first two.
 #[derive(Debug)]
@@ -113,6 +29,10 @@ pub(super) struct Room {
     /// The same with the reserves, which are for outcomes and reports.
     whole: Tally,
     share: Tally,
+    /// Octets of memory that its messages may hold which are being received.
+    memory_share: u64,
+    /// The same before bodies are written to files instead: the rest is left to messages that begin, and to headers.
+    body_share: u64,
     /// Messages of one identity that may be received at once.
     receiving: u64,
     reserve: u64,
@@ -122,15 +42,24 @@ pub(super) struct Room {
 #[derive(Debug, Default)]
 struct Reserved {
     all: Tally,
-    by_identity: HashMap<Arc<str>, Tally>,
+    by_identity: HashMap<Arc<str>, Own>,
 }
 
-/// Room for one message that is being received; dropped, it is given back.
+/// What one identity's have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Own {
+    room: Tally,
+    /// Octets of memory.
+    memory: u64,
+}
+
+/// Room for one message that is being received, and what it holds of its identity's share of memory; dropped, both are given back.
 #[derive(Debug)]
 pub(super) struct Place {
     room: Arc<Room>,
     identity: Arc<str>,
     octets: u64,
+    memory: u64,
 }
 
 /// What is in the queue, what of it is the identity's who asks, and what the disk could still take.
@@ -158,6 +87,8 @@ pub(super) enum Shortage {
     ShareOfCount { now: u64, limit: u64 },
     /// `queue.share_per_identity` of `queue.size`.
     ShareOfSize { now: u64, more: u64, limit: u64 },
+    /// `queue.memory_share_per_identity` of `queue.memory`.
+    ShareOfMemory { now: u64, more: u64, limit: u64 },
 }
 
 impl Shortage {
@@ -165,8 +96,16 @@ impl Shortage {
     pub(super) fn is_of_the_identity(self) -> bool {
         match self {
             Self::Count { .. } | Self::Size { .. } | Self::Disk { .. } => false,
-            Self::Receiving { .. } | Self::ShareOfCount { .. } | Self::ShareOfSize { .. } => true,
+            Self::Receiving { .. }
+            | Self::ShareOfCount { .. }
+            | Self::ShareOfSize { .. }
+            | Self::ShareOfMemory { .. } => true,
         }
+    }
+
+    /// What is said of it to whoever asked.
+    pub(super) fn refusal(self) -> QueueError {
+        if self.is_of_the_identity() { QueueError::Share(self.to_string()) } else { QueueError::Full(self.to_string()) }
     }
 }
 
@@ -218,6 +157,13 @@ impl fmt::Display for Shortage {
                 Size(more),
                 Size(limit)
             ),
+            Self::ShareOfMemory { now, more, limit } => write!(
+                f,
+                "messages of this identity that are being received hold {} of memory, {} more are asked for, and queue.memory_share_per_identity allows {}",
+                Size(now),
+                Size(more),
+                Size(limit)
+            ),
         }
     }
 }
@@ -229,16 +175,20 @@ impl Room {
             octets: settings.size.saturating_sub(settings.reserve_size),
         };
         // The whole is no share: then only the queue's own limits count.
-        let of = |all: u64| match settings.share_per_identity {
+        let part = |all: u64, share: u64| match share {
             share @ ..100 => u64::try_from(u128::from(all) * u128::from(share) / 100).unwrap_or(u64::MAX),
             _ => u64::MAX,
         };
+        let of = |all: u64| part(all, settings.share_per_identity);
+        let memory_share = part(settings.memory, settings.memory_share_per_identity);
         Self {
             reserved: Mutex::default(),
             freed: Notify::new(),
             limit,
             whole: Tally { count: settings.count, octets: settings.size },
             share: Tally { count: of(limit.count).max(1), octets: of(limit.octets) },
+            memory_share,
+            body_share: memory_share - memory_share / 4,
             receiving: settings.receiving_per_identity,
             reserve: settings.reserve_size,
         }
@@ -253,14 +203,24 @@ impl Room {
         self.reserved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a message of so many octets, if there is room.
-    pub(super) fn place(self: &Arc<Self>, identity: &Arc<str>, octets: u64, level: Level) -> Result<Place, Shortage> {
+    /// A place for a message of so many octets that begins with so much memory, if there is room.
+    pub(super) fn place(
+        self: &Arc<Self>,
+        identity: &Arc<str>,
+        octets: u64,
+        memory: u64,
+        level: Level,
+    ) -> Result<Place, Shortage> {
         let mut reserved = self.reserved();
         self.count(&reserved, identity, level)?;
         self.size(&reserved, identity, octets, level)?;
+        let own = reserved.of(identity);
+        Self::memory(own, own.room.count, identity, memory, self.memory_share)?;
         reserved.all.add(octets);
-        reserved.by_identity.entry(Arc::clone(identity)).or_default().add(octets);
-        Ok(Place { room: Arc::clone(self), identity: Arc::clone(identity), octets })
+        let own = reserved.by_identity.entry(Arc::clone(identity)).or_default();
+        own.room.add(octets);
+        own.memory = own.memory.saturating_add(memory);
+        Ok(Place { room: Arc::clone(self), identity: Arc::clone(identity), octets, memory })
     }
 
     /// Whether a message of so many octets of somebody who has nothing here would have a place.
@@ -299,9 +259,18 @@ impl Room {
         Ok(())
     }
 
+    /// Whether a message of an identity may hold so much more memory beside so many others of it. The only one may hold what it needs: how much that is,
+    /// other limits say.
+    fn memory(own: Own, others: u64, identity: &str, more: u64, limit: u64) -> Result<(), Shortage> {
+        if identity != NOBODY && others > 0 && own.memory.saturating_add(more) > limit {
+            return Err(Shortage::ShareOfMemory { now: own.memory, more, limit });
+        }
+        Ok(())
+    }
+
     /// Whether one message more may be here.
     fn count(&self, reserved: &Reserved, identity: &str, level: Level) -> Result<(), Shortage> {
-        let receiving = reserved.of(identity).count;
+        let receiving = reserved.of(identity).room.count;
         let own = level.own.count.saturating_add(receiving);
         if identity != NOBODY && receiving >= self.receiving {
             return Err(Shortage::Receiving { now: receiving });
@@ -318,7 +287,7 @@ impl Room {
 
     /// Whether so many octets more may be here.
     fn size(&self, reserved: &Reserved, identity: &str, more: u64, level: Level) -> Result<(), Shortage> {
-        let own = level.own.octets.saturating_add(reserved.of(identity).octets);
+        let own = level.own.octets.saturating_add(reserved.of(identity).room.octets);
         if identity != NOBODY && own.saturating_add(more) > self.share.octets {
             return Err(Shortage::ShareOfSize { now: own, more, limit: self.share.octets });
         }
@@ -337,7 +306,7 @@ impl Room {
 }
 
 impl Reserved {
-    fn of(&self, identity: &str) -> Tally {
+    fn of(&self, identity: &str) -> Own {
         self.by_identity.get(identity).copied().unwrap_or_default()
     }
 }
@@ -360,10 +329,36 @@ impl Place {
         self.room.size(&reserved, &self.identity, more, level)?;
         reserved.all.octets = reserved.all.octets.saturating_add(more);
         if let Some(own) = reserved.by_identity.get_mut(&self.identity) {
-            own.octets = own.octets.saturating_add(more);
+            own.room.octets = own.room.octets.saturating_add(more);
         }
         self.octets = self.octets.saturating_add(more);
         Ok(())
+    }
+
+    /// Counts `memory` octets as held in all, if its identity may have them within `limit` and `take` gets them.
+    fn hold(&mut self, memory: u64, limit: u64, take: impl FnOnce() -> bool) -> Result<bool, Shortage> {
+        let more = memory.saturating_sub(self.memory);
+        let mut reserved = self.room.reserved();
+        let own = reserved.by_identity.entry(Arc::clone(&self.identity)).or_default();
+        Room::memory(*own, own.room.count.saturating_sub(1), &self.identity, more, limit)?;
+        if !take() {
+            return Ok(false);
+        }
+        own.memory = own.memory.saturating_add(more);
+        self.memory = self.memory.saturating_add(more);
+        Ok(true)
+    }
+
+    /// No more than so many octets of memory are held.
+    fn shrink(&mut self, memory: u64) {
+        let less = self.memory.saturating_sub(memory);
+        if less == 0 {
+            return;
+        }
+        if let Some(own) = self.room.reserved().by_identity.get_mut(&self.identity) {
+            own.memory = own.memory.saturating_sub(less);
+        }
+        self.memory = self.memory.saturating_sub(less);
     }
 }
 
@@ -372,8 +367,9 @@ impl Drop for Place {
         let mut reserved = self.room.reserved();
         reserved.all.subtract(self.octets);
         if let Some(own) = reserved.by_identity.get_mut(&self.identity) {
-            own.subtract(self.octets);
-            if own.count == 0 {
+            own.room.subtract(self.octets);
+            own.memory = own.memory.saturating_sub(self.memory);
+            if own.room.count == 0 {
                 reserved.by_identity.remove(&self.identity);
             }
         }
@@ -385,10 +381,42 @@ impl Drop for Place {
 /// All that a message being received holds of the budgets.
 #[derive(Debug)]
 pub(super) struct Granted {
-    pub(super) memory: Share,
+    /// Given back first: who waits for memory looks at both when memory comes back.
     pub(super) place: Place,
+    pub(super) memory: Share,
     /// Octets of both that are the envelope's.
     pub(super) envelope: u64,
+}
+
+impl Granted {
+    /// Makes its memory as large as this, for its body, when that can be had at once, of its identity's share too.
+    pub(super) fn enlarge(&mut self, memory: &Octets, octets: u64) -> bool {
+        let limit = self.place.room.body_share;
+        self.place.hold(octets, limit, || memory.enlarge(&mut self.memory, octets)) == Ok(true)
+    }
+
+    /// Waits for that, for its header; as large as all there is when more is asked for. `short` says so where it waits for its identity's share. Nobody waits
+    /// behind it: who needs little has that meanwhile. Cancel-safe: dropped, all is as it was.
+    pub(super) async fn extend(&mut self, memory: &Octets, octets: u64, short: &mut Option<Shortage>) {
+        loop {
+            let freed = memory.freed().notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let (all, limit) = (octets.min(memory.all()), self.place.room.memory_share);
+            match self.place.hold(all, limit, || memory.extend(&mut self.memory, octets)) {
+                Ok(true) => return,
+                Ok(false) => *short = None,
+                Err(shortage) => *short = Some(shortage),
+            }
+            freed.await;
+        }
+    }
+
+    /// Gives back what is held of memory beyond so many octets.
+    pub(super) fn shrink(&mut self, octets: u64) {
+        self.place.shrink(octets);
+        self.memory.shrink(octets);
+    }
 }
 
 /// The budgets of a queue.
@@ -412,7 +440,10 @@ impl Budgets {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+    use crate::queue::octets::BLOCK;
 
     const NOTHING: Tally = Tally { count: 0, octets: 0 };
     const NOTHING_KEPT: Level = Level { kept: NOTHING, own: NOTHING, free: 1 << 40, within: 0 };
@@ -439,7 +470,7 @@ mod tests {
     #[test]
     fn the_reserve_is_not_for_intake() {
         let (room, alice) = (room(3, 1100), identity("alice"));
-        let place = |octets| room.place(&alice, octets, NOTHING_KEPT);
+        let place = |octets| room.place(&alice, octets, 0, NOTHING_KEPT);
         assert!(place(1001).is_err(), "100 of 1100 are reserved");
         let first = place(500).unwrap();
         let _second = place(500).unwrap();
@@ -452,14 +483,14 @@ mod tests {
     fn the_disk_is_part_of_the_room() {
         let (room, alice) = (room(10, 1 << 30), identity("alice"));
         let level = Level { free: 1000, ..NOTHING_KEPT };
-        let mut place = room.place(&alice, 800, level).unwrap();
+        let mut place = room.place(&alice, 800, 0, level).unwrap();
         assert_eq!(
-            room.place(&alice, 200, level).unwrap_err(),
+            room.place(&alice, 200, 0, level).unwrap_err(),
             Shortage::Disk { free: 1000, coming: 1000, reserve: 100 }
         );
         let roomy = |free| Level { free, within: 5000, ..NOTHING_KEPT };
-        assert!(room.place(&alice, 200, roomy(100)).is_ok(), "within the file there is room");
-        assert!(room.place(&alice, 200, roomy(99)).is_err(), "but the reserve is of the disk");
+        assert!(room.place(&alice, 200, 0, roomy(100)).is_ok(), "within the file there is room");
+        assert!(room.place(&alice, 200, 0, roomy(99)).is_err(), "but the reserve is of the disk");
         assert_eq!(
             (room.most(level), room.fits(100, level).is_ok(), room.fits(101, level).is_ok()),
             (100, true, false)
@@ -476,19 +507,19 @@ mod tests {
         let of_alice =
             Level { kept: Tally { count: 3, octets: 300 }, own: Tally { count: 3, octets: 300 }, ..NOTHING_KEPT };
         // What is kept and what is being received count together.
-        let first = room.place(&alice, 600, of_alice).unwrap();
-        let refused = room.place(&alice, 101, of_alice).unwrap_err();
+        let first = room.place(&alice, 600, 0, of_alice).unwrap();
+        let refused = room.place(&alice, 101, 0, of_alice).unwrap_err();
         assert_eq!(refused, Shortage::ShareOfSize { now: 900, more: 101, limit: 1000 });
         assert!(refused.is_of_the_identity());
-        let mut second = room.place(&alice, 50, of_alice).unwrap();
-        assert_eq!(room.place(&alice, 0, of_alice).unwrap_err(), Shortage::Receiving { now: 2 });
+        let mut second = room.place(&alice, 50, 0, of_alice).unwrap();
+        assert_eq!(room.place(&alice, 0, 0, of_alice).unwrap_err(), Shortage::Receiving { now: 2 });
         assert!(second.enlarge(101, of_alice).is_err(), "nor by growing");
         let of_bob = Level { own: NOTHING, ..of_alice };
-        let other = room.place(&bob, 1000, of_bob).unwrap();
+        let other = room.place(&bob, 1000, 0, of_bob).unwrap();
         drop((first, second, other));
         assert!(room.reserved().by_identity.is_empty(), "nothing is left of who is gone");
         let many = Level { own: Tally { count: 50, octets: 0 }, ..NOTHING_KEPT };
-        assert_eq!(room.place(&alice, 0, many).unwrap_err(), Shortage::ShareOfCount { now: 50, limit: 50 });
+        assert_eq!(room.place(&alice, 0, 0, many).unwrap_err(), Shortage::ShareOfCount { now: 50, limit: 50 });
     }
 
     #[test]
@@ -512,19 +543,57 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_share_grows_only_while_there_is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let octets = Octets::new(10 * BLOCK);
-            let mut share = octets.take(4 * BLOCK).await;
-            let other = octets.take(5 * BLOCK).await;
-            assert!(octets.enlarge(&mut share, 5 * BLOCK));
-            assert!(!octets.enlarge(&mut share, 6 * BLOCK));
-            drop(other);
-            assert!(octets.enlarge(&mut share, 10 * BLOCK));
-            drop(share);
-            drop(octets.take(u64::MAX).await);
-        });
+    /// One that is being received with so much memory, of a queue with room for all.
+    async fn granted(room: &Arc<Room>, memory: &Octets, identity: &str, octets: u64) -> Granted {
+        let place = room.place(&identity.into(), 0, octets, NOTHING_KEPT).unwrap();
+        Granted { place, memory: memory.take(octets).await, envelope: 0 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_to_grow_keeps_nobody_waiting_who_needs_little() {
+        let (room, memory) = (room(100, 1 << 30), Octets::new(10 * BLOCK));
+        let mut long = granted(&room, &memory, "alice", BLOCK).await;
+        let (other, mut short) = (memory.take(6 * BLOCK).await, None);
+        let mut growing = Box::pin(long.extend(&memory, 8 * BLOCK, &mut short));
+        assert!(futures_util::poll!(&mut growing).is_pending());
+        let small = memory.take(BLOCK).now_or_never().expect("there is room for it");
+        drop(small);
+        assert!(futures_util::poll!(&mut growing).is_pending());
+        drop(other);
+        growing.await;
+        assert_eq!((long.memory.octets(), memory.given_out(), short), (8 * BLOCK, 8 * BLOCK, None));
+        long.shrink(2 * BLOCK);
+        assert_eq!((long.memory.octets(), memory.given_out()), (2 * BLOCK, 2 * BLOCK));
+        drop(long);
+        assert_eq!(memory.given_out(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_identity_has_its_share_of_memory_and_no_more() {
+        let settings = QueueSettings { memory: 40 * BLOCK, memory_share_per_identity: 20, ..settings(100, 1 << 30) };
+        let (room, memory) = (Arc::new(Room::new(&settings)), Octets::new(40 * BLOCK));
+        let mut only = granted(&room, &memory, "alice", BLOCK).await;
+        assert!(only.enlarge(&memory, 20 * BLOCK), "a message alone has what it needs");
+        only.shrink(2 * BLOCK);
+        let mut second = granted(&room, &memory, "alice", 2 * BLOCK).await;
+        // Of eight blocks bodies leave two.
+        assert!(!second.enlarge(&memory, 5 * BLOCK) && second.enlarge(&memory, 4 * BLOCK));
+        let too_much = |octets| room.place(&identity("alice"), 0, octets, NOTHING_KEPT).err();
+        let refused = Shortage::ShareOfMemory { now: 6 * BLOCK, more: 3 * BLOCK, limit: 8 * BLOCK };
+        assert_eq!((too_much(3 * BLOCK), too_much(2 * BLOCK)), (Some(refused), None));
+        assert!(refused.is_of_the_identity());
+        let mut other = granted(&room, &memory, "bob", 8 * BLOCK).await;
+        assert!(other.enlarge(&memory, 30 * BLOCK), "others have theirs");
+        // A header waits for the others of its identity.
+        let mut short = None;
+        let mut growing = Box::pin(second.extend(&memory, 7 * BLOCK, &mut short));
+        assert!(futures_util::poll!(&mut growing).is_pending());
+        drop(only);
+        assert!(futures_util::poll!(&mut growing).is_ready());
+        drop(growing);
+        assert_eq!(short, Some(Shortage::ShareOfMemory { now: 6 * BLOCK, more: 3 * BLOCK, limit: 8 * BLOCK }));
+        drop((second, other));
+        assert!(room.reserved().by_identity.is_empty());
+        assert_eq!(memory.given_out(), 0);
     }
 }

@@ -4,11 +4,13 @@
 //! To give the message out at once would make a duplicate, or a loop of panics; when the lease has run out it is given out again, with a
 //! higher fencing number, and the old claim can record nothing any more. Whoever survives a panic may go on with its [`StandIn`].
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::at_hand::BodyAtHand;
@@ -132,29 +134,73 @@ impl Claim {
     pub async fn conclude_surely(self, conclusion: Conclusion) -> Result<Option<QueueId>, QueueError> {
         let report = conclusion.report.is_some().then(|| self.queue.new_id());
         let Self { queue, ticket, expected, .. } = self;
-        let (mut expected, mut wait) = (Some(expected), AGAIN.0);
+        let mut expected = Some(expected);
         let in_hand = InHand::take(&queue, ticket);
+        let mut patience = Patience::new();
         loop {
-            let well = queue.committing.well.notified();
-            tokio::pin!(well);
-            // From here on it is heard when somebody else's is written.
+            // From here on it is heard when anything is written.
+            let mut well = pin!(queue.committing.well.notified());
             well.as_mut().enable();
             match record(&queue, &in_hand, expected.take(), conclusion.clone(), report).await {
                 Err(fault @ (QueueError::Full(_) | QueueError::Broken(_))) => {
-                    if let Some(unsaid) = queue.unrecorded.say(queue.clock.now().mono) {
-                        tracing::error!(id = %ticket.id, %fault, unsaid, "what came of an attempt can't be recorded; it is kept, and recorded again");
-                    }
+                    patience.wait(&queue, ticket.id, &fault, well).await
                 }
                 // What seemed to fail may have been on the disk: then this was told at once, and nothing was recorded twice.
                 recorded => return recorded,
             }
-            // Never sooner: where there is room for others and none for this, each commit of theirs would bring this again.
-            tokio::time::sleep(AGAIN.0).await;
-            if !queue.committing.is_ending() {
-                tokio::time::timeout(wait.saturating_sub(AGAIN.0), well).await.ok();
-            }
-            wait = wait.saturating_mul(2).min(AGAIN.1);
         }
+    }
+
+    /// Records who has the message by now, while the attempt goes on for others, and the report that tells of it; returns the report's name. The claim
+    /// stays as it is. Tried again and again like [`Self::conclude_surely`]: what stands on the disk already is not recorded twice, and neither is its
+    /// report.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::conclude_surely`].
+    pub async fn note(
+        &self,
+        outcomes: Vec<Tried>,
+        report: Option<(Deposit, Vec<u8>)>,
+    ) -> Result<Option<QueueId>, QueueError> {
+        let id = report.is_some().then(|| self.queue.new_id());
+        let (queue, ticket, mut patience) = (&*self.queue, self.ticket, Patience::new());
+        loop {
+            let mut well = pin!(queue.committing.well.notified());
+            well.as_mut().enable();
+            let (outcomes, report) = (outcomes.clone(), kept_report(report.clone(), id));
+            match queue.writer.submit(Order::Note { ticket, outcomes, report }, Holding::default()).await {
+                Err(fault @ (QueueError::Full(_) | QueueError::Broken(_))) => {
+                    patience.wait(queue, ticket.id, &fault, well).await
+                }
+                Err(fault) => return Err(fault),
+                Ok(_) => return Ok(id),
+            }
+        }
+    }
+}
+
+/// How long what can't be recorded waits until it is tried again: longer each time, until anything else was written; each second once the queue's end has
+/// begun.
+struct Patience {
+    wait: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { wait: AGAIN.0 }
+    }
+
+    async fn wait(&mut self, queue: &Inner, id: QueueId, fault: &QueueError, well: Pin<&mut Notified<'_>>) {
+        if let Some(unsaid) = queue.unrecorded.say(queue.clock.now().mono) {
+            tracing::error!(%id, %fault, unsaid, "what came of an attempt can't be recorded; it is kept, and recorded again");
+        }
+        // Never sooner: where there is room for others and none for this, each commit of theirs would bring this again.
+        tokio::time::sleep(AGAIN.0).await;
+        if !queue.committing.is_ending() {
+            tokio::time::timeout(self.wait.saturating_sub(AGAIN.0), well).await.ok();
+        }
+        self.wait = self.wait.saturating_mul(2).min(AGAIN.1);
     }
 }
 
@@ -228,16 +274,21 @@ async fn record(
 ) -> Result<Option<QueueId>, QueueError> {
     let id = report;
     let Conclusion { outcomes, next, report, warned } = conclusion;
-    let report = report.zip(id).map(|((deposit, octets), id)| {
-        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
-        let record = Record::new(id, deposit, length, xxhash_rust::xxh3::xxh3_64(&octets));
-        let body = NewBody::Octets(octets);
-        Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None, account: None })
-    });
+    let report = kept_report(report, id);
     let order = Order::Conclude { ticket: in_hand.ticket, outcomes, next, warned, report };
     let holding = Holding { expected, in_hand: Some(Arc::clone(in_hand)), ..Holding::default() };
     queue.writer.submit(order, holding).await?;
     Ok(id)
+}
+
+/// A report as a message to be kept, by this name.
+fn kept_report(report: Option<(Deposit, Vec<u8>)>, id: Option<QueueId>) -> Option<Box<NewMessage>> {
+    report.zip(id).map(|((deposit, octets), id)| {
+        let length = u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        let record = Record::new(id, deposit, length, xxhash_rust::xxh3::xxh3_64(&octets));
+        let body = NewBody::Octets(octets);
+        Box::new(NewMessage { record, body, spending: None, sighting: None, mark: None, account: None })
+    })
 }
 
 /// A message's octets, piece by piece, each read in a transaction of its own.

@@ -225,6 +225,12 @@ impl Claims {
         true
     }
 
+    /// Whether the ticket is the newest, and its attempt may go on: what is known of it by now may be noted.
+    pub(super) fn may_note(&self, ticket: Ticket) -> bool {
+        let held = self.held.get(&ticket.id).filter(|held| held.fence == ticket.fence);
+        held.is_some_and(|held| matches!(held.phase, Phase::Trying | Phase::RunOut | Phase::Over))
+    }
+
     /// What was to be recorded could not be. When the lease runs out, it is tried again; not while somebody has in hand what came of it.
     pub(super) fn resume(&mut self, ticket: Ticket) {
         let Some(held) = self.of(ticket).filter(|held| held.phase == Phase::Concluding) else { return };

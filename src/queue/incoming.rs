@@ -28,7 +28,7 @@ use crate::sys::{DiskFile, WallTime};
 pub struct Incoming {
     pub(super) queue: Arc<Inner>,
     id: QueueId,
-    granted: Granted,
+    pub(super) granted: Granted,
     /// The writer may wait for it.
     expected: Expected,
     /// The whole body so far, or what is not yet in the file.
@@ -145,16 +145,19 @@ impl Incoming {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Full`] when there is none in time: `452 4.3.1`.
+    /// [`QueueError::Full`], or of its identity's share [`QueueError::Share`], when there is none in time: `452 4.3.1`.
     pub async fn make_room(&mut self, octets: usize) -> Result<(), QueueError> {
         let needed = u64::try_from(octets).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
         if needed <= self.granted.memory.octets() {
             return Ok(());
         }
-        let extending = self.queue.budgets.memory.extend(&mut self.granted.memory, needed);
+        let mut short = None;
+        let extending = self.granted.extend(&self.queue.budgets.memory, needed, &mut short);
         let extended = tokio::time::timeout(self.queue.settings.wait, extending).await;
-        extended
-            .map_err(|_| QueueError::Full("waited in vain for memory for a header section (queue.memory)".to_owned()))
+        extended.map_err(|_| match short {
+            Some(shortage) => shortage.refusal(),
+            None => QueueError::Full("waited in vain for memory for a header section (queue.memory)".to_owned()),
+        })
     }
 
     /// The first of its octets: its header section, taken over and not copied.
@@ -171,7 +174,7 @@ impl Incoming {
         self.find_place(length).await?;
         self.sum.0.update(&octets);
         self.gathered = octets;
-        if !self.fits(self.gathered.len()) {
+        if !self.fits(self.gathered.len(), self.gathered.capacity()) {
             self.flush().await?;
         }
         self.length = length;
@@ -217,28 +220,32 @@ impl Incoming {
     }
 
     async fn gather(&mut self, piece: &[u8]) -> Result<(), QueueError> {
-        if !self.fits(self.gathered.len().saturating_add(piece.len())) {
+        let gathered = self.gathered.len().saturating_add(piece.len());
+        let held = held_for(gathered, self.gathered.capacity());
+        if !self.fits(gathered, held) {
             self.flush().await?;
         }
-        if self.file.is_some() && self.gathered.is_empty() {
+        let buffer = if self.file.is_some() && self.gathered.is_empty() {
             // Nothing beyond what was granted, and no growing by and by: of many buffers of one size each takes another's place.
-            let buffer = self.granted.memory.octets().saturating_sub(self.granted.envelope);
-            self.gathered.reserve_exact(usize::try_from(buffer).unwrap_or(GRANTED_MEMORY).min(GRANTED_MEMORY));
-        }
+            let granted = self.granted.memory.octets().saturating_sub(self.granted.envelope);
+            usize::try_from(granted).unwrap_or(GRANTED_MEMORY).min(GRANTED_MEMORY)
+        } else {
+            held
+        };
+        self.gathered.reserve_exact(buffer.saturating_sub(self.gathered.len()));
         self.gathered.extend_from_slice(piece);
         Ok(())
     }
 
-    /// Whether so many octets may stand in memory, its share of it made larger where that can be had at once.
-    fn fits(&mut self, gathered: usize) -> bool {
-        let needed = u64::try_from(gathered).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
+    /// Whether so many octets may stand in memory, in a buffer that holds so much; its share of it made larger where that can be had at once.
+    fn fits(&mut self, gathered: usize, held: usize) -> bool {
+        let needed = u64::try_from(held).unwrap_or(u64::MAX).saturating_add(self.granted.envelope);
         if self.file.is_some() {
             return needed <= self.granted.memory.octets();
         }
         // A long header's share may be larger than what goes to the file of messages.
         gathered <= GATHER_MAX
-            && (needed <= self.granted.memory.octets()
-                || self.queue.budgets.memory.enlarge(&mut self.granted.memory, needed))
+            && (needed <= self.granted.memory.octets() || self.granted.enlarge(&self.queue.budgets.memory, needed))
     }
 
     /// Writes what has gathered to the message's file, making it when there is none.
@@ -249,7 +256,7 @@ impl Incoming {
         self.file = Some(written.map_err(|fault| QueueError::from_io(&fault))?);
         // What had gathered is in the file, and others wait for what it took.
         let buffer = if self.queue.budgets.memory.is_scarce() { SCARCE_MEMORY } else { GATHER_MAX };
-        self.granted.memory.shrink(u64::try_from(buffer).unwrap_or(u64::MAX).saturating_add(self.granted.envelope));
+        self.granted.shrink(u64::try_from(buffer).unwrap_or(u64::MAX).saturating_add(self.granted.envelope));
         Ok(())
     }
 
@@ -325,6 +332,18 @@ impl Incoming {
         synced?.map_err(|fault| QueueError::from_io(&fault))?;
         let named = name.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         named.map(NewBody::File).ok_or_else(|| QueueError::Broken("the body file went away".to_owned()))
+    }
+}
+
+/// How large the buffer for so many octets is to be, that holds so much so far. Within what every message is granted it grows as buffers do, and
+/// beyond by as much again each time: what it holds is what is counted, and no more than that over what stands in it.
+fn held_for(gathered: usize, held: usize) -> usize {
+    if gathered <= held {
+        held
+    } else if gathered <= GRANTED_MEMORY {
+        held.saturating_mul(2).clamp(gathered, GRANTED_MEMORY)
+    } else {
+        gathered.checked_next_multiple_of(GRANTED_MEMORY).unwrap_or(gathered)
     }
 }
 

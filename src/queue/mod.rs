@@ -13,6 +13,7 @@
 //! claimed    as queued; the claim is in       conclude, with the highest fencing number     an_old_fencing_number_records_nothing
 //!            memory                           its lease runs out, crash -> queued           a_dropped_claim_is_given_out_again_when_its_lease_has_run_out_and_not_before
 //!                                             renew -> claimed                              a_renewed_claim_outlives_its_first_lease
+//!                                             note who has it by now -> claimed             who_has_it_by_now_is_noted_once_and_the_claim_goes_on
 //!                                             put off -> queued, nobody's turn for a while  a_claim_that_is_put_off_writes_nothing_and_comes_back_in_time_when_recalled_or_when_asked_for
 //! held       record, body                     release -> queued, due now                    a_held_message_stays_held_through_the_attempt_under_way
 //! dead       record with its reason, body     retry -> queued, due now                      a_dead_message_that_is_retried_goes_to_those_who_do_not_have_it
@@ -97,6 +98,7 @@ mod ledger;
 mod listing;
 mod losses;
 mod obey;
+mod octets;
 mod pledges;
 mod reading;
 mod recover;
@@ -644,28 +646,25 @@ impl Inner {
             return Err(QueueError::Full(stall.to_string()));
         }
         let octets = octets.saturating_add(envelope);
+        let least = u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX).saturating_add(envelope);
         let (mut waiting_for, mut short) = ("room", None);
         let all = async {
             // Room comes first: who has none must not hold memory while it waits.
-            let place =
-                self.wait_for_room(identity, &mut short, |level| self.budgets.room.place(identity, octets, level));
+            let place = |level| self.budgets.room.place(identity, octets, least, level);
+            let place = self.wait_for_room(identity, &mut short, place);
             let place = place.await?;
             waiting_for = "memory (queue.memory)";
-            let memory = self
-                .budgets
-                .memory
-                .take(u64::try_from(GRANTED_MEMORY).unwrap_or(u64::MAX).saturating_add(envelope))
-                .await;
+            let memory = self.budgets.memory.take(least).await;
             waiting_for = "the disk, which does not keep up";
             drop(self.budgets.backlog.take(1).await);
-            Ok(Granted { memory, place, envelope })
+            Ok(Granted { place, memory, envelope })
         };
         match tokio::time::timeout(self.settings.wait, all).await {
             Ok(granted) => granted,
-            Err(_) => Err(QueueError::Full(match short {
-                Some(shortage) if waiting_for == "room" => shortage.to_string(),
-                Some(_) | None => format!("waited in vain for {waiting_for}"),
-            })),
+            Err(_) => Err(match short {
+                Some(shortage) if waiting_for == "room" => shortage.refusal(),
+                Some(_) | None => QueueError::Full(format!("waited in vain for {waiting_for}")),
+            }),
         }
     }
 
@@ -696,7 +695,7 @@ impl Inner {
             }
             match ask(self.level(identity).await?) {
                 Ok(granted) => return Ok(granted),
-                Err(shortage) if shortage.is_of_the_identity() => return Err(QueueError::Share(shortage.to_string())),
+                Err(shortage) if shortage.is_of_the_identity() => return Err(shortage.refusal()),
                 Err(shortage) => *short = Some(shortage),
             }
             freed.await;

@@ -84,6 +84,7 @@ impl Work<'_, '_> {
                 }
                 report.as_ref().map_or(Ok(()), |report| self.report(whose, report))
             }
+            Order::Note { ticket, outcomes, report } => self.note(*ticket, outcomes, report.as_deref()),
             Order::SetAside { ticket, reason } => self.set_aside(*ticket, reason),
             Order::Retry(id) => {
                 let now = self.now.wall;
@@ -213,6 +214,24 @@ impl Work<'_, '_> {
         Ok(self.tables.put(&new)?)
     }
 
+    /// The claim goes on. What seemed to fail and is there all the same comes a second time: its recipients have it then, and the report may have gone since.
+    fn note(&mut self, ticket: Ticket, outcomes: &[Tried], report: Option<&NewMessage>) -> Result<(), Obstacle> {
+        if !self.claims().may_note(ticket) {
+            return Err(Obstacle::Order(QueueError::Fenced(ticket.id)));
+        }
+        let mut record = self.record(ticket.id)?;
+        let has_it = |one: &Tried| record.recipients.get(one.recipient).is_none_or(RecipientState::has_it);
+        if outcomes.iter().all(has_it) {
+            return Ok(());
+        }
+        for tried in outcomes {
+            record.note(tried, self.now.wall);
+        }
+        self.tables.put(&record)?;
+        let whose = self.tables.whose(ticket.id)?;
+        report.map_or(Ok(()), |report| self.report(whose, report))
+    }
+
     fn set_aside(&mut self, ticket: Ticket, reason: &str) -> Result<(), Obstacle> {
         self.fenced(ticket)?;
         match self.tables.known(ticket.id)? {
@@ -313,7 +332,7 @@ impl Order {
         match self {
             Self::Deposit(message) => Carried::Mail(message),
             Self::Adopt(adopted) => Carried::Moved(&adopted.message),
-            Self::Conclude { report, .. } => Carried::Outcome(report.as_deref()),
+            Self::Conclude { report, .. } | Self::Note { report, .. } => Carried::Outcome(report.as_deref()),
             Self::SetAside { .. }
             | Self::Retry(_)
             | Self::Hold(_)

@@ -32,7 +32,7 @@ pub struct Custodian {
     /// It stands behind the record (see `codec`).
     #[serde(skip)]
     pub vouched: Option<Vouched>,
-    /// When the leaf ends (notAfter), of a message that its sender wants to wait (RFC 4865), which is looked at again by that; none of any other, and for
+    /// When the first certificate of the chain ends (notAfter; of what an earlier build kept, when the leaf does), of a message that its sender wants to wait (RFC 4865), which is looked at again by that; none of any other, and for
     /// messages of before this was kept. It stands behind the record, too.
     #[serde(skip)]
     pub ends: Option<WallTime>,

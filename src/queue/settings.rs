@@ -103,6 +103,8 @@ pub struct QueueSettings {
     pub reserve_count: u64,
     /// How much of `size` and `count`, without the reserves, one identity may have, per cent: kept and being received together.
     pub share_per_identity: u64,
+    /// How much of `memory` the messages of one identity may hold that are being received, per cent.
+    pub memory_share_per_identity: u64,
     /// Messages of one identity that may be received at once.
     pub receiving_per_identity: u64,
     /// Messages of one identity that may be tried at once.
@@ -133,6 +135,7 @@ impl QueueSettings {
             reserve_size: 64 * MIB,
             reserve_count: 1_000,
             share_per_identity: 50,
+            memory_share_per_identity: 25,
             receiving_per_identity: 100,
             per_identity: 10,
             wait: Duration::from_secs(5),

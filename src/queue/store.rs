@@ -144,6 +144,16 @@ pub enum Order {
         /// The report. Its body is never a file: after a failure it may be there all the same, while a file would be gone.
         report: Option<Box<NewMessage>>,
     },
+    /// Note, while an attempt goes on, that these recipients have the message, and keep the report on it, both or neither. What stands there already
+    /// is not noted again. The claim stays.
+    Note {
+        /// By this right.
+        ticket: Ticket,
+        /// For these recipients.
+        outcomes: Vec<Tried>,
+        /// The report; as of a conclusion.
+        report: Option<Box<NewMessage>>,
+    },
     /// This message is damaged: nobody tries it any more.
     SetAside {
         /// By this right.

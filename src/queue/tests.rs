@@ -41,7 +41,13 @@ struct Bench {
 
 fn settings() -> QueueSettings {
     let whole = 100;
-    QueueSettings { driving: Driving::Inline, cache: 1 << 20, share_per_identity: whole, ..QueueSettings::new("/q") }
+    QueueSettings {
+        driving: Driving::Inline,
+        cache: 1 << 20,
+        share_per_identity: whole,
+        memory_share_per_identity: whole,
+        ..QueueSettings::new("/q")
+    }
 }
 
 fn try_open(
@@ -299,7 +305,7 @@ fn fifty_mebibytes_need_a_quarter_of_one_in_memory() {
         let mut incoming = bench.queue.admit("alice", Some(50 << 20)).await.unwrap();
         for _ in 0..50 {
             incoming.write(&octets).await.unwrap();
-            assert!(incoming.gathered.capacity() <= 2 * GATHER_MAX, "{}", incoming.gathered.capacity());
+            assert!(incoming.gathered.capacity() <= GATHER_MAX, "{}", incoming.gathered.capacity());
         }
         let id = incoming.commit(samples::deposit(START)).await.unwrap().id();
         let mut reader = bench.queue.body(id).await.unwrap();

@@ -13,9 +13,10 @@ use futures_util::FutureExt as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::QueueError;
-use super::budget::{Granted, Room, Share};
+use super::budget::{Granted, Room};
 use super::claim::InHand;
 use super::gather::{Coming, Expected, Gathered, Pace};
+use super::octets::Share;
 use super::settings::{BATCH_MAX, HAND_OFF};
 use super::stall::{Committing, STALLED};
 use super::store::{Order, Store};

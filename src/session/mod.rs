@@ -286,7 +286,7 @@ pub enum NotGranted {
     Unknown,
 }
 
-/// Why there is no identity: by the judge of chains, or by the roster.
+/// Why there is no identity, or none that is let in: by the judge of chains, by the roster, or by the doors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unidentified {
     /// The client showed no certificate.
@@ -295,6 +295,8 @@ pub enum Unidentified {
     Certificate(CertificateFault),
     /// The chain is good, but the roster knows nobody by it.
     Roster(NoIdentity),
+    /// There is one, and it has as many connections as one may have.
+    Crowded,
 }
 
 /// For the log; what the client hears is in `replies`.
@@ -305,6 +307,9 @@ impl std::fmt::Display for Unidentified {
             Self::Certificate(fault @ CertificateFault::Untrusted { .. }) => write!(f, "not trusted: {fault}"),
             Self::Certificate(fault) => fault.fmt(f),
             Self::Roster(none) => none.fmt(f),
+            Self::Crowded => {
+                f.write_str("the identity has as many connections as one may have (limits.connections_per_identity)")
+            }
         }
     }
 }

@@ -144,7 +144,8 @@ pub fn talked_early() -> Reply {
 /// Whether the cause may pass by itself, so that nobody's queued mail should bounce over it.
 pub fn passes_by_itself(cause: &Unidentified) -> bool {
     match cause {
-        Unidentified::Certificate(CertificateFault::NotYetValid { .. } | CertificateFault::RevocationUnknown) => true,
+        Unidentified::Certificate(CertificateFault::NotYetValid { .. } | CertificateFault::RevocationUnknown)
+        | Unidentified::Crowded => true,
         Unidentified::NoCertificate | Unidentified::Roster(_) | Unidentified::Certificate(_) => false,
     }
 }
@@ -155,7 +156,9 @@ pub fn unidentified(cause: &Unidentified, now: WallTime) -> Reply {
     match cause {
         _ if passes_by_itself(cause) => said(421, (4, 7, 0), text),
         Unidentified::Roster(_) => said(554, (5, 7, 1), text),
-        Unidentified::NoCertificate | Unidentified::Certificate(_) => said(554, (5, 7, 0), text),
+        Unidentified::NoCertificate | Unidentified::Certificate(_) | Unidentified::Crowded => {
+            said(554, (5, 7, 0), text)
+        }
     }
 }
 
@@ -180,6 +183,7 @@ fn unidentified_text(cause: &Unidentified, now: WallTime) -> String {
         Unidentified::Roster(NoIdentity::Ambiguous { .. }) => {
             "Certificate valid, but two identities of equal rank match it here".to_owned()
         }
+        Unidentified::Crowded => "Too many connections of this identity, close some or try later".to_owned(),
     }
 }
 
@@ -289,6 +293,14 @@ pub fn bad_argument(why: &str) -> Reply {
 /// A parameter with a wrong value (RFC 5321 §4.2.3: 501).
 pub fn bad_parameter(keyword: &str, why: &str) -> Reply {
     said(501, (5, 5, 4), format!("Parameter {keyword}: {why}"))
+}
+
+/// A wait (HOLDFOR, HOLDUNTIL) beyond the end of the client's certificate, or of a CA above it (RFC 4865 §4.2).
+pub fn waits_too_long(ends: WallTime) -> Reply {
+    bad_parameter(
+        "HOLDFOR or HOLDUNTIL",
+        &format!("your certificate, or its CA's, ends before that, on {}", ends.rfc3339()),
+    )
 }
 
 /// A parameter that asks for more than is promised (RFC 2852 §4: 555).

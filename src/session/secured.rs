@@ -11,11 +11,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::auth::{Challenge, Checking, Founding, Shown};
 use super::table::{Phase, Trigger, Turn, turn};
 use super::transaction::{Opening, Transaction};
-use super::{Answer, Deadline, Decision, Event, Onward, Promises, SessionSettings, Step, Subject, replies};
+use super::{Answer, Deadline, Decision, Event, Onward, SessionSettings, Step, Subject, replies};
 use crate::credentials::Means;
 use crate::identity::{Identity, Rule};
 use crate::mail::Recipient;
@@ -274,8 +275,8 @@ impl Session {
     }
 
     /// What commands are read by, `now`: the mechanisms of AUTH are not among it.
-    fn extensions(&self, now: WallTime) -> Offered {
-        let Promises { onward, hold_max } = self.settings.promises;
+    fn extensions(&self, now: WallTime, hold_max: Duration) -> Offered {
+        let onward = self.settings.promises.onward;
         let offered = Offered::default()
             .with(Extension::Pipelining)
             .with_size(self.message_size_max())
@@ -314,7 +315,7 @@ impl Session {
     fn offered(&self, now: WallTime) -> Offered {
         match self.introduction {
             Some(Introduction::Helo(_)) => Offered::default(),
-            Some(Introduction::Ehlo(_)) | None => self.extensions(now),
+            Some(Introduction::Ehlo(_)) | None => self.extensions(now, self.settings.promises.hold_max),
         }
     }
 
@@ -399,7 +400,10 @@ impl Session {
         let reply = match &introduction {
             Introduction::Ehlo(_) => {
                 let mechanisms = self.means.mechanisms().iter().map(|mechanism| mechanism.name());
-                replies::ehlo(&self.settings.hostname, self.extensions(now).with_auth(mechanisms).ehlo_lines())
+                // No longer than the certificate is good: what is to wait is sent by whom its release finds.
+                let hold_max = self.settings.promises.hold_max.min(self.identity.certificate().ends.since(now));
+                let offered = self.extensions(now, hold_max).with_auth(mechanisms);
+                replies::ehlo(&self.settings.hostname, offered.ehlo_lines())
             }
             Introduction::Helo(_) => replies::helo(&self.settings.hostname),
         };

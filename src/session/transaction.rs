@@ -289,9 +289,20 @@ impl Session {
             }
         }
         let rule = Denied::by(policy::sender(&self.identity, &opening.reverse_path), &self.identity)?;
+        self.judge_wait(opening)?;
         match opening.parameters.size {
             Some(octets) => self.judge_size(octets),
             None => Ok(rule),
+        }
+    }
+
+    /// RFC 4865 §4.2: what is to wait is sent by whom its release finds, so none waits until its sender's certificate has ended. At the door one ends with
+    /// the second of its notAfter (RFC 5280 §4.1.2.5).
+    fn judge_wait(&self, opening: &Opening) -> Result<(), Denied> {
+        let ends = self.identity.certificate().ends;
+        match opening.parameters.hold_until {
+            Some(until) if until.seconds() > ends.seconds() => Err(Denied::by_server(replies::waits_too_long(ends))),
+            Some(_) | None => Ok(()),
         }
     }
 

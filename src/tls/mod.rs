@@ -52,6 +52,7 @@ pub use rules::{CaRules, KeyRules, PolicyOid, Purposes};
 pub use trust::{Asks, CaFault, ClientCa, ClientCaSettings, CrlFile, OcspMode, Pins, TakenPins, Trust};
 pub use verify::{VerifiedChain, judge, judge_asking, judge_vouched, verify};
 pub use vouched::{Balancer, BalancerFault, BalancerPins, ToldTls, VouchedChain, Witness};
+pub(crate) use ways::is_issued_by;
 
 use crate::sys::WallTime;
 

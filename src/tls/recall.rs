@@ -165,7 +165,26 @@ impl Recalling<'_> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use super::super::recipe::Recipe;
     use super::*;
+
+    /// Certificates have places by their hash, and two may have one.
+    #[test]
+    fn a_certificate_that_falls_on_the_place_of_another_is_not_taken_for_it() {
+        let readings = Readings(Places::new(1));
+        let link = |name: &str| {
+            let made = Recipe::client(name).self_signed();
+            Link { view: Arc::new(View::of(&made.der).unwrap()), der: made.der }
+        };
+        let all = ["Alice", "Bob", "Alice"].map(link);
+        for (number, one) in all.iter().enumerate() {
+            readings.hold(std::slice::from_ref(one));
+            let found: Vec<Option<bool>> =
+                all.iter().map(|other| Some(Arc::ptr_eq(&readings.of(&other.der)?, &other.view))).collect();
+            let expected: Vec<Option<bool>> = (0..all.len()).map(|other| (other == number).then_some(true)).collect();
+            assert_eq!(found, expected, "{number}");
+        }
+    }
 
     /// Takes every signature that is its message backwards, under a key that is not empty, and counts how often it is asked.
     #[derive(Debug, Default)]

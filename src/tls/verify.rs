@@ -90,6 +90,7 @@ pub struct VerifiedChain {
     leaf: CertificateDer<'static>,
     certificates: Vec<CertificateDer<'static>>,
     links: Vec<Link>,
+    ends: WallTime,
     good_until: WallTime,
 }
 
@@ -113,6 +114,7 @@ impl VerifiedChain {
             issuer: leaf.issuer_text.clone(),
             not_before: leaf.not_before,
             not_after: leaf.not_after,
+            ends: self.ends,
             email: None,
             chain: below().map(|one| (one.view.issuer_text.clone(), one.view.serial_text.clone())).collect(),
             links: below().zip(keys).map(as_listed).collect(),
@@ -172,10 +174,11 @@ impl VerifiedChain {
 
     /// Whether the other says what this one says in all: then whatever follows from the one follows from the other.
     pub(crate) fn is_the_same(&self, other: &Self) -> bool {
-        let Self { anchor, witness, leaf, certificates, links, good_until } = self;
+        let Self { anchor, witness, leaf, certificates, links, ends, good_until } = self;
         let same_links =
             || links.iter().map(|one| one.view.fingerprint).eq(other.links.iter().map(|one| one.view.fingerprint));
         *good_until == other.good_until
+            && *ends == other.ends
             && *anchor == other.anchor
             && *witness == other.witness
             && *leaf == other.leaf
@@ -500,13 +503,13 @@ fn build_path(ca: &ClientCa, shown: &Shown, now: WallTime) -> Result<VerifiedCha
         recalling.iter().map(|algorithm| -> &dyn SignatureVerificationAlgorithm { algorithm }).collect();
     let verified = leaf.verify_for_usage(&algorithms, ca.trusted(), &helpers, time, usage, None, Some(&check));
     match (verified, taken.into_inner()) {
-        (Ok(_), Some(GoodPath { links, good_until })) => {
+        (Ok(_), Some(GoodPath { links, ends, good_until })) => {
             // The anchor is left out.
             let below = links.len().saturating_sub(1);
             let certificates = links.iter().take(below).map(|link| link.der.clone()).collect();
             let anchor = Anchor::Ca(Arc::clone(ca.name()));
             let (leaf, witness) = (shown.leaf.der.clone(), shown.witness);
-            Ok(VerifiedChain { anchor, witness, leaf, certificates, links, good_until })
+            Ok(VerifiedChain { anchor, witness, leaf, certificates, links, ends, good_until })
         }
         (Ok(_), None) => Err(Rejection::untrusted(Flaw::Broken, None)),
         (Err(error), _) => Err(held_against.into_inner().unwrap_or_else(|| refused_by_webpki(&error, ca, shown, now))),
@@ -559,13 +562,15 @@ fn by_pin(shown: &Shown, trust: &Trust, now: WallTime, rejection: Rejection) -> 
         let ca = Some(Arc::clone(ca.name()));
         return Err(Rejection { ca, ..Rejection::of(CertificateFault::Revoked, shown.leaf_culprit()) });
     }
+    let ends = if beyond_expiry { WallTime::MAX } else { leaf.not_after };
     Ok(VerifiedChain {
         anchor: Anchor::Pin,
         witness: shown.witness,
         leaf: shown.leaf.der.clone(),
         certificates: vec![shown.leaf.der.clone()],
         links: vec![shown.leaf.clone()],
-        good_until: if beyond_expiry { WallTime::MAX } else { leaf.not_after },
+        ends,
+        good_until: ends,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A reply to our greeting, TLS or AUTH says nothing about the message, whatever its code: mail must not bounce because a password ran out.
 //! Only a 5yz to MAIL, RCPT, DATA or the final dot speaks of this message (RFC 5321 §4.2.1), and there too some codes speak of us
-//! (RFC 4954 §6). Never: looks at the text of a reply; RFC 5321 §4.2 leaves that to people.
+//! (RFC 4954 §6, RFC 5248 §2.4). Never: looks at the text of a reply; RFC 5321 §4.2 leaves that to people.
 
 use super::settings::ReplyPattern;
 use crate::smtp::{Code, Reply};
@@ -138,7 +138,7 @@ pub fn judge(phase: Phase, reply: &Reply, ours: &[ReplyPattern]) -> Judgement {
         return Judgement::Over;
     }
     let refused = code.is_transient() || code.is_permanent();
-    let about_us = speaks_of_us(code) || speaks_of_the_dialogue(phase, code);
+    let about_us = speaks_of_us(phase, reply) || speaks_of_the_dialogue(phase, code);
     if refused && (about_us || ours.iter().any(|pattern| pattern.matches(reply))) {
         return Judgement::Broken;
     }
@@ -169,9 +169,22 @@ impl Hope {
     }
 }
 
-/// Codes that speak of our authentication, in whatever phase (RFC 4954 §6): 530 required, 534 too weak, 535 wrong, 538 needs TLS.
-fn speaks_of_us(code: Code) -> bool {
-    matches!(code.number(), 530 | 534 | 535 | 538)
+/// Codes that speak of our authentication: in whatever phase 530 required, 534 too weak, 535 wrong, 538 needs TLS (RFC 4954 §6).
+///
+/// The registry (RFC 5248 §2.4) has 523 and 524 for TLS that is missing (X.7.10, X.7.11), 525 for an account that is disabled (X.7.13) and 432 for a password
+/// that has to be changed first (X.7.12). They are older than the registry, and in use for other things as well (a message that is too large, a store
+/// that is busy), so that a status of another subject counts more; with 432 nothing but its own status counts. To RCPT, hosting panels say 525 of the
+/// recipient's account (5.7.13 too), and the sender must hear of it; who means ours there is known by saying it to everybody (`refusals`).
+fn speaks_of_us(phase: Phase, reply: &Reply) -> bool {
+    let status = reply.status().map(|status| (status.subject(), status.detail()));
+    let about_security = status.is_none_or(|(subject, _)| subject == 7);
+    match reply.code().number() {
+        530 | 534 | 535 | 538 => true,
+        523 | 524 => about_security,
+        525 => about_security && phase != Phase::Recipient,
+        432 => status == Some((7, 12)),
+        _ => false,
+    }
 }
 
 /// 502, 503, 504 to a command of the transaction: the upstream and we are out of step (RFC 5321 §4.2.4, §4.1.4), which is no reason to
@@ -257,6 +270,37 @@ mod tests {
     fn every_code_about_authentication_is_ours_even_at_end_of_data() {
         for text in ["530 5.7.0", "534 5.7.9", "535 5.7.8", "538 5.7.11"] {
             assert_eq!(judge(Phase::EndOfData, &reply(text), &[]), Judgement::Broken, "{text}");
+        }
+    }
+
+    /// RFC 5248 §2.4, and what is said of other things by the same numbers. Columns: AUTH, MAIL, RCPT, DATA, end of data.
+    #[test]
+    fn what_the_registry_has_for_our_account_is_ours_unless_its_status_or_rcpt_says_otherwise() {
+        use Judgement::{Broken, Busy, Later, Never};
+        let phases = [Phase::Auth, Phase::Mail, Phase::Recipient, Phase::Data, Phase::EndOfData];
+        let ours = [Broken; 5];
+        let but_for_rcpt = [Broken, Broken, Never, Broken, Broken];
+        let the_messages = [Broken, Never, Never, Never, Never];
+        let later = [Busy, Later, Later, Later, Later];
+        for (text, expected) in [
+            ("523", ours),
+            ("523 5.7.10", ours),
+            ("523 5.3.4", the_messages),
+            ("524", ours),
+            ("524 5.7.11", ours),
+            ("524 5.2.4", the_messages),
+            ("525", but_for_rcpt),
+            ("525 5.7.13", but_for_rcpt),
+            ("525 5.2.1", the_messages),
+            ("432 4.7.12", ours),
+            ("432 4.3.2", later),
+            ("432", later),
+            ("422 4.2.2", later),
+            ("522 5.2.2", the_messages),
+            ("526", the_messages),
+        ] {
+            let judged = phases.map(|phase| judge(phase, &reply(text), &[]));
+            assert_eq!(judged, expected, "{text}");
         }
     }
 

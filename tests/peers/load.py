@@ -1,10 +1,12 @@
 """A short load on sealpost, for correctness alone: many clients at once, everything answered 250 arrives, once, with the body it had. Nothing is timed.
 
-Clients and upstream are the programs of benches/compare, which measures.
+Clients and upstream are the programs of benches/compare, which measures; whether that judges rightly is looked at, too.
 """
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 from bench import Check
@@ -29,6 +31,10 @@ class Load:
 
     def checks(self):
         yield Check("twenty clients at once: what is answered 250 arrives, once", self._all_arrives)
+        yield Check("the measurement beside other servers: arithmetic and verdicts", self._judged_rightly)
+
+    def _judged_rightly(self):
+        must([sys.executable, Path(__file__).resolve().parents[2] / "benches/compare/check.py"])
 
     def _all_arrives(self):
         made = self._directory / "certificates"
@@ -53,8 +59,8 @@ class Load:
         options = [word for key, value in told.items() for word in (f"--{key}", value)]
         said = json.loads(must([self._load, "send", "--server", f"127.0.0.1:{relay.target.ports[mode]}", "--mode", mode, "--certificates", made,
                                 "--connections", _CONNECTIONS, "--run", run, *options], seconds=2 * PATIENCE))
-        if said["accepted"] != told["messages"]:
-            raise Fault(f"{name}: not all was accepted: {said['said']}")
+        if said["accepted"] != told["messages"] or said["broken"]:
+            raise Fault(f"{name}: not all was accepted, or {said['broken']} sessions broke: {said['said']}")
         sink.stdin.write(f"wait {run} {told['messages']} {PATIENCE}\n")
         came = json.loads(sink.stdout.readline())
         if (came["unique"], came["duplicates"], came["changed"], came["others"]) != (told["messages"], 0, 0, 0):

@@ -7,9 +7,10 @@ use std::rc::Rc;
 use crate::load::session::Door;
 use crate::{OPENING, Target, clients};
 
-/// Opens the sessions, prints a line, and holds them until the standard input ends.
+/// Opens the sessions, prints a line, and holds them until the standard input ends; prints how many of them could say goodbye then, for memory of
+/// sessions that the server has left is none of theirs.
 pub async fn idle(target: Target, sessions: u64) {
-    let clients = Rc::new(clients(&target.certificates));
+    let clients = Rc::new(clients(&target));
     let (door, next) = (Rc::new(Door::new(&target)), Rc::new(Cell::new(0)));
     let opening: Vec<_> = (0..OPENING)
         .map(|_| {
@@ -35,4 +36,9 @@ pub async fn idle(target: Target, sessions: u64) {
     println!("{{\"sessions\": {}}}", held.len());
     // The sessions are silent, so nothing waits for this thread.
     let _ = std::io::stdin().read(&mut [0]);
+    let mut whole = 0;
+    for session in held {
+        whole += u64::from(session.quit().await.is_ok());
+    }
+    println!("{{\"whole\": {whole}}}");
 }

@@ -242,6 +242,6 @@ impl Session {
     /// Says goodbye and waits for the answer.
     pub async fn quit(mut self) -> io::Result<()> {
         self.talk.say(b"QUIT\r\n").await?;
-        self.talk.reply().await.map(|_| ())
+        self.talk.expect(221).await
     }
 }

@@ -24,6 +24,8 @@ pub struct Tally {
     said: BTreeMap<String, u64>,
     /// Messages that were not answered 250: refused, or broken off without an answer.
     not_accepted: Vec<u64>,
+    /// Sessions that did not open, or did not come to their end.
+    broken: u64,
     faults: u64,
 }
 
@@ -46,6 +48,7 @@ impl Tally {
             answered: Vec::new(),
             said: BTreeMap::new(),
             not_accepted: Vec::new(),
+            broken: 0,
             faults: 0,
         }
     }
@@ -79,8 +82,9 @@ impl Tally {
         }
     }
 
-    /// A session broke, with this message on its way.
+    /// A session did not open, or broke, with this message on its way.
     pub fn broke(&mut self, number: Option<u64>, fault: &std::io::Error) {
+        self.broken += 1;
         self.not_accepted.extend(number);
         self.tell(fault.to_string());
     }
@@ -123,6 +127,7 @@ impl Tally {
             "waits_ms": percentiles(&waits),
             "histogram_ms": histogram(&waits),
             "not_accepted": self.not_accepted.len(),
+            "broken": self.broken,
             "said": self.said,
         })
     }

@@ -101,9 +101,11 @@ async fn end(work: Rc<Work>, begun: Begun) {
     let said: std::io::Result<Said> = sending.await;
     match said {
         Ok(said) => work.tally.borrow_mut().answered(number, &said, began.elapsed()),
-        Err(fault) => work.tally.borrow_mut().broke(Some(number), &fault),
+        Err(fault) => return work.tally.borrow_mut().broke(Some(number), &fault),
     }
-    let _ = session.quit().await;
+    if let Err(fault) = session.quit().await {
+        work.tally.borrow_mut().broke(None, &fault);
+    }
 }
 
 async fn pour(session: &mut Session, number: u64, lines: std::ops::Range<u64>) -> std::io::Result<()> {

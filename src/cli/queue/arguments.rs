@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::cli::ConfigArgument;
 use crate::daemon::steering::StateName;
 use crate::daemon::steering::selection::Filters;
+use crate::mail::QueueId;
 
 /// `sealpost queue`
 #[derive(Clone, Debug, Args)]
@@ -113,6 +114,11 @@ pub struct QueueCommon {
     pub json: bool,
 }
 
+/// The name of a message: any that one could have, whether it is there or not.
+fn name(text: &str) -> Result<String, String> {
+    text.parse::<QueueId>().map(|_| text.to_owned()).map_err(|fault| fault.to_string())
+}
+
 /// `sealpost queue list`
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n\n  sealpost queue list -c sealpost.toml --recipient '*@example.net'\n  \
@@ -132,7 +138,7 @@ pub struct QueueList {
     #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
     pub limit: usize,
     /// Begin behind this message: the last one of the list before
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = name)]
     pub after: Option<String>,
     /// Newest first
     #[arg(long)]

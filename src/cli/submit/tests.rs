@@ -199,6 +199,35 @@ async fn submit_to(
 
 fn nothing(_: &mut SubmitArguments, _: &Path) {}
 
+/// A server of the other kind: the words of who asks it in the wrong way name the right one.
+#[tokio::test]
+async fn who_knocks_at_the_other_kind_of_port_is_told_of_the_option() {
+    for (implicit, first, exit, words) in [
+        (true, &b"220 mail.example.com ESMTP\r\n"[..], Exit::Nonsense, "leave out --implicit"),
+        // It closes when no TLS came in time; or says so in TLS.
+        (false, b"", Exit::NotNow, "closed the connection; if it takes TLS from the first octet"),
+        (false, b"\x15\x03\x03\x00\x02\x02\x0a\r\n", Exit::Nonsense, "use --implicit"),
+    ] {
+        let house = House::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let arguments = SubmitArguments { implicit, ..house.arguments(listener.local_addr().unwrap().port()) };
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(first).await.unwrap();
+            stream.shutdown().await.unwrap();
+            // What came and was not read would make a reset of the end.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        let (sent, ()) = tokio::join!(submit(&arguments, b"From: alice@example.com\n\nhi\n"), answering);
+        let failure = sent.unwrap_err();
+        assert_eq!(failure.exit(), exit, "{failure}");
+        assert!(failure.to_string().contains(words), "{failure}");
+    }
+    assert!(way::patience_with_greeting(465) <= Duration::from_secs(10));
+    // RFC 5321 §4.5.3.2.1 has clients wait for five minutes; ours are people.
+    assert_eq!(way::patience_with_greeting(587), PATIENCE);
+}
+
 #[tokio::test]
 async fn a_message_arrives_octet_for_octet_with_the_whole_chain_shown() {
     for mode in [Mode::StartTls(""), Mode::Implicit] {

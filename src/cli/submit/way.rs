@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use lettre::transport::smtp::client::AsyncTokioStream;
 use lettre::transport::smtp::extension::ClientId;
@@ -58,13 +59,14 @@ impl Tls {
         Ok(Self { config: Arc::new(config), server_name, leaf })
     }
 
+    /// `greeting` is put before what the server says inside; without one TLS is the first that is said at all.
     async fn handshake(&self, stream: TcpStream, greeting: &'static [u8]) -> Result<Secured, Failure> {
         let (peer, local) = (stream.peer_addr().map_err(unreachable)?, stream.local_addr().map_err(unreachable)?);
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.config));
         let shaken = tokio::time::timeout(PATIENCE, connector.connect(self.server_name.clone(), stream)).await;
         let stream = shaken
             .map_err(|_| Failure::Unreachable("the TLS handshake took too long".to_owned()))?
-            .map_err(tls_failure)?;
+            .map_err(|fault| if greeting.is_empty() && is_no_tls(&fault) { not_tls() } else { tls_failure(fault) })?;
         Ok(Secured { greeting, stream, peer, local })
     }
 }
@@ -83,6 +85,7 @@ pub(super) async fn connect(arguments: &SubmitArguments, tls: &Tls) -> Result<Se
         return tls.handshake(stream, b"").await;
     }
     let mut plain = Plain { ours: stream.local_addr().map_err(unreachable)?, stream, reader: LineReader::new() };
+    plain.greeted(patience_with_greeting(*port)).await?;
     plain.start_tls().await?;
     tls.handshake(plain.stream, AFTER_STARTTLS).await
 }
@@ -97,9 +100,44 @@ struct Plain {
     reader: LineReader,
 }
 
+/// A server that takes TLS from the first octet waits for the client, and so says nothing that could tell (RFC 8314 §3.3).
+const UNGREETED: &str = "; if it takes TLS from the first octet, as on port 465, use --implicit";
+
+/// For the greeting: on the port of TLS from the first octet one that has not come soon will not come.
+pub(super) fn patience_with_greeting(port: u16) -> Duration {
+    if port == IMPLICIT_PORT { PATIENCE / 12 } else { PATIENCE }
+}
+
+/// RFC 8314 §7.3.
+const IMPLICIT_PORT: u16 = 465;
+
+/// Whether what came in the place of TLS is none.
+fn is_no_tls(fault: &io::Error) -> bool {
+    let tls = fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidMessage(_)))
+}
+
+/// Such a server greets in plaintext: that is no TLS.
+fn not_tls() -> Failure {
+    Failure::Nonsense(
+        "its first words are not TLS; if it takes STARTTLS, as on port 587, leave out --implicit".to_owned(),
+    )
+}
+
 impl Plain {
+    /// The greeting; what comes in its place, or does not, may be because the server waits for TLS.
+    async fn greeted(&mut self, patience: Duration) -> Result<(), Failure> {
+        let greeted = tokio::time::timeout(patience, self.expect("the greeting", 220)).await;
+        match greeted.unwrap_or_else(|_| Err(Failure::Unreachable("no greeting came".to_owned()))) {
+            Ok(_) => Ok(()),
+            Err(Failure::Unreachable(why)) => Err(Failure::Unreachable(format!("{why}{UNGREETED}"))),
+            Err(Failure::Nonsense(why)) => Err(Failure::Nonsense(format!("{why}{UNGREETED}"))),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// EHLO and STARTTLS.
     async fn start_tls(&mut self) -> Result<(), Failure> {
-        self.expect("the greeting", 220).await?;
         let hello = format!("EHLO {}\r\n", client_id(self.ours));
         self.say(&hello).await?;
         let offered = self.expect("EHLO", 250).await?;

@@ -1,5 +1,6 @@
 //! What is written, checked against itself and against the files it names; each check goes on after a mistake.
 
+mod chain;
 mod credentials;
 mod dns;
 mod header;

@@ -63,13 +63,21 @@ impl Checking<'_> {
                 "write 10, or leave it out: then it follows the upstreams' `connections`",
             );
         }
-        if !(1..=100).contains(&written.share_per_identity) {
-            let wrong = format!("{}: not between 1 and 100 per cent", written.share_per_identity);
-            self.findings.mistake(
+        for (key, share, remedy) in [
+            (
                 "queue.share_per_identity",
-                wrong,
+                written.share_per_identity,
                 "write 50; 100 leaves the whole queue to whoever comes first",
-            );
+            ),
+            (
+                "queue.memory_share_per_identity",
+                written.memory_share_per_identity,
+                "write 25; 100 leaves all memory to whoever comes first",
+            ),
+        ] {
+            if !(1..=100).contains(&share) {
+                self.findings.mistake(key, format!("{share}: not between 1 and 100 per cent"), remedy);
+            }
         }
         let retry: Vec<Duration> = written.retry.iter().map(|wait| wait.0).collect();
         Schedule::new(&retry, Some(warn), give_up)
@@ -92,6 +100,7 @@ pub(super) fn settings(written: &WrittenQueue, upstreams: &[Arc<Upstream>], data
     settings.size = written.size.0;
     settings.count = written.count.into();
     settings.share_per_identity = written.share_per_identity.into();
+    settings.memory_share_per_identity = written.memory_share_per_identity.into();
     settings.receiving_per_identity = written.receiving_per_identity.into();
     let connections = upstreams.iter().map(|upstream| upstream.connections).max().unwrap_or(1);
     let asked = written.per_identity.map_or(connections, |number| usize::try_from(number).unwrap_or(usize::MAX));

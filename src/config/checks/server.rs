@@ -281,6 +281,7 @@ impl Checking<'_> {
         if let Some(leaf) = chain.as_ref().and_then(|chain| chain.first()) {
             self.check_dates_of_own(&certificate_key, leaf);
         }
+        self.warn_of_gaps(&certificate_key, chain.as_deref().unwrap_or_default());
         let place = self.resolve(&certificate?).display().to_string();
         let made = ServerCertificate { place, chain: chain?, key: key? };
         self.try_listener(&certificate_key, &private_key_key, &made).then_some(made)
@@ -362,6 +363,11 @@ impl Checking<'_> {
         let limits = &written.limits;
         self.at_least("limits.connections", limits.connections, 1, "nobody could connect");
         self.at_least("limits.connections_per_address", limits.connections_per_address, 1, "nobody could connect");
+        if let Some(number) = limits.connections_per_identity {
+            self.at_least("limits.connections_per_identity", number, 1, "nobody could send");
+        }
+        // Unless set, as many are left to others as one alone can take.
+        let per_identity = limits.connections_per_identity.unwrap_or(limits.connections.div_ceil(2));
         self.at_least("limits.connections_per_minute", limits.connections_per_minute, 1, "nobody could connect");
         self.at_least("limits.auth_failures", limits.auth_failures, 1, "the first AUTH would end the session");
         self.at_least("limits.idle_commands", limits.idle_commands, 1, "the first NOOP would end the session");
@@ -409,6 +415,7 @@ impl Checking<'_> {
             connections: ConnectionLimits {
                 connections: number(limits.connections),
                 connections_per_address: number(limits.connections_per_address),
+                connections_per_identity: number(per_identity),
                 connections_per_minute: limits.connections_per_minute,
             },
         })

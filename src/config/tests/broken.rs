@@ -85,6 +85,12 @@ pub(super) const TABLE: &[Broken] = &[
     broken("[[listener]]", "[listener]", &[
         "sealpost.toml:4: listener: this is a list of tables; write [[listener]]",
     ]),
+    broken("[[listener]]", "[listener]\naddress = \"127.0.0.1:1465\"\n\n[listener]", &[
+        "sealpost.toml:7: listener: this is a list of tables; write [[listener]] each time",
+    ]),
+    broken("[tls]", "[[tls.certificates]]\n\n[tls.certificates]\n\n[tls]", &[
+        "sealpost.toml:10: tls.certificates: this is a list of tables; write [[tls.certificates]] each time",
+    ]),
     broken("address = \"127.0.0.1:1587\"", "address = \"localhost:1587\"", &[
         "sealpost.toml:5: listener 1: address: \"localhost:1587\": not an address to listen on; write an IP address and a port, like \"0.0.0.0:587\", \"[::]:587\", \"127.0.0.1:1587\"",
     ]),
@@ -179,6 +185,13 @@ pub(super) const TABLE: &[Broken] = &[
     ]),
     broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"client.pem\"\nprivate_key = \"client.key\"", &[
         "sealpost.toml:9: tls.certificate: the certificate is not for servers (its extended key usage lacks serverAuth), so no client accepts it; `sealpost pki server` makes one that is; of another CA, ask for one for TLS servers",
+    ]),
+    broken("certificate = \"server.pem\"", "certificate = \"whole.pem\"", &[]),
+    broken("certificate = \"server.pem\"", "certificate = \"gap.pem\"", &[
+        "sealpost.toml:9: warning: tls.certificate: certificate 1 of the file was not issued by certificate 2: clients can't follow the chain; put behind the server's certificate what issued it, then what issued that, up to the root's (many CAs call it full chain)",
+    ]),
+    broken("certificate = \"server.pem\"\nprivate_key = \"server.key\"", "certificate = \"alone.pem\"\nprivate_key = \"alone.key\"", &[
+        "sealpost.toml:9: warning: tls.certificate: the certificate stands without what issued it: clients that do not have that can't follow the chain; put behind the server's certificate what issued it, then what issued that, up to the root's (many CAs call it full chain)",
     ]),
     broken("private_key = \"server.key\"", "private_key = \"expired.key\"", &[
         "sealpost.toml:10: tls.private_key: it is not the key of the certificate server.pem; name the key that this certificate was issued for",

@@ -26,6 +26,12 @@ impl Default for Known {
 }
 
 impl Known {
+    /// With one place for all, so that each stands where another stood.
+    #[cfg(test)]
+    pub(super) fn in_one_place() -> Self {
+        Self(Places::new(1))
+    }
+
     /// Whom this very chain stood for.
     pub(super) fn of(&self, chain: &VerifiedChain) -> Option<Arc<Identity>> {
         let place = self.0.at(chain.leaf())?;

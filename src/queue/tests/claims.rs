@@ -1,6 +1,7 @@
 //! Who is given which message, when, and for how long; what is recorded of it.
 
 use super::*;
+use crate::smtp::{Code, Reply};
 
 #[test]
 fn a_claim_sleeps_until_a_message_is_committed() {
@@ -82,6 +83,36 @@ fn a_renewed_claim_outlives_its_first_lease() {
         claim.renew().unwrap();
         bench.clock.advance(settings().lease / 2);
         assert!(bench.claim_now().await.is_none());
+    });
+}
+
+#[test]
+fn who_has_it_by_now_is_noted_once_and_the_claim_goes_on() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        let old = bench.claim_now().await.unwrap();
+        bench.clock.advance(settings().lease);
+        let claim = bench.claim_now().await.unwrap();
+        let reply = Reply::new(Code::known(250), None, "Ok");
+        let has_it = Tried {
+            recipient: 0,
+            upstream: "main".to_owned(),
+            outcome: Outcome::Delivered { reply },
+            certainty: Certainty::Known,
+        };
+        assert_eq!(old.note(vec![has_it.clone()], None).await, Err(QueueError::Fenced(id)));
+        assert!(bench.record(id).await.recipients[0].open);
+        let report = || Some((samples::deposit(START), b"a report".to_vec()));
+        claim.note(vec![has_it.clone()], report()).await.unwrap();
+        // As when the commit seemed to fail and had not.
+        claim.note(vec![has_it], report()).await.unwrap();
+        let record = bench.record(id).await;
+        assert_eq!((record.recipients[0].open, record.recipients[0].attempts, record.attempts), (false, 1, 0));
+        assert_eq!(bench.queue.stats().await.unwrap().totals.queued.count, 2, "one report");
+        assert_eq!(bench.claim_now().await.map(|other| other.id()).filter(|other| *other == id), None);
+        claim.conclude(nothing_tried(Next::Finished)).await.unwrap();
+        assert_eq!(bench.queue.show(id).await, Err(QueueError::NotFound(id)));
     });
 }
 

@@ -244,6 +244,16 @@ impl<'a, S: Subject> Trial<'a, S> {
                 };
                 (order, body.unwrap_or_default())
             }
+            Change::Note(which, places, report) => {
+                let Some(ticket) = self.model.ticket(*which, self.now) else { return Ok(None) };
+                let report = match report {
+                    Some(arrival) => self.message(&arrival.as_report())?,
+                    None => None,
+                };
+                let (report, body) = report.unzip();
+                let taken: Vec<_> = places.iter().map(|place| (*place, 0)).collect();
+                (Order::Note { ticket, outcomes: operations::tried(&taken), report }, body.unwrap_or_default())
+            }
             Change::SetAside(which) => {
                 let Some(ticket) = self.model.ticket(*which, self.now) else { return Ok(None) };
                 self.store.over(ticket);

@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::mail::{Cost, Rates};
-use crate::queue::budget::{Octets, Room, Share};
+use crate::queue::budget::Room;
 use crate::queue::compact::{Compaction, Progress};
 use crate::queue::gather::{Brings, Coming};
+use crate::queue::octets::{Octets, Share};
 use crate::queue::seen::Seen;
 use crate::queue::stall::Committing;
 use crate::queue::store::Ticket;

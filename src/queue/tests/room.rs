@@ -30,6 +30,30 @@ fn an_identity_with_its_share_is_told_so_at_once_and_another_gets_in() {
     });
 }
 
+/// A buffer that doubled held up to twice what was counted.
+#[test]
+fn what_a_body_holds_of_memory_is_counted_and_little_more_than_its_octets() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        for piece in [100, 1000, 5000, 30_000] {
+            let mut incoming = bench.queue.admit(ALICE, None).await.unwrap();
+            incoming.begin(b"From: alice@example.com\r\n\r\n".to_vec()).await.unwrap();
+            while incoming.file.is_none() {
+                let (held, octets) = (incoming.gathered.capacity(), incoming.gathered.len());
+                assert!(held <= octets + GRANTED_MEMORY, "{held} for {octets}");
+                assert!(u64::try_from(held).unwrap() <= incoming.granted.memory.octets(), "{held} for {octets}");
+                incoming.write(&body(piece)).await.unwrap();
+            }
+        }
+        // A header section that comes in a larger buffer holds that.
+        let mut incoming = bench.queue.admit(ALICE, None).await.unwrap();
+        let mut header = Vec::with_capacity(2 * GRANTED_MEMORY);
+        header.extend_from_slice(b"From: alice@example.com\r\n\r\n");
+        incoming.begin(header).await.unwrap();
+        assert!(incoming.granted.memory.octets() >= u64::try_from(2 * GRANTED_MEMORY).unwrap());
+    });
+}
+
 /// Where memory is scarce a message that goes to a file keeps half of its buffer, and the buffer is never larger than what is granted.
 #[test]
 fn who_writes_to_a_file_leaves_memory_to_others() {

@@ -16,8 +16,9 @@ use super::{Attempt, Attempted, Decision, NoRoom, Question, Ruling, Secret, Step
 use crate::credentials::scram::Exchange;
 use crate::credentials::{Means, Mechanism, Named, Proof, Wrong};
 use crate::identity::{Identity, SecondFactor};
-use crate::mail::Address;
 use crate::mail::trace::Authentication;
+use crate::mail::{Address, CanonicalAddress};
+use crate::sasl::prep::prepared;
 use crate::smtp::{AuthAnswer, InitialResponse, LineFault, NotBase64, Reply};
 
 /// What the next response of the client is.
@@ -283,16 +284,26 @@ impl Session {
     }
 }
 
-/// Whether the identity is, or literally may be, what is asked for; nothing asked for is itself.
+/// Whether the identity is, or literally may be, what is asked for; nothing asked for is itself. Both sides are prepared by SASLprep, and what can't be, or
+/// comes out empty, is nobody (RFC 4954 §4).
 fn acts_as(identity: &Identity, authzid: &[u8]) -> bool {
-    if authzid.is_empty() || authzid == identity.name().as_bytes() {
+    if authzid.is_empty() {
         return true;
     }
-    let Some(address) = std::str::from_utf8(authzid).ok().and_then(|text| Address::parse(text).ok()) else {
-        return false;
-    };
+    let Some(asked) = prepared(authzid) else { return false };
+    if prepared(identity.name().as_bytes()).is_some_and(|name| *name == *asked) {
+        return true;
+    }
     let grant = identity.grant();
-    grant.send_as.names(&address.canonical(grant.local_part_case))
+    let address = |text: &str| Address::parse(text).ok().map(|address| address.canonical(grant.local_part_case));
+    let Some(asked) = address(&asked) else { return false };
+    // ASCII is prepared as it stands, and was found as it stands.
+    let comes_to_it = |granted: &CanonicalAddress| {
+        let granted = granted.to_string();
+        !granted.is_ascii()
+            && prepared(granted.as_bytes()).and_then(|granted| address(&granted)).as_ref() == Some(&asked)
+    };
+    grant.send_as.names(&asked) || grant.send_as.name_one(comes_to_it)
 }
 
 #[cfg(test)]

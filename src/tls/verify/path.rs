@@ -27,6 +27,8 @@ pub(in crate::tls) struct GoodPath {
     /// The leaf first, the configured anchor last.
     pub(in crate::tls) links: Vec<Link>,
     /// The earliest end of what it rests on.
+    /// When the first of them ends.
+    pub(in crate::tls) ends: WallTime,
     pub(in crate::tls) good_until: WallTime,
 }
 
@@ -73,23 +75,24 @@ fn check_way(
 ) -> Result<GoodPath, Rejection> {
     let links: Vec<Link> = below.iter().chain([&anchor.link]).chain(way).cloned().collect();
     let views: Vec<&View> = links.iter().map(|link| &*link.view).collect();
-    let mut good_until = WallTime::MAX;
+    let mut ends = WallTime::MAX;
     for (depth, view) in views.iter().enumerate() {
         check_validity(view, depth, now)?;
         check_certificate(ca, view, depth)?;
-        good_until = good_until.min(view.not_after);
+        ends = ends.min(view.not_after);
     }
     check_length(ca, &views)?;
     check_purposes(ca, &views)?;
     check_policies(ca, &views)?;
     check_mail_names(&views)?;
     check_other_names(path, anchor, way, ca, time)?;
+    let mut good_until = ends;
     for (depth, pair) in views.windows(2).enumerate() {
         if let [certificate, issuer] = pair {
             good_until = good_until.min(check_revocation(ca, certificate, issuer, depth, now)?);
         }
     }
-    Ok(GoodPath { links, good_until })
+    Ok(GoodPath { links, ends, good_until })
 }
 
 fn refuse(flaw: Flaw, view: &View, depth: usize) -> Rejection {

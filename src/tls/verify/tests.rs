@@ -262,12 +262,22 @@ fn a_renewed_anchor_of_the_same_name_and_key_vouches_when_the_old_one_has_ended(
 }
 
 #[test]
-fn the_chain_is_good_until_its_first_end() {
+fn the_chain_is_good_until_its_first_end_and_a_list_that_is_due_is_no_end() {
     let root = Recipe::ca("Root").self_signed();
     let issuing = Recipe::ca("Issuing").valid(NOW - DAY, NOW + 5 * DAY).signed_by(&root);
     let alice = Recipe::client("Alice").signed_by(&issuing);
     let trust = Setting::of("staff", &[&root]).trust();
-    assert_eq!(good(&[&alice, &issuing], &trust).good_until(), WallTime::from_seconds(NOW + 5 * DAY));
+    let until = |verified: &VerifiedChain| (verified.good_until(), verified.summary().unwrap().ends);
+    let day = |number| WallTime::from_seconds(NOW + number * DAY);
+    assert_eq!(until(&good(&[&alice, &issuing], &trust)), (day(5), day(5)));
+    let list = root.crl(&CrlRecipe::listing(&[]).valid(NOW - DAY, NOW + 2 * DAY));
+    let carol = Recipe::client("Carol").valid(NOW - DAY, NOW + 7 * DAY).signed_by(&root);
+    let listed = Setting::of("staff", &[&root]).with_crls(RevocationMode::Require, &[list]).trust();
+    assert_eq!(until(&good(&[&carol], &listed)), (day(2), day(7)));
+    // An anchor's end is one, too.
+    let brief = Recipe::ca("Brief Root").valid(NOW - DAY, NOW + 3 * DAY).self_signed();
+    let trust = Setting::of("staff", &[&brief]).trust();
+    assert_eq!(until(&good(&[&Recipe::client("Dave").signed_by(&brief)], &trust)), (day(3), day(3)));
 }
 
 #[test]
@@ -719,6 +729,8 @@ fn a_pin_outlives_the_end_only_when_it_says_so_and_the_fingerprint_speaks_first(
         setting.pins.ignoring_expiry.insert(ignoring);
         let judged = judge(&chain(&[&old]), &setting.trust(), now());
         assert_eq!(judged.as_ref().map(VerifiedChain::good_until).ok(), taken.then_some(WallTime::MAX));
+        let ends = judged.ok().and_then(|verified| verified.summary()).map(|summary| summary.ends);
+        assert_eq!(ends, taken.then_some(WallTime::MAX));
     }
 }
 

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sealpost::daemon::stranded::{self, Found};
+use sealpost::mail::{
+    Address, Envelope, ForwardPath, MailParameters, Notify, Recipient, RecipientParameters, ReversePath,
+};
+use sealpost::queue::steer::Change;
 use sealpost::queue::{Outcome, Record};
 use sealpost::snapshot::{Snapshot, SoftBounce};
 use sealpost::upstream::health::Condition;
@@ -116,6 +120,75 @@ async fn a_route_that_hangs_holds_only_its_own() {
     stage.submit_to("alice", 1, &["r0@example.net", "r0@example.org"]).await;
     stage.pass(seconds(1)).await;
     assert_eq!(stage.taken_by_spare(), 41, "also of a message that has a recipient there");
+}
+
+/// Once the outcomes of all routes were recorded together: a crash within the ten minutes that the other was silent sent the message again to whom it had come.
+#[tokio::test(start_paused = true)]
+async fn who_has_it_is_recorded_and_told_while_another_route_hangs_and_never_again() {
+    let stage = Stage::with_routes(Script::default(), silent_at(Phase::EndOfData));
+    stage.run();
+    let id = stage.send(wants_to_hear_of_success(&["r0@example.net", "r0@example.org"])).await;
+    stage.pass(seconds(3)).await;
+    let record = stage.record(id).await.unwrap();
+    let open: Vec<bool> = record.recipients.iter().map(|one| one.open).collect();
+    assert_eq!((open, record.attempts), (vec![false, true], 0), "the attempt goes on, and one has it");
+    assert_eq!(reports(&stage), ["relayed"]);
+    stage.pass(11 * MINUTE).await;
+    let record = stage.record(id).await.unwrap();
+    let attempts: Vec<u32> = record.recipients.iter().map(|one| one.attempts).collect();
+    assert_eq!((record.attempts, attempts), (1, vec![1, 1]), "each was tried once");
+    assert!(record.recipients[1].undetermined);
+    stage.spare.as_ref().unwrap().turn_into(Script::default());
+    stage.pass(2 * HOUR).await;
+    assert_eq!((stage.count().await, stage.taken_by_spare(), stage.up.taken().len()), (0, 1, 3), "nobody has it twice");
+    assert_eq!(reports(&stage), ["relayed", "relayed"], "one of each recipient");
+}
+
+/// An operator takes out, meanwhile, whom the other route is to bring it to: nothing is left to do for anybody, and nothing is done.
+#[tokio::test(start_paused = true)]
+async fn what_was_recorded_meanwhile_counts_when_an_operator_takes_out_the_rest() {
+    let stage = Stage::with_routes(silent_at(Phase::EndOfData), Script::default());
+    stage.run();
+    let id = stage.submit_to("alice", 1, &["r0@example.net", "r0@example.org"]).await[0];
+    stage.pass(seconds(3)).await;
+    assert_eq!(stage.house.queue.change(vec![(id, Change::TakeOut(vec![0]))]).await, [Ok(())]);
+    assert!(stage.record(id).await.is_none(), "who was left has it");
+    stage.pass(2 * HOUR).await;
+    assert_eq!((stage.count().await, stage.taken_by_spare(), stage.up.taken().len()), (0, 1, 0));
+}
+
+/// Where all routes are done within a second, the attempt is recorded once.
+#[tokio::test(start_paused = true)]
+async fn routes_that_end_together_are_recorded_together() {
+    let stage = Stage::with_routes(Script::default(), Script::default());
+    stage.run();
+    stage.submit_to("alice", 1, &["r0@example.net", "r0@example.org"]).await;
+    let before = stage.disk.operations();
+    stage.pass(seconds(3)).await;
+    let (both, before_one) = (stage.disk.operations() - before, stage.disk.operations());
+    stage.submit_to("alice", 1, NET).await;
+    let of_one = stage.disk.operations() - before_one;
+    stage.pass(seconds(3)).await;
+    let one = stage.disk.operations() - before_one - of_one;
+    assert_eq!((both, stage.count().await), (one, 0), "operations of the disk");
+}
+
+/// Of alice, with NOTIFY=SUCCESS for each.
+fn wants_to_hear_of_success(to: &[&str]) -> Envelope {
+    let notify = Some(Notify { success: true, failure: true, delay: false });
+    let recipient = |text: &&str| Recipient {
+        forward_path: ForwardPath::Address(Address::parse(text).unwrap()),
+        parameters: RecipientParameters { notify, orcpt: None },
+    };
+    let sender = ReversePath::Address(Address::parse("alice@example.com").unwrap());
+    Envelope::new(sender, MailParameters::default(), to.iter().map(recipient).collect()).unwrap()
+}
+
+/// What the reports that somebody took tell.
+fn reports(stage: &Stage) -> Vec<String> {
+    let taken = [stage.up.taken(), stage.spare.as_ref().unwrap().taken()].concat();
+    let texts = taken.iter().map(|one| String::from_utf8_lossy(&one.octets).into_owned());
+    texts.filter_map(|text| Some(text.split_once("\r\nAction: ")?.1.lines().next()?.to_owned())).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -344,7 +344,12 @@ fn snapshot(generation: u64, upstreams: Vec<Arc<Upstream>>) -> Snapshot {
     Snapshot {
         generation,
         doors: Vec::new(),
-        door_limits: DoorLimits { connections: 1, connections_per_address: 1, connections_per_minute: 1 },
+        door_limits: DoorLimits {
+            connections: 1,
+            connections_per_address: 1,
+            connections_per_identity: 1,
+            connections_per_minute: 1,
+        },
         intake: IntakeLimits {
             handshake: HOUR,
             proxy_header: HOUR,

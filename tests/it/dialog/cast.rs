@@ -18,7 +18,7 @@ use sealpost::identity::{
 };
 use sealpost::mail::{LocalPartCase, Rates};
 use sealpost::smtp::data::BareLf;
-use sealpost::tls::{CaRules, ClientCa, ClientCaSettings, CrlFile, RevocationMode, Trust};
+use sealpost::tls::{Asks, CaRules, ClientCa, ClientCaSettings, CrlFile, Pins, RevocationMode, Trust};
 
 use crate::recipe::{CrlRecipe, DAY, Made, NOW, Recipe};
 
@@ -157,6 +157,13 @@ impl Cast {
             cas.push(ca("strangers", &self.strangers, vec![], RevocationMode::Off));
         }
         Trust::new(cas, self.roster(season).pins())
+    }
+
+    /// The staff's CA alone, with what is asked of other servers about its certificates.
+    pub(crate) fn staff_asking(&self, asks: Asks) -> Trust {
+        let crls = vec![self.staff.crl(&CrlRecipe::listing(&[]))];
+        let staff = Arc::into_inner(ca("staff", &self.staff, crls, RevocationMode::Require)).unwrap();
+        Trust::new(vec![Arc::new(staff.asking(asks))], Pins::default())
     }
 
     /// Who is known in this season.

@@ -192,7 +192,12 @@ impl TlsStage {
         Snapshot {
             generation,
             doors: vec![door(Mode::StartTls), door(Mode::Implicit), Arc::new(vouching)],
-            door_limits: DoorLimits { connections: 10, connections_per_address: 10, connections_per_minute: 1000 },
+            door_limits: DoorLimits {
+                connections: 10,
+                connections_per_address: 10,
+                connections_per_identity: 10,
+                connections_per_minute: 1000,
+            },
             intake: IntakeLimits {
                 handshake: HOUR,
                 proxy_header: intake::header_wait(HOUR),

@@ -16,13 +16,15 @@ use sealpost::networks::Network;
 use sealpost::queue::{Driving, QueueSettings};
 use sealpost::snapshot::{Door, DoorLimits, Snapshot};
 use sealpost::sys::{Clock, MonoTime, Now, WallTime};
-use sealpost::tls::MinVersion;
+use sealpost::tls::points::HttpUrl;
+use sealpost::tls::{Asks, MinVersion, OcspMode};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::dialog::cast::Cast;
 use crate::dialog::memory::routes_to;
 use crate::dialog::tls::client_config;
 use crate::harness::PATIENCE;
@@ -39,17 +41,17 @@ const IN_THE_PROXY_HEADER: usize = 200;
 /// One in so many handshakes, which costs both sides.
 const HANDSHAKES_ONE_IN: usize = 25;
 
-const STARTTLS: usize = 0;
-const IMPLICIT: usize = 1;
+pub(super) const STARTTLS: usize = 0;
+pub(super) const IMPLICIT: usize = 1;
 /// The same behind load balancers.
 const BEHIND_BALANCERS: [usize; 2] = [2, 3];
 
 /// A clock that the test moves.
 #[derive(Debug, Default)]
-struct ByHand(AtomicU64);
+pub(super) struct ByHand(AtomicU64);
 
 impl ByHand {
-    fn advance(&self, by: Duration) {
+    pub(super) fn advance(&self, by: Duration) {
         self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
@@ -63,7 +65,7 @@ impl Clock for ByHand {
 
 /// How far a connection came, and is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Silent {
+pub(super) enum Silent {
     AtOnce,
     BehindEhlo,
     BehindStartTls,
@@ -120,7 +122,7 @@ enum Link {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-struct Client {
+pub(super) struct Client {
     link: Link,
     heard: Vec<u8>,
 }
@@ -158,7 +160,7 @@ impl Client {
     }
 
     /// The next reply; empty when the server is gone.
-    async fn hear(&mut self) -> String {
+    pub(super) async fn hear(&mut self) -> String {
         let mut reply = String::new();
         loop {
             while let Some(end) = self.heard.windows(2).position(|two| two == b"\r\n") {
@@ -174,18 +176,18 @@ impl Client {
         }
     }
 
-    async fn say(&mut self, line: &str) -> String {
+    pub(super) async fn say(&mut self, line: &str) -> String {
         self.write(format!("{line}\r\n").as_bytes()).await;
         self.hear().await
     }
 
     /// All that is said until the server has gone.
-    async fn until_it_ends(mut self) -> String {
+    pub(super) async fn until_it_ends(mut self) -> String {
         while self.read().await {}
         String::from_utf8_lossy(&self.heard).into_owned()
     }
 
-    async fn secure(self, persona: &str) -> Self {
+    pub(super) async fn secure(self, persona: &str) -> Self {
         let Link::Plain(stream) = self.link else { panic!("twice") };
         let connector = TlsConnector::from(Arc::new(client_config(persona, MinVersion::Tls13).unwrap()));
         let name = ServerName::try_from("mail.example.com").unwrap();
@@ -194,13 +196,13 @@ impl Client {
     }
 
     /// From the greeting to EHLO inside TLS.
-    async fn start_tls(mut self, persona: &str) -> Self {
+    pub(super) async fn start_tls(mut self, persona: &str) -> Self {
         assert!(self.say("EHLO client.example").await.starts_with("250"));
         assert!(self.say("STARTTLS").await.starts_with("220"));
         self.secure(persona).await
     }
 
-    async fn submit(&mut self) {
+    pub(super) async fn submit(&mut self) {
         for (line, expected) in [
             ("EHLO client.example", "250"),
             ("MAIL FROM:<alice@example.com>", "250"),
@@ -214,9 +216,9 @@ impl Client {
     }
 }
 
-struct Besieged {
-    stage: Stage,
-    clock: Arc<ByHand>,
+pub(super) struct Besieged {
+    pub(super) stage: Stage,
+    pub(super) clock: Arc<ByHand>,
     addresses: Vec<SocketAddr>,
     came: u32,
     /// How often alice came; each time from another address.
@@ -224,14 +226,19 @@ struct Besieged {
 }
 
 impl Besieged {
-    async fn new(connections: usize) -> Self {
+    pub(super) async fn new(connections: usize) -> Self {
+        Self::with(connections, QueueSettings::new("/queue")).await
+    }
+
+    pub(super) async fn with(connections: usize, settings: QueueSettings) -> Self {
         let clock = Arc::new(ByHand::default());
-        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..QueueSettings::new("/queue") };
+        let settings = QueueSettings { driving: Driving::Inline, cache: 1 << 20, ..settings };
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let stage = Stage::at(shared, settings, Script::default(), Script::default(), (*routes_to("*")).clone());
         let door_limits = DoorLimits {
             connections,
             connections_per_address: usize::try_from(PER_ADDRESS).unwrap(),
+            connections_per_identity: connections,
             connections_per_minute: 1000,
         };
         stage.change(|now| {
@@ -255,18 +262,30 @@ impl Besieged {
         Self { stage, clock, addresses, came: 0, honest: 0 }
     }
 
-    fn inside(&self) -> usize {
+    /// From now on the staff's certificates are asked about there; who gives no answer says nothing against them.
+    fn asks_ocsp(&self, responder: SocketAddr) {
+        let url = HttpUrl::parse(&format!("http://{responder}/")).unwrap();
+        let asks = Asks { ocsp: OcspMode::IfAvailable, ocsp_url: Some(url), ..Asks::default() };
+        self.stage.change(|now| {
+            let trust = Arc::new(Cast::get().staff_asking(asks));
+            let mut doors = now.doors.clone();
+            doors[STARTTLS] = Arc::new(Door { trust, ..Door::clone(&doors[STARTTLS]) });
+            Snapshot { doors, ..now }
+        });
+    }
+
+    pub(super) fn inside(&self) -> usize {
         self.stage.house.doors.inside()
     }
 
     /// Waits until so many are inside: a connection stands before it is accepted.
-    async fn until_inside(&self, count: usize) {
+    pub(super) async fn until_inside(&self, count: usize) {
         let so = timeout(PATIENCE, self.stage.house.doors.until_inside(count)).await;
         assert!(so.is_ok(), "{} are inside, and not {count}", self.inside());
     }
 
     /// One more that comes to nothing, from an address that few of them have.
-    async fn attack(&mut self, silent: Silent) -> (Silent, Client) {
+    pub(super) async fn attack(&mut self, silent: Silent) -> (Silent, Client) {
         let number = self.came;
         self.came += 1;
         let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + number / PER_ADDRESS);
@@ -297,12 +316,12 @@ impl Besieged {
     }
 
     /// Somebody honest, who has not heard anything yet.
-    async fn knocks(&mut self, door: usize) -> Client {
+    pub(super) async fn knocks(&mut self, door: usize) -> Client {
         self.honest += 1;
         Client::connect(Ipv4Addr::new(127, 0, 1, self.honest), self.addresses[door]).await.unwrap()
     }
 
-    async fn alice(&mut self, door: usize) -> Client {
+    pub(super) async fn alice(&mut self, door: usize) -> Client {
         let mut client = self.knocks(door).await;
         if door == IMPLICIT {
             client = client.secure("alice").await;
@@ -375,6 +394,41 @@ async fn who_has_an_identity_is_served_while_thousands_come_to_nothing() {
     }
     drop((regulars, more, in_the_header));
     besieged.until_inside(0).await;
+}
+
+/// Her CA's responder takes longer than anybody is left undisturbed, and all other places are taken by silence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_being_identified_is_not_called_away() {
+    const PLACES: usize = 3;
+    let responder = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut besieged = Besieged::new(PLACES).await;
+    besieged.asks_ocsp(responder.local_addr().unwrap());
+    let alice = tokio::spawn({
+        let first = besieged.knocks(STARTTLS).await;
+        async move {
+            let mut client = first;
+            assert!(client.hear().await.starts_with("220 "));
+            let mut client = client.start_tls("alice").await;
+            client.submit().await;
+            client
+        }
+    });
+    let (asked, _) = timeout(PATIENCE, responder.accept()).await.unwrap().unwrap();
+    let mut silent = vec![besieged.attack(Silent::AtOnce).await.1, besieged.attack(Silent::BehindEhlo).await.1];
+    besieged.until_inside(PLACES).await;
+    // She has been here longest; each of these takes the place of another.
+    besieged.clock.advance(UNDISTURBED);
+    for _ in 0..2 {
+        let newcomer = besieged.attack(Silent::AtOnce).await.1;
+        assert!(silent.remove(0).until_it_ends().await.contains("421 4.7.0 "));
+        silent.push(newcomer);
+    }
+    assert_eq!(besieged.stage.house.doors.given_away(), 2);
+    // Of whom nothing comes back, nothing bad is known.
+    drop((asked, responder));
+    let alice = timeout(PATIENCE, alice).await.unwrap().unwrap();
+    assert_eq!(besieged.inside(), PLACES);
+    drop(alice);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

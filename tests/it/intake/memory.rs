@@ -30,8 +30,14 @@ enum By {
 const WAYS: [By; 3] = [By::Data, By::Chunks, By::Through];
 
 fn stage(by: By) -> Stage {
-    let settings =
-        QueueSettings { driving: Driving::Inline, cache: 1 << 20, memory: MEMORY, ..QueueSettings::new("/queue") };
+    let whole = 100;
+    let settings = QueueSettings {
+        driving: Driving::Inline,
+        cache: 1 << 20,
+        memory: MEMORY,
+        memory_share_per_identity: whole,
+        ..QueueSettings::new("/queue")
+    };
     let routes: Routes = match by {
         By::Through => through(vec![upstream()]),
         By::Data | By::Chunks => (*routes_to("*")).clone(),

@@ -28,6 +28,8 @@ pub(super) struct Submission {
     from: &'static str,
     /// What its sender asks for.
     pub(super) wishes: Wishes,
+    /// When it was about to be begun: from then on its sender's own time is counted (RFC 2852 §4.1.4, from MAIL on).
+    pub(super) began: Duration,
     /// When its final dot was about to be sent, if it was.
     pub(super) ended: Option<Duration>,
     /// The queue id that came with 250.
@@ -90,6 +92,16 @@ impl Wishes {
 }
 
 impl Submission {
+    /// How much of its sender's own time (`BY`) was over when its final dot was about to be sent.
+    pub(super) fn begun_before(&self) -> Duration {
+        match self.wishes {
+            Wishes::OrReturn(_) | Wishes::OrNotify(_) => self.ended.unwrap_or(self.began).saturating_sub(self.began),
+            Wishes::Nothing | Wishes::Silence | Wishes::Success | Wishes::OnlyFailure | Wishes::Later(_) => {
+                Duration::ZERO
+            }
+        }
+    }
+
     pub(super) fn message_id(&self) -> String {
         format!("<sim.{}@example.com>", self.number)
     }
@@ -190,6 +202,7 @@ impl Account {
             length: dice.pick(&SIZES),
             from: persona,
             wishes: dice.pick(&Wishes::ALL),
+            began: self.since_beginning(Instant::now()),
             ended: None,
             acknowledged: None,
         };

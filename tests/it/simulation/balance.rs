@@ -178,13 +178,27 @@ impl Balance<'_> {
                 }
                 let has = arrivals.entry((submission.number, recipient.to_owned())).or_default();
                 if has.is_sure {
-                    return Err(format!("{recipient} has it twice, and no window was open: {submission:?}"));
+                    let came = self.history(submission);
+                    return Err(format!("{recipient} has it twice, and no window was open: {submission:?}\n{came}"));
                 }
                 has.times += 1;
                 has.is_sure = self.must_be_known(place);
             }
         }
         Ok(arrivals)
+    }
+
+    /// When a message came to whom, and what the relay could know of it.
+    fn history(&self, submission: &Submission) -> String {
+        let of_it = self.messages().filter(|(_, one)| {
+            let own = message_id(&String::from_utf8_lossy(&one.octets));
+            own.is_some_and(|own| own.trim_matches(['<', '>']) == submission.message_id().trim_matches(['<', '>']))
+        });
+        let lines = of_it.map(|(place, one)| {
+            let (when, was_lost) = (self.evidence.when[place], self.evidence.unrecorded.contains(&place));
+            format!("taken at {when:?}, answered: {}, unrecorded: {was_lost}, for {:?}", one.answered, one.recipients)
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Whether the relay must know that this was taken: it heard so, and had the time to write it down.
@@ -250,7 +264,7 @@ impl Balance<'_> {
         if !submission.recipients.contains(&recipient) {
             return Err(format!("a report on {recipient}, who was not in it or was refused at once: {submission:?}"));
         }
-        let waited = at.saturating_sub(ended) + self.account.stepped;
+        let waited = at.saturating_sub(ended) + submission.begun_before() + self.account.stepped;
         let is_due = match what {
             Told::Failed => may_be_reported(submission) && may_have_failed(submission, recipient, waited),
             Told::Delayed => match submission.wishes {
@@ -302,7 +316,7 @@ impl Balance<'_> {
                 continue;
             }
             let at = state.last_attempt.as_ref().map_or(record.trace.arrived, |(at, _)| *at);
-            let waited = at.since(record.trace.arrived) + self.account.stepped;
+            let waited = at.since(record.trace.arrived) + submission.begun_before() + self.account.stepped;
             if failed && !may_have_failed(submission, to, waited) {
                 return Err(format!("{to} failed after {waited:?}, and there was no reason: {state:?} {submission:?}"));
             }

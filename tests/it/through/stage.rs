@@ -179,12 +179,25 @@ impl Stage {
         pipe: usize,
         persona: &str,
     ) -> (Client, impl Future<Output = ()> + Send + use<>) {
+        self.converse(pipe, persona, Place::apart())
+    }
+
+    /// The same in this place.
+    pub(crate) fn conversation_in(
+        &self,
+        persona: &str,
+        place: Place,
+    ) -> (Client, impl Future<Output = ()> + Send + use<>) {
+        self.converse(64 * 1024, persona, place)
+    }
+
+    fn converse(&self, pipe: usize, persona: &str, place: Place) -> (Client, impl Future<Output = ()> + Send + use<>) {
         let (ours, theirs) = tokio::io::duplex(pipe);
         let chain = Cast::get().chain(persona).unwrap().map(PeerChain);
         let tls = Negotiated { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384".to_owned(), key_exchange: None };
         let client = SocketAddr::from(([192, 0, 2, 50], 40_000));
         let peer = Peer { client, tls, chain: chain.into(), exporter: None, door: IMPLICIT };
-        let intake = intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain(), Place::apart());
+        let intake = intake::converse(theirs, peer, Arc::clone(&self.house), self.house.tasks.drain(), place);
         (Client { stream: ours, read: Vec::new(), persona: persona.to_owned() }, intake)
     }
 

@@ -353,6 +353,17 @@ impl Model {
                 }
                 concluded
             }
+            Order::Note { ticket, outcomes, report } => {
+                let holds = self.of(*ticket).is_some() && self.tickets.contains(ticket);
+                let Some(message) = self.messages.get_mut(&ticket.id).filter(|_| holds) else {
+                    return Expected::Lapsed(ticket.id);
+                };
+                if outcomes.iter().all(|one| has_it(&message.record.recipients[one.recipient])) {
+                    return Expected::Done;
+                }
+                outcomes.iter().for_each(|tried| note(&mut message.record, tried, now.wall));
+                report.as_ref().map_or(Expected::Done, |report| self.keep(report, body))
+            }
             Order::SetAside { ticket, reason } => self.conclude(*ticket, |record| {
                 set_aside(record, reason);
                 true

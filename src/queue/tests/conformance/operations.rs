@@ -52,6 +52,8 @@ pub(super) enum Change {
         warned: bool,
         report: Option<Arrival>,
     },
+    /// These recipients have it, while the attempt goes on.
+    Note(usize, Vec<usize>, Option<Arrival>),
     SetAside(usize),
     Retry(usize),
     Hold(usize),
@@ -222,6 +224,8 @@ fn change() -> impl Strategy<Value = Change> {
         8 => arrival().prop_map(Change::Deposit),
         8 => (any_place(), vec((0..2_usize, 0..4_u8), 0..3), then(), any::<bool>(), proptest::option::of(arrival()))
             .prop_map(|(which, tried, next, warned, report)| Change::Conclude { which, tried, next, warned, report }),
+        3 => (any_place(), vec(0..2_usize, 0..3), proptest::option::of(arrival()))
+            .prop_map(|(which, places, report)| Change::Note(which, places, report)),
         1 => any_place().prop_map(Change::SetAside),
         2 => any_place().prop_map(Change::Retry),
         2 => any_place().prop_map(Change::Hold),
