@@ -15,7 +15,7 @@
 //! A message takes some fifty octets of memory, whatever its size: `queue.count` bounds them. On the disk such an order would cost a page for each
 //! message of a large queue (docs/decisions/0009). An identity that can't be told is `""`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -126,6 +126,40 @@ pub(super) struct Index {
     totals: Totals,
     /// Each message's place once, in any order.
     digest: u64,
+}
+
+/// The order of all messages at once, being drawn: very many that are put in one by one are looked up as often, and each tree ends half empty.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    identities: HashMap<String, (Vec<Place>, Tally)>,
+    totals: Totals,
+    digest: u64,
+}
+
+impl Draft {
+    /// One message more; no other has its name.
+    pub(super) fn note(&mut self, identity: String, place: Place, length: u64, record: u64) {
+        let (places, tally) = self.identities.entry(identity).or_default();
+        places.push(place);
+        tally.add(length.saturating_add(record));
+        self.totals.add(place.state(), length);
+        self.totals.records = self.totals.records.saturating_add(record);
+        self.digest ^= sum_of(place);
+    }
+
+    /// The order.
+    pub(super) fn drawn(self) -> Index {
+        let Self { identities, totals, digest } = self;
+        let mut index = Index { totals, digest, ..Index::default() };
+        for (identity, (places, tally)) in identities {
+            let mut own = Own { turns: places.into_iter().collect(), tally, head: None };
+            own.head = own.first_due();
+            let identity = Arc::<str>::from(identity);
+            index.heads.extend(own.head.map(|at| (at, Arc::clone(&identity))));
+            index.identities.insert(identity, own);
+        }
+        index
+    }
 }
 
 /// What an identity has to give.
@@ -311,6 +345,33 @@ mod tests {
         };
         assert_eq!(turn(0, 10), None, "it is claimed");
         assert_eq!(turn(60, 11), Some((alice, place(5))));
+    }
+
+    #[test]
+    fn an_order_that_is_drawn_at_once_is_the_one_that_came_one_by_one() {
+        let (mut index, mut draft) = (Index::default(), Draft::default());
+        for number in 0..200_u64 {
+            let identity = ["alice", "bob", ""][usize::try_from(number % 3).unwrap()].to_owned();
+            let level = [ORDINARY, HIGHEST, HELD, DEAD][usize::try_from(number / 7 % 4).unwrap()];
+            let due = WallTime::from_seconds(i64::try_from(number * 37 % 101).unwrap());
+            let place = Place { level, due, id: QueueId::from_u128(number.into()) };
+            draft.note(identity.clone(), place, number, 10);
+            index.change(&Change { identity, left: None, came: Some(place), length: number, records: (0, 10) });
+        }
+        let drawn = draft.drawn();
+        assert_eq!((drawn.totals, drawn.digest, &drawn.heads), (index.totals, index.digest, &index.heads));
+        assert_eq!(drawn.round(None).collect::<Vec<_>>(), index.round(None).collect::<Vec<_>>());
+        for identity in ["alice", "bob", ""] {
+            assert_eq!(drawn.held_by(identity), index.held_by(identity));
+        }
+        for number in 0..200 {
+            let gone: Vec<_> = index.round(None).map(|(whose, place)| (Arc::clone(whose), place)).take(1).collect();
+            let [(whose, place)] = gone.as_slice() else { panic!("{number} are gone too early") };
+            let left =
+                Change { identity: whose.to_string(), left: Some(*place), came: None, length: 0, records: (0, 0) };
+            index.change(&left);
+        }
+        assert_eq!((index.digest, index.heads.len()), (0, 0));
     }
 
     #[test]

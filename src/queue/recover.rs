@@ -202,9 +202,10 @@ pub(super) fn open(owned: Owned) -> Result<(Embedded, Recovery), OpenError> {
 
 fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     make_store(store)?;
+    // Before redb opens its file, which changes the head of it.
+    let testimony = witness::hear(store);
     let was_of_format = earlier::migrate(store)?;
     let files = body_files(store)?;
-    let testimony = witness::hear(store);
     let opened = open_files(store)?;
     remove_other_shelves(store, opened.number)?;
     let failed = |fault| OpenError::of(store, fault);

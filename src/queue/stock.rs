@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use redb::{ReadableDatabase, ReadableTable, ReadableTableMetadata as _};
 
 use super::embedded::Opened;
-use super::index::{Change, Index};
+use super::index::{Draft, Index};
 use super::recover::Recovery;
 use super::row::{Body, Read, Row};
 use super::shelf::Placing;
@@ -39,6 +39,8 @@ pub(super) struct Stock {
     pub(super) files: BTreeMap<QueueId, u64>,
     /// Messages that do not lie where they ought to.
     misplaced: Vec<(QueueId, Misplaced)>,
+    /// The order, being drawn.
+    draft: Draft,
     /// Rows that can be told though an octet of them is wrong.
     mended: Vec<(QueueId, Row)>,
     /// Octets that are no row; they count for nothing here.
@@ -55,6 +57,7 @@ fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
         space: Space::default(),
         files: BTreeMap::new(),
         misplaced: Vec::new(),
+        draft: Draft::default(),
         mended: Vec::new(),
         damaged: Vec::new(),
         found_by_name: true,
@@ -79,6 +82,7 @@ fn take_stock(opened: &Opened) -> Result<Stock, DiskFault> {
         );
     }
     stock.space = survey.drawn();
+    stock.index = std::mem::take(&mut stock.draft).drawn();
     Ok(stock)
 }
 
@@ -175,8 +179,8 @@ impl Stock {
         if row.body == Body::File {
             self.files.insert(id, row.length);
         }
-        let (came, records) = (Some(row.place(id)), (0, row.record_octets()));
-        self.index.change(&Change { identity: row.identity, left: None, came, length: row.length, records });
+        let (place, record) = (row.place(id), row.record_octets());
+        self.draft.note(row.identity, place, row.length, record);
     }
 
     /// What is lost of whom.
