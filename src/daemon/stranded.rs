@@ -19,6 +19,9 @@ use crate::sys::{Drain, WallTime};
 /// Messages of which so much as a listing shows is read at once.
 const AT_ONCE: usize = 2048;
 
+/// Recipients that are looked at before others have their turn.
+const LOOKED_AT_ONCE: usize = 128;
+
 /// What a look at all of the queue came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -98,7 +101,7 @@ async fn pass(
         let listing = queue.briefs(Filter { state: Some(State::Queued) }, page, Direction::OldestFirst).await?;
         for few in listing.entries.chunks(CHANGES_MAX) {
             let messages = few.iter().filter_map(|one| if let Listed::Message(one) = one { Some(one) } else { None });
-            let asleep = judge(messages.filter(|one| is_meant(one)), routes, now, &mut found);
+            let asleep = judge(messages.filter(|one| is_meant(one)), routes, now, &mut found).await;
             wake(queue, asleep, &mut found).await?;
         }
         after = listing.next;
@@ -108,19 +111,28 @@ async fn pass(
     }
 }
 
-/// Counts; and names those that a route takes now, and are not due of themselves.
-fn judge<'a>(
-    messages: impl Iterator<Item = &'a Brief>,
+/// Counts; and names those that a route takes now, and are not due of themselves. Lets others go on meanwhile: how many recipients a message has is its
+/// sender's choice.
+async fn judge(
+    messages: impl Iterator<Item = &Brief>,
     routes: &Routes,
     now: WallTime,
     found: &mut Found,
 ) -> Vec<QueueId> {
-    let mut asleep = Vec::new();
+    let (mut asleep, mut looked_at) = (Vec::new(), 0_usize);
     for message in messages {
-        let goes_nowhere = |to: &str| !has_route(message, to, routes);
-        let strands = message.recipients().any(|(to, state)| state.open && goes_nowhere(to));
+        let (mut strands, mut goes_now) = (false, false);
+        for (to, state) in message.recipients().filter(|(_, state)| state.open) {
+            let has_route = has_route(message, to, routes);
+            strands |= !has_route;
+            goes_now |= has_route && was_nowhere(state);
+            looked_at = looked_at.saturating_add(1);
+            if looked_at.is_multiple_of(LOOKED_AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
+        }
         found.stranded = found.stranded.saturating_add(u64::from(strands));
-        if waited_for_a_route(message).any(|to| !goes_nowhere(to)) {
+        if goes_now {
             if message.due > now {
                 asleep.push(message.id);
             } else {

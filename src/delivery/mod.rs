@@ -30,7 +30,7 @@ use crate::upstream::{LeftAlone, Probe};
 use conclusion::{Brought, Plan};
 use meanwhile::{Meanwhile, Noted};
 use stored::Stored;
-use turn::{Purpose, Turn, Turns};
+use turn::{Purpose, Turn, Turns, UnderWay};
 
 /// How long a message is put off at most that found its upstreams left alone when its turn came, and at least.
 const PUT_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -84,7 +84,10 @@ async fn deliver(turn: Turn, house: &House) {
             None => claim.give_back(),
         };
     }
-    let Some((handed, meanwhile)) = keeping(&claim, hand_over(&claim, probe, &snapshot, house)).await else { return };
+    let Some((handed, meanwhile)) = keeping(&claim, hand_over(&claim, probe, &under_way, &snapshot, house)).await
+    else {
+        return;
+    };
     // Its connection is free: the next may begin while this one is recorded. Where the disk hangs, the claim must outlast it.
     let Some(_concluding) = keeping(&claim, under_way.over()).await else { return };
     let _over = meanwhile.is_open().then(|| claim.attempt_is_over());
@@ -205,6 +208,7 @@ enum Handed {
 async fn hand_over<'a>(
     claim: &'a Claim,
     probe: Option<Probe>,
+    under_way: &UnderWay,
     snapshot: &'a Snapshot,
     house: &'a House,
 ) -> (Handed, Meanwhile<'a>) {
@@ -213,7 +217,12 @@ async fn hand_over<'a>(
     let mut probe = probe;
     let ways = routed.groups.into_iter().map(|group| {
         let own = probe.take_if(|probe| probe.is_for(group.route.upstreams()));
-        Box::pin(hand_over_group(claim, group, own, house))
+        let route = Arc::clone(&group.route.name);
+        Box::pin(async move {
+            let brought = hand_over_group(claim, group, own, house).await;
+            under_way.has_brought(&route);
+            brought
+        })
     });
     let gathered = meanwhile::gather(ways.collect(), claim, snapshot, house).await;
     let meanwhile::Gathered { mut brought, left_alone, meanwhile } = gathered;

@@ -99,7 +99,8 @@ pub(super) struct UnderWay {
 
 /// Against what a delivery counts.
 enum Counts {
-    Routes(Vec<Arc<str>>),
+    /// Those that have not brought their part.
+    Routes(Mutex<Vec<Arc<str>>>),
     /// Nothing is tried: its sender is told of the delay or the end.
     Late,
 }
@@ -314,7 +315,7 @@ impl Turns {
     fn turn(&self, claim: Claim, probe: Option<Probe>, routes: &[Arc<Route>]) -> Turn {
         let names = names(routes);
         self.board.lanes().begin(&names);
-        let under_way = UnderWay { board: Arc::clone(&self.board), counts: Counts::Routes(names) };
+        let under_way = UnderWay { board: Arc::clone(&self.board), counts: Counts::Routes(Mutex::new(names)) };
         Turn { claim, purpose: Purpose::Try, probe, under_way }
     }
 
@@ -420,6 +421,20 @@ impl Default for Board {
 }
 
 impl UnderWay {
+    /// One of several routes has brought its part: another hangs perhaps, and must not have it wait. Against the last it counts until all is [`Self::over`].
+    pub(super) fn has_brought(&self, route: &Arc<str>) {
+        let Counts::Routes(names) = &self.counts else { return };
+        let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() > 1
+            && let Some(place) = names.iter().position(|name| name == route)
+        {
+            let brought = names.swap_remove(place);
+            drop(names);
+            self.board.lanes().end(&[brought]);
+            self.board.freed.notify_waiters();
+        }
+    }
+
     /// The attempt is over, and counts against its routes no more; what came of it is recorded as long as this is kept.
     pub(super) async fn over(self) -> Option<OwnedSemaphorePermit> {
         // Never closed. Where many wait for the store already, nothing new is begun.
@@ -439,8 +454,11 @@ impl Board {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        match &self.counts {
-            Counts::Routes(names) => self.board.lanes().end(names),
+        match &mut self.counts {
+            Counts::Routes(names) => {
+                let names = names.get_mut().unwrap_or_else(PoisonError::into_inner);
+                self.board.lanes().end(names);
+            }
             Counts::Late => {
                 let mut late = self.board.late.lock().unwrap_or_else(PoisonError::into_inner);
                 *late = late.saturating_sub(1);

@@ -173,15 +173,15 @@ impl Hope {
 ///
 /// The registry (RFC 5248 §2.4) has 523 and 524 for TLS that is missing (X.7.10, X.7.11), 525 for an account that is disabled (X.7.13) and 432 for a password
 /// that has to be changed first (X.7.12). They are older than the registry, and in use for other things as well (a message that is too large, a store
-/// that is busy), so that a status of another subject counts more; with 432 nothing but its own status counts. From RCPT on, hosting panels say 525 of the
-/// recipient's account (5.7.13 too), and the sender must hear of it; who means ours there is known by saying it to everybody (`refusals`).
+/// that is busy), so that a status of another subject counts more; with 432 nothing but its own status counts. From RCPT on, 523 to 525 are taken for the
+/// recipient's or the message's (hosting panels say 525 5.7.13 of the recipient's account): its sender must hear of it, and no other upstream is to take what one
+/// refused; who means ours there is known by saying it to everybody (`refusals`).
 fn speaks_of_us(phase: Phase, reply: &Reply) -> bool {
     let status = reply.status().map(|status| (status.subject(), status.detail()));
     let about_security = status.is_none_or(|(subject, _)| subject == 7);
     match reply.code().number() {
         530 | 534 | 535 | 538 => true,
-        523 | 524 => about_security,
-        525 => about_security && !matches!(phase, Phase::Recipient | Phase::Data | Phase::EndOfData),
+        523..=525 => about_security && !matches!(phase, Phase::Recipient | Phase::Data | Phase::EndOfData),
         432 => status == Some((7, 12)),
         _ => false,
     }
@@ -283,11 +283,11 @@ mod tests {
         let the_messages = [Broken, Never, Never, Never, Never];
         let later = [Busy, Later, Later, Later, Later];
         for (text, expected) in [
-            ("523", ours),
-            ("523 5.7.10", ours),
+            ("523", until_rcpt),
+            ("523 5.7.10", until_rcpt),
             ("523 5.3.4", the_messages),
-            ("524", ours),
-            ("524 5.7.11", ours),
+            ("524", until_rcpt),
+            ("524 5.7.11", until_rcpt),
             ("524 5.2.4", the_messages),
             ("525", until_rcpt),
             ("525 5.7.13", until_rcpt),

@@ -144,6 +144,20 @@ async fn who_has_it_is_recorded_and_told_while_another_route_hangs_and_never_aga
     assert_eq!(reports(&stage), ["relayed", "relayed"], "one of each recipient");
 }
 
+/// Once a message counted against both routes until both had done their part: one that hung kept the other's places for ten minutes at a time.
+#[tokio::test(start_paused = true)]
+async fn messages_that_hang_at_one_route_take_no_places_of_another() {
+    let stage = Stage::with_routes(Script::default(), silent_at(Phase::EndOfData));
+    stage.route(vec![to_example_org(spare()), rest(Upstream { connections: 1, ..upstream() })]);
+    stage.run();
+    stage.submit_to("alice", 8, &["r0@example.net", "r0@example.org"]).await;
+    stage.pass(seconds(3)).await;
+    stage.submit_to("bob", 3, NET).await;
+    stage.pass(seconds(3)).await;
+    let of_bob = stage.up.taken().iter().filter(|one| one.mail.contains("bob@")).count();
+    assert_eq!((of_bob, stage.taken_by_spare()), (3, 0));
+}
+
 /// An operator takes out, meanwhile, whom the other route is to bring it to: nothing is left to do for anybody, and nothing is done.
 #[tokio::test(start_paused = true)]
 async fn what_was_recorded_meanwhile_counts_when_an_operator_takes_out_the_rest() {
