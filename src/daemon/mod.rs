@@ -41,7 +41,7 @@ use crate::doors::Full;
 use crate::house::House;
 use crate::intake::Introduced;
 use crate::queue::fill::{Notice, Watch};
-use crate::queue::{Listed, OpenError, Owned, Queue, QueueSettings, Recovery};
+use crate::queue::{Listed, LostCommit, OpenError, Owned, Queue, QueueSettings, Recovery};
 use crate::session::replies;
 use crate::snapshot::{Door, Mode};
 use crate::sys::disk::SystemDisk;
@@ -329,6 +329,10 @@ fn tell_recovery(recovery: &Recovery, data_dir: &Path, house: &House) {
     }
     if let Some(lost) = &recovery.lost {
         tracing::error!("{lost}");
+        for id in &lost.kept {
+            audit::dead(*id, "", LostCommit::OF_ONE);
+            house.counts.dead();
+        }
     }
     for (id, reason) in &recovery.set_aside {
         tracing::error!(%id, reason, "a message was damaged; it is set aside as dead");

@@ -253,12 +253,20 @@ impl Plan {
         }
     }
 
-    /// What was recorded and told while the attempt went on is not recorded and told again.
+    /// What was told while the attempt went on is not told again.
     #[must_use]
-    pub fn without(mut self, noted: &BTreeSet<usize>) -> Self {
-        self.outcomes.retain(|one| !noted.contains(&one.recipient));
-        self.tell.retain(|(place, _)| !noted.contains(place));
+    pub fn without_telling(mut self, told: &BTreeSet<usize>) -> Self {
+        self.tell.retain(|(place, _)| !told.contains(place));
         self
+    }
+
+    /// What was recorded while the attempt went on is not recorded again; but that it was an attempt is, by one of them at least.
+    pub fn leave_out(&mut self, recorded: &BTreeSet<usize>) {
+        if self.outcomes.iter().any(|one| !recorded.contains(&one.recipient)) {
+            self.outcomes.retain(|one| !recorded.contains(&one.recipient));
+        } else {
+            self.outcomes.truncate(1);
+        }
     }
 
     fn tell_failures(&mut self) {

@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use super::conclusion::{self, Brought, Plan};
 use super::{Consequence, compose, deposit, note_outcomes, with_room};
 use crate::house::House;
-use crate::queue::{Claim, QueueError};
+use crate::queue::Claim;
 use crate::snapshot::Snapshot;
 use crate::upstream::LeftAlone;
 
@@ -25,19 +25,61 @@ const AFTER: Duration = Duration::from_secs(1);
 
 /// What the routes have brought, all together.
 #[derive(Default)]
-pub(super) struct Gathered {
+pub(super) struct Gathered<'a> {
     pub(super) brought: Brought,
     /// Of one of the routes.
     pub(super) left_alone: Option<LeftAlone>,
-    /// The recipients that were recorded on the way.
-    pub(super) noted: BTreeSet<usize>,
+    pub(super) meanwhile: Meanwhile<'a>,
 }
 
-/// A recording under way, and whom it is about.
-type Noting<'a> = Pin<Box<dyn Future<Output = BTreeSet<usize>> + Send + 'a>>;
+/// What was recorded on the way, and what is still being recorded.
+#[derive(Default)]
+pub(super) struct Meanwhile<'a> {
+    noted: Noted,
+    noting: Option<Noting<'a>>,
+}
+
+/// Of whom it is recorded, and told, what came of this attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Noted {
+    pub(super) recorded: BTreeSet<usize>,
+    /// Those of them of whom nothing is left to tell.
+    pub(super) told: BTreeSet<usize>,
+}
+
+/// A recording under way.
+type Noting<'a> = Pin<Box<dyn Future<Output = Noted> + Send + 'a>>;
+
+impl Meanwhile<'_> {
+    /// Whether something is waited for that the store has still to do.
+    pub(super) fn is_open(&self) -> bool {
+        self.noting.is_some()
+    }
+
+    /// What was recorded, when nothing is waited for any more: what comes of the rest is recorded behind it.
+    pub(super) async fn end(self) -> Noted {
+        let Self { mut noted, noting } = self;
+        if let Some(noting) = noting {
+            noted.add(noting.await);
+        }
+        noted
+    }
+}
+
+impl Noted {
+    fn add(&mut self, other: Self) {
+        self.recorded.extend(other.recorded);
+        self.told.extend(other.told);
+    }
+}
 
 /// Waits for all of these ways, and records meanwhile who has the message.
-pub(super) async fn gather<W>(mut ways: Vec<W>, claim: &Claim, snapshot: &Snapshot, house: &House) -> Gathered
+pub(super) async fn gather<'a, W>(
+    mut ways: Vec<W>,
+    claim: &'a Claim,
+    snapshot: &'a Snapshot,
+    house: &'a House,
+) -> Gathered<'a>
 where
     W: Future<Output = (Brought, Option<LeftAlone>)> + Send,
 {
@@ -45,68 +87,67 @@ where
         && let Some(only) = ways.pop()
     {
         let (brought, left_alone) = only.await;
-        return Gathered { brought, left_alone, noted: BTreeSet::new() };
+        return Gathered { brought, left_alone, ..Gathered::default() };
     }
     let mut ways: FuturesUnordered<W> = ways.into_iter().collect();
     let (mut gathered, mut fresh) = (Gathered::default(), Brought::default());
-    let (mut noting, mut wait): (Option<Noting<'_>>, _) = (None, Box::pin(tokio::time::sleep(AFTER)));
+    let (mut noting, mut wait): (Option<Noting<'a>>, _) = (None, Box::pin(tokio::time::sleep(AFTER)));
     loop {
         tokio::select! {
             biased;
             way = ways.next() => {
                 let Some((one, alone)) = way else { break };
                 if fresh.tried.is_empty() {
-                    wait.as_mut().reset(tokio::time::Instant::now() + AFTER);
+                    wait.set(tokio::time::sleep(AFTER));
                 }
                 fresh.add(one.clone());
                 gathered.brought.add(one);
                 gathered.left_alone = gathered.left_alone.take().or(alone);
             }
             noted = end_of(&mut noting) => {
-                gathered.noted.extend(noted);
+                gathered.meanwhile.noted.add(noted);
                 noting = None;
             }
             () = &mut wait, if noting.is_none() && !fresh.tried.is_empty() => {
                 let plan = conclusion::plan_meanwhile(claim.record(), &std::mem::take(&mut fresh), house.now().wall);
-                noting = plan.map(|plan| Box::pin(note(claim, plan, snapshot, house)) as Noting<'_>);
+                noting = match plan {
+                    Some(plan) => Some(Box::pin(note(claim, plan, snapshot, house))),
+                    None => None,
+                };
             }
         }
     }
-    // What comes of the rest is recorded behind it, whatever the store does.
-    if let Some(noting) = noting {
-        gathered.noted.extend(noting.await);
-    }
+    gathered.meanwhile.noting = noting;
     gathered
 }
 
 /// What comes of it; nothing when there is nothing to come.
-async fn end_of(noting: &mut Option<Noting<'_>>) -> BTreeSet<usize> {
+async fn end_of(noting: &mut Option<Noting<'_>>) -> Noted {
     match noting {
         Some(noting) => noting.await,
         None => std::future::pending().await,
     }
 }
 
-/// Records who has it; whom that is about, when it stands on the disk. What can't be told yet is recorded with all the rest.
-async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> BTreeSet<usize> {
+/// Records who has it. What can't be told yet, since there is no room for the report, is told at the end of the attempt.
+async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> Noted {
     let reports = match compose(claim, &plan, snapshot, house).await {
         Ok(reports) => with_room(reports, claim.record(), house).await.ok(),
         Err(_) => None,
     };
-    let Some(reports) = reports else { return BTreeSet::new() };
-    let consequence = Consequence::of(claim.record(), &plan, reports.report.as_ref());
-    let report = reports.report.map(|report| deposit(report, claim.record(), snapshot, house));
-    match claim.note(plan.outcomes.clone(), report).await {
-        Ok(report) => {
-            note_outcomes(claim.record(), &plan, house);
-            consequence.note(report, house);
-            plan.outcomes.iter().map(|one| one.recipient).collect()
-        }
-        // The end of the attempt tells.
-        Err(QueueError::Fenced(_) | QueueError::NotFound(_)) => BTreeSet::new(),
+    let recorded: BTreeSet<usize> = plan.outcomes.iter().map(|one| one.recipient).collect();
+    let told = if reports.is_some() { recorded.clone() } else { BTreeSet::new() };
+    let report = reports.and_then(|reports| reports.report);
+    let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
+    let report = report.map(|report| deposit(report, claim.record(), snapshot, house));
+    // Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in no log.
+    note_outcomes(claim.record(), plan.outcomes.iter(), house);
+    match claim.note(plan.outcomes, report).await {
+        Ok(report) => consequence.note(report, house),
+        // The claim is lost, the message gone, or the queue closed: the end of the attempt comes to nothing as well, and tells.
         Err(fault) => {
-            tracing::warn!(id = %claim.id(), %fault, "who has the message could not be recorded while it is tried for others; it is recorded with them");
-            BTreeSet::new()
+            tracing::debug!(id = %claim.id(), %fault, "who has the message could not be recorded while it is tried for others")
         }
     }
+    Noted { recorded, told }
 }

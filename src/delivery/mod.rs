@@ -16,7 +16,6 @@ mod standing;
 mod stored;
 mod turn;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use crate::route::Group;
 use crate::snapshot::{Snapshot, SoftBounce};
 use crate::upstream::{LeftAlone, Probe};
 use conclusion::{Brought, Plan};
+use meanwhile::{Meanwhile, Noted};
 use stored::Stored;
 use turn::{Purpose, Turn, Turns};
 
@@ -80,30 +80,31 @@ async fn deliver(turn: Turn, house: &House) {
     if purpose == Purpose::Tell {
         let _concluding = under_way.over().await;
         return match conclusion::plan_in_line(claim.record(), &snapshot.schedule, house.moment(since)) {
-            Some(plan) => conclude(claim, plan, &snapshot, house).await,
+            Some(plan) => conclude(claim, plan, &Noted::default(), &snapshot, house).await,
             None => claim.give_back(),
         };
     }
-    let Some(handed) = keeping(&claim, hand_over(&claim, probe, &snapshot, house)).await else { return };
+    let Some((handed, meanwhile)) = keeping(&claim, hand_over(&claim, probe, &snapshot, house)).await else { return };
     // Its connection is free: the next may begin while this one is recorded. Where the disk hangs, the claim must outlast it.
     let Some(_concluding) = keeping(&claim, under_way.over()).await else { return };
+    let _over = meanwhile.is_open().then(|| claim.attempt_is_over());
+    let Some(noted) = keeping(&claim, meanwhile.end()).await else { return };
     let now = house.moment(since);
-    let (plan, noted) = match handed {
-        Handed::Tried(mut brought, noted) => {
+    let plan = match handed {
+        Handed::Tried(mut brought) => {
             if snapshot.soft_bounce == SoftBounce::Yes {
                 brought.tried = conclusion::softened(claim.record(), brought.tried, now);
             }
-            let jitter = house.entropy.next_u64();
-            (conclusion::plan(claim.record(), brought, &snapshot.schedule, now, jitter), noted)
+            conclusion::plan(claim.record(), brought, &snapshot.schedule, now, house.entropy.next_u64())
         }
         Handed::LeftAlone(LeftAlone { wait }, untried) => {
             match conclusion::plan_without_attempt(claim.record(), untried, &snapshot.schedule, now) {
-                Some(plan) => (plan, BTreeSet::new()),
+                Some(plan) => plan,
                 None => return claim.put_off(wait.clamp(PUT_OFF.0, PUT_OFF.1)),
             }
         }
     };
-    conclude(claim, plan.without(&noted), &snapshot, house).await;
+    conclude(claim, plan.without_telling(&noted.told), &noted, &snapshot, house).await;
 }
 
 /// Gives up what can't be delivered in the time that its sender gave, without an attempt.
@@ -112,14 +113,14 @@ async fn expire(claim: Claim, reason: &str, snapshot: &Snapshot, house: &House) 
     let open = claim.record().open_recipients().into_iter().map(untried).collect();
     let now = house.moment(claim.record().waits_since());
     match conclusion::plan_without_attempt(claim.record(), open, &snapshot.schedule, now) {
-        Some(plan) => conclude(claim, plan, snapshot, house).await,
+        Some(plan) => conclude(claim, plan, &Noted::default(), snapshot, house).await,
         // It was kept before this process began, whose clock may be wrong; or the clock was set between two looks at it.
         None => claim.put_off(RENEW_EVERY),
     }
 }
 
 /// Records what came of the attempt, with the report on it.
-async fn conclude(claim: Claim, mut plan: Plan, snapshot: &Snapshot, house: &House) {
+async fn conclude(claim: Claim, mut plan: Plan, noted: &Noted, snapshot: &Snapshot, house: &House) {
     let composed = async {
         match compose(&claim, &plan, snapshot, house).await {
             Ok(reports) => with_room(reports, claim.record(), house).await,
@@ -131,8 +132,10 @@ async fn conclude(claim: Claim, mut plan: Plan, snapshot: &Snapshot, house: &Hou
         plan.untold(&why);
         Reports::default()
     });
-    note_outcomes(claim.record(), &plan, house);
     let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
+    let fresh = plan.outcomes.iter().filter(|one| !noted.recorded.contains(&one.recipient));
+    note_outcomes(claim.record(), fresh, house);
+    plan.leave_out(&noted.recorded);
     let copy = copy.map(|copy| deposit(copy, claim.record(), snapshot, house));
     let conclusion = Conclusion {
         outcomes: plan.outcomes,
@@ -192,14 +195,19 @@ async fn keep(claim: &Claim) {
 
 /// What came of handing a message over.
 enum Handed {
-    /// It was tried, for some recipients at least; of these it is recorded already.
-    Tried(Brought, BTreeSet<usize>),
+    /// It was tried, for some recipients at least.
+    Tried(Brought),
     /// Nobody tried it, and why, per recipient.
     LeftAlone(LeftAlone, Vec<Tried>),
 }
 
 /// Each route by itself, all at the same time: one that hangs delays no other.
-async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, house: &House) -> Handed {
+async fn hand_over<'a>(
+    claim: &'a Claim,
+    probe: Option<Probe>,
+    snapshot: &'a Snapshot,
+    house: &'a House,
+) -> (Handed, Meanwhile<'a>) {
     let record = claim.record();
     let routed = snapshot.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
     let mut probe = probe;
@@ -208,7 +216,7 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
         Box::pin(hand_over_group(claim, group, own, house))
     });
     let gathered = meanwhile::gather(ways.collect(), claim, snapshot, house).await;
-    let meanwhile::Gathered { mut brought, left_alone, noted } = gathered;
+    let meanwhile::Gathered { mut brought, left_alone, meanwhile } = gathered;
     if !routed.nowhere.is_empty()
         && let Some(unsaid) = house.no_route.say(house.now().mono)
     {
@@ -220,10 +228,11 @@ async fn hand_over(claim: &Claim, probe: Option<Probe>, snapshot: &Snapshot, hou
         );
     }
     brought.tried.extend(routed.nowhere.into_iter().map(Tried::nowhere));
-    match left_alone {
+    let handed = match left_alone {
         Some(left_alone) if brought.tried.is_empty() => Handed::LeftAlone(left_alone, brought.untried),
-        Some(_) | None => Handed::Tried(brought, noted),
-    }
+        Some(_) | None => Handed::Tried(brought),
+    };
+    (handed, meanwhile)
 }
 
 async fn hand_over_group(
@@ -343,8 +352,8 @@ fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -
     (deposit, report.octets)
 }
 
-fn note_outcomes(record: &Record, plan: &Plan, house: &House) {
-    for one in &plan.outcomes {
+fn note_outcomes<'a>(record: &Record, outcomes: impl Iterator<Item = &'a Tried>, house: &House) {
+    for one in outcomes {
         house.counts.attempted(&one.outcome);
         if let Some(recipient) = record.envelope.recipients().get(one.recipient) {
             audit::attempted(record, &recipient.forward_path, &one.upstream, &one.outcome);

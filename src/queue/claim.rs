@@ -151,6 +151,12 @@ impl Claim {
         }
     }
 
+    /// The attempt is over, and something is waited for before it can be concluded: another of its identity may begin. To be kept until then; meanwhile
+    /// the lease does not run out.
+    pub fn attempt_is_over(&self) -> Over {
+        Over { _in_hand: InHand::take(&self.queue, self.ticket) }
+    }
+
     /// Records who has the message by now, while the attempt goes on for others, and the report that tells of it; returns the report's name. The claim
     /// stays as it is. Tried again and again like [`Self::conclude_surely`]: what stands on the disk already is not recorded twice, and neither is its
     /// report.
@@ -202,6 +208,12 @@ impl Patience {
         }
         self.wait = self.wait.saturating_mul(2).min(AGAIN.1);
     }
+}
+
+/// See [`Claim::attempt_is_over`].
+#[derive(Debug)]
+pub struct Over {
+    _in_hand: Arc<InHand>,
 }
 
 /// A claim whose holder may come to grief.

@@ -42,7 +42,7 @@ use super::stock::Stock;
 use super::store::{NewBody, NewMessage, Next, Order, Ticket, Totals};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
-use super::witness::Witness;
+use super::witness::{self, Rows, Witness};
 use super::{FAILURES_SAID, QueueError};
 use crate::mail::{Cost, QueueId};
 use crate::sys::disk::Lock;
@@ -359,12 +359,14 @@ impl Embedded {
         drop(handle.take());
         // A name that was given and not synced may be taken back by a power cut, and with it all that was kept under it since.
         self.disk.sync_folder(&self.folder).map_err(|fault| OpenError::Disk(self.folder.clone(), fault))?;
+        let testimony = witness::hear(self);
         let opened = super::recover::open_files(self)?;
         let failed = |fault| OpenError::of(self, fault);
         let noted = self.disown(&opened).map_err(failed)?;
         let mut found = Recovery::default();
         // Body files are missed when they are read: to look for all of them would take its time.
         let stock = super::stock::sound_stock(&opened, None, &mut found).map_err(failed)?;
+        found.look_for_lost(testimony, &opened, &stock.index).map_err(failed)?;
         self.install(opened, stock, &mut handle)?;
         // Whoever spends holds the accounts while it reads the store: never the other way round.
         drop(handle);
@@ -577,7 +579,7 @@ impl Embedded {
         for change in &aftermath.changes {
             index.change(change);
         }
-        self.testify(&index, &aftermath.changes);
+        let rows = Rows::of(&index, &aftermath.changes);
         for &ticket in concluded {
             claims.end(ticket);
         }
@@ -590,15 +592,17 @@ impl Embedded {
             claims.turns.came(&change.identity, place, now.wall);
         }
         drop((claims, index));
+        // Behind the locks: a disk that hangs must not have everybody wait who asks for a claim.
+        self.testify(rows, now);
         for id in aftermath.files {
             self.sweeper.remove(id);
         }
     }
 
-    fn testify(&self, index: &Index, changes: &[super::index::Change]) {
+    fn testify(&self, rows: Rows, now: Now) {
         let handle = self.handle.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = handle.as_ref() {
-            super::witness::testify(self, &*opened.head, index, changes);
+            witness::testify(self, &*opened.head, rows, now.mono);
         }
     }
 

@@ -13,7 +13,7 @@ use super::accounts::Spending;
 use super::budget::Granted;
 use super::gather::{Brings, Expected};
 use super::seen::{Mark, Sighting};
-use super::settings::{COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY, SCARCE_MEMORY};
+use super::settings::{BODY_SYNC_WAIT, COMMIT_WAIT, GATHER_MAX, GRANTED_MEMORY, SCARCE_MEMORY};
 use super::store::{NewBody, NewMessage, Order, Tried};
 use super::sweeper::BodyFile;
 use super::writer::Holding;
@@ -327,7 +327,7 @@ impl Incoming {
             queue.disk.sync_folder(queue.sweeper.folder())
         });
         // It goes on; whoever says then that it is done is heard by nobody, and the file goes.
-        let synced = tokio::time::timeout(COMMIT_WAIT, synced).await;
+        let synced = tokio::time::timeout(BODY_SYNC_WAIT, synced).await;
         let synced = synced.map_err(|_| QueueError::Full("the disk does not finish the sync of a body".to_owned()))?;
         synced?.map_err(|fault| QueueError::from_io(&fault))?;
         let named = name.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use super::Recovery;
+use super::witness::LostCommit;
 use crate::mail::QueueId;
 
 /// Those that nobody has asked for yet.
@@ -35,6 +36,10 @@ impl Losses {
 
     /// What was found when the files were opened again.
     pub(super) fn note_all(&self, found: Recovery) {
+        if let Some(lost) = found.lost {
+            tracing::error!("{lost}");
+            lost.kept.iter().for_each(|id| self.note(*id, LostCommit::OF_ONE));
+        }
         for id in found.mended {
             tracing::warn!(%id, "what store.redb says of a message was damaged; it has been written anew, and nothing is lost");
         }

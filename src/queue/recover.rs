@@ -13,6 +13,7 @@ use redb::{Database, ReadableDatabase, ReadableTable as _};
 
 use super::earlier;
 use super::embedded::{Embedded, Opened};
+use super::index::Index;
 use super::shelf::{self, Placing, Shelf};
 use super::space::Space;
 use super::stock::sound_stock;
@@ -20,7 +21,7 @@ use super::storage::Storage;
 use super::store::Totals;
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, FORMAT_KEY, InUse, MESSAGES, META, SHELF_KEY, Tables};
-use super::witness::{self, LostCommit};
+use super::witness::{self, LostCommit, Testimony};
 use super::{QueueError, QueueSettings};
 use crate::mail::QueueId;
 use crate::sys::disk::{Lock, Open};
@@ -134,6 +135,21 @@ pub struct Recovery {
     pub lost: Option<LostCommit>,
 }
 
+impl Recovery {
+    /// Whether a commit is gone that was on stable storage. What is damaged otherwise is told message by message.
+    pub(super) fn look_for_lost(
+        &mut self,
+        testimony: Option<Testimony>,
+        opened: &Opened,
+        index: &Index,
+    ) -> Result<(), DiskFault> {
+        if let Some(testimony) = testimony.filter(|_| self.mended.is_empty() && self.set_aside.is_empty()) {
+            self.lost = witness::missed(&testimony, opened, index)?;
+        }
+        Ok(())
+    }
+}
+
 /// A data directory that is this process's from now on, and whose store is not open yet. Dropped, it is given back.
 #[derive(Debug)]
 pub struct Owned {
@@ -195,10 +211,7 @@ fn recover(store: &Embedded) -> Result<Recovery, OpenError> {
     let failed = |fault| OpenError::of(store, fault);
     let mut recovery = Recovery { was_of_format, ..Recovery::default() };
     let stock = sound_stock(&opened, Some(&files), &mut recovery).map_err(failed)?;
-    // What is damaged otherwise is told, message by message.
-    if let Some(testimony) = testimony.filter(|_| recovery.mended.is_empty() && recovery.set_aside.is_empty()) {
-        recovery.lost = witness::missed(&testimony, &opened, &stock.index).map_err(failed)?;
-    }
+    recovery.look_for_lost(testimony, &opened, &stock.index).map_err(failed)?;
     let noted = begin_use(&opened, &mut recovery).map_err(failed)?;
     for &id in files.keys().filter(|id| !stock.files.contains_key(id)) {
         store.sweeper.remove(id);

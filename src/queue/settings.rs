@@ -58,9 +58,12 @@ pub const NAP_MAX: Duration = Duration::from_secs(60);
 /// How long a claim waits after the store failed, before it tries again.
 pub const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// How long a finished message waits for room in the writer's backlog, and before that for the sync of its body's file, before its client is told to come
-/// again.
+/// How long a finished message waits for room in the writer's backlog before its client is told to come again.
 pub const COMMIT_WAIT: Duration = Duration::from_secs(60);
+
+/// How long it waits before that for the sync of its body's file: half of what its client waits behind the final dot (RFC 5321 §4.5.3.2.6). Many large bodies
+/// that end together are more than a disk takes in a minute, and each client that is told to come again brings all of it again.
+pub const BODY_SYNC_WAIT: Duration = Duration::from_secs(300);
 
 /// The most entries of one listing.
 pub const PAGE_MAX: usize = 1000;

@@ -8,7 +8,8 @@
 //! | at a start the head is    | the rows come to | it was                                                                         |
 //! |---------------------------|------------------|--------------------------------------------------------------------------------|
 //! | another                   | whatever         | a commit that was cut off, or a close behind the last one: nothing can be told |
-//! | as it was written down    | the same         | a kill or a power cut between two commits                                      |
+//! | as it was written down    | the same         | a kill or a power cut between two commits; or the loss of one that moved       |
+//! |                           |                  | nothing (who has a message by now, the ledger, receipts), which is not told    |
 //! | as it was written down    | something else   | damage: a commit that was on stable storage is gone                            |
 //!
 //! A head that differs in a few octets is the same, damaged: each commit writes a root, its sum, a number and the sum of all that anew.
@@ -24,12 +25,13 @@ use std::sync::{Mutex, PoisonError};
 use redb::ReadableDatabase as _;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::FAILURES_SAID;
 use super::embedded::{Embedded, Opened};
 use super::index::{Change, Index};
 use super::tables::{DiskFault, MESSAGES};
 use crate::mail::QueueId;
-use crate::sys::DiskFile;
 use crate::sys::disk::Open;
+use crate::sys::{DiskFile, MonoTime, Throttle};
 
 /// The name of its file.
 const NAME: &str = "store.last";
@@ -70,6 +72,11 @@ pub struct LostCommit {
     pub kept: Vec<QueueId>,
 }
 
+impl LostCommit {
+    /// What has become of each that it kept.
+    pub const OF_ONE: &str = "gone: store.redb was damaged, and the change that kept it is lost";
+}
+
 impl fmt::Display for LostCommit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -90,13 +97,24 @@ fn messages(count: u64) -> String {
     format!("{count} message{}", if count == 1 { "" } else { "s" })
 }
 
-impl Testimony {
-    fn of(head: [u8; HEAD], index: &Index, changes: &[Change]) -> Self {
+/// What there is, when a commit is on stable storage.
+#[derive(Debug)]
+pub(super) struct Rows {
+    digest: u64,
+    count: u64,
+    /// What this commit kept.
+    kept: Vec<QueueId>,
+}
+
+impl Rows {
+    pub(super) fn of(index: &Index, changes: &[Change]) -> Self {
         let new = changes.iter().filter(|change| change.left.is_none()).filter_map(|change| change.came);
         let kept = new.map(|place| place.id).take(NAMED_MAX).collect();
-        Self { head, rows: index.digest(), count: index.totals().all().count, kept }
+        Self { digest: index.digest(), count: index.totals().all().count, kept }
     }
+}
 
+impl Testimony {
     fn encode(&self) -> Vec<u8> {
         let named = u64::try_from(self.kept.len()).unwrap_or(0);
         let mut octets = self.head.to_vec();
@@ -126,12 +144,26 @@ impl Testimony {
 }
 
 /// Who writes it down.
-#[derive(Debug, Default)]
-pub(super) struct Witness(Mutex<Option<Box<dyn DiskFile>>>);
+#[derive(Debug)]
+pub(super) struct Witness {
+    file: Mutex<Option<Box<dyn DiskFile>>>,
+    /// That it can't be.
+    said: Throttle,
+}
+
+impl Default for Witness {
+    fn default() -> Self {
+        Self { file: Mutex::default(), said: Throttle::new(FAILURES_SAID) }
+    }
+}
 
 impl Witness {
+    fn unsaid(&self, now: MonoTime) -> Option<u64> {
+        self.said.say(now)
+    }
+
     fn write(&self, store: &Embedded, octets: &[u8]) -> io::Result<()> {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let path = path(store);
         let open = || match store.disk.open(&path, Open::Existing) {
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => store.disk.open(&path, Open::New),
@@ -157,15 +189,15 @@ fn head_of(file: &dyn DiskFile) -> io::Result<[u8; HEAD]> {
     Ok(head)
 }
 
-/// Writes down that these changes are on stable storage, and with them all that `index` tells of.
-pub(super) fn testify(store: &Embedded, head: &dyn DiskFile, index: &Index, changes: &[Change]) {
-    // Where it can't be written the last one stays, which is of another head.
-    let told = head_of(head).and_then(|head| {
-        let testimony = Testimony::of(head, index, changes);
-        store.witness().write(store, &testimony.encode())
-    });
-    if let Err(fault) = told {
-        tracing::debug!(%fault, "that the last commit is on the disk could not be written down");
+/// Writes down that these rows are on stable storage. Where it can't be written the last one stays, which is of another head.
+pub(super) fn testify(store: &Embedded, head: &dyn DiskFile, rows: Rows, now: MonoTime) {
+    let Rows { digest: rows, count, kept } = rows;
+    let told =
+        head_of(head).and_then(|head| store.witness().write(store, &Testimony { head, rows, count, kept }.encode()));
+    if let Err(fault) = told
+        && let Some(unsaid) = store.witness().unsaid(now)
+    {
+        tracing::warn!(%fault, unsaid, "what the last commit was can't be written into store.last: where it is damaged while no relay has it, a start would not know");
     }
 }
 

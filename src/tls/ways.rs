@@ -31,10 +31,12 @@ pub(super) struct Link {
 /// The certificates above one, in order, an anchor last.
 pub(super) type Way = Vec<Link>;
 
-/// Whether this certificate was issued by that one, by name and by signature. Of what can't be read nothing is known, and so it may have been.
+/// Whether this certificate was issued by that one, by name and by signature. Of what can't be read, or is signed by means unknown here, nothing is known: it may
+/// have been.
 pub(crate) fn is_issued_by(one: &CertificateDer<'_>, issuer: &CertificateDer<'_>) -> bool {
     let (Some(below), Some(above)) = (View::of(one), View::of(issuer)) else { return true };
-    below.issuer == above.subject && signature::verify_certificate(one, &above.spki).is_ok()
+    below.issuer == above.subject
+        && signature::verify_certificate(one, &above.spki) != Err(signature::Unverified::WrongKey)
 }
 
 /// All ways from `start` to one of the anchors.

@@ -173,7 +173,7 @@ impl Hope {
 ///
 /// The registry (RFC 5248 §2.4) has 523 and 524 for TLS that is missing (X.7.10, X.7.11), 525 for an account that is disabled (X.7.13) and 432 for a password
 /// that has to be changed first (X.7.12). They are older than the registry, and in use for other things as well (a message that is too large, a store
-/// that is busy), so that a status of another subject counts more; with 432 nothing but its own status counts. To RCPT, hosting panels say 525 of the
+/// that is busy), so that a status of another subject counts more; with 432 nothing but its own status counts. From RCPT on, hosting panels say 525 of the
 /// recipient's account (5.7.13 too), and the sender must hear of it; who means ours there is known by saying it to everybody (`refusals`).
 fn speaks_of_us(phase: Phase, reply: &Reply) -> bool {
     let status = reply.status().map(|status| (status.subject(), status.detail()));
@@ -181,7 +181,7 @@ fn speaks_of_us(phase: Phase, reply: &Reply) -> bool {
     match reply.code().number() {
         530 | 534 | 535 | 538 => true,
         523 | 524 => about_security,
-        525 => about_security && phase != Phase::Recipient,
+        525 => about_security && !matches!(phase, Phase::Recipient | Phase::Data | Phase::EndOfData),
         432 => status == Some((7, 12)),
         _ => false,
     }
@@ -275,11 +275,11 @@ mod tests {
 
     /// RFC 5248 §2.4, and what is said of other things by the same numbers. Columns: AUTH, MAIL, RCPT, DATA, end of data.
     #[test]
-    fn what_the_registry_has_for_our_account_is_ours_unless_its_status_or_rcpt_says_otherwise() {
+    fn what_the_registry_has_for_our_account_is_ours_unless_its_status_or_a_recipient_says_otherwise() {
         use Judgement::{Broken, Busy, Later, Never};
         let phases = [Phase::Auth, Phase::Mail, Phase::Recipient, Phase::Data, Phase::EndOfData];
         let ours = [Broken; 5];
-        let but_for_rcpt = [Broken, Broken, Never, Broken, Broken];
+        let until_rcpt = [Broken, Broken, Never, Never, Never];
         let the_messages = [Broken, Never, Never, Never, Never];
         let later = [Busy, Later, Later, Later, Later];
         for (text, expected) in [
@@ -289,8 +289,8 @@ mod tests {
             ("524", ours),
             ("524 5.7.11", ours),
             ("524 5.2.4", the_messages),
-            ("525", but_for_rcpt),
-            ("525 5.7.13", but_for_rcpt),
+            ("525", until_rcpt),
+            ("525 5.7.13", until_rcpt),
             ("525 5.2.1", the_messages),
             ("432 4.7.12", ours),
             ("432 4.3.2", later),

@@ -81,6 +81,21 @@ fn what_is_not_there_has_one_number_at_every_command() {
 }
 
 #[test]
+fn a_damaged_trial_is_told_of_with_its_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ca.pem"), "damaged\n").unwrap();
+    let tried = || {
+        let [free] = free_addresses();
+        let offset = (free.port() - 1587).to_string();
+        sealpost(&["quickstart", "--dir", folder.path().to_str().unwrap(), "--port-offset", &offset])
+    };
+    // Its other two ports may be somebody's.
+    let ended = std::iter::repeat_with(tried).take(20).find(|ended| ended.status.code() != Some(69)).unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(!ended.status.success() && said.contains("remove it, or choose another with --dir"), "{said}");
+}
+
+#[test]
 fn what_check_finds_and_how_much_it_is_stand_in_one_text() {
     let bench = Bench::new(&free_addresses::<1>());
     let right = sealpost(&["check", "--config", bench.config_argument()]);

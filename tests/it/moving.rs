@@ -14,7 +14,7 @@ use sealpost::queue::{Custodian, Deposit, Driving, Queue, QueueSettings, Record,
 use sealpost::sys::{Clock, Entropy, SystemClock, SystemDisk, SystemEntropy};
 
 use super::harness::bench::Bench;
-use super::harness::process::{Process, list_queue, sealpost, sealpost_says};
+use super::harness::process::{Process, list_queue, program, sealpost, sealpost_says};
 use super::harness::upstream::{Manner, Upstream};
 use super::harness::{PATIENCE, eventually, free_addresses};
 
@@ -296,7 +296,7 @@ fn kill_when(arguments: &[&str], file: &Path, octets: u64) -> bool {
 }
 
 fn spawn(arguments: &[&str]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+    let mut command = Command::new(program());
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 

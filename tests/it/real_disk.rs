@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::harness::bench::Bench;
 use super::harness::client::{Client, Said};
-use super::harness::process::{Process, Start};
+use super::harness::process::{Process, Start, program};
 use super::harness::upstream::{Manner, Mood, Upstream};
 use super::harness::{PATIENCE, eventually};
 
@@ -82,7 +82,7 @@ impl Place {
     /// How many messages the daemon says are queued.
     fn queued(&self, process: &Process) -> u64 {
         let words = ["queue", "stats", "--json", "--top", "0", "--config", self.bench.config_argument()];
-        let said = inside(process, &[&[env!("CARGO_BIN_EXE_sealpost")], &words[..]].concat());
+        let said = inside(process, &[&[program()], &words[..]].concat());
         let stats: Value = serde_json::from_slice(&said.stdout).unwrap_or_else(|_| panic!("{said:?}"));
         stats["queued"].as_u64().unwrap()
     }

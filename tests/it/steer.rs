@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::harness::bench::Bench;
 use super::harness::client::Client;
 use super::harness::free_addresses;
-use super::harness::process::{Process, list_queue, sealpost, sealpost_says};
+use super::harness::process::{Process, list_queue, program, sealpost, sealpost_says};
 use super::harness::upstream::{Manner, Upstream};
 use super::moving::fill;
 
@@ -222,7 +222,7 @@ fn stats_say_what_is_there_whose_and_whether_mail_goes_in_and_out() {
 fn names_are_read_from_standard_input_and_one_that_is_missing_stops_no_other() {
     let (_upstream, bench, _process) = with_mail();
     let ids: Vec<String> = list_queue(&bench).iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+    let mut child = Command::new(program())
         .args(["queue", "hold", "-", "--config", bench.config_argument()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -329,7 +329,7 @@ fn a_hundred_thousand_messages_are_listed_in_bounded_memory_and_head_ends_it_qui
     let bench = Bench::new(&free_addresses::<1>());
     fill(&bench, MANY, 0);
     let peak_at = |limit: &str, lines: usize| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        let mut child = Command::new(program())
             .args(["queue", "list", "--json", "--limit", limit, "--config", bench.config_argument()])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -359,7 +359,7 @@ fn what_is_done_to_many_is_done_to_all_of_them_whoever_reads_on() {
     let bench = Bench::new(&free_addresses::<1>());
     fill(&bench, MANY, 0);
     let steer = |words: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        let mut command = Command::new(program());
         command.args(["queue"]).args(words).args(["--all", "--config", bench.config_argument()]);
         command
     };
@@ -375,7 +375,7 @@ fn what_is_done_to_many_is_done_to_all_of_them_whoever_reads_on() {
     assert_eq!(released.status.code(), Some(74), "{released:?}");
     assert!(text(&released.stderr).contains("6000 messages released"), "{released:?}");
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut list = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+    let mut list = Command::new(program());
     let listed = list.args(["queue", "list", "--config", bench.config_argument()]).stdout(full).output().unwrap();
     assert_eq!(listed.status.code(), Some(74), "{listed:?}");
     assert!(text(&listed.stderr).contains("standard output can't be written"), "{listed:?}");
@@ -427,7 +427,7 @@ fn whoever_does_not_read_on_ends_no_command_in_a_panic() {
         let read = sealpost(words).status.code();
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sealpost"));
+        let mut command = Command::new(program());
         let unread = command.args(words).stdout(writer.try_clone().unwrap()).stderr(writer).status().unwrap();
         assert_eq!(unread.code(), read, "{words:?}");
     }

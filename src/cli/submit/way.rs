@@ -103,13 +103,15 @@ struct Plain {
 /// A server that takes TLS from the first octet waits for the client, and so says nothing that could tell (RFC 8314 §3.3).
 const UNGREETED: &str = "; if it takes TLS from the first octet, as on port 465, use --implicit";
 
-/// For the greeting: on the port of TLS from the first octet one that has not come soon will not come.
-pub(super) fn patience_with_greeting(port: u16) -> Duration {
-    if port == IMPLICIT_PORT { PATIENCE / 12 } else { PATIENCE }
-}
-
 /// RFC 8314 §7.3.
 const IMPLICIT_PORT: u16 = 465;
+/// For a greeting on that port: one that has not come soon will not come.
+const SILENCE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// For the greeting.
+pub(super) fn patience_with_greeting(port: u16) -> Duration {
+    if port == IMPLICIT_PORT { SILENCE_PATIENCE } else { PATIENCE }
+}
 
 /// Whether what came in the place of TLS is none.
 fn is_no_tls(fault: &io::Error) -> bool {

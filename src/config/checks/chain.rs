@@ -34,10 +34,8 @@ impl Checking<'_> {
 /// Whether it says where the certificate of its issuer is.
 fn names_its_issuer(certificate: &[u8]) -> bool {
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else { return false };
-    certificate.extensions().iter().any(|extension| match extension.parsed_extension() {
-        ParsedExtension::AuthorityInfoAccess(access) => {
-            access.accessdescs.iter().any(|one| one.access_method == oid!(1.3.6.1.5.5.7.48.2))
-        }
-        _ => false,
+    certificate.extensions().iter().any(|extension| {
+        let ParsedExtension::AuthorityInfoAccess(access) = extension.parsed_extension() else { return false };
+        access.accessdescs.iter().any(|one| one.access_method == oid!(1.3.6.1.5.5.7.48.2))
     })
 }

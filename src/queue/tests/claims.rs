@@ -116,6 +116,45 @@ fn who_has_it_by_now_is_noted_once_and_the_claim_goes_on() {
     });
 }
 
+/// A delivery that panics while it is being noted who has the message knows nothing of it, and puts everybody off.
+#[test]
+fn who_has_it_has_it_whatever_is_recorded_behind_that() {
+    block_on(async {
+        let bench = Bench::new(settings());
+        let id = bench.keep(b"hello").await;
+        let claim = bench.claim_now().await.unwrap();
+        let outcome = Outcome::Delivered { reply: Reply::new(Code::known(250), None, "Ok") };
+        claim.note(vec![Tried { outcome, ..Tried::by_nobody(0, "") }], None).await.unwrap();
+        let outcomes = vec![Tried::by_nobody(0, "the delivery panicked")];
+        let conclusion = Conclusion { outcomes, ..nothing_tried(Next::Retry(START)) };
+        claim.conclude(conclusion).await.unwrap();
+        let record = bench.record(id).await;
+        assert!(!record.recipients[0].open && record.recipients[0].has_it(), "{record:?}");
+    });
+}
+
+#[test]
+fn an_attempt_that_is_over_and_waits_frees_its_turn_and_keeps_its_message() {
+    block_on(async {
+        let settings = QueueSettings { per_identity: 1, ..settings() };
+        let lease = settings.lease;
+        let bench = Bench::new(settings);
+        bench.keep(b"one").await;
+        bench.keep(b"two").await;
+        let claim = bench.claim_now().await.unwrap();
+        let first = claim.id();
+        assert!(bench.claim_now().await.is_none(), "one at a time");
+        let over = claim.attempt_is_over();
+        let other = bench.claim_now().await.unwrap();
+        assert_ne!(other.id(), first);
+        other.conclude(nothing_tried(Next::Finished)).await.unwrap();
+        bench.clock.advance(lease * 2);
+        assert!(bench.claim_now().await.is_none(), "the first is in hand");
+        drop((over, claim));
+        assert_eq!(bench.claim_now().await.unwrap().id(), first);
+    });
+}
+
 #[test]
 fn a_claim_that_reaches_nobody_is_given_back() {
     block_on(async {

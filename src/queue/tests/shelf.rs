@@ -193,6 +193,29 @@ fn a_reader_never_sees_what_was_put_in_the_place_of_what_it_reads() {
     assert!(bench.disk.octets(Path::new(SHELF)).unwrap().len() < 1 << 20, "places were given out again");
 }
 
+/// Nothing was taken yet; what it leaves looks like no store, or is one.
+#[test]
+fn a_first_start_that_is_cut_off_anywhere_stops_no_later_one() {
+    let mut nth = 0;
+    let mut was_cut = true;
+    while was_cut {
+        nth += 1;
+        // Which names last that were made before the cut is chosen anew by each seed.
+        for seed in 0..16 {
+            let (disk, clock) = (SimulatedDisk::new(seed), Arc::new(ManualClock::at(START)));
+            disk.fail(nth, u64::MAX, Fault::Error);
+            was_cut = try_open(&disk, &clock, settings()).is_err();
+            disk.crash();
+            disk.mend();
+            let (queue, recovery) = try_open(&disk, &clock, settings())
+                .unwrap_or_else(|fault| panic!("operation {nth}, seed {seed}: {fault}"));
+            assert_eq!(recovery.totals.all().count, 0, "operation {nth}, seed {seed}");
+            block_on(queue.close());
+        }
+    }
+    assert!(nth > 8, "{nth}");
+}
+
 #[test]
 fn a_store_of_before_that_is_cut_off_while_it_is_written_anew_is_whole() {
     let before = include_bytes!("../../../fixtures/store/format-3/store.redb");

@@ -26,9 +26,9 @@ use crate::tls::ways::{Link, Way};
 pub(in crate::tls) struct GoodPath {
     /// The leaf first, the configured anchor last.
     pub(in crate::tls) links: Vec<Link>,
-    /// The earliest end of what it rests on.
     /// When the first of them ends.
     pub(in crate::tls) ends: WallTime,
+    /// The earliest end of all that it rests on, a CRL among it.
     pub(in crate::tls) good_until: WallTime,
 }
 

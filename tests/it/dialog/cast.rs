@@ -284,7 +284,11 @@ impl Cast {
             ("careful", careful),
             ("guarded", guarded),
             ("coded", coded),
-            ("zoe", mailbox("zoe", "zoe@example.com", &["zoe@example.com", "zoë@example.com"])),
+            // The last begins with a ligature, which is one with its letters only when it is prepared.
+            (
+                "zoe",
+                mailbox("zoe", "zoe@example.com", &["zoe@example.com", "zoë@example.com", "\u{fb01}ona@example.com"]),
+            ),
             ("pinned", printer),
         ]
     }

@@ -117,7 +117,7 @@ send_to = ["*"]
     }
 
     fn write_credential_by(words: &[&str], file: &Path, password: &str) {
-        let mut asking = Command::new(env!("CARGO_BIN_EXE_sealpost"))
+        let mut asking = Command::new(super::process::program())
             .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

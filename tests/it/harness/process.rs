@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -16,6 +16,12 @@ use super::bench::Bench;
 
 /// What the thread that reads the log says on the notify socket when the log, and so the process, has ended.
 const ENDED: &[u8] = b"X_ENDED=1";
+
+/// The program under test: cargo's of this build, or the one that `SEALPOST_PROGRAM` names, as people run it (`tests/long kill`).
+pub fn program() -> &'static str {
+    static NAMED: OnceLock<Option<String>> = OnceLock::new();
+    NAMED.get_or_init(|| std::env::var("SEALPOST_PROGRAM").ok()).as_deref().unwrap_or(env!("CARGO_BIN_EXE_sealpost"))
+}
 
 /// Whether it came up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +57,7 @@ impl Process {
         static STARTS: AtomicU64 = AtomicU64::new(0);
         let socket = directory.join(format!("notify-{}", STARTS.fetch_add(1, Ordering::Relaxed)));
         let told = UnixDatagram::bind(&socket).unwrap();
-        let line: Vec<&str> =
-            wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_sealpost"), "serve", "--config"]).collect();
+        let line: Vec<&str> = wrapper.iter().copied().chain([program(), "serve", "--config"]).collect();
         let mut child = Command::new(line[0])
             .args(&line[1..])
             .arg(configuration)
@@ -203,7 +208,7 @@ fn read_log(stderr: ChildStderr, mut file: File, log: &Log, socket: &PathBuf) {
 
 /// Runs `sealpost` with these words to its end.
 pub fn sealpost(words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sealpost")).args(words).stdin(Stdio::null()).output().unwrap()
+    Command::new(program()).args(words).stdin(Stdio::null()).output().unwrap()
 }
 
 /// Runs `sealpost` with these words, which must succeed; its standard output.

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use sealpost::delivery;
 use sealpost::house::House;
 use sealpost::identity::Rule;
 use sealpost::identity::pattern::DomainSet;
 use sealpost::mail::QueueId;
-use sealpost::queue::{Filter, Listed, Page, Queue, QueueSettings, Schedule};
+use sealpost::queue::{Filter, Listed, LostCommit, Page, Queue, QueueSettings, Schedule};
 use sealpost::route::{Route, Routes, Wants};
 use sealpost::snapshot::{Recheck, Snapshot};
 use sealpost::sys::disk::Fault;
@@ -94,7 +95,8 @@ impl Life {
             let opened =
                 Queue::open(settings, Arc::new(world.disk.clone()), Arc::clone(&clock), Arc::clone(&entropy) as Arc<_>);
             let (queue, recovery) = opened.map_err(|fault| fault.to_string())?;
-            assert_eq!(recovery.lost, None, "no octet was damaged");
+            // A disk that lies is to be noticed by what became of the mail.
+            assert!(recovery.lost.is_none() || !world.keeps_what_it_synced(), "no octet was damaged: {recovery:?}");
             // A body file may be gone of what was answered 452, when the power went before the store was open again: see `queue`.
             let lost = |(id, _): &&(QueueId, String)| world.account.lock().unwrap().is_acknowledged(*id);
             let lost: Vec<_> = recovery.set_aside.iter().filter(lost).collect();
@@ -164,6 +166,9 @@ impl Life {
                     health.ill = Some(Instant::now());
                 }
             }
+            let damaged = house.queue.damaged().now_or_never().unwrap_or_default();
+            let is_lost = |(_, why): &(QueueId, String)| why == LostCommit::OF_ONE;
+            assert!(!damaged.iter().any(is_lost) || !world.keeps_what_it_synced(), "no octet was damaged: {damaged:?}");
             self.ill = health.ill;
             for one in others {
                 one.abort();

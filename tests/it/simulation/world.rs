@@ -99,6 +99,7 @@ pub(super) struct World {
     pub(super) dice: Arc<Dice>,
     pub(super) disk: SimulatedDisk,
     pub(super) upstream: Arc<Scripted>,
+    lie: Lie,
     /// It has a weather of its own.
     pub(super) second: Arc<Scripted>,
     pub(super) weather: Arc<Weather>,
@@ -124,6 +125,7 @@ impl World {
         let upstream = Scripted::new(Script::default());
         Self {
             seed,
+            lie,
             weather: Arc::new(Weather::new(Dice::new(seed ^ 0xf00d), lie)),
             dice,
             disk,
@@ -137,6 +139,11 @@ impl World {
             when: Vec::new(),
             age: Duration::ZERO,
         }
+    }
+
+    /// Whether the disk is honest.
+    pub(super) fn keeps_what_it_synced(&self) -> bool {
+        self.lie != Lie::SyncsNothing
     }
 
     /// Whether this seed has power cuts in it.
