@@ -117,7 +117,7 @@ def _cells(names, values, form, better, marks, verdicts):
         text = form.format(value) + marks.get(name, "") + (f" {verdicts[name]}" if verdicts.get(name) else "")
         comparable = name in best and name != OURS and not verdicts.get(name) and not verdicts.get(OURS)
         ratio = middle([_better(mine, theirs, better) for mine, theirs in zip(ours, values[name])]) if comparable else None
-        yield text if ratio is None else f"{text} ({ratio:.2g} x)"
+        yield text if ratio is None else f"{text} ({times(ratio)} x)"
 
 
 def _best(values, better):
@@ -215,3 +215,8 @@ def _notes(results):
     for note in dict.fromkeys(results["notes"]):
         count = results["notes"].count(note)
         yield note + (f" ({count} times)" if count > 1 else "")
+
+
+def times(ratio):
+    """Two digits that count, and never a power of ten."""
+    return f"{ratio:.0f}" if ratio >= 99.5 else f"{ratio:.2g}"
