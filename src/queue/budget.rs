@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::QueueError;
-use super::fill::Size;
+use super::fill::beyond;
 use super::octets::{Octets, Share};
 use super::settings::{GRANTED_MEMORY, QueueSettings};
 use super::store::Tally;
@@ -128,20 +128,20 @@ impl fmt::Display for Shortage {
             Self::Count { now, limit } => {
                 write!(f, "{} kept or being received, and queue.count leaves intake {limit}", Messages(now))
             }
-            Self::Size { now, more, limit } => write!(
-                f,
-                "{} are kept or being received, {} more are asked for, and queue.size leaves intake {}",
-                Size(now),
-                Size(more),
-                Size(limit)
-            ),
-            Self::Disk { free, coming, reserve } => write!(
-                f,
-                "the disk of data_dir has {} free; {} are coming, and {} are left to outcomes and reports",
-                Size(free),
-                Size(coming),
-                Size(reserve)
-            ),
+            Self::Size { now, more, limit } => {
+                let [now, more, limit] = beyond(now, more, limit);
+                write!(
+                    f,
+                    "{now} are kept or being received, {more} more are asked for, and queue.size leaves intake {limit}"
+                )
+            }
+            Self::Disk { free, coming, reserve } => {
+                let [coming, reserve, free] = beyond(coming, reserve, free);
+                write!(
+                    f,
+                    "the disk of data_dir has {free} free; {coming} are coming, and {reserve} are left to outcomes and reports"
+                )
+            }
             Self::Receiving { now } => {
                 write!(f, "of this identity, {} being received already (queue.receiving_per_identity)", Messages(now))
             }
@@ -150,20 +150,20 @@ impl fmt::Display for Shortage {
                 "of this identity, {} kept or being received, and queue.share_per_identity allows {limit}",
                 Messages(now)
             ),
-            Self::ShareOfSize { now, more, limit } => write!(
-                f,
-                "{} of this identity are kept or being received, {} more are asked for, and queue.share_per_identity allows {}",
-                Size(now),
-                Size(more),
-                Size(limit)
-            ),
-            Self::ShareOfMemory { now, more, limit } => write!(
-                f,
-                "messages of this identity that are being received hold {} of memory, {} more are asked for, and queue.memory_share_per_identity allows {}",
-                Size(now),
-                Size(more),
-                Size(limit)
-            ),
+            Self::ShareOfSize { now, more, limit } => {
+                let [now, more, limit] = beyond(now, more, limit);
+                write!(
+                    f,
+                    "{now} of this identity are kept or being received, {more} more are asked for, and queue.share_per_identity allows {limit}"
+                )
+            }
+            Self::ShareOfMemory { now, more, limit } => {
+                let [now, more, limit] = beyond(now, more, limit);
+                write!(
+                    f,
+                    "messages of this identity that are being received hold {now} of memory, {more} more are asked for, and queue.memory_share_per_identity allows {limit}"
+                )
+            }
         }
     }
 }

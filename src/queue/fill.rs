@@ -123,23 +123,50 @@ fn percent(all: u64, part: u64) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size(pub(super) u64);
 
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const KIB: u64 = 1024;
-        const MIB: u64 = KIB * KIB;
-        match self.0 {
-            octets @ ..KIB => write!(f, "{octets} octets"),
-            octets @ KIB..MIB => write!(f, "{} KiB", octets / KIB),
-            octets => write!(f, "{} MiB", octets / MIB),
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+impl Size {
+    /// Of the units up to `largest`, the one that it is said in, and its name.
+    fn unit(self, largest: u64) -> (u64, &'static str) {
+        match self.0.min(largest) {
+            ..KIB => (1, "octets"),
+            KIB..MIB => (KIB, "KiB"),
+            MIB.. => (MIB, "MiB"),
         }
     }
+
+    fn said(self, largest: u64) -> String {
+        let (unit, name) = self.unit(largest);
+        format!("{} {name}", self.0 / unit)
+    }
+
+    /// What is left of it when it is said so.
+    fn rounded(self, largest: u64) -> u64 {
+        let (unit, _) = self.unit(largest);
+        self.0 - self.0 % unit
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said(MIB))
+    }
+}
+
+/// Two numbers of octets that come to more than a third, each in a unit in which this is seen: 960 KiB and 64 KiB do not come to more than 1 MiB.
+pub(super) fn beyond(one: u64, other: u64, limit: u64) -> [String; 3] {
+    let is_seen = |&largest: &u64| {
+        let [one, other, limit] = [one, other, limit].map(|octets| Size(octets).rounded(largest));
+        one.saturating_add(other) > limit
+    };
+    let largest = [MIB, KIB].into_iter().find(is_seen).unwrap_or(1);
+    [one, other, limit].map(|octets| Size(octets).said(largest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MIB: u64 = 1 << 20;
 
     fn fill(count: u64, octets: u64, free: u64) -> Fill {
         let limit = Tally { count: 1000, octets: 1000 * MIB };
@@ -160,6 +187,19 @@ mod tests {
             [0, 1, 2].map(|count| Messages(count).to_string()),
             ["0 messages are", "1 message is", "2 messages are"]
         );
+    }
+
+    #[test]
+    fn what_is_too_much_is_seen_to_be() {
+        for (one, other, limit, said) in [
+            (3 * MIB, 2 * MIB, 4 * MIB, ["3 MiB", "2 MiB", "4 MiB"]),
+            (0, 2 * MIB, MIB, ["0 octets", "2 MiB", "1 MiB"]),
+            (3 * MIB + 512 * KIB, MIB, 4 * MIB, ["3584 KiB", "1024 KiB", "4096 KiB"]),
+            (960 * KIB + 1, 64 * KIB, MIB, ["983041 octets", "65536 octets", "1048576 octets"]),
+            (u64::MAX, u64::MAX, MIB, ["17592186044415 MiB", "17592186044415 MiB", "1 MiB"]),
+        ] {
+            assert_eq!(beyond(one, other, limit), said);
+        }
     }
 
     #[test]
