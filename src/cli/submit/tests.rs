@@ -223,9 +223,26 @@ async fn who_knocks_at_the_other_kind_of_port_is_told_of_the_option() {
         assert_eq!(failure.exit(), exit, "{failure}");
         assert!(failure.to_string().contains(words), "{failure}");
     }
-    assert!(way::patience_with_greeting(465) <= Duration::from_secs(10));
-    // RFC 5321 §4.5.3.2.1 has clients wait for five minutes; ours are people.
-    assert_eq!(way::patience_with_greeting(587), PATIENCE);
+}
+
+/// A server with TLS from the first octet waits for its client, whatever its port is.
+#[tokio::test]
+async fn who_waits_for_a_greeting_waits_ten_seconds() {
+    let house = House::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let arguments = house.arguments(listener.local_addr().unwrap().port());
+    let silent = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        began.elapsed()
+    };
+    let (sent, waited) = tokio::join!(submit(&arguments, b"From: alice@example.com\n\nhi\n"), silent);
+    let failure = sent.unwrap_err();
+    assert_eq!(failure.exit(), Exit::NotNow, "{failure}");
+    assert!(failure.to_string().contains("no greeting came; if it takes TLS from the first octet"), "{failure}");
+    assert!(waited <= Duration::from_secs(11), "{waited:?}");
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ pub(super) async fn connect(arguments: &SubmitArguments, tls: &Tls) -> Result<Se
         return tls.handshake(stream, b"").await;
     }
     let mut plain = Plain { ours: stream.local_addr().map_err(unreachable)?, stream, reader: LineReader::new() };
-    plain.greeted(patience_with_greeting(*port)).await?;
+    plain.greeted().await?;
     plain.start_tls().await?;
     tls.handshake(plain.stream, AFTER_STARTTLS).await
 }
@@ -103,15 +103,8 @@ struct Plain {
 /// A server that takes TLS from the first octet waits for the client, and so says nothing that could tell (RFC 8314 §3.3).
 const UNGREETED: &str = "; if it takes TLS from the first octet, as on port 465, use --implicit";
 
-/// RFC 8314 §7.3.
-const IMPLICIT_PORT: u16 = 465;
-/// For a greeting on that port: one that has not come soon will not come.
-const SILENCE_PATIENCE: Duration = Duration::from_secs(10);
-
-/// For the greeting.
-pub(super) fn patience_with_greeting(port: u16) -> Duration {
-    if port == IMPLICIT_PORT { SILENCE_PATIENCE } else { PATIENCE }
-}
+/// For a greeting, at any port: one that has not come soon will not come. RFC 5321 §4.5.3.2.1 has clients wait for five minutes; ours are people.
+const GREETING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether what came in the place of TLS is none.
 fn is_no_tls(fault: &io::Error) -> bool {
@@ -128,8 +121,8 @@ fn not_tls() -> Failure {
 
 impl Plain {
     /// The greeting; what comes in its place, or does not, may be because the server waits for TLS.
-    async fn greeted(&mut self, patience: Duration) -> Result<(), Failure> {
-        let greeted = tokio::time::timeout(patience, self.expect("the greeting", 220)).await;
+    async fn greeted(&mut self) -> Result<(), Failure> {
+        let greeted = tokio::time::timeout(GREETING_PATIENCE, self.expect("the greeting", 220)).await;
         match greeted.unwrap_or_else(|_| Err(Failure::Unreachable("no greeting came".to_owned()))) {
             Ok(_) => Ok(()),
             Err(Failure::Unreachable(why)) => Err(Failure::Unreachable(format!("{why}{UNGREETED}"))),
