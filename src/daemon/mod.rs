@@ -307,13 +307,18 @@ async fn tell_awaited(house: &House, grace: Duration) -> Infallible {
     loop {
         let (sessions, deliveries) = (house.tasks.at_work_as("connection"), house.tasks.at_work_as("delivery"));
         let others = house.tasks.at_work().saturating_sub(sessions).saturating_sub(deliveries);
-        let seconds = grace.saturating_sub(house.now().mono.since(began)).as_secs();
+        let seconds = seconds_left(grace, house.now().mono.since(began));
         tracing::info!(
             sessions, deliveries, others, at_most = %format_args!("{seconds}s"),
             "stopping: waiting for what is under way; a second signal ends it at once"
         );
         tokio::time::sleep(again).await;
     }
+}
+
+/// How long a stop lasts yet, at the most: with less than a second to go it is not over.
+fn seconds_left(grace: Duration, gone: Duration) -> u128 {
+    grace.saturating_sub(gone).as_nanos().div_ceil(1_000_000_000)
 }
 
 /// What the queue found when it was opened.
@@ -570,6 +575,18 @@ async fn watch_room(house: Arc<House>) {
         tokio::select! {
             () = tokio::time::sleep(ROOM_LOOK) => {}
             () = drain.wait() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_that_is_not_over_has_a_second_left() {
+        for (gone, left) in [(0, 30), (1, 30), (10_000, 20), (29_001, 1), (29_999, 1), (30_000, 0), (31_000, 0)] {
+            assert_eq!(seconds_left(Duration::from_secs(30), Duration::from_millis(gone)), left, "{gone}");
         }
     }
 }
