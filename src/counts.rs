@@ -26,7 +26,7 @@ pub struct Counts {
 pub struct Counted {
     /// Messages that were answered 250.
     pub accepted: u64,
-    /// Messages, senders, recipients and authentications that were refused.
+    /// Connections of an identity, messages, senders, recipients and authentications that were refused; none of a client without an identity.
     pub refused: u64,
     /// Recipients whose upstream took the message.
     pub delivered: u64,

@@ -54,6 +54,7 @@ where
         Ok((identity, Err(NotKept::Crowded))) => {
             let mut machine = Refused::new(Unidentified::Crowded, Arc::clone(&door.session), now.wall);
             if let Some(decision) = machine.take_decision() {
+                house.counts.decided(&decision.ruling);
                 audit::decided(peer.client, &Decision { identity: Some(identity), ..decision });
             }
             drop(snapshot);

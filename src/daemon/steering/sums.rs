@@ -69,7 +69,7 @@ pub struct Happened {
     pub seconds: u64,
     /// Messages that were answered 250.
     pub accepted: u64,
-    /// Messages, senders, recipients and authentications that were refused.
+    /// Connections of an identity, messages, senders, recipients and authentications that were refused.
     pub refused: u64,
     /// Recipients whose upstream took the message.
     pub delivered: u64,

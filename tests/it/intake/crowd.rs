@@ -49,6 +49,7 @@ async fn of_one_identity_so_many_are_let_in_and_others_beside_them() {
         assert_eq!(said, CROWDED);
         assert_eq!(client.until_it_ends().await, "");
     }
+    assert_eq!(besieged.stage.house.counts.read().refused, 2);
     // Others have their places, and who is here is not disturbed.
     let (_other, said) = comes(&mut besieged, "bob", STARTTLS).await;
     assert!(said.starts_with("250"), "{said}");
