@@ -271,7 +271,7 @@ fn the_environment_can_be_wrong_too() {
     assert_eq!(
         told(RIGHT, &environment),
         [
-            "environment SEALPOST__LIMITS__CONNECTIONS: limits.connections: \"many\": not a number from 0 to 4294967295; write a whole number, \
+            "environment SEALPOST__LIMITS__CONNECTIONS: limits.connections: \"many\": not a whole number from 0 to 4294967295; write a whole number, \
              without quotes",
             "environment SEALPOST__RECEIVED__IDENTITY: received.identity: \"yes\": not true or false; write true or false, without quotes",
             "environment SEALPOST__TLS: tls: this is a table, not a key",

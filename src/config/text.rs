@@ -21,12 +21,19 @@ pub(super) fn read(text: &str, keys: &'static [Key], findings: &mut Findings) ->
             findings.origins().at_octet(fault.span().map_or(0, |span| span.start.min(text.len().saturating_sub(1))));
         // The grammar says that a key is there twice, not which.
         let span = fault.span().filter(|_| fault.message() == "duplicate key");
-        let listed = span.clone().and_then(|span| list_of_tables(text, span.start, keys));
-        if let Some(list) = listed {
-            findings.at(place, format!("{list}: this is a list of tables; write [[{list}]] each time"));
-            // What stands in it counts to the one before, of which some keys would be there twice.
-            in_another = true;
-            continue;
+        match span.clone().and_then(|span| header(text, span.start, keys)) {
+            Some(Header { name, kind: Kind::Tables(_), is_of_a_list }) => {
+                let above = if is_of_a_list { "it is above in another way, and " } else { "" };
+                findings.at(place, format!("{name}: {above}this is a list of tables; write [[{name}]] each time"));
+                // What stands in it counts to the one before, of which some keys would be there twice.
+                in_another = true;
+                continue;
+            }
+            Some(Header { name, kind: Kind::Table(_), .. }) => {
+                findings.at(place, format!("{name}: is there above already; put them together in one [{name}]"));
+                continue;
+            }
+            Some(_) | None => {}
         }
         if in_another && span.is_some() {
             continue;
@@ -38,18 +45,26 @@ pub(super) fn read(text: &str, keys: &'static [Key], findings: &mut Findings) ->
     faults.is_empty().then(|| Reading { findings }.table("", table.get_ref(), keys))
 }
 
-/// The name in the header `[name]` of the line with this octet, when it is that of a list of tables, which is written `[[name]]`.
-fn list_of_tables<'t>(text: &'t str, octet: usize, keys: &'static [Key]) -> Option<&'t str> {
+/// The line above the keys of a table.
+struct Header<'t> {
+    name: &'t str,
+    kind: &'static Kind,
+    /// It is written as `[[name]]`.
+    is_of_a_list: bool,
+}
+
+/// The header in the line with this octet, when there is one and its name is known.
+fn header<'t>(text: &'t str, octet: usize, mut keys: &'static [Key]) -> Option<Header<'t>> {
     let (before, behind) = text.split_at_checked(octet)?;
     let begin = before.rfind('\n').map_or(0, |end| end.saturating_add(1));
     let end = behind.find('\n').map_or(text.len(), |end| octet.saturating_add(end));
-    let line = text.get(begin..end)?.trim();
-    let name = line.strip_prefix('[')?.split_once(']')?.0.trim();
-    let mut keys = keys;
+    let line = text.get(begin..end)?.trim().strip_prefix('[')?;
+    let listed = line.strip_prefix('[');
+    let name = listed.unwrap_or(line).split_once(']')?.0.trim();
     let mut words = name.split('.').map(str::trim).peekable();
     while let Some(word) = words.next() {
         match (&schema::find(keys, word)?.kind, words.peek()) {
-            (Kind::Tables(_), None) => return Some(name),
+            (kind, None) => return Some(Header { name, kind, is_of_a_list: listed.is_some() }),
             (Kind::Table(below) | Kind::Tables(below), Some(_)) => keys = below,
             _ => return None,
         }
@@ -172,6 +187,9 @@ impl Reading<'_> {
                     .map(|number| number.to_string())
                     .unwrap_or_default()
             }
+            (Kind::Count | Kind::Priority, DeValue::Float(_)) => {
+                return self.wrong(path, format!("must be {}, not one with a fraction", kind.wanted()), ());
+            }
             (_, other) => {
                 return self.wrong(path, format!("must be {}, not {}", kind.wanted(), article(other)), ());
             }
@@ -204,7 +222,7 @@ pub(super) fn read_scalar(text: &str, kind: &Kind) -> Result<Value, (String, Opt
         Kind::Size => read_size(text).map(|_| as_text()).map_err(|fault| (format!("{text:?}: {fault}"), None)),
         Kind::Count => match text.parse::<u32>() {
             Ok(number) => Ok(Value::Integer(number.into())),
-            Err(_) => Err((format!("{text:?}: not a number from 0 to {}", u32::MAX), wanted())),
+            Err(_) => Err((format!("{text:?}: not a whole number from 0 to {}", u32::MAX), wanted())),
         },
         Kind::Priority => match text.parse::<i8>() {
             Ok(number) if (Priorities::LEAST..=Priorities::MOST).contains(&number) => Ok(Value::Integer(number.into())),

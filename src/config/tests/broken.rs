@@ -88,6 +88,16 @@ pub(super) const TABLE: &[Broken] = &[
     broken("[[listener]]", "[listener]\naddress = \"127.0.0.1:1465\"\n\n[listener]", &[
         "sealpost.toml:7: listener: this is a list of tables; write [[listener]] each time",
     ]),
+    broken("[[listener]]", "[listener]\naddress = \"127.0.0.1:1465\"\n\n[[listener]]", &[
+        "sealpost.toml:7: listener: it is above in another way, and this is a list of tables; write [[listener]] each time",
+    ]),
+    broken("[[upstream]]", "[limits]\nconnections = 3\n[limits]\nconnections = 4\nheader_size = \"1MiB\"\n[[upstream]]", &[
+        "sealpost.toml:28: limits: is there above already; put them together in one [limits]",
+        "sealpost.toml:29: not TOML: duplicate key \"connections\"; leave one out",
+    ]),
+    broken("[[upstream]]", "[queue]\nmemory_share_per_identity = 25.5\n[[upstream]]", &[
+        "sealpost.toml:27: queue.memory_share_per_identity: must be a whole number, without quotes, not one with a fraction",
+    ]),
     broken("[tls]", "[[tls.certificates]]\n\n[tls.certificates]\n\n[tls]", &[
         "sealpost.toml:10: tls.certificates: this is a list of tables; write [[tls.certificates]] each time",
     ]),
@@ -563,7 +573,7 @@ pub(super) const TABLE: &[Broken] = &[
     broken("[[upstream]]", "[limits]\nrecipients_per_transaction = 50\nmessage_size = \"1KiB\"\nconnections = -1\nheader_size = \"10 stone\"\n[[upstream]]", &[
         "sealpost.toml:27: limits.recipients_per_transaction: 50: RFC 5321 section 4.5.3.1.8 has servers take 100; write 100 or more",
         "sealpost.toml:28: limits.message_size: 1 KiB: too small; RFC 5321 section 4.5.3.1.7 has servers take 64 KiB",
-        "sealpost.toml:29: limits.connections: \"-1\": not a number from 0 to 4294967295; write a whole number, without quotes",
+        "sealpost.toml:29: limits.connections: \"-1\": not a whole number from 0 to 4294967295; write a whole number, without quotes",
         "sealpost.toml:30: limits.header_size: \"10 stone\": \"stone\" is no unit of size: write a number and its unit, like \"512KiB\", \"10MiB\", \"1GiB\"",
     ]),
     broken("[[upstream]]", "[limits]\nheader_size = \"2MiB\"\n[queue]\nmemory = \"1MiB\"\n[[upstream]]", &[
