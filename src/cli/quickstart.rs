@@ -9,18 +9,21 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
 
 use super::catcher::{self, Catcher};
 use super::exit::{self, Exit};
 use super::output::Output;
 use super::{QuickstartArguments, serve};
+use crate::config::files;
 use crate::daemon::{Daemon, DaemonFault, logging};
 use crate::pki::{
     Age, Bearer, Bundle, CERTIFICATE_DAYS, CRL_DAYS, Folder, Given, KeyKind, KeySource, Plan, ROOT_DAYS, Validity,
 };
 use crate::sys::{Clock, Entropy, SystemClock, SystemEntropy, Tasks};
+use crate::tls::read;
+use crate::upstream::tls::identity_fault;
 
 /// Where the relay takes STARTTLS, unless the ports are moved.
 const STARTTLS: u16 = 1587;
@@ -165,6 +168,12 @@ impl Stage {
         ))?;
         let went_well = self.show(&mut catcher).await?;
         self.hints()?;
+        if !went_well && kept {
+            bail!(
+                "the trial did not go as it should; the lines above say where. {} is of an earlier quickstart: where that is why, remove it, or choose another with --dir",
+                pasteable(&self.dir)
+            );
+        }
         if !went_well {
             bail!("the trial did not go as it should; the lines above say where");
         }
@@ -215,6 +224,7 @@ impl Stage {
 
     fn certificate(&self, folder: &mut Folder, name: &str, bearer: Bearer, what: &str) -> anyhow::Result<()> {
         if self.file(&format!("{name}.pem")).exists() {
+            self.can_be_used(name)?;
             say(&format!("  {:18} kept", format!("{name}.pem, .key")))?;
             return Ok(());
         }
@@ -225,6 +235,23 @@ impl Stage {
         folder.issue(&Given { name: Some(name.to_owned()), bearer, validity, key, bundle }, &*self.entropy)?;
         say(&format!("  {:18} {what}", format!("{name}.pem, .key")))?;
         Ok(())
+    }
+
+    /// Whether certificate and key that are kept are what TLS takes, before a client or the relay stumbles over them.
+    fn can_be_used(&self, name: &str) -> anyhow::Result<()> {
+        let [certificate, key] = ["pem", "key"].map(|kind| self.file(&format!("{name}.{kind}")));
+        let octets = |path: &Path| files::read(path).map(|contents| contents.octets);
+        let chain = octets(&certificate)
+            .and_then(|octets| read::certificates(&octets).map_err(|fault| fault.to_string()))
+            .map_err(|wrong| anyhow!("{}: {wrong}", certificate.display()))?;
+        let key_of_it = octets(&key)
+            .and_then(|octets| read::private_key(&octets).map_err(|fault| fault.to_string()))
+            .map_err(|wrong| anyhow!("{}: {wrong}", key.display()))?;
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        match rustls::sign::CertifiedKey::from_der(chain, key_of_it, &provider) {
+            Ok(_) => Ok(()),
+            Err(fault) => bail!("{} with {}: {}", certificate.display(), key.display(), identity_fault(&fault)),
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "quickstart makes files for its user")]

@@ -80,19 +80,35 @@ fn what_is_not_there_has_one_number_at_every_command() {
     }
 }
 
+/// One file of it, whichever.
 #[test]
 fn a_damaged_trial_is_told_of_with_its_remedy() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("ca.pem"), "damaged\n").unwrap();
-    let tried = || {
-        let [free] = free_addresses();
-        let offset = (free.port() - 1587).to_string();
-        sealpost(&["quickstart", "--dir", folder.path().to_str().unwrap(), "--port-offset", &offset])
-    };
-    // Its other two ports may be somebody's.
-    let ended = std::iter::repeat_with(tried).take(20).find(|ended| ended.status.code() != Some(69)).unwrap();
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(!ended.status.success() && said.contains("remove it, or choose another with --dir"), "{said}");
+    let made = tempfile::tempdir().unwrap();
+    let dir = made.path().to_str().unwrap();
+    assert!(sealpost(&["pki", "init", "--dir", dir, "--single"]).status.success());
+    for (file, name) in [("server", "localhost"), ("alice", "alice@example.com"), ("bob", "bob@example.com")] {
+        let kind = if file == "server" { ["server", name].to_vec() } else { ["issue", "--email", name].to_vec() };
+        let issued = sealpost(&[&["pki"], &kind[..], &["--dir", dir, "--file", file]].concat());
+        assert!(issued.status.success(), "{issued:?}");
+    }
+    for damaged in ["ca.pem", "alice.pem", "bob.key", "server.pem"] {
+        let folder = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(made.path()).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+        fs::write(folder.path().join(damaged), "damaged\n").unwrap();
+        let tried = || {
+            let [free] = free_addresses();
+            let offset = (free.port() - 1587).to_string();
+            sealpost(&["quickstart", "--dir", folder.path().to_str().unwrap(), "--port-offset", &offset])
+        };
+        // Its other two ports may be somebody's.
+        let ended = std::iter::repeat_with(tried).take(20).find(|ended| ended.status.code() != Some(69)).unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(!ended.status.success() && said.contains("remove it, or choose another with --dir"), "{said}");
+        assert!(damaged == "ca.pem" || said.contains(damaged), "{said}");
+    }
 }
 
 #[test]
