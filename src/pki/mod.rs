@@ -22,7 +22,8 @@ pub use folder::{Folder, Given, KeySource, Made, Plan, Renewal, RenewedKey};
 pub use index::{Entry, Index, Kind, Reason, Revocation};
 pub use key::{KeyKind, REQUEST_MAX, Request};
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// How long a CRL is good when nothing else is said, days.
 pub const CRL_DAYS: u32 = 30;
@@ -74,7 +75,7 @@ pub enum PkiError {
         fault: std::io::Error,
     },
     /// A file or directory could not be made, or not be written.
-    #[error("{path}: {fault}")]
+    #[error("{} can't be written: {fault}; {}", whole(.path), remedy(.fault))]
     Unwritten {
         /// Which.
         path: PathBuf,
@@ -142,4 +143,21 @@ pub enum PkiError {
         "this authority is a root without an issuing CA: its own certificate can't be renewed; make a new one in another directory with `sealpost pki init`"
     )]
     NoIssuing,
+}
+
+/// The path as it is found from everywhere.
+fn whole(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
+/// What to do about a directory in which nothing can be written.
+fn remedy(fault: &std::io::Error) -> &'static str {
+    match fault.kind() {
+        ErrorKind::PermissionDenied => "do this as the owner of the directory, or choose another with --dir",
+        ErrorKind::ReadOnlyFilesystem => {
+            "it is on a file system that is read-only; choose another directory with --dir"
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room there first",
+        _ => "choose another directory with --dir",
+    }
 }

@@ -3,7 +3,6 @@
 #![expect(clippy::disallowed_methods, reason = "tests look at the files that were made")]
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -443,4 +442,18 @@ fn file_names_stay_in_the_folder() {
     };
     let made = folder.issue(&uri, &entropy()).unwrap();
     assert_eq!(made.key.unwrap().file_name().unwrap(), "spiffe___a_b.key");
+}
+
+#[test]
+fn what_cannot_be_written_is_said_with_its_whole_path_and_a_remedy() {
+    for (kind, words) in [
+        (ErrorKind::PermissionDenied, "do this as the owner of the directory, or choose another with --dir"),
+        (ErrorKind::ReadOnlyFilesystem, "choose another directory with --dir"),
+        (ErrorKind::StorageFull, "make room there first"),
+        (ErrorKind::NotADirectory, "choose another directory with --dir"),
+    ] {
+        let said = PkiError::Unwritten { path: "pki/index.lock".into(), fault: kind.into() }.to_string();
+        let here = std::env::current_dir().unwrap().join("pki/index.lock");
+        assert!(said.starts_with(&format!("{} can't be written: ", here.display())) && said.ends_with(words), "{said}");
+    }
 }
