@@ -152,12 +152,14 @@ fn whole(path: &Path) -> String {
 
 /// What to do about a directory in which nothing can be written.
 fn remedy(fault: &std::io::Error) -> &'static str {
-    match fault.kind() {
-        ErrorKind::PermissionDenied => "do this as the owner of the directory, or choose another with --dir",
-        ErrorKind::ReadOnlyFilesystem => {
-            "it is on a file system that is read-only; choose another directory with --dir"
-        }
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room there first",
-        _ => "choose another directory with --dir",
+    let kind = fault.kind();
+    if kind == ErrorKind::PermissionDenied {
+        "do this as the owner of the directory, or choose another with --dir"
+    } else if kind == ErrorKind::ReadOnlyFilesystem {
+        "it is on a file system that is read-only; choose another directory with --dir"
+    } else if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        "make room there first"
+    } else {
+        "choose another directory with --dir"
     }
 }
