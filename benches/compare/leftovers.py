@@ -168,16 +168,21 @@ def _loops(folder):
     """A loop device goes with its mount, mostly: how many had to be told, or were about to go."""
     found = 0
     for file in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            image = file.read_text().rstrip("\n")
-        except OSError:
-            continue  # It has gone meanwhile.
-        if image.startswith(f"{folder}/"):
+        if _holds(file, folder):
             device = f"/dev/{file.parts[-3]}"
+            # One that is another's by now, and mounted, only goes with its mount, as it would anyway.
             subprocess.run(["losetup", "-d", device], check=False, stderr=subprocess.DEVNULL)
-            _until(lambda there=file: not there.exists(), f"{device} is in use")
+            _until(lambda held=file: not _holds(held, folder), f"{device} is in use")
             found += 1
     return found
+
+
+def _holds(file, folder):
+    """Whether a loop device has its image under the folder, as the kernel tells."""
+    try:
+        return file.read_text().startswith(f"{folder}/")
+    except OSError:
+        return False  # It has gone meanwhile.
 
 
 def _probes(folder):
