@@ -120,9 +120,9 @@ def main():
             bench = Bench(given, plan, directory)
         except (Fault, Unavailable) as reason:
             refuse(str(reason))
-        results = blank(bench, plan)
-        print(f"about {plan.estimate() / 60:.0f} minutes", file=sys.stderr, flush=True)
         try:
+            results = blank(bench, plan)
+            print(f"about {plan.estimate() / 60:.0f} minutes", file=sys.stderr, flush=True)
             run(bench, plan, results, lambda: keep(results, given.out))
         finally:
             bench.load_cgroup.remove()
