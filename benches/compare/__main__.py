@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from dataclasses import asdict
@@ -17,6 +16,7 @@ TREE = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(TREE / "tests/peers")]
 
 import figures  # noqa: E402
+import leftovers  # noqa: E402
 import measure  # noqa: E402
 import packages  # noqa: E402
 import plan as plans  # noqa: E402
@@ -37,6 +37,7 @@ class Bench:
         self.programs = given.programs
         packages.own(self.programs)
         self.sealpost, self.load, self.sink, self.queue = build(given.sealpost)
+        self.built = built(given.sealpost, TREE)
         # What else must be known of the figures.
         self.notes = []
         self._numbers = 0
@@ -58,7 +59,7 @@ class Bench:
         return directory
 
     def cgroup(self, name):
-        return figures.Cgroup(name)
+        return figures.Cgroup(self.directory, name)
 
     def new_run(self):
         """A word that no other run of this measurement has."""
@@ -109,14 +110,19 @@ def main():
     end_like_ctrl_c()
     if os.geteuid() != 0:
         sys.exit("run it as root: servers change to users of their own, and cgroups are made")
-    directory = Path(tempfile.mkdtemp(prefix="sealpost-compare-", dir=given.directory))
-    directory.chmod(0o755)
-    results = None
+    results = directory = None
     try:
-        bench = Bench(given, plan, directory)
-        results = blank(bench, plan)
-        print(f"about {plan.estimate() / 60:.0f} minutes", file=sys.stderr, flush=True)
+        try_out(given.out)
+        for cleared in leftovers.clear(given.directory):
+            print(cleared, file=sys.stderr, flush=True)
+        directory = begin(given.directory)
         try:
+            bench = Bench(given, plan, directory)
+        except (Fault, Unavailable) as reason:
+            refuse(str(reason))
+        try:
+            results = blank(bench, plan)
+            print(f"about {plan.estimate() / 60:.0f} minutes", file=sys.stderr, flush=True)
             run(bench, plan, results, lambda: keep(results, given.out))
         finally:
             bench.load_cgroup.remove()
@@ -125,12 +131,39 @@ def main():
             sys.exit("ended before anything was measured")
         results["ended_early"] = True
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
         if results is not None:
             results["load_average_after"] = os.getloadavg()
             keep(results, given.out)
     print(table.write(results))
     sys.exit(1 if table.sealpost_failed(results) or results["ended_early"] else 0)
+
+
+def refuse(text):
+    """Ends before anything has begun, as a wrong command line does."""
+    print(text, file=sys.stderr, flush=True)
+    sys.exit(2)
+
+
+def try_out(out):
+    """Makes the directory of the results, and writes there: hours later is too late to hear that it can't be."""
+    if out is None:
+        return
+    tried = out / f"tried-{os.getpid()}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tried.write_text("x")
+        tried.unlink()
+    except OSError as fault:
+        refuse(f"--out {out} can't be written: {fault.strerror}")
+
+
+def begin(parent):
+    try:
+        return leftovers.begin(parent)
+    except OSError as fault:
+        refuse(f"--directory {parent} can't be written: {fault.strerror}")
 
 
 def end_like_ctrl_c():
@@ -173,8 +206,15 @@ def build(made):
     programs = made / "sealpost", made / "examples/load", made / "examples/sink", made / "examples/queue"
     missing = [str(program) for program in programs if not program.is_file()]
     if missing:
-        sys.exit(f"not built: {', '.join(missing)}")
+        refuse(f"not built: {', '.join(missing)}")
     return programs
+
+
+def built(made, tree):
+    """Whether the program is of this run (`now`), was found in this tree's target (`here`), or may be of any tree."""
+    if made is None:
+        return "now"
+    return "here" if made.resolve().is_relative_to((tree / "target").resolve()) else "elsewhere"
 
 
 def blank(bench, plan):
@@ -186,7 +226,7 @@ def blank(bench, plan):
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commit": git("rev-parse", "--short", "HEAD") + (" with changes" if git("status", "--porcelain", "--untracked-files=no") else ""),
         "program": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(bench.sealpost.stat().st_mtime)),
-        "machine": servers.machine(), "load_average_before": os.getloadavg(), "plan": {**asdict(plan), "delay_ms": plans.DELAY},
+        "built": bench.built, "machine": servers.machine(), "load_average_before": os.getloadavg(), "plan": {**asdict(plan), "delay_ms": plans.DELAY},
         "cases": {case.key: {"title": case.title} for case in plan.cases()}, "notes": bench.notes,
         "servers": {name: {"version": None, "unavailable": None, "rounds": [], "faults": [], "not_asked": []} for name in plan.servers},
         "ended_early": False,

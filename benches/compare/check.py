@@ -2,8 +2,12 @@
 started, nothing is timed. What it meets of a machine is met by a run.
 """
 
+import contextlib
 import importlib.util
+import io
+import os
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +15,7 @@ from types import SimpleNamespace
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "tests/peers")]
 
 import counters  # noqa: E402
+import leftovers  # noqa: E402
 import measure  # noqa: E402
 import plan as plans  # noqa: E402
 import table  # noqa: E402
@@ -35,7 +40,7 @@ def results(**rounds):
     usual = {"cpu_per_thousand": 1.0, "accepted_per_second": 1000, "p50_ms": 5.0, "share": 0.5, "others_share": 0.1, "load_wanted": 0.3, "sink_wanted": 0.1, **_CLEAN}
     names = {name.replace("_", "-"): [{"single": {**usual, **figures}} for figures in those] for name, those in rounds.items()}
     return {
-        "date": "", "commit": "", "program": "", "machine": {"cores": 2, "cpu": "", "memory_mib": 1, "kernel": ""}, "load_average_before": [0], "notes": [],
+        "date": "", "commit": "abc", "program": "noon", "built": "now", "machine": {"cores": 2, "cpu": "", "memory_mib": 1, "kernel": ""}, "load_average_before": [0], "notes": [],
         "plan": {"rounds": 1, "seconds": 1, "warmup": 1, "idle": 1, "idle_many": 1, "upload": {"sessions": 1}, "million": 1, "delay_ms": 1},
         "cases": {"single": {"title": "single"}}, "ended_early": False,
         "servers": {name: {"version": "1", "unavailable": None, "rounds": those, "faults": [], "not_asked": []} for name, those in names.items()},
@@ -139,6 +144,106 @@ class Table(unittest.TestCase):
 
         told = measure.shares(at(10, [1, 1, 1], 5, [1, 1]), at(20, [9, 4, 2], 18, [10, 2]), 2)
         self.assertEqual(told, {"share": 0.6, "others_share": 0.05, "load_wanted": 0.9, "sink_wanted": 0.1})
+
+
+    def test_the_commit_is_told_only_of_what_was_built_of_it(self):
+        for built, text in (("now", "commit abc; program of noon"), ("here", "commit abc, or with changes; program of noon"), ("elsewhere", "program of noon, built elsewhere")):
+            with self.subTest(built):
+                about = table.write({**results(sealpost=[{}]), "built": built}).splitlines()[0]
+                self.assertIn(f", {text}; ", about)
+                self.assertEqual("abc" in about, built != "elsewhere")
+
+    def test_a_program_is_of_this_tree_when_it_lies_in_its_target(self):
+        for made, built in ((None, "now"), ("/tree/target/release", "here"), ("/tree/target", "here"), ("/tree/targets", "elsewhere"),
+                            ("/other/target/release", "elsewhere"), ("/tree/target/../../other", "elsewhere")):
+            with self.subTest(made):
+                self.assertEqual(ours.built(made and Path(made), Path("/tree")), built)
+
+
+class CommandLine(unittest.TestCase):
+    """What can't be done is refused in words before anything begins."""
+
+    def refused(self, *words):
+        """What is said to it; argparse ends with 2."""
+        said = io.StringIO()
+        with self.assertRaises(SystemExit) as end, contextlib.redirect_stderr(said):
+            plans.arguments(words)
+        self.assertEqual(end.exception.code, 2)
+        return said.getvalue()
+
+    def test_numbers(self):
+        whole = ("0", "-5", "1.5", "many", "", "\u0662", "9" * 30)
+        for option, values in (("rounds", whole), ("idle", (*whole, "20001")), ("uploads", (*whole, "20001")), ("seconds", ("0", "-1", "nan", "inf", "soon")),
+                               ("warmup", ("-1", "nan"))):
+            for value in values:
+                with self.subTest(option=option, value=value):
+                    self.assertIn(f"argument --{option}: {value!r} is no ", self.refused(f"--{option}={value}"))
+
+    def test_those_that_can_be(self):
+        _, plan = plans.arguments(["--rounds", "1", "--seconds", "0.5", "--warmup", "0", "--idle", "20000", "--uploads", "1"])
+        self.assertEqual((plan.rounds, plan.seconds, plan.warmup, plan.idle, plan.upload.sessions), (1, 0.5, 0, 20000, 1))
+
+    def test_a_row_that_none_of_the_servers_has(self):
+        self.assertIn("none of Postfix-uncached, Postfix-resuming has a part in start", self.refused("--servers", "Postfix-uncached,Postfix-resuming", "--only", "start"))
+        self.assertIn("none of Postfix has a part in queued", self.refused("--servers", "Postfix", "--only", "queued"))
+        plans.arguments(["--servers", "Postfix-uncached,sealpost", "--only", "start"])
+        plans.arguments(["--servers", "Postfix-uncached", "--only", "start,many"])
+
+    def test_a_name_twice_is_one(self):
+        self.assertEqual(plans.arguments(["--servers", "Exim,sealpost,Exim"])[1].servers, ("Exim", "sealpost"))
+        self.assertIn("no server is called", self.refused("--servers", ""))
+
+    def test_directories(self):
+        with tempfile.TemporaryDirectory() as name:
+            (Path(name) / "file").touch()
+            self.assertIn("file is no directory", self.refused("--directory", f"{name}/file"))
+            self.assertIn("absent is not there", self.refused("--directory", f"{name}/absent"))
+            ours.try_out(Path(name) / "new/results")
+            self.assertEqual(list((Path(name) / "new/results").iterdir()), [])
+            said = io.StringIO()
+            with self.assertRaises(SystemExit) as end, contextlib.redirect_stderr(said):
+                ours.try_out(Path(name) / "file/results")
+            self.assertEqual((end.exception.code, said.getvalue().count("\n")), (2, 1))
+
+
+class Leftovers(unittest.TestCase):
+    """Whose a folder is, and whether that one has gone: what is not sure is left alone."""
+
+    def test_a_process(self):
+        numbers = " ".join(str(number) for number in range(4, 53))
+        self.assertEqual(leftovers.began(f"7 (sh) S {numbers}"), 22)
+        self.assertEqual(leftovers.began(f"7 (a) Z ) b) S {numbers}"), 22)
+        self.assertIsNone(leftovers.began(f"7 (sh) Z {numbers}"))
+
+    def test_gone(self):
+        owner = {"process": 7, "began": 22, "boot": "a"}
+        for boot, began, gone in (("a", 22, False), ("a", 23, True), ("a", None, True), ("b", 22, True)):
+            with self.subTest(boot=boot, began=began):
+                self.assertEqual(leftovers.gone(owner, boot, began), gone)
+
+    def test_an_owner_that_is_not_told_is_none(self):
+        for text in ("", "{", "7", "[]", '{"process": 7}', '{"process": "7", "began": 1, "boot": "a"}', '{"process": 7, "began": null, "boot": "a"}'):
+            with self.subTest(text):
+                self.assertIsNone(leftovers.read_owner(text))
+
+    def test_folders_of_the_living_and_of_others_stay(self):
+        with tempfile.TemporaryDirectory() as name:
+            live, silent, open_one, dead = leftovers.begin(name), Path(name) / "sealpost-compare-programs", leftovers.begin(name), leftovers.begin(name)
+            silent.mkdir()
+            for folder in (open_one, dead):
+                (folder / "owner.json").write_text('{"process": %d, "began": 1, "boot": "another"}' % os.getpid())
+                (folder / "queue").mkdir()
+            open_one.chmod(0o777)
+            self.assertEqual(list(leftovers.clear(name)), [f"{dead} was left by a run that was killed (process {os.getpid()}); cleared: the folder"])
+            self.assertEqual(sorted(Path(name).iterdir()), sorted([live, silent, open_one]))
+
+    def test_mounts_the_last_first_and_only_those_below(self):
+        text = "/dev/loop0 /a/b/disk ext4 rw 0 0\n/dev/loop1 /a/bc ext4 rw 0 0\nx /a/b/disk/in\\040it tmpfs rw 0 0\nx /a/b tmpfs rw 0 0\n"
+        self.assertEqual(leftovers.mounts(text, Path("/a/b")), [Path("/a/b/disk/in it"), Path("/a/b/disk")])
+
+    def test_what_is_told(self):
+        self.assertEqual(leftovers.told("/f", 7, ["2 process(es)", "the folder"], []), "/f was left by a run that was killed (process 7); cleared: 2 process(es), the folder")
+        self.assertTrue(leftovers.told("/f", 7, [], ["mount(s): /f/disk"]).endswith("cleared: nothing; still there: mount(s): /f/disk"))
 
 
 class Counters(unittest.TestCase):

@@ -11,6 +11,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import figures
 from packages import Unavailable
 from wait import Fault, must
 
@@ -30,8 +31,8 @@ class NoPerf(Unavailable):
 class Events:
     """Counts events in a cgroup, from `begin` to `count`; what it can't count with, it says."""
 
-    def __init__(self, cgroup, events, file):
-        self._events, self._file = tuple(events), Path(file)
+    def __init__(self, cgroup, events, directory):
+        self._events, self._file = tuple(events), Path(directory) / "counted"
         if not shutil.which("perf"):
             raise NoPerf("the program perf is not there (package linux-perf)")
         with contextlib.ExitStack() as undo:
@@ -39,9 +40,12 @@ class Events:
             heard, self._control = _pipe(undo)
             self._told, telling = _pipe(undo)
             groups = ",".join([cgroup.directory.name] * len(self._events))
+            # So that who clears up behind a run that was killed finds it.
+            ours = figures.Cgroup(directory, "perf")
+            undo.callback(ours.remove)
             self._perf = subprocess.Popen(
-                ["perf", "stat", "-x", ",", "-a", "-D", "-1", "--control", f"fd:{heard.fileno()},{telling.fileno()}", "-e", ",".join(self._events),
-                 "-G", groups, "-o", str(self._file)],
+                ours.enter(["perf", "stat", "-x", ",", "-a", "-D", "-1", "--control", f"fd:{heard.fileno()},{telling.fileno()}", "-e", ",".join(self._events),
+                            "-G", groups, "-o", self._file]),
                 pass_fds=(heard.fileno(), telling.fileno()), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             undo.callback(self._end)
             heard.close()
@@ -106,7 +110,7 @@ class Syncs:
 
     def __init__(self, cgroup, directory):
         self._cgroup, self._proof = cgroup, Path(directory) / "proof"
-        self._events = Events(cgroup, [f"syscalls:sys_enter_{name}" for name in _SYNCS], Path(directory) / "syncs-counted")
+        self._events = Events(cgroup, [f"syscalls:sys_enter_{name}" for name in _SYNCS], directory)
         self._proof.touch()
 
     def count(self):
@@ -152,10 +156,10 @@ class Allocations:
     """Counts what a cgroup's processes ask the C library for, from its beginning to its end."""
 
     def __init__(self, cgroup, directory):
-        self._group = f"sealpost_compare_{os.getpid()}"
+        self._group = figures.probes_of(directory)
         library = _c_library()
         # perf takes one name in two groups for one probe.
-        events = {name: f"{name}_{os.getpid()}" for name in _GIVES}
+        events = {name: f"{name}_{self._group}" for name in _GIVES}
         if not shutil.which("perf"):
             raise NoPerf("the program perf is not there (package linux-perf), which counts allocations")
         with contextlib.ExitStack() as undo:
@@ -165,7 +169,7 @@ class Allocations:
                     must(["perf", "probe", "-x", library, f"{self._group}:{event}={name}"])
             except Fault as fault:
                 raise Unavailable(f"allocations can't be counted, for the kernel takes no uprobes: {fault}") from fault
-            self._events = Events(cgroup, [f"{self._group}:{event}" for event in events.values()], Path(directory) / "allocations-counted")
+            self._events = Events(cgroup, [f"{self._group}:{event}" for event in events.values()], directory)
             undo.callback(self._events.close)
             self._undo = undo.pop_all()
 

@@ -19,14 +19,24 @@ REST, _LOOK, _QUIET = 30, 0.25, 0.04
 
 
 class Cgroup:
-    """A group of processes of cgroup v2, which counts processor time for every group."""
+    """A group of processes of cgroup v2, which counts processor time for every group; it bears the name of its run's folder."""
 
-    def __init__(self, name):
-        self.directory = _root() / f"sealpost-compare-{os.getpid()}-{name}-{time.monotonic_ns()}"
+    def __init__(self, folder, name):
+        self.directory = _root() / f"{Path(folder).name}-{name}-{time.monotonic_ns()}"
         try:
             self.directory.mkdir()
         except OSError as fault:
             raise Unavailable(f"no cgroup can be made under {_root()}: {fault.strerror}; run as root") from fault
+
+    @classmethod
+    def left_by(cls, folder):
+        """Those of the run of a folder, as they are."""
+        found = []
+        for directory in _root().glob(f"{Path(folder).name}-*"):
+            cgroup = cls.__new__(cls)
+            cgroup.directory = directory
+            found.append(cgroup)
+        return found
 
     def enter(self, command):
         """The command, to run inside."""
@@ -95,6 +105,11 @@ def _root():
         if kind == "cgroup2":
             return Path(place)
     raise Unavailable("no cgroup v2 is mounted, which counts processor time")
+
+
+def probes_of(folder):
+    """The name of perf's probes of the run of a folder; it takes no hyphen."""
+    return Path(folder).name.replace("-", "_")
 
 
 def wanted(process):

@@ -20,8 +20,11 @@ class Unavailable(Exception):
 
 def own(directory):
     """Makes the directory, or takes it when it is root's own: what lies in it is run as root."""
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    about = directory.lstat()
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        about = directory.lstat()
+    except OSError as fault:
+        raise Fault(f"{directory}, for the peers' programs: {fault.strerror}") from fault
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
         raise Fault(f"{directory} must be a directory of root's own into which nobody else writes: programs are taken from it and run as root")
 

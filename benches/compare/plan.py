@@ -1,6 +1,7 @@
 """What is measured: the rows, how long each takes, and the words of the command line."""
 
 import argparse
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ DELAY = 50
 # several times as many as the relay remembers (1,024).
 CLIENTS = 20
 STRANGERS = 5000
-# What peers' packages are unpacked to.
+# Where queues are kept, and what peers' packages are unpacked to.
+DIRECTORY = Path("/var/tmp")
 PROGRAMS = Path("/var/tmp/sealpost-compare-programs")
 
 
@@ -63,6 +65,8 @@ ONCE = {
 }
 # Rows that are of sealpost alone.
 _ALONE = {"identities", "revoked", "queued"}
+# No load is measured longer than a day.
+_LONG = 86_400
 # Rows with clients of whom nothing is remembered.
 STRANGE = {"cold", "identities", "revoked"}
 # What a full run leaves out unless it is asked for.
@@ -115,25 +119,28 @@ class Plan:
         return loads * self.rounds * (self.warmup + self.seconds + _DRAIN) + once
 
 
-def arguments():
-    """The command line, read: the plan, and where things are."""
+def arguments(words=None):
+    """The command line, or these words, read: the plan, and where things are."""
     parser = argparse.ArgumentParser(prog="python3 benches/compare", description=_description(), formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a short trial: one round of 2 s, few messages, little at once; says whether it works, not how fast")
     parser.add_argument("--only", type=_words, metavar="ROW,..", help="some of the rows above")
     parser.add_argument("--servers", type=_words, metavar="NAME,..", help=f"some of {', '.join(servers.ALL)}; all unless told")
-    parser.add_argument("--rounds", type=int, help="rounds of the loads (3; quick: 1)")
-    parser.add_argument("--seconds", type=float, help="how long a load is measured (30; quick: 2)")
-    parser.add_argument("--warmup", type=float, help="how long it goes on before that (5; quick: 1)")
-    parser.add_argument("--idle", type=int, help="idle sessions (2000; quick: 200). Postfix takes 1.7 MiB each")
-    parser.add_argument("--uploads", type=int, help="connections that send 25 MB each (1000; quick: 50, 2 MB each)")
-    parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where queues are kept while it runs: the disk that is measured")
-    parser.add_argument("--programs", type=Path, default=PROGRAMS, help="where the peers' packages are unpacked, and stay")
+    parser.add_argument("--rounds", type=_count(1000), help="rounds of the loads (3; quick: 1)")
+    parser.add_argument("--seconds", type=_time(0.1), help="how long a load is measured (30; quick: 2)")
+    parser.add_argument("--warmup", type=_time(0), help="how long it goes on before that (5; quick: 1)")
+    parser.add_argument("--idle", type=_count(servers.SESSIONS_MAX), help="idle sessions (2000; quick: 200). Postfix takes 1.7 MiB each")
+    parser.add_argument("--uploads", type=_count(servers.SESSIONS_MAX), help="connections that send 25 MB each (1000; quick: 50, 2 MB each)")
+    parser.add_argument("--directory", type=_directory, default=DIRECTORY, help=f"where queues are kept while it runs: the disk that is measured ({DIRECTORY})")
+    parser.add_argument("--programs", type=Path, default=PROGRAMS, help=f"where the peers' packages are unpacked, and stay ({PROGRAMS})")
     parser.add_argument("--sealpost", type=Path, help="a directory with an optimized build (sealpost, examples/load, examples/sink, examples/queue), instead of building one")
     parser.add_argument("--out", type=Path, help="where results.json and table.md go")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     _known(parser, "server", given.servers, servers.ALL)
     _known(parser, "row", given.only, [*CASES, *ONCE])
-    return given, _plan(given)
+    plan = _plan(given)
+    if not asked(plan.servers, plan.rows):
+        parser.error(f"none of {', '.join(plan.servers)} has a part in {', '.join(plan.rows)}")
+    return given, plan
 
 
 def _plan(given):
@@ -151,14 +158,52 @@ def _plan(given):
         million=10_000 if quick else 1_000_000)
 
 
+def asked(names, rows):
+    """Which server is asked for which row."""
+    return [(name, row) for name in names for row in rows if servers.ALL[name].takes(row) and (row not in _ALONE or name == servers.Sealpost.name)]
+
+
 def _known(parser, what, given, there):
     unknown = set(given or ()) - set(there)
     if unknown:
-        parser.error(f"no {what} is called {', '.join(sorted(unknown))}; there are {', '.join(there)}")
+        parser.error(f"no {what} is called {', '.join(sorted(unknown)) or 'nothing'}; there are {', '.join(there)}")
 
 
 def _words(text):
-    return text.split(",")
+    """What is named twice is asked once."""
+    return list(dict.fromkeys(word.strip() for word in text.split(",")))
+
+
+def _count(most):
+    """What reads a whole number, from one to so many."""
+    def read(text):
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {most}")
+        return int(text)
+
+    return read
+
+
+def _time(least):
+    """What reads seconds, so many at least."""
+    def read(text):
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        # What is no number is in no order.
+        if not least <= seconds <= _LONG:
+            raise argparse.ArgumentTypeError(f"{text!r} is no time from {least} to {_LONG} seconds")
+        return seconds
+
+    return read
+
+
+def _directory(text):
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is {'no directory' if path.exists() else 'not there'}")
+    return path.resolve()
 
 
 def _description():
@@ -171,7 +216,8 @@ def _description():
         "servers interleaved in rounds: who else works on the machine hurts all alike. docs/performance.md tells the method and its limits.",
         "The tables go to standard output, the progress to standard error; --out keeps results.json and table.md, written anew behind each row.",
         "Ctrl-C, SIGTERM and SIGHUP end it with what there is; all that was started goes. It exits with 1 when it was ended so, or when sealpost lost,",
-        "doubled, changed or refused something, broke a session, or could not do a job.", "",
+        "doubled, changed or refused something, broke a session, or could not do a job; with 2 when it can't do what the command line says. What a run",
+        "left that was killed (SIGKILL), processes, mounts, loop devices, probes, cgroups and its folder, the next one with the same --directory clears, and says so.", "",
         "rows, and how long each takes, about (others have to wait: it wants the machine for itself):",
         *(f"  {key:<11} {what}" for key, what in rows), "",
         f"Only when named: {', '.join(sorted(_ASKED))}. The store alone, with a million against a hundred: tests/long queue (about an hour).",

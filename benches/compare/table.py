@@ -78,9 +78,15 @@ def sealpost_failed(results):
 
 def _about(results):
     machine = results["machine"]
-    return (f"{results['date']}, commit {results['commit']}; {machine['cores']} cores ({machine['cpu']}), {machine['memory_mib']} MiB, "
-            f"Linux {machine['kernel']}; program of {results['program']}; medians of {results['plan']['rounds']} round(s), each load measured for "
+    return (f"{results['date']}, {_program(results)}; {machine['cores']} cores ({machine['cpu']}), {machine['memory_mib']} MiB, "
+            f"Linux {machine['kernel']}; medians of {results['plan']['rounds']} round(s), each load measured for "
             f"{results['plan']['seconds']:g} s after {results['plan']['warmup']:g} s; load average {results['load_average_before'][0]:.2f} before")
+
+
+def _program(results):
+    """What was measured: only of what was built for it the commit is known."""
+    commit = {"now": f"commit {results['commit']}; ", "here": f"commit {results['commit']}, or with changes; ", "elsewhere": ""}[results["built"]]
+    return f"{commit}program of {results['program']}" + (", built elsewhere" if results["built"] == "elsewhere" else "")
 
 
 def _once(results):

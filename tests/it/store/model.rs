@@ -35,10 +35,15 @@ impl Message {
 
     pub(super) fn conclude(&mut self, tried: &[Tried], next: &Next) {
         for Tried { recipient, outcome, .. } in tried {
+            let delivered = matches!(outcome, Outcome::Delivered { .. });
+            // Who has it has it, whatever is said behind that.
+            if self.delivered[*recipient] && !delivered {
+                continue;
+            }
             let (open, attempts) = &mut self.recipients[*recipient];
             *open = matches!(outcome, Outcome::Deferred { .. });
             *attempts += 1;
-            self.delivered[*recipient] = matches!(outcome, Outcome::Delivered { .. });
+            self.delivered[*recipient] = delivered;
         }
         self.attempts += u32::from(!tried.is_empty());
         match next {
