@@ -300,6 +300,8 @@ impl World {
         while self.dice.one_in(3) {
             self.disk.fail(1 + self.dice.draw(30), u64::MAX, Fault::Error);
             if let Ok(life) = self.begin() {
+                // It came up before that operation. A disk that fails for longer than a report waits to quote its message is none of this life's.
+                self.disk.mend();
                 self.live(&life);
                 return Ok(life);
             }
