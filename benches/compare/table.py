@@ -85,7 +85,7 @@ def _about(results):
 
 def _program(results):
     """What was measured: only of what was built for it the commit is known."""
-    commit = {"now": f"commit {results['commit']}; ", "here": f"commit {results['commit']}, or with changes; ", "elsewhere": ""}[results["built"]]
+    commit = {"now": f"commit {results['commit']}; ", "here": f"commit {results['commit'].removesuffix(' with changes')}, or with changes; ", "elsewhere": ""}[results["built"]]
     return f"{commit}program of {results['program']}" + (", built elsewhere" if results["built"] == "elsewhere" else "")
 
 
