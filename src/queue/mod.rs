@@ -333,10 +333,7 @@ impl Queue {
     /// [`QueueError::Broken`] when nobody knows.
     pub async fn has_room_for_report(&self, identity: &str, octets: u64) -> Result<(), QueueError> {
         let level = self.inner.level(identity).await?;
-        self.inner.budgets.room.report(octets, level).map_err(|shortage| {
-            let which = shortage.to_string();
-            if shortage.is_of_the_identity() { QueueError::Share(which) } else { QueueError::Full(which) }
-        })
+        self.inner.budgets.room.report(octets, level).map_err(Shortage::refusal)
     }
 
     /// Grants an identity to spend `cost`, when that breaks no limit of `rates`. What is granted goes into [`Incoming::charge`]; dropped before
