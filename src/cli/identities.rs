@@ -133,6 +133,7 @@ impl<W: Write> Printer<W> {
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Line(_)
+            | Answer::Active(_)
             | Answer::Headers(_)
             | Answer::Done(_)
             | Answer::Gone(_)

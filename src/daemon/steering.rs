@@ -3,6 +3,7 @@
 //! Commands and answers travel as JSON over the control socket (see [`super::control`]). What is asked of many messages is done a few at a
 //! time, so that neither memory nor the wait of somebody's mail grows with the queue. Never: shows an octet of a body; only an export carries them.
 
+pub mod active;
 pub mod breakdown;
 pub mod entry;
 pub mod identities;
@@ -19,15 +20,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::active::{ActiveEntry, ActiveListing};
 use self::entry::Entry;
 use self::identities::{IdentityEntry, Listing};
 use self::line::Line;
-use self::look::{Counting, Listed, Summing};
+use self::look::{Counting, Listed, Summing, Tells};
 use self::moving::{Back, Begun, Exporting, Forgetting, Parcel};
 use self::round::Round;
 use self::selection::Filters;
 use self::sums::Sums;
 use crate::counts::Counts;
+use crate::delivery::active::Active;
 use crate::identity::Roster;
 use crate::queue::transfer::Adoption;
 use crate::queue::{Compaction, Queue, QueueError, State};
@@ -53,6 +56,26 @@ pub enum Command {
         /// Only those to which this can be done.
         #[serde(default)]
         action: Option<Action>,
+        /// Begin behind this one.
+        #[serde(default)]
+        after: Option<String>,
+        /// In this order.
+        #[serde(default)]
+        order: ListOrder,
+        /// So much of each.
+        #[serde(default)]
+        detail: Detail,
+        /// How far each is that is being tried: [`Answer::Active`] before its line.
+        #[serde(default)]
+        active: bool,
+        /// At most so many.
+        limit: usize,
+    },
+    /// List what is being tried just now.
+    Active {
+        /// Only these.
+        #[serde(default)]
+        filters: Filters,
         /// Begin behind this one.
         #[serde(default)]
         after: Option<String>,
@@ -244,6 +267,8 @@ impl From<StateName> for State {
 pub enum Answer {
     /// A message.
     Entry(Box<Entry>),
+    /// How far the attempt is that is under way at the message that follows in a line.
+    Active(Box<ActiveEntry>),
     /// What of a message stands in a line.
     Line(Line),
     /// The header section of the message before, as far as it is text.
@@ -321,6 +346,8 @@ pub struct Desk<'a> {
 pub struct Running<'a> {
     /// The way to the upstreams.
     pub courier: &'a Courier,
+    /// What is being tried just now.
+    pub active: &'a Active,
     /// Which of them takes what.
     pub routes: &'a Routes,
     /// `limits.message_size`.
@@ -339,6 +366,7 @@ enum Left {
     /// Not begun yet.
     Asked(Command),
     List(Listed),
+    Active(Box<ActiveListing>),
     Count(Counting),
     Steer(Box<Round>),
     Export(Box<Exporting>),
@@ -424,6 +452,10 @@ impl Answers {
                 self.ready.extend(listed.page(desk).await?);
                 if listed.is_over() { Left::Nothing } else { Left::List(listed) }
             }
+            Left::Active(mut listing) => {
+                self.ready.extend(listing.page(desk).await?);
+                if listing.is_over() { Left::Nothing } else { Left::Active(listing) }
+            }
             Left::Count(mut counting) => match counting.page(desk).await? {
                 Some(count) => {
                     self.ready.push_back(Answer::Count(count));
@@ -467,7 +499,7 @@ impl Answers {
                 Left::Nothing
             }
             Left::Show { id, headers } => {
-                self.ready.extend(look::show(desk.queue, id, headers).await?);
+                self.ready.extend(look::show(desk, id, headers).await?);
                 Left::Nothing
             }
             Left::Listed(mut listing) => {
@@ -491,8 +523,13 @@ impl Answers {
 /// What was asked, made ready.
 async fn begin(command: Command, by: String, desk: Desk<'_>) -> Result<Left, Obstacle> {
     Ok(match command {
-        Command::List { filters, action, after, order, detail, limit } => {
-            Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
+        Command::List { filters, action, after, order, detail, active, limit } => {
+            let listed = Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?;
+            Left::List(listed.telling(if active { Tells::Active } else { Tells::Not }))
+        }
+        Command::Active { filters, after, order, detail, limit } => {
+            let listing = ActiveListing::new(&filters, after.as_deref(), order, detail, limit, desk)?;
+            Left::Active(Box::new(listing))
         }
         Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk).await?),
         Command::Show { id, headers } => Left::Show { id, headers },

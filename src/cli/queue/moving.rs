@@ -175,6 +175,7 @@ impl Export {
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Line(_)
+            | Answer::Active(_)
             | Answer::Headers(_)
             | Answer::Done(_)
             | Answer::Missing(_)
@@ -403,6 +404,7 @@ fn hear(account: &Mutex<Account>, answer: &Answer) -> anyhow::Result<()> {
         // Not asked for here.
         Answer::Entry(_)
         | Answer::Line(_)
+        | Answer::Active(_)
         | Answer::Headers(_)
         | Answer::Missing(_)
         | Answer::Gone(_)

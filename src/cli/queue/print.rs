@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::cli::output::{self, Output, clean, clean_lines, counted, cut};
 use crate::daemon::steering::StateName;
+use crate::daemon::steering::active::{ActiveEntry, ActiveRoute, LongestAttempt, StepName};
 use crate::daemon::steering::breakdown::{Breakdown, Row};
 use crate::daemon::steering::entry::Entry;
 use crate::daemon::steering::line::{Shown, ShownRecipient};
@@ -30,13 +31,15 @@ pub(super) struct Printer {
     pub(super) form: Form,
     pub(super) out: Output,
     now: WallTime,
+    /// How far the attempt is that is under way at the message whose line comes next.
+    pub(super) active: Option<ActiveEntry>,
     /// What a line is put together in.
     text: String,
 }
 
 impl Printer {
     pub(super) fn new(form: Form, now: WallTime) -> Self {
-        Self { form, out: Output::new(), now, text: String::new() }
+        Self { form, out: Output::new(), now, active: None, text: String::new() }
     }
 
     pub(super) fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
@@ -72,11 +75,26 @@ impl Printer {
         if let Some(reason) = &one.reason {
             self.line(&format!("    {reason}"))?;
         }
-        if one.state == StateName::Queued && one.tried.is_empty() {
-            self.line(&untried(one.hold_until, self.now))?;
+        match self.active.take() {
+            Some(active) => self.being_tried(&active, one.octets)?,
+            None if one.state == StateName::Queued && one.tried.is_empty() => {
+                self.line(&untried(one.hold_until, self.now))?;
+            }
+            None => {}
         }
         one.tried.iter().try_for_each(|ShownRecipient { address, outcome, detail, reply }| {
             self.line(&format!("    {address}: {outcome}{}", said(detail, reply.as_deref())))
+        })
+    }
+
+    fn being_tried(&mut self, active: &ActiveEntry, octets: u64) -> io::Result<()> {
+        let since = span(active.seconds);
+        if active.routes.is_empty() {
+            return self.line(&format!("    being tried for {since}"));
+        }
+        active.routes.iter().try_for_each(|route| {
+            let far = far(route, Some(octets));
+            self.line(&format!("    being tried for {since}: {far}"))
         })
     }
 
@@ -97,6 +115,7 @@ impl Printer {
             |words: &[String]| if words.is_empty() { String::new() } else { format!(" {}", words.join(" ")) };
         let is_due = || seconds(&entry.due).is_some_and(|due| due <= self.now.seconds());
         let next = match entry.state {
+            _ if entry.active.is_some() => String::new(),
             StateName::Queued if is_due() => format!("{} (it is due: when its turn comes)", entry.due),
             StateName::Queued => entry.due.clone(),
             StateName::Held | StateName::Dead => String::new(),
@@ -123,9 +142,13 @@ impl Printer {
             ("let go", entry.released.clone().unwrap_or_default()),
             ("delay told", if entry.warned { "yes".to_owned() } else { String::new() }),
             ("next attempt", next),
+            ("active", entry.active.as_ref().map(tried_since).unwrap_or_default()),
         ]);
         for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
             writeln!(self.out, "{name:>13}: {}", clean(value))?;
+        }
+        for route in entry.active.iter().flat_map(|active| &active.routes) {
+            writeln!(self.out, "{:>13}  {}", "", clean(&far(route, Some(entry.octets))))?;
         }
         for to in &entry.recipients {
             let line = format!(
@@ -138,7 +161,7 @@ impl Printer {
             writeln!(self.out, "{:>13}: {}", "to", clean(&line))?;
             if let (Some(upstream), Some(at)) = (&to.upstream, &to.last_attempt) {
                 let upstream = clean(upstream);
-                writeln!(self.out, "{:>13}  attempt {} at {at} by upstream {upstream}", "", to.attempts)?;
+                writeln!(self.out, "{:>13}  attempt {} by upstream {upstream}, ended {at}", "", to.attempts)?;
             }
             if to.undetermined {
                 writeln!(self.out, "{:>13}  an upstream may have it: it was silent behind the last octet", "")?;
@@ -160,6 +183,11 @@ impl Printer {
             writeln!(self.out, "{name:>8}: {}, {}", counted(count, "message"), size(octets))?;
         }
         writeln!(self.out, "{:>8}: {} being tried now", "claimed", counted(sums.claimed, "message"))?;
+        if let Some(LongestAttempt { id, active }) = sums.longest_attempt.as_ref().filter(|one| one.active.seconds > 0) {
+            let far: Vec<String> = active.routes.iter().map(|route| far(route, None)).collect();
+            let line = format!("attempt under way for {}, {id}: {}", span(active.seconds), far.join("; "));
+            writeln!(self.out, "{:>8}: {}", "longest", clean(&line))?;
+        }
         if sums.unrecorded > 0 {
             writeln!(
                 self.out,
@@ -268,6 +296,31 @@ impl Printer {
         }
         Ok(())
     }
+}
+
+fn tried_since(active: &ActiveEntry) -> String {
+    format!("being tried now, since {} ({} ago)", active.since, span(active.seconds))
+}
+
+/// Where an attempt is on one route, of a message of so many octets.
+fn far(at: &ActiveRoute, octets: Option<u64>) -> String {
+    let ActiveRoute { route, upstream, step, seconds, silent_seconds, octets_sent } = at;
+    let whom = match (upstream.as_deref(), route.as_str()) {
+        (Some(upstream), "default") => format!("upstream {upstream}: "),
+        (Some(upstream), route) => format!("upstream {upstream} of route {route}: "),
+        (None, "default") => String::new(),
+        (None, route) => format!("route {route}: "),
+    };
+    let sent = match (octets_sent, octets) {
+        (Some(sent), Some(octets)) => format!(", {} of {}", size((*sent).min(octets)), size(octets)),
+        (Some(sent), None) => format!(", {} so far", size(*sent)),
+        (None, _) => String::new(),
+    };
+    let lasts = if *step == StepName::Begin { String::new() } else { format!(", for {}", span(*seconds)) };
+    // Where it has been silent all the while, that is how long.
+    let sign = silent_seconds.filter(|silent| silent.saturating_add(1) < *seconds);
+    let sign = sign.map(|silent| format!(", last sign {} ago", span(silent))).unwrap_or_default();
+    format!("{whom}{}{sent}{lasts}{sign}", step.words())
 }
 
 /// Why nothing stands below a message that waits.

@@ -122,6 +122,7 @@ fn rehearse(selection: &QueueSelection, action: Action, filters: Filters) -> any
         action: Some(action),
         after: None,
         order: ListOrder::OldestFirst,
+        active: true,
         detail: if session.printer.form == Form::Json { Detail::Whole } else { Detail::Line },
         limit: usize::MAX,
     };
@@ -271,6 +272,7 @@ impl Tale {
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Line(_)
+            | Answer::Active(_)
             | Answer::Headers(_)
             | Answer::Count(_)
             | Answer::Begun(_)

@@ -238,6 +238,19 @@ pub(super) struct Listed {
     walk: Walk,
     detail: Detail,
     left: usize,
+    active: Tells,
+}
+
+/// Whether [`Answer::Active`] is understood by whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tells {
+    Active,
+    Not,
+}
+
+/// The message that a listing begins behind.
+pub(super) fn place(after: Option<&str>) -> Result<Option<QueueId>, String> {
+    after.map(|after| after.parse().map_err(|fault| format!("--after {after}: {fault}"))).transpose()
 }
 
 impl Listed {
@@ -251,8 +264,12 @@ impl Listed {
         now: WallTime,
     ) -> Result<Self, String> {
         let selection = Selection::new(filters, now)?;
-        let after = after.map(|after| after.parse().map_err(|fault| format!("--after {after}: {fault}")));
-        Ok(Self { walk: Walk::new(selection, action, order, after.transpose()?), detail, left: limit })
+        Ok(Self { walk: Walk::new(selection, action, order, place(after)?), detail, left: limit, active: Tells::Not })
+    }
+
+    /// Of those that are being tried, how far that is will be told before their lines.
+    pub(super) fn telling(self, active: Tells) -> Self {
+        Self { active, ..self }
     }
 
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, QueueError> {
@@ -262,20 +279,28 @@ impl Listed {
         Ok(match self.detail {
             Detail::Whole => {
                 let found = self.walk.records(desk.queue, PAGE).await?;
-                self.shown(found, |one| Answer::Entry(Box::new(Entry::of_listed(&one))))
+                self.shown(found, |one| {
+                    let entry = Entry { active: desk.active(one.id()), ..Entry::of_listed(&one) };
+                    [None, Some(Answer::Entry(Box::new(entry)))]
+                })
             }
             Detail::Line => {
                 let found = self.walk.pages(desk.queue).await?;
-                self.shown(found, |one| Answer::Line(Line::Found(Box::new(one))))
+                let tells = self.active;
+                self.shown(found, |one| {
+                    let active = if tells == Tells::Active { desk.active(one.id()) } else { None };
+                    let active = active.map(|active| Answer::Active(Box::new(active)));
+                    [active, Some(Answer::Line(Line::Found(Box::new(one))))]
+                })
             }
         })
     }
 
-    /// As many of these as are still asked for.
-    fn shown<M>(&mut self, found: Vec<Found<M>>, show: impl Fn(Found<M>) -> Answer) -> Vec<Answer> {
-        let shown: Vec<Answer> = found.into_iter().take(self.left).map(show).collect();
-        self.left = self.left.saturating_sub(shown.len());
-        shown
+    /// As many of these as are still asked for: what is told before each, and each.
+    fn shown<M>(&mut self, found: Vec<Found<M>>, show: impl Fn(Found<M>) -> [Option<Answer>; 2]) -> Vec<Answer> {
+        let shown = found.len().min(self.left);
+        self.left = self.left.saturating_sub(shown);
+        found.into_iter().take(shown).flat_map(show).flatten().collect()
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -309,13 +334,15 @@ impl Counting {
 }
 
 /// One message, and its header section if it is asked for.
-pub(super) async fn show(queue: &Queue, id: String, headers: bool) -> Result<Vec<Answer>, QueueError> {
+pub(super) async fn show(desk: Desk<'_>, id: String, headers: bool) -> Result<Vec<Answer>, QueueError> {
+    let queue = desk.queue;
     let Ok(number) = id.parse::<QueueId>() else { return Ok(vec![Answer::Missing(id)]) };
     let found = match queue.show(number).await {
         Err(QueueError::NotFound(_)) => return Ok(vec![Answer::Missing(id)]),
         found => found?,
     };
-    let mut answers = vec![Answer::Entry(Box::new(Entry::of_listed(&found)))];
+    let entry = Entry { active: desk.active(number), ..Entry::of_listed(&found) };
+    let mut answers = vec![Answer::Entry(Box::new(entry))];
     if headers {
         answers.push(match header_section(queue, number).await {
             Ok(section) => Answer::Headers(section),
