@@ -230,13 +230,17 @@ fn where_a_message_hangs_is_seen_while_it_hangs() {
     upstream.wait_for("<stuck@example.com>");
     let seen = super::harness::eventually(|| says(&bench, &["list", "--active"]).contains("final dot"));
     let list = says(&bench, &["list", "--active"]);
-    let words = "upstream upstream-0: waiting for its reply to the end of the message (final dot), for ";
-    assert!(seen && list.contains("being tried for") && list.contains(words), "{list}");
+    let words = "waiting for its reply to the end of the message (final dot)";
+    let whom = "upstream upstream-0: for ";
+    assert!(seen && list.contains("being tried for") && list.contains(whom) && list.contains(words), "{list}");
     assert!(says(&bench, &["list"]).contains(words));
     let entry: Value = serde_json::from_str(&says(&bench, &["list", "--active", "--json"])).unwrap();
     let (id, active) = (entry["id"].as_str().unwrap(), &entry["active"]);
     assert!(active["since"].as_str().is_some() && active["seconds"].as_u64().is_some(), "{entry}");
-    assert_eq!((&active["routes"][0]["route"], &active["routes"][0]["step"]), (&"default".into(), &"end-of-data".into()));
+    assert_eq!(
+        (&active["routes"][0]["route"], &active["routes"][0]["step"]),
+        (&"default".into(), &"end-of-data".into())
+    );
     let show = says(&bench, &["show", id]);
     assert!(show.contains("active: being tried now, since 20") && show.contains(words), "{show}");
     assert!(!show.contains("next attempt"), "{show}");

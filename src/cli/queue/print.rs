@@ -183,7 +183,8 @@ impl Printer {
             writeln!(self.out, "{name:>8}: {}, {}", counted(count, "message"), size(octets))?;
         }
         writeln!(self.out, "{:>8}: {} being tried now", "claimed", counted(sums.claimed, "message"))?;
-        if let Some(LongestAttempt { id, active }) = sums.longest_attempt.as_ref().filter(|one| one.active.seconds > 0) {
+        if let Some(LongestAttempt { id, active }) = sums.longest_attempt.as_ref().filter(|one| one.active.seconds > 0)
+        {
             let far: Vec<String> = active.routes.iter().map(|route| far(route, None)).collect();
             let line = format!("attempt under way for {}, {id}: {}", span(active.seconds), far.join("; "));
             writeln!(self.out, "{:>8}: {}", "longest", clean(&line))?;
@@ -316,11 +317,12 @@ fn far(at: &ActiveRoute, octets: Option<u64>) -> String {
         (Some(sent), None) => format!(", {} so far", size(*sent)),
         (None, _) => String::new(),
     };
-    let lasts = if *step == StepName::Begin { String::new() } else { format!(", for {}", span(*seconds)) };
+    // Before the words: a terminal may cut these.
+    let lasts = if *step == StepName::Begin { String::new() } else { format!("for {} ", span(*seconds)) };
     // Where it has been silent all the while, that is how long.
     let sign = silent_seconds.filter(|silent| silent.saturating_add(1) < *seconds);
     let sign = sign.map(|silent| format!(", last sign {} ago", span(silent))).unwrap_or_default();
-    format!("{whom}{}{sent}{lasts}{sign}", step.words())
+    format!("{whom}{lasts}{}{sent}{sign}", step.words())
 }
 
 /// Why nothing stands below a message that waits.
@@ -413,6 +415,49 @@ mod tests {
             (Some(1_800_000_001), "waits until 2027-01-15T08:00:01Z, as its sender asked"),
         ] {
             assert!(untried(until, now).contains(words), "{until:?}: {}", untried(until, now));
+        }
+    }
+
+    #[test]
+    fn where_an_attempt_is_is_said_with_what_moves_and_what_does_not() {
+        let at = |route: &str, upstream: Option<&str>, step, seconds, silent_seconds, octets_sent| ActiveRoute {
+            route: route.to_owned(),
+            upstream: upstream.map(str::to_owned),
+            step,
+            seconds,
+            silent_seconds,
+            octets_sent,
+        };
+        for (at, octets, words) in [
+            (at("default", None, StepName::Begin, 0, None, None), Some(9), "beginning"),
+            (
+                at("default", Some("main"), StepName::EndOfData, 578, Some(578), None),
+                Some(9),
+                "upstream main: for 9m 38s waiting for its reply to the end of the message (final dot)",
+            ),
+            (
+                at("abroad", Some("main"), StepName::Body, 100, Some(3), Some(1 << 20)),
+                Some(10 << 20),
+                "upstream main of route abroad: for 1m 40s sending the message, 1.0 MiB of 10.0 MiB, last sign 3s ago",
+            ),
+            (
+                at("default", Some("main"), StepName::Body, 100, Some(100), Some(2048)),
+                None,
+                "upstream main: for 1m 40s sending the message, 2.0 KiB so far",
+            ),
+            // Dots are stuffed: more goes than is kept.
+            (
+                at("default", Some("main"), StepName::Body, 1, Some(0), Some(2049)),
+                Some(2048),
+                "upstream main: for 1s sending the message, 2.0 KiB of 2.0 KiB",
+            ),
+            (
+                at("abroad", None, StepName::Over, 2, None, None),
+                Some(9),
+                "route abroad: for 2s waiting until all routes are done and what came of it is recorded",
+            ),
+        ] {
+            assert_eq!(far(&at, octets), words);
         }
     }
 

@@ -106,7 +106,7 @@ impl StepName {
             Self::Body => "sending the message",
             Self::EndOfData => "waiting for its reply to the end of the message (final dot)",
             Self::Quit => "waiting for its reply to QUIT",
-            Self::Over => "over, its outcome is being recorded or waits for other routes",
+            Self::Over => "waiting until all routes are done and what came of it is recorded",
         }
     }
 
