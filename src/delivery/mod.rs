@@ -370,10 +370,12 @@ fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -
 }
 
 fn note_outcomes<'a>(record: &Record, outcomes: impl Iterator<Item = &'a Tried>, house: &House) {
+    // None where nothing was tried: what is given up in line.
+    let began = house.active.of(record.id).map(|trial| trial.began.wall.rfc3339());
     for one in outcomes {
         house.counts.attempted(&one.outcome);
         if let Some(recipient) = record.envelope.recipients().get(one.recipient) {
-            audit::attempted(record, &recipient.forward_path, &one.upstream, &one.outcome);
+            audit::attempted(record, &recipient.forward_path, one, began.as_deref());
         }
     }
 }

@@ -247,6 +247,9 @@ fn where_a_message_hangs_is_seen_while_it_hangs() {
     let stats = || -> Value { serde_json::from_str(&says(&bench, &["stats", "--top", "0", "--json"])).unwrap() };
     assert_eq!(stats()["longest_attempt"]["id"], entry["id"]);
     assert!(super::harness::eventually(|| says(&bench, &["stats"]).contains("longest: attempt under way for ")));
+    upstream.set_mood(Mood::PuttingOff);
+    let since = format!("\"began\":{}", active["since"]);
+    process.wait_for_log(0, &["\"event\":\"deferred\"", &since]);
     // Without a daemon nothing is tried, and nothing is said.
     process.kill();
     assert!(text(&queue(&bench, &["list", "--active"]).stderr).contains("no daemon runs"));
