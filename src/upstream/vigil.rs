@@ -269,6 +269,37 @@ mod tests {
         assert_eq!(noticed_after(|signs| signs.waits_at(Phase::Mail)).await, Duration::from_secs(1), "we wait");
     }
 
+    /// What an operator sees: a further reply at the same step begins nothing anew, the next step does, and so does a further message.
+    #[tokio::test(start_paused = true)]
+    async fn how_long_a_step_lasts_and_how_much_was_taken_in_it_is_seen() {
+        let signs = Signs::new();
+        let seen = || {
+            let Sight { phase, lasts, silent, sent } = signs.look();
+            (phase, lasts.as_secs(), silent.as_secs(), sent)
+        };
+        let second = || tokio::time::sleep(Duration::from_secs(1));
+        second().await;
+        assert_eq!(seen(), (Phase::Lookup, 1, 1, 0));
+        signs.waits_at(Phase::Recipient);
+        second().await;
+        signs.said(None);
+        signs.waits_at(Phase::Recipient);
+        second().await;
+        assert_eq!(seen(), (Phase::Recipient, 2, 1, 0));
+        signs.took(6);
+        assert_eq!(seen(), (Phase::Recipient, 2, 0, 0), "a command is no message");
+        for _ in 0..2 {
+            signs.waits_at(Phase::Body);
+            signs.took(10);
+            second().await;
+            signs.took(5);
+            assert_eq!(seen(), (Phase::Body, 1, 0, 15));
+            signs.waits_at(Phase::EndOfData);
+            second().await;
+            assert_eq!(seen(), (Phase::EndOfData, 1, 1, 15));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_message_begins_with_mail() {
         for (phase, is_before) in [
