@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::entry::Entry;
 use self::identities::{IdentityEntry, Listing};
-use self::line::Line;
+use self::line::Lines;
 use self::look::{Counting, Listed, Summing};
 use self::moving::{Back, Begun, Exporting, Forgetting, Parcel};
 use self::round::Round;
@@ -137,15 +137,15 @@ pub enum ListOrder {
     NewestFirst,
 }
 
-/// How much of each message a listing tells.
+/// What a listing tells of each message, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Detail {
-    /// All that is known.
+    /// All that is known, an object of JSON a line.
     #[default]
-    Whole,
-    /// What stands in a line for people: a list of very many costs a fraction.
-    Line,
+    Json,
+    /// What people are shown in lines: a list of very many costs a fraction.
+    Lines,
 }
 
 /// What can be done to a message.
@@ -244,8 +244,8 @@ impl From<StateName> for State {
 pub enum Answer {
     /// A message.
     Entry(Box<Entry>),
-    /// What of a message stands in a line.
-    Line(Line),
+    /// What a listing tells of messages. On the control socket the text stands behind the line of this.
+    Lines(Lines),
     /// The header section of the message before, as far as it is text.
     Headers(String),
     /// Done to this message.
@@ -378,6 +378,13 @@ impl From<QueueError> for Obstacle {
 impl From<String> for Obstacle {
     fn from(why: String) -> Self {
         Self::Asked(why)
+    }
+}
+
+impl Answer {
+    /// What stands behind its line on the control socket.
+    pub fn text_behind(&self) -> &[u8] {
+        if let Self::Lines(lines) = self { lines.text.as_bytes() } else { &[] }
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::breakdown::Tallies;
 use super::entry::Entry;
-use super::line::Line;
+use super::line;
 use super::selection::{Filters, Selection};
 use super::sums::Sums;
 use super::{Action, Answer, Count, Desk, Detail, ListOrder, Obstacle, PAGE};
@@ -255,27 +255,28 @@ impl Listed {
         Ok(Self { walk: Walk::new(selection, action, order, after.transpose()?), detail, left: limit })
     }
 
-    pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, QueueError> {
+    pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, Obstacle> {
         if self.left == 0 {
             return Ok(Vec::new());
         }
-        Ok(match self.detail {
-            Detail::Whole => {
+        let told = match self.detail {
+            Detail::Json => {
                 let found = self.walk.records(desk.queue, PAGE).await?;
-                self.shown(found, |one| Answer::Entry(Box::new(Entry::of_listed(&one))))
+                line::objects(self.wanted(&found)).map_err(|fault| fault.to_string())?
             }
-            Detail::Line => {
+            Detail::Lines => {
                 let found = self.walk.pages(desk.queue).await?;
-                self.shown(found, |one| Answer::Line(Line::Found(Box::new(one))))
+                line::lines(self.wanted(&found), desk.now)
             }
-        })
+        };
+        Ok(told.into_iter().map(Answer::Lines).collect())
     }
 
     /// As many of these as are still asked for.
-    fn shown<M>(&mut self, found: Vec<Found<M>>, show: impl Fn(Found<M>) -> Answer) -> Vec<Answer> {
-        let shown: Vec<Answer> = found.into_iter().take(self.left).map(show).collect();
-        self.left = self.left.saturating_sub(shown.len());
-        shown
+    fn wanted<'a, M>(&mut self, found: &'a [Found<M>]) -> &'a [Found<M>] {
+        let wanted = found.get(..self.left).unwrap_or(found);
+        self.left = self.left.saturating_sub(wanted.len());
+        wanted
     }
 
     pub(super) fn is_over(&self) -> bool {
