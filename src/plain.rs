@@ -84,7 +84,8 @@ pub fn push_size(text: &mut String, octets: u64) {
         whole /= 1024;
         unit = next;
     }
-    if unit == "B" || whole >= 100 { write!(text, "{whole} {unit}") } else { write!(text, "{whole}.{tenth} {unit}") }.ok();
+    if unit == "B" || whole >= 100 { write!(text, "{whole} {unit}") } else { write!(text, "{whole}.{tenth} {unit}") }
+        .ok();
 }
 
 /// How long ago a moment was, in one unit.
@@ -148,9 +149,16 @@ mod tests {
     #[test]
     fn ages_have_one_unit() {
         let now = WallTime::from_seconds(1_000_000);
-        for (seconds, shown) in
-            [(0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (3_600, "1h"), (172_799, "47h"), (172_800, "2d"), (-5, "0s")]
-        {
+        for (seconds, shown) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3_599, "59m"),
+            (3_600, "1h"),
+            (172_799, "47h"),
+            (172_800, "2d"),
+            (-5, "0s"),
+        ] {
             assert_eq!(age(WallTime::from_seconds(1_000_000 - seconds), now), shown, "{seconds}");
         }
     }

@@ -131,7 +131,9 @@ impl Scribe<'_> {
         }
         if untried && state == StateName::Queued {
             match brief.hold_until.filter(|until| until.seconds() > self.now.seconds()) {
-                Some(until) => self.line(&["    waits until ", &until.rfc3339(), ", as its sender asked (HOLDFOR, HOLDUNTIL)"]),
+                Some(until) => {
+                    self.line(&["    waits until ", &until.rfc3339(), ", as its sender asked (HOLDFOR, HOLDUNTIL)"])
+                }
                 None => self.line(&["    no attempt has ended yet: see `sealpost queue stats`"]),
             }
         }
@@ -221,7 +223,7 @@ mod tests {
     use crate::mail::{Envelope, MailParameters};
     use crate::plain::clean_lines;
     use crate::queue::record::samples;
-    use crate::queue::{HeldBy, Outcome, Record};
+    use crate::queue::{Outcome, Record, State};
     use crate::smtp::{Code, Reply};
 
     const NOW: WallTime = WallTime::from_seconds(1_800_000_000);
@@ -273,13 +275,15 @@ mod tests {
             let lines = of(|record| {
                 let hold_until = until.map(WallTime::from_seconds);
                 let parameters = MailParameters { hold_until, ..MailParameters::default() };
-                let (sender, recipients) = (record.envelope.reverse_path().clone(), record.envelope.recipients().to_vec());
+                let (sender, recipients) =
+                    (record.envelope.reverse_path().clone(), record.envelope.recipients().to_vec());
                 record.envelope = Envelope::new(sender, parameters, recipients).unwrap();
             });
             assert!(lines.len() == 2 && lines[1].starts_with(words), "{until:?}: {lines:?}");
         }
-        let held = of(|record| record.hold(HeldBy::Operator, Some("held by root".to_owned())));
-        assert_eq!(held[1..], ["    held by root"]);
+        let held =
+            of(|record| (record.state, record.reason) = (State::Held, Some("its certificate has ended".to_owned())));
+        assert_eq!(held[1..], ["    its certificate has ended"]);
     }
 
     #[test]
@@ -326,7 +330,10 @@ mod tests {
 
     #[test]
     fn programs_are_told_an_object_a_line() {
-        let found = [Listed::Message(Box::new(samples::record(7))), Listed::Unreadable(QueueId::from_u128(9), "lost".to_owned())];
+        let found = [
+            Listed::Message(Box::new(samples::record(7))),
+            Listed::Unreadable(QueueId::from_u128(9), "lost".to_owned()),
+        ];
         let told = objects(&found).unwrap();
         let objects: Vec<Entry> = told[0].text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((told.len(), told[0].messages, objects.len()), (1, 2, 2));
