@@ -33,6 +33,7 @@ pub mod doors;
 pub mod house;
 pub mod networks;
 pub mod pki;
+pub mod plain;
 pub mod snapshot;
 pub mod sys;
 pub mod web;

@@ -6,8 +6,8 @@
 use std::io::{self, IsTerminal as _};
 
 use super::output;
-use super::queue::print::size;
 use super::queue::reach::{Reach, Unreached};
+use crate::plain::size;
 use crate::queue::Compaction;
 
 /// Opens the store, as its owner, and writes it anew. Gives an exit code when that may not be.

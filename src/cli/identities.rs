@@ -17,6 +17,7 @@ use crate::config;
 use crate::daemon::steering::identities::{BareLfWord, CertificateEntry, IdentityEntry, IdentityKind, IdentityLimits};
 use crate::daemon::steering::{Answer, Command};
 use crate::identity::Roster;
+use crate::plain;
 
 /// `sealpost identities`
 #[derive(Clone, Debug, Args)]
@@ -111,7 +112,7 @@ fn is_near(name: &str, known: &str) -> bool {
 
 /// The question that follows.
 pub(super) fn perhaps(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!("; did you mean {}?", output::clean(&near.join(" or "))) }
+    if near.is_empty() { String::new() } else { format!("; did you mean {}?", plain::clean(&near.join(" or "))) }
 }
 
 struct Printer<W> {
@@ -124,7 +125,7 @@ impl<W: Write> Printer<W> {
     fn print(&mut self, answer: &Answer) -> anyhow::Result<()> {
         match answer {
             Answer::Identity(entry) if self.json => {
-                let line = output::json(entry).context("an identity can't be written as JSON")?;
+                let line = plain::json(entry).context("an identity can't be written as JSON")?;
                 writeln!(self.out, "{line}")?;
             }
             Answer::Identity(entry) => self.whole(entry)?,
@@ -132,8 +133,7 @@ impl<W: Write> Printer<W> {
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
-            | Answer::Line(_)
-            | Answer::Active(_)
+            | Answer::Lines(_)
             | Answer::Headers(_)
             | Answer::Done(_)
             | Answer::Gone(_)
@@ -182,7 +182,7 @@ impl<W: Write> Printer<W> {
             days => format!("{} left", output::counted(days, "day")),
         };
         let CertificateEntry { serial, subject, issuer, ends, last_seen, last_client, .. } = one;
-        let (subject, issuer) = (output::clean(subject), output::clean(issuer));
+        let (subject, issuer) = (plain::clean(subject), plain::clean(issuer));
         writeln!(self.out, "    certificate {serial} ({subject}) by {issuer}: until {ends}, {left}")?;
         writeln!(self.out, "        seen {last_seen} from {last_client}")
     }

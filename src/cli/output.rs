@@ -8,9 +8,8 @@ use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
-
 use super::exit::Exit;
+use crate::plain::clean;
 
 /// Octets that gather before they are written, where nobody looks on.
 const GATHER: usize = 64 * 1024;
@@ -177,42 +176,8 @@ pub(super) fn ended_early(fault: &anyhow::Error) -> bool {
     })
 }
 
-/// A text without what could steer a terminal: senders, upstreams and clients chose some of it.
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    // Nearly all are such texts, and a listing has millions.
-    let is_plain = text.bytes().all(|octet| (b' '..=b'~').contains(&octet));
-    if is_plain || !text.contains(steers) {
-        return text.into();
-    }
-    let mut clean = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if steers(letter) { clean.extend(letter.escape_default()) } else { clean.push(letter) }
-    }
-    clean.into()
-}
-
-/// Whether a letter does something to a terminal, or to the order in which it shows the letters around it.
-fn steers(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Something as JSON in one line, without what could steer a terminal: read again, it is the same. serde_json itself escapes only what stands below U+0020.
-pub(super) fn json(value: &impl Serialize) -> serde_json::Result<String> {
-    let json = serde_json::to_string(value)?;
-    if !json.contains(steers) {
-        return Ok(json);
-    }
-    let mut clean = String::with_capacity(json.len());
-    for letter in json.chars() {
-        // Such letters stand within strings only, and all are of one UTF-16 unit.
-        if steers(letter) { clean.push_str(&format!("\\u{:04x}", u32::from(letter))) } else { clean.push(letter) }
-    }
-    Ok(clean)
-}
-
-/// The same for lines of a header section.
-pub(super) fn clean_lines(text: &str) -> String {
+/// A header section without what could steer a terminal.
+pub(super) fn clean_section(text: &str) -> String {
     text.split('\n')
         .map(|line| line.split('\t').map(clean).collect::<Vec<_>>().join("\t"))
         .collect::<Vec<_>>()
@@ -232,25 +197,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_steer_a_terminal_is_escaped() {
-        for (text, shown) in [
-            ("plain – größer", "plain – größer"),
-            ("\u{1b}[2Jgone", "\\u{1b}[2Jgone"),
-            ("a\r\nb", "a\\r\\nb"),
-            ("\u{9b}31m", "\\u{9b}31m"),
-            ("\u{202e}drow", "\\u{202e}drow"),
-        ] {
-            assert_eq!(clean(text), shown);
-        }
-        assert_eq!(clean_lines("Subject: x\n\ty\u{7}\n"), "Subject: x\n\ty\\u{7}\n");
-    }
-
-    #[test]
-    fn what_could_steer_a_terminal_is_escaped_in_json_and_read_as_it_was() {
-        let value = serde_json::json!({ "headers": "Subject: \u{9b}31m \u{7f} größer \u{1b}[2J\t\n \u{202e}drow \\" });
-        let json = json(&value).unwrap();
-        assert!(!json.contains(steers), "{json}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), value);
+    fn a_header_section_keeps_its_lines_and_tabs() {
+        assert_eq!(clean_section("Subject: x\n\ty\u{7}\n"), "Subject: x\n\ty\\u{7}\n");
     }
 
     #[test]

@@ -58,12 +58,12 @@ fn run_list(list: &QueueList) -> anyhow::Result<ExitCode> {
     let order = if list.newest_first { ListOrder::NewestFirst } else { ListOrder::OldestFirst };
     let filters = list.filters.filters();
     let mut session = Session::new(&list.common, Form::Lines)?;
-    let detail = if session.printer.form == Form::Json { Detail::Whole } else { Detail::Line };
+    let detail = if session.printer.form == Form::Json { Detail::Json } else { Detail::Lines };
     let (filters_meant, after, limit) = (filters.clone(), list.after.clone(), list.limit);
     let command = if list.active {
         Command::Active { filters: filters_meant, after, order, detail, limit }
     } else {
-        Command::List { filters: filters_meant, action: None, after, order, detail, active: true, limit }
+        Command::List { filters: filters_meant, action: None, after, order, detail, limit }
     };
     if let Some(code) = session.ask(command)? {
         return Ok(code);
@@ -142,19 +142,16 @@ impl Session {
                     *last = entry.id.parse().ok();
                     printer.entry(entry)?;
                 }
-                Answer::Active(active) => printer.active = Some((**active).clone()),
-                Answer::Line(line) => {
-                    *entries += 1;
-                    line.tell(|shown| {
-                        *last = Some(shown.id);
-                        printer.line_of(shown)
-                    })?;
+                Answer::Lines(lines) => {
+                    *entries += lines.messages;
+                    *last = lines.last.parse().ok();
+                    printer.lines(&lines.text)?;
                 }
                 Answer::Headers(section) => printer.headers(section)?,
                 Answer::Stats(sums) => printer.sums(sums)?,
                 Answer::Compacted(before, after) if printer.form == Form::Json => {
                     let files = serde_json::json!({ "octets_before": before, "octets_after": after });
-                    writeln!(printer.out, "{}", super::output::json(&files)?)?;
+                    writeln!(printer.out, "{}", crate::plain::json(&files)?)?;
                 }
                 Answer::Compacted(before, after) => compact::tell(*before, *after),
                 Answer::Fault(why) => bail!("{why}"),

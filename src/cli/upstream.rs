@@ -14,6 +14,7 @@ use super::exit::Exit;
 use super::output::{self, Output};
 use crate::config;
 use crate::identity::CertificateFacts;
+use crate::plain;
 use crate::smtp::Reply;
 use crate::sys::{Clock, SystemClock, SystemEntropy};
 use crate::upstream::examination::{Examination, Visit, examine};
@@ -97,7 +98,7 @@ pub fn run(arguments: &UpstreamArguments) -> anyhow::Result<ExitCode> {
 /// One upstream's report, at once: the next may take its time.
 fn told(report: &Report, json: bool, out: &mut Output) -> anyhow::Result<()> {
     if json {
-        writeln!(out, "{}", output::json(report)?)?;
+        writeln!(out, "{}", plain::json(report)?)?;
     } else {
         report.write(out)?;
     }

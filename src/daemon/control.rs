@@ -1,8 +1,8 @@
 //! The control socket: how `sealpost queue` and `sealpost identities` ask the running daemon.
 //!
 //! A Unix socket `control.sock` in the data directory, mode 0600; besides, the kernel's word on the peer is checked: only root and the daemon's
-//! own user are answered. One JSON object in a line is the request, the answer is a line for each entry and `End`. Both carry a
-//! version: another one is refused by name. Never: trusts what the peer says of itself; lets a slow peer hold a task for ever.
+//! own user are answered. One JSON object in a line is the request, the answer is a line for each entry and `End`; behind a line of `lines` stands the text
+//! of the length that it names. The request carries a version: another one is refused by name. Never: trusts what the peer says of itself; lets a slow peer hold a task for ever.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -231,10 +231,11 @@ async fn write<W>(to: &mut W, answers: &[Answer], drain: &Drain) -> io::Result<(
 where
     W: tokio::io::AsyncWrite + Unpin,
 {
-    let mut lines = Vec::new();
+    let mut octets = Vec::new();
     for answer in answers {
-        serde_json::to_writer(&mut lines, answer)?;
-        lines.push(b'\n');
+        serde_json::to_writer(&mut octets, answer)?;
+        octets.push(b'\n');
+        octets.extend_from_slice(answer.text_behind());
     }
     let mut drain = drain.clone();
     let farewell = async {
@@ -242,7 +243,7 @@ where
         tokio::time::sleep(FAREWELL_MAX).await;
     };
     tokio::select! {
-        written = timeout(READER_MAX, to.write_all(&lines)) => written.map_err(|_| io::ErrorKind::TimedOut)?,
+        written = timeout(READER_MAX, to.write_all(&octets)) => written.map_err(|_| io::ErrorKind::TimedOut)?,
         () = farewell => Err(io::ErrorKind::TimedOut.into()),
     }
 }

@@ -20,11 +20,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::active::{ActiveEntry, ActiveListing};
+use self::active::ActiveListing;
 use self::entry::Entry;
 use self::identities::{IdentityEntry, Listing};
-use self::line::Line;
-use self::look::{Counting, Listed, Summing, Tells};
+use self::line::Lines;
+use self::look::{Counting, Listed, Summing};
 use self::moving::{Back, Begun, Exporting, Forgetting, Parcel};
 use self::round::Round;
 use self::selection::Filters;
@@ -65,9 +65,6 @@ pub enum Command {
         /// So much of each.
         #[serde(default)]
         detail: Detail,
-        /// How far each is that is being tried: [`Answer::Active`] before its line.
-        #[serde(default)]
-        active: bool,
         /// At most so many.
         limit: usize,
     },
@@ -160,15 +157,15 @@ pub enum ListOrder {
     NewestFirst,
 }
 
-/// How much of each message a listing tells.
+/// What a listing tells of each message, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Detail {
-    /// All that is known.
+    /// All that is known, an object of JSON a line.
     #[default]
-    Whole,
-    /// What stands in a line for people: a list of very many costs a fraction.
-    Line,
+    Json,
+    /// What people are shown in lines: a list of very many costs a fraction.
+    Lines,
 }
 
 /// What can be done to a message.
@@ -267,10 +264,8 @@ impl From<StateName> for State {
 pub enum Answer {
     /// A message.
     Entry(Box<Entry>),
-    /// How far the attempt is that is under way at the message that follows in a line.
-    Active(Box<ActiveEntry>),
-    /// What of a message stands in a line.
-    Line(Line),
+    /// What a listing tells of messages. On the control socket the text stands behind the line of this.
+    Lines(Lines),
     /// The header section of the message before, as far as it is text.
     Headers(String),
     /// Done to this message.
@@ -409,6 +404,13 @@ impl From<String> for Obstacle {
     }
 }
 
+impl Answer {
+    /// What stands behind its line on the control socket.
+    pub fn text_behind(&self) -> &[u8] {
+        if let Self::Lines(lines) = self { lines.text.as_bytes() } else { &[] }
+    }
+}
+
 impl Answers {
     /// The answers to `command`, asked by `by` (for the audit).
     pub fn new(command: Command, by: String) -> Self {
@@ -523,9 +525,8 @@ impl Answers {
 /// What was asked, made ready.
 async fn begin(command: Command, by: String, desk: Desk<'_>) -> Result<Left, Obstacle> {
     Ok(match command {
-        Command::List { filters, action, after, order, detail, active, limit } => {
-            let listed = Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?;
-            Left::List(listed.telling(if active { Tells::Active } else { Tells::Not }))
+        Command::List { filters, action, after, order, detail, limit } => {
+            Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
         }
         Command::Active { filters, after, order, detail, limit } => {
             let listing = ActiveListing::new(&filters, after.as_deref(), order, detail, limit, desk)?;

@@ -391,6 +391,41 @@ fn a_hundred_thousand_messages_are_listed_in_bounded_memory_and_head_ends_it_qui
     assert!(all < few + 48 * 1024, "{all} KiB after {few} KiB");
 }
 
+/// The daemon's text goes over the socket in pieces, and the command copies them.
+#[test]
+fn a_listing_beside_a_daemon_is_what_it_is_without_one() {
+    const MANY: usize = 3000;
+    const AGES: std::ops::Range<usize> = 46..50;
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, MANY, 0);
+    assert!(queue(&bench, &["hold", "--all"]).status.success());
+    let listings: [(&[&str], usize); 4] = [
+        (&["--limit", "9999"], MANY),
+        (&["--limit", "2500", "--newest-first"], 2500),
+        (&["--limit", "9999", "--json"], MANY),
+        (&["--limit", "700", "--json", "--state", "held"], 700),
+    ];
+    let listed = || {
+        listings.map(|(words, messages)| {
+            let said = says(&bench, &[&["list"], words].concat());
+            assert_eq!(said.lines().filter(|line| !line.starts_with(' ')).count(), messages, "{words:?}");
+            // But for the column of ages, which go on.
+            let is_json = words.contains(&"--json");
+            let lines = said.lines().map(|line| match line.split_at_checked(AGES.start) {
+                Some((before, behind)) if !is_json && !line.starts_with(' ') => {
+                    format!("{before}{}", &behind[AGES.len()..])
+                }
+                _ => line.to_owned(),
+            });
+            lines.collect::<Vec<String>>()
+        })
+    };
+    let without = listed();
+    let process = Process::start(&bench.configuration);
+    assert!(listed() == without);
+    assert!(process.stop().success());
+}
+
 /// `sealpost queue hold --all | head -1`: once it ended with the pipe, five thousand held, the rest going out, and said that it was done.
 #[test]
 fn what_is_done_to_many_is_done_to_all_of_them_whoever_reads_on() {

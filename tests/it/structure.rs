@@ -10,6 +10,7 @@ const PURE: &[&str] = &[
     "src/smtp/",
     "src/sasl/",
     "src/networks",
+    "src/plain",
     "src/sys/steps",
     "src/intake/proxy",
     "src/tls/constraints",

@@ -20,7 +20,6 @@ use serde_json::json;
 
 use super::arguments::{QueueExport, QueueImport};
 use super::export::{First, Item, Message, Piece, Reader, VERSION, Writer};
-use super::print::size;
 use super::reach::{self, Reach};
 use super::receipt::{Receipt, Written};
 use crate::cli::exit::{self, Exit};
@@ -29,6 +28,7 @@ use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
 use crate::daemon::steering::moving::{Back, Brought, Importing};
 use crate::daemon::steering::{Answer, Command, Desk};
+use crate::plain::size;
 use crate::queue::transfer::Adoption;
 use crate::sys::Clock as _;
 
@@ -174,8 +174,7 @@ impl Export {
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
-            | Answer::Line(_)
-            | Answer::Active(_)
+            | Answer::Lines(_)
             | Answer::Headers(_)
             | Answer::Done(_)
             | Answer::Missing(_)
@@ -403,8 +402,7 @@ fn hear(account: &Mutex<Account>, answer: &Answer) -> anyhow::Result<()> {
         }
         // Not asked for here.
         Answer::Entry(_)
-        | Answer::Line(_)
-        | Answer::Active(_)
+        | Answer::Lines(_)
         | Answer::Headers(_)
         | Answer::Missing(_)
         | Answer::Gone(_)

@@ -2,19 +2,18 @@
 //!
 //! Never: prints what could steer a terminal.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::io::{self, Write};
 
 use serde_json::json;
 
-use crate::cli::output::{self, Output, clean, clean_lines, counted, cut};
+use crate::cli::output::{Output, clean_section, counted, cut};
 use crate::daemon::steering::StateName;
-use crate::daemon::steering::active::{ActiveEntry, ActiveRoute, LongestAttempt, StepName};
+use crate::daemon::steering::active::{ActiveEntry, LongestAttempt};
 use crate::daemon::steering::breakdown::{Breakdown, Row};
 use crate::daemon::steering::entry::Entry;
-use crate::daemon::steering::line::{Shown, ShownRecipient};
+use crate::daemon::steering::line::{push_said, shown_sender};
 use crate::daemon::steering::sums::{Happened, IntakeSums, Sums, UpstreamSums};
+use crate::plain::{self, clean, size};
 use crate::sys::WallTime;
 
 /// How answers are printed.
@@ -31,20 +30,16 @@ pub(super) struct Printer {
     pub(super) form: Form,
     pub(super) out: Output,
     now: WallTime,
-    /// How far the attempt is that is under way at the message whose line comes next.
-    pub(super) active: Option<ActiveEntry>,
-    /// What a line is put together in.
-    text: String,
 }
 
 impl Printer {
     pub(super) fn new(form: Form, now: WallTime) -> Self {
-        Self { form, out: Output::new(), now, active: None, text: String::new() }
+        Self { form, out: Output::new(), now }
     }
 
     pub(super) fn entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
         match self.form {
-            Form::Json => writeln!(self.out, "{}", output::json(entry)?)?,
+            Form::Json => writeln!(self.out, "{}", plain::json(entry)?)?,
             // What is listed in lines comes in lines.
             Form::Lines | Form::Whole => self.whole(entry)?,
         }
@@ -53,8 +48,8 @@ impl Printer {
 
     pub(super) fn headers(&mut self, section: &str) -> anyhow::Result<()> {
         match self.form {
-            Form::Json => writeln!(self.out, "{}", output::json(&json!({ "headers": section }))?)?,
-            Form::Lines | Form::Whole => writeln!(self.out, "\n{}", clean_lines(section).trim_end())?,
+            Form::Json => writeln!(self.out, "{}", plain::json(&json!({ "headers": section }))?)?,
+            Form::Lines | Form::Whole => writeln!(self.out, "\n{}", clean_section(section).trim_end())?,
         }
         Ok(())
     }
@@ -65,49 +60,13 @@ impl Printer {
         self.out.write_all(b"\n")
     }
 
-    /// One message of a list.
-    pub(super) fn line_of(&mut self, one: &Shown<'_>) -> io::Result<()> {
-        let mut text = std::mem::take(&mut self.text);
-        text.clear();
-        self.write_line(&mut text, one).map_err(io::Error::other)?;
-        self.line(&text)?;
-        self.text = text;
-        if let Some(reason) = &one.reason {
-            self.line(&format!("    {reason}"))?;
+    /// Lines of a list. Whoever made them has left nothing in them that steers a terminal; what comes from another process is looked at all the same.
+    pub(super) fn lines(&mut self, text: &str) -> io::Result<()> {
+        let text = plain::clean_lines(text);
+        match self.out.width() {
+            None => self.out.write_all(text.as_bytes()),
+            width => text.lines().try_for_each(|line| writeln!(self.out, "{}", cut(line, width))),
         }
-        match self.active.take() {
-            Some(active) => self.being_tried(&active, one.octets)?,
-            None if one.state == StateName::Queued && one.tried.is_empty() => {
-                self.line(&untried(one.hold_until, self.now))?;
-            }
-            None => {}
-        }
-        one.tried.iter().try_for_each(|ShownRecipient { address, outcome, detail, reply }| {
-            self.line(&format!("    {address}: {outcome}{}", said(detail, reply.as_deref())))
-        })
-    }
-
-    fn being_tried(&mut self, active: &ActiveEntry, octets: u64) -> io::Result<()> {
-        let since = span(active.seconds);
-        if active.routes.is_empty() {
-            return self.line(&format!("    being tried for {since}"));
-        }
-        active.routes.iter().try_for_each(|route| {
-            let far = far(route, Some(octets));
-            self.line(&format!("    being tried for {since}: {far}"))
-        })
-    }
-
-    fn write_line(&self, text: &mut String, one: &Shown<'_>) -> fmt::Result {
-        use fmt::Write as _;
-        let Shown { id, state, identity, sender, octets, arrived, .. } = one;
-        let (state, size, ago) = (state.word(), size(*octets), ago(*arrived, self.now));
-        write!(text, "{id}  {state:6}  {size:>8}  {ago:>4}  {} (as {identity}) ->", shown_sender(sender))?;
-        for (place, to) in one.to.iter().enumerate() {
-            text.push_str(if place == 0 { " " } else { ", " });
-            text.push_str(to);
-        }
-        Ok(())
     }
 
     fn whole(&mut self, entry: &Entry) -> io::Result<()> {
@@ -148,16 +107,11 @@ impl Printer {
             writeln!(self.out, "{name:>13}: {}", clean(value))?;
         }
         for route in entry.active.iter().flat_map(|active| &active.routes) {
-            writeln!(self.out, "{:>13}  {}", "", clean(&far(route, Some(entry.octets))))?;
+            writeln!(self.out, "{:>13}  {}", "", clean(&route.words(Some(entry.octets))))?;
         }
         for to in &entry.recipients {
-            let line = format!(
-                "{}{}: {}{}",
-                to.address,
-                parameters(&to.parameters),
-                to.outcome,
-                said(&to.detail, to.reply.as_deref())
-            );
+            let mut line = format!("{}{}: {}", to.address, parameters(&to.parameters), to.outcome);
+            push_said(&mut line, &to.detail, to.reply.as_ref());
             writeln!(self.out, "{:>13}: {}", "to", clean(&line))?;
             if let (Some(upstream), Some(at)) = (&to.upstream, &to.last_attempt) {
                 let upstream = clean(upstream);
@@ -172,7 +126,7 @@ impl Printer {
 
     pub(super) fn sums(&mut self, sums: &Sums) -> anyhow::Result<()> {
         if self.form == Form::Json {
-            writeln!(self.out, "{}", output::json(sums)?)?;
+            writeln!(self.out, "{}", plain::json(sums)?)?;
             return Ok(());
         }
         for (name, count, octets) in [
@@ -185,8 +139,8 @@ impl Printer {
         writeln!(self.out, "{:>8}: {} being tried now", "claimed", counted(sums.claimed, "message"))?;
         if let Some(LongestAttempt { id, active }) = sums.longest_attempt.as_ref().filter(|one| one.active.seconds > 0)
         {
-            let far: Vec<String> = active.routes.iter().map(|route| far(route, None)).collect();
-            let line = format!("attempt under way for {}, {id}: {}", span(active.seconds), far.join("; "));
+            let where_it_is: Vec<String> = active.routes.iter().map(|route| route.words(None)).collect();
+            let line = format!("attempt under way for {}, {id}: {}", span(active.seconds), where_it_is.join("; "));
             writeln!(self.out, "{:>8}: {}", "longest", clean(&line))?;
         }
         if sums.unrecorded > 0 {
@@ -303,73 +257,20 @@ fn tried_since(active: &ActiveEntry) -> String {
     format!("being tried now, since {} ({} ago)", active.since, span(active.seconds))
 }
 
-/// Where an attempt is on one route, of a message of so many octets.
-fn far(at: &ActiveRoute, octets: Option<u64>) -> String {
-    let ActiveRoute { route, upstream, step, seconds, silent_seconds, octets_sent } = at;
-    let whom = match (upstream.as_deref(), route.as_str()) {
-        (Some(upstream), "default") => format!("upstream {upstream}: "),
-        (Some(upstream), route) => format!("upstream {upstream} of route {route}: "),
-        (None, "default") => String::new(),
-        (None, route) => format!("route {route}: "),
-    };
-    let sent = match (octets_sent, octets) {
-        (Some(sent), Some(octets)) => format!(", {} of {}", size((*sent).min(octets)), size(octets)),
-        (Some(sent), None) => format!(", {} so far", size(*sent)),
-        (None, _) => String::new(),
-    };
-    // Before the words: a terminal may cut these.
-    let lasts = if *step == StepName::Begin { String::new() } else { format!("for {} ", span(*seconds)) };
-    // Where it has been silent all the while, that is how long.
-    let sign = silent_seconds.filter(|silent| silent.saturating_add(1) < *seconds);
-    let sign = sign.map(|silent| format!(", last sign {} ago", span(silent))).unwrap_or_default();
-    format!("{whom}{lasts}{}{sent}{sign}", step.words())
-}
-
-/// Why nothing stands below a message that waits.
-fn untried(hold_until: Option<i64>, now: WallTime) -> Cow<'static, str> {
-    match hold_until.filter(|&until| until > now.seconds()) {
-        Some(until) => {
-            let until = WallTime::from_seconds(until).rfc3339();
-            format!("    waits until {until}, as its sender asked (HOLDFOR, HOLDUNTIL)").into()
-        }
-        None => "    no attempt has ended yet: see `sealpost queue stats`".into(),
-    }
-}
-
-/// What happened to a recipient, and what the upstream said, where the one does not hold the other.
-fn said(detail: &str, reply: Option<&str>) -> String {
-    let happened = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-    match reply {
-        Some(reply) if !detail.contains(reply) => format!("{happened}: {reply}"),
-        Some(_) | None => happened,
-    }
-}
-
 /// Who vouched for the certificate; our own reports have none.
 fn trusted(entry: &Entry) -> String {
     let by_pin = || if entry.fingerprint.is_empty() { String::new() } else { "a pin".to_owned() };
     entry.ca.clone().unwrap_or_else(by_pin)
 }
 
-fn shown_sender(sender: &str) -> &str {
-    if sender.is_empty() { "<>" } else { sender }
-}
-
 /// How long ago a moment was, in one unit.
 fn age(arrived: &str, now: WallTime) -> String {
-    seconds(arrived).map_or_else(|| "?".to_owned(), |arrived| ago(arrived, now))
+    seconds(arrived).map_or_else(|| "?".to_owned(), |arrived| plain::age(WallTime::from_seconds(arrived), now))
 }
 
 /// Of RFC 3339, since 1970.
 fn seconds(moment: &str) -> Option<i64> {
     moment.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
-}
-
-fn ago(arrived: i64, now: WallTime) -> String {
-    let seconds = u64::try_from(now.seconds().saturating_sub(arrived)).unwrap_or(0);
-    let units = [(86_400 * 2, 86_400, "d"), (3_600, 3_600, "h"), (60, 60, "m")];
-    let unit = units.into_iter().find(|(from, _, _)| seconds >= *from);
-    unit.map_or_else(|| format!("{seconds}s"), |(_, whole, name)| format!("{}{name}", seconds / whole))
 }
 
 fn span(seconds: u64) -> String {
@@ -385,97 +286,14 @@ fn pace(count: u64, seconds: u64) -> String {
     }
 }
 
-/// Octets for people: three figures are enough.
-pub(in crate::cli) fn size(octets: u64) -> String {
-    let mut whole = octets;
-    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    let mut tenth = 0;
-    for next in units {
-        if whole < 1024 {
-            break;
-        }
-        tenth = whole % 1024 * 10 / 1024;
-        whole /= 1024;
-        unit = next;
-    }
-    if unit == "B" || whole >= 100 { format!("{whole} {unit}") } else { format!("{whole}.{tenth} {unit}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn why_nothing_came_of_a_message_yet_is_said() {
-        let now = WallTime::from_seconds(1_800_000_000);
-        for (until, words) in [
-            (None, "no attempt has ended yet"),
-            (Some(1_800_000_000), "no attempt has ended yet"),
-            (Some(1_800_000_001), "waits until 2027-01-15T08:00:01Z, as its sender asked"),
-        ] {
-            assert!(untried(until, now).contains(words), "{until:?}: {}", untried(until, now));
-        }
-    }
-
-    #[test]
-    fn where_an_attempt_is_is_said_with_what_moves_and_what_does_not() {
-        let at = |route: &str, upstream: Option<&str>, step, seconds, silent_seconds, octets_sent| ActiveRoute {
-            route: route.to_owned(),
-            upstream: upstream.map(str::to_owned),
-            step,
-            seconds,
-            silent_seconds,
-            octets_sent,
-        };
-        for (at, octets, words) in [
-            (at("default", None, StepName::Begin, 0, None, None), Some(9), "beginning"),
-            (
-                at("default", Some("main"), StepName::EndOfData, 578, Some(578), None),
-                Some(9),
-                "upstream main: for 9m 38s waiting for its reply to the end of the message (final dot)",
-            ),
-            (
-                at("abroad", Some("main"), StepName::Body, 100, Some(3), Some(1 << 20)),
-                Some(10 << 20),
-                "upstream main of route abroad: for 1m 40s sending the message, 1.0 MiB of 10.0 MiB, last sign 3s ago",
-            ),
-            (
-                at("default", Some("main"), StepName::Body, 100, Some(100), Some(2048)),
-                None,
-                "upstream main: for 1m 40s sending the message, 2.0 KiB so far",
-            ),
-            // Dots are stuffed: more goes than is kept.
-            (
-                at("default", Some("main"), StepName::Body, 1, Some(0), Some(2049)),
-                Some(2048),
-                "upstream main: for 1s sending the message, 2.0 KiB of 2.0 KiB",
-            ),
-            (
-                at("abroad", None, StepName::Over, 2, None, None),
-                Some(9),
-                "route abroad: for 2s waiting until all routes are done and what came of it is recorded",
-            ),
-        ] {
-            assert_eq!(far(&at, octets), words);
-        }
-    }
-
-    #[test]
-    fn ages_have_one_unit() {
+    fn a_moment_that_is_none_has_no_age() {
         let now = WallTime::from_seconds(1_000_000);
-        for (seconds, shown) in
-            [(0, "0s"), (59, "59s"), (60, "1m"), (3_599, "59m"), (3_600, "1h"), (172_799, "47h"), (172_800, "2d")]
-        {
-            assert_eq!(age(&WallTime::from_seconds(1_000_000 - seconds).rfc3339(), now), shown, "{seconds}");
-        }
+        assert_eq!(age(&WallTime::from_seconds(999_940).rfc3339(), now), "1m");
         assert_eq!((age("", now), age("2999-01-01T00:00:00Z", now)), ("?".to_owned(), "0s".to_owned()));
-    }
-
-    #[test]
-    fn sizes_have_three_figures() {
-        for (octets, shown) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (104_857_600, "100 MiB")] {
-            assert_eq!(size(octets), shown);
-        }
     }
 }

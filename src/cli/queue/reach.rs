@@ -2,7 +2,7 @@
 //!
 //! Never: works on a store that a daemon owns, or that belongs to another user; makes one where there is none.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use crate::cli::exit::{self, Exit};
 use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
 use crate::daemon::place::{self, STORE};
+use crate::daemon::steering::line::Lines;
 use crate::daemon::steering::{Answer, Answers, Command, Desk};
 use crate::identity::Roster;
 use crate::queue::{OpenError, Queue, QueueSettings};
@@ -22,6 +23,12 @@ use crate::sys::{Clock as _, SystemClock, SystemEntropy};
 
 /// Octets of answers that are read at once.
 const GATHER: usize = 64 * 1024;
+
+/// Octets of the text of one answer at the most: that of a page, were each of its octets escaped.
+const TEXT_MAX: usize = 64 * 1024 * 1024;
+
+const UNREADABLE: &str = "the daemon's answer can't be read: is it another version?";
+const WENT_AWAY: &str = "the daemon went away in the middle of its answer";
 
 /// What is done with each answer.
 pub(in crate::cli) type Print<'a> = &'a mut dyn FnMut(&Answer) -> anyhow::Result<()>;
@@ -191,9 +198,11 @@ pub(in crate::cli) fn send(daemon: &mut UnixStream, line: &impl serde::Serialize
 /// The daemon goes away before.
 pub(in crate::cli) fn hear(daemon: UnixStream, print: Print<'_>) -> anyhow::Result<()> {
     let (mut daemon, mut line) = (BufReader::with_capacity(GATHER, daemon), String::new());
-    while daemon.read_line(&mut line).context("the daemon went away in the middle of its answer")? > 0 {
-        let answer =
-            serde_json::from_str(&line).context("the daemon's answer can't be read: is it another version?")?;
+    while daemon.read_line(&mut line).context(WENT_AWAY)? > 0 {
+        let mut answer = serde_json::from_str(&line).context(UNREADABLE)?;
+        if let Answer::Lines(lines) = &mut answer {
+            read_text(&mut daemon, lines)?;
+        }
         if matches!(answer, Answer::End) {
             return Ok(());
         }
@@ -208,7 +217,18 @@ pub(in crate::cli) fn hear(daemon: UnixStream, print: Print<'_>) -> anyhow::Resu
         print(&answer)?;
         line.clear();
     }
-    bail!("the daemon went away in the middle of its answer")
+    bail!(WENT_AWAY)
+}
+
+/// Reads what stands behind the line of these.
+fn read_text(daemon: &mut BufReader<UnixStream>, lines: &mut Lines) -> anyhow::Result<()> {
+    if lines.octets > TEXT_MAX {
+        bail!(UNREADABLE);
+    }
+    lines.text.reserve_exact(lines.octets);
+    let octets = u64::try_from(lines.octets)?;
+    let read = daemon.take(octets).read_to_string(&mut lines.text).context(UNREADABLE)?;
+    if read < lines.octets { bail!(WENT_AWAY) } else { Ok(()) }
 }
 
 /// A store opened by another user (root, say) would get files that its daemon can't read.
@@ -245,4 +265,57 @@ fn not_ours(data_dir: &Path) -> Option<Exit> {
         data_dir.display()
     );
     Some(Exit::NotAllowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is heard of a daemon that says this and goes away: the texts, and whether it came to its end.
+    fn heard(says: &[u8]) -> (Vec<String>, Result<(), String>) {
+        let (ours, mut daemon) = UnixStream::pair().unwrap();
+        daemon.write_all(says).unwrap();
+        drop(daemon);
+        let mut texts = Vec::new();
+        let end = hear(ours, &mut |answer| {
+            texts.push(String::from_utf8(answer.text_behind().to_vec()).unwrap());
+            Ok(())
+        });
+        (texts, end.map_err(|fault| fault.to_string()))
+    }
+
+    fn said(answer: &Answer) -> Vec<u8> {
+        let mut octets = serde_json::to_vec(answer).unwrap();
+        octets.push(b'\n');
+        [octets, answer.text_behind().to_vec()].concat()
+    }
+
+    #[test]
+    fn a_text_is_heard_to_its_end_and_no_further() {
+        // Longer than what is read at once; what looks like an answer within it is none.
+        let texts = ["größer\n\"end\"\n".repeat(20_000), String::new(), "\"end\"\n".to_owned()];
+        let lines = texts.iter().map(|text| {
+            Answer::Lines(Lines { messages: 1, last: "x".to_owned(), octets: text.len(), text: text.clone() })
+        });
+        let all: Vec<Vec<u8>> = lines.chain([Answer::End]).map(|answer| said(&answer)).collect();
+        assert_eq!(heard(&all.concat()), (texts.to_vec(), Ok(())));
+    }
+
+    #[test]
+    fn a_text_that_is_cut_or_none_or_longer_than_any_is_not_told() {
+        let says = |octets: usize, text: &[u8]| {
+            let head = format!("{{\"lines\":{{\"messages\":1,\"last\":\"x\",\"octets\":{octets}}}}}\n");
+            [head.as_bytes(), text].concat()
+        };
+        for (octets, text, why) in [
+            (8, &b"short\n"[..], WENT_AWAY),
+            (0, b"", WENT_AWAY),
+            (3, b"\xff\xfe\n", UNREADABLE),
+            (TEXT_MAX + 1, b"x\n", UNREADABLE),
+            (usize::MAX, b"x\n", UNREADABLE),
+        ] {
+            let (_, end) = heard(&says(octets, text));
+            assert_eq!(end.unwrap_err(), why, "{octets}");
+        }
+    }
 }

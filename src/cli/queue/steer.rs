@@ -10,12 +10,13 @@ use serde_json::json;
 
 use super::Session;
 use super::arguments::QueueSelection;
-use super::print::{Form, Printer, size};
+use super::print::{Form, Printer};
 use super::reach::Reach;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::daemon::steering::selection::Filters;
 use crate::daemon::steering::{Action, Answer, Command, Count, Detail, ListOrder, Target};
+use crate::plain::{self, size};
 
 /// Names that are asked about in one request; it has a limit of octets.
 const IDS_MAX: usize = 10_000;
@@ -122,8 +123,7 @@ fn rehearse(selection: &QueueSelection, action: Action, filters: Filters) -> any
         action: Some(action),
         after: None,
         order: ListOrder::OldestFirst,
-        active: true,
-        detail: if session.printer.form == Form::Json { Detail::Whole } else { Detail::Line },
+        detail: if session.printer.form == Form::Json { Detail::Json } else { Detail::Lines },
         limit: usize::MAX,
     };
     if let Some(code) = session.ask(list)? {
@@ -271,8 +271,7 @@ impl Tale {
             Answer::Fault(why) => bail!("{why}"),
             // Not asked for here.
             Answer::Entry(_)
-            | Answer::Line(_)
-            | Answer::Active(_)
+            | Answer::Lines(_)
             | Answer::Headers(_)
             | Answer::Count(_)
             | Answer::Begun(_)
@@ -288,7 +287,7 @@ impl Tale {
         };
         if self.printer.form == Form::Json {
             let line = json!({ "id": id, "action": self.action.word(), "outcome": word, "why": why });
-            self.printer.out.tell(format_args!("{}", output::json(&line)?));
+            self.printer.out.tell(format_args!("{}", plain::json(&line)?));
             return Ok(());
         }
         match why {

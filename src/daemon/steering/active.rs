@@ -3,18 +3,18 @@
 //! Only a running daemon has any, see [`crate::delivery::active`]. The names here are what scripts read: fields and words may come, none goes or changes its
 //! meaning. Never: looks at the store.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::Entry;
-use super::line::Line;
+use super::line::{lines, objects};
 use super::selection::{Filters, Selection};
-use super::{Answer, Desk, Detail, ListOrder};
+use super::{Answer, Desk, Detail, ListOrder, Obstacle};
 use crate::delivery::active::{Leg, Trial};
 use crate::mail::QueueId;
-use crate::queue::QueueError;
+use crate::plain::size;
+use crate::queue::{Listed, QueueError};
 use crate::sys::MonoTime;
 use crate::upstream::{Phase, Sight, Whereabouts};
 
@@ -140,7 +140,40 @@ impl ActiveEntry {
     }
 }
 
+impl ActiveEntry {
+    /// In lines, of a message of so many octets.
+    pub(super) fn lines(&self, octets: u64) -> Vec<String> {
+        let since = span(self.seconds);
+        if self.routes.is_empty() {
+            return vec![format!("being tried for {since}")];
+        }
+        self.routes.iter().map(|route| format!("being tried for {since}: {}", route.words(Some(octets)))).collect()
+    }
+}
+
 impl ActiveRoute {
+    /// In words, of a message of so many octets, where that is known. Others chose some of them.
+    pub fn words(&self, octets: Option<u64>) -> String {
+        let Self { route, upstream, step, seconds, silent_seconds, octets_sent } = self;
+        let whom = match (upstream.as_deref(), route.as_str()) {
+            (Some(upstream), "default") => format!("upstream {upstream}: "),
+            (Some(upstream), route) => format!("upstream {upstream} of route {route}: "),
+            (None, "default") => String::new(),
+            (None, route) => format!("route {route}: "),
+        };
+        let sent = match (octets_sent, octets) {
+            (Some(sent), Some(octets)) => format!(", {} of {}", size((*sent).min(octets)), size(octets)),
+            (Some(sent), None) => format!(", {} so far", size(*sent)),
+            (None, _) => String::new(),
+        };
+        // Before the words: a terminal may cut these.
+        let lasts = if *step == StepName::Begin { String::new() } else { format!("for {} ", span(*seconds)) };
+        // Where it has been silent all the while, that is how long.
+        let sign = silent_seconds.filter(|silent| silent.saturating_add(1) < *seconds);
+        let sign = sign.map(|silent| format!(", last sign {} ago", span(silent))).unwrap_or_default();
+        format!("{whom}{lasts}{}{sent}{sign}", step.words())
+    }
+
     fn of(leg: &Leg) -> Self {
         let at = |upstream: Option<&str>, step, lasts: Duration| Self {
             route: leg.route.to_string(),
@@ -208,27 +241,25 @@ impl ActiveListing {
     }
 
     /// The next few; of those whose attempt has ended meanwhile nothing is told.
-    pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, QueueError> {
-        let mut answers = Vec::new();
+    pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, Obstacle> {
+        let (mut found, mut how_far) = (Vec::new(), BTreeMap::new());
         for _ in 0..READ_MAX {
             let Some(id) = self.ids.pop_front().filter(|_| self.left > 0) else { break };
-            let found = match desk.queue.show(id).await {
+            let one = match desk.queue.show(id).await {
                 Err(QueueError::NotFound(_)) => continue,
-                found => found?,
+                one => one?,
             };
-            let Some(active) = desk.active(id).filter(|_| self.selection.matches(&found)) else { continue };
+            let Some(active) = desk.active(id).filter(|_| self.selection.matches(&one)) else { continue };
             self.left = self.left.saturating_sub(1);
-            match self.detail {
-                Detail::Whole => {
-                    answers.push(Answer::Entry(Box::new(Entry { active: Some(active), ..Entry::of_listed(&found) })));
-                }
-                Detail::Line => {
-                    answers.push(Answer::Active(Box::new(active)));
-                    answers.push(Answer::Line(Line::Found(Box::new(found.brief()))));
-                }
-            }
+            found.push(one);
+            how_far.insert(id, active);
         }
-        Ok(answers)
+        let active = |id| how_far.get(&id).cloned();
+        let told = match self.detail {
+            Detail::Json => objects(&found, active).map_err(|fault| fault.to_string())?,
+            Detail::Lines => lines(&found.iter().map(Listed::brief).collect::<Vec<_>>(), desk.now, active),
+        };
+        Ok(told.into_iter().map(Answer::Lines).collect())
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -251,5 +282,57 @@ impl LongestAttempt {
         let running = desk.daemon?;
         let trial = running.active.longest()?;
         Some(Self { id: trial.id.to_string(), active: ActiveEntry::of(&trial, running.mono) })
+    }
+}
+
+fn span(seconds: u64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_an_attempt_is_is_said_with_what_moves_and_what_does_not() {
+        let at = |route: &str, upstream: Option<&str>, step, seconds, silent_seconds, octets_sent| ActiveRoute {
+            route: route.to_owned(),
+            upstream: upstream.map(str::to_owned),
+            step,
+            seconds,
+            silent_seconds,
+            octets_sent,
+        };
+        for (at, octets, words) in [
+            (at("default", None, StepName::Begin, 0, None, None), Some(9), "beginning"),
+            (
+                at("default", Some("main"), StepName::EndOfData, 578, Some(578), None),
+                Some(9),
+                "upstream main: for 9m 38s waiting for its reply to the end of the message (final dot)",
+            ),
+            (
+                at("abroad", Some("main"), StepName::Body, 100, Some(3), Some(1 << 20)),
+                Some(10 << 20),
+                "upstream main of route abroad: for 1m 40s sending the message, 1.0 MiB of 10.0 MiB, last sign 3s ago",
+            ),
+            (
+                at("default", Some("main"), StepName::Body, 100, Some(100), Some(2048)),
+                None,
+                "upstream main: for 1m 40s sending the message, 2.0 KiB so far",
+            ),
+            // Dots are stuffed: more goes than is kept.
+            (
+                at("default", Some("main"), StepName::Body, 1, Some(0), Some(2049)),
+                Some(2048),
+                "upstream main: for 1s sending the message, 2.0 KiB of 2.0 KiB",
+            ),
+            (
+                at("abroad", None, StepName::Over, 2, None, None),
+                Some(9),
+                "route abroad: for 2s waiting until all routes are done and what came of it is recorded",
+            ),
+        ] {
+            assert_eq!(at.words(octets), words);
+        }
     }
 }

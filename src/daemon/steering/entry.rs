@@ -10,6 +10,7 @@ use super::active::ActiveEntry;
 use crate::mail::envelope::{Body, Ret};
 use crate::mail::{MailParameters, Notify, QueueId, RecipientParameters};
 use crate::queue::{HeldBy, Listed, Outcome, RecipientState, Record};
+use crate::smtp::Reply;
 
 /// A message, as operators see it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -97,15 +98,14 @@ pub struct EntryRecipient {
 }
 
 /// What came of a recipient, in a word; what happened; what was said.
-pub(super) fn came_of(state: &RecipientState) -> (&'static str, &str, Option<String>) {
-    let (outcome, detail, reply) = match &state.last {
+pub(super) fn came_of(state: &RecipientState) -> (&'static str, &str, Option<&Reply>) {
+    match &state.last {
         None => ("waiting", "", None),
         Some(Outcome::Failed { .. }) if state.is_taken_out() => ("removed", "", None),
         Some(Outcome::Delivered { reply }) => ("delivered", "", Some(reply)),
         Some(Outcome::Deferred { reason, reply }) => ("deferred", reason.as_str(), reply.as_ref()),
         Some(Outcome::Failed { reason, reply }) => ("failed", reason.as_str(), reply.as_ref()),
-    };
-    (outcome, detail, reply.map(ToString::to_string))
+    }
 }
 
 impl Entry {
@@ -191,7 +191,7 @@ impl EntryRecipient {
             open: state.open,
             outcome: outcome.to_owned(),
             detail: detail.to_owned(),
-            reply,
+            reply: reply.map(ToString::to_string),
             undetermined: state.undetermined,
             attempts: state.attempts,
             upstream: state.last_attempt.as_ref().map(|(_, upstream)| upstream.clone()),

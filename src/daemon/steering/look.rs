@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::breakdown::Tallies;
 use super::entry::Entry;
-use super::line::Line;
+use super::line;
 use super::selection::{Filters, Selection};
 use super::sums::Sums;
 use super::{Action, Answer, Count, Desk, Detail, ListOrder, Obstacle, PAGE};
@@ -238,14 +238,6 @@ pub(super) struct Listed {
     walk: Walk,
     detail: Detail,
     left: usize,
-    active: Tells,
-}
-
-/// Whether [`Answer::Active`] is understood by whoever asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tells {
-    Active,
-    Not,
 }
 
 /// The message that a listing begins behind.
@@ -264,43 +256,32 @@ impl Listed {
         now: WallTime,
     ) -> Result<Self, String> {
         let selection = Selection::new(filters, now)?;
-        Ok(Self { walk: Walk::new(selection, action, order, place(after)?), detail, left: limit, active: Tells::Not })
+        Ok(Self { walk: Walk::new(selection, action, order, place(after)?), detail, left: limit })
     }
 
-    /// Of those that are being tried, how far that is will be told before their lines.
-    pub(super) fn telling(self, active: Tells) -> Self {
-        Self { active, ..self }
-    }
-
-    pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, QueueError> {
+    pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, Obstacle> {
         if self.left == 0 {
             return Ok(Vec::new());
         }
-        Ok(match self.detail {
-            Detail::Whole => {
+        let active = |id| desk.active(id);
+        let told = match self.detail {
+            Detail::Json => {
                 let found = self.walk.records(desk.queue, PAGE).await?;
-                self.shown(found, |one| {
-                    let entry = Entry { active: desk.active(one.id()), ..Entry::of_listed(&one) };
-                    [None, Some(Answer::Entry(Box::new(entry)))]
-                })
+                line::objects(self.wanted(&found), active).map_err(|fault| fault.to_string())?
             }
-            Detail::Line => {
+            Detail::Lines => {
                 let found = self.walk.pages(desk.queue).await?;
-                let tells = self.active;
-                self.shown(found, |one| {
-                    let active = if tells == Tells::Active { desk.active(one.id()) } else { None };
-                    let active = active.map(|active| Answer::Active(Box::new(active)));
-                    [active, Some(Answer::Line(Line::Found(Box::new(one))))]
-                })
+                line::lines(self.wanted(&found), desk.now, active)
             }
-        })
+        };
+        Ok(told.into_iter().map(Answer::Lines).collect())
     }
 
-    /// As many of these as are still asked for: what is told before each, and each.
-    fn shown<M>(&mut self, found: Vec<Found<M>>, show: impl Fn(Found<M>) -> [Option<Answer>; 2]) -> Vec<Answer> {
-        let shown = found.len().min(self.left);
-        self.left = self.left.saturating_sub(shown);
-        found.into_iter().take(shown).flat_map(show).flatten().collect()
+    /// As many of these as are still asked for.
+    fn wanted<'a, M>(&mut self, found: &'a [Found<M>]) -> &'a [Found<M>] {
+        let wanted = found.get(..self.left).unwrap_or(found);
+        self.left = self.left.saturating_sub(wanted.len());
+        wanted
     }
 
     pub(super) fn is_over(&self) -> bool {
