@@ -3,6 +3,7 @@
 mod clock;
 mod ending;
 mod kept;
+mod meanwhile;
 mod reports;
 mod release;
 mod routes;

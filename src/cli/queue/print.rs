@@ -137,11 +137,12 @@ impl Printer {
             );
             writeln!(self.out, "{:>13}: {}", "to", clean(&line))?;
             if let (Some(upstream), Some(at)) = (&to.upstream, &to.last_attempt) {
-                let upstream = clean(upstream);
-                writeln!(self.out, "{:>13}  attempt {} at {at} by upstream {upstream}", "", to.attempts)?;
+                // One whose end was not heard yet, or never, is not counted.
+                let (upstream, number) = (clean(upstream), to.attempts.max(1));
+                writeln!(self.out, "{:>13}  attempt {number} at {at} by upstream {upstream}", "")?;
             }
             if to.undetermined {
-                writeln!(self.out, "{:>13}  an upstream may have it: it was silent behind the last octet", "")?;
+                writeln!(self.out, "{:>13}  an upstream may have it: it was silent behind the last octet, or is", "")?;
             }
         }
         Ok(())
