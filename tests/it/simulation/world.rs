@@ -231,7 +231,9 @@ impl World {
         let taken = self.upstream.taken();
         let ill = life.ill();
         let late = taken.iter().enumerate().skip(before).filter(|(_, one)| {
-            let was_ill = ill.is_some_and(|ill| ill + CONVALESCENCE >= one.at);
+            // An illness that began when it was long recorded excuses nothing.
+            let was_ill =
+                ill.iter().any(|&(from, until)| from <= one.at + RECORDED_SOON && until + CONVALESCENCE >= one.at);
             cut.duration_since(one.at) < if was_ill { RECORDED_WITHIN } else { RECORDED_SOON }
         });
         let late: BTreeSet<usize> = late.map(|(place, _)| place).collect();
