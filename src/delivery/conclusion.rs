@@ -7,6 +7,7 @@
 //! | somebody is delivered, and the upstream will not tell what the sender wants to know | the sender is told that the message was handed on |
 //! | nobody is open | the message is finished |
 //! | somebody has it, and others are still being tried | that is recorded, and told where it is to be, after a second: a crash meanwhile sends it to nobody twice |
+//! | an upstream may have it, and has not answered yet | that is recorded after a second: a crash meanwhile has the same upstream asked first |
 //! | who is open was not tried: the upstreams of his route are left alone | his turn stays as it was, whatever became of the others |
 //! | nothing was tried: all upstreams are left alone  | it waits, uncounted; but past `warn_after` and `give_up_after` as above        |
 //! | nothing was tried: other mail has the connections | the same, from an hour behind a start on; what was never tried is not given up before twice its time |
@@ -94,16 +95,11 @@ pub fn plan(record: &Record, brought: Brought, schedule: &Schedule, at: Moment, 
     plan.without_reports_on_ours(record)
 }
 
-/// What is recorded of those who have the message while the attempt goes on for others: nothing else is decided yet. None when nobody has it.
-pub fn plan_meanwhile(record: &Record, brought: &Brought, now: WallTime) -> Option<Plan> {
-    let has_it = |one: &&Tried| matches!(one.outcome, Outcome::Delivered { .. });
-    let taken: Vec<Tried> = brought.tried.iter().filter(has_it).cloned().collect();
-    if taken.is_empty() {
-        return None;
-    }
-    let mut plan = Plan::of(record, taken, Vec::new());
+/// What is recorded while the attempt goes on, of those who have the message or may have it: nothing else is decided yet.
+pub fn plan_meanwhile(record: &Record, brought: Brought, now: WallTime) -> Plan {
+    let mut plan = Plan::of(record, brought.tried, Vec::new());
     plan.tell_relayed(record, &brought.undertakings, now);
-    Some(plan.without_reports_on_ours(record))
+    plan.without_reports_on_ours(record)
 }
 
 /// The plan for a message that nobody tried just now, because all its upstreams are left alone (`untried` says so of each recipient). None when it
@@ -266,6 +262,17 @@ impl Plan {
             self.outcomes.retain(|one| !recorded.contains(&one.recipient));
         } else {
             self.outcomes.truncate(1);
+        }
+    }
+
+    /// Of these it was recorded while the attempt went on that an upstream may have it. Where that has said since that it has not, it counts no more;
+    /// what an earlier attempt left open stays.
+    pub fn take_back(&mut self, record: &Record, perhaps: impl Fn(usize) -> bool) {
+        let was_open = |place: usize| record.recipients.get(place).is_some_and(|state| state.undetermined);
+        for one in self.outcomes.iter_mut().filter(|one| one.certainty == Certainty::Known) {
+            if perhaps(one.recipient) && !was_open(one.recipient) {
+                one.certainty = Certainty::Answered;
+            }
         }
     }
 

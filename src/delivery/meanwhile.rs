@@ -1,26 +1,34 @@
-//! What one route of a message has brought, recorded while another still hangs.
+//! What has come of a message by now, recorded while its attempt goes on.
 //!
-//! An upstream may be silent for ten minutes behind the end of a message. Were the outcomes of all routes recorded together, a crash in these minutes would
-//! send the message again to everybody whom another upstream has long taken it for. So who has it is noted after [`AFTER`], and what is to be told of it with
-//! it; the routes that end within that time are recorded once, as one attempt.
+//! An attempt may last: one route hangs while another is done, a second upstream is asked for those whom the first did not take, a second transaction carries
+//! those who were too many for one, and behind the final dot an upstream may be silent for ten minutes. Were all of it recorded at the end, a crash in these
+//! minutes would send the message again to everybody who has it, and to whichever upstream comes first where one may have it. So these are noted after
+//! [`AFTER`], and what is to be told of those who have it with them; an attempt that ends within that time is recorded once.
 //!
-//! Never: decides what becomes of the message; waits for the store while a route has something to say.
+//! | known by now                                  | noted                                                               |
+//! |-----------------------------------------------|---------------------------------------------------------------------|
+//! | somebody has it                               | that, once and for all, and the report on it where one is wanted    |
+//! | an upstream was given its end and is silent   | that it may have it; the outcome of the attempt is noted over that  |
+//! | anything else                                 | nothing: it may still come otherwise                                |
+//!
+//! Never: decides what becomes of the message; waits for the store while somebody who tries it has something to say.
 
-use std::collections::BTreeSet;
-use std::pin::Pin;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep};
 
 use super::conclusion::{self, Brought, Plan};
 use super::{Consequence, compose, deposit, note_outcomes, with_room};
 use crate::house::House;
-use crate::queue::Claim;
+use crate::queue::{Certainty, Claim, Outcome, Tried};
 use crate::snapshot::Snapshot;
-use crate::upstream::LeftAlone;
+use crate::upstream::{LeftAlone, Progress, SoFar, Told};
 
-/// How long what a route has brought waits for the other routes.
+/// How long what has come of a message waits for the end of the attempt.
 const AFTER: Duration = Duration::from_secs(1);
 
 /// What the routes have brought, all together.
@@ -39,12 +47,15 @@ pub(super) struct Meanwhile<'a> {
     noting: Option<Noting<'a>>,
 }
 
-/// Of whom it is recorded, and told, what came of this attempt.
+/// What is recorded of this attempt although it went on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Noted {
+    /// Who has the message.
     pub(super) recorded: BTreeSet<usize>,
     /// Those of them of whom nothing is left to tell.
     pub(super) told: BTreeSet<usize>,
+    /// Whose message an upstream may have, and which.
+    pub(super) perhaps: BTreeMap<usize, String>,
 }
 
 /// A recording under way.
@@ -70,12 +81,34 @@ impl Noted {
     fn add(&mut self, other: Self) {
         self.recorded.extend(other.recorded);
         self.told.extend(other.told);
+        self.perhaps.extend(other.perhaps);
+    }
+
+    /// Whether this is to be recorded, and is not.
+    fn lacks(&self, one: &Tried) -> bool {
+        if has_it(one) {
+            return !self.recorded.contains(&one.recipient);
+        }
+        one.certainty == Certainty::Undetermined && self.perhaps.get(&one.recipient) != Some(&one.upstream)
+    }
+
+    /// What of this is to be recorded, and is not; none when there is nothing.
+    fn missing_of(&self, so_far: &Told) -> Option<Brought> {
+        let missing: Vec<&SoFar> = so_far.values().filter(|one| self.lacks(&one.tried)).collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let undertaking = |one: &&SoFar| Some((one.tried.recipient, one.undertaking?));
+        let undertakings = missing.iter().filter_map(undertaking).collect();
+        let tried = missing.iter().map(|one| one.tried.clone()).collect();
+        Some(Brought { tried, undertakings, ..Brought::default() })
     }
 }
 
-/// Waits for all of these ways, and records meanwhile who has the message.
+/// Waits for all of these ways, and records meanwhile who has the message, and who may have it.
 pub(super) async fn gather<'a, W>(
-    mut ways: Vec<W>,
+    ways: Vec<W>,
+    progress: &Progress,
     claim: &'a Claim,
     snapshot: &'a Snapshot,
     house: &'a House,
@@ -83,42 +116,65 @@ pub(super) async fn gather<'a, W>(
 where
     W: Future<Output = (Brought, Option<LeftAlone>)> + Send,
 {
-    if ways.len() <= 1
-        && let Some(only) = ways.pop()
-    {
-        let (brought, left_alone) = only.await;
-        return Gathered { brought, left_alone, ..Gathered::default() };
-    }
     let mut ways: FuturesUnordered<W> = ways.into_iter().collect();
-    let (mut gathered, mut fresh) = (Gathered::default(), Brought::default());
-    let (mut noting, mut wait): (Option<Noting<'a>>, _) = (None, Box::pin(tokio::time::sleep(AFTER)));
+    let (mut gathered, mut so_far) = (Gathered::default(), Told::new());
+    let mut noting: Option<Noting<'a>> = None;
+    // Since the first of what was not looked at yet was told.
+    let (mut wait, mut is_news) = (pin!(sleep(AFTER)), false);
     loop {
         tokio::select! {
             biased;
             way = ways.next() => {
                 let Some((one, alone)) = way else { break };
-                if fresh.tried.is_empty() {
-                    wait.set(tokio::time::sleep(AFTER));
+                // What was told before it was all over, first: its end is the last word.
+                so_far.extend(progress.take());
+                if !ways.is_empty() {
+                    so_far.extend(told_by(&one));
                 }
-                fresh.add(one.clone());
                 gathered.brought.add(one);
                 gathered.left_alone = gathered.left_alone.take().or(alone);
             }
+            told = progress.news() => so_far.extend(told),
             noted = end_of(&mut noting) => {
                 gathered.meanwhile.noted.add(noted);
                 noting = None;
+                continue;
             }
-            () = &mut wait, if noting.is_none() && !fresh.tried.is_empty() => {
-                let plan = conclusion::plan_meanwhile(claim.record(), &std::mem::take(&mut fresh), house.now().wall);
-                noting = match plan {
-                    Some(plan) => Some(Box::pin(note(claim, plan, snapshot, house))),
-                    None => None,
-                };
+            () = &mut wait, if is_news && noting.is_none() => {
+                is_news = false;
+                if let Some(brought) = gathered.meanwhile.noted.missing_of(&so_far) {
+                    let plan = conclusion::plan_meanwhile(claim.record(), brought, house.now().wall);
+                    noting = Some(Box::pin(note(claim, plan, snapshot, house)));
+                }
+                continue;
             }
+        }
+        if !is_news {
+            wait.as_mut().reset(in_a_while());
+            is_news = true;
         }
     }
     gathered.meanwhile.noting = noting;
     gathered
+}
+
+/// What a route brought at its end, recipient by recipient.
+fn told_by(brought: &Brought) -> Told {
+    let undertakings: BTreeMap<_, _> = brought.undertakings.iter().copied().collect();
+    let told = brought.tried.iter().map(|tried| {
+        let undertaking = undertakings.get(&tried.recipient).copied();
+        (tried.recipient, SoFar { tried: tried.clone(), undertaking })
+    });
+    told.collect()
+}
+
+fn has_it(one: &Tried) -> bool {
+    matches!(one.outcome, Outcome::Delivered { .. })
+}
+
+/// [`AFTER`] from now, by tokio's clock, which a test may hold or push on.
+fn in_a_while() -> Instant {
+    sleep(AFTER).deadline()
 }
 
 /// What comes of it; nothing when there is nothing to come.
@@ -129,25 +185,27 @@ async fn end_of(noting: &mut Option<Noting<'_>>) -> Noted {
     }
 }
 
-/// Records who has it. What can't be told yet, since there is no room for the report, is told at the end of the attempt.
+/// Records who has it, and who may have it. What can't be told yet, since there is no room for the report, is told at the end of the attempt.
 async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> Noted {
     let reports = match compose(claim, &plan, snapshot, house).await {
         Ok(reports) => with_room(reports, claim.record(), house).await.ok(),
         Err(_) => None,
     };
-    let recorded: BTreeSet<usize> = plan.outcomes.iter().map(|one| one.recipient).collect();
+    let (taken, perhaps): (Vec<&Tried>, Vec<&Tried>) = plan.outcomes.iter().partition(|one| has_it(one));
+    let recorded: BTreeSet<usize> = taken.iter().map(|one| one.recipient).collect();
     let told = if reports.is_some() { recorded.clone() } else { BTreeSet::new() };
+    let perhaps = perhaps.iter().map(|one| (one.recipient, one.upstream.clone())).collect();
     let report = reports.and_then(|reports| reports.report);
     let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
     let report = report.map(|report| deposit(report, claim.record(), snapshot, house));
-    // Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in no log.
-    note_outcomes(claim.record(), plan.outcomes.iter(), house);
+    // Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in no log. That somebody may have it is no outcome.
+    note_outcomes(claim.record(), taken.into_iter(), house);
     match claim.note(plan.outcomes, report).await {
         Ok(report) => consequence.note(report, house),
         // The claim is lost, the message gone, or the queue closed: the end of the attempt comes to nothing as well, and tells.
         Err(fault) => {
-            tracing::debug!(id = %claim.id(), %fault, "who has the message could not be recorded while it is tried for others")
+            tracing::debug!(id = %claim.id(), %fault, "what had come of the message by then could not be recorded while it was tried")
         }
     }
-    Noted { recorded, told }
+    Noted { recorded, told, perhaps }
 }

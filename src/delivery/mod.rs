@@ -27,7 +27,7 @@ use crate::queue::{Claim, Conclusion, Custodian, Deposit, Next, QueueError, Reco
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::route::Group;
 use crate::snapshot::{Snapshot, SoftBounce};
-use crate::upstream::{Course, LeftAlone, Probe};
+use crate::upstream::{Course, LeftAlone, Parcel, Probe, Progress};
 use active::Trying;
 use conclusion::{Brought, Plan};
 use meanwhile::{Meanwhile, Noted};
@@ -143,6 +143,7 @@ async fn conclude(claim: Claim, mut plan: Plan, noted: &Noted, snapshot: &Snapsh
     let fresh = plan.outcomes.iter().filter(|one| !noted.recorded.contains(&one.recipient));
     note_outcomes(claim.record(), fresh, house);
     plan.leave_out(&noted.recorded);
+    plan.take_back(claim.record(), |place| noted.perhaps.contains_key(&place));
     let copy = copy.map(|copy| deposit(copy, claim.record(), snapshot, house));
     let conclusion = Conclusion {
         outcomes: plan.outcomes,
@@ -219,19 +220,20 @@ async fn hand_over<'a>(
 ) -> (Handed, Meanwhile<'a>) {
     let record = claim.record();
     let routed = snapshot.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
-    let mut probe = probe;
+    let (mut probe, progress) = (probe, Progress::default());
+    let told = &progress;
     let courses = trying.goes_by(routed.groups.iter().map(|group| &group.route.name));
     let ways = routed.groups.into_iter().zip(courses).map(|(group, course)| {
         let own = probe.take_if(|probe| probe.is_for(group.route.upstreams()));
         let route = Arc::clone(&group.route.name);
         Box::pin(async move {
-            let brought = hand_over_group(claim, group, own, &course, house).await;
+            let brought = hand_over_group(claim, group, own, &course, told, house).await;
             course.ends();
             under_way.has_brought(&route);
             brought
         })
     });
-    let gathered = meanwhile::gather(ways.collect(), claim, snapshot, house).await;
+    let gathered = meanwhile::gather(ways.collect(), told, claim, snapshot, house).await;
     let meanwhile::Gathered { mut brought, left_alone, meanwhile } = gathered;
     if !routed.nowhere.is_empty()
         && let Some(unsaid) = house.no_route.say(house.now().mono)
@@ -256,14 +258,15 @@ async fn hand_over_group(
     group: Group,
     probe: Option<Probe>,
     course: &Course,
+    progress: &Progress,
     house: &House,
 ) -> (Brought, Option<LeftAlone>) {
     let record = claim.record();
     let upstreams = group.route.arranged(&mut || house.entropy.next_u64());
     let first = record.undetermined_upstream(&group.recipients);
     let mut body = Stored::new(claim).noting(course);
-    let handover =
-        house.courier.hand_over(&upstreams, first, &record.envelope, &group.recipients, &mut body, probe).await;
+    let parcel = Parcel::new(&record.envelope, &group.recipients).telling(progress);
+    let handover = house.courier.hand_over(&upstreams, first, parcel, &mut body, probe).await;
     for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
         house.courier.alarm(&group.route.name, fault);
     }

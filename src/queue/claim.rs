@@ -157,9 +157,9 @@ impl Claim {
         Over { _in_hand: InHand::take(&self.queue, self.ticket) }
     }
 
-    /// Records who has the message by now, while the attempt goes on for others, and the report that tells of it; returns the report's name. The claim
-    /// stays as it is. Tried again and again like [`Self::conclude_surely`]: what stands on the disk already is not recorded twice, and neither is its
-    /// report.
+    /// Records who has the message by now, and who may have it, while the attempt goes on, and the report that tells of the former; returns the report's
+    /// name. The claim stays as it is. Tried again and again like [`Self::conclude_surely`]: what stands on the disk already is not recorded twice, and
+    /// neither is its report.
     ///
     /// # Errors
     ///

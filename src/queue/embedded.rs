@@ -39,7 +39,7 @@ use super::recover::{OpenError, Recovery, UNFINISHED};
 use super::shelf::{Placing, Shelf, Suspects};
 use super::space::Space;
 use super::stock::Stock;
-use super::store::{NewBody, NewMessage, Next, Order, Ticket, Totals};
+use super::store::{NewBody, NewMessage, Next, Order, Ticket, Totals, Tried};
 use super::sweeper::Sweeper;
 use super::tables::{self, DiskFault, Freed, InUse, Known, Tables};
 use super::witness::{self, Rows, Witness};
@@ -126,20 +126,20 @@ struct Disowned {
 
 /// A conclusion whose commit failed, and by what it is known that it is there all the same. What tried nothing and brings no report is recorded again
 /// without harm.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Doubted {
     ticket: Ticket,
     sign: Sign,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Sign {
     /// The report on it is there.
     Report(QueueId),
     /// The message is not.
     Gone,
-    /// The attempt is: of this recipient, noted at that moment.
-    Attempt(usize, WallTime),
+    /// The attempt is: something of this, noted at that moment; not what was noted of it before its end.
+    Attempt(Vec<Tried>, WallTime),
 }
 
 impl Doubted {
@@ -149,17 +149,17 @@ impl Doubted {
         let sign = match (report, next) {
             (Some(report), _) => Sign::Report(report.record.id),
             (None, Next::Finished) => Sign::Gone,
-            (None, Next::Retry(_) | Next::Dead(_) | Next::Held(_)) => Sign::Attempt(outcomes.first()?.recipient, at),
+            (None, Next::Retry(_) | Next::Dead(_) | Next::Held(_)) => Sign::Attempt(outcomes.clone(), at),
         };
         Some(Self { ticket: *ticket, sign })
     }
 
-    fn is_there(self, tables: &Tables<'_>) -> Result<bool, DiskFault> {
-        Ok(match self.sign {
-            Sign::Report(id) => !matches!(tables.known(id)?, Known::Nothing),
+    fn is_there(&self, tables: &Tables<'_>) -> Result<bool, DiskFault> {
+        Ok(match &self.sign {
+            Sign::Report(id) => !matches!(tables.known(*id)?, Known::Nothing),
             Sign::Gone => matches!(tables.known(self.ticket.id)?, Known::Nothing),
-            Sign::Attempt(place, at) => match tables.known(self.ticket.id)? {
-                Known::Record(record) => record.was_tried_at(place, at),
+            Sign::Attempt(outcomes, at) => match tables.known(self.ticket.id)? {
+                Known::Record(record) => outcomes.iter().any(|tried| record.has_noted(tried, *at)),
                 Known::Nothing | Known::Unreadable(_) => false,
             },
         })
@@ -663,9 +663,8 @@ impl Embedded {
         let mut doubted = locked(&self.doubted);
         for one in batch.iter().filter_map(|order| Doubted::of(order, now.wall)) {
             // Where the store could not even be opened meanwhile, what is in doubt is still the first time.
-            let known = doubted.entry(one.ticket.id).or_insert(one);
-            if known.ticket != one.ticket {
-                *known = one;
+            if doubted.get(&one.ticket.id).is_none_or(|known| known.ticket != one.ticket) {
+                doubted.insert(one.ticket.id, one);
             }
         }
         drop(doubted);

@@ -9,7 +9,7 @@ use super::QueueError;
 use super::accounts::Spending;
 use super::claims::Claims;
 use super::index::Change;
-use super::record::{HeldBy, Owed, RecipientState, Record, State};
+use super::record::{HeldBy, Outcome, Owed, RecipientState, Record, State};
 use super::store::{Adopted, NewMessage, Next, Order, Ticket, Tried};
 use super::tables::{DiskFault, Freed, Known, Tables};
 use crate::mail::QueueId;
@@ -220,16 +220,23 @@ impl Work<'_, '_> {
             return Err(Obstacle::Order(QueueError::Fenced(ticket.id)));
         }
         let mut record = self.record(ticket.id)?;
-        let has_it = |one: &Tried| record.recipients.get(one.recipient).is_none_or(RecipientState::has_it);
-        if outcomes.iter().all(has_it) {
+        let has_it = |one: &&Tried| record.recipients.get(one.recipient).is_none_or(RecipientState::has_it);
+        let is_delivered = |one: &&Tried| matches!(one.outcome, Outcome::Delivered { .. });
+        let (delivered, perhaps): (Vec<&Tried>, Vec<&Tried>) = outcomes.iter().partition(is_delivered);
+        let is_there = delivered.iter().all(has_it);
+        if is_there && perhaps.is_empty() {
             return Ok(());
         }
-        for tried in outcomes {
+        for tried in delivered.into_iter().filter(|_| !is_there) {
             record.note(tried, self.now.wall);
         }
+        for tried in perhaps {
+            record.note_perhaps(tried, self.now.wall);
+        }
         self.tables.put(&record)?;
+        let Some(report) = report.filter(|_| !is_there) else { return Ok(()) };
         let whose = self.tables.whose(ticket.id)?;
-        report.map_or(Ok(()), |report| self.report(whose, report))
+        self.report(whose, report)
     }
 
     fn set_aside(&mut self, ticket: Ticket, reason: &str) -> Result<(), Obstacle> {

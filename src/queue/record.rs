@@ -132,7 +132,7 @@ pub struct RecipientState {
     /// When and by which upstream it was last tried.
     pub last_attempt: Option<(WallTime, String)>,
     /// Whether an upstream may have it: it got the final dot and was silent. The next attempt begins with the upstream that was tried last. Stays
-    /// until the recipient is delivered: a later refusal does not take back what may have arrived.
+    /// until the recipient is delivered: what a later attempt meets does not take back what may have arrived.
     pub undetermined: bool,
 }
 
@@ -296,10 +296,11 @@ impl Record {
             .map(|(_, upstream)| upstream.as_str())
     }
 
-    /// Whether an attempt on this recipient was noted at that moment, as the last.
-    pub(super) fn was_tried_at(&self, place: usize, at: WallTime) -> bool {
-        let last = self.recipients.get(place).and_then(|state| state.last_attempt.as_ref());
-        last.is_some_and(|(tried, _)| *tried == at)
+    /// Whether this was noted at that moment, and nothing since.
+    pub(super) fn has_noted(&self, tried: &Tried, at: WallTime) -> bool {
+        let state = self.recipients.get(tried.recipient);
+        let last = state.and_then(|state| Some((state.last.as_ref()?, state.last_attempt.as_ref()?)));
+        last.is_some_and(|(outcome, (when, _))| *outcome == tried.outcome && *when == at)
     }
 
     /// Notes what came of one attempt. Delivered and failed recipients are closed: nothing is left to do for them.
@@ -314,7 +315,23 @@ impl Record {
         recipient.attempts = recipient.attempts.saturating_add(1);
         recipient.last = Some(tried.outcome.clone());
         recipient.last_attempt = Some((at, tried.upstream.clone()));
-        recipient.undetermined = !delivered && (recipient.undetermined || tried.certainty == Certainty::Undetermined);
+        let is_unknown = match tried.certainty {
+            Certainty::Known => recipient.undetermined,
+            Certainty::Undetermined => true,
+            Certainty::Answered => false,
+        };
+        recipient.undetermined = !delivered && is_unknown;
+    }
+
+    /// Notes that an upstream may have it, while its answer is still waited for. What comes of that is noted behind it, and counts the attempt; a crash
+    /// before leaves this.
+    pub(super) fn note_perhaps(&mut self, tried: &Tried, at: WallTime) {
+        let Some(recipient) = self.recipients.get_mut(tried.recipient).filter(|recipient| recipient.open) else {
+            return;
+        };
+        recipient.last = Some(tried.outcome.clone());
+        recipient.last_attempt = Some((at, tried.upstream.clone()));
+        recipient.undetermined = true;
     }
 
     /// Notes an attempt that was made before the message was kept; it is tried again at `due`, or when its sender asked for.

@@ -111,6 +111,8 @@ pub enum Certainty {
     Known,
     /// It got the final dot and was silent: it may have the message.
     Undetermined,
+    /// It was noted while this attempt went on that it may have the message, and it has said since that it has not.
+    Answered,
 }
 
 /// What is to become of a message after an attempt.
@@ -145,7 +147,7 @@ pub enum Order {
         report: Option<Box<NewMessage>>,
     },
     /// Note, while an attempt goes on, that these recipients have the message, and keep the report on it, both or neither. What stands there already
-    /// is not noted again. The claim stays.
+    /// is not noted again. Of others who are open, that an upstream may have it; as an attempt that counts by its conclusion alone. The claim stays.
     Note {
         /// By this right.
         ticket: Ticket,

@@ -276,6 +276,7 @@ impl Connection {
     async fn run(&mut self, event: Event<'_>, body: &mut impl MessageBody) -> Ending {
         let mut step = self.dialog.on(event);
         loop {
+            self.tell_progress(&step);
             step = match step {
                 Step::Send(octets) => self.send_octets(&octets).await,
                 Step::Read(patience) => self.read(patience).await,
@@ -293,6 +294,16 @@ impl Connection {
                 Step::Over(fault) => return Ending::Over(fault),
                 Step::Left => return Ending::Left,
             };
+        }
+    }
+
+    /// Whoever wants to know hears what an ended transaction has brought, and, before the message's last octets go, where it may be from then on.
+    fn tell_progress(&mut self, step: &Step) {
+        let brought = self.dialog.take_brought();
+        let Some(progress) = self.signs.progress() else { return };
+        let perhaps = if matches!(step, Step::EndBody) { self.dialog.perhaps() } else { None };
+        for told in brought.iter().chain(&perhaps) {
+            progress.tell(&self.upstream.name, told);
         }
     }
 

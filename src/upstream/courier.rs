@@ -11,6 +11,7 @@
 //! | the same, and the message went ahead by BDAT     | as behind the final dot: it may have been taken                       |
 //! | the upstream is at fault, the message untouched  | the next upstream, for the recipients that are free                   |
 //! | the final dot is sent and nothing came           | nobody else at once: the next attempt begins with the same upstream   |
+//! | some are done with, and another is asked         | what came of it so far is told first (`progress`)                     |
 //! | the upstream spoke about the message             | that is its outcome; nobody else is asked                             |
 //! | it refuses message after message alike           | mail waits; the next upstream only where several identities meet it   |
 //! | a probe gets as far as MAIL                      | the upstream is up; what the message meets then is its own matter     |
@@ -38,6 +39,7 @@ use super::health::{Condition, Finder, Identities};
 use super::login::fresh;
 use super::network::Network;
 use super::places::{Outlook, Places, Probe, Slot, Standing, Way};
+use super::progress::Progress;
 use super::refusals::Alike;
 use super::settings::{Security, Upstream};
 use super::through::HeldOpen;
@@ -78,6 +80,28 @@ pub struct Courier {
     pub(super) places: Arc<Places>,
     /// Transactions whose clients wait.
     pub(super) held: HeldOpen,
+}
+
+/// A message to be handed over, without its octets.
+#[derive(Clone, Copy, Debug)]
+pub struct Parcel<'a> {
+    envelope: &'a Envelope,
+    /// By their places in the envelope.
+    recipients: &'a [usize],
+    progress: Option<&'a Progress>,
+}
+
+impl<'a> Parcel<'a> {
+    /// For these recipients of the envelope.
+    pub fn new(envelope: &'a Envelope, recipients: &'a [usize]) -> Self {
+        Self { envelope, recipients, progress: None }
+    }
+
+    /// The same, of which it is told what has come of it before it is all over.
+    #[must_use]
+    pub fn telling(self, progress: &'a Progress) -> Self {
+        Self { progress: Some(progress), ..self }
+    }
 }
 
 /// What came of handing a message to a route's upstreams.
@@ -140,28 +164,31 @@ impl Courier {
         self.places.probe_now(upstreams);
     }
 
-    /// Tries the upstreams in order until each recipient has an outcome of its own. `first`: the upstream that an undetermined attempt was
-    /// made with, to begin with. `probe`: the right to probe one of them, when all are left alone.
+    /// Tries the upstreams in order until each recipient has an outcome of its own; what one has come to is told before the next is asked. `first`: the
+    /// upstream that an undetermined attempt was made with, to begin with. `probe`: the right to probe one of them, when all are left alone.
     pub async fn hand_over(
         &self,
         upstreams: &[Arc<Upstream>],
         first: Option<&str>,
-        envelope: &Envelope,
-        recipients: &[usize],
+        parcel: Parcel<'_>,
         body: &mut impl MessageBody,
         mut probe: Option<Probe>,
     ) -> Handover {
         let (begin, others): (Vec<_>, Vec<_>) = upstreams.iter().partition(|one| Some(one.name.as_str()) == first);
         let mut handover = Handover::default();
-        let mut left = recipients.to_vec();
+        let mut left = parcel.recipients.to_vec();
         let order: Vec<&Arc<Upstream>> = begin.into_iter().chain(others).collect();
         for (place, upstream) in order.iter().enumerate() {
             let others = if place + 1 < order.len() { Others::Some } else { Others::None };
-            let attempt = self.deliver_by(upstream, others, envelope, &left, body, &mut probe).await;
+            let attempt =
+                self.deliver_by(upstream, others, Parcel { recipients: &left, ..parcel }, body, &mut probe).await;
             left.clone_from(&attempt.free);
             handover.add(upstream, attempt);
             if left.is_empty() {
                 break;
+            }
+            if let Some(progress) = parcel.progress {
+                progress.tell_all(&handover);
             }
         }
         handover
@@ -175,18 +202,18 @@ impl Courier {
         recipients: &[usize],
         body: &mut impl MessageBody,
     ) -> Attempt {
-        self.deliver_by(upstream, Others::None, envelope, recipients, body, &mut None).await
+        self.deliver_by(upstream, Others::None, Parcel::new(envelope, recipients), body, &mut None).await
     }
 
     async fn deliver_by(
         &self,
         upstream: &Arc<Upstream>,
         others: Others,
-        envelope: &Envelope,
-        recipients: &[usize],
+        parcel: Parcel<'_>,
         body: &mut impl MessageBody,
         probe: &mut Option<Probe>,
     ) -> Attempt {
+        let recipients = parcel.recipients;
         let deferred = |cause| Attempt::deferred(recipients, fault(upstream, Phase::Connect, cause));
         loop {
             // Nobody waits for a connection in order to hear that none may be opened.
@@ -208,7 +235,7 @@ impl Courier {
             };
             // A probe is given its whole time: an upstream that is slow, but works, must be found out to work.
             let others = if granted.is_some() { Others::None } else { others };
-            match self.watched(&slot, others, &mut granted, envelope, recipients, body).await {
+            match self.watched(&slot, others, &mut granted, parcel, body).await {
                 Watched::Done(attempt) => return self.noted(&slot, granted, body, recipients, *attempt),
                 Watched::Anew => *probe = granted,
             }
@@ -259,16 +286,15 @@ impl Courier {
         slot: &Slot,
         others: Others,
         probe: &mut Option<Probe>,
-        envelope: &Envelope,
-        recipients: &[usize],
+        parcel: Parcel<'_>,
         body: &mut impl MessageBody,
     ) -> Watched {
-        let signs = Signs::new().until(self.places.last_call.subscribe());
+        let signs = Signs::new().until(self.places.last_call.subscribe()).telling(parcel.progress);
         let (message, mut anew) = (body.name(), slot.anew.clone());
         if let Some(course) = body.course() {
             course.is_at(&slot.upstream, &signs);
         }
-        let mut attempt = Box::pin(self.attempt(slot, envelope, recipients, body, &signs));
+        let mut attempt = Box::pin(self.attempt(slot, parcel, body, &signs));
         let mut told = false;
         loop {
             tokio::select! {
@@ -306,20 +332,14 @@ impl Courier {
                 && let Some(phase) = signs.hangs_before_mail(UNANSWERED)
             {
                 let cause = FaultCause::Silent(UNANSWERED);
-                let attempt = Attempt::deferred(recipients, fault(&slot.upstream, phase, cause));
+                let attempt = Attempt::deferred(parcel.recipients, fault(&slot.upstream, phase, cause));
                 return Watched::Done(Box::new(attempt));
             }
         }
     }
 
-    async fn attempt(
-        &self,
-        slot: &Slot,
-        envelope: &Envelope,
-        recipients: &[usize],
-        body: &mut impl MessageBody,
-        signs: &Signs,
-    ) -> Attempt {
+    async fn attempt(&self, slot: &Slot, parcel: Parcel<'_>, body: &mut impl MessageBody, signs: &Signs) -> Attempt {
+        let Parcel { envelope, recipients, .. } = parcel;
         // RFC 8689 §4.2.1: whoever it is, must have proved it.
         let proves = slot.upstream.security.proves_the_upstream();
         if envelope.parameters().require_tls && *envelope.reverse_path() != ReversePath::Null && !proves {

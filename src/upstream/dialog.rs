@@ -74,6 +74,8 @@ pub struct Dialog {
     answered: bool,
     /// The last reply, until somebody asks.
     heard: Option<Reply>,
+    /// What the last of several transactions came to, until somebody asks.
+    brought: Option<Attempt>,
 }
 
 impl Dialog {
@@ -94,6 +96,7 @@ impl Dialog {
             stained: false,
             answered: false,
             heard: None,
+            brought: None,
         }
     }
 
@@ -161,6 +164,17 @@ impl Dialog {
     /// The last whole reply that was not asked for yet.
     pub fn take_heard(&mut self) -> Option<Reply> {
         self.heard.take()
+    }
+
+    /// What a transaction came to behind which another was begun for the same message, where that was not asked for yet.
+    pub fn take_brought(&mut self) -> Option<Attempt> {
+        self.brought.take()
+    }
+
+    /// Who may have the message, once its end is about to be sent and as long as nothing is said of it; see [`Step::EndBody`].
+    pub fn perhaps(&self) -> Option<Attempt> {
+        let Stage::Transaction(transaction) = &self.stage else { return None };
+        transaction.has_sent_all().then(|| transaction.perhaps())
     }
 
     /// The next step.
@@ -548,7 +562,10 @@ impl Dialog {
                 }
                 Step::Done(*attempt)
             }
-            Some(Sequel::Further(next)) => self.start(next),
+            Some(Sequel::Further(next, brought)) => {
+                self.brought = Some(*brought);
+                self.start(next)
+            }
             None => self.fail(FaultCause::Unasked),
         }
     }

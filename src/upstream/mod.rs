@@ -30,6 +30,7 @@
 //! | `connection`  | does what the dialogue says, over one stream                                   |      |
 //! | `examination` | what an upstream shows to who connects and sends nothing                       |      |
 //! | `through`     | transactions that are open while their clients wait (cut-through)             |      |
+//! | `progress`    | what has come of a message, told while it is still being tried                 |      |
 //! | `courier`     | connects, keeps and limits connections, goes on to the next upstream           |      |
 //!
 //! Three promises are kept here. Mail is never returned because an upstream, or our settings for it, are broken: only what is said about
@@ -64,6 +65,7 @@ mod mime;
 pub mod drought;
 mod outgoing;
 mod part_headers;
+mod progress;
 mod refusals;
 mod resolver;
 mod transaction;
@@ -72,12 +74,13 @@ mod verifier;
 pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, Undertaking, UpstreamFault};
 pub use blame::Phase;
 pub use body::{BodyFault, InMemory, MessageBody};
-pub use courier::{Courier, Handover, LeftAlone};
+pub use courier::{Courier, Handover, LeftAlone, Parcel};
 pub use course::{Course, Whereabouts};
 pub use login::token_in;
 pub use network::{Network, SystemNetwork};
 pub use pin::{NotAPin, Pin};
 pub use places::{Outlook, Probe, Standing};
+pub use progress::{Progress, SoFar, Told};
 pub use settings::{
     Chunking, Credentials, Deadlines, EightBit, Evidence, LookUp, Manner, Mechanism, ReplyPattern, Secret, Security,
     SourceAddresses, Submitter, Upstream,

@@ -90,8 +90,8 @@ enum BodyStand {
 /// What follows when all commands are answered.
 #[derive(Debug)]
 pub(super) enum Sequel {
-    /// A further transaction, for those who were too many for this one.
-    Further(Box<Transaction>),
+    /// A further transaction, for those who were too many for this one; and what this one came to.
+    Further(Box<Transaction>, Box<Attempt>),
     /// Nothing: everybody has an outcome.
     Concluded(Box<Attempt>),
 }
@@ -454,8 +454,28 @@ impl Transaction {
         let left = left.filter(|(_, stand)| matches!(stand, Stand::TooMany(_))).map(|(recipient, _)| recipient.clone());
         let order = Order { recipients: left.collect(), ..self.order.clone() };
         let earlier = std::mem::take(&mut self.earlier);
-        let further = Self::new(order, joined(earlier, self.outcomes(&unanswered())));
-        Sequel::Further(Box::new(Self { utf8: self.utf8, form: self.form, ..further }))
+        let brought = self.outcomes(&unanswered());
+        let further = Self::new(order, joined(earlier, brought.clone()));
+        Sequel::Further(Box::new(Self { utf8: self.utf8, form: self.form, ..further }), Box::new(brought))
+    }
+
+    /// Who may have it, and nothing was said of them yet.
+    pub(super) fn perhaps(&self) -> Attempt {
+        let places = self.order.recipients.iter().zip(&self.stands);
+        let undetermined: Vec<usize> =
+            places.filter(|(_, stand)| self.may_have_it(stand)).map(|((place, _), _)| *place).collect();
+        let outcomes = undetermined.iter().map(|&place| (place, unheard_of())).collect();
+        Attempt { outcomes, undetermined, ..Attempt::default() }
+    }
+
+    /// Whether whoever stands so may have it when its end was sent and nothing came.
+    fn may_have_it(&self, stand: &Stand) -> bool {
+        match stand {
+            Stand::Accepted => true,
+            // The chunk went ahead of the reply to this one, which may have been a yes.
+            Stand::Open => self.chunk_is_ahead,
+            Stand::Settled(_) | Stand::TooMany(_) | Stand::Free(_) => false,
+        }
     }
 
     pub(super) fn conclude(mut self) -> Attempt {
@@ -480,12 +500,10 @@ impl Transaction {
         let left = Outcome::Deferred { reason, reply: fault.reply().cloned() };
         let mut attempt = self.outcomes(&left);
         for ((place, _), stand) in self.order.recipients.iter().zip(&self.stands) {
-            match stand {
-                Stand::Settled(_) => {}
-                Stand::Accepted if undetermined => attempt.undetermined.push(*place),
-                // The chunk went ahead of the reply to this one, which may have been a yes.
-                Stand::Open if undetermined && self.chunk_is_ahead => attempt.undetermined.push(*place),
-                Stand::Accepted | Stand::Open | Stand::TooMany(_) | Stand::Free(_) => attempt.free.push(*place),
+            if undetermined && self.may_have_it(stand) {
+                attempt.undetermined.push(*place);
+            } else if !matches!(stand, Stand::Settled(_)) {
+                attempt.free.push(*place);
             }
         }
         attempt.fault = Some(fault);
@@ -520,6 +538,12 @@ fn too_many(reply: &Reply) -> Outcome {
 
 fn unanswered() -> Outcome {
     Outcome::Deferred { reason: "the upstream gave no answer for this recipient".to_owned(), reply: None }
+}
+
+/// What is known while the answer to the end of the message is waited for.
+fn unheard_of() -> Outcome {
+    let reason = "the upstream was given the whole message and had not answered yet; it may have taken it".to_owned();
+    Outcome::Deferred { reason, reply: None }
 }
 
 /// What a refusing reply makes of those it speaks of; `None` when it refuses nobody.

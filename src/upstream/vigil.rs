@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::alarms::Voice;
 use super::blame::Phase;
 use super::examination::{Negotiated, REPLIES_MAX};
+use super::progress::Progress;
 use crate::smtp::Reply;
 
 /// For so long nothing is heard of an upstream before the log says so.
@@ -32,6 +33,8 @@ pub(super) struct Signs {
     ready: Arc<watch::Sender<bool>>,
     /// None where somebody waits at any time.
     last_call: Option<LastCall>,
+    /// Who is told what comes of the message while the attempt goes on.
+    progress: Option<Progress>,
 }
 
 /// Whether nobody waits any longer for what comes behind the final dot: the daemon ends.
@@ -75,7 +78,18 @@ impl Signs {
     pub(super) fn new() -> Self {
         let at = present();
         let seen = Seen { at, phase: Phase::Lookup, since: at, sent: 0, said: None, record: None };
-        Self { seen: Arc::new(Mutex::new(seen)), ready: Arc::new(watch::Sender::new(false)), last_call: None }
+        let ready = Arc::new(watch::Sender::new(false));
+        Self { seen: Arc::new(Mutex::new(seen)), ready, last_call: None, progress: None }
+    }
+
+    /// The same, of an attempt whose way is told, if somebody wants to hear of it.
+    pub(super) fn telling(self, progress: Option<&Progress>) -> Self {
+        Self { progress: progress.cloned(), ..self }
+    }
+
+    /// Who is to hear what has come of the message so far.
+    pub(super) fn progress(&self) -> Option<&Progress> {
+        self.progress.as_ref()
     }
 
     /// The same, of an attempt whose outcome has to be known at the last call.

@@ -4,6 +4,7 @@ mod active;
 mod clock;
 mod ending;
 mod kept;
+mod meanwhile;
 mod reports;
 mod release;
 mod routes;

@@ -36,6 +36,8 @@ pub(crate) enum Misdeed {
     Dribble(&'static [u8]),
     /// At the end of the data: the message is taken, and the connection ends without a word of it.
     TakeAndVanish,
+    /// The same, and nothing ever comes.
+    TakeAndHang,
 }
 
 /// What the other side hears of a message that was taken, as if it had misread the reply.
@@ -384,8 +386,10 @@ impl Talk {
         }
         let (mail, at) = (self.from.clone().unwrap(), tokio::time::Instant::now());
         let taken = Taken { mail, recipients: self.to.clone(), octets, at, answered: false };
-        let takes =
-            self.succeeds_at(Phase::EndOfData) || self.misdeed_at(Phase::EndOfData) == Some(Misdeed::TakeAndVanish);
+        // Other connections count messages on, meanwhile.
+        let succeeds = self.succeeds_at(Phase::EndOfData);
+        let takes = succeeds
+            || matches!(self.misdeed_at(Phase::EndOfData), Some(Misdeed::TakeAndVanish | Misdeed::TakeAndHang));
         let mut place = None;
         if takes && !taken.recipients.is_empty() {
             let mut all = self.upstream.taken.lock().unwrap();
@@ -398,7 +402,7 @@ impl Talk {
             return self.say(reply).await;
         }
         let next = self.answer(Phase::EndOfData, "250", "2.0.0 taken").await?;
-        if let Some(place) = place.filter(|_| self.succeeds_at(Phase::EndOfData)) {
+        if let Some(place) = place.filter(|_| succeeds) {
             self.upstream.taken.lock().unwrap()[place].answered = true;
         }
         self.upstream.messages.fetch_add(1, Ordering::SeqCst);
@@ -538,6 +542,7 @@ impl Talk {
                 self.stream.shutdown().await?;
                 Ok(Next::Stop)
             }
+            Misdeed::TakeAndHang => self.hang(b"").await,
         }
     }
 

@@ -12,8 +12,8 @@ use sealpost::sys::{Clock, ManualClock};
 use sealpost::upstream::attempt::{Bearing, Blame, Retry};
 use sealpost::upstream::health::Condition;
 use sealpost::upstream::{
-    Anchors, Attempt, BodyFault, Courier, Credentials, Deadlines, InMemory, MessageBody, Mode, Phase, Secret, Security,
-    SystemNetwork, TlsDemand, TlsMaterial, Upstream,
+    Anchors, Attempt, BodyFault, Courier, Credentials, Deadlines, InMemory, MessageBody, Mode, Parcel, Phase, Secret,
+    Security, SystemNetwork, TlsDemand, TlsMaterial, Upstream,
 };
 
 use super::scripted_upstream::{Days, Misdeed, Net, PRESENT, Script, Scripted, Taken, TestCa, Zeros};
@@ -705,7 +705,9 @@ async fn hand_over(main: Script, spare: Script, first: Option<&str>) -> (String,
     let net = Net::default().name(NAME, &[1]).name("spare.example.net", &[2]).host(1, &one).host(2, &two);
     let courier = Courier::new(Arc::new(net), Arc::new(ManualClock::at(PRESENT)), Arc::new(Zeros));
     let upstreams = [plain("main"), Upstream { host: "spare.example.net".into(), ..plain("spare") }].map(Arc::new);
-    let handover = courier.hand_over(&upstreams, first, &envelope(2), &[0, 1], &mut InMemory::new(MESSAGE), None).await;
+    let handover = courier
+        .hand_over(&upstreams, first, Parcel::new(&envelope(2), &[0, 1]), &mut InMemory::new(MESSAGE), None)
+        .await;
     let outcomes = handover.outcomes.iter().map(|(_, outcome, by)| format!("{}:{by}", letter(outcome)));
     (outcomes.collect::<Vec<_>>().join(" "), one.connections(), two.connections())
 }
@@ -789,10 +791,10 @@ async fn an_upstream_that_refuses_everybody_alike_bounces_no_more_than_four_and_
         assert_eq!(courier.standings()[0].condition, Condition::Closed, "the next accepted message ends it");
         // What the filter of the first refuses of one identity gets not round it by way of the second.
         let mut body = InMemory::new(MESSAGE).called("8", "alice");
-        let handover = courier.hand_over(&upstreams, None, &envelope(1), &[0], &mut body, None).await;
+        let handover = courier.hand_over(&upstreams, None, Parcel::new(&envelope(1), &[0]), &mut body, None).await;
         assert_eq!((handover.outcomes[0].2.as_str(), two.connections()), ("main", 0));
         let mut body = InMemory::new(MESSAGE).called("9", "bob");
-        let handover = courier.hand_over(&upstreams, None, &envelope(1), &[0], &mut body, None).await;
+        let handover = courier.hand_over(&upstreams, None, Parcel::new(&envelope(1), &[0]), &mut body, None).await;
         assert_eq!((handover.outcomes[0].2.as_str(), two.taken().len()), ("spare", 1));
         assert_eq!(
             (handover.faults[0].blame(), handover.faults[0].retry()),

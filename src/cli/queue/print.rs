@@ -114,11 +114,12 @@ impl Printer {
             push_said(&mut line, &to.detail, to.reply.as_ref());
             writeln!(self.out, "{:>13}: {}", "to", clean(&line))?;
             if let (Some(upstream), Some(at)) = (&to.upstream, &to.last_attempt) {
-                let upstream = clean(upstream);
-                writeln!(self.out, "{:>13}  attempt {} by upstream {upstream}, ended {at}", "", to.attempts)?;
+                // One whose end was not heard yet, or never, is not counted.
+                let (upstream, number) = (clean(upstream), to.attempts.max(1));
+                writeln!(self.out, "{:>13}  attempt {number} by upstream {upstream}, ended {at}", "")?;
             }
             if to.undetermined {
-                writeln!(self.out, "{:>13}  an upstream may have it: it was silent behind the last octet", "")?;
+                writeln!(self.out, "{:>13}  an upstream may have it: it was silent behind the last octet, or is", "")?;
             }
         }
         Ok(())

@@ -116,6 +116,51 @@ fn who_has_it_by_now_is_noted_once_and_the_claim_goes_on() {
     });
 }
 
+/// As while the answer to the end of a message is waited for: a crash then leaves it so, and any end of the attempt is noted over it.
+#[test]
+fn who_may_have_it_is_noted_until_the_attempt_ends_and_counts_once() {
+    let silent = |recipient| Tried {
+        upstream: "main".to_owned(),
+        certainty: Certainty::Undetermined,
+        ..Tried::by_nobody(recipient, "no answer yet")
+    };
+    let reply = || Reply::new(Code::known(250), None, "Ok");
+    let delivered = |one: Tried| Tried { outcome: Outcome::Delivered { reply: reply() }, ..one };
+    let known = |certainty, one: Tried| Tried { certainty, ..one };
+    for (what, end, expected) in [
+        ("refused for now", known(Certainty::Answered, silent(0)), (true, false, 1)),
+        ("left as it is", known(Certainty::Known, silent(0)), (true, true, 1)),
+        ("silent to the end", silent(0), (true, true, 1)),
+        ("taken", known(Certainty::Known, delivered(silent(0))), (false, false, 1)),
+    ] {
+        block_on(async {
+            let bench = Bench::new(settings());
+            let id = bench.keep(b"hello").await;
+            let claim = bench.claim_now().await.unwrap();
+            let has_it = delivered(known(Certainty::Known, silent(1)));
+            let report = || Some((samples::deposit(START), b"a report".to_vec()));
+            claim.note(vec![silent(0)], None).await.unwrap();
+            claim.note(vec![silent(0), has_it.clone()], report()).await.unwrap();
+            // As when the commit seemed to fail and had not; and what is said too late turns nobody back.
+            claim.note(vec![silent(0), has_it], report()).await.unwrap();
+            claim.note(vec![silent(1)], None).await.unwrap();
+            let record = bench.record(id).await;
+            let stand = |place: usize| {
+                let one = &record.recipients[place];
+                (one.open, one.undetermined, one.attempts)
+            };
+            assert_eq!((stand(0), stand(1), record.attempts), ((true, true, 0), (false, false, 1), 0), "{what}");
+            assert_eq!(record.undetermined_upstream(&[0]), Some("main"), "{what}");
+            assert_eq!(bench.queue.stats().await.unwrap().totals.queued.count, 2, "{what}: one report");
+            let conclusion = Conclusion { outcomes: vec![end], ..nothing_tried(Next::Retry(START)) };
+            claim.conclude(conclusion).await.unwrap();
+            let record = bench.record(id).await;
+            let one = &record.recipients[0];
+            assert_eq!(((one.open, one.undetermined, one.attempts), record.attempts), (expected, 1), "{what}");
+        });
+    }
+}
+
 /// A delivery that panics while it is being noted who has the message knows nothing of it, and puts everybody off.
 #[test]
 fn who_has_it_has_it_whatever_is_recorded_behind_that() {

@@ -244,15 +244,14 @@ impl<'a, S: Subject> Trial<'a, S> {
                 };
                 (order, body.unwrap_or_default())
             }
-            Change::Note(which, places, report) => {
+            Change::Note(which, tried, report) => {
                 let Some(ticket) = self.model.ticket(*which, self.now) else { return Ok(None) };
                 let report = match report {
                     Some(arrival) => self.message(&arrival.as_report())?,
                     None => None,
                 };
                 let (report, body) = report.unzip();
-                let taken: Vec<_> = places.iter().map(|place| (*place, 0)).collect();
-                (Order::Note { ticket, outcomes: operations::tried(&taken), report }, body.unwrap_or_default())
+                (Order::Note { ticket, outcomes: operations::tried(tried), report }, body.unwrap_or_default())
             }
             Change::SetAside(which) => {
                 let Some(ticket) = self.model.ticket(*which, self.now) else { return Ok(None) };

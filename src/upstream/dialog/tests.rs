@@ -362,6 +362,25 @@ fn recipients_too_many_for_one_transaction_get_another() {
         .hear("250 ok\r\n", "done DDF");
 }
 
+/// What is known before it is all over: who is done, and who may have it by then.
+#[test]
+fn what_a_transaction_came_to_is_told_when_the_next_begins_and_who_may_have_it_at_its_end() {
+    let perhaps = |talk: &Talk| talk.dialog.perhaps().map(|attempt| show_attempt(&attempt));
+    let mut talk = Talk::ready(PIPELINED);
+    talk.dialog.on(Event::Begin(order(4)));
+    talk.hear("250 ok\r\n250 ok\r\n550 no\r\n452 4.5.3 too many\r\n452 4.5.3 too many\r\n354 go\r\n", "body");
+    assert_eq!((talk.dialog.take_brought(), perhaps(&talk)), (None, None));
+    talk.on(Event::BodyAtEnd, "end body");
+    assert_eq!(perhaps(&talk).as_deref(), Some("L undetermined[0]"), "nobody else was taken");
+    talk.dialog.on(Event::Received(b"250 2.0.0 taken\r\n"));
+    let brought = talk.dialog.take_brought().map(|attempt| show_attempt(&attempt));
+    assert_eq!((brought.as_deref(), talk.dialog.take_brought(), perhaps(&talk)), (Some("DFLL"), None, None));
+    talk.hear("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n", "body").on(Event::BodyAtEnd, "end body");
+    assert_eq!(perhaps(&talk).as_deref(), Some("LL undetermined[2, 3]"));
+    talk.hear("250 2.0.0 taken\r\n", "done DFDD");
+    assert_eq!((talk.dialog.take_brought(), perhaps(&talk)), (None, None), "the end says it all");
+}
+
 #[test]
 fn too_many_without_any_delivery_is_deferred_and_not_tried_for_ever() {
     let mut talk = Talk::ready(PLAIN_EHLO);

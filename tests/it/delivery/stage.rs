@@ -156,6 +156,14 @@ impl Stage {
         Self::upon(self.up, self.spare, upstreams, queue_settings(), now, self.disk)
     }
 
+    /// The power goes, and another daemon begins on the disk, which has these upstreams. Of the first, what is under way comes to nothing any more.
+    pub(crate) fn cut_off_and_started(self, upstreams: Vec<Upstream>) -> Self {
+        self.house.tasks.begin_drain();
+        self.disk.crash();
+        let now = TokioClock::at(self.house.now().wall);
+        Self::upon(self.up, self.spare, upstreams, queue_settings(), now, self.disk)
+    }
+
     fn upon(
         up: Arc<Scripted>,
         spare: Option<Arc<Scripted>>,

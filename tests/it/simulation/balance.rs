@@ -12,6 +12,9 @@
 //! Nobody has it and is reported as failed too, but where the upstream took it and our side could not know: it did not say so, or the power went before this
 //! was recorded. The same two are the only windows in which anything may come twice.
 //!
+//! Where an upstream took a message and was silent, and the power went later than a moment behind that, the next life knows that it may have it: so the
+//! same one is asked first (`knows_who_may_have_it`).
+//!
 //! Never: takes what the relay says of itself for a proof of what the upstream got.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +77,33 @@ struct Arrivals {
 /// See the module. An error is a broken promise.
 pub(super) fn balance(account: &Account, evidence: &Evidence<'_>) -> Result<Summary, String> {
     Balance { account, evidence }.draw()
+}
+
+/// Whether the store knows, of whom it still owes one of these, that an upstream may have it: each was taken, and nothing was said.
+pub(super) fn knows_who_may_have_it(owed: &[Listed], silent: &[Taken]) -> Result<(), String> {
+    for taken in silent {
+        let own = message_id(&String::from_utf8_lossy(&taken.octets)).unwrap_or_default();
+        let is_it = |record: &&Record| {
+            let id = record.trace.message_id.as_deref().unwrap_or_default();
+            id.trim_matches(['<', '>']) == own.trim_matches(['<', '>'])
+        };
+        let records = owed.iter().filter_map(|listed| match listed {
+            Listed::Message(record) => Some(record.as_ref()),
+            Listed::Unreadable(..) => None,
+        });
+        let Some(record) = records.into_iter().find(is_it) else { continue };
+        for (recipient, state) in record.envelope.recipients().iter().zip(&record.recipients) {
+            let is_meant = taken.recipients.iter().any(|line| path_of(line) == recipient.forward_path.as_str());
+            if is_meant && state.open && !state.undetermined {
+                let to = recipient.forward_path.as_str();
+                return Err(format!(
+                    "{to} may have it, and the store does not know: {state:?}, taken at {:?}",
+                    taken.at
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 struct Balance<'a> {

@@ -68,9 +68,12 @@ pub(super) struct Life {
     runtime: Runtime,
     house: Arc<House>,
     calendar: Arc<Calendar>,
-    /// When the disk was last full or failing.
-    ill: Option<Instant>,
+    /// When the disk was full or failing.
+    ill: Vec<Ill>,
 }
+
+/// From when until when.
+pub(super) type Ill = (Instant, Instant);
 
 /// How the disk is.
 #[derive(Default)]
@@ -78,7 +81,18 @@ struct Health {
     /// It fails until so many operations are done.
     fails_until: u64,
     is_full: bool,
-    ill: Option<Instant>,
+    ill: Vec<Ill>,
+}
+
+impl Health {
+    /// It is ill now, and has been since the last look if it was then.
+    fn is_ill(&mut self) {
+        let now = Instant::now();
+        match self.ill.last_mut() {
+            Some((_, until)) if now.duration_since(*until) <= 2 * LOOK => *until = now,
+            Some(_) | None => self.ill.push((now, now)),
+        }
+    }
 }
 
 impl Life {
@@ -107,7 +121,7 @@ impl Life {
             let snapshot = snapshot(&clock, routes);
             house = Arc::new(House::new(snapshot, queue, clock, entropy, Tasks::default(), courier));
         }
-        Ok(Self { runtime, house, calendar, ill: None })
+        Ok(Self { runtime, house, calendar, ill: Vec::new() })
     }
 
     /// What the store holds; none when it can't be read just now.
@@ -115,8 +129,8 @@ impl Life {
         self.runtime.block_on(listed_whole(&self.house.queue)).ok()
     }
 
-    pub(super) fn ill(&self) -> Option<Instant> {
-        self.ill
+    pub(super) fn ill(&self) -> &[Ill] {
+        &self.ill
     }
 
     pub(super) fn now(&self) -> WallTime {
@@ -163,7 +177,7 @@ impl Life {
                 }
                 perhaps(world, house, calendar, &mut health, last_operation);
                 if health.is_full || world.disk.operations() <= health.fails_until {
-                    health.ill = Some(Instant::now());
+                    health.is_ill();
                 }
             }
             let damaged = house.queue.damaged().now_or_never().unwrap_or_default();

@@ -99,13 +99,17 @@ impl Weather {
         if self.dice.one_in(2) {
             let phase = self.dice.pick(&PHASES);
             let misdeed = match phase {
-                Phase::EndOfData if self.dice.one_in(2) => Misdeed::TakeAndVanish,
+                Phase::EndOfData if self.dice.one_in(2) => {
+                    self.dice.pick(&[Misdeed::TakeAndVanish, Misdeed::TakeAndHang])
+                }
                 _ => self.dice.pick(&MISDEEDS),
             };
             script.misdeed = Some((phase, misdeed));
         }
         script.closes_after_message = self.dice.one_in(4);
         script.recipients_max = self.dice.one_in(4).then_some(1);
+        // It goes wrong only when some have the message.
+        script.at_message = usize::from(script.recipients_max.is_some() && self.dice.one_in(2));
         script
     }
 }

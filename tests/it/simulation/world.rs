@@ -29,8 +29,8 @@ const SETTLING: Duration = Duration::from_secs(49 * 3600);
 /// How long an outcome may wait to be recorded where the disk fails or is full: until it is well, and until it is tried again.
 const RECORDED_WITHIN: Duration = Duration::from_secs(600);
 
-/// The same on a disk that is well: two commits of the slowest, and what they wait for.
-const RECORDED_SOON: Duration = Duration::from_secs(30);
+/// The same on a disk that is well, also while the attempt goes on: a second, three commits of the slowest, and what they wait for.
+const RECORDED_SOON: Duration = Duration::from_secs(10);
 
 /// How long after a disk was ill the store may still be on its way back.
 const CONVALESCENCE: Duration = Duration::from_secs(120);
@@ -111,6 +111,8 @@ pub(super) struct World {
     unrecorded: BTreeSet<usize>,
     /// The same, as long as nobody has looked into the store.
     doubtful: BTreeSet<usize>,
+    /// What the upstream took without a word, so long before a power cut that it must be recorded that it may have it.
+    silent: BTreeSet<usize>,
     /// When each was taken, since the beginning of the first life, which is so long ago.
     when: Vec<Duration>,
     age: Duration,
@@ -136,6 +138,7 @@ impl World {
             crashes,
             unrecorded: BTreeSet::new(),
             doubtful: BTreeSet::new(),
+            silent: BTreeSet::new(),
             when: Vec::new(),
             age: Duration::ZERO,
         }
@@ -186,7 +189,7 @@ impl World {
         }
         self.disk.mend();
         let mut life = self.begin()?;
-        self.live(&life);
+        self.live(&life)?;
         let ended = life.busy(&self, LIFE, u64::MAX);
         self.now = life.now();
         assert_eq!(ended, Ended::InTime);
@@ -228,10 +231,14 @@ impl World {
         let taken = self.upstream.taken();
         let ill = life.ill();
         let late = taken.iter().enumerate().skip(before).filter(|(_, one)| {
-            let was_ill = ill.is_some_and(|ill| ill + CONVALESCENCE >= one.at);
+            // An illness that began when it was long recorded excuses nothing.
+            let was_ill =
+                ill.iter().any(|&(from, until)| from <= one.at + RECORDED_SOON && until + CONVALESCENCE >= one.at);
             cut.duration_since(one.at) < if was_ill { RECORDED_WITHIN } else { RECORDED_SOON }
         });
         let late: BTreeSet<usize> = late.map(|(place, _)| place).collect();
+        let silent = (before..taken.len()).filter(|place| !taken[*place].answered && !late.contains(place));
+        self.silent.extend(silent);
         self.past(&life);
         // First the disk, then the process: what its tasks do while they are torn down reaches nothing any more.
         self.power_cut();
@@ -266,13 +273,16 @@ impl World {
     }
 
     /// A life has begun.
-    fn live(&mut self, life: &Life) {
+    fn live(&mut self, life: &Life) -> Result<(), String> {
         self.account.lock().unwrap().live(self.age, life.instant());
-        let doubtful = std::mem::take(&mut self.doubtful);
+        let (doubtful, silent) = (std::mem::take(&mut self.doubtful), std::mem::take(&mut self.silent));
         let Some(owed) = life.owed() else {
             self.unrecorded.extend(doubtful);
-            return;
+            return Ok(());
         };
+        let taken = self.upstream.taken();
+        let silent: Vec<_> = silent.iter().map(|&place| taken[place].clone()).collect();
+        balance::knows_who_may_have_it(&owed, &silent)?;
         let owed: BTreeSet<String> = owed
             .iter()
             .filter_map(|listed| match listed {
@@ -280,11 +290,11 @@ impl World {
                 Listed::Unreadable(..) => None,
             })
             .collect();
-        let taken = self.upstream.taken();
         self.unrecorded.extend(doubtful.into_iter().filter(|&place| {
             let own = balance::message_id(&String::from_utf8_lossy(&taken[place].octets));
             own.is_some_and(|own| owed.iter().any(|one| own.trim_matches(['<', '>']) == one.trim_matches(['<', '>'])))
         }));
+        Ok(())
     }
 
     /// A life is over; its clock is nobody's any more.
@@ -302,13 +312,13 @@ impl World {
             if let Ok(life) = self.begin() {
                 // It came up before that operation. A disk that fails for longer than a report waits to quote its message is none of this life's.
                 self.disk.mend();
-                self.live(&life);
+                self.live(&life)?;
                 return Ok(life);
             }
             self.power_cut();
         }
         let life = self.begin()?;
-        self.live(&life);
+        self.live(&life)?;
         Ok(life)
     }
 

@@ -358,11 +358,21 @@ impl Model {
                 let Some(message) = self.messages.get_mut(&ticket.id).filter(|_| holds) else {
                     return Expected::Lapsed(ticket.id);
                 };
-                if outcomes.iter().all(|one| has_it(&message.record.recipients[one.recipient])) {
-                    return Expected::Done;
+                let taken = |one: &&Tried| matches!(one.outcome, Outcome::Delivered { .. });
+                let is_news =
+                    outcomes.iter().filter(taken).any(|one| !has_it(&message.record.recipients[one.recipient]));
+                if is_news {
+                    outcomes.iter().filter(taken).for_each(|tried| note(&mut message.record, tried, now.wall));
                 }
-                outcomes.iter().for_each(|tried| note(&mut message.record, tried, now.wall));
-                report.as_ref().map_or(Expected::Done, |report| self.keep(report, body))
+                for tried in outcomes.iter().filter(|one| !taken(one)) {
+                    let one = &mut message.record.recipients[tried.recipient];
+                    if one.open {
+                        (one.last, one.undetermined) = (Some(tried.outcome.clone()), true);
+                        one.last_attempt = Some((now.wall, tried.upstream.clone()));
+                    }
+                }
+                let report = report.as_ref().filter(|_| is_news);
+                report.map_or(Expected::Done, |report| self.keep(report, body))
             }
             Order::SetAside { ticket, reason } => self.conclude(*ticket, |record| {
                 set_aside(record, reason);
@@ -701,7 +711,9 @@ fn note(record: &mut Record, tried: &Tried, at: WallTime) {
     one.attempts += 1;
     one.last = Some(tried.outcome.clone());
     one.last_attempt = Some((at, tried.upstream.clone()));
-    one.undetermined = !delivered && (one.undetermined || tried.certainty == Certainty::Undetermined);
+    one.undetermined = !delivered
+        && tried.certainty != Certainty::Answered
+        && (one.undetermined || tried.certainty == Certainty::Undetermined);
 }
 
 fn set_aside(record: &mut Record, reason: &str) {

@@ -52,8 +52,8 @@ pub(super) enum Change {
         warned: bool,
         report: Option<Arrival>,
     },
-    /// These recipients have it, while the attempt goes on.
-    Note(usize, Vec<usize>, Option<Arrival>),
+    /// These recipients have it, or an upstream may have it for them, while the attempt goes on.
+    Note(usize, Vec<(usize, u8)>, Option<Arrival>),
     SetAside(usize),
     Retry(usize),
     Hold(usize),
@@ -176,13 +176,18 @@ pub(super) fn tried(tried: &[(usize, u8)]) -> Vec<Tried> {
     let outcome = |what| match what {
         0 => Outcome::Delivered { reply: Reply::new(Code::new(250).unwrap(), None, "queued") },
         1 => Outcome::Failed { reason: "550".to_owned(), reply: None },
+        5 => Outcome::Deferred { reason: "no answer yet".to_owned(), reply: None },
         _ => Outcome::Deferred { reason: "450".to_owned(), reply: None },
     };
     let one = |&(recipient, what): &(usize, u8)| Tried {
         recipient,
         upstream: "main".to_owned(),
         outcome: outcome(what),
-        certainty: if what == 3 { Certainty::Undetermined } else { Certainty::Known },
+        certainty: match what {
+            3 | 5 => Certainty::Undetermined,
+            4 => Certainty::Answered,
+            _ => Certainty::Known,
+        },
     };
     tried.iter().map(one).collect()
 }
@@ -222,10 +227,10 @@ fn change() -> impl Strategy<Value = Change> {
     let told = prop_oneof![Just(Marked::Forgotten), Just(Marked::Told(Stage::Week))];
     prop_oneof![
         8 => arrival().prop_map(Change::Deposit),
-        8 => (any_place(), vec((0..2_usize, 0..4_u8), 0..3), then(), any::<bool>(), proptest::option::of(arrival()))
+        8 => (any_place(), vec((0..2_usize, 0..5_u8), 0..3), then(), any::<bool>(), proptest::option::of(arrival()))
             .prop_map(|(which, tried, next, warned, report)| Change::Conclude { which, tried, next, warned, report }),
-        3 => (any_place(), vec(0..2_usize, 0..3), proptest::option::of(arrival()))
-            .prop_map(|(which, places, report)| Change::Note(which, places, report)),
+        3 => (any_place(), vec((0..2_usize, prop_oneof![Just(0), Just(5)]), 0..3), proptest::option::of(arrival()))
+            .prop_map(|(which, tried, report)| Change::Note(which, tried, report)),
         1 => any_place().prop_map(Change::SetAside),
         2 => any_place().prop_map(Change::Retry),
         2 => any_place().prop_map(Change::Hold),

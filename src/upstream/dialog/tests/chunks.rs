@@ -28,6 +28,17 @@ fn a_small_message_is_one_round_trip_by_bdat() {
 }
 
 #[test]
+fn ahead_of_the_replies_everybody_may_have_it() {
+    let mut talk = Talk::ready(CHUNKS);
+    talk.dialog.on(Event::Begin(order(2)));
+    talk.on(Event::BodyAtEnd, "end body");
+    let perhaps = |talk: &Talk| talk.dialog.perhaps().map(|attempt| show_attempt(&attempt));
+    assert_eq!(perhaps(&talk).as_deref(), Some("LL undetermined[0, 1]"));
+    talk.hear("250 ok\r\n550 5.1.1 no\r\n", "read");
+    assert_eq!(perhaps(&talk).as_deref(), Some("L undetermined[1]"), "but who was refused");
+}
+
+#[test]
 fn a_large_message_goes_by_bdat_once_somebody_is_taken() {
     let commands = "> MAIL FROM:<alice@example.com> | RCPT TO:<r0@example.net> | RCPT TO:<r1@example.net>";
     Talk::ready(CHUNKS)
