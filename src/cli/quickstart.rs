@@ -167,7 +167,6 @@ impl Stage {
             self.ports.starttls, self.ports.implicit, self.ports.upstream
         ))?;
         let went_well = self.show(&mut catcher).await?;
-        self.hints()?;
         if !went_well && kept {
             bail!(
                 "the trial did not go as it should; the lines above say where. {} is of an earlier quickstart: where that is why, remove it, or choose another with --dir",
@@ -177,6 +176,7 @@ impl Stage {
         if !went_well {
             bail!("the trial did not go as it should; the lines above say where");
         }
+        self.hints()?;
         daemon.run().await?;
         tasks.begin_drain();
         tasks.wait(Duration::from_secs(1)).await;

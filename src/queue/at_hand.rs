@@ -1,4 +1,5 @@
-//! What was kept a moment ago, in memory until its first attempt: most mail leaves at once, and need not be read from the disk for that.
+//! What was kept a moment ago, in memory until its first attempt: most mail leaves at once, and need not be read from the disk for that. And the octets of what
+//! was read a moment ago for who is to send it: they were read with its record.
 //!
 //! A message is put here when it is on stable storage and due, and not before. It is forgotten when its record changes, when newer ones need the room, and when the
 //! store is opened again; who claims it takes it out. So what is here is what the disk has, and what is not here is read there.
@@ -34,7 +35,7 @@ struct Kept {
 
 #[derive(Debug)]
 struct Message {
-    /// Gone when somebody has it already.
+    /// None when somebody has it already.
     record: Option<Box<Record>>,
     body: Bytes,
     octets: u64,
@@ -59,9 +60,18 @@ impl AtHand {
 
     /// Keeps a message that is on stable storage; the oldest go where there is no room for it.
     pub(super) fn put(&self, record: Record, body: Vec<u8>) {
-        let body_octets = u64::try_from(body.capacity()).unwrap_or(u64::MAX);
-        let octets = record.envelope.octets().saturating_add(OF_A_RECORD).saturating_add(body_octets);
-        let (id, mut kept) = (record.id, self.kept());
+        let (id, envelope) = (record.id, record.envelope.octets());
+        self.keep(id, Some(Box::new(record)), body, envelope.saturating_add(OF_A_RECORD));
+    }
+
+    /// Keeps the octets of a message for who has claimed it and has its record.
+    pub(super) fn put_body(&self, id: QueueId, body: Vec<u8>) {
+        self.keep(id, None, body, 0);
+    }
+
+    fn keep(&self, id: QueueId, record: Option<Box<Record>>, body: Vec<u8>, besides: u64) {
+        let octets = u64::try_from(body.capacity()).unwrap_or(u64::MAX).saturating_add(besides);
+        let mut kept = self.kept();
         kept.forget(id);
         // Nobody goes for one that does not fit all the same.
         if kept.tried.saturating_add(octets) > self.most {
@@ -72,7 +82,7 @@ impl AtHand {
             kept.octets = kept.octets.saturating_sub(oldest.octets);
         }
         kept.octets = kept.octets.saturating_add(octets);
-        kept.messages.insert(id, Message { record: Some(Box::new(record)), body: Bytes::from(body), octets });
+        kept.messages.insert(id, Message { record, body: Bytes::from(body), octets });
     }
 
     /// The record of a message, for who has claimed it.

@@ -76,19 +76,22 @@ impl Store for Embedded {
     fn read_claimed(&self, ticket: Ticket, now: Now) -> Result<Option<Work>, QueueError> {
         // Read after it was claimed: whoever had it before has recorded by now.
         let record = match self.at_hand().take_record(ticket.id) {
-            Some(record) => Ok(Look::Record(record)),
-            None => self.read(|view| look(view, ticket.id)),
+            Some(record) => Ok((Look::Record(record), None)),
+            None => self.read(|view| look_whole(view, ticket.id)),
         };
         match record {
-            Ok(Look::Record(record)) if record.state == State::Queued && record.due <= now.wall => {
+            Ok((Look::Record(record), body)) if record.state == State::Queued && record.due <= now.wall => {
+                if let Some(octets) = body {
+                    self.at_hand().put_body(ticket.id, octets);
+                }
                 Ok(Some(Work::Claimed(ticket, record)))
             }
             // It stands elsewhere now, and is found there.
-            Ok(Look::Record(_) | Look::Nothing) => {
+            Ok((Look::Record(_) | Look::Nothing, _)) => {
                 self.claims().end(ticket);
                 Ok(None)
             }
-            Ok(Look::Unreadable(reason)) => Ok(Some(Work::Unreadable(ticket, reason))),
+            Ok((Look::Unreadable(reason), _)) => Ok(Some(Work::Unreadable(ticket, reason))),
             Err(fault) => {
                 self.unclaim(ticket);
                 Err(fault)
@@ -434,7 +437,24 @@ pub(super) fn or_damage(read: io::Result<Vec<u8>>) -> Result<Result<Vec<u8>, Cod
 }
 
 fn look(view: &View<'_>, id: QueueId) -> Result<Look, DiskFault> {
-    let Some(row) = row(view, id)? else { return Ok(Look::Nothing) };
+    row(view, id)?.map_or(Ok(Look::Nothing), |row| look_at(view, id, &row))
+}
+
+/// The same for who is to send it: what is to be sent besides, when it is one piece and whole. What is not is read, and judged, when it is wanted.
+fn look_whole(view: &View<'_>, id: QueueId) -> Result<(Look, Option<Vec<u8>>), DiskFault> {
+    let Some(row) = row(view, id)? else { return Ok((Look::Nothing, None)) };
+    let look = look_at(view, id, &row)?;
+    let body = match (&look, &row.body) {
+        (Look::Record(record), Body::Shelf(extents)) if record.length <= u64::try_from(PIECE).unwrap_or(0) => {
+            let octets = view.shelf.read(extents, 0, PIECE).ok();
+            octets.filter(|octets| record.is_of(octets))
+        }
+        _ => None,
+    };
+    Ok((look, body))
+}
+
+fn look_at(view: &View<'_>, id: QueueId, row: &Row) -> Result<Look, DiskFault> {
     let octets = or_damage(view.shelf.read(&row.record, 0, usize::MAX))?;
     Ok(match octets.and_then(|octets| codec::decode_of(id, &octets)) {
         Ok(record) => Look::Record(Box::new(record)),

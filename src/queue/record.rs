@@ -263,6 +263,11 @@ impl Record {
         }
     }
 
+    /// Whether these are the octets of the message, all of them and as they came.
+    pub(super) fn is_of(&self, octets: &[u8]) -> bool {
+        u64::try_from(octets.len()) == Ok(self.length) && xxhash_rust::xxh3::xxh3_64(octets) == self.checksum
+    }
+
     /// From when on it waits for its upstream: its arrival, its release, or the moment that its sender asked for (RFC 4865 §4). What it waited for a
     /// person, or as it was asked to, is nobody's delay.
     pub fn waits_since(&self) -> WallTime {

@@ -265,7 +265,7 @@ pub fn authentication_exhausted() -> Reply {
 
 /// A second factor is demanded and was not shown (RFC 4954 §6: 530).
 pub fn authentication_required() -> Reply {
-    said(530, (5, 7, 0), "Authentication required")
+    said(530, (5, 7, 0), "Authentication required: a password besides the certificate")
 }
 
 // --- Grammar and order.

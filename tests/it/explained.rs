@@ -62,7 +62,7 @@ fn mail_without_a_demanded_second_factor_hears_530() {
     let (told, code) = explain("somebody else");
     assert_eq!(code, Some(1), "{told}");
     for words in [
-        "MAIL FROM:<alice@example.com>: refused: 530 5.7.0 Authentication required",
+        "MAIL FROM:<alice@example.com>: refused: 530 5.7.0 Authentication required: a password besides the certificate",
         "the second factor is missing",
         "no credential shows that: it can't send; see `sealpost passwd staff:alice@example.com`",
         "it never comes to that, because MAIL is refused",

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Thunderbird without a screen, with a client certificate: sends through `sealpost quickstart`, over STARTTLS and over TLS from the first octet.
+"""Thunderbird without a screen, with a client certificate: sends through `sealpost quickstart`, over STARTTLS and over TLS from the first octet; and with a
+password besides, where one is demanded.
 
     python3 tests/peers/thunderbird.py [--sealpost target/debug/sealpost] [--keep]
 
@@ -12,11 +13,13 @@ import argparse
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 # Seconds for a start, and for each word of Thunderbird.
@@ -26,7 +29,10 @@ OFFSET = 7000
 PORTS = {"starttls": 1587 + OFFSET, "implicit": 1465 + OFFSET}
 # nsMsgSocketType, nsMsgAuthMethod.
 SOCKET_TYPE = {"starttls": 2, "implicit": 3}
-AUTHENTICATION = {"none": 1, "TLS certificate": 7}
+AUTHENTICATION = {"none": 1, "TLS certificate": 7, "normal password": 3}
+# Where a password is demanded besides: what Thunderbird is set to, and whether alice's mail goes.
+WITH_PASSWORD = {"normal password": True, "TLS certificate": False}
+PASSWORD = "oboe-in-a-thunderstorm"
 
 PREFERENCES = {
     "mail.accountmanager.accounts": "account1",
@@ -45,6 +51,7 @@ PREFERENCES = {
     "mail.smtpservers": "smtp1",
     "mail.smtp.defaultserver": "smtp1",
     "mail.smtpserver.smtp1.hostname": "localhost",
+    "mail.smtpserver.smtp1.username": "alice@example.com",
     "mail.provider.suppress_dialog_on_startup": True,
     "mailnews.start_page.enabled": False,
     "app.update.enabled": False,
@@ -79,6 +86,14 @@ const listener = {
 };
 send.createAndSendMessage(null, identity, "account1", fields, false, false, Ci.nsIMsgSend.nsMsgDeliverNow, null, "text/plain",
     "Gr\\u00fc\\u00dfe\\r\\n.\\r\\nfrom Thunderbird\\r\\n", null, null, listener, null, "", Ci.nsIMsgCompType.New);
+"""
+
+# What a person who lets Thunderbird keep the password has.
+REMEMBER = """
+const [password, done] = arguments;
+const login = Cc["@mozilla.org/login-manager/loginInfo;1"].createInstance(Ci.nsILoginInfo);
+login.init("smtp://localhost", null, "smtp://localhost", "alice@example.com", password, "", "");
+Services.logins.addLoginAsync(login).then(() => done(true), (fault) => done(String(fault)));
 """
 
 
@@ -171,7 +186,9 @@ def send(folder, house, way, method):
         stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         driven = Marionette(port, process)
-        subject = f"by Thunderbird, {way}, {method}"
+        if method == "normal password" and (kept := driven.run(REMEMBER, PASSWORD)) is not True:
+            sys.exit(f"the password could not be kept: {kept}")
+        subject = f"by Thunderbird, {way}, {method}, {folder.name}"
         return [driven.run(SEND, f"{who}@example.com", "reader@example.net", f"{who} {subject}") for who in ("alice", "bob")]
     finally:
         process.terminate()
@@ -181,6 +198,53 @@ def send(folder, house, way, method):
 def caught(house, subject):
     files = [file for file in (house / "outbox").rglob("*") if file.is_file()]
     return [text for text in (file.read_text(errors="replace") for file in files) if f"Subject: {subject}" in text]
+
+
+@contextmanager
+def quickstart(program, house):
+    """The relay, while it runs."""
+    relay = subprocess.Popen([program, "quickstart", "--dir", house, "--port-offset", str(OFFSET)],
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        for line in relay.stdout:
+            if "Ctrl-C" in line:
+                break
+        else:
+            sys.exit("sealpost quickstart has ended")
+        yield relay
+    finally:
+        relay.terminate()
+        relay.wait(PATIENCE)
+
+
+def demand_password(program, house, relay):
+    """From now on the certificate alone is not enough."""
+    line = must([program, "passwd", "quickstart:alice@example.com"], input=PASSWORD + "\n")
+    credentials = house / "credentials"
+    credentials.write_text(line)
+    credentials.chmod(0o600)
+    configuration = house / "sealpost.toml"
+    text = configuration.read_text().replace("send_as_email = true", 'send_as_email = true\nsecond_factor = "password"')
+    configuration.write_text(text + '\n[credentials]\nfile = "credentials"\n')
+    relay.send_signal(signal.SIGHUP)
+    certificate = [f"--{name}={house / file}" for name, file in (("cert", "alice.pem"), ("key", "alice.key"), ("ca", "ca.pem"))]
+    words = [program, "submit", "--server", f"localhost:{PORTS['starttls']}", *certificate, "-f", "alice@example.com", "nobody@example.net"]
+    end = time.monotonic() + PATIENCE
+    while "530" not in subprocess.run(words, input=(house / "alice.eml").read_text(), capture_output=True, text=True).stderr:
+        if time.monotonic() > end:
+            sys.exit("the relay goes on without asking for a password")
+        time.sleep(0.2)
+
+
+def tried(directory, house, way, method, goes):
+    """Whether alice's mail went if it was to go, and bob's name was refused."""
+    folder = directory / f"{len(list(directory.iterdir()))}"
+    own, others = send(folder, house, way, method)
+    arrived = caught(house, f"alice by Thunderbird, {way}, {method}, {folder.name}")
+    right = (own["status"] == 0, len(arrived)) == ((True, 1) if goes else (False, 0))
+    right &= others["status"] != 0 and not caught(house, f"bob by Thunderbird, {way}, {method}, {folder.name}")
+    print(f"{'ok' if right else 'FAILED'}: {way}, authentication {method}: alice {own}, arrived {len(arrived)}; as bob {others}", flush=True)
+    return right
 
 
 def main():
@@ -193,24 +257,14 @@ def main():
             sys.exit(f"{program} is not installed; apt-get install thunderbird libnss3-tools")
     directory = Path(tempfile.mkdtemp(prefix="sealpost-thunderbird-"))
     house = directory / "house"
-    relay = subprocess.Popen([given.sealpost, "quickstart", "--dir", house, "--port-offset", str(OFFSET)],
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     failed = 0
     try:
-        for line in relay.stdout:
-            if "Ctrl-C" in line:
-                break
         print(must(["thunderbird", "--version"]).strip())
-        for way in PORTS:
-            for number, method in enumerate(AUTHENTICATION):
-                own, others = send(directory / f"{way}-{number}", house, way, method)
-                arrived = caught(house, f"alice by Thunderbird, {way}, {method}")
-                right = own["status"] == 0 and len(arrived) == 1 and others["status"] != 0 and not caught(house, f"bob by Thunderbird, {way}, {method}")
-                failed += not right
-                print(f"{'ok' if right else 'FAILED'}: {way}, authentication {method}: alice {own}, arrived {len(arrived)}; as bob {others}")
+        with quickstart(given.sealpost, house) as relay:
+            failed += sum(not tried(directory, house, way, method, True) for way in PORTS for method in ("none", "TLS certificate"))
+            demand_password(given.sealpost, house, relay)
+            failed += sum(not tried(directory, house, way, method, goes) for way in PORTS for method, goes in WITH_PASSWORD.items())
     finally:
-        relay.terminate()
-        relay.wait(PATIENCE)
         if given.keep:
             print(f"kept: {directory}")
         else:

@@ -51,7 +51,7 @@ fn exit_codes_tell_whether_to_try_again_and_whose_fault_it_is() {
         |code, text: &str| Failure::Refused { step: "MAIL".to_owned(), code, text: text.to_owned() }.exit().number();
     assert_eq!(refused(452, "4.3.1 full"), 75);
     assert_eq!(refused(550, "5.7.1 Sender not allowed"), 77);
-    assert_eq!(refused(530, "Authentication required"), 77);
+    assert_eq!(refused(530, "Authentication required: a password besides the certificate"), 77);
     assert_eq!(refused(550, "5.1.1 no such user"), 69);
     assert_eq!(Failure::Unreachable(String::new()).exit().number(), 75);
 }

@@ -1,5 +1,6 @@
 //! What was kept a moment ago: it is what the disk has, as long as it stands there so, and nothing rests on it.
 
+use super::super::settings::PIECE;
 use super::*;
 
 #[test]
@@ -25,6 +26,38 @@ fn what_is_claimed_at_once_is_what_the_disk_has_and_is_not_read() {
             assert_eq!(bench.queue.show(id).await, Err(QueueError::NotFound(id)));
         });
     }
+}
+
+#[test]
+fn what_is_read_for_who_is_to_send_it_is_read_with_its_octets() {
+    for (length, is_one_piece) in [(0, true), (5000, true), (PIECE, true), (PIECE + 1, false)] {
+        block_on(async {
+            let mut bench = Bench::new(settings());
+            let id = bench.keep(&body(length)).await;
+            bench.restart().await;
+            let claim = bench.claim_now().await.unwrap();
+            // Whoever read it from the disk would notice.
+            if length > 1000 {
+                bench.damage(&body(length)[200..264]);
+            }
+            let read = whole(claim.body()).await;
+            assert_eq!(read == Ok(body(length)), is_one_piece, "{length}: {read:?}");
+            assert_eq!(claim.id(), id);
+        });
+    }
+}
+
+#[test]
+fn octets_that_are_damaged_when_they_are_read_with_their_record_have_the_message_set_aside() {
+    block_on(async {
+        let mut bench = Bench::new(settings());
+        let id = bench.keep(&body(5000)).await;
+        bench.restart().await;
+        bench.damage(&body(5000)[200..264]);
+        let claim = bench.claim_now().await.unwrap();
+        assert!(matches!(whole(claim.body()).await, Err(QueueError::Damaged(..))));
+        assert_eq!(bench.record(id).await.state, State::Dead);
+    });
 }
 
 #[test]
