@@ -9,7 +9,7 @@ use crate::content::{Change, Deed};
 use crate::identity::{Digest256, Identity};
 use crate::mail::{ForwardPath, QueueId, ReversePath};
 use crate::queue::seen::Seen;
-use crate::queue::{Outcome, Record};
+use crate::queue::{Outcome, Record, Tried};
 use crate::session::{AskedTls, Decision, Ruling};
 use crate::tls::{Negotiated, Rejection, ToldTls, Witness};
 
@@ -113,24 +113,24 @@ pub fn mended(client: SocketAddr, id: QueueId, identity: &str, changes: &[Change
     }
 }
 
-/// What came of an attempt for one recipient.
-pub fn attempted(record: &Record, recipient: &ForwardPath, upstream: &str, outcome: &Outcome) {
-    attempted_for(record.id, &record.custodian.identity, recipient, upstream, outcome);
+/// What came of an attempt for one recipient; `began` is when the attempt did, RFC 3339, where one was made.
+pub fn attempted(record: &Record, recipient: &ForwardPath, tried: &Tried, began: Option<&str>) {
+    attempted_for(record.id, &record.custodian.identity, recipient, tried, began);
 }
 
 /// The same of a message that is not kept (yet): its upstream was asked while its client waited.
-pub fn attempted_for(id: QueueId, identity: &str, recipient: &ForwardPath, upstream: &str, outcome: &Outcome) {
-    let recipient = recipient.as_str();
-    match outcome {
+pub fn attempted_for(id: QueueId, identity: &str, recipient: &ForwardPath, tried: &Tried, began: Option<&str>) {
+    let (recipient, upstream) = (recipient.as_str(), tried.upstream.as_str());
+    match &tried.outcome {
         Outcome::Delivered { reply } => tracing::info!(
-            target: "audit", event = "delivered", %id, identity, recipient, upstream, %reply, "delivered"
+            target: "audit", event = "delivered", %id, identity, recipient, upstream, began, %reply, "delivered"
         ),
         Outcome::Deferred { reason, reply } => tracing::warn!(
-            target: "audit", event = "deferred", %id, identity, recipient, upstream, reason,
+            target: "audit", event = "deferred", %id, identity, recipient, upstream, began, reason,
             reply = reply.as_ref().map(tracing::field::display), "deferred"
         ),
         Outcome::Failed { reason, reply } => tracing::warn!(
-            target: "audit", event = "failed", %id, identity, recipient, upstream, reason,
+            target: "audit", event = "failed", %id, identity, recipient, upstream, began, reason,
             reply = reply.as_ref().map(tracing::field::display), "failed"
         ),
     }

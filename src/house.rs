@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::counts::Counts;
+use crate::delivery::active::Active;
 use crate::doors::Doors;
 use crate::intake::Desk;
 use crate::queue::Queue;
@@ -48,6 +49,8 @@ pub struct House {
     pub desk: Desk,
     /// The way to the upstreams.
     pub courier: Courier,
+    /// What is being tried just now.
+    pub active: Active,
     /// Where sessions put the distribution points that certificates name, for CAs that want them; what does not fit is named again by the
     /// next session.
     pub named_points: mpsc::Sender<Named>,
@@ -92,6 +95,7 @@ impl House {
             tasks,
             doors: Doors::default(),
             courier,
+            active: Active::default(),
             named_points,
             responders: Responders::default(),
             points_to_fetch: Mutex::new(Some(points_to_fetch)),

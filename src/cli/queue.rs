@@ -59,13 +59,11 @@ fn run_list(list: &QueueList) -> anyhow::Result<ExitCode> {
     let filters = list.filters.filters();
     let mut session = Session::new(&list.common, Form::Lines)?;
     let detail = if session.printer.form == Form::Json { Detail::Json } else { Detail::Lines };
-    let command = Command::List {
-        filters: filters.clone(),
-        action: None,
-        after: list.after.clone(),
-        order,
-        detail,
-        limit: list.limit,
+    let (filters_meant, after, limit) = (filters.clone(), list.after.clone(), list.limit);
+    let command = if list.active {
+        Command::Active { filters: filters_meant, after, order, detail, limit }
+    } else {
+        Command::List { filters: filters_meant, action: None, after, order, detail, limit }
     };
     if let Some(code) = session.ask(command)? {
         return Ok(code);
@@ -78,7 +76,11 @@ fn run_list(list: &QueueList) -> anyhow::Result<ExitCode> {
         eprintln!("sealpost: there may be more: --after {last}, or a larger --limit");
     }
     if session.entries == 0 && list.limit > 0 {
-        session.tell_empty(&filters);
+        if list.active {
+            session.tell_idle(&filters);
+        } else {
+            session.tell_empty(&filters);
+        }
     }
     session.end()
 }
@@ -196,6 +198,16 @@ impl Session {
                 );
             }
         }
+    }
+
+    /// The same of what is being tried.
+    fn tell_idle(&self, filters: &Filters) {
+        if self.printer.form == Form::Json {
+            return;
+        }
+        let meant = if filters.is_empty() { String::new() } else { format!(" of those with {}", filters.words()) };
+        let why = if let Ok(None) = self.reach.daemon() { ": no daemon runs" } else { "" };
+        eprintln!("sealpost: no message{meant} is being tried now{why}");
     }
 
     fn end(mut self) -> anyhow::Result<ExitCode> {

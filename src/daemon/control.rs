@@ -200,6 +200,7 @@ fn desk<'a>(house: &'a House, snapshot: &'a Snapshot) -> Desk<'a> {
     let now = house.now();
     let running = Running {
         courier: &house.courier,
+        active: &house.active,
         routes: &snapshot.routes,
         message_size: snapshot.doors.iter().map(|door| door.session.message_size_max).max().unwrap_or(0),
         log: &house.log,

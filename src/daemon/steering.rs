@@ -3,6 +3,7 @@
 //! Commands and answers travel as JSON over the control socket (see [`super::control`]). What is asked of many messages is done a few at a
 //! time, so that neither memory nor the wait of somebody's mail grows with the queue. Never: shows an octet of a body; only an export carries them.
 
+pub mod active;
 pub mod breakdown;
 pub mod entry;
 pub mod identities;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use self::active::ActiveListing;
 use self::entry::Entry;
 use self::identities::{IdentityEntry, Listing};
 use self::line::Lines;
@@ -28,6 +30,7 @@ use self::round::Round;
 use self::selection::Filters;
 use self::sums::Sums;
 use crate::counts::Counts;
+use crate::delivery::active::Active;
 use crate::identity::Roster;
 use crate::queue::transfer::Adoption;
 use crate::queue::{Compaction, Queue, QueueError, State};
@@ -53,6 +56,23 @@ pub enum Command {
         /// Only those to which this can be done.
         #[serde(default)]
         action: Option<Action>,
+        /// Begin behind this one.
+        #[serde(default)]
+        after: Option<String>,
+        /// In this order.
+        #[serde(default)]
+        order: ListOrder,
+        /// So much of each.
+        #[serde(default)]
+        detail: Detail,
+        /// At most so many.
+        limit: usize,
+    },
+    /// List what is being tried just now.
+    Active {
+        /// Only these.
+        #[serde(default)]
+        filters: Filters,
         /// Begin behind this one.
         #[serde(default)]
         after: Option<String>,
@@ -321,6 +341,8 @@ pub struct Desk<'a> {
 pub struct Running<'a> {
     /// The way to the upstreams.
     pub courier: &'a Courier,
+    /// What is being tried just now.
+    pub active: &'a Active,
     /// Which of them takes what.
     pub routes: &'a Routes,
     /// `limits.message_size`.
@@ -339,6 +361,7 @@ enum Left {
     /// Not begun yet.
     Asked(Command),
     List(Listed),
+    Active(Box<ActiveListing>),
     Count(Counting),
     Steer(Box<Round>),
     Export(Box<Exporting>),
@@ -431,6 +454,10 @@ impl Answers {
                 self.ready.extend(listed.page(desk).await?);
                 if listed.is_over() { Left::Nothing } else { Left::List(listed) }
             }
+            Left::Active(mut listing) => {
+                self.ready.extend(listing.page(desk).await?);
+                if listing.is_over() { Left::Nothing } else { Left::Active(listing) }
+            }
             Left::Count(mut counting) => match counting.page(desk).await? {
                 Some(count) => {
                     self.ready.push_back(Answer::Count(count));
@@ -474,7 +501,7 @@ impl Answers {
                 Left::Nothing
             }
             Left::Show { id, headers } => {
-                self.ready.extend(look::show(desk.queue, id, headers).await?);
+                self.ready.extend(look::show(desk, id, headers).await?);
                 Left::Nothing
             }
             Left::Listed(mut listing) => {
@@ -500,6 +527,10 @@ async fn begin(command: Command, by: String, desk: Desk<'_>) -> Result<Left, Obs
     Ok(match command {
         Command::List { filters, action, after, order, detail, limit } => {
             Left::List(Listed::new(&filters, action, after.as_deref(), order, detail, limit, desk.now)?)
+        }
+        Command::Active { filters, after, order, detail, limit } => {
+            let listing = ActiveListing::new(&filters, after.as_deref(), order, detail, limit, desk)?;
+            Left::Active(Box::new(listing))
         }
         Command::Count { filters, action } => Left::Count(Counting::new(filters, action, desk).await?),
         Command::Show { id, headers } => Left::Show { id, headers },

@@ -6,6 +6,7 @@
 //!
 //! Never: bounces mail for a fault of ours or of the upstream; lets a failed recipient vanish without a report or a place among the dead.
 
+pub mod active;
 mod astray;
 pub mod conclusion;
 mod defect;
@@ -26,7 +27,8 @@ use crate::queue::{Claim, Conclusion, Custodian, Deposit, Next, QueueError, Reco
 use crate::report::{self, NoReport, Original, Report, Reported};
 use crate::route::Group;
 use crate::snapshot::{Snapshot, SoftBounce};
-use crate::upstream::{LeftAlone, Probe};
+use crate::upstream::{Course, LeftAlone, Probe};
+use active::Trying;
 use conclusion::{Brought, Plan};
 use meanwhile::{Meanwhile, Noted};
 use stored::Stored;
@@ -84,8 +86,10 @@ async fn deliver(turn: Turn, house: &House) {
             None => claim.give_back(),
         };
     }
-    let Some((handed, meanwhile)) = keeping(&claim, hand_over(&claim, probe, &under_way, &snapshot, house)).await
-    else {
+    // Until what came of it is recorded.
+    let trying = house.active.begin(claim.id(), house.now());
+    let handed_over = hand_over(&claim, probe, &under_way, &trying, &snapshot, house);
+    let Some((handed, meanwhile)) = keeping(&claim, handed_over).await else {
         return;
     };
     // Its connection is free: the next may begin while this one is recorded. Where the disk hangs, the claim must outlast it.
@@ -209,17 +213,20 @@ async fn hand_over<'a>(
     claim: &'a Claim,
     probe: Option<Probe>,
     under_way: &UnderWay,
+    trying: &Trying<'_>,
     snapshot: &'a Snapshot,
     house: &'a House,
 ) -> (Handed, Meanwhile<'a>) {
     let record = claim.record();
     let routed = snapshot.routes.part(&record.envelope, &record.custodian, &record.open_recipients());
     let mut probe = probe;
-    let ways = routed.groups.into_iter().map(|group| {
+    let courses = trying.goes_by(routed.groups.iter().map(|group| &group.route.name));
+    let ways = routed.groups.into_iter().zip(courses).map(|(group, course)| {
         let own = probe.take_if(|probe| probe.is_for(group.route.upstreams()));
         let route = Arc::clone(&group.route.name);
         Box::pin(async move {
-            let brought = hand_over_group(claim, group, own, house).await;
+            let brought = hand_over_group(claim, group, own, &course, house).await;
+            course.ends();
             under_way.has_brought(&route);
             brought
         })
@@ -248,12 +255,13 @@ async fn hand_over_group(
     claim: &Claim,
     group: Group,
     probe: Option<Probe>,
+    course: &Course,
     house: &House,
 ) -> (Brought, Option<LeftAlone>) {
     let record = claim.record();
     let upstreams = group.route.arranged(&mut || house.entropy.next_u64());
     let first = record.undetermined_upstream(&group.recipients);
-    let mut body = Stored::new(claim);
+    let mut body = Stored::new(claim).noting(course);
     let handover =
         house.courier.hand_over(&upstreams, first, &record.envelope, &group.recipients, &mut body, probe).await;
     for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
@@ -362,10 +370,12 @@ fn deposit(report: Report, about: &Record, snapshot: &Snapshot, house: &House) -
 }
 
 fn note_outcomes<'a>(record: &Record, outcomes: impl Iterator<Item = &'a Tried>, house: &House) {
+    // None where nothing was tried: what is given up in line.
+    let began = house.active.of(record.id).map(|trial| trial.began.wall.rfc3339());
     for one in outcomes {
         house.counts.attempted(&one.outcome);
         if let Some(recipient) = record.envelope.recipients().get(one.recipient) {
-            audit::attempted(record, &recipient.forward_path, &one.upstream, &one.outcome);
+            audit::attempted(record, &recipient.forward_path, one, began.as_deref());
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::mail::header::section_of;
 use crate::queue::{BodyReader, Claim, QueueError};
-use crate::upstream::{BodyFault, MessageBody};
+use crate::upstream::{BodyFault, Course, MessageBody};
 
 /// How long an excerpt waits while the store can't be read. Nothing that is told could be recorded meanwhile either.
 const READABLE_WITHIN: Duration = Duration::from_secs(5 * 60);
@@ -20,11 +20,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Stored<'a> {
     claim: &'a Claim,
     reader: Option<BodyReader>,
+    course: Option<&'a Course>,
 }
 
 impl<'a> Stored<'a> {
     pub(super) fn new(claim: &'a Claim) -> Self {
-        Self { claim, reader: None }
+        Self { claim, reader: None, course: None }
+    }
+
+    /// The same, of which it is noted how far it is.
+    pub(super) fn noting(self, course: &'a Course) -> Self {
+        Self { course: Some(course), ..self }
     }
 
     /// The first octets, at most `most`. Waits while the store is being opened again. What is damaged or gone is left out: a report without an
@@ -68,6 +74,10 @@ impl MessageBody for Stored<'_> {
     fn identity(&self) -> Option<&str> {
         let custodian = &self.claim.record().custodian;
         (!custodian.is_ours()).then_some(custodian.identity.as_str())
+    }
+
+    fn course(&self) -> Option<&Course> {
+        self.course
     }
 
     async fn rewind(&mut self) -> Result<(), BodyFault> {

@@ -18,7 +18,7 @@ use crate::mail::trace::{ShownClient, TlsEnd, Trace};
 use crate::mail::{Cost, Envelope, QueueId};
 use crate::policy::SenderField;
 use crate::queue::seen::{Certificate, Sighting};
-use crate::queue::{Custodian, Deposit, Incoming, Link, QueueError, Spending, Spent, TraceFacts};
+use crate::queue::{Custodian, Deposit, EnvelopeRoom, Incoming, Link, QueueError, Spending, Spent, TraceFacts};
 use crate::session::{Answer, NoRoom, NotGranted, Phase, Prospect, Question, Session, Unidentified};
 use crate::snapshot::{Shown, Snapshot};
 use crate::sys::WallTime;
@@ -154,7 +154,8 @@ pub(super) struct Answers {
     identity: Arc<Identity>,
     /// Of the snapshot that `identity` was made by.
     generation: u64,
-    envelope: Option<Box<Envelope>>,
+    /// What the transaction at hand holds of memory for its recipients.
+    recipients: Option<EnvelopeRoom>,
     /// The message on its way into the queue; dropped, it leaves nothing.
     pub(super) incoming: Option<Incoming>,
     /// The message being read, until it is over.
@@ -175,7 +176,7 @@ impl Answers {
             peer,
             identity,
             generation,
-            envelope: None,
+            recipients: None,
             incoming: None,
             arrival: None,
             message_id: None,
@@ -188,7 +189,7 @@ impl Answers {
     pub(super) async fn find(&mut self, question: Question, session: &Session) -> Answer {
         match question {
             Question::Reidentify => Answer::Identified(self.reidentify().await),
-            Question::Admit(envelope) => Answer::Admitted(self.admit(envelope).await),
+            Question::Admit(envelope) => Answer::Admitted(self.admit(*envelope).await),
             Question::Commit => Answer::Committed(self.commit(session).await),
             Question::ScramGround { named, user } => {
                 let (ground, nonce) = second_factor::ground(&self.house, &self.identity, named, &user);
@@ -309,26 +310,47 @@ impl Answers {
         self.incoming = None;
     }
 
-    async fn admit(&mut self, envelope: Box<Envelope>) -> Result<(), NoRoom> {
+    /// While recipients may come, memory for one more is held, however long it is; what a transaction that is over held is given back. What the session's recipients may hold, and why no more.
+    pub(super) fn hold_recipients(&mut self, session: &Session) -> (u64, Option<NoRoom>) {
+        let Some(transaction) = session.transaction() else {
+            self.recipients = None;
+            return (0, None);
+        };
+        let needed = transaction.recipients().held_with_another();
+        let held = self.recipients.as_ref().map_or(0, EnvelopeRoom::octets);
+        if needed <= held || !matches!(session.phase(), Phase::Opened | Phase::Addressed) {
+            return (held, None);
+        }
+        let queue = &self.house.queue;
+        let room = self.recipients.get_or_insert_with(|| queue.open_envelope(session.identity().shared_name()));
+        match room.enlarge(needed) {
+            Ok(()) => (room.octets(), None),
+            Err(fault) => (held, Some(self.no_room(fault))),
+        }
+    }
+
+    async fn admit(&mut self, envelope: Envelope) -> Result<(), NoRoom> {
         self.incoming = None;
         // Who sent what must be told: what the log would not take is not taken here either.
         if self.house.log.is_strained() {
             return Err(NoRoom::Unaccountable);
         }
-        let incoming = self.house.queue.admit_for(self.identity.name(), &envelope).await;
-        let incoming = incoming.map_err(|fault| self.no_room(fault))?;
-        self.incoming = Some(incoming);
-        self.envelope = Some(envelope);
+        let (declared, octets) = (envelope.parameters().size, envelope.octets());
+        // It takes more than the transaction does, which has it still, and who waits for room holds none that was not granted.
+        drop(envelope);
+        let incoming = self.house.queue.admit_besides(self.identity.name(), declared, octets).await;
+        self.incoming = Some(incoming.map_err(|fault| self.no_room(fault))?);
         Ok(())
     }
 
     /// The header section that goes on: our fields in front, and without what must not travel.
     pub(super) fn header(&mut self, session: &Session, facts: &HeaderFacts, section: Vec<u8>) -> Vec<u8> {
-        let (Some(incoming), Some(envelope)) = (&self.incoming, &self.envelope) else { return section };
+        let (Some(incoming), Some(transaction)) = (&self.incoming, session.transaction()) else { return section };
         self.message_id.clone_from(&facts.message_id);
         let snapshot = self.house.snapshot();
         let (id, said) = (incoming.id(), session.trace());
         let client = ShownClient { helo: said.helo, address: self.peer.client.ip().to_canonical() };
+        let only = transaction.only_recipient();
         let trace = Trace {
             hostname: &snapshot.reporter.hostname,
             client: (snapshot.received.client_address == Shown::Yes).then_some(client),
@@ -341,11 +363,8 @@ impl Answers {
                 Presented::Nothing | Presented::ToUs(_) | Presented::Unvouched(_) => TlsEnd::Client,
             },
             id,
-            priority: envelope.parameters().priority,
-            recipient: match envelope.recipients() {
-                [only] => Some(&only.forward_path),
-                _ => None,
-            },
+            priority: transaction.parameters().priority,
+            recipient: only.as_ref(),
             arrived: self.house.now().wall,
         };
         let unique = format!("{id}{:08x}", self.house.entropy.next_u64() >> 32);
@@ -367,11 +386,12 @@ impl Answers {
     }
 
     async fn commit(&mut self, session: &Session) -> Result<crate::mail::Custody, NoRoom> {
-        let (Some(mut incoming), Some(envelope)) = (self.incoming.take(), self.envelope.take()) else {
+        let (Some(mut incoming), Some(transaction)) = (self.incoming.take(), session.transaction()) else {
             return Err(NoRoom::Broken);
         };
         // The transaction may be hours old. This is the last moment at which a certificate that was revoked meanwhile can be refused.
         self.still_allowed(session).await?;
+        let envelope = transaction.envelope().ok_or(NoRoom::Broken)?;
         let arrived = self.house.now().wall;
         if let Some(custody) = self.relay(&mut incoming, &envelope, session).await? {
             return Ok(custody);
@@ -380,7 +400,7 @@ impl Answers {
         let certificate = identity.certificate();
         let waits = envelope.parameters().hold_until.is_some();
         let deposit = Deposit {
-            envelope: *envelope,
+            envelope,
             custodian: Custodian {
                 identity: identity.name().to_owned(),
                 ca: identity.ca().map(str::to_owned),

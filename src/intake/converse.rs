@@ -211,6 +211,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         while let Ok(step) = next {
             self.audit();
             self.answers.follow(&self.session);
+            let (octets, short) = self.answers.hold_recipients(&self.session);
+            self.session.confine(octets, short);
             next = self.act(step).await;
         }
     }

@@ -164,7 +164,7 @@ impl Answers {
         for one in &tried {
             self.house.counts.attempted(&one.outcome);
             if let Some(recipient) = envelope.recipients().get(one.recipient) {
-                audit::attempted_for(id, identity, &recipient.forward_path, &one.upstream, &one.outcome);
+                audit::attempted_for(id, identity, &recipient.forward_path, one, None);
             }
         }
         if let Some(reply) = taken_by_all(&tried, envelope.recipients().len()) {

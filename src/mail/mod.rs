@@ -7,6 +7,7 @@ pub mod custody;
 pub mod envelope;
 pub mod header;
 pub mod rate;
+pub mod recipients;
 pub mod trace;
 
 pub use address::{Address, AddressFault, CanonicalAddress, Domain, Host, LocalPartCase};
@@ -17,4 +18,5 @@ pub use envelope::{
 };
 pub use header::{HeaderFault, HeaderLimits, HeaderSection, RawField};
 pub use rate::{Cost, Measure, Rate, Rates, Window};
+pub use recipients::Recipients;
 pub use trace::{Protocol, ShownClient, Trace, Utf8Header, registered_cipher};

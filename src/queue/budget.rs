@@ -1,20 +1,25 @@
 //! Three budgets, granted before `354` and given back when dropped: memory for bodies, the writer's backlog, room in the queue.
 //!
 //! Who is not granted one in time hears "come again" (`QueueError::Full`); nobody waits without end. Of the room and of the memory each identity has a
-//! share, so that one can't keep the others out; who has used it up hears so at once (`QueueError::Share`), a long header when its identity's other
+//! share, so that one can't keep the others out; who has used it up hears so at once (`QueueError::Share`), of memory when its identity's other
 //! messages have given nothing back in time.
+//!
+//! A transaction that is open holds memory, too, for its recipients ([`EnvelopeRoom`]), for as long as its client likes: so all of them together hold half
+//! of it at the most, and one identity's half of its share.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::QueueError;
-use super::fill::beyond;
 use super::octets::{Octets, Share};
 use super::settings::{GRANTED_MEMORY, QueueSettings};
+use super::shortage::Shortage;
 use super::store::Tally;
+
+mod envelopes;
+
+pub use envelopes::EnvelopeRoom;
 
 /// Whose messages have no share: what another queue had was let in there.
 pub(super) const NOBODY: &str = "";
@@ -31,7 +36,10 @@ pub(super) struct Room {
     share: Tally,
     /// Octets of memory that its messages may hold which are being received.
     memory_share: u64,
-    /// The same before bodies are written to files instead: the rest is left to messages that begin, and to headers.
+    /// Octets of memory that all open transactions may hold together; and of one identity's, where it has more than one.
+    envelope_limit: u64,
+    envelope_share: u64,
+    /// `memory_share` before bodies are written to files instead: the rest is left to messages that begin, and to headers.
     body_share: u64,
     /// Messages of one identity that may be received at once.
     receiving: u64,
@@ -42,6 +50,8 @@ pub(super) struct Room {
 #[derive(Debug, Default)]
 struct Reserved {
     all: Tally,
+    /// Octets of memory of all open transactions.
+    envelopes: u64,
     by_identity: HashMap<Arc<str>, Own>,
 }
 
@@ -49,8 +59,10 @@ struct Reserved {
 #[derive(Clone, Copy, Debug, Default)]
 struct Own {
     room: Tally,
-    /// Octets of memory.
+    /// Octets of memory, those of envelopes among them.
     memory: u64,
+    /// Octets of memory of what its open transactions hold of their recipients.
+    envelopes: u64,
 }
 
 /// Room for one message that is being received, and what it holds of its identity's share of memory; dropped, both are given back.
@@ -70,102 +82,6 @@ pub(super) struct Level {
     pub(super) free: u64,
     /// What is free within the store's file besides, for what fits there: given out again before the file grows.
     pub(super) within: u64,
-}
-
-/// Which limit is in the way, with figures for the operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shortage {
-    /// `queue.count`.
-    Count { now: u64, limit: u64 },
-    /// `queue.size`.
-    Size { now: u64, more: u64, limit: u64 },
-    /// The disk, of which a reserve is left alone.
-    Disk { free: u64, coming: u64, reserve: u64 },
-    /// `queue.receiving_per_identity`.
-    Receiving { now: u64 },
-    /// `queue.share_per_identity` of `queue.count`.
-    ShareOfCount { now: u64, limit: u64 },
-    /// `queue.share_per_identity` of `queue.size`.
-    ShareOfSize { now: u64, more: u64, limit: u64 },
-    /// `queue.memory_share_per_identity` of `queue.memory`.
-    ShareOfMemory { now: u64, more: u64, limit: u64 },
-}
-
-impl Shortage {
-    /// Whether others still have room: it is the identity that has too much here.
-    pub(super) fn is_of_the_identity(self) -> bool {
-        match self {
-            Self::Count { .. } | Self::Size { .. } | Self::Disk { .. } => false,
-            Self::Receiving { .. }
-            | Self::ShareOfCount { .. }
-            | Self::ShareOfSize { .. }
-            | Self::ShareOfMemory { .. } => true,
-        }
-    }
-
-    /// What is said of it to whoever asked.
-    pub(super) fn refusal(self) -> QueueError {
-        if self.is_of_the_identity() { QueueError::Share(self.to_string()) } else { QueueError::Full(self.to_string()) }
-    }
-}
-
-/// `1 message is`, `2 messages are`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Messages(pub(super) u64);
-
-impl fmt::Display for Messages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str("1 message is"),
-            count => write!(f, "{count} messages are"),
-        }
-    }
-}
-
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Count { now, limit } => {
-                write!(f, "{} kept or being received, and queue.count leaves intake {limit}", Messages(now))
-            }
-            Self::Size { now, more, limit } => {
-                let [now, more, limit] = beyond(now, more, limit);
-                write!(
-                    f,
-                    "{now} are kept or being received, {more} more are asked for, and queue.size leaves intake {limit}"
-                )
-            }
-            Self::Disk { free, coming, reserve } => {
-                let [coming, reserve, free] = beyond(coming, reserve, free);
-                write!(
-                    f,
-                    "the disk of data_dir has {free} free; {coming} are coming, and {reserve} are left to outcomes and reports"
-                )
-            }
-            Self::Receiving { now } => {
-                write!(f, "of this identity, {} being received already (queue.receiving_per_identity)", Messages(now))
-            }
-            Self::ShareOfCount { now, limit } => write!(
-                f,
-                "of this identity, {} kept or being received, and queue.share_per_identity allows {limit}",
-                Messages(now)
-            ),
-            Self::ShareOfSize { now, more, limit } => {
-                let [now, more, limit] = beyond(now, more, limit);
-                write!(
-                    f,
-                    "{now} of this identity are kept or being received, {more} more are asked for, and queue.share_per_identity allows {limit}"
-                )
-            }
-            Self::ShareOfMemory { now, more, limit } => {
-                let [now, more, limit] = beyond(now, more, limit);
-                write!(
-                    f,
-                    "messages of this identity that are being received hold {now} of memory, {more} more are asked for, and queue.memory_share_per_identity allows {limit}"
-                )
-            }
-        }
-    }
 }
 
 impl Room {
@@ -188,6 +104,8 @@ impl Room {
             whole: Tally { count: settings.count, octets: settings.size },
             share: Tally { count: of(limit.count).max(1), octets: of(limit.octets) },
             memory_share,
+            envelope_limit: settings.memory / 2,
+            envelope_share: memory_share / 2,
             body_share: memory_share - memory_share / 4,
             receiving: settings.receiving_per_identity,
             reserve: settings.reserve_size,
@@ -309,6 +227,13 @@ impl Reserved {
     fn of(&self, identity: &str) -> Own {
         self.by_identity.get(identity).copied().unwrap_or_default()
     }
+
+    /// Of who has nothing here any more nothing is left.
+    fn forget(&mut self, identity: &str) {
+        if self.by_identity.get(identity).is_some_and(|own| own.room.count == 0 && own.envelopes == 0) {
+            self.by_identity.remove(identity);
+        }
+    }
 }
 
 impl Place {
@@ -359,6 +284,8 @@ impl Place {
             own.memory = own.memory.saturating_sub(less);
         }
         self.memory = self.memory.saturating_sub(less);
+        // Another of its identity's may begin now.
+        self.room.freed.notify_waiters();
     }
 }
 
@@ -369,10 +296,8 @@ impl Drop for Place {
         if let Some(own) = reserved.by_identity.get_mut(&self.identity) {
             own.room.subtract(self.octets);
             own.memory = own.memory.saturating_sub(self.memory);
-            if own.room.count == 0 {
-                reserved.by_identity.remove(&self.identity);
-            }
         }
+        reserved.forget(&self.identity);
         drop(reserved);
         self.room.freed.notify_waiters();
     }
@@ -446,9 +371,9 @@ mod tests {
     use crate::queue::octets::BLOCK;
 
     const NOTHING: Tally = Tally { count: 0, octets: 0 };
-    const NOTHING_KEPT: Level = Level { kept: NOTHING, own: NOTHING, free: 1 << 40, within: 0 };
+    pub(super) const NOTHING_KEPT: Level = Level { kept: NOTHING, own: NOTHING, free: 1 << 40, within: 0 };
 
-    fn settings(count: u64, size: u64) -> QueueSettings {
+    pub(super) fn settings(count: u64, size: u64) -> QueueSettings {
         QueueSettings {
             count,
             size,
@@ -463,7 +388,7 @@ mod tests {
         Arc::new(Room::new(&settings(count, size)))
     }
 
-    fn identity(name: &str) -> Arc<str> {
+    pub(super) fn identity(name: &str) -> Arc<str> {
         name.into()
     }
 
@@ -544,7 +469,7 @@ mod tests {
     }
 
     /// One that is being received with so much memory, of a queue with room for all.
-    async fn granted(room: &Arc<Room>, memory: &Octets, identity: &str, octets: u64) -> Granted {
+    pub(super) async fn granted(room: &Arc<Room>, memory: &Octets, identity: &str, octets: u64) -> Granted {
         let place = room.place(&identity.into(), 0, octets, NOTHING_KEPT).unwrap();
         Granted { place, memory: memory.take(octets).await, envelope: 0 }
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::budget::Messages;
+use super::shortage::Messages;
 use super::store::Tally;
 use crate::sys::MonoTime;
 

@@ -104,6 +104,7 @@ mod reading;
 mod recover;
 mod row;
 mod shelf;
+mod shortage;
 mod space;
 mod stall;
 mod stock;
@@ -125,6 +126,7 @@ use crate::sys::{Clock, Disk, Entropy, Throttle};
 
 pub use accounts::Spending;
 pub use brief::{Brief, Sketch};
+pub use budget::EnvelopeRoom;
 pub use claim::{BodyReader, Claim, Conclusion};
 pub use compact::{Compaction, Progress};
 pub use fill::Fill;
@@ -144,12 +146,13 @@ pub use store::{
 pub use unsent::Unsent;
 pub use witness::LostCommit;
 
-use budget::{Budgets, Granted, Level, Place, Shortage};
+use budget::{Budgets, Granted, Level, Place};
 use claim::{IsRead, Taken};
 use gather::Coming;
 use gauge::Gauge;
 use losses::Losses;
 use settings::{AFTER_FAILURE, GRANTED_MEMORY, NAP_MAX, POOL};
+use shortage::Shortage;
 use stall::Committing;
 use store::{Free, Order, Store, Ticket, Work};
 use sweeper::Sweeper;
@@ -305,24 +308,31 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Full`] when a budget was not granted in time, [`QueueError::Share`], at once, when the identity has its share,
+    /// [`QueueError::Full`] when a budget was not granted in time, [`QueueError::Share`] when the identity has its share: at once, unless it is of memory,
     /// [`QueueError::Broken`] when the store can't be used: `452 4.3.1`.
     pub async fn admit(&self, identity: &str, declared: Option<u64>) -> Result<Incoming, QueueError> {
-        self.admit_besides(identity, declared.unwrap_or(0), 0).await
+        self.admit_besides(identity, declared, 0).await
     }
 
-    /// The same for a message of which the envelope is known: it counts as the body does, and may be larger.
+    /// The same for a message of which the envelope is known, and takes so many octets ([`Envelope::octets`]): they count as the
+    /// body's do, and may be more.
     ///
     /// # Errors
     ///
     /// As [`Self::admit`].
-    pub async fn admit_for(&self, identity: &str, envelope: &Envelope) -> Result<Incoming, QueueError> {
-        self.admit_besides(identity, envelope.parameters().size.unwrap_or(0), envelope.octets()).await
+    pub async fn admit_besides(
+        &self,
+        identity: &str,
+        declared: Option<u64>,
+        envelope: u64,
+    ) -> Result<Incoming, QueueError> {
+        let granted = self.inner.grant(&identity.into(), declared.unwrap_or(0), envelope).await?;
+        Ok(Incoming::new(Arc::clone(&self.inner), self.inner.new_id(), granted))
     }
 
-    async fn admit_besides(&self, identity: &str, declared: u64, envelope: u64) -> Result<Incoming, QueueError> {
-        let granted = self.inner.grant(&identity.into(), declared, envelope).await?;
-        Ok(Incoming::new(Arc::clone(&self.inner), self.inner.new_id(), granted))
+    /// What a transaction of `identity` holds of memory while it is open: nothing yet.
+    pub fn open_envelope(&self, identity: &Arc<str>) -> EnvelopeRoom {
+        self.inner.budgets.envelope(identity)
     }
 
     /// Whether a report of `octets` on a message of `identity` may be kept: it is accounted to that identity, which asks for no room for it.
@@ -676,7 +686,8 @@ impl Inner {
         }
     }
 
-    /// Waits for room in the queue; `short` says for what. Who has used up a share of its own does not wait: it would be for itself.
+    /// Waits for room in the queue; `short` says for what. Who has used up a share of its own does not wait: it would be for itself. But memory comes back
+    /// in milliseconds: who waits for its share of that holds nothing meanwhile, and has others wait for nothing.
     async fn wait_for_room<T>(
         self: &Arc<Self>,
         identity: &str,
@@ -687,12 +698,21 @@ impl Inner {
             let freed = self.budgets.room.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            if let Some(Ok(granted)) = self.level_at_hand(identity).map(&mut ask) {
-                return Ok(granted);
+            match self.level_at_hand(identity).map(&mut ask) {
+                Some(Ok(granted)) => return Ok(granted),
+                // However exactly the disk is measured, this stays so until some is given back.
+                Some(Err(shortage)) if shortage.passes() => {
+                    *short = Some(shortage);
+                    freed.await;
+                    continue;
+                }
+                Some(Err(_)) | None => {}
             }
             match ask(self.level(identity).await?) {
                 Ok(granted) => return Ok(granted),
-                Err(shortage) if shortage.is_of_the_identity() => return Err(shortage.refusal()),
+                Err(shortage) if shortage.is_of_the_identity() && !shortage.passes() => {
+                    return Err(shortage.refusal());
+                }
                 Err(shortage) => *short = Some(shortage),
             }
             freed.await;

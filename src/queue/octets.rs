@@ -9,8 +9,8 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 /// Memory and backlog are counted in blocks of this many octets.
 pub(super) const BLOCK: u64 = 1024;
 
-/// A budget of octets.
-#[derive(Debug)]
+/// A budget of octets; clones are the same.
+#[derive(Clone, Debug)]
 pub(super) struct Octets {
     common: Arc<Common>,
     all: u32,
@@ -42,13 +42,18 @@ impl Octets {
 
     /// Waits for so many octets; for all there are when that is more.
     pub(super) async fn take(&self, octets: u64) -> Share {
-        let mut share = Share { common: Arc::clone(&self.common), blocks: 0, octets: 0 };
+        let mut share = self.nothing();
         let wanted = self.blocks(octets);
         // The semaphore is never closed.
         if let Ok(permit) = self.common.blocks.acquire_many(wanted).await {
             share.join(permit, octets);
         }
         share
+    }
+
+    /// A share that holds nothing yet.
+    pub(super) fn nothing(&self) -> Share {
+        Share { common: Arc::clone(&self.common), blocks: 0, octets: 0 }
     }
 
     /// All there are.

@@ -421,6 +421,11 @@ pub fn too_many_recipients() -> Reply {
     said(452, (4, 5, 3), "Too many recipients in one message; send the others in another")
 }
 
+/// No memory for one more recipient. RFC 5321 §4.5.3.1.10: clients send to whom was refused with 452 in another transaction; RFC 3463 X.3.1.
+pub fn no_room_for_recipient() -> Reply {
+    said(452, (4, 3, 1), "No room for more recipients now; send the others in another message")
+}
+
 /// What policy refused. RFC 6409 §6.1 and §6.2 give 550 5.7.1, §6.3 gives 554 for a bad header, RFC 1870 §6.3 gives 552.
 pub fn refused(refusal: &Refusal, identity: &str) -> Reply {
     match &refusal.offence {

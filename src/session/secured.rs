@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use super::auth::{Challenge, Checking, Founding, Shown};
 use super::table::{Phase, Trigger, Turn, turn};
-use super::transaction::{Opening, Transaction};
-use super::{Answer, Deadline, Decision, Event, Onward, SessionSettings, Step, Subject, replies};
+use super::transaction::{Opening, Room, Transaction};
+use super::{Answer, Deadline, Decision, Event, NoRoom, Onward, SessionSettings, Step, Subject, replies};
 use crate::credentials::Means;
 use crate::identity::{Identity, Rule};
 use crate::mail::Recipient;
@@ -138,6 +138,7 @@ pub struct Session {
     pub(super) shown: Option<Shown>,
     pub(super) authentication_failures: u32,
     pub(super) recipients_refused: u32,
+    pub(super) room: Room,
     pub(super) state: State,
     idle_commands: u32,
     stay: Stay,
@@ -156,6 +157,7 @@ impl Session {
             shown: None,
             authentication_failures: 0,
             recipients_refused: 0,
+            room: Room::UNLIMITED,
             state: State::Idle,
             idle_commands: 0,
             stay: Stay::AsLongAsYouLike,
@@ -183,6 +185,12 @@ impl Session {
     /// The ways out are these from now on; to be said before the answer to `Reidentify`.
     pub fn redirect(&mut self, routes: Arc<Routes>) {
         self.routes = routes;
+    }
+
+    /// From now on the recipients of the transaction at hand may hold so much memory ([`Recipients::held`](crate::mail::Recipients::held)), and no more for
+    /// this reason.
+    pub fn confine(&mut self, octets: u64, short: Option<NoRoom>) {
+        self.room = Room { octets, short };
     }
 
     /// What the audit must know of the last event; once.

@@ -7,10 +7,14 @@
 use std::sync::Arc;
 
 use super::secured::{Session, State};
-use super::{AskedTls, Decision, NotGranted, Prospect, Question, Step, Subject, Unidentified, refused, replies};
+use super::{
+    AskedTls, Decision, NoRoom, NotGranted, Prospect, Question, Step, Subject, Unidentified, refused, replies,
+};
 use crate::content::HeaderFacts;
 use crate::identity::{Identity, Priorities, Rule};
-use crate::mail::{Address, Cost, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, ReversePath};
+use crate::mail::{
+    Address, Cost, Envelope, ForwardPath, MailParameters, Recipient, RecipientParameters, Recipients, ReversePath,
+};
 use crate::policy::{self, Refusal, Verdict};
 use crate::route::{Delivery, Errand};
 use crate::smtp::Reply;
@@ -40,12 +44,34 @@ impl Opening {
     }
 }
 
+/// What the recipients of the transaction at hand may hold of memory, beyond what each transaction may ([`Recipients::held`]); in a simulation without end.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    pub(super) octets: u64,
+    /// Why it is no more.
+    pub(super) short: Option<NoRoom>,
+}
+
+impl Room {
+    pub(super) const UNLIMITED: Self = Self { octets: u64::MAX, short: None };
+
+    /// RFC 5321 §4.5.3.1.10: who is refused so is sent to in another transaction, and those taken before stay.
+    fn for_one_more(&self, transaction: &Transaction) -> Result<(), Denied> {
+        if transaction.recipients.held_with_another() <= self.octets {
+            return Ok(());
+        }
+        let reply = replies::no_room_for_recipient();
+        let cause = self.short.as_ref().map_or_else(|| reply.text(), NoRoom::words);
+        Err(Denied { reply, cause, rule: None })
+    }
+}
+
 /// From MAIL to the end of the message.
 #[derive(Clone, Debug)]
 pub struct Transaction {
     reverse_path: ReversePath,
     parameters: MailParameters,
-    recipients: Vec<Recipient>,
+    recipients: Recipients,
     rule: Rule,
     message_id: Option<String>,
     /// Whether the header says `TLS-Required: No`.
@@ -62,7 +88,7 @@ impl Transaction {
         Self {
             reverse_path,
             parameters,
-            recipients: Vec::new(),
+            recipients: Recipients::default(),
             rule,
             message_id: None,
             waives_tls: false,
@@ -71,9 +97,9 @@ impl Transaction {
         }
     }
 
-    /// One more recipient. The session counts before it calls.
-    pub(super) fn add(&mut self, recipient: Recipient) {
-        self.recipients.push(recipient);
+    /// One more recipient, unless we can't write it down. The session counts before it calls.
+    fn add(&mut self, recipient: &Recipient) -> Result<(), Denied> {
+        self.recipients.push(recipient).map_err(|_| Denied::by_server(replies::our_fault()))
     }
 
     /// The header was read: what the audit is to know of it.
@@ -102,7 +128,7 @@ impl Transaction {
     }
 
     /// The recipients taken so far.
-    pub fn recipients(&self) -> &[Recipient] {
+    pub fn recipients(&self) -> &Recipients {
         &self.recipients
     }
 
@@ -116,9 +142,17 @@ impl Transaction {
         self.message_id.as_deref()
     }
 
-    /// The envelope, once there is a recipient.
+    /// The envelope, once there is a recipient. It is made for whoever needs it, and takes several times what the transaction does.
     pub fn envelope(&self) -> Option<Envelope> {
-        Envelope::new(self.reverse_path.clone(), self.parameters.clone(), self.recipients.clone())
+        Envelope::new(self.reverse_path.clone(), self.parameters.clone(), self.recipients.unpacked()?)
+    }
+
+    /// The one to whom it goes, where there is one alone.
+    pub fn only_recipient(&self) -> Option<ForwardPath> {
+        if self.recipients.len() != 1 {
+            return None;
+        }
+        self.recipients.unpacked()?.pop().map(|only| only.forward_path)
     }
 
     /// Puts what is known of the mail into a decision about it.
@@ -130,7 +164,8 @@ impl Transaction {
         // A refused recipient is told alone: with those taken before, a client that has a thousand of them refused would have us write a
         // million addresses.
         if decision.subject != Subject::Recipient {
-            decision.recipients = self.recipients.iter().map(|recipient| recipient.forward_path.clone()).collect();
+            let recipients = self.recipients.unpacked().unwrap_or_default();
+            decision.recipients = recipients.into_iter().map(|recipient| recipient.forward_path).collect();
         }
     }
 }
@@ -318,8 +353,11 @@ impl Session {
     pub(super) fn rcpt(&mut self, forward_path: ForwardPath, parameters: RecipientParameters) -> Step {
         let State::Open(transaction) = &self.state else { return self.our_fault() };
         match self.judge_recipient(transaction, &forward_path, &parameters) {
-            Ok(_) if self.is_counted() => self.count_recipient(Recipient { forward_path, parameters }),
-            Ok(_) => self.offer_recipient(Recipient { forward_path, parameters }),
+            Ok(_) => match self.room.for_one_more(transaction) {
+                Ok(()) if self.is_counted() => self.count_recipient(Recipient { forward_path, parameters }),
+                Ok(()) => self.offer_recipient(Recipient { forward_path, parameters }),
+                Err(denied) => self.refuse_for_now(forward_path, denied),
+            },
             Err(denied) => self.refuse_recipient(forward_path, denied),
         }
     }
@@ -361,9 +399,13 @@ impl Session {
     }
 
     fn take_recipient(&mut self, mut transaction: Box<Transaction>, recipient: Recipient) -> Step {
-        transaction.add(recipient);
-        self.state = State::Open(transaction);
-        self.say(replies::recipient_taken())
+        match transaction.add(&recipient) {
+            Ok(()) => {
+                self.state = State::Open(transaction);
+                self.say(replies::recipient_taken())
+            }
+            Err(denied) => self.close(denied.reply),
+        }
     }
 
     /// The answer to `Offer`.

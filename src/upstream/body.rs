@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::course::Course;
+
 /// A message as it is to leave, CRLF lines throughout; read from its beginning as often as needed, never held whole.
 pub trait MessageBody: Send {
     /// Its octets in all, for SIZE (RFC 1870).
@@ -14,6 +16,11 @@ pub trait MessageBody: Send {
 
     /// The identity that sent it; none for a report of our own, of which others choose what is in it.
     fn identity(&self) -> Option<&str> {
+        None
+    }
+
+    /// Where it is noted how far it is, where somebody may want to see that.
+    fn course(&self) -> Option<&Course> {
         None
     }
 

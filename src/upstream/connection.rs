@@ -361,7 +361,7 @@ impl Connection {
         });
         match written.await {
             Ok(Ok(())) => {
-                self.signs.heard();
+                self.signs.took(octets.len());
                 Ok(())
             }
             Ok(Err(fault)) => Err(lost(&fault)),

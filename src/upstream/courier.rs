@@ -195,6 +195,9 @@ impl Courier {
             {
                 return deferred(FaultCause::LeftAlone(wait, because));
             }
+            if let Some(course) = body.course() {
+                course.waits_for(upstream);
+            }
             let Some(slot) = self.places.enter(upstream).await else {
                 return deferred(FaultCause::NotConfigured);
             };
@@ -262,6 +265,9 @@ impl Courier {
     ) -> Watched {
         let signs = Signs::new().until(self.places.last_call.subscribe());
         let (message, mut anew) = (body.name(), slot.anew.clone());
+        if let Some(course) = body.course() {
+            course.is_at(&slot.upstream, &signs);
+        }
         let mut attempt = Box::pin(self.attempt(slot, envelope, recipients, body, &signs));
         let mut told = false;
         loop {

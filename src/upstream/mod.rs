@@ -12,6 +12,7 @@
 //! | `preference`  | who is asked first: order, and lots by weight                                  | yes  |
 //! | `refusals`    | when refusing everybody alike speaks of us, and not of the messages            | yes  |
 //! | `vigil`       | says that an upstream does not answer, long before a deadline does             |      |
+//! | `course`      | how far an attempt is, for whoever asks while it goes on                       |      |
 //! | `body`        | where a message's octets come from                                             | seam |
 //! | `outgoing`    | a message on its way out: looked at, encoded, framed                           |      |
 //! | `seven_bit`   | a message without octets over 127, for who does not take them                  | yes  |
@@ -39,6 +40,7 @@ pub mod attempt;
 pub mod blame;
 pub mod body;
 pub mod courier;
+pub mod course;
 pub mod dane;
 pub mod dialog;
 pub mod examination;
@@ -71,6 +73,7 @@ pub use attempt::{Attempt, Blame, FaultCause, Retry, TlsCause, Undertaking, Upst
 pub use blame::Phase;
 pub use body::{BodyFault, InMemory, MessageBody};
 pub use courier::{Courier, Handover, LeftAlone};
+pub use course::{Course, Whereabouts};
 pub use login::token_in;
 pub use network::{Network, SystemNetwork};
 pub use pin::{NotAPin, Pin};
@@ -83,3 +86,4 @@ pub use through::{Begun, Passage, Sending, Word};
 pub use tls::{Anchors, ClientTls, Mode, SecurityMistake, TlsDemand, TlsMaterial};
 pub use tlsa::{Dane, Named};
 pub use transaction::Order;
+pub use vigil::Sight;

@@ -41,9 +41,26 @@ pub(super) type LastCall = watch::Receiver<bool>;
 struct Seen {
     at: Instant,
     phase: Phase,
+    /// Since when it is waited for there.
+    since: Instant,
+    /// Octets of the message that it has taken off our hands, of the last one that was begun to be sent.
+    sent: u64,
     said: Option<Reply>,
     /// All of it, where somebody wants to see it.
     record: Option<Record>,
+}
+
+/// Where an attempt is at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// What is waited for.
+    pub phase: Phase,
+    /// For so long.
+    pub lasts: Duration,
+    /// For so long nothing was heard of the upstream: no reply, nor did it take octets.
+    pub silent: Duration,
+    /// Octets of the message that were sent.
+    pub sent: u64,
 }
 
 /// What was said and agreed on.
@@ -56,7 +73,8 @@ struct Record {
 impl Signs {
     /// An attempt begins.
     pub(super) fn new() -> Self {
-        let seen = Seen { at: present(), phase: Phase::Lookup, said: None, record: None };
+        let at = present();
+        let seen = Seen { at, phase: Phase::Lookup, since: at, sent: 0, said: None, record: None };
         Self { seen: Arc::new(Mutex::new(seen)), ready: Arc::new(watch::Sender::new(false)), last_call: None }
     }
 
@@ -106,6 +124,26 @@ impl Signs {
         self.lock().at = present();
     }
 
+    /// It took so many octets.
+    pub(super) fn took(&self, octets: usize) {
+        let mut seen = self.lock();
+        seen.at = present();
+        if seen.phase == Phase::Body {
+            seen.sent = seen.sent.saturating_add(u64::try_from(octets).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Where it is waited for, for whoever asks meanwhile.
+    pub(super) fn look(&self) -> Sight {
+        let (now, seen) = (present(), self.lock());
+        Sight {
+            phase: seen.phase,
+            lasts: now.saturating_duration_since(seen.since),
+            silent: now.saturating_duration_since(seen.at),
+            sent: seen.sent,
+        }
+    }
+
     /// It said this.
     pub(super) fn said(&self, reply: Option<&Reply>) {
         let mut seen = self.lock();
@@ -121,7 +159,14 @@ impl Signs {
 
     /// From now on it is waited for here. Beyond MAIL, that was answered: so also a connection that was kept is found to be ready for mail.
     pub(super) fn waits_at(&self, phase: Phase) {
-        self.lock().phase = phase;
+        let mut seen = self.lock();
+        if seen.phase != phase {
+            (seen.phase, seen.since) = (phase, present());
+            if phase == Phase::Body {
+                seen.sent = 0;
+            }
+        }
+        drop(seen);
         if phase > Phase::Mail {
             self.is_ready();
         }
@@ -222,6 +267,37 @@ mod tests {
         assert_eq!(noticed_after(|signs| signs.said(Some(&reply))).await, UNANSWERED, "a reply");
         assert_eq!(noticed_after(|signs| signs.said(None)).await, UNANSWERED, "a part of one");
         assert_eq!(noticed_after(|signs| signs.waits_at(Phase::Mail)).await, Duration::from_secs(1), "we wait");
+    }
+
+    /// What an operator sees: a further reply at the same step begins nothing anew, the next step does, and so does a further message.
+    #[tokio::test(start_paused = true)]
+    async fn how_long_a_step_lasts_and_how_much_was_taken_in_it_is_seen() {
+        let signs = Signs::new();
+        let seen = || {
+            let Sight { phase, lasts, silent, sent } = signs.look();
+            (phase, lasts.as_secs(), silent.as_secs(), sent)
+        };
+        let second = || tokio::time::sleep(Duration::from_secs(1));
+        second().await;
+        assert_eq!(seen(), (Phase::Lookup, 1, 1, 0));
+        signs.waits_at(Phase::Recipient);
+        second().await;
+        signs.said(None);
+        signs.waits_at(Phase::Recipient);
+        second().await;
+        assert_eq!(seen(), (Phase::Recipient, 2, 1, 0));
+        signs.took(6);
+        assert_eq!(seen(), (Phase::Recipient, 2, 0, 0), "a command is no message");
+        for _ in 0..2 {
+            signs.waits_at(Phase::Body);
+            signs.took(10);
+            second().await;
+            signs.took(5);
+            assert_eq!(seen(), (Phase::Body, 1, 0, 15));
+            signs.waits_at(Phase::EndOfData);
+            second().await;
+            assert_eq!(seen(), (Phase::EndOfData, 1, 1, 15));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,10 @@
 //! one whose responder hangs takes none from another. That there was no answer is kept for a little while, but only where the responder was
 //! asked and had time: who had no place has learned nothing. What is kept of answers, and how long, `answers` says.
 //!
-//! Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not verify; waits beyond the round's end.
+//! A disk that hangs takes the few threads that [`READS`] and [`WRITES`] name, and nobody's place: who asks goes on without what lies there, and what is
+//! written meanwhile is told of as not kept.
+//!
+//! Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not verify; waits beyond the round's end, for a disk neither.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tokio::sync::Mutex as Turn;
+use tokio::sync::{Mutex as Turn, Semaphore};
 
 use super::answers::{Answers, Overtaken};
 use super::http::{self, Answer, Ask, HttpFault, Limits, Validators};
@@ -33,6 +36,12 @@ const FAIR_TIME: Duration = Duration::from_secs(2);
 const UNAVAILABLE: Duration = Duration::from_secs(30);
 /// Questions of one CA under way at once.
 const ASKING_MAX: usize = 64;
+/// So long what was said before a restart is waited for: the responder is to be asked in what is left.
+const RECALL_TIME: Duration = Duration::from_secs(1);
+/// Files that are read at once.
+const READS: usize = 8;
+/// And written: one, so that of two answers about one certificate the later one stays.
+const WRITES: usize = 1;
 /// The longest URL of a question asked by GET (RFC 5019 §5).
 const GET_OCTETS_MAX: usize = 255;
 
@@ -44,6 +53,8 @@ pub struct Responders {
     places: Shares,
     /// Where answers lie that outlive a restart; nowhere where that is not wanted.
     folder: Option<PathBuf>,
+    reads: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
     /// For what a responder counts that a certificate names; tests have theirs on this machine.
     named: Whence,
 }
@@ -55,6 +66,8 @@ impl Default for Responders {
             asking: Mutex::default(),
             places: Shares::new(ASKING_MAX),
             folder: None,
+            reads: Arc::new(Semaphore::new(READS)),
+            writes: Arc::new(Semaphore::new(WRITES)),
             named: Whence::Certificate,
         }
     }
@@ -115,7 +128,8 @@ impl Responders {
     /// Asks, unless somebody has just done so; what came of it is known then. Nothing new is known where the round was over first.
     pub async fn ask(&self, query: &Query, round: Round, clock: &dyn Clock, entropy: &dyn Entropy) {
         let asking = Asking::begin(&self.asking, query.key());
-        let _ = tokio::time::timeout(round.left(clock), self.recall(query, clock.now().wall)).await;
+        let recall = self.recall(query, clock.now().wall);
+        let _ = tokio::time::timeout(round.left(clock).min(RECALL_TIME), recall).await;
         let places = self.places.of(query.ca());
         let waiting = async {
             let mine = asking.turn.lock().await;
@@ -123,7 +137,7 @@ impl Responders {
             let place = if self.known(query, clock.now().wall).is_none() { places.acquire().await.ok() } else { None };
             (mine, place)
         };
-        let Ok((_mine, place)) = tokio::time::timeout(round.left(clock), waiting).await else {
+        let Ok((mine, place)) = tokio::time::timeout(round.left(clock), waiting).await else {
             tracing::debug!(%query, "not asked in time: others' questions are under way");
             return;
         };
@@ -137,9 +151,10 @@ impl Responders {
             Err(_) => Err(AskFault::TooSlow(left)),
         };
         let now = clock.now().wall;
-        if let Some((status, octets)) = self.settle(query, answered, now) {
-            self.keep(query, status, octets, now).await;
-        }
+        let Some((status, octets)) = self.settle(query, answered, now) else { return };
+        // It is known by now: nobody waits for our disk.
+        drop((mine, place));
+        self.keep(query, status, octets, now, round.left(clock)).await;
     }
 
     /// What was said before a restart, where nothing is remembered of now.
@@ -149,24 +164,42 @@ impl Responders {
             return;
         }
         let (path, asked) = (kept::path(folder, query), query.clone());
-        let reading = tokio::task::spawn_blocking(move || asked.read_again(&kept::read(&path)?).ok()).await;
+        let Ok(permit) = Arc::clone(&self.reads).acquire_owned().await else { return };
+        let reading = tokio::task::spawn_blocking(move || {
+            let octets = kept::read(&path);
+            drop(permit);
+            asked.read_again(&octets?).ok()
+        });
+        let reading = reading.await;
         if let Ok(Some(reading)) = reading {
             locked(&self.answers).recall(query, reading, now);
         }
     }
 
-    /// Keeps on disk that a certificate is revoked, or forgets it there.
-    async fn keep(&self, query: &Query, status: CertificateStatus, octets: Vec<u8>, now: WallTime) {
+    /// Keeps on disk that a certificate is revoked, or forgets it there. What is not done by the end of the time is done later, once it has begun.
+    async fn keep(&self, query: &Query, status: CertificateStatus, octets: Vec<u8>, now: WallTime, time: Duration) {
         let Some(folder) = &self.folder else { return };
         let path = kept::path(folder, query);
-        let done = tokio::task::spawn_blocking(move || match status {
-            CertificateStatus::Revoked => kept::write(&path, &octets, now),
-            CertificateStatus::Good => kept::remove(&path),
-            CertificateStatus::Unknown => Ok(()),
-        });
-        if let Ok(Err(fault)) = done.await {
-            tracing::error!(%query, %fault, "what an OCSP responder said could not be kept on disk; it counts until the next start");
-        }
+        let keeping = async {
+            let Ok(permit) = Arc::clone(&self.writes).acquire_owned().await else { return Ok(()) };
+            let done = tokio::task::spawn_blocking(move || {
+                let done = match status {
+                    CertificateStatus::Revoked => kept::write(&path, &octets, now),
+                    CertificateStatus::Good => kept::remove(&path),
+                    CertificateStatus::Unknown => Ok(()),
+                };
+                drop(permit);
+                done
+            });
+            done.await.unwrap_or(Ok(()))
+        };
+        let done = tokio::time::timeout(time, keeping).await;
+        let fault = match done {
+            Ok(Ok(())) => return,
+            Ok(Err(fault)) => fault,
+            Err(_) => std::io::Error::other("the disk was not done with it in time"),
+        };
+        tracing::error!(%query, %fault, "what an OCSP responder said could not be kept on disk; it counts until the next start");
     }
 
     fn settle(
@@ -487,6 +520,56 @@ mod tests {
         responders.ask(&guests, Round::begin(&clock), &clock, &entropy).await;
         assert!(matches!(responders.known(&guests, clock.now().wall), Some(Known::Unavailable(_))));
         assert!(locked(&responders.asking).is_empty(), "nobody asks any more");
+    }
+
+    /// A file that nobody reads from: whoever opens it hangs, as on a disk that does not answer; until this is dropped.
+    struct Hanging(PathBuf);
+
+    impl Hanging {
+        fn at(path: PathBuf) -> Self {
+            let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+            rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Hanging {
+        fn drop(&mut self) {
+            // Both ends at once: who opens it, does, and finds its end.
+            let _ = std::fs::OpenOptions::new().read(true).write(true).open(&self.0);
+        }
+    }
+
+    fn keeping_in(folder: &std::path::Path) -> Responders {
+        Responders { named: Whence::Configuration, ..Responders::keeping_in(folder.to_owned()) }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_nobody_beyond_the_round_and_takes_one_thread() {
+        let (folder, query) = (tempfile::tempdir().unwrap(), query("staff", "http://127.0.0.1/"));
+        let (responders, path) = (keeping_in(folder.path()), kept::path(folder.path(), &query));
+        let hanging = Hanging::at(path.with_extension("new"));
+        let moment = Duration::from_millis(50);
+        for _ in 0..3 {
+            let keeping = responders.keep(&query, Revoked, b"answer".to_vec(), at(0), moment);
+            assert!(tokio::time::timeout(ASK_TIME, keeping).await.is_ok(), "it waits beyond its time");
+            assert_eq!(responders.writes.available_permits(), 0, "one writes, and hangs");
+        }
+        drop(hanging);
+        let all = Arc::clone(&responders.writes);
+        let _free = tokio::time::timeout(ASK_TIME, all.acquire()).await.unwrap().unwrap();
+    }
+
+    /// What lies on a disk that hangs is not waited for so long that the responder can't be asked.
+    #[tokio::test]
+    async fn a_disk_that_hangs_leaves_time_to_ask() {
+        let (asker, folder) = (Asker::new("staff"), tempfile::tempdir().unwrap());
+        let (query, responders) = (asker.query(&[&unwilling().await]), keeping_in(folder.path()));
+        let _hanging = Hanging::at(kept::path(folder.path(), &query));
+        let (took, known) = asker.ask(&responders, &query).await;
+        assert!(took >= RECALL_TIME && took < ASK_TIME - FAIR_TIME, "{took:?}");
+        assert!(matches!(known, Some(Known::Unavailable(_))), "it was asked: {known:?}");
+        assert_eq!(responders.reads.available_permits(), READS - 1, "one reads, and hangs");
     }
 
     #[test]

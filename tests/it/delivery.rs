@@ -1,5 +1,6 @@
 //! The delivery loop against upstreams that fail for hours, hang, come back and are reconfigured; in memory and in virtual time.
 
+mod active;
 mod clock;
 mod ending;
 mod kept;
@@ -319,13 +320,18 @@ async fn the_spare_takes_the_mail_while_the_main_one_is_left_alone() {
 }
 
 async fn steer(stage: &Stage, action: Action, target: Target) -> Vec<Answer> {
-    let mut answers = Answers::new(Command::Steer { action, target, filters: Filters::default() }, "a test".to_owned());
+    ask(stage, Command::Steer { action, target, filters: Filters::default() }).await
+}
+
+async fn ask(stage: &Stage, command: Command) -> Vec<Answer> {
+    let mut answers = Answers::new(command, "a test".to_owned());
     let snapshot = stage.house.snapshot();
     let mut all = Vec::new();
     let desk = || Desk {
         queue: &stage.house.queue,
         daemon: Some(Running {
             courier: &stage.house.courier,
+            active: &stage.house.active,
             routes: &snapshot.routes,
             message_size: u64::MAX,
             log: &stage.house.log,

@@ -4,6 +4,7 @@ mod called_away;
 mod crowd;
 mod deadlines;
 mod documented;
+mod envelopes;
 mod half_open;
 mod lines;
 mod memory;

@@ -589,8 +589,8 @@ impl Model {
         match session.transaction() {
             None => self.recipients.is_empty() && self.sender.is_none(),
             Some(transaction) => {
-                let recipients: Vec<&str> =
-                    transaction.recipients().iter().map(|recipient| recipient.forward_path.as_str()).collect();
+                let recipients = transaction.recipients().unpacked().unwrap();
+                let recipients: Vec<&str> = recipients.iter().map(|one| one.forward_path.as_str()).collect();
                 self.sender.as_deref() == Some(transaction.reverse_path().as_str()) && recipients == self.recipients
             }
         }

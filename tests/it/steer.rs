@@ -10,7 +10,7 @@ use super::harness::bench::Bench;
 use super::harness::client::Client;
 use super::harness::free_addresses;
 use super::harness::process::{Process, list_queue, program, sealpost, sealpost_says};
-use super::harness::upstream::{Manner, Upstream};
+use super::harness::upstream::{Manner, Mood, Upstream};
 use super::moving::fill;
 
 fn message(from: &str, id: &str) -> Vec<u8> {
@@ -216,6 +216,45 @@ fn stats_say_what_is_there_whose_and_whether_mail_goes_in_and_out() {
     assert!(stats["intake"]["why_not"].as_str().unwrap().contains("queue.count"), "{stats}");
     assert_eq!(stats["breakdown"]["shares_used_up"], serde_json::json!(["staff:alice@example.com"]), "{stats}");
     assert!(says(&bench, &["stats"]).contains("NO MAIL IS TAKEN"));
+}
+
+/// An upstream that says nothing behind the final dot: once all that an operator saw was that the message is due.
+#[test]
+fn where_a_message_hangs_is_seen_while_it_hangs() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let process = Process::start(&bench.configuration);
+    assert!(text(&queue(&bench, &["list", "--active"]).stderr).contains("no message is being tried now"));
+    upstream.set_mood(Mood::Stuck);
+    submit(&bench, "alice@example.com", &["x@example.net"], "stuck");
+    upstream.wait_for("<stuck@example.com>");
+    let seen = super::harness::eventually(|| says(&bench, &["list", "--active"]).contains("final dot"));
+    let list = says(&bench, &["list", "--active"]);
+    let words = "waiting for its reply to the end of the message (final dot)";
+    let whom = "upstream upstream-0: for ";
+    assert!(seen && list.contains("being tried for") && list.contains(whom) && list.contains(words), "{list}");
+    assert!(says(&bench, &["list"]).contains(words));
+    let entry: Value = serde_json::from_str(&says(&bench, &["list", "--active", "--json"])).unwrap();
+    let (id, active) = (entry["id"].as_str().unwrap(), &entry["active"]);
+    assert!(active["since"].as_str().is_some() && active["seconds"].as_u64().is_some(), "{entry}");
+    assert_eq!(
+        (&active["routes"][0]["route"], &active["routes"][0]["step"]),
+        (&"default".into(), &"end-of-data".into())
+    );
+    let show = says(&bench, &["show", id]);
+    assert!(show.contains("active: being tried now, since 20") && show.contains(words), "{show}");
+    assert!(!show.contains("next attempt"), "{show}");
+    let stats = || -> Value { serde_json::from_str(&says(&bench, &["stats", "--top", "0", "--json"])).unwrap() };
+    assert_eq!(stats()["longest_attempt"]["id"], entry["id"]);
+    assert!(super::harness::eventually(|| says(&bench, &["stats"]).contains("longest: attempt under way for ")));
+    upstream.set_mood(Mood::PuttingOff);
+    let since = format!("\"began\":{}", active["since"]);
+    process.wait_for_log(0, &["\"event\":\"deferred\"", &since]);
+    // Without a daemon nothing is tried, and nothing is said.
+    process.kill();
+    assert!(text(&queue(&bench, &["list", "--active"]).stderr).contains("no daemon runs"));
+    let (show, list) = (says(&bench, &["show", id]), says(&bench, &["list"]));
+    assert!(show.contains("next attempt") && !show.contains("active") && !list.contains("being tried"), "{show}{list}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::mail::QueueId;
     sealpost queue stats -c sealpost.toml                                 what is there, whose, how old; does mail go in, does it go out\n  \
     sealpost queue list -c sealpost.toml --sender '*@example.com' --older-than 2h\n  \
     sealpost queue list -c sealpost.toml --state dead --json\n  \
+    sealpost queue list -c sealpost.toml --active                         what is being tried just now, at which upstream, at which step\n  \
     sealpost queue show -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d --headers\n  \
     sealpost queue hold -c sealpost.toml --identity billing-robot         stop what it has sent, whatever it was\n  \
     sealpost queue remove -c sealpost.toml --identity billing-robot --newer-than 1h --dry-run\n  \
@@ -122,11 +123,12 @@ fn name(text: &str) -> Result<String, String> {
 /// `sealpost queue list`
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n\n  sealpost queue list -c sealpost.toml --recipient '*@example.net'\n  \
+    sealpost queue list -c sealpost.toml --active               what is being tried just now, and where it hangs\n  \
     sealpost queue list -c sealpost.toml --upstream main --newest-first --limit 20\n  \
     sealpost queue list -c sealpost.toml --json --limit 500 --after 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \
     sealpost queue list -c sealpost.toml --json | jq -r 'select(.attempts > 10) | .id' | sealpost queue hold -c sealpost.toml -\n\n\
     Filters are put together with \"and\". A line has the name, the state, the size, the age, and who sends to whom; below it stands what \
-    happened to each recipient that was tried. On a terminal lines are cut; --json has everything.")]
+    happened to each recipient that was tried, or how far the attempt is that is under way: that only a running daemon knows. On a terminal lines are cut; --json has everything.")]
 pub struct QueueList {
     /// Which queue.
     #[command(flatten)]
@@ -134,6 +136,9 @@ pub struct QueueList {
     /// Which messages.
     #[command(flatten)]
     pub filters: QueueFilters,
+    /// Only what is being tried just now: since when, at which upstream, at which step; quick at any size of the queue
+    #[arg(long)]
+    pub active: bool,
     /// At most so many
     #[arg(long, value_name = "NUMBER", default_value_t = 1000)]
     pub limit: usize,

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cli::output::{Output, clean_section, counted, cut};
 use crate::daemon::steering::StateName;
+use crate::daemon::steering::active::{ActiveEntry, LongestAttempt};
 use crate::daemon::steering::breakdown::{Breakdown, Row};
 use crate::daemon::steering::entry::Entry;
 use crate::daemon::steering::line::{push_said, shown_sender};
@@ -73,6 +74,7 @@ impl Printer {
             |words: &[String]| if words.is_empty() { String::new() } else { format!(" {}", words.join(" ")) };
         let is_due = || seconds(&entry.due).is_some_and(|due| due <= self.now.seconds());
         let next = match entry.state {
+            _ if entry.active.is_some() => String::new(),
             StateName::Queued if is_due() => format!("{} (it is due: when its turn comes)", entry.due),
             StateName::Queued => entry.due.clone(),
             StateName::Held | StateName::Dead => String::new(),
@@ -99,9 +101,13 @@ impl Printer {
             ("let go", entry.released.clone().unwrap_or_default()),
             ("delay told", if entry.warned { "yes".to_owned() } else { String::new() }),
             ("next attempt", next),
+            ("active", entry.active.as_ref().map(tried_since).unwrap_or_default()),
         ]);
         for (name, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
             writeln!(self.out, "{name:>13}: {}", clean(value))?;
+        }
+        for route in entry.active.iter().flat_map(|active| &active.routes) {
+            writeln!(self.out, "{:>13}  {}", "", clean(&route.words(Some(entry.octets))))?;
         }
         for to in &entry.recipients {
             let mut line = format!("{}{}: {}", to.address, parameters(&to.parameters), to.outcome);
@@ -109,7 +115,7 @@ impl Printer {
             writeln!(self.out, "{:>13}: {}", "to", clean(&line))?;
             if let (Some(upstream), Some(at)) = (&to.upstream, &to.last_attempt) {
                 let upstream = clean(upstream);
-                writeln!(self.out, "{:>13}  attempt {} at {at} by upstream {upstream}", "", to.attempts)?;
+                writeln!(self.out, "{:>13}  attempt {} by upstream {upstream}, ended {at}", "", to.attempts)?;
             }
             if to.undetermined {
                 writeln!(self.out, "{:>13}  an upstream may have it: it was silent behind the last octet", "")?;
@@ -131,6 +137,12 @@ impl Printer {
             writeln!(self.out, "{name:>8}: {}, {}", counted(count, "message"), size(octets))?;
         }
         writeln!(self.out, "{:>8}: {} being tried now", "claimed", counted(sums.claimed, "message"))?;
+        if let Some(LongestAttempt { id, active }) = sums.longest_attempt.as_ref().filter(|one| one.active.seconds > 0)
+        {
+            let where_it_is: Vec<String> = active.routes.iter().map(|route| route.words(None)).collect();
+            let line = format!("attempt under way for {}, {id}: {}", span(active.seconds), where_it_is.join("; "));
+            writeln!(self.out, "{:>8}: {}", "longest", clean(&line))?;
+        }
         if sums.unrecorded > 0 {
             writeln!(
                 self.out,
@@ -239,6 +251,10 @@ impl Printer {
         }
         Ok(())
     }
+}
+
+fn tried_since(active: &ActiveEntry) -> String {
+    format!("being tried now, since {} ({} ago)", active.since, span(active.seconds))
 }
 
 /// Who vouched for the certificate; our own reports have none.

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::StateName;
+use super::active::ActiveEntry;
 use crate::mail::envelope::{Body, Ret};
 use crate::mail::{MailParameters, Notify, QueueId, RecipientParameters};
 use crate::queue::{HeldBy, Listed, Outcome, RecipientState, Record};
@@ -45,6 +46,9 @@ pub struct Entry {
     /// When an operator last let it go on, RFC 3339.
     #[serde(default)]
     pub released: Option<String>,
+    /// How far the attempt is that is under way; none where none is, or no daemon runs.
+    #[serde(default)]
+    pub active: Option<ActiveEntry>,
     /// How often it was tried.
     pub attempts: u32,
     /// Whether its sender has been told of the delay.
@@ -89,7 +93,7 @@ pub struct EntryRecipient {
     pub attempts: u32,
     /// Which upstream tried it last.
     pub upstream: Option<String>,
-    /// When, RFC 3339.
+    /// When that had ended, RFC 3339.
     pub last_attempt: Option<String>,
 }
 
@@ -136,6 +140,7 @@ impl Entry {
             arrived: record.trace.arrived.rfc3339(),
             due: record.due.rfc3339(),
             released: record.released.map(|at| at.rfc3339()),
+            active: None,
             attempts: record.attempts,
             warned: record.warned,
             octets: record.length,
@@ -164,6 +169,7 @@ impl Entry {
             arrived: id.arrived().rfc3339(),
             due: String::new(),
             released: None,
+            active: None,
             attempts: 0,
             warned: false,
             octets: 0,

@@ -9,6 +9,7 @@ use std::fmt::{self, Write as _};
 use serde::{Deserialize, Serialize};
 
 use super::StateName;
+use super::active::ActiveEntry;
 use super::entry::{Entry, came_of};
 use crate::mail::QueueId;
 use crate::plain::{clean, json, push_age, push_size};
@@ -35,22 +36,29 @@ pub struct Lines {
     pub text: String,
 }
 
-/// What people are shown of these messages.
-pub(super) fn lines(found: &[Listed<Brief>], now: WallTime) -> Vec<Lines> {
+/// What people are shown of these messages; `active` tells how far the attempt is that is under way at one.
+pub(super) fn lines(
+    found: &[Listed<Brief>],
+    now: WallTime,
+    active: impl Fn(QueueId) -> Option<ActiveEntry>,
+) -> Vec<Lines> {
     let mut told = Telling::default();
     for one in found {
-        Scribe { text: told.text(), now }.tell(one);
+        Scribe { text: told.text(), now }.tell(one, active(one.id()).as_ref());
         told.ends(one.id());
     }
     told.all()
 }
 
 /// What programs are told of these: all that is known, an object a line.
-pub(super) fn objects(found: &[Listed]) -> serde_json::Result<Vec<Lines>> {
+pub(super) fn objects(
+    found: &[Listed],
+    active: impl Fn(QueueId) -> Option<ActiveEntry>,
+) -> serde_json::Result<Vec<Lines>> {
     let mut told = Telling::default();
     for one in found {
         let text = told.text();
-        text.push_str(&json(&Entry::of_listed(one))?);
+        text.push_str(&json(&Entry { active: active(one.id()), ..Entry::of_listed(one) })?);
         text.push('\n');
         told.ends(one.id());
     }
@@ -104,9 +112,9 @@ struct Scribe<'a> {
 }
 
 impl Scribe<'_> {
-    fn tell(&mut self, one: &Listed<Brief>) {
+    fn tell(&mut self, one: &Listed<Brief>, active: Option<&ActiveEntry>) {
         match one {
-            Listed::Message(brief) => self.message(brief),
+            Listed::Message(brief) => self.message(brief, active),
             // Its name tells when it came; nothing else can.
             Listed::Unreadable(id, reason) => {
                 let first = First { id: *id, state: StateName::Dead, octets: 0, arrived: id.arrived() };
@@ -116,12 +124,15 @@ impl Scribe<'_> {
         }
     }
 
-    fn message(&mut self, brief: &Brief) {
+    fn message(&mut self, brief: &Brief, active: Option<&ActiveEntry>) {
         let state = StateName::from(brief.state);
         let first = First { id: brief.id, state, octets: brief.length, arrived: brief.arrived };
         self.first(&first, brief.sender(), brief.identity(), brief.recipients().map(|(to, _)| to));
         if let Some(reason) = &brief.reason {
             self.line(&["    ", reason]);
+        }
+        for words in active.into_iter().flat_map(|active| active.lines(brief.length)) {
+            self.line(&["    ", &words]);
         }
         let tried = brief.recipients().filter(|(_, state)| state.attempts > 0 || state.is_taken_out());
         let mut untried = true;
@@ -129,7 +140,7 @@ impl Scribe<'_> {
             untried = false;
             self.recipient(to, state);
         }
-        if untried && state == StateName::Queued {
+        if untried && active.is_none() && state == StateName::Queued {
             match brief.hold_until.filter(|until| until.seconds() > self.now.seconds()) {
                 Some(until) => {
                     self.line(&["    waits until ", &until.rfc3339(), ", as its sender asked (HOLDFOR, HOLDUNTIL)"])
@@ -230,7 +241,7 @@ mod tests {
 
     /// The lines of one message.
     fn told(listed: Listed<Brief>) -> Vec<String> {
-        let mut told = lines(&[listed], NOW);
+        let mut told = lines(&[listed], NOW, |_| None);
         let one = told.pop().unwrap();
         assert_eq!((told.len(), one.messages, one.octets), (0, 1, one.text.len()));
         assert!(one.text.ends_with('\n'));
@@ -315,7 +326,7 @@ mod tests {
     fn answers_are_no_longer_than_they_need_be_and_tell_of_all_in_order() {
         const MANY: u128 = 5000;
         let found: Vec<_> = (0..MANY).map(|id| Listed::Message(Brief::of(&samples::record(id)))).collect();
-        let told = lines(&found, NOW);
+        let told = lines(&found, NOW, |_| None);
         assert!(told.len() > 1 && told.iter().all(|one| one.octets < ENOUGH + 1024), "{}", told.len());
         assert_eq!(told.iter().map(|one| u128::try_from(one.messages).unwrap()).sum::<u128>(), MANY);
         let mut ids = (0..MANY).map(|id| QueueId::from_u128(id).to_string());
@@ -325,7 +336,7 @@ mod tests {
             let firsts = one.text.lines().filter(|line| !line.starts_with(' '));
             assert!(firsts.zip(&named).all(|(line, id)| line.starts_with(id.as_str())));
         }
-        assert_eq!(lines(&[], NOW), []);
+        assert_eq!(lines(&[], NOW, |_| None), []);
     }
 
     #[test]
@@ -334,7 +345,7 @@ mod tests {
             Listed::Message(Box::new(samples::record(7))),
             Listed::Unreadable(QueueId::from_u128(9), "lost".to_owned()),
         ];
-        let told = objects(&found).unwrap();
+        let told = objects(&found, |_| None).unwrap();
         let objects: Vec<Entry> = told[0].text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((told.len(), told[0].messages, objects.len()), (1, 2, 2));
         assert_eq!(objects[1].id, told[0].last);

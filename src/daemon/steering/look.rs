@@ -240,6 +240,11 @@ pub(super) struct Listed {
     left: usize,
 }
 
+/// The message that a listing begins behind.
+pub(super) fn place(after: Option<&str>) -> Result<Option<QueueId>, String> {
+    after.map(|after| after.parse().map_err(|fault| format!("--after {after}: {fault}"))).transpose()
+}
+
 impl Listed {
     pub(super) fn new(
         filters: &Filters,
@@ -251,22 +256,22 @@ impl Listed {
         now: WallTime,
     ) -> Result<Self, String> {
         let selection = Selection::new(filters, now)?;
-        let after = after.map(|after| after.parse().map_err(|fault| format!("--after {after}: {fault}")));
-        Ok(Self { walk: Walk::new(selection, action, order, after.transpose()?), detail, left: limit })
+        Ok(Self { walk: Walk::new(selection, action, order, place(after)?), detail, left: limit })
     }
 
     pub(super) async fn page(&mut self, desk: Desk<'_>) -> Result<Vec<Answer>, Obstacle> {
         if self.left == 0 {
             return Ok(Vec::new());
         }
+        let active = |id| desk.active(id);
         let told = match self.detail {
             Detail::Json => {
                 let found = self.walk.records(desk.queue, PAGE).await?;
-                line::objects(self.wanted(&found)).map_err(|fault| fault.to_string())?
+                line::objects(self.wanted(&found), active).map_err(|fault| fault.to_string())?
             }
             Detail::Lines => {
                 let found = self.walk.pages(desk.queue).await?;
-                line::lines(self.wanted(&found), desk.now)
+                line::lines(self.wanted(&found), desk.now, active)
             }
         };
         Ok(told.into_iter().map(Answer::Lines).collect())
@@ -310,13 +315,15 @@ impl Counting {
 }
 
 /// One message, and its header section if it is asked for.
-pub(super) async fn show(queue: &Queue, id: String, headers: bool) -> Result<Vec<Answer>, QueueError> {
+pub(super) async fn show(desk: Desk<'_>, id: String, headers: bool) -> Result<Vec<Answer>, QueueError> {
+    let queue = desk.queue;
     let Ok(number) = id.parse::<QueueId>() else { return Ok(vec![Answer::Missing(id)]) };
     let found = match queue.show(number).await {
         Err(QueueError::NotFound(_)) => return Ok(vec![Answer::Missing(id)]),
         found => found?,
     };
-    let mut answers = vec![Answer::Entry(Box::new(Entry::of_listed(&found)))];
+    let entry = Entry { active: desk.active(number), ..Entry::of_listed(&found) };
+    let mut answers = vec![Answer::Entry(Box::new(entry))];
     if headers {
         answers.push(match header_section(queue, number).await {
             Ok(section) => Answer::Headers(section),

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::active::LongestAttempt;
 use super::breakdown::Breakdown;
 use super::{Desk, Running};
 use crate::queue::{Intake, QueueError};
@@ -29,6 +30,9 @@ pub struct Sums {
     pub dead_octets: u64,
     /// Of the queued, those being tried now.
     pub claimed: u64,
+    /// Of the attempts under way the one that began first; none without one, or without a daemon.
+    #[serde(default)]
+    pub longest_attempt: Option<LongestAttempt>,
     /// Of the queued, those that were tried, while what came of it waits to be recorded: many while the disk fails or is full.
     #[serde(default)]
     pub unrecorded: u64,
@@ -163,6 +167,7 @@ impl Sums {
             dead: totals.dead.count,
             dead_octets: totals.dead.octets,
             claimed: stats.claimed,
+            longest_attempt: LongestAttempt::of(desk),
             unrecorded: stats.unrecorded,
             oldest_seconds: stats.oldest.map(|oldest| desk.now.since(oldest).as_secs()),
             file_octets: stats.file,

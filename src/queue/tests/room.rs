@@ -198,16 +198,50 @@ fn a_message_to_very_many_needs_room_and_memory_before_it_is_written() {
     block_on(async {
         let bench = Bench::new(QueueSettings { size: 1 << 20, reserve_size: 0, ..settings() });
         let envelope = to_very_many().envelope;
-        let mut incoming = bench.queue.admit_for(ALICE, &envelope).await.unwrap();
-        let second = bench.queue.admit_for("bob", &envelope).await.unwrap_err();
+        let mut incoming = bench.queue.admit_besides(ALICE, None, envelope.octets()).await.unwrap();
+        let second = bench.queue.admit_besides("bob", None, envelope.octets()).await.unwrap_err();
         assert!(matches!(&second, QueueError::Full(why) if why.contains("queue.size")), "{second}");
         incoming.write(&body(100_000)).await.unwrap();
         assert!(matches!(incoming.write(&body(250_000)).await, Err(QueueError::Full(_))), "both together");
         let bench = Bench::new(QueueSettings { memory: 1 << 20, ..settings() });
-        let first = bench.queue.admit_for(ALICE, &envelope).await.unwrap();
-        assert!(matches!(bench.queue.admit_for("bob", &envelope).await, Err(QueueError::Full(_))), "no memory");
+        let first = bench.queue.admit_besides(ALICE, None, envelope.octets()).await.unwrap();
+        assert!(
+            matches!(bench.queue.admit_besides("bob", None, envelope.octets()).await, Err(QueueError::Full(_))),
+            "no memory"
+        );
         drop(first);
-        drop(bench.queue.admit_for("bob", &envelope).await.unwrap());
+        drop(bench.queue.admit_besides("bob", None, envelope.octets()).await.unwrap());
+    });
+}
+
+/// It comes back in milliseconds. Who waits for it holds nothing, and keeps nobody else waiting.
+#[test]
+fn who_has_its_share_of_memory_waits_for_it_as_long_as_others_do() {
+    block_on(async {
+        let settings = QueueSettings { memory: 1 << 20, memory_share_per_identity: 25, ..settings() };
+        let (wait, bench) = (settings.wait, Bench::new(settings));
+        let mut under_way = Vec::new();
+        for _ in 0..4 {
+            under_way.push(bench.queue.admit(ALICE, None).await.unwrap());
+        }
+        let timed = |work| async {
+            let began = tokio::time::Instant::now();
+            let (came, of_bob) =
+                tokio::join!(work, async { bench.queue.admit("bob", None).await.map(|_| began.elapsed()) });
+            assert_eq!(of_bob, Ok(Duration::ZERO));
+            (came, began.elapsed())
+        };
+        let (came, took) = timed(bench.queue.admit(ALICE, None)).await;
+        let why = came.unwrap_err();
+        assert!(matches!(&why, QueueError::Share(why) if why.contains("queue.memory_share_per_identity")), "{why}");
+        assert_eq!(took, wait);
+        let moment = Duration::from_millis(5);
+        let one_ends = async {
+            tokio::time::sleep(moment).await;
+            drop(under_way.pop());
+        };
+        let ((came, took), ()) = tokio::join!(timed(bench.queue.admit(ALICE, None)), one_ends);
+        assert_eq!((came.map(drop), took), (Ok(()), moment));
     });
 }
 

@@ -145,6 +145,7 @@ fn catalogue() -> Vec<(&'static str, Vec<Reply>)> {
         ("recipient_unqualified", vec![recipient_unqualified("localhost")]),
         ("needs_smtputf8", vec![needs_smtputf8()]),
         ("too_many_recipients", vec![too_many_recipients()]),
+        ("no_room_for_recipient", vec![no_room_for_recipient()]),
         ("refused", refusals()),
         ("refused_upstream", refusals_of_upstreams()),
         ("lacking", vec![lacking(Need::Utf8Address), lacking(Need::RequireTls)]),

@@ -98,7 +98,9 @@ async fn one_too_many_leaves_for_a_newcomer() {
 /// Who sends slowly over many connections once held all of `queue.memory`, and everybody else heard 452.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_one_identity_messages_under_way_leave_memory_to_others() {
-    let settings = QueueSettings { memory: 1 << 20, memory_share_per_identity: 25, ..QueueSettings::new("/queue") };
+    let wait = std::time::Duration::from_millis(100);
+    let settings =
+        QueueSettings { memory: 1 << 20, memory_share_per_identity: 25, wait, ..QueueSettings::new("/queue") };
     let mut besieged = Besieged::with(100, settings).await;
     let (mut sending, mut refused) = (Vec::new(), Vec::new());
     for _ in 0..20 {
