@@ -12,7 +12,7 @@ use crate::sys::WallTime;
 /// A text without what could steer a terminal, and so in one line.
 pub fn clean(text: &str) -> Cow<'_, str> {
     // Nearly all are such texts, and a listing has millions.
-    if text.bytes().all(is_plain) || !text.contains(steers) {
+    if all(text, is_plain) || !text.contains(steers) {
         return text.into();
     }
     let mut clean = String::with_capacity(text.len());
@@ -24,9 +24,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 
 /// The same of lines: they stay lines.
 pub fn clean_lines(text: &str) -> Cow<'_, str> {
-    // Piece by piece, and within one without a way out: so many octets are looked at together.
-    let is_plain = |piece: &[u8]| piece.iter().fold(true, |all, &octet| all & (is_plain(octet) | (octet == b'\n')));
-    if text.as_bytes().chunks(256).all(is_plain) {
+    if all(text, |octet| is_plain(octet) | (octet == b'\n')) {
         return text.into();
     }
     text.split('\n').map(clean).collect::<Vec<_>>().join("\n").into()
@@ -51,6 +49,11 @@ fn clean_json(json: String) -> String {
         if steers(letter) { clean.push_str(&format!("\\u{:04x}", u32::from(letter))) } else { clean.push(letter) }
     }
     clean
+}
+
+/// Whether all octets are such. Piece by piece, and within one without a way out: so many are looked at together.
+fn all(text: &str, is_such: impl Fn(u8) -> bool) -> bool {
+    text.as_bytes().chunks(64).all(|piece| piece.iter().fold(true, |all, &octet| all & is_such(octet)))
 }
 
 const fn is_plain(octet: u8) -> bool {

@@ -231,19 +231,27 @@ async fn write<W>(to: &mut W, answers: &[Answer], drain: &Drain) -> io::Result<(
 where
     W: tokio::io::AsyncWrite + Unpin,
 {
-    let mut octets = Vec::new();
-    for answer in answers {
-        serde_json::to_writer(&mut octets, answer)?;
-        octets.push(b'\n');
-        octets.extend_from_slice(answer.text_behind());
-    }
+    let written = async {
+        let mut lines = Vec::new();
+        for answer in answers {
+            serde_json::to_writer(&mut lines, answer)?;
+            lines.push(b'\n');
+            let text = answer.text_behind();
+            if !text.is_empty() {
+                to.write_all(&lines).await?;
+                to.write_all(text).await?;
+                lines.clear();
+            }
+        }
+        to.write_all(&lines).await
+    };
     let mut drain = drain.clone();
     let farewell = async {
         drain.wait().await;
         tokio::time::sleep(FAREWELL_MAX).await;
     };
     tokio::select! {
-        written = timeout(READER_MAX, to.write_all(&octets)) => written.map_err(|_| io::ErrorKind::TimedOut)?,
+        written = timeout(READER_MAX, written) => written.map_err(|_| io::ErrorKind::TimedOut)?,
         () = farewell => Err(io::ErrorKind::TimedOut.into()),
     }
 }
