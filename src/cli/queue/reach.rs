@@ -276,13 +276,15 @@ mod tests {
         let (ours, mut daemon) = UnixStream::pair().unwrap();
         let says = says.to_vec();
         // More than the socket holds while nobody reads; who hears no more goes away.
-        std::thread::spawn(move || daemon.write_all(&says).ok());
-        let mut texts = Vec::new();
-        let end = hear(ours, &mut |answer| {
-            texts.push(String::from_utf8(answer.text_behind().to_vec()).unwrap());
-            Ok(())
-        });
-        (texts, end.map_err(|fault| fault.to_string()))
+        std::thread::scope(|scope| {
+            scope.spawn(move || daemon.write_all(&says).ok());
+            let mut texts = Vec::new();
+            let end = hear(ours, &mut |answer| {
+                texts.push(String::from_utf8(answer.text_behind().to_vec()).unwrap());
+                Ok(())
+            });
+            (texts, end.map_err(|fault| fault.to_string()))
+        })
     }
 
     fn said(answer: &Answer) -> Vec<u8> {
