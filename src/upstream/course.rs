@@ -1,7 +1,7 @@
 //! How far the attempt of one route at a message is: noted by the courier as it goes on, looked at by whoever asks meanwhile.
 //!
 //! The delivery owns it for as long as its attempt lasts, and lets others look. Noted is only where it is waited for: in line for a connection, or with an
-//! upstream, whose [`Signs`] know the place in the dialogue anyway. So no command and no reply costs anything here, and an attempt two short locks.
+//! upstream, whose `Signs` know the place in the dialogue anyway. So no command and no reply costs anything here, and an attempt two short locks.
 //!
 //! Never: decides anything, for the courier does not read it; is kept on the disk; holds a lock over a wait.
 

@@ -4,7 +4,7 @@
 //! one whose responder hangs takes none from another. That there was no answer is kept for a little while, but only where the responder was
 //! asked and had time: who had no place has learned nothing. What is kept of answers, and how long, `answers` says.
 //!
-//! A disk that hangs takes the few threads that [`READS`] and [`WRITES`] name, and nobody's place: who asks goes on without what lies there, and what is
+//! A disk that hangs takes the few threads that `READS` and `WRITES` name, and nobody's place: who asks goes on without what lies there, and what is
 //! written meanwhile is told of as not kept.
 //!
 //! Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not verify; waits beyond the round's end, for a disk neither.

@@ -132,9 +132,10 @@ class Build:
         return lines[span["line_start"] - 1] if span["line_start"] <= len(lines) else None
 
     def around(self, span):
-        """The function of the rewritten file in which this stands: that of the nearest arm before it."""
+        """The function of the rewritten file in which this stands: that of an arm within it, or of the nearest before it."""
         lines = self.lines.get(span["file_name"], [])
-        for number in reversed(lines[: span["line_start"]]):
+        # An opaque type that captures what a box can't name is an error of the whole function.
+        for number in lines[span["line_start"] - 1 : span["line_end"]] + lines[: span["line_start"]][::-1]:
             if number:
                 found = next((mutant for mutant in self.inside if mutant.number == number), None)
                 return [(found.file, found.function)] if found else []
