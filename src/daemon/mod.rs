@@ -41,10 +41,9 @@ use crate::doors::Full;
 use crate::house::House;
 use crate::intake::Introduced;
 use crate::queue::fill::{Notice, Watch};
-use crate::queue::{Listed, LostCommit, OpenError, Owned, Queue, QueueSettings, Recovery};
+use crate::queue::{Listed, LostCommit, OpenError, Queue, QueueSettings, Recovery};
 use crate::session::replies;
 use crate::snapshot::{Door, Mode};
-use crate::sys::disk::SystemDisk;
 use crate::sys::{Clock, SystemEntropy, Tasks};
 use crate::tls::ListenerFault;
 use crate::upstream::{Courier, SystemNetwork};
@@ -165,7 +164,7 @@ impl Daemon {
         let listeners = listen_on_all(&settings)?;
         let snapshot = build::snapshot(&settings, 0, &clock)?;
         let queue = QueueSettings { readers: QueueSettings::readers_here(), ..settings.queue.clone() };
-        let owned = Owned::take(queue, Arc::new(SystemDisk))?;
+        let owned = opening::owned(queue).await?;
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let tasks = Tasks::default();

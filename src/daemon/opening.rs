@@ -10,6 +10,8 @@
 //! systemd                    the same, and to wait longer
 //! ```
 //!
+//! Before that, what has the data directory for a moment is waited for: a command that works on the store while no daemon runs, or a daemon that ends.
+//!
 //! There is no session here, and no house: nothing can be taken that could not be kept. Never: waits for a client; serves more than
 //! [`HANDSHAKES_MAX`] handshakes at once, who comes besides is closed.
 
@@ -21,23 +23,57 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{ACCEPT_PAUSE, control, ready};
 use crate::intake;
+use crate::queue::{OpenError, Owned, QueueSettings};
 use crate::session::replies;
 use crate::snapshot::{Door, Mode};
 use crate::sys::Tasks;
+use crate::sys::disk::SystemDisk;
 
 /// Handshakes under way at once, for clients that are then sent away.
 const HANDSHAKES_MAX: usize = 64;
 /// How long such a client may take.
 const CLIENT_MAX: Duration = Duration::from_secs(10);
+/// So long a start waits for whatever has the data directory, and so often it looks. With a million messages a command has it for some seconds.
+const LET_GO: Duration = Duration::from_secs(20);
+const LET_GO_LOOK: Duration = Duration::from_millis(50);
 /// How often systemd is asked to wait longer, and for how long beyond that.
 const PATIENCE_EVERY: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Takes the data directory. What has it is waited for a little, unless it is a daemon that serves: that one answers at its socket.
+///
+/// # Errors
+/// [`OpenError::InUse`], or the disk fails.
+pub(super) async fn owned(settings: QueueSettings) -> Result<Owned, OpenError> {
+    let socket = control::path(&settings.data_dir);
+    let wait = tokio::time::sleep(LET_GO);
+    tokio::pin!(wait);
+    let mut is_told = false;
+    loop {
+        match Owned::take(settings.clone(), Arc::new(SystemDisk)) {
+            Err(OpenError::InUse(_)) if !wait.is_elapsed() && UnixStream::connect(&socket).await.is_err() => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::info!(
+                        data_dir = %settings.data_dir.display(),
+                        seconds = LET_GO.as_secs(),
+                        "data_dir is in use, by a command or by a daemon that ends: waiting for it to let go"
+                    );
+                }
+                tokio::select! {
+                    () = &mut wait => {}
+                    () = tokio::time::sleep(LET_GO_LOOK) => {}
+                }
+            }
+            taken => return taken,
+        }
+    }
+}
 
 /// Waits for the queue, and sends away who comes meanwhile.
 pub(super) async fn until_open<T>(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sealpost::daemon::{Daemon, DaemonFault};
+use sealpost::sys::disk::{Disk as _, SystemDisk};
 use sealpost::sys::{Clock, Now, SystemClock};
 
 use super::harness::bench::Bench;
@@ -46,6 +47,28 @@ fn submit(client: &mut Client, recipients: &[&str], id: &str) {
 
 fn code(said: &Said) -> u16 {
     said.code
+}
+
+/// `sealpost queue stats` of a supervisor's check, say, in the moment of a restart.
+#[test]
+fn a_command_that_has_the_queue_for_a_moment_is_waited_for_and_a_daemon_is_not() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let data = bench.directory.path().join("data");
+    fs::create_dir_all(&data).unwrap();
+    let held = SystemDisk.lock(&data.join("lock")).unwrap();
+    let mut process = Process::spawn(&bench.configuration, &[]);
+    process.wait_for_log(0, &["data_dir is in use, by a command or by a daemon that ends"]);
+    drop(held);
+    assert_eq!(process.wait_ready(PATIENCE), Start::Ready);
+    let [starttls, implicit] = [bench.starttls, bench.implicit].map(|address| address.to_string());
+    let [others, more] = free_addresses().map(|address| address.to_string());
+    let text = fs::read_to_string(&bench.configuration).unwrap().replace(&starttls, &others).replace(&implicit, &more);
+    let second = bench.directory.path().join("second.toml");
+    fs::write(&second, text).unwrap();
+    let said = sealpost(&["serve", "--config", second.to_str().unwrap()]);
+    let log = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(!said.status.success() && log.contains("in use") && !log.contains("waiting for it to let go"), "{log}");
 }
 
 #[test]
