@@ -30,7 +30,7 @@ const PLACES: [&str; 20] = [
 ];
 
 /// What is named like a limit there, and is none of a client's; with the reason.
-const NOT_OF_CLIENTS: [(&str, &str); 21] = [
+const NOT_OF_CLIENTS: [(&str, &str); 23] = [
     ("src/content/display/charset.rs GUESSES_MAX", "the length of a list that stands there"),
     ("src/content/display/sight.rs SEEN_MAX", "one more than DISPLAY_ADDRESSES_MAX, which counts"),
     ("src/content/qualify.rs SHOWN_MAX", "what a sentence shows"),
@@ -38,6 +38,8 @@ const NOT_OF_CLIENTS: [(&str, &str); 21] = [
     ("src/daemon/mod.rs EXPIRY_LOOK", "when an operator is told"),
     ("src/daemon/mod.rs GOODBYE", "of upstreams"),
     ("src/daemon/mod.rs ROOM_LOOK", "when an operator is told"),
+    ("src/daemon/opening.rs LET_GO", "of starts"),
+    ("src/daemon/opening.rs LET_GO_LOOK", "of starts"),
     ("src/daemon/opening.rs PATIENCE", "of systemd"),
     ("src/daemon/opening.rs PATIENCE_EVERY", "of systemd"),
     ("src/mail/header.rs SECTION_MAX", "what limits.header_size is unless it is set"),
