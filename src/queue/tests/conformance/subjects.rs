@@ -160,8 +160,8 @@ impl<T: Store> Store for Lying<T> {
         self.truth.spend(identity, rates, cost, now)
     }
 
-    fn claim(&self, now: Now) -> Result<Work, QueueError> {
-        match self.truth.claim(now)? {
+    fn claim(&self, now: Now, reading: Reading) -> Result<Work, QueueError> {
+        match self.truth.claim(now, reading)? {
             Work::Nothing(wait) if self.lie == Lie::SleepsLong => {
                 Ok(Work::Nothing(wait.map(|wait| wait + Duration::from_secs(1))))
             }
