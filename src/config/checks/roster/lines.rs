@@ -18,7 +18,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use csv::{ByteRecord, Reader, ReaderBuilder};
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
 use super::super::trust::priorities;
 use super::Gathering;
@@ -87,6 +87,8 @@ impl Checking<'_> {
             .has_headers(false)
             .flexible(true)
             .comment(Some(b'#'))
+            // Unless told so it takes a CR for a line end too, and counts none for it: mistakes would stand on other lines than an editor shows.
+            .terminator(Terminator::Any(b'\n'))
             .from_reader(LineEnds::of(stream));
         let mut lines = Lines::new(path, cas);
         let mut record = ByteRecord::new();
@@ -370,8 +372,7 @@ struct TooLong;
 /// Different terms that are remembered: they are sought one by one.
 const TERMS_MAX: usize = 32;
 
-/// The line that a record begins on. Its own position would be that of the empty lines and remarks before it; where it ends is sure. The reader takes a
-/// CR for a line end too, and counts none for it.
+/// The line that a record begins on. Its own position would be that of the empty lines and remarks before it; where it ends is sure.
 fn line_of(reader: &Reader<LineEnds<Stream>>, record: &ByteRecord) -> u32 {
     let within = memchr::memchr_iter(b'\n', record.as_slice()).count();
     let within = u64::try_from(within).unwrap_or(u64::MAX).saturating_add(1);
