@@ -181,6 +181,12 @@ mod tests {
         Schedule::new(&[MINUTE, 5 * MINUTE, HOUR], Some(4 * HOUR), 120 * HOUR).unwrap()
     }
 
+    #[test]
+    fn who_never_warns_says_so() {
+        assert!(schedule().warns());
+        assert!(!Schedule::new(&[MINUTE], None, HOUR).unwrap().warns());
+    }
+
     /// So long after it came, in a process that was there.
     fn aged(waited: Duration) -> Moment {
         Moment { now: ARRIVED.after(waited), waited, ran: waited }

@@ -492,3 +492,23 @@ impl Session {
 fn travels(address: &Address, parameters: &MailParameters) -> Result<(), Denied> {
     if address.is_ascii() || parameters.smtputf8 { Ok(()) } else { Err(Denied::by_server(replies::needs_smtputf8())) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Received names a recipient only where that betrays nobody to another (RFC 5321 §7.2).
+    #[test]
+    fn the_only_recipient_is_told_where_there_is_one_alone() {
+        let opening =
+            Opening { reverse_path: ReversePath::Null, parameters: MailParameters::default(), asked_priority: None };
+        let mut transaction = Transaction::open(opening, Rule { name: "all".into(), place: None });
+        let to = |address: &str| ForwardPath::Address(Address::parse(address).unwrap());
+        assert_eq!(transaction.only_recipient(), None);
+        for (address, only) in [("bob@example.net", Some(to("bob@example.net"))), ("carol@example.net", None)] {
+            let recipient = Recipient { forward_path: to(address), parameters: RecipientParameters::default() };
+            assert!(transaction.add(&recipient).is_ok());
+            assert_eq!(transaction.only_recipient(), only, "{address}");
+        }
+    }
+}

@@ -110,7 +110,7 @@ class Build:
                 if found:
                     self.constant |= found
                     continue
-            found = {key for span in places for key in self.around(span)}
+            found = self.around(places)
             if not found:
                 raise SystemExit("an error of the copy that no mutant explains:\n" + error["rendered"])
             functions |= found
@@ -131,15 +131,15 @@ class Build:
         lines = self.lines.get(span["file_name"], [])
         return lines[span["line_start"] - 1] if span["line_start"] <= len(lines) else None
 
-    def around(self, span):
-        """The function of the rewritten file in which this stands: that of an arm within it, or of the nearest before it."""
-        lines = self.lines.get(span["file_name"], [])
-        # An opaque type that captures what a box can't name is an error of the whole function.
-        for number in lines[span["line_start"] - 1 : span["line_end"]] + lines[: span["line_start"]][::-1]:
-            if number:
-                found = next((mutant for mutant in self.inside if mutant.number == number), None)
-                return [(found.file, found.function)] if found else []
-        return []
+    def around(self, places):
+        """The functions of the rewritten files in which these stand: those of arms within one of them, or of the nearest arm before each."""
+        # An opaque type that captures what a box can't name is an error of the whole function; its other place, the signature, stands behind another's arms.
+        within = [number for span in places for number in self.numbers_of(span, slice(span["line_start"] - 1, span["line_end"]))[:1]]
+        before = [number for span in places for number in self.numbers_of(span, slice(span["line_start"]))[-1:]]
+        return {(one.file, one.function) for number in within or before for one in self.inside if one.number == number}
+
+    def numbers_of(self, span, lines):
+        return [number for number in self.lines.get(span["file_name"], [])[lines] if number]
 
     def is_constant(self, key, name):
         file, (start, _) = key

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::charset::CHARSET_SHOWN;
+use super::charset::{CHARSET_SHOWN, Charset};
 use super::*;
 
 fn word(charset: &str, octets: &[u8]) -> String {
@@ -222,4 +222,34 @@ fn what_would_cost_too_much_is_a_fault() {
     // No word is left of any of these signs: each time it would be looked for up to the beginning.
     let without_a_word = format!("=?us-ascii?Q?=E9 {}?=", "@[.]".repeat(4000));
     assert_eq!(look(&without_a_word, &mut Sight::default(), &mut Effort::default()), Err(DisplayFault::TooMuch));
+}
+
+/// By the charsets that have ASCII's signs twice, for text from right to left.
+#[test]
+fn of_a_mirrored_charset_the_letters_are_not_known() {
+    let charset = Charset::named("x-mac-hebrew").unwrap();
+    assert_eq!(charset.read(&[b'a', 0xa1, 0x9a, 0xc8], 0), Ok("a!\u{fffd}\u{fffd} a".to_owned()));
+}
+
+#[test]
+fn an_encoded_word_stands_apart_from_an_address_or_touches_it() {
+    for (behind, touches) in [
+        ("", false),
+        (" x", false),
+        (" <bob@example.net>", false),
+        ("\tx", false),
+        (")", false),
+        ("x", true),
+        ("@example.net", true),
+        (" @example.net", true),
+        (" (a comment)", true),
+        (" .x", true),
+    ] {
+        let text = format!("=?utf-8?q?bob?={behind}");
+        assert_eq!(words::touches_an_address(&text, &mut Effort::default()), Ok(touches), "{text}");
+    }
+    for of_addresses in ["<", ">", "@"] {
+        let text = format!("=?utf-8?q?b{of_addresses}b?= x");
+        assert_eq!(words::touches_an_address(&text, &mut Effort::default()), Ok(true), "{text}");
+    }
 }
