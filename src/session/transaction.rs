@@ -77,8 +77,8 @@ pub struct Transaction {
     /// Whether the header says `TLS-Required: No`.
     waives_tls: bool,
     asked_priority: Option<i8>,
-    /// Recipients that came while a limit per hour or day was reached.
-    over_limit: usize,
+    /// Whether the log has one already who may not come now: a thousand in each of many transactions would fill a disk.
+    has_told_put_off: bool,
 }
 
 impl Transaction {
@@ -93,7 +93,7 @@ impl Transaction {
             message_id: None,
             waives_tls: false,
             asked_priority,
-            over_limit: 0,
+            has_told_put_off: false,
         }
     }
 
@@ -430,19 +430,19 @@ impl Session {
         }
     }
 
-    /// Not now. That tells nothing about the recipient, so it does not count as a trial; but nobody asks for ever.
+    /// Not now. That tells nothing about the recipient, so it does not count as a trial; but nobody asks for ever, in one transaction or in many.
     fn refuse_for_now(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
         let (reply, mut decision) = denied.decided(Subject::Recipient);
-        decision.recipients.push(forward_path);
-        self.decide(decision);
-        let most = self.settings.recipients_max;
-        if let State::Open(transaction) = &mut self.state
-            && transaction.over_limit < most
-        {
-            transaction.over_limit = transaction.over_limit.saturating_add(1);
-            return self.say(reply);
+        let State::Open(transaction) = &mut self.state else { return self.our_fault() };
+        if !std::mem::replace(&mut transaction.has_told_put_off, true) {
+            decision.recipients.push(forward_path);
+            self.decide(decision);
         }
-        self.close(replies::too_many_refused_recipients())
+        if self.recipients_put_off >= self.settings.recipients_max {
+            return self.close(replies::too_many_refused_recipients());
+        }
+        self.recipients_put_off = self.recipients_put_off.saturating_add(1);
+        self.say(reply)
     }
 
     fn refuse_recipient(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
