@@ -93,9 +93,10 @@ async fn deliver(turn: Turn, house: &House) {
         return;
     };
     // Its connection is free: the next may begin while this one is recorded. Where the disk hangs, the claim must outlast it.
-    let Some(_concluding) = keeping(&claim, under_way.over()).await else { return };
-    let _over = meanwhile.is_open().then(|| claim.attempt_is_over());
-    let Some(noted) = keeping(&claim, meanwhile.end()).await else { return };
+    let is_open = meanwhile.is_open();
+    let over = async { (under_way.over().await, is_open.then(|| claim.attempt_is_over())) };
+    let ended = async { tokio::join!(over, meanwhile.end()) };
+    let Some((_over, noted)) = keeping(&claim, ended).await else { return };
     let now = house.moment(since);
     let plan = match handed {
         Handed::Tried(mut brought) => {
