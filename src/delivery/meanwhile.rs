@@ -23,7 +23,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep};
 
 use super::conclusion::{self, Brought, Plan};
-use super::{Consequence, compose, deposit, note_outcomes, with_room};
+use super::{Consequence, compose, deposit, note_outcomes, note_unanswered, with_room};
 use crate::house::House;
 use crate::queue::{Certainty, Claim, Outcome, Tried};
 use crate::snapshot::Snapshot;
@@ -198,11 +198,12 @@ async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> 
     let (taken, perhaps): (Vec<&Tried>, Vec<&Tried>) = plan.outcomes.iter().partition(|one| has_it(one));
     let recorded: BTreeSet<usize> = taken.iter().map(|one| one.recipient).collect();
     let told = if reports.is_some() { recorded.clone() } else { BTreeSet::new() };
+    note_unanswered(claim.record(), perhaps.iter().copied(), house);
     let perhaps = perhaps.iter().map(|one| (one.recipient, one.upstream.clone())).collect();
     let report = reports.and_then(|reports| reports.report);
     let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
     let report = report.map(|report| deposit(report, claim.record(), snapshot, house));
-    // Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in no log. That somebody may have it is no outcome.
+    // Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in no log.
     note_outcomes(claim.record(), taken.into_iter(), house);
     match claim.note(plan.outcomes, report).await {
         Ok(report) => consequence.note(report, house),

@@ -384,6 +384,16 @@ fn note_outcomes<'a>(record: &Record, outcomes: impl Iterator<Item = &'a Tried>,
     }
 }
 
+/// Tells who may have it by now. That is no outcome, and counts as none.
+fn note_unanswered<'a>(record: &Record, perhaps: impl Iterator<Item = &'a Tried>, house: &House) {
+    let began = house.active.of(record.id).map(|trial| trial.began.wall.rfc3339());
+    for one in perhaps {
+        if let Some(recipient) = record.envelope.recipients().get(one.recipient) {
+            audit::unanswered(record, &recipient.forward_path, one, began.as_deref());
+        }
+    }
+}
+
 /// What the audit tells once it is on stable storage, and not before: a report, a death.
 struct Consequence {
     id: QueueId,
