@@ -164,7 +164,7 @@ impl Daemon {
         let listeners = listen_on_all(&settings)?;
         let snapshot = build::snapshot(&settings, 0, &clock)?;
         let queue = QueueSettings { readers: QueueSettings::readers_here(), ..settings.queue.clone() };
-        let owned = opening::owned(queue).await?;
+        let owned = opening::owned(queue, settings.shutdown_grace).await?;
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let tasks = Tasks::default();
