@@ -18,8 +18,10 @@ use super::shortage::Shortage;
 use super::store::Tally;
 
 mod envelopes;
+mod line;
 
 pub use envelopes::EnvelopeRoom;
+pub(super) use line::InLine;
 
 /// Whose messages have no share: what another queue had was let in there.
 pub(super) const NOBODY: &str = "";
@@ -53,6 +55,8 @@ struct Reserved {
     /// Octets of memory of all open transactions.
     envelopes: u64,
     by_identity: HashMap<Arc<str>, Own>,
+    /// Who waits for an identity's share of memory; while somebody does.
+    lines: HashMap<Arc<str>, line::Line>,
 }
 
 /// What one identity's have.

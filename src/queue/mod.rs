@@ -146,7 +146,7 @@ pub use store::{
 pub use unsent::Unsent;
 pub use witness::LostCommit;
 
-use budget::{Budgets, Granted, Level, Place};
+use budget::{Budgets, Granted, InLine, Level, Place};
 use claim::{IsRead, Taken};
 use gather::Coming;
 use gauge::Gauge;
@@ -662,8 +662,9 @@ impl Inner {
         let (mut waiting_for, mut short) = ("room", None);
         let all = async {
             // Room comes first: who has none must not hold memory while it waits.
+            let line = self.budgets.room.behind_others(identity).map_err(Shortage::refusal)?;
             let place = |level| self.budgets.room.place(identity, octets, least, level);
-            let place = self.wait_for_room(identity, &mut short, place);
+            let place = self.wait_for_room(identity, line, &mut short, place);
             let place = place.await?;
             waiting_for = "memory (queue.memory)";
             let memory = self.budgets.memory.take(least).await;
@@ -682,7 +683,7 @@ impl Inner {
 
     async fn enlarge(self: &Arc<Self>, place: &mut Place, octets: u64) -> Result<(), QueueError> {
         let (identity, mut short) = (place.identity(), None);
-        let enlarged = self.wait_for_room(&identity, &mut short, |level| place.enlarge(octets, level));
+        let enlarged = self.wait_for_room(&identity, None, &mut short, |level| place.enlarge(octets, level));
         match tokio::time::timeout(self.settings.wait, enlarged).await {
             Ok(enlarged) => enlarged,
             Err(_) => Err(QueueError::Full(
@@ -692,14 +693,19 @@ impl Inner {
     }
 
     /// Waits for room in the queue; `short` says for what. Who has used up a share of its own does not wait: it would be for itself. But memory comes back
-    /// in milliseconds: who waits for its share of that holds nothing meanwhile, and has others wait for nothing.
+    /// in milliseconds: who waits for its share of that holds nothing meanwhile, and has others wait for nothing. Those of one identity do so in `line`.
     async fn wait_for_room<T>(
         self: &Arc<Self>,
-        identity: &str,
+        identity: &Arc<str>,
+        mut line: Option<InLine>,
         short: &mut Option<Shortage>,
         mut ask: impl FnMut(Level) -> Result<T, Shortage>,
     ) -> Result<T, QueueError> {
         loop {
+            if let Some(line) = &mut line {
+                short.get_or_insert(line.shortage());
+                line.turn().await;
+            }
             let freed = self.budgets.room.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
@@ -708,6 +714,10 @@ impl Inner {
                 // However exactly the disk is measured, this stays so until some is given back.
                 Some(Err(shortage)) if shortage.passes() => {
                     *short = Some(shortage);
+                    if line.is_none() {
+                        line = Some(self.budgets.room.line_up(identity).map_err(Shortage::refusal)?);
+                        continue;
+                    }
                     freed.await;
                     continue;
                 }

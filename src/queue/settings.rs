@@ -34,6 +34,9 @@ pub const GRANTED_MEMORY: usize = 64 * 1024;
 /// What of it a message keeps whose body goes to a file, once memory is scarce: smaller would cost more of writing than it gives to others.
 pub const SCARCE_MEMORY: usize = GRANTED_MEMORY / 2;
 
+/// Messages of one identity that may wait for its share of memory, each for [`QueueSettings::wait`].
+pub const WAITING_MAX: u64 = 32;
+
 /// How many orders the writer takes into one transaction.
 pub const BATCH_MAX: usize = 512;
 

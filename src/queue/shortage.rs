@@ -24,6 +24,8 @@ pub(super) enum Shortage {
     ShareOfSize { now: u64, more: u64, limit: u64 },
     /// `queue.memory_share_per_identity` of `queue.memory`.
     ShareOfMemory { now: u64, more: u64, limit: u64 },
+    /// So many wait for that already.
+    Line { now: u64 },
     /// What of `queue.memory` open transactions may hold together.
     Envelopes { now: u64, more: u64, limit: u64 },
     /// `queue.memory` has nothing left for an open transaction.
@@ -45,7 +47,8 @@ impl Shortage {
             | Self::ShareOfEnvelopes { .. }
             | Self::ShareOfCount { .. }
             | Self::ShareOfSize { .. }
-            | Self::ShareOfMemory { .. } => true,
+            | Self::ShareOfMemory { .. }
+            | Self::Line { .. } => true,
         }
     }
 
@@ -115,6 +118,11 @@ impl fmt::Display for Shortage {
                     "messages of this identity that are being received hold {now} of memory, {more} more are asked for, and queue.memory_share_per_identity allows {limit}"
                 )
             }
+            Self::Line { now } => write!(
+                f,
+                "of this identity, {} waiting for its share of memory already (queue.memory_share_per_identity)",
+                Messages(now)
+            ),
             Self::Envelopes { now, more, limit } => {
                 let [now, more, limit] = beyond(now, more, limit);
                 write!(

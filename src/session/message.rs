@@ -7,6 +7,8 @@
 //! in dispute, so whatever is wrong is answered behind the chunk. A chunk that is refused takes its transaction with it: what comes behind it, sent
 //! ahead or not, is never taken for the rest of a message, or for a message of its own.
 //!
+//! A message that is refused, at whichever point, is a command that came to nothing: each has a line of the log, and nobody has them written for ever.
+//!
 //! Never: says 250 to the last of a message before the answer to `Commit` holds a [`Custody`].
 
 use super::secured::{Introduction, Part, ReadTo, Session, State};
@@ -35,10 +37,7 @@ impl Session {
     pub(super) fn bdat(&mut self, count: u64, chunk: Chunk) -> Step {
         let framing = Framing::Octets { count, chunk };
         if let Some(reply) = self.no_chunk_now() {
-            return match self.count_idle() {
-                Ok(()) => self.skip(reply, count),
-                Err(reply) => self.close(reply),
-            };
+            return self.skip(reply, count);
         }
         // Such a chunk is in order, and brings nobody further.
         if (count, chunk) == (0, Chunk::Middle)
@@ -99,7 +98,7 @@ impl Session {
 
     /// The answer to `Admit`.
     pub(super) fn admitted(&mut self, answer: Result<(), NoRoom>, now: WallTime) -> Step {
-        let State::Admitting(transaction, framing) = std::mem::replace(&mut self.state, State::Closed) else {
+        let State::Admitting(mut transaction, framing) = std::mem::replace(&mut self.state, State::Closed) else {
             return self.our_fault();
         };
         match answer {
@@ -112,11 +111,15 @@ impl Session {
                 Step::Receive { prompt, framing }
             }
             Err(cause) => {
+                let is_news = transaction.is_news(&cause);
                 self.state = State::Open(transaction);
                 let reply = self.not_taken(&cause, now);
-                self.decide(Decision::refused(Subject::Message, reply.clone(), cause.words()));
+                if is_news {
+                    self.decide(Decision::refused(Subject::Message, reply.clone(), cause.words()));
+                }
                 match framing {
-                    Framing::Dot => self.say(reply),
+                    // The transaction stays, and DATA may be said again; not for ever.
+                    Framing::Dot => self.idle(reply),
                     Framing::Octets { count, .. } => self.skip(reply, count),
                 }
             }
@@ -195,7 +198,7 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Discarding(reply, _) => {
                 self.state = State::Idle;
-                self.say(*reply)
+                self.idle(*reply)
             }
             State::Body(transaction, framing) => {
                 let part = (!framing.is_last()).then_some(Part::Body);
@@ -310,7 +313,7 @@ impl Session {
                 self.decide(decision);
                 self.state = State::Idle;
                 // RFC 5321 §3.8: 421 closes.
-                if reply.code() == Code::known(421) { self.close(reply) } else { self.say(reply) }
+                if reply.code() == Code::known(421) { self.close(reply) } else { self.idle(reply) }
             }
         }
     }

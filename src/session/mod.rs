@@ -348,7 +348,7 @@ pub struct SessionSettings {
     pub refusal: RefusalMode,
     /// Failed AUTH commands before `421`.
     pub auth_failures_max: u32,
-    /// Commands that come to nothing (unknown, out of order, NOOP, RSET without a transaction) before `421`.
+    /// Commands that come to nothing (unknown, out of order, NOOP, RSET) and messages that are refused, since one was kept, before `421`.
     pub idle_commands_max: u32,
     /// What is asked of every header.
     pub header: HeaderRules,

@@ -4,6 +4,7 @@
 //! Nothing of a transaction is kept anywhere else, so nothing can be forgotten when it is dropped. MAIL asks for the identity anew before it
 //! judges anything: what was revoked a second ago sends no more. Never: clears a field, judges by itself (that is `policy`).
 
+use std::mem::Discriminant;
 use std::sync::Arc;
 
 use super::secured::{Session, State};
@@ -79,6 +80,8 @@ pub struct Transaction {
     asked_priority: Option<i8>,
     /// Whether the log has one already who may not come now: a thousand in each of many transactions would fill a disk.
     has_told_put_off: bool,
+    /// Why there was no room for the message, as the log has it already: each line has all recipients.
+    told_no_room: Option<Discriminant<NoRoom>>,
 }
 
 impl Transaction {
@@ -94,12 +97,19 @@ impl Transaction {
             waives_tls: false,
             asked_priority,
             has_told_put_off: false,
+            told_no_room: None,
         }
     }
 
     /// One more recipient, unless we can't write it down. The session counts before it calls.
     fn add(&mut self, recipient: &Recipient) -> Result<(), Denied> {
         self.recipients.push(recipient).map_err(|_| Denied::by_server(replies::our_fault()))
+    }
+
+    /// Whether the log does not have it yet that there is no room for the message for a cause of this kind.
+    pub(super) fn is_news(&mut self, cause: &NoRoom) -> bool {
+        let kind = Some(std::mem::discriminant(cause));
+        std::mem::replace(&mut self.told_no_room, kind) != kind
     }
 
     /// The header was read: what the audit is to know of it.

@@ -71,8 +71,15 @@ impl Answers {
 
     /// Remembers what was said before a restart, unless something is remembered already.
     pub(super) fn recall(&mut self, query: &Query, reading: Reading, now: WallTime) {
-        if !self.remembers(query.key()) {
-            self.remember(query.key(), Seen { status: reading.status, of: reading.of, ends: query.ends() }, now);
+        let key = query.key();
+        if !self.remembers(key) {
+            if let (CertificateStatus::Revoked, Some(&Known::Unavailable(until))) =
+                (reading.status, self.known.get(&key))
+            {
+                // It was read so late that the responder was asked before, in vain.
+                self.known.insert(key, Known::Answer(reading.status, until));
+            }
+            self.remember(key, Seen { status: reading.status, of: reading.of, ends: query.ends() }, now);
         }
     }
 

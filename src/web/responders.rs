@@ -4,14 +4,14 @@
 //! one whose responder hangs takes none from another. That there was no answer is kept for a little while, but only where the responder was
 //! asked and had time: who had no place has learned nothing. What is kept of answers, and how long, `answers` says.
 //!
-//! A disk that hangs takes the few threads that `READS` and `WRITES` name, and nobody's place: who asks goes on without what lies there, and what is
-//! written meanwhile is told of as not kept.
+//! A disk that hangs takes the few threads that `READS` and `WRITES` name, and nobody's place: who asks goes on without what lies there, and it is known once
+//! it has been read; what is written meanwhile is told of as not kept.
 //!
-//! Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not verify; waits beyond the round's end, for a disk neither.
+//! Never: decides what an answer means (`tls::verify::judge` does); keeps one that did not verify; waits beyond the round's end, but for the disk that a
+//! late answer goes to.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ const UNAVAILABLE: Duration = Duration::from_secs(30);
 const ASKING_MAX: usize = 64;
 /// So long what was said before a restart is waited for: the responder is to be asked in what is left.
 const RECALL_TIME: Duration = Duration::from_secs(1);
-/// So long at the least what was said is waited for to be on disk, also where the responder took all of the round.
-const KEEP_LEAST: Duration = Duration::from_millis(500);
+/// So long an answer has to come to the disk, also one that came when the round was all but over.
+const KEEP_TIME: Duration = Duration::from_secs(1);
 /// Files that are read at once.
 const READS: usize = 8;
 /// And written: one, so that of two answers about one certificate the later one stays.
@@ -51,7 +51,7 @@ const GET_OCTETS_MAX: usize = 255;
 /// The answers at hand, and the way to new ones.
 #[derive(Debug)]
 pub struct Responders {
-    answers: Mutex<Answers>,
+    answers: Arc<Mutex<Answers>>,
     asking: Mutex<HashMap<Digest256, Arc<Turn<()>>>>,
     places: Shares,
     /// Where answers lie that outlive a restart; nowhere where that is not wanted.
@@ -65,7 +65,7 @@ pub struct Responders {
 impl Default for Responders {
     fn default() -> Self {
         Self {
-            answers: Mutex::default(),
+            answers: Arc::default(),
             asking: Mutex::default(),
             places: Shares::new(ASKING_MAX),
             folder: None,
@@ -157,7 +157,7 @@ impl Responders {
         let Some((status, octets)) = self.settle(query, answered, now) else { return };
         // It is known by now: nobody waits for our disk.
         drop((mine, place));
-        self.keep(query, status, octets, now, round.left(clock).max(KEEP_LEAST)).await;
+        self.keep(query, status, octets, now, round.left(clock).max(KEEP_TIME)).await;
     }
 
     /// What was said before a restart, where nothing is remembered of now.
@@ -167,48 +167,50 @@ impl Responders {
             return;
         }
         let (path, asked) = (kept::path(folder, query), query.clone());
+        self.remember(query, now, move || asked.read_again(&kept::read(&path)?).ok()).await;
+    }
+
+    /// What has been read is remembered whenever that is, also where nobody waits for it any more.
+    async fn remember(&self, query: &Query, now: WallTime, read: impl FnOnce() -> Option<Reading> + Send + 'static) {
         let Ok(permit) = Arc::clone(&self.reads).acquire_owned().await else { return };
+        let (answers, query) = (Arc::clone(&self.answers), query.clone());
         let reading = tokio::task::spawn_blocking(move || {
-            let octets = kept::read(&path);
+            if let Some(reading) = read() {
+                locked(&answers).recall(&query, reading, now);
+            }
             drop(permit);
-            asked.read_again(&octets?).ok()
         });
-        let reading = reading.await;
-        if let Ok(Some(reading)) = reading {
-            locked(&self.answers).recall(query, reading, now);
-        }
+        reading.await.ok();
     }
 
     /// Keeps on disk that a certificate is revoked, or forgets it there. What is not done by the end of the time is done later, once it has begun.
     async fn keep(&self, query: &Query, status: CertificateStatus, octets: Vec<u8>, now: WallTime, time: Duration) {
         let Some(folder) = &self.folder else { return };
-        let path = kept::path(folder, query);
-        let has_begun = AtomicBool::new(false);
+        let (path, asked) = (kept::path(folder, query), query.clone());
         let keeping = async {
             let Ok(permit) = Arc::clone(&self.writes).acquire_owned().await else { return Ok(()) };
-            has_begun.store(true, Ordering::Relaxed);
-            let done = tokio::task::spawn_blocking(move || {
-                let done = match status {
+            let (done, end) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                let kept = match status {
                     CertificateStatus::Revoked => kept::write(&path, &octets, now),
                     CertificateStatus::Good => kept::remove(&path),
                     CertificateStatus::Unknown => Ok(()),
                 };
                 drop(permit);
-                done
+                match done.send(kept) {
+                    Ok(()) => {}
+                    // Nobody waits any more, and it was told of as not kept.
+                    Err(Ok(())) => tracing::info!(query = %asked, "what an OCSP responder said is on disk now, late"),
+                    Err(Err(fault)) => tell_not_kept(&asked, &fault),
+                }
             });
-            done.await.unwrap_or(Ok(()))
+            end.await.unwrap_or(Ok(()))
         };
-        let done = tokio::time::timeout(time, keeping).await;
-        let fault = match done {
-            Ok(Ok(())) => return,
-            Ok(Err(fault)) => fault,
-            Err(_) if has_begun.load(Ordering::Relaxed) => {
-                tracing::warn!(%query, "what an OCSP responder said is not on disk yet, which is slow; a start before that does not know it");
-                return;
-            }
-            Err(_) => std::io::Error::other("the disk is not done with others yet"),
-        };
-        tracing::error!(%query, %fault, "what an OCSP responder said could not be kept on disk; it counts until the next start");
+        match tokio::time::timeout(time, keeping).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => tell_not_kept(query, &fault),
+            Err(_) => tell_not_kept(query, &std::io::Error::other("the disk was not done with it in time")),
+        }
     }
 
     fn settle(
@@ -235,6 +237,10 @@ impl Responders {
             }
         }
     }
+}
+
+fn tell_not_kept(query: &Query, fault: &std::io::Error) {
+    tracing::error!(%query, %fault, "what an OCSP responder said could not be kept on disk; it counts until the next start");
 }
 
 async fn answer(
@@ -332,7 +338,7 @@ mod tests {
     use super::*;
     use crate::sys::{ManualClock, Now, SeededEntropy};
     use crate::tls::ocsp::CertificateStatus::{Good, Revoked};
-    use crate::tls::recipe::{Made, NOW, Recipe, der};
+    use crate::tls::recipe::{Made, NOW, OcspStatus, Recipe, der, ocsp_answer};
     use crate::tls::{
         Asks, CaRules, ClientCa, ClientCaSettings, OcspMode, PeerChain, Pins, RevocationMode, Trust, judge_asking,
     };
@@ -374,14 +380,21 @@ mod tests {
         }
 
         fn query(&self, responders: &[&str]) -> Query {
+            self.about(&self.client(responders))
+        }
+
+        fn client(&self, responders: &[&str]) -> Made {
             let ocsp = [0x06, 8, 0x2b, 6, 1, 5, 5, 7, 0x30, 1];
             let access = |url: &&str| der(0x30, &[ocsp.to_vec(), der(0x86, url.as_bytes())].concat());
             let accesses: Vec<u8> = responders.iter().flat_map(access).collect();
-            let leaf = Recipe::client("Alice")
+            Recipe::client("Alice")
                 .extension(&[1, 3, 6, 1, 5, 5, 7, 1, 1], false, der(0x30, &accesses))
-                .signed_by(&self.root);
+                .signed_by(&self.root)
+        }
+
+        fn about(&self, leaf: &Made) -> Query {
             let trust = Trust::new(vec![Arc::clone(&self.ca)], Pins::default());
-            let judged = judge_asking(&PeerChain(vec![leaf.der]), &trust, &|_| None, self.clock.now().wall);
+            let judged = judge_asking(&PeerChain(vec![leaf.der.clone()]), &trust, &|_| None, self.clock.now().wall);
             *judged.unwrap_err().query.unwrap()
         }
 
@@ -567,6 +580,50 @@ mod tests {
         drop(hanging);
         let all = Arc::clone(&responders.writes);
         let _free = tokio::time::timeout(ASK_TIME, all.acquire()).await.unwrap().unwrap();
+    }
+
+    /// Where the answer came in the last moment of its round, nothing was left for the disk, and it was told as one that hangs.
+    #[tokio::test]
+    async fn what_comes_when_the_round_is_all_but_over_is_on_disk_when_it_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let asker = Asker::new("staff");
+        let (listener, url) = silent().await;
+        let alice = asker.client(&[&url]);
+        let (query, responders) = (asker.about(&alice), keeping_in(folder.path()));
+        let clock = ManualClock::at(at(0));
+        let round = Round::begin(&clock);
+        let times = (NOW - 60, NOW + 3600);
+        let octets = ocsp_answer(&asker.root.der, &asker.root.key, &alice.der, OcspStatus::Revoked, times);
+        let path = kept::path(folder.path(), &query);
+        let busy = Arc::clone(&responders.writes).acquire_owned().await.unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            clock.advance(ASK_TIME);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\n";
+            let whole = [format!("{head}Content-Length: {}\r\n\r\n", octets.len()).as_bytes(), &octets].concat();
+            stream.write_all(&whole).await.unwrap();
+            // The disk is busy for a moment.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            drop(busy);
+        };
+        tokio::join!(responders.ask(&query, round, &clock, &asker.entropy), answering);
+        assert!(path.exists());
+    }
+
+    /// It is remembered all the same, and counts from then on.
+    #[tokio::test]
+    async fn what_a_slow_disk_gives_when_nobody_waits_any_more_is_known_then() {
+        let (responders, query) = (Responders::default(), query("staff", "http://127.0.0.1/"));
+        let (give, given) = std::sync::mpsc::sync_channel(1);
+        let reading = Reading { status: Revoked, of: at(0), until: at(60) };
+        let recall = responders.remember(&query, at(0), move || given.recv().ok());
+        assert!(tokio::time::timeout(Duration::from_millis(10), recall).await.is_err());
+        responders.settle(&query, Err(AskFault::Nobody), at(0));
+        assert_eq!(responders.known(&query, at(1)), Some(Known::Unavailable(at(30))));
+        give.send(reading).unwrap();
+        let _read = responders.reads.acquire_many(u32::try_from(READS).unwrap()).await.unwrap();
+        assert_eq!(responders.known(&query, at(1)), Some(Known::Answer(Revoked, at(30))));
     }
 
     /// What lies on a disk that hangs is not waited for so long that the responder can't be asked.

@@ -784,6 +784,88 @@ fn who_brings_a_message_may_ask_for_nothing_again() {
     assert_eq!(session.phase(), Phase::Closed);
 }
 
+/// Each refusal has a line of the log, so whatever a client says again and again comes to an end, whether or not it begins anew between.
+#[test]
+fn whatever_is_refused_again_and_again_ends_the_session() {
+    let alice: HeaderFacts = HeaderFacts { from: vec!["alice@example.com".parse().unwrap()], ..HeaderFacts::default() };
+    let forged = HeaderFacts { from: vec!["bob@example.com".parse().unwrap()], ..HeaderFacts::default() };
+    let line = |text: &'static str| Move::Line(text.as_bytes());
+    let (full, lost) = (NoRoom::Full("the disk".to_owned()), Unidentified::NoCertificate);
+    let mail = [line("MAIL FROM:<alice@example.com>"), Move::Identified(Ok(alice_identity()))];
+    let envelope = [&mail[..], &[line("RCPT TO:<bob@example.net>")]].concat();
+    let of_message = |moves: &[Move]| [&envelope[..], moves].concat();
+    let data = [line("DATA"), Move::Admitted(Ok(()))];
+    let (header, read) = (Move::Header(Box::new(alice)), Move::Body(BodyEnd::Complete));
+    let to_commit = of_message(&[&data[..], &[header.clone(), read.clone()]].concat());
+    let committed = |cause| [&to_commit[..], &[Move::Committed(Err(cause))]].concat();
+    let refused = [&data[..], &[Move::Header(Box::new(forged)), read.clone()]].concat();
+    let not_kept = [&data[..], &[header.clone(), Move::NotKept(full.clone())]].concat();
+    let too_large = [&data[..], &[header, Move::Body(BodyEnd::TooLarge)]].concat();
+    let put_off = [
+        &[line("MAIL FROM:<alice@example.com>"), Move::Identified(Ok(metered_identity())), Move::Spent(Ok(()))][..],
+        &[line("RCPT TO:<bob@example.net>"), Move::Spent(Err(NotGranted::Unknown))],
+        &[line("RSET")],
+    ];
+    for (what, first, again) in [
+        ("DATA without room", envelope.clone(), vec![line("DATA"), Move::Admitted(Err(full.clone()))]),
+        ("the same, with RSET", vec![], of_message(&[line("DATA"), Move::Admitted(Err(full.clone())), line("RSET")])),
+        ("BDAT without room", vec![], of_message(&[line("BDAT 10"), Move::Admitted(Err(full.clone())), read.clone()])),
+        ("a chunk that is too large", vec![], of_message(&[line("BDAT 2000000"), read.clone()])),
+        ("a chunk without MAIL", vec![], vec![line("BDAT 10"), read.clone()]),
+        ("a header that is refused", vec![], of_message(&refused)),
+        ("a body that is refused", vec![], of_message(&too_large)),
+        ("a body that can't be kept", vec![], of_message(&not_kept)),
+        ("a commit that fails", vec![], committed(NoRoom::Broken)),
+        (
+            "a message that the upstream refuses",
+            vec![],
+            committed(NoRoom::Refused { reason: "no".to_owned(), reply: None }),
+        ),
+        ("a factor that counts no more", vec![], committed(NoRoom::Unauthenticated)),
+        ("MAIL of somebody else", vec![], vec![line("MAIL FROM:<bob@example.com>"), mail[1].clone()]),
+        ("MAIL without an identity", vec![], vec![mail[0].clone(), Move::Identified(Err(lost))]),
+        ("recipients that are refused", vec![], [&mail[..], &[line("RCPT TO:<bob@nowhere>"), line("RSET")]].concat()),
+        ("recipients that can't come now", vec![], put_off.concat()),
+        (
+            "passwords that nobody has time for",
+            vec![],
+            vec![line("AUTH PLAIN AGEAYg=="), Move::Attempted(Attempted::Busy)],
+        ),
+        ("AUTH that fails", vec![], vec![line("AUTH EXTERNAL Ym9i")]),
+    ] {
+        let settings = SessionSettings {
+            idle_commands_max: 10,
+            auth_failures_max: 10,
+            ..SessionSettings::clone(&fresh_settings())
+        };
+        let mut session = Session::new(alice_identity(), Arc::new(settings), everywhere());
+        session.equip(credentials().means("guarded", SecondFactor::Password, None));
+        let mut told = 0;
+        let begun = [line("EHLO client.example")].into_iter().chain(first);
+        let many = std::iter::repeat_n(again, 200).flatten();
+        for event in begun.chain(many) {
+            event.feed(&mut session);
+            told += usize::from(session.take_decision().is_some());
+            if session.phase() == Phase::Closed {
+                break;
+            }
+        }
+        assert_eq!((session.phase(), told <= 12), (Phase::Closed, true), "{what}: {told} lines");
+    }
+}
+
+/// The recipients of a message are in each line that speaks of it.
+#[test]
+fn that_there_is_no_room_for_a_message_is_told_once_for_each_cause() {
+    let (mut session, _) = at(Phase::Addressed).remove(0);
+    let (full, share) = (NoRoom::Full("the disk".to_owned()), NoRoom::Share("memory".to_owned()));
+    for (cause, is_told) in [(&full, true), (&full, false), (&share, true), (&share, false)] {
+        Move::Line(b"DATA").feed(&mut session);
+        Move::Admitted(Err(cause.clone())).feed(&mut session);
+        assert_eq!(session.take_decision().is_some(), is_told, "{cause:?}");
+    }
+}
+
 #[test]
 fn a_hundred_refused_recipients_are_answered_and_the_next_one_ends_it() {
     let (mut session, _) = at(Phase::Opened).remove(0);

@@ -205,7 +205,7 @@ impl Session {
                     reply.clone(),
                     "no password could be looked at in time",
                 ));
-                self.say(reply)
+                self.idle(reply)
             }
             (Attempted::TooMany, _) => {
                 let reply = replies::authentication_exhausted();
