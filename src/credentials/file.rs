@@ -8,13 +8,15 @@
 //! ```
 //!
 //! A line names an identity and what it may show, a word each; an identity may have several lines, but each kind once. Names with spaces stand in
-//! quotes. `sealpost passwd` prints such lines. Never: puts a word of a credential into a mistake.
+//! quotes. `sealpost passwd` prints such lines. Never: puts a word of a credential into a mistake, or takes one for a name, which is told.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Credential, Credentials, Mark, PasswordHash, ScramSecret, TotpSecret};
 
+/// How words of a credential begin. In a name they stand where it was forgotten, or no space parts it from the credential.
+const OF_CREDENTIALS: [&str; 3] = ["$argon2", "SCRAM-SHA-", "totp="];
 /// Octets of a line at most.
 const LINE_MAX: usize = 4096;
 /// Mistakes that are told at most; a file of another kind has one on every line.
@@ -122,6 +124,10 @@ fn split(line: &str) -> Result<Option<(String, &str)>, &'static str> {
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err("has a name that is empty or holds control characters");
     }
+    // Names are told, in mistakes and in warnings.
+    if OF_CREDENTIALS.iter().any(|begin| name.contains(begin)) {
+        return Err("has a credential in the place of the name; write the name first, and a space or a tab behind it");
+    }
     if words.trim().is_empty() {
         return Err("has a name and no credential behind it; write what `sealpost passwd` prints");
     }
@@ -186,6 +192,34 @@ mod tests {
             assert!(wrong.contains(expected), "{wrong}");
         }
         assert!(!format!("{mistakes:?}").contains("hunter2"));
+    }
+
+    /// The name was forgotten, or is parted from the credential by nothing, or by a space that is none here.
+    #[test]
+    fn a_credential_in_the_place_of_the_name_is_refused_and_not_told() {
+        let no_break = "\u{a0}";
+        for line in [
+            format!("{HASH} {TOTP}"),
+            format!("{SCRAM} {HASH}"),
+            format!("{TOTP} junk"),
+            format!("alice{HASH} {TOTP}"),
+            format!("alice{no_break}{SCRAM} junk"),
+            format!("\"alice {HASH}\" {TOTP}"),
+        ] {
+            let mistakes = read(&line).map(|_| ()).unwrap_err();
+            let told: Vec<&str> = mistakes.iter().map(|one| one.wrong.as_str()).collect();
+            assert_eq!(
+                told,
+                ["has a credential in the place of the name; write the name first, and a space or a tab behind it"]
+            );
+        }
+        for odd in ["$argon2c29tZXNhbHRz$v=19$m=8,t=1,p=1$AAAA$BBBB", "$argon2i$v=19$m=8,t=1,p=1$AAAA$BBBB"] {
+            let told = format!("{:?}", read(&format!("alice {odd}")).map(|_| ()).unwrap_err());
+            assert!(
+                told.contains("only argon2id is taken") && !told.contains("c29t") && !told.contains("AAAA"),
+                "{told}"
+            );
+        }
     }
 
     #[test]

@@ -64,7 +64,10 @@ impl PasswordHash {
             return Err("is not $argon2id$v=19$m=..,t=..,p=..$salt$hash".to_owned());
         };
         if *kind != "argon2id" {
-            return Err(format!("is of the kind {kind:?}; only argon2id is taken"));
+            // Of another word it may be anything.
+            let known = ["argon2i", "argon2d"].iter().find(|known| *known == kind);
+            let told = known.map_or("another kind".to_owned(), |known| format!("the kind {known:?}"));
+            return Err(format!("is of {told}; only argon2id is taken"));
         }
         if *version != "v=19" {
             return Err("is not of version 19".to_owned());

@@ -92,9 +92,7 @@ pub(super) fn secrets(octets: &[u8], _seed: u64, lie: Lie) -> Told {
             mistake.wrong = format!("{} {line}", mistake.wrong);
         }
         require(&format!("a mistake that breaks a line: {mistake:?}"), !mistake.wrong.chars().any(char::is_control))?;
-        let told =
-            line.split_ascii_whitespace().skip(1).find(|word| is_secret(word, line) && mistake.wrong.contains(word));
-        same("what is told of a credential", &told, &None)?;
+        same("what is told of a credential", &told_of_credential(line, &mistake.wrong), &None)?;
     }
     let Ok(token) = token_in(octets) else { return Ok(()) };
     let is_one = |octet: u8| octet.is_ascii_graphic() && octet != b',' && octet != b'"';
@@ -102,11 +100,30 @@ pub(super) fn secrets(octets: &[u8], _seed: u64, lie: Lie) -> Told {
     require("a token that does not stand first", text.lines().next().is_some_and(|line| line.trim() == token))
 }
 
-/// Long, with letters and digits, and not in the name before it.
-fn is_secret(word: &str, line: &str) -> bool {
-    let is_mixed = word.chars().any(|letter| letter.is_ascii_digit()) && word.chars().any(char::is_alphabetic);
-    let is_known = ["$argon2", "SCRAM-", "totp="].iter().any(|kind| word.starts_with(kind));
-    word.len() >= 8 && is_mixed && !is_known && line.matches(word).count() == 1 && !line.contains('"')
+/// What mistakes say themselves, whatever stands in the line.
+const SAID_ANYWAY: [&str; 3] = [
+    "is not $argon2id$v=19$m=..,t=..,p=..$salt$hash",
+    "only argon2id is taken",
+    "is not SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey",
+];
+
+/// A word of a credential that stands in what is told: of those behind the name, and of those that stand in its place. What is in quotes is not looked at.
+fn told_of_credential<'l>(line: &'l str, wrong: &str) -> Option<&'l str> {
+    if line.contains('"') {
+        return None;
+    }
+    let line = line.trim();
+    let (name, words) = line.split_once(|letter: char| letter.is_ascii_whitespace()).unwrap_or((line, ""));
+    let own = |text: &str| SAID_ANYWAY.iter().fold(text.to_owned(), |told, said| told.replace(said, ""));
+    let of_words = own(wrong.strip_prefix(&format!("{name:?} ")).unwrap_or(wrong));
+    let misplaced = name.split_whitespace().filter(|word| word.starts_with("$argon2") || word.starts_with("totp="));
+    let told = words.split_ascii_whitespace().find(|word| is_secret(word) && of_words.contains(word));
+    told.or_else(|| misplaced.into_iter().find(|word| is_secret(word) && own(wrong).contains(word)))
+}
+
+/// Long, with letters and digits.
+fn is_secret(word: &str) -> bool {
+    word.len() >= 8 && word.chars().any(|letter| letter.is_ascii_digit()) && word.chars().any(char::is_alphabetic)
 }
 
 /// [`HttpUrl`], as certificates name them and servers lead to them: plain http, fit for a request, and the same when read again.
