@@ -242,6 +242,19 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
             &format!("{head}a,\"staff,a@example.com,*,*\nb,\"staff\",b@example.com,*,*\n"),
             "x.csv:2: identity \"a\": a quote that opens on this line is closed only lines below; close it where its cell ends",
         ),
+        // A CR alone ends an entry, and no line: they stand side by side.
+        (
+            &format!("{head}a,staff,a@example.com,*\rb,staff,b@example.com,*,*\n"),
+            "x.csv:2: identity \"a\": has 4 cells, the first line has 5; write a comma for each cell that is missing; an empty cell is a key that is not written",
+        ),
+        (
+            &format!("{head}a,staff,a@example.com,*,*\rb,stuff,b@example.com,*,*\rc,staff,c@example.com,*,*\r\n"),
+            "x.csv:2: identity \"b\": ca: \"stuff\": there is no client_ca of this name; did you mean \"staff\"?",
+        ),
+        (
+            &format!("{head}a,staff,a@example.com,*,*\r\r\n# a remark\r\nb,stuff,b@example.com,*,*\r\r\n"),
+            "x.csv:4: identity \"b\": ca: \"stuff\": there is no client_ca of this name; did you mean \"staff\"?",
+        ),
         ("name,name\n", "x.csv:1: column 2: \"name\" is there twice; leave one out"),
         (
             &format!("{head}a,staff,a@example.com,*\n"),

@@ -370,12 +370,14 @@ struct TooLong;
 /// Different terms that are remembered: they are sought one by one.
 const TERMS_MAX: usize = 32;
 
-/// The line that a record begins on. Its own position would be that of the empty lines and remarks before it; where it ends is sure. The reader takes a
-/// CR for a line end too, and counts none for it.
+/// The line that a record begins on. Its own position would be that of the empty lines and remarks before it; where it ends is sure. The reader ends a
+/// record at a CR alone too, but counts lines by LF, as `grep -n` and vi do: then the line goes on behind it.
 fn line_of(reader: &Reader<LineEnds<Stream>>, record: &ByteRecord) -> u32 {
+    let position = reader.position();
     let within = memchr::memchr_iter(b'\n', record.as_slice()).count();
-    let within = u64::try_from(within).unwrap_or(u64::MAX).saturating_add(1);
-    u32::try_from(reader.position().line().saturating_sub(within).max(1)).unwrap_or(u32::MAX)
+    let own = usize::from(reader.get_ref().octet_before(position.byte()) != Some(b'\r'));
+    let within = u64::try_from(within.saturating_add(own)).unwrap_or(u64::MAX);
+    u32::try_from(position.line().saturating_sub(within).max(1)).unwrap_or(u32::MAX)
 }
 
 /// Whether no cell of the first line is a column, or was meant as one.
@@ -411,32 +413,23 @@ struct LineEnds<R> {
     rest: Option<Vec<u8>>,
     /// Octets that the line at hand may still take.
     left: usize,
+    /// What was given last, and how much was given with it.
+    given: Vec<u8>,
+    given_in_all: u64,
 }
 
 impl<R: Read> LineEnds<R> {
     fn of(inner: R) -> Self {
-        Self { inner, held: false, last: b'\n', rest: None, left: LINE_OCTETS_MAX }
+        Self { inner, held: false, last: b'\n', rest: None, left: LINE_OCTETS_MAX, given: Vec::new(), given_in_all: 0 }
     }
 
-    /// What is still to come when there is no more.
-    fn end(&mut self, buffer: &mut [u8]) -> usize {
-        let (held, last) = (self.held, self.last);
-        let rest = self.rest.get_or_insert_with(|| {
-            let line_end: &[u8] = match (held, last) {
-                (true, _) => b"\r\n",
-                (false, b'\n') => b"",
-                (false, _) => b"\n",
-            };
-            [line_end, END].concat()
-        });
-        let count = rest.len().min(buffer.len());
-        buffer.iter_mut().zip(rest.drain(..count)).for_each(|(place, octet)| *place = octet);
-        count
+    /// The octet before this place of all that was given, where it was among the last.
+    fn octet_before(&self, place: u64) -> Option<u8> {
+        let back = usize::try_from(self.given_in_all.checked_sub(place)?).ok()?;
+        self.given.get(self.given.len().checked_sub(back)?.checked_sub(1)?).copied()
     }
-}
 
-impl<R: Read> Read for LineEnds<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    fn give(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.left == 0 {
             return Err(std::io::Error::other(TooLong));
         }
@@ -460,7 +453,33 @@ impl<R: Read> Read for LineEnds<R> {
             }
         }
         // Nothing but a CR came, and it waits.
-        if written == 0 { self.read(buffer) } else { Ok(written) }
+        if written == 0 { self.give(buffer) } else { Ok(written) }
+    }
+
+    /// What is still to come when there is no more.
+    fn end(&mut self, buffer: &mut [u8]) -> usize {
+        let (held, last) = (self.held, self.last);
+        let rest = self.rest.get_or_insert_with(|| {
+            let line_end: &[u8] = match (held, last) {
+                (true, _) => b"\r\n",
+                (false, b'\n') => b"",
+                (false, _) => b"\n",
+            };
+            [line_end, END].concat()
+        });
+        let count = rest.len().min(buffer.len());
+        buffer.iter_mut().zip(rest.drain(..count)).for_each(|(place, octet)| *place = octet);
+        count
+    }
+}
+
+impl<R: Read> Read for LineEnds<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.give(buffer)?;
+        self.given.clear();
+        self.given.extend(buffer.iter().take(count));
+        self.given_in_all = self.given_in_all.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        Ok(count)
     }
 }
 
