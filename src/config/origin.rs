@@ -39,6 +39,11 @@ impl Origins {
         Place::Line { file: Arc::clone(&self.file), line }
     }
 
+    /// The file as a whole.
+    pub(super) fn in_the_file(&self) -> Place {
+        Place::File { file: Arc::clone(&self.file) }
+    }
+
     /// Notes that the key of this path stands at this octet.
     pub(super) fn stands_at(&mut self, path: &str, octet: usize) {
         let place = self.at_octet(octet);

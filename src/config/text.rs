@@ -17,8 +17,11 @@ pub(super) fn read(text: &str, keys: &'static [Key], findings: &mut Findings) ->
     let (table, faults) = DeTable::parse_recoverable(text);
     let mut in_another = false;
     for fault in &faults {
-        let place =
-            findings.origins().at_octet(fault.span().map_or(0, |span| span.start.min(text.len().saturating_sub(1))));
+        // A key of too many parts is told without its place: better the file alone than a line that is another's.
+        let place = match fault.span() {
+            Some(span) => findings.origins().at_octet(span.start.min(text.len().saturating_sub(1))),
+            None => findings.origins().in_the_file(),
+        };
         // The grammar says that a key is there twice, not which.
         let span = fault.span().filter(|_| fault.message() == "duplicate key");
         match span.clone().and_then(|span| header(text, span.start, keys)) {
