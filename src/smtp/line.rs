@@ -126,7 +126,7 @@ impl LineReader {
     /// The next line without its CRLF, or what is wrong with it; `None` when more octets are needed. `limit` counts octets with the CRLF and
     /// is at most [`BUFFER_MAX`]. A bare octet is reported when seen, once a line; a line over the limit at its CRLF.
     pub fn next_line(&mut self, limit: usize) -> Option<Result<&[u8], LineFault>> {
-        let longest = limit.min(BUFFER_MAX).saturating_sub(CRLF_LENGTH);
+        let longest = longest(limit);
         loop {
             match self.next_mark() {
                 Mark::None(text) => {
@@ -155,10 +155,15 @@ impl LineReader {
         }
     }
 
-    /// Whether the line that is not whole yet is over the limit that [`Self::next_line`] was asked with last: it will be told of at its CRLF. For who does not
-    /// want to wait for that.
-    pub fn is_over_the_limit(&self) -> bool {
-        matches!(self.front, Front::TooLong(_))
+    /// Whether the line that is next is over this limit, before its end or a fault: for who does not want to wait for its CRLF. Asked before each
+    /// [`Self::next_line`], it is the same however the stream was cut into pieces.
+    pub fn is_over(&self, limit: usize) -> bool {
+        let (Mark::None(text) | Mark::End(text) | Mark::Fault(text, _)) = self.next_mark();
+        match self.front {
+            Front::Sound => text > longest(limit),
+            Front::TooLong(_) => true,
+            Front::Reported => false,
+        }
     }
 
     /// The octets that are in no line yet: for reading data, and for seeing that nothing was sent ahead of STARTTLS's reply.
@@ -213,6 +218,11 @@ impl LineReader {
             self.pass(text);
         }
     }
+}
+
+/// Octets of text that a line with this limit has at most.
+fn longest(limit: usize) -> usize {
+    limit.min(BUFFER_MAX).saturating_sub(CRLF_LENGTH)
 }
 
 /// Of a line over the limit; what is behind the limit may not have come yet, and tells nothing.
@@ -274,7 +284,9 @@ mod tests {
     /// A thousand connections may wait in the middle of a message each: what they used of it must not stay with them.
     #[test]
     fn a_large_buffer_goes_when_all_of_it_is_used() {
-        for (octets, kept) in [(BUFFER_MAX, false), (COMMAND_LINE_MAX, true)] {
+        for (octets, kept) in
+            [(BUFFER_MAX, false), (KEPT_CAPACITY + 1, false), (KEPT_CAPACITY, true), (COMMAND_LINE_MAX, true)]
+        {
             let mut reader = LineReader::new();
             reader.push(&vec![b'x'; octets]);
             reader.consume(octets - 1);
@@ -369,7 +381,7 @@ mod tests {
             let room = reader.room();
             assert!(room > 0);
             reader.push(&vec![b'x'; room.min(3000)]);
-            if reader.buffered().is_empty() || reader.is_over_the_limit() {
+            if reader.buffered().is_empty() || reader.is_over(AUTH_LINE_MAX) {
                 break;
             }
         }

@@ -248,7 +248,12 @@ impl Dialog {
     }
 
     fn next_reply(&mut self) -> Result<Option<Reply>, String> {
-        while let Some(line) = self.lines.next_line(REPLY_LINE_READ_MAX) {
+        loop {
+            // Before its end, which may never come, and before a fault behind the limit, which may come in the same piece or in another.
+            if self.lines.is_over(REPLY_LINE_READ_MAX) {
+                return Err(LineFault::TooLong(Head::default()).to_string());
+            }
+            let Some(line) = self.lines.next_line(REPLY_LINE_READ_MAX) else { return Ok(None) };
             let line = line.map_err(|fault| fault.to_string())?;
             if let Some(reply) = self.replies.line(line).map_err(|fault| fault.to_string())? {
                 let shown = self.without_secrets(reply.clone());
@@ -257,11 +262,6 @@ impl Dialog {
                 return Ok(Some(if reply.code().is_intermediate() { reply } else { shown }));
             }
         }
-        // Its end may never come.
-        if self.lines.is_over_the_limit() {
-            return Err(LineFault::TooLong(Head::default()).to_string());
-        }
-        Ok(None)
     }
 
     /// What a reply leads to; `None`: to reading the next one.

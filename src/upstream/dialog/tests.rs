@@ -143,6 +143,35 @@ impl Talk {
     }
 }
 
+/// Which fault is told hung on the pieces in which the octets came (RFC 5321 §4.5.3.1.5; `fixtures/fuzz/upstream`).
+#[test]
+fn a_line_over_the_limit_is_told_as_that_whatever_stands_behind_it() {
+    let most = REPLY_LINE_READ_MAX - 2;
+    for (text, behind, told) in [
+        (most, "\0", "a NUL"),
+        (most, "\n", "a LF that no CR precedes"),
+        (most + 1, "\0", "a line longer than allowed"),
+        (most + 1, "\n", "a line longer than allowed"),
+        (most + 1, "\rx", "a line longer than allowed"),
+        (most + 1, "\r\n", "a line longer than allowed"),
+    ] {
+        let line = "2".repeat(text) + behind;
+        for cut in [0, 1, most, most + 1, line.len() - 1] {
+            let mut dialog = Dialog::new(terms(TlsTerm::Never));
+            let (first, second) = line.split_at(cut);
+            dialog.on(Event::Connected(None));
+            let mut step = dialog.on(Event::Received(first.as_bytes()));
+            if let Step::Read(_) = step {
+                step = dialog.on(Event::Received(second.as_bytes()));
+            }
+            assert!(
+                format!("{step:?}").contains(&format!("Unintelligible({told:?})")),
+                "{text} {behind:?} {cut}: {step:?}"
+            );
+        }
+    }
+}
+
 /// 16 GB went by while the end of the line was waited for, and then it was called silent.
 #[test]
 fn a_reply_whose_line_never_ends_is_none_once_it_is_over_the_limit() {
