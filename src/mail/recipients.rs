@@ -137,18 +137,40 @@ mod tests {
     /// Whoever was granted `held_with_another` before has enough.
     #[test]
     fn what_they_hold_is_counted_and_said_before() {
-        for (one, most) in [(to("bob@example.net", None), 25_000), (longest(), 860_000)] {
+        let short = || to("bob@example.net", None);
+        // The third grows the first page by steps that are none of doubling.
+        for (kinds, most) in [(vec![short()], 25_000), (vec![longest()], 860_000), (vec![short(), longest()], 450_000)]
+        {
             let mut packed = Recipients::default();
-            for _ in 0..1000 {
+            for one in kinds.iter().cycle().take(1000) {
                 let said = packed.held_with_another();
-                packed.push(&one).unwrap();
+                packed.push(one).unwrap();
                 let really: usize = packed.pages.iter().map(Vec::capacity).sum();
                 assert!(packed.held() <= said && octets(really) <= packed.held() + octets(FREE), "{packed:?}");
             }
             assert!(packed.held() <= most, "{}", packed.held());
         }
         let mut few = Recipients::default();
-        few.push(&to("bob@example.net", None)).unwrap();
+        few.push(&short()).unwrap();
         assert!(few.pages[0].capacity() < 64 && few.held_with_another() == 0);
+        // Four fill what four take.
+        for _ in 0..3 {
+            few.push(&short()).unwrap();
+        }
+        assert_eq!(few.pages[0].capacity(), few.pages[0].len());
+    }
+
+    /// The longest has room in what is just as much, and no page is asked for.
+    #[test]
+    fn another_takes_a_page_only_where_the_longest_has_no_room() {
+        for (left, expected) in [(LONGEST + 1, 0), (LONGEST, 0), (LONGEST - 1, octets(PAGE))] {
+            let so_long = |length: usize| {
+                let mut packed = Recipients::default();
+                packed.push(&to("bob@example.net", Some(length))).unwrap();
+                packed
+            };
+            let packed = (0..FREE).map(so_long).find(|packed| packed.left() == left).unwrap();
+            assert_eq!(packed.held_with_another(), expected, "{left}");
+        }
     }
 }

@@ -207,6 +207,16 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_told_of_a_delay_without_a_time_for_it() {
+        let silent = Schedule::new(&[MINUTE], None, 120 * HOUR).unwrap();
+        let plan = silent.next(aged(119 * HOUR), 9, Warned::NotYet, 0);
+        assert_eq!((silent.warns(), plan), (false, retry(ARRIVED.after(119 * HOUR + MINUTE), Warning::NotDue)));
+        // Its sender may have given one.
+        let by = DeliverBy { deadline: ARRIVED.after(HOUR), or_return: false, trace: false };
+        assert!(schedule().warns() && silent.within(ARRIVED, Some(by)).warns());
+    }
+
+    #[test]
     fn the_last_attempt_is_made_when_the_time_is_up() {
         let end = ARRIVED.after(120 * HOUR);
         let near = ARRIVED.after(120 * HOUR - MINUTE);

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::charset::CHARSET_SHOWN;
+use super::charset::{CHARSET_SHOWN, Charset};
 use super::*;
 
 fn word(charset: &str, octets: &[u8]) -> String {
@@ -98,6 +98,42 @@ fn an_address_is_seen_in_every_manner_of_decoding() {
     ] {
         let seen = seen_in(text);
         assert!(matches!(&seen, Ok(seen) if seen.contains(&"ceo@example.com".to_owned())), "{text}: {seen:?}");
+    }
+}
+
+/// A letter that is not known is none of Latin's.
+#[test]
+fn of_a_charset_from_right_to_left_ascii_alone_is_known() {
+    let charset = Charset::named("x-mac-hebrew").unwrap();
+    for (octets, shown) in
+        [(&b"a.b"[..], "a.b"), (b"a\xaeb", "a.b ab"), (b"a\xe9", "a\u{fffd} a"), (b"\x9fa", "\u{fffd}a a")]
+    {
+        assert_eq!(charset.read(octets, 0).unwrap(), shown);
+    }
+}
+
+#[test]
+fn a_word_touches_an_address_where_it_has_a_piece_of_one_or_stands_in_it() {
+    for (text, expected) in [
+        ("=?utf-8?Q?J=C3=B6rg?= <joerg@example.com>", false),
+        ("=?utf-8?Q?J=C3=B6rg?=\t", false),
+        ("=?utf-8?Q?J=C3=B6rg?=", false),
+        ("\"=?utf-8?Q?J=C3=B6rg?=\"", false),
+        ("joerg@example.com (=?utf-8?Q?J=C3=B6rg?=)", false),
+        // Letters right behind it, and nothing of an address within.
+        ("=?utf-8?Q?J=C3=B6rg?=joerg", true),
+        ("=?utf-8?Q?J=C3=B6rg?=@example.com", true),
+        ("=?utf-8?Q?J=C3=B6rg?= @example.com", true),
+        ("=?utf-8?Q?J=C3=B6rg?= .com", true),
+        ("=?utf-8?Q?J=C3=B6rg?= (x)", true),
+        // Apart, and over a sign of an address.
+        ("=?utf-8?Q?J<rg?= joerg", true),
+        ("=?utf-8?Q?J@rg?= <joerg@example.com>", true),
+        ("=?utf-8?Q?J>rg?=", true),
+        // It has no end.
+        ("=?utf-8?Q?J@rg joerg", false),
+    ] {
+        assert_eq!(touches_an_address(text, &mut Effort::default()).unwrap(), expected, "{text}");
     }
 }
 

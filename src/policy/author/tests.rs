@@ -81,3 +81,32 @@ fn a_sender_that_is_replaced_is_not_asked_for_and_nothing_else_is_spared() {
     assert_eq!(judged(&shown, Resending::OwnMail, &becomes, "g"), None);
     assert_eq!(judged(&shown, Resending::OwnMail, &SenderField::AsItCame, "g"), Some("Sender (display name)"));
 }
+
+/// RFC 5322 §3.6.2 and §3.6.6: of several who wrote, or sent again, one is named as the one who sent.
+#[test]
+fn several_authors_need_a_sender_and_one_needs_none() {
+    let (one, two) = (vec![address("a@x.example")], vec![address("a@x.example"), address("b@x.example")]);
+    let becomes = SenderField::Becomes(address("h@x.example"));
+    let no_sender = Some("Field From names several mailboxes, and there is no Sender");
+    let no_resent_sender = Some("Field Resent-From names several mailboxes, and there is no Resent-Sender");
+    for (from, resent_from, named, sender, expected) in [
+        (&one, &one, None, &SenderField::AsItCame, None),
+        (&two, &one, None, &SenderField::AsItCame, no_sender),
+        (&two, &one, None, &becomes, None),
+        (&one, &two, None, &SenderField::AsItCame, no_resent_sender),
+        (&one, &two, None, &becomes, no_resent_sender),
+        (&two, &two, Some("c@x.example"), &SenderField::AsItCame, None),
+        (&Vec::new(), &one, None, &SenderField::AsItCame, Some("Field From is missing")),
+    ] {
+        let named = named.map(address);
+        let facts = HeaderFacts {
+            from: from.clone(),
+            resent_from: resent_from.clone(),
+            sender: named.clone(),
+            resent_sender: named,
+            ..HeaderFacts::default()
+        };
+        let terms = Terms { rules: &HeaderRules::default(), resending: Resending::OwnMail, sender };
+        assert_eq!(header_offence(&facts, terms).as_deref(), expected, "{from:?} {resent_from:?} {sender:?}");
+    }
+}

@@ -45,7 +45,6 @@ pub fn refused_upstream(asked: Asked, reply: &Reply) -> Reply {
     };
     let (code, words) = match told {
         Told::AsItIs => (theirs, quoted(reply)),
-        Told::As(number) if number == theirs.number() => (theirs, quoted(reply)),
         Told::As(number) => (Code::known(number), format!("{theirs} {}", quoted(reply))),
     };
     Reply::new(code, Some(status(code, reply.status())), format!("Upstream said: {words}"))
