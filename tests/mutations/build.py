@@ -61,7 +61,7 @@ class Build:
         self.constant = set()
         functions = sorted({(mutant.file, mutant.function) for mutant in mutants if mutant.function})
         self.numbers = {function: number for number, function in enumerate(functions)}
-        self.lines = {}
+        self.lines, self.heads = {}, {}
 
     def put(self):
         """Writes the sources of the copy."""
@@ -74,6 +74,7 @@ class Build:
                 constant = {span for file, span in self.constant if file == name}
                 text = switch.switched(text, by_file[name], self.numbers, constant)
                 self.lines[name] = switch.arms(text)
+                self.heads[name] = [bool(re.match(r"\s*(pub(\([^)]*\))? )?(const |async )?fn \w", line)) for line in text.split("\n")]
             if name == "src/lib.rs":
                 text += "#[allow(missing_docs)]\npub mod mutation;\n"
             if name in ("src/lib.rs", "src/main.rs"):
@@ -134,8 +135,13 @@ class Build:
     def around(self, span):
         """The function of the rewritten file in which this stands: that of an arm within it, or of the nearest before it."""
         lines = self.lines.get(span["file_name"], [])
-        # An opaque type that captures what a box can't name is an error of the whole function.
-        for number in lines[span["line_start"] - 1 : span["line_end"]] + lines[: span["line_start"]][::-1]:
+        heads = self.heads.get(span["file_name"], [])
+        # An opaque type that captures what a box can't name is an error of the whole function. Its first line stands behind the arms of the function
+        # before it, none of which is at fault.
+        above = range(span["line_start"] - 1, -1, -1)
+        end = next((line for line in above if line < len(lines) and (lines[line] or heads[line])), 0)
+        below = lines[end:] if end < len(heads) and heads[end] else []
+        for number in lines[span["line_start"] - 1 : span["line_end"]] + below + lines[: span["line_start"]][::-1]:
             if number:
                 found = next((mutant for mutant in self.inside if mutant.number == number), None)
                 return [(found.file, found.function)] if found else []
