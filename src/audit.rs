@@ -136,6 +136,17 @@ pub fn attempted_for(id: QueueId, identity: &str, recipient: &ForwardPath, tried
     }
 }
 
+/// An upstream was given the whole message, and is waited for: it may have it for this recipient. What it answers is told behind this; a crash before has it
+/// asked first.
+pub fn unanswered(record: &Record, recipient: &ForwardPath, tried: &Tried, began: Option<&str>) {
+    let (id, identity) = (record.id, record.custodian.identity.as_str());
+    let (recipient, upstream) = (recipient.as_str(), tried.upstream.as_str());
+    tracing::info!(
+        target: "audit", event = "unanswered", %id, identity, recipient, upstream, began,
+        "the upstream was given all of it and has not answered yet; it may have it"
+    );
+}
+
 /// A report (RFC 3464) on a message was queued under a name of its own: to the message's sender, about these recipients.
 pub fn reported(id: QueueId, report_id: QueueId, to: &str, about: &str, report: &str) {
     tracing::info!(target: "audit", event = "reported", %id, %report_id, to, about, report, "reported");

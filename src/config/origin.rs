@@ -39,8 +39,8 @@ impl Origins {
         Place::Line { file: Arc::clone(&self.file), line }
     }
 
-    /// The file as a whole.
-    pub(super) fn in_the_file(&self) -> Place {
+    /// Somewhere in the file.
+    pub(super) fn nowhere(&self) -> Place {
         Place::File { file: Arc::clone(&self.file) }
     }
 

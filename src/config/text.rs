@@ -17,10 +17,10 @@ pub(super) fn read(text: &str, keys: &'static [Key], findings: &mut Findings) ->
     let (table, faults) = DeTable::parse_recoverable(text);
     let mut in_another = false;
     for fault in &faults {
-        // A key of too many parts is told without its place: better the file alone than a line that is another's.
         let place = match fault.span() {
             Some(span) => findings.origins().at_octet(span.start.min(text.len().saturating_sub(1))),
-            None => findings.origins().in_the_file(),
+            // What is nested too deeply has no place: its reader gave up.
+            None => findings.origins().nowhere(),
         };
         // The grammar says that a key is there twice, not which.
         let span = fault.span().filter(|_| fault.message() == "duplicate key");

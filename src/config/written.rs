@@ -305,8 +305,7 @@ pub(super) struct WrittenIdentity {
     pub(super) null_sender: Option<bool>,
     #[serde(default)]
     pub(super) disabled: bool,
-    #[serde(default)]
-    pub(super) second_factor: WrittenSecondFactor,
+    pub(super) second_factor: Option<WrittenSecondFactor>,
     #[serde(default)]
     pub(super) limits: WrittenLimits,
     #[serde(default)]

@@ -24,8 +24,8 @@ use crate::sys::Drain;
 /// The version of request and answer. It goes up with each change after which one side would not read the other's words, or would read something else in
 /// them; what may be missing (`serde(default)`), and what is only said to who asks for it, changes none.
 ///
-/// 2: filters, counts, several answers at once. 3: an import is told which messages are missing, not how many are there.
-pub const VERSION: u32 = 3;
+/// 2: filters, counts, several answers at once. 3: an import is told which messages are missing, not how many are there. 4: a listing comes as its lines.
+pub const VERSION: u32 = 4;
 /// The longest request, octets.
 const REQUEST_MAX: u64 = 1024 * 1024;
 /// Answers that are written at once.

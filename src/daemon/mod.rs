@@ -58,6 +58,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// For saying QUIT to all idle upstreams at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// Messages that are being tried when the daemon stops, and are named.
+const NAMED_MAX: usize = 10;
 
 /// So long after a stop began it is told for the first time what it waits for, and then so often again: what ends at once is not worth a word.
 const AWAITED_TOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
@@ -164,7 +166,7 @@ impl Daemon {
         let listeners = listen_on_all(&settings)?;
         let snapshot = build::snapshot(&settings, 0, &clock)?;
         let queue = QueueSettings { readers: QueueSettings::readers_here(), ..settings.queue.clone() };
-        let owned = opening::owned(queue).await?;
+        let owned = opening::owned(queue, settings.shutdown_grace).await?;
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let tasks = Tasks::default();
@@ -306,9 +308,11 @@ async fn tell_awaited(house: &House, grace: Duration) -> Infallible {
     loop {
         let (sessions, deliveries) = (house.tasks.at_work_as("connection"), house.tasks.at_work_as("delivery"));
         let others = house.tasks.at_work().saturating_sub(sessions).saturating_sub(deliveries);
-        let seconds = seconds_left(grace, house.now().mono.since(began));
+        let seconds = seconds_left(grace.saturating_add(GOODBYE), house.now().mono.since(began));
+        // Commands are not answered any more, and these may arrive twice when the grace does not do.
+        let tried: Vec<String> = house.active.ids().into_iter().take(NAMED_MAX).map(|id| id.to_string()).collect();
         tracing::info!(
-            sessions, deliveries, others, at_most = %format_args!("{seconds}s"),
+            sessions, deliveries, others, tried = tried.join(","), at_most = %format_args!("{seconds}s"),
             "stopping: waiting for what is under way; a second signal ends it at once"
         );
         tokio::time::sleep(again).await;

@@ -39,20 +39,22 @@ use crate::sys::disk::SystemDisk;
 const HANDSHAKES_MAX: usize = 64;
 /// How long such a client may take.
 const CLIENT_MAX: Duration = Duration::from_secs(10);
-/// So long a start waits for whatever has the data directory, and so often it looks. With a million messages a command has it for some seconds.
+/// So long a start waits for whatever has the data directory, beyond the grace that a daemon which ends may take; and so often it looks. With a million messages a
+/// command has it for some seconds.
 const LET_GO: Duration = Duration::from_secs(20);
 const LET_GO_LOOK: Duration = Duration::from_millis(50);
 /// How often systemd is asked to wait longer, and for how long beyond that.
 const PATIENCE_EVERY: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Takes the data directory. What has it is waited for a little, unless it is a daemon that serves: that one answers at its socket.
+/// Takes the data directory. What has it is waited for, unless it is a daemon that serves: that one answers at its socket. One that ends does so within `grace`.
 ///
 /// # Errors
 /// [`OpenError::InUse`], or the disk fails.
-pub(super) async fn owned(settings: QueueSettings) -> Result<Owned, OpenError> {
+pub(super) async fn owned(settings: QueueSettings, grace: Duration) -> Result<Owned, OpenError> {
     let socket = control::path(&settings.data_dir);
-    let wait = tokio::time::sleep(LET_GO);
+    let patience = grace.saturating_add(LET_GO);
+    let wait = tokio::time::sleep(patience);
     tokio::pin!(wait);
     let mut is_told = false;
     loop {
@@ -61,7 +63,7 @@ pub(super) async fn owned(settings: QueueSettings) -> Result<Owned, OpenError> {
                 if !std::mem::replace(&mut is_told, true) {
                     tracing::info!(
                         data_dir = %settings.data_dir.display(),
-                        seconds = LET_GO.as_secs(),
+                        seconds = patience.as_secs(),
                         "data_dir is in use, by a command or by a daemon that ends: waiting for it to let go"
                     );
                 }

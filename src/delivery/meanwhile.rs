@@ -3,7 +3,8 @@
 //! An attempt may last: one route hangs while another is done, a second upstream is asked for those whom the first did not take, a second transaction carries
 //! those who were too many for one, and behind the final dot an upstream may be silent for ten minutes. Were all of it recorded at the end, a crash in these
 //! minutes would send the message again to everybody who has it, and to whichever upstream comes first where one may have it. So these are noted after
-//! [`AFTER`], and what is to be told of those who have it with them; an attempt that ends within that time is recorded once.
+//! [`AFTER`], or a little later where there was something to note before, and what is to be told of those who have it with them; an attempt that ends within that
+//! time is recorded once.
 //!
 //! | known by now                                  | noted                                                               |
 //! |-----------------------------------------------|---------------------------------------------------------------------|
@@ -22,14 +23,16 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep};
 
 use super::conclusion::{self, Brought, Plan};
-use super::{Consequence, compose, deposit, note_outcomes, with_room};
+use super::{Consequence, compose, deposit, note_outcomes, note_unanswered, with_room};
 use crate::house::House;
 use crate::queue::{Certainty, Claim, Outcome, Tried};
 use crate::snapshot::Snapshot;
 use crate::upstream::{LeftAlone, Progress, SoFar, Told};
 
-/// How long what has come of a message waits for the end of the attempt.
+/// How long what has come of a message waits for the end of the attempt; after each recording twice as long, up to [`AFTER_MOST`]. Each writes the whole
+/// record and tells of success: an upstream that takes one recipient in a transaction would have a thousand of them.
 const AFTER: Duration = Duration::from_secs(1);
+const AFTER_MOST: Duration = Duration::from_secs(8);
 
 /// What the routes have brought, all together.
 #[derive(Default)]
@@ -84,17 +87,17 @@ impl Noted {
         self.perhaps.extend(other.perhaps);
     }
 
-    /// Whether this is to be recorded, and is not.
-    fn lacks(&self, one: &Tried) -> bool {
-        if has_it(one) {
-            return !self.recorded.contains(&one.recipient);
+    /// Whether this is to be recorded, and is not. What was taken over with the message must be known: by that it is told, once.
+    fn lacks(&self, SoFar { tried, undertaking }: &SoFar) -> bool {
+        if has_it(tried) {
+            return undertaking.is_some() && !self.recorded.contains(&tried.recipient);
         }
-        one.certainty == Certainty::Undetermined && self.perhaps.get(&one.recipient) != Some(&one.upstream)
+        tried.certainty == Certainty::Undetermined && self.perhaps.get(&tried.recipient) != Some(&tried.upstream)
     }
 
     /// What of this is to be recorded, and is not; none when there is nothing.
     fn missing_of(&self, so_far: &Told) -> Option<Brought> {
-        let missing: Vec<&SoFar> = so_far.values().filter(|one| self.lacks(&one.tried)).collect();
+        let missing: Vec<&SoFar> = so_far.values().filter(|one| self.lacks(one)).collect();
         if missing.is_empty() {
             return None;
         }
@@ -120,7 +123,7 @@ where
     let (mut gathered, mut so_far) = (Gathered::default(), Told::new());
     let mut noting: Option<Noting<'a>> = None;
     // Since the first of what was not looked at yet was told.
-    let (mut wait, mut is_news) = (pin!(sleep(AFTER)), false);
+    let (mut wait, mut is_news, mut pause) = (pin!(sleep(AFTER)), false, AFTER);
     loop {
         tokio::select! {
             biased;
@@ -145,12 +148,13 @@ where
                 if let Some(brought) = gathered.meanwhile.noted.missing_of(&so_far) {
                     let plan = conclusion::plan_meanwhile(claim.record(), brought, house.now().wall);
                     noting = Some(Box::pin(note(claim, plan, snapshot, house)));
+                    pause = pause.saturating_mul(2).min(AFTER_MOST);
                 }
                 continue;
             }
         }
         if !is_news {
-            wait.as_mut().reset(in_a_while());
+            wait.as_mut().reset(behind(pause));
             is_news = true;
         }
     }
@@ -172,9 +176,9 @@ fn has_it(one: &Tried) -> bool {
     matches!(one.outcome, Outcome::Delivered { .. })
 }
 
-/// [`AFTER`] from now, by tokio's clock, which a test may hold or push on.
-fn in_a_while() -> Instant {
-    sleep(AFTER).deadline()
+/// So long from now, by tokio's clock, which a test may hold or push on.
+fn behind(pause: Duration) -> Instant {
+    sleep(pause).deadline()
 }
 
 /// What comes of it; nothing when there is nothing to come.
@@ -194,11 +198,12 @@ async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> 
     let (taken, perhaps): (Vec<&Tried>, Vec<&Tried>) = plan.outcomes.iter().partition(|one| has_it(one));
     let recorded: BTreeSet<usize> = taken.iter().map(|one| one.recipient).collect();
     let told = if reports.is_some() { recorded.clone() } else { BTreeSet::new() };
+    note_unanswered(claim.record(), perhaps.iter().copied(), house);
     let perhaps = perhaps.iter().map(|one| (one.recipient, one.upstream.clone())).collect();
     let report = reports.and_then(|reports| reports.report);
     let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
     let report = report.map(|report| deposit(report, claim.record(), snapshot, house));
-    // Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in no log. That somebody may have it is no outcome.
+    // Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in no log.
     note_outcomes(claim.record(), taken.into_iter(), house);
     match claim.note(plan.outcomes, report).await {
         Ok(report) => consequence.note(report, house),

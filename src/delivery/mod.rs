@@ -93,9 +93,10 @@ async fn deliver(turn: Turn, house: &House) {
         return;
     };
     // Its connection is free: the next may begin while this one is recorded. Where the disk hangs, the claim must outlast it.
-    let Some(_concluding) = keeping(&claim, under_way.over()).await else { return };
-    let _over = meanwhile.is_open().then(|| claim.attempt_is_over());
-    let Some(noted) = keeping(&claim, meanwhile.end()).await else { return };
+    let is_open = meanwhile.is_open();
+    let over = async { (under_way.over().await, is_open.then(|| claim.attempt_is_over())) };
+    let ended = async { tokio::join!(over, meanwhile.end()) };
+    let Some((_over, noted)) = keeping(&claim, ended).await else { return };
     let now = house.moment(since);
     let plan = match handed {
         Handed::Tried(mut brought) => {
@@ -379,6 +380,16 @@ fn note_outcomes<'a>(record: &Record, outcomes: impl Iterator<Item = &'a Tried>,
         house.counts.attempted(&one.outcome);
         if let Some(recipient) = record.envelope.recipients().get(one.recipient) {
             audit::attempted(record, &recipient.forward_path, one, began.as_deref());
+        }
+    }
+}
+
+/// Tells who may have it by now. That is no outcome, and counts as none.
+fn note_unanswered<'a>(record: &Record, perhaps: impl Iterator<Item = &'a Tried>, house: &House) {
+    let began = house.active.of(record.id).map(|trial| trial.began.wall.rfc3339());
+    for one in perhaps {
+        if let Some(recipient) = record.envelope.recipients().get(one.recipient) {
+            audit::unanswered(record, &recipient.forward_path, one, began.as_deref());
         }
     }
 }

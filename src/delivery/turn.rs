@@ -27,7 +27,7 @@ use super::conclusion;
 use super::lanes::{Lanes, NOWHERE};
 use super::rounds::{Ended, LATE_EVERY, Rounds};
 use crate::house::House;
-use crate::queue::{Claim, DuePlace, QueueError};
+use crate::queue::{Claim, DuePlace, QueueError, Reading};
 use crate::route::{Route, Routes};
 use crate::upstream::{Outlook, Probe};
 
@@ -112,6 +112,8 @@ struct Look {
     lane: Option<Arc<str>>,
     /// Whether one is open.
     is_one_open: bool,
+    /// Whether there is one that is not: a message that comes due may have to wait.
+    is_one_shut: bool,
     /// How long until one may be probed.
     wait: Option<Duration>,
 }
@@ -157,7 +159,7 @@ impl Turns {
                 // What it claims nobody could be given.
                 self.fresh = None;
             } else if !self.lanes_next
-                && let Some(claim) = self.fresh(house).now_or_never()
+                && let Some(claim) = self.fresh(&look, house).now_or_never()
             {
                 (self.fresh, self.lanes_next) = (None, look.lane.is_some());
                 match self.sorted(claim, house) {
@@ -176,7 +178,7 @@ impl Turns {
             let mut news = self.news.clone();
             let (is_one_open, tells_late) = (look.is_one_open, self.board.has_room_for_late());
             if is_one_open {
-                self.fresh(house);
+                self.fresh(&look, house);
             }
             if !tells_late {
                 self.late = None;
@@ -233,8 +235,9 @@ impl Turns {
                         look.lane = Some(Arc::clone(&route.name));
                     }
                 }
-                Outlook::Clear | Outlook::Due => {}
+                Outlook::Clear | Outlook::Due => look.is_one_shut = true,
                 Outlook::LeftAlone(wait) => {
+                    look.is_one_shut = true;
                     look.wait = Some(look.wait.map_or(wait, |least| least.min(wait)));
                 }
             }
@@ -245,9 +248,10 @@ impl Turns {
         look
     }
 
-    fn fresh(&mut self, house: &House) -> &mut Coming<Claim> {
+    fn fresh(&mut self, look: &Look, house: &House) -> &mut Coming<Claim> {
         let queue = house.queue.clone();
-        self.fresh.get_or_insert_with(|| Box::pin(async move { queue.claim().await }))
+        let reading = if look.is_one_shut { Reading::RecordAlone } else { Reading::Whole };
+        self.fresh.get_or_insert_with(|| Box::pin(async move { queue.claim_reading(reading).await }))
     }
 
     /// What comes of it; nothing when there is nothing to come.

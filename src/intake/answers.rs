@@ -325,6 +325,8 @@ impl Answers {
         let room = self.recipients.get_or_insert_with(|| queue.open_envelope(session.identity().shared_name()));
         match room.enlarge(needed) {
             Ok(()) => (room.octets(), None),
+            // Nobody is refused yet. Who will be is told of in the audit, with this cause; an alarm would speak of a queue that is full.
+            Err(QueueError::Full(which)) => (held, Some(NoRoom::Full(which))),
             Err(fault) => (held, Some(self.no_room(fault))),
         }
     }

@@ -134,7 +134,7 @@ fn header_offence(facts: &HeaderFacts, terms: Terms<'_>) -> Option<String> {
 }
 
 /// Every address that the header claims, with the field that claims it.
-fn claimed<'f>(facts: &'f HeaderFacts, terms: Terms<'_>) -> impl Iterator<Item = (&'static str, &'f Address)> {
+fn claimed<'f>(facts: &'f HeaderFacts, terms: Terms<'f>) -> impl Iterator<Item = (&'static str, &'f Address)> {
     let of = |field: Originator| move |address| (field, field.name(), address);
     let written = facts.from.iter().map(of(Originator::From));
     let written = written.chain(facts.sender.iter().map(of(Originator::Sender)));

@@ -17,7 +17,7 @@ use crate::mail::QueueId;
 /// Octets of a record besides its envelope, about.
 const OF_A_RECORD: u64 = 2048;
 
-/// Messages at hand, no more of them than fit into so many octets, those that are being tried among them.
+/// Messages at hand, no more of them than fit into so many octets, those that are being tried among them; and what was read, no more than as many again.
 #[derive(Debug)]
 pub(super) struct AtHand {
     kept: Arc<Mutex<Kept>>,
@@ -31,6 +31,10 @@ struct Kept {
     octets: u64,
     /// Those of them that are being tried: of these nothing is had back before their attempt is over.
     tried: u64,
+    /// What was read for who has claimed it, and was not asked for yet.
+    read: BTreeMap<QueueId, (Bytes, u64)>,
+    /// The octets of all that was read, of what is being tried too. They keep no room from what has just come: a slow upstream has hundreds of them.
+    of_read: u64,
 }
 
 #[derive(Debug)]
@@ -41,11 +45,19 @@ struct Message {
     octets: u64,
 }
 
+/// Against what the octets of a message that is being tried count.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    Kept,
+    Read,
+}
+
 /// The octets of a message that is being tried. Dropped, their room is free.
 #[derive(Debug)]
 pub struct BodyAtHand {
     octets: Bytes,
     room: u64,
+    origin: Origin,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -60,17 +72,8 @@ impl AtHand {
 
     /// Keeps a message that is on stable storage; the oldest go where there is no room for it.
     pub(super) fn put(&self, record: Record, body: Vec<u8>) {
-        let (id, envelope) = (record.id, record.envelope.octets());
-        self.keep(id, Some(Box::new(record)), body, envelope.saturating_add(OF_A_RECORD));
-    }
-
-    /// Keeps the octets of a message for who has claimed it and has its record.
-    pub(super) fn put_body(&self, id: QueueId, body: Vec<u8>) {
-        self.keep(id, None, body, 0);
-    }
-
-    fn keep(&self, id: QueueId, record: Option<Box<Record>>, body: Vec<u8>, besides: u64) {
-        let octets = u64::try_from(body.capacity()).unwrap_or(u64::MAX).saturating_add(besides);
+        let id = record.id;
+        let octets = held(&body).saturating_add(record.envelope.octets()).saturating_add(OF_A_RECORD);
         let mut kept = self.kept();
         kept.forget(id);
         // Nobody goes for one that does not fit all the same.
@@ -82,7 +85,19 @@ impl AtHand {
             kept.octets = kept.octets.saturating_sub(oldest.octets);
         }
         kept.octets = kept.octets.saturating_add(octets);
-        kept.messages.insert(id, Message { record, body: Bytes::from(body), octets });
+        kept.messages.insert(id, Message { record: Some(Box::new(record)), body: Bytes::from(body), octets });
+    }
+
+    /// Keeps the octets of a message for who has claimed it and has its record. Where there is no room they are read anew.
+    pub(super) fn put_body(&self, id: QueueId, body: Vec<u8>) {
+        let octets = held(&body);
+        let mut kept = self.kept();
+        kept.forget(id);
+        if kept.of_read.saturating_add(octets) > self.most {
+            return;
+        }
+        kept.of_read = kept.of_read.saturating_add(octets);
+        kept.read.insert(id, (Bytes::from(body), octets));
     }
 
     /// The record of a message, for who has claimed it.
@@ -93,9 +108,14 @@ impl AtHand {
     /// The octets of a message, for who has claimed it.
     pub(super) fn take_body(&self, id: QueueId) -> Option<BodyAtHand> {
         let mut kept = self.kept();
-        let Message { body, octets, .. } = kept.messages.remove(&id)?;
-        kept.tried = kept.tried.saturating_add(octets);
-        Some(BodyAtHand { octets: body, room: octets, kept: Arc::clone(&self.kept) })
+        let (octets, room, origin) = match kept.messages.remove(&id) {
+            Some(Message { body, octets, .. }) => {
+                kept.tried = kept.tried.saturating_add(octets);
+                (body, octets, Origin::Kept)
+            }
+            None => kept.read.remove(&id).map(|(body, octets)| (body, octets, Origin::Read))?,
+        };
+        Some(BodyAtHand { octets, room, origin, kept: Arc::clone(&self.kept) })
     }
 
     /// The message has changed, or is no more.
@@ -108,6 +128,8 @@ impl AtHand {
         let mut kept = self.kept();
         kept.messages.clear();
         kept.octets = kept.tried;
+        let unasked: u64 = std::mem::take(&mut kept.read).into_values().map(|(_, octets)| octets).sum();
+        kept.of_read = kept.of_read.saturating_sub(unasked);
     }
 }
 
@@ -115,6 +137,9 @@ impl Kept {
     fn forget(&mut self, id: QueueId) {
         if let Some(message) = self.messages.remove(&id) {
             self.octets = self.octets.saturating_sub(message.octets);
+        }
+        if let Some((_, octets)) = self.read.remove(&id) {
+            self.of_read = self.of_read.saturating_sub(octets);
         }
     }
 }
@@ -129,9 +154,18 @@ impl BodyAtHand {
 impl Drop for BodyAtHand {
     fn drop(&mut self) {
         let mut kept = locked(&self.kept);
-        kept.octets = kept.octets.saturating_sub(self.room);
-        kept.tried = kept.tried.saturating_sub(self.room);
+        match self.origin {
+            Origin::Kept => {
+                kept.octets = kept.octets.saturating_sub(self.room);
+                kept.tried = kept.tried.saturating_sub(self.room);
+            }
+            Origin::Read => kept.of_read = kept.of_read.saturating_sub(self.room),
+        }
     }
+}
+
+fn held(body: &Vec<u8>) -> u64 {
+    u64::try_from(body.capacity()).unwrap_or(u64::MAX)
 }
 
 fn locked(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
@@ -187,6 +221,29 @@ mod tests {
         drop(tried);
         let kept = at_hand.kept();
         assert_eq!((kept.octets, kept.tried), (2 * of_one, 0));
+    }
+
+    #[test]
+    fn what_was_read_keeps_no_room_from_what_has_just_come_and_has_a_limit_of_its_own() {
+        let of_one = record(1).envelope.octets() + OF_A_RECORD + 3;
+        let at_hand = AtHand::new(of_one);
+        let half = vec![0; usize::try_from(of_one / 2).unwrap()];
+        (1..=3).for_each(|number| at_hand.put_body(id(number), half.clone()));
+        assert!(at_hand.take_body(id(3)).is_none(), "it does not fit");
+        let tried = [1, 2].map(|number| at_hand.take_body(id(number)).unwrap());
+        at_hand.put(record(4), b"abc".to_vec());
+        assert!(at_hand.take_record(id(4)).is_some(), "what is tried keeps nobody out");
+        at_hand.put_body(id(5), half.clone());
+        assert!(at_hand.take_body(id(5)).is_none(), "nor does it go while it is tried");
+        drop(tried);
+        at_hand.put_body(id(6), half.clone());
+        at_hand.put_body(id(6), half.clone());
+        at_hand.put_body(id(7), half);
+        at_hand.forget(id(6));
+        assert_eq!(at_hand.kept().of_read, of_one / 2);
+        at_hand.clear();
+        let kept = at_hand.kept();
+        assert_eq!((kept.of_read, kept.octets), (0, 0));
     }
 
     #[test]

@@ -17,7 +17,9 @@ use super::at_hand::BodyAtHand;
 use super::gather::{Brings, Expected};
 use super::record::State;
 use super::settings::PIECE;
-use super::store::{AtHand, DuePlace, Late, Listed, NewBody, NewMessage, Next, Order, Store, Ticket, Tried, Work};
+use super::store::{
+    AtHand, DuePlace, Late, Listed, NewBody, NewMessage, Next, Order, Reading, Store, Ticket, Tried, Work,
+};
 use super::writer::Holding;
 use super::{Deposit, Inner, QueueError, Record};
 use crate::mail::QueueId;
@@ -430,8 +432,8 @@ pub(super) struct Taken {
 
 impl Taken {
     /// Runs on the pool.
-    pub(super) fn take(queue: &Inner) -> Result<Self, QueueError> {
-        let work = queue.store.claim(queue.clock.now())?;
+    pub(super) fn take(queue: &Inner, reading: Reading) -> Result<Self, QueueError> {
+        let work = queue.store.claim(queue.clock.now(), reading)?;
         Ok(Self { store: Arc::clone(&queue.store), bell: Arc::clone(&queue.work), work: Some(work) })
     }
 
@@ -446,10 +448,10 @@ impl Taken {
     }
 
     /// Runs on the pool: reads it; none when it stands elsewhere now.
-    pub(super) fn read(mut self, queue: &Inner) -> Result<Option<Self>, QueueError> {
+    pub(super) fn read(mut self, queue: &Inner, reading: Reading) -> Result<Option<Self>, QueueError> {
         // From here on the store sees to it that the claim ends.
         let Some(Work::Claimed(ticket, _) | Work::Unreadable(ticket, _)) = self.work.take() else { return Ok(None) };
-        self.work = queue.store.read_claimed(ticket, queue.clock.now())?;
+        self.work = queue.store.read_claimed(ticket, queue.clock.now(), reading)?;
         Ok(self.work.is_some().then_some(self))
     }
 

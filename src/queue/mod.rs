@@ -140,8 +140,8 @@ pub use schedule::{Plan, Schedule, Warned, Warning};
 pub use settings::{Driving, QueueSettings};
 pub use steer::{CHANGES_MAX, Change, Intake};
 pub use store::{
-    Certainty, Direction, DuePlace, Filter, Late, Listed, Listing, Looked, Next, Page, Spent, Stats, Tally, Totals,
-    Tried,
+    Certainty, Direction, DuePlace, Filter, Late, Listed, Listing, Looked, Next, Page, Reading, Spent, Stats, Tally,
+    Totals, Tried,
 };
 pub use unsent::Unsent;
 pub use witness::LostCommit;
@@ -379,13 +379,18 @@ impl Queue {
     /// Waits until a message is due, and claims it; not while a commit hangs. Cancel-safe: a dropped future has claimed nothing. After [`Self::close`] it
     /// waits for ever.
     pub async fn claim(&self) -> Claim {
+        self.claim_reading(Reading::Whole).await
+    }
+
+    /// The same, and what is read of it: where it may have to wait for its route, its octets would be read for nothing.
+    pub async fn claim_reading(&self, reading: Reading) -> Claim {
         loop {
             self.flowing().await;
             let rung = self.inner.work.notified();
             tokio::pin!(rung);
             // From here on no bell is missed, and only then is the store looked at.
             rung.as_mut().enable();
-            let wait = match self.inner.take_work().await {
+            let wait = match self.inner.take_work(reading).await {
                 Ok(Work::Claimed(ticket, record)) => return Claim::new(Arc::clone(&self.inner), ticket, record),
                 Ok(Work::Unreadable(ticket, reason)) => {
                     self.inner.set_aside(ticket, &reason).await;
@@ -614,14 +619,14 @@ impl Inner {
         done.await.map_err(|fault| QueueError::Broken(fault.to_string()))
     }
 
-    async fn take_work(self: &Arc<Self>) -> Result<Work, QueueError> {
+    async fn take_work(self: &Arc<Self>, reading: Reading) -> Result<Work, QueueError> {
         loop {
             let queue = Arc::clone(self);
             let taken = match Taken::take_at_hand(self) {
                 // What memory knows needs no thread of the pool.
                 Some((taken, IsRead::Yes)) => return Ok(taken.work()),
-                Some((taken, IsRead::NotYet)) => self.work_on(move || taken.read(&queue)).await?,
-                None => self.work_on(move || Taken::take(&queue).map(Some)).await?,
+                Some((taken, IsRead::NotYet)) => self.work_on(move || taken.read(&queue, reading)).await?,
+                None => self.work_on(move || Taken::take(&queue, reading).map(Some)).await?,
             };
             match taken {
                 Ok(Some(taken)) => return Ok(taken.work()),
@@ -631,7 +636,7 @@ impl Inner {
                     // Only the writer opens the store again.
                     self.writer.submit(Order::Mend, Holding::default()).await?;
                     let queue = Arc::clone(self);
-                    return Ok(self.work_on(move || Taken::take(&queue)).await??.work());
+                    return Ok(self.work_on(move || Taken::take(&queue, reading)).await??.work());
                 }
                 Err(fault) => return Err(fault),
             }

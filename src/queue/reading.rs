@@ -23,8 +23,8 @@ use super::seen::{Seen, table};
 use super::settings::{PIECE, READ_AT_ONCE, SCAN_MAX};
 use super::shelf::is_unreadable;
 use super::store::{
-    AtHand, Direction, DuePlace, Filter, Free, Late, Listed, Listing, Order, Page, Spent, Stats, Store, Tally, Ticket,
-    Totals, Work,
+    AtHand, Direction, DuePlace, Filter, Free, Late, Listed, Listing, Order, Page, Reading, Spent, Stats, Store, Tally,
+    Ticket, Totals, Work,
 };
 use super::tables::{self, DiskFault, LEDGER, MESSAGES, META, UNREAD};
 use super::transfer::Adoption;
@@ -46,13 +46,13 @@ impl Store for Embedded {
         })
     }
 
-    fn claim(&self, now: Now) -> Result<Work, QueueError> {
+    fn claim(&self, now: Now, reading: Reading) -> Result<Work, QueueError> {
         loop {
             let ticket = match self.next_turn(now)? {
                 Claimed::Yes(ticket) => ticket,
                 Claimed::No(wait) => return Ok(Work::Nothing(wait)),
             };
-            if let Some(work) = self.read_claimed(ticket, now)? {
+            if let Some(work) = self.read_claimed(ticket, now, reading)? {
                 return Ok(work);
             }
         }
@@ -73,11 +73,14 @@ impl Store for Embedded {
         }
     }
 
-    fn read_claimed(&self, ticket: Ticket, now: Now) -> Result<Option<Work>, QueueError> {
+    fn read_claimed(&self, ticket: Ticket, now: Now, reading: Reading) -> Result<Option<Work>, QueueError> {
         // Read after it was claimed: whoever had it before has recorded by now.
         let record = match self.at_hand().take_record(ticket.id) {
             Some(record) => Ok((Look::Record(record), None)),
-            None => self.read(|view| look_whole(view, ticket.id)),
+            None => self.read(|view| match reading {
+                Reading::Whole => look_whole(view, ticket.id),
+                Reading::RecordAlone => Ok((look(view, ticket.id)?, None)),
+            }),
         };
         match record {
             Ok((Look::Record(record), body)) if record.state == State::Queued && record.due <= now.wall => {

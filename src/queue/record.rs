@@ -307,8 +307,8 @@ impl Record {
     pub(super) fn note(&mut self, tried: &Tried, at: WallTime) {
         let Some(recipient) = self.recipients.get_mut(tried.recipient) else { return };
         let delivered = matches!(tried.outcome, Outcome::Delivered { .. });
-        if !delivered && (recipient.is_taken_out() || recipient.has_it()) {
-            // An operator took it out while it was being tried; or it was noted meanwhile that he has it, and who brings this did not know.
+        if recipient.has_it() || (!delivered && recipient.is_taken_out()) {
+            // It was noted while the attempt went on, which is one attempt; or an operator took it out while it was being tried.
             return;
         }
         recipient.open = matches!(tried.outcome, Outcome::Deferred { .. });

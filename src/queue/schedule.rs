@@ -181,6 +181,12 @@ mod tests {
         Schedule::new(&[MINUTE, 5 * MINUTE, HOUR], Some(4 * HOUR), 120 * HOUR).unwrap()
     }
 
+    #[test]
+    fn who_never_warns_says_so() {
+        assert!(schedule().warns());
+        assert!(!Schedule::new(&[MINUTE], None, HOUR).unwrap().warns());
+    }
+
     /// So long after it came, in a process that was there.
     fn aged(waited: Duration) -> Moment {
         Moment { now: ARRIVED.after(waited), waited, ran: waited }
@@ -204,16 +210,6 @@ mod tests {
         let plan = |warned| schedule().next(aged(4 * HOUR), 9, warned, 0);
         assert_eq!(plan(Warned::NotYet), retry(late.after(HOUR), Warning::Due));
         assert_eq!(plan(Warned::Already), retry(late.after(HOUR), Warning::NotDue));
-    }
-
-    #[test]
-    fn nobody_is_told_of_a_delay_without_a_time_for_it() {
-        let silent = Schedule::new(&[MINUTE], None, 120 * HOUR).unwrap();
-        let plan = silent.next(aged(119 * HOUR), 9, Warned::NotYet, 0);
-        assert_eq!((silent.warns(), plan), (false, retry(ARRIVED.after(119 * HOUR + MINUTE), Warning::NotDue)));
-        // Its sender may have given one.
-        let by = DeliverBy { deadline: ARRIVED.after(HOUR), or_return: false, trace: false };
-        assert!(schedule().warns() && silent.within(ARRIVED, Some(by)).warns());
     }
 
     #[test]

@@ -232,6 +232,15 @@ pub enum Work {
     Nothing(Option<Duration>),
 }
 
+/// What is read of a message that is given out and is not at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Its octets with its record, where they are one piece: it goes at once.
+    Whole,
+    /// It may have to wait.
+    RecordAlone,
+}
+
 /// The same, as far as memory knows.
 #[derive(Debug)]
 pub enum AtHand {
@@ -502,7 +511,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Gives out a message that is due, for as long as the lease says: of the identity whose turn it is, round and round, the one of highest
     /// priority that is due longest. Of one identity no more than the settings say at once. What others have waiting costs nothing.
-    fn claim(&self, now: Now) -> Result<Work, QueueError>;
+    fn claim(&self, now: Now, reading: Reading) -> Result<Work, QueueError>;
 
     /// The same as far as memory knows, without a wait and without a look at the disk.
     fn claim_at_hand(&self, _now: Now) -> AtHand {
@@ -510,7 +519,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     }
 
     /// Reads what was claimed by [`Self::claim_at_hand`]; none when it stands elsewhere now, and the claim has ended. After an error it has, too.
-    fn read_claimed(&self, _ticket: Ticket, _now: Now) -> Result<Option<Work>, QueueError> {
+    fn read_claimed(&self, _ticket: Ticket, _now: Now, _reading: Reading) -> Result<Option<Work>, QueueError> {
         Ok(None)
     }
 

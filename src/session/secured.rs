@@ -138,6 +138,8 @@ pub struct Session {
     pub(super) shown: Option<Shown>,
     pub(super) authentication_failures: u32,
     pub(super) recipients_refused: u32,
+    /// Recipients who could not come now, since a message was kept.
+    pub(super) recipients_put_off: usize,
     pub(super) room: Room,
     pub(super) state: State,
     idle_commands: u32,
@@ -157,6 +159,7 @@ impl Session {
             shown: None,
             authentication_failures: 0,
             recipients_refused: 0,
+            recipients_put_off: 0,
             room: Room::UNLIMITED,
             state: State::Idle,
             idle_commands: 0,
@@ -493,6 +496,7 @@ impl Session {
     /// A message was kept: the client is at work.
     pub(super) fn earned(&mut self) {
         self.idle_commands = 0;
+        self.recipients_put_off = 0;
     }
 
     pub(super) fn close(&mut self, reply: Reply) -> Step {

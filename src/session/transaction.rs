@@ -77,8 +77,8 @@ pub struct Transaction {
     /// Whether the header says `TLS-Required: No`.
     waives_tls: bool,
     asked_priority: Option<i8>,
-    /// Recipients that came while a limit per hour or day was reached.
-    over_limit: usize,
+    /// Whether the log has one already who may not come now: a thousand in each of many transactions would fill a disk.
+    has_told_put_off: bool,
 }
 
 impl Transaction {
@@ -93,7 +93,7 @@ impl Transaction {
             message_id: None,
             waives_tls: false,
             asked_priority,
-            over_limit: 0,
+            has_told_put_off: false,
         }
     }
 
@@ -430,19 +430,19 @@ impl Session {
         }
     }
 
-    /// Not now. That tells nothing about the recipient, so it does not count as a trial; but nobody asks for ever.
+    /// Not now. That tells nothing about the recipient, so it does not count as a trial; but nobody asks for ever, in one transaction or in many.
     fn refuse_for_now(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
         let (reply, mut decision) = denied.decided(Subject::Recipient);
-        decision.recipients.push(forward_path);
-        self.decide(decision);
-        let most = self.settings.recipients_max;
-        if let State::Open(transaction) = &mut self.state
-            && transaction.over_limit < most
-        {
-            transaction.over_limit = transaction.over_limit.saturating_add(1);
-            return self.say(reply);
+        let State::Open(transaction) = &mut self.state else { return self.our_fault() };
+        if !std::mem::replace(&mut transaction.has_told_put_off, true) {
+            decision.recipients.push(forward_path);
+            self.decide(decision);
         }
-        self.close(replies::too_many_refused_recipients())
+        if self.recipients_put_off >= self.settings.recipients_max {
+            return self.close(replies::too_many_refused_recipients());
+        }
+        self.recipients_put_off = self.recipients_put_off.saturating_add(1);
+        self.say(reply)
     }
 
     fn refuse_recipient(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
@@ -491,4 +491,24 @@ impl Session {
 /// RFC 6531 §3.4: a non-ASCII address needs SMTPUTF8 on MAIL.
 fn travels(address: &Address, parameters: &MailParameters) -> Result<(), Denied> {
     if address.is_ascii() || parameters.smtputf8 { Ok(()) } else { Err(Denied::by_server(replies::needs_smtputf8())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Received names a recipient only where that betrays nobody to another (RFC 5321 §7.2).
+    #[test]
+    fn the_only_recipient_is_told_where_there_is_one_alone() {
+        let opening =
+            Opening { reverse_path: ReversePath::Null, parameters: MailParameters::default(), asked_priority: None };
+        let mut transaction = Transaction::open(opening, Rule { name: "all".into(), place: None });
+        let to = |address: &str| ForwardPath::Address(Address::parse(address).unwrap());
+        assert_eq!(transaction.only_recipient(), None);
+        for (address, only) in [("bob@example.net", Some(to("bob@example.net"))), ("carol@example.net", None)] {
+            let recipient = Recipient { forward_path: to(address), parameters: RecipientParameters::default() };
+            assert!(transaction.add(&recipient).is_ok());
+            assert_eq!(transaction.only_recipient(), only, "{address}");
+        }
+    }
 }

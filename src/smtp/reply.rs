@@ -22,6 +22,12 @@ pub const REPLY_LINES_MAX: usize = 100;
 /// The most octets of one reply that are read.
 pub const REPLY_OCTETS_MAX: usize = 32 * 1024;
 
+/// The most octets of a reply's text that are kept, as UTF-8. There is one for each recipient, in the record, in memory, in the log and in the report.
+pub const REPLY_KEPT_MAX: usize = 1024;
+
+/// Stands where the rest of a reply was left out.
+const LEFT_OUT: &str = " [...]";
+
 /// A three-digit reply code, 200 to 599.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Code(u16);
@@ -132,10 +138,25 @@ impl fmt::Debug for Status {
 
 /// What is said on the wire: at least one line of text, which may be empty.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Recorded")]
 pub struct Reply {
     code: Code,
     status: Option<Status>,
     lines: Vec<String>,
+}
+
+/// A reply as it was written down. Earlier builds kept each whole.
+#[derive(Deserialize)]
+struct Recorded {
+    code: Code,
+    status: Option<Status>,
+    lines: Vec<String>,
+}
+
+impl From<Recorded> for Reply {
+    fn from(Recorded { code, status, lines }: Recorded) -> Self {
+        Self { code, status, lines }.shortened()
+    }
 }
 
 impl Reply {
@@ -177,6 +198,26 @@ impl Reply {
     #[must_use]
     pub fn reworded(self, words: impl Fn(&str) -> String) -> Self {
         Self { lines: self.lines.iter().map(|line| printable(words(line))).collect(), ..self }
+    }
+
+    /// What is kept of it: [`REPLY_KEPT_MAX`] octets of text, with a mark where the rest was.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        if self.lines.iter().map(String::len).sum::<usize>() <= REPLY_KEPT_MAX {
+            return self;
+        }
+        let mut room = REPLY_KEPT_MAX - LEFT_OUT.len();
+        for (index, line) in self.lines.iter_mut().enumerate() {
+            let Some(left) = room.checked_sub(line.len()) else {
+                let fits = cut(line, room).len();
+                line.truncate(fits);
+                line.push_str(LEFT_OUT);
+                self.lines.truncate(index.saturating_add(1));
+                break;
+            };
+            room = left;
+        }
+        self
     }
 
     /// Appends the reply as it goes on the wire: `250-…CRLF250 …CRLF`, the status on each line (RFC 2034 §4), no line over
@@ -502,6 +543,34 @@ mod tests {
         let lines: Vec<&str> = text.split_inclusive("\r\n").collect();
         assert!(lines[0].len() <= REPLY_LINE_MAX && lines[0].len() > REPLY_LINE_MAX - 3, "{}", lines[0].len());
         assert_eq!(lines[1], "550 5.7.1 b\r\n");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_reply_has_an_end() {
+        let line = |octets: usize| "x".repeat(octets);
+        let kept_of = |lines: &[String]| {
+            let whole = Reply::multiline(code(550), Status::new(5, 7, 1), lines.iter().cloned());
+            let kept = whole.clone().shortened();
+            assert_eq!((kept.code(), kept.status()), (whole.code(), whole.status()));
+            assert_eq!(kept.clone().shortened(), kept);
+            // So it is with what an earlier build wrote down.
+            assert_eq!(postcard::from_bytes::<Reply>(&postcard::to_stdvec(&whole).unwrap()), Ok(kept.clone()));
+            kept.lines().to_vec()
+        };
+        let just = [line(REPLY_KEPT_MAX - 10), line(10)];
+        assert_eq!(kept_of(&just), just);
+        for (lines, count) in [
+            (vec![line(REPLY_KEPT_MAX + 1)], 1),
+            (vec![line(REPLY_KEPT_MAX - 10), line(11), line(1)], 2),
+            (vec![line(REPLY_KEPT_MAX), line(1)], 1),
+            (vec![line(REPLY_KEPT_MAX - LEFT_OUT.len()), line(200), line(1)], 2),
+            (vec!["\u{fffd}".repeat(2042); 16], 1),
+        ] {
+            let kept = kept_of(&lines);
+            let octets: usize = kept.iter().map(String::len).sum();
+            assert!(kept.len() == count && octets <= REPLY_KEPT_MAX && octets > REPLY_KEPT_MAX - 4, "{kept:?}");
+            assert!(kept[count - 1].ends_with(LEFT_OUT), "{kept:?}");
+        }
     }
 
     #[test]

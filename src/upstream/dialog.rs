@@ -257,6 +257,8 @@ impl Dialog {
             let line = line.map_err(|fault| fault.to_string())?;
             if let Some(reply) = self.replies.line(line).map_err(|fault| fault.to_string())? {
                 let shown = self.without_secrets(reply.clone());
+                let is_offer = self.expected.front() == Some(&Expect::Ehlo) && reply.code().is_positive();
+                let shown = if is_offer { shown } else { shown.shortened() };
                 self.heard = Some(shown.clone());
                 // What asks further is read by the mechanism, as it is.
                 return Ok(Some(if reply.code().is_intermediate() { reply } else { shown }));

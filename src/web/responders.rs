@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ const UNAVAILABLE: Duration = Duration::from_secs(30);
 const ASKING_MAX: usize = 64;
 /// So long what was said before a restart is waited for: the responder is to be asked in what is left.
 const RECALL_TIME: Duration = Duration::from_secs(1);
+/// So long at the least what was said is waited for to be on disk, also where the responder took all of the round.
+const KEEP_LEAST: Duration = Duration::from_millis(500);
 /// Files that are read at once.
 const READS: usize = 8;
 /// And written: one, so that of two answers about one certificate the later one stays.
@@ -154,7 +157,7 @@ impl Responders {
         let Some((status, octets)) = self.settle(query, answered, now) else { return };
         // It is known by now: nobody waits for our disk.
         drop((mine, place));
-        self.keep(query, status, octets, now, round.left(clock)).await;
+        self.keep(query, status, octets, now, round.left(clock).max(KEEP_LEAST)).await;
     }
 
     /// What was said before a restart, where nothing is remembered of now.
@@ -180,8 +183,10 @@ impl Responders {
     async fn keep(&self, query: &Query, status: CertificateStatus, octets: Vec<u8>, now: WallTime, time: Duration) {
         let Some(folder) = &self.folder else { return };
         let path = kept::path(folder, query);
+        let has_begun = AtomicBool::new(false);
         let keeping = async {
             let Ok(permit) = Arc::clone(&self.writes).acquire_owned().await else { return Ok(()) };
+            has_begun.store(true, Ordering::Relaxed);
             let done = tokio::task::spawn_blocking(move || {
                 let done = match status {
                     CertificateStatus::Revoked => kept::write(&path, &octets, now),
@@ -197,7 +202,11 @@ impl Responders {
         let fault = match done {
             Ok(Ok(())) => return,
             Ok(Err(fault)) => fault,
-            Err(_) => std::io::Error::other("the disk was not done with it in time"),
+            Err(_) if has_begun.load(Ordering::Relaxed) => {
+                tracing::warn!(%query, "what an OCSP responder said is not on disk yet, which is slow; a start before that does not know it");
+                return;
+            }
+            Err(_) => std::io::Error::other("the disk is not done with others yet"),
         };
         tracing::error!(%query, %fault, "what an OCSP responder said could not be kept on disk; it counts until the next start");
     }

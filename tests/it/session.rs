@@ -384,27 +384,6 @@ fn a_report_to_who_may_not_be_written_to_has_the_header_alone() {
     }
 }
 
-/// Received names the recipient where there is one (RFC 5321 §4.4), and of several none: each would be told of another (RFC 5321 §7.2).
-#[test]
-fn only_a_recipient_that_is_alone_is_told_as_the_only_one() {
-    let mut session = fresh();
-    for event in [
-        Move::Line(b"EHLO client.example"),
-        Move::Line(b"MAIL FROM:<alice@example.com>"),
-        Move::Identified(Ok(alice_identity())),
-    ] {
-        event.feed(&mut session);
-    }
-    let only = |session: &Session| session.transaction().unwrap().only_recipient().map(|path| path.as_str().to_owned());
-    assert_eq!(only(&session), None);
-    for (line, expected) in
-        [(&b"RCPT TO:<bob@example.net>"[..], Some("bob@example.net")), (b"RCPT TO:<eve@example.net>", None)]
-    {
-        Move::Line(line).feed(&mut session);
-        assert_eq!(only(&session).as_deref(), expected);
-    }
-}
-
 /// Who goes the way: without limits, and with.
 const WALKERS: [fn() -> Arc<Identity>; 2] = [alice_identity, metered_identity];
 

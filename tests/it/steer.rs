@@ -244,6 +244,10 @@ fn where_a_message_hangs_is_seen_while_it_hangs() {
     let show = says(&bench, &["show", id]);
     assert!(show.contains("active: being tried now, since 20") && show.contains(words), "{show}");
     assert!(!show.contains("next attempt"), "{show}");
+    // A second behind the last octet it is noted that the upstream may have it.
+    process.wait_for_log(0, &["\"event\":\"unanswered\"", id, "upstream-0"]);
+    assert!(super::harness::eventually(|| says(&bench, &["show", id]).contains("upstream upstream-0 may have it: ")));
+    assert!(says(&bench, &["list"]).contains("x@example.net: deferred: the upstream was given the whole message"));
     let stats = || -> Value { serde_json::from_str(&says(&bench, &["stats", "--top", "0", "--json"])).unwrap() };
     assert_eq!(stats()["longest_attempt"]["id"], entry["id"]);
     assert!(super::harness::eventually(|| says(&bench, &["stats"]).contains("longest: attempt under way for ")));
@@ -350,7 +354,7 @@ fn an_old_command_line_is_told_by_a_new_daemon_that_it_is_old() {
     old.read_to_string(&mut said).unwrap();
     // As version 1 reads it: a fault, and the end.
     assert!(
-        said.starts_with("{\"fault\":\"the running daemon speaks version 3") && said.ends_with("\"end\"\n"),
+        said.starts_with("{\"fault\":\"the running daemon speaks version 4") && said.ends_with("\"end\"\n"),
         "{said}"
     );
 }
@@ -466,7 +470,7 @@ fn a_round_whose_asker_goes_away_has_its_end_in_the_audit_too() {
     fill(&bench, usize::try_from(MANY).unwrap(), 0);
     let process = Process::start(&bench.configuration);
     let mut asking = UnixStream::connect(bench.directory.path().join("data/control.sock")).unwrap();
-    asking.write_all(b"{\"version\":3,\"command\":{\"steer\":{\"action\":\"hold\",\"target\":\"all\"}}}\n").unwrap();
+    asking.write_all(b"{\"version\":4,\"command\":{\"steer\":{\"action\":\"hold\",\"target\":\"all\"}}}\n").unwrap();
     let mut first = String::new();
     BufReader::new(&asking).read_line(&mut first).unwrap();
     assert!(first.starts_with("{\"done\":"), "{first}");

@@ -61,7 +61,7 @@ class Build:
         self.constant = set()
         functions = sorted({(mutant.file, mutant.function) for mutant in mutants if mutant.function})
         self.numbers = {function: number for number, function in enumerate(functions)}
-        self.lines, self.heads = {}, {}
+        self.lines = {}
 
     def put(self):
         """Writes the sources of the copy."""
@@ -74,7 +74,6 @@ class Build:
                 constant = {span for file, span in self.constant if file == name}
                 text = switch.switched(text, by_file[name], self.numbers, constant)
                 self.lines[name] = switch.arms(text)
-                self.heads[name] = [bool(re.match(r"\s*(pub(\([^)]*\))? )?(const |async )?fn \w", line)) for line in text.split("\n")]
             if name == "src/lib.rs":
                 text += "#[allow(missing_docs)]\npub mod mutation;\n"
             if name in ("src/lib.rs", "src/main.rs"):
@@ -111,7 +110,7 @@ class Build:
                 if found:
                     self.constant |= found
                     continue
-            found = {key for span in places for key in self.around(span)}
+            found = self.around(places)
             if not found:
                 raise SystemExit("an error of the copy that no mutant explains:\n" + error["rendered"])
             functions |= found
@@ -132,20 +131,15 @@ class Build:
         lines = self.lines.get(span["file_name"], [])
         return lines[span["line_start"] - 1] if span["line_start"] <= len(lines) else None
 
-    def around(self, span):
-        """The function of the rewritten file in which this stands: that of an arm within it, or of the nearest before it."""
-        lines = self.lines.get(span["file_name"], [])
-        heads = self.heads.get(span["file_name"], [])
-        # An opaque type that captures what a box can't name is an error of the whole function. Its first line stands behind the arms of the function
-        # before it, none of which is at fault.
-        above = range(span["line_start"] - 1, -1, -1)
-        end = next((line for line in above if line < len(lines) and (lines[line] or heads[line])), 0)
-        below = lines[end:] if end < len(heads) and heads[end] else []
-        for number in lines[span["line_start"] - 1 : span["line_end"]] + below + lines[: span["line_start"]][::-1]:
-            if number:
-                found = next((mutant for mutant in self.inside if mutant.number == number), None)
-                return [(found.file, found.function)] if found else []
-        return []
+    def around(self, places):
+        """The functions of the rewritten files in which these stand: those of arms within one of them, or of the nearest arm before each."""
+        # An opaque type that captures what a box can't name is an error of the whole function; its other place, the signature, stands behind another's arms.
+        within = [number for span in places for number in self.numbers_of(span, slice(span["line_start"] - 1, span["line_end"]))[:1]]
+        before = [number for span in places for number in self.numbers_of(span, slice(span["line_start"]))[-1:]]
+        return {(one.file, one.function) for number in within or before for one in self.inside if one.number == number}
+
+    def numbers_of(self, span, lines):
+        return [number for number in self.lines.get(span["file_name"], [])[lines] if number]
 
     def is_constant(self, key, name):
         file, (start, _) = key

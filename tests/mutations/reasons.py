@@ -45,6 +45,8 @@ def read():
             if why:
                 close()
             change = line[2:].strip()
+            if file is None and change not in KINDS:
+                raise SystemExit(f"{PATH.name}: there is no kind {change!r}")
             if file is None:
                 keys.append(change)
         elif line.startswith("| "):

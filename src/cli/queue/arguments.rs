@@ -42,7 +42,7 @@ const RELEASE_HELP: &str = "Examples:\n\n  sealpost queue release -c sealpost.to
 
 const RETRY_HELP: &str = "Examples:\n\n  sealpost queue retry -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \
     sealpost queue retry -c sealpost.toml --upstream main       it is well again\n  sealpost queue retry -c sealpost.toml --state dead --dry-run\n\n\
-    Filters are put together with \"and\". Without names, what is queued or dead is meant: it is due now. The names of the messages it was done to are \
+    Filters are put together with \"and\". Without names, what is queued or dead is meant: it is due now; a held message is let go when it is named. What its sender wants to wait (FUTURERELEASE) waits on. The names of the messages it was done to are \
     printed, one a line.";
 
 const REMOVE_HELP: &str = "Examples:\n\n  sealpost queue remove -c sealpost.toml 01jdkz3n7q8w0x2y4z6a8b0c1d\n  \

@@ -10,7 +10,7 @@ use crate::cli::output::{Output, clean_section, counted, cut};
 use crate::daemon::steering::StateName;
 use crate::daemon::steering::active::{ActiveEntry, LongestAttempt};
 use crate::daemon::steering::breakdown::{Breakdown, Row};
-use crate::daemon::steering::entry::Entry;
+use crate::daemon::steering::entry::{Entry, EntryRecipient};
 use crate::daemon::steering::line::{push_said, shown_sender};
 use crate::daemon::steering::sums::{Happened, IntakeSums, Sums, UpstreamSums};
 use crate::plain::{self, clean, size};
@@ -113,13 +113,8 @@ impl Printer {
             let mut line = format!("{}{}: {}", to.address, parameters(&to.parameters), to.outcome);
             push_said(&mut line, &to.detail, to.reply.as_ref());
             writeln!(self.out, "{:>13}: {}", "to", clean(&line))?;
-            if let (Some(upstream), Some(at)) = (&to.upstream, &to.last_attempt) {
-                // One whose end was not heard yet, or never, is not counted.
-                let (upstream, number) = (clean(upstream), to.attempts.max(1));
-                writeln!(self.out, "{:>13}  attempt {number} by upstream {upstream}, ended {at}", "")?;
-            }
-            if to.undetermined {
-                writeln!(self.out, "{:>13}  an upstream may have it: it was silent behind the last octet, or is", "")?;
+            if let Some(line) = tried_last(to) {
+                writeln!(self.out, "{:>13}  {}", "", clean(&line))?;
             }
         }
         Ok(())
@@ -254,6 +249,22 @@ impl Printer {
     }
 }
 
+/// Which upstream tried it last, and whether it has answered. While it is waited for, and after a crash then, the attempt is not counted.
+fn tried_last(to: &EntryRecipient) -> Option<String> {
+    let (upstream, at) = (to.upstream.as_ref()?, to.last_attempt.as_ref()?);
+    Some(match (to.undetermined, to.attempts) {
+        (false, attempts) => format!("attempt {attempts} by upstream {upstream}, ended {at}"),
+        (true, attempts) => {
+            let ended = match attempts {
+                0 => "no attempt has ended yet".to_owned(),
+                1 => "1 attempt has ended".to_owned(),
+                several => format!("{several} attempts have ended"),
+            };
+            format!("upstream {upstream} may have it: it was given all of it, and had not answered at {at}; {ended}")
+        }
+    })
+}
+
 fn tried_since(active: &ActiveEntry) -> String {
     format!("being tried now, since {} ({} ago)", active.since, span(active.seconds))
 }
@@ -290,6 +301,33 @@ fn pace(count: u64, seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_tried_last_is_told_with_whether_that_was_answered() {
+        let told = |undetermined: bool, attempts: u32, upstream: Option<&str>| {
+            tried_last(&EntryRecipient {
+                address: "bob@example.net".to_owned(),
+                parameters: Vec::new(),
+                open: true,
+                outcome: "deferred".to_owned(),
+                detail: String::new(),
+                reply: None,
+                undetermined,
+                attempts,
+                upstream: upstream.map(str::to_owned),
+                last_attempt: Some("T".to_owned()),
+            })
+        };
+        assert_eq!(told(false, 0, None), None);
+        assert_eq!(told(false, 2, Some("main")).unwrap(), "attempt 2 by upstream main, ended T");
+        for (attempts, ended) in
+            [(0, "no attempt has ended yet"), (1, "1 attempt has ended"), (2, "2 attempts have ended")]
+        {
+            let line = told(true, attempts, Some("main")).unwrap();
+            let begin = "upstream main may have it: it was given all of it, and had not answered at T; ";
+            assert_eq!(line, format!("{begin}{ended}"));
+        }
+    }
 
     #[test]
     fn a_moment_that_is_none_has_no_age() {

@@ -1,6 +1,6 @@
 //! The file of credentials, held against who needs one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Checking, Secrecy};
 use crate::config::files;
@@ -16,6 +16,8 @@ struct Needy {
     key: String,
     name: String,
     factor: SecondFactor,
+    /// Perhaps by its CA.
+    is_said_elsewhere: bool,
 }
 
 /// How many identities of one file without a credential are named; a list of a million may have a million.
@@ -56,7 +58,9 @@ impl Checking<'_> {
 
     /// A second factor is demanded, and there is no file it could be in.
     fn nobody_can_show_anything(&mut self, needy: &[Needy]) {
-        for needy in needy.iter().take(NAMED_MAX) {
+        // Who has it of a CA is not told beside the CA.
+        let is_of_a_ca = needy.iter().any(|one| one.name.ends_with(':'));
+        for needy in needy.iter().filter(|one| !(is_of_a_ca && one.is_said_elsewhere)).take(NAMED_MAX) {
             let wrong = "is demanded, and there is no file of credentials: nobody could ever show it";
             self.findings.mistake(
                 &needy.key,
@@ -70,7 +74,7 @@ impl Checking<'_> {
     fn warn_of_who_lacks_one(&mut self, needy: &[Needy], credentials: &Credentials) {
         let lacking = needy.iter().filter_map(|one| Some((one, lack(one, credentials)?)));
         let lacking: Vec<(&Needy, String)> = lacking.collect();
-        for (Needy { key, name, factor }, lacks) in lacking.iter().take(NAMED_MAX) {
+        for (Needy { key, name, factor, .. }, lacks) in lacking.iter().take(NAMED_MAX) {
             let lacks = if key == "identities" { format!("{name:?}: {lacks}") } else { lacks.clone() };
             self.findings.warning(key, lacks, remedy(name, *factor));
         }
@@ -147,19 +151,38 @@ fn lack(Needy { name, factor, .. }: &Needy, credentials: &Credentials) -> Option
 
 /// Identities by name; of a CA whose certificates name themselves, what all their names begin with.
 fn needy(written: &Written, roster: Option<&Roster>) -> Vec<Needy> {
+    let of_tables: HashSet<&str> = written.identity.iter().filter_map(|entry| entry.name.as_deref()).collect();
+    let (demanded, others): (HashMap<&str, SecondFactor>, Vec<_>) = {
+        let all = roster.into_iter().flat_map(Roster::demanding);
+        let (tables, others): (Vec<_>, Vec<_>) = all.partition(|(name, _)| of_tables.contains(name));
+        (tables.into_iter().collect(), others)
+    };
     let tables = written.identity.iter().enumerate().filter(|(_, entry)| !entry.disabled);
     let tables = tables.filter_map(|(index, entry)| {
         let key = format!("identity[{index}].second_factor");
-        Some(Needy { key, name: entry.name.clone()?, factor: second_factor(entry.second_factor) })
+        let name = entry.name.clone()?;
+        // Where it says nothing, its CA does.
+        let factor = entry.second_factor.map(second_factor).or_else(|| demanded.get(name.as_str()).copied());
+        let is_said_elsewhere = entry.second_factor.is_none();
+        Some(Needy { key, name, factor: factor.unwrap_or(SecondFactor::None), is_said_elsewhere })
     });
     let cas = written.client_ca.iter().enumerate().filter(|(_, ca)| ca.send_as_email || ca.send_as_upn);
     let cas = cas.filter_map(|(index, ca)| {
         let key = format!("client_ca[{index}].second_factor");
-        Some(Needy { key, name: format!("{}:", ca.name.as_ref()?), factor: second_factor(ca.second_factor) })
+        Some(Needy {
+            key,
+            name: format!("{}:", ca.name.as_ref()?),
+            factor: second_factor(ca.second_factor),
+            is_said_elsewhere: false,
+        })
     });
-    let of_tables: HashSet<&str> = written.identity.iter().filter_map(|entry| entry.name.as_deref()).collect();
-    let others = roster.into_iter().flat_map(Roster::demanding).filter(|(name, _)| !of_tables.contains(name));
-    let others = others.map(|(name, factor)| Needy { key: "identities".to_owned(), name: name.to_owned(), factor });
+    let others = others.into_iter();
+    let others = others.map(|(name, factor)| Needy {
+        key: "identities".to_owned(),
+        name: name.to_owned(),
+        factor,
+        is_said_elsewhere: true,
+    });
     tables.chain(cas).chain(others).filter(|one| one.factor != SecondFactor::None).collect()
 }
 

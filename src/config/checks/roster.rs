@@ -202,14 +202,15 @@ impl Checking<'_> {
         let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
         let limits = self.identity_limits(&format!("{path}.limits"), written.limits);
         self.check_pin_ignores_expiry(path, written);
+        let keys = keys?;
         Some(RosterEntry {
             name: name?.into(),
-            keys: keys?,
+            second_factor: written.second_factor.map_or_else(|| cas.second_factor(&keys), second_factor),
+            keys,
             pin_ignores_expiry: written.pin_ignores_expiry,
             state: if written.disabled { EntryState::Disabled } else { EntryState::Enabled },
             send_as,
             send_to,
-            second_factor: second_factor(written.second_factor),
             limits,
             dispatch: dispatch(written.hold),
             null_sender: written.null_sender.unwrap_or(true),

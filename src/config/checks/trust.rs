@@ -1,6 +1,6 @@
 //! Client CAs: their certificates, CRLs and grants.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::config::written::{
 use crate::identity::names::is_trust_domain;
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use crate::identity::roster::{CaGrant, EmailGrant, OwnNames};
-use crate::identity::{Dispatch, Leeway, Limits, Priorities, Resending, SecondFactor, Vouching};
+use crate::identity::{Dispatch, Leeway, Limits, MatchKeys, Priorities, Resending, SecondFactor, Vouching};
 use crate::mail::{LocalPartCase, Rates};
 use crate::smtp::data::BareLf;
 use crate::sys::WallTime;
@@ -38,6 +38,23 @@ pub(super) struct Cas {
     pub(super) grants: Vec<CaGrant>,
     /// Of every `[[client_ca]]`, even one with a mistake elsewhere.
     pub(super) names: HashSet<String>,
+    /// What each asks for besides its certificates.
+    factors: HashMap<String, SecondFactor>,
+}
+
+impl Cas {
+    /// What an identity that says nothing of it has to show: what its CA asks of all. Were it nothing, a line in a roster would take away the second factor of
+    /// whom it names.
+    pub(super) fn second_factor(&self, keys: &MatchKeys) -> SecondFactor {
+        let ca = match &keys.ca {
+            Some(ca) => self.factors.get(&**ca),
+            None if keys.fingerprint.is_none() && keys.spki.is_none() && self.factors.len() == 1 => {
+                self.factors.values().next()
+            }
+            None => None,
+        };
+        ca.copied().unwrap_or(SecondFactor::None)
+    }
 }
 
 impl Checking<'_> {
@@ -46,6 +63,7 @@ impl Checking<'_> {
         for (index, entry) in written.iter().enumerate() {
             let path = format!("client_ca[{index}]");
             let name = self.unique_name(&path, entry.name.as_ref(), &mut cas.names);
+            cas.factors.extend(entry.name.clone().map(|name| (name, second_factor(entry.second_factor))));
             let grant = self.ca_grant(&path, entry, name.as_deref());
             let name = name.unwrap_or_default();
             let fetching = self.fetching(&path, entry, &name, data_dir);
@@ -427,7 +445,6 @@ impl Checking<'_> {
         for (key, is_written) in [
             ("send_to", written.send_to.is_some()),
             ("null_sender", written.null_sender.is_some()),
-            ("second_factor", written.second_factor != WrittenSecondFactor::None),
             ("limits", written.limits.is_written()),
             ("hold", written.hold),
             ("resend", written.resend),

@@ -134,7 +134,8 @@ impl Scribe<'_> {
         for words in active.into_iter().flat_map(|active| active.lines(brief.length)) {
             self.line(&["    ", &words]);
         }
-        let tried = brief.recipients().filter(|(_, state)| state.attempts > 0 || state.is_taken_out());
+        let tried =
+            brief.recipients().filter(|(_, state)| state.attempts > 0 || state.undetermined || state.is_taken_out());
         let mut untried = true;
         for (to, state) in tried.take(LINE_TRIED_MAX) {
             untried = false;
@@ -312,6 +313,12 @@ mod tests {
             });
             assert_eq!(lines[1..], [line]);
         }
+        // An attempt is counted at its end.
+        let waited_for = of(|record| {
+            record.recipients[0].last = Some(deferred("it may have taken it", None));
+            record.recipients[0].undetermined = true;
+        });
+        assert_eq!(waited_for[1..], ["    bob@example.net: deferred: it may have taken it"]);
     }
 
     #[test]

@@ -30,18 +30,25 @@ fn what_is_claimed_at_once_is_what_the_disk_has_and_is_not_read() {
 
 #[test]
 fn what_is_read_for_who_is_to_send_it_is_read_with_its_octets() {
-    for (length, is_one_piece) in [(0, true), (5000, true), (PIECE, true), (PIECE + 1, false)] {
+    use Reading::{RecordAlone, Whole};
+    for (length, reading, is_read) in [
+        (0, Whole, true),
+        (5000, Whole, true),
+        (PIECE, Whole, true),
+        (PIECE + 1, Whole, false),
+        (5000, RecordAlone, false),
+    ] {
         block_on(async {
             let mut bench = Bench::new(settings());
             let id = bench.keep(&body(length)).await;
             bench.restart().await;
-            let claim = bench.claim_now().await.unwrap();
+            let claim = bench.queue.claim_reading(reading).await;
             // Whoever read it from the disk would notice.
             if length > 1000 {
                 bench.damage(&body(length)[200..264]);
             }
             let read = whole(claim.body()).await;
-            assert_eq!(read == Ok(body(length)), is_one_piece, "{length}: {read:?}");
+            assert_eq!(read == Ok(body(length)), is_read, "{length}, {reading:?}: {read:?}");
             assert_eq!(claim.id(), id);
         });
     }

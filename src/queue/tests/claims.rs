@@ -205,7 +205,7 @@ fn a_claim_that_reaches_nobody_is_given_back() {
     block_on(async {
         let bench = Bench::new(settings());
         let id = bench.keep(b"hello").await;
-        drop(Taken::take(&bench.queue.inner).unwrap());
+        drop(Taken::take(&bench.queue.inner, Reading::Whole).unwrap());
         assert_eq!(bench.claim_now().await.unwrap().id(), id);
     });
 }

@@ -334,7 +334,7 @@ impl<'a, S: Subject> Trial<'a, S> {
     }
 
     fn claim(&mut self) -> Result<Option<Ticket>, String> {
-        match self.store.claim(self.now).map_err(|fault| format!("claim: {fault}"))? {
+        match self.store.claim(self.now, crate::queue::Reading::Whole).map_err(|fault| format!("claim: {fault}"))? {
             Work::Claimed(ticket, record) => {
                 self.model.claimed(ticket, &record, self.now)?;
                 Ok(Some(ticket))

@@ -389,7 +389,7 @@ impl Store for Ledge {
         unreachable!()
     }
 
-    fn claim(&self, _: Now) -> Result<Work, QueueError> {
+    fn claim(&self, _: Now, _: Reading) -> Result<Work, QueueError> {
         unreachable!()
     }
 

@@ -8,6 +8,7 @@ use crate::mail::{
     Ret, ReversePath,
 };
 use crate::queue::Outcome;
+use crate::smtp::reply::REPLY_KEPT_MAX;
 use crate::upstream::attempt::Attempt;
 use crate::upstream::settings::{Chunking, Credentials, EightBit, Manner, Mechanism, ReplyPattern, Secret, Submitter};
 use crate::upstream::seven_bit::NotEncodable;
@@ -243,6 +244,28 @@ fn all_recipients_refused_and_data_granted_ends_with_a_lone_dot() {
     talk.hear("250 ok\r\n550 5.1.1 no\r\n450 4.2.1 later\r\n354 go\r\n", "> .")
         .hear("554 5.5.1 no valid recipients\r\n", "done FL");
     assert!(talk.dialog.is_usable());
+}
+
+/// Once 303 octets to a thousand recipients made a record of 92 MB, of what the upstream had said to each.
+#[test]
+fn of_what_is_said_to_a_recipient_little_is_kept() {
+    let said = |code: &str| {
+        let line = [format!("{code}-").as_bytes(), &[0xff; 300], b"\r\n"].concat();
+        [line.repeat(99), format!("{code} 5.1.1 end\r\n").into_bytes()].concat()
+    };
+    for (code, letter) in [("550", 'F'), ("450", 'L')] {
+        let mut talk = Talk::ready(PLAIN_EHLO);
+        talk.on(Event::Begin(order(1)), "> MAIL FROM:<alice@example.com>")
+            .hear("250 ok\r\n", "> RCPT TO:<r0@example.net>");
+        let Step::Done(attempt) = talk.dialog.on(Event::Received(&said(code))) else { panic!("done") };
+        assert_eq!(show_attempt(&attempt), letter.to_string());
+        let (_, Outcome::Failed { reply, .. } | Outcome::Deferred { reply, .. }) = &attempt.outcomes[0] else {
+            panic!("{attempt:?}")
+        };
+        let reply = reply.as_ref().unwrap();
+        assert_eq!(reply.code().to_string(), code);
+        assert!(reply.text().len() <= REPLY_KEPT_MAX && reply.text().ends_with("[...]"), "{reply}");
+    }
 }
 
 /// A refusal answers what was sent ahead of it too; the 503s behind it are nobody's fault.

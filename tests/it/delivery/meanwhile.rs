@@ -150,3 +150,22 @@ async fn an_answer_within_a_second_costs_no_commit_of_its_own() {
     // The record is written anew, and its place is.
     assert_eq!((costs[1], costs[2]), (costs[0], costs[0] + 2), "{costs:?}");
 }
+
+/// An upstream that takes one recipient in a transaction once had the whole record written anew each second.
+#[tokio::test(start_paused = true)]
+async fn what_comes_of_it_little_by_little_is_recorded_ever_more_rarely() {
+    let stage = Stage::new(
+        Script { recipients_max: Some(1), service: seconds(1), ..Script::default() },
+        Upstream { connections: 1, ..upstream() },
+    );
+    stage.run();
+    let to: Vec<String> = (0..60).map(|number| format!("r{number}@example.net")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let before = stage.disk.syncs();
+    stage.submit_to("alice", 1, &to).await;
+    stage.pass(2 * MINUTE).await;
+    assert_eq!((stage.count().await, stage.up.taken().len()), (0, 60));
+    let syncs = stage.disk.syncs() - before;
+    // Two for the message, two or three for each of a dozen recordings, and the end.
+    assert!(syncs <= 45, "{syncs}");
+}

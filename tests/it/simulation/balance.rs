@@ -33,6 +33,8 @@ pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub(super) const WARN_AFTER: Duration = Duration::from_secs(4 * 3600);
 /// How long an attempt may take that began in time (a slow upstream says an octet a minute).
 const ATTEMPT: Duration = HOUR;
+/// The sender's own time (`BY`) runs from MAIL on, and a message has arrived when all of it is kept: what its last octets took on the way is told by nobody.
+const ON_THE_WAY: Duration = Duration::from_secs(60);
 
 /// What there is to be seen at the end.
 pub(super) struct Evidence<'a> {
@@ -346,7 +348,7 @@ impl Balance<'_> {
                 continue;
             }
             let at = state.last_attempt.as_ref().map_or(record.trace.arrived, |(at, _)| *at);
-            let waited = at.since(record.trace.arrived) + submission.begun_before() + self.account.stepped;
+            let waited = at.since(record.trace.arrived) + ON_THE_WAY + submission.begun_before() + self.account.stepped;
             if failed && !may_have_failed(submission, to, waited) {
                 return Err(format!("{to} failed after {waited:?}, and there was no reason: {state:?} {submission:?}"));
             }

@@ -32,7 +32,8 @@ const SEEDS: u64 = 200;
 
 /// Seeds that showed something once. 7000035: a message whose own time was over brought back the probe that it had been given, which was news, by which it was
 /// claimed again at once, for ever. 8002167 and 8003065: one route had its part, another hung, and the power went in the ten minutes before both were recorded.
-const ONCE_BROKEN: [u64; 3] = [7_000_035, 8_002_167, 8_003_065];
+/// 8083354: the sender's own time was over 60 ms sooner than the account would have it.
+const ONCE_BROKEN: [u64; 4] = [7_000_035, 8_002_167, 8_003_065, 8_083_354];
 
 /// How often it is told how far many seeds are.
 const PROGRESS: u64 = 500;

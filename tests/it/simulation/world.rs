@@ -29,8 +29,8 @@ const SETTLING: Duration = Duration::from_secs(49 * 3600);
 /// How long an outcome may wait to be recorded where the disk fails or is full: until it is well, and until it is tried again.
 const RECORDED_WITHIN: Duration = Duration::from_secs(600);
 
-/// The same on a disk that is well, also while the attempt goes on: a second, three commits of the slowest, and what they wait for.
-const RECORDED_SOON: Duration = Duration::from_secs(10);
+/// The same on a disk that is well, also while the attempt goes on: eight seconds, three commits of the slowest, and what they wait for.
+const RECORDED_SOON: Duration = Duration::from_secs(17);
 
 /// How long after a disk was ill the store may still be on its way back.
 const CONVALESCENCE: Duration = Duration::from_secs(120);

@@ -18,7 +18,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use csv::{ByteRecord, Reader, ReaderBuilder};
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
 use super::super::trust::priorities;
 use super::Gathering;
@@ -87,6 +87,8 @@ impl Checking<'_> {
             .has_headers(false)
             .flexible(true)
             .comment(Some(b'#'))
+            // Unless told so it takes a CR for a line end too, and counts none for it: mistakes would stand on other lines than an editor shows.
+            .terminator(Terminator::Any(b'\n'))
             .from_reader(LineEnds::of(stream));
         let mut lines = Lines::new(path, cas);
         let mut record = ByteRecord::new();
@@ -257,10 +259,10 @@ impl<'c> Lines<'c> {
         let (send_as, send_to) = (self.text(record, "send_as")?, self.text(record, "send_to")?);
         Ok(RosterLine {
             name,
-            keys,
             send_as: list(&mut self.send_as, send_as, ListPurpose::SendAs).map_err(|wrong| (Some("send_as"), wrong))?,
             send_to: list(&mut self.send_to, send_to, ListPurpose::SendTo).map_err(|wrong| (Some("send_to"), wrong))?,
-            terms: self.terms(record)?,
+            terms: self.terms(record, self.cas.second_factor(&keys))?,
+            keys,
             file: Arc::clone(&self.file),
             line,
         })
@@ -287,7 +289,8 @@ impl<'c> Lines<'c> {
         read.map(|keys| MatchKeys { ca, ..keys }).map_err(|(column, wrong)| (Some(column), wrong))
     }
 
-    fn terms(&mut self, record: &ByteRecord) -> Result<Arc<Terms>, LineFault> {
+    /// `factor`: what the CA of the line asks for.
+    fn terms(&mut self, record: &ByteRecord, factor: SecondFactor) -> Result<Arc<Terms>, LineFault> {
         let at = |column: &'static str| move |wrong: Wrong| (Some(column), wrong);
         let flag = |column, unwritten| {
             self.text(record, column).and_then(|text| read_flag(text, unwritten).map_err(at(column)))
@@ -297,7 +300,8 @@ impl<'c> Lines<'c> {
         let priorities = priorities(priority("priority_min")?, priority("priority_max")?);
         let terms = Terms {
             state: if flag("disabled", false)? { EntryState::Disabled } else { EntryState::Enabled },
-            second_factor: read_second_factor(self.text(record, "second_factor")?).map_err(at("second_factor"))?,
+            second_factor: read_second_factor(self.text(record, "second_factor")?, factor)
+                .map_err(at("second_factor"))?,
             limits: Limits {
                 priorities: priorities.map_err(|wrong| (Some("priority_max"), (wrong, None)))?,
                 recipients_per_message: count("recipients_per_message")?,
@@ -370,14 +374,11 @@ struct TooLong;
 /// Different terms that are remembered: they are sought one by one.
 const TERMS_MAX: usize = 32;
 
-/// The line that a record begins on. Its own position would be that of the empty lines and remarks before it; where it ends is sure. The reader ends a
-/// record at a CR alone too, but counts lines by LF, as `grep -n` and vi do: then the line goes on behind it.
+/// The line that a record begins on. Its own position would be that of the empty lines and remarks before it; where it ends is sure.
 fn line_of(reader: &Reader<LineEnds<Stream>>, record: &ByteRecord) -> u32 {
-    let position = reader.position();
     let within = memchr::memchr_iter(b'\n', record.as_slice()).count();
-    let own = usize::from(reader.get_ref().octet_before(position.byte()) != Some(b'\r'));
-    let within = u64::try_from(within.saturating_add(own)).unwrap_or(u64::MAX);
-    u32::try_from(position.line().saturating_sub(within).max(1)).unwrap_or(u32::MAX)
+    let within = u64::try_from(within).unwrap_or(u64::MAX).saturating_add(1);
+    u32::try_from(reader.position().line().saturating_sub(within).max(1)).unwrap_or(u32::MAX)
 }
 
 /// Whether no cell of the first line is a column, or was meant as one.
@@ -413,23 +414,32 @@ struct LineEnds<R> {
     rest: Option<Vec<u8>>,
     /// Octets that the line at hand may still take.
     left: usize,
-    /// What was given last, and how much was given with it.
-    given: Vec<u8>,
-    given_in_all: u64,
 }
 
 impl<R: Read> LineEnds<R> {
     fn of(inner: R) -> Self {
-        Self { inner, held: false, last: b'\n', rest: None, left: LINE_OCTETS_MAX, given: Vec::new(), given_in_all: 0 }
+        Self { inner, held: false, last: b'\n', rest: None, left: LINE_OCTETS_MAX }
     }
 
-    /// The octet before this place of all that was given, where it was among the last.
-    fn octet_before(&self, place: u64) -> Option<u8> {
-        let back = usize::try_from(self.given_in_all.checked_sub(place)?).ok()?;
-        self.given.get(self.given.len().checked_sub(back)?.checked_sub(1)?).copied()
+    /// What is still to come when there is no more.
+    fn end(&mut self, buffer: &mut [u8]) -> usize {
+        let (held, last) = (self.held, self.last);
+        let rest = self.rest.get_or_insert_with(|| {
+            let line_end: &[u8] = match (held, last) {
+                (true, _) => b"\r\n",
+                (false, b'\n') => b"",
+                (false, _) => b"\n",
+            };
+            [line_end, END].concat()
+        });
+        let count = rest.len().min(buffer.len());
+        buffer.iter_mut().zip(rest.drain(..count)).for_each(|(place, octet)| *place = octet);
+        count
     }
+}
 
-    fn give(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+impl<R: Read> Read for LineEnds<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.left == 0 {
             return Err(std::io::Error::other(TooLong));
         }
@@ -453,33 +463,7 @@ impl<R: Read> LineEnds<R> {
             }
         }
         // Nothing but a CR came, and it waits.
-        if written == 0 { self.give(buffer) } else { Ok(written) }
-    }
-
-    /// What is still to come when there is no more.
-    fn end(&mut self, buffer: &mut [u8]) -> usize {
-        let (held, last) = (self.held, self.last);
-        let rest = self.rest.get_or_insert_with(|| {
-            let line_end: &[u8] = match (held, last) {
-                (true, _) => b"\r\n",
-                (false, b'\n') => b"",
-                (false, _) => b"\n",
-            };
-            [line_end, END].concat()
-        });
-        let count = rest.len().min(buffer.len());
-        buffer.iter_mut().zip(rest.drain(..count)).for_each(|(place, octet)| *place = octet);
-        count
-    }
-}
-
-impl<R: Read> Read for LineEnds<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.give(buffer)?;
-        self.given.clear();
-        self.given.extend(buffer.iter().take(count));
-        self.given_in_all = self.given_in_all.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
-        Ok(count)
+        if written == 0 { self.read(buffer) } else { Ok(written) }
     }
 }
 
@@ -531,9 +515,10 @@ fn read_flag(text: &str, unwritten: bool) -> Result<bool, Wrong> {
     }
 }
 
-fn read_second_factor(text: &str) -> Result<SecondFactor, Wrong> {
+fn read_second_factor(text: &str, unwritten: SecondFactor) -> Result<SecondFactor, Wrong> {
     match text {
-        "" | "none" => Ok(SecondFactor::None),
+        "" => Ok(unwritten),
+        "none" => Ok(SecondFactor::None),
         "password" => Ok(SecondFactor::Password),
         "totp" => Ok(SecondFactor::Totp),
         _ => {

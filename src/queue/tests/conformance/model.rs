@@ -704,7 +704,7 @@ fn note(record: &mut Record, tried: &Tried, at: WallTime) {
     let one = &mut record.recipients[tried.recipient];
     let delivered = matches!(tried.outcome, Outcome::Delivered { .. });
     // What an operator said while it was being tried stands, unless it has arrived; and that it has arrived stands.
-    if !delivered && (is_taken_out(one) || has_it(one)) {
+    if has_it(one) || (!delivered && is_taken_out(one)) {
         return;
     }
     one.open = matches!(tried.outcome, Outcome::Deferred { .. });

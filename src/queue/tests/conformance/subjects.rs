@@ -174,13 +174,13 @@ impl<T: Store> Store for Lying<T> {
         self.truth.spend(identity, rates, cost, now)
     }
 
-    fn claim(&self, now: Now) -> Result<Work, QueueError> {
+    fn claim(&self, now: Now, reading: Reading) -> Result<Work, QueueError> {
         if self.lie == Lie::GivesOutHeld
             && let Some(work) = self.claim_held(now)?
         {
             return Ok(work);
         }
-        match self.truth.claim(now)? {
+        match self.truth.claim(now, reading)? {
             Work::Nothing(wait) if self.lie == Lie::SleepsLong => {
                 Ok(Work::Nothing(wait.map(|wait| wait + Duration::from_secs(1))))
             }
