@@ -161,18 +161,26 @@ mod tests {
     /// Whoever was granted `held_with_another` before has enough.
     #[test]
     fn what_they_hold_is_counted_and_said_before() {
-        for (one, most) in [(to("bob@example.net", None), 25_000), (longest(), 860_000)] {
+        let short = || to("bob@example.net", None);
+        // The third grows the first page by steps that are none of doubling.
+        for (kinds, most) in [(vec![short()], 25_000), (vec![longest()], 860_000), (vec![short(), longest()], 450_000)]
+        {
             let mut packed = Recipients::default();
-            for _ in 0..1000 {
+            for one in kinds.iter().cycle().take(1000) {
                 let said = packed.held_with_another();
-                packed.push(&one).unwrap();
+                packed.push(one).unwrap();
                 let really: usize = packed.pages.iter().map(Vec::capacity).sum();
                 assert!(packed.held() <= said && octets(really) <= packed.held() + octets(FREE), "{packed:?}");
             }
             assert!(packed.held() <= most, "{}", packed.held());
         }
         let mut few = Recipients::default();
-        few.push(&to("bob@example.net", None)).unwrap();
+        few.push(&short()).unwrap();
         assert!(few.pages[0].capacity() < 64 && few.held_with_another() == 0);
+        // Four fill what four take.
+        for _ in 0..3 {
+            few.push(&short()).unwrap();
+        }
+        assert_eq!(few.pages[0].capacity(), few.pages[0].len());
     }
 }

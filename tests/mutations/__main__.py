@@ -70,7 +70,8 @@ def report(mutants, verdicts):
     """Survivors without a reason, reasons without a survivor, counts; the exit status."""
     why = reasons.read()
     surviving = {mutant.key: mutant for mutant in mutants if not is_settled(verdicts[mutant.key])}
-    bare = [mutant for key, mutant in surviving.items() if key not in why]
+    kinds = {key: reasons.of_kind(mutant, verdicts[key], why) for key, mutant in surviving.items()}
+    bare = [mutant for key, mutant in surviving.items() if key not in why and not kinds[key]]
     files = {mutant.file for mutant in mutants}
     exist = {mutant.key for mutant in mutants}
     idle = [key for key in why if key not in surviving and key.split("\n")[0] in files]

@@ -1,6 +1,7 @@
 """The mutants that cargo-mutants knows, each with a name that outlives a shift of lines."""
 
 import json
+import re
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Mutant:
     genre: str
     function: tuple
     returns: str
+    head: str
     key: str = ""
     number: int = 0
 
@@ -53,6 +55,11 @@ def listed(arguments):
     return sorted(mutants, key=lambda mutant: (place(mutant), mutant.file, mutant.line))
 
 
+def head(lines):
+    """The first line of a function, without what stands in front of it."""
+    return next((line.strip() for line in lines if re.search(r"\bfn \w", line.split("//")[0])), "")
+
+
 def read(one, lines):
     """One mutant of the list."""
     place = lambda end: (end["line"], end["column"])
@@ -71,4 +78,6 @@ def read(one, lines):
         genre=one["genre"],
         function=(place(function["span"]["start"]), place(function["span"]["end"])) if function else None,
         returns=function["return_type"] if function else "",
+        # cargo-mutants has the attributes and comments of a function in its span.
+        head=head(lines[function["span"]["start"]["line"] - 1 :]) if function else "",
     )

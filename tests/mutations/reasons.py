@@ -8,6 +8,8 @@ Paragraphs, under a line `src/..` that names the file. Each names one or more mu
 
 `=` is the change as cargo-mutants tells it, `|` the line where it stands; `(2)` after the change means the second such on lines that read alike. A
 reason whose mutant exists no more, or is noticed by now, is a fault like a survivor without one.
+
+Above the first file stands a reason for all of a kind (KINDS), `= every constant`: it holds for those that were not chosen, and for none that was.
 """
 
 import re
@@ -15,10 +17,14 @@ from pathlib import Path
 
 PATH = Path(__file__).with_name("reasons.txt")
 WHICH = re.compile(r" \((\d+)\)$")
+KINDS = {
+    "every constant": lambda mutant: re.match(r"(pub(\([^)]*\))? )?const \w+:", mutant.text),
+    "every const fn": lambda mutant: re.match(r"(pub(\([^)]*\))? )?const fn ", mutant.head),
+}
 
 
 def read():
-    """The reason of each mutant, by its key."""
+    """The reason of each mutant, by its key, and of each kind, by its name."""
     found, file, keys, why = {}, None, [], []
 
     def close():
@@ -39,6 +45,10 @@ def read():
             if why:
                 close()
             change = line[2:].strip()
+            if file is None and change not in KINDS:
+                raise SystemExit(f"{PATH.name}: there is no kind {change!r}")
+            if file is None:
+                keys.append(change)
         elif line.startswith("| "):
             which = WHICH.search(change)
             plain = WHICH.sub("", change)
@@ -49,6 +59,12 @@ def read():
             close()
     close()
     return found
+
+
+def of_kind(mutant, verdict, why):
+    """The kind whose reason speaks for this mutant, if it is of one."""
+    kinds = (kind for kind, is_one in KINDS.items() if kind in why and is_one(mutant))
+    return next(kinds, None) if verdict == "not chosen" else None
 
 
 def written(mutant):

@@ -27,6 +27,10 @@ pub(super) const TABLE: &[Broken] = &[
     broken("data_dir = \"data\"", "data_dir = data", &[
         "sealpost.toml:2: not TOML: string values must be quoted, expected literal string",
     ]),
+    // The grammar does not say where it stands: not on line 1.
+    broken("data_dir = \"data\"", "data_dir = \"data\"\na.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a = 1", &[
+        "sealpost.toml: not TOML: recursion limit",
+    ]),
     broken("hostname = \"mail.example.com\"", "hostnam = \"mail.example.com\"", &[
         "sealpost.toml:1: hostnam: there is no such key; did you mean \"hostname\"?",
     ]),

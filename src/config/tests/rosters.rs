@@ -270,6 +270,15 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
             &format!("{head}a,\"staff,a@example.com,*,*\nb,\"staff\",b@example.com,*,*\n"),
             "x.csv:2: identity \"a\": a quote that opens on this line is closed only lines below; close it where its cell ends",
         ),
+        // A CR alone ends no line: the cells go on behind it.
+        (
+            &format!("{head}a,staff,a@example.com,*,*\rb,staff,b@example.com,*,*\n"),
+            "x.csv:2: identity \"a\": has 9 cells, the first line has 5; put a cell that holds a comma in double quotes",
+        ),
+        (
+            &format!("{head}a,staff,a@example.com,*,*\r\r\n# a remark\r\nb,stuff,b@example.com,*,*\r\r\n"),
+            "x.csv:4: identity \"b\": ca: \"stuff\": there is no client_ca of this name; did you mean \"staff\"?",
+        ),
         ("name,name\n", "x.csv:1: column 2: \"name\" is there twice; leave one out"),
         (
             &format!("{head}a,staff,a@example.com,*\n"),

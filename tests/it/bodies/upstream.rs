@@ -85,6 +85,10 @@ fn credentials(first: u8) -> Option<Credentials> {
     }
 }
 
+fn logs_in_by_password(first: u8) -> bool {
+    first >> 2 & 3 == 1
+}
+
 fn term(first: u8) -> TlsTerm {
     match first & 3 {
         0 => TlsTerm::Demanded,
@@ -341,7 +345,9 @@ impl Talk {
     fn over(mut self, fault: &UpstreamFault) -> Result<Self, Broken> {
         tellable(&fault.sentence())?;
         if fault.phase == Phase::Auth {
-            let mut ours = SECRETS.into_iter().filter(|secret| !self.is_upstreams_own(secret)).chain([PASSWORD, TOKEN]);
+            // Where a token or a certificate logs in there is no password that we could have said.
+            let configured = [TOKEN].into_iter().chain(logs_in_by_password(self.first).then_some(PASSWORD));
+            let mut ours = SECRETS.into_iter().filter(|secret| !self.is_upstreams_own(secret)).chain(configured);
             same("a secret that is told", &ours.find(|secret| fault.sentence().contains(secret)), &None)?;
         }
         self.said.push(fault.sentence());

@@ -24,6 +24,8 @@ pub(super) enum Lie {
     ForgetsFences,
     /// What is put off is given out again at once.
     NeverPutsOff,
+    /// What is held is given out like the rest.
+    GivesOutHeld,
     /// Outcomes are recorded without their reports.
     DropsReports,
     /// All identities have nothing.
@@ -45,9 +47,10 @@ pub(super) enum Lie {
 }
 
 impl Lie {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::ForgetsFences,
         Self::NeverPutsOff,
+        Self::GivesOutHeld,
         Self::DropsReports,
         Self::CountsNobody,
         Self::IgnoresFilters,
@@ -134,6 +137,17 @@ struct Lying<T> {
     lie: Lie,
 }
 
+impl<T: Store> Lying<T> {
+    /// The oldest that is held, claimed as if it were not.
+    fn claim_held(&self, now: Now) -> Result<Option<Work>, QueueError> {
+        let held = Filter { state: Some(State::Held) };
+        let listing = self.truth.briefs(held, Page { after: None, limit: 1 }, Direction::OldestFirst)?;
+        let Some(id) = listing.entries.first().map(Listed::id) else { return Ok(None) };
+        self.truth.apply(vec![Order::Release(id)], now).remove(0)?;
+        self.truth.claim_one(id, now).map(Some)
+    }
+}
+
 impl<T: Store> Store for Lying<T> {
     fn apply(&self, mut batch: Vec<Order>, now: Now) -> Vec<Result<(), QueueError>> {
         for order in &mut batch {
@@ -161,6 +175,11 @@ impl<T: Store> Store for Lying<T> {
     }
 
     fn claim(&self, now: Now, reading: Reading) -> Result<Work, QueueError> {
+        if self.lie == Lie::GivesOutHeld
+            && let Some(work) = self.claim_held(now)?
+        {
+            return Ok(work);
+        }
         match self.truth.claim(now, reading)? {
             Work::Nothing(wait) if self.lie == Lie::SleepsLong => {
                 Ok(Work::Nothing(wait.map(|wait| wait + Duration::from_secs(1))))
