@@ -25,11 +25,11 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -136,6 +136,8 @@ pub struct Daemon {
     changed: Arc<Notify>,
     /// Told when CRLs are to be fetched at once.
     fetch_at_once: Arc<Notify>,
+    /// Until the end of the drain.
+    control: Mutex<Option<Arc<UnixListener>>>,
     hang_up: Signal,
 }
 
@@ -164,7 +166,7 @@ impl Daemon {
         let listeners = listen_on_all(&settings)?;
         let snapshot = build::snapshot(&settings, 0, &clock)?;
         let queue = QueueSettings { readers: QueueSettings::readers_here(), ..settings.queue.clone() };
-        let owned = opening::owned(queue).await?;
+        let owned = opening::owned(queue, settings.shutdown_grace).await?;
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
         let tasks = Tasks::default();
@@ -182,7 +184,8 @@ impl Daemon {
         let house = Arc::new(house.with_log(log).with_responders(responders));
         tell_recovery(&recovery, &settings.data_dir, &house);
         let bound = listeners.iter().map(|(_, address)| *address).collect();
-        house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
+        let control = Arc::new(control);
+        house.tasks.spawn_vital("control socket", control::run(Arc::clone(&control), Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
         let (queue, routes) = (house.queue.clone(), Arc::clone(&house.snapshot().routes));
         let now = house.now().wall;
@@ -209,7 +212,8 @@ impl Daemon {
             house.tasks.spawn_vital("CRLs over HTTP", fetching);
         }
         house.tasks.spawn_vital("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
-        Ok(Self { house, reloader, bound, orders, sources, changed, fetch_at_once, hang_up })
+        let control = Mutex::new(Some(control));
+        Ok(Self { house, reloader, bound, orders, sources, changed, fetch_at_once, control, hang_up })
     }
 
     /// The addresses that are listened on, in the order of the configuration; ports that were 0 are the kernel's choice.
@@ -281,9 +285,10 @@ impl Daemon {
         ready::stopping();
         tracing::info!("stopping");
         let grace = self.reloader.settings().shutdown_grace;
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
         let left = tokio::select! {
             biased;
-            left = self.house.come_to_rest(grace) => left,
+            left = control::until_rest(self.house.come_to_rest(grace), control, &self.house) => left,
             never = tell_awaited(&self.house, grace) => match never {},
         };
         if left > 0 {
