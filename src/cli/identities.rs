@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 
 use super::ConfigArgument;
@@ -130,7 +130,7 @@ impl<W: Write> Printer<W> {
             }
             Answer::Identity(entry) => self.whole(entry)?,
             Answer::Missing(name) => self.missing.push(name.clone()),
-            Answer::Fault(why) => bail!("{why}"),
+            Answer::Fault(why) => return Err(reach::refused(why)),
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Lines(_)

@@ -3,6 +3,7 @@
 //! Never: works on a store that a daemon owns; shows an octet of a body; removes by filter what nobody has confirmed.
 
 pub mod arguments;
+mod collected;
 mod export;
 mod moving;
 pub(super) mod print;
@@ -13,8 +14,6 @@ mod steer;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-
-use anyhow::bail;
 
 use self::arguments::{QueueArguments, QueueCommand, QueueCommon, QueueList, QueueShow, QueueStats};
 use self::print::{Form, Printer};
@@ -154,7 +153,7 @@ impl Session {
                     writeln!(printer.out, "{}", crate::plain::json(&files)?)?;
                 }
                 Answer::Compacted(before, after) => compact::tell(*before, *after),
-                Answer::Fault(why) => bail!("{why}"),
+                Answer::Fault(why) => return Err(reach::refused(why)),
                 Answer::Missing(id) => {
                     *missing += 1;
                     eprintln!("sealpost: no message {id} in the queue");

@@ -2,8 +2,10 @@
 //!
 //! A Unix socket `control.sock` in the data directory, mode 0600; besides, the kernel's word on the peer is checked: only root and the daemon's
 //! own user are answered. One JSON object in a line is the request, the answer is a line for each entry and `End`; behind a line of `lines` stands the text
-//! of the length that it names. The request carries a version: another one is refused by name. Never: trusts what the peer says of itself; lets a slow peer hold a task for ever.
+//! of the length that it names. While the daemon drains, who only looks is answered still. The request carries a version: another one is refused by name. Never: trusts what the peer says of itself; lets a slow peer hold a task for ever.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use super::steering::moving::{Back, Importing};
 use super::steering::{Answer, Answers, Command, Desk, Running};
 use crate::house::House;
 use crate::snapshot::Snapshot;
-use crate::sys::Drain;
+use crate::sys::{Drain, Tasks};
 
 /// The version of request and answer. It goes up with each change after which one side would not read the other's words, or would read something else in
 /// them; what may be missing (`serde(default)`), and what is only said to who asks for it, changes none.
@@ -38,8 +40,13 @@ const PEER_MAX: Duration = Duration::from_secs(30);
 const READER_MAX: Duration = Duration::from_secs(3600);
 /// The same once the drain has begun.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
-/// What is said when the drain begins in the middle.
-const STOPPING: &str = "the daemon is stopping: what was told is done; ask again when it runs, or when it has stopped";
+/// What is said when the drain begins in the middle, and to who asks for more than a look while it lasts.
+pub(super) const STOPPING: &str =
+    "the daemon is stopping: what was told is done; ask again when it runs, or when it has stopped";
+/// What is said until the queue is open.
+const OPENING: &str = "the daemon has just started, and is opening its queue (after a crash recovering it, with very many messages for a minute): ask again";
+/// How long who looks at the end of the drain may take to have his answer.
+const LAST_LOOKS: Duration = Duration::from_secs(1);
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,19 +83,58 @@ pub fn bind(data_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Whether it is so only until the daemon has started or stopped: asked again, there is an answer.
+pub fn passes(fault: &str) -> bool {
+    [STOPPING, OPENING].contains(&fault)
+}
+
+/// Which commands are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Everything,
+    /// What changes nothing: the daemon is stopping.
+    Looks,
+}
+
 /// Answers until the drain begins.
-pub async fn run(listener: UnixListener, house: Arc<House>) {
+pub async fn run(listener: Arc<UnixListener>, house: Arc<House>) {
     let mut drain = house.tasks.drain();
+    tokio::select! {
+        () = drain.wait() => {}
+        never = accept(&listener, &house, &house.tasks, Scope::Everything) => match never {},
+    }
+}
+
+/// Waits for `rest`, and answers who only looks meanwhile: what a drain waits for is best seen while it lasts.
+pub(super) async fn until_rest<T>(
+    rest: impl Future<Output = T>,
+    listener: Option<Arc<UnixListener>>,
+    house: &Arc<House>,
+) -> T {
+    let looks = Tasks::default();
+    let at_socket = async {
+        match listener {
+            Some(listener) => accept(&listener, house, &looks, Scope::Looks).await,
+            None => std::future::pending().await,
+        }
+    };
+    let come = tokio::select! {
+        biased;
+        come = rest => come,
+        never = at_socket => match never {},
+    };
+    looks.begin_drain();
+    looks.wait(LAST_LOOKS).await;
+    come
+}
+
+async fn accept(listener: &UnixListener, house: &Arc<House>, tasks: &Tasks, scope: Scope) -> Infallible {
     loop {
-        let accepted = tokio::select! {
-            () = drain.wait() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
+        match listener.accept().await {
             Ok((stream, _)) => {
-                let serving = Arc::clone(&house);
-                house.tasks.spawn("control connection", async move {
-                    match serve(stream, &serving).await {
+                let (serving, drain) = (Arc::clone(house), tasks.drain());
+                tasks.spawn("control connection", async move {
+                    match serve(stream, &serving, scope, drain).await {
                         Err(fault) if went_away(&fault) => tracing::debug!(%fault, "a control connection ended early"),
                         Err(fault) => tracing::warn!(%fault, "a control connection failed"),
                         Ok(()) => {}
@@ -103,19 +149,21 @@ pub async fn run(listener: UnixListener, house: Arc<House>) {
     }
 }
 
-async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
+async fn serve(mut stream: UnixStream, house: &House, scope: Scope, drain: Drain) -> io::Result<()> {
     let peer = Peer::of(stream.peer_cred()?);
     let own = rustix::process::geteuid().as_raw();
     if peer.uid() != own && peer.uid() != 0 {
         let answer = Answer::Fault(format!("only root and the daemon's own user ({own}) may ask; you are {peer}"));
-        return write(&mut stream, &[answer, Answer::End], &house.tasks.drain()).await;
+        return write(&mut stream, &[answer, Answer::End], &drain).await;
     }
-    let drain = house.tasks.drain();
     let mut line = String::new();
     let (reading, mut writing) = stream.split();
     let mut reading = BufReader::new(reading.take(REQUEST_MAX));
     timeout(PEER_MAX, reading.read_line(&mut line)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let mut answers = match request(&line) {
+        asked if scope == Scope::Looks && !asked.as_ref().is_ok_and(Command::only_looks) => {
+            Answers::fault(STOPPING.to_owned())
+        }
         Ok(Command::Import { export, back }) => {
             return import(&export, back, &peer, reading, &mut writing, house).await;
         }
@@ -134,6 +182,26 @@ async fn serve(mut stream: UnixStream, house: &House) -> io::Result<()> {
     }
 }
 
+/// Whether a daemon answers there that is not about to end.
+pub(super) async fn is_served(path: &Path) -> bool {
+    let Ok(mut stream) = UnixStream::connect(path).await else { return false };
+    let asked = async {
+        // It is no command: whoever serves says so, and who is stopping says that to all but looks.
+        stream.write_all(b"\n").await?;
+        let mut answer = String::new();
+        BufReader::new(stream.take(REQUEST_MAX)).read_line(&mut answer).await.map(|_| answer)
+    };
+    match timeout(FAREWELL_MAX, asked).await {
+        Ok(Ok(answer)) => {
+            let stops = |answer: &Answer| matches!(answer, Answer::Fault(why) if why == STOPPING);
+            !answer.is_empty() && !serde_json::from_str(&answer).is_ok_and(|answer| stops(&answer))
+        }
+        // It went away.
+        Ok(Err(_)) => false,
+        Err(_) => true,
+    }
+}
+
 /// Tells whoever asks that the queue is not open yet.
 pub(super) async fn say_opening(mut stream: UnixStream) {
     let mut line = String::new();
@@ -141,8 +209,7 @@ pub(super) async fn say_opening(mut stream: UnixStream) {
     let mut reading = BufReader::new(reading.take(REQUEST_MAX));
     // What is asked is read before it is answered: octets that nobody read would take the answer with them.
     if let Ok(Ok(_)) = timeout(PEER_MAX, reading.read_line(&mut line)).await {
-        let why = "the daemon is recovering its queue after a start: come again in a minute";
-        let mut line = serde_json::to_vec(&Answer::Fault(why.to_owned())).unwrap_or_default();
+        let mut line = serde_json::to_vec(&Answer::Fault(OPENING.to_owned())).unwrap_or_default();
         line.push(b'\n');
         timeout(PEER_MAX, writing.write_all(&line)).await.ok();
     }

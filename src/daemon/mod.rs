@@ -25,11 +25,11 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -138,6 +138,8 @@ pub struct Daemon {
     changed: Arc<Notify>,
     /// Told when CRLs are to be fetched at once.
     fetch_at_once: Arc<Notify>,
+    /// Until the end of the drain.
+    control: Mutex<Option<Arc<UnixListener>>>,
     hang_up: Signal,
 }
 
@@ -184,7 +186,8 @@ impl Daemon {
         let house = Arc::new(house.with_log(log).with_responders(responders));
         tell_recovery(&recovery, &settings.data_dir, &house);
         let bound = listeners.iter().map(|(_, address)| *address).collect();
-        house.tasks.spawn_vital("control socket", control::run(control, Arc::clone(&house)));
+        let control = Arc::new(control);
+        house.tasks.spawn_vital("control socket", control::run(Arc::clone(&control), Arc::clone(&house)));
         house.tasks.spawn_vital("delivery loop", delivery::run(Arc::clone(&house)));
         let (queue, routes) = (house.queue.clone(), Arc::clone(&house.snapshot().routes));
         let now = house.now().wall;
@@ -211,7 +214,8 @@ impl Daemon {
             house.tasks.spawn_vital("CRLs over HTTP", fetching);
         }
         house.tasks.spawn_vital("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
-        Ok(Self { house, reloader, bound, orders, sources, changed, fetch_at_once, hang_up })
+        let control = Mutex::new(Some(control));
+        Ok(Self { house, reloader, bound, orders, sources, changed, fetch_at_once, control, hang_up })
     }
 
     /// The addresses that are listened on, in the order of the configuration; ports that were 0 are the kernel's choice.
@@ -283,9 +287,10 @@ impl Daemon {
         ready::stopping();
         tracing::info!("stopping");
         let grace = self.reloader.settings().shutdown_grace;
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
         let left = tokio::select! {
             biased;
-            left = self.house.come_to_rest(grace) => left,
+            left = control::until_rest(self.house.come_to_rest(grace), control, &self.house) => left,
             never = tell_awaited(&self.house, grace) => match never {},
         };
         if left > 0 {
@@ -309,7 +314,7 @@ async fn tell_awaited(house: &House, grace: Duration) -> Infallible {
         let (sessions, deliveries) = (house.tasks.at_work_as("connection"), house.tasks.at_work_as("delivery"));
         let others = house.tasks.at_work().saturating_sub(sessions).saturating_sub(deliveries);
         let seconds = seconds_left(grace.saturating_add(GOODBYE), house.now().mono.since(began));
-        // Commands are not answered any more, and these may arrive twice when the grace does not do.
+        // These may arrive twice when the grace does not do.
         let tried: Vec<String> = house.active.ids().into_iter().take(NAMED_MAX).map(|id| id.to_string()).collect();
         tracing::info!(
             sessions, deliveries, others, tried = tried.join(","), at_most = %format_args!("{seconds}s"),

@@ -6,7 +6,7 @@
 //! at an implicit TLS one     the same, behind a handshake: before it there are no words
 //! behind a load balancer     the same, behind its header
 //! of one that vouches        the same, behind its handshake and the header inside that
-//! at the control socket      that the queue is being recovered
+//! at the control socket      that the queue is being opened
 //! systemd                    the same, and to wait longer
 //! ```
 //!
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use futures_util::future::select_all;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -39,31 +39,31 @@ use crate::sys::disk::SystemDisk;
 const HANDSHAKES_MAX: usize = 64;
 /// How long such a client may take.
 const CLIENT_MAX: Duration = Duration::from_secs(10);
-/// So long a start waits for whatever has the data directory, beyond the grace that a daemon which ends may take; and so often it looks. With a million messages a
-/// command has it for some seconds.
-const LET_GO: Duration = Duration::from_secs(20);
+/// So long a start waits for whatever has the data directory, beyond what a daemon that ends waits for its sessions (`shutdown_grace`), and so often it looks:
+/// such a daemon notes its last outcomes then, and closes store and connections. With a million messages a command has it for some seconds.
+const LET_GO: Duration = Duration::from_secs(15);
 const LET_GO_LOOK: Duration = Duration::from_millis(50);
 /// How often systemd is asked to wait longer, and for how long beyond that.
 const PATIENCE_EVERY: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Takes the data directory. What has it is waited for, unless it is a daemon that serves: that one answers at its socket. One that ends does so within `grace`.
+/// Takes the data directory. What has it is waited for, unless it is a daemon that serves: that one answers at its socket.
 ///
 /// # Errors
 /// [`OpenError::InUse`], or the disk fails.
-pub(super) async fn owned(settings: QueueSettings, grace: Duration) -> Result<Owned, OpenError> {
+pub(super) async fn owned(settings: QueueSettings, shutdown_grace: Duration) -> Result<Owned, OpenError> {
     let socket = control::path(&settings.data_dir);
-    let patience = grace.saturating_add(LET_GO);
-    let wait = tokio::time::sleep(patience);
+    let most = shutdown_grace.saturating_add(LET_GO);
+    let wait = tokio::time::sleep(most);
     tokio::pin!(wait);
     let mut is_told = false;
     loop {
         match Owned::take(settings.clone(), Arc::new(SystemDisk)) {
-            Err(OpenError::InUse(_)) if !wait.is_elapsed() && UnixStream::connect(&socket).await.is_err() => {
+            Err(OpenError::InUse(_)) if !wait.is_elapsed() && !control::is_served(&socket).await => {
                 if !std::mem::replace(&mut is_told, true) {
                     tracing::info!(
                         data_dir = %settings.data_dir.display(),
-                        seconds = patience.as_secs(),
+                        seconds = most.as_secs(),
                         "data_dir is in use, by a command or by a daemon that ends: waiting for it to let go"
                     );
                 }

@@ -146,6 +146,23 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it changes nothing.
+    pub fn only_looks(&self) -> bool {
+        match self {
+            Self::List { .. }
+            | Self::Active { .. }
+            | Self::Count { .. }
+            | Self::Show { .. }
+            | Self::Stats { .. }
+            | Self::Identities { .. } => true,
+            Self::Steer { .. } | Self::Export { .. } | Self::Import { .. } | Self::Forget { .. } | Self::Compact => {
+                false
+            }
+        }
+    }
+}
+
 /// Which messages come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,6 +1,7 @@
 //! The daemon as operators run it: a process with a configuration file, signals, a control socket, real TLS, a real disk.
 
 use std::fs;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use sealpost::sys::{Clock, Now, SystemClock};
 
 use super::harness::bench::Bench;
 use super::harness::client::{Client, Said};
-use super::harness::process::{Process, Start, list_queue, sealpost, sealpost_says};
+use super::harness::process::{Process, Start, list_queue, program, sealpost, sealpost_says};
 use super::harness::upstream::{Manner, Upstream};
 use super::harness::{PATIENCE, free_addresses};
 
@@ -238,6 +239,66 @@ fn a_stop_that_lasts_says_what_it_waits_for() {
     assert!(waits.contains("\"at_most\":\"3"), "of thirty seconds and five some are over: {waits}");
     drop(busy);
     assert!(process.wait_ended().success());
+}
+
+/// What it waits for is seen while it does; and the next start waits for it, for as long as it may last.
+#[test]
+fn a_daemon_that_stops_is_looked_at_and_waited_for() {
+    let (_upstream, bench, mut process) = running();
+    let mut busy = alice(&bench);
+    for line in ["MAIL FROM:<alice@example.com>", "RCPT TO:<reader@example.net>", "DATA"] {
+        assert!(busy.command(line).unwrap().code < 400, "{line}");
+    }
+    process.signal("TERM");
+    process.wait_for_log(0, &["waiting for what is under way"]);
+    let ask = |words: &[&str]| {
+        let said = sealpost(&[&["queue"], words, &["--config", bench.config_argument()]].concat());
+        (said.status.code(), String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned())
+    };
+    for looks in [&["list"][..], &["list", "--active"], &["stats"]] {
+        let (code, told) = ask(looks);
+        assert_eq!(code, Some(0), "{looks:?}: {told}");
+    }
+    for changes in [&["retry", "--all"][..], &["compact"]] {
+        let (code, told) = ask(changes);
+        assert!(code == Some(69) && told.contains("the daemon is stopping"), "{changes:?}: {told}");
+    }
+    let mut next = Process::spawn(&bench.configuration, &[]);
+    next.wait_for_log(0, &["waiting for it to let go", "\"seconds\":45"]);
+    busy.send(b"From: alice@example.com\r\n\r\ntext\r\n.\r\n").unwrap();
+    assert_eq!(busy.read_reply().unwrap().code, 250);
+    assert!(process.wait_ended().success());
+    assert_eq!(next.wait_ready(PATIENCE), Start::Ready, "{}", next.log());
+}
+
+/// `sealpost queue list | less`, left alone: the relay could not be started.
+#[test]
+fn a_command_whose_reader_waits_has_let_the_queue_go() {
+    let bench = Bench::new(&free_addresses::<1>());
+    let process = Process::start(&bench.configuration);
+    let mut client = alice(&bench);
+    for line in ["MAIL FROM:<alice@example.com>", "RCPT TO:<reader@example.net>", "DATA"] {
+        assert!(client.command(line).unwrap().code < 400, "{line}");
+    }
+    // More than a pipe and what a command gathers.
+    let long = format!("X-Long: {}\r\n", "x".repeat(900)).repeat(220);
+    client.send(format!("From: alice@example.com\r\n{long}\r\ntext\r\n.\r\n").as_bytes()).unwrap();
+    let kept = client.read_reply().unwrap();
+    assert_eq!(kept.code, 250, "{kept:?}");
+    assert!(process.stop().success());
+    let listed = sealpost(&["queue", "list", "--json", "--config", bench.config_argument()]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let id = listed["id"].as_str().unwrap();
+    let mut shows = std::process::Command::new(program())
+        .args(["queue", "show", id, "--headers", "--config", bench.config_argument()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0];
+    shows.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    drop(SystemDisk.lock(&bench.directory.path().join("data/lock")).unwrap());
+    let said = shows.wait_with_output().unwrap();
+    assert!(said.status.success() && said.stdout.len() > 200_000, "{}", said.stdout.len());
 }
 
 #[test]
@@ -549,7 +610,7 @@ fn while_the_queue_is_opened_clients_and_operators_are_told_to_come_again() {
     assert!(client.is_closed());
     let asked = sealpost(&["queue", "stats", "--config", bench.config_argument()]);
     let told = String::from_utf8_lossy(&asked.stderr).into_owned();
-    assert!(!asked.status.success() && told.contains("recovering its queue"), "{told}");
+    assert!(asked.status.code() == Some(69) && told.contains("opening its queue"), "{told}");
     let second = sealpost(&["serve", "--config", bench.config_argument()]);
     assert_eq!(second.status.code(), Some(69), "the port is taken");
 

@@ -2,7 +2,7 @@
 //!
 //! Never: works on a store that a daemon owns, or that belongs to another user; makes one where there is none.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
+use super::collected::Collected;
 use crate::cli::exit::{self, Exit};
 use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
@@ -86,7 +87,8 @@ impl Reach {
         }
     }
 
-    /// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out.
+    /// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out. So nothing is printed before the store is
+    /// closed, but of an export, which goes to a file.
     ///
     /// # Errors
     /// The store can't be opened.
@@ -96,6 +98,18 @@ impl Reach {
         roster: &Arc<Roster>,
         print: Print<'_>,
     ) -> anyhow::Result<Unreached> {
+        if matches!(command, Command::Export { .. }) {
+            return self.at_store(command, roster, print);
+        }
+        let mut collected = Collected::default();
+        let unreached = self.at_store(command, roster, &mut |answer| collected.add(answer))?;
+        if unreached.is_none() {
+            hear(collected.read()?, print)?;
+        }
+        Ok(unreached)
+    }
+
+    fn at_store(&self, command: Command, roster: &Arc<Roster>, print: Print<'_>) -> anyhow::Result<Unreached> {
         self.with_store(async |queue, clock| {
             let mut answers = Answers::new(command, format!("{}, without a daemon", Peer::own()));
             let desk = || Desk { queue, daemon: None, roster, now: clock.now().wall };
@@ -182,6 +196,12 @@ pub(in crate::cli) fn ask(mut daemon: UnixStream, command: Command, print: Print
     hear(daemon, print)
 }
 
+/// What a command ends with that was told so.
+pub(in crate::cli) fn refused(why: &str) -> anyhow::Error {
+    let exit = if control::passes(why) { Exit::Unavailable } else { Exit::Failed };
+    exit::fault(exit, why)
+}
+
 /// Sends a line.
 ///
 /// # Errors
@@ -196,8 +216,8 @@ pub(in crate::cli) fn send(daemon: &mut UnixStream, line: &impl serde::Serialize
 ///
 /// # Errors
 /// The daemon goes away before.
-pub(in crate::cli) fn hear(daemon: UnixStream, print: Print<'_>) -> anyhow::Result<()> {
-    let (mut daemon, mut line) = (BufReader::with_capacity(GATHER, daemon), String::new());
+pub(in crate::cli) fn hear(from: impl Read, print: Print<'_>) -> anyhow::Result<()> {
+    let (mut daemon, mut line) = (BufReader::with_capacity(GATHER, from), String::new());
     while daemon.read_line(&mut line).context(WENT_AWAY)? > 0 {
         let mut answer = serde_json::from_str(&line).context(UNREADABLE)?;
         if let Answer::Lines(lines) = &mut answer {
@@ -221,7 +241,7 @@ pub(in crate::cli) fn hear(daemon: UnixStream, print: Print<'_>) -> anyhow::Resu
 }
 
 /// Reads what stands behind the line of these.
-fn read_text(daemon: &mut BufReader<UnixStream>, lines: &mut Lines) -> anyhow::Result<()> {
+fn read_text(daemon: &mut BufReader<impl Read>, lines: &mut Lines) -> anyhow::Result<()> {
     if lines.octets > TEXT_MAX {
         bail!(UNREADABLE);
     }

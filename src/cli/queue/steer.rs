@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Session;
 use super::arguments::QueueSelection;
 use super::print::{Form, Printer};
-use super::reach::Reach;
+use super::reach::{self, Reach};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::daemon::steering::selection::Filters;
@@ -173,7 +173,7 @@ fn confirm(reach: &Reach, filters: &Filters) -> anyhow::Result<Confirmed> {
             counted = Some(*count);
         }
         if let Answer::Fault(why) = answer {
-            bail!("{why}");
+            return Err(reach::refused(why));
         }
         Ok(())
     })?;
@@ -268,7 +268,7 @@ impl Tale {
                 self.failed += 1;
                 (id, "unable", Some(why.clone()))
             }
-            Answer::Fault(why) => bail!("{why}"),
+            Answer::Fault(why) => return Err(reach::refused(why)),
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Lines(_)
