@@ -30,13 +30,14 @@ const PLACES: [&str; 20] = [
 ];
 
 /// What is named like a limit there, and is none of a client's; with the reason.
-const NOT_OF_CLIENTS: [(&str, &str); 23] = [
+const NOT_OF_CLIENTS: [(&str, &str); 24] = [
     ("src/content/display/charset.rs GUESSES_MAX", "the length of a list that stands there"),
     ("src/content/display/sight.rs SEEN_MAX", "one more than DISPLAY_ADDRESSES_MAX, which counts"),
     ("src/content/qualify.rs SHOWN_MAX", "what a sentence shows"),
     ("src/daemon/build.rs EARLY_CERTIFICATE", "when an operator is told"),
     ("src/daemon/mod.rs EXPIRY_LOOK", "when an operator is told"),
     ("src/daemon/mod.rs GOODBYE", "of upstreams"),
+    ("src/daemon/mod.rs NAMED_MAX", "what a line of the log shows"),
     ("src/daemon/mod.rs ROOM_LOOK", "when an operator is told"),
     ("src/daemon/opening.rs LET_GO", "of starts"),
     ("src/daemon/opening.rs LET_GO_LOOK", "of starts"),
