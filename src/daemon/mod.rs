@@ -61,6 +61,9 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// Messages that are being tried when the daemon stops, and are named.
 const NAMED_MAX: usize = 10;
 
+/// Messages that the end of a stop names.
+const NAMED_MAX: usize = 10;
+
 /// So long after a stop began it is told for the first time what it waits for, and then so often again: what ends at once is not worth a word.
 const AWAITED_TOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
@@ -262,10 +265,17 @@ impl Daemon {
         }
         tokio::select! {
             () = self.drain() => {}
-            _ = terminate.recv() => tracing::warn!("asked again to stop: not waiting any longer"),
-            _ = interrupt.recv() => tracing::warn!("asked again to stop: not waiting any longer"),
+            _ = terminate.recv() => self.tell_asked_again(),
+            _ = interrupt.recv() => self.tell_asked_again(),
         }
         fallen.map_or(Ok(()), |name| Err(DaemonFault::Fallen(name)))
+    }
+
+    fn tell_asked_again(&self) {
+        tracing::warn!(
+            deliveries = %under_way(&self.house),
+            "asked again to stop: not waiting any longer; of these messages each is tried again and may arrive twice"
+        );
     }
 
     /// Takes over what the configuration and its files say now; what is wrong changes nothing and is told. systemd hears of what it asked for.
@@ -294,7 +304,10 @@ impl Daemon {
             never = tell_awaited(&self.house, grace) => match never {},
         };
         if left > 0 {
-            tracing::warn!(left, "connections or deliveries were still under way; what was answered 250 is kept");
+            tracing::warn!(
+                left, deliveries = %under_way(&self.house),
+                "connections or deliveries were still under way; what was answered 250 is kept, and of these messages each is tried again and may arrive twice"
+            );
         }
         if let Err(fault) = self.house.queue.fill().await {
             tracing::error!(%fault, "the queue can't be used at the end: what it has kept may not be where the next start looks for it");
@@ -303,6 +316,16 @@ impl Daemon {
         // Politeness only: an upstream that does not answer must not hold the shutdown.
         let _ = tokio::time::timeout(GOODBYE, self.house.courier.close()).await;
         tracing::info!("stopped");
+    }
+}
+
+/// The messages of which deliveries are under way: who is on duty must know what may arrive twice.
+fn under_way(house: &House) -> String {
+    let ids = house.active.ids();
+    let named: Vec<String> = ids.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    match ids.len().saturating_sub(named.len()) {
+        0 => named.join(" "),
+        more => format!("{} and {more} more", named.join(" ")),
     }
 }
 

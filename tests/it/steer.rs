@@ -218,6 +218,24 @@ fn stats_say_what_is_there_whose_and_whether_mail_goes_in_and_out() {
     assert!(says(&bench, &["stats"]).contains("NO MAIL IS TAKEN"));
 }
 
+/// What an upstream has and has not answered arrives twice, perhaps: its operator is to know which.
+#[test]
+fn a_stop_that_is_not_waited_for_names_what_it_leaves() {
+    let upstream = Upstream::start(Manner::Polite);
+    let bench = Bench::new(&[upstream.address]);
+    let mut process = Process::start(&bench.configuration);
+    upstream.set_mood(Mood::Stuck);
+    submit(&bench, "alice@example.com", &["x@example.net"], "stuck");
+    upstream.wait_for("<stuck@example.com>");
+    let entry: Value = serde_json::from_str(&says(&bench, &["list", "--json"])).unwrap();
+    let id = entry["id"].as_str().unwrap();
+    process.signal("TERM");
+    process.wait_for_log(0, &["waiting for what is under way", "\"deliveries\":1"]);
+    process.signal("TERM");
+    process.wait_for_log(0, &["asked again to stop", "may arrive twice", &format!("\"deliveries\":\"{id}\"")]);
+    assert!(process.wait_ended().success());
+}
+
 /// An upstream that says nothing behind the final dot: once all that an operator saw was that the message is due.
 #[test]
 fn where_a_message_hangs_is_seen_while_it_hangs() {

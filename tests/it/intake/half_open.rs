@@ -284,6 +284,17 @@ impl Besieged {
         assert!(so.is_ok(), "{} are inside, and not {count}", self.inside());
     }
 
+    /// Waits until so many have been told that they are not let in.
+    pub(super) async fn until_refused(&self, count: u64) {
+        let refused = || self.stage.house.counts.read().refused;
+        let so = timeout(PATIENCE, async {
+            while refused() < count {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(so.await.is_ok(), "{} are refused, and not {count}", refused());
+    }
+
     /// One more that comes to nothing, from an address that few of them have.
     pub(super) async fn attack(&mut self, silent: Silent) -> (Silent, Client) {
         let number = self.came;
