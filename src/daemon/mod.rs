@@ -58,10 +58,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// For saying QUIT to all idle upstreams at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// Messages that are being tried when the daemon stops, and are named.
-const NAMED_MAX: usize = 10;
-
-/// Messages that the end of a stop names.
+/// Messages that a stop names.
 const NAMED_MAX: usize = 10;
 
 /// So long after a stop began it is told for the first time what it waits for, and then so often again: what ends at once is not worth a word.
@@ -337,10 +334,8 @@ async fn tell_awaited(house: &House, grace: Duration) -> Infallible {
         let (sessions, deliveries) = (house.tasks.at_work_as("connection"), house.tasks.at_work_as("delivery"));
         let others = house.tasks.at_work().saturating_sub(sessions).saturating_sub(deliveries);
         let seconds = seconds_left(grace.saturating_add(GOODBYE), house.now().mono.since(began));
-        // These may arrive twice when the grace does not do.
-        let tried: Vec<String> = house.active.ids().into_iter().take(NAMED_MAX).map(|id| id.to_string()).collect();
         tracing::info!(
-            sessions, deliveries, others, tried = tried.join(","), at_most = %format_args!("{seconds}s"),
+            sessions, deliveries, others, tried = %under_way(house), at_most = %format_args!("{seconds}s"),
             "stopping: waiting for what is under way; a second signal ends it at once"
         );
         tokio::time::sleep(again).await;
