@@ -23,9 +23,9 @@ const PASSWORD_MAX: u64 = 4096;
 
 /// `sealpost passwd`
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n\n  sealpost passwd billing-robot >> secret/credentials\n  \
-    sealpost passwd --scram staff:alice@example.com >> secret/credentials\n  \
-    sealpost passwd --totp boss >> secret/credentials     the otpauth:// address for the app goes to standard error\n  \
+#[command(after_help = "Examples:\n\n  sealpost passwd billing-robot >> secrets/credentials\n  \
+    sealpost passwd --scram staff:alice@example.com >> secrets/credentials\n  \
+    sealpost passwd --totp boss >> secrets/credentials     the otpauth:// address for the app goes to standard error\n  \
     pass show robot | sealpost passwd billing-robot       one line of standard input, when that is no terminal\n\n\
     NAME is what the log calls the identity: the name of its [[identity]], or CA:ADDRESS for certificates that send as their own names \
     (sealpost explain tells it). The file is named by [credentials] file and must have mode 0600; a running relay takes it over by itself, or on SIGHUP.\n\
