@@ -340,7 +340,10 @@ mod tests {
             r#"{"version":99,"command":{"defragment":{}},"more":true}"#,
         ] {
             let why = request(asked).unwrap_err();
-            assert!(why.contains("speaks version 3") && why.contains("restart the daemon"), "{asked}: {why}");
+            assert!(
+                why.contains(&format!("speaks version {VERSION}")) && why.contains("restart the daemon"),
+                "{asked}: {why}"
+            );
         }
         assert!(matches!(
             request(r#"{"version":3,"command":{"list":{"limit":5}}}"#),
