@@ -167,7 +167,7 @@ impl Receiving {
 
     /// What is known at the end.
     pub(super) fn facts(&self, end: BodyEnd) -> BodyFacts {
-        BodyFacts { end, octets: self.octets }
+        BodyFacts { end, octets: self.octets.saturating_add(self.reader.held_back()) }
     }
 
     /// Reads to the true end and keeps nothing, of the header neither: the end may be an hour away.
@@ -288,6 +288,23 @@ mod tests {
             assert!(futures_util::poll!(waiting).is_pending());
         }
         assert_eq!(receiving.decoded.capacity(), 0);
+    }
+
+    /// RFC 3030 §2: the reply to a chunk tells how many octets came. A CR at its end waits for its LF.
+    #[tokio::test(start_paused = true)]
+    async fn a_cr_at_the_end_of_a_chunk_counts() {
+        let (mut client, server) = tokio::io::duplex(1 << 10);
+        let (header, pace) = limits();
+        let framing = |count| Framing::Octets { count, chunk: crate::smtp::Chunk::Middle };
+        let mut receiving = Receiving::new(framing(5), header, pace, 1 << 20, BareLf::Refused);
+        let (mut wire, clock) =
+            (Wire::new(server, pace.window), ManualClock::at(crate::sys::WallTime::from_seconds(0)));
+        for (octets, all) in [(&b"text\r"[..], 5), (b"\n", 6), (b"\r", 7)] {
+            receiving.go_on(framing(u64::try_from(octets.len()).unwrap()));
+            client.write_all(octets).await.unwrap();
+            receiving.piece(&mut wire, &clock).await.unwrap();
+            assert_eq!(receiving.facts(BodyEnd::Complete).octets, all);
+        }
     }
 
     /// RFC 5321 §4.1.1.4 has a message read to its end; not one that has none.

@@ -345,6 +345,11 @@ impl OctetReader {
         self.lines.longest
     }
 
+    /// Octets that were taken and are not in `out` yet: a CR.
+    pub fn held_back(&self) -> u64 {
+        u64::from(self.behind_cr)
+    }
+
     fn state(&self) -> DotState {
         match self.fault {
             Some(fault) => DotState::Fault(fault),

@@ -103,6 +103,14 @@ impl MessageReader {
         }
     }
 
+    /// Octets of the chunk so far that are given out only with those behind them.
+    pub fn held_back(&self) -> u64 {
+        match self {
+            Self::Dots(_) => 0,
+            Self::Chunks(reader) => reader.held_back(),
+        }
+    }
+
     /// The longest line so far, octets without CRLF; the line being read counts.
     pub fn longest_line(&self) -> usize {
         match self {
