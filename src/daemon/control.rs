@@ -346,10 +346,10 @@ mod tests {
             );
         }
         assert!(matches!(
-            request(r#"{"version":3,"command":{"list":{"limit":5}}}"#),
+            request(r#"{"version":4,"command":{"list":{"limit":5}}}"#),
             Ok(Command::List { limit: 5, .. })
         ));
-        for broken in ["", "{", r#"{"version":3,"command":{"steer":{}}}"#] {
+        for broken in ["", "{", r#"{"version":4,"command":{"steer":{}}}"#] {
             assert!(request(broken).unwrap_err().contains("can't be read"), "{broken}");
         }
     }
