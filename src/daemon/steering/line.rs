@@ -134,8 +134,10 @@ impl Scribe<'_> {
         for words in active.into_iter().flat_map(|active| active.lines(brief.length)) {
             self.line(&["    ", &words]);
         }
+        // While an answer is waited for, the attempt that is under way says so.
+        let may_have_it = |state: &RecipientState| state.undetermined && active.is_none();
         let tried =
-            brief.recipients().filter(|(_, state)| state.attempts > 0 || state.undetermined || state.is_taken_out());
+            brief.recipients().filter(|(_, state)| state.attempts > 0 || may_have_it(state) || state.is_taken_out());
         let mut untried = true;
         for (to, state) in tried.take(LINE_TRIED_MAX) {
             untried = false;
