@@ -37,7 +37,7 @@ impl Message {
         for Tried { recipient, outcome, .. } in tried {
             let delivered = matches!(outcome, Outcome::Delivered { .. });
             // Who has it has it, whatever is said behind that.
-            if self.delivered[*recipient] && !delivered {
+            if self.delivered[*recipient] {
                 continue;
             }
             let (open, attempts) = &mut self.recipients[*recipient];
