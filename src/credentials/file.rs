@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::{Credential, Credentials, Mark, PasswordHash, ScramSecret, TotpSecret};
 
 /// How words of a credential begin. In a name they stand where it was forgotten, or no space parts it from the credential.
-const OF_CREDENTIALS: [&str; 3] = ["$argon2", "SCRAM-SHA-", "totp="];
+const OF_CREDENTIALS: [&str; 5] = ["argon2", "scram-sha-", "totp=", "otpauth:", "secret="];
 /// Octets of a line at most.
 const LINE_MAX: usize = 4096;
 /// Mistakes that are told at most; a file of another kind has one on every line.
@@ -125,13 +125,19 @@ fn split(line: &str) -> Result<Option<(String, &str)>, &'static str> {
         return Err("has a name that is empty or holds control characters");
     }
     // Names are told, in mistakes and in warnings.
-    if OF_CREDENTIALS.iter().any(|begin| name.contains(begin)) {
+    let lower = name.to_ascii_lowercase();
+    if OF_CREDENTIALS.iter().any(|begin| lower.contains(begin)) || looks_secret(&name) {
         return Err("has a credential in the place of the name; write the name first, and a space or a tab behind it");
     }
     if words.trim().is_empty() {
         return Err("has a name and no credential behind it; write what `sealpost passwd` prints");
     }
     Ok(Some((name, words)))
+}
+
+/// Whether it may be a secret for codes, in base32, whose name was forgotten: no identity is called so.
+fn looks_secret(name: &str) -> bool {
+    name.len() >= 16 && name.bytes().all(|octet| octet.is_ascii_uppercase() || matches!(octet, b'2'..=b'7' | b'='))
 }
 
 /// A name in quotes, where `\"` and `\\` stand for themselves; and what is behind it.
@@ -205,6 +211,11 @@ mod tests {
             format!("alice{HASH} {TOTP}"),
             format!("alice{no_break}{SCRAM} junk"),
             format!("\"alice {HASH}\" {TOTP}"),
+            format!("{} junk", HASH.trim_start_matches('$')),
+            format!("{} junk", SCRAM.to_ascii_lowercase()),
+            format!("{} junk", TOTP.to_ascii_uppercase()),
+            "otpauth://totp/alice?secret=JBSWY3DPEHPK3PXP junk".to_owned(),
+            "JBSWY3DPEHPK3PXP junk".to_owned(),
         ] {
             let mistakes = read(&line).map(|_| ()).unwrap_err();
             let told: Vec<&str> = mistakes.iter().map(|one| one.wrong.as_str()).collect();

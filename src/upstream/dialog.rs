@@ -260,8 +260,10 @@ impl Dialog {
                 let is_offer = self.expected.front() == Some(&Expect::Ehlo) && reply.code().is_positive();
                 let shown = if is_offer { shown } else { shown.shortened() };
                 self.heard = Some(shown.clone());
-                // What asks further is read by the mechanism, as it is.
-                return Ok(Some(if reply.code().is_intermediate() { reply } else { shown }));
+                // What asks further at AUTH is read by the mechanism, as it is; anybody else's 3yz may end in a record, once for each recipient.
+                let is_challenge =
+                    reply.code().number() == 334 && matches!(self.expected.front(), Some(Expect::Auth(_)));
+                return Ok(Some(if is_challenge { reply } else { shown }));
             }
         }
     }

@@ -203,6 +203,13 @@ impl Checking<'_> {
         let limits = self.identity_limits(&format!("{path}.limits"), written.limits);
         self.check_pin_ignores_expiry(path, written);
         let keys = keys?;
+        if let (None, Some(ca)) = (written.second_factor, cas.asks_all_but(&keys)) {
+            self.findings.warning(
+                &format!("{path}.match"),
+                format!("is pinned, and asked for nothing besides, though client_ca {ca:?} asks for a second factor"),
+                "write second_factor, or ca in match when that CA has issued it",
+            );
+        }
         Some(RosterEntry {
             name: name?.into(),
             second_factor: written.second_factor.map_or_else(|| cas.second_factor(&keys), second_factor),

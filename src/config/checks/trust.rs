@@ -55,6 +55,13 @@ impl Cas {
         };
         ca.copied().unwrap_or(SecondFactor::None)
     }
+
+    /// A CA that asks for a second factor, of which a pinned certificate that says nothing of it is free though the CA may have issued it.
+    pub(super) fn asks_all_but(&self, keys: &MatchKeys) -> Option<&str> {
+        let is_pinned = keys.ca.is_none() && (keys.fingerprint.is_some() || keys.spki.is_some());
+        let asking = self.factors.iter().filter(|(_, factor)| **factor != SecondFactor::None);
+        asking.map(|(name, _)| name.as_str()).min().filter(|_| is_pinned)
+    }
 }
 
 impl Checking<'_> {

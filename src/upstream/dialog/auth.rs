@@ -156,7 +156,7 @@ impl Dialog {
             |credentials: &Credentials| base64(credentials.password().map_or(&[], |it| it.reveal().as_bytes()));
         match step {
             AuthStep::Verdict | AuthStep::TokenRefused => {
-                let reply = self.without_said(reply);
+                let reply = self.without_said(reply).shortened();
                 self.fail_at(Phase::Auth, FaultCause::UnexpectedReply(reply))
             }
             AuthStep::Prompt(mechanism) => {
