@@ -303,7 +303,7 @@ impl Daemon {
         if left > 0 {
             tracing::warn!(
                 left, deliveries = %under_way(&self.house),
-                "connections or deliveries were still under way; what was answered 250 is kept, and of these messages each is tried again and may arrive twice"
+                "connections or deliveries were still under way; what was answered 250 is kept, and each message of deliveries is tried again and may arrive twice"
             );
         }
         if let Err(fault) = self.house.queue.fill().await {

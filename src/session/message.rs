@@ -119,7 +119,7 @@ impl Session {
                 }
                 match framing {
                     // The transaction stays, and DATA may be said again; not for ever.
-                    Framing::Dot => self.idle(reply),
+                    Framing::Dot => self.came_to_nothing(reply),
                     Framing::Octets { count, .. } => self.skip(reply, count),
                 }
             }
@@ -198,7 +198,7 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Discarding(reply, _) => {
                 self.state = State::Idle;
-                self.idle(*reply)
+                self.came_to_nothing(*reply)
             }
             State::Body(transaction, framing) => {
                 let part = (!framing.is_last()).then_some(Part::Body);
@@ -313,7 +313,7 @@ impl Session {
                 self.decide(decision);
                 self.state = State::Idle;
                 // RFC 5321 §3.8: 421 closes.
-                if reply.code() == Code::known(421) { self.close(reply) } else { self.idle(reply) }
+                if reply.code() == Code::known(421) { self.close(reply) } else { self.came_to_nothing(reply) }
             }
         }
     }

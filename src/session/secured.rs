@@ -472,6 +472,17 @@ impl Session {
         }
     }
 
+    /// A message that was refused, and its reply: behind one too many the end. Were that said in its place, what is refused for good would be sent again.
+    pub(super) fn came_to_nothing(&mut self, reply: Reply) -> Step {
+        match self.count_idle() {
+            Ok(()) => self.say(reply),
+            Err(end) => {
+                self.state = State::Closed;
+                Step::Leave { reply, farewell: replies::from_here(&self.settings.hostname, end) }
+            }
+        }
+    }
+
     /// Counts a command that comes to nothing; after too many, what is said in the place of its reply.
     pub(super) fn count_idle(&mut self) -> Result<(), Reply> {
         self.idle_commands = self.idle_commands.saturating_add(1);
