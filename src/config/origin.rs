@@ -39,7 +39,7 @@ impl Origins {
         Place::Line { file: Arc::clone(&self.file), line }
     }
 
-    /// Somewhere in the file.
+    /// For what has no place in the file: the file as a whole.
     pub(super) fn nowhere(&self) -> Place {
         Place::File { file: Arc::clone(&self.file) }
     }

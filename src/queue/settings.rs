@@ -52,7 +52,7 @@ pub const DELIVERIES_MAX: usize = 256;
 /// Histories of the ledger that one commit looks through for idle ones.
 pub const LEDGER_SWEEP: usize = 8;
 
-/// Octets of messages that stay in memory from their commit to their first attempt, besides those that are being received.
+/// Octets of messages that stay in memory from their commit to their first attempt, besides those that are being received; and, as many again, of what was read for who is to send it.
 pub const AT_HAND: u64 = 8 * MIB;
 
 /// The longest sleep of a claim before it looks at the clock again: the wall clock may have been set.

@@ -7,7 +7,7 @@
 //! in dispute, so whatever is wrong is answered behind the chunk. A chunk that is refused takes its transaction with it: what comes behind it, sent
 //! ahead or not, is never taken for the rest of a message, or for a message of its own.
 //!
-//! A message that is refused, at whichever point, is a command that came to nothing: each has a line of the log, and nobody has them written for ever.
+//! A message that is refused, at whichever point, is a command that came to nothing: what it has the log written does not go on for ever.
 //!
 //! Never: says 250 to the last of a message before the answer to `Commit` holds a [`Custody`].
 
