@@ -48,11 +48,15 @@ pub(super) struct Gathered<'a> {
 pub(super) struct Meanwhile<'a> {
     noted: Noted,
     noting: Option<Noting<'a>>,
+    /// One recording has failed in a way that waiting does not mend: the rest is left to the end of the attempt.
+    has_failed: bool,
 }
 
 /// What is recorded of this attempt although it went on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Noted {
+    /// Of whom the log tells that he has the message, recorded or not.
+    pub(super) logged: BTreeSet<usize>,
     /// Who has the message.
     pub(super) recorded: BTreeSet<usize>,
     /// Those of them of whom nothing is left to tell.
@@ -61,8 +65,13 @@ pub(super) struct Noted {
     pub(super) perhaps: BTreeMap<usize, String>,
 }
 
+/// Nothing of it was recorded. The log has told of these by then.
+struct NotRecorded {
+    logged: BTreeSet<usize>,
+}
+
 /// A recording under way.
-type Noting<'a> = Pin<Box<dyn Future<Output = Noted> + Send + 'a>>;
+type Noting<'a> = Pin<Box<dyn Future<Output = Result<Noted, NotRecorded>> + Send + 'a>>;
 
 impl Meanwhile<'_> {
     /// Whether something is waited for that the store has still to do.
@@ -71,17 +80,27 @@ impl Meanwhile<'_> {
     }
 
     /// What was recorded, when nothing is waited for any more: what comes of the rest is recorded behind it.
-    pub(super) async fn end(self) -> Noted {
-        let Self { mut noted, noting } = self;
-        if let Some(noting) = noting {
-            noted.add(noting.await);
+    pub(super) async fn end(mut self) -> Noted {
+        if let Some(noting) = self.noting.take() {
+            self.add(noting.await);
         }
-        noted
+        self.noted
+    }
+
+    fn add(&mut self, noted: Result<Noted, NotRecorded>) {
+        match noted {
+            Ok(noted) => self.noted.add(noted),
+            Err(NotRecorded { logged }) => {
+                self.noted.logged.extend(logged);
+                self.has_failed = true;
+            }
+        }
     }
 }
 
 impl Noted {
     fn add(&mut self, other: Self) {
+        self.logged.extend(other.logged);
         self.recorded.extend(other.recorded);
         self.told.extend(other.told);
         self.perhaps.extend(other.perhaps);
@@ -139,11 +158,11 @@ where
             }
             told = progress.news() => so_far.extend(told),
             noted = end_of(&mut noting) => {
-                gathered.meanwhile.noted.add(noted);
+                gathered.meanwhile.add(noted);
                 noting = None;
                 continue;
             }
-            () = &mut wait, if is_news && noting.is_none() => {
+            () = &mut wait, if is_news && noting.is_none() && !gathered.meanwhile.has_failed => {
                 is_news = false;
                 if let Some(brought) = gathered.meanwhile.noted.missing_of(&so_far) {
                     let plan = conclusion::plan_meanwhile(claim.record(), brought, house.now().wall);
@@ -182,7 +201,7 @@ fn behind(pause: Duration) -> Instant {
 }
 
 /// What comes of it; nothing when there is nothing to come.
-async fn end_of(noting: &mut Option<Noting<'_>>) -> Noted {
+async fn end_of(noting: &mut Option<Noting<'_>>) -> Result<Noted, NotRecorded> {
     match noting {
         Some(noting) => noting.await,
         None => std::future::pending().await,
@@ -190,27 +209,33 @@ async fn end_of(noting: &mut Option<Noting<'_>>) -> Noted {
 }
 
 /// Records who has it, and who may have it. What can't be told yet, since there is no room for the report, is told at the end of the attempt.
-async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> Noted {
+async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> Result<Noted, NotRecorded> {
+    let record = claim.record();
     let reports = match compose(claim, &plan, snapshot, house).await {
-        Ok(reports) => with_room(reports, claim.record(), house).await.ok(),
+        Ok(reports) => with_room(reports, record, house).await.ok(),
         Err(_) => None,
     };
     let (taken, perhaps): (Vec<&Tried>, Vec<&Tried>) = plan.outcomes.iter().partition(|one| has_it(one));
     let recorded: BTreeSet<usize> = taken.iter().map(|one| one.recipient).collect();
     let told = if reports.is_some() { recorded.clone() } else { BTreeSet::new() };
-    note_unanswered(claim.record(), perhaps.iter().copied(), house);
+    let logged = recorded.clone();
+    note_unanswered(record, perhaps.iter().copied(), house);
     let perhaps = perhaps.iter().map(|one| (one.recipient, one.upstream.clone())).collect();
     let report = reports.and_then(|reports| reports.report);
-    let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
-    let report = report.map(|report| deposit(report, claim.record(), snapshot, house));
+    let consequence = Consequence::of(record, &plan, report.as_ref());
+    let report = report.map(|report| deposit(report, record, snapshot, house));
     // Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in no log.
-    note_outcomes(claim.record(), taken.into_iter(), house);
+    note_outcomes(record, taken.into_iter(), house);
     match claim.note(plan.outcomes, report).await {
-        Ok(report) => consequence.note(report, house),
-        // The claim is lost, the message gone, or the queue closed: the end of the attempt comes to nothing as well, and tells.
+        Ok(report) => {
+            consequence.note(report, house);
+            Ok(Noted { logged, recorded, told, perhaps })
+        }
+        // The claim is lost, the message gone, or the queue closed; or the disk could not read the record just now. The end of the attempt records it all,
+        // or meets the same and tells.
         Err(fault) => {
-            tracing::debug!(id = %claim.id(), %fault, "what had come of the message by then could not be recorded while it was tried")
+            tracing::debug!(id = %claim.id(), %fault, "what had come of the message by then could not be recorded while it was tried");
+            Err(NotRecorded { logged })
         }
     }
-    Noted { recorded, told, perhaps }
 }

@@ -49,6 +49,8 @@ pub(super) enum Through {
 pub(super) struct Way {
     route: Arc<str>,
     wait: Duration,
+    /// When the upstreams were first asked.
+    began: WallTime,
     passage: Passage,
 }
 
@@ -122,8 +124,9 @@ impl Answers {
             reverse_path: transaction.reverse_path(),
             parameters: transaction.parameters(),
         };
+        let began = self.house.now().wall;
         match Box::pin(self.house.courier.begin(&upstreams, sending, recipient, wait)).await {
-            Begun::Open(passage, word) => Some((Way { route: Arc::clone(&route.name), wait, passage }, word)),
+            Begun::Open(passage, word) => Some((Way { route: Arc::clone(&route.name), wait, began, passage }, word)),
             Begun::Nowhere => None,
         }
     }
@@ -155,7 +158,7 @@ impl Answers {
             self.house.courier.alarm(&way.route, fault);
         }
         let (snapshot, now) = (self.house.snapshot(), self.house.now().wall);
-        let tried = handover.tried();
+        let (tried, began) = (handover.tried(), way.began.rfc3339());
         if snapshot.soft_bounce == SoftBounce::No
             && let Some((reason, reply)) = refused_by_all(&tried)
         {
@@ -164,7 +167,7 @@ impl Answers {
         for one in &tried {
             self.house.counts.attempted(&one.outcome);
             if let Some(recipient) = envelope.recipients().get(one.recipient) {
-                audit::attempted_for(id, identity, &recipient.forward_path, one, None);
+                audit::attempted_for(id, identity, &recipient.forward_path, one, Some(&began));
             }
         }
         if let Some(reply) = taken_by_all(&tried, envelope.recipients().len()) {
@@ -266,6 +269,6 @@ impl MessageBody for Unkept<'_> {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, BodyFault> {
-        self.reader.next().await.map_err(|fault| BodyFault(fault.to_string()))
+        self.reader.next().await.map_err(|fault| BodyFault::Unreadable(fault.to_string()))
     }
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::blame::Phase;
+use super::body::BodyFault;
 use super::dane::DaneFault;
 use crate::queue::Outcome;
 use crate::smtp::Reply;
@@ -188,6 +189,17 @@ pub enum FaultCause {
     NotConfigured,
     /// Our own store did not give the message.
     BodyUnreadable(String),
+    /// An operator has removed the message while it was tried: nobody's fault.
+    Removed,
+}
+
+impl From<BodyFault> for FaultCause {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::Unreadable(why) => Self::BodyUnreadable(why),
+            BodyFault::Removed => Self::Removed,
+        }
+    }
 }
 
 /// Why TLS could not be made.
@@ -226,7 +238,7 @@ impl UpstreamFault {
             | FaultCause::TokenUnreadable(_)
             | FaultCause::TokenRefused(..)
             | FaultCause::CredentialsInTheClear => Blame::OurSettings,
-            FaultCause::BodyUnreadable(_) => Blame::OurStore,
+            FaultCause::BodyUnreadable(_) | FaultCause::Removed => Blame::OurStore,
             FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Tls(_)
@@ -269,7 +281,8 @@ impl UpstreamFault {
             | FaultCause::UnexpectedReply(_)
             | FaultCause::Unintelligible(_)
             | FaultCause::Unasked
-            | FaultCause::NotConfigured => Retry::Helps,
+            | FaultCause::NotConfigured
+            | FaultCause::Removed => Retry::Helps,
             FaultCause::LeftAlone(_, because) => because.as_ref().map_or(Retry::Helps, |last| last.retry()),
         }
     }
@@ -279,6 +292,7 @@ impl UpstreamFault {
     pub fn bearing(&self) -> Bearing {
         match &self.cause {
             FaultCause::BodyUnreadable(_)
+            | FaultCause::Removed
             | FaultCause::LeftAlone(..)
             | FaultCause::NotConfigured
             | FaultCause::RefusesAll(_) => Bearing::Neither,
@@ -317,6 +331,11 @@ impl UpstreamFault {
         !matches!(self.cause, FaultCause::LeftAlone(..) | FaultCause::NotConfigured)
     }
 
+    /// Whether it says nothing of the upstream: there was nothing to send any more.
+    pub fn is_of_a_removed_message(&self) -> bool {
+        matches!(self.cause, FaultCause::Removed)
+    }
+
     /// What the upstream said, if it said something.
     pub fn reply(&self) -> Option<&Reply> {
         match &self.cause {
@@ -344,7 +363,8 @@ impl UpstreamFault {
             | FaultCause::Unasked
             | FaultCause::LeftAlone(..)
             | FaultCause::NotConfigured
-            | FaultCause::BodyUnreadable(_) => None,
+            | FaultCause::BodyUnreadable(_)
+            | FaultCause::Removed => None,
         }
     }
 
@@ -399,6 +419,7 @@ impl UpstreamFault {
             }
             FaultCause::NotConfigured => format!("{who} is not configured any more"),
             FaultCause::BodyUnreadable(why) => format!("the stored message could not be read ({why})"),
+            FaultCause::Removed => "the message was removed while it was tried".to_owned(),
         }
     }
 
@@ -462,6 +483,7 @@ impl UpstreamFault {
             FaultCause::Busy(_)
             | FaultCause::Leaves(_)
             | FaultCause::NotConfigured
+            | FaultCause::Removed
             | FaultCause::LeftAlone(_, None) => "nothing: it is tried again by itself",
             FaultCause::NoChunking(_) => {
                 "write `chunking = false`, and look for what stands between it and this machine"

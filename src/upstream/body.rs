@@ -31,10 +31,16 @@ pub trait MessageBody: Send {
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, BodyFault>> + Send;
 }
 
-/// The store did not give the message; what it said, for the log.
+/// The store did not give the message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct BodyFault(pub String);
+pub enum BodyFault {
+    /// It can't be read; what the store said, for the log.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It is there no more: an operator has removed it.
+    #[error("it was removed meanwhile")]
+    Removed,
+}
 
 /// A small message in memory: a report, or a test's.
 #[derive(Clone, Debug)]

@@ -438,7 +438,7 @@ impl Connection {
                 self.plan = plan;
                 Event::Seen(contents)
             }
-            Ok(Err(fault)) => Event::Failed(FaultCause::BodyUnreadable(fault.0)),
+            Ok(Err(fault)) => Event::Failed(fault.into()),
             Err(_) => Event::Failed(FaultCause::BodyUnreadable("it took too long".to_owned())),
         };
         self.dialog.on(event)
@@ -455,7 +455,7 @@ impl Connection {
                 Some(step) => step,
                 None => self.dialog.on(Event::BodyAtEnd),
             },
-            Err(cause @ FaultCause::BodyUnreadable(_)) => {
+            Err(cause @ (FaultCause::BodyUnreadable(_) | FaultCause::Removed)) => {
                 // Without the final dot, or the last octet that was counted, nothing was sent (RFC 5321 §4.1.1.4, RFC 3030 §2); the connection
                 // can't be used to say so.
                 self.stream = None;
@@ -482,7 +482,7 @@ impl Connection {
     async fn stream_body(&mut self, body: &mut impl MessageBody) -> Result<(), FaultCause> {
         let until = self.message_until;
         let too_slow = || FaultCause::BodyUnreadable("it took too long".to_owned());
-        let unreadable = |fault: BodyFault| FaultCause::BodyUnreadable(fault.0);
+        let unreadable = |fault: BodyFault| FaultCause::from(fault);
         timeout_at(until, body.rewind()).await.map_err(|_| too_slow())?.map_err(unreadable)?;
         while let Some(piece) = timeout_at(until, body.next()).await.map_err(|_| too_slow())?.map_err(unreadable)? {
             // What is gathered stays behind until more comes: the last piece and the final dot go in one write, and of a message that is

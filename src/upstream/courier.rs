@@ -251,8 +251,10 @@ impl Courier {
         recipients: &[usize],
         mut attempt: Attempt,
     ) -> Attempt {
-        // An upstream that takes no mail is not well because of a message that could not go to it: the probe, if it is one, goes back.
-        if attempt.is_unsaid && attempt.fault.is_none() {
+        let is_removed = attempt.fault.as_ref().is_some_and(UpstreamFault::is_of_a_removed_message);
+        // An upstream that takes no mail is not well because of a message that could not go to it, nor ill because there is none any more: the probe, if it
+        // is one, goes back.
+        if is_removed || (attempt.is_unsaid && attempt.fault.is_none()) {
             return attempt;
         }
         let (upstream, of) = (&slot.upstream, body.identity());
@@ -483,7 +485,7 @@ impl Courier {
 
     /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps and that was not told of lately.
     pub fn alarm(&self, route: &str, fault: &UpstreamFault) {
-        if *self.places.last_call.borrow() {
+        if *self.places.last_call.borrow() || fault.is_of_a_removed_message() {
             // It is we who ended it.
             return;
         }

@@ -69,7 +69,7 @@ impl Outgoing {
         match &mut self.frame {
             Frame::Dots(dots) => dots.finish(&mut self.octets),
             Frame::Count(0) => {}
-            Frame::Count(_) => return Err(BodyFault("it is shorter than it was counted".to_owned())),
+            Frame::Count(_) => return Err(BodyFault::Unreadable("it is shorter than it was counted".to_owned())),
         }
         Ok(())
     }
@@ -84,7 +84,7 @@ impl Frame {
                 *left = u64::try_from(octets.len())
                     .ok()
                     .and_then(|count| left.checked_sub(count))
-                    .ok_or_else(|| BodyFault("it is longer than it was counted".to_owned()))?;
+                    .ok_or_else(|| BodyFault::Unreadable("it is longer than it was counted".to_owned()))?;
                 out.extend_from_slice(octets);
             }
         }
@@ -94,7 +94,7 @@ impl Frame {
 
 /// What was surveyed was another message than what came now.
 fn changed(why: NotEncodable) -> BodyFault {
-    BodyFault(format!("it is not what it was when it was looked at: {why}"))
+    BodyFault::Unreadable(format!("it is not what it was when it was looked at: {why}"))
 }
 
 /// Of what the message is made, and the plan for encoding it.

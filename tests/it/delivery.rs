@@ -50,6 +50,25 @@ fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
 }
 
+/// Once that was told as a disk that fails, with the upstream's name.
+#[tokio::test(start_paused = true)]
+async fn that_a_message_is_removed_while_it_is_tried_is_no_fault_of_anybody() {
+    let log = Log::start();
+    let slow = Script { service: MINUTE, ..Script::default() };
+    let stage = Stage::new(slow, Upstream { connections: 1, ..upstream() });
+    stage.run();
+    stage.submit(1).await;
+    stage.pass(seconds(5)).await;
+    // It waits for the connection of the first.
+    let id = stage.submit(1).await[0];
+    stage.pass(seconds(5)).await;
+    stage.house.queue.remove(id).await.unwrap();
+    stage.pass(2 * MINUTE).await;
+    assert_eq!((stage.up.taken().len(), stage.count().await), (1, 0));
+    assert_eq!(stage.standing().last_fault, None);
+    assert_eq!((log.lines("could not be read"), log.lines("needs a repair")), (vec![], vec![]));
+}
+
 // Defects.
 
 /// Once such a message was tried again each hour, first of its identity's, for ever, uncounted; and ten of them were all the turns that the identity has.

@@ -12,6 +12,7 @@ use sealpost::sys::disk::Fault;
 use sealpost::upstream::{Phase, Upstream};
 use tokio::time::Instant;
 
+use super::delivery::stage::Log;
 use super::scripted_upstream::{Misdeed, Script};
 use crate::polled::Polled;
 use stage::{BODY, Stage, WAIT, spare, through, two_ways, upstream};
@@ -99,11 +100,13 @@ async fn what_comes_in_chunks_goes_through_octet_for_octet_whatever_the_upstream
 
 #[tokio::test(start_paused = true)]
 async fn one_connection_carries_message_after_message_with_rset_only_where_it_is_due() {
-    let stage = Stage::new(Script::default());
+    let (stage, log) = (Stage::new(Script::default()), Log::start());
     let mut client = stage.client("alice").await;
     for _ in 0..3 {
         assert!(client.send(&[BOB]).await.contains("Relayed"));
     }
+    let told = log.lines("event=\"delivered\"");
+    assert!(told.len() == 3 && told.iter().all(|line| line.contains(" began=\"2")), "{told:?}");
     assert!(client.mail("").await.starts_with("250"));
     assert!(client.rcpt("<r0@example.net>").await.starts_with("250"));
     assert!(client.say("RSET").await.starts_with("250"));

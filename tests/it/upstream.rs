@@ -598,7 +598,7 @@ impl MessageBody for Pieces {
 
     async fn next(&mut self) -> Result<Option<Bytes>, BodyFault> {
         if self.fails_at == Some(self.given) {
-            return Err(BodyFault("checksum mismatch".into()));
+            return Err(BodyFault::Unreadable("checksum mismatch".into()));
         }
         self.given += 1;
         Ok((self.given <= self.count).then(|| self.piece.clone()))

@@ -1,9 +1,12 @@
 //! What has come of a message while its attempt still goes on, and what of it outlasts a power cut.
 
+use std::path::Path;
+
 use sealpost::queue::Outcome;
 use sealpost::upstream::{Phase, Upstream};
 
-use super::stage::{Stage, spare, upstream};
+use super::routes::{reports, wants_to_hear_of_success};
+use super::stage::{Log, Stage, spare, upstream};
 use super::{HOUR, MINUTE, at, seconds, silent_at};
 use crate::scripted_upstream::{Misdeed, Script};
 
@@ -168,4 +171,63 @@ async fn what_comes_of_it_little_by_little_is_recorded_ever_more_rarely() {
     let syncs = stage.disk.syncs() - before;
     // Two for the message, two or three for each of a dozen recordings, and the end.
     assert!(syncs <= 45, "{syncs}");
+}
+
+/// One report of each who has it, and one line, however he came to it: of his route's end, a further transaction, or the next upstream.
+#[tokio::test(start_paused = true)]
+async fn that_somebody_has_it_is_told_once_however_it_was_recorded() {
+    let slow = || Script { service: seconds(5), ..Script::default() };
+    let with_dsn = |script: Script| Script { extensions: vec!["DSN"], ..script };
+    let in_turn = || Script { recipients_max: Some(1), ..slow() };
+    let first_alone = || Script { service: seconds(2), ..one_by_one(Phase::Data, Misdeed::SayAndClose(b"")) };
+    for (main, other, told) in [
+        (slow(), Script::default(), 1),
+        (with_dsn(slow()), Script::default(), 0),
+        (in_turn(), Script::default(), 1),
+        (with_dsn(in_turn()), Script::default(), 0),
+        (first_alone(), slow(), 1),
+        (with_dsn(first_alone()), with_dsn(slow()), 0),
+    ] {
+        let log = Log::start();
+        let story = format!("{main:?}");
+        let stage = Stage::with_spare(main, other);
+        stage.run();
+        let id = stage.send(wants_to_hear_of_success(BOTH)).await;
+        stage.pass(2 * MINUTE).await;
+        assert_eq!(stage.count().await, 0, "{story}");
+        let lines = log.lines("event=\"delivered\"");
+        let taken = [stage.up.taken(), stage.spare.as_ref().unwrap().taken()].concat();
+        assert!(reports(&stage).iter().all(|action| action == "relayed"), "{story}");
+        for recipient in BOTH {
+            assert_eq!(stage.times(recipient).iter().sum::<usize>(), 1, "{story}");
+            let of_it = |line: &&String| line.contains(&id.to_string()) && line.contains(recipient);
+            assert_eq!(lines.iter().filter(of_it).count(), 1, "{story}: {lines:?}");
+            let reports = taken.iter().filter(|one| one.mail.contains("<>"));
+            let about = format!("Final-Recipient: rfc822; {recipient}\r\n");
+            let reports = reports.filter(|one| String::from_utf8_lossy(&one.octets).contains(&about));
+            assert_eq!(reports.count(), told, "{story}");
+        }
+    }
+}
+
+/// Once he who has it counted as recorded though the disk could not read the record just then, was recorded never, and was sent the message again.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_noted_is_recorded_at_the_end() {
+    let log = Log::start();
+    let stage = Stage::with_spare(one_by_one(Phase::Data, Misdeed::SayAndClose(b"")), silent_at(Phase::Mail));
+    stage.run();
+    let id = stage.send(wants_to_hear_of_success(BOTH)).await;
+    assert!(stage.disk.fail_reads(Path::new("/queue/messages-0"), 0..u64::MAX));
+    stage.pass(seconds(3)).await;
+    stage.disk.mend();
+    let record = stage.record(id).await.unwrap();
+    assert!(record.recipients[0].open, "{record:?}");
+    stage.pass(20 * MINUTE).await;
+    let record = stage.record(id).await.unwrap();
+    assert_eq!((record.recipients[0].open, record.recipients[0].attempts), (false, 1));
+    stage.spare.as_ref().unwrap().turn_into(Script::default());
+    stage.pass(2 * HOUR).await;
+    assert_eq!((stage.count().await, stage.times("r0@"), stage.times("r1@")), (0, [1, 0], [0, 1]));
+    assert_eq!((reports(&stage), log.lines("event=\"reported\"").len()), (vec!["relayed".to_owned(); 2], 2));
+    assert_eq!(log.lines("event=\"delivered\"").iter().filter(|line| line.contains("r0@")).count(), 1);
 }

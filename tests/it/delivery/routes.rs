@@ -188,7 +188,7 @@ async fn routes_that_end_together_are_recorded_together() {
 }
 
 /// Of alice, with NOTIFY=SUCCESS for each.
-fn wants_to_hear_of_success(to: &[&str]) -> Envelope {
+pub(super) fn wants_to_hear_of_success(to: &[&str]) -> Envelope {
     let notify = Some(Notify { success: true, failure: true, delay: false });
     let recipient = |text: &&str| Recipient {
         forward_path: ForwardPath::Address(Address::parse(text).unwrap()),
@@ -199,7 +199,7 @@ fn wants_to_hear_of_success(to: &[&str]) -> Envelope {
 }
 
 /// What the reports that somebody took tell.
-fn reports(stage: &Stage) -> Vec<String> {
+pub(super) fn reports(stage: &Stage) -> Vec<String> {
     let taken = [stage.up.taken(), stage.spare.as_ref().unwrap().taken()].concat();
     let texts = taken.iter().map(|one| String::from_utf8_lossy(&one.octets).into_owned());
     texts.filter_map(|text| Some(text.split_once("\r\nAction: ")?.1.lines().next()?.to_owned())).collect()
