@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
-use crate::credentials::file::written_name;
+use crate::credentials::file::{fit_name, written_name};
 use crate::credentials::{PasswordHash, ScramSecret, TotpSecret, password, prep, scram, totp};
 use crate::sys::{Entropy, SystemEntropy};
 
@@ -60,7 +60,7 @@ pub fn run(arguments: &PasswdArguments) -> ExitCode {
 
 fn ask_and_print(arguments: &PasswdArguments) -> anyhow::Result<()> {
     let name = &arguments.name;
-    ensure!(!name.is_empty() && !name.chars().any(char::is_control), "NAME is empty or holds control characters");
+    fit_name(name).map_err(|wrong| anyhow::anyhow!("a line of NAME {wrong}"))?;
     let typed = ask(name)?;
     let Some(prepared) = prep::prepared(typed.as_bytes()) else {
         bail!(
@@ -222,7 +222,7 @@ mod tests {
             (false, true, SecondFactor::Totp),
         ] {
             let (line, told) = line(&of("the boss", scram, totp), "correct horse", &SeededEntropy::new(1));
-            let credentials = file::read(&line).unwrap();
+            let credentials = file::read(&line, |_| false).unwrap();
             assert!(!credentials.means("the boss", factor, None).mechanisms().is_empty(), "{scram} {totp}");
             assert!(!line.contains("correct"));
             assert_eq!(told.is_some(), totp);

@@ -15,8 +15,6 @@ use std::sync::Arc;
 
 use super::{Credential, Credentials, Mark, PasswordHash, ScramSecret, TotpSecret};
 
-/// How words of a credential begin. In a name they stand where it was forgotten, or no space parts it from the credential.
-const OF_CREDENTIALS: [&str; 5] = ["argon2", "scram-sha-", "totp=", "otpauth:", "secret="];
 /// Octets of a line at most.
 const LINE_MAX: usize = 4096;
 /// Mistakes that are told at most; a file of another kind has one on every line.
@@ -31,11 +29,11 @@ pub struct LineMistake {
     pub wrong: String,
 }
 
-/// Reads the text of a file.
+/// Reads the text of a file. `is_known` says which names somebody has in the configuration: these are names, though they look like a secret.
 ///
 /// # Errors
 /// Every mistake, in the order of the file.
-pub fn read(text: &str) -> Result<Credentials, Vec<LineMistake>> {
+pub fn read(text: &str, is_known: impl Fn(&str) -> bool) -> Result<Credentials, Vec<LineMistake>> {
     let mut by_identity: HashMap<Arc<str>, Credential> = HashMap::new();
     let mut mistakes = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -44,7 +42,7 @@ pub fn read(text: &str) -> Result<Credentials, Vec<LineMistake>> {
         }
         let line_number = index.saturating_add(1);
         let mut mistake = |wrong: String| mistakes.push(LineMistake { line: line_number, wrong });
-        match split(line) {
+        match split(line, &is_known) {
             Err(wrong) => mistake(wrong.to_owned()),
             Ok(None) => {}
             Ok(Some((name, words))) => {
@@ -105,7 +103,7 @@ impl Credential {
 }
 
 /// The name and the words behind it; nothing for an empty line and a comment.
-fn split(line: &str) -> Result<Option<(String, &str)>, &'static str> {
+fn split<'l>(line: &'l str, is_known: &impl Fn(&str) -> bool) -> Result<Option<(String, &'l str)>, &'static str> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
@@ -121,13 +119,10 @@ fn split(line: &str) -> Result<Option<(String, &str)>, &'static str> {
             (name.to_owned(), words)
         }
     };
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err("has a name that is empty or holds control characters");
-    }
+    fit_name(&name)?;
     // Names are told, in mistakes and in warnings.
-    let lower = name.to_ascii_lowercase();
-    if OF_CREDENTIALS.iter().any(|begin| lower.contains(begin)) || looks_secret(&name) {
-        return Err("has a credential in the place of the name; write the name first, and a space or a tab behind it");
+    if looks_secret(&name) && !is_known(&name) {
+        return Err(CREDENTIAL_FOR_NAME);
     }
     if words.trim().is_empty() {
         return Err("has a name and no credential behind it; write what `sealpost passwd` prints");
@@ -135,9 +130,48 @@ fn split(line: &str) -> Result<Option<(String, &str)>, &'static str> {
     Ok(Some((name, words)))
 }
 
-/// Whether it may be a secret for codes, in base32, whose name was forgotten: no identity is called so.
+const CREDENTIAL_FOR_NAME: &str =
+    "has a credential in the place of the name; write the name first, and a space or a tab behind it";
+
+/// Whether a line can be written with this name.
+///
+/// # Errors
+/// Why it can't; the end of a sentence. That a credential stands in it, where the name was forgotten or nothing parts them, is one reason: names are told.
+pub fn fit_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err("has a name that is empty or holds control characters");
+    }
+    let lower = name.to_ascii_lowercase();
+    // As they are written: `argon2id$v=19$...`, `scram-sha-256$4096:...`, `totp=GEZD...`.
+    let hash = |begin: &str| {
+        let mut rests =
+            lower.match_indices(begin).filter_map(|(at, found)| lower.get(at.saturating_add(found.len())..));
+        rests.any(|rest| {
+            rest.trim_start_matches(|letter: char| letter.is_ascii_alphanumeric() || letter == '-').starts_with('$')
+        })
+    };
+    let secret = |begin: &str| {
+        let mut rests =
+            lower.match_indices(begin).filter_map(|(at, found)| lower.get(at.saturating_add(found.len())..));
+        rests.any(|rest| rest.bytes().take_while(|octet| is_base32(octet.to_ascii_uppercase())).count() >= SECRET_LEAST)
+    };
+    let holds_one = hash("argon2") || hash("scram-sha-") || secret("totp=") || secret("secret=");
+    if holds_one { Err(CREDENTIAL_FOR_NAME) } else { Ok(()) }
+}
+
+/// Letters of a secret for codes at the least that anybody's app makes.
+const SECRET_LEAST: usize = 16;
+
+/// Whether it may be a secret for codes, in base32, whose name was forgotten.
 fn looks_secret(name: &str) -> bool {
-    name.len() >= 16 && name.bytes().all(|octet| octet.is_ascii_uppercase() || matches!(octet, b'2'..=b'7' | b'='))
+    let letters = name.trim_end_matches('=');
+    letters.len() >= SECRET_LEAST
+        && letters.bytes().all(is_base32)
+        && letters.bytes().any(|octet| octet.is_ascii_digit())
+}
+
+fn is_base32(octet: u8) -> bool {
+    octet.is_ascii_uppercase() || matches!(octet, b'2'..=b'7')
 }
 
 /// A name in quotes, where `\"` and `\\` stand for themselves; and what is behind it.
@@ -173,10 +207,14 @@ mod tests {
     const SCRAM: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
     const TOTP: &str = "totp=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 
+    fn nobody(_: &str) -> bool {
+        false
+    }
+
     #[test]
     fn several_lines_make_one_credential() {
         let text = format!("# who\n\nrobot {HASH}\nrobot\t{SCRAM}\n  \"the boss\"   {HASH}  {TOTP}\r\n");
-        let credentials = read(&text).unwrap();
+        let credentials = read(&text, nobody).unwrap();
         let robot = credentials.of("robot").unwrap();
         assert!(robot.password.is_some() && robot.scram.is_some() && robot.totp.is_none());
         let boss = credentials.of("the boss").unwrap();
@@ -189,7 +227,7 @@ mod tests {
         let text = format!(
             "robot {HASH}\nrobot {HASH}\n\nalice hunter2\nbob\n\"carol {HASH}\ndave totp=AAAA\neve SCRAM-SHA-1$4096:a$b:c\n"
         );
-        let mistakes = read(&text).unwrap_err();
+        let mistakes = read(&text, nobody).unwrap_err();
         let told: Vec<(usize, &str)> = mistakes.iter().map(|one| (one.line, one.wrong.as_str())).collect();
         assert_eq!(told.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [2, 4, 5, 6, 7, 8]);
         for ((_, wrong), expected) in
@@ -217,7 +255,7 @@ mod tests {
             "otpauth://totp/alice?secret=JBSWY3DPEHPK3PXP junk".to_owned(),
             "JBSWY3DPEHPK3PXP junk".to_owned(),
         ] {
-            let mistakes = read(&line).map(|_| ()).unwrap_err();
+            let mistakes = read(&line, nobody).map(|_| ()).unwrap_err();
             let told: Vec<&str> = mistakes.iter().map(|one| one.wrong.as_str()).collect();
             assert_eq!(
                 told,
@@ -225,7 +263,7 @@ mod tests {
             );
         }
         for odd in ["$argon2c29tZXNhbHRz$v=19$m=8,t=1,p=1$AAAA$BBBB", "$argon2i$v=19$m=8,t=1,p=1$AAAA$BBBB"] {
-            let told = format!("{:?}", read(&format!("alice {odd}")).map(|_| ()).unwrap_err());
+            let told = format!("{:?}", read(&format!("alice {odd}"), nobody).map(|_| ()).unwrap_err());
             assert!(
                 told.contains("only argon2id is taken") && !told.contains("c29t") && !told.contains("AAAA"),
                 "{told}"
@@ -233,14 +271,36 @@ mod tests {
         }
     }
 
+    /// Such names were once refused, though `check` took them for identities and `passwd` printed their lines.
+    #[test]
+    fn a_name_that_only_looks_like_a_credential_is_one() {
+        for name in [
+            "PRODUCTIONSERVER",
+            "argon2-bench",
+            "argon2id",
+            "SCRAM-SHA-256-tester",
+            "staff:bob+totp=x@example.com",
+            "secret=santa",
+            "otpauth:desk",
+        ] {
+            assert!(read(&format!("{name} {HASH}\n"), nobody).is_ok_and(|known| known.of(name).is_some()), "{name}");
+        }
+        // Whoever is called so in the configuration is no secret.
+        let line = format!("PRODUCTIONSERVER23 {HASH}\n");
+        assert_eq!(
+            (read(&line, nobody).is_ok(), read(&line, |name| name == "PRODUCTIONSERVER23").is_ok()),
+            (false, true)
+        );
+    }
+
     #[test]
     fn a_file_of_another_kind_does_not_drown_the_reader() {
-        assert_eq!(read(&"junk\n".repeat(10_000)).unwrap_err().len(), MISTAKES_MAX);
+        assert_eq!(read(&"junk\n".repeat(10_000), nobody).unwrap_err().len(), MISTAKES_MAX);
     }
 
     #[test]
     fn nothing_of_a_credential_is_printed() {
-        let printed = format!("{:?}", read(&format!("robot {HASH} {SCRAM} {TOTP}\n")).unwrap());
+        let printed = format!("{:?}", read(&format!("robot {HASH} {SCRAM} {TOTP}\n"), nobody).unwrap());
         for secret in ["AAAA", "c29tZX", "WG5d8", "wfPL", "GEZD"] {
             assert!(!printed.contains(secret), "{printed}");
         }
@@ -250,13 +310,13 @@ mod tests {
         #[test]
         fn any_name_is_read_as_it_was_written(name in "[^\\p{Cc}]{1,40}") {
             prop_assume!(name.trim() == name);
-            let credentials = read(&format!("{} {HASH}\n", written_name(&name))).unwrap();
+            let credentials = read(&format!("{} {HASH}\n", written_name(&name)), |_| true).unwrap();
             prop_assert!(credentials.of(&name).is_some());
         }
 
         #[test]
         fn any_text_is_read_or_refused(text in "(\\PC|\n){0,300}") {
-            let _ = read(&text);
+            let _ = read(&text, nobody);
         }
     }
 }

@@ -69,8 +69,8 @@ pub struct RosterEntry {
     pub send_as: PatternList,
     /// Addresses it may send to.
     pub send_to: PatternList,
-    /// What is asked besides the certificate.
-    pub second_factor: SecondFactor,
+    /// What is asked besides the certificate; where it says nothing, what the CA asks that vouches for the certificate.
+    pub second_factor: Option<SecondFactor>,
     /// How much.
     pub limits: Limits,
     /// When its messages go out.
@@ -92,6 +92,8 @@ pub struct CaGrant {
     pub domains: Option<DomainSet>,
     /// How local parts compare under it.
     pub local_part_case: LocalPartCase,
+    /// What is asked besides its certificates, also of an `[[identity]]` that says nothing of it.
+    pub second_factor: SecondFactor,
     /// `send_as_email`, `send_as_upn`: what certificates may do that no `[[identity]]` matches.
     pub send_as_email: Option<EmailGrant>,
     /// Which of its own names a certificate sends as.
@@ -119,8 +121,6 @@ pub enum OwnNames {
 pub struct EmailGrant {
     /// Addresses they may send to.
     pub send_to: PatternList,
-    /// What is asked besides the certificate.
-    pub second_factor: SecondFactor,
     /// How much.
     pub limits: Limits,
     /// When its messages go out.
@@ -129,6 +129,17 @@ pub struct EmailGrant {
     pub null_sender: bool,
     /// What is let pass besides.
     pub leeway: Leeway,
+}
+
+/// Somebody of whom more than a certificate is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand<'a> {
+    /// The identity's name.
+    pub name: &'a str,
+    /// What is asked.
+    pub factor: SecondFactor,
+    /// The CA that asks, where the identity says nothing of it.
+    pub by: Option<&'a str>,
 }
 
 /// Why a good certificate stands for nobody.
@@ -299,12 +310,22 @@ impl Roster {
             || entries().any(|entry| takes(entry.terms.leeway))
     }
 
-    /// The names of those of whom more than a certificate is asked, and what; the disabled left out.
-    pub fn demanding(&self) -> impl Iterator<Item = (&str, SecondFactor)> {
+    /// Those of whom more than a certificate is asked; the disabled left out.
+    pub fn demanding(&self) -> impl Iterator<Item = Demand<'_>> {
         let enabled = self.entries.iter().filter(|entry| entry.terms.state == EntryState::Enabled);
-        enabled
-            .map(|entry| (&*entry.name, entry.terms.second_factor))
-            .filter(|(_, factor)| *factor != SecondFactor::None)
+        let demands = enabled.map(|entry| {
+            let by = if entry.terms.second_factor.is_none() { entry.tied_to } else { None };
+            let by = by.and_then(|place| self.ca(place)).map(|ca| &*ca.grant.ca);
+            Demand { name: &entry.name, factor: self.second_factor(&entry.terms, entry.tied_to), by }
+        });
+        demands.filter(|demand| demand.factor != SecondFactor::None)
+    }
+
+    /// What is asked besides a certificate for which this CA vouches. Were it nothing where these terms say nothing of it, a line in a roster would take away the
+    /// second factor of whom it names.
+    fn second_factor(&self, terms: &Terms, under: Option<u16>) -> SecondFactor {
+        let of_the_ca = || under.and_then(|place| self.ca(place)).map(|ca| ca.grant.second_factor);
+        terms.second_factor.or_else(of_the_ca).unwrap_or(SecondFactor::None)
     }
 
     /// As [`Self::identify`]; who was looked up before with the same chain is known.
@@ -406,6 +427,12 @@ impl Roster {
             }
             [one] => {
                 notes.push(format!("{} matches", one.rule()));
+                let factor = self.second_factor(&one.terms, ca);
+                if let (None, true, Some(ca)) =
+                    (one.terms.second_factor, factor != SecondFactor::None, ca.and_then(|ca| self.ca(ca)))
+                {
+                    notes.push(format!("it says nothing of second_factor, and {} asks for one", ca.grant.rule));
+                }
                 Ok(self.by_entry(one, facts, ca, chain))
             }
             several => {
@@ -445,7 +472,7 @@ impl Roster {
         ca: Option<u16>,
         chain: &VerifiedChain,
     ) -> Identity {
-        let case = self.case_under(ca);
+        let (case, second_factor) = (self.case_under(ca), self.second_factor(&compiled.terms, ca));
         let ca = ca.and_then(|ca| self.ca(ca));
         // Another CA than the entry's could vouch for the key with any name: a name counts under the CA that the rule names.
         let certain = compiled.tied_to.is_some() || compiled.has_fingerprint();
@@ -458,7 +485,7 @@ impl Roster {
             grant: Arc::new(Grant {
                 send_as: compiled.send_as.compile(case).bound(names, ca.and_then(|ca| ca.domains.clone())),
                 send_to: compiled.send_to.compile(case),
-                second_factor: terms.second_factor,
+                second_factor,
                 limits: terms.limits,
                 dispatch: terms.dispatch,
                 null_sender: terms.null_sender,
@@ -513,7 +540,7 @@ impl Roster {
             grant: Arc::new(Grant {
                 send_as: ca.send_as.bound(names, Some(Arc::clone(domains))),
                 send_to: ca.send_to.clone(),
-                second_factor: grant.second_factor,
+                second_factor: ca.grant.second_factor,
                 limits: grant.limits,
                 dispatch: grant.dispatch,
                 null_sender: grant.null_sender,

@@ -709,25 +709,22 @@ impl Inner {
             let freed = self.budgets.room.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            match self.level_at_hand(identity).map(&mut ask) {
-                Some(Ok(granted)) => return Ok(granted),
+            let asked = match self.level_at_hand(identity).map(&mut ask) {
+                Some(Ok(granted)) => Ok(granted),
                 // However exactly the disk is measured, this stays so until some is given back.
-                Some(Err(shortage)) if shortage.passes() => {
+                Some(Err(shortage)) if shortage.passes() => Err(shortage),
+                Some(Err(_)) | None => ask(self.level(identity).await?),
+            };
+            match asked {
+                Ok(granted) => return Ok(granted),
+                Err(shortage) if shortage.passes() => {
                     *short = Some(shortage);
                     if line.is_none() {
                         line = Some(self.budgets.room.line_up(identity).map_err(Shortage::refusal)?);
                         continue;
                     }
-                    freed.await;
-                    continue;
                 }
-                Some(Err(_)) | None => {}
-            }
-            match ask(self.level(identity).await?) {
-                Ok(granted) => return Ok(granted),
-                Err(shortage) if shortage.is_of_the_identity() && !shortage.passes() => {
-                    return Err(shortage.refusal());
-                }
+                Err(shortage) if shortage.is_of_the_identity() => return Err(shortage.refusal()),
                 Err(shortage) => *short = Some(shortage),
             }
             freed.await;

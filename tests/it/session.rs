@@ -354,7 +354,7 @@ fn the_second_look_keeps_only_what_the_same_identity_may_certainly_send_still() 
         ("a smaller grant", RosterEntry { limits: limited, ..entry("alice") }, none, Err(NoRoom::Regranted)),
         (
             "a second factor that was not shown",
-            RosterEntry { second_factor: SecondFactor::Password, ..entry("alice") },
+            RosterEntry { second_factor: Some(SecondFactor::Password), ..entry("alice") },
             SecondFactor::Password,
             Err(NoRoom::Unauthenticated),
         ),

@@ -202,18 +202,10 @@ impl Checking<'_> {
         let send_to = self.granted(&format!("{path}.send_to"), written.send_to.as_deref(), ListPurpose::SendTo);
         let limits = self.identity_limits(&format!("{path}.limits"), written.limits);
         self.check_pin_ignores_expiry(path, written);
-        let keys = keys?;
-        if let (None, Some(ca)) = (written.second_factor, cas.asks_all_but(&keys)) {
-            self.findings.warning(
-                &format!("{path}.match"),
-                format!("is pinned, and asked for nothing besides, though client_ca {ca:?} asks for a second factor"),
-                "write second_factor, or ca in match when that CA has issued it",
-            );
-        }
         Some(RosterEntry {
             name: name?.into(),
-            second_factor: written.second_factor.map_or_else(|| cas.second_factor(&keys), second_factor),
-            keys,
+            second_factor: written.second_factor.map(second_factor),
+            keys: keys?,
             pin_ignores_expiry: written.pin_ignores_expiry,
             state: if written.disabled { EntryState::Disabled } else { EntryState::Enabled },
             send_as,

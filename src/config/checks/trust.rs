@@ -1,6 +1,6 @@
 //! Client CAs: their certificates, CRLs and grants.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::config::written::{
 use crate::identity::names::is_trust_domain;
 use crate::identity::pattern::{DomainSet, ListPurpose, PatternList};
 use crate::identity::roster::{CaGrant, EmailGrant, OwnNames};
-use crate::identity::{Dispatch, Leeway, Limits, MatchKeys, Priorities, Resending, SecondFactor, Vouching};
+use crate::identity::{Dispatch, Leeway, Limits, Priorities, Resending, SecondFactor, Vouching};
 use crate::mail::{LocalPartCase, Rates};
 use crate::smtp::data::BareLf;
 use crate::sys::WallTime;
@@ -38,30 +38,6 @@ pub(super) struct Cas {
     pub(super) grants: Vec<CaGrant>,
     /// Of every `[[client_ca]]`, even one with a mistake elsewhere.
     pub(super) names: HashSet<String>,
-    /// What each asks for besides its certificates.
-    factors: HashMap<String, SecondFactor>,
-}
-
-impl Cas {
-    /// What an identity that says nothing of it has to show: what its CA asks of all. Were it nothing, a line in a roster would take away the second factor of
-    /// whom it names.
-    pub(super) fn second_factor(&self, keys: &MatchKeys) -> SecondFactor {
-        let ca = match &keys.ca {
-            Some(ca) => self.factors.get(&**ca),
-            None if keys.fingerprint.is_none() && keys.spki.is_none() && self.factors.len() == 1 => {
-                self.factors.values().next()
-            }
-            None => None,
-        };
-        ca.copied().unwrap_or(SecondFactor::None)
-    }
-
-    /// A CA that asks for a second factor, of which a pinned certificate that says nothing of it is free though the CA may have issued it.
-    pub(super) fn asks_all_but(&self, keys: &MatchKeys) -> Option<&str> {
-        let is_pinned = keys.ca.is_none() && (keys.fingerprint.is_some() || keys.spki.is_some());
-        let asking = self.factors.iter().filter(|(_, factor)| **factor != SecondFactor::None);
-        asking.map(|(name, _)| name.as_str()).min().filter(|_| is_pinned)
-    }
 }
 
 impl Checking<'_> {
@@ -70,7 +46,6 @@ impl Checking<'_> {
         for (index, entry) in written.iter().enumerate() {
             let path = format!("client_ca[{index}]");
             let name = self.unique_name(&path, entry.name.as_ref(), &mut cas.names);
-            cas.factors.extend(entry.name.clone().map(|name| (name, second_factor(entry.second_factor))));
             let grant = self.ca_grant(&path, entry, name.as_deref());
             let name = name.unwrap_or_default();
             let fetching = self.fetching(&path, entry, &name, data_dir);
@@ -399,7 +374,6 @@ impl Checking<'_> {
         let trust_domain = self.trust_domain(&format!("{path}.trust_domain"), written.trust_domain.as_deref());
         let send_as_email = (written.send_as_email || written.send_as_upn).then(|| EmailGrant {
             send_to,
-            second_factor: second_factor(written.second_factor),
             limits: self.identity_limits(&format!("{path}.limits"), written.limits),
             dispatch: dispatch(written.hold),
             null_sender: written.null_sender.unwrap_or(true),
@@ -412,6 +386,7 @@ impl Checking<'_> {
                 WrittenCase::Ignored => LocalPartCase::Ignored,
                 WrittenCase::Exact => LocalPartCase::Exact,
             },
+            second_factor: second_factor(written.second_factor),
             send_as_email,
             own_names,
             trust_domain,

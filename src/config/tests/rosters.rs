@@ -82,14 +82,28 @@ fn who_says_nothing_of_a_second_factor_shows_what_his_ca_asks_for() {
     let text = text.replace("domains = [\"example.com\"]", "domains = [\"example.com\"]\nsecond_factor = \"password\"");
     write(dir.path(), "sealpost.toml", &format!("{text}\n[credentials]\nfile = \"credentials\"\n"), 0o644);
     write(dir.path(), "credentials", "", 0o600);
-    let settings = load_from(dir.path()).unwrap_or_else(|found| panic!("{found:#?}")).settings;
-    let mut demanding: Vec<_> = settings.roster.demanding().collect();
-    demanding.sort_unstable_by_key(|(name, _)| *name);
+    let loaded = load_from(dir.path()).unwrap_or_else(|found| panic!("{found:#?}"));
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        told.iter().any(|one| one.contains("c.csv:6: ") && one.contains("\"frank\": match is pinned without ca")),
+        "{told:#?}"
+    );
+    assert!(told.iter().any(|one| one.contains("client_ca \"staff\" asks for it")), "{told:#?}");
+    let settings = loaded.settings;
+    let mut demanding: Vec<_> =
+        settings.roster.demanding().map(|one| (one.name, one.factor, one.by.unwrap_or("-"))).collect();
+    demanding.sort_unstable_by_key(|(name, ..)| *name);
     use crate::identity::SecondFactor::{Password, Totp};
     // The last of these names no CA, and there is only one.
     assert_eq!(
         demanding,
-        [("alice", Password), ("bob", Password), ("dave", Totp), ("erin", Password), ("robot", Password)]
+        [
+            ("alice", Password, "staff"),
+            ("bob", Password, "staff"),
+            ("dave", Totp, "-"),
+            ("erin", Password, "staff"),
+            ("robot", Password, "staff"),
+        ]
     );
 }
 

@@ -150,7 +150,7 @@ impl CertificateEntry {
 
 impl IdentityEntry {
     fn of(described: Described, kind: IdentityKind, seen: Vec<Seen>, now: WallTime) -> Self {
-        let Described { name, rule, ca, send_as, send_to, terms } = described;
+        let Described { name, rule, ca, send_as, send_to, second_factor, terms } = described;
         let (send_as, send_as_more) = brief(send_as);
         let (send_to, send_to_more) = brief(send_to);
         Self {
@@ -163,7 +163,7 @@ impl IdentityEntry {
             send_as_more,
             send_to,
             send_to_more,
-            second_factor: word(terms.second_factor).to_owned(),
+            second_factor: word(second_factor).to_owned(),
             hold: terms.dispatch == Dispatch::OnApproval,
             accept_vouched: terms.leeway.vouching == Vouching::BalancerToo,
             resend: terms.leeway.resending == Resending::AnyMail,

@@ -22,8 +22,8 @@ pub(super) const TOLD_MAX: usize = 100;
 pub struct Terms {
     /// Whether it lets anybody in.
     pub state: EntryState,
-    /// What is asked besides the certificate.
-    pub second_factor: SecondFactor,
+    /// What is asked besides the certificate; where it is not said, what the CA asks that vouches for it.
+    pub second_factor: Option<SecondFactor>,
     /// How much.
     pub limits: Limits,
     /// When its messages go out.
@@ -39,7 +39,7 @@ pub struct Terms {
 impl Terms {
     /// Whether they ask for more than a certificate, or allow less.
     pub(super) fn narrows(&self) -> bool {
-        self.second_factor != SecondFactor::None
+        self.second_factor.is_some_and(|factor| factor != SecondFactor::None)
             || self.dispatch != Dispatch::AtOnce
             || self.limits != Limits::default()
     }

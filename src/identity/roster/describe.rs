@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{EntryState, Roster, Rule, Terms};
+use crate::identity::SecondFactor;
 use crate::identity::pattern::{PatternEntry, PatternList};
 
 /// Patterns of a list that are shown; a list may have thousands.
@@ -21,6 +22,8 @@ pub struct Described {
     pub send_as: Brief,
     /// Whom it may send to.
     pub send_to: Brief,
+    /// What is asked besides a certificate for which that CA vouches.
+    pub second_factor: SecondFactor,
     /// The rest.
     pub terms: Arc<Terms>,
 }
@@ -64,7 +67,7 @@ impl Roster {
         let own = ca.grant.send_as_email.as_ref()?;
         let terms = Terms {
             state: EntryState::Enabled,
-            second_factor: own.second_factor,
+            second_factor: Some(ca.grant.second_factor),
             limits: own.limits,
             dispatch: own.dispatch,
             null_sender: own.null_sender,
@@ -77,6 +80,7 @@ impl Roster {
             ca: Some(Arc::clone(&ca.grant.ca)),
             send_as: Brief { shown: vec!["@certificate".to_owned()], more: 0 },
             send_to: Brief::of(&own.send_to),
+            second_factor: ca.grant.second_factor,
             terms: Arc::new(terms),
         })
     }
@@ -89,6 +93,7 @@ impl Roster {
             ca: ca.map(|ca| Arc::clone(&ca.grant.ca)),
             send_as: Brief::of(&entry.send_as),
             send_to: Brief::of(&entry.send_to),
+            second_factor: self.second_factor(&entry.terms, entry.tied_to),
             terms: Arc::clone(&entry.terms),
         }
     }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use super::super::pattern::{AddressPattern, DomainSet, PatternEntry, PatternList};
 use super::builder::Mistakes;
 use super::{CaGrant, Compiled, EntryState, MatchKeys, OwnNames, Roster, RosterMistake};
-use crate::identity::Rule;
 use crate::identity::key::Key;
+use crate::identity::{Rule, SecondFactor};
 use crate::mail::LocalPartCase;
 
 pub(super) fn repeated_cas(cas: &[CaGrant], found: &mut Mistakes) {
@@ -123,6 +123,16 @@ fn key_doubts(roster: &Roster, entry: &Compiled, say: &mut impl FnMut(String)) {
         && entry.terms.narrows()
     {
         say("a fingerprint holds nobody for certain to what this rule asks (hold, limits, a second factor): who holds a certificate can write another signature that is as good into it (ECDSA), and is then judged by another rule or by the CA's own terms. Match it by issuer_serial or spki".into());
+    }
+    if entry.terms.state == EntryState::Enabled
+        && entry.tied_to.is_none()
+        && entry.terms.second_factor.is_none()
+        && let Some(asking) = roster.cas.iter().find(|ca| ca.grant.second_factor != SecondFactor::None)
+    {
+        say(format!(
+            "match is pinned without ca and says nothing of second_factor: {} asks for one, and it is asked for none where its certificate is shown without the chain to that CA. Write second_factor, or ca in match",
+            asking.grant.rule
+        ));
     }
     let trusted = entry.tied_to.and_then(|ca| roster.ca(ca)).and_then(|ca| ca.grant.trust_domain.as_deref());
     for key in &entry.keys {

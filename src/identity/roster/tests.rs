@@ -52,7 +52,7 @@ fn entry(name: &str, keys: MatchKeys) -> RosterEntry {
         state: EntryState::Enabled,
         send_as: patterns(&[&format!("{}@example.com", if name.is_empty() { "nobody" } else { name })]),
         send_to: patterns(&["*"]),
-        second_factor: SecondFactor::None,
+        second_factor: Some(SecondFactor::None),
         limits: Limits::default(),
         dispatch: Dispatch::AtOnce,
         null_sender: true,
@@ -66,9 +66,9 @@ fn grant_of(ca: &str, domains: &[&str]) -> CaGrant {
         ca: ca.into(),
         domains: Some(DomainSet::read(domains.iter().copied()).unwrap()),
         local_part_case: LocalPartCase::Ignored,
+        second_factor: SecondFactor::Password,
         send_as_email: Some(EmailGrant {
             send_to: patterns(&["*@customer.example"]),
-            second_factor: SecondFactor::Password,
             limits: Limits { recipients_per_message: Some(7), ..Limits::default() },
             dispatch: Dispatch::AtOnce,
             null_sender: false,
@@ -763,7 +763,35 @@ fn whoever_is_known_is_described() {
         (own.name.as_str(), own.send_as.shown.as_slice()),
         ("staff:x@example.com", &["@certificate".to_owned()][..])
     );
-    assert_eq!((own.terms.second_factor, own.terms.null_sender), (SecondFactor::Password, false));
+    assert_eq!((own.second_factor, own.terms.null_sender), (SecondFactor::Password, false));
     assert!(roster.describe_own("guests:x@example.com", "guests").is_none(), "its CA names nobody");
     assert!(roster.describe_own("x", "nobody").is_none());
+}
+
+/// A pinned certificate was once free of it though a CA that asks for one had vouched for the certificate.
+#[test]
+fn what_an_identity_does_not_say_of_a_second_factor_the_ca_says_that_vouches_for_the_certificate() {
+    let world = World::new();
+    let of_staff = Recipe::client("Alice").email("alice@example.com").signed_by(&world.staff);
+    let of_nobody = Recipe::client("Printer").email("alice@example.com").self_signed();
+    let guests = || CaGrant { second_factor: SecondFactor::None, ..without_email("guests") };
+    let pin = |made: &Made| MatchKeys { spki: Some(Digest256(made.spki())), ..MatchKeys::default() };
+    let named = |ca| MatchKeys { email: email("alice@example.com"), ..under(ca) };
+    use SecondFactor::{None as Nothing, Password, Totp};
+    for (keys, said, made, asked, is_doubtful) in [
+        (named("staff"), None, &of_staff, Password, false),
+        (named("staff"), Some(Nothing), &of_staff, Nothing, false),
+        (named("staff"), Some(Totp), &of_staff, Totp, false),
+        (pin(&of_staff), None, &of_staff, Password, true),
+        (pin(&of_staff), Some(Nothing), &of_staff, Nothing, false),
+        (pin(&of_nobody), None, &of_nobody, Nothing, true),
+        (pin(&of_nobody), Some(Totp), &of_nobody, Totp, false),
+    ] {
+        let one = RosterEntry { second_factor: said, ..entry("alice", keys.clone()) };
+        let roster = Roster::new(vec![one], vec![without_email("staff"), guests()]).unwrap();
+        assert_eq!(world.identify(&roster, made).unwrap().grant().second_factor, asked, "{keys:?} {said:?}");
+        let doubts = roster.lint();
+        let told = doubts.iter().any(|doubt| doubt.sentence.contains("says nothing of second_factor"));
+        assert_eq!(told, is_doubtful, "{keys:?} {said:?}: {doubts:?}");
+    }
 }

@@ -1,7 +1,6 @@
 //! Who waits for an identity's share of memory stands in line: the first alone is woken when some is given back, and who comes is behind all others.
 //!
-//! Others' lines are their own. Never: holds memory; has more than [`WAITING_MAX`] in it; is left behind by who goes away. Who asks when the queue must be measured
-//! first does not come here (docs/known-issues.md).
+//! Others' lines are their own. Never: holds memory; has more than [`WAITING_MAX`] in it; is left behind by who goes away.
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Room in the queue: each identity's share of it, and what is said when there is none.
 
+use std::task::Poll;
+
 use super::*;
 use crate::queue::settings::{GRANTED_MEMORY, SCARCE_MEMORY, WAITING_MAX};
 
@@ -245,38 +247,46 @@ fn who_has_its_share_of_memory_waits_for_it_as_long_as_others_do() {
     });
 }
 
-/// With hundreds of connections it would wait hundreds of times, and each release would wake all of them.
+/// With hundreds of connections it would wait hundreds of times, and each release would wake all of them. Who came when the disk had to be measured again once
+/// stood in no line.
 #[test]
 fn who_waits_for_its_share_of_memory_stands_in_line_and_the_line_has_an_end() {
-    block_on(async {
-        let settings = QueueSettings { memory: 1 << 20, memory_share_per_identity: 25, ..settings() };
-        let bench = Bench::new(settings);
-        let mut under_way = Vec::new();
-        for _ in 0..4 {
-            under_way.push(bench.queue.admit(ALICE, None).await.unwrap());
-        }
-        let mut line: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(bench.queue.admit(ALICE, None))).collect();
-        for waiting in &mut line {
-            assert!(futures_util::poll!(waiting).is_pending());
-        }
-        let began = tokio::time::Instant::now();
-        let why = bench.queue.admit(ALICE, None).await.unwrap_err();
-        assert!(matches!(&why, QueueError::Share(why) if why.contains("32 messages are waiting")), "{why}");
-        drop(bench.queue.admit("bob", None).await.unwrap());
-        assert_eq!(began.elapsed(), Duration::ZERO);
-        // Who goes away leaves its place to another, who has come last: what comes back goes to the first.
-        line.truncate(3);
-        drop(under_way.pop());
-        let mut newcomer = Box::pin(bench.queue.admit(ALICE, None));
-        assert!(futures_util::poll!(&mut newcomer).is_pending());
-        for turn in 0..line.len() {
-            for waiting in line.iter_mut().skip(turn + 1).rev() {
-                assert!(futures_util::poll!(waiting).is_pending(), "{turn}");
+    for apart in [Duration::ZERO, Duration::from_millis(300)] {
+        block_on(async {
+            let settings = QueueSettings { memory: 1 << 20, memory_share_per_identity: 25, ..settings() };
+            let bench = Bench::new(settings);
+            let mut under_way = Vec::new();
+            for _ in 0..4 {
+                under_way.push(bench.queue.admit(ALICE, None).await.unwrap());
             }
-            drop(line.get_mut(turn).unwrap().await.unwrap());
-        }
-        drop(newcomer.await.unwrap());
-    });
+            let mut line: Vec<_> = (0..WAITING_MAX).map(|_| Box::pin(bench.queue.admit(ALICE, None))).collect();
+            for waiting in &mut line {
+                bench.clock.advance(apart);
+                assert!(futures_util::poll!(waiting).is_pending());
+            }
+            let began = tokio::time::Instant::now();
+            bench.clock.advance(apart);
+            let mut another = Box::pin(bench.queue.admit(ALICE, None));
+            let Poll::Ready(Err(QueueError::Share(why))) = futures_util::poll!(&mut another) else {
+                panic!("{apart:?}: it waits, too");
+            };
+            assert!(why.contains("32 messages are waiting"), "{why}");
+            drop(bench.queue.admit("bob", None).await.unwrap());
+            assert_eq!(began.elapsed(), Duration::ZERO);
+            // Who goes away leaves its place to another, who has come last: what comes back goes to the first.
+            line.truncate(3);
+            drop(under_way.pop());
+            let mut newcomer = Box::pin(bench.queue.admit(ALICE, None));
+            assert!(futures_util::poll!(&mut newcomer).is_pending());
+            for turn in 0..line.len() {
+                for waiting in line.iter_mut().skip(turn + 1).rev() {
+                    assert!(futures_util::poll!(waiting).is_pending(), "{turn}");
+                }
+                drop(line.get_mut(turn).unwrap().await.unwrap());
+            }
+            drop(newcomer.await.unwrap());
+        });
+    }
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl Cast {
             let totp = TotpSecret::new(*TOTP).written();
             format!("guarded {hash} {scram}\ncoded {hash} totp={}\n", *totp)
         });
-        file::read(lines).unwrap()
+        file::read(lines, |_| false).unwrap()
     }
 
     fn entries(&self) -> Vec<(&'static str, RosterEntry)> {
@@ -223,15 +223,15 @@ impl Cast {
             ..entry("twin-by-name", &["twin@example.com"])
         };
         let careful = RosterEntry {
-            second_factor: SecondFactor::Password,
+            second_factor: Some(SecondFactor::Password),
             ..mailbox("careful", "careful@example.com", &["careful@example.com"])
         };
         let guarded = RosterEntry {
-            second_factor: SecondFactor::Password,
+            second_factor: Some(SecondFactor::Password),
             ..mailbox("guarded", "guarded@example.com", &["guarded@example.com", "*@guarded.example.com"])
         };
         let coded = RosterEntry {
-            second_factor: SecondFactor::Totp,
+            second_factor: Some(SecondFactor::Totp),
             ..mailbox("coded", "coded@example.com", &["coded@example.com"])
         };
         let printer = RosterEntry {
@@ -324,9 +324,9 @@ pub(crate) fn mailboxes(name: &str) -> CaGrant {
         ca: name.into(),
         domains: Some(DomainSet::read(["example.com", ".example.com"]).unwrap()),
         local_part_case: LocalPartCase::Ignored,
+        second_factor: SecondFactor::None,
         send_as_email: Some(EmailGrant {
             send_to: list(&["*"], ListPurpose::SendTo),
-            second_factor: SecondFactor::None,
             limits: Limits::default(),
             dispatch: Dispatch::AtOnce,
             null_sender: true,
@@ -346,7 +346,7 @@ fn entry(name: &str, send_as: &[&str]) -> RosterEntry {
         state: EntryState::Enabled,
         send_as: list(send_as, ListPurpose::SendAs),
         send_to: list(&["*"], ListPurpose::SendTo),
-        second_factor: SecondFactor::None,
+        second_factor: Some(SecondFactor::None),
         limits: Limits::default(),
         dispatch: Dispatch::AtOnce,
         null_sender: true,
@@ -375,7 +375,7 @@ fn loosen(entry: &mut RosterEntry, laxity: Laxity) {
         Laxity::IgnoresDisabled => entry.state = EntryState::Enabled,
         Laxity::IgnoresLimits => entry.limits = Limits::default(),
         Laxity::GrantsAllPriorities => entry.limits.priorities = Priorities { min: -9, max: 9 },
-        Laxity::IgnoresSecondFactor => entry.second_factor = SecondFactor::None,
+        Laxity::IgnoresSecondFactor => entry.second_factor = Some(SecondFactor::None),
         Laxity::None | Laxity::IgnoresRevocation | Laxity::TrustsStrangers => {}
     }
 }

@@ -261,7 +261,7 @@ impl<'c> Lines<'c> {
             name,
             send_as: list(&mut self.send_as, send_as, ListPurpose::SendAs).map_err(|wrong| (Some("send_as"), wrong))?,
             send_to: list(&mut self.send_to, send_to, ListPurpose::SendTo).map_err(|wrong| (Some("send_to"), wrong))?,
-            terms: self.terms(record, self.cas.second_factor(&keys))?,
+            terms: self.terms(record)?,
             keys,
             file: Arc::clone(&self.file),
             line,
@@ -289,8 +289,7 @@ impl<'c> Lines<'c> {
         read.map(|keys| MatchKeys { ca, ..keys }).map_err(|(column, wrong)| (Some(column), wrong))
     }
 
-    /// `factor`: what the CA of the line asks for.
-    fn terms(&mut self, record: &ByteRecord, factor: SecondFactor) -> Result<Arc<Terms>, LineFault> {
+    fn terms(&mut self, record: &ByteRecord) -> Result<Arc<Terms>, LineFault> {
         let at = |column: &'static str| move |wrong: Wrong| (Some(column), wrong);
         let flag = |column, unwritten| {
             self.text(record, column).and_then(|text| read_flag(text, unwritten).map_err(at(column)))
@@ -300,8 +299,7 @@ impl<'c> Lines<'c> {
         let priorities = priorities(priority("priority_min")?, priority("priority_max")?);
         let terms = Terms {
             state: if flag("disabled", false)? { EntryState::Disabled } else { EntryState::Enabled },
-            second_factor: read_second_factor(self.text(record, "second_factor")?, factor)
-                .map_err(at("second_factor"))?,
+            second_factor: read_second_factor(self.text(record, "second_factor")?).map_err(at("second_factor"))?,
             limits: Limits {
                 priorities: priorities.map_err(|wrong| (Some("priority_max"), (wrong, None)))?,
                 recipients_per_message: count("recipients_per_message")?,
@@ -515,12 +513,12 @@ fn read_flag(text: &str, unwritten: bool) -> Result<bool, Wrong> {
     }
 }
 
-fn read_second_factor(text: &str, unwritten: SecondFactor) -> Result<SecondFactor, Wrong> {
+fn read_second_factor(text: &str) -> Result<Option<SecondFactor>, Wrong> {
     match text {
-        "" => Ok(unwritten),
-        "none" => Ok(SecondFactor::None),
-        "password" => Ok(SecondFactor::Password),
-        "totp" => Ok(SecondFactor::Totp),
+        "" => Ok(None),
+        "none" => Ok(Some(SecondFactor::None)),
+        "password" => Ok(Some(SecondFactor::Password)),
+        "totp" => Ok(Some(SecondFactor::Totp)),
         _ => {
             let remedy = "write \"none\", \"password\" or \"totp\"".to_owned();
             Err((format!("{text:?}: there is no such choice"), Some(remedy)))

@@ -69,7 +69,7 @@ fn a_load_balancers_word_counts_where_the_grant_says_so_and_the_identity_says_wh
 fn the_disabled_are_asked_for_nothing_and_take_nobodys_word() {
     let keys = |name: &str| MatchKeys { email: email(&format!("{name}@example.com")), ..under("staff") };
     let with = |name, second_factor, state, vouching| RosterEntry {
-        second_factor,
+        second_factor: Some(second_factor),
         state,
         leeway: Leeway { vouching, ..Leeway::default() },
         ..entry(name, keys(name))
@@ -82,7 +82,7 @@ fn the_disabled_are_asked_for_nothing_and_take_nobodys_word() {
     let all = [("a", NOTHING, Enabled), ("b", Password, Enabled), ("c", Password, Disabled), ("d", Totp, Enabled)];
     let asked = roster(all.map(|(name, factor, state)| with(name, factor, state, Handshake)).into());
     assert_eq!((asked.len(), asked.is_empty()), (4, false));
-    assert!(asked.demanding().eq([("b", Password), ("d", Totp)]));
+    assert!(asked.demanding().map(|one| (one.name, one.factor)).eq([("b", Password), ("d", Totp)]));
     for (state, vouching, takes) in [
         (Enabled, BalancerToo, true),
         (Disabled, BalancerToo, false),
