@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::peer::Peer;
 use super::steering::moving::{Back, Importing};
-use super::steering::{Answer, Answers, Command, Desk, Running};
+use super::steering::{Answer, Answers, Command, Desk, NotNow, Running};
 use crate::house::House;
 use crate::snapshot::Snapshot;
 use crate::sys::{Drain, Tasks};
@@ -40,11 +40,8 @@ const PEER_MAX: Duration = Duration::from_secs(30);
 const READER_MAX: Duration = Duration::from_secs(3600);
 /// The same once the drain has begun.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
-/// What is said when the drain begins in the middle, and to who asks for more than a look while it lasts.
-pub(super) const STOPPING: &str =
-    "the daemon is stopping: what was told is done; ask again when it runs, or when it has stopped";
-/// What is said until the queue is open.
-const OPENING: &str = "the daemon has just started, and is opening its queue (after a crash recovering it, with very many messages for a minute): ask again";
+/// Said when the drain begins in the middle, and to who asks for more than a look while it lasts.
+const STOPPING: Answer = Answer::NotNow(NotNow::Stopping);
 /// How long who looks at the end of the drain may take to have his answer.
 const LAST_LOOKS: Duration = Duration::from_secs(1);
 
@@ -81,11 +78,6 @@ pub fn bind(data_dir: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(&path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
-}
-
-/// Whether it is so only until the daemon has started or stopped: asked again, there is an answer.
-pub fn passes(fault: &str) -> bool {
-    [STOPPING, OPENING].contains(&fault)
 }
 
 /// Which commands are done.
@@ -162,17 +154,17 @@ async fn serve(mut stream: UnixStream, house: &House, scope: Scope, drain: Drain
     timeout(PEER_MAX, reading.read_line(&mut line)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let mut answers = match request(&line) {
         asked if scope == Scope::Looks && !asked.as_ref().is_ok_and(Command::only_looks) => {
-            Answers::fault(STOPPING.to_owned())
+            Answers::objecting(STOPPING)
         }
         Ok(Command::Import { export, back }) => {
             return import(&export, back, &peer, reading, &mut writing, house).await;
         }
         Ok(command) => Answers::new(command, peer.to_string()),
-        Err(why) => Answers::fault(why),
+        Err(why) => Answers::objecting(Answer::Fault(why)),
     };
     loop {
         if drain.begun() {
-            return write(&mut writing, &[Answer::Fault(STOPPING.to_owned()), Answer::End], &drain).await;
+            return write(&mut writing, &[STOPPING, Answer::End], &drain).await;
         }
         let snapshot = house.snapshot();
         let Some(answer) = answers.next(desk(house, &snapshot)).await else { return Ok(()) };
@@ -193,7 +185,7 @@ pub(super) async fn is_served(path: &Path) -> bool {
     };
     match timeout(FAREWELL_MAX, asked).await {
         Ok(Ok(answer)) => {
-            let stops = |answer: &Answer| matches!(answer, Answer::Fault(why) if why == STOPPING);
+            let stops = |answer: &Answer| matches!(answer, Answer::NotNow(NotNow::Stopping));
             !answer.is_empty() && !serde_json::from_str(&answer).is_ok_and(|answer| stops(&answer))
         }
         // It went away.
@@ -209,7 +201,7 @@ pub(super) async fn say_opening(mut stream: UnixStream) {
     let mut reading = BufReader::new(reading.take(REQUEST_MAX));
     // What is asked is read before it is answered: octets that nobody read would take the answer with them.
     if let Ok(Ok(_)) = timeout(PEER_MAX, reading.read_line(&mut line)).await {
-        let mut line = serde_json::to_vec(&Answer::Fault(OPENING.to_owned())).unwrap_or_default();
+        let mut line = serde_json::to_vec(&Answer::NotNow(NotNow::Opening)).unwrap_or_default();
         line.push(b'\n');
         timeout(PEER_MAX, writing.write_all(&line)).await.ok();
     }
@@ -241,7 +233,7 @@ where
         let brought = tokio::select! {
             biased;
             () = drain.wait() => {
-                return write(writing, &[Answer::Fault(STOPPING.to_owned()), Answer::End], &drain).await;
+                return write(writing, &[STOPPING, Answer::End], &drain).await;
             }
             brought = timeout(PEER_MAX, reading.read_line(&mut line)) => brought,
         };

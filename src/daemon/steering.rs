@@ -317,8 +317,63 @@ pub enum Answer {
     Identity(Box<IdentityEntry>),
     /// It can't be done, and why.
     Fault(String),
+    /// It can't be done at this moment.
+    NotNow(NotNow),
     /// Nothing more comes.
     End,
+}
+
+/// What passes: asked again when the daemon has started, or has stopped, there is an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotNow {
+    /// The drain has begun: in the middle of the answer, or for more than a look.
+    Stopping,
+    /// The queue is not open yet.
+    Opening,
+}
+
+impl NotNow {
+    /// In words.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Stopping => {
+                "the daemon is stopping: what was told is done; ask again when it runs, or when it has stopped"
+            }
+            Self::Opening => {
+                "the daemon has just started, and is opening its queue (after a crash recovering it, with very many messages for a minute): ask again"
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// Why it can't be done, where it says that.
+    pub fn objection(&self) -> Option<&str> {
+        match self {
+            Self::Fault(why) => Some(why),
+            Self::NotNow(not_now) => Some(not_now.why()),
+            Self::Entry(_)
+            | Self::Lines(_)
+            | Self::Headers(_)
+            | Self::Done(_)
+            | Self::Missing(_)
+            | Self::Gone(_)
+            | Self::Unmatched(_)
+            | Self::Unable(..)
+            | Self::Count(_)
+            | Self::Begun(_)
+            | Self::Parcel(_)
+            | Self::Piece(_)
+            | Self::Spoiled(..)
+            | Self::Adopted(_)
+            | Self::Present(_)
+            | Self::Stats(_)
+            | Self::Compacted(..)
+            | Self::Identity(_)
+            | Self::End => None,
+        }
+    }
 }
 
 /// How many messages were asked for.
@@ -435,8 +490,8 @@ impl Answers {
     }
 
     /// One answer: it can't be done.
-    pub fn fault(why: String) -> Self {
-        Self { by: String::new(), left: Left::Nothing, ready: VecDeque::from([Answer::Fault(why)]) }
+    pub fn objecting(answer: Answer) -> Self {
+        Self { by: String::new(), left: Left::Nothing, ready: VecDeque::from([answer]) }
     }
 
     /// The next answer; `None` behind [`Answer::End`].

@@ -1,6 +1,7 @@
 //! What is told of a store, gathered before any of it is printed: a pager that waits for its reader would hold the store, and keep the relay from starting.
 //!
-//! In memory up to [`MEMORY_MAX`], beyond in a file that has no name. Never: leaves anything behind; is read by another user.
+//! In memory up to [`MEMORY_MAX`], beyond in a file that has no name. Never: leaves anything behind; is read by another user; loses what it has when the disk
+//! has no room for more.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek as _, Write as _};
@@ -18,8 +19,8 @@ const MEMORY_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     last: Vec<u8>,
-    /// All before.
-    file: Option<File>,
+    /// All before, and how many octets that is.
+    file: Option<(File, u64)>,
 }
 
 impl Collected {
@@ -35,13 +36,13 @@ impl Collected {
     }
 
     fn spill(&mut self) -> anyhow::Result<()> {
-        let file = match self.file.take() {
-            Some(file) => Ok(file),
-            None => without_a_name(),
-        };
-        let written = file.and_then(|mut file| file.write_all(&self.last).map(|()| file));
         let place = || format!("the answer is gathered in {} before it is printed", std::env::temp_dir().display());
-        self.file = Some(written.with_context(place)?);
+        let (file, length) = match &mut self.file {
+            Some(file) => file,
+            none @ None => none.insert((without_a_name().with_context(place)?, 0)),
+        };
+        file.write_all(&self.last).with_context(place)?;
+        *length = length.saturating_add(u64::try_from(self.last.len())?);
         self.last.clear();
         Ok(())
     }
@@ -50,13 +51,11 @@ impl Collected {
     ///
     /// # Errors
     /// As [`Self::add`].
-    pub(super) fn read(mut self) -> anyhow::Result<Box<dyn Read>> {
-        if self.file.is_some() {
-            self.spill()?;
-        }
-        let Some(mut file) = self.file else { return Ok(Box::new(Cursor::new(self.last))) };
+    pub(super) fn read(self) -> anyhow::Result<Box<dyn Read>> {
+        let last = Cursor::new(self.last);
+        let Some((mut file, length)) = self.file else { return Ok(Box::new(last)) };
         file.rewind()?;
-        Ok(Box::new(file))
+        Ok(Box::new(file.take(length).chain(last)))
     }
 }
 
@@ -90,5 +89,18 @@ mod tests {
             let expected: String = answers.iter().map(|answer| serde_json::to_string(answer).unwrap() + "\n").collect();
             assert!(text == expected, "{count}");
         }
+    }
+    /// What had been gathered until then was once not told.
+    #[test]
+    fn what_there_was_before_the_disk_had_no_room_is_told() {
+        let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+        let mut collected = Collected { file: Some((full, 0)), ..Collected::default() };
+        let answer = Answer::Headers("x".repeat(3 << 20));
+        collected.add(&answer).unwrap();
+        let why = collected.add(&answer).unwrap_err().to_string();
+        assert!(why.contains("is gathered in"), "{why}");
+        let mut text = String::new();
+        collected.read().map(|mut all| all.read_to_string(&mut text)).unwrap_or(Ok(0)).unwrap();
+        assert_eq!(text.lines().count(), 2);
     }
 }

@@ -171,7 +171,7 @@ impl Export {
             }
             Answer::Gone(_) => self.cut_off()?,
             Answer::Count(passed) => self.passed = passed.messages,
-            Answer::Fault(why) => return Err(reach::refused(why)),
+            Answer::Fault(_) | Answer::NotNow(_) => return Err(reach::refused(answer)),
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Lines(_)
@@ -253,8 +253,8 @@ fn forget(reach: &Reach, path: &Path, as_json: bool) -> anyhow::Result<ExitCode>
     let (mut removed, mut gone, mut stay) = (0_u64, 0_u64, 0_u64);
     let unreached = receipt.each(IDS_MAX, |ids| {
         reach.ask(Command::Forget { export: receipt.export.clone(), ids }, &mut |answer| {
-            if let Answer::Fault(why) = answer {
-                return Err(reach::refused(why));
+            if answer.objection().is_some() {
+                return Err(reach::refused(answer));
             }
             removed = removed.saturating_add(u64::from(matches!(answer, Answer::Done(_))));
             gone = gone.saturating_add(u64::from(matches!(answer, Answer::Gone(_))));
@@ -396,9 +396,12 @@ fn hear(account: &Mutex<Account>, answer: &Answer) -> anyhow::Result<()> {
         Answer::Present(id) => account.is_here(id)?,
         Answer::Unable(id, why) => account.leave_out(&format!("message {id}: {why}")),
         // Nothing has begun: it can't be done at all.
-        Answer::Fault(why) if account.imported == 0 && account.present == 0 => return Err(reach::refused(why)),
-        Answer::Fault(why) => {
-            bail!("{why}; what was imported is kept: repeat this when that is mended, and it goes on where it was")
+        Answer::Fault(_) | Answer::NotNow(_) if account.imported == 0 && account.present == 0 => {
+            return Err(reach::refused(answer));
+        }
+        Answer::Fault(_) | Answer::NotNow(_) => {
+            let kept = "; what was imported is kept: repeat this when that is mended, and it goes on where it was";
+            return Err(reach::refused_with(answer, kept));
         }
         // Not asked for here.
         Answer::Entry(_)

@@ -28,8 +28,21 @@ const GATHER: usize = 64 * 1024;
 /// Octets of the text of one answer at the most: that of a page, were each of its octets escaped.
 const TEXT_MAX: usize = 64 * 1024 * 1024;
 
-const UNREADABLE: &str = "the daemon's answer can't be read: is it another version?";
-const WENT_AWAY: &str = "the daemon went away in the middle of its answer";
+/// What is told of answers that can't be heard to their end.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    unreadable: &'static str,
+    early: &'static str,
+}
+
+const OF_A_DAEMON: Ends = Ends {
+    unreadable: "the daemon's answer can't be read: is it another version?",
+    early: "the daemon went away in the middle of its answer",
+};
+const AS_GATHERED: Ends = Ends {
+    unreadable: "what was gathered of the answer can't be read again",
+    early: "the answer was not gathered to its end",
+};
 
 /// What is done with each answer.
 pub(in crate::cli) type Print<'a> = &'a mut dyn FnMut(&Answer) -> anyhow::Result<()>;
@@ -87,8 +100,8 @@ impl Reach {
         }
     }
 
-    /// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out. So nothing is printed before the store is
-    /// closed, but of an export, which goes to a file.
+    /// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out. So what is looked at is printed when the store is
+    /// closed, as far as it came. What is done is told at once: whoever ends it in the middle must know what was.
     ///
     /// # Errors
     /// The store can't be opened.
@@ -98,15 +111,17 @@ impl Reach {
         roster: &Arc<Roster>,
         print: Print<'_>,
     ) -> anyhow::Result<Unreached> {
-        if matches!(command, Command::Export { .. }) {
+        if !command.only_looks() {
             return self.at_store(command, roster, print);
         }
         let mut collected = Collected::default();
-        let unreached = self.at_store(command, roster, &mut |answer| collected.add(answer))?;
-        if unreached.is_none() {
-            hear(collected.read()?, print)?;
+        let unreached = self.at_store(command, roster, &mut |answer| collected.add(answer));
+        let printed = collected.read().and_then(|answers| hear_to(AS_GATHERED, answers, print));
+        match unreached {
+            Ok(None) => printed.map(|()| None),
+            // It has said what is wrong, or says it behind what there was.
+            Ok(Some(_)) | Err(_) => unreached,
         }
-        Ok(unreached)
     }
 
     fn at_store(&self, command: Command, roster: &Arc<Roster>, print: Print<'_>) -> anyhow::Result<Unreached> {
@@ -197,9 +212,14 @@ pub(in crate::cli) fn ask(mut daemon: UnixStream, command: Command, print: Print
 }
 
 /// What a command ends with that was told so.
-pub(in crate::cli) fn refused(why: &str) -> anyhow::Error {
-    let exit = if control::passes(why) { Exit::Unavailable } else { Exit::Failed };
-    exit::fault(exit, why)
+pub(in crate::cli) fn refused(answer: &Answer) -> anyhow::Error {
+    refused_with(answer, "")
+}
+
+/// The same, with more behind it.
+pub(in crate::cli) fn refused_with(answer: &Answer, more: &str) -> anyhow::Error {
+    let exit = if matches!(answer, Answer::NotNow(_)) { Exit::Unavailable } else { Exit::Failed };
+    exit::fault(exit, format!("{}{more}", answer.objection().unwrap_or_default()))
 }
 
 /// Sends a line.
@@ -216,12 +236,16 @@ pub(in crate::cli) fn send(daemon: &mut UnixStream, line: &impl serde::Serialize
 ///
 /// # Errors
 /// The daemon goes away before.
-pub(in crate::cli) fn hear(from: impl Read, print: Print<'_>) -> anyhow::Result<()> {
-    let (mut daemon, mut line) = (BufReader::with_capacity(GATHER, from), String::new());
-    while daemon.read_line(&mut line).context(WENT_AWAY)? > 0 {
-        let mut answer = serde_json::from_str(&line).context(UNREADABLE)?;
+pub(in crate::cli) fn hear(daemon: impl Read, print: Print<'_>) -> anyhow::Result<()> {
+    hear_to(OF_A_DAEMON, daemon, print)
+}
+
+fn hear_to(ends: Ends, from: impl Read, print: Print<'_>) -> anyhow::Result<()> {
+    let (mut from, mut line) = (BufReader::with_capacity(GATHER, from), String::new());
+    while from.read_line(&mut line).context(ends.early)? > 0 {
+        let mut answer = serde_json::from_str(&line).context(ends.unreadable)?;
         if let Answer::Lines(lines) = &mut answer {
-            read_text(&mut daemon, lines)?;
+            read_text(ends, &mut from, lines)?;
         }
         if matches!(answer, Answer::End) {
             return Ok(());
@@ -237,18 +261,18 @@ pub(in crate::cli) fn hear(from: impl Read, print: Print<'_>) -> anyhow::Result<
         print(&answer)?;
         line.clear();
     }
-    bail!(WENT_AWAY)
+    bail!(ends.early)
 }
 
 /// Reads what stands behind the line of these.
-fn read_text(daemon: &mut BufReader<impl Read>, lines: &mut Lines) -> anyhow::Result<()> {
+fn read_text(ends: Ends, from: &mut BufReader<impl Read>, lines: &mut Lines) -> anyhow::Result<()> {
     if lines.octets > TEXT_MAX {
-        bail!(UNREADABLE);
+        bail!(ends.unreadable);
     }
     lines.text.reserve_exact(lines.octets);
     let octets = u64::try_from(lines.octets)?;
-    let read = daemon.take(octets).read_to_string(&mut lines.text).context(UNREADABLE)?;
-    if read < lines.octets { bail!(WENT_AWAY) } else { Ok(()) }
+    let read = from.take(octets).read_to_string(&mut lines.text).context(ends.unreadable)?;
+    if read < lines.octets { bail!(ends.early) } else { Ok(()) }
 }
 
 /// A store opened by another user (root, say) would get files that its daemon can't read.
@@ -326,6 +350,8 @@ mod tests {
 
     #[test]
     fn a_text_that_is_cut_or_none_or_longer_than_any_is_not_told() {
+        const WENT_AWAY: &str = OF_A_DAEMON.early;
+        const UNREADABLE: &str = OF_A_DAEMON.unreadable;
         let says = |octets: usize, text: &[u8]| {
             let head = format!("{{\"lines\":{{\"messages\":1,\"last\":\"x\",\"octets\":{octets}}}}}\n");
             [head.as_bytes(), text].concat()

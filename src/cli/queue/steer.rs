@@ -172,8 +172,8 @@ fn confirm(reach: &Reach, filters: &Filters) -> anyhow::Result<Confirmed> {
         if let Answer::Count(count) = answer {
             counted = Some(*count);
         }
-        if let Answer::Fault(why) = answer {
-            return Err(reach::refused(why));
+        if answer.objection().is_some() {
+            return Err(reach::refused(answer));
         }
         Ok(())
     })?;
@@ -268,7 +268,7 @@ impl Tale {
                 self.failed += 1;
                 (id, "unable", Some(why.clone()))
             }
-            Answer::Fault(why) => return Err(reach::refused(why)),
+            Answer::Fault(_) | Answer::NotNow(_) => return Err(reach::refused(answer)),
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Lines(_)
