@@ -27,7 +27,7 @@ const REFUSALS_SAID: Duration = Duration::from_secs(60);
 const NO_ROUTE_SAID: Duration = Duration::from_secs(15 * 60);
 
 /// For so long the last words of upstreams are heard (two seconds of it), and what came of them recorded.
-const LAST_OUTCOMES: Duration = Duration::from_secs(5);
+pub(crate) const LAST_OUTCOMES: Duration = Duration::from_secs(5);
 
 /// What intake and delivery share.
 #[derive(Debug)]

@@ -40,6 +40,8 @@ const PEER_MAX: Duration = Duration::from_secs(30);
 const READER_MAX: Duration = Duration::from_secs(3600);
 /// The same once the drain has begun.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
+/// How long whoever has the socket may take to say whether it serves.
+const SAYS_WITHIN: Duration = Duration::from_secs(5);
 /// Said when the drain begins in the middle, and to who asks for more than a look while it lasts.
 const STOPPING: Answer = Answer::NotNow(NotNow::Stopping);
 /// How long who looks at the end of the drain may take to have his answer.
@@ -183,7 +185,7 @@ pub(super) async fn is_served(path: &Path) -> bool {
         let mut answer = String::new();
         BufReader::new(stream.take(REQUEST_MAX)).read_line(&mut answer).await.map(|_| answer)
     };
-    match timeout(FAREWELL_MAX, asked).await {
+    match timeout(SAYS_WITHIN, asked).await {
         Ok(Ok(answer)) => {
             let stops = |answer: &Answer| matches!(answer, Answer::NotNow(NotNow::Stopping));
             !answer.is_empty() && !serde_json::from_str(&answer).is_ok_and(|answer| stops(&answer))

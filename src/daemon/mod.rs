@@ -25,7 +25,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -38,7 +38,7 @@ use self::reload::{Cause, Reloader, Source};
 use self::watch::Orders;
 use crate::config::{self, CrlSource, Mistake, Settings};
 use crate::doors::Full;
-use crate::house::House;
+use crate::house::{House, LAST_OUTCOMES};
 use crate::intake::Introduced;
 use crate::queue::fill::{Notice, Watch};
 use crate::queue::{Listed, LostCommit, OpenError, Queue, QueueSettings, Recovery};
@@ -139,7 +139,7 @@ pub struct Daemon {
     /// Told when CRLs are to be fetched at once.
     fetch_at_once: Arc<Notify>,
     /// Until the end of the drain.
-    control: Mutex<Option<Arc<UnixListener>>>,
+    control: Option<Arc<UnixListener>>,
     hang_up: Signal,
 }
 
@@ -168,14 +168,15 @@ impl Daemon {
         let listeners = listen_on_all(&settings)?;
         let snapshot = build::snapshot(&settings, 0, &clock)?;
         let queue = QueueSettings { readers: QueueSettings::readers_here(), ..settings.queue.clone() };
-        let owned = opening::owned(queue, settings.shutdown_grace).await?;
+        let tasks = Tasks::default();
+        let owned = opening::owned(queue, settings.shutdown_grace);
+        let owned = opening::until(owned, &listeners, &snapshot.doors, None, &tasks).await?;
         let control = control::bind(&settings.data_dir)
             .map_err(|fault| DaemonFault::Control { path: control::path(&settings.data_dir), fault })?;
-        let tasks = Tasks::default();
         let opened = {
             let clock = Arc::clone(&clock);
             let open = aside("opening of the queue", move || Queue::open_owned(owned, clock, Arc::new(SystemEntropy)));
-            opening::until_open(open, &listeners, &snapshot.doors, &control, &tasks).await
+            opening::until(open, &listeners, &snapshot.doors, Some(&control), &tasks).await
         };
         let (queue, recovery) = opened.ok_or(DaemonFault::Fallen("opening of the queue"))??;
         let network = Arc::new(SystemNetwork::new(Arc::new(SystemEntropy)));
@@ -214,7 +215,7 @@ impl Daemon {
             house.tasks.spawn_vital("CRLs over HTTP", fetching);
         }
         house.tasks.spawn_vital("watch", watch::run(ordered, Arc::clone(&changed), house.tasks.drain()));
-        let control = Mutex::new(Some(control));
+        let control = Some(control);
         Ok(Self { house, reloader, bound, orders, sources, changed, fetch_at_once, control, hang_up })
     }
 
@@ -290,11 +291,11 @@ impl Daemon {
     }
 
     /// Stops listening and claiming, lets what is under way end, closes the store.
-    pub async fn drain(&self) {
+    pub async fn drain(&mut self) {
         ready::stopping();
         tracing::info!("stopping");
         let grace = self.reloader.settings().shutdown_grace;
-        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let control = self.control.take();
         let left = tokio::select! {
             biased;
             left = control::until_rest(self.house.come_to_rest(grace), control, &self.house) => left,
@@ -333,13 +334,18 @@ async fn tell_awaited(house: &House, grace: Duration) -> Infallible {
     loop {
         let (sessions, deliveries) = (house.tasks.at_work_as("connection"), house.tasks.at_work_as("delivery"));
         let others = house.tasks.at_work().saturating_sub(sessions).saturating_sub(deliveries);
-        let seconds = seconds_left(grace.saturating_add(GOODBYE), house.now().mono.since(began));
+        let seconds = seconds_left(grace.saturating_add(LAST_OUTCOMES), house.now().mono.since(began));
         tracing::info!(
             sessions, deliveries, others, tried = %under_way(house), at_most = %format_args!("{seconds}s"),
             "stopping: waiting for what is under way; a second signal ends it at once"
         );
         tokio::time::sleep(again).await;
     }
+}
+
+/// From its signal on, but for what the disk takes: sessions and deliveries, the last outcomes, a word to upstreams.
+fn stop_lasts(grace: Duration) -> Duration {
+    grace.saturating_add(LAST_OUTCOMES).saturating_add(GOODBYE)
 }
 
 /// How long a stop lasts yet, at the most: with less than a second to go it is not over.

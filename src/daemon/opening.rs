@@ -39,9 +39,9 @@ use crate::sys::disk::SystemDisk;
 const HANDSHAKES_MAX: usize = 64;
 /// How long such a client may take.
 const CLIENT_MAX: Duration = Duration::from_secs(10);
-/// So long a start waits for whatever has the data directory, beyond what a daemon that ends waits for its sessions (`shutdown_grace`), and so often it looks:
-/// such a daemon notes its last outcomes then, and closes store and connections. With a million messages a command has it for some seconds.
-const LET_GO: Duration = Duration::from_secs(15);
+/// So long a start waits for whatever has the data directory, beyond what a daemon that ends takes from its signal on, and so often it looks: such a daemon
+/// closes its store then, or a command has it, with a million messages for some seconds.
+const LET_GO: Duration = Duration::from_secs(5);
 const LET_GO_LOOK: Duration = Duration::from_millis(50);
 /// How often systemd is asked to wait longer, and for how long beyond that.
 const PATIENCE_EVERY: Duration = Duration::from_secs(20);
@@ -53,7 +53,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// [`OpenError::InUse`], or the disk fails.
 pub(super) async fn owned(settings: QueueSettings, shutdown_grace: Duration) -> Result<Owned, OpenError> {
     let socket = control::path(&settings.data_dir);
-    let most = shutdown_grace.saturating_add(LET_GO);
+    let most = super::stop_lasts(shutdown_grace).saturating_add(LET_GO);
     let wait = tokio::time::sleep(most);
     tokio::pin!(wait);
     let mut is_told = false;
@@ -77,12 +77,12 @@ pub(super) async fn owned(settings: QueueSettings, shutdown_grace: Duration) -> 
     }
 }
 
-/// Waits for the queue, and sends away who comes meanwhile.
-pub(super) async fn until_open<T>(
-    open: impl Future<Output = T>,
+/// Waits for the data directory, or for the queue, and sends away who comes meanwhile; also at the control socket, where that is ours by then.
+pub(super) async fn until<T>(
+    done: impl Future<Output = T>,
     listeners: &[(TcpListener, SocketAddr)],
     doors: &[Arc<Door>],
-    control: &UnixListener,
+    control: Option<&UnixListener>,
     tasks: &Tasks,
 ) -> T {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
@@ -99,11 +99,17 @@ pub(super) async fn until_open<T>(
     });
     let porters: Vec<_> = porters.collect();
     let at_doors = async { if porters.is_empty() { pending().await } else { select_all(porters).await.0 } };
+    let at_socket = async {
+        match control {
+            Some(control) => at_control(control, tasks).await,
+            None => pending().await,
+        }
+    };
     tokio::select! {
         biased;
-        opened = open => opened,
+        done = done => done,
         () = at_doors => pending().await,
-        () = at_control(control, tasks) => pending().await,
+        () = at_socket => pending().await,
         () = ask_for_patience() => pending().await,
     }
 }

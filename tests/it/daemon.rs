@@ -60,6 +60,9 @@ fn a_command_that_has_the_queue_for_a_moment_is_waited_for_and_a_daemon_is_not()
     let held = SystemDisk.lock(&data.join("lock")).unwrap();
     let mut process = Process::spawn(&bench.configuration, &[]);
     process.wait_for_log(0, &["data_dir is in use, by a command or by a daemon that ends"]);
+    // It listens by then, and once left who came without a word.
+    let sent_away = Client::plain(bench.starttls).map(|_| ()).unwrap_err().to_string();
+    assert!(sent_away.contains("421") && sent_away.contains("4.3.2"), "{sent_away}");
     drop(held);
     assert_eq!(process.wait_ready(PATIENCE), Start::Ready);
     let [starttls, implicit] = [bench.starttls, bench.implicit].map(|address| address.to_string());
