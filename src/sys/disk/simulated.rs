@@ -63,6 +63,8 @@ struct State {
     life: u64,
     operations: u64,
     syncs: u64,
+    /// Octets that were read so far.
+    read: u64,
     failing: Option<Failing>,
     /// Octets of a file that can't be read.
     unreadable: Option<(u64, std::ops::Range<u64>)>,
@@ -120,6 +122,7 @@ impl SimulatedDisk {
             life: 0,
             operations: 0,
             syncs: 0,
+            read: 0,
             failing: None,
             unreadable: None,
             afresh: 0,
@@ -142,6 +145,11 @@ impl SimulatedDisk {
     /// How many times a file or folder was to be synced so far.
     pub fn syncs(&self) -> u64 {
         self.state().syncs
+    }
+
+    /// Octets of files that were read so far.
+    pub fn octets_read(&self) -> u64 {
+        self.state().read
     }
 
     /// How often a file was opened afresh so far.
@@ -549,6 +557,7 @@ impl DiskFile for SimulatedFile {
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         let end = start.checked_add(into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         into.copy_from_slice(shown.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
+        state.read = state.read.saturating_add(octets_of(into));
         Ok(())
     }
 

@@ -51,6 +51,23 @@ async fn mail_of_a_dead_route_delays_no_other_and_goes_when_its_route_is_back() 
     assert_eq!((stage.up.taken().len(), stage.count().await), (500, 0));
 }
 
+/// Once each was read whole to find out that there is no way for it, and again when there was.
+#[tokio::test(start_paused = true)]
+async fn the_octets_of_what_waits_for_a_dead_route_are_not_read_before_it_goes() {
+    let octets = [b"Subject: x\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(3000)].concat();
+    let stage = Stage::with_routes(refusing(), Script::default());
+    // Of so many the most are not at hand any more when they are claimed.
+    for _ in 0..400 {
+        stage.send_octets(&octets).await;
+    }
+    let before = stage.disk.octets_read();
+    stage.run();
+    stage.pass(seconds(20)).await;
+    let read = stage.disk.octets_read() - before;
+    assert_eq!(stage.house.queue.stats().await.unwrap().totals.all().count, 400);
+    assert!(read < 40 * octets.len() as u64, "{read}: all have {}", 400 * octets.len());
+}
+
 /// A route was taken out while mail waited for it: a warning for each message and attempt, and nobody was woken until all came back.
 #[tokio::test(start_paused = true)]
 async fn that_no_route_takes_queued_mail_is_an_error_now_and_then() {
