@@ -801,14 +801,13 @@ fn whatever_is_refused_again_and_again_ends_the_session() {
     let refused = [&data[..], &[Move::Header(Box::new(forged)), read.clone()]].concat();
     let not_kept = [&data[..], &[header.clone(), Move::NotKept(full.clone())]].concat();
     let too_large = [&data[..], &[header, Move::Body(BodyEnd::TooLarge)]].concat();
-    let put_off = [
-        &[line("MAIL FROM:<alice@example.com>"), Move::Identified(Ok(metered_identity())), Move::Spent(Ok(()))][..],
-        &[line("RCPT TO:<bob@example.net>"), Move::Spent(Err(NotGranted::Unknown))],
-        &[line("RSET")],
-    ];
     for (what, first, again) in [
         ("DATA without room", envelope.clone(), vec![line("DATA"), Move::Admitted(Err(full.clone()))]),
-        ("the same, with RSET", vec![], of_message(&[line("DATA"), Move::Admitted(Err(full.clone())), line("RSET")])),
+        (
+            "DATA without room, and RSET",
+            vec![],
+            of_message(&[line("DATA"), Move::Admitted(Err(full.clone())), line("RSET")]),
+        ),
         ("BDAT without room", vec![], of_message(&[line("BDAT 10"), Move::Admitted(Err(full.clone())), read.clone()])),
         ("a chunk that is too large", vec![], of_message(&[line("BDAT 2000000"), read.clone()])),
         ("a chunk without MAIL", vec![], vec![line("BDAT 10"), read.clone()]),
@@ -824,8 +823,6 @@ fn whatever_is_refused_again_and_again_ends_the_session() {
         ("a factor that counts no more", vec![], committed(NoRoom::Unauthenticated)),
         ("MAIL of somebody else", vec![], vec![line("MAIL FROM:<bob@example.com>"), mail[1].clone()]),
         ("MAIL without an identity", vec![], vec![mail[0].clone(), Move::Identified(Err(lost))]),
-        ("recipients that are refused", vec![], [&mail[..], &[line("RCPT TO:<bob@nowhere>"), line("RSET")]].concat()),
-        ("recipients that can't come now", vec![], put_off.concat()),
         (
             "passwords that nobody has time for",
             vec![],
@@ -851,6 +848,36 @@ fn whatever_is_refused_again_and_again_ends_the_session() {
             }
         }
         assert_eq!((session.phase(), told <= 12), (Phase::Closed, true), "{what}: {told} lines");
+    }
+}
+
+/// Recipients have counters of their own, which end it however many commands may come to nothing.
+#[test]
+fn recipients_that_are_not_taken_end_the_session_by_their_own_counters() {
+    let line = |text: &'static str| Move::Line(text.as_bytes());
+    let opened = |identity: Arc<Identity>| [line("MAIL FROM:<alice@example.com>"), Move::Identified(Ok(identity))];
+    let refused = [&opened(alice_identity())[..], &[line("RCPT TO:<bob@nowhere>"), line("RSET")]].concat();
+    let put_off = [
+        &opened(metered_identity())[..],
+        &[Move::Spent(Ok(())), line("RCPT TO:<bob@example.net>"), Move::Spent(Err(NotGranted::Unknown)), line("RSET")],
+    ];
+    let settings = SessionSettings {
+        idle_commands_max: 1_000_000,
+        recipients_max: 7,
+        ..SessionSettings::clone(&fresh_settings())
+    };
+    for (what, again, most) in [
+        ("refused", refused, RECIPIENTS_REFUSED_MAX),
+        ("put off", put_off.concat(), u32::try_from(settings.recipients_max).unwrap()),
+    ] {
+        let mut session = Session::new(alice_identity(), Arc::new(settings.clone()), everywhere());
+        line("EHLO client.example").feed(&mut session);
+        let last = (0_u32..).find_map(|round| {
+            let steps = again.iter().map(|event| event.feed(&mut session)).collect::<Vec<_>>();
+            steps.into_iter().find_map(|step| if let Step::Close(reply) = step { Some((round, reply)) } else { None })
+        });
+        let (round, reply) = last.unwrap();
+        assert_eq!((round, reply.to_string().as_str()), (most, "421 4.7.0 mail.example.com Too many refused recipients"), "{what}");
     }
 }
 
