@@ -284,10 +284,14 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
             &format!("{head}a,\"staff,a@example.com,*,*\nb,\"staff\",b@example.com,*,*\n"),
             "x.csv:2: identity \"a\": a quote that opens on this line is closed only lines below; close it where its cell ends",
         ),
-        // A CR alone ends no line: the cells go on behind it.
         (
             &format!("{head}a,staff,a@example.com,*,*\rb,staff,b@example.com,*,*\n"),
-            "x.csv:2: identity \"a\": has 9 cells, the first line has 5; put a cell that holds a comma in double quotes",
+            "x.csv:2: holds a CR that no LF follows; save the file with LF or CRLF behind each line",
+        ),
+        // What an editor shows as a line of its own was once a part of the remark.
+        (
+            &format!("{head}\n# who has left:\rmallory,staff,mallory@example.com,*,*\n"),
+            "x.csv:3: holds a CR that no LF follows; save the file with LF or CRLF behind each line",
         ),
         (
             &format!("{head}a,staff,a@example.com,*,*\r\r\n# a remark\r\nb,stuff,b@example.com,*,*\r\r\n"),

@@ -354,6 +354,10 @@ impl<'c> Lines<'c> {
                 let remedy = "close the quote that opens here or below, or take remarks out".to_owned();
                 return self.tell(line, String::new(), (TooLong.to_string(), Some(remedy)), checking);
             }
+            if let Some(LoneCr { line }) = fault.get_ref().and_then(|inner| inner.downcast_ref()) {
+                let remedy = "save the file with LF or CRLF behind each line".to_owned();
+                return self.tell(*line, String::new(), (LoneCr { line: *line }.to_string(), Some(remedy)), checking);
+            }
             files::unreadable(fault)
         } else {
             format!("can't be read: {fault}")
@@ -368,6 +372,13 @@ impl<'c> Lines<'c> {
 #[derive(Debug, thiserror::Error)]
 #[error("no line ends within {} MiB from here on", LINE_OCTETS_MAX / (1024 * 1024))]
 struct TooLong;
+
+/// An editor shows a line end there, behind which an entry might stand, or a remark end.
+#[derive(Debug, thiserror::Error)]
+#[error("holds a CR that no LF follows")]
+struct LoneCr {
+    line: u32,
+}
 
 /// Different terms that are remembered: they are sought one by one.
 const TERMS_MAX: usize = 32;
@@ -402,12 +413,15 @@ fn unclosed(record: &ByteRecord) -> Option<(usize, u32)> {
     Some((cell, u32::try_from(above).unwrap_or(u32::MAX)))
 }
 
-/// The same octets with LF for CRLF, and behind the last line its end and a remark, so that lines can be counted and an open quote is seen.
+/// The same octets with LF for CRLF, and behind the last line its end and a remark, so that lines can be counted and an open quote is seen. A CR elsewhere is a
+/// mistake.
 struct LineEnds<R> {
     inner: R,
-    /// A CR that waits for what follows it.
+    /// A CR was the last octet: LF must follow, or the end.
     held: bool,
     last: u8,
+    /// The line at hand, from 1.
+    line: u32,
     /// What is still to be given behind the last octet; none before that was reached.
     rest: Option<Vec<u8>>,
     /// Octets that the line at hand may still take.
@@ -416,18 +430,14 @@ struct LineEnds<R> {
 
 impl<R: Read> LineEnds<R> {
     fn of(inner: R) -> Self {
-        Self { inner, held: false, last: b'\n', rest: None, left: LINE_OCTETS_MAX }
+        Self { inner, held: false, last: b'\n', line: 1, rest: None, left: LINE_OCTETS_MAX }
     }
 
     /// What is still to come when there is no more.
     fn end(&mut self, buffer: &mut [u8]) -> usize {
-        let (held, last) = (self.held, self.last);
+        let last = self.last;
         let rest = self.rest.get_or_insert_with(|| {
-            let line_end: &[u8] = match (held, last) {
-                (true, _) => b"\r\n",
-                (false, b'\n') => b"",
-                (false, _) => b"\n",
-            };
+            let line_end: &[u8] = if last == b'\n' { b"" } else { b"\n" };
             [line_end, END].concat()
         });
         let count = rest.len().min(buffer.len());
@@ -441,9 +451,7 @@ impl<R: Read> Read for LineEnds<R> {
         if self.left == 0 {
             return Err(std::io::Error::other(TooLong));
         }
-        // One octet stays free for a CR that was held back.
-        let room = buffer.len().saturating_sub(1);
-        let mut octets = vec![0; room.min(CHUNK)];
+        let mut octets = vec![0; buffer.len().min(CHUNK)];
         let count = self.inner.read(&mut octets)?;
         if count == 0 {
             return Ok(self.end(buffer));
@@ -452,12 +460,15 @@ impl<R: Read> Read for LineEnds<R> {
         let mut written = 0;
         let mut free = buffer.iter_mut();
         for &octet in octets.get(..count).unwrap_or_default() {
-            if std::mem::replace(&mut self.held, octet == b'\r') && octet != b'\n' {
-                put(&mut free, b'\r', &mut written);
+            if std::mem::replace(&mut self.held, octet == b'\r') && !matches!(octet, b'\n' | b'\r') {
+                return Err(std::io::Error::other(LoneCr { line: self.line }));
             }
             if octet != b'\r' {
                 put(&mut free, octet, &mut written);
                 self.last = octet;
+            }
+            if octet == b'\n' {
+                self.line = self.line.saturating_add(1);
             }
         }
         // Nothing but a CR came, and it waits.
