@@ -444,11 +444,15 @@ impl Session {
     fn refuse_for_now(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
         let (reply, mut decision) = denied.decided(Subject::Recipient);
         let State::Open(transaction) = &mut self.state else { return self.our_fault() };
-        if !std::mem::replace(&mut transaction.has_told_put_off, true) {
+        let is_last = self.recipients_put_off >= self.settings.recipients_max;
+        if !std::mem::replace(&mut transaction.has_told_put_off, true) || is_last {
+            if is_last {
+                decision.cause.push_str("; the session is closed, since too many recipients could not come now");
+            }
             decision.recipients.push(forward_path);
             self.decide(decision);
         }
-        if self.recipients_put_off >= self.settings.recipients_max {
+        if is_last {
             return self.close(replies::too_many_refused_recipients());
         }
         self.recipients_put_off = self.recipients_put_off.saturating_add(1);

@@ -872,12 +872,24 @@ fn recipients_that_are_not_taken_end_the_session_by_their_own_counters() {
     ] {
         let mut session = Session::new(alice_identity(), Arc::new(settings.clone()), everywhere());
         line("EHLO client.example").feed(&mut session);
+        let mut causes = Vec::new();
         let last = (0_u32..).find_map(|round| {
-            let steps = again.iter().map(|event| event.feed(&mut session)).collect::<Vec<_>>();
+            let mut fed = |event: &Move| {
+                let step = event.feed(&mut session);
+                causes.extend(session.take_decision().map(|decision| decision.cause));
+                step
+            };
+            let steps = again.iter().map(&mut fed).collect::<Vec<_>>();
             steps.into_iter().find_map(|step| if let Step::Close(reply) = step { Some((round, reply)) } else { None })
         });
         let (round, reply) = last.unwrap();
-        assert_eq!((round, reply.to_string().as_str()), (most, "421 4.7.0 mail.example.com Too many refused recipients"), "{what}");
+        assert_eq!(
+            (round, reply.to_string().as_str()),
+            (most, "421 4.7.0 mail.example.com Too many refused recipients"),
+            "{what}"
+        );
+        let said = causes.iter().filter(|cause| cause.contains("the session is closed, since too many")).count();
+        assert_eq!(said, usize::from(what == "put off"), "{what}: {causes:?}");
     }
 }
 
