@@ -4,6 +4,7 @@
 //! time, so that neither memory nor the wait of somebody's mail grows with the queue. Never: shows an octet of a body; only an export carries them.
 
 pub mod active;
+pub mod answer;
 pub mod breakdown;
 pub mod entry;
 pub mod identities;
@@ -15,24 +16,22 @@ pub mod sums;
 mod look;
 mod round;
 
+pub use answer::{Answer, Count, NotNow};
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use self::active::ActiveListing;
-use self::entry::Entry;
-use self::identities::{IdentityEntry, Listing};
-use self::line::Lines;
+use self::identities::Listing;
 use self::look::{Counting, Listed, Summing};
-use self::moving::{Back, Begun, Exporting, Forgetting, Parcel};
+use self::moving::{Back, Exporting, Forgetting};
 use self::round::Round;
 use self::selection::Filters;
-use self::sums::Sums;
 use crate::counts::Counts;
 use crate::delivery::active::Active;
 use crate::identity::Roster;
-use crate::queue::transfer::Adoption;
 use crate::queue::{Compaction, Queue, QueueError, State};
 use crate::route::Routes;
 use crate::sys::{Backlog, MonoTime, WallTime};
@@ -275,118 +274,6 @@ impl From<StateName> for State {
     }
 }
 
-/// One line of an answer.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// A message.
-    Entry(Box<Entry>),
-    /// What a listing tells of messages. On the control socket the text stands behind the line of this.
-    Lines(Lines),
-    /// The header section of the message before, as far as it is text.
-    Headers(String),
-    /// Done to this message.
-    Done(String),
-    /// There is no such message.
-    Missing(String),
-    /// This message was meant, and left the queue before it could be done: delivered, reported or removed meanwhile.
-    Gone(String),
-    /// This message was named, and is not among those that were asked for besides.
-    Unmatched(String),
-    /// It can't be done to this message, and why.
-    Unable(String, String),
-    /// How many there are; behind an export, how many of those that were meant are not held, and so were not exported beside a daemon.
-    Count(Count),
-    /// An export begins.
-    Begun(Begun),
-    /// A message of it; its octets follow.
-    Parcel(Parcel),
-    /// Octets of the message before, in base64.
-    Piece(String),
-    /// This message can't be exported, whatever was told of it, and why.
-    Spoiled(String, String),
-    /// These messages of the import have been imported before; the others may be brought.
-    Adopted(Adoption),
-    /// This message of the import is here already, or was; of a receipt: it stays, for this queue has said since that it is here.
-    Present(String),
-    /// Sums.
-    Stats(Box<Sums>),
-    /// The store's file was written anew: octets before and after.
-    Compacted(u64, u64),
-    /// An identity.
-    Identity(Box<IdentityEntry>),
-    /// It can't be done, and why.
-    Fault(String),
-    /// It can't be done at this moment.
-    NotNow(NotNow),
-    /// Nothing more comes.
-    End,
-}
-
-/// What passes: asked again when the daemon has started, or has stopped, there is an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NotNow {
-    /// The drain has begun: in the middle of the answer, or for more than a look.
-    Stopping,
-    /// The queue is not open yet.
-    Opening,
-}
-
-impl NotNow {
-    /// In words.
-    pub const fn why(self) -> &'static str {
-        match self {
-            Self::Stopping => {
-                "the daemon is stopping: what was told is done; ask again when it runs, or when it has stopped"
-            }
-            Self::Opening => {
-                "the daemon has just started, and is opening its queue (after a crash recovering it, with very many messages for a minute): ask again"
-            }
-        }
-    }
-}
-
-impl Answer {
-    /// Why it can't be done, where it says that.
-    pub fn objection(&self) -> Option<&str> {
-        match self {
-            Self::Fault(why) => Some(why),
-            Self::NotNow(not_now) => Some(not_now.why()),
-            Self::Entry(_)
-            | Self::Lines(_)
-            | Self::Headers(_)
-            | Self::Done(_)
-            | Self::Missing(_)
-            | Self::Gone(_)
-            | Self::Unmatched(_)
-            | Self::Unable(..)
-            | Self::Count(_)
-            | Self::Begun(_)
-            | Self::Parcel(_)
-            | Self::Piece(_)
-            | Self::Spoiled(..)
-            | Self::Adopted(_)
-            | Self::Present(_)
-            | Self::Stats(_)
-            | Self::Compacted(..)
-            | Self::Identity(_)
-            | Self::End => None,
-        }
-    }
-}
-
-/// How many messages were asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Count {
-    /// Messages.
-    pub messages: u64,
-    /// Octets of them.
-    pub octets: u64,
-    /// Those that came later are not counted, milliseconds since 1970: [`Filters::until`] of what is done next.
-    pub until: i64,
-}
-
 /// The answers to one command, one at a time, so that a listing of a large queue is never held whole.
 #[derive(Debug)]
 pub struct Answers {
@@ -473,13 +360,6 @@ impl From<QueueError> for Obstacle {
 impl From<String> for Obstacle {
     fn from(why: String) -> Self {
         Self::Asked(why)
-    }
-}
-
-impl Answer {
-    /// What stands behind its line on the control socket.
-    pub fn text_behind(&self) -> &[u8] {
-        if let Self::Lines(lines) = self { lines.text.as_bytes() } else { &[] }
     }
 }
 

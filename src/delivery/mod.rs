@@ -96,7 +96,7 @@ async fn deliver(turn: Turn, house: &House) {
     let is_open = meanwhile.is_open();
     let over = async { (under_way.over().await, is_open.then(|| claim.attempt_is_over())) };
     let ended = async { tokio::join!(over, meanwhile.end()) };
-    let Some((_over, noted)) = keeping(&claim, ended).await else { return };
+    let Some(((_concluding, _is_over), noted)) = keeping(&claim, ended).await else { return };
     let now = house.moment(since);
     let plan = match handed {
         Handed::Tried(mut brought) => {

@@ -155,7 +155,7 @@ impl Responders {
         };
         let now = clock.now().wall;
         let Some((status, octets)) = self.settle(query, answered, now) else { return };
-        // It is known by now: nobody waits for our disk.
+        // It is known by now: nobody else waits for our disk, only this.
         drop((mine, place));
         self.keep(query, status, octets, now, round.left(clock).max(KEEP_TIME)).await;
     }
