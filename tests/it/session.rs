@@ -890,6 +890,8 @@ fn recipients_that_are_not_taken_end_the_session_by_their_own_counters() {
         );
         let said = causes.iter().filter(|cause| cause.contains("the session is closed, since too many")).count();
         assert_eq!(said, usize::from(what == "put off"), "{what}: {causes:?}");
+        // One for each, since each has a transaction of its own.
+        assert_eq!(u32::try_from(causes.len()).unwrap(), most + 1, "{what}: {causes:?}");
     }
 }
 
