@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use super::conclusion::{self, Brought, Plan};
 use super::{Consequence, compose, deposit, note_outcomes, note_unanswered, with_room};
 use crate::house::House;
-use crate::queue::{Certainty, Claim, Outcome, Tried};
+use crate::queue::{Certainty, Claim, Outcome, Record, Tried};
 use crate::snapshot::Snapshot;
 use crate::upstream::{LeftAlone, Progress, SoFar, Told};
 
@@ -48,15 +48,13 @@ pub(super) struct Gathered<'a> {
 pub(super) struct Meanwhile<'a> {
     noted: Noted,
     noting: Option<Noting<'a>>,
-    /// One recording has failed in a way that waiting does not mend: the rest is left to the end of the attempt.
-    has_failed: bool,
 }
 
 /// What is recorded of this attempt although it went on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Noted {
-    /// Of whom the log tells that he has the message, recorded or not.
-    pub(super) logged: BTreeSet<usize>,
+    /// Of whom the log tells that he has the message, recorded or not; and of whom that this upstream may have it.
+    logged: BTreeMap<usize, Option<String>>,
     /// Who has the message.
     pub(super) recorded: BTreeSet<usize>,
     /// Those of them of whom nothing is left to tell.
@@ -65,13 +63,8 @@ pub(super) struct Noted {
     pub(super) perhaps: BTreeMap<usize, String>,
 }
 
-/// Nothing of it was recorded. The log has told of these by then.
-struct NotRecorded {
-    logged: BTreeSet<usize>,
-}
-
-/// A recording under way.
-type Noting<'a> = Pin<Box<dyn Future<Output = Result<Noted, NotRecorded>> + Send + 'a>>;
+/// A recording under way; none when it came to nothing.
+type Noting<'a> = Pin<Box<dyn Future<Output = Option<Noted>> + Send + 'a>>;
 
 impl Meanwhile<'_> {
     /// Whether something is waited for that the store has still to do.
@@ -82,25 +75,32 @@ impl Meanwhile<'_> {
     /// What was recorded, when nothing is waited for any more: what comes of the rest is recorded behind it.
     pub(super) async fn end(mut self) -> Noted {
         if let Some(noting) = self.noting.take() {
-            self.add(noting.await);
+            self.noted.add(noting.await.unwrap_or_default());
         }
         self.noted
-    }
-
-    fn add(&mut self, noted: Result<Noted, NotRecorded>) {
-        match noted {
-            Ok(noted) => self.noted.add(noted),
-            Err(NotRecorded { logged }) => {
-                self.noted.logged.extend(logged);
-                self.has_failed = true;
-            }
-        }
     }
 }
 
 impl Noted {
+    /// Whether the log tells already that he has it.
+    pub(super) fn is_logged(&self, recipient: usize) -> bool {
+        self.logged.get(&recipient) == Some(&None)
+    }
+
+    /// Tells the log of those of whom it does not tell so yet. Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in
+    /// no log.
+    fn log(&mut self, outcomes: &[Tried], record: &Record, house: &House) {
+        let mut news = |one: &&Tried| {
+            let what = (!has_it(one)).then(|| one.upstream.clone());
+            self.logged.insert(one.recipient, what.clone()) != Some(what)
+        };
+        let (taken, unanswered): (Vec<&Tried>, Vec<&Tried>) =
+            outcomes.iter().filter(&mut news).partition(|one| has_it(one));
+        note_unanswered(record, unanswered.into_iter(), house);
+        note_outcomes(record, taken.into_iter(), house);
+    }
+
     fn add(&mut self, other: Self) {
-        self.logged.extend(other.logged);
         self.recorded.extend(other.recorded);
         self.told.extend(other.told);
         self.perhaps.extend(other.perhaps);
@@ -158,14 +158,21 @@ where
             }
             told = progress.news() => so_far.extend(told),
             noted = end_of(&mut noting) => {
-                gathered.meanwhile.add(noted);
                 noting = None;
-                continue;
+                match noted {
+                    Some(noted) => {
+                        gathered.meanwhile.noted.add(noted);
+                        continue;
+                    }
+                    // A disk that did not read just then may do so later.
+                    None => is_news = false,
+                }
             }
-            () = &mut wait, if is_news && noting.is_none() && !gathered.meanwhile.has_failed => {
+            () = &mut wait, if is_news && noting.is_none() => {
                 is_news = false;
                 if let Some(brought) = gathered.meanwhile.noted.missing_of(&so_far) {
                     let plan = conclusion::plan_meanwhile(claim.record(), brought, house.now().wall);
+                    gathered.meanwhile.noted.log(&plan.outcomes, claim.record(), house);
                     noting = Some(Box::pin(note(claim, plan, snapshot, house)));
                     pause = pause.saturating_mul(2).min(AFTER_MOST);
                 }
@@ -201,15 +208,16 @@ fn behind(pause: Duration) -> Instant {
 }
 
 /// What comes of it; nothing when there is nothing to come.
-async fn end_of(noting: &mut Option<Noting<'_>>) -> Result<Noted, NotRecorded> {
+async fn end_of(noting: &mut Option<Noting<'_>>) -> Option<Noted> {
     match noting {
         Some(noting) => noting.await,
         None => std::future::pending().await,
     }
 }
 
-/// Records who has it, and who may have it. What can't be told yet, since there is no room for the report, is told at the end of the attempt.
-async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> Result<Noted, NotRecorded> {
+/// Records who has it, and who may have it. What can't be told yet, since there is no room for the report, is told at the end of the attempt; what could not be
+/// recorded is none.
+async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> Option<Noted> {
     let record = claim.record();
     let reports = match compose(claim, &plan, snapshot, house).await {
         Ok(reports) => with_room(reports, record, house).await.ok(),
@@ -218,24 +226,20 @@ async fn note(claim: &Claim, plan: Plan, snapshot: &Snapshot, house: &House) -> 
     let (taken, perhaps): (Vec<&Tried>, Vec<&Tried>) = plan.outcomes.iter().partition(|one| has_it(one));
     let recorded: BTreeSet<usize> = taken.iter().map(|one| one.recipient).collect();
     let told = if reports.is_some() { recorded.clone() } else { BTreeSet::new() };
-    let logged = recorded.clone();
-    note_unanswered(record, perhaps.iter().copied(), house);
     let perhaps = perhaps.iter().map(|one| (one.recipient, one.upstream.clone())).collect();
     let report = reports.and_then(|reports| reports.report);
     let consequence = Consequence::of(record, &plan, report.as_ref());
     let report = report.map(|report| deposit(report, record, snapshot, house));
-    // Before it is on the disk, as at the end of an attempt: a kill behind the commit must not have it in no log.
-    note_outcomes(record, taken.into_iter(), house);
     match claim.note(plan.outcomes, report).await {
         Ok(report) => {
             consequence.note(report, house);
-            Ok(Noted { logged, recorded, told, perhaps })
+            Some(Noted { recorded, told, perhaps, ..Noted::default() })
         }
-        // The claim is lost, the message gone, or the queue closed; or the disk could not read the record just now. The end of the attempt records it all,
-        // or meets the same and tells.
+        // The claim is lost, the message gone, or the queue closed: the end of the attempt comes to nothing as well, and tells. Or the disk could not read the
+        // record just now: it is tried again, and recorded at the end at the latest.
         Err(fault) => {
             tracing::debug!(id = %claim.id(), %fault, "what had come of the message by then could not be recorded while it was tried");
-            Err(NotRecorded { logged })
+            None
         }
     }
 }

@@ -141,7 +141,7 @@ async fn conclude(claim: Claim, mut plan: Plan, noted: &Noted, snapshot: &Snapsh
         Reports::default()
     });
     let consequence = Consequence::of(claim.record(), &plan, report.as_ref());
-    let fresh = plan.outcomes.iter().filter(|one| !noted.logged.contains(&one.recipient));
+    let fresh = plan.outcomes.iter().filter(|one| !noted.is_logged(one.recipient));
     note_outcomes(claim.record(), fresh, house);
     plan.leave_out(&noted.recorded);
     plan.take_back(claim.record(), |place| noted.perhaps.contains_key(&place));

@@ -189,15 +189,15 @@ pub enum FaultCause {
     NotConfigured,
     /// Our own store did not give the message.
     BodyUnreadable(String),
-    /// An operator has removed the message while it was tried: nobody's fault.
-    Removed,
+    /// The message was removed, set aside or claimed anew while it was tried: no upstream's fault.
+    Gone,
 }
 
 impl From<BodyFault> for FaultCause {
     fn from(fault: BodyFault) -> Self {
         match fault {
             BodyFault::Unreadable(why) => Self::BodyUnreadable(why),
-            BodyFault::Removed => Self::Removed,
+            BodyFault::Gone => Self::Gone,
         }
     }
 }
@@ -238,7 +238,7 @@ impl UpstreamFault {
             | FaultCause::TokenUnreadable(_)
             | FaultCause::TokenRefused(..)
             | FaultCause::CredentialsInTheClear => Blame::OurSettings,
-            FaultCause::BodyUnreadable(_) | FaultCause::Removed => Blame::OurStore,
+            FaultCause::BodyUnreadable(_) | FaultCause::Gone => Blame::OurStore,
             FaultCause::Silent(_)
             | FaultCause::Closed
             | FaultCause::Tls(_)
@@ -282,7 +282,7 @@ impl UpstreamFault {
             | FaultCause::Unintelligible(_)
             | FaultCause::Unasked
             | FaultCause::NotConfigured
-            | FaultCause::Removed => Retry::Helps,
+            | FaultCause::Gone => Retry::Helps,
             FaultCause::LeftAlone(_, because) => because.as_ref().map_or(Retry::Helps, |last| last.retry()),
         }
     }
@@ -292,7 +292,7 @@ impl UpstreamFault {
     pub fn bearing(&self) -> Bearing {
         match &self.cause {
             FaultCause::BodyUnreadable(_)
-            | FaultCause::Removed
+            | FaultCause::Gone
             | FaultCause::LeftAlone(..)
             | FaultCause::NotConfigured
             | FaultCause::RefusesAll(_) => Bearing::Neither,
@@ -332,8 +332,8 @@ impl UpstreamFault {
     }
 
     /// Whether it says nothing of the upstream: there was nothing to send any more.
-    pub fn is_of_a_removed_message(&self) -> bool {
-        matches!(self.cause, FaultCause::Removed)
+    pub fn is_that_it_is_gone(&self) -> bool {
+        matches!(self.cause, FaultCause::Gone)
     }
 
     /// What the upstream said, if it said something.
@@ -364,7 +364,7 @@ impl UpstreamFault {
             | FaultCause::LeftAlone(..)
             | FaultCause::NotConfigured
             | FaultCause::BodyUnreadable(_)
-            | FaultCause::Removed => None,
+            | FaultCause::Gone => None,
         }
     }
 
@@ -419,7 +419,7 @@ impl UpstreamFault {
             }
             FaultCause::NotConfigured => format!("{who} is not configured any more"),
             FaultCause::BodyUnreadable(why) => format!("the stored message could not be read ({why})"),
-            FaultCause::Removed => "the message was removed while it was tried".to_owned(),
+            FaultCause::Gone => "the message was removed, or given to another attempt, while it was tried".to_owned(),
         }
     }
 
@@ -483,7 +483,7 @@ impl UpstreamFault {
             FaultCause::Busy(_)
             | FaultCause::Leaves(_)
             | FaultCause::NotConfigured
-            | FaultCause::Removed
+            | FaultCause::Gone
             | FaultCause::LeftAlone(_, None) => "nothing: it is tried again by itself",
             FaultCause::NoChunking(_) => {
                 "write `chunking = false`, and look for what stands between it and this machine"

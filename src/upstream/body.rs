@@ -37,9 +37,9 @@ pub enum BodyFault {
     /// It can't be read; what the store said, for the log.
     #[error("{0}")]
     Unreadable(String),
-    /// It is there no more: an operator has removed it.
-    #[error("it was removed meanwhile")]
-    Removed,
+    /// It is there no more, or no more this attempt's: removed, set aside, claimed anew.
+    #[error("it is gone")]
+    Gone,
 }
 
 /// A small message in memory: a report, or a test's.

@@ -455,7 +455,7 @@ impl Connection {
                 Some(step) => step,
                 None => self.dialog.on(Event::BodyAtEnd),
             },
-            Err(cause @ (FaultCause::BodyUnreadable(_) | FaultCause::Removed)) => {
+            Err(cause @ (FaultCause::BodyUnreadable(_) | FaultCause::Gone)) => {
                 // Without the final dot, or the last octet that was counted, nothing was sent (RFC 5321 §4.1.1.4, RFC 3030 §2); the connection
                 // can't be used to say so.
                 self.stream = None;

@@ -183,8 +183,10 @@ impl Courier {
             let attempt =
                 self.deliver_by(upstream, others, Parcel { recipients: &left, ..parcel }, body, &mut probe).await;
             left.clone_from(&attempt.free);
+            let is_gone = attempt.fault.as_ref().is_some_and(UpstreamFault::is_that_it_is_gone);
             handover.add(upstream, attempt);
-            if left.is_empty() {
+            // Where there is no message any more, no other is asked for it.
+            if left.is_empty() || is_gone {
                 break;
             }
             if let Some(progress) = parcel.progress {
@@ -251,10 +253,10 @@ impl Courier {
         recipients: &[usize],
         mut attempt: Attempt,
     ) -> Attempt {
-        let is_removed = attempt.fault.as_ref().is_some_and(UpstreamFault::is_of_a_removed_message);
+        let is_gone = attempt.fault.as_ref().is_some_and(UpstreamFault::is_that_it_is_gone);
         // An upstream that takes no mail is not well because of a message that could not go to it, nor ill because there is none any more: the probe, if it
         // is one, goes back.
-        if is_removed || (attempt.is_unsaid && attempt.fault.is_none()) {
+        if is_gone || (attempt.is_unsaid && attempt.fault.is_none()) {
             return attempt;
         }
         let (upstream, of) = (&slot.upstream, body.identity());
@@ -485,7 +487,7 @@ impl Courier {
 
     /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps and that was not told of lately.
     pub fn alarm(&self, route: &str, fault: &UpstreamFault) {
-        if *self.places.last_call.borrow() || fault.is_of_a_removed_message() {
+        if *self.places.last_call.borrow() || fault.is_that_it_is_gone() {
             // It is we who ended it.
             return;
         }
@@ -532,7 +534,12 @@ impl Handover {
 
     pub(super) fn add(&mut self, upstream: &Upstream, attempt: Attempt) {
         self.left_alone = self.still_left_alone(attempt.fault.as_ref(), self.outcomes.is_empty());
+        let is_gone = attempt.fault.as_ref().is_some_and(UpstreamFault::is_that_it_is_gone);
         for (place, outcome) in attempt.outcomes {
+            // Of a message that is gone nothing comes for who had not heard of it.
+            if is_gone && matches!(outcome, Outcome::Deferred { .. }) {
+                continue;
+            }
             // Who could not take it at all does not end the wait for another who may.
             let waits = |(known, before, _): &(usize, Outcome, String)| {
                 *known == place && matches!(before, Outcome::Deferred { .. })

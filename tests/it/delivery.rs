@@ -50,12 +50,12 @@ fn seconds(number: u64) -> Duration {
     Duration::from_secs(number)
 }
 
-/// Once that was told as a disk that fails, with the upstream's name.
+/// Once that was told as a disk that fails, with the upstream's name; and the next upstream was asked for a message that was no more.
 #[tokio::test(start_paused = true)]
 async fn that_a_message_is_removed_while_it_is_tried_is_no_fault_of_anybody() {
     let log = Log::start();
     let slow = Script { service: MINUTE, ..Script::default() };
-    let stage = Stage::new(slow, Upstream { connections: 1, ..upstream() });
+    let stage = Stage::one_by_one_with_spare(slow, Script::default());
     stage.run();
     stage.submit(1).await;
     stage.pass(seconds(5)).await;
@@ -67,6 +67,8 @@ async fn that_a_message_is_removed_while_it_is_tried_is_no_fault_of_anybody() {
     assert_eq!((stage.up.taken().len(), stage.count().await), (1, 0));
     assert_eq!(stage.standing().last_fault, None);
     assert_eq!((log.lines("could not be read"), log.lines("needs a repair")), (vec![], vec![]));
+    assert_eq!(log.lines("event=\"deferred\""), Vec::<String>::new());
+    assert_eq!(stage.spare.as_ref().unwrap().heard(), Vec::<String>::new());
 }
 
 // Defects.

@@ -212,22 +212,33 @@ async fn that_somebody_has_it_is_told_once_however_it_was_recorded() {
 
 /// Once he who has it counted as recorded though the disk could not read the record just then, was recorded never, and was sent the message again.
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_noted_is_recorded_at_the_end() {
-    let log = Log::start();
-    let stage = Stage::with_spare(one_by_one(Phase::Data, Misdeed::SayAndClose(b"")), silent_at(Phase::Mail));
-    stage.run();
-    let id = stage.send(wants_to_hear_of_success(BOTH)).await;
-    assert!(stage.disk.fail_reads(Path::new("/queue/messages-0"), 0..u64::MAX));
-    stage.pass(seconds(3)).await;
-    stage.disk.mend();
-    let record = stage.record(id).await.unwrap();
-    assert!(record.recipients[0].open, "{record:?}");
-    stage.pass(20 * MINUTE).await;
-    let record = stage.record(id).await.unwrap();
-    assert_eq!((record.recipients[0].open, record.recipients[0].attempts), (false, 1));
-    stage.spare.as_ref().unwrap().turn_into(Script::default());
-    stage.pass(2 * HOUR).await;
-    assert_eq!((stage.count().await, stage.times("r0@"), stage.times("r1@")), (0, [1, 0], [0, 1]));
-    assert_eq!((reports(&stage), log.lines("event=\"reported\"").len()), (vec!["relayed".to_owned(); 2], 2));
-    assert_eq!(log.lines("event=\"delivered\"").iter().filter(|line| line.contains("r0@")).count(), 1);
+async fn what_could_not_be_noted_is_noted_later_or_recorded_at_the_end() {
+    // Whether the disk is well again before the attempt ends.
+    for mends in [true, false] {
+        let log = Log::start();
+        let stage = Stage::with_spare(one_by_one(Phase::Data, Misdeed::SayAndClose(b"")), silent_at(Phase::Mail));
+        stage.run();
+        let id = stage.send(wants_to_hear_of_success(BOTH)).await;
+        assert!(stage.disk.fail_reads(Path::new("/queue/messages-0"), 0..u64::MAX));
+        stage.pass(seconds(3)).await;
+        if mends {
+            stage.disk.mend();
+            assert!(stage.record(id).await.unwrap().recipients[0].open, "not yet");
+            stage.pass(seconds(10)).await;
+            let record = stage.record(id).await.unwrap();
+            assert_eq!((record.recipients[0].open, record.attempts), (false, 0), "while the attempt goes on");
+        } else {
+            // It is silent for five minutes.
+            stage.pass(4 * MINUTE).await;
+            stage.disk.mend();
+        }
+        stage.pass(20 * MINUTE).await;
+        let record = stage.record(id).await.unwrap();
+        assert_eq!((record.recipients[0].open, record.recipients[0].attempts), (false, 1), "{mends}");
+        stage.spare.as_ref().unwrap().turn_into(Script::default());
+        stage.pass(2 * HOUR).await;
+        assert_eq!((stage.count().await, stage.times("r0@"), stage.times("r1@")), (0, [1, 0], [0, 1]));
+        assert_eq!((reports(&stage), log.lines("event=\"reported\"").len()), (vec!["relayed".to_owned(); 2], 2));
+        assert_eq!(log.lines("event=\"delivered\"").iter().filter(|line| line.contains("r0@")).count(), 1);
+    }
 }

@@ -86,6 +86,12 @@ impl Stage {
         Self::on(Scripted::new(main), Some(Scripted::new(other)), vec![upstream(), spare()])
     }
 
+    /// The same; the main one has one connection.
+    pub(crate) fn one_by_one_with_spare(main: Script, other: Script) -> Self {
+        let one = Upstream { connections: 1, ..upstream() };
+        Self::on(Scripted::new(main), Some(Scripted::new(other)), vec![one, spare()])
+    }
+
     /// Mail to example.org goes by the spare alone, all other by the main one alone.
     pub(crate) fn with_routes(main: Script, other: Script) -> Self {
         let stage = Self::on(Scripted::new(main), Some(Scripted::new(other)), vec![upstream(), spare()]);
