@@ -17,6 +17,7 @@ use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, tak
 use crate::credentials::{ExporterValue, Mechanism};
 use crate::identity::{CertificateFacts, Digest256, Dispatch, Identity, Priorities, Resending, SecondFactor, Vouching};
 use crate::mail::{Address, ForwardPath, ReversePath};
+use crate::plain::pasteable;
 use crate::policy::{self, SenderField, Verdict};
 use crate::route::{Delivery, Errand};
 use crate::session::{Unidentified, replies};
@@ -303,7 +304,10 @@ impl Explanation {
             let option = if factor == SecondFactor::Totp { "--totp " } else { "" };
             row(
                 "",
-                format!("no credential shows that: it can't send; see `sealpost passwd {option}{}`", identity.name()),
+                format!(
+                    "no credential shows that: it can't send; see `sealpost passwd {option}{}`",
+                    pasteable(identity.name())
+                ),
             );
         }
     }

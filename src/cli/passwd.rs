@@ -14,7 +14,8 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
-use crate::credentials::file::{fit_name, written_name};
+use super::exit::{self, Exit};
+use crate::credentials::file::{fits, looks_like_a_credential, written_name};
 use crate::credentials::{PasswordHash, ScramSecret, TotpSecret, password, prep, scram, totp};
 use crate::sys::{Entropy, SystemEntropy};
 
@@ -60,7 +61,14 @@ pub fn run(arguments: &PasswdArguments) -> ExitCode {
 
 fn ask_and_print(arguments: &PasswdArguments) -> anyhow::Result<()> {
     let name = &arguments.name;
-    fit_name(name).map_err(|wrong| anyhow::anyhow!("a line of NAME {wrong}"))?;
+    if !fits(name) {
+        return Err(exit::fault(Exit::Usage, "NAME is empty, longer than 1,024 octets, or holds control characters"));
+    }
+    if looks_like_a_credential(name) {
+        eprintln!(
+            "sealpost: NAME looks like a credential itself; the line counts only where somebody is called so in the configuration"
+        );
+    }
     let typed = ask(name)?;
     let Some(prepared) = prep::prepared(typed.as_bytes()) else {
         bail!(

@@ -120,9 +120,7 @@ fn program() -> anyhow::Result<String> {
 
 /// A path as a shell takes it.
 fn pasteable(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:@%".contains(letter);
-    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    crate::plain::pasteable(&path.display().to_string())
 }
 
 struct Stage {

@@ -10,11 +10,16 @@
 //! A line names an identity and what it may show, a word each; an identity may have several lines, but each kind once. Names with spaces stand in
 //! quotes. `sealpost passwd` prints such lines. Never: puts a word of a credential into a mistake, or takes one for a name, which is told.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Credential, Credentials, Mark, PasswordHash, ScramSecret, TotpSecret};
 
+/// How words of a credential begin. In a name they stand where it was forgotten, or no space parts it from the credential.
+const OF_CREDENTIALS: [&str; 5] = ["argon2", "scram-sha-", "totp=", "otpauth:", "secret="];
+/// Letters at the least that a secret for codes has in anybody's app.
+const SECRET_LEAST: usize = 16;
+/// Octets of a name at most.
+const NAME_MAX: usize = 1024;
 /// Octets of a line at most.
 const LINE_MAX: usize = 4096;
 /// Mistakes that are told at most; a file of another kind has one on every line.
@@ -29,24 +34,35 @@ pub struct LineMistake {
     pub wrong: String,
 }
 
-/// Reads the text of a file. `is_known` says which names somebody has in the configuration: these are names, though they look like a secret.
+/// Reads the text of a file. `is_known` says which names somebody has: these are told. What looks like a credential in the place of a name, and is nobody's name,
+/// is told by its line alone.
 ///
 /// # Errors
 /// Every mistake, in the order of the file.
 pub fn read(text: &str, is_known: impl Fn(&str) -> bool) -> Result<Credentials, Vec<LineMistake>> {
-    let mut by_identity: HashMap<Arc<str>, Credential> = HashMap::new();
-    let mut mistakes = Vec::new();
-    for (index, line) in text.lines().enumerate() {
+    let (mut credentials, mut mistakes) = (Credentials::default(), Vec::new());
+    // Editors of Windows write this first.
+    for (index, line) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate() {
         if mistakes.len() >= MISTAKES_MAX {
             break;
         }
         let line_number = index.saturating_add(1);
         let mut mistake = |wrong: String| mistakes.push(LineMistake { line: line_number, wrong });
-        match split(line, &is_known) {
+        match split(line) {
             Err(wrong) => mistake(wrong.to_owned()),
             Ok(None) => {}
+            Ok(Some((name, words))) if looks_like_a_credential(&name) && !is_known(&name) => {
+                let mut nobodys = Credential::default();
+                let is_whole = words.split_ascii_whitespace().all(|word| nobodys.add(word).is_ok());
+                if is_whole && !words.trim_ascii().is_empty() {
+                    credentials.untold.push(line_number);
+                } else {
+                    mistake(FOR_A_NAME.to_owned());
+                }
+            }
+            Ok(Some((_, words))) if words.trim_ascii().is_empty() => mistake(NOTHING_BEHIND.to_owned()),
             Ok(Some((name, words))) => {
-                let credential = by_identity.entry(name.as_str().into()).or_default();
+                let credential = credentials.by_identity.entry(name.as_str().into()).or_default();
                 for word in words.split_ascii_whitespace() {
                     if let Err(wrong) = credential.add(word) {
                         mistake(format!("{name:?} {wrong}"));
@@ -55,7 +71,7 @@ pub fn read(text: &str, is_known: impl Fn(&str) -> bool) -> Result<Credentials, 
             }
         }
     }
-    if mistakes.is_empty() { Ok(Credentials { by_identity }) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok(credentials) } else { Err(mistakes) }
 }
 
 impl Credential {
@@ -102,9 +118,18 @@ impl Credential {
     }
 }
 
+const FOR_A_NAME: &str =
+    "has a credential in the place of the name; write the name first, and a space or a tab behind it";
+const NOTHING_BEHIND: &str = "has a name and no credential behind it; write what `sealpost passwd` prints";
+
 /// The name and the words behind it; nothing for an empty line and a comment.
-fn split<'l>(line: &'l str, is_known: &impl Fn(&str) -> bool) -> Result<Option<(String, &'l str)>, &'static str> {
-    let line = line.trim();
+fn split(line: &str) -> Result<Option<(String, &str)>, &'static str> {
+    if line.trim_end_matches('\r').contains('\r') {
+        return Err(
+            "holds a CR that no LF follows, behind which an editor may show another line; save the file with LF or CRLF",
+        );
+    }
+    let line = line.trim_ascii();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
@@ -119,59 +144,29 @@ fn split<'l>(line: &'l str, is_known: &impl Fn(&str) -> bool) -> Result<Option<(
             (name.to_owned(), words)
         }
     };
-    fit_name(&name)?;
-    // Names are told, in mistakes and in warnings.
-    if looks_secret(&name) && !is_known(&name) {
-        return Err(CREDENTIAL_FOR_NAME);
+    if fits(&name) {
+        Ok(Some((name, words)))
+    } else {
+        Err("has a name that is empty, too long, or holds control characters")
     }
-    if words.trim().is_empty() {
-        return Err("has a name and no credential behind it; write what `sealpost passwd` prints");
-    }
-    Ok(Some((name, words)))
 }
-
-const CREDENTIAL_FOR_NAME: &str =
-    "has a credential in the place of the name; write the name first, and a space or a tab behind it";
 
 /// Whether a line can be written with this name.
-///
-/// # Errors
-/// Why it can't; the end of a sentence. That a credential stands in it, where the name was forgotten or nothing parts them, is one reason: names are told.
-pub fn fit_name(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err("has a name that is empty or holds control characters");
-    }
+pub fn fits(name: &str) -> bool {
+    (1..=NAME_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+/// Whether a name may be a credential, whose own name was forgotten, or is parted from it by nothing.
+pub fn looks_like_a_credential(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    // As they are written: `argon2id$v=19$...`, `scram-sha-256$4096:...`, `totp=GEZD...`.
-    let hash = |begin: &str| {
-        let mut rests =
-            lower.match_indices(begin).filter_map(|(at, found)| lower.get(at.saturating_add(found.len())..));
-        rests.any(|rest| {
-            rest.trim_start_matches(|letter: char| letter.is_ascii_alphanumeric() || letter == '-').starts_with('$')
-        })
-    };
-    let secret = |begin: &str| {
-        let mut rests =
-            lower.match_indices(begin).filter_map(|(at, found)| lower.get(at.saturating_add(found.len())..));
-        rests.any(|rest| rest.bytes().take_while(|octet| is_base32(octet.to_ascii_uppercase())).count() >= SECRET_LEAST)
-    };
-    let holds_one = hash("argon2") || hash("scram-sha-") || secret("totp=") || secret("secret=");
-    if holds_one { Err(CREDENTIAL_FOR_NAME) } else { Ok(()) }
+    OF_CREDENTIALS.iter().any(|begin| lower.contains(begin)) || looks_like_a_secret(&lower)
 }
 
-/// Letters of a secret for codes at the least that anybody's app makes.
-const SECRET_LEAST: usize = 16;
-
-/// Whether it may be a secret for codes, in base32, whose name was forgotten.
-fn looks_secret(name: &str) -> bool {
-    let letters = name.trim_end_matches('=');
-    letters.len() >= SECRET_LEAST
-        && letters.bytes().all(is_base32)
-        && letters.bytes().any(|octet| octet.is_ascii_digit())
-}
-
-fn is_base32(octet: u8) -> bool {
-    octet.is_ascii_uppercase() || matches!(octet, b'2'..=b'7')
+/// Whether it may be a secret for codes: base32 (RFC 4648 §6), as apps show it in groups.
+fn looks_like_a_secret(lower: &str) -> bool {
+    let letters = || lower.bytes().filter(|octet| !matches!(octet, b'-' | b' ' | b'='));
+    letters().count() >= SECRET_LEAST
+        && letters().all(|octet| octet.is_ascii_lowercase() || matches!(octet, b'2'..=b'7'))
 }
 
 /// A name in quotes, where `\"` and `\\` stand for themselves; and what is behind it.
@@ -238,29 +233,33 @@ mod tests {
         assert!(!format!("{mistakes:?}").contains("hunter2"));
     }
 
-    /// The name was forgotten, or is parted from the credential by nothing, or by a space that is none here.
+    /// The name was forgotten, or is parted from the credential by nothing, or by a space that is none here. What is behind it is no credential, or is one.
     #[test]
-    fn a_credential_in_the_place_of_the_name_is_refused_and_not_told() {
+    fn a_credential_in_the_place_of_the_name_is_not_told() {
         let no_break = "\u{a0}";
-        for line in [
-            format!("{HASH} {TOTP}"),
-            format!("{SCRAM} {HASH}"),
-            format!("{TOTP} junk"),
-            format!("alice{HASH} {TOTP}"),
-            format!("alice{no_break}{SCRAM} junk"),
-            format!("\"alice {HASH}\" {TOTP}"),
-            format!("{} junk", HASH.trim_start_matches('$')),
-            format!("{} junk", SCRAM.to_ascii_lowercase()),
-            format!("{} junk", TOTP.to_ascii_uppercase()),
-            "otpauth://totp/alice?secret=JBSWY3DPEHPK3PXP junk".to_owned(),
-            "JBSWY3DPEHPK3PXP junk".to_owned(),
+        for name in [
+            HASH.to_owned(),
+            SCRAM.to_owned(),
+            TOTP.to_owned(),
+            format!("alice{HASH}"),
+            format!("alice{no_break}{SCRAM}"),
+            format!("\"alice {HASH}\""),
+            format!("\"{}\"", HASH.replacen('$', " $", 2)),
+            HASH.trim_start_matches('$').to_owned(),
+            SCRAM.to_ascii_lowercase(),
+            "{SCRAM-SHA-256}4096,salt,stored,server".to_owned(),
+            TOTP.to_ascii_uppercase(),
+            "otpauth://totp/alice?secret=JBSWY3DPEHPK3PXP".to_owned(),
+            "totp=JBSW-Y3DP-EHPK-3PXP".to_owned(),
+            "JBSWY3DPEHPK3PXP".to_owned(),
+            "JBSWYEDPEHPKIPXP".to_owned(),
+            "jbsw-y3dp-ehpk-3pxp".to_owned(),
         ] {
-            let mistakes = read(&line, nobody).map(|_| ()).unwrap_err();
+            let mistakes = read(&format!("{name} junk"), nobody).map(|_| ()).unwrap_err();
             let told: Vec<&str> = mistakes.iter().map(|one| one.wrong.as_str()).collect();
-            assert_eq!(
-                told,
-                ["has a credential in the place of the name; write the name first, and a space or a tab behind it"]
-            );
+            assert_eq!(told, [FOR_A_NAME]);
+            let credentials = read(&format!("{name} {HASH}"), nobody).unwrap();
+            assert_eq!((credentials.names().count(), credentials.untold()), (0, &[1][..]), "{name}");
         }
         for odd in ["$argon2c29tZXNhbHRz$v=19$m=8,t=1,p=1$AAAA$BBBB", "$argon2i$v=19$m=8,t=1,p=1$AAAA$BBBB"] {
             let told = format!("{:?}", read(&format!("alice {odd}"), nobody).map(|_| ()).unwrap_err());
@@ -273,24 +272,28 @@ mod tests {
 
     /// Such names were once refused, though `check` took them for identities and `passwd` printed their lines.
     #[test]
-    fn a_name_that_only_looks_like_a_credential_is_one() {
+    fn a_name_that_only_looks_like_a_credential_is_one_where_somebody_is_called_so() {
         for name in [
             "PRODUCTIONSERVER",
             "argon2-bench",
-            "argon2id",
-            "SCRAM-SHA-256-tester",
             "staff:bob+totp=x@example.com",
-            "secret=santa",
-            "otpauth:desk",
+            "secret=santaclausoffice",
+            "JBSWY3DPEHPK3PXP",
         ] {
-            assert!(read(&format!("{name} {HASH}\n"), nobody).is_ok_and(|known| known.of(name).is_some()), "{name}");
+            let line = format!("{name} {HASH}\n");
+            assert!(read(&line, |known| known == name).is_ok_and(|known| known.of(name).is_some()), "{name}");
+            assert_eq!(read(&line, nobody).unwrap().untold(), [1], "{name}");
         }
-        // Whoever is called so in the configuration is no secret.
-        let line = format!("PRODUCTIONSERVER23 {HASH}\n");
-        assert_eq!(
-            (read(&line, nobody).is_ok(), read(&line, |name| name == "PRODUCTIONSERVER23").is_ok()),
-            (false, true)
-        );
+    }
+
+    /// An editor may show the rest as a line of its own: behind a remark, one that counts.
+    #[test]
+    fn a_cr_that_no_lf_follows_is_a_mistake() {
+        for text in [format!("# remark\ralice {HASH}\n"), format!("alice {HASH}\rbob {HASH}\n")] {
+            let told = format!("{:?}", read(&text, nobody).map(|_| ()).unwrap_err());
+            assert!(told.contains("line: 1, wrong: \"holds a CR that no LF follows"), "{told}");
+        }
+        assert_eq!(read(&format!("\u{feff}# remark\r\nalice {HASH}\r\r\n"), nobody).unwrap().names().count(), 1);
     }
 
     #[test]
@@ -308,8 +311,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_is_read_as_it_was_written(name in "[^\\p{Cc}]{1,40}") {
-            prop_assume!(name.trim() == name);
+        fn any_name_is_read_as_it_was_written(name in "[^\\p{Cc}\u{feff}]{1,40}") {
             let credentials = read(&format!("{} {HASH}\n", written_name(&name)), |_| true).unwrap();
             prop_assert!(credentials.of(&name).is_some());
         }

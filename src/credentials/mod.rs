@@ -98,12 +98,19 @@ pub struct Credential {
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
     by_identity: HashMap<Arc<str>, Credential>,
+    /// Lines of nobody, with what looks like a credential in the place of the name.
+    untold: Vec<usize>,
 }
 
 impl Credentials {
     /// What `identity` may show; nothing is nobody's credential.
     pub fn of(&self, identity: &str) -> Option<&Credential> {
         self.by_identity.get(identity)
+    }
+
+    /// Lines that are nobody's, and whose names are not to be told: they look like credentials.
+    pub fn untold(&self) -> &[usize] {
+        &self.untold
     }
 
     /// Whose there are.

@@ -9,6 +9,8 @@ use crate::config::written::Written;
 use crate::credentials::{Credentials, file};
 use crate::identity::roster::Demand;
 use crate::identity::{Roster, SecondFactor};
+use crate::mail::Address;
+use crate::plain::pasteable;
 
 use super::trust::second_factor;
 
@@ -48,10 +50,16 @@ impl Checking<'_> {
                 return None;
             }
         };
-        // A name that is configured is one, whatever it looks like.
+        // A name that is configured, or may be that of a CA's certificate, is one, whatever it looks like.
         let is_known = |name: &str| {
             let is_written = || written.identity.iter().any(|entry| entry.name.as_deref() == Some(name));
-            roster.is_some_and(|roster| roster.has(name)) || is_written()
+            let is_of_a_ca = || {
+                let of = |(ca, rest): (&str, &str)| {
+                    written.client_ca.iter().any(|one| one.name.as_deref() == Some(ca)) && Address::parse(rest).is_ok()
+                };
+                name.split_once(':').is_some_and(of)
+            };
+            roster.is_some_and(|roster| roster.has(name)) || is_written() || is_of_a_ca()
         };
         match file::read(text, is_known) {
             Err(mistakes) => {
@@ -75,10 +83,17 @@ impl Checking<'_> {
         // Of whom it is asked by a CA that is told of itself, nothing more is said.
         let is_told = |one: &&Needy<'_>| one.who.asked_by().is_some_and(|ca| told.contains(ca));
         for needy in needy.iter().filter(|one| !is_told(one)).take(NAMED_MAX) {
-            let wrong = "is demanded, and there is no file of credentials: nobody could ever show it";
+            let wrong = match needy.who {
+                Who::Identity { is_a_line: true, .. } => "a second factor is demanded",
+                Who::Identity { .. } | Who::OwnNames { .. } => "is demanded",
+            };
             self.findings.mistake(
                 &needy.key,
-                format!("{}{wrong}{}", needy.who.beginning(), needy.who.end()),
+                format!(
+                    "{}{wrong}, and there is no file of credentials: nobody could ever show it{}",
+                    needy.who.beginning(),
+                    needy.who.end()
+                ),
                 "write file = \"...\" in [credentials]; see `sealpost passwd --help`",
             );
         }
@@ -110,7 +125,7 @@ impl Checking<'_> {
                 count => format!(" (and {} more)", count.saturating_sub(1)),
             };
             let wrong = format!("the credential of {first:?}{more} has a secret for codes, and no code is asked for");
-            let remedy = "write second_factor = \"totp\", or take the totp:... word out of the file of credentials";
+            let remedy = "write second_factor = \"totp\", or take the totp=... word out of the file of credentials";
             self.findings.warning(key, wrong, remedy);
         }
     }
@@ -121,6 +136,13 @@ impl Checking<'_> {
         let asked_for = |known: &str| names.contains(known) || cas.iter().any(|ca| is_below(known, ca));
         let mut idle: Vec<&str> = credentials.names().filter(|known| !asked_for(known)).collect();
         idle.sort_unstable();
+        for line in credentials.untold() {
+            let wrong = format!(
+                "{file}, line {line}: is nobody's, and what stands in the place of the name looks like a credential, so it is not told"
+            );
+            let remedy = "write the name before it where it was forgotten, or take the line out where nobody is called so any more";
+            self.findings.warning("credentials.file", wrong, remedy);
+        }
         for name in idle {
             let wrong = format!("{file}: the credential of {name:?} is never asked for");
             let remedy = "write second_factor = \"password\" for it, or take the line out";
@@ -244,8 +266,8 @@ fn needy<'a>(written: &'a Written, roster: Option<&'a Roster>) -> Vec<Needy<'a>>
 fn remedy(who: &Who<'_>, factor: SecondFactor) -> Remedy {
     let option = if factor == SecondFactor::Totp { "--totp " } else { "" };
     let name = match who {
-        Who::Identity { name, .. } => (*name).to_owned(),
-        Who::OwnNames { ca } => format!("{ca}:ADDRESS"),
+        Who::Identity { name, .. } => pasteable(name),
+        Who::OwnNames { ca } => pasteable(&format!("{ca}:ADDRESS")),
     };
     format!("put the line of `sealpost passwd {option}{name}` into the file of credentials").into()
 }

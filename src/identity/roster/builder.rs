@@ -37,11 +37,9 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Whether they ask for more than a certificate, or allow less.
-    pub(super) fn narrows(&self) -> bool {
-        self.second_factor.is_some_and(|factor| factor != SecondFactor::None)
-            || self.dispatch != Dispatch::AtOnce
-            || self.limits != Limits::default()
+    /// Whether they ask for more than a certificate, this among it, or allow less.
+    pub(super) fn narrows(&self, factor: SecondFactor) -> bool {
+        factor != SecondFactor::None || self.dispatch != Dispatch::AtOnce || self.limits != Limits::default()
     }
 }
 
@@ -155,7 +153,8 @@ impl RosterBuilder {
             terms,
             written,
         };
-        for sentence in lint::entry_mistakes(name, keys, &compiled.keys, &self.cas) {
+        let unsaid = lint::unsaid_factor(&compiled, &self.cas);
+        for sentence in lint::entry_mistakes(name, keys, &compiled.keys, &self.cas).into_iter().chain(unsaid) {
             self.mistakes.add(|| compiled.rule(), sentence);
         }
         if self.roster.entries.len() < ENTRIES_MAX {

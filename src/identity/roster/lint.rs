@@ -50,6 +50,19 @@ pub(super) fn entry_mistakes(name: &str, written: &MatchKeys, keys: &[Key], cas:
     found
 }
 
+/// What a pinned entry has to say where a CA asks: by which way its certificate is trusted, its holder decides, who may show it with the CA's chain or alone.
+pub(super) fn unsaid_factor(entry: &Compiled, cas: &[CaGrant]) -> Option<String> {
+    let says = entry.tied_to.is_some() || entry.terms.second_factor.is_some();
+    if says || entry.terms.state == EntryState::Disabled {
+        return None;
+    }
+    let asking = cas.iter().find(|ca| ca.second_factor != SecondFactor::None)?;
+    Some(format!(
+        "match is pinned without ca and says nothing of a second factor, which {} asks for; write second_factor (\"none\" where none is to be shown), or ca in match",
+        asking.rule
+    ))
+}
+
 /// Every doubt.
 pub(super) fn doubts(roster: &Roster) -> Vec<RosterMistake> {
     let mut found = Mistakes::default();
@@ -120,19 +133,9 @@ fn key_doubts(roster: &Roster, entry: &Compiled, say: &mut impl FnMut(String)) {
     if entry.terms.state == EntryState::Enabled
         && entry.named_ca.is_some()
         && entry.has_fingerprint()
-        && entry.terms.narrows()
+        && entry.terms.narrows(roster.second_factor(&entry.terms, entry.tied_to))
     {
         say("a fingerprint holds nobody for certain to what this rule asks (hold, limits, a second factor): who holds a certificate can write another signature that is as good into it (ECDSA), and is then judged by another rule or by the CA's own terms. Match it by issuer_serial or spki".into());
-    }
-    if entry.terms.state == EntryState::Enabled
-        && entry.tied_to.is_none()
-        && entry.terms.second_factor.is_none()
-        && let Some(asking) = roster.cas.iter().find(|ca| ca.grant.second_factor != SecondFactor::None)
-    {
-        say(format!(
-            "match is pinned without ca and says nothing of second_factor: {} asks for one, and it is asked for none where its certificate is shown without the chain to that CA. Write second_factor, or ca in match",
-            asking.grant.rule
-        ));
     }
     let trusted = entry.tied_to.and_then(|ca| roster.ca(ca)).and_then(|ca| ca.grant.trust_domain.as_deref());
     for key in &entry.keys {

@@ -116,9 +116,7 @@ fn told_of_credential<'l>(line: &'l str, wrong: &str) -> Option<&'l str> {
     let (name, words) = line.split_once(|letter: char| letter.is_ascii_whitespace()).unwrap_or((line, ""));
     let own = |text: &str| SAID_ANYWAY.iter().fold(text.to_owned(), |told, said| told.replace(said, ""));
     let of_words = own(wrong.strip_prefix(&format!("{name:?} ")).unwrap_or(wrong));
-    let is_code = |secret: &str| secret.bytes().take_while(u8::is_ascii_alphanumeric).count() >= 26;
-    let is_misplaced = |word: &&str| word.starts_with("$argon2id$") || word.strip_prefix("totp=").is_some_and(is_code);
-    let misplaced = name.split_whitespace().filter(is_misplaced);
+    let misplaced = name.split_whitespace().filter(|word| word.starts_with("$argon2") || word.starts_with("totp="));
     let told = words.split_ascii_whitespace().find(|word| is_secret(word) && of_words.contains(word));
     told.or_else(|| misplaced.into_iter().find(|word| is_secret(word) && own(wrong).contains(word)))
 }

@@ -41,12 +41,15 @@ fn a_fingerprint_holds_nobody_to_narrower_terms_and_that_is_said() {
     let whole = || MatchKeys { fingerprint: Some(Digest256(leaf.fingerprint())), ..under("staff") };
     let key = || MatchKeys { spki: Some(Digest256(leaf.spki())), ..under("staff") };
     let held = Dispatch::OnApproval;
-    for (title, keys, dispatch, said) in [
-        ("held by its fingerprint", whole(), held, true),
-        ("held by its key", key(), held, false),
-        ("asked for nothing more", whole(), Dispatch::AtOnce, false),
+    let nothing = Some(SecondFactor::None);
+    for (title, keys, dispatch, second_factor, said) in [
+        ("held by its fingerprint", whole(), held, nothing, true),
+        ("held by its key", key(), held, nothing, false),
+        ("asked for nothing more", whole(), Dispatch::AtOnce, nothing, false),
+        ("asked for what its CA asks", whole(), Dispatch::AtOnce, None, true),
+        ("the same by its key", key(), Dispatch::AtOnce, None, false),
     ] {
-        let rule = RosterEntry { dispatch, ..entry("alice", keys) };
+        let rule = RosterEntry { dispatch, second_factor, ..entry("alice", keys) };
         let cas = vec![grant_of("staff", &["example.com"]), without_email("guests")];
         let doubts = Roster::new(vec![rule], cas).unwrap().lint();
         assert_eq!(doubts.iter().any(|doubt| doubt.sentence.contains("holds nobody for certain")), said, "{title}");
