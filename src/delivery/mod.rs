@@ -159,9 +159,11 @@ async fn conclude(claim: Claim, mut plan: Plan, noted: &Noted, snapshot: &Snapsh
                 send_copy(copy, &consequence, house).await;
             }
         }
-        Err(fault @ (QueueError::Fenced(_) | QueueError::NotFound(_))) => tracing::warn!(
-            id = %consequence.id, %fault,
-            "nothing is recorded of this attempt: the message was set aside as damaged, removed, or claimed anew meanwhile"
+        Err(QueueError::NotFound(_)) => tracing::info!(
+            id = %consequence.id, "nothing is recorded of this attempt: the message was removed, or set aside as damaged, meanwhile"
+        ),
+        Err(fault @ QueueError::Fenced(_)) => tracing::warn!(
+            id = %consequence.id, %fault, "nothing is recorded of this attempt: the message was claimed anew meanwhile"
         ),
         // Promise 4: this is one of the windows. The queue is closed; after the next start the message is tried again.
         Err(fault) => tracing::error!(

@@ -331,9 +331,14 @@ impl UpstreamFault {
         !matches!(self.cause, FaultCause::LeftAlone(..) | FaultCause::NotConfigured)
     }
 
-    /// Whether it says nothing of the upstream: there was nothing to send any more.
+    /// Whether there was nothing to send any more.
     pub fn is_that_it_is_gone(&self) -> bool {
         matches!(self.cause, FaultCause::Gone)
+    }
+
+    /// Whether it says nothing of any upstream: our own store did not give the message.
+    pub fn is_of_our_store(&self) -> bool {
+        self.blame() == Blame::OurStore
     }
 
     /// What the upstream said, if it said something.

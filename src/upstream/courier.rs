@@ -183,10 +183,10 @@ impl Courier {
             let attempt =
                 self.deliver_by(upstream, others, Parcel { recipients: &left, ..parcel }, body, &mut probe).await;
             left.clone_from(&attempt.free);
-            let is_gone = attempt.fault.as_ref().is_some_and(UpstreamFault::is_that_it_is_gone);
+            let is_ours = attempt.fault.as_ref().is_some_and(UpstreamFault::is_of_our_store);
             handover.add(upstream, attempt);
-            // Where there is no message any more, no other is asked for it.
-            if left.is_empty() || is_gone {
+            // What our store does not give, no other has either.
+            if left.is_empty() || is_ours {
                 break;
             }
             if let Some(progress) = parcel.progress {
@@ -253,10 +253,10 @@ impl Courier {
         recipients: &[usize],
         mut attempt: Attempt,
     ) -> Attempt {
-        let is_gone = attempt.fault.as_ref().is_some_and(UpstreamFault::is_that_it_is_gone);
-        // An upstream that takes no mail is not well because of a message that could not go to it, nor ill because there is none any more: the probe, if it
+        let is_ours = attempt.fault.as_ref().is_some_and(UpstreamFault::is_of_our_store);
+        // An upstream that takes no mail is not well because of a message that could not go to it, nor ill because our store did not give it: the probe, if it
         // is one, goes back.
-        if is_gone || (attempt.is_unsaid && attempt.fault.is_none()) {
+        if is_ours || (attempt.is_unsaid && attempt.fault.is_none()) {
             return attempt;
         }
         let (upstream, of) = (&slot.upstream, body.identity());
@@ -493,6 +493,10 @@ impl Courier {
         }
         let cause = || Cause::Fault(fault.phase, std::mem::discriminant(&fault.cause));
         match fault.retry() {
+            Retry::HelpsAfterRepair if fault.is_of_our_store() => match self.places.voice(&fault.upstream, cause()) {
+                Voice::Alarm => tracing::error!(route, %fault, "queued mail could not be read while it was sent"),
+                Voice::Word => tracing::warn!(route, %fault, "queued mail could not be read while it was sent"),
+            },
             Retry::HelpsAfterRepair => match self.places.voice(&fault.upstream, cause()) {
                 Voice::Alarm => {
                     tracing::error!(upstream = fault.upstream, route, %fault, "an upstream needs a repair; mail waits")
