@@ -45,7 +45,7 @@ pub fn run(arguments: &CheckArguments, environment: &[(String, String)], clock: 
             let warnings = loaded.warnings.len().saturating_add(place.doubts.len());
             let whose = place
                 .whose
-                .map(|owner| format!("; to be run as uid {owner}, to whom data_dir belongs: check as that user, too, since root can read every file"))
+                .map(|owner| format!("; to be run as uid {owner}, to whom data_dir belongs: check as that user, too, since root can read every file: runuser -u $(id -nu {owner}) -- sealpost check ..."))
                 .unwrap_or_default();
             println!("{} {}: {}{whose}", file.display(), verdict(warnings), loaded.settings.census);
             ExitCode::SUCCESS

@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use super::exit::{self, Exit};
 use super::{ExplainArguments, output};
+use crate::config::text::pasteable;
 use crate::config::{self, ListenerSettings, Settings, files};
 use crate::content::{HeaderCollector, HeaderFacts, RECEIVED_MAX, Utf8Header, take_in};
 use crate::credentials::{ExporterValue, Mechanism};
 use crate::identity::{CertificateFacts, Digest256, Dispatch, Identity, Priorities, Resending, SecondFactor, Vouching};
 use crate::mail::{Address, ForwardPath, ReversePath};
-use crate::plain::pasteable;
 use crate::policy::{self, SenderField, Verdict};
 use crate::route::{Delivery, Errand};
 use crate::session::{Unidentified, replies};

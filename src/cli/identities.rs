@@ -130,7 +130,7 @@ impl<W: Write> Printer<W> {
             }
             Answer::Identity(entry) => self.whole(entry)?,
             Answer::Missing(name) => self.missing.push(name.clone()),
-            Answer::Fault(_) | Answer::NotNow(_) => return Err(reach::refused(answer)),
+            Answer::Fault(_) | Answer::Unavailable(_) => return Err(reach::refused(answer)),
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Lines(_)

@@ -16,6 +16,7 @@ pub mod passwd;
 pub mod pki;
 pub mod queue;
 pub mod quickstart;
+mod signals;
 pub mod serve;
 pub mod submit;
 pub mod upstream;

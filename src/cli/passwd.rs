@@ -11,10 +11,10 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use zeroize::Zeroizing;
 
 use super::exit::{self, Exit};
+use super::signals::Signals;
 use crate::credentials::file::{fits, looks_like_a_credential, written_name};
 use crate::credentials::{PasswordHash, ScramSecret, TotpSecret, password, prep, scram, totp};
 use crate::sys::{Entropy, SystemEntropy};
@@ -152,31 +152,6 @@ fn prompt(text: &str) -> anyhow::Result<Zeroizing<String>> {
     // Whoever waits for the rest of a line is not waited for.
     runtime.shutdown_background();
     line
-}
-
-/// What asks a program on a terminal to end.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn begin() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
-        }
-    }
 }
 
 /// One line, without its end.

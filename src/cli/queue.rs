@@ -153,7 +153,7 @@ impl Session {
                     writeln!(printer.out, "{}", crate::plain::json(&files)?)?;
                 }
                 Answer::Compacted(before, after) => compact::tell(*before, *after),
-                Answer::Fault(_) | Answer::NotNow(_) => return Err(reach::refused(answer)),
+                Answer::Fault(_) | Answer::Unavailable(_) => return Err(reach::refused(answer)),
                 Answer::Missing(id) => {
                     *missing += 1;
                     eprintln!("sealpost: no message {id} in the queue");

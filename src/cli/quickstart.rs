@@ -120,7 +120,7 @@ fn program() -> anyhow::Result<String> {
 
 /// A path as a shell takes it.
 fn pasteable(path: &Path) -> String {
-    crate::plain::pasteable(&path.display().to_string())
+    crate::config::text::pasteable(&path.display().to_string())
 }
 
 struct Stage {

@@ -17,7 +17,7 @@ mod schema;
 pub mod settings;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 mod units;
 mod written;
 

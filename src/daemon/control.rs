@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::peer::Peer;
 use super::steering::moving::{Back, Importing};
-use super::steering::{Answer, Answers, Command, Desk, NotNow, Running};
+use super::steering::{Answer, Answers, Command, Desk, Running, Unavailable};
 use crate::house::House;
 use crate::snapshot::Snapshot;
 use crate::sys::{Drain, Tasks};
@@ -26,8 +26,9 @@ use crate::sys::{Drain, Tasks};
 /// The version of request and answer. It goes up with each change after which one side would not read the other's words, or would read something else in
 /// them; what may be missing (`serde(default)`), and what is only said to who asks for it, changes none.
 ///
-/// 2: filters, counts, several answers at once. 3: an import is told which messages are missing, not how many are there. 4: a listing comes as its lines.
-pub const VERSION: u32 = 4;
+/// 2: filters, counts, several answers at once. 3: an import is told which messages are missing, not how many are there. 4: a listing comes as its lines. 5: that
+/// it starts or stops is an answer of its own.
+pub const VERSION: u32 = 5;
 /// The longest request, octets.
 const REQUEST_MAX: u64 = 1024 * 1024;
 /// Answers that are written at once.
@@ -43,7 +44,7 @@ const FAREWELL_MAX: Duration = Duration::from_secs(5);
 /// How long whoever has the socket may take to say whether it serves.
 const SAYS_WITHIN: Duration = Duration::from_secs(5);
 /// Said when the drain begins in the middle, and to who asks for more than a look while it lasts.
-const STOPPING: Answer = Answer::NotNow(NotNow::Stopping);
+const STOPPING: Answer = Answer::Unavailable(Unavailable::Stopping);
 /// How long who looks at the end of the drain may take to have his answer.
 const LAST_LOOKS: Duration = Duration::from_secs(1);
 
@@ -187,7 +188,10 @@ pub(super) async fn is_served(path: &Path) -> bool {
     };
     match timeout(SAYS_WITHIN, asked).await {
         Ok(Ok(answer)) => {
-            let stops = |answer: &Answer| matches!(answer, Answer::NotNow(NotNow::Stopping));
+            // As one says it that speaks version 4 or less.
+            let said =
+                |answer: &Answer| matches!(answer, Answer::Fault(why) if why.starts_with("the daemon is stopping"));
+            let stops = |answer: &Answer| said(answer) || matches!(answer, Answer::Unavailable(Unavailable::Stopping));
             !answer.is_empty() && !serde_json::from_str(&answer).is_ok_and(|answer| stops(&answer))
         }
         // It went away.
@@ -203,7 +207,7 @@ pub(super) async fn say_opening(mut stream: UnixStream) {
     let mut reading = BufReader::new(reading.take(REQUEST_MAX));
     // What is asked is read before it is answered: octets that nobody read would take the answer with them.
     if let Ok(Ok(_)) = timeout(PEER_MAX, reading.read_line(&mut line)).await {
-        let mut line = serde_json::to_vec(&Answer::NotNow(NotNow::Opening)).unwrap_or_default();
+        let mut line = serde_json::to_vec(&Answer::Unavailable(Unavailable::Opening)).unwrap_or_default();
         line.push(b'\n');
         timeout(PEER_MAX, writing.write_all(&line)).await.ok();
     }
@@ -340,10 +344,10 @@ mod tests {
             );
         }
         assert!(matches!(
-            request(r#"{"version":4,"command":{"list":{"limit":5}}}"#),
+            request(r#"{"version":5,"command":{"list":{"limit":5}}}"#),
             Ok(Command::List { limit: 5, .. })
         ));
-        for broken in ["", "{", r#"{"version":4,"command":{"steer":{}}}"#] {
+        for broken in ["", "{", r#"{"version":5,"command":{"steer":{}}}"#] {
             assert!(request(broken).unwrap_err().contains("can't be read"), "{broken}");
         }
     }

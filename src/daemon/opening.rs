@@ -1,4 +1,5 @@
-//! The time between listening and an open queue: milliseconds after a close, seconds after a crash with a million messages.
+//! The time between listening and an open queue: milliseconds after a close, seconds after a crash with a million messages; as long as something has the data
+//! directory for a moment: a command that works on the store while no daemon runs, or a daemon that ends, whose the control socket is until then.
 //!
 //! ```text
 //! who comes                  is told
@@ -9,8 +10,6 @@
 //! at the control socket      that the queue is being opened
 //! systemd                    the same, and to wait longer
 //! ```
-//!
-//! Before that, what has the data directory for a moment is waited for: a command that works on the store while no daemon runs, or a daemon that ends.
 //!
 //! There is no session here, and no house: nothing can be taken that could not be kept. Never: waits for a client; serves more than
 //! [`HANDSHAKES_MAX`] handshakes at once, who comes besides is closed.
@@ -64,7 +63,7 @@ pub(super) async fn owned(settings: QueueSettings, shutdown_grace: Duration) -> 
                     tracing::info!(
                         data_dir = %settings.data_dir.display(),
                         seconds = most.as_secs(),
-                        "data_dir is in use, by a command or by a daemon that ends: waiting for it to let go"
+                        "data_dir is in use, by a command or by a daemon that ends: waiting for it to let go; clients are told to come again"
                     );
                 }
                 tokio::select! {
@@ -99,6 +98,10 @@ pub(super) async fn until<T>(
     });
     let porters: Vec<_> = porters.collect();
     let at_doors = async { if porters.is_empty() { pending().await } else { select_all(porters).await.0 } };
+    let status = match control {
+        Some(_) => "recovering the queue; clients are told to come again",
+        None => "waiting for data_dir; clients are told to come again",
+    };
     let at_socket = async {
         match control {
             Some(control) => at_control(control, tasks).await,
@@ -110,7 +113,7 @@ pub(super) async fn until<T>(
         done = done => done,
         () = at_doors => pending().await,
         () = at_socket => pending().await,
-        () = ask_for_patience() => pending().await,
+        () = ask_for_patience(status) => pending().await,
     }
 }
 
@@ -164,9 +167,9 @@ async fn at_control(control: &UnixListener, tasks: &Tasks) {
     }
 }
 
-async fn ask_for_patience() {
+async fn ask_for_patience(status: &str) {
     loop {
-        ready::opening(PATIENCE_EVERY.saturating_add(PATIENCE));
+        ready::opening(status, PATIENCE_EVERY.saturating_add(PATIENCE));
         tokio::time::sleep(PATIENCE_EVERY).await;
     }
 }

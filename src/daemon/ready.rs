@@ -10,12 +10,9 @@ pub(super) fn ready(status: &str) {
 }
 
 /// Listening, and the queue is not open yet. systemd waits so much longer for [`ready`].
-pub(super) fn opening(longer: Duration) {
+pub(super) fn opening(status: &str, longer: Duration) {
     let longer = u32::try_from(longer.as_micros()).unwrap_or(u32::MAX);
-    tell(&[
-        NotifyState::Status("recovering the queue; clients are told to come again"),
-        NotifyState::ExtendTimeoutUsec(longer),
-    ]);
+    tell(&[NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(longer)]);
 }
 
 /// A reload has begun; [`ready`] ends it.

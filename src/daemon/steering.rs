@@ -16,7 +16,7 @@ pub mod sums;
 mod look;
 mod round;
 
-pub use answer::{Answer, Count, NotNow};
+pub use answer::{Answer, Count, Unavailable};
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -573,7 +573,7 @@ pub fn shutting_down() -> Reply {
 
 /// Not open yet after a start (RFC 3463 X.3.2).
 pub fn starting() -> Reply {
-    said(421, (4, 3, 2), "Starting, the queue is being recovered, come again in a minute")
+    said(421, (4, 3, 2), "Starting, come again in a minute")
 }
 
 /// No more connections, or no more in this minute (RFC 3463 X.7.0).

@@ -442,32 +442,41 @@ impl Session {
 
     /// Not now. That tells nothing about the recipient, so it does not count as a trial; but nobody asks for ever, in one transaction or in many.
     fn refuse_for_now(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
-        let (reply, mut decision) = denied.decided(Subject::Recipient);
         let State::Open(transaction) = &mut self.state else { return self.our_fault() };
-        let is_last = self.recipients_put_off >= self.settings.recipients_max;
-        if !std::mem::replace(&mut transaction.has_told_put_off, true) || is_last {
-            if is_last {
-                decision.cause.push_str("; the session is closed, since too many recipients could not come now");
-            }
+        let is_told = std::mem::replace(&mut transaction.has_told_put_off, true);
+        if self.recipients_put_off >= self.settings.recipients_max {
+            return self.close_at_recipient(forward_path, denied);
+        }
+        let (reply, mut decision) = denied.decided(Subject::Recipient);
+        if !is_told {
             decision.recipients.push(forward_path);
             self.decide(decision);
-        }
-        if is_last {
-            return self.close(replies::too_many_refused_recipients());
         }
         self.recipients_put_off = self.recipients_put_off.saturating_add(1);
         self.say(reply)
     }
 
     fn refuse_recipient(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
+        if self.recipients_refused >= RECIPIENTS_REFUSED_MAX {
+            return self.close_at_recipient(forward_path, denied);
+        }
+        self.recipients_refused = self.recipients_refused.saturating_add(1);
         let (reply, mut decision) = denied.decided(Subject::Recipient);
         decision.recipients.push(forward_path);
         self.decide(decision);
-        self.recipients_refused = self.recipients_refused.saturating_add(1);
-        if self.recipients_refused > RECIPIENTS_REFUSED_MAX {
-            return self.close(replies::too_many_refused_recipients());
-        }
         self.say(reply)
+    }
+
+    /// One too many who is not taken: what is told of him is what the client hears.
+    fn close_at_recipient(&mut self, forward_path: ForwardPath, denied: Denied) -> Step {
+        let reply = replies::too_many_refused_recipients();
+        let (_, mut decision) = Denied { reply: reply.clone(), ..denied }.decided(Subject::Recipient);
+        decision
+            .cause
+            .push_str("; it was one recipient too many of those who are not taken, and the session is closed");
+        decision.recipients.push(forward_path);
+        self.decide(decision);
+        self.close(reply)
     }
 
     fn judge_recipient(

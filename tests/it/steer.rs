@@ -371,7 +371,7 @@ fn an_old_command_line_is_told_by_a_new_daemon_that_it_is_old() {
     old.read_to_string(&mut said).unwrap();
     // As version 1 reads it: a fault, and the end.
     assert!(
-        said.starts_with("{\"fault\":\"the running daemon speaks version 4") && said.ends_with("\"end\"\n"),
+        said.starts_with("{\"fault\":\"the running daemon speaks version 5") && said.ends_with("\"end\"\n"),
         "{said}"
     );
 }
@@ -487,7 +487,7 @@ fn a_round_whose_asker_goes_away_has_its_end_in_the_audit_too() {
     fill(&bench, usize::try_from(MANY).unwrap(), 0);
     let process = Process::start(&bench.configuration);
     let mut asking = UnixStream::connect(bench.directory.path().join("data/control.sock")).unwrap();
-    asking.write_all(b"{\"version\":4,\"command\":{\"steer\":{\"action\":\"hold\",\"target\":\"all\"}}}\n").unwrap();
+    asking.write_all(b"{\"version\":5,\"command\":{\"steer\":{\"action\":\"hold\",\"target\":\"all\"}}}\n").unwrap();
     let mut first = String::new();
     BufReader::new(&asking).read_line(&mut first).unwrap();
     assert!(first.starts_with("{\"done\":"), "{first}");

@@ -36,7 +36,13 @@ impl Collected {
     }
 
     fn spill(&mut self) -> anyhow::Result<()> {
-        let place = || format!("the answer is gathered in {} before it is printed", std::env::temp_dir().display());
+        let place = || {
+            let temporary = std::env::temp_dir();
+            format!(
+                "the answer is gathered in {} before it is printed; set TMPDIR to a folder with more room, or ask for less (--limit, --after)",
+                temporary.display()
+            )
+        };
         let (file, length) = match &mut self.file {
             Some(file) => file,
             none @ None => none.insert((without_a_name().with_context(place)?, 0)),

@@ -171,7 +171,7 @@ impl Export {
             }
             Answer::Gone(_) => self.cut_off()?,
             Answer::Count(passed) => self.passed = passed.messages,
-            Answer::Fault(_) | Answer::NotNow(_) => return Err(reach::refused(answer)),
+            Answer::Fault(_) | Answer::Unavailable(_) => return Err(reach::refused(answer)),
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Lines(_)
@@ -396,11 +396,11 @@ fn hear(account: &Mutex<Account>, answer: &Answer) -> anyhow::Result<()> {
         Answer::Present(id) => account.is_here(id)?,
         Answer::Unable(id, why) => account.leave_out(&format!("message {id}: {why}")),
         // Nothing has begun: it can't be done at all.
-        Answer::Fault(_) | Answer::NotNow(_) if account.imported == 0 && account.present == 0 => {
+        Answer::Fault(_) | Answer::Unavailable(_) if account.imported == 0 && account.present == 0 => {
             return Err(reach::refused(answer));
         }
-        Answer::Fault(_) | Answer::NotNow(_) => {
-            let kept = "; what was imported is kept: repeat this when that is mended, and it goes on where it was";
+        Answer::Fault(_) | Answer::Unavailable(_) => {
+            let kept = "; what was imported is kept: repeat this then, and it goes on where it was";
             return Err(reach::refused_with(answer, kept));
         }
         // Not asked for here.

@@ -2,7 +2,7 @@
 //!
 //! Never: works on a store that a daemon owns, or that belongs to another user; makes one where there is none.
 
-use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 
 use super::collected::Collected;
 use crate::cli::exit::{self, Exit};
+use crate::cli::signals::Signals;
 use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
 use crate::daemon::place::{self, STORE};
@@ -33,15 +34,24 @@ const TEXT_MAX: usize = 64 * 1024 * 1024;
 struct Ends {
     unreadable: &'static str,
     early: &'static str,
+    exit: Exit,
+}
+
+impl Ends {
+    fn early(self) -> anyhow::Error {
+        exit::fault(self.exit, self.early)
+    }
 }
 
 const OF_A_DAEMON: Ends = Ends {
     unreadable: "the daemon's answer can't be read: is it another version?",
-    early: "the daemon went away in the middle of its answer",
+    early: "the daemon went away in the middle of its answer: ask again",
+    exit: Exit::Unavailable,
 };
 const AS_GATHERED: Ends = Ends {
     unreadable: "what was gathered of the answer can't be read again",
     early: "the answer was not gathered to its end",
+    exit: Exit::Failed,
 };
 
 /// What is done with each answer.
@@ -100,8 +110,9 @@ impl Reach {
         }
     }
 
-    /// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out. So what is looked at is printed when the store is
-    /// closed, as far as it came. What is done is told at once: whoever ends it in the middle must know what was.
+    /// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out. So the answers are printed when the store is
+    /// closed, as far as they came, but those of an export, which go to a file, and of what is done for a terminal, which waits for nobody. Whoever ends it in the
+    /// middle is told what was done by then.
     ///
     /// # Errors
     /// The store can't be opened.
@@ -111,7 +122,8 @@ impl Reach {
         roster: &Arc<Roster>,
         print: Print<'_>,
     ) -> anyhow::Result<Unreached> {
-        if !command.only_looks() {
+        let is_seen = !command.only_looks() && io::stdout().is_terminal();
+        if is_seen || matches!(command, Command::Export { .. }) {
             return self.at_store(command, roster, print);
         }
         let mut collected = Collected::default();
@@ -126,10 +138,17 @@ impl Reach {
 
     fn at_store(&self, command: Command, roster: &Arc<Roster>, print: Print<'_>) -> anyhow::Result<Unreached> {
         self.with_store(async |queue, clock| {
+            // Nobody need know how far a mere look came.
+            let mut signals = if command.only_looks() { None } else { Some(Signals::begin()?) };
             let mut answers = Answers::new(command, format!("{}, without a daemon", Peer::own()));
             let desk = || Desk { queue, daemon: None, roster, now: clock.now().wall };
             while let Some(answer) = answers.next(desk()).await {
                 print(&answer)?;
+                if let Some(signals) = &mut signals
+                    && signals.has_come().await
+                {
+                    bail!("interrupted: what was told is done, and no more");
+                }
             }
             Ok(())
         })
@@ -218,7 +237,7 @@ pub(in crate::cli) fn refused(answer: &Answer) -> anyhow::Error {
 
 /// The same, with more behind it.
 pub(in crate::cli) fn refused_with(answer: &Answer, more: &str) -> anyhow::Error {
-    let exit = if matches!(answer, Answer::NotNow(_)) { Exit::Unavailable } else { Exit::Failed };
+    let exit = if matches!(answer, Answer::Unavailable(_)) { Exit::Unavailable } else { Exit::Failed };
     exit::fault(exit, format!("{}{more}", answer.objection().unwrap_or_default()))
 }
 
@@ -242,7 +261,7 @@ pub(in crate::cli) fn hear(daemon: impl Read, print: Print<'_>) -> anyhow::Resul
 
 fn hear_to(ends: Ends, from: impl Read, print: Print<'_>) -> anyhow::Result<()> {
     let (mut from, mut line) = (BufReader::with_capacity(GATHER, from), String::new());
-    while from.read_line(&mut line).context(ends.early)? > 0 {
+    while from.read_line(&mut line).map_err(|_| ends.early())? > 0 {
         let mut answer = serde_json::from_str(&line).context(ends.unreadable)?;
         if let Answer::Lines(lines) = &mut answer {
             read_text(ends, &mut from, lines)?;
@@ -261,7 +280,7 @@ fn hear_to(ends: Ends, from: impl Read, print: Print<'_>) -> anyhow::Result<()> 
         print(&answer)?;
         line.clear();
     }
-    bail!(ends.early)
+    Err(ends.early())
 }
 
 /// Reads what stands behind the line of these.
@@ -272,7 +291,7 @@ fn read_text(ends: Ends, from: &mut BufReader<impl Read>, lines: &mut Lines) -> 
     lines.text.reserve_exact(lines.octets);
     let octets = u64::try_from(lines.octets)?;
     let read = from.take(octets).read_to_string(&mut lines.text).context(ends.unreadable)?;
-    if read < lines.octets { bail!(ends.early) } else { Ok(()) }
+    if read < lines.octets { Err(ends.early()) } else { Ok(()) }
 }
 
 /// A store opened by another user (root, say) would get files that its daemon can't read.

@@ -243,6 +243,10 @@ impl Tale {
         if self.progress && self.done >= PROGRESS_EVERY {
             eprint!("\r\x1b[K");
         }
+        if told.is_err() && self.done > 0 {
+            self.printer.out.tell_all();
+            eprintln!("sealpost: {} by then", self.so_far());
+        }
         told
     }
 
@@ -268,7 +272,7 @@ impl Tale {
                 self.failed += 1;
                 (id, "unable", Some(why.clone()))
             }
-            Answer::Fault(_) | Answer::NotNow(_) => return Err(reach::refused(answer)),
+            Answer::Fault(_) | Answer::Unavailable(_) => return Err(reach::refused(answer)),
             // Not asked for here.
             Answer::Entry(_)
             | Answer::Lines(_)

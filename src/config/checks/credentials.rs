@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 use super::{Checking, Secrecy};
 use crate::config::files;
 use crate::config::mistake::Remedy;
+use crate::config::text::pasteable;
 use crate::config::written::Written;
 use crate::credentials::{Credentials, file};
 use crate::identity::roster::Demand;
 use crate::identity::{Roster, SecondFactor};
 use crate::mail::Address;
-use crate::plain::pasteable;
 
 use super::trust::second_factor;
 

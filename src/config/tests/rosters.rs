@@ -365,6 +365,10 @@ fn a_mistake_in_a_line_is_told_with_its_column() {
             told_of(dir.path()).iter().map(|line| line.replace(&format!("{}/", dir.path().display()), "")).collect();
         assert_eq!(told, [expected], "{content}");
     }
+    // What stands before it is told besides.
+    let both = format!("{head}a,stuff,a@example.com,*,*\nb,staff,b@example.com,*,*\rc\n");
+    let told: Vec<String> = told_of(folder("\"x.csv\"", &[("x.csv", &both)]).path());
+    assert!(told.len() == 2 && told[0].contains("\"stuff\"") && told[1].contains("x.csv:3: holds a CR"), "{told:?}");
     let dir = folder("\"x.csv\"", &[]);
     std::fs::write(dir.path().join("x.csv"), b"name,email\na,\xe4@example.com\n").unwrap();
     assert_eq!(told_of(dir.path()), ["x.csv:2: identity \"a\": email: is not UTF-8; save the file as UTF-8"]);

@@ -54,7 +54,7 @@ pub enum Answer {
     /// It can't be done, and why.
     Fault(String),
     /// It can't be done at this moment.
-    NotNow(NotNow),
+    Unavailable(Unavailable),
     /// Nothing more comes.
     End,
 }
@@ -62,19 +62,19 @@ pub enum Answer {
 /// What passes: asked again when the daemon has started, or has stopped, there is an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum NotNow {
+pub enum Unavailable {
     /// The drain has begun: in the middle of the answer, or for more than a look.
     Stopping,
     /// The queue is not open yet.
     Opening,
 }
 
-impl NotNow {
+impl Unavailable {
     /// In words.
     pub const fn why(self) -> &'static str {
         match self {
             Self::Stopping => {
-                "the daemon is stopping: what was told is done; ask again when it runs, or when it has stopped"
+                "the daemon is stopping: what was told so far is done; ask again when it runs, or when it has stopped"
             }
             Self::Opening => {
                 "the daemon has just started, and is opening its queue (after a crash recovering it, with very many messages for a minute): ask again"
@@ -93,7 +93,7 @@ impl Answer {
     pub fn objection(&self) -> Option<&str> {
         match self {
             Self::Fault(why) => Some(why),
-            Self::NotNow(not_now) => Some(not_now.why()),
+            Self::Unavailable(cause) => Some(cause.why()),
             Self::Entry(_)
             | Self::Lines(_)
             | Self::Headers(_)

@@ -374,7 +374,7 @@ impl<'c> Lines<'c> {
 struct TooLong;
 
 /// An editor shows a line end there, behind which an entry might stand, or a remark end.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("holds a CR that no LF follows")]
 struct LoneCr {
     line: u32,
@@ -422,6 +422,8 @@ struct LineEnds<R> {
     last: u8,
     /// The line at hand, from 1.
     line: u32,
+    /// A CR that no LF follows, behind what was given.
+    spoiled: Option<LoneCr>,
     /// What is still to be given behind the last octet; none before that was reached.
     rest: Option<Vec<u8>>,
     /// Octets that the line at hand may still take.
@@ -430,7 +432,7 @@ struct LineEnds<R> {
 
 impl<R: Read> LineEnds<R> {
     fn of(inner: R) -> Self {
-        Self { inner, held: false, last: b'\n', line: 1, rest: None, left: LINE_OCTETS_MAX }
+        Self { inner, held: false, last: b'\n', line: 1, spoiled: None, rest: None, left: LINE_OCTETS_MAX }
     }
 
     /// What is still to come when there is no more.
@@ -451,6 +453,9 @@ impl<R: Read> Read for LineEnds<R> {
         if self.left == 0 {
             return Err(std::io::Error::other(TooLong));
         }
+        if let Some(spoiled) = self.spoiled {
+            return Err(std::io::Error::other(spoiled));
+        }
         let mut octets = vec![0; buffer.len().min(CHUNK)];
         let count = self.inner.read(&mut octets)?;
         if count == 0 {
@@ -461,7 +466,8 @@ impl<R: Read> Read for LineEnds<R> {
         let mut free = buffer.iter_mut();
         for &octet in octets.get(..count).unwrap_or_default() {
             if std::mem::replace(&mut self.held, octet == b'\r') && !matches!(octet, b'\n' | b'\r') {
-                return Err(std::io::Error::other(LoneCr { line: self.line }));
+                self.spoiled = Some(LoneCr { line: self.line });
+                break;
             }
             if octet != b'\r' {
                 put(&mut free, octet, &mut written);
@@ -471,7 +477,7 @@ impl<R: Read> Read for LineEnds<R> {
                 self.line = self.line.saturating_add(1);
             }
         }
-        // Nothing but a CR came, and it waits.
+        // Nothing but a CR came: it waits, or is a mistake.
         if written == 0 { self.read(buffer) } else { Ok(written) }
     }
 }
