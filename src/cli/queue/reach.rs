@@ -147,6 +147,10 @@ impl Reach {
                 if let Some(signals) = &mut signals
                     && signals.has_come().await
                 {
+                    // What is done already, and not told yet.
+                    while let Some(answer) = answers.ready() {
+                        print(&answer)?;
+                    }
                     bail!("interrupted: what was told is done, and no more");
                 }
             }
