@@ -501,6 +501,25 @@ fn a_round_whose_asker_goes_away_has_its_end_in_the_audit_too() {
     assert!(process.stop().success());
 }
 
+/// Once the names stood in the memory of the command alone until all was done: whoever ended it knew of none.
+#[test]
+fn who_ends_a_command_without_a_daemon_is_told_what_was_done() {
+    let bench = Bench::new(&free_addresses::<1>());
+    fill(&bench, 4000, 0);
+    // Wherever the signal meets it, before, in the middle or behind its end: what is told is what was done.
+    for wait in [20, 60, 120, 250] {
+        let mut command = Command::new(program());
+        command.args(["queue", "hold", "--all", "--config", bench.config_argument()]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(wait));
+        let ended = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        let told = child.wait_with_output().unwrap();
+        let held = listed(&bench, &["--state", "held", "--limit", "10000"]).len();
+        assert_eq!(text(&told.stdout).lines().count(), held, "after {wait} ms: {ended}, {:?}", told.status);
+        queue(&bench, &["release", "--all"]);
+    }
+}
+
 /// `sealpost check 2>&1 | head -1`: nobody reads on, on either way out, and each ends as it ends where somebody does.
 #[test]
 fn whoever_does_not_read_on_ends_no_command_in_a_panic() {
