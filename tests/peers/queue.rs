@@ -9,6 +9,7 @@
 //! queue DIR --fill COUNT       makes a store with so many
 //! queue DIR --waiting COUNT    makes a store with so many that wait for their hour (RFC 4865), which is in a day
 //! queue DIR --row COUNT        measures what a message costs among those that are there
+//! queue DIR --row-read COUNT   the same, where nothing is at hand: each is read from the disk
 //! queue DIR --strand COUNT     makes a store with so many that no route took, and that are due in a day
 //! queue DIR --wake             opens it and looks as a start does: with no route, then with one that takes them all, while one client commits
 //! ```
@@ -162,6 +163,11 @@ fn main() {
             row(count.parse().unwrap(), &queue, &clock, PLAIN, &AtomicUsize::new(0)).await;
             queue.close().await;
         }),
+        [folder, "--row-read", count] => runtime.block_on(async {
+            let (queue, clock) = open_with(QueueSettings { at_hand: 0, ..settings(Path::new(folder)) });
+            row(count.parse().unwrap(), &queue, &clock, PLAIN, &AtomicUsize::new(0)).await;
+            queue.close().await;
+        }),
         [folder, "--strand", count] => runtime.block_on(async {
             let (queue, clock) = open(Path::new(folder));
             strand(&queue, &clock, count.parse().unwrap()).await;
@@ -184,16 +190,23 @@ fn main() {
     }
 }
 
-fn open(folder: &Path) -> (Queue, Arc<dyn Clock>) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let settings = QueueSettings {
+fn settings(folder: &Path) -> QueueSettings {
+    QueueSettings {
         count: 10_000_000,
         size: 1 << 40,
         share_per_identity: 100,
         per_identity: 128,
         readers: QueueSettings::readers_here(),
         ..QueueSettings::new(folder)
-    };
+    }
+}
+
+fn open(folder: &Path) -> (Queue, Arc<dyn Clock>) {
+    open_with(settings(folder))
+}
+
+fn open_with(settings: QueueSettings) -> (Queue, Arc<dyn Clock>) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let opened = Queue::open(settings, Arc::new(Counted), Arc::clone(&clock), Arc::new(SystemEntropy));
     (opened.unwrap().0, clock)
 }
