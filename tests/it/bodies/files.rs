@@ -112,7 +112,7 @@ fn told_of_credential<'l>(line: &'l str, wrong: &str) -> Option<&'l str> {
     if line.contains('"') {
         return None;
     }
-    let line = line.trim();
+    let line = line.trim_ascii();
     let (name, words) = line.split_once(|letter: char| letter.is_ascii_whitespace()).unwrap_or((line, ""));
     let own = |text: &str| SAID_ANYWAY.iter().fold(text.to_owned(), |told, said| told.replace(said, ""));
     let of_words = own(wrong.strip_prefix(&format!("{name:?} ")).unwrap_or(wrong));
