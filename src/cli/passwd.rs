@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::exit::{self, Exit};
 use super::signals::Signals;
-use crate::credentials::file::{fits, looks_like_a_credential, written_name};
+use crate::credentials::file::{fit, looks_like_a_credential, written_name};
 use crate::credentials::{PasswordHash, ScramSecret, TotpSecret, password, prep, scram, totp};
 use crate::sys::{Entropy, SystemEntropy};
 
@@ -61,12 +61,10 @@ pub fn run(arguments: &PasswdArguments) -> ExitCode {
 
 fn ask_and_print(arguments: &PasswdArguments) -> anyhow::Result<()> {
     let name = &arguments.name;
-    if !fits(name) {
-        return Err(exit::fault(Exit::Usage, "NAME is empty, longer than 1,024 octets, or holds control characters"));
-    }
+    fit(name).map_err(|wrong| exit::fault(Exit::Usage, format!("NAME {wrong}")))?;
     if looks_like_a_credential(name) {
         eprintln!(
-            "sealpost: NAME looks like a credential itself; the line counts only where somebody is called so in the configuration"
+            "sealpost: NAME looks like a credential itself; all is well when somebody is called so in the configuration, else give the name of the identity"
         );
     }
     let typed = ask(name)?;

@@ -144,29 +144,39 @@ fn split(line: &str) -> Result<Option<(String, &str)>, &'static str> {
             (name.to_owned(), words)
         }
     };
-    if fits(&name) {
-        Ok(Some((name, words)))
-    } else {
-        Err("has a name that is empty, too long, or holds control characters")
-    }
+    fit(&name)
+        .map(|()| Some((name, words)))
+        .map_err(|_| "has a name that is empty, too long, or holds control characters")
 }
 
 /// Whether a line can be written with this name.
-pub fn fits(name: &str) -> bool {
-    (1..=NAME_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
+///
+/// # Errors
+/// Why it can't; the end of a sentence.
+pub fn fit(name: &str) -> Result<(), &'static str> {
+    match name.len() {
+        0 => Err("is empty"),
+        1..=NAME_MAX if name.chars().any(char::is_control) => Err("holds control characters"),
+        1..=NAME_MAX => Ok(()),
+        _ => Err("is longer than 1,024 octets"),
+    }
 }
 
 /// Whether a name may be a credential, whose own name was forgotten, or is parted from it by nothing.
 pub fn looks_like_a_credential(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    OF_CREDENTIALS.iter().any(|begin| lower.contains(begin)) || looks_like_a_secret(&lower)
+    OF_CREDENTIALS.iter().any(|begin| lower.contains(begin)) || looks_like_a_secret(name)
 }
 
 /// Whether it may be a secret for codes: base32 (RFC 4648 §6), as apps show it in groups.
-fn looks_like_a_secret(lower: &str) -> bool {
-    let letters = || lower.bytes().filter(|octet| !matches!(octet, b'-' | b' ' | b'='));
+fn looks_like_a_secret(name: &str) -> bool {
+    let letters = || name.bytes().filter(|octet| !matches!(octet, b'-' | b' ' | b'='));
+    let is_digit = |octet: u8| matches!(octet, b'2'..=b'7');
+    // A word in small letters may well be a name.
+    let is_no_word = letters().any(is_digit) || letters().all(|octet| octet.is_ascii_uppercase());
     letters().count() >= SECRET_LEAST
-        && letters().all(|octet| octet.is_ascii_lowercase() || matches!(octet, b'2'..=b'7'))
+        && letters().all(|octet| octet.is_ascii_alphabetic() || is_digit(octet))
+        && is_no_word
 }
 
 /// A name in quotes, where `\"` and `\\` stand for themselves; and what is behind it.

@@ -160,10 +160,10 @@ async fn conclude(claim: Claim, mut plan: Plan, noted: &Noted, snapshot: &Snapsh
             }
         }
         Err(QueueError::NotFound(_)) => tracing::info!(
-            id = %consequence.id, "nothing is recorded of this attempt: the message was removed, or set aside as damaged, meanwhile"
+            id = %consequence.id, "nothing is recorded of this attempt: the message was removed meanwhile"
         ),
         Err(fault @ QueueError::Fenced(_)) => tracing::warn!(
-            id = %consequence.id, %fault, "nothing is recorded of this attempt: the message was claimed anew meanwhile"
+            id = %consequence.id, %fault, "nothing is recorded of this attempt: the message was set aside as damaged, or claimed anew, meanwhile"
         ),
         // Promise 4: this is one of the windows. The queue is closed; after the next start the message is tried again.
         Err(fault) => tracing::error!(
@@ -271,7 +271,7 @@ async fn hand_over_group(
     let parcel = Parcel::new(&record.envelope, &group.recipients).telling(progress);
     let handover = house.courier.hand_over(&upstreams, first, parcel, &mut body, probe).await;
     for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
-        house.courier.alarm(&group.route.name, fault);
+        house.courier.alarm(&group.route.name, record.id, fault);
     }
     let outcomes = handover.tried();
     let brought = match handover.left_alone {

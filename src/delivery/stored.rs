@@ -88,11 +88,10 @@ impl MessageBody for Stored<'_> {
     async fn next(&mut self) -> Result<Option<Bytes>, BodyFault> {
         let reader = self.reader.get_or_insert_with(|| self.claim.body());
         reader.next().await.map_err(|fault| match fault {
-            QueueError::NotFound(_) => BodyFault::Gone,
+            QueueError::NotFound(_) | QueueError::Fenced(_) => BodyFault::Gone,
             fault @ (QueueError::Broken(_)
             | QueueError::Full(_)
             | QueueError::Damaged(..)
-            | QueueError::Fenced(_)
             | QueueError::Share(_)
             | QueueError::Known(_)
             | QueueError::Closed) => BodyFault::Unreadable(fault.to_string()),

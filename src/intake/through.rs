@@ -155,7 +155,7 @@ impl Answers {
         let sent = Box::pin(self.house.courier.send_through(way.passage, &mut body, way.wait)).await;
         let Some(handover) = sent else { return Ok(None) };
         for fault in handover.faults.iter().filter(|fault| fault.was_tried()) {
-            self.house.courier.alarm(&way.route, fault);
+            self.house.courier.alarm(&way.route, id, fault);
         }
         let (snapshot, now) = (self.house.snapshot(), self.house.now().wall);
         let (tried, began) = (handover.tried(), way.began.rfc3339());

@@ -496,7 +496,7 @@ impl UpstreamFault {
             FaultCause::UnexpectedReply(_) | FaultCause::Unintelligible(_) | FaultCause::Unasked => {
                 "check that the port is one for SMTP; tell its operator"
             }
-            FaultCause::BodyUnreadable(_) => "check the disk under `data_dir`; `sealpost queue show` names the message",
+            FaultCause::BodyUnreadable(_) => "check the disk under `data_dir`",
         }
     }
 

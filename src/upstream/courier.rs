@@ -46,7 +46,7 @@ use super::through::HeldOpen;
 use super::tlsa::Named;
 use super::transaction::{Order, UPSTREAM_NOT_PROVED};
 use super::vigil::{Signs, UNANSWERED, UNANSWERED_ALARM};
-use crate::mail::{Envelope, ReversePath};
+use crate::mail::{Envelope, QueueId, ReversePath};
 use crate::queue::{Certainty, Outcome, Tried};
 use crate::sys::{Clock, Entropy, Now};
 
@@ -485,8 +485,8 @@ impl Courier {
         join_all(leaving).await;
     }
 
-    /// What is wrong with an upstream is told to the operator, loudly when nothing but a repair helps and that was not told of lately.
-    pub fn alarm(&self, route: &str, fault: &UpstreamFault) {
+    /// What is wrong with an upstream, or with our store when it was to give message `id`, is told to the operator, loudly when nothing but a repair helps and that was not told of lately.
+    pub fn alarm(&self, route: &str, id: QueueId, fault: &UpstreamFault) {
         if *self.places.last_call.borrow() || fault.is_that_it_is_gone() {
             // It is we who ended it.
             return;
@@ -494,8 +494,8 @@ impl Courier {
         let cause = || Cause::Fault(fault.phase, std::mem::discriminant(&fault.cause));
         match fault.retry() {
             Retry::HelpsAfterRepair if fault.is_of_our_store() => match self.places.voice(&fault.upstream, cause()) {
-                Voice::Alarm => tracing::error!(route, %fault, "queued mail could not be read while it was sent"),
-                Voice::Word => tracing::warn!(route, %fault, "queued mail could not be read while it was sent"),
+                Voice::Alarm => tracing::error!(%id, route, %fault, "queued mail could not be read while it was sent"),
+                Voice::Word => tracing::warn!(%id, route, %fault, "queued mail could not be read while it was sent"),
             },
             Retry::HelpsAfterRepair => match self.places.voice(&fault.upstream, cause()) {
                 Voice::Alarm => {

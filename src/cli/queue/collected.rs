@@ -21,9 +21,16 @@ pub(super) struct Collected {
     last: Vec<u8>,
     /// All before, and how many octets that is.
     file: Option<(File, u64)>,
+    /// Names of what was done: these are short, and no disk may lose them.
+    stays: bool,
 }
 
 impl Collected {
+    /// All of it in memory, which can't fail.
+    pub(super) fn in_memory() -> Self {
+        Self { stays: true, ..Self::default() }
+    }
+
     /// One more.
     ///
     /// # Errors
@@ -32,7 +39,7 @@ impl Collected {
         serde_json::to_writer(&mut self.last, answer)?;
         self.last.push(b'\n');
         self.last.extend_from_slice(answer.text_behind());
-        if self.last.len() > MEMORY_MAX { self.spill() } else { Ok(()) }
+        if self.last.len() > MEMORY_MAX && !self.stays { self.spill() } else { Ok(()) }
     }
 
     fn spill(&mut self) -> anyhow::Result<()> {

@@ -2,13 +2,14 @@
 //!
 //! Never: works on a store that a daemon owns, or that belongs to another user; makes one where there is none.
 
-use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use rustix::fs::FileType;
 
 use super::collected::Collected;
 use crate::cli::exit::{self, Exit};
@@ -111,8 +112,8 @@ impl Reach {
     }
 
     /// The store itself, as its owner: the lock in the data directory keeps a daemon that starts meanwhile out. So the answers are printed when the store is
-    /// closed, as far as they came, but those of an export, which go to a file, and of what is done for a terminal, which waits for nobody. Whoever ends it in the
-    /// middle is told what was done by then.
+    /// closed, as far as they came, but those of an export, which go to a file, and of what is done where the output waits for nobody: a terminal, a file. Whoever
+    /// ends it in the middle is told what was done by then.
     ///
     /// # Errors
     /// The store can't be opened.
@@ -122,11 +123,11 @@ impl Reach {
         roster: &Arc<Roster>,
         print: Print<'_>,
     ) -> anyhow::Result<Unreached> {
-        let is_seen = !command.only_looks() && io::stdout().is_terminal();
-        if is_seen || matches!(command, Command::Export { .. }) {
+        let is_a_deed = !command.only_looks();
+        if matches!(command, Command::Export { .. }) || (is_a_deed && !may_wait()) {
             return self.at_store(command, roster, print);
         }
-        let mut collected = Collected::default();
+        let mut collected = if is_a_deed { Collected::in_memory() } else { Collected::default() };
         let unreached = self.at_store(command, roster, &mut |answer| collected.add(answer));
         let printed = collected.read().and_then(|answers| hear_to(AS_GATHERED, answers, print));
         match unreached {
@@ -139,6 +140,7 @@ impl Reach {
     fn at_store(&self, command: Command, roster: &Arc<Roster>, print: Print<'_>) -> anyhow::Result<Unreached> {
         self.with_store(async |queue, clock| {
             // Nobody need know how far a mere look came.
+            let is_an_export = matches!(command, Command::Export { .. });
             let mut signals = if command.only_looks() { None } else { Some(Signals::begin()?) };
             let mut answers = Answers::new(command, format!("{}, without a daemon", Peer::own()));
             let desk = || Desk { queue, daemon: None, roster, now: clock.now().wall };
@@ -150,6 +152,9 @@ impl Reach {
                     // What is done already, and not told yet.
                     while let Some(answer) = answers.ready() {
                         print(&answer)?;
+                    }
+                    if is_an_export {
+                        bail!("interrupted: no file was written");
                     }
                     bail!("interrupted: what was told is done, and no more");
                 }
@@ -211,6 +216,12 @@ impl Reach {
             done.map(|()| None)
         })
     }
+}
+
+/// Whether who reads standard output may have it wait: a pipe, a socket.
+fn may_wait() -> bool {
+    let kind = rustix::fs::fstat(io::stdout()).map(|status| FileType::from_raw_mode(status.st_mode));
+    kind.is_ok_and(|kind| matches!(kind, FileType::Fifo | FileType::Socket))
 }
 
 fn data_dir(config: &Path) -> anyhow::Result<PathBuf> {

@@ -296,7 +296,12 @@ impl Tale {
         }
         match why {
             Some(why) => eprintln!("sealpost: {why}"),
-            None if word == "done" && !self.progress => self.printer.out.tell(format_args!("{id}")),
+            None if word == "done" && !self.progress => {
+                self.printer.out.tell(format_args!("{id}"));
+                if self.done.is_multiple_of(PROGRESS_EVERY) {
+                    self.printer.out.tell_all();
+                }
+            }
             None if self.done.is_multiple_of(PROGRESS_EVERY) => {
                 eprint!("\r{} ", self.so_far())
             }

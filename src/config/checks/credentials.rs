@@ -71,7 +71,10 @@ impl Checking<'_> {
             Ok(credentials) => {
                 self.warn_of_who_lacks_one(&needy, &credentials);
                 self.warn_of_idle_codes(&needy, &credentials);
-                self.warn_of_idle_ones(&needy, &credentials, name);
+                // Where the identities are not known, nobody can tell whose is nobody's.
+                if roster.is_some() {
+                    self.warn_of_idle_ones(&needy, &credentials, name);
+                }
                 Some(credentials)
             }
         }
