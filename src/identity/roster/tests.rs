@@ -793,6 +793,10 @@ fn what_an_identity_does_not_say_of_a_second_factor_its_ca_says_and_a_pin_must_s
             (Ok(roster), asked) => {
                 let identity = world.identify(&roster, made).unwrap();
                 assert_eq!(Some(identity.grant().second_factor), asked, "{keys:?} {said:?}");
+                let notes = roster.examine(&world.chain(&roster, made)).unwrap().notes;
+                let told =
+                    notes.iter().any(|note| note.contains("says nothing of second_factor, and client_ca \"staff\""));
+                assert_eq!(told, said.is_none(), "{notes:?}");
             }
             (Err(mistakes), None) => {
                 let told: Vec<&str> = mistakes.iter().map(|one| one.sentence.as_str()).collect();
@@ -804,6 +808,11 @@ fn what_an_identity_does_not_say_of_a_second_factor_its_ca_says_and_a_pin_must_s
     // Where no CA asks, a pin need say nothing; nor who is disabled.
     let unsaid = || RosterEntry { second_factor: None, ..entry("alice", pin(&of_nobody)) };
     assert!(Roster::new(vec![unsaid()], vec![guests()]).is_ok());
+    let of_guests = Recipe::client("Alice").email("alice@example.com").signed_by(&world.guests);
+    let one = RosterEntry { second_factor: None, ..entry("alice", named("guests")) };
+    let roster = Roster::new(vec![one], vec![without_email("staff"), guests()]).unwrap();
+    let notes = roster.examine(&world.chain(&roster, &of_guests)).unwrap().notes;
+    assert!(!notes.iter().any(|note| note.contains("second_factor")), "{notes:?}");
     let disabled = RosterEntry { state: EntryState::Disabled, ..unsaid() };
     assert!(Roster::new(vec![disabled], vec![without_email("staff")]).is_ok());
 }
