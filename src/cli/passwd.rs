@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::exit::{self, Exit};
 use super::signals::Signals;
-use crate::credentials::file::{fit, looks_like_a_credential, written_name};
+use crate::credentials::file::{fit, written_name};
 use crate::credentials::{PasswordHash, ScramSecret, TotpSecret, password, prep, scram, totp};
 use crate::sys::{Entropy, SystemEntropy};
 
@@ -62,11 +62,6 @@ pub fn run(arguments: &PasswdArguments) -> ExitCode {
 fn ask_and_print(arguments: &PasswdArguments) -> anyhow::Result<()> {
     let name = &arguments.name;
     fit(name).map_err(|wrong| exit::fault(Exit::Usage, format!("NAME {wrong}")))?;
-    if looks_like_a_credential(name) {
-        eprintln!(
-            "sealpost: NAME looks like a credential itself; all is well when somebody is called so in the configuration, else give the name of the identity"
-        );
-    }
     let typed = ask(name)?;
     let Some(prepared) = prep::prepared(typed.as_bytes()) else {
         bail!(
@@ -141,7 +136,7 @@ fn prompt(text: &str) -> anyhow::Result<Zeroizing<String>> {
         let silence = Silence::begin()?;
         let line = tokio::select! {
             line = tokio::task::spawn_blocking(read_line) => line?,
-            () = signals.any() => Err(anyhow::anyhow!("interrupted; nothing was printed")),
+            _ = signals.any() => Err(anyhow::anyhow!("interrupted; nothing was printed")),
         };
         drop(silence);
         eprintln!();
@@ -203,7 +198,7 @@ mod tests {
             (false, true, SecondFactor::Totp),
         ] {
             let (line, told) = line(&of("the boss", scram, totp), "correct horse", &SeededEntropy::new(1));
-            let credentials = file::read(&line, |_| false).unwrap();
+            let credentials = file::read(&line, |_| true).unwrap();
             assert!(!credentials.means("the boss", factor, None).mechanisms().is_empty(), "{scram} {totp}");
             assert!(!line.contains("correct"));
             assert_eq!(told.is_some(), totp);

@@ -1,42 +1,100 @@
-//! What asks a program on a terminal to end: caught, so that it can say what it has done, or leave the terminal as it was.
+//! What asks a program to end: caught, so that it can say what it has done, or leave the terminal as it was.
 //!
-//! Never: hears what it was told to ignore, as `nohup` and a shell's background have it.
+//! Never: hears what it was told to ignore, as `nohup` and a shell's background have it; keeps a program from ending that is asked twice, or has nothing open.
 
 use std::io;
-use std::pin::pin;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
-use futures_util::poll;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// From its beginning on these end nothing by themselves.
 #[derive(Debug)]
 pub(super) struct Signals {
-    heard: Vec<Signal>,
+    heard: Vec<(SignalKind, Signal)>,
 }
 
 impl Signals {
+    /// Within a runtime.
+    ///
     /// # Errors
     /// The system has no room for them.
     pub(super) fn begin() -> io::Result<Self> {
         let ignored = ignored();
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
-        let heard = kinds.into_iter().filter(|kind| !is_within(ignored, *kind)).map(signal);
-        Ok(Self { heard: heard.collect::<io::Result<_>>()? })
+        let heard = kinds.into_iter().filter(|kind| !is_within(ignored, *kind));
+        Ok(Self { heard: heard.map(|kind| Ok((kind, signal(kind)?))).collect::<io::Result<_>>()? })
     }
 
     /// Waits for one.
-    pub(super) async fn any(&mut self) {
+    pub(super) async fn any(&mut self) -> SignalKind {
         std::future::poll_fn(|context| {
-            let ready = self.heard.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
-            if ready { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            let come =
+                |(kind, signal): &mut (SignalKind, Signal)| signal.poll_recv(context).is_ready().then_some(*kind);
+            self.heard.iter_mut().find_map(come).map_or(Poll::Pending, Poll::Ready)
         })
-        .await;
+        .await
+    }
+}
+
+/// Whether something is open that must be closed before the program may end.
+static AT_WORK: AtomicBool = AtomicBool::new(false);
+/// Whether it was asked to.
+static ASKED: AtomicBool = AtomicBool::new(false);
+static WATCH: OnceLock<io::Result<()>> = OnceLock::new();
+
+/// Work that ends by itself when it is asked to. While there is none the program ends at once, and so it does when it is asked again.
+#[derive(Debug)]
+pub(super) struct Interruption(());
+
+impl Interruption {
+    /// Work begins; it ends when this is dropped.
+    ///
+    /// # Errors
+    /// The system has no room for it.
+    pub(super) fn at_work() -> io::Result<Self> {
+        if let Err(fault) = WATCH.get_or_init(watch) {
+            return Err(fault.kind().into());
+        }
+        AT_WORK.store(true, Ordering::SeqCst);
+        Ok(Self(()))
     }
 
-    /// Whether one has come.
-    pub(super) async fn has_come(&mut self) -> bool {
-        poll!(pin!(self.any())).is_ready()
+    /// Whether it is asked for.
+    pub(super) fn has_come(&self) -> bool {
+        ASKED.load(Ordering::SeqCst)
     }
+}
+
+impl Drop for Interruption {
+    fn drop(&mut self) {
+        AT_WORK.store(false, Ordering::SeqCst);
+    }
+}
+
+/// On a thread of its own: the work may wait for a disk, or for who reads.
+fn watch() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let mut signals = runtime.block_on(async { Signals::begin() })?;
+    let watching = move || {
+        runtime.block_on(async {
+            loop {
+                let kind = signals.any().await;
+                if !AT_WORK.load(Ordering::SeqCst) || ASKED.swap(true, Ordering::SeqCst) {
+                    end(kind);
+                }
+            }
+        });
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(watching).map(|_| ())
+}
+
+/// As a shell tells of who was ended by a signal.
+#[expect(clippy::exit, reason = "nothing is open that would have to be closed, or it was asked for twice")]
+fn end(kind: SignalKind) -> ! {
+    std::process::exit(128_i32.saturating_add(kind.as_raw_value()))
 }
 
 /// The mask of what this process was begun to ignore, as the system tells it (proc_pid_status(5)).

@@ -98,7 +98,7 @@ pub struct Credential {
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
     by_identity: HashMap<Arc<str>, Credential>,
-    /// Lines of nobody, with what looks like a credential in the place of the name.
+    /// Lines of names that nobody has.
     untold: Vec<usize>,
 }
 
@@ -108,7 +108,7 @@ impl Credentials {
         self.by_identity.get(identity)
     }
 
-    /// Lines that are nobody's, and whose names are not to be told: they look like credentials.
+    /// Lines of names that nobody has, and that are not told: they may be credentials.
     pub fn untold(&self) -> &[usize] {
         &self.untold
     }

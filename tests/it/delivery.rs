@@ -12,6 +12,7 @@ pub(crate) mod stage;
 mod tls;
 mod vouched;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -69,6 +70,25 @@ async fn that_a_message_is_removed_while_it_is_tried_is_no_fault_of_anybody() {
     assert_eq!((log.lines("could not be read"), log.lines("needs a repair")), (vec![], vec![]));
     assert_eq!(log.lines("event=\"deferred\""), Vec::<String>::new());
     assert_eq!(stage.spare.as_ref().unwrap().heard(), Vec::<String>::new());
+}
+
+/// Once it was begun at every upstream in turn, and each of them needed a repair.
+#[tokio::test(start_paused = true)]
+async fn what_our_disk_does_not_give_is_begun_at_one_upstream_and_blamed_on_none() {
+    let log = Log::start();
+    let stage = Stage::with_spare(Script::default(), Script::default());
+    let octets = [b"Subject: x\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(400_000)].concat();
+    let id = stage.send_octets(&octets).await;
+    let half = u64::try_from(octets.len()).unwrap() / 2;
+    assert!(stage.disk.fail_reads(&Path::new("/queue/bodies").join(id.to_string()), half..u64::MAX));
+    stage.run();
+    stage.pass(MINUTE).await;
+    assert!(stage.up.heard().iter().any(|line| line.starts_with("DATA")), "{:?}", stage.up.heard());
+    assert_eq!((stage.up.taken().len(), stage.spare.as_ref().unwrap().heard()), (0, Vec::<String>::new()));
+    assert_eq!(stage.standing().last_fault, None);
+    let told = log.lines("queued mail could not be read while it was sent");
+    assert!(told.len() == 1 && told[0].contains(&id.to_string()), "{told:?}");
+    assert_eq!(log.lines("needs a repair"), Vec::<String>::new());
 }
 
 // Defects.

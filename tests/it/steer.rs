@@ -504,20 +504,44 @@ fn a_round_whose_asker_goes_away_has_its_end_in_the_audit_too() {
 /// Once the names stood in the memory of the command alone until all was done: whoever ended it knew of none.
 #[test]
 fn who_ends_a_command_without_a_daemon_is_told_what_was_done() {
+    const MANY: usize = 10_000;
     let bench = Bench::new(&free_addresses::<1>());
-    fill(&bench, 4000, 0);
-    // Wherever the signal meets it, before, in the middle or behind its end: what is told is what was done.
-    for wait in [20, 60, 120, 250] {
-        let mut command = Command::new(program());
-        command.args(["queue", "hold", "--all", "--config", bench.config_argument()]);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(wait));
-        let ended = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-        let told = child.wait_with_output().unwrap();
-        let held = listed(&bench, &["--state", "held", "--limit", "10000"]).len();
-        assert_eq!(text(&told.stdout).lines().count(), held, "after {wait} ms: {ended}, {:?}", told.status);
-        queue(&bench, &["release", "--all"]);
+    fill(&bench, MANY, 0);
+    let names = bench.directory.path().join("names");
+    let mut command = Command::new(program());
+    command.args(["queue", "hold", "--all", "--config", bench.config_argument()]);
+    let mut child = command.stdout(std::fs::File::create(&names).unwrap()).stderr(Stdio::piped()).spawn().unwrap();
+    // Once the first names are there.
+    while std::fs::metadata(&names).unwrap().len() == 0 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let told = std::fs::read_to_string(&names).unwrap().lines().count();
+    let held = listed(&bench, &["--state", "held", "--limit", "100000"]).len();
+    assert_eq!(
+        (told, text(&ended.stderr).contains("interrupted: what was told is done")),
+        (held, told < MANY),
+        "{ended:?}"
+    );
+    assert!(told > 0 && told < MANY, "{told}: it met none of it");
+}
+
+/// While nothing of the queue is open, a signal ends it as any: here the names wait for who reads.
+#[test]
+fn who_ends_a_command_that_waits_for_its_reader_is_not_made_to_wait() {
+    let bench = Bench::new(&free_addresses::<1>());
+    // More names than a pipe takes.
+    fill(&bench, 4000, 0);
+    let mut command = Command::new(program());
+    command.args(["queue", "hold", "--all", "--config", bench.config_argument()]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = String::new();
+    let mut out = BufReader::with_capacity(64, child.stdout.take().unwrap());
+    out.read_line(&mut first).unwrap();
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{first}");
+    assert_eq!(listed(&bench, &["--state", "held", "--limit", "100000"]).len(), 4000, "the store was closed by then");
 }
 
 /// `sealpost check 2>&1 | head -1`: nobody reads on, on either way out, and each ends as it ends where somebody does.

@@ -13,7 +13,7 @@ use rustix::fs::FileType;
 
 use super::collected::Collected;
 use crate::cli::exit::{self, Exit};
-use crate::cli::signals::Signals;
+use crate::cli::signals::Interruption;
 use crate::daemon::control::{self, Request};
 use crate::daemon::peer::Peer;
 use crate::daemon::place::{self, STORE};
@@ -39,8 +39,9 @@ struct Ends {
 }
 
 impl Ends {
-    fn early(self) -> anyhow::Error {
-        exit::fault(self.exit, self.early)
+    fn early(self, fault: Option<&io::Error>) -> anyhow::Error {
+        let why = fault.map_or_else(String::new, |fault| format!(" ({fault})"));
+        exit::fault(self.exit, format!("{}{why}", self.early))
     }
 }
 
@@ -138,17 +139,15 @@ impl Reach {
     }
 
     fn at_store(&self, command: Command, roster: &Arc<Roster>, print: Print<'_>) -> anyhow::Result<Unreached> {
+        // Until the store is closed; but nobody need know how far a mere look came.
+        let interruption = if command.only_looks() { None } else { Some(Interruption::at_work()?) };
+        let is_an_export = matches!(command, Command::Export { .. });
         self.with_store(async |queue, clock| {
-            // Nobody need know how far a mere look came.
-            let is_an_export = matches!(command, Command::Export { .. });
-            let mut signals = if command.only_looks() { None } else { Some(Signals::begin()?) };
             let mut answers = Answers::new(command, format!("{}, without a daemon", Peer::own()));
             let desk = || Desk { queue, daemon: None, roster, now: clock.now().wall };
             while let Some(answer) = answers.next(desk()).await {
                 print(&answer)?;
-                if let Some(signals) = &mut signals
-                    && signals.has_come().await
-                {
+                if interruption.as_ref().is_some_and(Interruption::has_come) {
                     // What is done already, and not told yet.
                     while let Some(answer) = answers.ready() {
                         print(&answer)?;
@@ -275,9 +274,12 @@ pub(in crate::cli) fn hear(daemon: impl Read, print: Print<'_>) -> anyhow::Resul
 }
 
 fn hear_to(ends: Ends, from: impl Read, print: Print<'_>) -> anyhow::Result<()> {
-    let (mut from, mut line) = (BufReader::with_capacity(GATHER, from), String::new());
-    while from.read_line(&mut line).map_err(|_| ends.early())? > 0 {
-        let mut answer = serde_json::from_str(&line).context(ends.unreadable)?;
+    let (mut from, mut line) = (BufReader::with_capacity(GATHER, from), Vec::new());
+    while from.read_until(b'\n', &mut line).map_err(|fault| ends.early(Some(&fault)))? > 0 {
+        if line.last() != Some(&b'\n') {
+            return Err(ends.early(None));
+        }
+        let mut answer = serde_json::from_slice(&line).context(ends.unreadable)?;
         if let Answer::Lines(lines) = &mut answer {
             read_text(ends, &mut from, lines)?;
         }
@@ -295,7 +297,7 @@ fn hear_to(ends: Ends, from: impl Read, print: Print<'_>) -> anyhow::Result<()> 
         print(&answer)?;
         line.clear();
     }
-    Err(ends.early())
+    Err(ends.early(None))
 }
 
 /// Reads what stands behind the line of these.
@@ -303,10 +305,15 @@ fn read_text(ends: Ends, from: &mut BufReader<impl Read>, lines: &mut Lines) -> 
     if lines.octets > TEXT_MAX {
         bail!(ends.unreadable);
     }
-    lines.text.reserve_exact(lines.octets);
+    let mut text = Vec::new();
+    text.reserve_exact(lines.octets);
     let octets = u64::try_from(lines.octets)?;
-    let read = from.take(octets).read_to_string(&mut lines.text).context(ends.unreadable)?;
-    if read < lines.octets { Err(ends.early()) } else { Ok(()) }
+    let read = from.take(octets).read_to_end(&mut text).map_err(|fault| ends.early(Some(&fault)))?;
+    if read < lines.octets {
+        return Err(ends.early(None));
+    }
+    lines.text = String::from_utf8(text).context(ends.unreadable)?;
+    Ok(())
 }
 
 /// A store opened by another user (root, say) would get files that its daemon can't read.
@@ -380,6 +387,23 @@ mod tests {
         });
         let all: Vec<Vec<u8>> = lines.chain([Answer::End]).map(|answer| said(&answer)).collect();
         assert_eq!(heard(&all.concat()), (texts.to_vec(), Ok(())));
+    }
+
+    /// Wherever the daemon goes away it is that, and is asked again; what it says otherwise than we know is another version.
+    #[test]
+    fn an_answer_that_is_cut_is_no_other_version() {
+        for (says, early) in [
+            (&b""[..], true),
+            (b"\"done\"", true),
+            (b"{\"entry\":{\"id\":\"01", true),
+            ("{\"fault\":\"gr\u{fc}n".as_bytes().split_last().unwrap().1, true),
+            (b"\xff\xfe\n", false),
+            (b"{\"defragmented\":1}\n", false),
+        ] {
+            let (_, end) = heard(says);
+            let words = if early { OF_A_DAEMON.early } else { OF_A_DAEMON.unreadable };
+            assert!(end.as_ref().unwrap_err().starts_with(words), "{says:?}: {end:?}");
+        }
     }
 
     #[test]

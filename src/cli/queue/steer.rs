@@ -243,8 +243,9 @@ impl Tale {
         if self.progress && self.done >= PROGRESS_EVERY {
             eprint!("\r\x1b[K");
         }
+        // Whoever ends it between two portions of names has these.
+        self.printer.out.tell_all();
         if told.is_err() && self.done > 0 {
-            self.printer.out.tell_all();
             eprintln!("sealpost: {} by then", self.so_far());
         }
         told

@@ -141,9 +141,9 @@ impl Checking<'_> {
         idle.sort_unstable();
         for line in credentials.untold() {
             let wrong = format!(
-                "{file}, line {line}: is nobody's, and what stands in the place of the name looks like a credential, so it is not told"
+                "{file}, line {line}: nobody is called what stands first there, which is not told: it may be a credential whose name was forgotten"
             );
-            let remedy = "write the name before it where it was forgotten, or take the line out where nobody is called so any more";
+            let remedy = "write the name of an identity first, or take the line out where nobody is called so any more";
             self.findings.warning("credentials.file", wrong, remedy);
         }
         for name in idle {
@@ -272,5 +272,6 @@ fn remedy(who: &Who<'_>, factor: SecondFactor) -> Remedy {
         Who::Identity { name, .. } => pasteable(name),
         Who::OwnNames { ca } => pasteable(&format!("{ca}:ADDRESS")),
     };
-    format!("put the line of `sealpost passwd {option}{name}` into the file of credentials").into()
+    let dashes = if name.starts_with('-') { "-- " } else { "" };
+    format!("put the line of `sealpost passwd {option}{dashes}{name}` into the file of credentials").into()
 }

@@ -153,7 +153,8 @@ impl RosterBuilder {
             terms,
             written,
         };
-        let unsaid = lint::unsaid_factor(&compiled, &self.cas);
+        let is_pinned = certain && keys.ca.is_none();
+        let unsaid = if is_pinned { lint::unsaid_factor(&compiled, &self.cas) } else { None };
         for sentence in lint::entry_mistakes(name, keys, &compiled.keys, &self.cas).into_iter().chain(unsaid) {
             self.mistakes.add(|| compiled.rule(), sentence);
         }

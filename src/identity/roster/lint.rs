@@ -52,8 +52,7 @@ pub(super) fn entry_mistakes(name: &str, written: &MatchKeys, keys: &[Key], cas:
 
 /// What a pinned entry has to say where a CA asks: by which way its certificate is trusted, its holder decides, who may show it with the CA's chain or alone.
 pub(super) fn unsaid_factor(entry: &Compiled, cas: &[CaGrant]) -> Option<String> {
-    let says = entry.tied_to.is_some() || entry.terms.second_factor.is_some();
-    if says || entry.terms.state == EntryState::Disabled {
+    if entry.terms.second_factor.is_some() || entry.terms.state == EntryState::Disabled {
         return None;
     }
     let asking = cas.iter().find(|ca| ca.second_factor != SecondFactor::None)?;

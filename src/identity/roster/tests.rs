@@ -805,6 +805,13 @@ fn what_an_identity_does_not_say_of_a_second_factor_its_ca_says_and_a_pin_must_s
             (Err(mistakes), Some(_)) => panic!("{keys:?} {said:?}: {mistakes:?}"),
         }
     }
+    // A name without a CA is another mistake, which "none" does not mend.
+    let nameless = RosterEntry {
+        second_factor: None,
+        ..entry("alice", MatchKeys { email: email("a@example.com"), ..MatchKeys::default() })
+    };
+    let mistakes = Roster::new(vec![nameless], vec![without_email("staff"), guests()]).unwrap_err();
+    assert!(mistakes.len() == 1 && mistakes[0].sentence.contains("match needs `ca`"), "{mistakes:?}");
     // Where no CA asks, a pin need say nothing; nor who is disabled.
     let unsaid = || RosterEntry { second_factor: None, ..entry("alice", pin(&of_nobody)) };
     assert!(Roster::new(vec![unsaid()], vec![guests()]).is_ok());

@@ -195,7 +195,7 @@ impl Cast {
             let totp = TotpSecret::new(*TOTP).written();
             format!("guarded {hash} {scram}\ncoded {hash} totp={}\n", *totp)
         });
-        file::read(lines, |_| false).unwrap()
+        file::read(lines, |_| true).unwrap()
     }
 
     fn entries(&self) -> Vec<(&'static str, RosterEntry)> {
