@@ -330,6 +330,38 @@ fn went_away(fault: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    /// A start waits for one that ends, and for no other; also for one that says it as versions up to 4 did, at an upgrade.
+    #[tokio::test]
+    async fn who_ends_serves_nobody_whatever_version_it_speaks() {
+        let folder = tempfile::tempdir().unwrap();
+        for (said, serves) in [
+            (Some(&b"{\"unavailable\":\"stopping\"}\n\"end\"\n"[..]), false),
+            (Some(b"{\"fault\":\"the daemon is stopping: what was told is done; ask again\"}\n\"end\"\n"), false),
+            (Some(b"{\"unavailable\":\"opening\"}\n"), true),
+            (Some(b"{\"fault\":\"the request can't be read: EOF\"}\n\"end\"\n"), true),
+            // It goes away without a word.
+            (Some(b""), false),
+            // Nobody is there.
+            (None, false),
+        ] {
+            let path = folder.path().join("control.sock");
+            std::fs::remove_file(&path).ok();
+            let Some(said) = said else {
+                assert!(!is_served(&path).await);
+                continue;
+            };
+            let listener = UnixListener::bind(&path).unwrap();
+            let answering = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut asked = [0; 1];
+                stream.read_exact(&mut asked).await.unwrap();
+                stream.write_all(said).await.unwrap();
+            };
+            let (is_served, ()) = tokio::join!(is_served(&path), answering);
+            assert_eq!(is_served, serves, "{}", String::from_utf8_lossy(said));
+        }
+    }
+
     #[test]
     fn another_version_is_told_plainly_whatever_it_asks_in_its_own_words() {
         for asked in [
