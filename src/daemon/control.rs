@@ -334,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn who_ends_serves_nobody_whatever_version_it_speaks() {
         let folder = tempfile::tempdir().unwrap();
-        for (said, serves) in [
+        for (number, (said, serves)) in [
             (Some(&b"{\"unavailable\":\"stopping\"}\n\"end\"\n"[..]), false),
             (Some(b"{\"fault\":\"the daemon is stopping: what was told is done; ask again\"}\n\"end\"\n"), false),
             (Some(b"{\"unavailable\":\"opening\"}\n"), true),
@@ -343,9 +343,11 @@ mod tests {
             (Some(b""), false),
             // Nobody is there.
             (None, false),
-        ] {
-            let path = folder.path().join("control.sock");
-            std::fs::remove_file(&path).ok();
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = folder.path().join(number.to_string());
             let Some(said) = said else {
                 assert!(!is_served(&path).await);
                 continue;
