@@ -16,8 +16,8 @@ pub mod passwd;
 pub mod pki;
 pub mod queue;
 pub mod quickstart;
-mod signals;
 pub mod serve;
+mod signals;
 pub mod submit;
 pub mod upstream;
 

@@ -515,7 +515,7 @@ fn who_ends_a_command_without_a_daemon_is_told_what_was_done() {
     while std::fs::metadata(&names).unwrap().len() == 0 && child.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
     let ended = child.wait_with_output().unwrap();
     let told = std::fs::read_to_string(&names).unwrap().lines().count();
     let held = listed(&bench, &["--state", "held", "--limit", "100000"]).len();
@@ -539,7 +539,7 @@ fn who_ends_a_command_that_waits_for_its_reader_is_not_made_to_wait() {
     let mut first = String::new();
     let mut out = BufReader::with_capacity(64, child.stdout.take().unwrap());
     out.read_line(&mut first).unwrap();
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(143), "{first}");
     assert_eq!(listed(&bench, &["--state", "held", "--limit", "100000"]).len(), 4000, "the store was closed by then");
 }

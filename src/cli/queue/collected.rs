@@ -103,6 +103,7 @@ mod tests {
             assert!(text == expected, "{count}");
         }
     }
+
     /// What had been gathered until then was once not told.
     #[test]
     fn what_there_was_before_the_disk_had_no_room_is_told() {

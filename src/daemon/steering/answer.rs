@@ -91,29 +91,10 @@ impl Answer {
 
     /// Why it can't be done, where it says that.
     pub fn objection(&self) -> Option<&str> {
-        match self {
-            Self::Fault(why) => Some(why),
-            Self::Unavailable(cause) => Some(cause.why()),
-            Self::Entry(_)
-            | Self::Lines(_)
-            | Self::Headers(_)
-            | Self::Done(_)
-            | Self::Missing(_)
-            | Self::Gone(_)
-            | Self::Unmatched(_)
-            | Self::Unable(..)
-            | Self::Count(_)
-            | Self::Begun(_)
-            | Self::Parcel(_)
-            | Self::Piece(_)
-            | Self::Spoiled(..)
-            | Self::Adopted(_)
-            | Self::Present(_)
-            | Self::Stats(_)
-            | Self::Compacted(..)
-            | Self::Identity(_)
-            | Self::End => None,
+        if let Self::Unavailable(cause) = self {
+            return Some(cause.why());
         }
+        if let Self::Fault(why) = self { Some(why) } else { None }
     }
 }
 
